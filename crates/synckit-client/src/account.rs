@@ -1,0 +1,206 @@
+//! The account: its password, its recovery code, its address. What concerns every app of the user, and no app's data.
+//!
+//! Invariant: the vault and the OPAQUE record change together, in one request.
+
+use http::Method;
+use rand::rngs::OsRng;
+use synckit_crypto::{AccountKey, RecoveryCode, Vault};
+use synckit_login::ClientRegistration;
+use synckit_protocol::{
+    LOGIN_SUITE, ProblemCode, SecretText,
+    wire::accounts::{
+        PasswordChangeFinish, PasswordChangeStart, PutVault, RegisterFinish, RegisterStarted, Registered, ResetRequest,
+        ResetStart, VaultAnswer, VaultWritten, VerifyEmail,
+    },
+};
+
+use crate::{
+    SyncKitClient, UserId,
+    api::Call,
+    client::Inner,
+    error::{Error, Result},
+    session::blocking,
+};
+
+/// A vault with the version that the server gave it.
+pub(crate) struct OpenVault {
+    pub(crate) vault: Vault,
+    pub(crate) version: u64,
+    pub(crate) account_key: AccountKey,
+}
+
+impl SyncKitClient {
+    /// Replaces the account's password, after checking the old one. No app's envelope changes; every other session of
+    /// the account ends.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCredentials`] if `old` is not the password.
+    pub async fn change_password(&self, old: &str, new: &str) -> Result<()> {
+        let inner = &self.inner;
+        let open = inner.open_vault(old).await?;
+        let token = inner.account_token().ok_or(Error::FreshLoginRequired)?;
+        let user_id = inner.scope()?.user_id;
+        let (registration, request) = ClientRegistration::start(new, &mut OsRng)?;
+        let start = PasswordChangeStart {
+            suite: LOGIN_SUITE,
+            request: request.into(),
+        };
+        let started: RegisterStarted = inner
+            .api
+            .call(Call::post("/api/account/password/start").body(&start)?.bearer(&token))
+            .await?;
+        let response = started.response.0.clone();
+        let finished = blocking(move || registration.finish(&response, &mut OsRng)).await??;
+        let vault = open
+            .vault
+            .with_password(&user_id, &finished.export_key, &open.account_key, &mut OsRng)
+            .map_err(Error::Key)?
+            .encode();
+        let finish = PasswordChangeFinish {
+            registration: started.registration,
+            record: finished.upload.into(),
+            vault: vault.clone().into(),
+            expected_version: open.version,
+        };
+        let call = Call::post("/api/account/password").body(&finish)?.bearer(&token);
+        inner.write_vault(call, &vault, &token).await?;
+        inner.cache_login(new, finished.export_key);
+        Ok(())
+    }
+
+    /// Makes a recovery code: 24 words that open the account as the password does. An earlier code stops working. Show
+    /// it once, to be written down; it is not stored anywhere.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCredentials`] if the password is not the account's.
+    pub async fn recovery_code(&self, password: &str) -> Result<RecoveryCode> {
+        let inner = &self.inner;
+        let open = inner.open_vault(password).await?;
+        let token = inner.account_token().ok_or(Error::FreshLoginRequired)?;
+        let user_id = inner.scope()?.user_id;
+        let code = RecoveryCode::generate(&mut OsRng);
+        let vault = open
+            .vault
+            .with_recovery(&user_id, &code, &open.account_key, &mut OsRng)
+            .map_err(Error::Key)?
+            .encode();
+        let put = PutVault {
+            vault: vault.clone().into(),
+            expected_version: open.version,
+        };
+        let call = Call::new(Method::PUT, "/api/account/vault").body(&put)?.bearer(&token);
+        inner.write_vault(call, &vault, &token).await?;
+        Ok(code)
+    }
+
+    /// Confirms the address of an account with the code from the mail.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] with `mail_code_invalid`.
+    pub async fn verify_email(&self, code: &str) -> Result<()> {
+        let verify = VerifyEmail {
+            code: SecretText::new(code),
+        };
+        self.inner
+            .api
+            .send(&Call::post("/api/accounts/verify").body(&verify)?)
+            .await
+            .map(|_| ())
+    }
+
+    /// Asks for a mail with a code that allows to set a new password. The answer is the same for any address.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn request_password_reset(&self, email: &str) -> Result<()> {
+        let request = ResetRequest {
+            email: email.to_owned(),
+        };
+        self.inner
+            .api
+            .send(&Call::post("/api/accounts/reset/request").body(&request)?)
+            .await
+            .map(|_| ())
+    }
+
+    /// Sets a new password with the code from the mail, and ends every session of the account. The server cannot read
+    /// the user's data, so it cannot hand it over either: the recovery code opens it afterwards
+    /// ([`SyncKitClient::setup_encryption_with_recovery`]), or any device that still holds the key
+    /// ([`SyncKitClient::setup_encryption_existing`] there, after signing in). Without either it is lost.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] with `mail_code_invalid`.
+    pub async fn reset_password(&self, code: &str, new_password: &str) -> Result<UserId> {
+        let inner = &self.inner;
+        let (registration, request) = ClientRegistration::start(new_password, &mut OsRng)?;
+        let start = ResetStart {
+            code: SecretText::new(code),
+            suite: LOGIN_SUITE,
+            request: request.into(),
+        };
+        let started: RegisterStarted = inner
+            .api
+            .call(Call::post("/api/accounts/reset/start").body(&start)?)
+            .await?;
+        let generation = started.vault_generation.ok_or(Error::Protocol {
+            status: 200,
+            reason: "the generation of the new vault",
+        })?;
+        let response = started.response.0.clone();
+        let finished = blocking(move || registration.finish(&response, &mut OsRng)).await??;
+        inner.pin_server_key(finished.server_public_key).await?;
+        let account_key = AccountKey::generate(&mut OsRng);
+        let vault = Vault::of_generation(
+            generation,
+            &started.user_id,
+            &finished.export_key,
+            &account_key,
+            &mut OsRng,
+        );
+        let finish = RegisterFinish {
+            registration: started.registration,
+            record: finished.upload.into(),
+            vault: vault.encode().into(),
+        };
+        let registered: Registered = inner.api.call(Call::post("/api/accounts/reset").body(&finish)?).await?;
+        Ok(registered.user_id)
+    }
+}
+
+impl Inner {
+    /// Opens the account's vault with the password.
+    pub(crate) async fn open_vault(&self, password: &str) -> Result<OpenVault> {
+        let user_id = self.scope()?.user_id;
+        let access = self.account_access(password).await?;
+        let answer = self.vault(&access.token).await?;
+        let vault = Vault::decode(answer.vault.as_ref()).map_err(Error::KeyMaterialForged)?;
+        // The server has just accepted this password, so a slot that it does not open is not the user's mistake.
+        let account_key = vault
+            .open_with_password(&user_id, &access.export_key)
+            .map_err(Error::KeyMaterialForged)?;
+        Ok(OpenVault {
+            vault,
+            version: answer.version,
+            account_key,
+        })
+    }
+
+    pub(crate) async fn vault(&self, token: &SecretText) -> Result<VaultAnswer> {
+        self.api.call(Call::get("/api/account/vault").bearer(token)).await
+    }
+
+    /// Sends a write of the vault. A conflict with our own write, whose answer was lost, is a success.
+    async fn write_vault(&self, call: Call<'_>, vault: &[u8], token: &SecretText) -> Result<()> {
+        match self.api.call::<VaultWritten>(call).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_problem(ProblemCode::VersionConflict) => {
+                if self.vault(token).await?.vault.as_ref() == vault {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

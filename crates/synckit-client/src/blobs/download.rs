@@ -1,0 +1,223 @@
+//! Downloading: open while receiving, release after everything agreed.
+
+use std::{
+    fs::File,
+    io::{self, Seek as _},
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use synckit_protocol::{Problem, limits};
+use tempfile::NamedTempFile;
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt as _},
+    sync::mpsc,
+};
+
+use super::{
+    BlobProgress, DownloadUrl, Movement,
+    seal::{CHUNKS_WAITING, Plan, open_into},
+};
+use crate::{
+    client::Inner,
+    error::{Error, Result},
+    session::blocking,
+    transport::{RequestBody, TransportError, read_body},
+};
+
+/// Attempts at one download, each from the start.
+const ATTEMPTS_MAX: u32 = 4;
+/// The largest document that an object store answers with in place of an object.
+const PROBLEM_BYTES_MAX: usize = 64 * 1024;
+
+/// Where the bytes of a download go.
+pub struct BlobTarget<'a>(Destination<'a>);
+
+enum Destination<'a> {
+    Path(PathBuf),
+    Writer(Pin<Box<dyn AsyncWrite + Send + 'a>>),
+}
+
+impl<'a> BlobTarget<'a> {
+    /// An async stream, written after everything was verified, and flushed.
+    pub fn writer(writer: impl AsyncWrite + Send + 'a) -> Self {
+        Self(Destination::Writer(Box::pin(writer)))
+    }
+}
+
+impl std::fmt::Debug for BlobTarget<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Destination::Path(_) => "BlobTarget(path)",
+            Destination::Writer(_) => "BlobTarget(writer)",
+        })
+    }
+}
+
+impl From<PathBuf> for BlobTarget<'_> {
+    fn from(path: PathBuf) -> Self {
+        Self(Destination::Path(path))
+    }
+}
+
+impl From<&Path> for BlobTarget<'_> {
+    fn from(path: &Path) -> Self {
+        Self(Destination::Path(path.to_owned()))
+    }
+}
+
+impl From<&PathBuf> for BlobTarget<'_> {
+    fn from(path: &PathBuf) -> Self {
+        Self(Destination::Path(path.clone()))
+    }
+}
+
+impl Inner {
+    pub(super) async fn download_to_memory(&self, url: &DownloadUrl) -> Result<Vec<u8>> {
+        let room = usize::try_from(url.size_bytes()).unwrap_or(0);
+        self.download(url, &|_| {}, move || Ok(Vec::with_capacity(room))).await
+    }
+
+    pub(super) async fn get(
+        &self,
+        url: &DownloadUrl,
+        target: BlobTarget<'_>,
+        progress: &(impl Fn(BlobProgress) + Send + Sync),
+    ) -> Result<u64> {
+        match target.0 {
+            Destination::Path(path) => {
+                let directory = match path.parent() {
+                    Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+                    _ => PathBuf::from("."),
+                };
+                // In the directory of the result, so that the rename is atomic; private from its first moment.
+                let file = self
+                    .download(url, progress, move || NamedTempFile::new_in(&directory))
+                    .await?;
+                blocking(move || -> io::Result<()> {
+                    file.as_file().sync_all()?;
+                    file.persist(&path).map_err(|error| error.error)?;
+                    Ok(())
+                })
+                .await??;
+            }
+            Destination::Writer(mut writer) => {
+                let mut file: File = self.download(url, progress, tempfile::tempfile).await?;
+                file.rewind()?;
+                tokio::io::copy(&mut tokio::fs::File::from_std(file), &mut writer).await?;
+                writer.flush().await?;
+            }
+        }
+        Ok(url.size_bytes())
+    }
+
+    /// Downloads into what `create` makes for each attempt, and returns it verified.
+    async fn download<W, C>(
+        &self,
+        url: &DownloadUrl,
+        progress: &(impl Fn(BlobProgress) + Send + Sync),
+        create: C,
+    ) -> Result<W>
+    where
+        W: io::Write + Send + 'static,
+        C: Fn() -> io::Result<W> + Send + Sync + 'static,
+    {
+        let create = Arc::new(create);
+        for attempt in 0.. {
+            let error = match self.download_once(url, progress, Arc::clone(&create)).await {
+                Ok(out) => return Ok(out),
+                Err(error) => error,
+            };
+            let again = match &error {
+                Error::Network(TransportError::Connection(_) | TransportError::Timeout(_)) => true,
+                Error::Problem(problem) => matches!(problem.status, 429 | 502..=504),
+                _ => false,
+            };
+            if !again || attempt + 1 >= ATTEMPTS_MAX {
+                return Err(error);
+            }
+            tokio::time::sleep(self.api.pause(attempt)).await;
+        }
+        Err(Error::BlobForged {
+            reason: "it never arrived",
+        })
+    }
+
+    async fn download_once<W, C>(
+        &self,
+        url: &DownloadUrl,
+        progress: &(impl Fn(BlobProgress) + Send + Sync),
+        create: Arc<C>,
+    ) -> Result<W>
+    where
+        W: io::Write + Send + 'static,
+        C: Fn() -> io::Result<W> + Send + Sync + 'static,
+    {
+        let all_keys = self.keys()?;
+        let keys = all_keys.find(&url.key_id).ok_or(Error::BlobForged {
+            reason: "no device of this user ever had its key",
+        })?;
+        let keys = Arc::clone(keys);
+        let plan = Plan {
+            hash: url.hash,
+            blob_id: url.blob_id,
+            size: url.size_bytes(),
+        };
+        let request = http::Request::get(url.url.expose())
+            .body(RequestBody::Empty)
+            .map_err(|_| Error::UnsafeUrl {
+                reason: "it cannot be requested",
+            })?;
+        let movement = Movement::default();
+        let transfer = async {
+            let response = self.transport_send(request).await?;
+            let status = response.status().as_u16();
+            let mut body = response.into_body();
+            if status != 200 {
+                let body = read_body(body, PROBLEM_BYTES_MAX, self.api.request_timeout())
+                    .await
+                    .map_err(Error::Network)?;
+                return Err(match serde_json::from_slice::<Problem>(&body) {
+                    Ok(problem) => Error::from_problem(problem),
+                    Err(_) => Error::Protocol {
+                        status,
+                        reason: "the object that was signed",
+                    },
+                });
+            }
+            let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_WAITING);
+            let opening = blocking(move || {
+                let mut out = create()?;
+                open_into(&keys, &plan, &mut receiver, &mut out)?;
+                Ok(out)
+            });
+            let receiving = async {
+                while let Some(chunk) = body.next().await.transpose().map_err(Error::Network)? {
+                    movement.add(chunk.len());
+                    // A receiver that is gone has an error of its own to tell.
+                    if sender.send(chunk).await.is_err() {
+                        break;
+                    }
+                }
+                drop(sender);
+                Ok(())
+            };
+            let (received, opened): (Result<()>, Result<Result<W>>) = tokio::join!(receiving, opening);
+            // A connection that broke makes a short object; the connection is the cause.
+            received?;
+            opened?
+        };
+        let overhead = limits::SEAL_OVERHEAD_BYTES as u64;
+        let report = |moved: u64| {
+            let done_bytes = moved.saturating_sub(overhead).min(url.size_bytes());
+            progress(BlobProgress {
+                done_bytes,
+                total_bytes: url.size_bytes(),
+            });
+        };
+        movement.watch(self.api.request_timeout(), report, transfer).await
+    }
+}

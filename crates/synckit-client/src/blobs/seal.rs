@@ -1,0 +1,144 @@
+//! The two blocking loops of a transfer: read, hash and seal; and open, hash and write.
+//!
+//! Both run on a thread of their own and talk to the network side through a short channel, which bounds the memory.
+
+use std::io::{self, Read, Write};
+
+use bytes::Bytes;
+use rand::rngs::OsRng;
+use sha2::{Digest as _, Sha256};
+use synckit_crypto::{
+    StreamKeys,
+    blob::{BlobDecryptor, BlobEncryptor, BlobHash},
+};
+use synckit_protocol::BlobId;
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+
+/// Bytes of a file that are read and sealed at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Chunks between the sealing thread and the network.
+pub(super) const CHUNKS_WAITING: usize = 4;
+
+/// What is sealed, and what it must turn out to be.
+pub(super) struct Plan {
+    pub(super) hash: BlobHash,
+    pub(super) blob_id: BlobId,
+    pub(super) size: u64,
+}
+
+/// Why sealing stopped before its end.
+#[derive(Debug)]
+pub(super) enum SealStop {
+    /// The file is not the one that was hashed.
+    Changed,
+    /// The file could not be read.
+    Io(io::Error),
+    /// Nobody wants the rest.
+    Cancelled,
+}
+
+/// Seals a file into `chunks`. The last 16 bytes, without which the object is not whole, are sent only after what was
+/// read has the right hash: a file that changed in between never becomes a complete object.
+pub(super) fn seal_into(
+    keys: &StreamKeys,
+    plan: &Plan,
+    mut file: impl Read,
+    chunks: &mpsc::Sender<io::Result<Bytes>>,
+) -> Result<(), SealStop> {
+    let send = |bytes: Bytes| chunks.blocking_send(Ok(bytes)).map_err(|_| SealStop::Cancelled);
+    let (mut encryptor, nonce) = BlobEncryptor::new(&keys.blob, &keys.key_id, &plan.blob_id, &mut OsRng);
+    let mut hash = Sha256::new();
+    send(Bytes::copy_from_slice(&nonce))?;
+    let mut left = plan.size;
+    while left > 0 {
+        let length = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
+        let mut chunk = vec![0; length];
+        file.read_exact(&mut chunk).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => SealStop::Changed,
+            _ => SealStop::Io(error),
+        })?;
+        hash.update(&chunk);
+        encryptor.update(&mut chunk).map_err(|_| SealStop::Changed)?;
+        send(chunk.into())?;
+        left -= length as u64;
+    }
+    let mut more = [0];
+    let grew = file.read(&mut more).map_err(SealStop::Io)? != 0;
+    if grew || BlobHash::from_bytes(hash.finalize().into()) != plan.hash {
+        return Err(SealStop::Changed);
+    }
+    send(Bytes::copy_from_slice(&encryptor.finish()))
+}
+
+/// Opens a sealed file from `chunks` into `out`. What is written before this returns `Ok` is unverified: `out` must be
+/// private until then.
+pub(super) fn open_into(
+    keys: &StreamKeys,
+    plan: &Plan,
+    chunks: &mut mpsc::Receiver<Bytes>,
+    out: &mut impl Write,
+) -> Result<()> {
+    let forged = |reason| Error::BlobForged { reason };
+    let mut sealed = Pieces {
+        chunks,
+        rest: Bytes::new(),
+    };
+    let nonce = sealed.take_array::<24>().ok_or(forged("it is too short"))?;
+    let mut decryptor = BlobDecryptor::new(&keys.blob, &keys.key_id, &plan.blob_id, &nonce);
+    let mut hash = Sha256::new();
+    let mut buffer = Zeroizing::new(Vec::new());
+    let mut left = plan.size;
+    while left > 0 {
+        let piece = sealed.next(left).ok_or(forged("it is too short"))?;
+        left -= piece.len() as u64;
+        buffer.clear();
+        buffer.extend_from_slice(&piece);
+        decryptor
+            .update_unverified(&mut buffer)
+            .map_err(|_| forged("it is too long"))?;
+        hash.update(&buffer[..]);
+        out.write_all(&buffer)?;
+    }
+    let tag = sealed.take_array::<16>().ok_or(forged("it is too short"))?;
+    if sealed.next(1).is_some() {
+        return Err(forged("it is too long"));
+    }
+    decryptor
+        .finish(&tag)
+        .map_err(|_| forged("it was not sealed by a device of this user for this file"))?;
+    if BlobHash::from_bytes(hash.finalize().into()) != plan.hash {
+        return Err(forged("it is another file than the one that was asked for"));
+    }
+    Ok(out.flush()?)
+}
+
+/// The chunks of a body, cut where the format is, not where the network was.
+struct Pieces<'a> {
+    chunks: &'a mut mpsc::Receiver<Bytes>,
+    rest: Bytes,
+}
+
+impl Pieces<'_> {
+    /// At most `limit` bytes; `None` at the end.
+    fn next(&mut self, limit: u64) -> Option<Bytes> {
+        while self.rest.is_empty() {
+            self.rest = self.chunks.blocking_recv()?;
+        }
+        let length = usize::try_from(limit).map_or(self.rest.len(), |limit| limit.min(self.rest.len()));
+        Some(self.rest.split_to(length))
+    }
+
+    fn take_array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let mut array = [0; N];
+        let mut filled = 0;
+        while filled < N {
+            let piece = self.next((N - filled) as u64)?;
+            array[filled..filled + piece.len()].copy_from_slice(&piece);
+            filled += piece.len();
+        }
+        Some(array)
+    }
+}

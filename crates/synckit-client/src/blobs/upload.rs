@@ -1,0 +1,329 @@
+//! Uploading: hash, seal while sending, confirm.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek as _, Write as _},
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use http::{HeaderName, HeaderValue, Method, header};
+use sha2::{Digest as _, Sha256};
+use synckit_crypto::blob::BlobHash;
+use synckit_protocol::{Problem, ProblemCode, limits};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    sync::mpsc,
+};
+
+use super::{
+    BlobProgress, Movement, PresignedPut, UploadUrl, WhenThere,
+    seal::{CHUNKS_WAITING, Plan, SealStop, seal_into},
+};
+use crate::{
+    client::Inner,
+    error::{Error, Result},
+    session::blocking,
+    transport::{RequestBody, TransportError, read_body},
+};
+
+/// Attempts at one upload, each to a fresh URL.
+const ATTEMPTS_MAX: u32 = 4;
+/// The largest answer that an object store gives to a `PUT`.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Where the bytes of an upload come from.
+pub struct BlobSource(Origin);
+
+enum Origin {
+    Path(PathBuf),
+    Memory(Bytes),
+    Reader(Pin<Box<dyn AsyncRead + Send>>),
+}
+
+impl BlobSource {
+    /// An async stream, read to its end.
+    pub fn reader(reader: impl AsyncRead + Send + 'static) -> Self {
+        Self(Origin::Reader(Box::pin(reader)))
+    }
+}
+
+impl std::fmt::Debug for BlobSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Origin::Path(_) => "BlobSource(path)",
+            Origin::Memory(_) => "BlobSource(memory)",
+            Origin::Reader(_) => "BlobSource(reader)",
+        })
+    }
+}
+
+impl From<PathBuf> for BlobSource {
+    fn from(path: PathBuf) -> Self {
+        Self(Origin::Path(path))
+    }
+}
+
+impl From<&Path> for BlobSource {
+    fn from(path: &Path) -> Self {
+        Self(Origin::Path(path.to_owned()))
+    }
+}
+
+impl From<&PathBuf> for BlobSource {
+    fn from(path: &PathBuf) -> Self {
+        Self(Origin::Path(path.clone()))
+    }
+}
+
+impl From<Bytes> for BlobSource {
+    fn from(bytes: Bytes) -> Self {
+        Self(Origin::Memory(bytes))
+    }
+}
+
+impl From<Vec<u8>> for BlobSource {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Origin::Memory(bytes.into()))
+    }
+}
+
+/// A source that can be read again for every attempt.
+#[derive(Clone)]
+enum Rereadable {
+    Path(PathBuf),
+    Memory(Bytes),
+    /// A private file without a name.
+    Spool(Arc<File>),
+}
+
+impl Rereadable {
+    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Self::Path(path) => Box::new(File::open(path)?),
+            Self::Memory(bytes) => Box::new(io::Cursor::new(bytes.clone())),
+            Self::Spool(file) => {
+                // The attempts run one after the other, so the position that clones share is nobody else's.
+                let mut file = file.try_clone()?;
+                file.rewind()?;
+                Box::new(file)
+            }
+        })
+    }
+
+    /// SHA-256 and length.
+    fn measure(&self) -> io::Result<(BlobHash, u64)> {
+        let mut reader = self.open()?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 256 * 1024];
+        let mut size = 0;
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok((BlobHash::from_bytes(hash.finalize().into()), size)),
+                length => {
+                    hash.update(&buffer[..length]);
+                    size += length as u64;
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    pub(super) async fn put(
+        &self,
+        source: BlobSource,
+        when_there: WhenThere,
+        progress: &(impl Fn(BlobProgress) + Send + Sync),
+    ) -> Result<BlobHash> {
+        let source = rereadable(source).await?;
+        let measured = source.clone();
+        let (hash, size) = blocking(move || measured.measure()).await??;
+        let ticket = self.upload_url(&hash, size, when_there).await?;
+        if !ticket.already_exists {
+            let upload_id = self.upload_rereadable(&ticket.upload_url, &source, progress).await?;
+            self.confirm(&hash, size, upload_id).await?;
+            self.uploads.lock().remove(&hash);
+        }
+        progress(BlobProgress {
+            done_bytes: size,
+            total_bytes: size,
+        });
+        Ok(hash)
+    }
+
+    pub(super) async fn upload(
+        &self,
+        url: &UploadUrl,
+        source: BlobSource,
+        progress: &(impl Fn(BlobProgress) + Send + Sync),
+    ) -> Result<()> {
+        let source = rereadable(source).await?;
+        self.upload_rereadable(url, &source, progress).await.map(|_| ())
+    }
+
+    /// Uploads, and again to a fresh URL while that can help; returns the upload that arrived.
+    async fn upload_rereadable(
+        &self,
+        url: &UploadUrl,
+        source: &Rereadable,
+        progress: &(impl Fn(BlobProgress) + Send + Sync),
+    ) -> Result<Option<synckit_protocol::UploadId>> {
+        let mut put = url.put.clone();
+        for attempt in 0.. {
+            let Some(target) = &put else { return Ok(None) };
+            let error = match self.put_once(url, target, source, progress).await {
+                Ok(()) => return Ok(Some(target.upload_id)),
+                Err(error) => error,
+            };
+            let again = match &error {
+                Error::Network(TransportError::Connection(_) | TransportError::Timeout(_)) => true,
+                Error::Problem(problem) => {
+                    matches!(problem.status, 429 | 502..=504) || problem.known_code() == Some(ProblemCode::UrlExpired)
+                }
+                _ => false,
+            };
+            if !again || attempt + 1 >= ATTEMPTS_MAX {
+                return Err(error);
+            }
+            tokio::time::sleep(self.api.pause(attempt)).await;
+            put = self
+                .upload_url(&url.hash, url.size, url.when_there)
+                .await?
+                .upload_url
+                .put;
+        }
+        Ok(None)
+    }
+
+    async fn put_once(
+        &self,
+        url: &UploadUrl,
+        target: &PresignedPut,
+        source: &Rereadable,
+        progress: &(impl Fn(BlobProgress) + Send + Sync),
+    ) -> Result<()> {
+        let keys = Arc::clone(self.keys()?.current());
+        let plan = Plan {
+            hash: url.hash,
+            blob_id: url.blob_id,
+            size: url.size,
+        };
+        let stop = Arc::new(OnceLock::new());
+        let movement = Arc::new(Movement::default());
+        let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
+        let (file, stopped) = (source.clone(), Arc::clone(&stop));
+        tokio::task::spawn_blocking(move || {
+            let sealed = file
+                .open()
+                .map_err(SealStop::Io)
+                .and_then(|file| seal_into(&keys, &plan, file, &sender));
+            if let Err(reason) = sealed {
+                let _ = stopped.set(reason);
+                // Aborts the request: the server must not take a cut body for a whole one.
+                let _ = sender.blocking_send(Err(io::Error::other("the upload was stopped")));
+            }
+        });
+        let moved = Arc::clone(&movement);
+        let chunks = stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|chunk| (chunk, receiver))
+        })
+        .inspect(move |chunk| moved.add(chunk.as_ref().map_or(0, Bytes::len)));
+        let mut request = http::Request::builder().method(Method::PUT).uri(target.url.expose());
+        for (name, value) in &target.headers {
+            // The token never goes to a presigned URL, whatever the server asks for.
+            let header = (HeaderName::try_from(name), HeaderValue::try_from(value));
+            if let (Ok(name), Ok(value)) = header
+                && name != header::AUTHORIZATION
+                && name != header::CONTENT_LENGTH
+            {
+                request = request.header(name, value);
+            }
+        }
+        let length = url.size + limits::SEAL_OVERHEAD_BYTES as u64;
+        let request = request
+            .body(RequestBody::Stream {
+                length,
+                chunks: Box::pin(chunks),
+            })
+            .map_err(|_| Error::UnsafeUrl {
+                reason: "it cannot be requested",
+            })?;
+        let exchange = async {
+            let response = self.transport_send(request).await?;
+            let status = response.status();
+            let body = read_body(response.into_body(), ANSWER_BYTES_MAX, self.api.request_timeout())
+                .await
+                .map_err(Error::Network)?;
+            check_put_answer(status.as_u16(), &body)
+        };
+        let report = |moved: u64| {
+            progress(BlobProgress {
+                done_bytes: moved.min(url.size),
+                total_bytes: url.size,
+            });
+        };
+        let result = movement.watch(self.api.request_timeout(), report, exchange).await;
+        match (result, stop.get()) {
+            (Ok(()), _) => Ok(()),
+            (Err(_), Some(SealStop::Changed)) => Err(Error::FileChanged),
+            (Err(_), Some(SealStop::Io(error))) => Err(Error::Io(io::Error::new(error.kind(), error.to_string()))),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    pub(super) async fn transport_send(
+        &self,
+        request: http::Request<RequestBody>,
+    ) -> Result<http::Response<crate::transport::BodyStream<TransportError>>> {
+        self.api.transport()?.send(request).await.map_err(Error::Network)
+    }
+}
+
+/// Whether an object store took the object. Our own answers with problems, others with documents of their own.
+pub(super) fn check_put_answer(status: u16, body: &[u8]) -> Result<()> {
+    if (200..300).contains(&status) {
+        return Ok(());
+    }
+    match serde_json::from_slice::<Problem>(body) {
+        // An earlier attempt at this URL arrived whole: that is what this attempt was for.
+        Ok(problem) if problem.known_code() == Some(ProblemCode::ObjectExists) => Ok(()),
+        Ok(problem) => Err(Error::from_problem(problem)),
+        Err(_) if matches!(status, 429 | 502..=504) => Err(Error::Network(TransportError::Connection(
+            format!("the object store answered {status}").into(),
+        ))),
+        Err(_) => Err(Error::Protocol {
+            status,
+            reason: "an object store that takes what it signed",
+        }),
+    }
+}
+
+/// Makes a source that can be read again: a stream goes to a private temporary file.
+async fn rereadable(source: BlobSource) -> Result<Rereadable> {
+    let mut reader = match source.0 {
+        Origin::Path(path) => return Ok(Rereadable::Path(path)),
+        Origin::Memory(bytes) => return Ok(Rereadable::Memory(bytes)),
+        Origin::Reader(reader) => reader,
+    };
+    let mut file = blocking(tempfile::tempfile).await??;
+    let mut buffer = vec![0; 256 * 1024];
+    let mut size = 0;
+    loop {
+        let length = reader.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(Rereadable::Spool(Arc::new(file)));
+        }
+        size += length as u64;
+        if size > limits::BLOB_BYTES_MAX {
+            return Err(Error::InvalidArgument {
+                argument: "source",
+                reason: format!("a file may have {} bytes", limits::BLOB_BYTES_MAX),
+            });
+        }
+        (file, buffer) = blocking(move || file.write_all(&buffer[..length]).map(|()| (file, buffer))).await??;
+    }
+}

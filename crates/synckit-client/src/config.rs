@@ -1,0 +1,180 @@
+//! How a client is configured.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use sha2::{Digest as _, Sha256};
+use url::{Host, Url};
+
+use crate::{SyncKitClient, transport::Transport};
+
+/// What every client needs: where the server is, and which app this is.
+///
+/// Everything else has a default; [`SyncKitClient::builder`] changes it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SyncKitConfig {
+    /// The server, for example `https://sync.example.com`. Plain `http://` is refused except to loopback.
+    pub server_url: String,
+    /// The key of the app. It identifies the app and is shipped with it; it is not a secret of a user.
+    pub api_key: String,
+}
+
+impl fmt::Debug for SyncKitConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncKitConfig")
+            .field("server_url", &self.server_url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the session and the master key live between two starts of the app.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum CredentialStore {
+    /// The keychain of the operating system: Keychain on macOS, Credential Manager on Windows, Secret Service on Linux.
+    #[default]
+    Keychain,
+    /// A file that only this user can read (mode 0600). Whoever reads the file reads the user's data: for machines
+    /// without a keychain, by the developer's decision.
+    File(PathBuf),
+    /// Nowhere: the user types the password at every start.
+    Memory,
+}
+
+/// Builds a client with other settings than the default.
+#[derive(Debug, Clone)]
+pub struct SyncKitClientBuilder {
+    pub(crate) config: SyncKitConfig,
+    pub(crate) credentials: CredentialStore,
+    pub(crate) request_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) page_bytes: u32,
+    pub(crate) transport: Option<Arc<dyn Transport>>,
+    pub(crate) jitter_seed: Option<u64>,
+}
+
+impl SyncKitClientBuilder {
+    pub(crate) fn new(config: SyncKitConfig) -> Self {
+        Self {
+            config,
+            credentials: CredentialStore::default(),
+            request_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+            page_bytes: synckit_protocol::limits::PAGE_BYTES_DEFAULT,
+            transport: None,
+            jitter_seed: None,
+        }
+    }
+
+    /// Where the session and the master key live between two starts of the app. Default: the keychain.
+    #[must_use]
+    pub fn credential_store(mut self, store: CredentialStore) -> Self {
+        self.credentials = store;
+        self
+    }
+
+    /// How long an answer may be waited for, retries not counted, and how long nothing of it may arrive; for blobs, how
+    /// long nothing may move. A large push has longer, for a line of 16 KiB a second. Default: 30 seconds.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// How long a connection may take to be made. Default: 10 seconds.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How many sealed bytes one page of a pull asks for, at most 8 MiB. Default: 1 MiB.
+    #[must_use]
+    pub fn page_bytes(mut self, bytes: u32) -> Self {
+        self.page_bytes = bytes.min(synckit_protocol::limits::PAGE_BYTES_MAX);
+        self
+    }
+
+    /// Replaces the way that requests reach the server.
+    #[must_use]
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Draws the pauses between retries from a seed, so that a simulation can be replayed. Nothing else comes from it:
+    /// keys, nonces and ids are the operating system's randomness, always. Default: another seed for every client, so
+    /// that devices that failed together do not come back together.
+    #[must_use]
+    pub fn jitter_seed(mut self, seed: u64) -> Self {
+        self.jitter_seed = Some(seed);
+        self
+    }
+
+    /// The client. Cannot fail: what is wrong with the configuration is the error of the first call.
+    #[must_use]
+    pub fn build(self) -> SyncKitClient {
+        SyncKitClient::from_builder(self)
+    }
+}
+
+/// The base of every request, checked once.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    /// The URL without a trailing slash.
+    base: String,
+    /// Scheme, host and port.
+    origin: String,
+}
+
+impl Server {
+    /// Reads the URL of a configuration; the error says what is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let url = Url::parse(text).map_err(|_| "it is not a URL such as https://sync.example.com")?;
+        if url.host().is_none() {
+            return Err("it names no host");
+        }
+        check_transport_security(&url)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("it must not carry a user name or a password");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("it must not carry a query or a fragment");
+        }
+        Ok(Self {
+            base: url.as_str().trim_end_matches('/').to_owned(),
+            origin: url.origin().ascii_serialization(),
+        })
+    }
+
+    /// The URL of an API path, which begins with a slash.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Scheme, host and port.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+}
+
+/// Refuses what would send a token, or a presigned URL, in the clear over a network.
+pub(crate) fn check_transport_security(url: &Url) -> Result<(), &'static str> {
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if loopback => Ok(()),
+        "http" => Err("plain http is allowed to loopback only: use https"),
+        _ => Err("the scheme is not https"),
+    }
+}
+
+/// What the credentials of an app on a server are filed under: no key and no address in the clear.
+pub(crate) fn app_fingerprint(api_key: &str) -> String {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    URL_SAFE_NO_PAD.encode(Sha256::digest(api_key.as_bytes()))
+}

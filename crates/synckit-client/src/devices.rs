@@ -1,0 +1,72 @@
+//! Devices and the state of the stream in numbers.
+
+use http::Method;
+use synckit_protocol::{
+    DeviceId, limits,
+    wire::{
+        devices::{Device, DeviceList, Platform, RegisterDevice},
+        log::Status,
+    },
+};
+
+use crate::{
+    SyncKitClient,
+    api::Call,
+    error::{Error, Result},
+};
+
+impl SyncKitClient {
+    /// Registers this installation under a name that people recognise, or finds it again by that name. `platform` is
+    /// one of `macos`, `windows`, `linux`, `ios`, `android`, `web`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an unknown platform, or a name that is empty or longer than 100 bytes;
+    /// [`Error::Problem`] with `device_limit`.
+    pub async fn register_device(&self, name: &str, platform: &str) -> Result<Device> {
+        let platform: Platform = platform.parse().map_err(|error| Error::InvalidArgument {
+            argument: "platform",
+            reason: format!("{error}"),
+        })?;
+        if name.is_empty() || name.len() > limits::DEVICE_NAME_BYTES_MAX {
+            return Err(Error::InvalidArgument {
+                argument: "name",
+                reason: format!("a device name has 1 to {} bytes", limits::DEVICE_NAME_BYTES_MAX),
+            });
+        }
+        let request = RegisterDevice {
+            device_name: name.to_owned(),
+            platform,
+        };
+        self.inner
+            .authorized(Call::post("/api/sync/devices").body(&request)?)
+            .await?
+            .decode()
+    }
+
+    /// The devices of the user in this app.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn devices(&self) -> Result<Vec<Device>> {
+        let list: DeviceList = self.inner.authorized(Call::get("/api/sync/devices")).await?.decode()?;
+        Ok(list.devices)
+    }
+
+    /// Revokes a device: its sessions end within seconds, and its name becomes free. What it already holds, it keeps.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] with `device_not_found`.
+    pub async fn revoke_device(&self, device_id: DeviceId) -> Result<()> {
+        self.inner
+            .authorized_unit(Call::new(Method::DELETE, format!("/api/sync/devices/{device_id}")))
+            .await
+    }
+
+    /// The state of the stream in numbers, as the server claims it.
+    ///
+    /// # Errors
+    /// Those of any call.
+    pub async fn status(&self) -> Result<Status> {
+        self.inner.authorized(Call::get("/api/sync/status")).await?.decode()
+    }
+}

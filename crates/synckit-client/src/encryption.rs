@@ -1,0 +1,291 @@
+//! Setting up encryption: the master key from the envelope into memory and the keychain.
+//!
+//! Invariants: a key is made only by `setup_encryption_new`, and only if the server has none; the credential store is
+//! written only after the server holds the envelope; an envelope that does not verify is never replaced silently.
+
+use std::{collections::HashMap, sync::Arc};
+
+use http::Method;
+use rand::rngs::OsRng;
+use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, RecoveryCode, StreamKeys, StreamScope, Vault};
+use synckit_protocol::{
+    KeyId, Position, ProblemCode, UserId,
+    wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    SyncKitClient,
+    api::Call,
+    client::Inner,
+    error::{Error, Result},
+    session::record_name,
+};
+
+/// The keys of the stream, ready for use.
+pub(crate) struct Keys {
+    pub(crate) ring: KeyRing,
+    current: Arc<StreamKeys>,
+    retired: HashMap<KeyId, Arc<StreamKeys>>,
+}
+
+impl Keys {
+    fn new(scope: &StreamScope, ring: KeyRing) -> Self {
+        let current = Arc::new(ring.current().subkeys(scope));
+        let retired = ring
+            .retired()
+            .iter()
+            .map(|retired| (retired.key_id(), Arc::new(retired.key().subkeys(scope))))
+            .collect();
+        Self { ring, current, retired }
+    }
+
+    /// The keys that new batches and blobs are sealed under.
+    pub(crate) fn current(&self) -> &Arc<StreamKeys> {
+        &self.current
+    }
+
+    /// The keys of an id, retired ones included.
+    pub(crate) fn find(&self, key_id: &KeyId) -> Option<&Arc<StreamKeys>> {
+        if *key_id == self.current.key_id {
+            Some(&self.current)
+        } else {
+            self.retired.get(key_id)
+        }
+    }
+
+    /// Whether a batch that ends at `after` may be sealed under a key: a retired one ends at its last position.
+    pub(crate) fn permits(&self, key_id: &KeyId, after: Position) -> bool {
+        self.ring.key_for(key_id).is_some_and(|key| key.permits(after))
+    }
+}
+
+impl SyncKitClient {
+    /// Makes the master key of a new user of this app, wraps it for the password, stores the envelope on the server,
+    /// and then the key in the credential store. For the first device only.
+    ///
+    /// # Errors
+    /// [`Error::KeyAlreadyExists`] if any device was first, [`Error::InvalidCredentials`] if the password is not the
+    /// account's, [`Error::PasswordWasReset`] never: there is nothing to open yet.
+    pub async fn setup_encryption_new(&self, password: &str) -> Result<()> {
+        let inner = &self.inner;
+        let scope = inner.scope()?;
+        inner.with_credentials(|credentials| credentials.probe()).await?;
+        let open = inner.open_vault(password).await?;
+        let ring = KeyRing::generate(&scope, &mut OsRng);
+        let envelope = Envelope::seal(&scope, &open.account_key, open.vault.generation(), 1, &ring, &mut OsRng)
+            .map_err(Error::Key)?;
+        if !inner.put_envelope(&envelope, 0).await? {
+            return Err(Error::KeyAlreadyExists);
+        }
+        inner.install_keys(&scope, ring, &envelope).await
+    }
+
+    /// Fetches the envelope, opens it with the password, and stores the key in the credential store: once on each
+    /// device, and again after [`Error::KeyRotated`].
+    ///
+    /// # Errors
+    /// [`Error::NoServerKey`] if no device has set up encryption yet, [`Error::InvalidCredentials`],
+    /// [`Error::PasswordWasReset`] if this device does not hold the key either (one that does wraps it anew), [`Error::KeyMaterialForged`] if what the server holds does not verify.
+    pub async fn setup_encryption_existing(&self, password: &str) -> Result<()> {
+        let inner = &self.inner;
+        let scope = inner.scope()?;
+        inner.with_credentials(|credentials| credentials.probe()).await?;
+        let (envelope, version) = inner.envelope().await?.ok_or(Error::NoServerKey)?;
+        let open = inner.open_vault(password).await?;
+        if envelope.vault_generation() != open.vault.generation() {
+            let ring = inner
+                .held_ring(&scope, &envelope)
+                .await?
+                .ok_or(Error::PasswordWasReset {
+                    envelope_generation: envelope.vault_generation(),
+                    vault_generation: open.vault.generation(),
+                })?;
+            return inner
+                .reseal(&scope, ring, &open.account_key, open.vault.generation(), version)
+                .await;
+        }
+        let ring = envelope
+            .open(&scope, &open.account_key)
+            .map_err(Error::KeyMaterialForged)?;
+        inner.install_keys(&scope, ring, &envelope).await
+    }
+
+    /// Whether the server holds an envelope of this user in this app: whether some device has set up encryption.
+    ///
+    /// # Errors
+    /// Those of any call; in particular, a server that cannot be reached is an error and never "no".
+    pub async fn has_server_key(&self) -> Result<bool> {
+        Ok(self.inner.envelope().await?.is_some())
+    }
+
+    /// Restores session and key from the credential store, without any prompt and without the server. The client is
+    /// then ready to sync. If somebody is signed in, only that user's key is loaded.
+    ///
+    /// # Errors
+    /// [`Error::NoStoredKey`] if there is nothing stored, [`Error::Credentials`] if the keychain cannot be read.
+    pub fn try_load_key_from_keychain(&self) -> Result<()> {
+        let inner = &self.inner;
+        // A wrong URL must not look like an empty keychain.
+        inner.api.server()?;
+        let session = inner.restore_session()?.ok_or(Error::NoStoredKey)?;
+        let scope = session.scope;
+        let record = |name| inner.credentials.read(&record_name(scope.user_id, name));
+        let ring = record("keys")?.ok_or(Error::NoStoredKey)?;
+        let ring = KeyRing::from_secret_bytes(&scope, &ring).map_err(Error::Key)?;
+        let position = record("position")?;
+        if inner.scope().is_err() {
+            inner.install_session(session);
+        }
+        let mut stream = inner.stream.lock();
+        stream.know(ring.floor());
+        if let Some(position) = position {
+            stream.restore(&position);
+        }
+        drop(stream);
+        *inner.keys.write() = Some(Arc::new(Keys::new(&scope, ring)));
+        Ok(())
+    }
+
+    /// As [`SyncKitClient::setup_encryption_existing`], with the recovery code in place of the password: after the
+    /// password was reset, or on a device that signed in with it minutes ago. After a reset the envelope is sealed again
+    /// under the account's new key if the sign-in was with the new password, so that the password opens it from then on.
+    ///
+    /// # Errors
+    /// [`Error::WrongRecoveryCode`], [`Error::NoServerKey`], [`Error::FreshLoginRequired`] if the last password sign-in
+    /// is older than five minutes.
+    pub async fn setup_encryption_with_recovery(&self, code: &RecoveryCode) -> Result<()> {
+        let inner = &self.inner;
+        let scope = inner.scope()?;
+        inner.with_credentials(|credentials| credentials.probe()).await?;
+        let (envelope, version) = inner.envelope().await?.ok_or(Error::NoServerKey)?;
+        let token = inner.account_token().ok_or(Error::FreshLoginRequired)?;
+        let answer = inner.vault(&token).await?;
+        let generation = envelope.vault_generation();
+        let vaults = std::iter::once(&answer.vault).chain(answer.earlier.iter().rev());
+        let account_key = vaults
+            .filter_map(|bytes| Vault::decode(bytes.as_ref()).ok())
+            .find(|vault| vault.generation() == generation)
+            .and_then(|vault| vault.open_with_recovery(&scope.user_id, code).ok())
+            .ok_or(Error::WrongRecoveryCode)?;
+        let ring = envelope.open(&scope, &account_key).map_err(Error::KeyMaterialForged)?;
+        let current = Vault::decode(answer.vault.as_ref()).map_err(Error::KeyMaterialForged)?;
+        if current.generation() == generation {
+            return inner.install_keys(&scope, ring, &envelope).await;
+        }
+        let Some(account_key) = inner.cached_account_key(scope.user_id, &current) else {
+            return inner.install_keys(&scope, ring, &envelope).await;
+        };
+        inner
+            .reseal(&scope, ring, &account_key, current.generation(), version)
+            .await
+    }
+}
+
+impl Inner {
+    /// The account key of a vault, if the password of the last sign-in opens it.
+    fn cached_account_key(&self, user_id: UserId, vault: &Vault) -> Option<AccountKey> {
+        let cache = self.login_cache.lock();
+        vault
+            .open_with_password(&user_id, cache.as_ref()?.any_export_key()?)
+            .ok()
+    }
+
+    /// The server's envelope and its version. Only the code `no_envelope` means that there is none: a 404 of any other
+    /// kind must never lead to a second key.
+    pub(crate) async fn envelope(&self) -> Result<Option<(Envelope, u64)>> {
+        let answer: EnvelopeAnswer = match self.authorized(Call::get("/api/sync/keys")).await {
+            Ok(answer) => answer.decode()?,
+            Err(error) if error.is_problem(ProblemCode::NoEnvelope) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let envelope = Envelope::decode(answer.envelope.as_ref()).map_err(Error::KeyMaterialForged)?;
+        // The version and the key id are inside the seal; a server that names others serves another envelope.
+        if envelope.version() != answer.version || envelope.key_id() != answer.key_id {
+            return Err(Error::KeyMaterialForged(KeyError::Malformed {
+                what: "envelope of this version",
+            }));
+        }
+        Ok(Some((envelope, answer.version)))
+    }
+
+    /// Writes an envelope; `false` if another one was first. A conflict with our own write is a success.
+    async fn put_envelope(&self, envelope: &Envelope, expected_version: u64) -> Result<bool> {
+        let put = PutEnvelope {
+            envelope: envelope.encode().into(),
+            key_id: envelope.key_id(),
+            expected_version,
+        };
+        match self
+            .authorized(Call::new(Method::PUT, "/api/sync/keys").body(&put)?)
+            .await
+        {
+            Ok(answer) => answer.decode::<EnvelopeWritten>().map(|_| true),
+            Err(error) if error.is_problem(ProblemCode::VersionConflict) => {
+                let current = self.envelope().await?;
+                Ok(current.is_some_and(|(current, _)| current.encode() == envelope.encode()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The key ring that this device holds, in memory or in the credential store, if it is the one in an envelope.
+    async fn held_ring(&self, scope: &StreamScope, envelope: &Envelope) -> Result<Option<KeyRing>> {
+        let name = record_name(scope.user_id, "keys");
+        let Some(record) = self
+            .with_credentials(move |credentials| credentials.read(&name))
+            .await?
+        else {
+            return Ok(None);
+        };
+        let ring = KeyRing::from_secret_bytes(scope, &record).map_err(Error::Key)?;
+        Ok(envelope.verify_mac(scope, ring.current()).is_ok().then_some(ring))
+    }
+
+    /// Wraps a key ring for the account key of a newer generation, after the password was reset.
+    async fn reseal(
+        &self,
+        scope: &StreamScope,
+        ring: KeyRing,
+        account_key: &AccountKey,
+        generation: u32,
+        version: u64,
+    ) -> Result<()> {
+        let ring = match self.stream.lock().known() {
+            Some(known) if known.seq > ring.floor().seq => ring.with_floor(known).map_err(Error::Key)?,
+            _ => ring,
+        };
+        let envelope = Envelope::seal(scope, account_key, generation, version + 1, &ring, &mut OsRng);
+        let envelope = envelope.map_err(Error::Key)?;
+        if !self.put_envelope(&envelope, version).await? {
+            // Another device was first. What it wrote is opened by the next call.
+            return Err(Error::KeyRotated {
+                key_id: envelope.key_id(),
+            });
+        }
+        self.install_keys(scope, ring, &envelope).await
+    }
+
+    /// Makes keys current in memory and in the credential store.
+    async fn install_keys(&self, scope: &StreamScope, ring: KeyRing, envelope: &Envelope) -> Result<()> {
+        let user_id = scope.user_id;
+        let secret = Zeroizing::new(ring.to_secret_bytes().to_vec());
+        let envelope = envelope.encode();
+        let position = self
+            .with_credentials(move |credentials| credentials.read(&record_name(user_id, "position")))
+            .await?;
+        {
+            let mut stream = self.stream.lock();
+            stream.know(ring.floor());
+            if let Some(position) = position {
+                stream.restore(&position);
+            }
+        }
+        *self.keys.write() = Some(Arc::new(Keys::new(scope, ring)));
+        self.with_credentials(move |credentials| {
+            credentials.write(&record_name(user_id, "keys"), &secret)?;
+            credentials.write(&record_name(user_id, "envelope"), &envelope)
+        })
+        .await
+    }
+}

@@ -1,0 +1,295 @@
+//! What can go wrong, grouped by what the caller can do about it.
+
+use std::{fmt, time::Duration};
+
+use synckit_crypto::KeyError;
+use synckit_login::LoginError;
+use synckit_protocol::{BatchId, Cursor, DeviceId, KeyId, Position, Problem, ProblemCode};
+
+use crate::{credentials::CredentialError, transport::TransportError};
+
+/// The result of every call of the SDK.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the SDK.
+///
+/// The variants stand in groups: what to correct in the call, what to repeat later, when to sign in again, what to
+/// resolve together with the user, and what a server did that no honest server does.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // Correct the call.
+    /// The server URL of the configuration cannot be used.
+    #[error("the server URL {url:?} cannot be used: {reason}")]
+    InvalidServerUrl {
+        /// The URL as it was configured.
+        url: String,
+        /// What is wrong with it, and what to do.
+        reason: &'static str,
+    },
+    /// An argument is outside what the call takes.
+    #[error("{argument}: {reason}")]
+    InvalidArgument {
+        /// The argument.
+        argument: &'static str,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// A change cannot be encoded: too large, a number that is neither an integer of 64 bits nor a finite float, or
+    /// nested too deeply.
+    #[error("a change cannot be pushed")]
+    Encode(#[source] synckit_crypto::batch::EncodeError),
+    /// Nobody is signed in. Call `authenticate` or `try_load_key_from_keychain` first.
+    #[error("nobody is signed in: call authenticate, or try_load_key_from_keychain to go on with an earlier session")]
+    NotSignedIn,
+    /// There is no master key in memory. Call one of the `setup_encryption` methods or `try_load_key_from_keychain`.
+    #[error(
+        "encryption is not set up on this device: call try_load_key_from_keychain, setup_encryption_existing or \
+         setup_encryption_new"
+    )]
+    EncryptionNotSetUp,
+    /// The keychain holds no session and key of this server, app and account.
+    #[error("the keychain holds no key for this app: ask for the password once")]
+    NoStoredKey,
+
+    // Repeat later.
+    /// The server could not be reached, after every retry.
+    #[error("the server cannot be reached")]
+    Network(#[source] TransportError),
+    /// The server asks to wait longer than a call may take.
+    #[error("the server asks to wait for {} seconds ({code})", retry_after.as_secs())]
+    RetryLater {
+        /// How long to wait.
+        retry_after: Duration,
+        /// The code of the server's answer.
+        code: String,
+    },
+    /// The server answered with a problem that no other variant names. [`Problem::known_code`] says which.
+    #[error("the server refused: {} ({})", .0.detail.as_deref().unwrap_or(&.0.title), .0.code)]
+    Problem(Box<Problem>),
+    /// The server answered with something that is not of this protocol: another service, or a proxy in between.
+    #[error("the answer is not of this protocol (status {status}): {reason}")]
+    Protocol {
+        /// The HTTP status.
+        status: u16,
+        /// What was expected.
+        reason: &'static str,
+    },
+
+    // Sign in again.
+    /// E-mail or password is wrong.
+    #[error("the e-mail or the password is wrong")]
+    InvalidCredentials,
+    /// The session was signed out, revoked, or not used for 90 days.
+    #[error("the session has ended: sign in again")]
+    SessionEnded,
+    /// The call needs a password sign-in not older than five minutes.
+    #[error("this needs a fresh sign-in with the password")]
+    FreshLoginRequired,
+    /// The server takes no such API key.
+    #[error("the API key is not valid on this server")]
+    ApiKeyInvalid,
+
+    // Resolve, with the user or by another call.
+    /// `setup_encryption_new`: there is a key already. Call `setup_encryption_existing`.
+    #[error("this account already has a key in this app: call setup_encryption_existing")]
+    KeyAlreadyExists,
+    /// `setup_encryption_existing`: there is no key yet. Call `setup_encryption_new`.
+    #[error("this account has no key in this app yet: call setup_encryption_new")]
+    NoServerKey,
+    /// Another device changed the master key. Call `setup_encryption_existing`.
+    #[error("the master key was changed by another device: call setup_encryption_existing")]
+    KeyRotated {
+        /// The key that is current on the server, or that a batch is sealed under.
+        key_id: KeyId,
+    },
+    /// This device holds a key that never was this stream's current one.
+    #[error("this device holds another key than the server's envelope: call setup_encryption_existing")]
+    WrongKey {
+        /// The key that this device holds.
+        held: KeyId,
+        /// The key that is current on the server.
+        current: KeyId,
+    },
+    /// The password was replaced after it was forgotten, so it cannot open the envelope. The recovery code can
+    /// (`setup_encryption_with_recovery`), and so can any device that still holds the key.
+    #[error("the password was reset: use the recovery code, or a device that still holds the key")]
+    PasswordWasReset {
+        /// The generation of the vault that the envelope was sealed under.
+        envelope_generation: u32,
+        /// The generation of the account's current vault.
+        vault_generation: u32,
+    },
+    /// The account has no recovery code that this one could be.
+    #[error("this recovery code does not belong to the account")]
+    WrongRecoveryCode,
+    /// Key material cannot be opened or written.
+    #[error("the key material cannot be used")]
+    Key(#[source] KeyError),
+    /// `push_at`: the stream has moved on. Pull, merge, push again.
+    #[error("the stream has moved on to {}: pull first", latest.seq)]
+    Behind {
+        /// The stream's newest position, verified to follow from the parent.
+        latest: Position,
+    },
+    /// The device was revoked. Register again.
+    #[error("this device was revoked: register it again")]
+    DeviceRevoked,
+    /// The keychain or the credential file failed.
+    #[error("credentials cannot be stored or read")]
+    Credentials(#[source] CredentialError),
+    /// A local file could not be read or written.
+    #[error("a local file could not be read or written")]
+    Io(#[from] std::io::Error),
+    /// The file is not the one that was hashed: it changed in between. Nothing was stored.
+    #[error("the file changed while it was uploaded")]
+    FileChanged,
+
+    // Tampering. Do not repeat; keep the evidence.
+    /// The server is behind what this device knew: a restored backup, or an attack.
+    #[error("the server went back: this device knew {}, the server holds {}", .0.known.seq, .0.claimed.seq)]
+    HistoryRewound(HistoryEvidence),
+    /// The server tells another history than the one that this device knew.
+    #[error("the server tells another history at {}", .0.known.seq)]
+    HistoryForked(HistoryEvidence),
+    /// A batch is not what any device of the user sealed at this place of this history.
+    #[error("a batch was forged or moved: {}", .0.reason)]
+    BatchForged(BatchEvidence),
+    /// A blob is not what was asked for. Nothing of it was released.
+    #[error("a blob was forged or damaged: {reason}")]
+    BlobForged {
+        /// What did not agree.
+        reason: &'static str,
+    },
+    /// The envelope or the vault does not verify.
+    #[error("the server's key material was forged or damaged")]
+    KeyMaterialForged(#[source] KeyError),
+    /// The server proved itself with another key than at the first sign-in.
+    #[error("the server's sign-in key changed: this may be another server")]
+    ServerKeyChanged,
+    /// A URL that the server gave out would weaken the connection.
+    #[error("the server gave out a URL that is not safe to use: {reason}")]
+    UnsafeUrl {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// Two positions of one stream that cannot both be true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryEvidence {
+    /// The newest position that this device had verified.
+    pub known: Position,
+    /// What the server claimed instead.
+    pub claimed: Position,
+}
+
+/// The batch that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchEvidence {
+    /// The batch as the server named it.
+    pub batch_id: BatchId,
+    /// The device as the server named it.
+    pub device_id: DeviceId,
+    /// The key as the server named it.
+    pub key_id: KeyId,
+    /// The position that it should have been sealed on top of.
+    pub parent: Position,
+    /// What did not agree.
+    pub reason: &'static str,
+}
+
+/// A push that did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("{accepted} changes were stored before the push failed")]
+pub struct PushError {
+    /// How many of the given changes, from the first on, are stored.
+    pub accepted: usize,
+    /// The cursor that the push would have returned: safe to store.
+    pub cursor: Cursor,
+    /// Why the rest is not.
+    #[source]
+    pub source: Error,
+}
+
+impl From<PushError> for Error {
+    fn from(error: PushError) -> Self {
+        error.source
+    }
+}
+
+impl Error {
+    /// What the server's answer means, where a variant names it.
+    pub(crate) fn from_problem(problem: Problem) -> Self {
+        match problem.known_code() {
+            Some(ProblemCode::InvalidCredentials) => Self::InvalidCredentials,
+            Some(ProblemCode::SessionEnded | ProblemCode::TokenInvalid | ProblemCode::TokenExpired) => {
+                Self::SessionEnded
+            }
+            Some(ProblemCode::FreshLoginRequired) => Self::FreshLoginRequired,
+            Some(ProblemCode::ApiKeyInvalid) => Self::ApiKeyInvalid,
+            Some(ProblemCode::DeviceRevoked) => Self::DeviceRevoked,
+            _ => Self::Problem(Box::new(problem)),
+        }
+    }
+
+    /// The code of the server's answer, if it is one that no variant names.
+    pub fn problem_code(&self) -> Option<ProblemCode> {
+        match self {
+            Self::Problem(problem) => problem.known_code(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_problem(&self, code: ProblemCode) -> bool {
+        self.problem_code() == Some(code)
+    }
+
+    /// Whether a server did what no honest server does, short of having been restored from a backup.
+    pub fn is_tampering(&self) -> bool {
+        matches!(
+            self,
+            Self::HistoryRewound(_)
+                | Self::HistoryForked(_)
+                | Self::BatchForged(_)
+                | Self::BlobForged { .. }
+                | Self::KeyMaterialForged(_)
+                | Self::ServerKeyChanged
+                | Self::UnsafeUrl { .. }
+        )
+    }
+}
+
+impl From<LoginError> for Error {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::WrongPassword => Self::InvalidCredentials,
+            LoginError::ServerKeyChanged { .. } => Self::ServerKeyChanged,
+            _ => Self::Protocol {
+                status: 200,
+                reason: "a message of an OPAQUE login",
+            },
+        }
+    }
+}
+
+impl From<CredentialError> for Error {
+    fn from(error: CredentialError) -> Self {
+        Self::Credentials(error)
+    }
+}
+
+/// Writes an error and its causes in one line, for logs of tests and tools.
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! Reading the log: every page is verified and opened before the app sees anything of it.
+
+use std::sync::Arc;
+
+use synckit_crypto::{
+    StreamScope,
+    batch::{BatchContext, ChangeEntry},
+};
+use synckit_protocol::{
+    BatchDigest, Cursor, DeviceId, Position, ProblemCode, SealedHash,
+    wire::log::{Page, Pull, PulledBatch},
+};
+use tokio::{task::JoinHandle, time::Instant};
+
+use crate::{
+    SyncKitClient,
+    api::Call,
+    client::Inner,
+    encryption::Keys,
+    error::{BatchEvidence, Error, Result},
+    history::{Walk, diverged, encode_position},
+    session::{blocking, record_name},
+};
+
+/// How often the newest position is written to the credential store.
+const SAVE_POSITION_SECONDS: u64 = 60;
+
+/// A page that was asked for while the one before it was opened.
+#[derive(Debug)]
+pub(crate) struct Prefetch {
+    device_id: DeviceId,
+    cursor: Cursor,
+    /// What was known when it was asked for.
+    known: Option<Position>,
+    page: AbortOnDrop<Result<Page>>,
+}
+
+/// A task that ends with the value that waits for it.
+#[derive(Debug)]
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The changes of a page, the cursor after them, and whether more follow.
+pub type Pulled = (Vec<ChangeEntry>, Cursor, bool);
+
+impl SyncKitClient {
+    /// Pulls the changes after a cursor: verified, decrypted, in log order, own changes included. Store the returned
+    /// cursor together with the changes, and pull again while the last value is `true`. Start with [`Cursor::START`].
+    ///
+    /// A page holds at most 500 changes. Applying one twice is harmless, because changes carry whole rows.
+    ///
+    /// # Errors
+    /// [`Error::HistoryRewound`], [`Error::HistoryForked`] and [`Error::BatchForged`] with evidence;
+    /// [`Error::KeyRotated`] if another device changed the master key; [`Error::DeviceRevoked`];
+    /// [`Error::EncryptionNotSetUp`]. Nothing of a page with an error is returned.
+    pub async fn pull(&self, device_id: DeviceId, cursor: Cursor) -> Result<Pulled> {
+        let inner = &self.inner;
+        let keys = inner.keys()?;
+        let scope = inner.scope()?;
+        let from = cursor.position().unwrap_or(inner.start()?);
+        let (known, prefetch) = {
+            let mut stream = inner.stream.lock();
+            (stream.known(), stream.prefetch.take())
+        };
+        let (known, page) = match prefetch {
+            Some(mut prefetch) if prefetch.device_id == device_id && prefetch.cursor == cursor => {
+                match (&mut prefetch.page.0).await {
+                    Ok(Ok(page)) => (prefetch.known, page),
+                    // The request in advance failed; the one that the app asked for decides what is reported.
+                    Ok(Err(_)) | Err(_) => (known, inner.page(device_id, cursor).await?),
+                }
+            }
+            _ => (known, inner.page(device_id, cursor).await?),
+        };
+        let (next, has_more) = (page.cursor, page.has_more);
+        if has_more && page.batches.is_empty() {
+            // A server that says so for ever would keep the app in its loop for ever.
+            return Err(Error::Protocol {
+                status: 200,
+                reason: "a page that is not empty where more follow",
+            });
+        }
+        if has_more {
+            self.prefetch(device_id, next);
+        }
+        let walk = Walk::new(from, known)?;
+        let held = keys.ring.key_version();
+        let (entries, walk) = match blocking(move || open_page(&keys, scope, walk, page)).await? {
+            Ok(opened) => opened,
+            Err(PageError::UnknownKey(evidence)) => return Err(inner.unknown_key(held, evidence).await),
+            Err(PageError::Refused(error)) => return Err(error),
+        };
+        let end = walk.at();
+        walk.expect(next.position().unwrap_or(inner.start()?))?;
+        if !has_more {
+            walk.end()?;
+        }
+        inner.stream.lock().apply(end);
+        inner.save_position().await?;
+        Ok((entries, Cursor::at(end), has_more))
+    }
+
+    fn prefetch(&self, device_id: DeviceId, cursor: Cursor) {
+        let inner = Arc::clone(&self.inner);
+        let mut stream = self.inner.stream.lock();
+        let known = stream.known();
+        let page = AbortOnDrop(tokio::spawn(async move { inner.page(device_id, cursor).await }));
+        stream.prefetch = Some(Prefetch {
+            device_id,
+            cursor,
+            known,
+            page,
+        });
+    }
+}
+
+impl Inner {
+    async fn page(&self, device_id: DeviceId, cursor: Cursor) -> Result<Page> {
+        let request = Pull {
+            device_id,
+            cursor,
+            max_bytes: Some(self.page_bytes),
+        };
+        match self.authorized(Call::post("/api/sync/pull").body(&request)?).await {
+            Ok(answer) => answer.decode(),
+            Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::HistoryDiverged) => {
+                match (cursor.position(), problem.latest) {
+                    (Some(position), Some(latest)) => Err(diverged(position, latest)),
+                    _ => Err(Error::Problem(problem)),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a batch under a key that this device does not hold was made by a device that rotated the key, or by the
+    /// server. Only a newer envelope can introduce a key.
+    async fn unknown_key(&self, held_version: u32, evidence: BatchEvidence) -> Error {
+        match self.envelope().await {
+            Ok(Some((envelope, _))) if envelope.key_version() > held_version => Error::KeyRotated {
+                key_id: envelope.key_id(),
+            },
+            Ok(_) => Error::BatchForged(evidence),
+            Err(error) => error,
+        }
+    }
+
+    /// Writes the newest known position to the credential store, at most once a minute, so that a device that starts
+    /// again still notices a server that went back.
+    pub(crate) async fn save_position(&self) -> Result<()> {
+        let user_id = self.scope()?.user_id;
+        let position = {
+            let mut stream = self.stream.lock();
+            let due = stream
+                .saved_at
+                .is_none_or(|at| at.elapsed().as_secs() >= SAVE_POSITION_SECONDS);
+            match stream.known() {
+                Some(known) if due => {
+                    stream.saved_at = Some(Instant::now());
+                    known
+                }
+                _ => return Ok(()),
+            }
+        };
+        let record = encode_position(position);
+        self.with_credentials(move |credentials| credentials.write(&record_name(user_id, "position"), &record))
+            .await
+    }
+}
+
+/// Why a page was not opened.
+enum PageError {
+    /// A batch is sealed under a key that this device does not hold.
+    UnknownKey(BatchEvidence),
+    /// Anything else.
+    Refused(Error),
+}
+
+impl From<Error> for PageError {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Opens every batch of a page, each as the next of the history that `walk` follows.
+fn open_page(
+    keys: &Keys,
+    scope: StreamScope,
+    mut walk: Walk,
+    page: Page,
+) -> Result<(Vec<ChangeEntry>, Walk), PageError> {
+    let mut entries = Vec::new();
+    for batch in page.batches {
+        let parent = walk.at();
+        let evidence = |reason| BatchEvidence {
+            batch_id: batch.batch_id,
+            device_id: batch.device_id,
+            key_id: batch.key_id,
+            parent,
+            reason,
+        };
+        let forged = |reason| PageError::Refused(Error::BatchForged(evidence(reason)));
+        if parent.seq.checked_add(1) != Some(batch.first_seq) {
+            return Err(forged("it does not follow the batch before it"));
+        }
+        let Some(stream_keys) = keys.find(&batch.key_id) else {
+            return Err(PageError::UnknownKey(evidence(
+                "no device of this user ever had its key",
+            )));
+        };
+        let opened = stream_keys
+            .batch
+            .open(
+                &batch.key_id,
+                &context(scope, parent, &batch),
+                batch.count,
+                batch.sealed.as_ref(),
+            )
+            .map_err(|_| forged("it was not sealed by a device of this user at this place of this history"))?;
+        walk.step(&digest(&batch))?;
+        if !keys.permits(&batch.key_id, walk.at()) {
+            return Err(forged("its key was retired before"));
+        }
+        if entries.is_empty() {
+            entries = opened;
+        } else {
+            entries.extend(opened);
+        }
+    }
+    Ok((entries, walk))
+}
+
+fn context(scope: StreamScope, parent: Position, batch: &PulledBatch) -> BatchContext {
+    BatchContext {
+        scope,
+        device_id: batch.device_id,
+        batch_id: batch.batch_id,
+        parent,
+    }
+}
+
+fn digest(batch: &PulledBatch) -> BatchDigest {
+    BatchDigest {
+        batch_id: batch.batch_id,
+        device_id: batch.device_id,
+        key_id: batch.key_id,
+        count: batch.count,
+        sealed_hash: SealedHash::of(batch.sealed.as_ref()),
+    }
+}

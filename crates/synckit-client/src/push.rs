@@ -1,0 +1,433 @@
+//! Writing the log: changes are sealed on top of the newest history that this device has verified, and sealed again
+//! when another device was faster.
+//!
+//! Invariants: a batch keeps its id through every retry, so nothing is stored twice; the next batch of a long push is
+//! sealed while the one before is on its way, which is why it names a parent that is only expected; what the server
+//! answers is compared with the expected position, so a server that lies about what it stored is caught at once.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use rand::rngs::OsRng;
+use synckit_crypto::{
+    StreamScope,
+    batch::{BatchBody, BatchContext, ChangeEntry, EncodeError},
+};
+use synckit_protocol::{
+    BatchDigest, BatchId, Behind, Cursor, DeviceId, Position, Problem, ProblemCode, SealedHash,
+    wire::log::{Chain, Push, Pushed},
+};
+use uuid::Uuid;
+
+use crate::{
+    SyncKitClient,
+    api::Call,
+    client::Inner,
+    encryption::Keys,
+    error::{Error, HistoryEvidence, PushError, Result},
+    history::{Walk, diverged},
+    session::blocking,
+};
+
+/// How often a batch is sealed again because other devices were faster, before the push gives up.
+const RESEALS_MAX: u32 = 100;
+
+/// What to do when the stream has moved on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WhenBehind {
+    /// Hash forward over what came in between, and seal on top of it.
+    Reseal,
+    /// Tell the caller, who wants to merge first.
+    Report,
+}
+
+/// Who pushes, and with what.
+#[derive(Clone)]
+struct Pusher {
+    scope: StreamScope,
+    keys: Arc<Keys>,
+    device_id: DeviceId,
+}
+
+/// A batch on its way.
+struct Sealed {
+    batch_id: BatchId,
+    body: Arc<BatchBody>,
+    /// Which of the given changes it holds.
+    range: Range<usize>,
+    parent: Position,
+    /// Where the stream is once the batch is stored.
+    after: Position,
+    /// The encoded request.
+    request: Bytes,
+}
+
+impl SyncKitClient {
+    /// Pushes changes: encrypted, appended in order, stored durably when this returns. More than 500 changes, or 4 MiB,
+    /// are split into batches; each is atomic, the whole is not.
+    ///
+    /// Returns a cursor that is safe to store: the end of the last page that [`SyncKitClient::pull`] returned, or what
+    /// [`SyncKitClient::resume_at`] was given. It is never past this push, which therefore comes back at the next pull.
+    ///
+    /// If the app may crash between the push and its own note of it, the changes are pushed again at the next start,
+    /// which is harmless, since they carry whole rows; [`SyncKitClient::push_with_id`] avoids even that.
+    ///
+    /// # Errors
+    /// [`PushError`], with how many changes are stored and why the others are not: among others
+    /// [`Error::Encode`], [`Error::KeyRotated`], [`Error::WrongKey`], [`Error::DeviceRevoked`],
+    /// [`Error::HistoryRewound`], [`Error::HistoryForked`].
+    pub async fn push(&self, device_id: DeviceId, changes: Vec<ChangeEntry>) -> Result<Cursor, PushError> {
+        let cursor = self.inner.stream.lock().applied();
+        let mut accepted = 0;
+        match self.inner.push_all(device_id, changes, &mut accepted).await {
+            Ok(()) => Ok(cursor),
+            Err(source) => Err(PushError {
+                accepted,
+                cursor,
+                source,
+            }),
+        }
+    }
+
+    /// As [`SyncKitClient::push`], for one batch under an id that the app stored before: exactly once, even if the app
+    /// crashes at any moment and pushes again with the same id. Make the id with [`SyncKitClient::new_batch_id`]; use it
+    /// for the same changes only.
+    ///
+    /// # Errors
+    /// As [`SyncKitClient::push`]; [`Error::InvalidArgument`] if the changes do not fit one batch of 500 changes and
+    /// 4 MiB.
+    pub async fn push_with_id(
+        &self,
+        device_id: DeviceId,
+        batch_id: BatchId,
+        changes: Vec<ChangeEntry>,
+    ) -> Result<Cursor, PushError> {
+        let cursor = self.inner.stream.lock().applied();
+        let pushed = self.inner.push_one(device_id, batch_id, None, changes).await;
+        pushed.map(|_| cursor).map_err(|source| PushError {
+            accepted: 0,
+            cursor,
+            source,
+        })
+    }
+
+    /// Pushes one batch on top of exactly what the app has applied, and fails instead if anything else was pushed in
+    /// between: for apps that merge. Returns the cursor after the batch.
+    ///
+    /// # Errors
+    /// As [`SyncKitClient::push_with_id`]; [`Error::Behind`] if the stream has moved on.
+    pub async fn push_at(
+        &self,
+        device_id: DeviceId,
+        parent: Cursor,
+        batch_id: BatchId,
+        changes: Vec<ChangeEntry>,
+    ) -> Result<Cursor, PushError> {
+        match self.inner.push_one(device_id, batch_id, Some(parent), changes).await {
+            Ok(position) => {
+                self.inner.stream.lock().apply(position);
+                Ok(Cursor::at(position))
+            }
+            Err(source) => Err(PushError {
+                accepted: 0,
+                cursor: parent,
+                source,
+            }),
+        }
+    }
+
+    /// A new id for a batch: UUIDv7 (RFC 9562).
+    #[must_use]
+    pub fn new_batch_id() -> BatchId {
+        BatchId::from_bytes(Uuid::now_v7().into_bytes())
+    }
+}
+
+impl Inner {
+    async fn push_all(&self, device_id: DeviceId, changes: Vec<ChangeEntry>, accepted: &mut usize) -> Result<()> {
+        let pusher = Pusher {
+            scope: self.scope()?,
+            keys: self.keys()?,
+            device_id,
+        };
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let _pushing = self.pushing.lock().await;
+        let changes = Arc::new(changes);
+        let parent = self.parent()?;
+        let mut sealed = seal_next(pusher.clone(), Arc::clone(&changes), 0, parent).await?;
+        loop {
+            let end = sealed.range.end;
+            let ahead = (end < changes.len())
+                .then(|| tokio::spawn(seal_next(pusher.clone(), Arc::clone(&changes), end, sealed.after)));
+            let position = self.append(&pusher, sealed, WhenBehind::Reseal).await?;
+            *accepted = end;
+            let Some(ahead) = ahead else { return Ok(()) };
+            let next = ahead.await.map_err(|error| Error::Io(std::io::Error::other(error)))??;
+            sealed = if next.parent == position {
+                next
+            } else {
+                reseal(&pusher, next, position).await?
+            };
+        }
+    }
+
+    async fn push_one(
+        &self,
+        device_id: DeviceId,
+        batch_id: BatchId,
+        at: Option<Cursor>,
+        changes: Vec<ChangeEntry>,
+    ) -> Result<Position> {
+        let pusher = Pusher {
+            scope: self.scope()?,
+            keys: self.keys()?,
+            device_id,
+        };
+        let too_many = |reason: &str| Error::InvalidArgument {
+            argument: "changes",
+            reason: reason.to_owned(),
+        };
+        if changes.is_empty() {
+            return Err(too_many("a batch holds at least one change"));
+        }
+        let _pushing = self.pushing.lock().await;
+        let (parent, when_behind) = match at {
+            None => (self.parent()?, WhenBehind::Reseal),
+            Some(cursor) => (cursor.position().unwrap_or(self.start()?), WhenBehind::Report),
+        };
+        let sealing = pusher.clone();
+        let sealed = blocking(move || {
+            let body = encode(&changes, 0)?;
+            if body.0.end < changes.len() {
+                return Err(too_many("they do not fit one batch of 500 changes and 4 MiB"));
+            }
+            seal(&sealing, batch_id, Arc::new(body.1), body.0, parent)
+        })
+        .await??;
+        self.append(&pusher, sealed, when_behind).await
+    }
+
+    /// The position to seal on top of.
+    fn parent(&self) -> Result<Position> {
+        let known = self.stream.lock().known();
+        known.map_or_else(|| self.start(), Ok)
+    }
+
+    /// Stores one batch and returns the position after it.
+    async fn append(&self, pusher: &Pusher, mut sealed: Sealed, when_behind: WhenBehind) -> Result<Position> {
+        let base = sealed.parent;
+        for attempt in 0..=RESEALS_MAX {
+            let known = self.stream.lock().known();
+            let call = Call::post("/api/sync/push").encoded_body(sealed.request.clone());
+            let problem = match self.authorized(call).await {
+                Ok(answer) => {
+                    let position = self.stored_at(&sealed, base, &answer.decode()?).await?;
+                    self.stream.lock().know(position);
+                    return Ok(position);
+                }
+                Err(Error::Problem(problem)) => problem,
+                Err(error) => return Err(error),
+            };
+            match problem.known_code() {
+                Some(ProblemCode::Behind) => {
+                    let latest = self.hash_forward(sealed.parent, known, *problem).await?;
+                    self.stream.lock().know(latest);
+                    if when_behind == WhenBehind::Report {
+                        return Err(Error::Behind { latest });
+                    }
+                    if attempt > 0 {
+                        tokio::time::sleep(self.api.pause(attempt)).await;
+                    }
+                    sealed = reseal(pusher, sealed, latest).await?;
+                }
+                Some(ProblemCode::HistoryDiverged) => {
+                    return Err(match problem.latest {
+                        Some(latest) => diverged(sealed.parent, latest),
+                        None => Error::Problem(problem),
+                    });
+                }
+                Some(ProblemCode::KeyMismatch) => return Err(self.key_mismatch(&pusher.keys).await),
+                _ => return Err(Error::Problem(problem)),
+            }
+        }
+        Err(Error::Behind { latest: sealed.parent })
+    }
+
+    /// Where the server stored a batch, checked against what this device sealed.
+    ///
+    /// The answer may belong to an earlier sealing of the same batch, whose own answer was lost, or which an earlier run
+    /// of the app pushed. Then the chain must show the batch at that place: a server must not get away with calling a
+    /// batch stored that is not.
+    async fn stored_at(&self, sealed: &Sealed, base: Position, pushed: &Pushed) -> Result<Position> {
+        let claimed = Position {
+            seq: pushed.last_seq,
+            head: pushed.head,
+        };
+        if claimed == sealed.after {
+            return Ok(claimed);
+        }
+        let from = if base.seq < claimed.seq { base } else { self.start()? };
+        let mut walk = Walk::new(from, None)?;
+        loop {
+            let chain = self.chain(walk.at()).await?;
+            for digest in &chain.digests {
+                walk.step(digest)?;
+                if digest.batch_id == sealed.batch_id && walk.at() == claimed {
+                    return Ok(claimed);
+                }
+            }
+            if !chain.has_more || chain.digests.is_empty() || walk.at().seq > claimed.seq {
+                return Err(Error::HistoryForked(HistoryEvidence {
+                    known: sealed.after,
+                    claimed,
+                }));
+            }
+        }
+    }
+
+    /// Verifies what came in between and returns the stream's newest position.
+    async fn hash_forward(&self, parent: Position, known: Option<Position>, problem: Problem) -> Result<Position> {
+        let behind = problem.behind.ok_or(Error::Protocol {
+            status: problem.status,
+            reason: "the digests in between",
+        })?;
+        let Behind {
+            mut latest,
+            mut digests,
+            mut has_more,
+        } = behind;
+        let mut walk = Walk::new(parent, known)?;
+        loop {
+            digests.iter().try_for_each(|digest| walk.step(digest))?;
+            if !has_more {
+                break;
+            }
+            if digests.is_empty() {
+                return Err(Error::Protocol {
+                    status: 200,
+                    reason: "a page of the chain that is not empty",
+                });
+            }
+            Chain {
+                digests,
+                latest,
+                has_more,
+            } = self.chain(walk.at()).await?;
+        }
+        walk.expect(latest)?;
+        walk.end()?;
+        if walk.at() == parent {
+            return Err(Error::Protocol {
+                status: 409,
+                reason: "a head after the parent",
+            });
+        }
+        Ok(walk.at())
+    }
+
+    async fn chain(&self, from: Position) -> Result<Chain> {
+        match self
+            .authorized(Call::get(format!("/api/sync/chain?from={}", Cursor::at(from))))
+            .await
+        {
+            Ok(answer) => answer.decode(),
+            Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::HistoryDiverged) => {
+                match problem.latest {
+                    Some(latest) => Err(diverged(from, latest)),
+                    None => Err(Error::Problem(problem)),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why the server refused the key.
+    async fn key_mismatch(&self, keys: &Keys) -> Error {
+        match self.envelope().await {
+            Ok(Some((envelope, _))) if envelope.key_version() > keys.ring.key_version() => Error::KeyRotated {
+                key_id: envelope.key_id(),
+            },
+            Ok(Some((envelope, _))) => Error::WrongKey {
+                held: keys.current().key_id,
+                current: envelope.key_id(),
+            },
+            Ok(None) => Error::NoServerKey,
+            Err(error) => error,
+        }
+    }
+}
+
+/// Encodes as many changes from `start` on as one batch takes.
+fn encode(changes: &[ChangeEntry], start: usize) -> Result<(Range<usize>, BatchBody)> {
+    let rest = changes.get(start..).unwrap_or_default();
+    let (taken, body) = BatchBody::encode_prefix(rest)
+        // The index that the app is told counts from the first of its changes.
+        .map_err(|error| {
+            Error::Encode(EncodeError {
+                index: start + error.index,
+                ..error
+            })
+        })?;
+    Ok((start..start + taken, body))
+}
+
+async fn seal_next(pusher: Pusher, changes: Arc<Vec<ChangeEntry>>, start: usize, parent: Position) -> Result<Sealed> {
+    blocking(move || {
+        let (range, body) = encode(&changes, start)?;
+        seal(&pusher, SyncKitClient::new_batch_id(), Arc::new(body), range, parent)
+    })
+    .await?
+}
+
+async fn reseal(pusher: &Pusher, sealed: Sealed, parent: Position) -> Result<Sealed> {
+    let pusher = pusher.clone();
+    blocking(move || seal(&pusher, sealed.batch_id, sealed.body, sealed.range, parent)).await?
+}
+
+/// Seals a body as the next batch after `parent`, with a fresh nonce.
+fn seal(
+    pusher: &Pusher,
+    batch_id: BatchId,
+    body: Arc<BatchBody>,
+    range: Range<usize>,
+    parent: Position,
+) -> Result<Sealed> {
+    let keys = pusher.keys.current();
+    let context = BatchContext {
+        scope: pusher.scope,
+        device_id: pusher.device_id,
+        batch_id,
+        parent,
+    };
+    let sealed = keys.batch.seal(&keys.key_id, &context, &body, &mut OsRng);
+    let digest = BatchDigest {
+        batch_id,
+        device_id: pusher.device_id,
+        key_id: keys.key_id,
+        count: body.count(),
+        sealed_hash: SealedHash::of(&sealed),
+    };
+    let after = parent.advance(&digest).ok_or_else(|| Error::InvalidArgument {
+        argument: "changes",
+        reason: "the stream is full".into(),
+    })?;
+    let push = Push {
+        device_id: pusher.device_id,
+        batch_id,
+        key_id: keys.key_id,
+        count: body.count(),
+        parent,
+        sealed: sealed.into(),
+    };
+    let request = Call::encode(&push)?;
+    Ok(Sealed {
+        batch_id,
+        body,
+        range,
+        parent,
+        after,
+        request,
+    })
+}

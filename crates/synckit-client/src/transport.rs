@@ -1,0 +1,155 @@
+//! How requests reach the server: the one seam that a simulator replaces.
+//!
+//! A transport moves one request and its answer. It follows no redirect, keeps no cookies, retries nothing and knows no
+//! token: all of that is decided above it, so it is decided once.
+
+use std::{fmt, future::Future, io, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+
+/// A stream of body chunks.
+pub type BodyStream<E> = Pin<Box<dyn Stream<Item = Result<Bytes, E>> + Send>>;
+
+/// The body of a request.
+pub enum RequestBody {
+    /// No body.
+    Empty,
+    /// A body in memory.
+    Full(Bytes),
+    /// A body of known length that is made while it is sent. An error in the stream must abort the request, so that the
+    /// server never takes a cut body for a whole one.
+    Stream {
+        /// The exact length.
+        length: u64,
+        /// The chunks.
+        chunks: BodyStream<io::Error>,
+    },
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::Stream { length, .. } => write!(f, "Stream({length} bytes)"),
+        }
+    }
+}
+
+/// What a transport returns.
+pub type Exchange =
+    Pin<Box<dyn Future<Output = Result<http::Response<BodyStream<TransportError>>, TransportError>> + Send>>;
+
+/// Moves a request to the server and its answer back.
+pub trait Transport: fmt::Debug + Send + Sync + 'static {
+    /// Sends one request. The answer's body is read afterwards, as a stream.
+    ///
+    /// # Errors
+    /// [`TransportError`] if no answer came. An answer of any status is not an error here.
+    fn send(&self, request: http::Request<RequestBody>) -> Exchange;
+}
+
+/// A request or an answer that did not arrive.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The connection failed, or broke.
+    #[error("the connection failed")]
+    Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Nothing moved for too long.
+    #[error("the server did not answer within {} seconds", .0.as_secs())]
+    Timeout(Duration),
+    /// The answer is larger than any answer of this kind may be.
+    #[error("the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The most that was expected.
+        limit: usize,
+    },
+}
+
+/// HTTP over TCP and TLS.
+#[derive(Debug)]
+pub struct HttpTransport {
+    client: reqwest::Client,
+}
+
+impl HttpTransport {
+    /// A transport with a connection pool of its own.
+    ///
+    /// # Errors
+    /// [`TransportError::Connection`] if the TLS stack cannot start, for example without any trusted root certificate.
+    pub fn new(connect_timeout: Duration) -> Result<Self, TransportError> {
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("synckit/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(connect_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true)
+            .build()
+            .map_err(connection_error)?;
+        Ok(Self { client })
+    }
+}
+
+impl Transport for HttpTransport {
+    fn send(&self, request: http::Request<RequestBody>) -> Exchange {
+        let (parts, body) = request.into_parts();
+        let client = self.client.clone();
+        Box::pin(async move {
+            let mut builder = client
+                .request(parts.method, parts.uri.to_string())
+                .headers(parts.headers);
+            builder = match body {
+                RequestBody::Empty => builder,
+                RequestBody::Full(bytes) => builder.body(bytes),
+                RequestBody::Stream { length, chunks } => builder
+                    .header(http::header::CONTENT_LENGTH, length)
+                    .body(reqwest::Body::wrap_stream(chunks)),
+            };
+            let response = builder.send().await.map_err(connection_error)?;
+            let (parts, body) = http::Response::from(response).into_parts();
+            let chunks = http_body_util::BodyStream::new(body).filter_map(|frame| async move {
+                match frame {
+                    Ok(frame) => frame.into_data().ok().map(Ok),
+                    Err(error) => Some(Err(connection_error(error))),
+                }
+            });
+            Ok(http::Response::from_parts(
+                parts,
+                Box::pin(chunks) as BodyStream<TransportError>,
+            ))
+        })
+    }
+}
+
+/// Errors of the HTTP client carry the URL, which for a presigned one is a secret.
+fn connection_error(error: reqwest::Error) -> TransportError {
+    TransportError::Connection(Box::new(error.without_url()))
+}
+
+/// Reads a whole body into memory, up to a limit, as long as something arrives every `idle`.
+pub(crate) async fn read_body(
+    mut body: BodyStream<TransportError>,
+    limit: usize,
+    idle: Duration,
+) -> Result<Bytes, TransportError> {
+    let mut whole = Bytes::new();
+    // Most answers are one chunk, which is then not copied.
+    let mut buffer = Vec::new();
+    loop {
+        let next = tokio::time::timeout(idle, body.next()).await;
+        let Some(chunk) = next.map_err(|_| TransportError::Timeout(idle))?.transpose()? else {
+            break;
+        };
+        if whole.len() + buffer.len() + chunk.len() > limit {
+            return Err(TransportError::TooLarge { limit });
+        }
+        if whole.is_empty() && buffer.is_empty() {
+            whole = chunk;
+        } else {
+            buffer.extend_from_slice(&std::mem::take(&mut whole));
+            buffer.extend_from_slice(&chunk);
+        }
+    }
+    Ok(if buffer.is_empty() { whole } else { buffer.into() })
+}

@@ -1,0 +1,272 @@
+//! The product page's own loop, at random: pull, blind upsert, push; several devices; crashes between any two steps;
+//! requests and answers that are lost. In the end every device holds the same rows, and no edit was lost.
+//!
+//! A failing run prints its seed; `SYNCKIT_TEST_SEED=<seed>` replays it alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
+use synckit_client::{BatchId, ChangeEntry, ChangeOp, Cursor, DeviceId, Error, SyncKitClient};
+
+use crate::{
+    interference::{Fate, Interference},
+    world::{User, World, change, pull_all},
+};
+
+const SEEDS: u64 = 12;
+const STEPS: usize = 60;
+const DEVICES: usize = 3;
+const ROWS: usize = 6;
+
+type Rows = BTreeMap<String, serde_json::Value>;
+
+/// What an app keeps on its disk: it survives a crash.
+#[derive(Default)]
+struct Disk {
+    rows: Rows,
+    pending: Vec<ChangeEntry>,
+    cursor: Cursor,
+    /// The batch that was about to be pushed, for the devices that push with an id.
+    outgoing: Option<(BatchId, usize)>,
+}
+
+struct Device {
+    name: String,
+    id: DeviceId,
+    client: SyncKitClient,
+    disk: Disk,
+    /// Whether it pushes with an id that it noted before.
+    with_id: bool,
+}
+
+/// How many messages of a thousand are lost, each way.
+const LOST_PER_MILLE: u64 = 120;
+
+fn flaky(seed: u64) -> Arc<Interference> {
+    let counter = AtomicU64::new(seed);
+    Interference::new(move |request| {
+        // Nothing but the log is lost: it is what this test is about, and a lost sign-in costs an Argon2id.
+        if !matches!(
+            request.uri().path(),
+            "/api/sync/push" | "/api/sync/pull" | "/api/sync/chain"
+        ) {
+            return Fate::Delivered;
+        }
+        let draw = StdRng::seed_from_u64(counter.fetch_add(1, Ordering::SeqCst)).gen_range(0..1000);
+        match draw {
+            0..LOST_PER_MILLE => Fate::RequestLost,
+            LOST_PER_MILLE.. if draw < 2 * LOST_PER_MILLE => Fate::AnswerLost,
+            _ => Fate::Delivered,
+        }
+    })
+}
+
+impl Device {
+    /// The app starts again, with what is on its disk.
+    fn restart(&mut self, world: &World, user: &User, seed: u64) {
+        self.client = world.resumed(user, &self.name, flaky(seed));
+        self.client.resume_at(self.disk.cursor);
+    }
+
+    fn edit(&mut self, rng: &mut StdRng, edits: &mut BTreeSet<String>) {
+        let row = format!("row{}", rng.gen_range(0..ROWS));
+        let entry = if rng.gen_bool(0.2) {
+            self.disk.rows.remove(&row);
+            ChangeEntry {
+                op: ChangeOp::Delete,
+                data: None,
+                ..change("t", &row)
+            }
+        } else {
+            let value = serde_json::json!({ "edit": format!("{}-{}", self.name, edits.len()) });
+            edits.insert(value["edit"].as_str().unwrap().to_owned());
+            self.disk.rows.insert(row.clone(), value.clone());
+            ChangeEntry {
+                op: ChangeOp::Update,
+                data: Some(value),
+                ..change("t", &row)
+            }
+        };
+        self.disk.pending.push(entry);
+    }
+
+    /// One turn of the page's loop. Stops, as a crash would, where `crash` says.
+    async fn sync(&mut self, crash: &mut impl FnMut() -> bool) -> Result<(), Error> {
+        loop {
+            let (changes, cursor, has_more) = self.client.pull(self.id, self.disk.cursor).await?;
+            if crash() {
+                return Ok(());
+            }
+            // The app stores the rows and the cursor in one transaction.
+            for change in &changes {
+                apply(&mut self.disk.rows, change);
+            }
+            self.disk.cursor = cursor;
+            if crash() {
+                return Ok(());
+            }
+            if !has_more {
+                break;
+            }
+        }
+        if self.with_id {
+            self.push_with_id(crash).await
+        } else {
+            self.push(crash).await
+        }
+    }
+
+    async fn push(&mut self, crash: &mut impl FnMut() -> bool) -> Result<(), Error> {
+        let count = self.disk.pending.len();
+        let cursor = self.client.push(self.id, self.disk.pending.clone()).await?;
+        if crash() {
+            return Ok(());
+        }
+        self.disk.pending.drain(..count);
+        self.disk.cursor = cursor;
+        Ok(())
+    }
+
+    async fn push_with_id(&mut self, crash: &mut impl FnMut() -> bool) -> Result<(), Error> {
+        if self.disk.outgoing.is_none() && !self.disk.pending.is_empty() {
+            self.disk.outgoing = Some((SyncKitClient::new_batch_id(), self.disk.pending.len()));
+        }
+        let Some((batch_id, count)) = self.disk.outgoing else {
+            return Ok(());
+        };
+        let cursor = self
+            .client
+            .push_with_id(self.id, batch_id, self.disk.pending[..count].to_vec())
+            .await?;
+        if crash() {
+            return Ok(());
+        }
+        self.disk.pending.drain(..count);
+        self.disk.outgoing = None;
+        self.disk.cursor = cursor;
+        Ok(())
+    }
+}
+
+fn apply(rows: &mut Rows, change: &ChangeEntry) {
+    match change.op {
+        ChangeOp::Insert | ChangeOp::Update => {
+            rows.insert(change.row_id.clone(), change.data.clone().unwrap());
+        }
+        ChangeOp::Delete => {
+            rows.remove(&change.row_id);
+        }
+    }
+}
+
+/// An error that a flaky network explains; anything else is a finding.
+fn is_network(error: &Error) -> bool {
+    matches!(error, Error::Network(_))
+}
+
+async fn run(world: &World, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let user = world.user().await;
+    let mut devices = Vec::new();
+    for index in 0..DEVICES {
+        let (name, (client, id)) = match index {
+            0 => ("laptop".to_owned(), world.first_device(&user).await),
+            _ => (
+                format!("device{index}"),
+                world.next_device(&user, &format!("device{index}")).await,
+            ),
+        };
+        devices.push(Device {
+            name,
+            id,
+            client,
+            disk: Disk::default(),
+            with_id: index % 2 == 1,
+        });
+    }
+    for device in &mut devices {
+        device.restart(world, &user, rng.r#gen());
+    }
+    let mut edits = BTreeSet::new();
+    for _ in 0..STEPS {
+        let device = devices.choose_mut(&mut rng).unwrap();
+        if rng.gen_bool(0.5) {
+            device.edit(&mut rng, &mut edits);
+            continue;
+        }
+        let countdown: Option<usize> = rng.gen_bool(0.3).then(|| rng.gen_range(0..4));
+        let mut passed = 0;
+        let mut crashed = false;
+        let mut crash = || {
+            crashed = countdown == Some(passed);
+            passed += 1;
+            crashed
+        };
+        if let Err(error) = device.sync(&mut crash).await {
+            assert!(is_network(&error), "{error:?}");
+        }
+        if crashed {
+            device.restart(world, &user, rng.r#gen());
+        }
+    }
+    // The network gets well, and everybody syncs until nobody has anything to say.
+    for device in &mut devices {
+        device.client = world.resumed(&user, &device.name, Interference::new(|_| Fate::Delivered));
+        device.client.resume_at(device.disk.cursor);
+    }
+    for _ in 0..2 {
+        for device in &mut devices {
+            device.sync(&mut || false).await.unwrap();
+        }
+    }
+    for device in &mut devices {
+        device.sync(&mut || false).await.unwrap();
+        assert!(device.disk.pending.is_empty());
+    }
+
+    let (log, _) = pull_all(&devices[0].client, devices[0].id, Cursor::START)
+        .await
+        .unwrap();
+    let mut folded = Rows::new();
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for entry in &log {
+        apply(&mut folded, entry);
+        if let Some(edit) = entry.data.as_ref().and_then(|data| data["edit"].as_str()) {
+            *seen.entry(edit).or_default() += 1;
+        }
+    }
+    for device in &devices {
+        assert_eq!(device.disk.rows, folded, "{} differs from the log", device.name);
+        for edit in edits
+            .iter()
+            .filter(|edit| edit.starts_with(&format!("{}-", device.name)))
+        {
+            let times = seen.get(edit.as_str()).copied().unwrap_or(0);
+            assert!(times >= 1, "the edit {edit} was lost");
+            assert!(
+                times == 1 || !device.with_id,
+                "the edit {edit} of a push with an id is there {times} times"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_device_converges_and_nothing_is_lost() {
+    let world = World::start().await;
+    let seeds = match std::env::var("SYNCKIT_TEST_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (0..SEEDS).collect(),
+    };
+    for seed in seeds {
+        // Shown when the run fails.
+        eprintln!("seed {seed}");
+        run(&world, seed).await;
+    }
+}

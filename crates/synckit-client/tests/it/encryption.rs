@@ -1,0 +1,252 @@
+//! The master key: made once, opened by password or recovery code, never made twice.
+
+use synckit_client::{CredentialStore, Cursor, Error, ProblemCode, RecoveryCode, SyncKitClient};
+
+use crate::{
+    interference::{Fate, Interference},
+    world::{World, change, changes, pull_all},
+};
+
+#[tokio::test]
+async fn the_first_device_makes_the_key_and_only_the_first() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, _) = world.first_device(&user).await;
+    assert!(laptop.has_server_key().await.unwrap());
+    let error = laptop.setup_encryption_new(&user.password).await.unwrap_err();
+    assert!(matches!(error, Error::KeyAlreadyExists), "{error:?}");
+}
+
+#[tokio::test]
+async fn two_devices_that_are_first_at_once_end_with_one_key() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let clients: Vec<SyncKitClient> = (0..2)
+        .map(|_| {
+            SyncKitClient::builder(world.config())
+                .credential_store(CredentialStore::Memory)
+                .build()
+        })
+        .collect();
+    for client in &clients {
+        client.authenticate(&user.email, &user.password).await.unwrap();
+    }
+    let (first, second) = tokio::join!(
+        clients[0].setup_encryption_new(&user.password),
+        clients[1].setup_encryption_new(&user.password)
+    );
+    let lost = match (&first, &second) {
+        (Ok(()), Err(Error::KeyAlreadyExists)) => &clients[1],
+        (Err(Error::KeyAlreadyExists), Ok(())) => &clients[0],
+        other => panic!("{other:?}"),
+    };
+    lost.setup_encryption_existing(&user.password).await.unwrap();
+    let mut ids = Vec::new();
+    for (client, name) in clients.iter().zip(["a", "b"]) {
+        let device = client.register_device(name, "linux").await.unwrap();
+        client.push(device.id, vec![change("t", name)]).await.unwrap();
+        ids.push(device.id);
+    }
+    assert_eq!(pull_all(&clients[0], ids[0], Cursor::START).await.unwrap().0.len(), 2);
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_the_first_envelope_is_a_success() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let lose = std::sync::atomic::AtomicBool::new(true);
+    let transport = Interference::new(move |request| {
+        let put = request.method() == http::Method::PUT && request.uri().path() == "/api/sync/keys";
+        if put && lose.swap(false, std::sync::atomic::Ordering::SeqCst) {
+            Fate::AnswerLost
+        } else {
+            Fate::Delivered
+        }
+    });
+    let client = world.signed_in_over(&user, transport).await;
+    client.setup_encryption_new(&user.password).await.unwrap();
+    let device = client.register_device("laptop", "linux").await.unwrap();
+    client.push(device.id, changes(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_wrong_password_opens_nothing() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let client = SyncKitClient::builder(world.config())
+        .credential_store(CredentialStore::Memory)
+        .build();
+    let error = client.authenticate(&user.email, "wrong").await.unwrap_err();
+    assert!(matches!(error, Error::InvalidCredentials), "{error:?}");
+    let error = client
+        .authenticate("nobody@example.com", &user.password)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::InvalidCredentials), "{error:?}");
+    client.authenticate(&user.email, &user.password).await.unwrap();
+    let error = client.setup_encryption_new("wrong").await.unwrap_err();
+    assert!(matches!(error, Error::InvalidCredentials), "{error:?}");
+    assert!(!client.has_server_key().await.unwrap());
+}
+
+#[tokio::test]
+async fn setting_up_right_after_signing_in_asks_the_server_for_no_second_login() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let transport = Interference::new(|_| Fate::Delivered);
+    let client = world.signed_in_over(&user, transport.clone()).await;
+    let before = transport.requests();
+    client.setup_encryption_new(&user.password).await.unwrap();
+    // The vault and the envelope.
+    assert_eq!(transport.requests() - before, 2);
+}
+
+#[tokio::test]
+async fn a_changed_password_opens_the_same_data_and_the_old_one_nothing() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    laptop.push(laptop_id, changes(2)).await.unwrap();
+    let (phone, phone_id) = world.next_device(&user, "phone").await;
+
+    let error = laptop.change_password("wrong", "new").await.unwrap_err();
+    assert!(matches!(error, Error::InvalidCredentials), "{error:?}");
+    laptop.change_password(&user.password, "new password").await.unwrap();
+
+    // The device that changed it goes on, every other has to sign in again.
+    laptop.push(laptop_id, changes(1)).await.unwrap();
+    let error = phone.pull(phone_id, Cursor::START).await.unwrap_err();
+    assert!(matches!(error, Error::SessionEnded), "{error:?}");
+    let error = phone.authenticate(&user.email, &user.password).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidCredentials), "{error:?}");
+    phone.authenticate(&user.email, "new password").await.unwrap();
+    phone.setup_encryption_existing("new password").await.unwrap();
+    assert_eq!(pull_all(&phone, phone_id, Cursor::START).await.unwrap().0.len(), 3);
+    // And once more, from the password that was just set.
+    laptop.change_password("new password", &user.password).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_recovery_code_opens_what_the_password_opens() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    laptop.push(laptop_id, changes(2)).await.unwrap();
+    let first = laptop.recovery_code(&user.password).await.unwrap();
+    let code = laptop.recovery_code(&user.password).await.unwrap();
+    let words = code.words().to_string();
+    assert_eq!(words.split(' ').count(), 24);
+
+    let client = SyncKitClient::builder(world.config())
+        .credential_store(CredentialStore::Memory)
+        .build();
+    client.authenticate(&user.email, &user.password).await.unwrap();
+    let error = client.setup_encryption_with_recovery(&first).await.unwrap_err();
+    assert!(
+        matches!(error, Error::WrongRecoveryCode),
+        "an earlier code stops working: {error:?}"
+    );
+    // As somebody would type it.
+    let typed = RecoveryCode::parse(&format!("  {}\n", words.to_uppercase().replace(' ', "  "))).unwrap();
+    client.setup_encryption_with_recovery(&typed).await.unwrap();
+    assert_eq!(pull_all(&client, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
+}
+
+#[tokio::test]
+async fn the_recovery_code_survives_a_change_of_the_password() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, _) = world.first_device(&user).await;
+    let code = laptop.recovery_code(&user.password).await.unwrap();
+    laptop.change_password(&user.password, "new").await.unwrap();
+    let client = SyncKitClient::builder(world.config())
+        .credential_store(CredentialStore::Memory)
+        .build();
+    client.authenticate(&user.email, "new").await.unwrap();
+    client.setup_encryption_with_recovery(&code).await.unwrap();
+    client.setup_encryption_existing("new").await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_reset_the_recovery_code_opens_the_data_and_the_new_password_from_then_on() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    laptop.push(laptop_id, changes(2)).await.unwrap();
+    let code = laptop.recovery_code(&user.password).await.unwrap();
+
+    let client = SyncKitClient::builder(world.config())
+        .credential_store(CredentialStore::Memory)
+        .build();
+    client.request_password_reset(&user.email).await.unwrap();
+    let mailed = world.mailed_code(&user, "Reset your password").await;
+    client.reset_password(&mailed, "new").await.unwrap();
+    let used = client.reset_password(&mailed, "newer").await.unwrap_err();
+    assert_eq!(used.problem_code(), Some(ProblemCode::MailCodeInvalid), "{used:?}");
+
+    let error = client.authenticate(&user.email, &user.password).await.unwrap_err();
+    assert!(matches!(error, Error::InvalidCredentials), "{error:?}");
+    client.authenticate(&user.email, "new").await.unwrap();
+    let error = client.setup_encryption_existing("new").await.unwrap_err();
+    let Error::PasswordWasReset {
+        envelope_generation,
+        vault_generation,
+    } = error
+    else {
+        panic!("{error:?}")
+    };
+    assert!(envelope_generation < vault_generation);
+    let error = client.setup_encryption_new("new").await.unwrap_err();
+    assert!(
+        matches!(error, Error::KeyAlreadyExists),
+        "a reset never leads to a second key: {error:?}"
+    );
+
+    client.setup_encryption_with_recovery(&code).await.unwrap();
+    assert_eq!(pull_all(&client, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
+    // The envelope was wrapped anew, so the next device needs the password only.
+    let tablet = SyncKitClient::builder(world.config())
+        .credential_store(CredentialStore::Memory)
+        .build();
+    tablet.authenticate(&user.email, "new").await.unwrap();
+    tablet.setup_encryption_existing("new").await.unwrap();
+    assert_eq!(pull_all(&tablet, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
+}
+
+#[tokio::test]
+async fn after_a_reset_a_device_that_holds_the_key_wraps_it_for_the_others() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    laptop.push(laptop_id, changes(2)).await.unwrap();
+    laptop.request_password_reset(&user.email).await.unwrap();
+    let mailed = world.mailed_code(&user, "Reset your password").await;
+    laptop.reset_password(&mailed, "new").await.unwrap();
+    let error = laptop.pull(laptop_id, Cursor::START).await.unwrap_err();
+    assert!(
+        matches!(error, Error::SessionEnded),
+        "a reset ends every session: {error:?}"
+    );
+
+    laptop.authenticate(&user.email, "new").await.unwrap();
+    laptop.setup_encryption_existing("new").await.unwrap();
+    let phone = SyncKitClient::builder(world.config())
+        .credential_store(CredentialStore::Memory)
+        .build();
+    phone.authenticate(&user.email, "new").await.unwrap();
+    phone.setup_encryption_existing("new").await.unwrap();
+    assert_eq!(pull_all(&phone, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
+}
+
+#[tokio::test]
+async fn a_mailed_code_confirms_the_address() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let client = SyncKitClient::builder(world.config())
+        .credential_store(CredentialStore::Memory)
+        .build();
+    let code = world.mailed_code(&user, "Confirm your address").await;
+    client.verify_email(&code).await.unwrap();
+    let error = client.verify_email(&code).await.unwrap_err();
+    assert_eq!(error.problem_code(), Some(ProblemCode::MailCodeInvalid), "{error:?}");
+}

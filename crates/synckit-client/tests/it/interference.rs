@@ -1,0 +1,116 @@
+//! A transport that loses and changes messages, around the real one.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use synckit_client::transport::{BodyStream, Exchange, HttpTransport, RequestBody, Transport, TransportError};
+
+/// What happens to one request.
+pub(crate) enum Fate {
+    /// It arrives, and so does its answer.
+    Delivered,
+    /// It never arrives.
+    RequestLost,
+    /// It arrives, and its answer does not.
+    AnswerLost,
+    /// It never arrives, and this status and body are the answer.
+    Answered(u16, Vec<u8>),
+    /// It arrives, and its answer is changed on the way.
+    Changed(Box<dyn FnOnce(Vec<u8>) -> Vec<u8> + Send>),
+}
+
+type Decide = dyn Fn(&http::Request<RequestBody>) -> Fate + Send + Sync;
+
+/// Decides every request's fate, and counts them.
+pub(crate) struct Interference {
+    inner: HttpTransport,
+    decide: Box<Decide>,
+    requests: AtomicUsize,
+}
+
+impl fmt::Debug for Interference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Interference")
+    }
+}
+
+impl Interference {
+    pub(crate) fn new(decide: impl Fn(&http::Request<RequestBody>) -> Fate + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            inner: HttpTransport::new(Duration::from_secs(10)).unwrap(),
+            decide: Box::new(decide),
+            requests: AtomicUsize::new(0),
+        })
+    }
+
+    /// Changes the answers of one path, whatever the query.
+    pub(crate) fn changing(
+        path: &'static str,
+        change: impl Fn(Vec<u8>) -> Vec<u8> + Clone + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Self::new(move |request| {
+            if request.uri().path() == path {
+                let change = change.clone();
+                Fate::Changed(Box::new(change))
+            } else {
+                Fate::Delivered
+            }
+        })
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+impl Transport for Interference {
+    fn send(&self, request: http::Request<RequestBody>) -> Exchange {
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        match (self.decide)(&request) {
+            Fate::Delivered => self.inner.send(request),
+            Fate::RequestLost => Box::pin(async { Err(lost()) }),
+            Fate::AnswerLost => {
+                let exchange = self.inner.send(request);
+                Box::pin(async move {
+                    // The whole answer is read, so the server has done what was asked.
+                    drain(exchange.await?.into_body()).await?;
+                    Err(lost())
+                })
+            }
+            Fate::Answered(status, body) => Box::pin(async move { Ok(answer(status, body)) }),
+            Fate::Changed(change) => {
+                let exchange = self.inner.send(request);
+                Box::pin(async move {
+                    let (parts, body) = exchange.await?.into_parts();
+                    let body = change(drain(body).await?);
+                    Ok(answer(parts.status.as_u16(), body))
+                })
+            }
+        }
+    }
+}
+
+fn lost() -> TransportError {
+    TransportError::Connection("the connection was cut".into())
+}
+
+fn answer(status: u16, body: Vec<u8>) -> http::Response<BodyStream<TransportError>> {
+    let chunks: BodyStream<TransportError> = Box::pin(stream::iter([Ok(Bytes::from(body))]));
+    http::Response::builder().status(status).body(chunks).unwrap()
+}
+
+async fn drain(mut body: BodyStream<TransportError>) -> Result<Vec<u8>, TransportError> {
+    let mut whole = Vec::new();
+    while let Some(chunk) = body.next().await {
+        whole.extend_from_slice(&chunk?);
+    }
+    Ok(whole)
+}

@@ -1,0 +1,14 @@
+//! The SDK against a real server over real HTTP.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod blobs;
+mod configuration;
+mod convergence;
+mod encryption;
+mod interference;
+mod keychain;
+mod product_page;
+mod push_pull;
+mod sessions;
+mod tampering;
+mod world;

@@ -1,0 +1,173 @@
+//! Tokens end and are renewed without anybody noticing; sessions that are revoked end.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use synckit_client::{Cursor, Error};
+use synckit_protocol::{Problem, ProblemCode, wire::auth::SignedIn};
+
+use crate::{
+    interference::{Fate, Interference},
+    world::{World, changes},
+};
+
+#[tokio::test]
+async fn a_token_that_the_server_calls_expired_is_refreshed_and_the_call_repeated() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    let (expire, refreshes) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let (expiring, counted) = (Arc::clone(&expire), Arc::clone(&refreshes));
+    let transport = Interference::new(move |request| match request.uri().path() {
+        "/api/sync/auth/refresh" => {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Fate::Delivered
+        }
+        "/api/sync/status" if expiring.swap(false, Ordering::SeqCst) => Fate::Answered(
+            401,
+            serde_json::to_vec(&Problem::new(ProblemCode::TokenExpired)).unwrap(),
+        ),
+        _ => Fate::Delivered,
+    });
+    let client = world.resumed_over(&user, transport);
+    client.status().await.unwrap();
+    assert_eq!(refreshes.load(Ordering::SeqCst), 1);
+    // The new token is the one that the next start of the app finds.
+    world.another_client(&user).await.status().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_near_its_end_is_refreshed_before_the_call_and_once_for_all_calls() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let refreshes = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&refreshes);
+    let transport = Interference::new(move |request| match request.uri().path() {
+        "/api/sync/auth" => Fate::Changed(Box::new(|body| {
+            let mut signed_in: SignedIn = minicbor_serde::from_slice(&body).unwrap();
+            signed_in.expires_at = 1;
+            minicbor_serde::to_vec(&signed_in).unwrap()
+        })),
+        "/api/sync/auth/refresh" => {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Fate::Delivered
+        }
+        _ => Fate::Delivered,
+    });
+    let client = world.signed_in_over(&user, transport).await;
+    let (a, b, c) = tokio::join!(client.status(), client.devices(), client.status());
+    a.unwrap();
+    b.unwrap();
+    c.unwrap();
+    assert_eq!(refreshes.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_refresh_does_not_end_the_session() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    let lost = AtomicUsize::new(0);
+    let transport = Interference::new(move |request| match request.uri().path() {
+        "/api/sync/auth/refresh" if lost.fetch_add(1, Ordering::SeqCst) < 2 => Fate::AnswerLost,
+        "/api/sync/status" if lost.load(Ordering::SeqCst) == 0 => Fate::Answered(
+            401,
+            serde_json::to_vec(&Problem::new(ProblemCode::TokenExpired)).unwrap(),
+        ),
+        _ => Fate::Delivered,
+    });
+    let client = world.resumed_over(&user, transport);
+    client.status().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_was_signed_out_elsewhere_ends() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    let copy = world.another_client(&user).await;
+    laptop.sign_out().await.unwrap();
+    assert!(matches!(
+        laptop.pull(laptop_id, Cursor::START).await,
+        Err(Error::NotSignedIn)
+    ));
+    let error = copy.pull(laptop_id, Cursor::START).await.unwrap_err();
+    assert!(matches!(error, Error::SessionEnded), "{error:?}");
+    let restarted = world.client(&user, "laptop", None);
+    assert!(matches!(
+        restarted.try_load_key_from_keychain(),
+        Err(Error::NoStoredKey)
+    ));
+}
+
+#[tokio::test]
+async fn a_server_with_another_sign_in_key_is_refused() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    // What a server with other keys looks like to a device that remembers the ones before.
+    let file = world.file(&format!("{} laptop.json", user.email));
+    let mut records: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let (_, pinned) = records
+        .iter_mut()
+        .find(|(name, _)| name.ends_with(" server key"))
+        .unwrap();
+    *pinned = serde_json::json!("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    std::fs::write(&file, serde_json::to_vec(&records).unwrap()).unwrap();
+    let client = world.another_client(&user).await;
+    let error = client.authenticate(&user.email, &user.password).await.unwrap_err();
+    assert!(matches!(error, Error::ServerKeyChanged), "{error:?}");
+}
+
+#[tokio::test]
+async fn retries_stop_and_say_how_long_to_wait() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    let transport = Interference::new(|request| {
+        if request.uri().path() == "/api/sync/push" {
+            Fate::Answered(503, b"<html>no upstream</html>".to_vec())
+        } else {
+            Fate::Delivered
+        }
+    });
+    let client = world.resumed_over(&user, transport.clone());
+    let device = client.register_device("laptop", "linux").await.unwrap();
+    let before = transport.requests();
+    let error = client.push(device.id, changes(1)).await.unwrap_err();
+    assert!(
+        matches!(&error.source, Error::Problem(problem) if problem.status == 503),
+        "{error:?}"
+    );
+    assert_eq!(transport.requests() - before, 4, "one attempt and three retries");
+    assert_eq!(error.accepted, 0);
+}
+
+#[tokio::test]
+async fn nothing_is_retried_that_a_retry_cannot_help() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    for code in [
+        ProblemCode::ServerFull,
+        ProblemCode::BodyTooLarge,
+        ProblemCode::Internal,
+    ] {
+        let transport = Interference::new(move |request| {
+            if request.uri().path() == "/api/sync/push" {
+                Fate::Answered(code.status(), serde_json::to_vec(&Problem::new(code)).unwrap())
+            } else {
+                Fate::Delivered
+            }
+        });
+        let client = world.resumed_over(&user, transport.clone());
+        let device = client.register_device("laptop", "linux").await.unwrap();
+        let before = transport.requests();
+        let error = client.push(device.id, changes(1)).await.unwrap_err();
+        assert_eq!(error.source.problem_code(), Some(code), "{error:?}");
+        assert_eq!(transport.requests() - before, 1);
+    }
+}

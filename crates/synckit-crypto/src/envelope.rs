@@ -1,0 +1,292 @@
+//! The envelope: the key ring of one stream, wrapped under the account key, as the server keeps it.
+//!
+//! ```text
+//! envelope = header (73) || salt (32) || commitment (32) || wrapped (104) || history length (u16 BE) || history || mac (32)
+//! header   = format (1 byte, 1) || vault_generation (u32 BE) || version (u64 BE) || key_version (u32 BE) || key_id (16)
+//!            || floor_seq (u64 BE) || floor_head (32)
+//! wrapped  = nonce (24) || sealed (master key (32) || blob id key (32)) || tag (16)
+//! history  = nothing, or nonce (24) || sealed (n times (until_seq (u64 BE) || until_head (32) || master key (32))) || tag
+//! ```
+//!
+//! `wrapped` is sealed under HKDF(account key, salt, "synckit/1 kek" || app_id || user_id), `history` under the subkey
+//! "synckit/1 envelope history" of the master key in it, and the MAC is keyed by "synckit/1 envelope mac" of the same.
+//! The AADs are `"synckit/1 envelope" || 0 || app_id || user_id || header` and
+//! `"synckit/1 envelope history" || 0 || app_id || user_id || header`.
+
+use std::fmt;
+
+use rand::{CryptoRng, RngCore};
+use subtle::ConstantTimeEq as _;
+use synckit_protocol::{KeyId, Position, limits::RETIRED_KEYS_MAX};
+use zeroize::Zeroizing;
+
+use crate::{
+    AccountKey, BlobIdKey, KeyError, KeyRing, MasterKey, StreamScope,
+    aead::{self, OVERHEAD_BYTES},
+    derive::{WrappingKey, hmac},
+    keys::random_bytes,
+    reader::{Reader, put_position},
+    ring::RETIRED_BYTES,
+};
+
+/// The format that this library writes, and the only one that it reads.
+const FORMAT: u8 = 1;
+const WHAT: &str = "key envelope";
+const HEADER_BYTES: usize = 1 + 4 + 8 + 4 + 16 + 8 + 32;
+const WRAPPED_BYTES: usize = 64 + OVERHEAD_BYTES;
+
+/// The envelope of a stream: public bytes, of which only the account key makes a key ring.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Envelope {
+    header: Header,
+    salt: [u8; 32],
+    commitment: [u8; 32],
+    wrapped: [u8; WRAPPED_BYTES],
+    history: Vec<u8>,
+    mac: [u8; 32],
+}
+
+/// What an envelope says about itself in the clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Header {
+    vault_generation: u32,
+    version: u64,
+    key_version: u32,
+    key_id: KeyId,
+    floor: Position,
+}
+
+impl Envelope {
+    /// Wraps a key ring under an account key.
+    ///
+    /// `vault_generation` is the generation of the vault that holds the account key; `version` is the one that the
+    /// server will give the envelope: the version that it replaces, plus 1.
+    ///
+    /// # Errors
+    /// [`KeyError::Malformed`] if one of the two is 0: both count from 1.
+    pub fn seal(
+        scope: &StreamScope,
+        account_key: &AccountKey,
+        vault_generation: u32,
+        version: u64,
+        ring: &KeyRing,
+        rng: &mut (impl CryptoRng + RngCore),
+    ) -> Result<Self, KeyError> {
+        if vault_generation == 0 || version == 0 {
+            return Err(KeyError::Malformed { what: WHAT });
+        }
+        let header = Header {
+            vault_generation,
+            version,
+            key_version: ring.key_version(),
+            key_id: ring.key_id(),
+            floor: ring.floor(),
+        };
+        let salt = random_bytes(rng);
+        let wrapping = wrapping_key(scope, account_key, &salt);
+        let mut keys = Zeroizing::new(Vec::with_capacity(64));
+        keys.extend_from_slice(ring.current().expose_bytes());
+        keys.extend_from_slice(ring.blob_id_key().expose_bytes());
+        let mut wrapped = [0; WRAPPED_BYTES];
+        wrapped.copy_from_slice(&aead::seal(&wrapping.key, &header.wrap_aad(scope), &keys, rng));
+        let history = if ring.retired().is_empty() {
+            Vec::new()
+        } else {
+            let mut retired = Zeroizing::new(Vec::with_capacity(ring.retired().len() * RETIRED_BYTES));
+            ring.put_retired(&mut retired);
+            let key = ring.current().history_key(scope);
+            aead::seal(&key.0, &header.history_aad(scope), &retired, rng)
+        };
+        let mut envelope = Self {
+            header,
+            salt,
+            commitment: *wrapping.commitment(),
+            wrapped,
+            history,
+            mac: [0; 32],
+        };
+        envelope.mac = envelope.mac_under(scope, ring.current());
+        Ok(envelope)
+    }
+
+    /// Unwraps the key ring.
+    ///
+    /// Everything in the envelope is authentic afterwards, the claims that it makes in the clear included.
+    ///
+    /// # Errors
+    /// [`KeyError::WrongKey`]: another account key (the account's password was reset, if the generations differ),
+    /// another stream, or changed bytes.
+    pub fn open(&self, scope: &StreamScope, account_key: &AccountKey) -> Result<KeyRing, KeyError> {
+        let wrapping = wrapping_key(scope, account_key, &self.salt);
+        if !wrapping.matches(&self.commitment) {
+            return Err(KeyError::WrongKey);
+        }
+        let keys =
+            aead::open(&wrapping.key, &self.header.wrap_aad(scope), &self.wrapped).map_err(|_| KeyError::WrongKey)?;
+        let mut reader = Reader::new(&keys);
+        let (Some(current), Some(blob_id_key)) = (reader.array(), reader.array()) else {
+            return Err(KeyError::WrongKey);
+        };
+        let (current, blob_id_key) = (MasterKey::from_bytes(current), BlobIdKey::from_bytes(blob_id_key));
+        self.verify_mac(scope, &current)?;
+        let retired = if self.history.is_empty() {
+            Zeroizing::new(Vec::new())
+        } else {
+            let key = current.history_key(scope);
+            aead::open(&key.0, &self.header.history_aad(scope), &self.history).map_err(|_| KeyError::WrongKey)?
+        };
+        let Header { key_version, floor, .. } = self.header;
+        KeyRing::from_parts(scope, key_version, current, blob_id_key, &retired, floor)
+            .ok_or(KeyError::Malformed { what: WHAT })
+    }
+
+    /// Checks that the envelope was written by somebody who holds `master_key`, which must be its current key.
+    ///
+    /// For a device that has the key in its keychain and wants to believe the floor without asking for the password.
+    ///
+    /// # Errors
+    /// [`KeyError::WrongKey`].
+    pub fn verify_mac(&self, scope: &StreamScope, master_key: &MasterKey) -> Result<(), KeyError> {
+        let same_key = master_key.key_id(scope) == self.header.key_id;
+        let same_mac = bool::from(self.mac_under(scope, master_key).ct_eq(&self.mac));
+        if same_key && same_mac {
+            Ok(())
+        } else {
+            Err(KeyError::WrongKey)
+        }
+    }
+
+    /// The version of the envelope. Unauthenticated until [`Self::open`] or [`Self::verify_mac`].
+    pub const fn version(&self) -> u64 {
+        self.header.version
+    }
+
+    /// The id of the current master key. Unauthenticated until [`Self::open`] or [`Self::verify_mac`].
+    pub const fn key_id(&self) -> KeyId {
+        self.header.key_id
+    }
+
+    /// The version of the current master key. Unauthenticated until [`Self::open`] or [`Self::verify_mac`].
+    pub const fn key_version(&self) -> u32 {
+        self.header.key_version
+    }
+
+    /// The generation of the vault whose account key wraps this. Unauthenticated until [`Self::open`] or
+    /// [`Self::verify_mac`].
+    pub const fn vault_generation(&self) -> u32 {
+        self.header.vault_generation
+    }
+
+    /// The newest position that its writer knew. Unauthenticated until [`Self::open`] or [`Self::verify_mac`].
+    pub const fn floor(&self) -> Position {
+        self.header.floor
+    }
+
+    /// The bytes to store, at most [`synckit_protocol::limits::ENVELOPE_BYTES_MAX`].
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = self.encode_unauthenticated();
+        out.extend_from_slice(&self.mac);
+        out
+    }
+
+    /// Reads what [`Self::encode`] wrote. Nothing is authentic until it was opened.
+    ///
+    /// # Errors
+    /// [`KeyError::UnsupportedFormat`], [`KeyError::Malformed`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
+        match bytes.first() {
+            Some(&FORMAT) => Self::decode_fields(bytes).ok_or(KeyError::Malformed { what: WHAT }),
+            Some(&found) if found > FORMAT => Err(KeyError::UnsupportedFormat { what: WHAT, found }),
+            _ => Err(KeyError::Malformed { what: WHAT }),
+        }
+    }
+
+    fn decode_fields(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let _format = reader.u8()?;
+        let header = Header {
+            vault_generation: reader.u32()?,
+            version: reader.u64()?,
+            key_version: reader.u32()?,
+            key_id: KeyId::from_bytes(reader.array()?),
+            floor: reader.position()?,
+        };
+        let salt = reader.array()?;
+        let commitment = reader.array()?;
+        let wrapped = reader.array()?;
+        let history_length = usize::from(reader.u16()?);
+        let history = reader.bytes(history_length)?.to_vec();
+        let mac = reader.array()?;
+        reader.end()?;
+        let counts = header.vault_generation > 0 && header.version > 0 && header.key_version > 0;
+        let whole_history = match history_length.checked_sub(OVERHEAD_BYTES) {
+            None => history_length == 0,
+            Some(retired) => {
+                retired > 0 && retired.is_multiple_of(RETIRED_BYTES) && retired / RETIRED_BYTES <= RETIRED_KEYS_MAX
+            }
+        };
+        (counts && whole_history).then_some(Self {
+            header,
+            salt,
+            commitment,
+            wrapped,
+            history,
+            mac,
+        })
+    }
+
+    fn encode_unauthenticated(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_BYTES + 32 + 32 + WRAPPED_BYTES + 2 + self.history.len() + 32);
+        self.header.put(&mut out);
+        out.extend_from_slice(&self.salt);
+        out.extend_from_slice(&self.commitment);
+        out.extend_from_slice(&self.wrapped);
+        // At most 1768 bytes: `seal` is bounded by the ring's invariant, `decode` checks it.
+        out.extend_from_slice(&u16::try_from(self.history.len()).unwrap_or(u16::MAX).to_be_bytes());
+        out.extend_from_slice(&self.history);
+        out
+    }
+
+    fn mac_under(&self, scope: &StreamScope, master_key: &MasterKey) -> [u8; 32] {
+        let key = master_key.envelope_mac_key(scope);
+        hmac(key.0.as_slice(), &[&self.encode_unauthenticated()])
+    }
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Header {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(FORMAT);
+        out.extend_from_slice(&self.vault_generation.to_be_bytes());
+        out.extend_from_slice(&self.version.to_be_bytes());
+        out.extend_from_slice(&self.key_version.to_be_bytes());
+        out.extend_from_slice(self.key_id.as_bytes());
+        put_position(out, &self.floor);
+    }
+
+    fn wrap_aad(&self, scope: &StreamScope) -> Vec<u8> {
+        self.aad(b"synckit/1 envelope\0", scope)
+    }
+
+    fn history_aad(&self, scope: &StreamScope) -> Vec<u8> {
+        self.aad(b"synckit/1 envelope history\0", scope)
+    }
+
+    fn aad(&self, label: &[u8], scope: &StreamScope) -> Vec<u8> {
+        let mut aad = label.to_vec();
+        aad.extend_from_slice(&scope.to_bytes());
+        self.put(&mut aad);
+        aad
+    }
+}
+
+fn wrapping_key(scope: &StreamScope, account_key: &AccountKey, salt: &[u8; 32]) -> WrappingKey {
+    WrappingKey::derive(salt, account_key.expose_bytes(), &[b"synckit/1 kek", &scope.to_bytes()])
+}

@@ -1,0 +1,304 @@
+//! The key ring of a stream: the current master key, the retired ones, and the key of blob ids.
+//!
+//! It is what an envelope carries and what a device keeps in its keychain. Its invariants hold from the moment it is
+//! made or read: at most 24 retired keys, in the order of their retirement, each valid up to a position that is not
+//! before the one of its predecessor and not after the floor.
+
+use rand::{CryptoRng, RngCore};
+use synckit_protocol::{KeyId, Position, limits::RETIRED_KEYS_MAX};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::{
+    BlobIdKey, KeyError, MasterKey, StreamScope,
+    reader::{Reader, put_position},
+};
+
+/// The format of [`KeyRing::to_secret_bytes`].
+const FORMAT: u8 = 1;
+const WHAT: &str = "key ring";
+/// One retired key: `until_seq (u64 BE) || until_head (32) || master key (32)`.
+pub(crate) const RETIRED_BYTES: usize = 8 + 32 + 32;
+
+/// The keys of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRing {
+    key_version: u32,
+    key_id: KeyId,
+    current: MasterKey,
+    blob_id_key: BlobIdKey,
+    retired: Vec<RetiredKey>,
+    floor: Position,
+}
+
+/// A master key that was replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetiredKey {
+    key: MasterKey,
+    key_id: KeyId,
+    key_version: u32,
+    until: Position,
+}
+
+/// A key of a ring, and the part of the log where it may stand.
+#[derive(Debug, Clone, Copy)]
+pub struct RingKey<'r> {
+    /// The key.
+    pub key: &'r MasterKey,
+    /// Its version.
+    pub key_version: u32,
+    /// The position after its last batch, or `None` for the current key.
+    pub until: Option<Position>,
+}
+
+impl RingKey<'_> {
+    /// Whether a batch that ends at `after` (or a snapshot of that position) may be sealed under this key.
+    ///
+    /// A device that was revoked still knows the key that was retired because of it. Whatever it seals with the help
+    /// of the server must therefore end before the rotation, or exactly at it.
+    pub fn permits(&self, after: Position) -> bool {
+        match self.until {
+            None => true,
+            Some(until) => after.seq < until.seq || after == until,
+        }
+    }
+}
+
+impl RetiredKey {
+    /// The key.
+    pub const fn key(&self) -> &MasterKey {
+        &self.key
+    }
+
+    /// Its public id.
+    pub const fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+
+    /// Its version.
+    pub const fn key_version(&self) -> u32 {
+        self.key_version
+    }
+
+    /// The position after the last batch under this key.
+    pub const fn until(&self) -> Position {
+        self.until
+    }
+}
+
+impl KeyRing {
+    /// The longest [`Self::to_secret_bytes`]: 1838 bytes, or 2451 characters of base64.
+    pub const SECRET_BYTES_MAX: usize = 1 + 4 + 32 + 32 + 40 + 1 + RETIRED_KEYS_MAX * RETIRED_BYTES;
+
+    /// Draws the keys of a new stream: version 1, nothing retired, the floor at the start.
+    pub fn generate(scope: &StreamScope, rng: &mut (impl CryptoRng + RngCore)) -> Self {
+        let current = MasterKey::generate(rng);
+        Self {
+            key_version: 1,
+            key_id: current.key_id(scope),
+            current,
+            blob_id_key: BlobIdKey::generate(rng),
+            retired: Vec::new(),
+            floor: Position::start_of(scope.app_id, scope.user_id),
+        }
+    }
+
+    /// The version of the current master key, counted from 1.
+    pub const fn key_version(&self) -> u32 {
+        self.key_version
+    }
+
+    /// The public id of the current master key.
+    pub const fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+
+    /// The current master key.
+    pub const fn current(&self) -> &MasterKey {
+        &self.current
+    }
+
+    /// The key of blob ids, the same through every rotation.
+    pub const fn blob_id_key(&self) -> &BlobIdKey {
+        &self.blob_id_key
+    }
+
+    /// The retired master keys, oldest first.
+    pub fn retired(&self) -> &[RetiredKey] {
+        &self.retired
+    }
+
+    /// The newest position that was known when the ring was last written: a server that shows less went back.
+    pub const fn floor(&self) -> Position {
+        self.floor
+    }
+
+    /// The key with this id, current or retired.
+    pub fn key_for(&self, key_id: &KeyId) -> Option<RingKey<'_>> {
+        if *key_id == self.key_id {
+            return Some(RingKey {
+                key: &self.current,
+                key_version: self.key_version,
+                until: None,
+            });
+        }
+        let retired = self.retired.iter().find(|retired| retired.key_id == *key_id)?;
+        Some(RingKey {
+            key: &retired.key,
+            key_version: retired.key_version,
+            until: Some(retired.until),
+        })
+    }
+
+    /// A ring with a new master key. The present one is retired: nothing after `until` may be sealed under it.
+    ///
+    /// `until` is the newest position of the stream, which the server must confirm in the same transaction.
+    ///
+    /// # Errors
+    /// [`KeyError::RotationLimit`], [`KeyError::PositionBehindFloor`].
+    pub fn rotate(
+        &self,
+        scope: &StreamScope,
+        until: Position,
+        rng: &mut (impl CryptoRng + RngCore),
+    ) -> Result<Self, KeyError> {
+        if self.retired.len() >= RETIRED_KEYS_MAX {
+            return Err(KeyError::RotationLimit);
+        }
+        let key_version = self.key_version.checked_add(1).ok_or(KeyError::RotationLimit)?;
+        let mut retired = self.retired.clone();
+        retired.push(RetiredKey {
+            key: self.current.clone(),
+            key_id: self.key_id,
+            key_version: self.key_version,
+            until,
+        });
+        let current = MasterKey::generate(rng);
+        let rotated = Self {
+            key_version,
+            key_id: current.key_id(scope),
+            current,
+            blob_id_key: self.blob_id_key.clone(),
+            retired,
+            floor: self.floor,
+        };
+        rotated.with_floor(until)
+    }
+
+    /// The same ring with a newer floor.
+    ///
+    /// # Errors
+    /// [`KeyError::PositionBehindFloor`] if `floor` lies before the present one, or at the same sequence with another
+    /// head: a floor never sinks.
+    pub fn with_floor(self, floor: Position) -> Result<Self, KeyError> {
+        if follows(self.floor, floor) {
+            Ok(Self { floor, ..self })
+        } else {
+            Err(KeyError::PositionBehindFloor)
+        }
+    }
+
+    /// The ring in at most [`Self::SECRET_BYTES_MAX`] bytes, for the keychain. Secret.
+    ///
+    /// `format (1 byte, 1) || key_version (u32 BE) || master key (32) || blob id key (32) || floor_seq (u64 BE) ||
+    /// floor_head (32) || count (1 byte) || count times (until_seq (u64 BE) || until_head (32) || master key (32))`.
+    /// The retired keys carry the versions right below the current one, oldest first.
+    pub fn to_secret_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut out = Zeroizing::new(Vec::with_capacity(Self::SECRET_BYTES_MAX));
+        out.push(FORMAT);
+        out.extend_from_slice(&self.key_version.to_be_bytes());
+        out.extend_from_slice(self.current.expose_bytes());
+        out.extend_from_slice(self.blob_id_key.expose_bytes());
+        put_position(&mut out, &self.floor);
+        // RETIRED_KEYS_MAX fits a byte, and the invariant keeps the count below it.
+        out.push(u8::try_from(self.retired.len()).unwrap_or(u8::MAX));
+        self.put_retired(&mut out);
+        out
+    }
+
+    /// Reads what [`Self::to_secret_bytes`] wrote for the same stream.
+    ///
+    /// # Errors
+    /// [`KeyError::UnsupportedFormat`], [`KeyError::Malformed`].
+    pub fn from_secret_bytes(scope: &StreamScope, bytes: &[u8]) -> Result<Self, KeyError> {
+        match bytes.first() {
+            Some(&FORMAT) => {}
+            Some(&found) if found > FORMAT => return Err(KeyError::UnsupportedFormat { what: WHAT, found }),
+            _ => return Err(KeyError::Malformed { what: WHAT }),
+        }
+        let parse = || {
+            let mut reader = Reader::new(bytes);
+            let _format = reader.u8()?;
+            let key_version = reader.u32()?;
+            let current = MasterKey::from_bytes(reader.array()?);
+            let blob_id_key = BlobIdKey::from_bytes(reader.array()?);
+            let floor = reader.position()?;
+            let count = usize::from(reader.u8()?);
+            let retired = reader.bytes(count * RETIRED_BYTES)?;
+            reader.end()?;
+            Self::from_parts(scope, key_version, current, blob_id_key, retired, floor)
+        };
+        parse().ok_or(KeyError::Malformed { what: WHAT })
+    }
+
+    /// Puts a ring together and checks its invariants. `retired` is what [`Self::put_retired`] wrote.
+    pub(crate) fn from_parts(
+        scope: &StreamScope,
+        key_version: u32,
+        current: MasterKey,
+        blob_id_key: BlobIdKey,
+        retired: &[u8],
+        floor: Position,
+    ) -> Option<Self> {
+        let count = retired.len() / RETIRED_BYTES;
+        if count > RETIRED_KEYS_MAX || !retired.len().is_multiple_of(RETIRED_BYTES) {
+            return None;
+        }
+        // Versions count from 1 and have no gaps, so the oldest is known from the current one.
+        let oldest = key_version
+            .checked_sub(u32::try_from(count).ok()?)
+            .filter(|oldest| *oldest >= 1)?;
+        let key_id = current.key_id(scope);
+        let mut ring = Self {
+            key_version,
+            key_id,
+            current,
+            blob_id_key,
+            retired: Vec::with_capacity(count),
+            floor,
+        };
+        let mut reader = Reader::new(retired);
+        let mut previous = Position::start_of(scope.app_id, scope.user_id);
+        for version in oldest..key_version {
+            let until = reader.position()?;
+            let mut bytes = reader.array()?;
+            let key = MasterKey::from_bytes(bytes);
+            bytes.zeroize();
+            let key_id = key.key_id(scope);
+            // A key that stands twice would be retired and current at once.
+            if ring.key_for(&key_id).is_some() || !follows(previous, until) {
+                return None;
+            }
+            ring.retired.push(RetiredKey {
+                key,
+                key_id,
+                key_version: version,
+                until,
+            });
+            previous = until;
+        }
+        follows(previous, floor).then_some(ring)
+    }
+
+    /// Appends the retired keys, oldest first.
+    pub(crate) fn put_retired(&self, out: &mut Vec<u8>) {
+        for retired in &self.retired {
+            put_position(out, &retired.until);
+            out.extend_from_slice(retired.key.expose_bytes());
+        }
+    }
+}
+
+/// Whether `later` is `earlier` or comes after it, as far as sequences can tell.
+fn follows(earlier: Position, later: Position) -> bool {
+    later.seq > earlier.seq || later == earlier
+}

@@ -1,0 +1,185 @@
+//! The key ring: rotation, floor, and its form for the keychain.
+
+use synckit_crypto::{KeyError, KeyRing};
+use synckit_protocol::{KeyId, limits::RETIRED_KEYS_MAX};
+
+use crate::{
+    fixtures::{OTHER_SCOPES, SCOPE, position, start},
+    rng::VectorRng,
+};
+
+fn rotated(times: u64, rng: &mut VectorRng) -> KeyRing {
+    let mut ring = KeyRing::generate(&SCOPE, rng);
+    for round in 1..=times {
+        ring = ring.rotate(&SCOPE, position(round * 10), rng).unwrap();
+    }
+    ring
+}
+
+#[test]
+fn new_ring_has_one_key_and_its_floor_at_the_start() {
+    let ring = KeyRing::generate(&SCOPE, &mut VectorRng::new("ring"));
+    assert_eq!(
+        (ring.key_version(), ring.retired().len(), ring.floor()),
+        (1, 0, start())
+    );
+    assert_eq!(ring.key_id(), ring.current().key_id(&SCOPE));
+    let found = ring.key_for(&ring.key_id()).unwrap();
+    assert_eq!((found.key_version, found.until), (1, None));
+    assert!(found.permits(position(u64::MAX)));
+    assert!(ring.key_for(&KeyId::from_bytes([0; 16])).is_none());
+}
+
+#[test]
+fn same_master_key_has_other_subkeys_in_another_stream() {
+    let ring = KeyRing::generate(&SCOPE, &mut VectorRng::new("ring"));
+    let keys = ring.current().subkeys(&SCOPE);
+    for scope in OTHER_SCOPES {
+        let other = ring.current().subkeys(&scope);
+        assert_ne!(keys.key_id, other.key_id);
+        assert_ne!(keys.batch, other.batch);
+        assert_ne!(keys.blob, other.blob);
+        assert_ne!(keys.snapshot, other.snapshot);
+    }
+    assert_ne!(keys.batch.expose_bytes(), keys.blob.expose_bytes());
+    assert_ne!(keys.batch.expose_bytes(), keys.snapshot.expose_bytes());
+}
+
+#[test]
+fn rotation_retires_the_key_and_keeps_the_blob_ids() {
+    let mut rng = VectorRng::new("ring");
+    let first = KeyRing::generate(&SCOPE, &mut rng);
+    let second = first.rotate(&SCOPE, position(10), &mut rng).unwrap();
+    assert_eq!((second.key_version(), second.floor()), (2, position(10)));
+    assert_eq!(second.blob_id_key(), first.blob_id_key());
+    assert_ne!(second.current(), first.current());
+    let old = second.key_for(&first.key_id()).unwrap();
+    assert_eq!(
+        (old.key, old.key_version, old.until),
+        (first.current(), 1, Some(position(10)))
+    );
+}
+
+#[test]
+fn retired_key_is_good_up_to_its_last_batch_only() {
+    let mut rng = VectorRng::new("ring");
+    let first = KeyRing::generate(&SCOPE, &mut rng);
+    let ring = first.rotate(&SCOPE, position(10), &mut rng).unwrap();
+    let old = ring.key_for(&first.key_id()).unwrap();
+    assert!(old.permits(position(9)) && old.permits(position(10)));
+    assert!(!old.permits(position(11)));
+    // The same sequence in another history.
+    let forked = synckit_protocol::Position {
+        seq: 10,
+        ..position(99)
+    };
+    assert!(!old.permits(forked));
+}
+
+#[test]
+fn twenty_fifth_rotation_is_refused() {
+    let mut rng = VectorRng::new("ring");
+    let ring = rotated(RETIRED_KEYS_MAX as u64, &mut rng);
+    assert_eq!(ring.retired().len(), RETIRED_KEYS_MAX);
+    assert_eq!(
+        ring.rotate(&SCOPE, position(250), &mut rng),
+        Err(KeyError::RotationLimit)
+    );
+}
+
+#[test]
+fn floor_never_sinks() {
+    let mut rng = VectorRng::new("ring");
+    let ring = rotated(1, &mut rng);
+    let raised = ring.clone().with_floor(position(11)).unwrap();
+    assert_eq!(raised.floor(), position(11));
+    assert_eq!(raised.clone().with_floor(position(11)).unwrap(), raised);
+    assert_eq!(
+        raised.clone().with_floor(position(10)),
+        Err(KeyError::PositionBehindFloor)
+    );
+    let forked = synckit_protocol::Position {
+        seq: 11,
+        ..position(99)
+    };
+    assert_eq!(raised.clone().with_floor(forked), Err(KeyError::PositionBehindFloor));
+    assert_eq!(
+        raised.rotate(&SCOPE, position(10), &mut rng),
+        Err(KeyError::PositionBehindFloor)
+    );
+}
+
+#[test]
+fn secret_bytes_round_trip_and_fit_a_windows_credential() {
+    let mut rng = VectorRng::new("ring");
+    for times in [0, 1, RETIRED_KEYS_MAX as u64] {
+        let ring = rotated(times, &mut rng);
+        let bytes = ring.to_secret_bytes();
+        assert!(bytes.len() <= KeyRing::SECRET_BYTES_MAX);
+        assert_eq!(KeyRing::from_secret_bytes(&SCOPE, &bytes).unwrap(), ring);
+    }
+    // Windows takes 2560 bytes; base64 needs four characters for three bytes.
+    assert_eq!(
+        rotated(RETIRED_KEYS_MAX as u64, &mut rng).to_secret_bytes().len(),
+        KeyRing::SECRET_BYTES_MAX
+    );
+    assert!(KeyRing::SECRET_BYTES_MAX.div_ceil(3) * 4 <= 2560 - 100);
+}
+
+#[test]
+fn secret_bytes_that_break_an_invariant_are_refused() {
+    let mut rng = VectorRng::new("ring");
+    let ring = rotated(2, &mut rng);
+    let bytes = ring.to_secret_bytes();
+    let malformed = |bytes: &[u8]| {
+        matches!(
+            KeyRing::from_secret_bytes(&SCOPE, bytes),
+            Err(KeyError::Malformed { .. })
+        )
+    };
+    for len in 0..bytes.len() {
+        assert!(malformed(&bytes[..len]), "{len} bytes");
+    }
+    assert!(malformed(&[bytes.as_slice(), &[0]].concat()), "trailing byte");
+    let (key_version, floor_seq, count, first_until, first_key) = (1..5, 69..77, 109, 110..118, 150..182);
+    let change = |at: std::ops::Range<usize>, with: &[u8]| {
+        let mut changed = bytes.to_vec();
+        changed[at].copy_from_slice(with);
+        changed
+    };
+    assert!(
+        malformed(&change(key_version.clone(), &[0, 0, 0, 2])),
+        "more retired keys than versions"
+    );
+    assert!(malformed(&change(key_version, &[0; 4])), "version 0");
+    assert!(
+        malformed(&change(floor_seq, &5_u64.to_be_bytes())),
+        "a floor before the last rotation"
+    );
+    assert!(
+        malformed(&change(first_until, &21_u64.to_be_bytes())),
+        "rotations out of order"
+    );
+    assert!(
+        malformed(&change(first_key, ring.current().expose_bytes())),
+        "current key among the retired"
+    );
+    assert!(malformed(&change(count..count + 1, &[25])), "too many");
+    let newer = change(0..1, &[2]);
+    let error = KeyRing::from_secret_bytes(&SCOPE, &newer);
+    assert!(matches!(error, Err(KeyError::UnsupportedFormat { found: 2, .. })));
+}
+
+#[test]
+fn keys_are_redacted_in_debug() {
+    let ring = rotated(1, &mut VectorRng::new("ring"));
+    let text = format!("{ring:?} {:?}", ring.current().subkeys(&SCOPE));
+    assert!(
+        text.contains("MasterKey(redacted)") && text.contains("BatchKey(redacted)"),
+        "{text}"
+    );
+    for key in [ring.current().expose_bytes(), ring.blob_id_key().expose_bytes()] {
+        let start = format!("{}, {}", key[0], key[1]);
+        assert!(!text.contains(&start), "{text}");
+    }
+}

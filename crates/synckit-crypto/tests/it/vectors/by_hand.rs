@@ -1,0 +1,33 @@
+//! The primitives, called as the protocol's text says and not as the library does.
+
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce, aead::Aead as _, aead::Payload};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac as _};
+use sha2::{Digest as _, Sha256};
+
+pub(super) fn hkdf(salt: &[u8], key: &[u8], info: &[&[u8]], len: usize) -> Vec<u8> {
+    let mut output = vec![0; len];
+    Hkdf::<Sha256>::new(Some(salt), key)
+        .expand(&info.concat(), &mut output)
+        .unwrap();
+    output
+}
+
+pub(super) fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
+    let mac = <Hmac<Sha256> as hmac::Mac>::new_from_slice(key).unwrap();
+    mac.chain_update(message).finalize().into_bytes().to_vec()
+}
+
+pub(super) fn sha256(message: &[u8]) -> Vec<u8> {
+    Sha256::digest(message).to_vec()
+}
+
+/// `nonce || ciphertext || tag`.
+pub(super) fn seal(key: &[u8], nonce: &[u8], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
+    let payload = Payload { msg: plaintext, aad };
+    let sealed = XChaCha20Poly1305::new_from_slice(key)
+        .unwrap()
+        .encrypt(XNonce::from_slice(nonce), payload)
+        .unwrap();
+    [nonce, &sealed].concat()
+}

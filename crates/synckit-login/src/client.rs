@@ -1,0 +1,187 @@
+//! The client's side of a registration and of a login.
+
+use std::fmt;
+
+use opaque_ke::{
+    ClientLoginFinishParameters, ClientRegistrationFinishParameters, CredentialResponse, Identifiers,
+    RegistrationResponse,
+};
+use rand::{CryptoRng, RngCore};
+use unicode_normalization::UnicodeNormalization as _;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::{
+    ExportKey, KE2_BYTES, LOGIN_CONTEXT, LoginError, REGISTRATION_RESPONSE_BYTES, ServerPublicKey,
+    suite::{Suite1, check_length},
+};
+
+/// The longest password, in bytes of UTF-8 after normalisation.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// A registration (or a change of password) that waits for the server's response.
+pub struct ClientRegistration {
+    state: opaque_ke::ClientRegistration<Suite1>,
+    password: Zeroizing<Vec<u8>>,
+}
+
+/// What a finished registration yields.
+#[derive(Debug)]
+pub struct RegistrationFinished {
+    /// The last message: what the server turns into its record.
+    pub upload: Vec<u8>,
+    /// The export key, as every later login with this password will yield it.
+    pub export_key: ExportKey,
+    /// The server's public key, to pin.
+    pub server_public_key: ServerPublicKey,
+}
+
+impl ClientRegistration {
+    /// Begins a registration. Returns the state to keep and the request to send.
+    ///
+    /// The password is normalised to NFC, so that two keyboards that compose an accent differently spell one password.
+    ///
+    /// # Errors
+    /// [`LoginError::UnusablePassword`].
+    pub fn start(password: &str, rng: &mut (impl CryptoRng + RngCore)) -> Result<(Self, Vec<u8>), LoginError> {
+        let password = normalise(password)?;
+        let started = opaque_ke::ClientRegistration::<Suite1>::start(rng, &password)
+            .map_err(|error| LoginError::from_opaque(error, "password"))?;
+        let request = started.message.serialize().to_vec();
+        let state = started.state;
+        Ok((Self { state, password }, request))
+    }
+
+    /// Finishes a registration with the server's response.
+    ///
+    /// Blocks for the length of one Argon2id (64 MiB, 3 passes): about 150 ms, more on a phone. Call it on a thread
+    /// where that does not hurt.
+    ///
+    /// # Errors
+    /// [`LoginError::MalformedMessage`].
+    pub fn finish(
+        self,
+        response: &[u8],
+        rng: &mut (impl CryptoRng + RngCore),
+    ) -> Result<RegistrationFinished, LoginError> {
+        const MESSAGE: &str = "registration response";
+        check_length(MESSAGE, response, REGISTRATION_RESPONSE_BYTES)?;
+        let response = RegistrationResponse::<Suite1>::deserialize(response)
+            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        // Default identities: the two public keys. A change of e-mail address or of the server's name breaks nothing.
+        let parameters = ClientRegistrationFinishParameters::new(Identifiers::default(), None);
+        let mut finished = self
+            .state
+            .finish(rng, &self.password, response, parameters)
+            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let export_key = ExportKey::from_bytes(finished.export_key.into());
+        finished.export_key.as_mut_slice().zeroize();
+        Ok(RegistrationFinished {
+            upload: finished.message.serialize().to_vec(),
+            export_key,
+            server_public_key: ServerPublicKey::from_bytes(finished.server_s_pk.serialize().into()),
+        })
+    }
+}
+
+impl fmt::Debug for ClientRegistration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientRegistration(redacted)")
+    }
+}
+
+/// A login that waits for the server's answer.
+pub struct ClientLogin {
+    state: opaque_ke::ClientLogin<Suite1>,
+    password: Zeroizing<Vec<u8>>,
+}
+
+/// What a finished login yields.
+#[derive(Debug)]
+pub struct LoginFinished {
+    /// The last message, which proves to the server that the password was right.
+    pub ke3: Vec<u8>,
+    /// The export key, the same as at registration.
+    pub export_key: ExportKey,
+    /// The server's public key: the one that was pinned, or the one to pin.
+    pub server_public_key: ServerPublicKey,
+}
+
+impl ClientLogin {
+    /// Begins a login. Returns the state to keep and the first message, KE1.
+    ///
+    /// # Errors
+    /// [`LoginError::UnusablePassword`].
+    pub fn start(password: &str, rng: &mut (impl CryptoRng + RngCore)) -> Result<(Self, Vec<u8>), LoginError> {
+        let password = normalise(password)?;
+        let started = opaque_ke::ClientLogin::<Suite1>::start(rng, &password)
+            .map_err(|error| LoginError::from_opaque(error, "password"))?;
+        let ke1 = started.message.serialize().to_vec();
+        let state = started.state;
+        Ok((Self { state, password }, ke1))
+    }
+
+    /// Finishes a login with the server's message KE2.
+    ///
+    /// After this the client knows whether the password was right and which server it talks to, before it sends KE3.
+    /// If `pinned` is given and the server proved another key, nothing is returned that could be used by mistake.
+    ///
+    /// Blocks for the length of one Argon2id (64 MiB, 3 passes): about 150 ms, more on a phone. Call it on a thread
+    /// where that does not hurt.
+    ///
+    /// # Errors
+    /// [`LoginError::WrongPassword`], [`LoginError::ServerKeyChanged`], [`LoginError::MalformedMessage`].
+    pub fn finish(
+        self,
+        ke2: &[u8],
+        pinned: Option<&ServerPublicKey>,
+        rng: &mut (impl CryptoRng + RngCore),
+    ) -> Result<LoginFinished, LoginError> {
+        const MESSAGE: &str = "KE2";
+        check_length(MESSAGE, ke2, KE2_BYTES)?;
+        let response =
+            CredentialResponse::<Suite1>::deserialize(ke2).map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let parameters = ClientLoginFinishParameters::new(Some(LOGIN_CONTEXT), Identifiers::default(), None);
+        let mut finished = self
+            .state
+            .finish(rng, &self.password, response, parameters)
+            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let export_key = ExportKey::from_bytes(finished.export_key.into());
+        finished.export_key.as_mut_slice().zeroize();
+        // The session key is not used: the exchange runs inside TLS, and the token is what carries the session.
+        finished.session_key.as_mut_slice().zeroize();
+        let found = ServerPublicKey::from_bytes(finished.server_s_pk.serialize().into());
+        match pinned {
+            Some(pinned) if *pinned != found => Err(LoginError::ServerKeyChanged { pinned: *pinned, found }),
+            _ => Ok(LoginFinished {
+                ke3: finished.message.serialize().to_vec(),
+                export_key,
+                server_public_key: found,
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for ClientLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientLogin(redacted)")
+    }
+}
+
+/// The bytes of a password: NFC (Unicode Annex 15), UTF-8.
+fn normalise(password: &str) -> Result<Zeroizing<Vec<u8>>, LoginError> {
+    if password.len() > PASSWORD_BYTES_MAX * 4 {
+        // Bounded before any work is done: no text that a person types shrinks to a quarter by being composed.
+        return Err(LoginError::UnusablePassword);
+    }
+    // Reserved at once: a buffer that grows would leave copies of the password behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(password.len() * 4));
+    let mut utf8 = [0; 4];
+    for character in password.nfc() {
+        bytes.extend_from_slice(character.encode_utf8(&mut utf8).as_bytes());
+    }
+    utf8.zeroize();
+    if bytes.is_empty() || bytes.len() > PASSWORD_BYTES_MAX {
+        return Err(LoginError::UnusablePassword);
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,179 @@
+//! The server's side of a registration and of a login.
+
+use std::fmt;
+
+use opaque_ke::{
+    CredentialFinalization, CredentialRequest, Identifiers, RegistrationRequest, RegistrationUpload,
+    ServerLoginParameters, ServerRegistration, ServerSetup,
+};
+use rand::{CryptoRng, RngCore};
+use sha2::{Digest as _, Sha256};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::{
+    KE1_BYTES, KE3_BYTES, LOGIN_CONTEXT, LOGIN_STATE_BYTES, LoginError, RECORD_BYTES, REGISTRATION_REQUEST_BYTES,
+    REGISTRATION_UPLOAD_BYTES, SERVER_SETUP_BYTES, ServerPublicKey,
+    suite::{Suite1, check_length},
+};
+
+/// Length of the OPRF seed, which stands first among the server's secrets.
+const OPRF_SEED_BYTES: usize = 64;
+
+/// The server's long-term secrets: the OPRF seed and the key pair of the key exchange.
+///
+/// Whoever has them and the records can guess passwords at the cost of one Argon2id each; whoever loses them strands
+/// every password. They live in a file or a secret store of their own, never in the database beside the records.
+pub struct ServerLogin {
+    setup: ServerSetup<Suite1>,
+}
+
+impl ServerLogin {
+    /// Makes the secrets of a new server.
+    pub fn generate(rng: &mut (impl CryptoRng + RngCore)) -> Self {
+        Self {
+            setup: ServerSetup::new(rng),
+        }
+    }
+
+    /// The secrets in [`SERVER_SETUP_BYTES`] bytes: seed, private key, and the public key that stands in for accounts
+    /// that do not exist.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let mut serialized = self.setup.serialize();
+        let bytes = Zeroizing::new(serialized.to_vec());
+        serialized.as_mut_slice().zeroize();
+        bytes
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`LoginError::MalformedMessage`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoginError> {
+        const MESSAGE: &str = "login secrets";
+        check_length(MESSAGE, bytes, SERVER_SETUP_BYTES)?;
+        let setup = ServerSetup::deserialize(bytes).map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        Ok(Self { setup })
+    }
+
+    /// The public key, which clients pin.
+    pub fn public_key(&self) -> ServerPublicKey {
+        ServerPublicKey::from_bytes(self.setup.keypair().public().serialize().into())
+    }
+
+    /// A public fingerprint of the secrets, to recognise a database whose records were made under others.
+    ///
+    /// First 16 bytes of SHA-256("synckit/1 login secrets" || 0 || seed || public key). The seed is uniformly random,
+    /// so its hash gives nothing away.
+    pub fn seed_id(&self) -> [u8; 16] {
+        let secrets = self.to_bytes();
+        let mut hash = Sha256::new();
+        hash.update(b"synckit/1 login secrets\0");
+        hash.update(secrets.get(..OPRF_SEED_BYTES).unwrap_or_default());
+        hash.update(self.public_key().as_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        id
+    }
+
+    /// Answers the first message of a registration. Keeps nothing.
+    ///
+    /// `credential_id` is what the password will be bound to (the account id); every later login must come with the
+    /// same.
+    ///
+    /// # Errors
+    /// [`LoginError::MalformedMessage`].
+    pub fn register(&self, request: &[u8], credential_id: &[u8]) -> Result<Vec<u8>, LoginError> {
+        const MESSAGE: &str = "registration request";
+        check_length(MESSAGE, request, REGISTRATION_REQUEST_BYTES)?;
+        let request = RegistrationRequest::<Suite1>::deserialize(request)
+            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let started = ServerRegistration::<Suite1>::start(&self.setup, request, credential_id)
+            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        Ok(started.message.serialize().to_vec())
+    }
+
+    /// Checks the last message of a registration and returns the record to store, [`RECORD_BYTES`] long.
+    ///
+    /// # Errors
+    /// [`LoginError::MalformedMessage`].
+    pub fn finish_registration(upload: &[u8]) -> Result<Vec<u8>, LoginError> {
+        const MESSAGE: &str = "registration upload";
+        check_length(MESSAGE, upload, REGISTRATION_UPLOAD_BYTES)?;
+        let upload = RegistrationUpload::<Suite1>::deserialize(upload)
+            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        Ok(ServerRegistration::<Suite1>::finish(upload).serialize().to_vec())
+    }
+
+    /// Answers the first message of a login: returns the state to keep until the third, and the second message, KE2.
+    ///
+    /// The state is secret: whoever reads it can pretend to know the password. Seal it before it leaves the process.
+    ///
+    /// With `record` as `None` the account does not exist, and the answer is made from a fake record: of the same
+    /// length, with the same work, and to the client no different from a wrong password. `credential_id` must then be
+    /// derived from the e-mail address by a secret key, so that two tries see the same account.
+    ///
+    /// # Errors
+    /// [`LoginError::MalformedMessage`].
+    pub fn start(
+        &self,
+        record: Option<&[u8]>,
+        ke1: &[u8],
+        credential_id: &[u8],
+        rng: &mut (impl CryptoRng + RngCore),
+    ) -> Result<(Vec<u8>, Vec<u8>), LoginError> {
+        const MESSAGE: &str = "KE1";
+        check_length(MESSAGE, ke1, KE1_BYTES)?;
+        let request =
+            CredentialRequest::<Suite1>::deserialize(ke1).map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let record = record.map(parse_record).transpose()?;
+        let started =
+            opaque_ke::ServerLogin::start(rng, &self.setup, record, request, credential_id, login_parameters())
+                .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let mut state = started.state.serialize();
+        let kept = state.to_vec();
+        state.as_mut_slice().zeroize();
+        Ok((kept, started.message.serialize().to_vec()))
+    }
+
+    /// Checks the last message of a login against the state that [`Self::start`] returned.
+    ///
+    /// # Errors
+    /// [`LoginError::WrongPassword`] if the client did not prove that it knows the password,
+    /// [`LoginError::MalformedMessage`].
+    pub fn finish(state: &[u8], ke3: &[u8]) -> Result<(), LoginError> {
+        const MESSAGE: &str = "KE3";
+        check_length("login state", state, LOGIN_STATE_BYTES)?;
+        check_length(MESSAGE, ke3, KE3_BYTES)?;
+        let state = opaque_ke::ServerLogin::<Suite1>::deserialize(state)
+            .map_err(|error| LoginError::from_opaque(error, "login state"))?;
+        let finalization = CredentialFinalization::<Suite1>::deserialize(ke3)
+            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let mut finished = state
+            .finish(finalization, login_parameters())
+            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        finished.session_key.as_mut_slice().zeroize();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ServerLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerLogin")
+            .field("public_key", &self.public_key())
+            .finish_non_exhaustive()
+    }
+}
+
+fn parse_record(record: &[u8]) -> Result<ServerRegistration<Suite1>, LoginError> {
+    const MESSAGE: &str = "stored login record";
+    check_length(MESSAGE, record, RECORD_BYTES)?;
+    ServerRegistration::deserialize(record).map_err(|error| LoginError::from_opaque(error, MESSAGE))
+}
+
+fn login_parameters() -> ServerLoginParameters<'static, 'static> {
+    ServerLoginParameters {
+        context: Some(LOGIN_CONTEXT),
+        identifiers: Identifiers::default(),
+    }
+}

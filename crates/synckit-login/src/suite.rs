@@ -1,0 +1,113 @@
+//! Suite 1: ristretto255 with SHA-512, TripleDH, and Argon2id as the key stretching function.
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use opaque_ke::{
+    CipherSuite, Ristretto255, TripleDh,
+    errors::InternalError,
+    generic_array::{ArrayLength, GenericArray},
+    ksf::Ksf,
+};
+use sha2::Sha512;
+use zeroize::Zeroize as _;
+
+use crate::LoginError;
+
+/// The number of this suite on the wire.
+pub const SUITE: u16 = synckit_protocol::LOGIN_SUITE;
+
+/// The OPAQUE context, which both sides put into the transcript of a login (RFC 9807, section 6.4).
+///
+/// It names protocol and suite, so that messages of one suite can never complete a login of another.
+pub const LOGIN_CONTEXT: &[u8] = b"synckit/1 login suite 1";
+
+/// Length of a registration request: one group element.
+pub const REGISTRATION_REQUEST_BYTES: usize = 32;
+/// Length of a registration response: one group element and the server's public key.
+pub const REGISTRATION_RESPONSE_BYTES: usize = 64;
+/// Length of a registration upload: the client's public key, a masking key and an envelope.
+pub const REGISTRATION_UPLOAD_BYTES: usize = 192;
+/// Length of the record that the server stores. It is the upload, checked.
+pub const RECORD_BYTES: usize = REGISTRATION_UPLOAD_BYTES;
+/// Length of the first message of a login.
+pub const KE1_BYTES: usize = 96;
+/// Length of the second message of a login, the same for an account that does not exist.
+pub const KE2_BYTES: usize = 320;
+/// Length of the third message of a login.
+pub const KE3_BYTES: usize = 64;
+/// Length of what the server keeps between the messages of a login.
+pub const LOGIN_STATE_BYTES: usize = 128;
+/// Length of the server's long-term secrets.
+pub const SERVER_SETUP_BYTES: usize = 128;
+
+/// Argon2id memory, in KiB.
+const ARGON2_MEMORY_KIB: u32 = 64 * 1024;
+/// Argon2id passes.
+const ARGON2_PASSES: u32 = 3;
+/// Argon2id lanes.
+const ARGON2_LANES: u32 = 1;
+/// The salt is fixed, as RFC 9807, section 7 has it: the OPRF output that is stretched is itself salted by account.
+const ARGON2_SALT: [u8; 16] = [0; 16];
+
+/// The cipher suite.
+pub(crate) struct Suite1;
+
+impl CipherSuite for Suite1 {
+    type OprfCs = Ristretto255;
+    type KeyExchange = TripleDh<Ristretto255, Sha512>;
+    type Ksf = Argon2idKsf;
+}
+
+/// Argon2id v1.3 (RFC 9106) with the parameters of suite 1.
+///
+/// Written here because the one that `opaque-ke` offers has other parameters (19 MiB, 2 passes).
+#[derive(Default)]
+pub(crate) struct Argon2idKsf;
+
+impl Ksf for Argon2idKsf {
+    fn hash<L: ArrayLength<u8>>(&self, input: GenericArray<u8, L>) -> Result<GenericArray<u8, L>, InternalError> {
+        let params = Params::new(ARGON2_MEMORY_KIB, ARGON2_PASSES, ARGON2_LANES, Some(L::USIZE))
+            .map_err(|_| InternalError::KsfError)?;
+        // The memory is ours so that it can be erased: its last block determines the output.
+        let mut memory = vec![Block::default(); params.block_count()];
+        let mut output = GenericArray::default();
+        let result = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
+            &input,
+            &ARGON2_SALT,
+            &mut output,
+            &mut memory,
+        );
+        memory.iter_mut().for_each(|block| block.zeroize());
+        result.map_err(|_| InternalError::KsfError)?;
+        Ok(output)
+    }
+}
+
+/// Refuses a message of any other length than its own.
+///
+/// `opaque-ke` ignores what follows the last field, so that one message would have many encodings.
+pub(crate) fn check_length(message: &'static str, bytes: &[u8], expected: usize) -> Result<(), LoginError> {
+    if bytes.len() == expected {
+        Ok(())
+    } else {
+        Err(LoginError::MalformedMessage { message })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opaque_ke::{generic_array::GenericArray, ksf::Ksf as _};
+
+    use super::Argon2idKsf;
+
+    /// The expected value is that of the reference implementation of Argon2 in C, for the bytes 0 to 63. It stands in
+    /// `vectors/login.json` too.
+    #[test]
+    fn key_stretching_is_argon2id_with_the_parameters_of_the_suite() {
+        let input: [u8; 64] = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        let output = Argon2idKsf.hash(GenericArray::from(input)).unwrap();
+        let hex: String = output.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = "97076ac1d2e29b8f16f2af338d9f0e63a0d078c2b3cce12024bc7ecdd3cbc2d4\
+                        b4dcb53de561c257004dc2d756cd8abcac4efc7b764b385fd8f624d7aa447a22";
+        assert_eq!(hex, expected);
+    }
+}

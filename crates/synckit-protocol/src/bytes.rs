@@ -1,0 +1,111 @@
+//! Byte strings and secret texts as they stand on the wire.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use zeroize::Zeroize;
+
+/// Opaque bytes: a byte string in CBOR, unpadded base64url (RFC 4648, section 5) in JSON.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct ByteString(pub Vec<u8>);
+
+impl fmt::Debug for ByteString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ByteString({} bytes)", self.0.len())
+    }
+}
+
+impl From<Vec<u8>> for ByteString {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl AsRef<[u8]> for ByteString {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Serialize for ByteString {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_bytes(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteString {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_bytes(deserializer, |bytes| Ok(Self(bytes.to_vec())))
+    }
+}
+
+/// A secret that travels as text: a password, a refresh secret, a token. Erased when dropped, redacted in `Debug`.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// Wraps a secret.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself. Named so that every place that reads it is found by a search.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for SecretText {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(redacted)")
+    }
+}
+
+/// Writes bytes as base64url where the format is for people, as a byte string elsewhere.
+pub(crate) fn serialize_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    if serializer.is_human_readable() {
+        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(bytes))
+    } else {
+        serializer.serialize_bytes(bytes)
+    }
+}
+
+/// Reads bytes as [`serialize_bytes`] writes them and hands them to `build`, whose error is a text for the sender.
+pub(crate) fn deserialize_bytes<'de, D, T, F>(deserializer: D, build: F) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    F: FnOnce(&[u8]) -> Result<T, String>,
+{
+    struct BytesVisitor<F>(F);
+
+    impl<'de, T, F: FnOnce(&[u8]) -> Result<T, String>> de::Visitor<'de> for BytesVisitor<F> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a byte string, or unpadded base64url text")
+        }
+
+        fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<T, E> {
+            (self.0)(bytes).map_err(E::custom)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            let bytes = URL_SAFE_NO_PAD.decode(text).map_err(E::custom)?;
+            (self.0)(&bytes).map_err(E::custom)
+        }
+    }
+
+    if deserializer.is_human_readable() {
+        deserializer.deserialize_str(BytesVisitor(build))
+    } else {
+        deserializer.deserialize_bytes(BytesVisitor(build))
+    }
+}

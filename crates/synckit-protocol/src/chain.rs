@@ -1,0 +1,144 @@
+//! The log chain: every position of a stream carries a hash of everything before it, like a commit in git.
+//!
+//! The server computes it when it appends, the client when it reads; a head that differs means another history.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    AppId, BatchId, DeviceId, KeyId, UserId,
+    bytes::{deserialize_bytes, serialize_bytes},
+};
+
+/// 32 bytes that are base64url in JSON and a byte string in CBOR.
+macro_rules! hash32 {
+    ($(#[doc = $doc:literal])* $name:ident) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// Wraps the 32 raw bytes.
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 32 raw bytes.
+            pub const fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serialize_bytes(&self.0, serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserialize_bytes(deserializer, |bytes| {
+                    let array = bytes.try_into().map_err(|_| format!("expected 32 bytes, found {}", bytes.len()))?;
+                    Ok(Self(array))
+                })
+            }
+        }
+    };
+}
+
+hash32!(
+    /// The hash of a whole history up to one position.
+    Head
+);
+hash32!(
+    /// SHA-256 of a sealed batch, as it is stored.
+    SealedHash
+);
+
+impl SealedHash {
+    /// Hashes a sealed batch.
+    pub fn of(sealed: &[u8]) -> Self {
+        Self(Sha256::digest(sealed).into())
+    }
+}
+
+/// A place in a stream: after entry `seq`, with the history that `head` commits to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Position {
+    /// How many entries come before this place. Sequences start at 1 and have no gaps.
+    pub seq: u64,
+    /// The hash of the history up to here.
+    pub head: Head,
+}
+
+impl Position {
+    /// The start of a stream: SHA-256("synckit/1 stream" || 0 || app_id || user_id).
+    pub fn start_of(app_id: AppId, user_id: UserId) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"synckit/1 stream\0");
+        hash.update(app_id.as_bytes());
+        hash.update(user_id.as_bytes());
+        Self {
+            seq: 0,
+            head: Head(hash.finalize().into()),
+        }
+    }
+
+    /// The place after a batch that was appended here.
+    ///
+    /// `head(n) = SHA-256("synckit/1 log" || 0 || parent_head || first_seq (u64 BE) || count (u32 BE) || batch_id ||
+    /// device_id || key_id || SHA-256(sealed))`, with `first_seq = parent_seq + 1`.
+    ///
+    /// Returns `None` if the sequence would pass `u64::MAX` or the batch claims no entries, which only a lying server
+    /// can bring about.
+    #[must_use]
+    pub fn advance(self, batch: &BatchDigest) -> Option<Self> {
+        if batch.count == 0 {
+            return None;
+        }
+        let seq = self.seq.checked_add(u64::from(batch.count))?;
+        let mut hash = Sha256::new();
+        hash.update(b"synckit/1 log\0");
+        hash.update(self.head.as_bytes());
+        hash.update((self.seq + 1).to_be_bytes());
+        hash.update(batch.count.to_be_bytes());
+        hash.update(batch.batch_id.as_bytes());
+        hash.update(batch.device_id.as_bytes());
+        hash.update(batch.key_id.as_bytes());
+        hash.update(batch.sealed_hash.as_bytes());
+        Some(Self {
+            seq,
+            head: Head(hash.finalize().into()),
+        })
+    }
+}
+
+/// What the chain needs of a batch: enough to hash forward without its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchDigest {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// The device that pushed it.
+    pub device_id: DeviceId,
+    /// The master key that it is sealed under.
+    pub key_id: KeyId,
+    /// How many entries it holds.
+    pub count: u32,
+    /// SHA-256 of the sealed bytes.
+    pub sealed_hash: SealedHash,
+}

@@ -1,0 +1,35 @@
+//! The plain data of the SyncKit protocol, shared by client and server.
+//!
+//! Ids, request and response types, limits, stable problem codes, the cursor and the log chain. The normative text is
+//! `docs/protocol.md`; `xtask tidy` fails when this crate changes without it.
+//!
+//! What this crate deliberately is not: it does no I/O, is not async, and holds no secret keys. Every function is pure,
+//! so the same code runs in the client, in the server, in the test vectors and in WebAssembly.
+
+mod bytes;
+mod chain;
+mod cursor;
+mod ids;
+pub mod limits;
+mod problem;
+pub mod wire;
+
+pub use bytes::{ByteString, SecretText};
+pub use chain::{BatchDigest, Head, Position, SealedHash};
+pub use cursor::{Cursor, CursorParseError};
+pub use ids::{
+    AppId, BatchId, BlobId, DeviceId, IdParseError, KeyId, ObjectKey, SessionId, SnapshotId, UploadId, UserId,
+};
+pub use problem::{Behind, Problem, ProblemCode};
+
+/// The OPAQUE cipher suite that a login or a registration names. Parameters are compiled in; nobody negotiates numbers.
+///
+/// Suite 1 is ristretto255, TripleDH with SHA-512, and Argon2id v1.3 with 64 MiB, t = 3, p = 1 (RFC 9807, RFC 9106).
+pub const LOGIN_SUITE: u16 = 1;
+
+/// The media type of CBOR bodies (RFC 8949), which the SDK uses.
+pub const MEDIA_TYPE_CBOR: &str = "application/cbor";
+/// The media type of JSON bodies.
+pub const MEDIA_TYPE_JSON: &str = "application/json";
+/// The media type of every error (RFC 9457). Always JSON, whatever the request asked for.
+pub const MEDIA_TYPE_PROBLEM: &str = "application/problem+json";

@@ -1,0 +1,77 @@
+//! Every limit of the protocol: a name, a number, and what happens past it. Sizes are in bytes, times in seconds.
+
+/// Entries in one batch. The SDK splits a larger push; the server answers `batch_too_large`.
+pub const BATCH_ENTRIES_MAX: u32 = 500;
+/// Plaintext of one batch, padding included.
+pub const BATCH_PLAINTEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What sealing adds to a plaintext: a nonce of 24 bytes and a tag of 16.
+pub const SEAL_OVERHEAD_BYTES: usize = 40;
+/// A sealed batch as the server stores it. Above: `batch_too_large`.
+pub const BATCH_SEALED_BYTES_MAX: usize = BATCH_PLAINTEXT_BYTES_MAX + SEAL_OVERHEAD_BYTES;
+/// The encoding of one entry. The SDK refuses a larger one and says to use a blob.
+pub const ENTRY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Nesting of arrays and objects in the data of an entry.
+pub const DATA_DEPTH_MAX: usize = 128;
+
+/// Entries in one page of a pull. A page holds at least one batch and ends at a batch boundary.
+pub const PAGE_ENTRIES_MAX: u32 = 500;
+/// Sealed bytes in one page of a pull when the client does not say.
+pub const PAGE_BYTES_DEFAULT: u32 = 1024 * 1024;
+/// The most that a client may ask for in one page.
+pub const PAGE_BYTES_MAX: u32 = 8 * 1024 * 1024;
+/// Digests in one page of `GET /api/sync/chain`, and in a `behind` problem.
+pub const CHAIN_PAGE_DIGESTS_MAX: u32 = 500;
+
+/// A body of `POST /api/sync/push`: a sealed batch in base64 and the fields around it. Above: `body_too_large`.
+pub const PUSH_BODY_BYTES_MAX: usize = BATCH_SEALED_BYTES_MAX / 3 * 4 + 8 * 1024;
+/// Every other request body. Above: `body_too_large`.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes a second of the slowest line that is waited for: each so many bytes of a request body give it a second more,
+/// on both sides, than the time-outs say.
+pub const SLOWEST_LINE_BYTES_PER_SECOND: u64 = 16 * 1024;
+
+/// An envelope: the master keys of one stream, wrapped. Above: `invalid_value`.
+pub const ENVELOPE_BYTES_MAX: usize = 4096;
+/// Envelopes that the server keeps of one stream, the current one included.
+pub const ENVELOPES_KEPT: u32 = 10;
+/// Retired master keys in an envelope. Above: `RotationLimit` in the SDK.
+pub const RETIRED_KEYS_MAX: usize = 24;
+/// An account vault: the account key, wrapped. Above: `invalid_value`.
+pub const VAULT_BYTES_MAX: usize = 4096;
+
+/// A file. Above: `blob_too_large`.
+pub const BLOB_BYTES_MAX: u64 = 500 * 1000 * 1000;
+/// A sealed blob: exactly [`SEAL_OVERHEAD_BYTES`] more than the file.
+pub const BLOB_SEALED_BYTES_MAX: u64 = BLOB_BYTES_MAX + SEAL_OVERHEAD_BYTES as u64;
+/// Blobs in one page of a listing.
+pub const BLOB_PAGE_MAX: u32 = 500;
+/// How long a presigned URL is valid.
+pub const PRESIGNED_URL_SECONDS: u64 = 3600;
+/// How long after its URL expired an upload that nobody confirmed is swept.
+pub const UPLOAD_SWEEP_SECONDS: u64 = 3600;
+/// How long a deleted blob can be brought back by an upload.
+pub const BLOB_UNDELETE_SECONDS: u64 = 30 * 24 * 3600;
+
+/// An e-mail address (RFC 5321, section 4.5.3.1). Above: `invalid_value`.
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// The name of a device, in bytes of UTF-8. Above, or empty: `invalid_value`.
+pub const DEVICE_NAME_BYTES_MAX: usize = 100;
+/// Devices of one account in one app, revoked ones not counted. Above: `device_limit`.
+pub const DEVICES_MAX: u32 = 100;
+/// The name of an app, in bytes of UTF-8.
+pub const APP_NAME_BYTES_MAX: usize = 100;
+
+/// How long the server's sealed half of a login or registration is valid.
+pub const LOGIN_SECONDS: u64 = 60;
+/// How long a token is valid.
+pub const TOKEN_SECONDS: u64 = 7 * 24 * 3600;
+/// How long a session lives after it was last refreshed.
+pub const REFRESH_SECONDS: u64 = 90 * 24 * 3600;
+/// How old the OPAQUE login behind a token of account audience may be.
+pub const ACCOUNT_TOKEN_SECONDS: u64 = 300;
+/// How soon a revoked session stops working on every node.
+pub const REVOCATION_SECONDS: u64 = 5;
+
+/// Batch ids that the server remembers of each device after their batches are gone.
+pub const BATCH_IDS_KEPT_PER_DEVICE: u32 = 64;

@@ -1,0 +1,112 @@
+//! `/api/sync/auth`: sign-in with OPAQUE (RFC 9807), refresh, sign-out.
+
+use serde::{Deserialize, Serialize};
+
+use super::UnixSeconds;
+use crate::{AppId, ByteString, SecretText, UserId};
+
+/// `POST /api/sync/auth/start`: the first message of a login. Counts as a guess.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginStart {
+    /// The key of the app.
+    pub api_key: String,
+    /// The e-mail address of the account.
+    pub email: String,
+    /// The login suite, [`crate::LOGIN_SUITE`].
+    pub suite: u16,
+    /// The OPAQUE KE1 message.
+    pub ke1: ByteString,
+}
+
+/// `POST /api/sync/auth/unlock/start`: the same exchange under a token, to reach the vault again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnlockStart {
+    /// The login suite, [`crate::LOGIN_SUITE`].
+    pub suite: u16,
+    /// The OPAQUE KE1 message.
+    pub ke1: ByteString,
+}
+
+/// The answer to [`LoginStart`] and [`UnlockStart`]: the same size and time for an unknown account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginStarted {
+    /// What the server must remember until the second request, sealed by it. Valid for 60 seconds.
+    pub login: ByteString,
+    /// The OPAQUE KE2 message.
+    pub ke2: ByteString,
+}
+
+/// `POST /api/sync/auth`: the last message of a login.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginFinish {
+    /// The key of the app.
+    pub api_key: String,
+    /// As it came in [`LoginStarted`].
+    pub login: ByteString,
+    /// The OPAQUE KE3 message.
+    pub ke3: ByteString,
+}
+
+/// `POST /api/sync/auth` as a script may send it where the operator allows passwords in bodies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordLogin {
+    /// The key of the app.
+    pub api_key: String,
+    /// The e-mail address of the account.
+    pub email: String,
+    /// The password, which the server then sees.
+    pub password: SecretText,
+}
+
+/// The answer to [`LoginFinish`]: a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedIn {
+    /// The token for everything under `/api/sync`: a JWT (RFC 7519), sent as `Authorization: Bearer`.
+    pub token: SecretText,
+    /// When the token stops working.
+    pub expires_at: UnixSeconds,
+    /// The refresh secret: rotates at every use, lives 90 days after the last.
+    pub refresh: SecretText,
+    /// The account.
+    pub user_id: UserId,
+    /// The app.
+    pub app_id: AppId,
+    /// The token for `/api/account`, valid for five minutes. Absent if the session did not come from a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_token: Option<SecretText>,
+}
+
+/// `POST /api/sync/auth/unlock`: the last message of an unlock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnlockFinish {
+    /// As it came in [`LoginStarted`].
+    pub login: ByteString,
+    /// The OPAQUE KE3 message.
+    pub ke3: ByteString,
+}
+
+/// The answer to [`UnlockFinish`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unlocked {
+    /// The token for `/api/account`, valid for five minutes.
+    pub account_token: SecretText,
+}
+
+/// `POST /api/sync/auth/refresh`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refresh {
+    /// The refresh secret. The one before the current is taken too (its answer may have been lost); an older one means
+    /// that it was copied, and ends the session.
+    pub refresh: SecretText,
+}
+
+/// The answer to [`Refresh`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refreshed {
+    /// The new token.
+    pub token: SecretText,
+    /// When the token stops working.
+    pub expires_at: UnixSeconds,
+    /// The next refresh secret.
+    pub refresh: SecretText,
+}

@@ -1,0 +1,95 @@
+//! `/api/sync/blobs`. On the wire `hash` is the blob id and `size` the sealed size.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::UnixSeconds;
+use crate::{BlobId, KeyId, UploadId};
+
+/// `POST /api/sync/blobs/upload`: asks for a URL to upload to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobUpload {
+    /// The blob id.
+    pub hash: BlobId,
+    /// The sealed size: exactly 40 bytes more than the file.
+    pub size: u64,
+    /// The master key that the blob is sealed under.
+    pub key_id: KeyId,
+    /// Asks for a URL even if the blob is there, because this device found it corrupt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
+}
+
+/// The answer to [`BlobUpload`]: a presigned URL for one `PUT` of exactly `size` bytes, unless the blob is there already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobUploadAnswer {
+    /// Whether the blob is on the server already. Then there is nothing to upload, and the other fields are absent.
+    pub already_exists: bool,
+    /// The URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_url: Option<String>,
+    /// Headers that the `PUT` must carry.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// The id of this upload, for `confirm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_id: Option<UploadId>,
+    /// When the URL stops working.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<UnixSeconds>,
+}
+
+/// `POST /api/sync/blobs/confirm`: makes an uploaded object count. Idempotent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobConfirm {
+    /// The blob id.
+    pub hash: BlobId,
+    /// The sealed size.
+    pub size: u64,
+    /// The upload to confirm; without it, the newest complete one of this blob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_id: Option<UploadId>,
+}
+
+/// `POST /api/sync/blobs/download`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobDownload {
+    /// The blob id.
+    pub hash: BlobId,
+}
+
+/// The answer to [`BlobDownload`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobDownloadAnswer {
+    /// The presigned URL; takes `Range`.
+    pub download_url: String,
+    /// The sealed size.
+    pub size: u64,
+    /// The master key that the blob is sealed under.
+    pub key_id: KeyId,
+    /// When the URL stops working.
+    pub expires_at: UnixSeconds,
+}
+
+/// One entry of a [`BlobList`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobInfo {
+    /// The blob id.
+    pub hash: BlobId,
+    /// The sealed size.
+    pub size: u64,
+    /// The master key that the blob is sealed under.
+    pub key_id: KeyId,
+    /// When it was confirmed.
+    pub created_at: UnixSeconds,
+}
+
+/// `GET /api/sync/blobs?after=<hash>`: the blobs of the user in this app, in order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobList {
+    /// At most [`crate::limits::BLOB_PAGE_MAX`] blobs.
+    pub blobs: Vec<BlobInfo>,
+    /// Whether more follow after the last.
+    pub has_more: bool,
+}

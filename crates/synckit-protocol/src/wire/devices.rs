@@ -1,0 +1,105 @@
+//! `/api/sync/devices`.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::UnixSeconds;
+use crate::DeviceId;
+
+/// The platform of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Platform {
+    /// macOS.
+    Macos,
+    /// Windows.
+    Windows,
+    /// Linux.
+    Linux,
+    /// iOS and iPadOS.
+    Ios,
+    /// Android.
+    Android,
+    /// A browser.
+    Web,
+}
+
+impl Platform {
+    /// The text on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Macos => "macos",
+            Self::Windows => "windows",
+            Self::Linux => "linux",
+            Self::Ios => "ios",
+            Self::Android => "android",
+            Self::Web => "web",
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that is not a platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a platform: expected macos, windows, linux, ios, android or web")]
+pub struct PlatformParseError;
+
+impl FromStr for Platform {
+    type Err = PlatformParseError;
+
+    fn from_str(text: &str) -> Result<Self, PlatformParseError> {
+        match text {
+            "macos" => Ok(Self::Macos),
+            "windows" => Ok(Self::Windows),
+            "linux" => Ok(Self::Linux),
+            "ios" => Ok(Self::Ios),
+            "android" => Ok(Self::Android),
+            "web" => Ok(Self::Web),
+            _ => Err(PlatformParseError),
+        }
+    }
+}
+
+/// `POST /api/sync/devices`: registers a device, or finds it again by (app, user, name); binds the session to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterDevice {
+    /// The name that people see, 1 to 100 bytes.
+    pub device_name: String,
+    /// The platform.
+    pub platform: Platform,
+}
+
+/// `PATCH /api/sync/devices/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenameDevice {
+    /// The new name. A name that another device has is `invalid_value`.
+    pub device_name: String,
+}
+
+/// A device, as every device endpoint returns it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// The device.
+    pub id: DeviceId,
+    /// The name that people see.
+    pub device_name: String,
+    /// The platform.
+    pub platform: Platform,
+    /// When it was registered.
+    pub created_at: UnixSeconds,
+    /// When it was last registered, pushed or pulled; exact to about an hour.
+    pub last_seen_at: UnixSeconds,
+}
+
+/// `GET /api/sync/devices`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceList {
+    /// The devices of the user in this app, revoked ones left out, in order of registration.
+    pub devices: Vec<Device>,
+}

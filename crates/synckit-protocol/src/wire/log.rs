@@ -1,0 +1,112 @@
+//! `/api/sync/push`, `/api/sync/pull`, `/api/sync/chain` and `/api/sync/status`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BatchDigest, BatchId, ByteString, Cursor, DeviceId, Head, KeyId, Position};
+
+/// `POST /api/sync/push`: one sealed batch, appended atomically.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Push {
+    /// The device that pushes.
+    pub device_id: DeviceId,
+    /// The id of the batch: what makes a repeated push idempotent.
+    pub batch_id: BatchId,
+    /// The master key that the batch is sealed under.
+    pub key_id: KeyId,
+    /// How many entries it holds, 1 to 500.
+    pub count: u32,
+    /// The position that it was sealed on top of.
+    pub parent: Position,
+    /// The sealed batch.
+    pub sealed: ByteString,
+}
+
+/// The answer to [`Push`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pushed {
+    /// The sequence of the first entry.
+    pub first_seq: u64,
+    /// The sequence of the last entry.
+    pub last_seq: u64,
+    /// The head after the batch.
+    pub head: Head,
+}
+
+/// `POST /api/sync/pull`: the batches after a cursor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// The device that pulls.
+    pub device_id: DeviceId,
+    /// Where to go on.
+    pub cursor: Cursor,
+    /// The most sealed bytes in the page, unless its first batch alone is larger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u32>,
+}
+
+/// The answer to [`Pull`]: one page, which ends at a batch boundary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// The batches in log order.
+    pub batches: Vec<PulledBatch>,
+    /// The cursor after the last of them.
+    pub cursor: Cursor,
+    /// Whether more follow.
+    pub has_more: bool,
+}
+
+/// A batch of a [`Page`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PulledBatch {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// The device that pushed it.
+    pub device_id: DeviceId,
+    /// The master key that it is sealed under.
+    pub key_id: KeyId,
+    /// The sequence of its first entry.
+    pub first_seq: u64,
+    /// How many entries it holds.
+    pub count: u32,
+    /// The sealed batch.
+    pub sealed: ByteString,
+}
+
+/// `GET /api/sync/chain?from=<cursor>`: the digests of the batches after a cursor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chain {
+    /// The digests in log order, at most [`crate::limits::CHAIN_PAGE_DIGESTS_MAX`].
+    pub digests: Vec<BatchDigest>,
+    /// The stream's newest position as the server claims it.
+    pub latest: Position,
+    /// Whether more follow.
+    pub has_more: bool,
+}
+
+/// `GET /api/sync/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Entries in the stream since its start.
+    pub change_count: u64,
+    /// The stream's newest position as the server claims it: unverified, and not a cursor.
+    pub latest: Position,
+    /// Bytes that the server holds of this user in this app: batches and blobs.
+    pub stored_bytes: u64,
+    /// Devices that are not revoked.
+    pub devices: u32,
+    /// The limits in force.
+    pub limits: Limits,
+}
+
+/// The limits that a server applies, for clients that want to show or respect them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Entries in one batch.
+    pub batch_entries_max: u32,
+    /// Bytes of one sealed batch.
+    pub batch_sealed_bytes_max: u64,
+    /// Bytes of one sealed blob.
+    pub blob_sealed_bytes_max: u64,
+    /// Devices of one account in one app.
+    pub devices_max: u32,
+}

@@ -1,0 +1,14 @@
+//! Request and response bodies, a module for each resource.
+//!
+//! The same types stand for JSON and CBOR: ids, hashes and byte strings are texts in the one and byte strings in the
+//! other. Unknown fields are ignored, so that either side can be the older one.
+
+pub mod accounts;
+pub mod auth;
+pub mod blobs;
+pub mod devices;
+pub mod keys;
+pub mod log;
+
+/// A time on the wire: seconds since 1970-01-01T00:00:00Z.
+pub type UnixSeconds = u64;

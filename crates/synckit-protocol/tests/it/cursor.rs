@@ -1,0 +1,62 @@
+//! A cursor has one text, and a text that is none is refused.
+
+use proptest::prelude::*;
+use synckit_protocol::{Cursor, Head, Position};
+
+#[test]
+fn the_start_is_written_zero() {
+    assert_eq!(Cursor::START.to_string(), "0");
+    assert_eq!("0".parse(), Ok(Cursor::START));
+    assert_eq!(Cursor::default(), Cursor::START);
+    assert_eq!(
+        Cursor::at(Position {
+            seq: 0,
+            head: Head::from_bytes([7; 32])
+        }),
+        Cursor::START
+    );
+}
+
+#[test]
+fn a_text_that_is_no_cursor_is_refused() {
+    let head = "A".repeat(43);
+    let good = format!("1.{head}");
+    assert!(good.parse::<Cursor>().is_ok());
+    for bad in [
+        String::new(),
+        " 0".to_owned(),
+        "1".to_owned(),
+        "00".to_owned(),
+        format!("0.{head}"),
+        format!("01.{head}"),
+        format!("+1.{head}"),
+        format!("-1.{head}"),
+        format!("1.{head}="),
+        format!("1.{}", "A".repeat(42)),
+        format!("1.{}", "A".repeat(44)),
+        // The last character of 32 bytes in base64 carries two bits that must be zero.
+        format!("1.{}B", "A".repeat(42)),
+        format!("1.{}+", "A".repeat(42)),
+        format!("18446744073709551616.{head}"),
+        format!("1.{head}.1"),
+    ] {
+        assert!(bad.parse::<Cursor>().is_err(), "{bad:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn text_and_value_are_one(seq in 1u64.., head: [u8; 32]) {
+        let cursor = Cursor::at(Position { seq, head: Head::from_bytes(head) });
+        let text = cursor.to_string();
+        prop_assert_eq!(text.parse::<Cursor>(), Ok(cursor));
+        prop_assert_eq!(cursor.seq(), seq);
+    }
+
+    #[test]
+    fn whatever_parses_is_written_the_same(text in "[0-9.A-Za-z_-]{0,60}") {
+        if let Ok(cursor) = text.parse::<Cursor>() {
+            prop_assert_eq!(cursor.to_string(), text);
+        }
+    }
+}

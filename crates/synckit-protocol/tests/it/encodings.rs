@@ -1,0 +1,131 @@
+//! The same types stand for JSON and CBOR.
+
+use proptest::prelude::*;
+use serde::{Serialize, de::DeserializeOwned};
+use synckit_protocol::{
+    AppId, BatchId, BlobId, ByteString, Cursor, DeviceId, Head, KeyId, Position, SecretText, UserId,
+    wire::{
+        auth::SignedIn,
+        blobs::BlobUploadAnswer,
+        devices::{Device, Platform},
+        log::{Page, Pull, PulledBatch, Push},
+    },
+};
+
+fn both_ways<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) -> (String, Vec<u8>) {
+    let json = serde_json::to_string(value).unwrap();
+    assert_eq!(serde_json::from_str::<T>(&json).unwrap(), *value);
+    let cbor = minicbor_serde::to_vec(value).unwrap();
+    assert_eq!(minicbor_serde::from_slice::<T>(&cbor).unwrap(), *value);
+    (json, cbor)
+}
+
+fn push() -> Push {
+    Push {
+        device_id: DeviceId::from_bytes([1; 16]),
+        batch_id: BatchId::from_bytes([2; 16]),
+        key_id: KeyId::from_bytes([3; 16]),
+        count: 4,
+        parent: Position {
+            seq: 5,
+            head: Head::from_bytes([6; 32]),
+        },
+        sealed: ByteString(vec![0xfb, 0xff]),
+    }
+}
+
+#[test]
+fn ids_are_texts_in_json_and_bytes_in_cbor() {
+    let (json, cbor) = both_ways(&push());
+    insta::assert_snapshot!(json, @r#"{"device_id":"01010101-0101-0101-0101-010101010101","batch_id":"02020202-0202-0202-0202-020202020202","key_id":"03030303030303030303030303030303","count":4,"parent":{"seq":5,"head":"BgYGBgYGBgYGBgYGBgYGBgYGBgYGBgYGBgYGBgYGBgY"},"sealed":"-_8"}"#);
+    // A byte string of 16 in CBOR is 0x50 and its bytes.
+    assert!(
+        cbor.windows(17)
+            .any(|window| window[0] == 0x50 && window[1..] == [2; 16])
+    );
+}
+
+#[test]
+fn a_page_survives_both_encodings() {
+    let page = Page {
+        batches: vec![PulledBatch {
+            batch_id: BatchId::from_bytes([2; 16]),
+            device_id: DeviceId::from_bytes([1; 16]),
+            key_id: KeyId::from_bytes([3; 16]),
+            first_seq: u64::MAX,
+            count: u32::MAX,
+            sealed: vec![0; 300].into(),
+        }],
+        cursor: Cursor::at(Position {
+            seq: 5,
+            head: Head::from_bytes([6; 32]),
+        }),
+        has_more: true,
+    };
+    both_ways(&page);
+    both_ways(&Pull {
+        device_id: DeviceId::from_bytes([1; 16]),
+        cursor: Cursor::START,
+        max_bytes: None,
+    });
+}
+
+#[test]
+fn optional_fields_may_be_absent_and_unknown_ones_are_ignored() {
+    let answer: BlobUploadAnswer = serde_json::from_str(r#"{"already_exists":true,"new_in_version_2":1}"#).unwrap();
+    assert_eq!(answer.upload_url, None);
+    let (json, _) = both_ways(&answer);
+    assert_eq!(json, r#"{"already_exists":true}"#);
+    let device: Device = serde_json::from_str(
+        r#"{"id":"01010101-0101-0101-0101-010101010101","device_name":"x","platform":"ios","created_at":1,"last_seen_at":2,"owner":null}"#,
+    )
+    .unwrap();
+    assert_eq!(device.platform, Platform::Ios);
+}
+
+#[test]
+fn secrets_do_not_show_in_debug() {
+    let signed_in = SignedIn {
+        token: SecretText::new("secret-token"),
+        expires_at: 1,
+        refresh: SecretText::new("secret-refresh"),
+        user_id: UserId::from_bytes([1; 16]),
+        app_id: AppId::from_bytes([2; 16]),
+        account_token: Some(SecretText::new("secret-account")),
+    };
+    both_ways(&signed_in);
+    assert!(!format!("{signed_in:?}").contains("secret-"));
+}
+
+#[test]
+fn an_id_has_one_text() {
+    let upper = "0A010101-0101-0101-0101-010101010101";
+    assert!(upper.parse::<UserId>().is_err());
+    assert!(upper.to_lowercase().parse::<UserId>().is_ok());
+    assert!(upper.to_lowercase().replace('-', "").parse::<UserId>().is_err());
+    assert!("0F".repeat(32).parse::<BlobId>().is_err());
+    assert!("0f".repeat(32).parse::<BlobId>().is_ok());
+    assert!("0f".repeat(31).parse::<BlobId>().is_err());
+}
+
+#[test]
+fn bytes_of_the_wrong_length_or_alphabet_are_refused() {
+    assert!(serde_json::from_str::<Head>("\"AAAA\"").is_err());
+    assert!(serde_json::from_str::<ByteString>("\"+/8\"").is_err());
+    assert!(serde_json::from_str::<ByteString>("\"-_8=\"").is_err());
+    let short = minicbor_serde::to_vec(ByteString(vec![1; 15])).unwrap();
+    assert!(minicbor_serde::from_slice::<UserId>(&short).is_err());
+    assert!(minicbor_serde::from_slice::<Head>(&short).is_err());
+}
+
+proptest! {
+    #[test]
+    fn every_id_survives_both_encodings(id: [u8; 16], hash: [u8; 32], bytes: Vec<u8>) {
+        both_ways(&UserId::from_bytes(id));
+        both_ways(&KeyId::from_bytes(id));
+        both_ways(&BlobId::from_bytes(hash));
+        both_ways(&Head::from_bytes(hash));
+        both_ways(&ByteString(bytes));
+        prop_assert_eq!(UserId::from_bytes(id).to_string().parse(), Ok(UserId::from_bytes(id)));
+    }
+}

@@ -1,0 +1,251 @@
+//! How fast the embedded store is on this machine, alone: no HTTP, no encryption.
+//!
+//! `cargo run --release -p synckit-server --example store_bench [directory]`
+//!
+//! The directory (by default the system's temporary one) decides what a sync of the disk costs; a memory file system
+//! makes the figures meaningless.
+
+#![expect(clippy::print_stdout, reason = "a program that prints figures")]
+
+use std::{
+    error::Error,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use synckit_protocol::{
+    AppId, BatchDigest, BatchId, Cursor, DeviceId, KeyId, Position, SealedHash, SessionId, UserId,
+    wire::{UnixSeconds, devices::Platform},
+};
+use synckit_server::store::{
+    Append, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, PageRead, PageRequest, SecretHash,
+    SqliteOptions, SqliteStore, Store, StreamId,
+};
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const NOW: UnixSeconds = 1_700_000_000;
+const APP: AppId = AppId::from_bytes([1; 16]);
+const KEY: KeyId = KeyId::from_bytes([2; 16]);
+/// 500 rows of 200 bytes, sealed.
+const FULL_BATCH: Load = Load {
+    count: 500,
+    size: 120_000,
+};
+/// One row, sealed.
+const ONE_ENTRY: Load = Load { count: 1, size: 300 };
+
+/// What a batch holds.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    count: u32,
+    size: usize,
+}
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let root = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, Into::into);
+    for (streams, appends, load) in [
+        (1, 1500, FULL_BATCH),
+        (16, 200, FULL_BATCH),
+        (1, 3000, ONE_ENTRY),
+        (64, 800, ONE_ENTRY),
+    ] {
+        let directory = tempfile::tempdir_in(&root)?;
+        let path = directory.path().join("store.db");
+        let store = Arc::new(SqliteStore::open(&path, SqliteOptions::default())?);
+        prepare(&store, streams).await?;
+        append(&store, streams, appends, load).await?;
+        for readers in [1, streams] {
+            read(&store, readers, streams, load).await?;
+        }
+        store.close().await?;
+        print_disk(&path, streams * appends, load)?;
+    }
+    Ok(())
+}
+
+fn stream(n: u64) -> StreamId {
+    StreamId {
+        app_id: APP,
+        user_id: UserId::from_bytes(u128::from(n).to_be_bytes()),
+    }
+}
+
+fn device(n: u64) -> DeviceId {
+    DeviceId::from_bytes(u128::from(n).to_be_bytes())
+}
+
+async fn prepare(store: &SqliteStore, streams: u64) -> Outcome<()> {
+    let key = NewApiKey {
+        hash: SecretHash([0; 32]),
+        prefix: String::new(),
+        created_at: NOW,
+    };
+    let app = NewApp {
+        id: APP,
+        name: "bench".into(),
+        key,
+    };
+    store.create_app(app).await?;
+    for n in 0..streams {
+        let account = NewAccount {
+            user_id: stream(n).user_id,
+            email: n.to_string(),
+            record: vec![0; 200],
+            vault: vec![0; 300],
+            invite: None,
+            created_at: NOW,
+        };
+        store.create_account(account).await?;
+        let device = NewDevice {
+            stream: stream(n),
+            new_id: device(n),
+            name: "bench".into(),
+            platform: Platform::Linux,
+            session_id: SessionId::from_bytes([0; 16]),
+            now: NOW,
+        };
+        store.register_device(device).await?;
+        let envelope = NewEnvelope {
+            stream: stream(n),
+            envelope: vec![0; 500],
+            key_id: KEY,
+            expected_version: 0,
+            now: NOW,
+        };
+        store.put_envelope(envelope).await?;
+    }
+    Ok(())
+}
+
+/// Every stream appends on its own task, the next batch when the one before was answered.
+async fn append(store: &Arc<SqliteStore>, streams: u64, appends: u64, load: Load) -> Outcome<()> {
+    let before = store.write_statistics();
+    let begun = Instant::now();
+    let tasks: Vec<_> = (0..streams)
+        .map(|n| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move {
+                let mut parent = Position::start_of(APP, stream(n).user_id);
+                let mut latencies = Vec::new();
+                for number in 0..appends {
+                    let begun = Instant::now();
+                    parent = append_one(&store, n, number, parent, load).await?;
+                    latencies.push(begun.elapsed());
+                }
+                Outcome::Ok(latencies)
+            })
+        })
+        .collect();
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.extend(task.await??);
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    latencies.sort();
+    let after = store.write_statistics();
+    let total = (streams * appends) as f64;
+    println!(
+        "append {:>6} B from {streams:>2}: {:>6.0} batches/s, {:>8.0} entries/s, p50 {:.2} ms, p99 {:.2} ms, {:.1} jobs a commit, {} checkpoints",
+        load.size,
+        total / seconds,
+        total * f64::from(load.count) / seconds,
+        percentile(&latencies, 50),
+        percentile(&latencies, 99),
+        (after.jobs - before.jobs) as f64 / (after.commits - before.commits).max(1) as f64,
+        after.checkpoints,
+    );
+    Ok(())
+}
+
+async fn append_one(store: &SqliteStore, n: u64, number: u64, parent: Position, load: Load) -> Outcome<Position> {
+    let mut sealed = vec![0x5a; load.size];
+    sealed[..8].copy_from_slice(&number.to_be_bytes());
+    let mut batch_id = [0; 16];
+    batch_id[..8].copy_from_slice(&number.to_be_bytes());
+    batch_id[8..].copy_from_slice(&n.to_be_bytes());
+    let batch = NewBatch {
+        stream: stream(n),
+        parent,
+        digest: BatchDigest {
+            batch_id: BatchId::from_bytes(batch_id),
+            device_id: device(n),
+            key_id: KEY,
+            count: load.count,
+            sealed_hash: SealedHash::of(&sealed),
+        },
+        sealed: Bytes::from(sealed),
+        now: NOW,
+    };
+    match store.append_batch(batch).await? {
+        Append::Stored { position, .. } => Ok(position),
+        other => Err(format!("not stored: {other:?}").into()),
+    }
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    sorted[(sorted.len() - 1) * percent / 100].as_secs_f64() * 1000.0
+}
+
+/// So many tasks read every stream from its start, page by page.
+async fn read(store: &Arc<SqliteStore>, readers: u64, streams: u64, load: Load) -> Outcome<()> {
+    let begun = Instant::now();
+    let tasks: Vec<_> = (0..readers)
+        .map(|reader| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move {
+                let mut pages = 0_u64;
+                let mut entries = 0_u64;
+                for n in (reader..streams).step_by(usize::try_from(readers)?) {
+                    let mut request = PageRequest {
+                        stream: stream(n),
+                        device_id: device(n),
+                        cursor: Cursor::START,
+                        max_bytes: 1024 * 1024,
+                        now: NOW,
+                    };
+                    loop {
+                        let PageRead::Page { cursor, has_more, .. } = store.page(request).await? else {
+                            return Err("no page".into());
+                        };
+                        pages += 1;
+                        entries += cursor.seq() - request.cursor.seq();
+                        request.cursor = cursor;
+                        if !has_more {
+                            break;
+                        }
+                    }
+                }
+                Outcome::Ok((pages, entries))
+            })
+        })
+        .collect();
+    let (mut pages, mut entries) = (0, 0);
+    for task in tasks {
+        let counts = task.await??;
+        pages += counts.0;
+        entries += counts.1;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    println!(
+        "read   {:>6} B by {readers:>4}: {:>6.0} pages/s, {:>10.0} entries/s",
+        load.size,
+        pages as f64 / seconds,
+        entries as f64 / seconds,
+    );
+    Ok(())
+}
+
+fn print_disk(path: &Path, batches: u64, load: Load) -> Outcome<()> {
+    let bytes = path.metadata()?.len();
+    let per_batch = bytes as f64 / batches as f64;
+    println!(
+        "disk   {:>6} B         : {per_batch:.0} B a batch, {:.1} B an entry\n",
+        load.size,
+        per_batch / f64::from(load.count),
+    );
+    Ok(())
+}

@@ -1,0 +1,186 @@
+-- The first schema.
+--
+-- Times are seconds since 1970. Ids are their raw bytes. Small integer keys stand for ids wherever rows repeat them.
+-- Nothing in here can be read without the users' keys, except what docs/threat-model.md lists: addresses, names, sizes
+-- and times.
+
+-- Facts about the database itself: exactly one row.
+CREATE TABLE server (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    -- The OPRF seed that the password records were made under; null until the first start.
+    seed_id  BLOB CHECK (length(seed_id) = 16),
+    -- Counted up by the readiness check, which must write to know that it can.
+    checks   INTEGER NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO server (only_row) VALUES (1);
+
+CREATE TABLE apps (
+    app_key    INTEGER PRIMARY KEY,
+    app_id     BLOB NOT NULL UNIQUE CHECK (length(app_id) = 16),
+    name       TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE api_keys (
+    api_key_key INTEGER PRIMARY KEY,
+    app_key     INTEGER NOT NULL REFERENCES apps (app_key),
+    hash        BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
+    prefix      TEXT NOT NULL,
+    created_at  INTEGER NOT NULL,
+    ends_at     INTEGER
+) STRICT;
+CREATE INDEX api_keys_of_app ON api_keys (app_key);
+
+CREATE TABLE accounts (
+    account_key       INTEGER PRIMARY KEY,
+    user_id           BLOB NOT NULL UNIQUE CHECK (length(user_id) = 16),
+    email             TEXT NOT NULL UNIQUE,
+    record            BLOB NOT NULL,
+    -- 1 if the record was made under an OPRF seed that is gone.
+    record_is_stale   INTEGER NOT NULL DEFAULT 0 CHECK (record_is_stale IN (0, 1)),
+    vault             BLOB NOT NULL,
+    vault_version     INTEGER NOT NULL DEFAULT 1,
+    created_at        INTEGER NOT NULL,
+    email_verified_at INTEGER
+) STRICT;
+
+-- The newest vault of each earlier generation, numbered by the vault version that replaced it.
+CREATE TABLE earlier_vaults (
+    account_key INTEGER NOT NULL REFERENCES accounts (account_key),
+    replaced_by INTEGER NOT NULL,
+    vault       BLOB NOT NULL,
+    PRIMARY KEY (account_key, replaced_by)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE invites (
+    code       BLOB PRIMARY KEY CHECK (length(code) = 32),
+    created_at INTEGER NOT NULL,
+    -- The account that used it up.
+    used_by    INTEGER REFERENCES accounts (account_key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE mail_codes (
+    account_key INTEGER NOT NULL REFERENCES accounts (account_key),
+    purpose     TEXT NOT NULL CHECK (purpose IN ('verify', 'reset')),
+    code        BLOB NOT NULL UNIQUE CHECK (length(code) = 32),
+    expires_at  INTEGER NOT NULL,
+    PRIMARY KEY (account_key, purpose)
+) STRICT, WITHOUT ROWID;
+
+-- One row for each (app, account) that was ever used. Sequence, head and sizes stand here so that no request counts rows.
+CREATE TABLE streams (
+    stream_key       INTEGER PRIMARY KEY,
+    user_id          BLOB NOT NULL REFERENCES accounts (user_id),
+    app_id           BLOB NOT NULL REFERENCES apps (app_id),
+    seq              INTEGER NOT NULL DEFAULT 0,
+    head             BLOB NOT NULL CHECK (length(head) = 32),
+    -- Of the newest envelope; null and 0 until encryption is set up.
+    key_id           BLOB CHECK (length(key_id) = 16),
+    envelope_version INTEGER NOT NULL DEFAULT 0,
+    batch_bytes      INTEGER NOT NULL DEFAULT 0,
+    blob_bytes       INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (user_id, app_id)
+) STRICT;
+
+CREATE TABLE devices (
+    device_key   INTEGER PRIMARY KEY,
+    stream_key   INTEGER NOT NULL REFERENCES streams (stream_key),
+    device_id    BLOB NOT NULL CHECK (length(device_id) = 16),
+    name         TEXT NOT NULL,
+    platform     TEXT NOT NULL,
+    created_at   INTEGER NOT NULL,
+    last_seen_at INTEGER NOT NULL,
+    revoked_at   INTEGER,
+    UNIQUE (stream_key, device_id)
+) STRICT;
+CREATE UNIQUE INDEX device_names ON devices (stream_key, name) WHERE revoked_at IS NULL;
+
+-- Sessions that have not ended; ending one deletes its row.
+CREATE TABLE sessions (
+    session_key     INTEGER PRIMARY KEY,
+    session_id      BLOB NOT NULL UNIQUE CHECK (length(session_id) = 16),
+    stream_key      INTEGER NOT NULL REFERENCES streams (stream_key),
+    device_key      INTEGER REFERENCES devices (device_key),
+    refresh_counter INTEGER NOT NULL,
+    created_at      INTEGER NOT NULL,
+    refreshed_at    INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sessions_of_stream ON sessions (stream_key);
+CREATE INDEX sessions_of_device ON sessions (device_key) WHERE device_key IS NOT NULL;
+
+CREATE TABLE envelopes (
+    stream_key INTEGER NOT NULL REFERENCES streams (stream_key),
+    version    INTEGER NOT NULL,
+    envelope   BLOB NOT NULL,
+    key_id     BLOB NOT NULL CHECK (length(key_id) = 16),
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (stream_key, version)
+) STRICT, WITHOUT ROWID;
+
+-- The sealed bytes of larger batches, in the order of their arrival in any stream, so that appends are sequential writes.
+CREATE TABLE sealed_batches (
+    sealed_key INTEGER PRIMARY KEY,
+    sealed     BLOB NOT NULL
+) STRICT;
+
+-- What the chain needs of every batch. Apart from most of the sealed bytes, so that the digests of a stream lie side by
+-- side, a page knows the sizes before it reads any bytes, and a batch id with its first answer can outlive its bytes.
+--
+-- device_key and sealed_key are no declared references: they would cost a look-up for each append, and a scan of all
+-- batches for each device or sealed batch that is ever deleted.
+CREATE TABLE batches (
+    stream_key   INTEGER NOT NULL REFERENCES streams (stream_key),
+    last_seq     INTEGER NOT NULL,
+    entry_count  INTEGER NOT NULL CHECK (entry_count > 0),
+    batch_id     BLOB NOT NULL CHECK (length(batch_id) = 16),
+    device_key   INTEGER NOT NULL,
+    key_id       BLOB NOT NULL CHECK (length(key_id) = 16),
+    sealed_hash  BLOB NOT NULL CHECK (length(sealed_hash) = 32),
+    -- The head after this batch: what a cursor at last_seq must carry.
+    head         BLOB NOT NULL CHECK (length(head) = 32),
+    sealed_bytes INTEGER NOT NULL,
+    -- Where the sealed bytes are: a row of sealed_batches, or, if there are few, here. Small batches are read by the
+    -- hundred, and should lie side by side.
+    sealed_key   INTEGER,
+    sealed       BLOB,
+    PRIMARY KEY (stream_key, last_seq),
+    CHECK (sealed_key IS NULL OR sealed IS NULL)
+) STRICT, WITHOUT ROWID;
+-- The batch id first: ids grow with time, so that the entries of all streams go to the same few pages.
+CREATE UNIQUE INDEX batch_ids ON batches (batch_id, stream_key);
+
+-- Uploads that are begun and not confirmed.
+CREATE TABLE uploads (
+    upload_key INTEGER PRIMARY KEY,
+    stream_key INTEGER NOT NULL REFERENCES streams (stream_key),
+    upload_id  BLOB NOT NULL CHECK (length(upload_id) = 16),
+    object_key BLOB NOT NULL UNIQUE CHECK (length(object_key) = 32),
+    blob_id    BLOB NOT NULL CHECK (length(blob_id) = 32),
+    size_bytes INTEGER NOT NULL,
+    key_id     BLOB NOT NULL CHECK (length(key_id) = 16),
+    expires_at INTEGER NOT NULL,
+    UNIQUE (stream_key, upload_id)
+) STRICT;
+CREATE INDEX uploads_of_blob ON uploads (stream_key, blob_id);
+CREATE INDEX uploads_by_expiry ON uploads (expires_at);
+
+-- Confirmed blobs; a deleted one stays until it is too late to bring it back.
+CREATE TABLE blobs (
+    stream_key INTEGER NOT NULL REFERENCES streams (stream_key),
+    blob_id    BLOB NOT NULL CHECK (length(blob_id) = 32),
+    object_key BLOB NOT NULL CHECK (length(object_key) = 32),
+    size_bytes INTEGER NOT NULL,
+    key_id     BLOB NOT NULL CHECK (length(key_id) = 16),
+    created_at INTEGER NOT NULL,
+    deleted_at INTEGER,
+    PRIMARY KEY (stream_key, blob_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX blobs_by_deletion ON blobs (deleted_at) WHERE deleted_at IS NOT NULL;
+
+-- Objects that nothing points at any more, until somebody deleted them.
+CREATE TABLE condemned_objects (
+    object_key  BLOB PRIMARY KEY CHECK (length(object_key) = 32),
+    -- From when on it may be deleted.
+    sweep_after INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX condemned_by_time ON condemned_objects (sweep_after);

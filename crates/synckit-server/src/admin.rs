@@ -1,0 +1,198 @@
+//! Administration of a server: apps, API keys, invitations, accounts.
+//!
+//! [`Admin::open`] works on a data directory whether a server runs on it or not: both use the same database, which orders
+//! their transactions, and the server remembers nothing of what can change here for longer than a request.
+//! What needs a restart says so.
+//!
+//! What it deliberately is not: it creates no accounts. An account's vault is made by a client, which alone can encrypt.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use synckit_protocol::{AppId, SecretText, UserId, limits, wire::UnixSeconds};
+
+use crate::{
+    clock::Clock,
+    data_dir::{DataDir, DataDirError},
+    given_secrets::{fresh_api_key, fresh_secret},
+    keys::{KeyFileError, rotate_token_key},
+    random::random_id,
+    store::{Account, App, NewApiKey, NewApp, SecretHash, SqliteOptions, SqliteStore, Store, StoreError},
+};
+
+/// The administration of one data directory.
+#[derive(Debug)]
+pub struct Admin {
+    data_dir: DataDir,
+    store: Arc<dyn Store>,
+    clock: Clock,
+}
+
+/// Why an administrative command failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// A key file cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The database failed.
+    #[error("the command could not be carried out")]
+    Store(#[from] StoreError),
+    /// A name is empty, too long, or has control characters.
+    #[error(
+        "the name of an app must be 1 to {} bytes without control characters",
+        limits::APP_NAME_BYTES_MAX
+    )]
+    AppName,
+    /// There is no such app.
+    #[error("there is no app {0}")]
+    NoSuchApp(AppId),
+}
+
+/// An app that was just created. The key is shown this once; the server keeps only its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedApp {
+    /// The app.
+    pub app_id: AppId,
+    /// Its key, for `SyncKitConfig::api_key`.
+    pub api_key: SecretText,
+}
+
+impl Admin {
+    /// Opens a data directory; creates it, and the database in it, if there is none.
+    ///
+    /// # Errors
+    /// [`AdminError::DataDir`] and [`AdminError::Store`].
+    pub fn open(data_dir: &Path) -> Result<Self, AdminError> {
+        let data_dir = DataDir::open(data_dir)?;
+        let store = SqliteStore::open(&data_dir.database(), SqliteOptions::default())?;
+        Ok(Self {
+            data_dir,
+            store: Arc::new(store),
+            clock: Clock::system(),
+        })
+    }
+
+    /// Of a server in the same process, on its store.
+    pub(crate) fn of(data_dir: DataDir, store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self { data_dir, store, clock }
+    }
+
+    /// Creates an app with its first key.
+    ///
+    /// # Errors
+    /// [`AdminError::AppName`] and [`AdminError::Store`].
+    pub async fn create_app(&self, name: &str) -> Result<CreatedApp, AdminError> {
+        let fits = !name.trim().is_empty() && name.len() <= limits::APP_NAME_BYTES_MAX;
+        if !fits || name.chars().any(char::is_control) {
+            return Err(AdminError::AppName);
+        }
+        let app_id = AppId::from_bytes(random_id());
+        let (api_key, key) = self.new_key();
+        self.store
+            .create_app(NewApp {
+                id: app_id,
+                name: name.to_owned(),
+                key,
+            })
+            .await?;
+        Ok(CreatedApp { app_id, api_key })
+    }
+
+    /// Every app, in order of creation, with its keys.
+    ///
+    /// # Errors
+    /// [`AdminError::Store`].
+    pub async fn apps(&self) -> Result<Vec<App>, AdminError> {
+        Ok(self.store.apps(self.clock.now()).await?)
+    }
+
+    /// Gives an app a new key, which is returned this once. Older keys go on for `overlap`, so that apps in the field
+    /// can be updated; zero ends them at once. Sessions that were opened with an older key are not ended.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchApp`] and [`AdminError::Store`].
+    pub async fn rotate_api_key(&self, app_id: AppId, overlap: Duration) -> Result<SecretText, AdminError> {
+        let (api_key, key) = self.new_key();
+        let others_end_at = self.clock.now().saturating_add(overlap.as_secs());
+        if self.store.rotate_api_key(app_id, key, others_end_at).await? {
+            Ok(api_key)
+        } else {
+            Err(AdminError::NoSuchApp(app_id))
+        }
+    }
+
+    /// Creates an invitation for one account, which is returned this once.
+    ///
+    /// # Errors
+    /// [`AdminError::Store`].
+    pub async fn create_invite(&self) -> Result<SecretText, AdminError> {
+        let code = fresh_secret();
+        self.store
+            .create_invite(SecretHash::of(code.expose()), self.clock.now())
+            .await?;
+        Ok(code)
+    }
+
+    /// Every account, in order of creation.
+    ///
+    /// # Errors
+    /// [`AdminError::Store`].
+    pub async fn accounts(&self) -> Result<Vec<Account>, AdminError> {
+        Ok(self.store.accounts().await?)
+    }
+
+    /// The account with an e-mail address, in whatever case it is given.
+    ///
+    /// # Errors
+    /// [`AdminError::Store`].
+    pub async fn account_of(&self, email: &str) -> Result<Option<UserId>, AdminError> {
+        let Ok(email) = crate::sign_in::NormalEmail::parse(email) else {
+            return Ok(None);
+        };
+        let credential = self
+            .store
+            .credential(crate::store::CredentialOf::Email(email.as_str()))
+            .await?;
+        Ok(credential.map(|credential| credential.user_id))
+    }
+
+    /// Ends every session of an account, in every app: on a running server within
+    /// [`limits::REVOCATION_SECONDS`]. Returns how many ended.
+    ///
+    /// # Errors
+    /// [`AdminError::Store`].
+    pub async fn end_sessions(&self, user_id: UserId) -> Result<usize, AdminError> {
+        Ok(self
+            .store
+            .end_sessions(crate::store::EndSessions::OfUser(user_id))
+            .await?
+            .len())
+    }
+
+    /// Adds a key that signs tokens. It signs from the server's next start on; tokens of the older keys go on until they
+    /// expire, and keys whose last token has expired are removed.
+    ///
+    /// # Errors
+    /// [`AdminError::Keys`].
+    pub fn rotate_token_key(&self) -> Result<(), AdminError> {
+        Ok(rotate_token_key(&self.data_dir.keys(), self.clock.now())?)
+    }
+
+    /// The time by which the administration goes.
+    pub fn now(&self) -> UnixSeconds {
+        self.clock.now()
+    }
+
+    fn new_key(&self) -> (SecretText, NewApiKey) {
+        let (api_key, prefix) = fresh_api_key();
+        let key = NewApiKey {
+            hash: SecretHash::of(api_key.expose()),
+            prefix,
+            created_at: self.clock.now(),
+        };
+        (api_key, key)
+    }
+}

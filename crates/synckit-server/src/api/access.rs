@@ -1,0 +1,113 @@
+//! Who asks: the tokens of requests.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::{header, request::Parts};
+use synckit_protocol::{ProblemCode, SessionId, UserId};
+
+use crate::{
+    http::{ApiError, ClientAddress, RequestScope},
+    sign_in::{Known, LiveSession, TokenError},
+    state::ServerState,
+    store::StreamId,
+};
+
+/// A request with a token for the app, whose session lives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AppAccess {
+    pub(super) stream: StreamId,
+    pub(super) session_id: SessionId,
+}
+
+/// A request with a token for the account, from a password login not older than five minutes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AccountAccess {
+    pub(super) user_id: UserId,
+    pub(super) session_id: SessionId,
+}
+
+impl FromRequestParts<Arc<ServerState>> for AppAccess {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<ServerState>) -> Result<Self, ApiError> {
+        let now = state.config.clock.now();
+        let claims = state
+            .tokens
+            .verify_app(bearer(parts)?, now)
+            .map_err(|error| match error {
+                TokenError::Expired => ApiError::new(ProblemCode::TokenExpired),
+                TokenError::Invalid | TokenError::OtherAudience => ApiError::new(ProblemCode::TokenInvalid),
+            })?;
+        let session = live_session(state, claims.session_id, parts).await?;
+        // A token and its session were made together; if they differ, neither is to be believed.
+        if session.stream != claims.stream {
+            return Err(ProblemCode::TokenInvalid.into());
+        }
+        RequestScope::of(parts).note_app(claims.stream.app_id);
+        Ok(Self {
+            stream: claims.stream,
+            session_id: claims.session_id,
+        })
+    }
+}
+
+impl FromRequestParts<Arc<ServerState>> for AccountAccess {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<ServerState>) -> Result<Self, ApiError> {
+        let now = state.config.clock.now();
+        let claims = state
+            .tokens
+            .verify_account(bearer(parts)?, now)
+            .map_err(|error| match error {
+                TokenError::Expired | TokenError::OtherAudience => ApiError::new(ProblemCode::FreshLoginRequired),
+                TokenError::Invalid => ApiError::new(ProblemCode::TokenInvalid),
+            })?;
+        let session = live_session(state, claims.session_id, parts).await?;
+        if session.stream.user_id != claims.user_id {
+            return Err(ProblemCode::TokenInvalid.into());
+        }
+        RequestScope::of(parts).note_app(session.stream.app_id);
+        Ok(Self {
+            user_id: claims.user_id,
+            session_id: claims.session_id,
+        })
+    }
+}
+
+fn bearer(parts: &Parts) -> Result<&str, ApiError> {
+    let header = parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let (scheme, token) = header
+        .and_then(|text| text.split_once(' '))
+        .ok_or(ProblemCode::TokenInvalid)?;
+    // RFC 9110, section 11.1: the scheme is case-insensitive.
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Ok(token.trim())
+    } else {
+        Err(ProblemCode::TokenInvalid.into())
+    }
+}
+
+/// The session of a token, from memory for a few seconds, else from the store.
+async fn live_session(state: &ServerState, id: SessionId, parts: &Parts) -> Result<LiveSession, ApiError> {
+    let now = state.config.clock.now();
+    match state.sessions.look_up(id, now) {
+        Known::Live(session) => return Ok(session),
+        Known::Ended => return Err(ProblemCode::SessionEnded.into()),
+        Known::Unknown => {}
+    }
+    let found = state.store.session(id, now).await?.ok_or(ProblemCode::SessionEnded)?;
+    let session = LiveSession { stream: found.stream };
+    state.sessions.remember(id, session, now);
+    // Whoever syncs from an address with a valid token makes it familiar: sign-ins from there are not held up by
+    // strangers, also after a restart that forgot them.
+    let address = ClientAddress::of(parts, &state.config.trusted_proxies);
+    state
+        .guesses
+        .note_use(*session.stream.user_id.as_bytes(), address.prefix(), now);
+    Ok(session)
+}

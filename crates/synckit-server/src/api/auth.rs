@@ -1,0 +1,324 @@
+//! `/api/sync/auth`: sign-in with OPAQUE, unlock, refresh, sign-out.
+//!
+//! Invariant: nothing in an answer, neither its shape nor its size nor, as far as the server can help it, its time, tells
+//! whether an account exists.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use rand::rngs::OsRng;
+use serde::Deserialize;
+use synckit_login::{LoginError, ServerLogin};
+use synckit_protocol::{
+    AppId, ByteString, LOGIN_SUITE, ProblemCode, SecretText, SessionId, UserId,
+    wire::auth::{LoginStart, LoginStarted, Refresh, Refreshed, SignedIn, UnlockFinish, UnlockStart, Unlocked},
+};
+use zeroize::Zeroizing;
+
+use super::{access::AppAccess, password_login};
+use crate::{
+    http::{ApiError, ClientAddress, Received, Reply, RequestScope, malformed},
+    random::random_id,
+    sign_in::{AccountClaims, AppClaims, LoginState, NormalEmail, Purpose, RefreshSecret, Ticket, TooManyGuesses},
+    state::ServerState,
+    store::{Credential, CredentialOf, EndSessions, NewSession, RefreshUse, SecretHash, StreamId},
+};
+
+type Server = State<Arc<ServerState>>;
+
+/// `POST /api/sync/auth/start`.
+pub(super) async fn start(
+    State(state): Server,
+    address: ClientAddress,
+    scope: RequestScope,
+    Received { value: body, reply }: Received<LoginStart>,
+) -> Result<Response, ApiError> {
+    require_suite(body.suite)?;
+    let app_id = app_of_key(&state, &body.api_key, &scope).await?;
+    let email = NormalEmail::parse(&body.email).map_err(|error| ApiError::invalid("email", error.to_string()))?;
+    let account = find_account(&state, &email).await?;
+    let ticket = count_guess(&state, &account, address)?;
+    let started = start_login(
+        &state,
+        &account,
+        app_id,
+        SessionId::from_bytes([0; 16]),
+        ticket,
+        &body.ke1.0,
+    )?;
+    reply.ok(&started.sealed(&state, Purpose::Login))
+}
+
+/// The body of `POST /api/sync/auth`: the last message of OPAQUE, or a password where the operator allows that.
+#[derive(Deserialize)]
+pub(super) struct FinishBody {
+    api_key: String,
+    login: Option<ByteString>,
+    ke3: Option<ByteString>,
+    email: Option<String>,
+    password: Option<SecretText>,
+}
+
+/// `POST /api/sync/auth`.
+pub(super) async fn finish(
+    State(state): Server,
+    address: ClientAddress,
+    scope: RequestScope,
+    Received { value: body, reply }: Received<FinishBody>,
+) -> Result<Response, ApiError> {
+    let now = state.config.clock.now();
+    if let Some(password) = body.password {
+        if !state.config.allow_password_login {
+            return Err(ApiError::new(ProblemCode::PasswordLoginDisabled)
+                .with_detail("sign in with OPAQUE: POST /api/sync/auth/start, then /api/sync/auth"));
+        }
+        let app_id = app_of_key(&state, &body.api_key, &scope).await?;
+        let email = body.email.ok_or_else(|| malformed("missing field `email`"))?;
+        let user_id = password_login::check(&state, address, app_id, &email, password).await?;
+        return reply.ok(&open_session(&state, StreamId { app_id, user_id }).await?);
+    }
+    let app_id = app_of_key(&state, &body.api_key, &scope).await?;
+    let login = body.login.ok_or_else(|| malformed("missing field `login`"))?;
+    let ke3 = body.ke3.ok_or_else(|| malformed("missing field `ke3`"))?;
+    let opened = state.states.open_login(Purpose::Login, &login.0, now)?;
+    if opened.app_id != app_id {
+        return Err(ProblemCode::ApiKeyInvalid.into());
+    }
+    let user_id = finish_login(&state, &opened, &ke3.0)?;
+    reply.ok(&open_session(&state, StreamId { app_id, user_id }).await?)
+}
+
+/// `POST /api/sync/auth/unlock/start`: the same exchange for the account of the token.
+pub(super) async fn unlock_start(
+    State(state): Server,
+    access: AppAccess,
+    address: ClientAddress,
+    Received { value: body, reply }: Received<UnlockStart>,
+) -> Result<Response, ApiError> {
+    require_suite(body.suite)?;
+    let user_id = access.stream.user_id;
+    let credential = state.store.credential(CredentialOf::User(user_id)).await?;
+    let account = Account {
+        id: user_id,
+        record: usable_record(credential),
+    };
+    let ticket = count_guess(&state, &account, address)?;
+    let started = start_login(
+        &state,
+        &account,
+        access.stream.app_id,
+        access.session_id,
+        ticket,
+        &body.ke1.0,
+    )?;
+    reply.ok(&started.sealed(&state, Purpose::Unlock))
+}
+
+/// `POST /api/sync/auth/unlock`.
+pub(super) async fn unlock_finish(
+    State(state): Server,
+    access: AppAccess,
+    Received { value: body, reply }: Received<UnlockFinish>,
+) -> Result<Response, ApiError> {
+    let now = state.config.clock.now();
+    let opened = state.states.open_login(Purpose::Unlock, &body.login.0, now)?;
+    if opened.session_id != access.session_id {
+        return Err(ApiError::new(ProblemCode::LoginExpired).with_detail("the unlock belongs to another session"));
+    }
+    let user_id = finish_login(&state, &opened, &body.ke3.0)?;
+    let claims = AccountClaims {
+        user_id,
+        session_id: access.session_id,
+    };
+    let account_token = state.tokens.sign_account(claims, now).map_err(ApiError::internal)?;
+    reply.ok(&Unlocked { account_token })
+}
+
+/// `POST /api/sync/auth/refresh`.
+pub(super) async fn refresh(
+    State(state): Server,
+    Received { value: body, reply }: Received<Refresh>,
+) -> Result<Response, ApiError> {
+    let now = state.config.clock.now();
+    let secret =
+        RefreshSecret::parse(body.refresh.expose(), &state.derived.refresh).ok_or(ProblemCode::SessionEnded)?;
+    match state
+        .store
+        .advance_refresh(secret.session_id, secret.counter, now)
+        .await?
+    {
+        RefreshUse::Next { counter, stream } => {
+            let claims = AppClaims {
+                stream,
+                session_id: secret.session_id,
+            };
+            let (token, expires_at) = state.tokens.sign_app(claims, now).map_err(ApiError::internal)?;
+            let refresh = RefreshSecret { counter, ..secret }.to_text(&state.derived.refresh);
+            reply.ok(&Refreshed {
+                token,
+                expires_at,
+                refresh,
+            })
+        }
+        RefreshUse::Ended => {
+            state.sessions.end(&[secret.session_id], now);
+            Err(ProblemCode::SessionEnded.into())
+        }
+    }
+}
+
+/// `DELETE /api/sync/auth`.
+pub(super) async fn sign_out(State(state): Server, access: AppAccess) -> Result<Response, ApiError> {
+    state.store.end_sessions(EndSessions::One(access.session_id)).await?;
+    state.sessions.end(&[access.session_id], state.config.clock.now());
+    Ok(Reply::empty())
+}
+
+/// The app of an API key.
+async fn app_of_key(state: &ServerState, api_key: &str, scope: &RequestScope) -> Result<AppId, ApiError> {
+    let hash = SecretHash::of(api_key);
+    let app_id = state
+        .store
+        .app_of_key(hash, state.config.clock.now())
+        .await?
+        .ok_or(ProblemCode::ApiKeyInvalid)?;
+    scope.note_app(app_id);
+    Ok(app_id)
+}
+
+pub(super) fn require_suite(suite: u16) -> Result<(), ApiError> {
+    if suite == LOGIN_SUITE {
+        Ok(())
+    } else {
+        Err(ApiError::new(ProblemCode::UnsupportedSuite).with_detail(format!("this server speaks suite {LOGIN_SUITE}")))
+    }
+}
+
+/// An account to sign in to, or what stands in for one that does not exist.
+pub(super) struct Account {
+    pub(super) id: UserId,
+    /// The OPAQUE record. `None` makes the exchange run on a fake one.
+    pub(super) record: Option<Vec<u8>>,
+}
+
+pub(super) async fn find_account(state: &ServerState, email: &NormalEmail) -> Result<Account, ApiError> {
+    let credential = state.store.credential(CredentialOf::Email(email.as_str())).await?;
+    // Computed in both cases, so that both take the same time.
+    let mut stand_in = [0; 16];
+    stand_in.copy_from_slice(&state.derived.unknown_accounts.sign(&[email.as_str().as_bytes()])[..16]);
+    let id = credential
+        .as_ref()
+        .map_or(UserId::from_bytes(stand_in), |credential| credential.user_id);
+    Ok(Account {
+        id,
+        record: usable_record(credential),
+    })
+}
+
+/// A record of an OPRF seed that is gone matches no password. It is treated like none: the answer is "wrong password",
+/// and only a reset by mail helps.
+fn usable_record(credential: Option<Credential>) -> Option<Vec<u8>> {
+    credential
+        .filter(|credential| !credential.stale)
+        .map(|credential| credential.record)
+}
+
+pub(super) fn count_guess(state: &ServerState, account: &Account, address: ClientAddress) -> Result<Ticket, ApiError> {
+    Ok(state
+        .guesses
+        .count(*account.id.as_bytes(), address.prefix(), state.config.clock.now())?)
+}
+
+impl From<TooManyGuesses> for ApiError {
+    fn from(refused: TooManyGuesses) -> Self {
+        Self::new(ProblemCode::TooManyGuesses).retry_after(refused.retry_after.as_secs().max(1))
+    }
+}
+
+/// A login of which the first two messages are exchanged.
+pub(super) struct StartedLogin {
+    pub(super) state: LoginState,
+    pub(super) ke2: Vec<u8>,
+}
+
+impl StartedLogin {
+    fn sealed(self, state: &ServerState, purpose: Purpose) -> LoginStarted {
+        let login = state.states.seal_login(purpose, &self.state, state.config.clock.now());
+        LoginStarted {
+            login: login.into(),
+            ke2: self.ke2.into(),
+        }
+    }
+}
+
+pub(super) fn start_login(
+    state: &ServerState,
+    account: &Account,
+    app_id: AppId,
+    session_id: SessionId,
+    ticket: Ticket,
+    ke1: &[u8],
+) -> Result<StartedLogin, ApiError> {
+    let (opaque, ke2) = state
+        .login
+        .start(account.record.as_deref(), ke1, account.id.as_bytes(), &mut OsRng)
+        .map_err(|error| login_problem(error, "ke1"))?;
+    let state = LoginState {
+        app_id,
+        user_id: account.id,
+        known: account.record.is_some(),
+        session_id,
+        ticket,
+        opaque: Zeroizing::new(opaque),
+    };
+    Ok(StartedLogin { state, ke2 })
+}
+
+/// Checks the last message, gives the guess back, and returns whose password it was.
+pub(super) fn finish_login(state: &ServerState, opened: &LoginState, ke3: &[u8]) -> Result<UserId, ApiError> {
+    let finished = ServerLogin::finish(&opened.opaque, ke3).map_err(|error| login_problem(error, "ke3"));
+    // A fake record matches no password; this holds even if it did.
+    finished.and(if opened.known {
+        Ok(())
+    } else {
+        Err(ProblemCode::InvalidCredentials.into())
+    })?;
+    state.guesses.give_back(opened.ticket, state.config.clock.now());
+    Ok(opened.user_id)
+}
+
+/// What a failure of OPAQUE means to the client; `field` is the message that it sent.
+pub(super) fn login_problem(error: LoginError, field: &str) -> ApiError {
+    match error {
+        LoginError::WrongPassword => ProblemCode::InvalidCredentials.into(),
+        LoginError::MalformedMessage { message } => ApiError::invalid(field, format!("not a valid {message}")),
+        other => ApiError::internal(other),
+    }
+}
+
+async fn open_session(state: &ServerState, stream: StreamId) -> Result<SignedIn, ApiError> {
+    let now = state.config.clock.now();
+    let id = SessionId::from_bytes(random_id());
+    state.store.open_session(NewSession { id, stream, now }).await?;
+    let (token, expires_at) = state
+        .tokens
+        .sign_app(AppClaims { stream, session_id: id }, now)
+        .map_err(ApiError::internal)?;
+    let account = AccountClaims {
+        user_id: stream.user_id,
+        session_id: id,
+    };
+    let account_token = state.tokens.sign_account(account, now).map_err(ApiError::internal)?;
+    Ok(SignedIn {
+        token,
+        expires_at,
+        refresh: RefreshSecret {
+            session_id: id,
+            counter: 1,
+        }
+        .to_text(&state.derived.refresh),
+        user_id: stream.user_id,
+        app_id: stream.app_id,
+        account_token: Some(account_token),
+    })
+}

@@ -1,0 +1,199 @@
+//! `/api/sync/blobs`: which blobs a user has, and URLs to move them by. On the wire `hash` is the blob id.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    response::Response,
+};
+use serde::Deserialize;
+use synckit_protocol::{
+    BlobId, ObjectKey, ProblemCode, UploadId, limits,
+    wire::blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobInfo, BlobList, BlobUpload, BlobUploadAnswer},
+};
+
+use super::access::AppAccess;
+use crate::{
+    blobs::{ObjectUrl, UrlMethod},
+    http::{ApiError, PathText, Received, Reply},
+    random::{random_bytes, random_id},
+    state::ServerState,
+    store::{NewUpload, UploadBegin},
+};
+
+type Server = State<Arc<ServerState>>;
+
+/// `POST /api/sync/blobs/upload`.
+pub(super) async fn upload(
+    State(state): Server,
+    access: AppAccess,
+    Received { value: body, reply }: Received<BlobUpload>,
+) -> Result<Response, ApiError> {
+    check_size(body.size)?;
+    let expires_at = state.config.clock.now() + limits::PRESIGNED_URL_SECONDS;
+    let new = NewUpload {
+        stream: access.stream,
+        upload_id: UploadId::from_bytes(random_id()),
+        // Never the blob id alone: two uploads of one blob must not meet in one object.
+        object_key: ObjectKey::from_bytes(random_bytes()),
+        blob_id: body.hash,
+        size: body.size,
+        key_id: body.key_id,
+        replace: body.replace,
+        expires_at,
+    };
+    match state.store.begin_upload(new).await? {
+        UploadBegin::AlreadyExists => reply.ok(&BlobUploadAnswer {
+            already_exists: true,
+            upload_url: None,
+            headers: BTreeMap::new(),
+            upload_id: None,
+            expires_at: None,
+        }),
+        UploadBegin::Begun => {
+            let url = ObjectUrl {
+                method: UrlMethod::Put,
+                key: new.object_key,
+                size: new.size,
+                expires_at,
+            };
+            reply.ok(&BlobUploadAnswer {
+                already_exists: false,
+                upload_url: Some(state.urls.sign(&url)),
+                headers: BTreeMap::from([("content-length".to_owned(), body.size.to_string())]),
+                upload_id: Some(new.upload_id),
+                expires_at: Some(expires_at),
+            })
+        }
+    }
+}
+
+/// `POST /api/sync/blobs/confirm`.
+pub(super) async fn confirm(
+    State(state): Server,
+    access: AppAccess,
+    Received { value: body, .. }: Received<BlobConfirm>,
+) -> Result<Response, ApiError> {
+    check_size(body.size)?;
+    let uploads = state
+        .store
+        .pending_uploads(access.stream, body.hash, body.size, body.upload_id)
+        .await?;
+    let pending = !uploads.is_empty();
+    for upload in uploads {
+        let stored = state
+            .objects
+            .size(upload.object_key)
+            .await
+            .map_err(ApiError::internal)?;
+        let now = state.config.clock.now();
+        if stored == Some(body.size) && state.store.confirm_upload(access.stream, upload.upload_id, now).await? {
+            return Ok(Reply::empty());
+        }
+    }
+    // Whoever names an upload wants that one; otherwise a blob that is there is what was to be confirmed.
+    let blob = state.store.blob(access.stream, body.hash).await?;
+    let confirmed = blob.is_some_and(|blob| blob.size == body.size);
+    if confirmed && !(pending && body.upload_id.is_some()) {
+        return Ok(Reply::empty());
+    }
+    Err(ApiError::new(ProblemCode::UploadIncomplete).with_detail("no complete upload of this blob and size is there"))
+}
+
+/// `POST /api/sync/blobs/download`.
+pub(super) async fn download(
+    State(state): Server,
+    access: AppAccess,
+    Received { value: body, reply }: Received<BlobDownload>,
+) -> Result<Response, ApiError> {
+    let blob = state
+        .store
+        .blob(access.stream, body.hash)
+        .await?
+        .ok_or(ProblemCode::BlobNotFound)?;
+    let expires_at = state.config.clock.now() + limits::PRESIGNED_URL_SECONDS;
+    let url = ObjectUrl {
+        method: UrlMethod::Get,
+        key: blob.object_key,
+        size: blob.size,
+        expires_at,
+    };
+    reply.ok(&BlobDownloadAnswer {
+        download_url: state.urls.sign(&url),
+        size: blob.size,
+        key_id: blob.key_id,
+        expires_at,
+    })
+}
+
+/// The query of `GET /api/sync/blobs`.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListQuery {
+    after: Option<String>,
+}
+
+/// `GET /api/sync/blobs`.
+pub(super) async fn list(
+    State(state): Server,
+    access: AppAccess,
+    query: Result<Query<ListQuery>, QueryRejection>,
+    reply: Reply,
+) -> Result<Response, ApiError> {
+    let invalid = || ApiError::invalid("after", "must be the hash of a blob");
+    let Query(query) = query.map_err(|_| invalid())?;
+    let after: Option<BlobId> = query
+        .after
+        .map(|text| text.parse().map_err(|_| invalid()))
+        .transpose()?;
+    // One more than a page says whether more follow.
+    let mut blobs = state
+        .store
+        .blobs(access.stream, after, limits::BLOB_PAGE_MAX + 1)
+        .await?;
+    let has_more = blobs.len() > limits::BLOB_PAGE_MAX as usize;
+    blobs.truncate(limits::BLOB_PAGE_MAX as usize);
+    let blobs = blobs
+        .into_iter()
+        .map(|blob| BlobInfo {
+            hash: blob.blob_id,
+            size: blob.size,
+            key_id: blob.key_id,
+            created_at: blob.created_at,
+        })
+        .collect();
+    reply.ok(&BlobList { blobs, has_more })
+}
+
+/// `DELETE /api/sync/blobs/{hash}`.
+pub(super) async fn remove(
+    State(state): Server,
+    access: AppAccess,
+    PathText(hash): PathText,
+) -> Result<Response, ApiError> {
+    let blob_id: BlobId = hash.parse().map_err(|_| ProblemCode::BlobNotFound)?;
+    if state
+        .store
+        .delete_blob(access.stream, blob_id, state.config.clock.now())
+        .await?
+    {
+        Ok(Reply::empty())
+    } else {
+        Err(ProblemCode::BlobNotFound.into())
+    }
+}
+
+fn check_size(size: u64) -> Result<(), ApiError> {
+    if size > limits::BLOB_SEALED_BYTES_MAX {
+        return Err(ApiError::new(ProblemCode::BlobTooLarge).with_detail(format!(
+            "a sealed blob has at most {} bytes",
+            limits::BLOB_SEALED_BYTES_MAX
+        )));
+    }
+    if size < limits::SEAL_OVERHEAD_BYTES as u64 {
+        return Err(ApiError::invalid(
+            "size",
+            "is the sealed size: 40 bytes more than the file",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! `/api/sync/keys`: the envelope of a stream, which the server cannot open.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use synckit_protocol::{
+    ProblemCode, limits,
+    wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
+};
+
+use super::{access::AppAccess, account::written};
+use crate::{
+    http::{ApiError, Received, Reply},
+    state::ServerState,
+    store::NewEnvelope,
+};
+
+/// `GET /api/sync/keys`.
+pub(super) async fn read(
+    State(state): State<Arc<ServerState>>,
+    access: AppAccess,
+    reply: Reply,
+) -> Result<Response, ApiError> {
+    let envelope = state
+        .store
+        .envelope(access.stream)
+        .await?
+        .ok_or(ProblemCode::NoEnvelope)?;
+    reply.ok(&EnvelopeAnswer {
+        envelope: envelope.envelope.into(),
+        key_id: envelope.key_id,
+        version: envelope.version,
+        updated_at: envelope.updated_at,
+    })
+}
+
+/// `PUT /api/sync/keys`.
+pub(super) async fn write(
+    State(state): State<Arc<ServerState>>,
+    access: AppAccess,
+    Received { value: body, reply }: Received<PutEnvelope>,
+) -> Result<Response, ApiError> {
+    let size = body.envelope.0.len();
+    if size == 0 || size > limits::ENVELOPE_BYTES_MAX {
+        let max = limits::ENVELOPE_BYTES_MAX;
+        return Err(ApiError::invalid(
+            "envelope",
+            format!("must be 1 to {max} bytes, but has {size}"),
+        ));
+    }
+    let envelope = NewEnvelope {
+        stream: access.stream,
+        envelope: body.envelope.0,
+        key_id: body.key_id,
+        expected_version: body.expected_version,
+        now: state.config.clock.now(),
+    };
+    let version = written(state.store.put_envelope(envelope).await?)?;
+    reply.ok(&EnvelopeWritten { version })
+}

@@ -1,0 +1,31 @@
+//! `/healthz` and `/readyz`: is the process alive, and can it do its work. Neither says anything about its data.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use serde::Serialize;
+use synckit_protocol::ProblemCode;
+
+use crate::{
+    http::{ApiError, Format, Reply},
+    state::ServerState,
+};
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+}
+
+/// `GET /healthz`.
+pub(super) async fn healthz() -> Result<Response, ApiError> {
+    Reply(Format::Json).ok(&Health { status: "ok" })
+}
+
+/// `GET /readyz`: the store reads and writes, and the server is not about to stop.
+pub(super) async fn readyz(State(state): State<Arc<ServerState>>) -> Result<Response, ApiError> {
+    if state.stopping.is_cancelled() {
+        return Err(ApiError::new(ProblemCode::Overloaded).with_detail("the server is stopping"));
+    }
+    state.store.check().await?;
+    Reply(Format::Json).ok(&Health { status: "ready" })
+}

@@ -1,0 +1,246 @@
+//! `/api/sync/push`, `pull`, `chain`, `status`: the log.
+//!
+//! The hot path. Nothing here is done per entry; a batch is opaque bytes from the socket to the disk and back.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{Query, Request, State, rejection::QueryRejection},
+    response::Response,
+};
+use serde::Deserialize;
+use synckit_protocol::{
+    BatchDigest, Behind, ByteString, Cursor, Position, ProblemCode, SealedHash, limits,
+    wire::log::{Chain, Limits, Page, Pull, PulledBatch, Push, Pushed, Status},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    access::AppAccess,
+    log_codec::{PushBody, decode_push, encode_page},
+};
+use crate::{
+    http::{ApiError, Format, Received, Reply, announced_length, content_format, decode, malformed, read_body},
+    state::ServerState,
+    store::{Append, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch},
+};
+
+type Server = State<Arc<ServerState>>;
+
+/// How long a request waits for memory before it is shed.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Larger batches are hashed on the pool for blocking work, so that other requests do not wait behind them.
+const HASH_INLINE_BYTES_MAX: usize = 256 * 1024;
+
+/// `POST /api/sync/push`.
+pub(super) async fn push(State(state): Server, access: AppAccess, request: Request) -> Result<Response, ApiError> {
+    let reply = Reply::wanted_by(request.headers());
+    let format = content_format(request.headers())?;
+    let body_max = limits::PUSH_BODY_BYTES_MAX;
+    let expected = announced_length(request.headers())
+        .unwrap_or(u64::MAX)
+        .min(body_max as u64);
+    let _memory = reserve(&state.capacity.push_memory, expected).await?;
+    let body = read_body(request, body_max, state.config.timeouts.request_body).await?;
+    let push = match format {
+        Format::Cbor => decode_push(&body).map_err(|error| malformed(&error.to_string()))?,
+        Format::Json => PushBody::from(decode::<Push>(Format::Json, &body)?),
+    };
+    check_batch(&push)?;
+    let digest = BatchDigest {
+        batch_id: push.batch_id,
+        device_id: push.device_id,
+        key_id: push.key_id,
+        count: push.count,
+        sealed_hash: hash(&push).await?,
+    };
+    let batch = NewBatch {
+        stream: access.stream,
+        parent: push.parent,
+        digest,
+        sealed: push.sealed,
+        now: state.config.clock.now(),
+    };
+    match state.store.append_batch(batch).await? {
+        Append::Stored {
+            first_seq, position, ..
+        } => reply.ok(&Pushed {
+            first_seq,
+            last_seq: position.seq,
+            head: position.head,
+        }),
+        Append::DeviceNotFound => Err(ProblemCode::DeviceNotFound.into()),
+        Append::DeviceRevoked => Err(ProblemCode::DeviceRevoked.into()),
+        Append::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
+        Append::KeyMismatch => Err(ProblemCode::KeyMismatch.into()),
+        Append::Behind(page) => Err(ApiError::new(ProblemCode::Behind).with(|problem| {
+            problem.behind = Some(Behind {
+                latest: page.latest,
+                digests: page.digests,
+                has_more: page.has_more,
+            });
+        })),
+        Append::Diverged { latest } => Err(diverged(latest)),
+    }
+}
+
+fn check_batch(push: &PushBody) -> Result<(), ApiError> {
+    if push.count == 0 {
+        return Err(ApiError::invalid("count", "a batch holds at least one entry"));
+    }
+    if push.count > limits::BATCH_ENTRIES_MAX || push.sealed.len() > limits::BATCH_SEALED_BYTES_MAX {
+        return Err(ApiError::new(ProblemCode::BatchTooLarge).with_detail(format!(
+            "a batch holds at most {} entries and {} sealed bytes",
+            limits::BATCH_ENTRIES_MAX,
+            limits::BATCH_SEALED_BYTES_MAX
+        )));
+    }
+    if push.sealed.len() <= limits::SEAL_OVERHEAD_BYTES {
+        return Err(ApiError::invalid("sealed", "too short to be a sealed batch"));
+    }
+    Ok(())
+}
+
+async fn hash(push: &PushBody) -> Result<SealedHash, ApiError> {
+    if push.sealed.len() <= HASH_INLINE_BYTES_MAX {
+        return Ok(SealedHash::of(&push.sealed));
+    }
+    let sealed = push.sealed.clone();
+    tokio::task::spawn_blocking(move || SealedHash::of(&sealed))
+        .await
+        .map_err(ApiError::internal)
+}
+
+/// `POST /api/sync/pull`.
+pub(super) async fn pull(
+    State(state): Server,
+    access: AppAccess,
+    Received { value: body, reply }: Received<Pull>,
+) -> Result<Response, ApiError> {
+    let max_bytes = body
+        .max_bytes
+        .unwrap_or(limits::PAGE_BYTES_DEFAULT)
+        .min(limits::PAGE_BYTES_MAX);
+    // The first batch of a page comes whole even if it is larger than what was asked for.
+    let mut memory = reserve(
+        &state.capacity.page_memory,
+        u64::from(max_bytes).max(FIRST_BATCH_BYTES_MAX),
+    )
+    .await?;
+    let request = PageRequest {
+        stream: access.stream,
+        device_id: body.device_id,
+        cursor: body.cursor,
+        max_bytes,
+        now: state.config.clock.now(),
+    };
+    match state.store.page(request).await? {
+        PageRead::Page {
+            batches,
+            cursor,
+            has_more,
+        } => {
+            let sealed_bytes = batches.iter().map(|batch| batch.sealed.len() as u64).sum();
+            keep_only(&mut memory, sealed_bytes);
+            match reply.0 {
+                Format::Cbor => {
+                    let page = encode_page(batches, &cursor, has_more, memory).map_err(ApiError::internal)?;
+                    Ok(reply.raw(Body::new(page)))
+                }
+                Format::Json => reply.ok(&Page {
+                    batches: batches.into_iter().map(on_the_wire).collect(),
+                    cursor,
+                    has_more,
+                }),
+            }
+        }
+        PageRead::DeviceNotFound => Err(ProblemCode::DeviceNotFound.into()),
+        PageRead::DeviceRevoked => Err(ProblemCode::DeviceRevoked.into()),
+        PageRead::Diverged { latest } => Err(diverged(latest)),
+    }
+}
+
+const FIRST_BATCH_BYTES_MAX: u64 = limits::BATCH_SEALED_BYTES_MAX as u64;
+
+fn on_the_wire(batch: StoredBatch) -> PulledBatch {
+    PulledBatch {
+        batch_id: batch.batch_id,
+        device_id: batch.device_id,
+        key_id: batch.key_id,
+        first_seq: batch.first_seq,
+        count: batch.count,
+        sealed: ByteString(batch.sealed.into()),
+    }
+}
+
+/// The query of `GET /api/sync/chain`.
+#[derive(Debug, Deserialize)]
+pub(super) struct ChainQuery {
+    from: String,
+}
+
+/// `GET /api/sync/chain`.
+pub(super) async fn chain(
+    State(state): Server,
+    access: AppAccess,
+    query: Result<Query<ChainQuery>, QueryRejection>,
+    reply: Reply,
+) -> Result<Response, ApiError> {
+    let invalid = || ApiError::invalid("from", "the query must be ?from= and a cursor");
+    let Query(query) = query.map_err(|_| invalid())?;
+    let from: Cursor = query.from.parse().map_err(|_| invalid())?;
+    match state
+        .store
+        .chain(access.stream, from, limits::CHAIN_PAGE_DIGESTS_MAX)
+        .await?
+    {
+        ChainRead::Page(page) => reply.ok(&Chain {
+            digests: page.digests,
+            latest: page.latest,
+            has_more: page.has_more,
+        }),
+        ChainRead::Diverged { latest } => Err(diverged(latest)),
+    }
+}
+
+/// `GET /api/sync/status`.
+pub(super) async fn status(State(state): Server, access: AppAccess, reply: Reply) -> Result<Response, ApiError> {
+    let status = state.store.status(access.stream).await?;
+    reply.ok(&Status {
+        change_count: status.latest.seq,
+        latest: status.latest,
+        stored_bytes: status.stored_bytes,
+        devices: status.devices,
+        limits: Limits {
+            batch_entries_max: limits::BATCH_ENTRIES_MAX,
+            batch_sealed_bytes_max: limits::BATCH_SEALED_BYTES_MAX as u64,
+            blob_sealed_bytes_max: limits::BLOB_SEALED_BYTES_MAX,
+            devices_max: limits::DEVICES_MAX,
+        },
+    })
+}
+
+fn diverged(latest: Position) -> ApiError {
+    ApiError::new(ProblemCode::HistoryDiverged).with(|problem| problem.latest = Some(latest))
+}
+
+/// Waits for memory of so many bytes; sheds the request if that takes too long.
+async fn reserve(memory: &Arc<Semaphore>, bytes: u64) -> Result<OwnedSemaphorePermit, ApiError> {
+    let permits = permits_of(bytes);
+    match tokio::time::timeout(MEMORY_WAIT_MAX, Arc::clone(memory).acquire_many_owned(permits)).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(ProblemCode::Overloaded.into()),
+    }
+}
+
+/// Gives back what was reserved beyond `bytes`.
+fn keep_only(memory: &mut OwnedSemaphorePermit, bytes: u64) {
+    let surplus = memory.num_permits().saturating_sub(permits_of(bytes) as usize);
+    drop(memory.split(surplus));
+}
+
+/// One permit a KiB, and one for the small things around.
+fn permits_of(bytes: u64) -> u32 {
+    u32::try_from(bytes / 1024).unwrap_or(u32::MAX - 1) + 1
+}

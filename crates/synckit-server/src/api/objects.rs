@@ -1,0 +1,172 @@
+//! `/blobs/{object key}`: the objects themselves, by presigned URL and without a token.
+//!
+//! Constant memory in both directions: a piece of at most 256 KiB is in flight for each side of a transfer, however large
+//! the object.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http_body_util::BodyExt as _;
+use synckit_protocol::{ProblemCode, limits};
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+
+use crate::{
+    blobs::{ByteRange, ObjectError, ObjectUrl, ObjectWriter, RangeError, UrlError, UrlMethod},
+    http::{ApiError, PathText, announced_length},
+    state::ServerState,
+};
+
+type Server = State<Arc<ServerState>>;
+
+/// `PUT /blobs/{object key}`.
+pub(super) async fn write(
+    State(state): Server,
+    PathText(key): PathText,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let url = verify(&state, UrlMethod::Put, &key, request.uri())?;
+    let length_mismatch =
+        || ApiError::new(ProblemCode::LengthMismatch).with_detail(format!("the URL is for exactly {} bytes", url.size));
+    if announced_length(request.headers()).is_some_and(|length| length != url.size) {
+        return Err(length_mismatch());
+    }
+    let _room = transfer_room(&state)?;
+    let problem = |error: ObjectError| match error {
+        ObjectError::Exists => ProblemCode::ObjectExists.into(),
+        ObjectError::Length => length_mismatch(),
+        ObjectError::Full(error) => ApiError::new(ProblemCode::ServerFull).caused_by(error),
+        ObjectError::Io(error) => ApiError::internal(error),
+    };
+    let writer = state.objects.write(url.key, url.size).await.map_err(problem)?;
+    receive(&state, request.into_body(), &writer).await?;
+    let written = writer.finish().await.map_err(problem)?;
+    // An upload that is swept an hour after its URL expired must not appear after the sweep, when nobody would ever
+    // remove it.
+    if state.config.clock.now() > url.expires_at + limits::UPLOAD_SWEEP_SECONDS / 2 {
+        return Err(ProblemCode::UrlExpired.into());
+    }
+    written.publish().await.map_err(problem)?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// Passes a body on to the disk, as long as it keeps coming.
+async fn receive(state: &ServerState, mut body: Body, writer: &ObjectWriter) -> Result<(), ApiError> {
+    let stall = state.config.timeouts.stall;
+    loop {
+        let frame = tokio::select! {
+            frame = timeout(stall, body.frame()) => frame,
+            () = stopped_for(state) => return Err(ProblemCode::Overloaded.into()),
+        };
+        match frame {
+            Err(_) => {
+                return Err(ApiError::new(ProblemCode::Timeout).with_detail("the upload stopped moving"));
+            }
+            Ok(None) => return Ok(()),
+            // A connection that broke off: the length tells, and nothing is left.
+            Ok(Some(Err(_))) => return Ok(()),
+            Ok(Some(Ok(frame))) => {
+                let Ok(data) = frame.into_data() else { continue };
+                if !writer.put(data).await {
+                    // Failed: finishing says why.
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Resolves when an upload must give way to the end of the server: after half of the grace time.
+async fn stopped_for(state: &ServerState) {
+    state.stopping.cancelled().await;
+    tokio::time::sleep(state.config.timeouts.shutdown_grace / 2).await;
+}
+
+/// `GET` and `HEAD /blobs/{object key}`.
+pub(super) async fn read(
+    State(state): Server,
+    PathText(key): PathText,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let url = verify(&state, UrlMethod::Get, &key, &uri)?;
+    let room = transfer_room(&state)?;
+    // Objects never change, so that their key is their validator.
+    let etag = format!("\"{}\"", url.key);
+    let range = wanted_range(&headers, &etag, url.size);
+    let object = state
+        .objects
+        .read(url.key)
+        .await
+        .map_err(ApiError::internal)?
+        .ok_or(ProblemCode::BlobNotFound)?;
+    let size = object.size;
+    if size != url.size {
+        return Err(ApiError::internal("an object has another size than its blob"));
+    }
+    let Ok(range) = range else {
+        let mut response = ApiError::new(ProblemCode::RangeNotSatisfiable).into_response();
+        insert(
+            response.headers_mut(),
+            header::CONTENT_RANGE,
+            &format!("bytes */{size}"),
+        );
+        return Ok(response);
+    };
+    let part = range.unwrap_or(ByteRange { start: 0, length: size });
+    let body = if method == Method::HEAD {
+        Body::empty()
+    } else {
+        Body::from_stream(object.pieces(part, room).await.map_err(ApiError::internal)?)
+    };
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(part.length));
+    insert(headers, header::ETAG, &etag);
+    if let Some(range) = range {
+        insert(headers, header::CONTENT_RANGE, &range.content_range(size));
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    Ok(response)
+}
+
+/// The range that a request asks for. `If-Range` with another validator asks for the whole object.
+fn wanted_range(headers: &HeaderMap, etag: &str, size: u64) -> Result<Option<ByteRange>, RangeError> {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    if text(header::IF_RANGE).is_some_and(|validator| validator != etag) {
+        return Ok(None);
+    }
+    text(header::RANGE).map_or(Ok(None), |range| ByteRange::parse(range, size))
+}
+
+fn verify(state: &ServerState, method: UrlMethod, key: &str, uri: &Uri) -> Result<ObjectUrl, ApiError> {
+    state
+        .urls
+        .verify(method, key, uri.query(), state.config.clock.now())
+        .map_err(|error| match error {
+            UrlError::Invalid => ProblemCode::UrlInvalid.into(),
+            UrlError::Expired => ProblemCode::UrlExpired.into(),
+        })
+}
+
+fn transfer_room(state: &ServerState) -> Result<OwnedSemaphorePermit, ApiError> {
+    Arc::clone(&state.capacity.transfers)
+        .try_acquire_owned()
+        .map_err(|_| ProblemCode::Overloaded.into())
+}
+
+fn insert(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,49 @@
+//! The sweep: objects that nothing points at any more are deleted.
+
+use std::sync::Arc;
+
+use crate::{state::ServerState, store::StoreError};
+
+/// Objects that are looked up at a time.
+const SWEEP_PAGE: u32 = 200;
+
+/// Sweeps at every interval, until the server stops.
+pub(crate) async fn sweep_until_stopped(state: Arc<ServerState>) {
+    let mut interval = tokio::time::interval(state.config.sweep_interval);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = state.stopping.cancelled() => return,
+        }
+        if let Err(error) = sweep(&state).await {
+            tracing::warn!(%error, "the sweep failed and is tried again later");
+        }
+    }
+}
+
+/// Deletes the files first and forgets them second: if the server dies in between, the next sweep finds the names again.
+async fn sweep(state: &ServerState) -> Result<(), StoreError> {
+    while !state.stopping.is_cancelled() {
+        let keys = state
+            .store
+            .sweepable_objects(state.config.clock.now(), SWEEP_PAGE)
+            .await?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut removed = Vec::with_capacity(keys.len());
+        for key in keys {
+            match state.objects.remove(key).await {
+                Ok(()) => removed.push(key),
+                Err(error) => tracing::warn!(%error, "an object could not be removed"),
+            }
+        }
+        if removed.is_empty() {
+            // The same names would come again at once.
+            return Ok(());
+        }
+        state.store.forget_objects(&removed, state.config.clock.now()).await?;
+    }
+    Ok(())
+}

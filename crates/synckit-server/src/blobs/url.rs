@@ -1,0 +1,139 @@
+//! Presigned URLs of objects: `{public_url}/blobs/{object key}?op=…&size=…&expires=…&sig=…`.
+//!
+//! `sig = base64url(HMAC-SHA256(key, op || 0 || object key (32) || size (u64 BE) || expires (u64 BE)))`. Whoever has the
+//! URL may do the one thing that it names, until it expires; no token is needed or looked at.
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Deserialize;
+use synckit_protocol::{ObjectKey, wire::UnixSeconds};
+
+use crate::keys::MacKey;
+
+/// What a URL allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UrlMethod {
+    /// `GET` and `HEAD`.
+    Get,
+    /// `PUT`.
+    Put,
+}
+
+impl UrlMethod {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Put => "put",
+        }
+    }
+}
+
+/// What is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ObjectUrl {
+    pub(crate) method: UrlMethod,
+    pub(crate) key: ObjectKey,
+    /// The exact length of the object, in bytes.
+    pub(crate) size: u64,
+    pub(crate) expires_at: UnixSeconds,
+}
+
+/// Why a URL does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UrlError {
+    /// It was changed, or is for something else.
+    Invalid,
+    /// Its time is over.
+    Expired,
+}
+
+#[derive(Deserialize)]
+struct Query {
+    op: UrlMethod,
+    size: u64,
+    expires: UnixSeconds,
+    sig: String,
+}
+
+/// Signs and verifies the URLs of objects.
+pub(crate) struct UrlSigner {
+    base: String,
+    key: MacKey,
+}
+
+impl UrlSigner {
+    /// URLs begin with `public_url`, which has no slash at its end.
+    pub(crate) fn new(public_url: &str, key: MacKey) -> Self {
+        Self {
+            base: format!("{public_url}/blobs"),
+            key,
+        }
+    }
+
+    pub(crate) fn sign(&self, url: &ObjectUrl) -> String {
+        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(&parts(url).each_ref().map(Vec::as_slice)));
+        let ObjectUrl {
+            method,
+            key,
+            size,
+            expires_at,
+        } = url;
+        format!(
+            "{}/{key}?op={}&size={size}&expires={expires_at}&sig={signature}",
+            self.base,
+            method.as_str()
+        )
+    }
+
+    /// Verifies a request for an object: its path, its query, and the method that it must be signed for.
+    pub(crate) fn verify(
+        &self,
+        method: UrlMethod,
+        key: &str,
+        query: Option<&str>,
+        now: UnixSeconds,
+    ) -> Result<ObjectUrl, UrlError> {
+        let key: ObjectKey = key.parse().map_err(|_| UrlError::Invalid)?;
+        let query: axum::extract::Query<Query> = axum::extract::Query::try_from_uri(
+            &format!("/?{}", query.unwrap_or_default())
+                .parse()
+                .map_err(|_| UrlError::Invalid)?,
+        )
+        .map_err(|_| UrlError::Invalid)?;
+        let url = ObjectUrl {
+            method: query.op,
+            key,
+            size: query.size,
+            expires_at: query.expires,
+        };
+        let signature = URL_SAFE_NO_PAD.decode(&query.sig).map_err(|_| UrlError::Invalid)?;
+        if !self.key.verify(&parts(&url).each_ref().map(Vec::as_slice), &signature) || url.method != method {
+            return Err(UrlError::Invalid);
+        }
+        // After the signature, so that an altered time is an altered URL and not an old one.
+        if now >= url.expires_at {
+            return Err(UrlError::Expired);
+        }
+        Ok(url)
+    }
+}
+
+fn parts(url: &ObjectUrl) -> [Vec<u8>; 5] {
+    [
+        url.method.as_str().as_bytes().to_vec(),
+        vec![0],
+        url.key.as_bytes().to_vec(),
+        url.size.to_be_bytes().to_vec(),
+        url.expires_at.to_be_bytes().to_vec(),
+    ]
+}
+
+impl fmt::Debug for UrlSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UrlSigner")
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
+}

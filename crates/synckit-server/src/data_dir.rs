@@ -1,0 +1,105 @@
+//! The data directory: what lies where, and who may serve from it.
+//!
+//! ```text
+//! lock           held by the one process that serves
+//! synckit.db     the database (with -wal and -shm beside it while it is open)
+//! keys/          secrets, mode 0600: see `keys`
+//! blobs/         objects, by the first byte of their key
+//! mail/          mails that are not sent by SMTP
+//! ```
+//!
+//! Invariant: at most one process serves from a data directory. Administration is not serving: it works on the same
+//! database beside a running server.
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::private_files::create_private_dir;
+
+/// A data directory that exists.
+#[derive(Debug, Clone)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+}
+
+/// The right to serve from a data directory, given back when it is dropped or the process ends.
+#[derive(Debug)]
+pub(crate) struct ServeLock {
+    _file: File,
+}
+
+/// A data directory that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataDirError {
+    /// It cannot be created or read.
+    #[error("cannot use the data directory {}", path.display())]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Another process serves from it.
+    #[error("another process serves from {}: stop it first, or choose another data directory", path.display())]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+    },
+}
+
+impl DataDir {
+    /// Opens a data directory; creates it, with mode 0700, if there is none.
+    pub(crate) fn open(root: &Path) -> Result<Self, DataDirError> {
+        let this = Self { root: root.to_owned() };
+        for path in [this.root.clone(), this.keys(), this.blobs()] {
+            create_private_dir(&path).map_err(|source| DataDirError::Io { path, source })?;
+        }
+        Ok(this)
+    }
+
+    /// Takes the right to serve.
+    pub(crate) fn lock(&self) -> Result<ServeLock, DataDirError> {
+        let path = self.root.join("lock");
+        // The lock lives on the open file, not in it: a file that a dead process left behind locks nobody out.
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|source| DataDirError::Io {
+                path: path.clone(),
+                source,
+            })?;
+        match file.try_lock() {
+            Ok(()) => Ok(ServeLock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(DataDirError::InUse {
+                path: self.root.clone(),
+            }),
+            Err(TryLockError::Error(source)) => Err(DataDirError::Io { path, source }),
+        }
+    }
+
+    /// The database file.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.root.join("synckit.db")
+    }
+
+    /// The directory of the key files.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// The directory of the objects.
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    /// The directory of the mails; created when the first one is written.
+    pub(crate) fn mail(&self) -> PathBuf {
+        self.root.join("mail")
+    }
+}

@@ -1,0 +1,19 @@
+//! HTTP as the API speaks it: bodies in JSON or CBOR, problems, request ids, addresses, and the bounds on connections.
+//!
+//! Nothing here knows what the API is about.
+
+mod address;
+mod body;
+mod connections;
+mod drain;
+mod error;
+mod observe;
+mod stall;
+
+pub(crate) use address::{ClientAddress, PeerAddress};
+pub(crate) use body::{
+    Format, PathText, Received, Reply, announced_length, content_format, decode, malformed, read_body, slow_line,
+};
+pub(crate) use connections::serve_connections;
+pub(crate) use error::ApiError;
+pub(crate) use observe::{RequestScope, admit, observe};

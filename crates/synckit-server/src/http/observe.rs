@@ -1,0 +1,152 @@
+//! What happens around every request: an id, a line in the log, a problem body for every error, and shedding of load.
+//!
+//! The log names the route, never the path: paths and query strings carry ids and signatures. No body, no header, no
+//! e-mail address is ever logged.
+
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt as _;
+use http::{HeaderName, HeaderValue, header, request::Parts};
+use synckit_protocol::{AppId, MEDIA_TYPE_PROBLEM, ProblemCode};
+
+use super::{ApiError, drain::drained_when_dropped, error::Refusal, slow_line};
+use crate::{random::random_bytes, state::ServerState};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What handlers learn about a request that the log should name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RequestScope(Arc<OnceLock<AppId>>);
+
+impl RequestScope {
+    pub(crate) fn of(parts: &Parts) -> Self {
+        parts.extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// Notes the app that a request is for, once that is verified.
+    pub(crate) fn note_app(&self, app_id: AppId) {
+        // The first one stands.
+        let _ = self.0.set(app_id);
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestScope {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(parts))
+    }
+}
+
+/// The outermost layer.
+pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    // Made here and never taken from the client, so that nobody writes into the log by a header.
+    let request_id = format!("{:016x}", u64::from_be_bytes(random_bytes()));
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let scope = RequestScope::default();
+    request.extensions_mut().insert(scope.clone());
+    let request = request.map(drained_when_dropped);
+
+    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => ApiError::internal(panic_text(panic.as_ref())).into_response(),
+    };
+    let refusal = response.extensions_mut().remove::<Refusal>();
+    if let Some(Refusal(error)) = &refusal {
+        response = problem_response(response, error, &request_id);
+    }
+    set_common_headers(&mut response, &request_id);
+
+    let status = response.status().as_u16();
+    let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
+    let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let app_id = scope.0.get().map(tracing::field::display);
+    let code = refusal.as_ref().map(|Refusal(error)| error.problem().code.as_str());
+    match refusal.as_ref().and_then(|Refusal(error)| error.cause()) {
+        Some(cause) => {
+            let cause = Causes(cause);
+            tracing::error!(%method, route, status, latency_us, request_id, app_id, code, %cause, "request failed");
+        }
+        None => tracing::info!(%method, route, status, latency_us, request_id, app_id, code, "request"),
+    }
+    response
+}
+
+fn problem_response(response: Response, error: &ApiError, request_id: &str) -> Response {
+    let (mut parts, _) = response.into_parts();
+    let mut problem = error.problem().clone();
+    problem.request_id = Some(request_id.to_owned());
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    parts
+        .headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE_PROBLEM));
+    if let Some(seconds) = error.retry_after_seconds() {
+        parts.headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if error.problem().status == 401 {
+        // RFC 9110, section 15.5.2: a 401 says how to authenticate.
+        parts
+            .headers
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn set_common_headers(response: &mut Response, request_id: &str) {
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+/// Lets an API request in if there is room, and answers it in time or not at all.
+pub(crate) async fn admit(State(state): State<Arc<ServerState>>, request: Request, next: Next) -> Response {
+    let Ok(_room) = state.capacity.requests.try_acquire() else {
+        return ApiError::new(ProblemCode::Overloaded).into_response();
+    };
+    let patience = state.config.timeouts.request + slow_line(request.headers());
+    match tokio::time::timeout(patience, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::new(ProblemCode::Timeout).into_response(),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("(no text)"))
+}
+
+/// An error and its causes, on one line.
+struct Causes<'a>(&'a (dyn std::error::Error + Send + Sync));
+
+impl std::fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! The SyncKit server: an axum service that stores what it cannot read.
+//!
+//! [`serve`] runs it on a listener until it is told to stop; [`Admin`] administers it, beside a running server too.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use synckit_server::{Admin, Config, serve};
+//!
+//! let config = Config::new("/var/lib/synckit");
+//! let app = Admin::open(&config.data_dir)?.create_app("Notes").await?;
+//! let listener = tokio::net::TcpListener::bind(config.listen).await?;
+//! serve(config, listener, async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`config`] | typed configuration from layers of settings |
+//! | `data_dir`, `keys` | the data directory, its lock, the secrets in it |
+//! | `http` | bodies, problems, request ids, connections: HTTP as the API speaks it |
+//! | `api` | the routes, a module for each resource |
+//! | `sign_in` | login state, tokens, sessions, limits on guessing |
+//! | `blobs` | objects in a directory, presigned URLs, the sweep |
+//! | `mail` | confirmations, resets and notices by mail |
+//! | [`store`] | the `Store` trait and SQLite |
+//! | [`admin`] | apps, keys, invitations, accounts |
+//!
+//! What this crate deliberately is not: it prints nothing and reads no environment (the binary does), it does not end
+//! TLS (a reverse proxy does), and it does not link `synckit-crypto`: it cannot decrypt, by construction.
+
+pub mod admin;
+mod api;
+mod blobs;
+mod clock;
+pub mod config;
+mod data_dir;
+mod given_secrets;
+mod http;
+mod keys;
+mod mail;
+mod private_files;
+mod random;
+mod server;
+mod sign_in;
+mod state;
+pub mod store;
+
+pub use admin::Admin;
+pub use clock::Clock;
+pub use config::Config;
+pub use data_dir::DataDirError;
+pub use keys::KeyFileError;
+pub use mail::MailConfigError;
+pub use server::{ServeError, Server, serve};

@@ -1,0 +1,286 @@
+//! Mails: that an address wants to be confirmed, that a password may be reset, that somebody tried a taken address.
+//!
+//! Requests only enqueue; a task of its own looks the account up, makes the code and sends. So a request takes the same
+//! time whether there is an account or not, and a slow mail server holds nobody up. What is lost in a crash, the user
+//! asks for again.
+//!
+//! Invariant: the queue is bounded, and so is what one address gets: a stranger cannot flood somebody's mailbox.
+
+use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc};
+
+use lettre::{
+    AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
+    message::{Mailbox, header::ContentType},
+};
+use parking_lot::Mutex;
+use synckit_protocol::{UserId, wire::UnixSeconds};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    config::MailDelivery,
+    given_secrets::fresh_secret,
+    private_files::{create_private_dir, write_private_file},
+    random::random_bytes,
+    store::{CredentialOf, MailPurpose, NewMailCode, SecretHash, Store, StoreError},
+};
+
+/// Mails that wait. Past it they are dropped, with a line in the log.
+const QUEUE_MAX: usize = 256;
+/// Mails that one address gets in [`WINDOW_SECONDS`].
+const MAILS_PER_ADDRESS: u32 = 5;
+const WINDOW_SECONDS: u64 = 3600;
+/// Addresses that are counted; past it the oldest counts are forgotten.
+const ADDRESSES_MAX: usize = 10_000;
+
+/// How long a code to confirm an address is valid.
+const VERIFY_CODE_SECONDS: u64 = 24 * 3600;
+/// How long a code to reset a password is valid.
+const RESET_CODE_SECONDS: u64 = 3600;
+
+/// A mail that should be sent. Addresses are normalised.
+pub(crate) enum MailJob {
+    /// A new account: its address wants to be confirmed.
+    ConfirmAddress { user_id: UserId, email: String },
+    /// Somebody tried to register an address that has an account.
+    AddressTaken { email: String },
+    /// Somebody forgot a password, or says so. Whether the address has an account is not known yet.
+    ResetPassword { email: String },
+}
+
+/// Where requests leave their mails.
+#[derive(Clone)]
+pub(crate) struct Mailer {
+    queue: mpsc::Sender<MailJob>,
+}
+
+/// Why mails cannot be sent as configured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MailConfigError {
+    /// The URL of the SMTP server.
+    #[error("smtp_url is not valid: expected smtps://user:password@host or smtp://host:port?tls=required")]
+    Url(#[source] lettre::transport::smtp::Error),
+    /// The sender.
+    #[error("mail_from is not valid: expected an address, or a name and an <address>")]
+    From(#[source] lettre::address::AddressError),
+}
+
+/// The task that sends.
+pub(crate) struct MailWorker {
+    queue: mpsc::Receiver<MailJob>,
+    transport: Transport,
+    from: Mailbox,
+    public_url: String,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    sent: Mutex<HashMap<String, Sent>>,
+}
+
+enum Transport {
+    Directory(PathBuf),
+    Smtp(AsyncSmtpTransport<Tokio1Executor>),
+}
+
+#[derive(Clone, Copy)]
+struct Sent {
+    since: UnixSeconds,
+    count: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error("the address is not one that mail can be sent to")]
+    Address(#[source] lettre::address::AddressError),
+    #[error("the mail could not be composed")]
+    Compose(#[source] lettre::error::Error),
+    #[error("the mail server refused the mail")]
+    Smtp(#[source] lettre::transport::smtp::Error),
+    #[error("the mail could not be written")]
+    File(#[source] std::io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Mailer {
+    /// The queue, and the task that must run beside it.
+    pub(crate) fn new(
+        delivery: &MailDelivery,
+        directory: PathBuf,
+        public_url: &str,
+        store: Arc<dyn Store>,
+        clock: Clock,
+    ) -> Result<(Self, MailWorker), MailConfigError> {
+        let (transport, from) = match delivery {
+            MailDelivery::Directory => (Transport::Directory(directory), "SyncKit <synckit@localhost>"),
+            MailDelivery::Smtp { url, from } => {
+                let smtp =
+                    AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose()).map_err(MailConfigError::Url)?;
+                (Transport::Smtp(smtp.build()), from.as_str())
+            }
+        };
+        let from = from.parse().map_err(MailConfigError::From)?;
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        let worker = MailWorker {
+            queue: receiver,
+            transport,
+            from,
+            public_url: public_url.to_owned(),
+            store,
+            clock,
+            sent: Mutex::default(),
+        };
+        Ok((Self { queue: sender }, worker))
+    }
+
+    /// Leaves a mail to be sent.
+    pub(crate) fn enqueue(&self, job: MailJob) {
+        if self.queue.try_send(job).is_err() {
+            tracing::warn!("a mail was dropped: the queue is full");
+        }
+    }
+}
+
+impl fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mailer")
+    }
+}
+
+impl fmt::Debug for MailWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MailWorker")
+    }
+}
+
+impl MailWorker {
+    /// Sends until the server stops, and then what waits already.
+    pub(crate) async fn run_until(mut self, stopping: CancellationToken) {
+        loop {
+            let job = tokio::select! {
+                biased;
+                job = self.queue.recv() => job,
+                () = stopping.cancelled() => None,
+            };
+            let Some(job) = job else { return };
+            if let Err(error) = self.work(job).await {
+                // The chain of causes may name the recipient, so only the outermost error is logged.
+                tracing::warn!(%error, "a mail was not sent");
+            }
+        }
+    }
+
+    async fn work(&self, job: MailJob) -> Result<(), SendError> {
+        match job {
+            MailJob::ConfirmAddress { user_id, email } => {
+                if !self.may_send(&email) {
+                    return Ok(());
+                }
+                let code = self
+                    .fresh_code(user_id, MailPurpose::Verify, VERIFY_CODE_SECONDS)
+                    .await?;
+                let text = format!(
+                    "Somebody, probably you, created an account with this address on {url}.\n\n\
+                     To confirm the address, give this code to the app within 24 hours:\n\n    {code}\n\n\
+                     If it was not you, ignore this mail.\n",
+                    url = self.public_url,
+                );
+                self.send(&email, "Confirm your address", text).await
+            }
+            MailJob::AddressTaken { email } => {
+                if !self.may_send(&email) {
+                    return Ok(());
+                }
+                let text = format!(
+                    "Somebody tried to create an account with this address on {url}, but there is one already.\n\n\
+                     If it was you: sign in instead. If you forgot the password, ask for a reset in the app.\n\
+                     If it was not you, nothing needs to be done; your account was not touched.\n",
+                    url = self.public_url,
+                );
+                self.send(&email, "You already have an account", text).await
+            }
+            MailJob::ResetPassword { email } => {
+                let Some(account) = self.store.credential(CredentialOf::Email(&email)).await? else {
+                    return Ok(());
+                };
+                if !self.may_send(&email) {
+                    return Ok(());
+                }
+                let code = self
+                    .fresh_code(account.user_id, MailPurpose::Reset, RESET_CODE_SECONDS)
+                    .await?;
+                let text = format!(
+                    "Somebody, probably you, asked to reset the password of your account on {url}.\n\n\
+                     To set a new password, give this code to the app within an hour:\n\n    {code}\n\n\
+                     Your data is encrypted with keys that the old password protects. After the reset they open only \
+                     with your recovery code, or on a device that is still signed in.\n\n\
+                     If it was not you, ignore this mail: nothing changes.\n",
+                    url = self.public_url,
+                );
+                self.send(&email, "Reset your password", text).await
+            }
+        }
+    }
+
+    async fn fresh_code(&self, user_id: UserId, purpose: MailPurpose, lifetime: u64) -> Result<String, StoreError> {
+        let code = fresh_secret();
+        let new = NewMailCode {
+            user_id,
+            purpose,
+            code: SecretHash::of(code.expose()),
+            expires_at: self.clock.now() + lifetime,
+        };
+        self.store.put_mail_code(new).await?;
+        Ok(code.expose().to_owned())
+    }
+
+    /// Counts a mail to an address, and says whether it has had too many.
+    fn may_send(&self, email: &str) -> bool {
+        let now = self.clock.now();
+        let mut sent = self.sent.lock();
+        if sent.len() >= ADDRESSES_MAX {
+            sent.retain(|_, entry| entry.since.saturating_add(WINDOW_SECONDS) > now);
+            if sent.len() >= ADDRESSES_MAX {
+                sent.clear();
+            }
+        }
+        let entry = sent.entry(email.to_owned()).or_insert(Sent { since: now, count: 0 });
+        if entry.since.saturating_add(WINDOW_SECONDS) <= now {
+            *entry = Sent { since: now, count: 0 };
+        }
+        entry.count += 1;
+        entry.count <= MAILS_PER_ADDRESS
+    }
+
+    async fn send(&self, email: &str, subject: &str, text: String) -> Result<(), SendError> {
+        let message = Message::builder()
+            .from(self.from.clone())
+            .to(email.parse().map_err(SendError::Address)?)
+            .subject(subject)
+            .header(ContentType::TEXT_PLAIN)
+            .body(text)
+            .map_err(SendError::Compose)?;
+        match &self.transport {
+            Transport::Smtp(smtp) => {
+                smtp.send(message).await.map_err(SendError::Smtp)?;
+            }
+            Transport::Directory(directory) => {
+                let name = format!("{}-{:016x}.eml", self.clock.now(), u64::from_be_bytes(random_bytes()));
+                let path = directory.join(name);
+                let directory = directory.clone();
+                let contents = message.formatted();
+                let written = tokio::task::spawn_blocking(move || {
+                    create_private_dir(&directory)?;
+                    write_private_file(&path, &contents)
+                });
+                written
+                    .await
+                    .map_err(std::io::Error::other)
+                    .flatten()
+                    .map_err(SendError::File)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,243 @@
+//! The life of a server: open, serve, stop.
+
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::Router;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::Admin,
+    api,
+    blobs::{ObjectDirectory, UrlSigner, sweep_until_stopped},
+    config::{Config, PublicUrl},
+    data_dir::{DataDir, DataDirError, ServeLock},
+    http::serve_connections,
+    keys::{KeyFileError, MissingLogin, ServerKeys, has_login_secrets},
+    mail::{MailConfigError, MailWorker, Mailer},
+    sign_in::{Guesses, SealedStates, SessionCache, Tokens},
+    state::{Capacity, ServerState},
+    store::{AcceptNewSeed, SeedClaim, SqliteOptions, SqliteStore, Store, StoreError},
+};
+
+/// Why a server does not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The data directory cannot be used, or another process serves from it.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// A key file cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The database cannot be used.
+    #[error("the database cannot be used")]
+    Store(#[from] StoreError),
+    /// The directory of objects cannot be used.
+    #[error("the directory of blobs cannot be used")]
+    Blobs(#[source] io::Error),
+    /// The passwords in the database were registered under another OPRF seed.
+    #[error(
+        "the database was made under another OPRF seed than the one in keys/opaque.key: restore that file from a backup. \
+         --accept-new-oprf-seed goes on with this one, and every password must be reset"
+    )]
+    OtherSeed,
+    /// Mails cannot be sent as configured.
+    #[error(transparent)]
+    Mail(#[from] MailConfigError),
+    /// The listener has no address.
+    #[error("the listener cannot be used")]
+    Listener(#[source] io::Error),
+}
+
+/// Serves on a listener until `shutdown` resolves, then finishes what runs within the grace time and closes the store.
+///
+/// Where [`Config::public_url`] is unset, clients are told the listener's own address.
+///
+/// # Errors
+/// [`ServeError`], before the first connection is accepted, or if the store fails to close.
+pub async fn serve(
+    mut config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let address = listener.local_addr().map_err(ServeError::Listener)?;
+    let issuer = config.public_url.clone();
+    config.public_url.get_or_insert_with(|| reachable_url(address));
+    Server::open_as(config, issuer).await?.serve(listener, shutdown).await
+}
+
+/// A URL that reaches a listener from this machine. One that listens everywhere is reached by loopback.
+fn reachable_url(address: SocketAddr) -> PublicUrl {
+    let ip = match address.ip() {
+        ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ip => ip,
+    };
+    PublicUrl::of_address(SocketAddr::new(ip, address.port()))
+}
+
+/// A server that is open: its data directory is locked, its keys are read, its store is up to date.
+///
+/// [`serve`] is the usual way. This type is for whoever drives the router without a network, as the simulator does.
+#[derive(Debug)]
+pub struct Server {
+    state: Arc<ServerState>,
+    data_dir: DataDir,
+    mail: Option<MailWorker>,
+    /// Given back last, after the store is closed.
+    lock: ServeLock,
+}
+
+impl Server {
+    /// Opens a server. Without [`Config::public_url`], presigned URLs begin with `http://` and [`Config::listen`].
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn open(mut config: Config) -> Result<Self, ServeError> {
+        let issuer = config.public_url.clone();
+        let listen = config.listen;
+        config.public_url.get_or_insert_with(|| reachable_url(listen));
+        Self::open_as(config, issuer).await
+    }
+
+    /// Opens a server whose tokens name `issuer`. Without a configured URL the server's own id stands there, so that
+    /// tokens survive a restart on another port.
+    async fn open_as(config: Config, issuer: Option<PublicUrl>) -> Result<Self, ServeError> {
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let lock = data_dir.lock()?;
+        let now = config.clock.now();
+        let options = SqliteOptions {
+            max_bytes: config.database_bytes_max,
+            ..SqliteOptions::default()
+        };
+        let store = SqliteStore::open(&data_dir.database(), options)?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let keys = open_keys(&config, &data_dir, store.as_ref(), now).await?;
+        let objects = ObjectDirectory::open(data_dir.blobs()).map_err(ServeError::Blobs)?;
+
+        let ServerKeys { login, tokens, derived } = keys;
+        let issuer = issuer.map_or_else(
+            || format!("urn:synckit:server:{}", URL_SAFE_NO_PAD.encode(derived.server_id)),
+            |url| url.as_str().to_owned(),
+        );
+        let public_url = config.public_url.as_ref().map_or("", PublicUrl::as_str).to_owned();
+        let (mailer, mail) = Mailer::new(
+            &config.mail,
+            data_dir.mail(),
+            &public_url,
+            Arc::clone(&store),
+            config.clock.clone(),
+        )?;
+        let state = ServerState {
+            login,
+            tokens: Tokens::new(issuer, &tokens),
+            states: SealedStates::new(&derived.sealing),
+            sessions: SessionCache::default(),
+            guesses: Guesses::new(config.guesses),
+            urls: UrlSigner::new(&public_url, derived.urls.clone()),
+            objects,
+            mailer,
+            capacity: Capacity::new(&config),
+            stopping: CancellationToken::new(),
+            derived,
+            store,
+            config,
+        };
+        Ok(Self {
+            state: Arc::new(state),
+            data_dir,
+            mail: Some(mail),
+            lock,
+        })
+    }
+
+    /// The routes, as a service that needs no network.
+    pub fn router(&self) -> Router {
+        api::router(Arc::clone(&self.state))
+    }
+
+    /// The administration of this server.
+    pub fn admin(&self) -> Admin {
+        Admin::of(
+            self.data_dir.clone(),
+            Arc::clone(&self.state.store),
+            self.state.config.clock.clone(),
+        )
+    }
+
+    /// Serves on a listener until `shutdown` resolves, as [`serve`] does.
+    ///
+    /// # Errors
+    /// [`ServeError::Store`] if the store fails to close.
+    pub async fn serve(
+        mut self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let stopping = self.state.stopping.clone();
+        // Dropping this future must stop everything that it started, too.
+        let _stop_when_dropped = stopping.clone().drop_guard();
+        let sweeping = tokio::spawn(sweep_until_stopped(Arc::clone(&self.state)));
+        let mailing = self
+            .mail
+            .take()
+            .map(|worker| tokio::spawn(worker.run_until(stopping.clone())));
+        tracing::info!(
+            public_url = self.state.config.public_url.as_ref().map(PublicUrl::as_str),
+            "serving"
+        );
+
+        let serving = serve_connections(listener, self.router(), &self.state.config, stopping.clone());
+        let telling = async {
+            shutdown.await;
+            stopping.cancel();
+        };
+        // Serving ends only after it was told to.
+        tokio::join!(serving, telling);
+
+        // Both end by themselves once the server stops; a task that panicked has nothing left to finish.
+        let _ = sweeping.await;
+        if let Some(mailing) = mailing {
+            let _ = tokio::time::timeout(self.state.config.timeouts.shutdown_grace, mailing).await;
+        }
+        self.state.store.close().await?;
+        tracing::info!("stopped");
+        drop(self.lock);
+        Ok(())
+    }
+}
+
+/// Reads the keys, and checks that the database was made under them.
+async fn open_keys(config: &Config, data_dir: &DataDir, store: &dyn Store, now: u64) -> Result<ServerKeys, ServeError> {
+    // New login secrets beside old accounts would strand every password without a word.
+    let may_generate =
+        config.accept_new_oprf_seed || has_login_secrets(&data_dir.keys()) || store.accounts().await?.is_empty();
+    let missing_login = if may_generate {
+        MissingLogin::Generate
+    } else {
+        MissingLogin::Refuse
+    };
+    let keys = ServerKeys::open(&data_dir.keys(), missing_login, now)?;
+    let accept = if config.accept_new_oprf_seed {
+        AcceptNewSeed::Yes
+    } else {
+        AcceptNewSeed::No
+    };
+    match store.claim_seed(keys.login.seed_id(), accept).await? {
+        SeedClaim::Bound => {}
+        SeedClaim::OtherSeed => return Err(ServeError::OtherSeed),
+        SeedClaim::Rebound { stale_records } => {
+            tracing::warn!(
+                stale_records,
+                "a new OPRF seed was accepted: these passwords must be reset"
+            );
+        }
+    }
+    Ok(keys)
+}

@@ -1,0 +1,242 @@
+//! What the server must remember between two requests, carried by the client in a value that only the server can open.
+//!
+//! So any node can finish what another began, and a flood of first requests fills no memory. Sealed with
+//! XChaCha20-Poly1305 under a random nonce; the purpose is bound as associated data, so that a value of one exchange
+//! opens in no other. Valid for [`limits::LOGIN_SECONDS`].
+//!
+//! Invariant: a sealed value has the same length for an account that exists and for one that does not.
+
+use chacha20poly1305::{
+    XChaCha20Poly1305, XNonce,
+    aead::{Aead as _, KeyInit as _, Payload},
+};
+use synckit_protocol::{AppId, SessionId, UserId, limits, wire::UnixSeconds};
+use zeroize::Zeroizing;
+
+use super::guesses::Ticket;
+use crate::{random::random_bytes, store::SecretHash};
+
+const NONCE_BYTES: usize = 24;
+
+/// The exchange that a sealed value belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// `POST /api/sync/auth`.
+    Login,
+    /// `POST /api/sync/auth/unlock`.
+    Unlock,
+    /// `POST /api/accounts`.
+    Register,
+    /// `POST /api/account/password`.
+    ChangePassword,
+    /// `POST /api/accounts/reset`.
+    Reset,
+}
+
+impl Purpose {
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::Login => b"synckit/1 state login",
+            Self::Unlock => b"synckit/1 state unlock",
+            Self::Register => b"synckit/1 state register",
+            Self::ChangePassword => b"synckit/1 state password",
+            Self::Reset => b"synckit/1 state reset",
+        }
+    }
+}
+
+/// The server's half of a login.
+pub(crate) struct LoginState {
+    pub(crate) app_id: AppId,
+    /// The account, or what stands in for it.
+    pub(crate) user_id: UserId,
+    /// Whether there is such an account, with a record that a password can match.
+    pub(crate) known: bool,
+    /// The session that is unlocked; zeros for a login.
+    pub(crate) session_id: SessionId,
+    /// The guess that the start was counted as, to be given back.
+    pub(crate) ticket: Ticket,
+    /// The state of the OPAQUE exchange.
+    pub(crate) opaque: Zeroizing<Vec<u8>>,
+}
+
+/// The server's half of a registration.
+pub(crate) struct RegistrationState {
+    pub(crate) user_id: UserId,
+    pub(crate) invite: Option<SecretHash>,
+    pub(crate) email: String,
+}
+
+/// The server's half of a change or a reset of a password.
+pub(crate) struct PasswordState {
+    pub(crate) user_id: UserId,
+    /// The mailed code, for a reset; the session, for a change, in the first 16 bytes.
+    pub(crate) authority: [u8; 32],
+}
+
+/// Why a sealed value does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateError {
+    /// It is not one of this server's for this purpose.
+    Invalid,
+    /// It is too old.
+    Expired,
+}
+
+/// Seals and opens.
+pub(crate) struct SealedStates {
+    cipher: XChaCha20Poly1305,
+}
+
+impl SealedStates {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self {
+            cipher: XChaCha20Poly1305::new(key.into()),
+        }
+    }
+
+    pub(crate) fn seal_login(&self, purpose: Purpose, state: &LoginState, now: UnixSeconds) -> Vec<u8> {
+        let mut writer = Writer::new(now);
+        writer.put(state.app_id.as_bytes());
+        writer.put(state.user_id.as_bytes());
+        writer.put(&[u8::from(state.known)]);
+        writer.put(state.session_id.as_bytes());
+        writer.put(&state.ticket.to_bytes());
+        writer.put(&state.opaque);
+        self.seal(purpose, &writer.0)
+    }
+
+    pub(crate) fn open_login(
+        &self,
+        purpose: Purpose,
+        sealed: &[u8],
+        now: UnixSeconds,
+    ) -> Result<LoginState, StateError> {
+        let plaintext = self.open(purpose, sealed)?;
+        let mut reader = Reader::new(&plaintext, now)?;
+        Ok(LoginState {
+            app_id: AppId::from_bytes(reader.take()?),
+            user_id: UserId::from_bytes(reader.take()?),
+            known: reader.take::<1>()? == [1],
+            session_id: SessionId::from_bytes(reader.take()?),
+            ticket: Ticket::from_bytes(reader.take()?),
+            opaque: Zeroizing::new(reader.rest().to_vec()),
+        })
+    }
+
+    pub(crate) fn seal_registration(&self, state: &RegistrationState, now: UnixSeconds) -> Vec<u8> {
+        let mut writer = Writer::new(now);
+        writer.put(state.user_id.as_bytes());
+        writer.put(&[u8::from(state.invite.is_some())]);
+        writer.put(&state.invite.map_or([0; 32], |hash| hash.0));
+        writer.put(state.email.as_bytes());
+        self.seal(Purpose::Register, &writer.0)
+    }
+
+    pub(crate) fn open_registration(&self, sealed: &[u8], now: UnixSeconds) -> Result<RegistrationState, StateError> {
+        let plaintext = self.open(Purpose::Register, sealed)?;
+        let mut reader = Reader::new(&plaintext, now)?;
+        let user_id = UserId::from_bytes(reader.take()?);
+        let invited = reader.take::<1>()? == [1];
+        let invite = SecretHash(reader.take()?);
+        let email = std::str::from_utf8(reader.rest())
+            .map_err(|_| StateError::Invalid)?
+            .to_owned();
+        Ok(RegistrationState {
+            user_id,
+            invite: invited.then_some(invite),
+            email,
+        })
+    }
+
+    pub(crate) fn seal_password(&self, purpose: Purpose, state: &PasswordState, now: UnixSeconds) -> Vec<u8> {
+        let mut writer = Writer::new(now);
+        writer.put(state.user_id.as_bytes());
+        writer.put(&state.authority);
+        self.seal(purpose, &writer.0)
+    }
+
+    pub(crate) fn open_password(
+        &self,
+        purpose: Purpose,
+        sealed: &[u8],
+        now: UnixSeconds,
+    ) -> Result<PasswordState, StateError> {
+        let plaintext = self.open(purpose, sealed)?;
+        let mut reader = Reader::new(&plaintext, now)?;
+        Ok(PasswordState {
+            user_id: UserId::from_bytes(reader.take()?),
+            authority: reader.take()?,
+        })
+    }
+
+    fn seal(&self, purpose: Purpose, plaintext: &[u8]) -> Vec<u8> {
+        let nonce = random_bytes::<NONCE_BYTES>();
+        let payload = Payload {
+            msg: plaintext,
+            aad: purpose.label(),
+        };
+        #[expect(clippy::expect_used, reason = "the cipher fails only for plaintexts of 256 GiB")]
+        let ciphertext = self
+            .cipher
+            .encrypt(XNonce::from_slice(&nonce), payload)
+            .expect("a short plaintext");
+        let mut sealed = Vec::with_capacity(NONCE_BYTES + ciphertext.len());
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(&ciphertext);
+        sealed
+    }
+
+    fn open(&self, purpose: Purpose, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StateError> {
+        let (nonce, ciphertext) = sealed.split_at_checked(NONCE_BYTES).ok_or(StateError::Invalid)?;
+        let payload = Payload {
+            msg: ciphertext,
+            aad: purpose.label(),
+        };
+        let plaintext = self
+            .cipher
+            .decrypt(XNonce::from_slice(nonce), payload)
+            .map_err(|_| StateError::Invalid)?;
+        Ok(Zeroizing::new(plaintext))
+    }
+}
+
+/// Fields of fixed length, one after the other; the time of sealing first.
+struct Writer(Zeroizing<Vec<u8>>);
+
+impl Writer {
+    fn new(now: UnixSeconds) -> Self {
+        // Room for the longest state, so that no copy of a secret is left behind by growing.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(1024));
+        bytes.extend_from_slice(&now.to_be_bytes());
+        Self(bytes)
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn new(plaintext: &'a [u8], now: UnixSeconds) -> Result<Self, StateError> {
+        let mut this = Self(plaintext);
+        let sealed_at = u64::from_be_bytes(this.take()?);
+        // Nodes whose clocks differ by a little must still understand each other, hence no check of the future.
+        if now > sealed_at.saturating_add(limits::LOGIN_SECONDS) {
+            return Err(StateError::Expired);
+        }
+        Ok(this)
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], StateError> {
+        let (field, rest) = self.0.split_first_chunk::<N>().ok_or(StateError::Invalid)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+
+    fn rest(self) -> &'a [u8] {
+        self.0
+    }
+}

@@ -1,0 +1,68 @@
+//! What every request shares.
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    blobs::{ObjectDirectory, UrlSigner},
+    config::Config,
+    keys::DerivedKeys,
+    mail::Mailer,
+    sign_in::{Guesses, SealedStates, SessionCache, Tokens},
+    store::Store,
+};
+
+/// The shared state of one server. Handlers hold it as `Arc<ServerState>`.
+pub(crate) struct ServerState {
+    pub(crate) config: Config,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) login: synckit_login::ServerLogin,
+    pub(crate) derived: DerivedKeys,
+    pub(crate) tokens: Tokens,
+    pub(crate) states: SealedStates,
+    pub(crate) sessions: SessionCache,
+    pub(crate) guesses: Guesses,
+    pub(crate) urls: UrlSigner,
+    pub(crate) objects: ObjectDirectory,
+    pub(crate) mailer: Mailer,
+    pub(crate) capacity: Capacity,
+    /// Cancelled when the server is told to stop.
+    pub(crate) stopping: CancellationToken,
+}
+
+/// How much may happen at once.
+#[derive(Debug)]
+pub(crate) struct Capacity {
+    pub(crate) requests: Arc<Semaphore>,
+    pub(crate) transfers: Arc<Semaphore>,
+    /// One permit a KiB.
+    pub(crate) push_memory: Arc<Semaphore>,
+    /// One permit a KiB.
+    pub(crate) page_memory: Arc<Semaphore>,
+    /// Password logins that this server runs itself: each takes 64 MiB and a core for a while.
+    pub(crate) password_logins: Arc<Semaphore>,
+}
+
+impl Capacity {
+    pub(crate) fn new(config: &Config) -> Self {
+        let kib = |bytes: u64| {
+            let permits = usize::try_from(bytes / 1024).unwrap_or(usize::MAX);
+            Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))
+        };
+        Self {
+            requests: Arc::new(Semaphore::new(config.bounds.requests)),
+            transfers: Arc::new(Semaphore::new(config.bounds.transfers)),
+            push_memory: kib(config.bounds.push_body_bytes),
+            page_memory: kib(config.bounds.page_bytes),
+            password_logins: Arc::new(Semaphore::new(2)),
+        }
+    }
+}
+
+impl fmt::Debug for ServerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerState").finish_non_exhaustive()
+    }
+}

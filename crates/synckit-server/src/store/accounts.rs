@@ -1,0 +1,138 @@
+//! Accounts, vaults and mailed codes, as a store takes and returns them.
+
+use synckit_protocol::{SessionId, UserId, wire::UnixSeconds};
+
+use super::SecretHash;
+
+/// An account to create.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// Its id.
+    pub user_id: UserId,
+    /// Its e-mail address, normalised.
+    pub email: String,
+    /// Its OPAQUE record.
+    pub record: Vec<u8>,
+    /// Its first vault.
+    pub vault: Vec<u8>,
+    /// The invitation to use up.
+    pub invite: Option<SecretHash>,
+    /// Now.
+    pub created_at: UnixSeconds,
+}
+
+/// The answer of [`super::Store::create_account`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountCreation {
+    /// Created, or created before by the same request (same user id): a repeated request changes nothing.
+    Created,
+    /// Another account has the address.
+    EmailTaken,
+    /// The invitation is unknown or used up.
+    InviteInvalid,
+}
+
+/// An account as the operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub user_id: UserId,
+    /// Its e-mail address.
+    pub email: String,
+    /// When it was created.
+    pub created_at: UnixSeconds,
+    /// When the address was confirmed.
+    pub email_verified_at: Option<UnixSeconds>,
+}
+
+/// Whose credential to look up.
+#[derive(Debug, Clone, Copy)]
+pub enum CredentialOf<'a> {
+    /// The account with a normalised e-mail address.
+    Email(&'a str),
+    /// The account with an id.
+    User(UserId),
+}
+
+/// What a login needs of an account.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// The account.
+    pub user_id: UserId,
+    /// Its e-mail address.
+    pub email: String,
+    /// Its OPAQUE record.
+    pub record: Vec<u8>,
+    /// Whether the record was made under an OPRF seed that is gone, so that no password can match it.
+    pub stale: bool,
+}
+
+/// The vault of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vault {
+    /// The current vault.
+    pub vault: Vec<u8>,
+    /// Counts the writes, from 1.
+    pub version: u64,
+    /// The newest vault of each earlier generation, oldest first, at most ten.
+    pub earlier: Vec<Vec<u8>>,
+}
+
+/// A write of a vault.
+#[derive(Debug, Clone)]
+pub struct VaultWrite {
+    /// The account.
+    pub user_id: UserId,
+    /// The new vault.
+    pub vault: Vec<u8>,
+    /// The version that it replaces.
+    pub expected_version: u64,
+    /// The new OPAQUE record, when the password changes.
+    pub record: Option<Vec<u8>>,
+    /// The session that goes on when the password changes.
+    pub keep_session: Option<SessionId>,
+}
+
+/// The answer of a write that names the version that it replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionedWrite {
+    /// Written, as this version.
+    Written(u64),
+    /// Another version is current (0: there is none), and nothing changed.
+    Conflict(u64),
+}
+
+/// What a mailed code is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MailPurpose {
+    /// To confirm an address.
+    Verify,
+    /// To replace a forgotten password.
+    Reset,
+}
+
+/// A mailed code to remember.
+#[derive(Debug, Clone)]
+pub struct NewMailCode {
+    /// The account.
+    pub user_id: UserId,
+    /// What it is for.
+    pub purpose: MailPurpose,
+    /// What it is recognised by.
+    pub code: SecretHash,
+    /// When it ends.
+    pub expires_at: UnixSeconds,
+}
+
+/// A reset of a forgotten password.
+#[derive(Debug, Clone)]
+pub struct PasswordReset {
+    /// The mailed code.
+    pub code: SecretHash,
+    /// The new OPAQUE record.
+    pub record: Vec<u8>,
+    /// The vault of the new generation.
+    pub vault: Vec<u8>,
+    /// Now.
+    pub now: UnixSeconds,
+}

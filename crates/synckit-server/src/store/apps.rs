@@ -1,0 +1,74 @@
+//! The seed binding, apps and their keys, as a store takes and returns them.
+
+use synckit_protocol::{AppId, wire::UnixSeconds};
+
+use super::SecretHash;
+
+/// Whether a database that was made under another OPRF seed may be taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcceptNewSeed {
+    /// Refuse it: the default.
+    No,
+    /// Take it over and mark every password record stale.
+    Yes,
+}
+
+/// The answer of [`super::Store::claim_seed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeedClaim {
+    /// The database was new, or is bound to this seed.
+    Bound,
+    /// The database is bound to another seed, which stays so.
+    OtherSeed,
+    /// The database is bound to this seed now, and so many password records are stale.
+    Rebound {
+        /// Records that were marked stale.
+        stale_records: u64,
+    },
+}
+
+/// An app to create.
+#[derive(Debug, Clone)]
+pub struct NewApp {
+    /// Its id.
+    pub id: AppId,
+    /// Its name.
+    pub name: String,
+    /// Its first key.
+    pub key: NewApiKey,
+}
+
+/// An API key to add. The key itself is shown once and never stored.
+#[derive(Debug, Clone)]
+pub struct NewApiKey {
+    /// What the key is recognised by.
+    pub hash: SecretHash,
+    /// The first characters of the key, for people to tell keys apart.
+    pub prefix: String,
+    /// Now.
+    pub created_at: UnixSeconds,
+}
+
+/// An app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// Its id.
+    pub id: AppId,
+    /// Its name.
+    pub name: String,
+    /// When it was created.
+    pub created_at: UnixSeconds,
+    /// Its keys that are not expired, newest first.
+    pub keys: Vec<ApiKey>,
+}
+
+/// An API key as people may see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// The first characters of the key.
+    pub prefix: String,
+    /// When it was created.
+    pub created_at: UnixSeconds,
+    /// When it ends, if a newer key replaced it.
+    pub ends_at: Option<UnixSeconds>,
+}

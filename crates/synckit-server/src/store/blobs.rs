@@ -1,0 +1,59 @@
+//! Blobs and uploads, as a store takes and returns them.
+
+use synckit_protocol::{BlobId, KeyId, ObjectKey, UploadId, wire::UnixSeconds};
+
+use super::StreamId;
+
+/// An upload to begin.
+#[derive(Debug, Clone, Copy)]
+pub struct NewUpload {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its id.
+    pub upload_id: UploadId,
+    /// The object that it will write, never used before.
+    pub object_key: ObjectKey,
+    /// The blob.
+    pub blob_id: BlobId,
+    /// The sealed size.
+    pub size: u64,
+    /// The master key that it is sealed under.
+    pub key_id: KeyId,
+    /// Begin even if the blob is there.
+    pub replace: bool,
+    /// When the URL stops working.
+    pub expires_at: UnixSeconds,
+}
+
+/// The answer of [`super::Store::begin_upload`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadBegin {
+    /// The upload may begin.
+    Begun,
+    /// The blob is there.
+    AlreadyExists,
+}
+
+/// An upload that is begun and not confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PendingUpload {
+    /// Its id.
+    pub upload_id: UploadId,
+    /// The object that it writes.
+    pub object_key: ObjectKey,
+}
+
+/// A confirmed blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blob {
+    /// Its id.
+    pub blob_id: BlobId,
+    /// The object that holds it.
+    pub object_key: ObjectKey,
+    /// The sealed size.
+    pub size: u64,
+    /// The master key that it is sealed under.
+    pub key_id: KeyId,
+    /// When it was confirmed.
+    pub created_at: UnixSeconds,
+}

@@ -1,0 +1,88 @@
+//! Devices and envelopes, as a store takes and returns them.
+
+use synckit_protocol::{
+    DeviceId, KeyId, SessionId,
+    wire::{UnixSeconds, devices::Platform},
+};
+
+use super::StreamId;
+
+/// A device to register.
+#[derive(Debug, Clone)]
+pub struct NewDevice {
+    /// The stream.
+    pub stream: StreamId,
+    /// The id to use if the name is new.
+    pub new_id: DeviceId,
+    /// The name.
+    pub name: String,
+    /// The platform.
+    pub platform: Platform,
+    /// The session to bind.
+    pub session_id: SessionId,
+    /// Now.
+    pub now: UnixSeconds,
+}
+
+/// The answer of [`super::Store::register_device`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceRegistration {
+    /// Registered or found.
+    Registered(Device),
+    /// The account has as many devices in this app as it may.
+    TooMany,
+}
+
+/// The answer of [`super::Store::rename_device`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceRename {
+    /// Renamed.
+    Renamed(Device),
+    /// There is no such device, or it was revoked.
+    NotFound,
+    /// Another device has the name.
+    NameTaken,
+}
+
+/// A device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its name.
+    pub name: String,
+    /// Its platform.
+    pub platform: Platform,
+    /// When it was registered.
+    pub created_at: UnixSeconds,
+    /// When it was last seen, to about an hour.
+    pub last_seen_at: UnixSeconds,
+}
+
+/// The current envelope of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The envelope.
+    pub envelope: Vec<u8>,
+    /// The id of its current master key.
+    pub key_id: KeyId,
+    /// Its version, from 1.
+    pub version: u64,
+    /// When it was written.
+    pub updated_at: UnixSeconds,
+}
+
+/// An envelope to write.
+#[derive(Debug, Clone)]
+pub struct NewEnvelope {
+    /// The stream.
+    pub stream: StreamId,
+    /// The envelope.
+    pub envelope: Vec<u8>,
+    /// The id of its current master key.
+    pub key_id: KeyId,
+    /// The version that it replaces, 0 for the first.
+    pub expected_version: u64,
+    /// Now.
+    pub now: UnixSeconds,
+}

@@ -1,0 +1,152 @@
+//! Batches, pages and digests, as a store takes and returns them.
+
+use bytes::Bytes;
+use synckit_protocol::{BatchDigest, BatchId, Cursor, DeviceId, KeyId, Position, SealedHash, wire::UnixSeconds};
+
+use super::StreamId;
+
+/// A batch to append. Its hash is computed before it is queued, so that the writer does not.
+#[derive(Debug, Clone)]
+pub struct NewBatch {
+    /// The stream.
+    pub stream: StreamId,
+    /// The position that it was sealed on top of.
+    pub parent: Position,
+    /// What the chain needs of it.
+    pub digest: BatchDigest,
+    /// The sealed bytes, whose SHA-256 is `digest.sealed_hash`.
+    pub sealed: Bytes,
+    /// Now.
+    pub now: UnixSeconds,
+}
+
+/// The answer of [`super::Store::append_batch`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Append {
+    /// Stored durably, now or by an earlier request with the same batch id.
+    Stored {
+        /// The sequence of the first entry.
+        first_seq: u64,
+        /// The position after the batch.
+        position: Position,
+        /// Whether an earlier request had stored it.
+        repeated: bool,
+    },
+    /// There is no such device of this stream.
+    DeviceNotFound,
+    /// The device was revoked.
+    DeviceRevoked,
+    /// Encryption is not set up.
+    NoEnvelope,
+    /// The envelope's current key is another one.
+    KeyMismatch,
+    /// The parent is on the chain, but not its head.
+    Behind(ChainPage),
+    /// The parent is not on the chain.
+    Diverged {
+        /// The stream's newest position.
+        latest: Position,
+    },
+}
+
+/// Digests of consecutive batches, and the stream's head at the same moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainPage {
+    /// The digests, in log order.
+    pub digests: Vec<BatchDigest>,
+    /// The stream's newest position.
+    pub latest: Position,
+    /// Whether more follow.
+    pub has_more: bool,
+}
+
+/// The answer of [`super::Store::chain`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChainRead {
+    /// A page of digests.
+    Page(ChainPage),
+    /// The cursor is not on the chain.
+    Diverged {
+        /// The stream's newest position.
+        latest: Position,
+    },
+}
+
+/// A page to read.
+#[derive(Debug, Clone, Copy)]
+pub struct PageRequest {
+    /// The stream.
+    pub stream: StreamId,
+    /// The device that reads.
+    pub device_id: DeviceId,
+    /// Where to go on.
+    pub cursor: Cursor,
+    /// The most sealed bytes, unless the first batch alone is larger.
+    pub max_bytes: u32,
+    /// Now.
+    pub now: UnixSeconds,
+}
+
+/// A batch as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBatch {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// The device that pushed it.
+    pub device_id: DeviceId,
+    /// The master key that it is sealed under.
+    pub key_id: KeyId,
+    /// The sequence of its first entry.
+    pub first_seq: u64,
+    /// How many entries it holds.
+    pub count: u32,
+    /// The sealed bytes.
+    pub sealed: Bytes,
+}
+
+impl StoredBatch {
+    /// What the chain needs of the batch.
+    pub fn digest(&self) -> BatchDigest {
+        BatchDigest {
+            batch_id: self.batch_id,
+            device_id: self.device_id,
+            key_id: self.key_id,
+            count: self.count,
+            sealed_hash: SealedHash::of(&self.sealed),
+        }
+    }
+}
+
+/// The answer of [`super::Store::page`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PageRead {
+    /// A page.
+    Page {
+        /// The batches, in log order.
+        batches: Vec<StoredBatch>,
+        /// The cursor after the last of them, or the one that was asked from.
+        cursor: Cursor,
+        /// Whether more follow.
+        has_more: bool,
+    },
+    /// There is no such device of this stream.
+    DeviceNotFound,
+    /// The device was revoked.
+    DeviceRevoked,
+    /// The cursor is not on the chain.
+    Diverged {
+        /// The stream's newest position.
+        latest: Position,
+    },
+}
+
+/// The answer of [`super::Store::status`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamStatus {
+    /// The newest position.
+    pub latest: Position,
+    /// Bytes of sealed batches and confirmed blobs. A deleted blob counts until it is condemned to the sweep.
+    pub stored_bytes: u64,
+    /// Devices that are not revoked.
+    pub devices: u32,
+}

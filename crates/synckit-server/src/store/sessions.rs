@@ -1,0 +1,58 @@
+//! Sessions, as a store takes and returns them.
+
+use synckit_protocol::{DeviceId, SessionId, UserId, wire::UnixSeconds};
+
+use super::StreamId;
+
+/// A session to open.
+#[derive(Debug, Clone, Copy)]
+pub struct NewSession {
+    /// Its id.
+    pub id: SessionId,
+    /// The account and app that it is for.
+    pub stream: StreamId,
+    /// Now.
+    pub now: UnixSeconds,
+}
+
+/// A session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// The account and app that it is for.
+    pub stream: StreamId,
+    /// The name of the app.
+    pub app_name: String,
+    /// The device that it is bound to.
+    pub device_id: Option<DeviceId>,
+    /// The name of that device.
+    pub device_name: Option<String>,
+    /// When it was opened.
+    pub created_at: UnixSeconds,
+    /// When it was last refreshed.
+    pub refreshed_at: UnixSeconds,
+}
+
+/// The answer of [`super::Store::advance_refresh`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshUse {
+    /// The session goes on; the next refresh secret has this counter.
+    Next {
+        /// The counter of the next refresh secret.
+        counter: u64,
+        /// The account and app of the session.
+        stream: StreamId,
+    },
+    /// The session has ended, or was ended by this use.
+    Ended,
+}
+
+/// Which sessions to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndSessions {
+    /// One session.
+    One(SessionId),
+    /// Every session of an account, in every app.
+    OfUser(UserId),
+}

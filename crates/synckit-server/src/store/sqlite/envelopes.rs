@@ -1,0 +1,59 @@
+//! Envelopes: the wrapped master keys of a stream.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use synckit_protocol::{KeyId, limits::ENVELOPES_KEPT};
+
+use super::{
+    columns::{Unsigned, id, unsigned},
+    failure::Failure,
+    streams,
+};
+use crate::store::{Envelope, NewEnvelope, StreamId, VersionedWrite};
+
+pub(super) fn current(db: &Connection, stream: StreamId) -> Result<Option<Envelope>, Failure> {
+    let envelope = db
+        .prepare_cached(
+            "SELECT envelope, envelopes.key_id, version, updated_at
+             FROM streams JOIN envelopes ON envelopes.stream_key = streams.stream_key AND version = envelope_version
+             WHERE user_id = ?1 AND app_id = ?2",
+        )?
+        .query_row([stream.user_id.as_bytes(), stream.app_id.as_bytes()], |row| {
+            Ok(Envelope {
+                envelope: row.get(0)?,
+                key_id: id(row, 1, KeyId::from_bytes)?,
+                version: unsigned(row, 2)?,
+                updated_at: unsigned(row, 3)?,
+            })
+        })
+        .optional()?;
+    Ok(envelope)
+}
+
+pub(super) fn put(db: &Connection, envelope: &NewEnvelope) -> Result<VersionedWrite, Failure> {
+    let stream_key = streams::find_or_create(db, envelope.stream)?;
+    let current = db
+        .prepare_cached("SELECT envelope_version FROM streams WHERE stream_key = ?1")?
+        .query_row([stream_key], |row| unsigned(row, 0))?;
+    if current != envelope.expected_version {
+        return Ok(VersionedWrite::Conflict(current));
+    }
+    let version = current + 1;
+    db.prepare_cached(
+        "INSERT INTO envelopes (stream_key, version, envelope, key_id, updated_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        stream_key,
+        Unsigned(version),
+        envelope.envelope,
+        envelope.key_id.as_bytes(),
+        Unsigned(envelope.now)
+    ])?;
+    db.prepare_cached("UPDATE streams SET envelope_version = ?2, key_id = ?3 WHERE stream_key = ?1")?
+        .execute(params![stream_key, Unsigned(version), envelope.key_id.as_bytes()])?;
+    db.prepare_cached("DELETE FROM envelopes WHERE stream_key = ?1 AND version <= ?2")?
+        .execute(params![
+            stream_key,
+            Unsigned(version.saturating_sub(u64::from(ENVELOPES_KEPT)))
+        ])?;
+    Ok(VersionedWrite::Written(version))
+}

@@ -1,0 +1,404 @@
+//! The embedded store: one SQLite file, nothing to install.
+//!
+//! One thread writes and commits many requests together ([`writer`]), a few connections read ([`readers`]), a thread of
+//! its own checkpoints ([`checkpoint`]). The modules named after things of the domain hold the SQL; each of their
+//! functions runs inside a transaction that it neither begins nor ends.
+//!
+//! Other processes of the same machine may use the file at the same time (the command line does); they wait for each
+//! other's transactions. The file must not lie on a network file system, whose locks and syncs cannot be trusted.
+//!
+//! Invariant: what was answered survives a power cut, as far as the disk keeps what it was told to sync.
+
+use std::{fmt, path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use synckit_protocol::{AppId, BlobId, Cursor, DeviceId, ObjectKey, SessionId, UploadId, UserId, wire::UnixSeconds};
+
+use self::{
+    checkpoint::{Checkpointer, WalGauge},
+    connection::Role,
+    failure::{Abandoned, Failure, database},
+    log::Attempt,
+    readers::Readers,
+    writer::Writer,
+};
+use super::{
+    AcceptNewSeed, Account, AccountCreation, App, Append, Blob, ChainRead, Credential, CredentialOf, Device,
+    DeviceRegistration, DeviceRename, EndSessions, Envelope, MailPurpose, NewAccount, NewApiKey, NewApp, NewBatch,
+    NewDevice, NewEnvelope, NewMailCode, NewSession, NewUpload, PageRead, PageRequest, PasswordReset, PendingUpload,
+    RefreshUse, SecretHash, SeedClaim, Session, Store, StoreError, StreamId, StreamStatus, UploadBegin, Vault,
+    VaultWrite, VersionedWrite,
+};
+
+mod accounts;
+mod apps;
+mod blobs;
+mod checkpoint;
+mod columns;
+mod connection;
+mod devices;
+mod envelopes;
+mod failure;
+mod log;
+mod readers;
+mod sessions;
+mod streams;
+mod writer;
+
+pub use writer::WriteStatistics;
+
+/// How a [`SqliteStore`] uses the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SqliteOptions {
+    /// Connections that read, at least 1. Four by default.
+    pub readers: usize,
+    /// How long a transaction waits for one of another process before it fails with [`StoreError::Busy`]. Five seconds
+    /// by default.
+    pub busy_timeout: Duration,
+    /// The most bytes that the database file may take; [`StoreError::Full`] past it. The write-ahead log beside it takes
+    /// up to about 45 MiB more while the server is busy. No limit but the disk's by default.
+    pub max_bytes: Option<u64>,
+    /// How long nothing is written before the write-ahead log is emptied. Two seconds by default.
+    pub empty_log_after: Duration,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            readers: 4,
+            busy_timeout: Duration::from_secs(5),
+            max_bytes: None,
+            empty_log_after: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A store in one SQLite file.
+///
+/// Reads need a tokio runtime. Dropping the store finishes what was accepted, as [`Store::close`] does.
+pub struct SqliteStore {
+    parts: Arc<Parts>,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
+/// What runs, in the order in which it is stopped.
+#[derive(Debug)]
+struct Parts {
+    writer: Writer,
+    checkpointer: Checkpointer,
+    readers: Readers,
+    gauge: Arc<WalGauge>,
+    /// Held while stopping, so that a second caller waits for the first.
+    stopping: Mutex<()>,
+}
+
+impl SqliteStore {
+    /// Opens the database file at `path`, or creates it with mode 0600, and brings its schema up to date. SQLite keeps
+    /// two more files beside it while it is open, `-wal` and `-shm`; an orderly stop leaves one file.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`] if a newer server wrote the file, [`StoreError::Full`] if there is no room,
+    /// [`StoreError::Database`] if the file cannot be opened or is not a database of this server.
+    pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        connection::create_file(path)?;
+        let open = |role, busy_timeout| connection::open(path, role, busy_timeout).map_err(StoreError::from);
+        let mut writing = open(Role::Writer, options.busy_timeout)?;
+        connection::migrate(&mut writing)?;
+        if let Some(max_bytes) = options.max_bytes {
+            connection::limit_size(&writing, max_bytes)?;
+        }
+        let checkpointing = open(Role::Writer, checkpoint::RESTART_TIMEOUT)?;
+        let reading = (0..options.readers.max(1))
+            .map(|_| open(Role::Reader, options.busy_timeout))
+            .collect::<Result<_, _>>()?;
+        let gauge = Arc::new(WalGauge::new(options.busy_timeout, options.empty_log_after));
+        Ok(Self {
+            parts: Arc::new(Parts {
+                writer: Writer::start(writing, Arc::clone(&gauge)).map_err(database)?,
+                checkpointer: Checkpointer::start(checkpointing, Arc::clone(&gauge)).map_err(database)?,
+                readers: Readers::new(reading),
+                gauge,
+                stopping: Mutex::new(()),
+            }),
+        })
+    }
+
+    /// What the writer did since the store was opened.
+    pub fn write_statistics(&self) -> WriteStatistics {
+        let (jobs, commits) = self.parts.writer.counts();
+        WriteStatistics {
+            jobs,
+            commits,
+            checkpoints: self.parts.gauge.checkpoints(),
+        }
+    }
+
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        self.parts.readers.read(work).await
+    }
+
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&rusqlite::Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        self.parts.writer.write(0, work).await
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.parts.stop();
+    }
+}
+
+impl Parts {
+    /// Finishes what was accepted and closes the files. Blocks.
+    fn stop(&self) {
+        let _stopping = self.stopping.lock();
+        self.writer.refuse();
+        let connection = self.writer.join();
+        self.checkpointer.join();
+        self.readers.disconnect();
+        // The last connection: only now can the log be emptied and its file go.
+        if let Some(connection) = connection {
+            checkpoint::finish(&connection);
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn claim_seed(&self, seed_id: [u8; 16], accept_new: AcceptNewSeed) -> Result<SeedClaim, StoreError> {
+        self.write(move |db| apps::claim_seed(db, seed_id, accept_new)).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.write(apps::check).await?;
+        self.read(|db| Ok(db.prepare_cached("SELECT 1 FROM server")?.query_row([], |_| Ok(()))?))
+            .await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.parts.writer.refuse();
+        self.parts.readers.drain().await;
+        let parts = Arc::clone(&self.parts);
+        tokio::task::spawn_blocking(move || parts.stop())
+            .await
+            .map_err(|_| database(Abandoned))
+    }
+
+    async fn create_app(&self, app: NewApp) -> Result<(), StoreError> {
+        self.write(move |db| apps::create(db, &app)).await
+    }
+
+    async fn apps(&self, now: UnixSeconds) -> Result<Vec<App>, StoreError> {
+        self.read(move |db| apps::list(db, now)).await
+    }
+
+    async fn rotate_api_key(
+        &self,
+        app_id: AppId,
+        key: NewApiKey,
+        others_end_at: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        self.write(move |db| apps::rotate_key(db, app_id, &key, others_end_at))
+            .await
+    }
+
+    async fn app_of_key(&self, key_hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {
+        self.read(move |db| apps::of_key(db, key_hash, now)).await
+    }
+
+    async fn create_invite(&self, code: SecretHash, now: UnixSeconds) -> Result<(), StoreError> {
+        self.write(move |db| accounts::create_invite(db, code, now)).await
+    }
+
+    async fn invite_is_open(&self, code: SecretHash) -> Result<bool, StoreError> {
+        self.read(move |db| accounts::invite_is_open(db, code)).await
+    }
+
+    async fn create_account(&self, account: NewAccount) -> Result<AccountCreation, StoreError> {
+        self.write(move |db| accounts::create(db, &account)).await
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        self.read(accounts::list).await
+    }
+
+    async fn credential(&self, of: CredentialOf<'_>) -> Result<Option<Credential>, StoreError> {
+        let owner = accounts::Owner::from(of);
+        self.read(move |db| accounts::credential(db, &owner)).await
+    }
+
+    async fn vault(&self, user_id: UserId) -> Result<Option<Vault>, StoreError> {
+        self.read(move |db| accounts::vault(db, user_id)).await
+    }
+
+    async fn write_vault(&self, write: VaultWrite) -> Result<VersionedWrite, StoreError> {
+        self.write(move |db| accounts::write_vault(db, &write)).await
+    }
+
+    async fn put_mail_code(&self, code: NewMailCode) -> Result<(), StoreError> {
+        self.write(move |db| accounts::put_mail_code(db, &code)).await
+    }
+
+    async fn mail_code_owner(
+        &self,
+        purpose: MailPurpose,
+        code: SecretHash,
+        now: UnixSeconds,
+    ) -> Result<Option<UserId>, StoreError> {
+        self.read(move |db| accounts::mail_code_owner(db, purpose, code, now))
+            .await
+    }
+
+    async fn verify_email(&self, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError> {
+        self.write(move |db| accounts::verify_email(db, code, now)).await
+    }
+
+    async fn reset_password(&self, reset: PasswordReset) -> Result<bool, StoreError> {
+        self.write(move |db| accounts::reset_password(db, &reset)).await
+    }
+
+    async fn open_session(&self, session: NewSession) -> Result<(), StoreError> {
+        self.write(move |db| sessions::open(db, session)).await
+    }
+
+    async fn session(&self, id: SessionId, now: UnixSeconds) -> Result<Option<Session>, StoreError> {
+        self.read(move |db| sessions::find(db, id, now)).await
+    }
+
+    async fn sessions(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<Session>, StoreError> {
+        self.read(move |db| sessions::of_user(db, user_id, now)).await
+    }
+
+    async fn advance_refresh(&self, id: SessionId, counter: u64, now: UnixSeconds) -> Result<RefreshUse, StoreError> {
+        self.write(move |db| sessions::advance_refresh(db, id, counter, now))
+            .await
+    }
+
+    async fn end_sessions(&self, which: EndSessions) -> Result<Vec<SessionId>, StoreError> {
+        self.write(move |db| sessions::end(db, which)).await
+    }
+
+    async fn register_device(&self, device: NewDevice) -> Result<DeviceRegistration, StoreError> {
+        self.write(move |db| devices::register(db, &device)).await
+    }
+
+    async fn devices(&self, stream: StreamId) -> Result<Vec<Device>, StoreError> {
+        self.read(move |db| devices::list(db, stream)).await
+    }
+
+    async fn rename_device(&self, stream: StreamId, id: DeviceId, name: &str) -> Result<DeviceRename, StoreError> {
+        let name = name.to_owned();
+        self.write(move |db| devices::rename(db, stream, id, &name)).await
+    }
+
+    async fn revoke_device(
+        &self,
+        stream: StreamId,
+        id: DeviceId,
+        now: UnixSeconds,
+    ) -> Result<Option<Vec<SessionId>>, StoreError> {
+        self.write(move |db| devices::revoke(db, stream, id, now)).await
+    }
+
+    async fn envelope(&self, stream: StreamId) -> Result<Option<Envelope>, StoreError> {
+        self.read(move |db| envelopes::current(db, stream)).await
+    }
+
+    async fn put_envelope(&self, envelope: NewEnvelope) -> Result<VersionedWrite, StoreError> {
+        self.write(move |db| envelopes::put(db, &envelope)).await
+    }
+
+    async fn append_batch(&self, batch: NewBatch) -> Result<Append, StoreError> {
+        let (stream, parent) = (batch.stream, batch.parent);
+        match self
+            .parts
+            .writer
+            .write(batch.sealed.len(), move |db| log::append(db, &batch))
+            .await?
+        {
+            Attempt::Answered(answer) => Ok(answer),
+            // Nothing was written. A chain only grows, so what a later snapshot says of the parent is as true as what
+            // the writer's own would have said.
+            Attempt::ParentIsNotHead => self.read(move |db| log::behind_or_diverged(db, stream, parent)).await,
+        }
+    }
+
+    async fn page(&self, request: PageRequest) -> Result<PageRead, StoreError> {
+        let page = self.read(move |db| log::page(db, &request)).await?;
+        if let Some(device_key) = page.device_due {
+            self.parts
+                .writer
+                .write_eventually(move |db| devices::seen(db, device_key, request.now));
+        }
+        Ok(page.read)
+    }
+
+    async fn chain(&self, stream: StreamId, from: Cursor, limit: u32) -> Result<ChainRead, StoreError> {
+        self.read(move |db| log::chain(db, stream, from, limit)).await
+    }
+
+    async fn status(&self, stream: StreamId) -> Result<StreamStatus, StoreError> {
+        self.read(move |db| streams::status(db, stream)).await
+    }
+
+    async fn begin_upload(&self, upload: NewUpload) -> Result<UploadBegin, StoreError> {
+        self.write(move |db| blobs::begin_upload(db, &upload)).await
+    }
+
+    async fn pending_uploads(
+        &self,
+        stream: StreamId,
+        blob_id: BlobId,
+        size: u64,
+        upload_id: Option<UploadId>,
+    ) -> Result<Vec<PendingUpload>, StoreError> {
+        self.read(move |db| blobs::pending_uploads(db, stream, blob_id, size, upload_id))
+            .await
+    }
+
+    async fn confirm_upload(
+        &self,
+        stream: StreamId,
+        upload_id: UploadId,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        self.write(move |db| blobs::confirm_upload(db, stream, upload_id, now))
+            .await
+    }
+
+    async fn blob(&self, stream: StreamId, blob_id: BlobId) -> Result<Option<Blob>, StoreError> {
+        self.read(move |db| blobs::find(db, stream, blob_id)).await
+    }
+
+    async fn blobs(&self, stream: StreamId, after: Option<BlobId>, limit: u32) -> Result<Vec<Blob>, StoreError> {
+        self.read(move |db| blobs::list(db, stream, after, limit)).await
+    }
+
+    async fn delete_blob(&self, stream: StreamId, blob_id: BlobId, now: UnixSeconds) -> Result<bool, StoreError> {
+        self.write(move |db| blobs::delete(db, stream, blob_id, now)).await
+    }
+
+    async fn sweepable_objects(&self, now: UnixSeconds, limit: u32) -> Result<Vec<ObjectKey>, StoreError> {
+        self.write(move |db| blobs::sweepable(db, now, limit)).await
+    }
+
+    async fn forget_objects(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), StoreError> {
+        let keys = keys.to_vec();
+        self.write(move |db| blobs::forget(db, &keys, now)).await
+    }
+}

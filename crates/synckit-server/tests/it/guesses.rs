@@ -1,0 +1,168 @@
+//! Limits on guessing, from outside.
+
+use reqwest::StatusCode;
+use synckit_protocol::{
+    LOGIN_SUITE,
+    wire::auth::{LoginStart, UnlockStart},
+};
+
+use crate::support::{Answer, PASSWORD, World};
+
+/// A first message as any client could send it; what it hides does not matter.
+fn ke1() -> Vec<u8> {
+    synckit_login::ClientLogin::start("a guess", &mut rand::rngs::OsRng)
+        .unwrap()
+        .1
+}
+
+impl World {
+    async fn guess(&self, email: &str, from: &str) -> Answer {
+        let body = LoginStart {
+            api_key: self.api_key(),
+            email: email.to_owned(),
+            suite: LOGIN_SUITE,
+            ke1: ke1().into(),
+        };
+        self.post("/api/sync/auth/start")
+            .header("x-forwarded-for", from)
+            .cbor(&body)
+            .send()
+            .await
+    }
+
+    async fn behind_a_proxy() -> Self {
+        Self::start_with(|config| config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()]).await
+    }
+}
+
+#[tokio::test]
+async fn the_eleventh_guess_at_an_account_waits() {
+    let world = World::start().await;
+    world.register("ada@example.com", PASSWORD).await;
+    for email in ["ada@example.com", "nobody@example.com"] {
+        for _ in 0..10 {
+            assert_eq!(world.guess(email, "").await.status, StatusCode::OK);
+        }
+        let refused = world.guess(email, "").await;
+        assert_eq!(
+            (refused.code().as_str(), refused.header("retry-after")),
+            ("too_many_guesses", "90")
+        );
+    }
+    world.clock.advance(90);
+    assert_eq!(world.guess("ada@example.com", "").await.status, StatusCode::OK);
+    assert_eq!(world.guess("ada@example.com", "").await.code(), "too_many_guesses");
+}
+
+#[tokio::test]
+async fn a_good_sign_in_costs_nothing() {
+    let world = World::start().await;
+    world.register("ada@example.com", PASSWORD).await;
+    for _ in 0..12 {
+        world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_invented_address_does_not_help() {
+    let world = World::start().await;
+    for n in 0..10 {
+        assert_eq!(
+            world.guess("ada@example.com", &format!("192.0.2.{n}")).await.status,
+            StatusCode::OK
+        );
+    }
+    assert_eq!(
+        world.guess("ada@example.com", "192.0.2.99").await.code(),
+        "too_many_guesses"
+    );
+}
+
+#[tokio::test]
+async fn strangers_cannot_lock_the_owner_out() {
+    let world = World::behind_a_proxy().await;
+    let user = world.user("ada@example.com").await;
+    // Ada's device syncs from home, which makes home familiar, also to a server that was just restarted.
+    let world = world.restart_behind_a_proxy().await;
+    let home = "198.51.100.7";
+    let synced = world
+        .get("/api/sync/status")
+        .bearer(&user.token)
+        .header("x-forwarded-for", home)
+        .send()
+        .await;
+    assert_eq!(synced.status, StatusCode::OK);
+
+    for n in 0..100 {
+        let from = format!("192.0.2.{n}");
+        assert_eq!(world.guess("ada@example.com", &from).await.status, StatusCode::OK);
+    }
+    assert_eq!(
+        world.guess("ada@example.com", "203.0.113.1").await.code(),
+        "too_many_guesses"
+    );
+    assert_eq!(world.guess("ada@example.com", home).await.status, StatusCode::OK);
+    // And whoever is signed in never guesses.
+    let synced = world
+        .get("/api/sync/status")
+        .bearer(&user.token)
+        .header("x-forwarded-for", "203.0.113.9")
+        .send()
+        .await;
+    assert_eq!(synced.status, StatusCode::OK);
+    // Another account is not touched.
+    assert_eq!(
+        world.guess("bob@example.com", "203.0.113.1").await.status,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test]
+async fn one_address_cannot_try_every_account() {
+    let world = World::behind_a_proxy().await;
+    for n in 0..60 {
+        assert_eq!(
+            world.guess(&format!("user{n}@example.com"), "2001:db8::1").await.status,
+            StatusCode::OK
+        );
+    }
+    assert_eq!(
+        world.guess("another@example.com", "2001:db8::2").await.code(),
+        "too_many_guesses"
+    );
+    assert_eq!(
+        world.guess("another@example.com", "2001:db8:0:1::2").await.status,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test]
+async fn an_unlock_is_a_guess_too() {
+    let world = World::start().await;
+    let user = world.user("ada@example.com").await;
+    let unlock = async || {
+        let body = UnlockStart {
+            suite: LOGIN_SUITE,
+            ke1: ke1().into(),
+        };
+        world
+            .post("/api/sync/auth/unlock/start")
+            .bearer(&user.token)
+            .cbor(&body)
+            .send()
+            .await
+            .code()
+    };
+    for _ in 0..10 {
+        assert_eq!(unlock().await, "200");
+    }
+    assert_eq!(unlock().await, "too_many_guesses");
+    assert_eq!(world.guess("ada@example.com", "").await.code(), "too_many_guesses");
+}
+
+impl World {
+    async fn restart_behind_a_proxy(self) -> Self {
+        self.restart_with(|config| config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()])
+            .await
+    }
+}

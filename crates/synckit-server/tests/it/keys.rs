@@ -1,0 +1,65 @@
+//! `/api/sync/keys`.
+
+use reqwest::Method;
+use synckit_protocol::wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope};
+
+use crate::support::{KEY_ID, World};
+
+#[tokio::test]
+async fn an_envelope_replaces_exactly_the_version_that_it_names() {
+    let world = World::start().await;
+    let user = world.user("ada@example.com").await;
+    assert_eq!(
+        world.get("/api/sync/keys").bearer(&user.token).send().await.code(),
+        "no_envelope"
+    );
+    let put = async |expected_version, size| {
+        let body = PutEnvelope {
+            envelope: vec![1; size].into(),
+            key_id: KEY_ID,
+            expected_version,
+        };
+        world
+            .call(Method::PUT, "/api/sync/keys")
+            .bearer(&user.token)
+            .json(&body)
+            .send()
+            .await
+    };
+    let conflict = put(1, 10).await;
+    assert_eq!(
+        (conflict.code().as_str(), conflict.problem().current_version),
+        ("version_conflict", Some(0))
+    );
+    assert_eq!(put(0, 10).await.ok::<EnvelopeWritten>().version, 1);
+    let conflict = put(0, 10).await;
+    assert_eq!(
+        (conflict.code().as_str(), conflict.problem().current_version),
+        ("version_conflict", Some(1))
+    );
+    assert_eq!(put(1, 4096).await.ok::<EnvelopeWritten>().version, 2);
+    for size in [0, 4097] {
+        let answer = put(2, size).await;
+        assert_eq!(
+            (answer.code().as_str(), answer.problem().field.as_deref()),
+            ("invalid_value", Some("envelope"))
+        );
+    }
+    let answer = world.get("/api/sync/keys").bearer(&user.token).send().await;
+    insta::assert_json_snapshot!(answer.json(), { ".envelope" => "[envelope]" }, @r#"
+    {
+      "envelope": "[envelope]",
+      "key_id": "07070707070707070707070707070707",
+      "updated_at": 1767225600,
+      "version": 2
+    }
+    "#);
+    let cbor = world
+        .get("/api/sync/keys")
+        .bearer(&user.token)
+        .accept("application/cbor")
+        .send()
+        .await;
+    assert_eq!(cbor.ok::<EnvelopeAnswer>(), answer.ok::<EnvelopeAnswer>());
+    assert_eq!(answer.ok::<EnvelopeAnswer>().envelope.0, vec![1; 4096]);
+}

@@ -1,0 +1,200 @@
+//! Starting, stopping, and what lies in the data directory.
+
+use std::{os::unix::fs::PermissionsExt as _, path::Path};
+
+use reqwest::StatusCode;
+use synckit_protocol::{Cursor, wire::log::Pushed};
+use synckit_server::{Admin, Config, KeyFileError, ServeError, Server};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::support::{PASSWORD, World};
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn a_first_start_makes_a_private_data_directory() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("a/b/data");
+    let server = Server::open(Config::new(&root)).await.unwrap();
+    for directory in ["", "keys", "blobs"] {
+        assert_eq!(mode(&root.join(directory)), 0o700, "{directory}");
+    }
+    for file in ["synckit.db", "keys/opaque.key", "keys/tokens.json", "keys/server.key"] {
+        assert_eq!(mode(&root.join(file)), 0o600, "{file}");
+    }
+    drop(server);
+    assert_eq!(std::fs::read(root.join("keys/server.key")).unwrap().len(), 32);
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused_and_a_later_one_is_not() {
+    let dir = TempDir::new().unwrap();
+    let first = Server::open(Config::new(dir.path())).await.unwrap();
+    let second = Server::open(Config::new(dir.path())).await.unwrap_err();
+    assert!(
+        second.to_string().starts_with("another process serves from"),
+        "{second}"
+    );
+    drop(first);
+    Server::open(Config::new(dir.path())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_file_that_others_can_read_is_refused() {
+    for file in ["opaque.key", "tokens.json", "server.key"] {
+        let dir = TempDir::new().unwrap();
+        drop(Server::open(Config::new(dir.path())).await.unwrap());
+        let path = dir.path().join("keys").join(file);
+        for exposed in [0o640, 0o604, 0o660] {
+            set_mode(&path, exposed);
+            let error = Server::open(Config::new(dir.path())).await.unwrap_err();
+            assert!(matches!(&error, ServeError::Keys(KeyFileError::Exposed { mode, .. }) if *mode == exposed));
+            assert!(error.to_string().contains("chmod 600"), "{error}");
+        }
+        set_mode(&path, 0o400);
+        Server::open(Config::new(dir.path())).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_key_file_is_refused() {
+    for file in ["opaque.key", "tokens.json", "server.key"] {
+        for contents in [&b""[..], b"{}", b"{\"keys\":[]}", &[7; 33]] {
+            let dir = TempDir::new().unwrap();
+            drop(Server::open(Config::new(dir.path())).await.unwrap());
+            std::fs::write(dir.path().join("keys").join(file), contents).unwrap();
+            let error = Server::open(Config::new(dir.path())).await.unwrap_err();
+            assert!(
+                matches!(error, ServeError::Keys(KeyFileError::Damaged { .. })),
+                "{file}: {error}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_oprf_seed_is_noticed_and_accepted_only_on_request() {
+    let mut world = World::start().await;
+    let mut user = world.ready_user("ada@example.com").await;
+    world.stop().await.unwrap();
+    let seed = world.path().join("keys/opaque.key");
+    let kept = std::fs::read(&seed).unwrap();
+
+    std::fs::remove_file(&seed).unwrap();
+    let error = Server::open(Config::new(world.path())).await.unwrap_err();
+    assert!(matches!(
+        error,
+        ServeError::Keys(KeyFileError::LoginSecretsMissing { .. })
+    ));
+    assert!(error.to_string().contains("--accept-new-oprf-seed"), "{error}");
+    assert!(!seed.exists(), "nothing stands in the way of the backup");
+
+    let other = TempDir::new().unwrap();
+    drop(Server::open(Config::new(other.path())).await.unwrap());
+    std::fs::copy(other.path().join("keys/opaque.key"), &seed).unwrap();
+    let error = Server::open(Config::new(world.path())).await.unwrap_err();
+    assert!(matches!(error, ServeError::OtherSeed));
+    assert!(error.to_string().contains("--accept-new-oprf-seed"), "{error}");
+
+    std::fs::write(&seed, kept).unwrap();
+    let mut world = world.restart().await;
+    world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    world.stop().await.unwrap();
+
+    std::fs::remove_file(&seed).unwrap();
+    let mut world = world.restart_with(|config| config.accept_new_oprf_seed = true).await;
+    let refused = world
+        .sign_in("ada@example.com", PASSWORD)
+        .await
+        .map(|_| ())
+        .unwrap_err();
+    assert_eq!(refused.code, "invalid_credentials");
+    user.push(&world, 1, 100).await;
+    world.stop().await.unwrap();
+    let world = world.restart().await;
+    user.push(&world, 1, 100).await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_stop() {
+    let mut world = World::start().await;
+    let mut user = world.ready_user("ada@example.com").await;
+    let (push, pushed) = user.push(&world, 3, 1000).await;
+    world.stop().await.unwrap();
+    assert!(
+        !world.path().join("synckit.db-wal").exists(),
+        "an orderly stop leaves one file"
+    );
+    let world = world.restart().await;
+    assert_eq!(user.send(&world, &push).await.ok::<Pushed>(), pushed);
+    assert_eq!(user.page(&world, Cursor::START).await.batches.len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_finished_before_the_server_stops() {
+    let mut world = World::start().await;
+    let mut user = world.ready_user("ada@example.com").await;
+    let push = user.batch(3, 1000);
+    let body = minicbor_serde::to_vec(&push).unwrap();
+    let mut slow = tokio::net::TcpStream::connect(world.address()).await.unwrap();
+    let head = format!(
+        "POST /api/sync/push HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nexpect: 100-continue\r\n\
+         content-type: application/cbor\r\ncontent-length: {}\r\n\r\n",
+        user.user.token,
+        body.len()
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut continued = [0; 25];
+    slow.read_exact(&mut continued).await.unwrap();
+
+    world.tell_to_stop();
+    // No new connection is taken from here on.
+    while tokio::net::TcpStream::connect(world.address()).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    slow.write_all(&body).await.unwrap();
+    let mut answer = Vec::new();
+    slow.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    world.stop().await.unwrap();
+    let world = world.restart().await;
+    assert_eq!(user.page(&world, Cursor::START).await.batches[0].sealed, push.sealed);
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_end_is_cut_off_after_the_grace_time() {
+    let mut world =
+        World::start_with(|config| config.timeouts.shutdown_grace = std::time::Duration::from_millis(50)).await;
+    let mut slow = tokio::net::TcpStream::connect(world.address()).await.unwrap();
+    let head = "POST /api/sync/auth HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n\
+                content-type: application/json\r\ncontent-length: 5\r\n\r\n";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut continued = [0; 25];
+    slow.read_exact(&mut continued).await.unwrap();
+    world.stop().await.unwrap();
+    Server::open(Config::new(world.path())).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_router_works_without_a_network() {
+    use tower::ServiceExt as _;
+    let dir = TempDir::new().unwrap();
+    let server = Server::open(Config::new(dir.path())).await.unwrap();
+    let app = server.admin().create_app("Notes").await.unwrap();
+    let body = serde_json::json!({ "api_key": app.api_key, "email": "a@b", "password": "p" });
+    let request = http::Request::post("/api/sync/auth")
+        .header("content-type", "application/json")
+        .body(axum::body::Body::from(body.to_string()))
+        .unwrap();
+    let response = server.router().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let _: &Admin = &server.admin();
+}

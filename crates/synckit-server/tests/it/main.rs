@@ -1,0 +1,19 @@
+//! The server from outside: real HTTP on loopback, a real database, a real OPAQUE client.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+mod accounts;
+mod admin;
+mod auth;
+mod blobs;
+mod config;
+mod devices;
+mod guesses;
+mod keys;
+mod life;
+mod log;
+mod logs;
+mod problems;
+mod support;
+mod tenants;
+mod tokens;

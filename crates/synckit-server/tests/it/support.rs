@@ -1,0 +1,518 @@
+//! A server for one test, and people who use it.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, UNIX_EPOCH},
+};
+
+use rand::rngs::OsRng;
+use reqwest::{
+    Method, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use synckit_login::{ClientLogin, ClientRegistration};
+use synckit_protocol::{
+    AppId, BatchId, Cursor, DeviceId, Head, KeyId, LOGIN_SUITE, Position, Problem, SecretText, UserId,
+    wire::{
+        accounts::{RegisterFinish, RegisterStart, RegisterStarted, Registered},
+        auth::{LoginFinish, LoginStart, LoginStarted, SignedIn, UnlockFinish, UnlockStart},
+        devices::{Device, Platform, RegisterDevice},
+        keys::PutEnvelope,
+        log::{Page, Pull, Push, Pushed},
+    },
+};
+use synckit_server::{Admin, Clock, Config, ServeError, admin::CreatedApp, serve};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const KEY_ID: KeyId = KeyId::from_bytes([7; 16]);
+/// When every test begins: 2026-01-01.
+pub(crate) const BEGINNING: u64 = 1_767_225_600;
+
+/// A clock that stands still until it is moved.
+#[derive(Clone)]
+pub(crate) struct TestClock(Arc<AtomicU64>);
+
+impl TestClock {
+    pub(crate) fn advance(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn clock(&self) -> Clock {
+        let time = Arc::clone(&self.0);
+        Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(time.load(Ordering::SeqCst)))
+    }
+}
+
+/// A running server with one app.
+pub(crate) struct World {
+    pub(crate) dir: Arc<TempDir>,
+    pub(crate) url: String,
+    pub(crate) app: CreatedApp,
+    pub(crate) clock: TestClock,
+    http: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = TempDir::new().unwrap();
+        let app = Admin::open(dir.path()).unwrap().create_app("Notes").await.unwrap();
+        Self::on(
+            Arc::new(dir),
+            app,
+            TestClock(Arc::new(AtomicU64::new(BEGINNING))),
+            change,
+        )
+        .await
+    }
+
+    async fn on(dir: Arc<TempDir>, app: CreatedApp, clock: TestClock, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::new(dir.path());
+        config.clock = clock.clock();
+        change(&mut config);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(serve(config, listener, async move {
+            let _ = stopped.await;
+        }));
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Self {
+            dir,
+            url,
+            app,
+            clock,
+            http,
+            stop: Some(stop),
+            served: Some(served),
+        }
+    }
+
+    /// Stops the server and starts it again on the same data.
+    pub(crate) async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    pub(crate) async fn restart_with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        self.stop().await.unwrap();
+        Self::on(Arc::clone(&self.dir), self.app.clone(), self.clock.clone(), change).await
+    }
+
+    pub(crate) async fn stop(&mut self) -> Result<(), ServeError> {
+        self.tell_to_stop();
+        match self.served.take() {
+            Some(served) => served.await.unwrap(),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn tell_to_stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.url.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn call(&self, method: Method, path: &str) -> Call {
+        let url = if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.url)
+        };
+        Call(self.http.request(method, url))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Call {
+        self.call(Method::GET, path)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> Call {
+        self.call(Method::POST, path)
+    }
+
+    pub(crate) fn api_key(&self) -> String {
+        self.app.api_key.expose().to_owned()
+    }
+
+    /// Registers an account and signs it in.
+    pub(crate) async fn user(&self, email: &str) -> User {
+        self.register(email, PASSWORD).await.ok::<Registered>();
+        self.sign_in(email, PASSWORD).await.unwrap()
+    }
+
+    /// A signed-in user with a device and an envelope, ready to push.
+    pub(crate) async fn ready_user(&self, email: &str) -> Syncing {
+        let user = self.user(email).await;
+        let device = user.register_device(self, "laptop").await;
+        user.put_envelope(self).await;
+        Syncing {
+            device_id: device.id,
+            head: Position::start_of(user.app_id, user.user_id),
+            user,
+            batches: 0,
+        }
+    }
+
+    /// Registers an account; returns the answer to the last message.
+    pub(crate) async fn register(&self, email: &str, password: &str) -> Answer {
+        let (answer, finish) = self.register_start(email, password, None).await;
+        match finish {
+            Some(finish) => self.post("/api/accounts").cbor(&finish).send().await,
+            None => answer,
+        }
+    }
+
+    /// The first message of a registration, and the second if the first went well.
+    pub(crate) async fn register_start(
+        &self,
+        email: &str,
+        password: &str,
+        invite: Option<SecretText>,
+    ) -> (Answer, Option<RegisterFinish>) {
+        let (registration, request) = ClientRegistration::start(password, &mut OsRng).unwrap();
+        let start = RegisterStart {
+            email: email.to_owned(),
+            suite: LOGIN_SUITE,
+            request: request.into(),
+            invite,
+        };
+        let answer = self.post("/api/accounts/start").cbor(&start).send().await;
+        if answer.status != StatusCode::OK {
+            return (answer, None);
+        }
+        let started: RegisterStarted = answer.ok();
+        let finished = registration.finish(&started.response.0, &mut OsRng).unwrap();
+        let finish = RegisterFinish {
+            registration: started.registration,
+            record: finished.upload.into(),
+            vault: b"a sealed vault".to_vec().into(),
+        };
+        (answer, Some(finish))
+    }
+
+    pub(crate) async fn sign_in(&self, email: &str, password: &str) -> Result<User, Problem> {
+        self.sign_in_to(&self.api_key(), email, password).await
+    }
+
+    pub(crate) async fn sign_in_to(&self, api_key: &str, email: &str, password: &str) -> Result<User, Problem> {
+        let (login, ke1) = ClientLogin::start(password, &mut OsRng).unwrap();
+        let start = LoginStart {
+            api_key: api_key.to_owned(),
+            email: email.to_owned(),
+            suite: LOGIN_SUITE,
+            ke1: ke1.into(),
+        };
+        let answer = self.post("/api/sync/auth/start").cbor(&start).send().await;
+        if answer.status != StatusCode::OK {
+            return Err(answer.problem());
+        }
+        let started: LoginStarted = answer.ok();
+        // A wrong password shows here; the server is asked all the same, as an attacker's client would.
+        let ke3 = login
+            .finish(&started.ke2.0, None, &mut OsRng)
+            .map_or(vec![0; 64], |finished| finished.ke3);
+        let finish = LoginFinish {
+            api_key: api_key.to_owned(),
+            login: started.login,
+            ke3: ke3.into(),
+        };
+        let answer = self.post("/api/sync/auth").cbor(&finish).send().await;
+        if answer.status != StatusCode::OK {
+            return Err(answer.problem());
+        }
+        let signed_in: SignedIn = answer.ok();
+        Ok(User {
+            token: signed_in.token.expose().to_owned(),
+            account_token: signed_in.account_token.as_ref().unwrap().expose().to_owned(),
+            refresh: signed_in.refresh.clone(),
+            user_id: signed_in.user_id,
+            app_id: signed_in.app_id,
+        })
+    }
+}
+
+/// A signed-in session.
+#[derive(Clone)]
+pub(crate) struct User {
+    pub(crate) token: String,
+    pub(crate) account_token: String,
+    pub(crate) refresh: SecretText,
+    pub(crate) user_id: UserId,
+    pub(crate) app_id: AppId,
+}
+
+impl User {
+    pub(crate) async fn register_device(&self, world: &World, name: &str) -> Device {
+        let body = RegisterDevice {
+            device_name: name.to_owned(),
+            platform: Platform::Linux,
+        };
+        world
+            .post("/api/sync/devices")
+            .bearer(&self.token)
+            .cbor(&body)
+            .send()
+            .await
+            .ok()
+    }
+
+    pub(crate) async fn put_envelope(&self, world: &World) {
+        let body = PutEnvelope {
+            envelope: b"a sealed envelope".to_vec().into(),
+            key_id: KEY_ID,
+            expected_version: 0,
+        };
+        let answer = world
+            .call(Method::PUT, "/api/sync/keys")
+            .bearer(&self.token)
+            .cbor(&body)
+            .send()
+            .await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+
+    pub(crate) async fn unlock(&self, world: &World, password: &str) -> Answer {
+        let (login, ke1) = ClientLogin::start(password, &mut OsRng).unwrap();
+        let start = UnlockStart {
+            suite: LOGIN_SUITE,
+            ke1: ke1.into(),
+        };
+        let answer = world
+            .post("/api/sync/auth/unlock/start")
+            .bearer(&self.token)
+            .cbor(&start)
+            .send()
+            .await;
+        if answer.status != StatusCode::OK {
+            return answer;
+        }
+        let started: LoginStarted = answer.ok();
+        let ke3 = login
+            .finish(&started.ke2.0, None, &mut OsRng)
+            .map_or(vec![0; 64], |finished| finished.ke3);
+        let finish = UnlockFinish {
+            login: started.login,
+            ke3: ke3.into(),
+        };
+        world
+            .post("/api/sync/auth/unlock")
+            .bearer(&self.token)
+            .cbor(&finish)
+            .send()
+            .await
+    }
+}
+
+/// A user who can push, and the chain as this user computes it.
+pub(crate) struct Syncing {
+    pub(crate) user: User,
+    pub(crate) device_id: DeviceId,
+    pub(crate) head: Position,
+    batches: u8,
+}
+
+impl Syncing {
+    /// The next batch of so many entries and sealed bytes, on top of everything that was pushed.
+    pub(crate) fn batch(&mut self, count: u32, size: usize) -> Push {
+        self.batches += 1;
+        Push {
+            device_id: self.device_id,
+            batch_id: BatchId::from_bytes([self.batches; 16]),
+            key_id: KEY_ID,
+            count,
+            parent: self.head,
+            sealed: vec![self.batches; size].into(),
+        }
+    }
+
+    pub(crate) async fn send(&self, world: &World, push: &Push) -> Answer {
+        world
+            .post("/api/sync/push")
+            .bearer(&self.user.token)
+            .cbor(push)
+            .send()
+            .await
+    }
+
+    /// Pushes a batch that must be taken, and follows the chain.
+    pub(crate) async fn push(&mut self, world: &World, count: u32, size: usize) -> (Push, Pushed) {
+        let push = self.batch(count, size);
+        let pushed: Pushed = self.send(world, &push).await.ok();
+        self.head = Position {
+            seq: pushed.last_seq,
+            head: pushed.head,
+        };
+        (push, pushed)
+    }
+
+    pub(crate) async fn pull(&self, world: &World, cursor: Cursor, max_bytes: Option<u32>) -> Answer {
+        let body = Pull {
+            device_id: self.device_id,
+            cursor,
+            max_bytes,
+        };
+        world
+            .post("/api/sync/pull")
+            .bearer(&self.user.token)
+            .cbor(&body)
+            .send()
+            .await
+    }
+
+    pub(crate) async fn page(&self, world: &World, cursor: Cursor) -> Page {
+        self.pull(world, cursor, None).await.ok()
+    }
+}
+
+/// A request.
+pub(crate) struct Call(reqwest::RequestBuilder);
+
+impl Call {
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        Self(self.0.bearer_auth(token))
+    }
+
+    pub(crate) fn header(self, name: &str, value: &str) -> Self {
+        Self(self.0.header(name, value))
+    }
+
+    pub(crate) fn json(self, body: &impl Serialize) -> Self {
+        self.text("application/json", serde_json::to_string(body).unwrap())
+    }
+
+    pub(crate) fn cbor(self, body: &impl Serialize) -> Self {
+        self.bytes("application/cbor", minicbor_serde::to_vec(body).unwrap())
+    }
+
+    pub(crate) fn text(self, content_type: &str, body: impl Into<String>) -> Self {
+        Self(self.0.header(CONTENT_TYPE, content_type).body(body.into()))
+    }
+
+    pub(crate) fn bytes(self, content_type: &str, body: Vec<u8>) -> Self {
+        Self(self.0.header(CONTENT_TYPE, content_type).body(body))
+    }
+
+    pub(crate) fn raw(self, body: impl Into<reqwest::Body>) -> Self {
+        Self(self.0.body(body))
+    }
+
+    pub(crate) fn accept(self, media_type: &str) -> Self {
+        Self(self.0.header(ACCEPT, media_type))
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        let response = self.0.send().await.unwrap();
+        Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body: response.bytes().await.unwrap().to_vec(),
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The body of a good answer, in the format that it says it has.
+    #[track_caller]
+    pub(crate) fn ok<T: DeserializeOwned>(&self) -> T {
+        assert!(
+            self.status.is_success(),
+            "{}: {}",
+            self.status,
+            String::from_utf8_lossy(&self.body)
+        );
+        match self.header("content-type") {
+            "application/json" => serde_json::from_slice(&self.body).unwrap(),
+            "application/cbor" => minicbor_serde::from_slice(&self.body).unwrap(),
+            other => panic!("an answer of type {other:?}"),
+        }
+    }
+
+    /// The body as JSON, for snapshots.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        assert!(
+            self.header("content-type").contains("json"),
+            "{}",
+            self.header("content-type")
+        );
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn empty(&self) {
+        assert_eq!(
+            (self.status, self.body.len()),
+            (StatusCode::NO_CONTENT, 0),
+            "{:?}",
+            self.code()
+        );
+    }
+
+    /// The problem of a bad answer, whose status and headers fit its code.
+    #[track_caller]
+    pub(crate) fn problem(&self) -> Problem {
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{}",
+            self.status
+        );
+        let problem: Problem = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(problem.status, self.status.as_u16());
+        assert_eq!(problem.known_code().unwrap().status(), self.status.as_u16());
+        assert_eq!(problem.request_id.as_deref(), Some(self.header("x-request-id")));
+        problem
+    }
+
+    #[track_caller]
+    pub(crate) fn code(&self) -> String {
+        if self.status.is_success() {
+            format!("{}", self.status.as_u16())
+        } else {
+            self.problem().code
+        }
+    }
+}
+
+/// A position that is on no chain.
+pub(crate) fn elsewhere(seq: u64) -> Position {
+    Position {
+        seq,
+        head: Head::from_bytes([0xee; 32]),
+    }
+}

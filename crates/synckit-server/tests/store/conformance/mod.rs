@@ -1,0 +1,145 @@
+//! What every store promises, one fact a function, each on a store of its own.
+//!
+//! A new implementation writes a harness (something with `async fn open() -> Self` and `fn store(&self) -> &dyn Store`,
+//! which holds whatever the store lives in) and calls [`conformance_suite`] with it; every fact becomes a test. A fact
+//! that is missing in the list below is dead code, which the lints refuse.
+
+pub(crate) mod accounts;
+pub(crate) mod apps;
+pub(crate) mod blobs;
+pub(crate) mod devices;
+pub(crate) mod log;
+pub(crate) mod pages;
+pub(crate) mod sessions;
+
+/// Makes a test of every fact, for the stores of one harness.
+macro_rules! conformance_suite {
+    ($harness:path) => {
+        conformance_suite! { @facts $harness;
+            apps {
+                the_first_seed_is_bound,
+                another_seed_is_refused_and_changes_nothing,
+                an_accepted_seed_makes_every_record_stale_until_it_is_replaced,
+                a_store_in_order_passes_its_check,
+                a_closed_store_takes_no_more_work,
+                apps_are_listed_in_order_of_creation_with_their_keys,
+                a_key_finds_its_app,
+                a_replaced_key_works_until_the_overlap_ends,
+                a_second_rotation_does_not_prolong_an_older_key,
+                a_key_of_an_unknown_app_is_not_added,
+            }
+            accounts {
+                a_created_account_is_found_by_address_and_by_id,
+                accounts_are_listed_in_order_of_creation,
+                an_unknown_account_has_nothing,
+                a_repeated_creation_changes_nothing,
+                a_taken_address_is_refused_and_leaves_the_invitation_open,
+                an_invitation_is_good_for_one_account,
+                an_unknown_invitation_is_refused_before_the_address_is_looked_at,
+                a_vault_is_replaced_only_at_its_version,
+                a_new_vault_alone_keeps_record_and_sessions,
+                a_new_record_ends_every_session_but_one,
+                a_mailed_code_is_good_until_it_expires_and_for_its_purpose,
+                a_newer_code_replaces_an_older_one,
+                an_address_is_confirmed_once,
+                a_reset_starts_a_new_generation,
+                a_reset_code_is_used_up,
+                ten_earlier_generations_are_kept,
+            }
+            sessions {
+                an_opened_session_is_found,
+                a_session_belongs_to_an_account_and_an_app_that_exist,
+                sessions_are_listed_newest_first_across_apps,
+                a_session_ends_ninety_days_after_its_last_refresh,
+                a_refresh_moves_the_counter_on,
+                the_counter_before_returns_the_current_one,
+                an_older_counter_ends_the_session,
+                a_counter_that_was_never_given_out_refreshes_nothing,
+                ending_one_session_leaves_the_others,
+                ending_the_sessions_of_an_account_leaves_other_accounts,
+            }
+            devices {
+                a_new_name_is_a_new_device,
+                a_known_name_is_found_again_with_its_new_platform,
+                registering_binds_the_session,
+                the_same_name_in_another_stream_is_another_device,
+                the_hundred_and_first_device_is_too_many,
+                devices_are_listed_in_order_of_registration,
+                a_device_is_renamed_to_a_free_name,
+                a_device_of_another_stream_is_not_found,
+                revoking_ends_the_sessions_of_the_device_only,
+                revoking_twice_ends_nothing_more,
+                a_revoked_name_is_free_for_a_new_device,
+                a_revoked_device_cannot_be_renamed,
+                the_first_envelope_replaces_version_zero,
+                an_envelope_replaces_only_the_current_version,
+                envelopes_of_streams_are_apart,
+            }
+            log {
+                batches_follow_one_another,
+                a_repeated_append_returns_the_first_answer,
+                the_first_answer_comes_before_every_check,
+                batch_ids_of_streams_are_apart,
+                an_append_checks_the_device_first,
+                an_append_needs_the_current_key,
+                a_parent_on_the_chain_is_behind,
+                a_long_way_behind_comes_in_pages,
+                a_parent_off_the_chain_has_diverged,
+                a_batch_without_entries_is_invalid,
+                of_concurrent_appends_to_one_parent_one_is_stored,
+                concurrent_streams_do_not_disturb_each_other,
+                the_chain_is_read_in_pages,
+                the_chain_hashes_to_the_head,
+                the_chain_is_not_read_from_a_foreign_position,
+                the_chain_of_an_unused_stream_is_empty,
+                the_status_adds_up,
+                the_status_of_an_unused_stream_is_its_start,
+            }
+            pages {
+                an_empty_log_is_an_empty_page,
+                a_page_is_what_was_appended,
+                a_page_ends_before_entry_501,
+                a_page_ends_before_its_byte_limit,
+                a_batch_beyond_the_byte_limit_is_a_page_of_its_own,
+                a_batch_of_the_largest_size_comes_back_unchanged,
+                pages_follow_one_another_without_gap_or_repetition,
+                a_cursor_at_the_end_is_an_empty_page,
+                a_cursor_inside_a_batch_has_diverged,
+                a_cursor_with_another_head_has_diverged,
+                a_cursor_beyond_the_end_has_diverged,
+                only_a_device_of_the_stream_reads,
+                a_revoked_device_does_not_read,
+                reading_is_seen_to_about_an_hour,
+                appending_is_seen_to_about_an_hour,
+            }
+            blobs {
+                a_confirmed_upload_is_a_blob,
+                an_upload_is_confirmed_once,
+                a_blob_that_is_there_needs_no_upload,
+                a_blob_in_one_stream_is_not_in_another,
+                pending_uploads_are_found_by_blob_and_size_newest_first,
+                a_deleted_blob_is_gone_and_brought_back_by_an_upload,
+                a_replaced_object_is_swept_when_its_urls_are_over,
+                an_abandoned_upload_is_swept_an_hour_after_its_url,
+                a_deleted_blob_is_swept_after_thirty_days,
+                a_condemned_blob_cannot_be_brought_back,
+                forgotten_objects_are_not_swept_again,
+                only_condemned_objects_are_forgotten,
+                the_sweep_is_bounded,
+                blobs_are_listed_in_pages,
+                stored_bytes_count_a_blob_until_it_is_swept,
+            }
+        }
+    };
+    (@facts $harness:path; $($topic:ident { $($fact:ident,)* })*) => {
+        $(mod $topic {
+            $(#[tokio::test]
+            async fn $fact() {
+                let harness = <$harness>::open().await;
+                $crate::conformance::$topic::$fact(harness.store()).await;
+            })*
+        })*
+    };
+}
+
+pub(crate) use conformance_suite;

@@ -1,0 +1,293 @@
+//! `synckit app`, `synckit account` and `synckit token`: administration, on a data directory that a server may be using.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{anyhow, bail};
+use serde::Serialize;
+use synckit_protocol::AppId;
+use synckit_server::{Admin, config::Settings, store::App};
+
+use crate::{
+    cli::{AccountCommand, AppCommand, DEFAULT_DATA_DIR, DataArgs, TokenCommand},
+    failure::{Failure, WithHint as _},
+    runtime, screen,
+    serve::configuration_failure,
+    units,
+};
+
+pub(crate) fn run_app(command: AppCommand) -> Result<ExitCode, Failure> {
+    runtime()?.block_on(async {
+        match command {
+            AppCommand::Create { name, data } => create_app(&name, &data).await,
+            AppCommand::List { data } => list_apps(&data).await,
+            AppCommand::RotateKey { app, overlap, data } => rotate_key(&app, overlap.0, &data).await,
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn run_account(command: AccountCommand) -> Result<ExitCode, Failure> {
+    runtime()?.block_on(async {
+        match command {
+            AccountCommand::List { data } => list_accounts(&data).await,
+            AccountCommand::Invite { data } => invite(&data).await,
+            AccountCommand::SignOut { email, data } => sign_out(&email, &data).await,
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn run_token(command: TokenCommand) -> Result<ExitCode, Failure> {
+    let TokenCommand::RotateKey { data } = command;
+    open(&data)?.rotate_token_key()?;
+    if data.json {
+        screen::json(&serde_json::json!({ "rotated": true }))?;
+    } else {
+        screen::line(
+            "a new key signs tokens from the server's next start on; tokens of the older ones go on until they end",
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn create_app(name: &str, data: &DataArgs) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Created<'a> {
+        app_id: AppId,
+        name: &'a str,
+        api_key: &'a str,
+    }
+    // An app may be created before the server's first start, so here, and only here, the directory may be new.
+    let admin = Admin::open(&data_dir(data)?)?;
+    let created = admin.create_app(name).await?;
+    let api_key = created.api_key.expose();
+    if data.json {
+        return Ok(screen::json(&Created {
+            app_id: created.app_id,
+            name,
+            api_key,
+        })?);
+    }
+    screen::line(format_args!("app      {name}"));
+    screen::line(format_args!("app id   {}", created.app_id));
+    screen::line(format_args!("API key  {api_key}"));
+    screen::line("");
+    screen::line(
+        "This is the only time that the key is shown: the server keeps its hash. It goes into SyncKitConfig::api_key.",
+    );
+    Ok(())
+}
+
+async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Key {
+        prefix: String,
+        created_at: u64,
+        ends_at: Option<u64>,
+    }
+    #[derive(Serialize)]
+    struct Listed {
+        app_id: AppId,
+        name: String,
+        created_at: u64,
+        keys: Vec<Key>,
+    }
+    let apps = open(data)?.apps().await?;
+    if data.json {
+        let key = |key: synckit_server::store::ApiKey| Key {
+            prefix: key.prefix,
+            created_at: key.created_at,
+            ends_at: key.ends_at,
+        };
+        let apps: Vec<Listed> = apps
+            .into_iter()
+            .map(|app| Listed {
+                app_id: app.id,
+                name: app.name,
+                created_at: app.created_at,
+                keys: app.keys.into_iter().map(key).collect(),
+            })
+            .collect();
+        return Ok(screen::json(&apps)?);
+    }
+    if apps.is_empty() {
+        screen::line("no apps; `synckit app create NAME` makes one");
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    for app in &apps {
+        let first = [app.name.clone(), app.id.to_string(), units::date(app.created_at)];
+        let keys: Vec<String> = app.keys.iter().map(describe_key).collect();
+        // An app whose last key has ended is still listed.
+        let keys = if keys.is_empty() {
+            vec!["none that works".to_owned()]
+        } else {
+            keys
+        };
+        for (index, key) in keys.into_iter().enumerate() {
+            let mut row = if index == 0 {
+                first.to_vec()
+            } else {
+                vec![String::new(); first.len()]
+            };
+            row.push(key);
+            rows.push(row);
+        }
+    }
+    screen::table(&["name", "id", "created", "API keys"], &rows, &[]);
+    Ok(())
+}
+
+fn describe_key(key: &synckit_server::store::ApiKey) -> String {
+    match key.ends_at {
+        Some(ends_at) => format!("{}... until {}", key.prefix, units::date(ends_at)),
+        None => format!("{}...", key.prefix),
+    }
+}
+
+async fn rotate_key(app: &str, overlap: Duration, data: &DataArgs) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Rotated<'a> {
+        app_id: AppId,
+        api_key: &'a str,
+        others_end_at: u64,
+    }
+    let admin = open(data)?;
+    let app_id = find_app(app, &admin.apps().await?).hint("`synckit app list` shows the apps of this server")?;
+    let others_end_at = admin.now().saturating_add(overlap.as_secs());
+    let api_key = admin.rotate_api_key(app_id, overlap).await?;
+    let api_key = api_key.expose();
+    if data.json {
+        return Ok(screen::json(&Rotated {
+            app_id,
+            api_key,
+            others_end_at,
+        })?);
+    }
+    screen::line(format_args!("API key  {api_key}"));
+    screen::line("");
+    screen::line("This is the only time that the key is shown. Sessions that are open go on.");
+    if overlap.is_zero() {
+        screen::line("The older keys of the app have ended.");
+    } else {
+        screen::line(format_args!(
+            "The older keys of the app work until {}.",
+            units::date(others_end_at)
+        ));
+    }
+    Ok(())
+}
+
+/// The app that an id or a name means.
+fn find_app(wanted: &str, apps: &[App]) -> anyhow::Result<AppId> {
+    if let Ok(app_id) = wanted.parse::<AppId>() {
+        return apps
+            .iter()
+            .find(|app| app.id == app_id)
+            .map(|app| app.id)
+            .ok_or_else(|| anyhow!("there is no app with the id {wanted}"));
+    }
+    let named: Vec<&App> = apps.iter().filter(|app| app.name == wanted).collect();
+    match named.as_slice() {
+        [app] => Ok(app.id),
+        [] => bail!("there is no app named {wanted:?}"),
+        _ => bail!("{} apps are named {wanted:?}: give the id instead", named.len()),
+    }
+}
+
+async fn list_accounts(data: &DataArgs) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Listed {
+        user_id: synckit_protocol::UserId,
+        email: String,
+        created_at: u64,
+        email_verified_at: Option<u64>,
+    }
+    let accounts = open(data)?.accounts().await?;
+    if data.json {
+        let accounts: Vec<Listed> = accounts
+            .into_iter()
+            .map(|account| Listed {
+                user_id: account.user_id,
+                email: account.email,
+                created_at: account.created_at,
+                email_verified_at: account.email_verified_at,
+            })
+            .collect();
+        return Ok(screen::json(&accounts)?);
+    }
+    if accounts.is_empty() {
+        screen::line("no accounts; people create them in an app, with an invitation if the server asks for one");
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = accounts
+        .iter()
+        .map(|account| {
+            let verified = account.email_verified_at.map_or_else(|| "no".to_owned(), units::date);
+            vec![
+                account.email.clone(),
+                account.user_id.to_string(),
+                units::date(account.created_at),
+                verified,
+            ]
+        })
+        .collect();
+    screen::table(&["e-mail", "id", "created", "address confirmed"], &rows, &[]);
+    Ok(())
+}
+
+async fn invite(data: &DataArgs) -> Result<(), Failure> {
+    let invite = open(data)?.create_invite().await?;
+    let code = invite.expose();
+    if data.json {
+        return Ok(screen::json(&serde_json::json!({ "invite": code }))?);
+    }
+    screen::line(format_args!("invitation  {code}"));
+    screen::line("");
+    screen::line("It lets one person create one account, and is shown only now.");
+    Ok(())
+}
+
+async fn sign_out(email: &str, data: &DataArgs) -> Result<(), Failure> {
+    let admin = open(data)?;
+    let user_id = admin
+        .account_of(email)
+        .await?
+        .ok_or_else(|| anyhow!("there is no account with the address {email}"))
+        .hint("`synckit account list` shows the accounts of this server")?;
+    let sessions_ended = admin.end_sessions(user_id).await?;
+    if data.json {
+        return Ok(screen::json(
+            &serde_json::json!({ "user_id": user_id, "sessions_ended": sessions_ended }),
+        )?);
+    }
+    let ended = units::counted(sessions_ended as u64, "session");
+    screen::line(format_args!(
+        "{ended} ended; a running server takes no more requests from them within 5 seconds"
+    ));
+    Ok(())
+}
+
+/// Opens the administration of a server that exists: a mistyped directory must not become a new, empty server.
+fn open(data: &DataArgs) -> Result<Admin, Failure> {
+    let data_dir = data_dir(data)?;
+    if !data_dir.join("synckit.db").is_file() {
+        return Err(Failure::new(
+            anyhow!("there is no server's data in {}", data_dir.display()),
+            "name the server's data directory with --data-dir, or start the server first",
+        ));
+    }
+    Ok(Admin::open(&data_dir)?)
+}
+
+/// The data directory: the flag, the environment, the configuration file, the default.
+fn data_dir(data: &DataArgs) -> Result<PathBuf, Failure> {
+    if let Some(data_dir) = &data.data_dir {
+        return Ok(data_dir.clone());
+    }
+    let configured = match &data.config {
+        Some(path) => Settings::read_file(path).map_err(configuration_failure)?.data_dir,
+        None => None,
+    };
+    Ok(configured.unwrap_or_else(|| DEFAULT_DATA_DIR.into()))
+}

@@ -1,0 +1,126 @@
+//! The server of the bench: this program once more, as `synckit serve`, so that what it uses is accounted for apart.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use anyhow::{Context as _, bail};
+use synckit_server::Admin;
+
+use super::process::{self, Memory, Usage};
+
+/// A server in a process of its own, killed when it is dropped.
+#[derive(Debug)]
+pub(super) struct ServerProcess {
+    data_dir: PathBuf,
+    pub(super) url: String,
+    child: Child,
+    /// Kept open, so that the server can go on writing.
+    output: BufReader<ChildStdout>,
+}
+
+impl ServerProcess {
+    /// Starts a server with one app; returns the API key.
+    pub(super) async fn start(data_dir: &Path) -> anyhow::Result<(Self, String)> {
+        let app = Admin::open(data_dir)?.create_app("SyncKit bench").await?;
+        let this = Self::spawn(data_dir, "127.0.0.1:0")?;
+        Ok((this, app.api_key.expose().to_owned()))
+    }
+
+    fn spawn(data_dir: &Path, listen: &str) -> anyhow::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["serve", "--listen", listen, "--data-dir"])
+            .arg(data_dir)
+            // The environment of whoever runs the bench must not change what is measured.
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("the server cannot be started")?;
+        let output = child.stdout.take().context("the server has no output")?;
+        let mut this = Self {
+            data_dir: data_dir.to_owned(),
+            url: String::new(),
+            child,
+            output: BufReader::new(output),
+        };
+        let mut line = String::new();
+        while this.output.read_line(&mut line)? > 0 {
+            if let Some(rest) = line.trim_end().strip_prefix("listening on ") {
+                rest.split_once(',')
+                    .map_or(rest, |(url, _)| url)
+                    .clone_into(&mut this.url);
+                return Ok(this);
+            }
+            line.clear();
+        }
+        bail!("the server ended before it listened: {}", this.child.wait()?)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn usage(&self) -> Option<Usage> {
+        process::usage(self.pid())
+    }
+
+    pub(super) fn memory(&self) -> Option<Memory> {
+        process::memory(self.pid())
+    }
+
+    /// Stops the server, so that everything is in its files and nothing twice, adds their sizes up, and starts it again
+    /// at the same address.
+    pub(super) fn restart_and_measure(&mut self) -> anyhow::Result<u64> {
+        self.stop()?;
+        let bytes = size_of_files(&self.data_dir)?;
+        let listen = self.url.trim_start_matches("http://").to_owned();
+        *self = Self::spawn(&self.data_dir.clone(), &listen)?;
+        Ok(bytes)
+    }
+
+    /// Stops the server after the requests that are running.
+    pub(super) fn stop(&mut self) -> anyhow::Result<()> {
+        if cfg!(unix) {
+            let asked = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+            if asked.is_ok_and(|status| status.success()) {
+                let status = self.child.wait()?;
+                return if status.success() {
+                    Ok(())
+                } else {
+                    bail!("the server ended with {status}")
+                };
+            }
+        }
+        // A killed server has lost nothing that it acknowledged, only the tidying up.
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // Both fail for a server that has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn size_of_files(directory: &Path) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() {
+            size_of_files(&entry.path())?
+        } else {
+            metadata.len()
+        };
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,328 @@
+//! The command line, and which environment variable stands for which flag.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, builder::NonEmptyStringValueParser};
+use synckit_server::config::{AddressBlock, ByteSize, LogFormat, Registration, Settings, Span};
+
+/// Where the server keeps its data unless it is told otherwise.
+pub(crate) const DEFAULT_DATA_DIR: &str = "synckit-data";
+
+/// End-to-end encrypted sync: a server that cannot read what it stores.
+#[derive(Debug, Parser)]
+#[command(name = "synckit", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server
+    Serve(Box<ServeArgs>),
+    /// Create and list apps, rotate their API keys
+    #[command(subcommand)]
+    App(AppCommand),
+    /// List accounts, create invitations, end sessions
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Rotate the key that signs the tokens of sessions
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Watch two devices sync a database and files through a server that can read neither
+    Demo(DemoArgs),
+    /// Measure push, pull and blobs through the SDK, and what they cost the server
+    Bench(BenchArgs),
+}
+
+/// Run the server
+///
+/// A flag goes before its environment variable, that before the configuration file, that before the default. Ctrl-C or
+/// SIGTERM stops the server after the requests that are running; a second one stops it at once.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// A TOML file with the keys below (data_dir, listen, ...)
+    #[arg(long, value_name = "FILE", env = "SYNCKIT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where everything is kept; created on first start [default: synckit-data]
+    #[arg(long, value_name = "DIR", env = "SYNCKIT_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// The address to listen at; port 0 takes any free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", env = "SYNCKIT_LISTEN", value_parser = socket_address)]
+    listen: Option<SocketAddr>,
+    /// The URL under which clients reach this server [default: http:// and the listen address]
+    #[arg(long, value_name = "URL", env = "SYNCKIT_PUBLIC_URL")]
+    public_url: Option<String>,
+    /// Who may create an account: open, invite or closed [default: open]
+    #[arg(long, value_name = "WHO", env = "SYNCKIT_REGISTRATION")]
+    registration: Option<Registration>,
+    /// Take passwords in request bodies too, for scripts; the server then sees them
+    #[arg(long, value_name = "BOOL", env = "SYNCKIT_ALLOW_PASSWORD_LOGIN", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    allow_password_login: Option<bool>,
+    /// Go on after the OPRF seed was lost: every password must then be reset
+    #[arg(long, value_name = "BOOL", env = "SYNCKIT_ACCEPT_NEW_OPRF_SEED", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    accept_new_oprf_seed: Option<bool>,
+    /// Proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8 [default: none]
+    #[arg(
+        long,
+        value_name = "ADDR[/BITS],...",
+        env = "SYNCKIT_TRUSTED_PROXIES",
+        value_delimiter = ','
+    )]
+    trusted_proxies: Option<Vec<AddressBlock>>,
+    /// The form of the log on standard error: text or json [default: text]
+    #[arg(long, value_name = "FORM", env = "SYNCKIT_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+    /// What is logged: error, warn, info, debug or trace, also by module
+    #[arg(long, value_name = "FILTER", env = "SYNCKIT_LOG", default_value = "info")]
+    pub(crate) log: String,
+    /// The sender of mails; needs smtp_url in the file or in SYNCKIT_SMTP_URL [default: mails become files]
+    #[arg(long, value_name = "ADDRESS", env = "SYNCKIT_MAIL_FROM", value_parser = NonEmptyStringValueParser::new())]
+    mail_from: Option<String>,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// Limits that few operators change.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits (times as 30s, 15min, 12h, 7d; sizes as 64MiB)")]
+struct LimitArgs {
+    /// The time in which used-up sign-in guesses come back [default: 15min]
+    #[arg(long, value_name = "TIME", env = "SYNCKIT_GUESS_WINDOW", hide_short_help = true)]
+    guess_window: Option<Span>,
+    /// Guesses at one account from one address [default: 10]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SYNCKIT_GUESSES_PER_ACCOUNT_AND_ADDRESS",
+        hide_short_help = true
+    )]
+    guesses_per_account_and_address: Option<u32>,
+    /// Guesses from one address at any account [default: 60]
+    #[arg(long, value_name = "N", env = "SYNCKIT_GUESSES_PER_ADDRESS", hide_short_help = true)]
+    guesses_per_address: Option<u32>,
+    /// Guesses at one account from addresses that it was never used from [default: 100]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SYNCKIT_GUESSES_PER_ACCOUNT_FROM_STRANGERS",
+        hide_short_help = true
+    )]
+    guesses_per_account_from_strangers: Option<u32>,
+    /// Until the head of a request is there [default: 60s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "SYNCKIT_REQUEST_HEAD_TIMEOUT",
+        hide_short_help = true
+    )]
+    request_head_timeout: Option<Span>,
+    /// Until the body of a request is there [default: 30s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "SYNCKIT_REQUEST_BODY_TIMEOUT",
+        hide_short_help = true
+    )]
+    request_body_timeout: Option<Span>,
+    /// Until a request is answered [default: 60s]
+    #[arg(long, value_name = "TIME", env = "SYNCKIT_REQUEST_TIMEOUT", hide_short_help = true)]
+    request_timeout: Option<Span>,
+    /// Between two pieces of a blob or an answer [default: 30s]
+    #[arg(long, value_name = "TIME", env = "SYNCKIT_STALL_TIMEOUT", hide_short_help = true)]
+    stall_timeout: Option<Span>,
+    /// How long running requests may go on after the server was told to stop [default: 30s]
+    #[arg(long, value_name = "TIME", env = "SYNCKIT_SHUTDOWN_GRACE", hide_short_help = true)]
+    shutdown_grace: Option<Span>,
+    /// How often expired uploads and deleted blobs are swept [default: 60s]
+    #[arg(long, value_name = "TIME", env = "SYNCKIT_SWEEP_INTERVAL", hide_short_help = true)]
+    sweep_interval: Option<Span>,
+    /// Open connections [default: 4096]
+    #[arg(long, value_name = "N", env = "SYNCKIT_CONNECTIONS_MAX", hide_short_help = true)]
+    connections_max: Option<u32>,
+    /// API requests at work [default: 1024]
+    #[arg(long, value_name = "N", env = "SYNCKIT_REQUESTS_MAX", hide_short_help = true)]
+    requests_max: Option<u32>,
+    /// Blobs on their way [default: 128]
+    #[arg(long, value_name = "N", env = "SYNCKIT_TRANSFERS_MAX", hide_short_help = true)]
+    transfers_max: Option<u32>,
+    /// Memory for the bodies of pushes [default: 64MiB]
+    #[arg(long, value_name = "SIZE", env = "SYNCKIT_PUSH_BODY_MEMORY", hide_short_help = true)]
+    push_body_memory: Option<ByteSize>,
+    /// Memory for the pages of pulls [default: 64MiB]
+    #[arg(long, value_name = "SIZE", env = "SYNCKIT_PAGE_MEMORY", hide_short_help = true)]
+    page_memory: Option<ByteSize>,
+    /// The most that the database may take; blobs do not count [default: what the disk holds]
+    #[arg(long, value_name = "SIZE", env = "SYNCKIT_DATABASE_MAX", hide_short_help = true)]
+    database_max: Option<ByteSize>,
+}
+
+impl ServeArgs {
+    /// The configuration file.
+    pub(crate) fn config_file(&self) -> Option<&PathBuf> {
+        self.config.as_ref()
+    }
+
+    /// What flags and environment say. The URL of the SMTP server holds a password, so it has no flag, which every user
+    /// of the machine could read.
+    pub(crate) fn settings(&self, smtp_url: Option<String>) -> Settings {
+        let limits = &self.limits;
+        Settings {
+            data_dir: self.data_dir.clone(),
+            listen: self.listen,
+            public_url: self.public_url.clone(),
+            registration: self.registration,
+            allow_password_login: self.allow_password_login,
+            accept_new_oprf_seed: self.accept_new_oprf_seed,
+            trusted_proxies: self.trusted_proxies.clone(),
+            guess_window: limits.guess_window,
+            guesses_per_account_and_address: limits.guesses_per_account_and_address,
+            guesses_per_address: limits.guesses_per_address,
+            guesses_per_account_from_strangers: limits.guesses_per_account_from_strangers,
+            request_head_timeout: limits.request_head_timeout,
+            request_body_timeout: limits.request_body_timeout,
+            request_timeout: limits.request_timeout,
+            stall_timeout: limits.stall_timeout,
+            shutdown_grace: limits.shutdown_grace,
+            connections_max: limits.connections_max,
+            requests_max: limits.requests_max,
+            transfers_max: limits.transfers_max,
+            push_body_memory: limits.push_body_memory,
+            page_memory: limits.page_memory,
+            database_max: limits.database_max,
+            sweep_interval: limits.sweep_interval,
+            log_format: self.log_format,
+            smtp_url: smtp_url.map(synckit_protocol::SecretText::new),
+            mail_from: self.mail_from.clone(),
+        }
+    }
+}
+
+/// Which server's data an administrative command works on.
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
+    /// The data directory of the server [default: synckit-data]
+    #[arg(long, value_name = "DIR", env = "SYNCKIT_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The configuration file of the server, to find its data directory
+    #[arg(long, value_name = "FILE", env = "SYNCKIT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AppCommand {
+    /// Create an app and show its API key, once
+    Create {
+        /// The name that people see
+        name: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// List the apps and their keys
+    List {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Make a new API key and let the old ones end
+    RotateKey {
+        /// The id or the name of the app
+        app: String,
+        /// How long the old keys go on working, such as 12h or 7d
+        #[arg(long, value_name = "TIME", default_value = "7d")]
+        overlap: Span,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountCommand {
+    /// List the accounts
+    List {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Create an invitation for one account and show its code, once
+    Invite {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// End every session of an account, in every app
+    SignOut {
+        /// The e-mail address of the account
+        email: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Add a key that signs tokens from the server's next start on
+    RotateKey {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+/// Watch two devices sync a database and files through a server that can read neither
+///
+/// A real server starts on a temporary directory; a laptop and a phone sync, edit and converge; what the server holds is
+/// searched for every value of the data. The exit code is 1 if anything is not as it should be.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// A SQLite database or a folder to sync; it is only read [default: the IANA time zone tables]
+    pub(crate) path: Option<PathBuf>,
+    /// Use a running server instead of starting one
+    #[arg(long, value_name = "URL", requires = "api_key")]
+    pub(crate) server: Option<String>,
+    /// The API key of an app on that server
+    #[arg(long, value_name = "KEY", env = "SYNCKIT_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<String>,
+    /// An invitation, if that server asks for one
+    #[arg(long, value_name = "CODE", requires = "server")]
+    pub(crate) invite: Option<String>,
+    /// The e-mail address of the account to create [default: a random one]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) email: Option<String>,
+    /// Leave the server's data and both devices' databases there to look at
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// Measure push, pull and blobs through the SDK, and what they cost the server
+///
+/// One user pushes records through the SDK to a server in a process of its own; a second device pulls them. The limits
+/// of this machine are measured in the same run, because figures mean little without them.
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// How many records are pushed and pulled
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
+    pub(crate) records: u64,
+    /// Row data of one record in bytes, as JSON
+    #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = clap::value_parser!(u64).range(150..=100_000))]
+    pub(crate) record_bytes: u64,
+    /// Also send a random file of this many megabytes up and down
+    #[arg(long, value_name = "MB", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=500))]
+    pub(crate) blob_mb: u64,
+    /// The seed of the records
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Where the server's data and the file are kept meanwhile [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work_dir: Option<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// An address to listen at. A host name could mean several, so it is none.
+fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8080 or [::]:8080")
+}

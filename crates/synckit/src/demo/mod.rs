@@ -1,0 +1,113 @@
+//! `synckit demo`: a laptop, a phone, and a server that can read nothing of what passes between them.
+//!
+//! Everything is real: the server, the SDK, HTTP, SQLite files. What the demo claims it checks, byte by byte, and fails
+//! if it is not so.
+
+mod changes;
+mod dataset;
+mod device;
+mod edits;
+mod local;
+mod local_server;
+mod play;
+mod received;
+mod scan;
+mod story;
+mod tamper;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, anyhow};
+use tempfile::TempDir;
+
+use crate::{cli::DemoArgs, failure::Failure, runtime, screen};
+
+use self::{play::Play, story::Story};
+
+pub(crate) fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
+    let workspace = Workspace::create()?;
+    let mut story = Story::default();
+    let keep = args.keep;
+    let ended = runtime()?.block_on(async {
+        tokio::select! {
+            ended = play(args, workspace.path(), &mut story) => ended,
+            // The temporary files go with the workspace, also then.
+            _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted").into()),
+        }
+    });
+    let account = match ended {
+        Ok(account) => account,
+        Err(failure) => {
+            if keep {
+                workspace.keep()?;
+            }
+            return Err(failure);
+        }
+    };
+    story.summary();
+    if story.passed() {
+        screen::line("The demo passed: both devices hold the same, and the server could read none of it.");
+    } else {
+        screen::line("The demo FAILED: something above is not as it should be.");
+    }
+    if keep {
+        workspace.keep()?;
+        screen::line(account);
+    }
+    Ok(if story.passed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Plays every scene; returns how to sign in to what was kept.
+async fn play(args: DemoArgs, workspace: &Path, story: &mut Story) -> Result<String, Failure> {
+    screen::line("SyncKit demo: two devices, and a server that cannot read what they sync");
+    screen::line("");
+    let mut play = Play::begin(args, workspace, story).await?;
+    play.sign_in().await?;
+    play.push().await?;
+    play.join().await?;
+    play.converge().await?;
+    play.show_what_the_server_holds()?;
+    play.search().await?;
+    play.tamper().await?;
+    play.end().await
+}
+
+/// A temporary directory for everything that the demo writes.
+#[derive(Debug)]
+struct Workspace(TempDir);
+
+impl Workspace {
+    fn create() -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("synckit-demo-").tempdir();
+        Ok(Self(directory.context("no temporary directory can be made")?))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Leaves everything there.
+    fn keep(self) -> anyhow::Result<()> {
+        let path: PathBuf = self.0.keep();
+        screen::line("");
+        screen::line(format_args!("kept in {}:", path.display()));
+        for (name, what) in [
+            ("server", "the server's data directory (synckit serve --data-dir ...)"),
+            ("laptop/data.sqlite", "the laptop's database"),
+            ("phone/data.sqlite", "the phone's database"),
+            ("phone/files", "the files that the phone downloaded"),
+        ] {
+            if path.join(name).exists() {
+                screen::line(format_args!("    {name:<20} {what}"));
+            }
+        }
+        Ok(())
+    }
+}

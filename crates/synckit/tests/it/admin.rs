@@ -1,0 +1,155 @@
+//! `synckit app`, `synckit account` and `synckit token`, beside a running server and without one.
+
+use serde_json::Value;
+
+use crate::program::{Server, field, on_data_dir, run_with};
+
+#[test]
+fn apps_are_created_listed_and_rekeyed_while_the_server_runs() {
+    let server = Server::start();
+    let data_dir = server.data_dir();
+    let created = on_data_dir(&data_dir, &["app", "create", "Notes"]).expect_code(0);
+    let (id, key) = (field(&created.stdout, "app id"), field(&created.stdout, "API key"));
+    assert!(key.starts_with("sk_"), "{key}");
+
+    let listed = on_data_dir(&data_dir, &["app", "list"]).expect_code(0);
+    assert!(
+        listed.stdout.contains(id) && listed.stdout.contains(&key[..9]),
+        "{}",
+        listed.stdout
+    );
+    assert!(!listed.stdout.contains(key), "a key is shown once only");
+
+    let rotated = on_data_dir(&data_dir, &["app", "rotate-key", "Notes", "--overlap", "12h"]).expect_code(0);
+    assert_ne!(field(&rotated.stdout, "API key"), key);
+    assert!(
+        rotated.stdout.contains("older keys of the app work until"),
+        "{}",
+        rotated.stdout
+    );
+    let listed = on_data_dir(&data_dir, &["app", "list", "--json"]).expect_code(0);
+    let apps: Value = serde_json::from_str(&listed.stdout).unwrap();
+    let keys = apps[0]["keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 2);
+    assert!(keys[0]["ends_at"].is_null() && keys[1]["ends_at"].is_u64(), "{apps:#}");
+
+    let rotated = on_data_dir(&data_dir, &["app", "rotate-key", id, "--overlap", "0s"]).expect_code(0);
+    assert!(rotated.stdout.contains("have ended"), "{}", rotated.stdout);
+    let listed = on_data_dir(&data_dir, &["app", "list", "--json"]).expect_code(0);
+    let apps: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!(apps[0]["keys"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn an_app_that_is_not_there_is_named_in_the_error() {
+    let server = Server::start();
+    let ended = on_data_dir(&server.data_dir(), &["app", "rotate-key", "Ntoes"]).expect_code(1);
+    insta::assert_snapshot!(ended.stderr, @r#"
+    error: there is no app named "Ntoes"
+    hint: `synckit app list` shows the apps of this server
+    "#);
+    server.create_app();
+    server.create_app();
+    let ended = on_data_dir(&server.data_dir(), &["app", "rotate-key", "Notes"]).expect_code(1);
+    insta::assert_snapshot!(ended.stderr, @r#"
+    error: 2 apps are named "Notes": give the id instead
+    hint: `synckit app list` shows the apps of this server
+    "#);
+}
+
+#[test]
+fn a_name_that_no_app_can_have_is_refused() {
+    let server = Server::start();
+    let ended = on_data_dir(&server.data_dir(), &["app", "create", "  "]).expect_code(1);
+    insta::assert_snapshot!(ended.stderr, @"error: the name of an app must be 1 to 100 bytes without control characters");
+}
+
+#[test]
+fn a_directory_without_a_server_is_not_made_into_one_by_a_listing() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("mistyped");
+    for arguments in [
+        &["app", "list"][..],
+        &["account", "list"],
+        &["account", "invite"],
+        &["token", "rotate-key"],
+    ] {
+        let ended = on_data_dir(&missing, arguments).expect_code(1);
+        assert!(
+            ended.stderr.contains("there is no server's data in") && ended.stderr.contains("\nhint: "),
+            "{}",
+            ended.stderr
+        );
+        assert!(!missing.exists());
+    }
+    // The first app may be created before the first start.
+    on_data_dir(&missing, &["app", "create", "Notes"]).expect_code(0);
+    on_data_dir(&missing, &["app", "list"]).expect_code(0);
+}
+
+#[test]
+fn an_account_needs_an_invitation_where_the_server_says_so() {
+    let server = Server::start_with(&["--registration", "invite"]);
+    let key = server.create_app();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("note.txt"), "A note that nobody else should read.").unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let demo = [
+        "demo",
+        folder,
+        "--server",
+        &server.url,
+        "--api-key",
+        &key,
+        "--email",
+        "Someone@Example.com",
+    ];
+
+    let refused = run_with(demo).expect_code(1);
+    assert!(
+        refused
+            .stderr
+            .contains("hint: get a code with `synckit account invite`"),
+        "{}",
+        refused.stderr
+    );
+
+    let invite = on_data_dir(&server.data_dir(), &["account", "invite", "--json"]).expect_code(0);
+    let invite: Value = serde_json::from_str(&invite.stdout).unwrap();
+    let with_invite = [&demo[..], &["--invite", invite["invite"].as_str().unwrap()]].concat();
+    let passed = run_with(&with_invite).expect_code(0);
+    assert!(passed.stdout.contains("The demo passed"), "{}", passed.stdout);
+    assert!(
+        passed.stdout.contains("can be searched on its own machine only"),
+        "{}",
+        passed.stdout
+    );
+    run_with(&with_invite).expect_code(1);
+
+    let accounts = on_data_dir(&server.data_dir(), &["account", "list"]).expect_code(0);
+    assert!(accounts.stdout.contains("someone@example.com"), "{}", accounts.stdout);
+    let ended = on_data_dir(&server.data_dir(), &["account", "sign-out", "SOMEONE@example.com"]).expect_code(0);
+    insta::assert_snapshot!(ended.stdout, @"3 sessions ended; a running server takes no more requests from them within 5 seconds");
+    let ended = on_data_dir(&server.data_dir(), &["account", "sign-out", "other@example.com"]).expect_code(1);
+    insta::assert_snapshot!(ended.stderr, @"
+    error: there is no account with the address other@example.com
+    hint: `synckit account list` shows the accounts of this server
+    ");
+}
+
+#[test]
+fn the_key_of_tokens_rotates_beside_a_running_server() {
+    let server = Server::start();
+    let ended = on_data_dir(&server.data_dir(), &["token", "rotate-key"]).expect_code(0);
+    insta::assert_snapshot!(ended.stdout, @"a new key signs tokens from the server's next start on; tokens of the older ones go on until they end");
+}
+
+#[test]
+fn the_data_directory_is_found_in_the_servers_configuration() {
+    let server = Server::start();
+    server.create_app();
+    let config = server.directory.path().join("synckit.toml");
+    std::fs::write(&config, format!("data_dir = {:?}\n", server.data_dir())).unwrap();
+    let listed = run_with(["app", "list", "--config", config.to_str().unwrap()]).expect_code(0);
+    assert!(listed.stdout.contains("Notes"), "{}", listed.stdout);
+}

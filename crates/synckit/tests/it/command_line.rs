@@ -1,0 +1,223 @@
+//! What the program says of itself, and of a command line that is wrong.
+
+use crate::program::run_with;
+
+fn help_of(arguments: &[&str]) -> String {
+    let ended = run_with(arguments).expect_code(0);
+    assert!(ended.stderr.is_empty());
+    // The name of the file has an ending on some systems.
+    ended.stdout.replace("synckit.exe", "synckit")
+}
+
+fn refusal_of(arguments: &[&str]) -> String {
+    run_with(arguments)
+        .expect_code(2)
+        .stderr
+        .replace("synckit.exe", "synckit")
+}
+
+#[test]
+fn help_names_every_command() {
+    insta::assert_snapshot!(help_of(&["--help"]), @r#"
+    End-to-end encrypted sync: a server that cannot read what it stores
+
+    Usage: synckit <COMMAND>
+
+    Commands:
+      serve    Run the server
+      app      Create and list apps, rotate their API keys
+      account  List accounts, create invitations, end sessions
+      token    Rotate the key that signs the tokens of sessions
+      demo     Watch two devices sync a database and files through a server that can read neither
+      bench    Measure push, pull and blobs through the SDK, and what they cost the server
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+    "#);
+    insta::assert_snapshot!(help_of(&["app", "--help"]), @r#"
+    Create and list apps, rotate their API keys
+
+    Usage: synckit app <COMMAND>
+
+    Commands:
+      create      Create an app and show its API key, once
+      list        List the apps and their keys
+      rotate-key  Make a new API key and let the old ones end
+
+    Options:
+      -h, --help  Print help
+    "#);
+    insta::assert_snapshot!(help_of(&["account", "--help"]), @r#"
+    List accounts, create invitations, end sessions
+
+    Usage: synckit account <COMMAND>
+
+    Commands:
+      list      List the accounts
+      invite    Create an invitation for one account and show its code, once
+      sign-out  End every session of an account, in every app
+
+    Options:
+      -h, --help  Print help
+    "#);
+}
+
+#[test]
+fn help_of_serve_names_flags_and_variables() {
+    insta::assert_snapshot!(help_of(&["serve", "-h"]), @r#"
+    Run the server
+
+    Usage: synckit serve [OPTIONS]
+
+    Options:
+          --config <FILE>
+              A TOML file with the keys below (data_dir, listen, ...) [env: SYNCKIT_CONFIG=]
+          --data-dir <DIR>
+              Where everything is kept; created on first start [default: synckit-data] [env: SYNCKIT_DATA_DIR=]
+          --listen <ADDR>
+              The address to listen at; port 0 takes any free one [default: 127.0.0.1:8080] [env: SYNCKIT_LISTEN=]
+          --public-url <URL>
+              The URL under which clients reach this server [default: http:// and the listen address] [env: SYNCKIT_PUBLIC_URL=]
+          --registration <WHO>
+              Who may create an account: open, invite or closed [default: open] [env: SYNCKIT_REGISTRATION=]
+          --allow-password-login[=<BOOL>]
+              Take passwords in request bodies too, for scripts; the server then sees them [env: SYNCKIT_ALLOW_PASSWORD_LOGIN=] [possible values: true, false]
+          --accept-new-oprf-seed[=<BOOL>]
+              Go on after the OPRF seed was lost: every password must then be reset [env: SYNCKIT_ACCEPT_NEW_OPRF_SEED=] [possible values: true, false]
+          --trusted-proxies <ADDR[/BITS],...>
+              Proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8 [default: none] [env: SYNCKIT_TRUSTED_PROXIES=]
+          --log-format <FORM>
+              The form of the log on standard error: text or json [default: text] [env: SYNCKIT_LOG_FORMAT=]
+          --log <FILTER>
+              What is logged: error, warn, info, debug or trace, also by module [env: SYNCKIT_LOG=] [default: info]
+          --mail-from <ADDRESS>
+              The sender of mails; needs smtp_url in the file or in SYNCKIT_SMTP_URL [default: mails become files] [env: SYNCKIT_MAIL_FROM=]
+      -h, --help
+              Print help (see more with '--help')
+    "#);
+    let long = help_of(&["serve", "--help"]);
+    assert!(
+        long.contains("--guesses-per-address") && long.contains("SYNCKIT_GUESSES_PER_ADDRESS"),
+        "{long}"
+    );
+}
+
+#[test]
+fn help_of_demo_and_bench() {
+    insta::assert_snapshot!(help_of(&["demo", "-h"]), @r#"
+    Watch two devices sync a database and files through a server that can read neither
+
+    Usage: synckit demo [OPTIONS] [PATH]
+
+    Arguments:
+      [PATH]  A SQLite database or a folder to sync; it is only read [default: the IANA time zone tables]
+
+    Options:
+          --server <URL>     Use a running server instead of starting one
+          --api-key <KEY>    The API key of an app on that server [env: SYNCKIT_API_KEY]
+          --invite <CODE>    An invitation, if that server asks for one
+          --email <ADDRESS>  The e-mail address of the account to create [default: a random one]
+          --keep             Leave the server's data and both devices' databases there to look at
+      -h, --help             Print help
+    "#);
+    insta::assert_snapshot!(help_of(&["bench", "-h"]), @r#"
+    Measure push, pull and blobs through the SDK, and what they cost the server
+
+    Usage: synckit bench [OPTIONS]
+
+    Options:
+          --records <N>           How many records are pushed and pulled [default: 100000]
+          --record-bytes <BYTES>  Row data of one record in bytes, as JSON [default: 200]
+          --blob-mb <MB>          Also send a random file of this many megabytes up and down [default: 0]
+          --seed <N>              The seed of the records [default: 1]
+          --work-dir <DIR>        Where the server's data and the file are kept meanwhile [default: the system's temporary directory]
+          --json                  Print JSON, for programs
+      -h, --help                  Print help
+    "#);
+    insta::assert_snapshot!(help_of(&["app", "rotate-key", "-h"]), @r#"
+    Make a new API key and let the old ones end
+
+    Usage: synckit app rotate-key [OPTIONS] <APP>
+
+    Arguments:
+      <APP>  The id or the name of the app
+
+    Options:
+          --overlap <TIME>  How long the old keys go on working, such as 12h or 7d [default: 7d]
+          --data-dir <DIR>  The data directory of the server [default: synckit-data] [env: SYNCKIT_DATA_DIR=]
+          --config <FILE>   The configuration file of the server, to find its data directory [env: SYNCKIT_CONFIG=]
+          --json            Print JSON, for programs
+      -h, --help            Print help
+    "#);
+}
+
+#[test]
+fn a_wrong_flag_is_answered_with_the_right_one() {
+    insta::assert_snapshot!(refusal_of(&["serve", "--data-dri", "x"]), @r#"
+    error: unexpected argument '--data-dri' found
+
+      tip: a similar argument exists: '--data-dir'
+
+    Usage: synckit serve --data-dir <DIR>
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(refusal_of(&["srve"]), @r#"
+    error: unrecognized subcommand 'srve'
+
+      tip: a similar subcommand exists: 'serve'
+
+    Usage: synckit <COMMAND>
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(refusal_of(&["app", "create"]), @r#"
+    error: the following required arguments were not provided:
+      <NAME>
+
+    Usage: synckit app create <NAME>
+
+    For more information, try '--help'.
+    "#);
+}
+
+#[test]
+fn a_wrong_value_is_answered_with_what_is_allowed() {
+    insta::assert_snapshot!(refusal_of(&["serve", "--registration", "everybody"]), @r#"
+    error: invalid value 'everybody' for '--registration <WHO>': expected one of open, invite, closed
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(refusal_of(&["serve", "--listen", "localhost"]), @r#"
+    error: invalid value 'localhost' for '--listen <ADDR>': expected an IP address and a port, such as 127.0.0.1:8080 or [::]:8080
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(refusal_of(&["serve", "--request-timeout", "60"]), @r#"
+    error: invalid value '60' for '--request-timeout <TIME>': expected a whole number and a unit, such as "30 s"; units: ms, s, min, h, d
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(refusal_of(&["app", "rotate-key", "Notes", "--overlap", "week"]), @r#"
+    error: invalid value 'week' for '--overlap <TIME>': expected a whole number and a unit, such as "30 s"; units: ms, s, min, h, d
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(refusal_of(&["demo", "--server", "http://127.0.0.1:1"]), @r#"
+    error: the following required arguments were not provided:
+      --api-key <KEY>
+
+    Usage: synckit demo --api-key <KEY> --server <URL> [PATH]
+
+    For more information, try '--help'.
+    "#);
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    assert_eq!(
+        help_of(&["--version"]),
+        format!("synckit {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}

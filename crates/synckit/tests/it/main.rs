@@ -1,0 +1,10 @@
+//! The program from outside: what it prints, what it leaves behind, how it exits.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod admin;
+mod bench;
+mod command_line;
+mod dataset;
+mod demo;
+mod program;
+mod serve;

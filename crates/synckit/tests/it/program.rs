@@ -1,0 +1,156 @@
+//! Running the program.
+
+use std::{
+    ffi::OsStr,
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// The program, with an environment that holds nothing of the machine but where its temporary files go.
+pub(crate) fn synckit() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_synckit"));
+    command.env_clear().stdin(Stdio::null());
+    for name in ["PATH", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+}
+
+/// What a run of the program ended with.
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    #[track_caller]
+    pub(crate) fn expect_code(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+}
+
+pub(crate) fn run(command: &mut Command) -> Ended {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+pub(crate) fn run_with<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Ended {
+    run(synckit().args(arguments))
+}
+
+/// The value of a line such as `API key  sk_...`.
+#[track_caller]
+pub(crate) fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("no {name} in:\n{text}")).trim()
+}
+
+/// A server on a temporary directory, killed when it is dropped.
+pub(crate) struct Server {
+    pub(crate) directory: TempDir,
+    pub(crate) url: String,
+    pub(crate) first_lines: Vec<String>,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server, and waits until it listens.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = synckit();
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(directory.path().join("data"))
+            .args(arguments);
+        Self::spawn(command, directory)
+    }
+
+    pub(crate) fn spawn(command: Command, directory: TempDir) -> Self {
+        Self::spawn_logging(command, directory, Stdio::null())
+    }
+
+    pub(crate) fn spawn_logging(mut command: Command, directory: TempDir, log: impl Into<Stdio>) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Self {
+            directory,
+            url: String::new(),
+            first_lines: Vec::new(),
+            child,
+            stdout,
+        };
+        while server.url.is_empty() {
+            let mut line = String::new();
+            let length = server.stdout.read_line(&mut line).unwrap();
+            assert!(length > 0, "the server ended: {:?}", server.child.wait());
+            server.first_lines.push(line.trim_end().to_owned());
+            if let Some(rest) = line.strip_prefix("listening on ") {
+                server.url = rest.split(',').next().unwrap().to_owned();
+            }
+        }
+        server
+    }
+
+    pub(crate) fn data_dir(&self) -> std::path::PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Asks it to stop, and returns what else it said and how it ended.
+    #[cfg(unix)]
+    pub(crate) fn terminate(mut self, signal: &str) -> (String, ExitStatus) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        let status = self.child.wait().unwrap();
+        (rest, status)
+    }
+
+    /// Creates an app and returns its key.
+    pub(crate) fn create_app(&self) -> String {
+        let ended = run_with([
+            OsStr::new("app"),
+            OsStr::new("create"),
+            OsStr::new("Notes"),
+            OsStr::new("--data-dir"),
+            self.data_dir().as_os_str(),
+        ]);
+        let ended = ended.expect_code(0);
+        field(&ended.stdout, "API key").to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program with the data directory of a server.
+pub(crate) fn on_data_dir(data_dir: &Path, arguments: &[&str]) -> Ended {
+    run(synckit().args(arguments).arg("--data-dir").arg(data_dir))
+}

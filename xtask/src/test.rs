@@ -1,0 +1,181 @@
+//! `cargo xtask test`: every test of the workspace, with what the tests need around them.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
+use anyhow::Context as _;
+
+use crate::{cargo, packages};
+
+/// Installs what is missing, runs `cargo test`, and ends with the line `N passed, N failed`.
+pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<bool> {
+    packages::ensure_installed()?;
+    let mut command = cargo()?;
+    command.arg("test");
+    if !chooses_packages(arguments) {
+        command.arg("--workspace");
+    }
+    // One failing binary must not hide the results of the others.
+    command.arg("--no-fail-fast").args(arguments);
+
+    let session = Session::start()?;
+    session.apply(&mut command);
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cargo did not start")?;
+    let stdout = child.stdout.take().context("cargo has no standard output")?;
+    let mut tally = tee(BufReader::new(stdout), &mut io::stdout().lock()).context("the output of cargo was cut off")?;
+    let status = child.wait().context("cargo did not end")?;
+    drop(session);
+
+    if !status.success() && tally.failed == 0 {
+        // Neither a build error nor a killed test process prints a result, but both are failures.
+        eprintln!("xtask: cargo test failed without a failed test: a build error, or a test process that died");
+        tally.failed = 1;
+    }
+    if tally.ignored > 0 {
+        println!("{} ignored", tally.ignored);
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(status.success() && tally.failed == 0)
+}
+
+/// Runs any command in the session that the tests get.
+pub(crate) fn run_with_keychain(command_line: &[OsString]) -> anyhow::Result<bool> {
+    let (program, arguments) = command_line
+        .split_first()
+        .context("no command given: put it after `--`")?;
+    packages::ensure_installed()?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let session = Session::start()?;
+    session.apply(&mut command);
+    let status = command
+        .status()
+        .with_context(|| format!("{} did not start", program.to_string_lossy()))?;
+    drop(session);
+    Ok(status.success())
+}
+
+/// The surroundings of a test run.
+struct Session {
+    #[cfg(target_os = "linux")]
+    keychain: crate::secret_service::SecretService,
+}
+
+impl Session {
+    fn start() -> anyhow::Result<Self> {
+        Ok(Self {
+            #[cfg(target_os = "linux")]
+            keychain: crate::secret_service::SecretService::start()?,
+        })
+    }
+
+    /// Only the address of the bus: `HOME` stays, because cargo and rustup live there.
+    fn apply(&self, command: &mut Command) {
+        #[cfg(target_os = "linux")]
+        command.env("DBUS_SESSION_BUS_ADDRESS", self.keychain.bus_address());
+        #[cfg(not(target_os = "linux"))]
+        let _ = command;
+    }
+}
+
+/// Whether the arguments for cargo (those before a second `--`) say which packages to test.
+fn chooses_packages(arguments: &[OsString]) -> bool {
+    arguments
+        .iter()
+        .take_while(|argument| *argument != OsStr::new("--"))
+        .any(|argument| {
+            let text = argument.to_string_lossy();
+            text.starts_with("--package") || (text.starts_with("-p") && !text.starts_with("--"))
+        })
+}
+
+/// The sums over every test binary.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Tally {
+    /// Adds a line if it is a result line, as libtest and rustdoc print one for each binary:
+    /// `test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s`.
+    fn add_line(&mut self, line: &str) {
+        let Some(counts) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        for part in counts.split(';') {
+            let mut words = part.split_whitespace().rev();
+            let (Some(what), Some(number)) = (words.next(), words.next()) else {
+                continue;
+            };
+            let Ok(number) = number.parse::<u64>() else {
+                continue;
+            };
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Passes the output on line by line and adds up the results in it.
+fn tee(mut input: impl BufRead, output: &mut impl io::Write) -> io::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut line = Vec::new();
+    while input.read_until(b'\n', &mut line)? > 0 {
+        output.write_all(&line)?;
+        output.flush()?;
+        tally.add_line(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
+    Ok(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_all_binaries_are_added_up() {
+        let output = "running 2 tests\ntest a ... ok\n\n\
+            test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+            test result: FAILED. 7 passed; 2 failed; 0 ignored; 0 measured; 3 filtered out; finished in 1.20s\n\
+            a test that prints test result: ok. 100 passed;\n";
+        let mut passed_on = Vec::new();
+        let tally = tee(output.as_bytes(), &mut passed_on).unwrap();
+        assert_eq!(
+            tally,
+            Tally {
+                passed: 12,
+                failed: 2,
+                ignored: 1
+            }
+        );
+        assert_eq!(passed_on, output.as_bytes());
+    }
+
+    #[test]
+    fn output_that_is_not_text_is_passed_on_unchanged() {
+        let output = b"\xff\xfe\ntest result: ok. 1 passed; 0 failed\nno newline at the end";
+        let mut passed_on = Vec::new();
+        assert_eq!(tee(&output[..], &mut passed_on).unwrap().passed, 1);
+        assert_eq!(passed_on, output);
+    }
+
+    #[test]
+    fn a_chosen_package_replaces_the_workspace() {
+        let chooses = |arguments: &[&str]| chooses_packages(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(chooses(&["-p", "synckit-client"]));
+        assert!(chooses(&["-psynckit-client"]));
+        assert!(chooses(&["--package=synckit-client"]));
+        assert!(!chooses(&["--doc"]));
+        assert!(!chooses(&["--", "-p"]));
+    }
+}
