@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use parking_lot::Mutex;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde::{Serialize, de::DeserializeOwned};
-use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_PROBLEM, Problem, SecretText, limits};
+use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_PROBLEM, Problem, ProblemCode, SecretText, limits};
 use tokio::time::Instant;
 
 use crate::{
@@ -258,16 +258,10 @@ fn read_problem(answer: &Answer) -> Result<Problem> {
     match serde_json::from_slice(&answer.body) {
         Ok(problem) => Ok(problem),
         Err(_) if matches!(answer.status.as_u16(), 429 | 502..=504) => Ok(Problem {
-            type_uri: "about:blank".to_owned(),
             code: format!("http_{}", answer.status.as_u16()),
             title: "A gateway did not pass the request on".to_owned(),
             status: answer.status.as_u16(),
-            detail: None,
-            field: None,
-            request_id: None,
-            behind: None,
-            latest: None,
-            current_version: None,
+            ..Problem::new(ProblemCode::Overloaded)
         }),
         Err(_) => Err(Error::Protocol {
             status: answer.status.as_u16(),

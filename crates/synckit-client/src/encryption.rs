@@ -9,7 +9,7 @@ use http::Method;
 use rand::rngs::OsRng;
 use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, RecoveryCode, StreamKeys, StreamScope, Vault};
 use synckit_protocol::{
-    KeyId, Position, ProblemCode, UserId,
+    KeyId, Position, Problem, ProblemCode, UserId,
     wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
 };
 use zeroize::Zeroizing;
@@ -60,6 +60,17 @@ impl Keys {
     }
 }
 
+/// What became of an envelope.
+#[derive(Debug)]
+pub(crate) enum EnvelopePut {
+    /// The server holds it.
+    Written,
+    /// Another envelope was written first, with this current key.
+    AnotherWasFirst(KeyId),
+    /// The head that it names is not the stream's any more.
+    Behind(Box<Problem>),
+}
+
 impl SyncKitClient {
     /// Makes the master key of a new user of this app, wraps it for the password, stores the envelope on the server,
     /// and then the key in the credential store. For the first device only.
@@ -75,10 +86,11 @@ impl SyncKitClient {
         let ring = KeyRing::generate(&scope, &mut OsRng);
         let envelope = Envelope::seal(&scope, &open.account_key, open.vault.generation(), 1, &ring, &mut OsRng)
             .map_err(Error::Key)?;
-        if !inner.put_envelope(&envelope, 0).await? {
-            return Err(Error::KeyAlreadyExists);
+        match inner.put_envelope(&envelope, 0, None).await? {
+            EnvelopePut::Written => inner.install_keys(&scope, ring, &envelope).await,
+            EnvelopePut::AnotherWasFirst(_) => Err(Error::KeyAlreadyExists),
+            EnvelopePut::Behind(problem) => Err(Error::Problem(problem)),
         }
-        inner.install_keys(&scope, ring, &envelope).await
     }
 
     /// Fetches the envelope, opens it with the password, and stores the key in the credential store: once on each
@@ -86,23 +98,29 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::NoServerKey`] if no device has set up encryption yet, [`Error::InvalidCredentials`],
-    /// [`Error::PasswordWasReset`] if this device does not hold the key either (one that does wraps it anew), [`Error::KeyMaterialForged`] if what the server holds does not verify.
+    /// [`Error::PasswordWasReset`] if this device does not hold the key either (one that does wraps it anew), [`Error::EnvelopeReplaced`] if the server holds older keys than this device, [`Error::KeyMaterialForged`] if what the server holds does not verify.
     pub async fn setup_encryption_existing(&self, password: &str) -> Result<()> {
         let inner = &self.inner;
         let scope = inner.scope()?;
         inner.with_credentials(|credentials| credentials.probe()).await?;
         let (envelope, version) = inner.envelope().await?.ok_or(Error::NoServerKey)?;
+        let held = inner.stored_ring(&scope).await?;
+        if let Some(held) = held.as_ref().filter(|ring| envelope.key_version() < ring.key_version()) {
+            return Err(Error::EnvelopeReplaced {
+                held_version: held.key_version(),
+                found_version: envelope.key_version(),
+            });
+        }
         let open = inner.open_vault(password).await?;
         if envelope.vault_generation() != open.vault.generation() {
-            let ring = inner
-                .held_ring(&scope, &envelope)
-                .await?
-                .ok_or(Error::PasswordWasReset {
-                    envelope_generation: envelope.vault_generation(),
-                    vault_generation: open.vault.generation(),
-                })?;
+            let held = held.filter(|ring| envelope.verify_mac(&scope, ring.current()).is_ok());
+            let ring = held.ok_or(Error::PasswordWasReset {
+                envelope_generation: envelope.vault_generation(),
+                vault_generation: open.vault.generation(),
+            })?;
+            let generation = open.vault.generation();
             return inner
-                .reseal(&scope, ring, &open.account_key, open.vault.generation(), version)
+                .reseal(&scope, ring, &open.account_key, generation, version, None)
                 .await;
         }
         let ring = envelope
@@ -177,7 +195,7 @@ impl SyncKitClient {
             return inner.install_keys(&scope, ring, &envelope).await;
         };
         inner
-            .reseal(&scope, ring, &account_key, current.generation(), version)
+            .reseal(&scope, ring, &account_key, current.generation(), version, None)
             .await
     }
 }
@@ -209,47 +227,57 @@ impl Inner {
         Ok(Some((envelope, answer.version)))
     }
 
-    /// Writes an envelope; `false` if another one was first. A conflict with our own write is a success.
-    async fn put_envelope(&self, envelope: &Envelope, expected_version: u64) -> Result<bool> {
+    /// Writes an envelope. A conflict with our own write, whose answer was lost, is a success.
+    pub(crate) async fn put_envelope(
+        &self,
+        envelope: &Envelope,
+        expected_version: u64,
+        head: Option<Position>,
+    ) -> Result<EnvelopePut> {
         let put = PutEnvelope {
             envelope: envelope.encode().into(),
             key_id: envelope.key_id(),
             expected_version,
+            head,
         };
         match self
             .authorized(Call::new(Method::PUT, "/api/sync/keys").body(&put)?)
             .await
         {
-            Ok(answer) => answer.decode::<EnvelopeWritten>().map(|_| true),
-            Err(error) if error.is_problem(ProblemCode::VersionConflict) => {
-                let current = self.envelope().await?;
-                Ok(current.is_some_and(|(current, _)| current.encode() == envelope.encode()))
-            }
+            Ok(answer) => answer.decode::<EnvelopeWritten>().map(|_| EnvelopePut::Written),
+            Err(Error::Problem(problem)) => match problem.known_code() {
+                Some(ProblemCode::VersionConflict) => match self.envelope().await? {
+                    Some((current, _)) if current.encode() == envelope.encode() => Ok(EnvelopePut::Written),
+                    Some((current, _)) => Ok(EnvelopePut::AnotherWasFirst(current.key_id())),
+                    None => Err(Error::Problem(problem)),
+                },
+                Some(ProblemCode::Behind) => Ok(EnvelopePut::Behind(problem)),
+                _ => Err(Error::Problem(problem)),
+            },
             Err(error) => Err(error),
         }
     }
 
-    /// The key ring that this device holds, in memory or in the credential store, if it is the one in an envelope.
-    async fn held_ring(&self, scope: &StreamScope, envelope: &Envelope) -> Result<Option<KeyRing>> {
+    /// The key ring in the credential store.
+    pub(crate) async fn stored_ring(&self, scope: &StreamScope) -> Result<Option<KeyRing>> {
         let name = record_name(scope.user_id, "keys");
-        let Some(record) = self
+        let record = self
             .with_credentials(move |credentials| credentials.read(&name))
-            .await?
-        else {
-            return Ok(None);
-        };
-        let ring = KeyRing::from_secret_bytes(scope, &record).map_err(Error::Key)?;
-        Ok(envelope.verify_mac(scope, ring.current()).is_ok().then_some(ring))
+            .await?;
+        record
+            .map(|record| KeyRing::from_secret_bytes(scope, &record).map_err(Error::Key))
+            .transpose()
     }
 
-    /// Wraps a key ring for the account key of a newer generation, after the password was reset.
-    async fn reseal(
+    /// Wraps a key ring for another account key than the envelope's, or in the place of an older envelope.
+    pub(crate) async fn reseal(
         &self,
         scope: &StreamScope,
         ring: KeyRing,
         account_key: &AccountKey,
         generation: u32,
         version: u64,
+        head: Option<Position>,
     ) -> Result<()> {
         let ring = match self.stream.lock().known() {
             Some(known) if known.seq > ring.floor().seq => ring.with_floor(known).map_err(Error::Key)?,
@@ -257,17 +285,16 @@ impl Inner {
         };
         let envelope = Envelope::seal(scope, account_key, generation, version + 1, &ring, &mut OsRng);
         let envelope = envelope.map_err(Error::Key)?;
-        if !self.put_envelope(&envelope, version).await? {
-            // Another device was first. What it wrote is opened by the next call.
-            return Err(Error::KeyRotated {
-                key_id: envelope.key_id(),
-            });
+        match self.put_envelope(&envelope, version, head).await? {
+            EnvelopePut::Written => self.install_keys(scope, ring, &envelope).await,
+            // What another device wrote is opened by the next call.
+            EnvelopePut::AnotherWasFirst(key_id) => Err(Error::KeyRotated { key_id }),
+            EnvelopePut::Behind(problem) => Err(Error::Problem(problem)),
         }
-        self.install_keys(scope, ring, &envelope).await
     }
 
     /// Makes keys current in memory and in the credential store.
-    async fn install_keys(&self, scope: &StreamScope, ring: KeyRing, envelope: &Envelope) -> Result<()> {
+    pub(crate) async fn install_keys(&self, scope: &StreamScope, ring: KeyRing, envelope: &Envelope) -> Result<()> {
         let user_id = scope.user_id;
         let secret = Zeroizing::new(ring.to_secret_bytes().to_vec());
         let envelope = envelope.encode();

@@ -120,6 +120,15 @@ pub enum Error {
         /// The generation of the account's current vault.
         vault_generation: u32,
     },
+    /// The server holds an envelope with an older master key than this device: a restored backup, or an attack. After
+    /// the first, and by the user's decision, `restore_envelope` puts this device's keys back.
+    #[error("the server holds an older master key (version {found_version}) than this device (version {held_version})")]
+    EnvelopeReplaced {
+        /// The version of the master key on this device.
+        held_version: u32,
+        /// The version of the master key in the server's envelope.
+        found_version: u32,
+    },
     /// The account has no recovery code that this one could be.
     #[error("this recovery code does not belong to the account")]
     WrongRecoveryCode,
@@ -254,6 +263,7 @@ impl Error {
                 | Self::BatchForged(_)
                 | Self::BlobForged { .. }
                 | Self::KeyMaterialForged(_)
+                | Self::EnvelopeReplaced { .. }
                 | Self::ServerKeyChanged
                 | Self::UnsafeUrl { .. }
         )

@@ -36,6 +36,7 @@ mod error;
 mod history;
 mod pull;
 mod push;
+mod rotation;
 mod session;
 pub mod transport;
 

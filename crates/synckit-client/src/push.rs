@@ -210,7 +210,7 @@ impl Inner {
     }
 
     /// The position to seal on top of.
-    fn parent(&self) -> Result<Position> {
+    pub(crate) fn parent(&self) -> Result<Position> {
         let known = self.stream.lock().known();
         known.map_or_else(|| self.start(), Ok)
     }
@@ -288,7 +288,12 @@ impl Inner {
     }
 
     /// Verifies what came in between and returns the stream's newest position.
-    async fn hash_forward(&self, parent: Position, known: Option<Position>, problem: Problem) -> Result<Position> {
+    pub(crate) async fn hash_forward(
+        &self,
+        parent: Position,
+        known: Option<Position>,
+        problem: Problem,
+    ) -> Result<Position> {
         let behind = problem.behind.ok_or(Error::Protocol {
             status: problem.status,
             reason: "the digests in between",
@@ -327,7 +332,7 @@ impl Inner {
         Ok(walk.at())
     }
 
-    async fn chain(&self, from: Position) -> Result<Chain> {
+    pub(crate) async fn chain(&self, from: Position) -> Result<Chain> {
         match self
             .authorized(Call::get(format!("/api/sync/chain?from={}", Cursor::at(from))))
             .await

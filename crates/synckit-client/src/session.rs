@@ -166,20 +166,9 @@ impl SyncKitClient {
         };
         let signed_in: SignedIn = inner.api.call(Call::post("/api/sync/auth").body(&finish)?).await?;
 
-        let scope = StreamScope {
-            app_id: signed_in.app_id,
-            user_id: signed_in.user_id,
-        };
-        inner.install_session(Session {
-            scope,
-            token: signed_in.token,
-            expires_at: signed_in.expires_at,
-            refresh: signed_in.refresh,
-            account_token: signed_in.account_token.map(|token| (token, Instant::now())),
-        });
-        *inner.login_cache.lock() = Some(LoginCache::new(password, finished.export_key));
-        inner.save_session().await?;
-        Ok((scope.user_id, scope.app_id))
+        let ids = inner.install_signed_in(signed_in).await?;
+        inner.cache_login(password, finished.export_key);
+        Ok(ids)
     }
 
     /// Signs in with the code of a browser sign-in (RFC 6749 with PKCE, RFC 7636, and a loopback redirect, RFC 8252).
@@ -206,19 +195,7 @@ impl SyncKitClient {
             redirect_uri: redirect_uri(port),
         };
         let signed_in: SignedIn = inner.api.call(Call::post("/oauth/token").body(&request)?).await?;
-        let scope = StreamScope {
-            app_id: signed_in.app_id,
-            user_id: signed_in.user_id,
-        };
-        inner.install_session(Session {
-            scope,
-            token: signed_in.token,
-            expires_at: signed_in.expires_at,
-            refresh: signed_in.refresh,
-            account_token: None,
-        });
-        inner.save_session().await?;
-        Ok((scope.user_id, scope.app_id))
+        inner.install_signed_in(signed_in).await
     }
 
     /// The URL to open in the user's browser for a sign-in without the app seeing the password. `port` is the loopback
@@ -303,6 +280,20 @@ impl Inner {
         Ok(registered.user_id)
     }
 
+    /// Makes a new session current, in memory and in the credential store.
+    async fn install_signed_in(&self, signed_in: SignedIn) -> Result<(UserId, AppId)> {
+        let (app_id, user_id) = (signed_in.app_id, signed_in.user_id);
+        self.install_session(Session {
+            scope: StreamScope { app_id, user_id },
+            token: signed_in.token,
+            expires_at: signed_in.expires_at,
+            refresh: signed_in.refresh,
+            account_token: signed_in.account_token.map(|token| (token, Instant::now())),
+        });
+        self.save_session().await?;
+        Ok((user_id, app_id))
+    }
+
     /// Runs Argon2id off the async threads and pins the server's key.
     async fn finish_login(&self, login: ClientLogin, started: &LoginStarted) -> Result<LoginFinished> {
         let pinned = self.pinned_server_key().await?;
@@ -376,14 +367,14 @@ impl Inner {
         if let Some(session) = self.session.write().as_mut() {
             session.account_token = Some((unlocked.account_token.clone(), Instant::now()));
         }
-        *self.login_cache.lock() = Some(LoginCache::new(password, finished.export_key.clone()));
+        self.cache_login(password, finished.export_key.clone());
         Ok(AccountAccess {
             token: unlocked.account_token,
             export_key: finished.export_key,
         })
     }
 
-    /// Remembers a password that was just set, so that the next call does not run OPAQUE again.
+    /// Remembers a password that was just proven or set, so that the next call does not run OPAQUE again.
     pub(crate) fn cache_login(&self, password: &str, export_key: ExportKey) {
         *self.login_cache.lock() = Some(LoginCache::new(password, export_key));
     }

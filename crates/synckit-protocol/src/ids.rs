@@ -13,47 +13,29 @@ pub struct IdParseError {
     expected: &'static str,
 }
 
-/// Ids of 16 raw bytes: a hyphenated lower-case UUID as text, a byte string of 16 in CBOR.
-macro_rules! uuid_id {
-    ($(#[doc = $doc:literal])* $name:ident) => {
+/// An id of raw bytes: its text where a format is for people, a byte string elsewhere. The text is what `Display` and
+/// `FromStr` of each kind agree on.
+macro_rules! raw_id {
+    ($(#[doc = $doc:literal])* $name:ident, $length:literal) => {
         $(#[doc = $doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name([u8; 16]);
+        pub struct $name([u8; $length]);
 
         impl $name {
-            /// Wraps the 16 raw bytes of an id.
-            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+            /// Wraps the raw bytes of an id.
+            pub const fn from_bytes(bytes: [u8; $length]) -> Self {
                 Self(bytes)
             }
 
-            /// The 16 raw bytes.
-            pub const fn as_bytes(&self) -> &[u8; 16] {
+            /// The raw bytes.
+            pub const fn as_bytes(&self) -> &[u8; $length] {
                 &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                Uuid::from_bytes(self.0).as_hyphenated().fmt(f)
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, concat!(stringify!($name), "({})"), self)
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = IdParseError;
-
-            /// Accepts exactly what `Display` writes, so that an id has one text.
-            fn from_str(text: &str) -> Result<Self, IdParseError> {
-                let error = IdParseError { kind: stringify!($name), expected: "a lower-case hyphenated UUID" };
-                match Uuid::try_parse(text) {
-                    Ok(uuid) if uuid.as_hyphenated().to_string() == text => Ok(Self(uuid.into_bytes())),
-                    _ => Err(error),
-                }
             }
         }
 
@@ -75,24 +57,38 @@ macro_rules! uuid_id {
     };
 }
 
-/// Ids that are the output of a hash or a MAC: lower-case hexadecimal as text, a byte string in CBOR.
-macro_rules! hex_id {
-    ($(#[doc = $doc:literal])* $name:ident, $length:literal) => {
-        $(#[doc = $doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name([u8; $length]);
+/// Ids of 16 raw bytes whose text is a hyphenated lower-case UUID.
+macro_rules! uuid_id {
+    ($(#[doc = $doc:literal])* $name:ident) => {
+        raw_id!($(#[doc = $doc])* $name, 16);
 
-        impl $name {
-            /// Wraps the raw bytes of an id.
-            pub const fn from_bytes(bytes: [u8; $length]) -> Self {
-                Self(bytes)
-            }
-
-            /// The raw bytes.
-            pub const fn as_bytes(&self) -> &[u8; $length] {
-                &self.0
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                Uuid::from_bytes(self.0).as_hyphenated().fmt(f)
             }
         }
+
+        impl FromStr for $name {
+            type Err = IdParseError;
+
+            /// Accepts exactly what `Display` writes, so that an id has one text.
+            fn from_str(text: &str) -> Result<Self, IdParseError> {
+                match Uuid::try_parse(text) {
+                    Ok(uuid) if uuid.as_hyphenated().to_string() == text => Ok(Self(uuid.into_bytes())),
+                    _ => Err(IdParseError {
+                        kind: stringify!($name),
+                        expected: "a lower-case hyphenated UUID",
+                    }),
+                }
+            }
+        }
+    };
+}
+
+/// Ids that are the output of a hash or a MAC, whose text is lower-case hexadecimal.
+macro_rules! hex_id {
+    ($(#[doc = $doc:literal])* $name:ident, $length:literal) => {
+        raw_id!($(#[doc = $doc])* $name, $length);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,38 +96,19 @@ macro_rules! hex_id {
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self)
-            }
-        }
-
         impl FromStr for $name {
             type Err = IdParseError;
 
             fn from_str(text: &str) -> Result<Self, IdParseError> {
-                let error = IdParseError {
-                    kind: stringify!($name),
-                    expected: concat!(stringify!($length), " bytes in lower-case hexadecimal"),
-                };
                 let mut bytes = [0; $length];
-                if decode_hex(text.as_bytes(), &mut bytes) { Ok(Self(bytes)) } else { Err(error) }
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                if serializer.is_human_readable() {
-                    serializer.collect_str(self)
+                if decode_hex(text.as_bytes(), &mut bytes) {
+                    Ok(Self(bytes))
                 } else {
-                    serializer.serialize_bytes(&self.0)
+                    Err(IdParseError {
+                        kind: stringify!($name),
+                        expected: concat!(stringify!($length), " bytes in lower-case hexadecimal"),
+                    })
                 }
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserialize_id(deserializer, stringify!($name), str::parse, Self)
             }
         }
     };

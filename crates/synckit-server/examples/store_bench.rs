@@ -114,6 +114,7 @@ async fn prepare(store: &SqliteStore, streams: u64) -> Outcome<()> {
             envelope: vec![0; 500],
             key_id: KEY,
             expected_version: 0,
+            head: None,
             now: NOW,
         };
         store.put_envelope(envelope).await?;

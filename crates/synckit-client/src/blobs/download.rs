@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use synckit_protocol::{Problem, limits};
+use synckit_protocol::{Problem, ProblemCode, limits};
 use tempfile::NamedTempFile;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt as _},
@@ -32,6 +32,9 @@ use crate::{
 const ATTEMPTS_MAX: u32 = 4;
 /// The largest document that an object store answers with in place of an object.
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;
+
+/// Memory that is set aside for a download before anything of it has arrived.
+const TRUSTED_ROOM_BYTES: usize = 1024 * 1024;
 
 /// Where the bytes of a download go.
 pub struct BlobTarget<'a>(Destination<'a>);
@@ -77,7 +80,8 @@ impl From<&PathBuf> for BlobTarget<'_> {
 
 impl Inner {
     pub(super) async fn download_to_memory(&self, url: &DownloadUrl) -> Result<Vec<u8>> {
-        let room = usize::try_from(url.size_bytes()).unwrap_or(0);
+        // Until the bytes are here, the size is the server's word, which must not be able to cost 500 MB.
+        let room = usize::try_from(url.size_bytes()).map_or(0, |size| size.min(TRUSTED_ROOM_BYTES));
         self.download(url, &|_| {}, move || Ok(Vec::with_capacity(room))).await
     }
 
@@ -126,20 +130,26 @@ impl Inner {
         C: Fn() -> io::Result<W> + Send + Sync + 'static,
     {
         let create = Arc::new(create);
+        let mut url = url.clone();
         for attempt in 0.. {
-            let error = match self.download_once(url, progress, Arc::clone(&create)).await {
+            let error = match self.download_once(&url, progress, Arc::clone(&create)).await {
                 Ok(out) => return Ok(out),
                 Err(error) => error,
             };
+            let has_expired = error.is_problem(ProblemCode::UrlExpired);
             let again = match &error {
                 Error::Network(TransportError::Connection(_) | TransportError::Timeout(_)) => true,
-                Error::Problem(problem) => matches!(problem.status, 429 | 502..=504),
+                Error::Problem(problem) => matches!(problem.status, 429 | 502..=504) || has_expired,
                 _ => false,
             };
             if !again || attempt + 1 >= ATTEMPTS_MAX {
                 return Err(error);
             }
             tokio::time::sleep(self.api.pause(attempt)).await;
+            if has_expired {
+                // The machine slept between the two requests, or the download took longer than its URL lives.
+                url = self.download_url(&url.hash).await?;
+            }
         }
         Err(Error::BlobForged {
             reason: "it never arrived",
@@ -182,6 +192,10 @@ impl Inner {
                     .map_err(Error::Network)?;
                 return Err(match serde_json::from_slice::<Problem>(&body) {
                     Ok(problem) => Error::from_problem(problem),
+                    // A gateway's own page.
+                    Err(_) if matches!(status, 429 | 502..=504) => Error::Network(TransportError::Connection(
+                        format!("the object store answered {status}").into(),
+                    )),
                     Err(_) => Error::Protocol {
                         status,
                         reason: "the object that was signed",

@@ -189,26 +189,7 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::Problem`] with `blob_not_found`.
     pub async fn blob_download_url(&self, hash: &BlobHash) -> Result<DownloadUrl> {
-        let blob_id = self.inner.keys()?.ring.blob_id_key().blob_id(hash);
-        let answer: BlobDownloadAnswer = self
-            .inner
-            .authorized(Call::post("/api/sync/blobs/download").body(&BlobDownload { hash: blob_id })?)
-            .await?
-            .decode()?;
-        if !(limits::SEAL_OVERHEAD_BYTES as u64..=limits::BLOB_SEALED_BYTES_MAX).contains(&answer.size) {
-            return Err(Error::Protocol {
-                status: 200,
-                reason: "a size that a sealed blob can have",
-            });
-        }
-        check_presigned(&answer.download_url)?;
-        Ok(DownloadUrl {
-            hash: *hash,
-            blob_id,
-            key_id: answer.key_id,
-            sealed_size: answer.size,
-            url: SecretText::new(answer.download_url),
-        })
+        self.inner.download_url(hash).await
     }
 
     /// Downloads and decrypts a file into memory. For large files use [`SyncKitClient::blob_get`].
@@ -299,6 +280,28 @@ impl SyncKitClient {
 }
 
 impl Inner {
+    async fn download_url(&self, hash: &BlobHash) -> Result<DownloadUrl> {
+        let blob_id = self.keys()?.ring.blob_id_key().blob_id(hash);
+        let answer: BlobDownloadAnswer = self
+            .authorized(Call::post("/api/sync/blobs/download").body(&BlobDownload { hash: blob_id })?)
+            .await?
+            .decode()?;
+        if !(limits::SEAL_OVERHEAD_BYTES as u64..=limits::BLOB_SEALED_BYTES_MAX).contains(&answer.size) {
+            return Err(Error::Protocol {
+                status: 200,
+                reason: "a size that a sealed blob can have",
+            });
+        }
+        check_presigned(&answer.download_url)?;
+        Ok(DownloadUrl {
+            hash: *hash,
+            blob_id,
+            key_id: answer.key_id,
+            sealed_size: answer.size,
+            url: SecretText::new(answer.download_url),
+        })
+    }
+
     async fn upload_url(&self, hash: &BlobHash, size: u64, when_there: WhenThere) -> Result<BlobUploadTicket> {
         if size > limits::BLOB_BYTES_MAX {
             return Err(Error::InvalidArgument {

@@ -9,6 +9,7 @@ mod interference;
 mod keychain;
 mod product_page;
 mod push_pull;
+mod rotation;
 mod sessions;
 mod tampering;
 mod world;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::UnixSeconds;
-use crate::{ByteString, KeyId};
+use crate::{ByteString, KeyId, Position};
 
 /// `PUT /api/sync/keys`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,10 @@ pub struct PutEnvelope {
     pub key_id: KeyId,
     /// The version that this one replaces, 0 for the first; anything else is `version_conflict`.
     pub expected_version: u64,
+    /// The stream's head, which a change of the master key must name: the retired key ends there, so no batch may come
+    /// in between. Another head is `behind`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Position>,
 }
 
 /// The answer to [`PutEnvelope`].

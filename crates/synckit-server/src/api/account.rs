@@ -148,11 +148,14 @@ pub(super) fn check_vault(vault: &[u8]) -> Result<(), ApiError> {
 }
 
 /// The version that was written, or the problem that tells which one is current.
-pub(super) fn written(outcome: VersionedWrite) -> Result<u64, ApiError> {
+fn written(outcome: VersionedWrite) -> Result<u64, ApiError> {
     match outcome {
         VersionedWrite::Written(version) => Ok(version),
-        VersionedWrite::Conflict(current) => {
-            Err(ApiError::new(ProblemCode::VersionConflict).with(|problem| problem.current_version = Some(current)))
-        }
+        VersionedWrite::Conflict(current) => Err(version_conflict(current)),
     }
+}
+
+/// What a write is told that names another version than the current one.
+pub(super) fn version_conflict(current: u64) -> ApiError {
+    ApiError::new(ProblemCode::VersionConflict).with(|problem| problem.current_version = Some(current))
 }

@@ -8,11 +8,15 @@ use synckit_protocol::{
     wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
 };
 
-use super::{access::AppAccess, account::written};
+use super::{
+    access::AppAccess,
+    account::version_conflict,
+    log::{behind, diverged},
+};
 use crate::{
     http::{ApiError, Received, Reply},
     state::ServerState,
-    store::NewEnvelope,
+    store::{EnvelopeWrite, NewEnvelope},
 };
 
 /// `GET /api/sync/keys`.
@@ -53,8 +57,17 @@ pub(super) async fn write(
         envelope: body.envelope.0,
         key_id: body.key_id,
         expected_version: body.expected_version,
+        head: body.head,
         now: state.config.clock.now(),
     };
-    let version = written(state.store.put_envelope(envelope).await?)?;
-    reply.ok(&EnvelopeWritten { version })
+    match state.store.put_envelope(envelope).await? {
+        EnvelopeWrite::Written(version) => reply.ok(&EnvelopeWritten { version }),
+        EnvelopeWrite::Conflict(current) => Err(version_conflict(current)),
+        EnvelopeWrite::HeadMissing => Err(ApiError::invalid(
+            "head",
+            "a change of the master key must name the stream's head",
+        )),
+        EnvelopeWrite::Behind(page) => Err(behind(page)),
+        EnvelopeWrite::Diverged { latest } => Err(diverged(latest)),
+    }
 }

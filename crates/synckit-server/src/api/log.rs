@@ -23,7 +23,7 @@ use super::{
 use crate::{
     http::{ApiError, Format, Received, Reply, announced_length, content_format, decode, malformed, read_body},
     state::ServerState,
-    store::{Append, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch},
+    store::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch},
 };
 
 type Server = State<Arc<ServerState>>;
@@ -74,13 +74,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
         Append::DeviceRevoked => Err(ProblemCode::DeviceRevoked.into()),
         Append::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
         Append::KeyMismatch => Err(ProblemCode::KeyMismatch.into()),
-        Append::Behind(page) => Err(ApiError::new(ProblemCode::Behind).with(|problem| {
-            problem.behind = Some(Behind {
-                latest: page.latest,
-                digests: page.digests,
-                has_more: page.has_more,
-            });
-        })),
+        Append::Behind(page) => Err(behind(page)),
         Append::Diverged { latest } => Err(diverged(latest)),
     }
 }
@@ -221,7 +215,19 @@ pub(super) async fn status(State(state): Server, access: AppAccess, reply: Reply
     })
 }
 
-fn diverged(latest: Position) -> ApiError {
+/// What a write is told that names a position before the stream's head.
+pub(super) fn behind(page: ChainPage) -> ApiError {
+    ApiError::new(ProblemCode::Behind).with(|problem| {
+        problem.behind = Some(Behind {
+            latest: page.latest,
+            digests: page.digests,
+            has_more: page.has_more,
+        });
+    })
+}
+
+/// What is said of a position that is not on the chain.
+pub(super) fn diverged(latest: Position) -> ApiError {
     ApiError::new(ProblemCode::HistoryDiverged).with(|problem| problem.latest = Some(latest))
 }
 

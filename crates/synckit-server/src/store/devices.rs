@@ -1,11 +1,11 @@
 //! Devices and envelopes, as a store takes and returns them.
 
 use synckit_protocol::{
-    DeviceId, KeyId, SessionId,
+    DeviceId, KeyId, Position, SessionId,
     wire::{UnixSeconds, devices::Platform},
 };
 
-use super::StreamId;
+use super::{ChainPage, StreamId};
 
 /// A device to register.
 #[derive(Debug, Clone)]
@@ -83,6 +83,26 @@ pub struct NewEnvelope {
     pub key_id: KeyId,
     /// The version that it replaces, 0 for the first.
     pub expected_version: u64,
+    /// The stream's head, which a change of the master key must name.
+    pub head: Option<Position>,
     /// Now.
     pub now: UnixSeconds,
+}
+
+/// The answer of [`super::Store::put_envelope`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvelopeWrite {
+    /// Written, as this version.
+    Written(u64),
+    /// Another version is current (0: there is none), and nothing changed.
+    Conflict(u64),
+    /// The master key would change, and no head was named.
+    HeadMissing,
+    /// The head that was named is on the chain, but not its head.
+    Behind(ChainPage),
+    /// The head that was named is not on the chain.
+    Diverged {
+        /// The stream's newest position.
+        latest: Position,
+    },
 }

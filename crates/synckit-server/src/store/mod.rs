@@ -28,7 +28,7 @@ pub use accounts::{
 };
 pub use apps::{AcceptNewSeed, ApiKey, App, NewApiKey, NewApp, SeedClaim};
 pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
-pub use devices::{Device, DeviceRegistration, DeviceRename, Envelope, NewDevice, NewEnvelope};
+pub use devices::{Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeWrite, NewDevice, NewEnvelope};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
 pub use sessions::{EndSessions, NewSession, RefreshUse, Session};
 pub use sqlite::{SqliteOptions, SqliteStore, WriteStatistics};
@@ -159,8 +159,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The current envelope of a stream.
     async fn envelope(&self, stream: StreamId) -> Result<Option<Envelope>, StoreError>;
 
-    /// Writes an envelope and keeps the last ten.
-    async fn put_envelope(&self, envelope: NewEnvelope) -> Result<VersionedWrite, StoreError>;
+    /// Writes an envelope and keeps the last ten. One under another master key is written only at the stream's head, in
+    /// the same transaction: the retired key ends there.
+    async fn put_envelope(&self, envelope: NewEnvelope) -> Result<EnvelopeWrite, StoreError>;
 
     // The log.
 

@@ -1,7 +1,10 @@
 //! `/api/sync/keys`.
 
 use reqwest::Method;
-use synckit_protocol::wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope};
+use synckit_protocol::{
+    Head, KeyId, Position,
+    wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
+};
 
 use crate::support::{KEY_ID, World};
 
@@ -18,6 +21,7 @@ async fn an_envelope_replaces_exactly_the_version_that_it_names() {
             envelope: vec![1; size].into(),
             key_id: KEY_ID,
             expected_version,
+            head: None,
         };
         world
             .call(Method::PUT, "/api/sync/keys")
@@ -62,4 +66,43 @@ async fn an_envelope_replaces_exactly_the_version_that_it_names() {
         .await;
     assert_eq!(cbor.ok::<EnvelopeAnswer>(), answer.ok::<EnvelopeAnswer>());
     assert_eq!(answer.ok::<EnvelopeAnswer>().envelope.0, vec![1; 4096]);
+}
+
+#[tokio::test]
+async fn a_change_of_the_master_key_must_name_the_head_of_the_stream() {
+    let world = World::start().await;
+    let mut user = world.ready_user("ada@example.com").await;
+    let token = user.user.token.clone();
+    let put = async |head| {
+        let body = PutEnvelope {
+            envelope: b"another envelope".to_vec().into(),
+            key_id: KeyId::from_bytes([8; 16]),
+            expected_version: 1,
+            head,
+        };
+        world
+            .call(Method::PUT, "/api/sync/keys")
+            .bearer(&token)
+            .cbor(&body)
+            .send()
+            .await
+    };
+    let start = user.head;
+    user.push(&world, 1, 100).await;
+    let first = user.head;
+    let missing = put(None).await;
+    assert_eq!(
+        (missing.code().as_str(), missing.problem().field.as_deref()),
+        ("invalid_value", Some("head"))
+    );
+    let behind = put(Some(start)).await;
+    assert_eq!(behind.code(), "behind");
+    let between = behind.problem().behind.unwrap();
+    assert_eq!((between.digests.len(), between.latest), (1, first));
+    let elsewhere = Position {
+        seq: 1,
+        head: Head::from_bytes([1; 32]),
+    };
+    assert_eq!(put(Some(elsewhere)).await.code(), "history_diverged");
+    assert_eq!(put(Some(first)).await.ok::<EnvelopeWritten>().version, 2);
 }

@@ -284,6 +284,7 @@ impl User {
             envelope: b"a sealed envelope".to_vec().into(),
             key_id: KEY_ID,
             expected_version: 0,
+            head: None,
         };
         let answer = world
             .call(Method::PUT, "/api/sync/keys")

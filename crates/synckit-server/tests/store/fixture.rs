@@ -7,9 +7,9 @@ use synckit_protocol::{
     wire::{UnixSeconds, devices::Platform},
 };
 use synckit_server::store::{
-    AccountCreation, Append, Device, DeviceRegistration, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice,
-    NewEnvelope, NewSession, NewUpload, PageRead, PageRequest, SecretHash, Store, StoredBatch, StreamId, UploadBegin,
-    VersionedWrite,
+    AccountCreation, Append, Device, DeviceRegistration, EnvelopeWrite, NewAccount, NewApiKey, NewApp, NewBatch,
+    NewDevice, NewEnvelope, NewSession, NewUpload, PageRead, PageRequest, SecretHash, Store, StoredBatch, StreamId,
+    UploadBegin,
 };
 
 /// When tests happen, unless they say otherwise.
@@ -161,6 +161,7 @@ pub(crate) fn new_envelope(stream: StreamId, expected_version: u64) -> NewEnvelo
         envelope: format!("envelope {}", expected_version + 1).into_bytes(),
         key_id: KEY,
         expected_version,
+        head: None,
         now: NOW,
     }
 }
@@ -168,7 +169,7 @@ pub(crate) fn new_envelope(stream: StreamId, expected_version: u64) -> NewEnvelo
 /// Sets up encryption under [`KEY`].
 pub(crate) async fn set_up_encryption(store: &dyn Store, stream: StreamId) {
     let written = store.put_envelope(new_envelope(stream, 0)).await.unwrap();
-    assert_eq!(written, VersionedWrite::Written(1));
+    assert_eq!(written, EnvelopeWrite::Written(1));
 }
 
 /// A stream of app and account `n` that is ready for batches of device `n`.

@@ -48,11 +48,14 @@ pub(crate) fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         }
     };
     story.summary();
-    if story.passed() {
-        screen::line("The demo passed: both devices hold the same, and the server could read none of it.");
-    } else {
-        screen::line("The demo FAILED: something above is not as it should be.");
-    }
+    screen::line(match (story.passed(), story.is_whole()) {
+        (true, true) => "The demo passed: both devices hold the same, and the server could read none of it.",
+        (true, false) => {
+            "The demo passed: both devices hold the same, and a forged batch was refused. What the server holds was not \
+             looked at, because its disk is not here."
+        }
+        (false, _) => "The demo FAILED: something above is not as it should be.",
+    });
     if keep {
         workspace.keep()?;
         screen::line(account);

@@ -122,6 +122,11 @@ impl Story {
         self.told.iter().all(|told| told.verdict != Verdict::Failed)
     }
 
+    /// Whether everything could be shown.
+    pub(super) fn is_whole(&self) -> bool {
+        self.told.iter().all(|told| told.verdict != Verdict::NotPossible)
+    }
+
     /// The table at the end.
     pub(super) fn summary(&self) {
         let or_nothing = |number: Option<u64>, text: fn(u64) -> String| number.map_or_else(String::new, text);

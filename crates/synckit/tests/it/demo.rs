@@ -278,6 +278,11 @@ fn a_running_server_is_used_and_what_needs_its_disk_is_left_out() {
         "{}",
         ended.stdout
     );
+    assert!(
+        ended.stdout.contains("What the server holds was not looked at"),
+        "{}",
+        ended.stdout
+    );
     let not_possible = ended
         .stdout
         .lines()

@@ -6,9 +6,9 @@ use synckit_protocol::{KeyId, limits::ENVELOPES_KEPT};
 use super::{
     columns::{Unsigned, id, unsigned},
     failure::Failure,
-    streams,
+    log, streams,
 };
-use crate::store::{Envelope, NewEnvelope, StreamId, VersionedWrite};
+use crate::store::{Envelope, EnvelopeWrite, NewEnvelope, StreamId};
 
 pub(super) fn current(db: &Connection, stream: StreamId) -> Result<Option<Envelope>, Failure> {
     let envelope = db
@@ -29,13 +29,29 @@ pub(super) fn current(db: &Connection, stream: StreamId) -> Result<Option<Envelo
     Ok(envelope)
 }
 
-pub(super) fn put(db: &Connection, envelope: &NewEnvelope) -> Result<VersionedWrite, Failure> {
+pub(super) fn put(db: &Connection, envelope: &NewEnvelope) -> Result<EnvelopeWrite, Failure> {
     let stream_key = streams::find_or_create(db, envelope.stream)?;
-    let current = db
-        .prepare_cached("SELECT envelope_version FROM streams WHERE stream_key = ?1")?
-        .query_row([stream_key], |row| unsigned(row, 0))?;
+    let (current, key_id) = db
+        .prepare_cached("SELECT envelope_version, key_id FROM streams WHERE stream_key = ?1")?
+        .query_row([stream_key], |row| {
+            Ok((
+                unsigned(row, 0)?,
+                row.get::<_, Option<[u8; 16]>>(1)?.map(KeyId::from_bytes),
+            ))
+        })?;
     if current != envelope.expected_version {
-        return Ok(VersionedWrite::Conflict(current));
+        return Ok(EnvelopeWrite::Conflict(current));
+    }
+    if key_id.is_some_and(|key_id| key_id != envelope.key_id) {
+        let Some(head) = envelope.head else {
+            return Ok(EnvelopeWrite::HeadMissing);
+        };
+        if let Some(refusal) = log::elsewhere(db, envelope.stream, head)? {
+            return Ok(match refusal {
+                log::Elsewhere::Behind(page) => EnvelopeWrite::Behind(page),
+                log::Elsewhere::Diverged { latest } => EnvelopeWrite::Diverged { latest },
+            });
+        }
     }
     let version = current + 1;
     db.prepare_cached(
@@ -55,5 +71,5 @@ pub(super) fn put(db: &Connection, envelope: &NewEnvelope) -> Result<VersionedWr
             stream_key,
             Unsigned(version.saturating_sub(u64::from(ENVELOPES_KEPT)))
         ])?;
-    Ok(VersionedWrite::Written(version))
+    Ok(EnvelopeWrite::Written(version))
 }

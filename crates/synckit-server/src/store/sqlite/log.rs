@@ -133,14 +133,35 @@ fn insert(
     Ok(())
 }
 
-/// The answer to an append whose parent was not the head.
-pub(super) fn behind_or_diverged(db: &Connection, id: StreamId, parent: Position) -> Result<Append, Failure> {
-    // The writer saw a row of this stream, and rows of streams stay.
-    let stream = streams::find(db, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    if !is_on_chain(db, id, &stream, parent)? {
-        return Ok(Append::Diverged { latest: stream.latest });
+/// Where a position is that is not the stream's head.
+pub(super) enum Elsewhere {
+    /// On the chain, with these batches after it.
+    Behind(ChainPage),
+    /// Not on the chain.
+    Diverged { latest: Position },
+}
+
+impl From<Elsewhere> for Append {
+    fn from(elsewhere: Elsewhere) -> Self {
+        match elsewhere {
+            Elsewhere::Behind(page) => Self::Behind(page),
+            Elsewhere::Diverged { latest } => Self::Diverged { latest },
+        }
     }
-    digests(db, &stream, parent.seq, CHAIN_PAGE_DIGESTS_MAX).map(Append::Behind)
+}
+
+/// Where a position is, unless it is the stream's head.
+pub(super) fn elsewhere(db: &Connection, id: StreamId, position: Position) -> Result<Option<Elsewhere>, Failure> {
+    // Somebody saw a row of this stream, and rows of streams stay.
+    let stream = streams::find(db, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    if position == stream.latest {
+        return Ok(None);
+    }
+    if !is_on_chain(db, id, &stream, position)? {
+        return Ok(Some(Elsewhere::Diverged { latest: stream.latest }));
+    }
+    let page = digests(db, &stream, position.seq, CHAIN_PAGE_DIGESTS_MAX)?;
+    Ok(Some(Elsewhere::Behind(page)))
 }
 
 /// Whether a batch ends at this position, or the stream begins there.

@@ -24,11 +24,11 @@ use self::{
     writer::Writer,
 };
 use super::{
-    AcceptNewSeed, Account, AccountCreation, App, Append, Blob, ChainRead, Credential, CredentialOf, Device,
-    DeviceRegistration, DeviceRename, EndSessions, Envelope, MailPurpose, NewAccount, NewApiKey, NewApp, NewBatch,
-    NewDevice, NewEnvelope, NewMailCode, NewSession, NewUpload, PageRead, PageRequest, PasswordReset, PendingUpload,
-    RefreshUse, SecretHash, SeedClaim, Session, Store, StoreError, StreamId, StreamStatus, UploadBegin, Vault,
-    VaultWrite, VersionedWrite,
+    AcceptNewSeed, Account, AccountCreation, App, Append, Blob, ChainPage, ChainRead, Credential, CredentialOf, Device,
+    DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeWrite, MailPurpose, NewAccount, NewApiKey, NewApp,
+    NewBatch, NewDevice, NewEnvelope, NewMailCode, NewSession, NewUpload, PageRead, PageRequest, PasswordReset,
+    PendingUpload, RefreshUse, SecretHash, SeedClaim, Session, Store, StoreError, StreamId, StreamStatus, UploadBegin,
+    Vault, VaultWrite, VersionedWrite,
 };
 
 mod accounts;
@@ -319,7 +319,7 @@ impl Store for SqliteStore {
         self.read(move |db| envelopes::current(db, stream)).await
     }
 
-    async fn put_envelope(&self, envelope: NewEnvelope) -> Result<VersionedWrite, StoreError> {
+    async fn put_envelope(&self, envelope: NewEnvelope) -> Result<EnvelopeWrite, StoreError> {
         self.write(move |db| envelopes::put(db, &envelope)).await
     }
 
@@ -334,7 +334,16 @@ impl Store for SqliteStore {
             Attempt::Answered(answer) => Ok(answer),
             // Nothing was written. A chain only grows, so what a later snapshot says of the parent is as true as what
             // the writer's own would have said.
-            Attempt::ParentIsNotHead => self.read(move |db| log::behind_or_diverged(db, stream, parent)).await,
+            Attempt::ParentIsNotHead => {
+                let elsewhere = self.read(move |db| log::elsewhere(db, stream, parent)).await?;
+                // By now the parent may have become the head: nothing came in between then, and the next try succeeds.
+                let nothing = ChainPage {
+                    digests: Vec::new(),
+                    latest: parent,
+                    has_more: false,
+                };
+                Ok(elsewhere.map_or(Append::Behind(nothing), Append::from))
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 //! Devices and envelopes.
 
-use synckit_protocol::{KeyId, limits::DEVICES_MAX, wire::devices::Platform};
-use synckit_server::store::{Device, DeviceRegistration, DeviceRename, NewDevice, Store, VersionedWrite};
+use synckit_protocol::{Head, KeyId, Position, limits::DEVICES_MAX, wire::devices::Platform};
+use synckit_server::store::{Device, DeviceRegistration, DeviceRename, EnvelopeWrite, NewDevice, NewEnvelope, Store};
 
 use crate::fixture::{
-    KEY, NOW, create_stream, device_id, new_device, new_envelope, open_session, register, registered, session_id,
+    KEY, NOW, append_all, create_stream, device_id, end_of, new_device, new_envelope, open_session, ready_stream,
+    register, registered, session_id, start,
 };
 
 pub(crate) async fn a_new_name_is_a_new_device(store: &dyn Store) {
@@ -181,15 +182,15 @@ pub(crate) async fn the_first_envelope_replaces_version_zero(store: &dyn Store) 
     assert_eq!(store.envelope(stream).await.unwrap(), None);
     assert_eq!(
         store.put_envelope(new_envelope(stream, 1)).await.unwrap(),
-        VersionedWrite::Conflict(0)
+        EnvelopeWrite::Conflict(0)
     );
     assert_eq!(
         store.put_envelope(new_envelope(stream, 0)).await.unwrap(),
-        VersionedWrite::Written(1)
+        EnvelopeWrite::Written(1)
     );
     assert_eq!(
         store.put_envelope(new_envelope(stream, 0)).await.unwrap(),
-        VersionedWrite::Conflict(1)
+        EnvelopeWrite::Conflict(1)
     );
     let envelope = store.envelope(stream).await.unwrap().unwrap();
     assert_eq!(
@@ -204,15 +205,16 @@ pub(crate) async fn an_envelope_replaces_only_the_current_version(store: &dyn St
     for version in 0..20 {
         let mut envelope = new_envelope(stream, version);
         envelope.key_id = KeyId::from_bytes([u8::try_from(version).unwrap(); 16]);
+        envelope.head = Some(start(stream));
         assert_eq!(
             store.put_envelope(envelope).await.unwrap(),
-            VersionedWrite::Written(version + 1)
+            EnvelopeWrite::Written(version + 1)
         );
     }
     for stale in [0, 19, 21] {
         assert_eq!(
             store.put_envelope(new_envelope(stream, stale)).await.unwrap(),
-            VersionedWrite::Conflict(20)
+            EnvelopeWrite::Conflict(20)
         );
     }
     let envelope = store.envelope(stream).await.unwrap().unwrap();
@@ -230,6 +232,40 @@ pub(crate) async fn envelopes_of_streams_are_apart(store: &dyn Store) {
     assert_eq!(store.envelope(other).await.unwrap(), None);
     assert_eq!(
         store.put_envelope(new_envelope(other, 0)).await.unwrap(),
-        VersionedWrite::Written(1)
+        EnvelopeWrite::Written(1)
+    );
+}
+
+pub(crate) async fn another_master_key_is_written_only_at_the_head(store: &dyn Store) {
+    let stream = ready_stream(store, 1).await;
+    let batches = append_all(store, stream, start(stream), 1, 1, &[2, 3]).await;
+    let (first, second) = (end_of(&batches[0]), end_of(&batches[1]));
+    let put = async |head| {
+        let envelope = NewEnvelope {
+            key_id: KeyId::from_bytes([0xdd; 16]),
+            head,
+            ..new_envelope(stream, 1)
+        };
+        store.put_envelope(envelope).await.unwrap()
+    };
+    assert_eq!(put(None).await, EnvelopeWrite::HeadMissing);
+    let EnvelopeWrite::Behind(page) = put(Some(first)).await else {
+        panic!("the first batch is not the head")
+    };
+    assert_eq!((page.digests.len(), page.latest, page.has_more), (1, second, false));
+    let elsewhere = Position {
+        head: Head::from_bytes([9; 32]),
+        ..second
+    };
+    assert_eq!(put(Some(elsewhere)).await, EnvelopeWrite::Diverged { latest: second });
+    assert_eq!(
+        store.envelope(stream).await.unwrap().unwrap().version,
+        1,
+        "nothing was written"
+    );
+    // Under the same key the head does not matter.
+    assert_eq!(
+        store.put_envelope(new_envelope(stream, 1)).await.unwrap(),
+        EnvelopeWrite::Written(2)
     );
 }

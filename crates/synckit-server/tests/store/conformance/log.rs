@@ -63,6 +63,7 @@ pub(crate) async fn the_first_answer_comes_before_every_check(store: &dyn Store)
     store.revoke_device(stream, device_id(1), NOW).await.unwrap();
     let other_key = NewEnvelope {
         key_id: KeyId::from_bytes([0xdd; 16]),
+        head: Some(store.status(stream).await.unwrap().latest),
         ..new_envelope(stream, 1)
     };
     store.put_envelope(other_key).await.unwrap();
@@ -113,6 +114,7 @@ pub(crate) async fn an_append_needs_the_current_key(store: &dyn Store) {
     append(store, &batch).await;
     let next_key = NewEnvelope {
         key_id: KeyId::from_bytes([0xdd; 16]),
+        head: Some(store.status(stream).await.unwrap().latest),
         ..new_envelope(stream, 1)
     };
     store.put_envelope(next_key).await.unwrap();

@@ -73,6 +73,7 @@ macro_rules! conformance_suite {
                 a_revoked_device_cannot_be_renamed,
                 the_first_envelope_replaces_version_zero,
                 an_envelope_replaces_only_the_current_version,
+                another_master_key_is_written_only_at_the_head,
                 envelopes_of_streams_are_apart,
             }
             log {

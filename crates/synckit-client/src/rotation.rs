@@ -1,0 +1,136 @@
+//! The life of the master key: another one takes its place, and an envelope that was lost is put back.
+//!
+//! Invariants: a retired key ends at exactly the position that the new envelope names, which the server checks in the
+//! transaction that writes it; a key that this device does not hold is never retired by it.
+
+use rand::rngs::OsRng;
+use synckit_crypto::Envelope;
+use synckit_protocol::{DeviceId, Position, Problem};
+
+use crate::{
+    SyncKitClient,
+    client::Inner,
+    encryption::EnvelopePut,
+    error::{Error, Result},
+    history::Walk,
+};
+
+/// How often a rotation is tried again because other devices pushed in between, before it gives up.
+const ATTEMPTS_MAX: u32 = 100;
+
+impl SyncKitClient {
+    /// Replaces the master key. What was pushed before stays readable; what is pushed from now on, only for those who
+    /// get the new key. Other devices report [`Error::KeyRotated`] and call
+    /// [`SyncKitClient::setup_encryption_existing`].
+    ///
+    /// Rotate after a device was lost: together with [`SyncKitClient::revoke_device`] it keeps whoever found the device
+    /// out of everything that is written later, even with the help of the server.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCredentials`], [`Error::KeyRotated`] if another device was first, [`Error::Key`] with
+    /// `RotationLimit` after 24 rotations.
+    pub async fn rotate_keys(&self, password: &str) -> Result<()> {
+        let inner = &self.inner;
+        let (scope, keys) = (inner.scope()?, inner.keys()?);
+        let open = inner.open_vault(password).await?;
+        // A push of this client in between would only send the rotation back.
+        let _pushing = inner.pushing.lock().await;
+        let (envelope, version) = inner.envelope().await?.ok_or(Error::NoServerKey)?;
+        if envelope.key_id() != keys.current().key_id {
+            return Err(Error::KeyRotated {
+                key_id: envelope.key_id(),
+            });
+        }
+        envelope
+            .verify_mac(&scope, keys.ring.current())
+            .map_err(Error::KeyMaterialForged)?;
+        let generation = open.vault.generation();
+        if envelope.vault_generation() != generation {
+            return Err(Error::PasswordWasReset {
+                envelope_generation: envelope.vault_generation(),
+                vault_generation: generation,
+            });
+        }
+        let mut head = inner.newest().await?;
+        for _ in 0..ATTEMPTS_MAX {
+            let ring = keys.ring.rotate(&scope, head, &mut OsRng).map_err(Error::Key)?;
+            let envelope = Envelope::seal(&scope, &open.account_key, generation, version + 1, &ring, &mut OsRng);
+            let envelope = envelope.map_err(Error::Key)?;
+            match inner.put_envelope(&envelope, version, Some(head)).await? {
+                EnvelopePut::Written => return inner.install_keys(&scope, ring, &envelope).await,
+                EnvelopePut::AnotherWasFirst(key_id) => return Err(Error::KeyRotated { key_id }),
+                EnvelopePut::Behind(problem) => head = inner.catch_up(head, *problem).await?,
+            }
+        }
+        Err(Error::Behind { latest: head })
+    }
+
+    /// Revokes a device and replaces the master key, so that whoever has the device reads nothing that is written from
+    /// now on. If the second fails the device is revoked all the same, and [`SyncKitClient::rotate_keys`] can be called
+    /// again.
+    ///
+    /// # Errors
+    /// As [`SyncKitClient::revoke_device`] and [`SyncKitClient::rotate_keys`].
+    pub async fn revoke_device_and_rotate(&self, device_id: DeviceId, password: &str) -> Result<()> {
+        self.revoke_device(device_id).await?;
+        self.rotate_keys(password).await
+    }
+
+    /// Puts the keys that this device holds back in the place of an older envelope, after
+    /// [`Error::EnvelopeReplaced`]: only by the user's decision, and only if the operator says that the server was
+    /// restored from a backup.
+    ///
+    /// # Errors
+    /// [`Error::NoStoredKey`] if this device holds no keys, [`Error::InvalidCredentials`], [`Error::KeyRotated`] if
+    /// another device was first.
+    pub async fn restore_envelope(&self, password: &str) -> Result<()> {
+        let inner = &self.inner;
+        let scope = inner.scope()?;
+        let ring = inner.stored_ring(&scope).await?.ok_or(Error::NoStoredKey)?;
+        let open = inner.open_vault(password).await?;
+        let version = inner.envelope().await?.map_or(0, |(_, version)| version);
+        // The server's own head, not one that this device believes: its history may have been restored as well.
+        let head = inner.walk_to_head(Walk::new(inner.start()?, None)?).await?;
+        let generation = open.vault.generation();
+        inner
+            .reseal(&scope, ring, &open.account_key, generation, version, Some(head))
+            .await
+    }
+}
+
+impl Inner {
+    /// The stream's newest position, verified from what this device knows.
+    pub(crate) async fn newest(&self) -> Result<Position> {
+        let known = self.stream.lock().known();
+        let newest = self.walk_to_head(Walk::new(self.parent()?, known)?).await?;
+        self.stream.lock().know(newest);
+        Ok(newest)
+    }
+
+    /// Follows the server's chain to its end.
+    async fn walk_to_head(&self, mut walk: Walk) -> Result<Position> {
+        loop {
+            let chain = self.chain(walk.at()).await?;
+            chain.digests.iter().try_for_each(|digest| walk.step(digest))?;
+            if !chain.has_more {
+                walk.expect(chain.latest)?;
+                walk.end()?;
+                return Ok(walk.at());
+            }
+            if chain.digests.is_empty() {
+                return Err(Error::Protocol {
+                    status: 200,
+                    reason: "a page of the chain that is not empty",
+                });
+            }
+        }
+    }
+
+    /// Verifies what came after `head`, and returns the newest position.
+    async fn catch_up(&self, head: Position, problem: Problem) -> Result<Position> {
+        let known = self.stream.lock().known();
+        let latest = self.hash_forward(head, known, problem).await?;
+        self.stream.lock().know(latest);
+        Ok(latest)
+    }
+}
