@@ -171,8 +171,16 @@ impl Inner {
     /// Opens the account's vault with the password.
     pub(crate) async fn open_vault(&self, password: &str) -> Result<OpenVault> {
         let user_id = self.scope()?.user_id;
-        let access = self.account_access(password).await?;
-        let answer = self.vault(&access.token).await?;
+        let mut access = self.account_access(password).await?;
+        let answer = match self.vault(&access.token).await {
+            // The sign-in is older than this machine knows, whose clock stands while it sleeps. The password is at
+            // hand, so the user need not be asked for it again.
+            Err(Error::FreshLoginRequired) => {
+                access = self.unlock(password).await?;
+                self.vault(&access.token).await?
+            }
+            answer => answer?,
+        };
         let vault = Vault::decode(answer.vault.as_ref()).map_err(Error::KeyMaterialForged)?;
         // The server has just accepted this password, so a slot that it does not open is not the user's mistake.
         let account_key = vault

@@ -59,3 +59,8 @@ pub use synckit_protocol::{
         log::Status,
     },
 };
+
+/// Compiles the program of the guide, so that it stays true.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide.md")]
+struct Guide;

@@ -112,7 +112,8 @@ impl SyncKitClient {
     }
 
     /// Pushes one batch on top of exactly what the app has applied, and fails instead if anything else was pushed in
-    /// between: for apps that merge. Returns the cursor after the batch.
+    /// between: for apps that merge. Returns the cursor after the batch, or `parent` if that is further because the batch
+    /// was stored by an earlier call.
     ///
     /// # Errors
     /// As [`SyncKitClient::push_with_id`]; [`Error::Behind`] if the stream has moved on.
@@ -124,6 +125,8 @@ impl SyncKitClient {
         changes: Vec<ChangeEntry>,
     ) -> Result<Cursor, PushError> {
         match self.inner.push_one(device_id, batch_id, Some(parent), changes).await {
+            // Pushed again after a crash, when the app has pulled the batch already: it is further than the batch.
+            Ok(position) if position.seq <= parent.seq() => Ok(parent),
             Ok(position) => {
                 self.inner.stream.lock().apply(position);
                 Ok(Cursor::at(position))
@@ -258,8 +261,8 @@ impl Inner {
     /// Where the server stored a batch, checked against what this device sealed.
     ///
     /// The answer may belong to an earlier sealing of the same batch, whose own answer was lost, or which an earlier run
-    /// of the app pushed. Then the chain must show the batch at that place: a server must not get away with calling a
-    /// batch stored that is not.
+    /// of the app pushed. Then the chain must show the batch at that place, and lead through what this device knows: a
+    /// server must not get away with calling a batch stored that is not, by a history that it makes up for the purpose.
     async fn stored_at(&self, sealed: &Sealed, base: Position, pushed: &Pushed) -> Result<Position> {
         let claimed = Position {
             seq: pushed.last_seq,
@@ -269,16 +272,25 @@ impl Inner {
             return Ok(claimed);
         }
         let from = if base.seq < claimed.seq { base } else { self.start()? };
-        let mut walk = Walk::new(from, None)?;
+        let known = self.stream.lock().known().filter(|known| known.seq > base.seq);
+        let known = known.unwrap_or(base);
+        let mut walk = Walk::new(from, Some(known))?;
+        let mut is_there = false;
         loop {
             let chain = self.chain(walk.at()).await?;
             for digest in &chain.digests {
                 walk.step(digest)?;
-                if digest.batch_id == sealed.batch_id && walk.at() == claimed {
+                is_there |= digest.batch_id == sealed.batch_id && walk.at() == claimed;
+                // An earlier place is part of this history only if what is known follows from it.
+                if is_there && walk.at().seq >= known.seq {
                     return Ok(claimed);
                 }
             }
-            if !chain.has_more || chain.digests.is_empty() || walk.at().seq > claimed.seq {
+            if !chain.has_more || chain.digests.is_empty() {
+                walk.end()?;
+            }
+            let has_passed = walk.at().seq >= claimed.seq.max(known.seq);
+            if !chain.has_more || chain.digests.is_empty() || has_passed {
                 return Err(Error::HistoryForked(HistoryEvidence {
                     known: sealed.after,
                     claimed,

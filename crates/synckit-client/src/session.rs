@@ -345,7 +345,7 @@ impl Inner {
     }
 
     /// Runs OPAQUE under the session's token.
-    async fn unlock(&self, password: &str) -> Result<AccountAccess> {
+    pub(crate) async fn unlock(&self, password: &str) -> Result<AccountAccess> {
         let (login, ke1) = ClientLogin::start(password, &mut OsRng)?;
         let start = UnlockStart {
             suite: LOGIN_SUITE,

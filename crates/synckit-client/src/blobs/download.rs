@@ -156,6 +156,20 @@ impl Inner {
         })
     }
 
+    /// Whether a blob under a key that this device does not hold was sealed by a device that rotated the key, or by the
+    /// server. Only a newer envelope can introduce a key.
+    async fn unknown_blob_key(&self, held_version: u32) -> Error {
+        match self.envelope().await {
+            Ok(Some((envelope, _))) if envelope.key_version() > held_version => Error::KeyRotated {
+                key_id: envelope.key_id(),
+            },
+            Ok(_) => Error::BlobForged {
+                reason: "no device of this user ever had its key",
+            },
+            Err(error) => error,
+        }
+    }
+
     async fn download_once<W, C>(
         &self,
         url: &DownloadUrl,
@@ -167,9 +181,9 @@ impl Inner {
         C: Fn() -> io::Result<W> + Send + Sync + 'static,
     {
         let all_keys = self.keys()?;
-        let keys = all_keys.find(&url.key_id).ok_or(Error::BlobForged {
-            reason: "no device of this user ever had its key",
-        })?;
+        let Some(keys) = all_keys.find(&url.key_id) else {
+            return Err(self.unknown_blob_key(all_keys.ring.key_version()).await);
+        };
         let keys = Arc::clone(keys);
         let plan = Plan {
             hash: url.hash,

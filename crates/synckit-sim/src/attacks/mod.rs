@@ -1,0 +1,169 @@
+//! A lying server, and whoever reads its disk: every attack with what catches it, and what would happen if nothing did.
+//!
+//! Each attack runs three times. The *honest* run goes through the same machinery, which changes nothing, and passes: it
+//! is not the machinery that is refused. The *attack* is refused, by exactly the error that names it, with its evidence.
+//! The *control* shows that the check is what refuses it. No build of the SDK can switch a check off, so the control
+//! switches off the liar's disadvantage instead: it tells the same lie while holding what the check asks for (the user's
+//! keys, a victim without a memory, a size that fits), and then the lie is believed and does its harm. An attack that
+//! were refused for being clumsy would be refused there, too, and the test would fail.
+//!
+//! What these attacks deliberately are not: all that a server can do. `docs/threat-model.md` says what remains; some
+//! controls here are just that.
+
+mod blobs;
+mod history;
+mod keys;
+mod log;
+mod sign_in;
+mod stage;
+mod wire;
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use synckit_client::{Error, ErrorChain};
+
+pub use self::stage::Stage;
+use crate::golden::Golden;
+
+/// What an attack showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// The error that the attack ended in, with the evidence that it carries.
+    pub caught: String,
+    /// What the same lie did where the check had nothing to hold on to.
+    pub control: String,
+}
+
+/// A run of an attack, to its end.
+pub type Run = Pin<Box<dyn Future<Output = anyhow::Result<Evidence>>>>;
+
+/// One attack.
+#[derive(Clone, Copy)]
+pub struct Attack {
+    /// What the attacker does.
+    pub name: &'static str,
+    run: fn(Stage) -> Run,
+}
+
+impl std::fmt::Debug for Attack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Makes an [`Attack`] of an async function.
+macro_rules! attacks {
+    ($($name:literal => $run:path;)*) => {
+        &[$(Attack { name: $name, run: |stage| Box::pin($run(stage)) },)*]
+    };
+}
+
+/// Every attack, in the order of the table.
+pub const ATTACKS: &[Attack] = attacks! {
+    "two batches swapped" => log::swapped;
+    "an old batch replayed at the tail" => log::replayed_at_the_tail;
+    "batches reordered" => log::reordered;
+    "a batch dropped in the middle" => log::dropped_in_the_middle;
+    "a batch changed by one bit" => log::changed;
+    "a batch under another device's name" => log::relabelled;
+    "a batch under a key that the server made" => log::server_made_key;
+    "a batch under a retired key, by who stole it" => keys::retired_key;
+    "a batch in another user's stream" => log::foreign_stream;
+    "more entries in a batch than are sealed in it" => log::wrong_count;
+    "a page without its last batch, to who knew it" => history::truncated_page;
+    "a page that ends elsewhere than it says" => history::page_ends_elsewhere;
+    "an older copy of the database" => history::older_head;
+    "another history from the start" => history::other_history;
+    "two devices shown two histories, then crossed" => history::crossed;
+    "a push answered as stored and not stored" => history::push_not_stored;
+    "a push answered as stored long ago, in an invented history" => history::push_stored_long_ago;
+    "a forged history in between, on a push" => history::forged_digests;
+    "the envelope of another user" => keys::foreign_envelope;
+    "an envelope with a changed bit" => keys::changed_envelope;
+    "an older envelope, to who holds a newer one" => keys::older_envelope;
+    "an envelope under another version" => keys::relabelled_envelope;
+    "the wrong key id beside the envelope" => keys::wrong_key_id;
+    "the vault of another account" => keys::foreign_vault;
+    "\"there is no key\" while a device joins" => keys::no_key_while_joining;
+    "a 404 that is not \"there is no key\"" => keys::other_not_found;
+    "the first sign-in suite refused, to get a weaker one" => sign_in::no_other_suite;
+    "a demand for the password itself" => sign_in::no_password_in_a_body;
+    "another server under the same name" => sign_in::other_server;
+    "one blob for another" => blobs::swapped;
+    "a blob cut short" => blobs::truncated;
+    "a blob with bytes behind it" => blobs::extended;
+    "the last byte of a blob flipped" => blobs::last_byte;
+    "ranges of two uploads of one file mixed" => blobs::mixed_ranges;
+    "another file sealed under a blob's id, with the key" => blobs::other_file_with_the_key;
+    "an upload URL on another host that asks for the token" => wire::other_host;
+    "a blob URL without TLS" => wire::plain_http;
+    "a redirect to another host" => wire::redirect;
+    "a redirect of a download" => wire::redirected_download;
+    "a gigabyte in place of a page" => wire::gigabyte;
+    "a gigabyte in place of a problem" => wire::gigabyte_problem;
+    "a blob that never ends" => wire::endless_blob;
+    "a length of 2^60 inside a page" => wire::lying_length;
+    "a blob that claims 500 MB" => wire::lying_blob_size;
+    "an answer nested 200,000 deep" => wire::deep_nesting;
+};
+
+impl Attack {
+    /// Runs honest run, attack and control, in a world of their own.
+    ///
+    /// # Errors
+    /// What did not hold.
+    pub fn run(&self, golden: &Arc<Golden>) -> anyhow::Result<Evidence> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()?;
+        runtime.block_on(async {
+            let stage = Stage::open(golden).await?;
+            (self.run)(stage).await
+        })
+    }
+}
+
+/// Runs every attack, and returns the table of results in Markdown and whether all held.
+#[must_use]
+pub fn table(golden: &Arc<Golden>) -> (String, bool) {
+    let mut text = String::from("| attack | caught as | without what the check asks for |\n| --- | --- | --- |\n");
+    let mut all_held = true;
+    for attack in ATTACKS {
+        let row = match attack.run(golden) {
+            Ok(Evidence { caught, control }) => format!("| {} | {caught} | {control} |\n", attack.name),
+            Err(error) => {
+                all_held = false;
+                format!("| {} | **NOT HELD**: {error:#} | |\n", attack.name)
+            }
+        };
+        text.push_str(&row);
+    }
+    (text, all_held)
+}
+
+/// The result of an attack that must fail with an error that `is_expected` accepts.
+fn caught<T>(result: Result<T, Error>, is_expected: impl Fn(&Error) -> bool) -> anyhow::Result<String> {
+    match result {
+        Ok(_) => bail!("the attack was not noticed"),
+        Err(error) if is_expected(&error) => Ok(format!("`{}`: {}", variant(&error), ErrorChain(&error))),
+        Err(error) => bail!("noticed as something else: {error:?}"),
+    }
+}
+
+/// The result of a run that must pass.
+fn passes<T>(what: &'static str, result: Result<T, Error>) -> anyhow::Result<T> {
+    result
+        .map_err(|error| anyhow::anyhow!("{}", ErrorChain(&error)))
+        .context(what)
+}
+
+/// The name of an error's variant.
+fn variant(error: &Error) -> String {
+    let debug = format!("{error:?}");
+    let end = debug
+        .find(|letter: char| !letter.is_alphanumeric())
+        .unwrap_or(debug.len());
+    debug[..end].to_owned()
+}

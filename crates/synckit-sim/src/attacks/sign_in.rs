@@ -1,0 +1,135 @@
+//! Lies during the sign-in: to get the password, a weaker hash of it, or a device that trusts another server.
+
+use std::sync::Arc;
+
+use anyhow::ensure;
+use synckit_client::{CredentialStore, Error, SyncKitClient};
+use synckit_protocol::{LOGIN_SUITE, ProblemCode, wire::auth::LoginStart};
+
+use super::{
+    Evidence, caught, passes,
+    stage::{Stage, invented},
+};
+use crate::{
+    direct::{Direct, Lie, Sent},
+    endpoint::{Answer, Endpoint, SimClock},
+};
+
+type Requests = Arc<parking_lot::Mutex<Vec<Sent>>>;
+
+impl Stage {
+    /// A new installation, over a connection to a liar.
+    fn new_installation(
+        &self,
+        tell: impl Fn(&Sent, Option<Answer>) -> Lie + Send + Sync + 'static,
+    ) -> (SyncKitClient, Requests) {
+        let transport = Direct::lying(Arc::clone(&self.server), tell);
+        let sent = transport.sent();
+        let client = self
+            .golden
+            .client(self.path(), "unused")
+            .credential_store(CredentialStore::Memory)
+            .transport(Arc::new(transport))
+            .build();
+        (client, sent)
+    }
+}
+
+fn holds(sent: &Requests, needle: &str) -> bool {
+    let sent = sent.lock();
+    sent.iter().any(|sent| {
+        sent.body
+            .windows(needle.len())
+            .any(|window| window == needle.as_bytes())
+    })
+}
+
+fn refusing(code: ProblemCode) -> impl Fn(&Sent, Option<Answer>) -> Lie + Send + Sync {
+    move |sent, answer| {
+        if answer.is_some() || !sent.path().starts_with("/api/sync/auth") {
+            return Lie::Truth;
+        }
+        let problem = synckit_protocol::Problem::new(code);
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        invented(problem.status, &[("content-type", "application/problem+json")], body)
+    }
+}
+
+pub(super) async fn no_other_suite(stage: Stage) -> anyhow::Result<Evidence> {
+    let ada = &stage.golden.ada;
+    let (client, sent) = stage.new_installation(refusing(ProblemCode::UnsupportedSuite));
+    let caught = caught(client.authenticate(&ada.email, &ada.password).await, |error| {
+        error.problem_code() == Some(ProblemCode::UnsupportedSuite)
+    })?;
+    let suites = |sent: &Requests| -> Vec<u16> {
+        let sent = sent.lock();
+        let starts = sent.iter().filter(|sent| sent.path() == "/api/sync/auth/start");
+        starts
+            .filter_map(|sent| minicbor_serde::from_slice::<LoginStart>(&sent.body).ok())
+            .map(|start| start.suite)
+            .collect()
+    };
+    ensure!(suites(&sent) == [LOGIN_SUITE], "suites were tried: {:?}", suites(&sent));
+    let (client, sent) = stage.new_installation(|_, _| Lie::Truth);
+    passes("the honest run", client.authenticate(&ada.email, &ada.password).await)?;
+    ensure!(suites(&sent) == [LOGIN_SUITE], "the detector of suites does not work");
+    Ok(Evidence {
+        caught,
+        control: "the suite is compiled in: nothing else was sent in either run".to_owned(),
+    })
+}
+
+pub(super) async fn no_password_in_a_body(stage: Stage) -> anyhow::Result<Evidence> {
+    let ada = &stage.golden.ada;
+    // A server that says that its OPAQUE is out of order.
+    let (client, sent) = stage.new_installation(refusing(ProblemCode::MalformedBody));
+    let caught = caught(client.authenticate(&ada.email, &ada.password).await, |error| {
+        error.problem_code() == Some(ProblemCode::MalformedBody)
+    })?;
+    ensure!(!holds(&sent, &ada.password), "the password was sent");
+    let (client, honest) = stage.new_installation(|_, _| Lie::Truth);
+    passes("the honest run", client.authenticate(&ada.email, &ada.password).await)?;
+    ensure!(
+        !holds(&honest, &ada.password),
+        "the password was sent to an honest server"
+    );
+    ensure!(
+        holds(&sent, &ada.email) && holds(&honest, &ada.email),
+        "the detector does not find what is sent"
+    );
+    Ok(Evidence {
+        caught,
+        control: "the e-mail address, which is sent, is found in the same bodies".to_owned(),
+    })
+}
+
+pub(super) async fn other_server(stage: Stage) -> anyhow::Result<Evidence> {
+    let ada = &stage.golden.ada;
+    // Another server with the same accounts: same database, other login keys.
+    let copy = stage.path().join("impostor");
+    crate::endpoint::copy_data_dir(&stage.server.data_dir(), &copy)?;
+    std::fs::remove_file(copy.join("keys/opaque.key"))?;
+    let impostor = Endpoint::open_with_new_login_keys(&copy, SimClock::starting_at(stage.golden.made_at)).await?;
+    let impostor = Arc::new(impostor);
+    let connect = |endpoint: &Arc<Endpoint>, device: &str| {
+        stage
+            .golden
+            .client(stage.path(), device)
+            .transport(Arc::new(Direct::new(Arc::clone(endpoint))))
+            .build()
+    };
+    // A device that has signed in before knows the server's key; the impostor's answer cannot be under it.
+    let member = &ada.devices[1].name;
+    let known = connect(&stage.server, member);
+    passes("the honest run", known.authenticate(&ada.email, &ada.password).await)?;
+    let fooled = connect(&impostor, member);
+    let caught = caught(fooled.authenticate(&ada.email, &ada.password).await, |error| {
+        matches!(error, Error::InvalidCredentials | Error::ServerKeyChanged)
+    })?;
+    let again = connect(&stage.server, member);
+    passes("the control", again.authenticate(&ada.email, &ada.password).await)?;
+    Ok(Evidence {
+        caught,
+        control: "the server itself is believed by the same device, before and after".to_owned(),
+    })
+}

@@ -1,0 +1,370 @@
+//! Lies of the wire itself: where to go, how much comes, and what shape it has.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use anyhow::ensure;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use synckit_client::{
+    BlobHash, Cursor, Error,
+    transport::{BodyStream, TransportError},
+};
+use synckit_protocol::{
+    limits,
+    wire::{
+        blobs::{BlobDownloadAnswer, BlobUploadAnswer},
+        log::Page,
+    },
+};
+
+use super::{
+    Evidence, caught, passes,
+    stage::{Actor, Stage, invented, pull_all, rewriting, rewriting_bytes},
+};
+use crate::{
+    direct::{Lie, Sent, response_of},
+    endpoint::{Answer, SERVER_URL},
+};
+
+const ELSEWHERE: &str = "https://elsewhere.example.test";
+const OBJECTS: &str = "/blobs/";
+const PULL: &str = "/api/sync/pull";
+
+fn is_elsewhere(sent: &Sent) -> bool {
+    !sent.head.uri.to_string().starts_with(SERVER_URL)
+}
+
+/// How many requests went elsewhere, and how many of those carried a token.
+fn gone_elsewhere(actor: &Actor) -> (usize, usize) {
+    let sent = actor.sent.lock();
+    let gone: Vec<&Sent> = sent.iter().filter(|sent| is_elsewhere(sent)).collect();
+    (gone.len(), gone.iter().filter(|sent| sent.has_token()).count())
+}
+
+fn sent_tokens_home(actor: &Actor) -> bool {
+    let sent = actor.sent.lock();
+    sent.iter().any(|sent| !is_elsewhere(sent) && sent.has_token())
+}
+
+pub(super) async fn other_host(stage: Stage) -> anyhow::Result<Evidence> {
+    let tell = |sent: &Sent, answer: Option<Answer>| match answer {
+        None if is_elsewhere(sent) => invented(200, &[], Bytes::new()),
+        answer => rewriting::<BlobUploadAnswer>("/api/sync/blobs/upload", |answer| {
+            answer.upload_url = Some(format!("{ELSEWHERE}/bucket/object"));
+            answer
+                .headers
+                .insert("Authorization".to_owned(), "yes please".to_owned());
+            answer.headers.insert("x-object-store".to_owned(), "yes".to_owned());
+        })(sent, answer),
+    };
+    let victim = stage.victim(1, tell)?;
+    // The object store did not get it to the server, so that confirming fails: by then everything was sent.
+    let put = victim.client.blob_put(b"a file".to_vec(), |_| {}).await;
+    ensure!(put.is_err(), "an upload that went elsewhere was confirmed");
+    let (gone, with_token) = gone_elsewhere(&victim);
+    ensure!(gone == 1, "{gone} requests went elsewhere");
+    ensure!(with_token == 0, "the token left its origin");
+    let kept_header = {
+        let sent = victim.sent.lock();
+        sent.iter()
+            .any(|sent| is_elsewhere(sent) && sent.head.headers.contains_key("x-object-store"))
+    };
+    ensure!(
+        kept_header,
+        "the headers that the server names do not reach the object store"
+    );
+    ensure!(sent_tokens_home(&victim), "the detector of tokens does not work");
+    Ok(Evidence {
+        caught: "the upload goes there, sealed, without the token".to_owned(),
+        control: "other headers that the server names are sent; requests to its own origin carry the token".to_owned(),
+    })
+}
+
+pub(super) async fn plain_http(stage: Stage) -> anyhow::Result<Evidence> {
+    let author = stage.honest(0)?;
+    let hash = author.client.blob_put(b"a file".to_vec(), |_| {}).await?;
+    let victim = stage.victim(
+        1,
+        rewriting::<BlobDownloadAnswer>("/api/sync/blobs/download", |answer| {
+            answer.download_url = answer.download_url.replacen("https://", "http://", 1);
+        }),
+    )?;
+    let caught = caught(victim.client.blob_download_url(&hash).await, |error| {
+        matches!(error, Error::UnsafeUrl { .. })
+    })?;
+    let honest = stage.victim(2, rewriting::<BlobDownloadAnswer>("/api/sync/blobs/download", |_| {}))?;
+    let url = passes("the control", honest.client.blob_download_url(&hash).await)?;
+    ensure!(
+        honest.client.blob_download(&url).await? == b"a file",
+        "another file came"
+    );
+    Ok(Evidence {
+        caught,
+        control: "with TLS, the same URL is used".to_owned(),
+    })
+}
+
+fn redirecting(path: &'static str) -> impl Fn(&Sent, Option<Answer>) -> Lie + Send + Sync {
+    move |sent, answer| {
+        if answer.is_some() || !sent.path().starts_with(path) {
+            return Lie::Truth;
+        }
+        let location = format!("{ELSEWHERE}{}", sent.path());
+        invented(307, &[("location", location.as_str())], Bytes::new())
+    }
+}
+
+pub(super) async fn redirect(stage: Stage) -> anyhow::Result<Evidence> {
+    let victim = stage.victim(1, redirecting(PULL))?;
+    let caught = caught(pull_all(&victim, Cursor::START).await, |error| {
+        matches!(error, Error::Protocol { status: 307, .. })
+    })?;
+    ensure!(gone_elsewhere(&victim).0 == 0, "the redirect was followed");
+    let honest = stage.victim(2, redirecting("/no/such/path"))?;
+    passes("the honest run", pull_all(&honest, Cursor::START).await)?;
+    ensure!(sent_tokens_home(&honest), "the detector of tokens does not work");
+    Ok(Evidence {
+        caught,
+        control: "the same request without the redirect is answered".to_owned(),
+    })
+}
+
+pub(super) async fn redirected_download(stage: Stage) -> anyhow::Result<Evidence> {
+    let author = stage.honest(0)?;
+    let hash = author.client.blob_put(b"a file".to_vec(), |_| {}).await?;
+    let victim = stage.victim(1, redirecting(OBJECTS))?;
+    let url = victim.client.blob_download_url(&hash).await?;
+    let caught = caught(victim.client.blob_download(&url).await, |error| {
+        matches!(error, Error::Protocol { status: 307, .. })
+    })?;
+    ensure!(gone_elsewhere(&victim).0 == 0, "the redirect was followed");
+    let honest = stage.honest(2)?;
+    let url = honest.client.blob_download_url(&hash).await?;
+    ensure!(
+        honest.client.blob_download(&url).await? == b"a file",
+        "another file came"
+    );
+    Ok(Evidence {
+        caught,
+        control: "the same download without the redirect arrives".to_owned(),
+    })
+}
+
+const PIECE: usize = 64 * 1024;
+const GIGABYTE: usize = 1 << 30;
+
+/// A body of a gigabyte, made as it is read. `read` counts how much of it was.
+fn flood(read: &Arc<AtomicUsize>) -> BodyStream<TransportError> {
+    let read = Arc::clone(read);
+    read.store(0, Ordering::SeqCst);
+    let bytes = Bytes::from(vec![0x80; PIECE]);
+    let body = stream::iter(0..GIGABYTE / PIECE).map(move |_| {
+        read.fetch_add(PIECE, Ordering::SeqCst);
+        Ok(bytes.clone())
+    });
+    Box::pin(body)
+}
+
+/// Answers requests to a path with a flood.
+fn flooding(
+    path: &'static str,
+    status: u16,
+    read: &Arc<AtomicUsize>,
+) -> impl Fn(&Sent, Option<Answer>) -> Lie + Send + Sync + use<> {
+    let read = Arc::clone(read);
+    move |sent, answer| {
+        if answer.is_some() || !sent.path().starts_with(path) {
+            return Lie::Truth;
+        }
+        match http::Response::builder().status(status).body(flood(&read)) {
+            Ok(response) => Lie::Instead(response),
+            Err(_) => Lie::Truth,
+        }
+    }
+}
+
+/// A page of the largest size, and the fields around it.
+const ANSWER_ROOM: usize = limits::PAGE_BYTES_MAX as usize + 2 * 1024 * 1024;
+
+pub(super) async fn gigabyte(stage: Stage) -> anyhow::Result<Evidence> {
+    stage.three_batches().await?;
+    let read = Arc::default();
+    let victim = stage.victim(1, flooding(PULL, 200, &read))?;
+    let caught = caught(pull_all(&victim, Cursor::START).await, |error| {
+        matches!(error, Error::Network(TransportError::TooLarge { .. }))
+    })?;
+    ensure!(
+        read.load(Ordering::SeqCst) <= ANSWER_ROOM,
+        "{} bytes were read",
+        read.load(Ordering::SeqCst)
+    );
+    let honest = stage.victim(2, rewriting::<Page>(PULL, |_| {}))?;
+    passes("the control", pull_all(&honest, Cursor::START).await)?;
+    Ok(Evidence {
+        caught: format!("{caught} (after {} MiB)", read.load(Ordering::SeqCst) >> 20),
+        control: "a page that fits is read".to_owned(),
+    })
+}
+
+pub(super) async fn gigabyte_problem(stage: Stage) -> anyhow::Result<Evidence> {
+    let author = stage.honest(0)?;
+    let hash = author.client.blob_put(b"a file".to_vec(), |_| {}).await?;
+    let read = Arc::default();
+    let victim = stage.victim(1, flooding(OBJECTS, 500, &read))?;
+    let url = victim.client.blob_download_url(&hash).await?;
+    let caught = caught(victim.client.blob_download(&url).await, |error| {
+        matches!(error, Error::Network(TransportError::TooLarge { .. }))
+    })?;
+    ensure!(
+        read.load(Ordering::SeqCst) <= 4 * PIECE,
+        "{} bytes were read",
+        read.load(Ordering::SeqCst)
+    );
+    let honest = stage.honest(2)?;
+    let url = honest.client.blob_download_url(&hash).await?;
+    ensure!(
+        honest.client.blob_download(&url).await? == b"a file",
+        "another file came"
+    );
+    Ok(Evidence {
+        caught: format!("{caught} (after {} KiB)", read.load(Ordering::SeqCst) >> 10),
+        control: "the same file without the flood arrives".to_owned(),
+    })
+}
+
+pub(super) async fn endless_blob(stage: Stage) -> anyhow::Result<Evidence> {
+    let author = stage.honest(0)?;
+    let file = vec![7; 3 * PIECE];
+    let hash = author.client.blob_put(file.clone(), |_| {}).await?;
+    let read = Arc::default();
+    let victim = stage.victim(1, flooding(OBJECTS, 200, &read))?;
+    let url = victim.client.blob_download_url(&hash).await?;
+    let caught = caught(victim.client.blob_download(&url).await, |error| {
+        matches!(error, Error::BlobForged { .. })
+    })?;
+    ensure!(
+        read.load(Ordering::SeqCst) < 64 * PIECE,
+        "{} bytes were read",
+        read.load(Ordering::SeqCst)
+    );
+    let honest = stage.honest(2)?;
+    let url = honest.client.blob_download_url(&hash).await?;
+    ensure!(honest.client.blob_download(&url).await? == file, "another file came");
+    Ok(Evidence {
+        caught: format!("{caught} (after {} KiB)", read.load(Ordering::SeqCst) >> 10),
+        control: "the same file without the flood arrives".to_owned(),
+    })
+}
+
+/// A pull that is answered with these bytes.
+async fn page_of(stage: &Stage, device: usize, body: Vec<u8>) -> anyhow::Result<Result<usize, Error>> {
+    let victim = stage.victim(device, rewriting_bytes(PULL, move |_| body.clone()))?;
+    Ok(pull_all(&victim, Cursor::START).await.map(|(rows, _)| rows.len()))
+}
+
+/// The start of a page in CBOR, with one field more than there should be; its value follows.
+fn page_with_extra_field() -> Vec<u8> {
+    let mut body = vec![0xa4];
+    body.extend_from_slice(b"\x67batches\x80\x66cursor\x610\x68has_more\xf4\x65extra");
+    body
+}
+
+pub(super) async fn lying_length(stage: Stage) -> anyhow::Result<Evidence> {
+    // A byte string, and an array, that claim 2^60.
+    let mut refusals = Vec::new();
+    for major in [0x5b_u8, 0x9b] {
+        let mut body = vec![0xa3];
+        body.extend_from_slice(b"\x66cursor\x610\x68has_more\xf4\x67batches");
+        if major == 0x5b {
+            body.extend_from_slice(b"\x81\xa1\x66sealed");
+        }
+        body.push(major);
+        body.extend_from_slice(&(1_u64 << 60).to_be_bytes());
+        let refusal = caught(page_of(&stage, 1, body).await?, |error| {
+            matches!(error, Error::Protocol { status: 200, .. })
+        })?;
+        refusals.push(refusal);
+    }
+    let mut honest = page_with_extra_field();
+    honest.push(0x00);
+    passes("the control", page_of(&stage, 2, honest).await?)?;
+    Ok(Evidence {
+        caught: refusals.pop().unwrap_or_default(),
+        control: "a page written by hand in the same way, with true lengths, is read".to_owned(),
+    })
+}
+
+pub(super) async fn lying_blob_size(stage: Stage) -> anyhow::Result<Evidence> {
+    let author = stage.honest(0)?;
+    let hash = author.client.blob_put(b"a file".to_vec(), |_| {}).await?;
+    let victim = stage.victim(
+        1,
+        rewriting::<BlobDownloadAnswer>("/api/sync/blobs/download", |answer| {
+            answer.size = limits::BLOB_SEALED_BYTES_MAX;
+        }),
+    )?;
+    let url = victim.client.blob_download_url(&hash).await?;
+    let caught = caught(
+        victim.client.blob_download(&url).await,
+        |error| matches!(error, Error::BlobForged { reason } if *reason == "it is too short"),
+    )?;
+    let victim = stage.victim(
+        2,
+        rewriting::<BlobDownloadAnswer>("/api/sync/blobs/download", |answer| answer.size = u64::MAX),
+    )?;
+    ensure!(
+        matches!(
+            victim.client.blob_download_url(&hash).await,
+            Err(Error::Protocol { .. })
+        ),
+        "a size that no blob has was believed"
+    );
+    let honest = stage.honest(3)?;
+    let url = honest.client.blob_download_url(&BlobHash::of(b"a file")).await?;
+    ensure!(
+        honest.client.blob_download(&url).await? == b"a file",
+        "another file came"
+    );
+    Ok(Evidence {
+        caught,
+        control: "with its true size, the same blob is read".to_owned(),
+    })
+}
+
+const DEPTH: usize = 200_000;
+
+pub(super) async fn deep_nesting(stage: Stage) -> anyhow::Result<Evidence> {
+    let mut body = page_with_extra_field();
+    body.extend(std::iter::repeat_n(0x81, DEPTH));
+    // Never closed: what comes after the arrays is missing.
+    let refused = caught(page_of(&stage, 1, body).await?, |error| {
+        matches!(error, Error::Protocol { status: 200, .. })
+    })?;
+    // The same in JSON, as a problem.
+    let problem = format!(
+        r#"{{"type":"x","code":"x","title":"x","status":400,"behind":{}"#,
+        "[".repeat(DEPTH)
+    );
+    let tell = move |sent: &Sent, answer: Option<Answer>| match answer {
+        Some(answer) if sent.path() == PULL => {
+            let mut head = answer.head;
+            head.status = http::StatusCode::BAD_REQUEST;
+            Lie::Instead(response_of(head, Bytes::from(problem.clone())))
+        }
+        _ => Lie::Truth,
+    };
+    let victim = stage.victim(2, tell)?;
+    caught(pull_all(&victim, Cursor::START).await, |error| {
+        matches!(error, Error::Protocol { status: 400, .. })
+    })?;
+    let mut shallow = page_with_extra_field();
+    shallow.extend_from_slice(&[0x81, 0x81, 0x81, 0x00]);
+    passes("the control", page_of(&stage, 3, shallow).await?)?;
+    Ok(Evidence {
+        caught: refused,
+        control: "an unknown field of three levels is skipped".to_owned(),
+    })
+}

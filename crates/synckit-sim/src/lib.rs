@@ -1,0 +1,33 @@
+//! The simulator: the real server and the real SDK in one process, on one seeded clock and one seeded network.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`attacks`] | a lying server: what catches each lie, and what would happen if nothing did |
+//! | [`golden`] | the world that every run starts from: accounts and signed-in devices, made once |
+//! | [`endpoint`] | the real server, called as a service |
+//! | [`network`] | a transport that delays, drops, duplicates and cuts |
+//! | [`crash`] | processes that die at any await |
+//! | [`device`] | an app with a disk, on the real SDK |
+//! | [`mod@run`] | one seed: a storm, then calm, then the verdict |
+//! | [`scan`] | looking for what must not be in files, logs and memory |
+//! | [`sweep`] | many seeds on all cores, and the seeds that are kept |
+//! | [`trace`] | what happened, and its hash |
+//! | [`direct`] | a transport without a network, for liars |
+//!
+//! What it deliberately is not: a model. Nothing of the server or of the SDK is replaced but the transport between them,
+//! the clock, and the source of the pauses between retries; the store writes real files. And it is not published.
+//!
+//! Invariant: a seed decides everything that a run's [`trace`] shows. Keys, nonces and ids are random all the same, as
+//! they must be; nothing that happens depends on them.
+
+pub mod attacks;
+pub mod crash;
+pub mod device;
+pub mod direct;
+pub mod endpoint;
+pub mod golden;
+pub mod network;
+pub mod run;
+pub mod scan;
+pub mod sweep;
+pub mod trace;

@@ -1,0 +1,126 @@
+//! Runs the simulator: `synckit-sim --runs 100000 --from 5000`, `synckit-sim --seed 42`, `synckit-sim attacks`.
+//!
+//! Exit code 0 if every promise was kept, 1 if not.
+#![expect(clippy::print_stdout, reason = "this is the program's output")]
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Instant,
+};
+
+use clap::{Parser, Subcommand};
+use synckit_sim::{attacks, golden::Golden, run::run, sweep::sweep};
+
+/// Runs the real server and the real SDK on a seeded network, many times.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 5_000)]
+    runs: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// The distance to the next seed. The seeds that change keys are those of `--from 199 --step 200`.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    step: u64,
+    /// Runs one seed twice, compares, and tells its story.
+    #[arg(long, conflicts_with_all = ["runs", "from", "step"])]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs every attack and prints the table of results.
+    Attacks,
+    /// Serves on loopback with every log line on standard error, until standard input ends. For the search of secrets in
+    /// the memory of a process that was a server and nothing else.
+    #[command(hide = true)]
+    Serve {
+        /// The data directory.
+        data_dir: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    if let Some(Command::Serve { data_dir }) = &cli.command {
+        serve_until_stdin_ends(data_dir)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let golden = Arc::new(Golden::make()?);
+    let held = match (&cli.command, cli.seed) {
+        (Some(_), _) => print_attacks(&golden),
+        (None, Some(seed)) => replay(&golden, seed),
+        (None, None) => sweep_all(&golden, &cli),
+    };
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn serve_until_stdin_ends(data_dir: &Path) -> anyhow::Result<()> {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        println!("{}", listener.local_addr()?);
+        let stdin_ends = async {
+            let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+            // However it ends, it has ended.
+            let _ = ended.await;
+        };
+        Ok(synckit_server::serve(synckit_server::Config::new(data_dir), listener, stdin_ends).await?)
+    })
+}
+
+fn print_attacks(golden: &Arc<Golden>) -> bool {
+    let (table, all_held) = attacks::table(golden);
+    print!("{table}");
+    all_held
+}
+
+fn replay(golden: &Arc<Golden>, seed: u64) -> bool {
+    match (run(golden, seed), run(golden, seed)) {
+        (Ok(first), Ok(second)) => {
+            print!("{}", first.story);
+            println!(
+                "{} edits, {} entries in the log, trace {}",
+                first.edits, first.entries, first.digest
+            );
+            if first == second {
+                return true;
+            }
+            println!("NOT REPEATED:\n{}trace {}", second.story, second.digest);
+        }
+        (Err(finding), _) | (_, Err(finding)) => println!("{}seed {seed}: {:#}", finding.story, finding.error),
+    }
+    false
+}
+
+fn sweep_all(golden: &Arc<Golden>, cli: &Cli) -> bool {
+    let seeds: Vec<u64> = (0..cli.runs)
+        .map(|run| cli.from.saturating_add(run.saturating_mul(cli.step)))
+        .collect();
+    let started = Instant::now();
+    let swept = sweep(golden, &seeds);
+    for finding in &swept.findings {
+        println!("{}seed {}: {:#}", finding.story, finding.seed, finding.error);
+        println!("replay with: cargo run -p synckit-sim -- --seed {}", finding.seed);
+    }
+    println!(
+        "{} runs kept every promise, {} did not; {} edits, {} requests, {:.1} s",
+        swept.passed,
+        swept.findings.len(),
+        swept.edits,
+        swept.requests,
+        started.elapsed().as_secs_f64()
+    );
+    swept.findings.is_empty()
+}

@@ -1,0 +1,8 @@
+//! The simulator's runs and attacks, as tests.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod attacks;
+mod canaries;
+mod runs;
+mod strangers;
+mod world;
