@@ -30,7 +30,7 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    fn new(scope: &StreamScope, ring: KeyRing) -> Self {
+    pub(crate) fn new(scope: &StreamScope, ring: KeyRing) -> Self {
         let current = Arc::new(ring.current().subkeys(scope));
         let retired = ring
             .retired()

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use synckit_crypto::KeyError;
 use synckit_login::LoginError;
-use synckit_protocol::{BatchId, Cursor, DeviceId, KeyId, Position, Problem, ProblemCode};
+use synckit_protocol::{BatchId, Cursor, DeviceId, KeyId, Position, Problem, ProblemCode, SnapshotId};
 
 use crate::{credentials::CredentialError, transport::TransportError};
 
@@ -164,6 +164,10 @@ pub enum Error {
     /// A batch is not what any device of the user sealed at this place of this history.
     #[error("a batch was forged or moved: {}", .0.reason)]
     BatchForged(BatchEvidence),
+    /// A snapshot, or a part of one, is not what a device of the user sealed for this place, and what it stands for cannot
+    /// be read by another way.
+    #[error("a snapshot was forged or damaged: {}", .0.reason)]
+    SnapshotForged(SnapshotEvidence),
     /// A blob is not what was asked for. Nothing of it was released.
     #[error("a blob was forged or damaged: {reason}")]
     BlobForged {
@@ -204,6 +208,21 @@ pub struct BatchEvidence {
     pub key_id: KeyId,
     /// The position that it should have been sealed on top of.
     pub parent: Position,
+    /// What did not agree.
+    pub reason: &'static str,
+}
+
+/// The snapshot that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotEvidence {
+    /// The snapshot as the server named it.
+    pub snapshot_id: SnapshotId,
+    /// The key as the server named it.
+    pub key_id: KeyId,
+    /// The position whose state it was said to be.
+    pub position: Position,
+    /// The part, or `None` if it was the manifest.
+    pub part: Option<u32>,
     /// What did not agree.
     pub reason: &'static str,
 }
@@ -261,6 +280,7 @@ impl Error {
             Self::HistoryRewound(_)
                 | Self::HistoryForked(_)
                 | Self::BatchForged(_)
+                | Self::SnapshotForged(_)
                 | Self::BlobForged { .. }
                 | Self::KeyMaterialForged(_)
                 | Self::EnvelopeReplaced { .. }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::{
     error::{Error, HistoryEvidence, Result},
     pull::Prefetch,
+    snapshots::SnapshotReading,
 };
 
 /// The state of the user's stream on this client.
@@ -22,13 +23,16 @@ pub(crate) struct StreamState {
     pub(crate) saved_at: Option<Instant>,
     /// The page after the last one, asked for ahead of time.
     pub(crate) prefetch: Option<Prefetch>,
+    /// The snapshot that the app pulls through, and the part of it that is at hand.
+    pub(crate) reading: Option<SnapshotReading>,
 }
 
 impl StreamState {
     pub(crate) fn resume_at(&mut self, cursor: Cursor) {
         self.applied = cursor;
         // The app got this cursor from a pull that verified it.
-        if let Some(position) = cursor.position() {
+        let in_snapshot = cursor.snapshot().map(|place| place.position);
+        if let Some(position) = cursor.position().or(in_snapshot) {
             self.know(position);
         }
     }
@@ -40,6 +44,12 @@ impl StreamState {
     /// Records that a page up to here was returned to the app.
     pub(crate) fn apply(&mut self, position: Position) {
         self.applied = Cursor::at(position);
+        self.know(position);
+    }
+
+    /// Records that rows of a snapshot of `position` were returned to the app, up to `cursor`.
+    pub(crate) fn apply_rows(&mut self, cursor: Cursor, position: Position) {
+        self.applied = cursor;
         self.know(position);
     }
 
@@ -96,6 +106,10 @@ impl Walk {
 
     pub(crate) fn at(&self) -> Position {
         self.at
+    }
+
+    pub(crate) fn known(&self) -> Option<Position> {
+        self.known
     }
 
     /// Goes past one batch.

@@ -38,25 +38,29 @@ mod pull;
 mod push;
 mod rotation;
 mod session;
+mod snapshots;
 pub mod transport;
 
 pub use blobs::{BlobProgress, BlobSource, BlobTarget, BlobUploadTicket, DownloadUrl, UploadUrl};
 pub use client::SyncKitClient;
 pub use config::{CredentialStore, SyncKitClientBuilder, SyncKitConfig};
 pub use credentials::CredentialError;
-pub use error::{BatchEvidence, Chain as ErrorChain, Error, HistoryEvidence, PushError, Result};
+pub use error::{BatchEvidence, Chain as ErrorChain, Error, HistoryEvidence, PushError, Result, SnapshotEvidence};
 pub use pull::Pulled;
+pub use snapshots::{FoldOutcome, FoldReport};
 pub use synckit_crypto::{
     KeyError, RecoveryCode, RecoveryCodeError,
     batch::{ChangeEntry, ChangeOp, EncodeError, Timestamp},
     blob::BlobHash,
 };
 pub use synckit_protocol::{
-    AppId, BatchId, BlobId, Cursor, CursorParseError, DeviceId, Head, KeyId, Position, Problem, ProblemCode, UserId,
+    AppId, BatchId, BlobId, Cursor, CursorParseError, DeviceId, Head, KeyId, Position, Problem, ProblemCode,
+    SnapshotId, UserId,
     wire::{
         blobs::BlobInfo,
         devices::{Device, Platform},
         log::Status,
+        snapshots::SnapshotInfo,
     },
 };
 

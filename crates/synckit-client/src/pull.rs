@@ -7,8 +7,11 @@ use synckit_crypto::{
     batch::{BatchContext, ChangeEntry},
 };
 use synckit_protocol::{
-    BatchDigest, Cursor, DeviceId, Position, ProblemCode, SealedHash,
-    wire::log::{Page, Pull, PulledBatch},
+    BatchDigest, Cursor, DeviceId, Position, ProblemCode, SealedHash, SnapshotId, SnapshotPlace,
+    wire::{
+        log::{Page, Pull, PulledBatch},
+        snapshots::SnapshotInfo,
+    },
 };
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -17,13 +20,16 @@ use crate::{
     api::Call,
     client::Inner,
     encryption::Keys,
-    error::{BatchEvidence, Error, Result},
+    error::{BatchEvidence, Error, HistoryEvidence, Result},
     history::{Walk, diverged, encode_position},
     session::{blocking, record_name},
 };
 
 /// How often the newest position is written to the credential store.
 const SAVE_POSITION_SECONDS: u64 = 60;
+
+/// Snapshots that one pull goes to before it gives up: each may have been replaced just then.
+const SNAPSHOTS_TRIED_MAX: u32 = 4;
 
 /// A page that was asked for while the one before it was opened.
 #[derive(Debug)]
@@ -52,30 +58,95 @@ impl SyncKitClient {
     /// Pulls the changes after a cursor: verified, decrypted, in log order, own changes included. Store the returned
     /// cursor together with the changes, and pull again while the last value is `true`. Start with [`Cursor::START`].
     ///
+    /// Where a device folded the history, and the log's beginning need not be read or is gone, rows come in its place, as
+    /// insertions and deletions: so after a long absence an app may get rows again that it has. The cursor may then be a
+    /// place inside a snapshot, to be stored like any other.
+    ///
     /// A page holds at most 500 changes. Applying one twice is harmless, because changes carry whole rows.
     ///
     /// # Errors
     /// [`Error::HistoryRewound`], [`Error::HistoryForked`] and [`Error::BatchForged`] with evidence;
     /// [`Error::KeyRotated`] if another device changed the master key; [`Error::DeviceRevoked`];
+    /// [`Error::SnapshotForged`] if the beginning of the log is gone and no snapshot of it verifies;
     /// [`Error::EncryptionNotSetUp`]. Nothing of a page with an error is returned.
     pub async fn pull(&self, device_id: DeviceId, cursor: Cursor) -> Result<Pulled> {
+        let mut from = cursor;
+        let mut refused: Option<(SnapshotId, Error)> = None;
+        for _ in 0..SNAPSHOTS_TRIED_MAX {
+            let place = match from.snapshot() {
+                Some(place) => place,
+                None => match self.pull_log(device_id, from, refused.is_some()).await? {
+                    LogPull::Page(pulled) => return Ok(pulled),
+                    LogPull::Snapshot(place) => place,
+                },
+            };
+            match refused {
+                // The log is not whole any more, and there is no other snapshot.
+                Some((id, error)) if id == place.snapshot_id => return Err(error),
+                _ => {}
+            }
+            match self.inner.pull_rows(place).await {
+                Ok(Some(pulled)) => return Ok(pulled),
+                // Newer ones took its place: all rows come again, deletions too, so what the app has of it is made good.
+                Ok(None) => from = restarted(from),
+                Err(error @ Error::SnapshotForged(_)) => match refused {
+                    Some((_, first)) => return Err(first),
+                    None => {
+                        tracing::warn!(%error, "a snapshot was refused: the pull goes around it; a fold puts another in its place");
+                        refused = Some((place.snapshot_id, error));
+                        from = restarted(from);
+                    }
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused.map_or(
+            Error::Protocol {
+                status: 404,
+                reason: "a snapshot that the server itself named",
+            },
+            |(_, error)| error,
+        ))
+    }
+
+    /// A page of the log, or the snapshot that the server names in its place.
+    async fn pull_log(&self, device_id: DeviceId, cursor: Cursor, avoid_snapshot: bool) -> Result<LogPull> {
         let inner = &self.inner;
         let keys = inner.keys()?;
-        let scope = inner.scope()?;
         let from = cursor.position().unwrap_or(inner.start()?);
         let (known, prefetch) = {
             let mut stream = inner.stream.lock();
             (stream.known(), stream.prefetch.take())
         };
+        let request = Request {
+            device_id,
+            cursor,
+            ahead: false,
+            avoid: if avoid_snapshot { Avoid::Newest } else { Avoid::Nothing },
+        };
         let (known, page) = match prefetch {
             Some(mut prefetch) if prefetch.device_id == device_id && prefetch.cursor == cursor => {
                 match (&mut prefetch.page.0).await {
-                    Ok(Ok(page)) => (prefetch.known, page),
+                    Ok(Ok(page)) => (prefetch.known, Ok(page)),
                     // The request in advance failed; the one that the app asked for decides what is reported.
-                    Ok(Err(_)) | Err(_) => (known, inner.page(device_id, cursor).await?),
+                    Ok(Err(_)) | Err(_) => (known, inner.page(request).await),
                 }
             }
-            _ => (known, inner.page(device_id, cursor).await?),
+            _ => (known, inner.page(request).await),
+        };
+        let page = match page {
+            Ok(Page {
+                snapshot: Some(snapshot),
+                ..
+            }) => return enter(cursor, snapshot),
+            Ok(page) => page,
+            Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::CursorCompacted) => {
+                return match problem.snapshot {
+                    Some(snapshot) => enter(cursor, snapshot),
+                    None => Err(Error::Problem(problem)),
+                };
+            }
+            Err(error) => return Err(error),
         };
         let (next, has_more) = (page.cursor, page.has_more);
         if has_more && page.batches.is_empty() {
@@ -88,13 +159,7 @@ impl SyncKitClient {
         if has_more {
             self.prefetch(device_id, next);
         }
-        let walk = Walk::new(from, known)?;
-        let held = keys.ring.key_version();
-        let (entries, walk) = match blocking(move || open_page(&keys, scope, walk, page)).await? {
-            Ok(opened) => opened,
-            Err(PageError::UnknownKey(evidence)) => return Err(inner.unknown_key(held, evidence).await),
-            Err(PageError::Refused(error)) => return Err(error),
-        };
+        let (entries, walk) = inner.open(keys, Walk::new(from, known)?, page).await?;
         let end = walk.at();
         walk.expect(next.position().unwrap_or(inner.start()?))?;
         if !has_more {
@@ -102,14 +167,16 @@ impl SyncKitClient {
         }
         inner.stream.lock().apply(end);
         inner.save_position().await?;
-        Ok((entries, Cursor::at(end), has_more))
+        Ok(LogPull::Page((entries, Cursor::at(end), has_more)))
     }
 
     fn prefetch(&self, device_id: DeviceId, cursor: Cursor) {
         let inner = Arc::clone(&self.inner);
         let mut stream = self.inner.stream.lock();
         let known = stream.known();
-        let page = AbortOnDrop(tokio::spawn(async move { inner.page(device_id, cursor).await }));
+        let page = AbortOnDrop(tokio::spawn(async move {
+            inner.page(Request::ahead(device_id, cursor)).await
+        }));
         stream.prefetch = Some(Prefetch {
             device_id,
             cursor,
@@ -119,12 +186,86 @@ impl SyncKitClient {
     }
 }
 
-impl Inner {
-    async fn page(&self, device_id: DeviceId, cursor: Cursor) -> Result<Page> {
-        let request = Pull {
+/// What a pull found.
+enum LogPull {
+    Page(Pulled),
+    /// The place to go on from instead.
+    Snapshot(SnapshotPlace),
+}
+
+/// The first place of a snapshot that the server names in place of the log after `cursor`.
+fn enter(cursor: Cursor, snapshot: SnapshotInfo) -> Result<LogPull> {
+    match cursor.position() {
+        // A log that was cut goes on after the cursor, or it was not cut there.
+        Some(known) if snapshot.position.seq <= known.seq => Err(Error::HistoryRewound(HistoryEvidence {
+            known,
+            claimed: snapshot.position,
+        })),
+        _ => Ok(LogPull::Snapshot(SnapshotPlace {
+            snapshot_id: snapshot.snapshot_id,
+            position: snapshot.position,
+            part: 0,
+            row: 0,
+        })),
+    }
+}
+
+/// Where to ask again when a snapshot was of no use: from a place inside one, there is nothing but the start.
+fn restarted(from: Cursor) -> Cursor {
+    if from.snapshot().is_some() { Cursor::START } else { from }
+}
+
+/// A request for a page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) device_id: DeviceId,
+    pub(crate) cursor: Cursor,
+    /// Whether the cursor is further than what the app has.
+    pub(crate) ahead: bool,
+    pub(crate) avoid: Avoid,
+}
+
+/// Which snapshot a page must not lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Avoid {
+    /// Any will do.
+    Nothing,
+    /// The newest was of no use.
+    Newest,
+}
+
+impl Request {
+    /// A request that says nothing of what the app has.
+    pub(crate) fn ahead(device_id: DeviceId, cursor: Cursor) -> Self {
+        Self {
             device_id,
             cursor,
+            ahead: true,
+            avoid: Avoid::Nothing,
+        }
+    }
+}
+
+impl Inner {
+    /// Verifies a page and opens it.
+    pub(crate) async fn open(&self, keys: Arc<Keys>, walk: Walk, page: Page) -> Result<(Vec<ChangeEntry>, Walk)> {
+        let scope = self.scope()?;
+        let held = keys.ring.key_version();
+        match blocking(move || open_page(&keys, scope, walk, page)).await? {
+            Ok(opened) => Ok(opened),
+            Err(PageError::UnknownKey(evidence)) => Err(self.newer_key(held, Error::BatchForged(evidence)).await),
+            Err(PageError::Refused(error)) => Err(error),
+        }
+    }
+
+    pub(crate) async fn page(&self, request: Request) -> Result<Page> {
+        let cursor = request.cursor;
+        let request = Pull {
+            device_id: request.device_id,
+            cursor,
             max_bytes: Some(self.page_bytes),
+            ahead: request.ahead,
+            avoid_snapshot: request.avoid == Avoid::Newest,
         };
         match self.authorized(Call::post("/api/sync/pull").body(&request)?).await {
             Ok(answer) => answer.decode(),
@@ -138,14 +279,14 @@ impl Inner {
         }
     }
 
-    /// Whether a batch under a key that this device does not hold was made by a device that rotated the key, or by the
-    /// server. Only a newer envelope can introduce a key.
-    async fn unknown_key(&self, held_version: u32, evidence: BatchEvidence) -> Error {
+    /// What something under a key that this device does not hold means: made by a device that rotated the key, or by the
+    /// server, which is `forged`. Only a newer envelope can introduce a key.
+    pub(crate) async fn newer_key(&self, held_version: u32, forged: Error) -> Error {
         match self.envelope().await {
             Ok(Some((envelope, _))) if envelope.key_version() > held_version => Error::KeyRotated {
                 key_id: envelope.key_id(),
             },
-            Ok(_) => Error::BatchForged(evidence),
+            Ok(_) => forged,
             Err(error) => error,
         }
     }

@@ -90,7 +90,9 @@ impl SyncKitClient {
     }
 
     /// As [`SyncKitClient::push`], for one batch under an id that the app stored before: exactly once, even if the app
-    /// crashes at any moment and pushes again with the same id. Make the id with [`SyncKitClient::new_batch_id`]; use it
+    /// crashes at any moment and pushes again with the same id. (Where the batch lies so far back that it is in a snapshot
+    /// only, the server's word for it cannot be checked: that is [`Error::Problem`] with `cursor_compacted`. Pull, and
+    /// push what is still missing under a new id.) Make the id with [`SyncKitClient::new_batch_id`]; use it
     /// for the same changes only.
     ///
     /// # Errors
@@ -198,6 +200,12 @@ impl Inner {
         let _pushing = self.pushing.lock().await;
         let (parent, when_behind) = match at {
             None => (self.parent()?, WhenBehind::Reseal),
+            Some(cursor) if cursor.snapshot().is_some() => {
+                return Err(Error::InvalidArgument {
+                    argument: "parent",
+                    reason: "it lies inside a snapshot: pull to its end first".into(),
+                });
+            }
             Some(cursor) => (cursor.position().unwrap_or(self.start()?), WhenBehind::Report),
         };
         let sealing = pusher.clone();
@@ -242,6 +250,15 @@ impl Inner {
                     }
                     if attempt > 0 {
                         tokio::time::sleep(self.api.pause(attempt)).await;
+                    }
+                    sealed = reseal(pusher, sealed, latest).await?;
+                }
+                Some(ProblemCode::CursorCompacted) => {
+                    // This device was away for long. What it did not see is in a snapshot; the log after that is.
+                    let latest = self.snapshot_position(&pusher.keys, known, *problem).await?;
+                    self.stream.lock().know(latest);
+                    if when_behind == WhenBehind::Report {
+                        return Err(Error::Behind { latest });
                     }
                     sealed = reseal(pusher, sealed, latest).await?;
                 }
@@ -361,7 +378,7 @@ impl Inner {
     }
 
     /// Why the server refused the key.
-    async fn key_mismatch(&self, keys: &Keys) -> Error {
+    pub(crate) async fn key_mismatch(&self, keys: &Keys) -> Error {
         match self.envelope().await {
             Ok(Some((envelope, _))) if envelope.key_version() > keys.ring.key_version() => Error::KeyRotated {
                 key_id: envelope.key_id(),

@@ -5,14 +5,14 @@
 
 use rand::rngs::OsRng;
 use synckit_crypto::Envelope;
-use synckit_protocol::{DeviceId, Position, Problem};
+use synckit_protocol::{DeviceId, Position, Problem, ProblemCode};
 
 use crate::{
     SyncKitClient,
     client::Inner,
-    encryption::EnvelopePut,
+    encryption::{EnvelopePut, Keys},
     error::{Error, Result},
-    history::Walk,
+    history::{Walk, diverged},
 };
 
 /// How often a rotation is tried again because other devices pushed in between, before it gives up.
@@ -51,7 +51,7 @@ impl SyncKitClient {
                 vault_generation: generation,
             });
         }
-        let mut head = inner.newest().await?;
+        let mut head = inner.newest(&keys).await?;
         for _ in 0..ATTEMPTS_MAX {
             let ring = keys.ring.rotate(&scope, head, &mut OsRng).map_err(Error::Key)?;
             let envelope = Envelope::seal(&scope, &open.account_key, generation, version + 1, &ring, &mut OsRng);
@@ -90,7 +90,8 @@ impl SyncKitClient {
         let open = inner.open_vault(password).await?;
         let version = inner.envelope().await?.map_or(0, |(_, version)| version);
         // The server's own head, not one that this device believes: its history may have been restored as well.
-        let head = inner.walk_to_head(Walk::new(inner.start()?, None)?).await?;
+        let keys = Keys::new(&scope, ring.clone());
+        let head = inner.walk_to_head(&keys, Walk::new(inner.start()?, None)?).await?;
         let generation = open.vault.generation();
         inner
             .reseal(&scope, ring, &open.account_key, generation, version, Some(head))
@@ -100,17 +101,27 @@ impl SyncKitClient {
 
 impl Inner {
     /// The stream's newest position, verified from what this device knows.
-    pub(crate) async fn newest(&self) -> Result<Position> {
+    pub(crate) async fn newest(&self, keys: &Keys) -> Result<Position> {
         let known = self.stream.lock().known();
-        let newest = self.walk_to_head(Walk::new(self.parent()?, known)?).await?;
+        let newest = self.walk_to_head(keys, Walk::new(self.parent()?, known)?).await?;
         self.stream.lock().know(newest);
         Ok(newest)
     }
 
-    /// Follows the server's chain to its end.
-    async fn walk_to_head(&self, mut walk: Walk) -> Result<Position> {
+    /// Follows the server's chain to its end, from the snapshot that stands for the beginning if that is gone.
+    async fn walk_to_head(&self, keys: &Keys, mut walk: Walk) -> Result<Position> {
         loop {
-            let chain = self.chain(walk.at()).await?;
+            let chain = match self.chain(walk.at()).await {
+                Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::CursorCompacted) => {
+                    let position = self.snapshot_position(keys, walk.known(), *problem).await?;
+                    if position.seq <= walk.at().seq {
+                        return Err(diverged(walk.at(), position));
+                    }
+                    walk = Walk::new(position, walk.known())?;
+                    continue;
+                }
+                chain => chain?,
+            };
             chain.digests.iter().try_for_each(|digest| walk.step(digest))?;
             if !chain.has_more {
                 walk.expect(chain.latest)?;

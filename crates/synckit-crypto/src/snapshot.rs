@@ -15,19 +15,26 @@
 use std::fmt;
 
 use rand::{CryptoRng, RngCore};
-use synckit_protocol::{KeyId, Position, SealedHash, SnapshotId};
+use synckit_protocol::{
+    KeyId, Position, SealedHash, SnapshotId,
+    limits::{BATCH_PLAINTEXT_BYTES_MAX, SNAPSHOT_PART_ROWS_MAX, SNAPSHOT_PARTS_MAX},
+};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
     OpenError, SnapshotKey, StreamScope, aead,
-    batch::{ChangeEntry, EncodeError, decode_body, encode_prefix, open_framed},
+    batch::{ChangeEntry, EncodeError, EncodeErrorKind, decode_body, encode_prefix, entry_len_max, open_framed},
     reader::Reader,
 };
 
 /// Rows in one part.
-pub const PART_ROWS_MAX: u32 = 50_000;
+pub const PART_ROWS_MAX: u32 = SNAPSHOT_PART_ROWS_MAX;
 /// Parts of one snapshot: 64 GiB of rows.
-pub const PARTS_MAX: u32 = 16_384;
+pub const PARTS_MAX: u32 = SNAPSHOT_PARTS_MAX;
+
+/// Bytes of rows in one part, as [`PartBody::row_len_max`] counts them: what the frame and the heads of the body leave.
+/// A single row may have more.
+pub const PART_ROW_BYTES_MAX: usize = BATCH_PLAINTEXT_BYTES_MAX - 32;
 
 /// The format of a manifest that this library writes, and the only one that it reads.
 const FORMAT: u8 = 1;
@@ -77,6 +84,15 @@ impl PartBody {
         // At most PART_ROWS_MAX, which is a u32.
         let rows = u32::try_from(taken).unwrap_or(u32::MAX);
         Ok((taken, Self { plaintext, rows }))
+    }
+
+    /// The most bytes that a row can add to a part. Rows whose sum is at most [`PART_ROW_BYTES_MAX`] fit one part, so
+    /// that parts can be planned, and their total known, before the first of them is sealed.
+    ///
+    /// # Errors
+    /// [`EncodeErrorKind`], as for a batch.
+    pub fn row_len_max(row: &ChangeEntry) -> Result<usize, EncodeErrorKind> {
+        entry_len_max(row)
     }
 
     /// Decodes the plaintext of a part.

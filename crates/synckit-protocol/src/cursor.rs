@@ -1,42 +1,85 @@
-//! The cursor: a position that an app stores and pulls from.
+//! The cursor: a place that an app stores and pulls from, in the log or inside a snapshot.
 
 use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Head, Position};
+use crate::{Head, Position, SnapshotId};
 
 /// A place in a stream that an app can pull from: a small value to store beside the app's data.
 ///
-/// As text it is `0` for the start, else `seq.head` with `seq` in canonical decimal and `head` in unpadded base64url.
-/// Because it carries the head, a server that went back or tells another history is noticed at the next pull.
+/// As text it is `0` for the start, `seq.head` in the log, with `seq` in canonical decimal and `head` in unpadded
+/// base64url, and `s<part>.<row>.<snapshot id>.<seq>.<head>` inside a snapshot. Because it carries the head, a server
+/// that went back or tells another history is noticed at the next pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Cursor(Option<Position>);
+pub struct Cursor(Place);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+enum Place {
+    #[default]
+    Start,
+    Log(Position),
+    Snapshot(SnapshotPlace),
+}
+
+/// A place inside a snapshot: before a row of a part. Only a client makes and reads it; a server is never asked from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SnapshotPlace {
+    /// The snapshot.
+    pub snapshot_id: SnapshotId,
+    /// The position whose state the snapshot is: where the log goes on after its last row.
+    pub position: Position,
+    /// The part, from 0.
+    pub part: u32,
+    /// The row within the part, from 0.
+    pub row: u32,
+}
 
 impl Cursor {
     /// The start of a stream, before its first entry.
-    pub const START: Self = Self(None);
+    pub const START: Self = Self(Place::Start);
 
     /// The cursor of a position in the log. Sequence 0 is the start, whose head every client computes itself.
     pub const fn at(position: Position) -> Self {
         if position.seq == 0 {
             Self::START
         } else {
-            Self(Some(position))
+            Self(Place::Log(position))
         }
     }
 
-    /// The position, or `None` at the start.
-    pub const fn position(&self) -> Option<Position> {
-        self.0
+    /// The cursor of a place inside a snapshot. There is no snapshot of the start: sequence 0 gives the start itself.
+    pub const fn in_snapshot(place: SnapshotPlace) -> Self {
+        if place.position.seq == 0 {
+            Self::START
+        } else {
+            Self(Place::Snapshot(place))
+        }
     }
 
-    /// How many entries come before this place.
+    /// The position in the log, or `None` at the start and inside a snapshot.
+    pub const fn position(&self) -> Option<Position> {
+        match self.0 {
+            Place::Log(position) => Some(position),
+            Place::Start | Place::Snapshot(_) => None,
+        }
+    }
+
+    /// The place inside a snapshot, if this is one.
+    pub const fn snapshot(&self) -> Option<SnapshotPlace> {
+        match self.0 {
+            Place::Snapshot(place) => Some(place),
+            Place::Start | Place::Log(_) => None,
+        }
+    }
+
+    /// How many entries come before this place in the log: 0 at the start, and inside a snapshot, of which nothing is
+    /// complete before its last row.
     pub const fn seq(&self) -> u64 {
         match self.0 {
-            None => 0,
-            Some(position) => position.seq,
+            Place::Log(position) => position.seq,
+            Place::Start | Place::Snapshot(_) => 0,
         }
     }
 }
@@ -44,8 +87,13 @@ impl Cursor {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            None => f.write_str("0"),
-            Some(Position { seq, head }) => write!(f, "{seq}.{head}"),
+            Place::Start => f.write_str("0"),
+            Place::Log(Position { seq, head }) => write!(f, "{seq}.{head}"),
+            Place::Snapshot(place) => {
+                let id = URL_SAFE_NO_PAD.encode(place.snapshot_id.as_bytes());
+                let Position { seq, head } = place.position;
+                write!(f, "s{}.{}.{id}.{seq}.{head}", place.part, place.row)
+            }
         }
     }
 }
@@ -62,19 +110,48 @@ impl FromStr for Cursor {
         if text == "0" {
             return Ok(Self::START);
         }
-        let (seq_text, head_text) = text.split_once('.').ok_or(CursorParseError)?;
-        let seq: u64 = seq_text.parse().map_err(|_| CursorParseError)?;
-        // One text per cursor: no leading zeros, no plus sign, and zero is written "0".
-        if seq == 0 || seq.to_string() != seq_text {
-            return Err(CursorParseError);
+        match text.strip_prefix('s') {
+            None => parse_position(text).map(|position| Self(Place::Log(position))),
+            Some(text) => {
+                let mut fields = text.splitn(4, '.');
+                let mut next = || fields.next().ok_or(CursorParseError);
+                Ok(Self(Place::Snapshot(SnapshotPlace {
+                    part: parse_number(next()?)?,
+                    row: parse_number(next()?)?,
+                    snapshot_id: SnapshotId::from_bytes(parse_bytes(next()?)?),
+                    position: parse_position(next()?)?,
+                })))
+            }
         }
-        let head = URL_SAFE_NO_PAD.decode(head_text).map_err(|_| CursorParseError)?;
-        let head = head.try_into().map_err(|_| CursorParseError)?;
-        Ok(Self(Some(Position {
-            seq,
-            head: Head::from_bytes(head),
-        })))
     }
+}
+
+fn parse_position(text: &str) -> Result<Position, CursorParseError> {
+    let (seq_text, head_text) = text.split_once('.').ok_or(CursorParseError)?;
+    let seq: u64 = parse_number(seq_text)?;
+    // Zero is written "0" and nothing else.
+    if seq == 0 {
+        return Err(CursorParseError);
+    }
+    Ok(Position {
+        seq,
+        head: Head::from_bytes(parse_bytes(head_text)?),
+    })
+}
+
+/// One text per number: no leading zeros, no plus sign.
+fn parse_number<N: FromStr + fmt::Display>(text: &str) -> Result<N, CursorParseError> {
+    let number: N = text.parse().map_err(|_| CursorParseError)?;
+    if number.to_string() == text {
+        Ok(number)
+    } else {
+        Err(CursorParseError)
+    }
+}
+
+fn parse_bytes<const N: usize>(text: &str) -> Result<[u8; N], CursorParseError> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CursorParseError)?;
+    bytes.try_into().map_err(|_| CursorParseError)
 }
 
 impl Serialize for Cursor {

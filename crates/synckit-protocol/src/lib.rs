@@ -16,7 +16,7 @@ pub mod wire;
 
 pub use bytes::{ByteString, SecretText};
 pub use chain::{BatchDigest, Head, Position, SealedHash};
-pub use cursor::{Cursor, CursorParseError};
+pub use cursor::{Cursor, CursorParseError, SnapshotPlace};
 pub use ids::{
     AppId, BatchId, BlobId, DeviceId, IdParseError, KeyId, ObjectKey, SessionId, SnapshotId, UploadId, UserId,
 };

@@ -22,7 +22,8 @@ pub const PAGE_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// Digests in one page of `GET /api/sync/chain`, and in a `behind` problem.
 pub const CHAIN_PAGE_DIGESTS_MAX: u32 = 500;
 
-/// A body of `POST /api/sync/push`: a sealed batch in base64 and the fields around it. Above: `body_too_large`.
+/// A body of `POST /api/sync/push`, or a part or manifest of a snapshot: sealed bytes in base64 and the fields around
+/// them. Above: `body_too_large`.
 pub const PUSH_BODY_BYTES_MAX: usize = BATCH_SEALED_BYTES_MAX / 3 * 4 + 8 * 1024;
 /// Every other request body. Above: `body_too_large`.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -39,6 +40,23 @@ pub const ENVELOPES_KEPT: u32 = 10;
 pub const RETIRED_KEYS_MAX: usize = 24;
 /// An account vault: the account key, wrapped. Above: `invalid_value`.
 pub const VAULT_BYTES_MAX: usize = 4096;
+
+/// A sealed part of a snapshot: its plaintext has the bounds of a batch's. Above: `invalid_value`.
+pub const SNAPSHOT_PART_SEALED_BYTES_MAX: usize = BATCH_SEALED_BYTES_MAX;
+/// Rows in one part of a snapshot.
+pub const SNAPSHOT_PART_ROWS_MAX: u32 = 50_000;
+/// Parts of one snapshot, which is 64 GiB of rows. Above: `invalid_value`.
+pub const SNAPSHOT_PARTS_MAX: u32 = 16_384;
+/// A sealed manifest: 13 bytes, and 36 for each part. Above: `invalid_value`.
+pub const SNAPSHOT_MANIFEST_SEALED_BYTES_MAX: usize = 13 + 36 * SNAPSHOT_PARTS_MAX as usize + SEAL_OVERHEAD_BYTES;
+/// Unfinished snapshots of one stream. A further one pushes out the oldest.
+pub const SNAPSHOT_UPLOADS_MAX: u32 = 4;
+/// How long after its last part an unfinished snapshot is swept.
+pub const SNAPSHOT_UPLOAD_SECONDS: u64 = 24 * 3600;
+/// How old a snapshot is before the log below it may go: the time in which a bad one can be gone around.
+pub const SNAPSHOT_SETTLE_SECONDS: u64 = 14 * 24 * 3600;
+/// How long a device that was not seen still holds the log that it has not pulled.
+pub const DEVICE_ACTIVE_SECONDS: u64 = 90 * 24 * 3600;
 
 /// A file. Above: `blob_too_large`.
 pub const BLOB_BYTES_MAX: u64 = 500 * 1000 * 1000;

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{BatchDigest, Position};
+use crate::{BatchDigest, Position, wire::snapshots::SnapshotInfo};
 
 /// Declares the codes once: name, wire text, HTTP status, title.
 macro_rules! problem_codes {
@@ -110,10 +110,18 @@ problem_codes! {
     Behind = "behind", 409, "The stream has moved on";
     /// The cursor is not on this server's chain.
     HistoryDiverged = "history_diverged", 409, "The cursor is not in this history";
-    /// The cursor is older than what the log still holds.
+    /// The cursor is older than what the log still holds; `snapshot` says where to go on.
     CursorCompacted = "cursor_compacted", 410, "The cursor is older than the log";
     /// The batch holds more entries or bytes than it may.
     BatchTooLarge = "batch_too_large", 413, "The batch is too large";
+
+    // Snapshots.
+    /// No such snapshot of this user in this app, or no such part of it.
+    SnapshotNotFound = "snapshot_not_found", 404, "There is no such snapshot";
+    /// A part of the snapshot is missing: it was begun too long ago, or pushed out by others.
+    SnapshotIncomplete = "snapshot_incomplete", 409, "A part of the snapshot is missing";
+    /// The snapshot is not newer than the current one, or its id is used up.
+    SnapshotStale = "snapshot_stale", 409, "There is a newer snapshot";
 
     // Blobs.
     /// No such blob of this user in this app.
@@ -183,6 +191,9 @@ pub struct Problem {
     /// The current version, with `version_conflict`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_version: Option<u64>,
+    /// The snapshot that stands for what the log does not hold any more, with `cursor_compacted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotInfo>,
 }
 
 impl Problem {
@@ -199,6 +210,7 @@ impl Problem {
             behind: None,
             latest: None,
             current_version: None,
+            snapshot: None,
         }
     }
 

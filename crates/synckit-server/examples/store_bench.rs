@@ -206,6 +206,8 @@ async fn read(store: &Arc<SqliteStore>, readers: u64, streams: u64, load: Load) 
                         device_id: device(n),
                         cursor: Cursor::START,
                         max_bytes: 1024 * 1024,
+                        ahead: false,
+                        avoid_snapshot: false,
                         now: NOW,
                     };
                     loop {

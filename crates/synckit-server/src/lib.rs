@@ -22,6 +22,7 @@
 //! | `api` | the routes, a module for each resource |
 //! | `sign_in` | login state, tokens, sessions, limits on guessing |
 //! | `blobs` | objects in a directory, presigned URLs, the sweep |
+//! | `retention` | the log below settled snapshots goes in the background |
 //! | `mail` | confirmations, resets and notices by mail |
 //! | [`store`] | the `Store` trait and SQLite |
 //! | [`admin`] | apps, keys, invitations, accounts |
@@ -41,6 +42,7 @@ mod keys;
 mod mail;
 mod private_files;
 mod random;
+mod retention;
 mod server;
 mod sign_in;
 mod state;

@@ -21,6 +21,7 @@ use crate::{
     http::serve_connections,
     keys::{KeyFileError, MissingLogin, ServerKeys, has_login_secrets},
     mail::{MailConfigError, MailWorker, Mailer},
+    retention::retain_until_stopped,
     sign_in::{Guesses, SealedStates, SessionCache, Tokens},
     state::{Capacity, ServerState},
     store::{AcceptNewSeed, SeedClaim, SqliteOptions, SqliteStore, Store, StoreError},
@@ -184,6 +185,7 @@ impl Server {
         // Dropping this future must stop everything that it started, too.
         let _stop_when_dropped = stopping.clone().drop_guard();
         let sweeping = tokio::spawn(sweep_until_stopped(Arc::clone(&self.state)));
+        let retaining = tokio::spawn(retain_until_stopped(Arc::clone(&self.state)));
         let mailing = self
             .mail
             .take()
@@ -201,8 +203,9 @@ impl Server {
         // Serving ends only after it was told to.
         tokio::join!(serving, telling);
 
-        // Both end by themselves once the server stops; a task that panicked has nothing left to finish.
+        // They end by themselves once the server stops; a task that panicked has nothing left to finish.
         let _ = sweeping.await;
+        let _ = retaining.await;
         if let Some(mailing) = mailing {
             let _ = tokio::time::timeout(self.state.config.timeouts.shutdown_grace, mailing).await;
         }

@@ -139,6 +139,30 @@ struct LimitArgs {
     /// How often expired uploads and deleted blobs are swept [default: 60s]
     #[arg(long, value_name = "TIME", env = "SYNCKIT_SWEEP_INTERVAL", hide_short_help = true)]
     sweep_interval: Option<Span>,
+    /// How old a snapshot is before the log below it may go [default: 14d]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "SYNCKIT_SNAPSHOT_SETTLE_TIME",
+        hide_short_help = true
+    )]
+    snapshot_settle_time: Option<Span>,
+    /// How long a device that was not seen holds the log that it has not pulled [default: 90d]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "SYNCKIT_DEVICE_ACTIVE_TIME",
+        hide_short_help = true
+    )]
+    device_active_time: Option<Span>,
+    /// How long after its last part an unfinished snapshot is swept [default: 24h]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "SYNCKIT_SNAPSHOT_UPLOAD_TIME",
+        hide_short_help = true
+    )]
+    snapshot_upload_time: Option<Span>,
     /// Open connections [default: 4096]
     #[arg(long, value_name = "N", env = "SYNCKIT_CONNECTIONS_MAX", hide_short_help = true)]
     connections_max: Option<u32>,
@@ -193,6 +217,9 @@ impl ServeArgs {
             page_memory: limits.page_memory,
             database_max: limits.database_max,
             sweep_interval: limits.sweep_interval,
+            snapshot_settle_time: limits.snapshot_settle_time,
+            device_active_time: limits.device_active_time,
+            snapshot_upload_time: limits.snapshot_upload_time,
             log_format: self.log_format,
             smtp_url: smtp_url.map(synckit_protocol::SecretText::new),
             mail_from: self.mail_from.clone(),

@@ -11,5 +11,6 @@ mod product_page;
 mod push_pull;
 mod rotation;
 mod sessions;
+mod snapshots;
 mod tampering;
 mod world;

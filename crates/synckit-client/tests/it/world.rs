@@ -30,8 +30,11 @@ pub(crate) struct World {
     pub(crate) api_key: String,
     users: AtomicUsize,
     envelopes: Arc<Mutex<HashMap<String, Vec<u8>>>>,
+    configure: Arc<Configure>,
     server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
+
+type Configure = dyn Fn(&mut Config) + Send + Sync;
 
 /// Somebody with an account.
 #[derive(Debug, Clone)]
@@ -42,10 +45,16 @@ pub(crate) struct User {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A server with another configuration than the default, also after a restart.
+    pub(crate) async fn start_with(configure: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
+        let configure: Arc<Configure> = Arc::new(configure);
         let directory = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = run(directory.path().join("data"), listener).await;
+        let server = run(directory.path().join("data"), listener, Arc::clone(&configure)).await;
         let created = Admin::open(&directory.path().join("data"))
             .unwrap()
             .create_app("test app")
@@ -58,6 +67,7 @@ impl World {
             api_key: created.api_key.expose().to_owned(),
             users: AtomicUsize::new(0),
             envelopes: Arc::default(),
+            configure,
             server: Some(server),
         }
     }
@@ -208,7 +218,7 @@ impl World {
         }
         std::fs::copy(backup, database).unwrap();
         let listener = TcpListener::bind(self.address).await.unwrap();
-        self.server = Some(run(self.data_dir(), listener).await);
+        self.server = Some(run(self.data_dir(), listener, Arc::clone(&self.configure)).await);
         self
     }
 
@@ -259,10 +269,16 @@ impl World {
     }
 }
 
-async fn run(data_dir: PathBuf, listener: TcpListener) -> (oneshot::Sender<()>, JoinHandle<()>) {
+async fn run(
+    data_dir: PathBuf,
+    listener: TcpListener,
+    configure: Arc<Configure>,
+) -> (oneshot::Sender<()>, JoinHandle<()>) {
     let (shutdown, stopped) = oneshot::channel::<()>();
+    let mut config = Config::new(data_dir);
+    configure(&mut config);
     let task = tokio::spawn(async move {
-        serve(Config::new(data_dir), listener, async move {
+        serve(config, listener, async move {
             let _ = stopped.await;
         })
         .await

@@ -73,6 +73,23 @@ pub(crate) fn encode_prefix(entries: &[ChangeEntry], entries_max: u32) -> Result
     Ok((taken, encoder.finish()))
 }
 
+/// The most bytes that an entry can add to a body, whatever stands before it: as if nobody else used its names, and
+/// each of them had the longest index.
+pub(crate) fn entry_len_max(entry: &ChangeEntry) -> Result<usize, EncodeErrorKind> {
+    /// What an index takes beyond the one byte that it takes at least.
+    const INDEX_GROWTH: usize = 4;
+    let mut encoder = BodyEncoder::new();
+    encoder.entries.limit = ENTRY_BYTES_MAX;
+    let names_len = encoder.entry(entry)?;
+    let names = 1 + entry.data.as_ref().and_then(Value::as_object).map_or(0, Map::len);
+    Ok(encoder
+        .entries
+        .bytes
+        .len()
+        .saturating_add(names_len)
+        .saturating_add(INDEX_GROWTH.saturating_mul(names)))
+}
+
 /// Whether an entry found room.
 enum Pushed {
     Fits,

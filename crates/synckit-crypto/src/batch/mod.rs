@@ -26,7 +26,11 @@ pub use self::{
     change::{ChangeEntry, ChangeOp, Timestamp, TimestampRangeError},
     encode::{EncodeError, EncodeErrorKind},
 };
-pub(crate) use self::{body::open_framed, decode::decode_body, encode::encode_prefix};
+pub(crate) use self::{
+    body::open_framed,
+    decode::decode_body,
+    encode::{encode_prefix, entry_len_max},
+};
 use crate::{BatchKey, OpenError, StreamScope, aead};
 
 /// The place that a batch is sealed for.

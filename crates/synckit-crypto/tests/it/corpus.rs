@@ -12,7 +12,7 @@ use synckit_crypto::{
     snapshot::{Manifest, PartBody, PartDigest},
 };
 use synckit_login::{ClientLogin, ClientRegistration, ServerLogin};
-use synckit_protocol::Cursor;
+use synckit_protocol::{Cursor, SnapshotId, SnapshotPlace};
 
 use crate::{
     canonical::{REFUSED, framed, unhex},
@@ -133,6 +133,13 @@ fn seeds() -> Seeds {
     add("cursor", "start", Cursor::START.to_string().as_bytes());
     add("cursor", "position", Cursor::at(position(77)).to_string().as_bytes());
     add("cursor", "last", Cursor::at(position(u64::MAX)).to_string().as_bytes());
+    let place = SnapshotPlace {
+        snapshot_id: SnapshotId::from_bytes([0xe5; 16]),
+        position: position(77),
+        part: 1,
+        row: 500,
+    };
+    add("cursor", "snapshot", Cursor::in_snapshot(place).to_string().as_bytes());
 
     // The targets make the same server, whose secrets follow from their seed.
     let mut rng = VectorRng::new("fuzz");

@@ -4,7 +4,7 @@ use serde_json::json;
 use synckit_crypto::{
     KeyRing, OpenError,
     batch::ChangeEntry,
-    snapshot::{Manifest, PART_ROWS_MAX, PARTS_MAX, PartBody, PartDigest, SnapshotContext},
+    snapshot::{Manifest, PART_ROW_BYTES_MAX, PART_ROWS_MAX, PARTS_MAX, PartBody, PartDigest, SnapshotContext},
 };
 use synckit_protocol::{KeyId, SealedHash, SnapshotId};
 
@@ -176,4 +176,36 @@ fn manifest_has_one_encoding() {
     assert_eq!(Manifest::new(vec![digest(1, 0)]), None);
     assert_eq!(Manifest::new(vec![digest(1, PART_ROWS_MAX + 1)]), None);
     assert_eq!(Manifest::new(vec![digest(1, 1); PARTS_MAX as usize + 1]), None);
+}
+
+#[test]
+fn rows_whose_largest_lengths_fit_make_one_part() {
+    // Many names, each used once: what makes indexes long.
+    let rows: Vec<_> = (0..60_000)
+        .map(|row| {
+            entry(
+                &format!("row {row}"),
+                Some(json!({ format!("field {row}"): "x".repeat(row % 90) })),
+            )
+        })
+        .collect();
+    let (mut start, mut parts) = (0, 0);
+    while start < rows.len() {
+        let mut bytes = 0;
+        let planned = rows[start..]
+            .iter()
+            .take(PART_ROWS_MAX as usize)
+            .take_while(|row| {
+                bytes += PartBody::row_len_max(row).unwrap();
+                bytes <= PART_ROW_BYTES_MAX
+            })
+            .count();
+        let (taken, body) = PartBody::encode_prefix(&rows[start..start + planned]).unwrap();
+        assert_eq!(taken, planned);
+        // The bound is not far off: parts are more than half full.
+        assert!(start + planned == rows.len() || body.plaintext().len() > PART_ROW_BYTES_MAX / 2);
+        start += planned;
+        parts += 1;
+    }
+    assert!(parts > 1);
 }

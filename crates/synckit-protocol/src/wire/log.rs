@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::snapshots::SnapshotInfo;
 use crate::{BatchDigest, BatchId, ByteString, Cursor, DeviceId, Head, KeyId, Position};
 
 /// `POST /api/sync/push`: one sealed batch, appended atomically.
@@ -42,6 +43,12 @@ pub struct Pull {
     /// The most sealed bytes in the page, unless its first batch alone is larger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u32>,
+    /// The device reads ahead of what its app has: the cursor says nothing about what the log must still hold for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ahead: bool,
+    /// The device could not use the newest snapshot: from the log if that is whole, else from the oldest snapshot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub avoid_snapshot: bool,
 }
 
 /// The answer to [`Pull`]: one page, which ends at a batch boundary.
@@ -53,6 +60,10 @@ pub struct Page {
     pub cursor: Cursor,
     /// Whether more follow.
     pub has_more: bool,
+    /// In place of the log's beginning: a snapshot to read first. Then there are no batches, `cursor` is the snapshot's
+    /// position, and `has_more` is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotInfo>,
 }
 
 /// A batch of a [`Page`].
@@ -90,8 +101,11 @@ pub struct Status {
     pub change_count: u64,
     /// The stream's newest position as the server claims it: unverified, and not a cursor.
     pub latest: Position,
-    /// Bytes that the server holds of this user in this app: batches and blobs.
+    /// Bytes that the server holds of this user in this app: batches, snapshots and blobs.
     pub stored_bytes: u64,
+    /// The newest snapshot, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotInfo>,
     /// Devices that are not revoked.
     pub devices: u32,
     /// The limits in force.

@@ -9,6 +9,7 @@ pub mod blobs;
 pub mod devices;
 pub mod keys;
 pub mod log;
+pub mod snapshots;
 
 /// A time on the wire: seconds since 1970-01-01T00:00:00Z.
 pub type UnixSeconds = u64;

@@ -1,7 +1,7 @@
 //! A cursor has one text, and a text that is none is refused.
 
 use proptest::prelude::*;
-use synckit_protocol::{Cursor, Head, Position};
+use synckit_protocol::{Cursor, Head, Position, SnapshotId, SnapshotPlace};
 
 #[test]
 fn the_start_is_written_zero() {
@@ -44,7 +44,64 @@ fn a_text_that_is_no_cursor_is_refused() {
     }
 }
 
+#[test]
+fn a_text_that_is_no_place_in_a_snapshot_is_refused() {
+    let (id, head) = ("A".repeat(22), "A".repeat(43));
+    let good = format!("s0.0.{id}.1.{head}");
+    assert!(good.parse::<Cursor>().is_ok());
+    for bad in [
+        format!("S0.0.{id}.1.{head}"),
+        format!("0.0.{id}.1.{head}"),
+        format!("ss0.0.{id}.1.{head}"),
+        format!("s00.0.{id}.1.{head}"),
+        format!("s0.+1.{id}.1.{head}"),
+        format!("s.0.{id}.1.{head}"),
+        format!("s0.0.{id}.0.{head}"),
+        format!("s0.0.{id}.01.{head}"),
+        format!("s4294967296.0.{id}.1.{head}"),
+        format!("s0.4294967296.{id}.1.{head}"),
+        format!("s0.0.{}.1.{head}", "A".repeat(21)),
+        // The last character of 16 bytes in base64 carries four bits that must be zero.
+        format!("s0.0.{}B.1.{head}", "A".repeat(21)),
+        format!("s0.0.{id}.1.{head}.1"),
+        format!("s0.0.{id}.0"),
+        format!("s0.0.{id}"),
+    ] {
+        assert!(bad.parse::<Cursor>().is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_place_in_a_snapshot_is_no_position_of_the_log() {
+    let place = SnapshotPlace {
+        snapshot_id: SnapshotId::from_bytes([5; 16]),
+        position: Position {
+            seq: 9,
+            head: Head::from_bytes([7; 32]),
+        },
+        part: 1,
+        row: 2,
+    };
+    let cursor = Cursor::in_snapshot(place);
+    assert_eq!((cursor.position(), cursor.seq()), (None, 0));
+    assert_eq!(cursor.snapshot(), Some(place));
+    assert!(size_of::<Cursor>() <= 72);
+}
+
 proptest! {
+    #[test]
+    fn a_place_in_a_snapshot_and_its_text_are_one(
+        seq in 1u64.., head: [u8; 32], id: [u8; 16], part: u32, row: u32
+    ) {
+        let cursor = Cursor::in_snapshot(SnapshotPlace {
+            snapshot_id: SnapshotId::from_bytes(id),
+            position: Position { seq, head: Head::from_bytes(head) },
+            part,
+            row,
+        });
+        prop_assert_eq!(cursor.to_string().parse::<Cursor>(), Ok(cursor));
+    }
+
     #[test]
     fn text_and_value_are_one(seq in 1u64.., head: [u8; 32]) {
         let cursor = Cursor::at(Position { seq, head: Head::from_bytes(head) });
@@ -54,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_parses_is_written_the_same(text in "[0-9.A-Za-z_-]{0,60}") {
+    fn whatever_parses_is_written_the_same(text in "s?[0-9.A-Za-z_-]{0,60}") {
         if let Ok(cursor) = text.parse::<Cursor>() {
             prop_assert_eq!(cursor.to_string(), text);
         }

@@ -3,12 +3,13 @@
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 use synckit_protocol::{
-    AppId, BatchId, BlobId, ByteString, Cursor, DeviceId, Head, KeyId, Position, SecretText, UserId,
+    AppId, BatchId, BlobId, ByteString, Cursor, DeviceId, Head, KeyId, Position, SecretText, SnapshotId, UserId,
     wire::{
         auth::SignedIn,
         blobs::BlobUploadAnswer,
         devices::{Device, Platform},
         log::{Page, Pull, PulledBatch, Push},
+        snapshots::{PutSnapshot, PutSnapshotPart, SnapshotAnswer, SnapshotInfo},
     },
 };
 
@@ -61,13 +62,64 @@ fn a_page_survives_both_encodings() {
             head: Head::from_bytes([6; 32]),
         }),
         has_more: true,
+        snapshot: None,
     };
     both_ways(&page);
-    both_ways(&Pull {
+    let pull = Pull {
         device_id: DeviceId::from_bytes([1; 16]),
         cursor: Cursor::START,
         max_bytes: None,
+        ahead: false,
+        avoid_snapshot: false,
+    };
+    let (json, _) = both_ways(&pull);
+    assert_eq!(
+        json,
+        r#"{"device_id":"01010101-0101-0101-0101-010101010101","cursor":"0"}"#
+    );
+    both_ways(&Pull {
+        ahead: true,
+        avoid_snapshot: true,
+        ..pull
     });
+}
+
+#[test]
+fn a_snapshot_survives_both_encodings() {
+    let snapshot = SnapshotInfo {
+        snapshot_id: SnapshotId::from_bytes([1; 16]),
+        key_id: KeyId::from_bytes([2; 16]),
+        position: Position {
+            seq: 3,
+            head: Head::from_bytes([4; 32]),
+        },
+        parts: 5,
+        size: 6,
+        created_at: 7,
+    };
+    both_ways(&PutSnapshotPart {
+        sealed: vec![0; 300].into(),
+    });
+    both_ways(&SnapshotAnswer {
+        snapshot,
+        manifest: vec![1].into(),
+    });
+    both_ways(&Page {
+        batches: Vec::new(),
+        cursor: Cursor::at(snapshot.position),
+        has_more: true,
+        snapshot: Some(snapshot),
+    });
+    let (json, _) = both_ways(&PutSnapshot {
+        key_id: snapshot.key_id,
+        position: snapshot.position,
+        parts: 5,
+        manifest: vec![1].into(),
+    });
+    assert_eq!(
+        json,
+        r#"{"key_id":"02020202020202020202020202020202","position":{"seq":3,"head":"BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ"},"parts":5,"manifest":"AQ"}"#
+    );
 }
 
 #[test]

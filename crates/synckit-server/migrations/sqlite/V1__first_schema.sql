@@ -79,8 +79,18 @@ CREATE TABLE streams (
     envelope_version INTEGER NOT NULL DEFAULT 0,
     batch_bytes      INTEGER NOT NULL DEFAULT 0,
     blob_bytes       INTEGER NOT NULL DEFAULT 0,
+    -- Parts and manifests, unfinished ones and those that wait for the sweep included.
+    snapshot_bytes   INTEGER NOT NULL DEFAULT 0,
+    -- The sequence of the newest snapshot, 0 if there is none.
+    snapshot_seq     INTEGER NOT NULL DEFAULT 0,
+    -- Where the log begins: everything up to here is in a snapshot only. The head is null at sequence 0.
+    base_seq         INTEGER NOT NULL DEFAULT 0,
+    base_head        BLOB CHECK (length(base_head) = 32),
+    -- How far the batches below the base are deleted.
+    swept_seq        INTEGER NOT NULL DEFAULT 0,
     UNIQUE (user_id, app_id)
 ) STRICT;
+CREATE INDEX streams_to_sweep ON streams (stream_key) WHERE swept_seq < base_seq;
 
 CREATE TABLE devices (
     device_key   INTEGER PRIMARY KEY,
@@ -91,6 +101,8 @@ CREATE TABLE devices (
     created_at   INTEGER NOT NULL,
     last_seen_at INTEGER NOT NULL,
     revoked_at   INTEGER,
+    -- A place in the log that the device's app has reached. It may be an earlier one than the newest, never a later.
+    pulled_seq   INTEGER NOT NULL DEFAULT 0,
     UNIQUE (stream_key, device_id)
 ) STRICT;
 CREATE UNIQUE INDEX device_names ON devices (stream_key, name) WHERE revoked_at IS NULL;
@@ -148,6 +160,46 @@ CREATE TABLE batches (
 ) STRICT, WITHOUT ROWID;
 -- The batch id first: ids grow with time, so that the entries of all streams go to the same few pages.
 CREATE UNIQUE INDEX batch_ids ON batches (batch_id, stream_key);
+
+-- What a batch was answered whose bytes are gone, the newest of each device: a push that is repeated late is still not
+-- stored twice.
+CREATE TABLE batch_answers (
+    stream_key  INTEGER NOT NULL REFERENCES streams (stream_key),
+    device_key  INTEGER NOT NULL,
+    last_seq    INTEGER NOT NULL,
+    entry_count INTEGER NOT NULL,
+    batch_id    BLOB NOT NULL CHECK (length(batch_id) = 16),
+    head        BLOB NOT NULL CHECK (length(head) = 32),
+    PRIMARY KEY (stream_key, device_key, last_seq)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX batch_answer_ids ON batch_answers (batch_id, stream_key);
+
+CREATE TABLE snapshots (
+    snapshot_key INTEGER PRIMARY KEY,
+    stream_key   INTEGER NOT NULL REFERENCES streams (stream_key),
+    snapshot_id  BLOB NOT NULL CHECK (length(snapshot_id) = 16),
+    state        TEXT NOT NULL CHECK (state IN ('unfinished', 'kept', 'condemned')),
+    -- Of an unfinished one, when its last part came; else when its manifest did.
+    touched_at   INTEGER NOT NULL,
+    size_bytes   INTEGER NOT NULL DEFAULT 0,
+    -- Null until the manifest is there.
+    key_id       BLOB CHECK (length(key_id) = 16),
+    seq          INTEGER,
+    head         BLOB CHECK (length(head) = 32),
+    part_count   INTEGER,
+    manifest     BLOB,
+    UNIQUE (stream_key, snapshot_id)
+) STRICT;
+CREATE INDEX snapshots_of_stream ON snapshots (stream_key, seq) WHERE state = 'kept';
+CREATE INDEX snapshots_by_state ON snapshots (state, touched_at);
+
+CREATE TABLE snapshot_parts (
+    part_key     INTEGER PRIMARY KEY,
+    snapshot_key INTEGER NOT NULL REFERENCES snapshots (snapshot_key),
+    part         INTEGER NOT NULL,
+    sealed       BLOB NOT NULL,
+    UNIQUE (snapshot_key, part)
+) STRICT;
 
 -- Uploads that are begun and not confirmed.
 CREATE TABLE uploads (

@@ -11,7 +11,7 @@ use synckit_protocol::{
 use super::{
     access::AppAccess,
     account::version_conflict,
-    log::{behind, diverged},
+    log::{behind, compacted, diverged},
 };
 use crate::{
     http::{ApiError, Received, Reply},
@@ -68,6 +68,7 @@ pub(super) async fn write(
             "a change of the master key must name the stream's head",
         )),
         EnvelopeWrite::Behind(page) => Err(behind(page)),
+        EnvelopeWrite::Compacted(snapshot) => Err(compacted(snapshot)),
         EnvelopeWrite::Diverged { latest } => Err(diverged(latest)),
     }
 }

@@ -12,7 +12,10 @@ use axum::{
 use serde::Deserialize;
 use synckit_protocol::{
     BatchDigest, Behind, ByteString, Cursor, Position, ProblemCode, SealedHash, limits,
-    wire::log::{Chain, Limits, Page, Pull, PulledBatch, Push, Pushed, Status},
+    wire::{
+        log::{Chain, Limits, Page, Pull, PulledBatch, Push, Pushed, Status},
+        snapshots::SnapshotInfo,
+    },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -75,6 +78,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
         Append::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
         Append::KeyMismatch => Err(ProblemCode::KeyMismatch.into()),
         Append::Behind(page) => Err(behind(page)),
+        Append::Compacted(snapshot) => Err(compacted(snapshot)),
         Append::Diverged { latest } => Err(diverged(latest)),
     }
 }
@@ -116,6 +120,12 @@ pub(super) async fn pull(
         .max_bytes
         .unwrap_or(limits::PAGE_BYTES_DEFAULT)
         .min(limits::PAGE_BYTES_MAX);
+    if body.cursor.snapshot().is_some() {
+        return Err(ApiError::invalid(
+            "cursor",
+            "is a place inside a snapshot, whose parts are read one by one",
+        ));
+    }
     // The first batch of a page comes whole even if it is larger than what was asked for.
     let mut memory = reserve(
         &state.capacity.page_memory,
@@ -127,6 +137,8 @@ pub(super) async fn pull(
         device_id: body.device_id,
         cursor: body.cursor,
         max_bytes,
+        ahead: body.ahead,
+        avoid_snapshot: body.avoid_snapshot,
         now: state.config.clock.now(),
     };
     match state.store.page(request).await? {
@@ -146,9 +158,17 @@ pub(super) async fn pull(
                     batches: batches.into_iter().map(on_the_wire).collect(),
                     cursor,
                     has_more,
+                    snapshot: None,
                 }),
             }
         }
+        PageRead::Snapshot(snapshot) => reply.ok(&Page {
+            batches: Vec::new(),
+            cursor: Cursor::at(snapshot.position),
+            has_more: true,
+            snapshot: Some(snapshot),
+        }),
+        PageRead::Compacted(snapshot) => Err(compacted(snapshot)),
         PageRead::DeviceNotFound => Err(ProblemCode::DeviceNotFound.into()),
         PageRead::DeviceRevoked => Err(ProblemCode::DeviceRevoked.into()),
         PageRead::Diverged { latest } => Err(diverged(latest)),
@@ -184,6 +204,9 @@ pub(super) async fn chain(
     let invalid = || ApiError::invalid("from", "the query must be ?from= and a cursor");
     let Query(query) = query.map_err(|_| invalid())?;
     let from: Cursor = query.from.parse().map_err(|_| invalid())?;
+    if from.snapshot().is_some() {
+        return Err(invalid());
+    }
     match state
         .store
         .chain(access.stream, from, limits::CHAIN_PAGE_DIGESTS_MAX)
@@ -194,6 +217,7 @@ pub(super) async fn chain(
             latest: page.latest,
             has_more: page.has_more,
         }),
+        ChainRead::Compacted(snapshot) => Err(compacted(snapshot)),
         ChainRead::Diverged { latest } => Err(diverged(latest)),
     }
 }
@@ -204,6 +228,7 @@ pub(super) async fn status(State(state): Server, access: AppAccess, reply: Reply
     reply.ok(&Status {
         change_count: status.latest.seq,
         latest: status.latest,
+        snapshot: status.snapshot,
         stored_bytes: status.stored_bytes,
         devices: status.devices,
         limits: Limits {
@@ -231,8 +256,13 @@ pub(super) fn diverged(latest: Position) -> ApiError {
     ApiError::new(ProblemCode::HistoryDiverged).with(|problem| problem.latest = Some(latest))
 }
 
+/// What is said of a position that the log does not hold any more.
+pub(super) fn compacted(snapshot: SnapshotInfo) -> ApiError {
+    ApiError::new(ProblemCode::CursorCompacted).with(|problem| problem.snapshot = Some(snapshot))
+}
+
 /// Waits for memory of so many bytes; sheds the request if that takes too long.
-async fn reserve(memory: &Arc<Semaphore>, bytes: u64) -> Result<OwnedSemaphorePermit, ApiError> {
+pub(super) async fn reserve(memory: &Arc<Semaphore>, bytes: u64) -> Result<OwnedSemaphorePermit, ApiError> {
     let permits = permits_of(bytes);
     match tokio::time::timeout(MEMORY_WAIT_MAX, Arc::clone(memory).acquire_many_owned(permits)).await {
         Ok(Ok(permit)) => Ok(permit),

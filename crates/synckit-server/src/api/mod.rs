@@ -17,6 +17,7 @@ mod log;
 mod log_codec;
 mod objects;
 mod password_login;
+mod snapshots;
 
 use std::sync::Arc;
 
@@ -57,6 +58,11 @@ pub(crate) fn router(state: Arc<ServerState>) -> Router {
         .route("/api/sync/devices", post(devices::register).get(devices::list))
         .route("/api/sync/devices/{id}", patch(devices::rename).delete(devices::revoke))
         .route("/api/sync/keys", get(envelopes::read).put(envelopes::write))
+        .route("/api/sync/snapshots/{id}", get(snapshots::read).put(snapshots::write))
+        .route(
+            "/api/sync/snapshots/{id}/parts/{part}",
+            get(snapshots::read_part).put(snapshots::write_part),
+        )
         .route("/api/sync/blobs", get(blobs::list))
         .route("/api/sync/blobs/upload", post(blobs::upload))
         .route("/api/sync/blobs/confirm", post(blobs::confirm))

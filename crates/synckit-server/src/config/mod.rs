@@ -13,7 +13,7 @@ mod units;
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::Deserialize;
-use synckit_protocol::SecretText;
+use synckit_protocol::{SecretText, limits};
 
 pub(crate) use addresses::network_of;
 pub use addresses::{AddressBlock, AddressBlockParseError};
@@ -51,8 +51,10 @@ pub struct Config {
     /// The most that the database file may take, in bytes; past it, what would store more is refused with `server_full`.
     /// Blobs do not count. Default: what the disk holds.
     pub database_bytes_max: Option<u64>,
-    /// How often expired objects are swept. Default 60 s.
+    /// How often expired objects are swept, and the log below settled snapshots. Default 60 s.
     pub sweep_interval: Duration,
+    /// How long what is not needed any more is kept.
+    pub retention: RetentionAges,
     /// The form of the log. The binary sets the subscriber up; the server only carries the value.
     pub log_format: LogFormat,
     /// Where mails go. Default: as files into `mail/` in the data directory.
@@ -77,6 +79,7 @@ impl Config {
             bounds: Bounds::default(),
             database_bytes_max: None,
             sweep_interval: Duration::from_secs(60),
+            retention: RetentionAges::default(),
             log_format: LogFormat::Text,
             mail: MailDelivery::Directory,
             clock: Clock::system(),
@@ -219,6 +222,29 @@ impl Default for Bounds {
             transfers: 128,
             push_body_bytes: 64 << 20,
             page_bytes: 64 << 20,
+        }
+    }
+}
+
+/// How long what is not needed any more is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetentionAges {
+    /// How old a snapshot is before the log below it may go: the time in which a bad one can be gone around. Default 14
+    /// days.
+    pub snapshot_settle: Duration,
+    /// How long a device that was not seen still holds the log that it has not pulled. Default 90 days.
+    pub device_active: Duration,
+    /// How long after its last part an unfinished snapshot is swept. Default 24 hours.
+    pub snapshot_upload: Duration,
+}
+
+impl Default for RetentionAges {
+    fn default() -> Self {
+        Self {
+            snapshot_settle: Duration::from_secs(limits::SNAPSHOT_SETTLE_SECONDS),
+            device_active: Duration::from_secs(limits::DEVICE_ACTIVE_SECONDS),
+            snapshot_upload: Duration::from_secs(limits::SNAPSHOT_UPLOAD_SECONDS),
         }
     }
 }

@@ -78,6 +78,12 @@ settings! {
     database_max: ByteSize,
     /// See [`Config::sweep_interval`].
     sweep_interval: Span,
+    /// See [`super::RetentionAges::snapshot_settle`].
+    snapshot_settle_time: Span,
+    /// See [`super::RetentionAges::device_active`].
+    device_active_time: Span,
+    /// See [`super::RetentionAges::snapshot_upload`].
+    snapshot_upload_time: Span,
     /// See [`Config::log_format`].
     log_format: LogFormat,
     /// The URL of an SMTP server: see [`MailDelivery::Smtp`]. Needs `mail_from`.
@@ -227,6 +233,21 @@ impl Config {
             ("request_timeout", settings.request_timeout, &mut self.timeouts.request),
             ("stall_timeout", settings.stall_timeout, &mut self.timeouts.stall),
             ("sweep_interval", settings.sweep_interval, &mut self.sweep_interval),
+            (
+                "snapshot_settle_time",
+                settings.snapshot_settle_time,
+                &mut self.retention.snapshot_settle,
+            ),
+            (
+                "device_active_time",
+                settings.device_active_time,
+                &mut self.retention.device_active,
+            ),
+            (
+                "snapshot_upload_time",
+                settings.snapshot_upload_time,
+                &mut self.retention.snapshot_upload,
+            ),
         ];
         for (key, value, target) in spans {
             replace(target, span(key, value)?);

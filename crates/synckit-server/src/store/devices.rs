@@ -2,7 +2,7 @@
 
 use synckit_protocol::{
     DeviceId, KeyId, Position, SessionId,
-    wire::{UnixSeconds, devices::Platform},
+    wire::{UnixSeconds, devices::Platform, snapshots::SnapshotInfo},
 };
 
 use super::{ChainPage, StreamId};
@@ -100,6 +100,8 @@ pub enum EnvelopeWrite {
     HeadMissing,
     /// The head that was named is on the chain, but not its head.
     Behind(ChainPage),
+    /// The head that was named is below what the log still holds.
+    Compacted(SnapshotInfo),
     /// The head that was named is not on the chain.
     Diverged {
         /// The stream's newest position.

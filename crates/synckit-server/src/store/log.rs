@@ -1,7 +1,10 @@
 //! Batches, pages and digests, as a store takes and returns them.
 
 use bytes::Bytes;
-use synckit_protocol::{BatchDigest, BatchId, Cursor, DeviceId, KeyId, Position, SealedHash, wire::UnixSeconds};
+use synckit_protocol::{
+    BatchDigest, BatchId, Cursor, DeviceId, KeyId, Position, SealedHash,
+    wire::{UnixSeconds, snapshots::SnapshotInfo},
+};
 
 use super::StreamId;
 
@@ -42,6 +45,8 @@ pub enum Append {
     KeyMismatch,
     /// The parent is on the chain, but not its head.
     Behind(ChainPage),
+    /// The log does not hold it any more: this snapshot stands for it.
+    Compacted(SnapshotInfo),
     /// The parent is not on the chain.
     Diverged {
         /// The stream's newest position.
@@ -65,6 +70,8 @@ pub struct ChainPage {
 pub enum ChainRead {
     /// A page of digests.
     Page(ChainPage),
+    /// The log does not hold it any more: this snapshot stands for it.
+    Compacted(SnapshotInfo),
     /// The cursor is not on the chain.
     Diverged {
         /// The stream's newest position.
@@ -83,6 +90,10 @@ pub struct PageRequest {
     pub cursor: Cursor,
     /// The most sealed bytes, unless the first batch alone is larger.
     pub max_bytes: u32,
+    /// Whether the device reads ahead of what its app has.
+    pub ahead: bool,
+    /// Whether the device could not use the newest snapshot: the log from the start if it is whole, else the oldest.
+    pub avoid_snapshot: bool,
     /// Now.
     pub now: UnixSeconds,
 }
@@ -129,6 +140,10 @@ pub enum PageRead {
         /// Whether more follow.
         has_more: bool,
     },
+    /// A snapshot to read in place of the log's beginning.
+    Snapshot(SnapshotInfo),
+    /// The log does not hold it any more: this snapshot stands for it.
+    Compacted(SnapshotInfo),
     /// There is no such device of this stream.
     DeviceNotFound,
     /// The device was revoked.
@@ -145,7 +160,9 @@ pub enum PageRead {
 pub struct StreamStatus {
     /// The newest position.
     pub latest: Position,
-    /// Bytes of sealed batches and confirmed blobs. A deleted blob counts until it is condemned to the sweep.
+    /// The newest snapshot.
+    pub snapshot: Option<SnapshotInfo>,
+    /// Bytes of sealed batches, snapshots and confirmed blobs. A deleted blob counts until it is condemned to the sweep.
     pub stored_bytes: u64,
     /// Devices that are not revoked.
     pub devices: u32,

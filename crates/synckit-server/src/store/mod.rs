@@ -12,7 +12,10 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use synckit_protocol::{AppId, BlobId, Cursor, DeviceId, ObjectKey, SessionId, UploadId, UserId, wire::UnixSeconds};
+use bytes::Bytes;
+use synckit_protocol::{
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
+};
 
 mod accounts;
 mod apps;
@@ -20,6 +23,7 @@ mod blobs;
 mod devices;
 mod log;
 mod sessions;
+mod snapshots;
 mod sqlite;
 
 pub use accounts::{
@@ -31,6 +35,7 @@ pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
 pub use devices::{Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeWrite, NewDevice, NewEnvelope};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
 pub use sessions::{EndSessions, NewSession, RefreshUse, Session};
+pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
 pub use sqlite::{SqliteOptions, SqliteStore, WriteStatistics};
 
 /// The store of one server.
@@ -172,7 +177,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// A page of the log: check of the cursor, batches, cursor and `has_more` from one snapshot of the database. It ends
     /// at a batch boundary, at [`synckit_protocol::limits::PAGE_ENTRIES_MAX`] entries or at `max_bytes`, and holds at
-    /// least one batch if there is one. Updates the device's last-seen time (to about an hour).
+    /// least one batch if there is one. At the start the newest snapshot comes first, if there is one; below the log's
+    /// base a snapshot stands for what is gone. A cursor inside a snapshot counts as the start. Updates the device's
+    /// last-seen time (to about an hour), and how far it has pulled, as far as retention needs it.
     async fn page(&self, request: PageRequest) -> Result<PageRead, StoreError>;
 
     /// The digests after a cursor, at most `limit`, and the head, from one snapshot of the database.
@@ -180,6 +187,29 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The state of a stream in numbers.
     async fn status(&self, stream: StreamId) -> Result<StreamStatus, StoreError>;
+
+    // Snapshots.
+
+    /// Stores a part of a snapshot that has no manifest yet, over one that is there. A fifth unfinished snapshot of a
+    /// stream pushes out the oldest.
+    async fn put_snapshot_part(&self, part: NewSnapshotPart) -> Result<SnapshotPartWrite, StoreError>;
+
+    /// Completes a snapshot, which is from then on the newest of its stream. The order of checks is part of the
+    /// contract: the first answer of the same id; key id; newer than the newest; on the chain; all parts. Of older ones
+    /// stay: the one that the log's base rests on, the newest that has settled, the oldest that has not.
+    async fn put_snapshot(&self, snapshot: NewSnapshot) -> Result<SnapshotWrite, StoreError>;
+
+    /// A complete snapshot.
+    async fn snapshot(&self, stream: StreamId, id: SnapshotId) -> Result<Option<StoredSnapshot>, StoreError>;
+
+    /// A part of a complete snapshot.
+    async fn snapshot_part(&self, stream: StreamId, id: SnapshotId, part: u32) -> Result<Option<Bytes>, StoreError>;
+
+    /// Lets go one bounded piece of what may go, and answers whether there may be more: unfinished snapshots; the log
+    /// up to the newest settled snapshot that every active device has passed, with the snapshots before it. The newest
+    /// batch ids of each device keep their first answer. What is gone for readers goes at once, its bytes piece by
+    /// piece.
+    async fn retain(&self, retention: Retention) -> Result<bool, StoreError>;
 
     // Blobs.
 

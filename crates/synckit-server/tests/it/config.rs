@@ -73,6 +73,9 @@ fn every_key_of_a_file_is_understood() {
         page_memory = "1 GB"
         database_max = "10 GiB"
         sweep_interval = "5 min"
+        snapshot_settle_time = "1 d"
+        device_active_time = "7 d"
+        snapshot_upload_time = "1 h"
         log_format = "json"
         smtp_url = "smtps://user:secret@mail.example.com"
         mail_from = "Sync <sync@example.com>"
@@ -102,7 +105,7 @@ fn errors_name_the_key_and_what_is_allowed() {
       |
     2 | registratoin = 'open'
       | ^^^^^^^^^^^^
-    `data_dir`, `listen`, `public_url`, `registration`, `allow_password_login`, `accept_new_oprf_seed`, `trusted_proxies`, `guess_window`, `guesses_per_account_and_address`, `guesses_per_address`, `guesses_per_account_from_strangers`, `request_head_timeout`, `request_body_timeout`, `request_timeout`, `stall_timeout`, `shutdown_grace`, `connections_max`, `requests_max`, `transfers_max`, `push_body_memory`, `page_memory`, `database_max`, `sweep_interval`, `log_format`, `smtp_url`, `mail_from`
+    `data_dir`, `listen`, `public_url`, `registration`, `allow_password_login`, `accept_new_oprf_seed`, `trusted_proxies`, `guess_window`, `guesses_per_account_and_address`, `guesses_per_address`, `guesses_per_account_from_strangers`, `request_head_timeout`, `request_body_timeout`, `request_timeout`, `stall_timeout`, `shutdown_grace`, `connections_max`, `requests_max`, `transfers_max`, `push_body_memory`, `page_memory`, `database_max`, `sweep_interval`, `snapshot_settle_time`, `device_active_time`, `snapshot_upload_time`, `log_format`, `smtp_url`, `mail_from`
     ");
     assert!(error("data_dir = '/d'\nregistration = 'maybe'").contains("expected one of `open`, `invite`, `closed`"));
     assert!(error("data_dir = '/d'\nguess_window = '15'").contains("units: ms, s, min, h, d"));

@@ -156,6 +156,8 @@ async fn a_revoked_device_loses_its_sessions_at_once_and_its_name_is_free() {
         device_id: stolen.id,
         cursor: synckit_protocol::Cursor::START,
         max_bytes: None,
+        ahead: false,
+        avoid_snapshot: false,
     };
     let answer = world
         .post("/api/sync/pull")

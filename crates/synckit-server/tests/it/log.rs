@@ -73,6 +73,8 @@ async fn push_and_pull_speak_json_too() {
         device_id: user.device_id,
         cursor: Cursor::START,
         max_bytes: None,
+        ahead: false,
+        avoid_snapshot: false,
     };
     let answer = world
         .post("/api/sync/pull")

@@ -14,6 +14,7 @@ mod life;
 mod log;
 mod logs;
 mod problems;
+mod snapshots;
 mod support;
 mod tenants;
 mod tokens;

@@ -374,6 +374,8 @@ impl Syncing {
             device_id: self.device_id,
             cursor,
             max_bytes,
+            ahead: false,
+            avoid_snapshot: false,
         };
         world
             .post("/api/sync/pull")

@@ -81,6 +81,8 @@ async fn sees_nothing(world: &World, stranger: &User, ada: &mut Syncing, upload:
         device_id: ada.device_id,
         cursor: Cursor::START,
         max_bytes: None,
+        ahead: false,
+        avoid_snapshot: false,
     };
     assert_eq!(
         world

@@ -259,6 +259,8 @@ pub(crate) fn page_request(stream: StreamId, device: u64, cursor: Cursor, max_by
         device_id: device_id(device),
         cursor,
         max_bytes,
+        ahead: false,
+        avoid_snapshot: false,
         now: NOW,
     }
 }

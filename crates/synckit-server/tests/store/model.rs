@@ -292,6 +292,7 @@ impl Run {
             }
             Step::Status => {
                 let expected = StreamStatus {
+                    snapshot: None,
                     latest: self.model.latest(),
                     stored_bytes: self.model.batches.iter().map(|batch| batch.sealed.len() as u64).sum(),
                     devices: u32::try_from(self.model.devices.iter().filter(|(_, revoked)| !revoked).count()).unwrap(),

@@ -84,6 +84,7 @@ mod tests {
             batches: vec![batch.clone(), batch],
             cursor: Cursor::START,
             has_more: false,
+            snapshot: None,
         };
         let forged = forge(&minicbor_serde::to_vec(&page).unwrap()).unwrap();
         page.batches[0].sealed.0[50] = 1;
@@ -96,6 +97,7 @@ mod tests {
             batches: Vec::new(),
             cursor: Cursor::START,
             has_more: false,
+            snapshot: None,
         };
         assert_eq!(forge(&minicbor_serde::to_vec(&page).unwrap()), None);
         assert_eq!(forge(b"no page"), None);

@@ -29,6 +29,7 @@ pub(super) struct Presence {
     pub(super) device_key: i64,
     pub(super) revoked: bool,
     last_seen_at: UnixSeconds,
+    pulled_seq: u64,
 }
 
 impl Presence {
@@ -36,18 +37,25 @@ impl Presence {
     pub(super) const fn is_due(&self, now: UnixSeconds) -> bool {
         now.saturating_sub(self.last_seen_at) > LAST_SEEN_SECONDS
     }
+
+    /// Whether it must be written down that the device has come to `seq`: nothing but a snapshot's position that it
+    /// passes for the first time is worth a write of its own.
+    pub(super) const fn passes(&self, seq: u64, snapshot_seq: u64) -> bool {
+        self.pulled_seq < snapshot_seq && snapshot_seq <= seq
+    }
 }
 
 pub(super) fn presence(db: &Connection, stream_key: i64, device_id: DeviceId) -> Result<Option<Presence>, Failure> {
     let presence = db
         .prepare_cached(
-            "SELECT device_key, revoked_at, last_seen_at FROM devices WHERE stream_key = ?1 AND device_id = ?2",
+            "SELECT device_key, revoked_at, last_seen_at, pulled_seq FROM devices WHERE stream_key = ?1 AND device_id = ?2",
         )?
         .query_row(params![stream_key, device_id.as_bytes()], |row| {
             Ok(Presence {
                 device_key: row.get(0)?,
                 revoked: optional_unsigned(row, 1)?.is_some(),
                 last_seen_at: unsigned(row, 2)?,
+                pulled_seq: unsigned(row, 3)?,
             })
         })
         .optional()?;
@@ -57,6 +65,15 @@ pub(super) fn presence(db: &Connection, stream_key: i64, device_id: DeviceId) ->
 pub(super) fn seen(db: &Connection, device_key: i64, now: UnixSeconds) -> Result<(), Failure> {
     db.prepare_cached("UPDATE devices SET last_seen_at = max(last_seen_at, ?2) WHERE device_key = ?1")?
         .execute(params![device_key, Unsigned(now)])?;
+    Ok(())
+}
+
+/// Records that a device has come to `pulled_seq`, too.
+pub(super) fn pulled(db: &Connection, device_key: i64, pulled_seq: u64, now: UnixSeconds) -> Result<(), Failure> {
+    db.prepare_cached(
+        "UPDATE devices SET last_seen_at = max(last_seen_at, ?2), pulled_seq = max(pulled_seq, ?3) WHERE device_key = ?1",
+    )?
+    .execute(params![device_key, Unsigned(now), Unsigned(pulled_seq)])?;
     Ok(())
 }
 

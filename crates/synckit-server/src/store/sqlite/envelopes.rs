@@ -49,6 +49,7 @@ pub(super) fn put(db: &Connection, envelope: &NewEnvelope) -> Result<EnvelopeWri
         if let Some(refusal) = log::elsewhere(db, envelope.stream, head)? {
             return Ok(match refusal {
                 log::Elsewhere::Behind(page) => EnvelopeWrite::Behind(page),
+                log::Elsewhere::Compacted(snapshot) => EnvelopeWrite::Compacted(snapshot),
                 log::Elsewhere::Diverged { latest } => EnvelopeWrite::Diverged { latest },
             });
         }

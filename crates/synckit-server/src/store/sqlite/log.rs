@@ -2,20 +2,22 @@
 //!
 //! Nothing here works per entry, counts rows, or reads sealed bytes that do not go into an answer.
 //!
-//! Invariant: the batches of a stream have no gaps between their sequences, and the head in its row is the head of its
-//! last batch.
+//! Invariant: the batches of a stream above its base have no gaps between their sequences, and the head in its row is
+//! the head of its last batch. Nothing at or below the base is read, whether its rows are still there or not.
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use synckit_protocol::{
     BatchDigest, BatchId, Cursor, DeviceId, Head, KeyId, Position, SealedHash,
     limits::{CHAIN_PAGE_DIGESTS_MAX, PAGE_ENTRIES_MAX},
+    wire::snapshots::SnapshotInfo,
 };
 
 use super::{
     columns::{Unsigned, id, unsigned},
     devices,
     failure::Failure,
+    snapshots,
     streams::{self, Stream},
 };
 use crate::store::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamId};
@@ -72,21 +74,33 @@ pub(super) fn append(db: &Connection, batch: &NewBatch) -> Result<Attempt, Failu
 
 /// What the first request with this batch id was answered, if there was one.
 fn first_answer(db: &Connection, stream: &Stream, batch_id: BatchId) -> Result<Option<Append>, Failure> {
+    let ids = params![stream.key, batch_id.as_bytes()];
     let answer = db
         .prepare_cached("SELECT last_seq, entry_count, head FROM batches WHERE batch_id = ?2 AND stream_key = ?1")?
-        .query_row(params![stream.key, batch_id.as_bytes()], |row| {
-            let last_seq = unsigned(row, 0)?;
-            Ok(Append::Stored {
-                first_seq: last_seq - u64::from(row.get::<_, u32>(1)?) + 1,
-                position: Position {
-                    seq: last_seq,
-                    head: id(row, 2, Head::from_bytes)?,
-                },
-                repeated: true,
-            })
-        })
+        .query_row(ids, read_answer)
+        .optional()?;
+    if answer.is_some() || stream.base.is_none() {
+        return Ok(answer);
+    }
+    let answer = db
+        .prepare_cached(
+            "SELECT last_seq, entry_count, head FROM batch_answers WHERE batch_id = ?2 AND stream_key = ?1",
+        )?
+        .query_row(ids, read_answer)
         .optional()?;
     Ok(answer)
+}
+
+fn read_answer(row: &Row<'_>) -> rusqlite::Result<Append> {
+    let last_seq = unsigned(row, 0)?;
+    Ok(Append::Stored {
+        first_seq: last_seq - u64::from(row.get::<_, u32>(1)?) + 1,
+        position: Position {
+            seq: last_seq,
+            head: id(row, 2, Head::from_bytes)?,
+        },
+        repeated: true,
+    })
 }
 
 fn insert(
@@ -137,6 +151,8 @@ fn insert(
 pub(super) enum Elsewhere {
     /// On the chain, with these batches after it.
     Behind(ChainPage),
+    /// Below what the log still holds.
+    Compacted(SnapshotInfo),
     /// Not on the chain.
     Diverged { latest: Position },
 }
@@ -145,6 +161,7 @@ impl From<Elsewhere> for Append {
     fn from(elsewhere: Elsewhere) -> Self {
         match elsewhere {
             Elsewhere::Behind(page) => Self::Behind(page),
+            Elsewhere::Compacted(snapshot) => Self::Compacted(snapshot),
             Elsewhere::Diverged { latest } => Self::Diverged { latest },
         }
     }
@@ -157,6 +174,9 @@ pub(super) fn elsewhere(db: &Connection, id: StreamId, position: Position) -> Re
     if position == stream.latest {
         return Ok(None);
     }
+    if position.seq < stream.base_seq() {
+        return Ok(Some(Elsewhere::Compacted(snapshots::newest_of(db, &stream)?)));
+    }
     if !is_on_chain(db, id, &stream, position)? {
         return Ok(Some(Elsewhere::Diverged { latest: stream.latest }));
     }
@@ -164,10 +184,10 @@ pub(super) fn elsewhere(db: &Connection, id: StreamId, position: Position) -> Re
     Ok(Some(Elsewhere::Behind(page)))
 }
 
-/// Whether a batch ends at this position, or the stream begins there.
-fn is_on_chain(db: &Connection, id: StreamId, stream: &Stream, position: Position) -> Result<bool, Failure> {
-    if position.seq == 0 {
-        return Ok(position == streams::start(id));
+/// Whether a batch ends at this position, or the log begins there. What is below the base is not on the chain any more.
+pub(super) fn is_on_chain(db: &Connection, id: StreamId, stream: &Stream, position: Position) -> Result<bool, Failure> {
+    if position.seq <= stream.base_seq() {
+        return Ok(position == stream.base.unwrap_or_else(|| streams::start(id)));
     }
     if position.seq >= stream.latest.seq {
         return Ok(position == stream.latest);
@@ -200,6 +220,9 @@ pub(super) fn chain(db: &Connection, id: StreamId, from: Cursor, limit: u32) -> 
             Some(_) => ChainRead::Diverged { latest },
         });
     };
+    if from.seq() < stream.base_seq() {
+        return snapshots::newest_of(db, &stream).map(ChainRead::Compacted);
+    }
     if !is_valid(db, id, &stream, from)? {
         return Ok(ChainRead::Diverged { latest: stream.latest });
     }
@@ -232,15 +255,22 @@ fn digests(db: &Connection, stream: &Stream, after_seq: u64, limit: u32) -> Resu
     })
 }
 
-/// A page, and the device whose last-seen time is due, if it is.
+/// A page, and what it says of the device, if that is worth writing.
 pub(super) struct Page {
     pub(super) read: PageRead,
-    pub(super) device_due: Option<i64>,
+    pub(super) device: Option<DeviceNews>,
+}
+
+/// A device that was seen, and how far its app has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DeviceNews {
+    pub(super) device_key: i64,
+    pub(super) pulled_seq: u64,
 }
 
 impl From<PageRead> for Page {
     fn from(read: PageRead) -> Self {
-        Self { read, device_due: None }
+        Self { read, device: None }
     }
 }
 
@@ -254,13 +284,28 @@ pub(super) fn page(db: &Connection, request: &PageRequest) -> Result<Page, Failu
     if device.revoked {
         return Ok(PageRead::DeviceRevoked.into());
     }
-    let device_due = device.is_due(request.now).then_some(device.device_key);
-    let read = if is_valid(db, request.stream, &stream, request.cursor)? {
+    let seq = request.cursor.seq();
+    let below_base = seq < stream.base_seq();
+    // Only a cursor that was found on the chain says anything: an invented one must not let the log go.
+    let mut pulled_seq = 0;
+    let read = if seq == 0 && stream.snapshot_seq > 0 && !request.avoid_snapshot {
+        PageRead::Snapshot(snapshots::newest_of(db, &stream)?)
+    } else if below_base && request.avoid_snapshot {
+        PageRead::Compacted(snapshots::oldest_of(db, &stream)?)
+    } else if below_base {
+        PageRead::Compacted(snapshots::newest_of(db, &stream)?)
+    } else if is_valid(db, request.stream, &stream, request.cursor)? {
+        pulled_seq = if request.ahead { 0 } else { seq };
         read_page(db, &stream, request)?
     } else {
         PageRead::Diverged { latest: stream.latest }
     };
-    Ok(Page { read, device_due })
+    let worth_writing = device.is_due(request.now) || device.passes(pulled_seq, stream.snapshot_seq);
+    let device = worth_writing.then_some(DeviceNews {
+        device_key: device.device_key,
+        pulled_seq,
+    });
+    Ok(Page { read, device })
 }
 
 /// What a page needs to know of a batch before it reads its bytes.

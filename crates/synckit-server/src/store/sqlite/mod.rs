@@ -12,8 +12,11 @@
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
-use synckit_protocol::{AppId, BlobId, Cursor, DeviceId, ObjectKey, SessionId, UploadId, UserId, wire::UnixSeconds};
+use synckit_protocol::{
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
+};
 
 use self::{
     checkpoint::{Checkpointer, WalGauge},
@@ -26,9 +29,10 @@ use self::{
 use super::{
     AcceptNewSeed, Account, AccountCreation, App, Append, Blob, ChainPage, ChainRead, Credential, CredentialOf, Device,
     DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeWrite, MailPurpose, NewAccount, NewApiKey, NewApp,
-    NewBatch, NewDevice, NewEnvelope, NewMailCode, NewSession, NewUpload, PageRead, PageRequest, PasswordReset,
-    PendingUpload, RefreshUse, SecretHash, SeedClaim, Session, Store, StoreError, StreamId, StreamStatus, UploadBegin,
-    Vault, VaultWrite, VersionedWrite,
+    NewBatch, NewDevice, NewEnvelope, NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead,
+    PageRequest, PasswordReset, PendingUpload, RefreshUse, Retention, SecretHash, SeedClaim, Session,
+    SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault,
+    VaultWrite, VersionedWrite,
 };
 
 mod accounts;
@@ -42,7 +46,9 @@ mod envelopes;
 mod failure;
 mod log;
 mod readers;
+mod retention;
 mod sessions;
+mod snapshots;
 mod streams;
 mod writer;
 
@@ -349,10 +355,10 @@ impl Store for SqliteStore {
 
     async fn page(&self, request: PageRequest) -> Result<PageRead, StoreError> {
         let page = self.read(move |db| log::page(db, &request)).await?;
-        if let Some(device_key) = page.device_due {
+        if let Some(news) = page.device {
             self.parts
                 .writer
-                .write_eventually(move |db| devices::seen(db, device_key, request.now));
+                .write_eventually(move |db| devices::pulled(db, news.device_key, news.pulled_seq, request.now));
         }
         Ok(page.read)
     }
@@ -363,6 +369,39 @@ impl Store for SqliteStore {
 
     async fn status(&self, stream: StreamId) -> Result<StreamStatus, StoreError> {
         self.read(move |db| streams::status(db, stream)).await
+    }
+
+    async fn put_snapshot_part(&self, part: NewSnapshotPart) -> Result<SnapshotPartWrite, StoreError> {
+        let size = part.sealed.len();
+        self.parts
+            .writer
+            .write(size, move |db| snapshots::put_part(db, &part))
+            .await
+    }
+
+    async fn put_snapshot(&self, snapshot: NewSnapshot) -> Result<SnapshotWrite, StoreError> {
+        let size = snapshot.manifest.len();
+        self.parts
+            .writer
+            .write(size, move |db| snapshots::put(db, &snapshot))
+            .await
+    }
+
+    async fn snapshot(&self, stream: StreamId, id: SnapshotId) -> Result<Option<StoredSnapshot>, StoreError> {
+        self.read(move |db| snapshots::find(db, stream, id)).await
+    }
+
+    async fn snapshot_part(&self, stream: StreamId, id: SnapshotId, part: u32) -> Result<Option<Bytes>, StoreError> {
+        self.read(move |db| snapshots::part(db, stream, id, part)).await
+    }
+
+    async fn retain(&self, retention: Retention) -> Result<bool, StoreError> {
+        // Mostly there is nothing to do, and then the writer is left alone.
+        if !self.read(move |db| retention::is_due(db, &retention)).await? {
+            return Ok(false);
+        }
+        self.write(move |db| retention::step(db, &retention)).await?;
+        Ok(true)
     }
 
     async fn begin_upload(&self, upload: NewUpload) -> Result<UploadBegin, StoreError> {

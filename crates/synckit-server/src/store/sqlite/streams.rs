@@ -6,6 +6,7 @@ use synckit_protocol::{Head, KeyId, Position};
 use super::{
     columns::{id, unsigned},
     failure::Failure,
+    snapshots,
 };
 use crate::store::{StreamId, StreamStatus};
 
@@ -18,12 +19,26 @@ pub(super) struct Stream {
     pub(super) latest: Position,
     /// The current master key, once encryption is set up.
     pub(super) key_id: Option<KeyId>,
+    /// Where the log begins, unless it is whole.
+    pub(super) base: Option<Position>,
+    /// The sequence of the newest snapshot, 0 if there is none.
+    pub(super) snapshot_seq: u64,
+}
+
+impl Stream {
+    /// The sequence that the log begins after.
+    pub(super) fn base_seq(&self) -> u64 {
+        self.base.map_or(0, |base| base.seq)
+    }
 }
 
 /// The stream, unless nothing was ever written to it.
 pub(super) fn find(db: &Connection, stream: StreamId) -> Result<Option<Stream>, Failure> {
     let found = db
-        .prepare_cached("SELECT stream_key, seq, head, key_id FROM streams WHERE user_id = ?1 AND app_id = ?2")?
+        .prepare_cached(
+            "SELECT stream_key, seq, head, key_id, base_seq, base_head, snapshot_seq
+             FROM streams WHERE user_id = ?1 AND app_id = ?2",
+        )?
         .query_row([stream.user_id.as_bytes(), stream.app_id.as_bytes()], |row| {
             Ok(Stream {
                 key: row.get(0)?,
@@ -32,6 +47,14 @@ pub(super) fn find(db: &Connection, stream: StreamId) -> Result<Option<Stream>, 
                     head: id(row, 2, Head::from_bytes)?,
                 },
                 key_id: row.get::<_, Option<[u8; 16]>>(3)?.map(KeyId::from_bytes),
+                base: match row.get::<_, Option<[u8; 32]>>(5)? {
+                    Some(head) => Some(Position {
+                        seq: unsigned(row, 4)?,
+                        head: Head::from_bytes(head),
+                    }),
+                    None => None,
+                },
+                snapshot_seq: unsigned(row, 6)?,
             })
         })
         .optional()?;
@@ -60,8 +83,9 @@ pub(super) fn start(stream: StreamId) -> Position {
 pub(super) fn status(db: &Connection, stream: StreamId) -> Result<StreamStatus, Failure> {
     let found = db
         .prepare_cached(
-            "SELECT seq, head, batch_bytes + blob_bytes,
-                 (SELECT count(*) FROM devices WHERE devices.stream_key = streams.stream_key AND revoked_at IS NULL)
+            "SELECT seq, head, batch_bytes + snapshot_bytes + blob_bytes,
+                 (SELECT count(*) FROM devices WHERE devices.stream_key = streams.stream_key AND revoked_at IS NULL),
+                 stream_key
              FROM streams WHERE user_id = ?1 AND app_id = ?2",
         )?
         .query_row([stream.user_id.as_bytes(), stream.app_id.as_bytes()], |row| {
@@ -72,12 +96,19 @@ pub(super) fn status(db: &Connection, stream: StreamId) -> Result<StreamStatus, 
                 },
                 stored_bytes: unsigned(row, 2)?,
                 devices: row.get(3)?,
+                snapshot: None,
             })
+            .and_then(|status| Ok((status, row.get::<_, i64>(4)?)))
         })
         .optional()?;
-    Ok(found.unwrap_or_else(|| StreamStatus {
+    if let Some((status, stream_key)) = found {
+        let snapshot = snapshots::newest(db, stream_key)?;
+        return Ok(StreamStatus { snapshot, ..status });
+    }
+    Ok(StreamStatus {
+        snapshot: None,
         latest: start(stream),
         stored_bytes: 0,
         devices: 0,
-    }))
+    })
 }

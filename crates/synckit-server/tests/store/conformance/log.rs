@@ -308,6 +308,7 @@ pub(crate) async fn the_status_adds_up(store: &dyn Store) {
     let end = append(store, &batch(stream, end_of(&batches[1]), 1, 3, 5, 4321)).await;
     upload(store, stream, 1, 9).await;
     let expected = StreamStatus {
+        snapshot: None,
         latest: end,
         stored_bytes: 100 + 100 + 4321 + 1009,
         devices: 2,
@@ -318,6 +319,7 @@ pub(crate) async fn the_status_adds_up(store: &dyn Store) {
 pub(crate) async fn the_status_of_an_unused_stream_is_its_start(store: &dyn Store) {
     let stream = stream_of(1, 1);
     let expected = StreamStatus {
+        snapshot: None,
         latest: start(stream),
         stored_bytes: 0,
         devices: 0,

@@ -11,6 +11,7 @@ pub(crate) mod devices;
 pub(crate) mod log;
 pub(crate) mod pages;
 pub(crate) mod sessions;
+pub(crate) mod snapshots;
 
 /// Makes a test of every fact, for the stores of one harness.
 macro_rules! conformance_suite {
@@ -112,6 +113,21 @@ macro_rules! conformance_suite {
                 a_revoked_device_does_not_read,
                 reading_is_seen_to_about_an_hour,
                 appending_is_seen_to_about_an_hour,
+            }
+            snapshots {
+                a_snapshot_counts_from_its_manifest,
+                parts_and_manifest_may_come_again,
+                a_snapshot_without_all_its_parts_is_incomplete,
+                a_snapshot_is_of_the_current_key_newer_than_the_newest_and_on_the_chain,
+                the_log_is_cut_when_the_snapshot_has_settled_and_every_active_device_has_passed_it,
+                only_a_cursor_that_the_app_has_lets_the_log_go,
+                a_device_that_is_away_or_revoked_does_not_hold_the_log,
+                below_its_base_a_log_is_compacted,
+                a_log_can_be_cut_to_its_end_and_goes_on,
+                the_newest_batch_ids_of_each_device_outlive_their_batches,
+                an_unfinished_snapshot_is_swept_a_day_after_its_last_part,
+                a_fifth_unfinished_snapshot_pushes_out_the_oldest,
+                however_often_one_folds_at_most_four_snapshots_stay_and_one_settles,
             }
             blobs {
                 a_confirmed_upload_is_a_blob,

@@ -1,0 +1,361 @@
+//! Folding: a device writes the last entry of every row as a snapshot, so that the edits before can go.
+//!
+//! The history is read twice, because a part names the number of all parts, and no device should have to hold all rows:
+//! the first run finds out which entries are the last of their rows, the second one seals those. In memory are 28 bytes
+//! for each row (some 60 with what the table around them leaves free), and one part.
+//!
+//! Invariant: the server shows a fold to nobody before its manifest is stored, which is the last step: a device that
+//! stops before it leaves only parts that are swept.
+
+use std::{collections::HashMap, mem, sync::Arc};
+
+use http::Method;
+use rand::{RngCore as _, rngs::OsRng};
+use sha2::{Digest as _, Sha256};
+use synckit_crypto::{
+    batch::{ChangeEntry, EncodeError},
+    snapshot::{Manifest, PART_ROW_BYTES_MAX, PART_ROWS_MAX, PARTS_MAX, PartBody, PartDigest, SnapshotContext},
+};
+use synckit_protocol::{
+    DeviceId, Position, ProblemCode, SnapshotId,
+    wire::{
+        log::Status,
+        snapshots::{PutSnapshot, PutSnapshotPart},
+    },
+};
+use uuid::Uuid;
+
+use super::history::{History, Piece};
+use crate::{
+    SyncKitClient,
+    api::Call,
+    client::Inner,
+    encryption::Keys,
+    error::{Error, Result},
+    pull::Avoid,
+    session::blocking,
+};
+
+/// What a fold did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FoldReport {
+    /// How it ended.
+    pub outcome: FoldOutcome,
+    /// How far the history was folded.
+    pub position: Position,
+    /// Entries that were read once: rows of the snapshot before, and the log after it.
+    pub entries: u64,
+    /// Rows of the snapshot, deleted ones included.
+    pub rows: u64,
+    /// Parts of the snapshot.
+    pub parts: u32,
+    /// Bytes of the sealed parts and the manifest.
+    pub sealed_bytes: u64,
+}
+
+/// How a fold ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FoldOutcome {
+    /// The snapshot is stored, and the newest.
+    Stored,
+    /// There is a snapshot of this position, or another device was faster. Nothing was stored, nothing is wrong.
+    NotNewer,
+}
+
+impl SyncKitClient {
+    /// Folds the stream's history into a snapshot: the last entry of every row, deletions included, sealed and stored.
+    /// A device that starts from nothing then pulls rows and not edits, and after some time the server lets the edits
+    /// go.
+    ///
+    /// Any device may fold, at any time; several at once do no harm, and neither does one that stops in the middle. It
+    /// reads the whole history twice, so once in a while is enough: say, when the log has grown to twice the rows.
+    /// Memory: about 60 bytes for each row that was ever written, and one part of at most 50,000 rows.
+    ///
+    /// # Errors
+    /// As [`SyncKitClient::pull`]; [`Error::KeyRotated`] or [`Error::WrongKey`] if the master key changed meanwhile;
+    /// [`Error::InvalidArgument`] if the stream has more rows than a snapshot can hold.
+    pub async fn fold(&self, device_id: DeviceId) -> Result<FoldReport> {
+        let inner = &self.inner;
+        match inner.fold(device_id, Avoid::Nothing).await {
+            // A bad snapshot must not be the last one: what lies before it may still be there.
+            Err(Error::SnapshotForged(_)) => inner.fold(device_id, Avoid::Newest).await,
+            result => result,
+        }
+    }
+}
+
+impl Inner {
+    async fn fold(&self, device_id: DeviceId, avoid: Avoid) -> Result<FoldReport> {
+        let keys = self.keys()?;
+        let mut report = FoldReport {
+            outcome: FoldOutcome::NotNewer,
+            position: self.start()?,
+            entries: 0,
+            rows: 0,
+            parts: 0,
+            sealed_bytes: 0,
+        };
+        if avoid == Avoid::Nothing && self.is_folded().await? {
+            return Ok(report);
+        }
+        let Some(mut history) = History::begin(self, Arc::clone(&keys), device_id, avoid).await? else {
+            return Ok(report);
+        };
+        let Some((plan, position, entries)) = plan(&mut history).await? else {
+            return Ok(report);
+        };
+        self.stream.lock().know(position);
+        (report.position, report.entries) = (position, entries);
+        if position.seq == 0 {
+            return Ok(report);
+        }
+        let upload = Upload {
+            inner: self,
+            keys,
+            context: SnapshotContext {
+                scope: self.scope()?,
+                snapshot_id: SnapshotId::from_bytes(Uuid::new_v4().into_bytes()),
+                position,
+            },
+            total: u32::try_from(plan.parts.len()).unwrap_or(u32::MAX),
+            sealed_bytes: 0,
+        };
+        upload.run(history.again(position)?, plan, report).await
+    }
+
+    /// Whether the server says that its newest snapshot is of the stream's newest position. It may lie; but then it could
+    /// as well throw the next snapshot away.
+    async fn is_folded(&self) -> Result<bool> {
+        let status: Status = self.authorized(Call::get("/api/sync/status")).await?.decode()?;
+        Ok(status.latest.seq == 0
+            || status
+                .snapshot
+                .is_some_and(|snapshot| snapshot.position == status.latest))
+    }
+}
+
+/// First run: which entries are the last of their rows, and which parts they make. `None` if another device folded and
+/// the server let this history go meanwhile.
+async fn plan(history: &mut History<'_>) -> Result<Option<(Plan, Position, u64)>> {
+    let mut index = RowIndex::new();
+    loop {
+        match history.piece().await? {
+            Piece::Entries(entries) => index = blocking(move || index.note_all(&entries)).await??,
+            Piece::End(position) => {
+                let entries = index.entries;
+                let plan = blocking(move || index.plan()).await?;
+                if plan.parts.len() > PARTS_MAX as usize {
+                    return Err(Error::InvalidArgument {
+                        argument: "stream",
+                        reason: "it has more rows than a snapshot can hold".into(),
+                    });
+                }
+                return Ok(Some((plan, position, entries)));
+            }
+            Piece::Overtaken => return Ok(None),
+        }
+    }
+}
+
+/// Where each row was last written, by a keyed hash of its name: what a server could learn from the names must not
+/// depend on it, and nobody can choose row ids that meet.
+struct RowIndex {
+    secret: [u8; 32],
+    last: HashMap<[u8; 16], Last>,
+    entries: u64,
+}
+
+/// Which entry of the history it is, counted from 0, and the most bytes that it takes in a part. As bytes, because
+/// there is one for each row.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Last {
+    ordinal: [u8; 8],
+    len_max: [u8; 4],
+}
+
+/// What the second run seals.
+struct Plan {
+    /// The entries that are the last of their rows, in order.
+    last: Vec<Last>,
+    /// How many rows each part has.
+    parts: Vec<usize>,
+}
+
+impl RowIndex {
+    fn new() -> Self {
+        let mut secret = [0; 32];
+        OsRng.fill_bytes(&mut secret);
+        Self {
+            secret,
+            last: HashMap::new(),
+            entries: 0,
+        }
+    }
+
+    fn note_all(mut self, entries: &[ChangeEntry]) -> Result<Self> {
+        for entry in entries {
+            let len_max = PartBody::row_len_max(entry).map_err(|kind| Error::Encode(EncodeError { index: 0, kind }))?;
+            let last = Last {
+                ordinal: self.entries.to_be_bytes(),
+                // An entry has 3 MiB at most.
+                len_max: u32::try_from(len_max).unwrap_or(u32::MAX).to_be_bytes(),
+            };
+            let key = self.key(entry);
+            self.last.insert(key, last);
+            self.entries += 1;
+        }
+        Ok(self)
+    }
+
+    fn key(&self, entry: &ChangeEntry) -> [u8; 16] {
+        let mut hash = Sha256::new();
+        hash.update(self.secret);
+        // The length keeps a table's name from running into a row's.
+        hash.update((entry.table.len() as u64).to_be_bytes());
+        hash.update(entry.table.as_bytes());
+        hash.update(entry.row_id.as_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut key = [0; 16];
+        key.copy_from_slice(&digest[..16]);
+        key
+    }
+
+    fn plan(self) -> Plan {
+        let mut last: Vec<Last> = self.last.into_values().collect();
+        last.sort_unstable();
+        let mut parts = Vec::new();
+        let (mut rows, mut bytes) = (0, 0_usize);
+        for row in &last {
+            let len_max = u32::from_be_bytes(row.len_max) as usize;
+            let full = rows == PART_ROWS_MAX as usize || bytes.saturating_add(len_max) > PART_ROW_BYTES_MAX;
+            if rows > 0 && full {
+                parts.push(mem::take(&mut rows));
+                bytes = 0;
+            }
+            rows += 1;
+            bytes = bytes.saturating_add(len_max);
+        }
+        if rows > 0 {
+            parts.push(rows);
+        }
+        Plan { last, parts }
+    }
+}
+
+/// Second run: what seals and stores.
+struct Upload<'a> {
+    inner: &'a Inner,
+    keys: Arc<Keys>,
+    context: SnapshotContext,
+    total: u32,
+    sealed_bytes: u64,
+}
+
+impl Upload<'_> {
+    async fn run(mut self, mut history: History<'_>, plan: Plan, mut report: FoldReport) -> Result<FoldReport> {
+        let mut digests = Vec::with_capacity(plan.parts.len());
+        let mut planned = plan.parts.iter().copied();
+        let mut part_rows = planned.next().unwrap_or(0);
+        let mut last = plan.last.iter().map(|last| u64::from_be_bytes(last.ordinal)).peekable();
+        let mut rows = Vec::new();
+        let mut ordinal = 0_u64;
+        loop {
+            let entries = match history.piece().await? {
+                Piece::Entries(entries) => entries,
+                Piece::Overtaken => return Ok(report),
+                Piece::End(_) => break,
+            };
+            for entry in entries {
+                if last.next_if_eq(&ordinal).is_some() {
+                    rows.push(entry);
+                }
+                ordinal += 1;
+                if !rows.is_empty() && rows.len() == part_rows {
+                    match self.put_part(digests.len(), mem::take(&mut rows)).await? {
+                        Some(digest) => digests.push(digest),
+                        None => return Ok(report),
+                    }
+                    part_rows = planned.next().unwrap_or(0);
+                }
+            }
+        }
+        if last.peek().is_some() || !rows.is_empty() {
+            // Two runs over one verified history are the same, so this is a server that changed its mind in between.
+            return Err(Error::Protocol {
+                status: 200,
+                reason: "the same history twice",
+            });
+        }
+        let manifest = Manifest::new(digests).ok_or(Error::Protocol {
+            status: 200,
+            reason: "the same history twice",
+        })?;
+        (report.rows, report.parts) = (manifest.rows(), manifest.total());
+        if self.put_manifest(&manifest).await? {
+            report.outcome = FoldOutcome::Stored;
+        }
+        report.sealed_bytes = self.sealed_bytes;
+        Ok(report)
+    }
+
+    /// Seals and stores a part. `None` if the snapshot is over.
+    async fn put_part(&mut self, index: usize, rows: Vec<ChangeEntry>) -> Result<Option<PartDigest>> {
+        let (keys, context, total) = (Arc::clone(self.keys.current()), self.context, self.total);
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let (digest, sealed) = blocking(move || {
+            let (taken, body) = PartBody::encode_prefix(&rows).map_err(Error::Encode)?;
+            if taken < rows.len() {
+                return Err(Error::Encode(EncodeError {
+                    index: taken,
+                    kind: synckit_crypto::batch::EncodeErrorKind::BatchTooLarge,
+                }));
+            }
+            let sealed = keys
+                .snapshot
+                .seal_part(&keys.key_id, &context, index, total, &body, &mut OsRng);
+            Ok((PartDigest::of(&body, &sealed), sealed))
+        })
+        .await??;
+        self.sealed_bytes += sealed.len() as u64;
+        let id = self.context.snapshot_id;
+        let path = format!("/api/sync/snapshots/{id}/parts/{index}");
+        let call = Call::new(Method::PUT, path).body(&PutSnapshotPart { sealed: sealed.into() })?;
+        Ok(self.stored(call).await?.then_some(digest))
+    }
+
+    /// Stores the manifest, and with it the snapshot. `false` if another one was faster.
+    async fn put_manifest(&mut self, manifest: &Manifest) -> Result<bool> {
+        let keys = self.keys.current();
+        let sealed = keys
+            .snapshot
+            .seal_manifest(&keys.key_id, &self.context, manifest, &mut OsRng);
+        self.sealed_bytes += sealed.len() as u64;
+        let put = PutSnapshot {
+            key_id: keys.key_id,
+            position: self.context.position,
+            parts: self.total,
+            manifest: sealed.into(),
+        };
+        let id = self.context.snapshot_id;
+        let call = Call::new(Method::PUT, format!("/api/sync/snapshots/{id}")).body(&put)?;
+        self.stored(call).await
+    }
+
+    async fn stored(&self, call: Call<'_>) -> Result<bool> {
+        match self.inner.authorized_unit(call).await {
+            Ok(()) => Ok(true),
+            Err(Error::Problem(problem)) => match problem.known_code() {
+                Some(ProblemCode::SnapshotStale | ProblemCode::SnapshotIncomplete) => Ok(false),
+                Some(ProblemCode::KeyMismatch) => Err(self.inner.key_mismatch(&self.keys).await),
+                Some(ProblemCode::HistoryDiverged) => Err(match problem.latest {
+                    Some(latest) => crate::history::diverged(self.context.position, latest),
+                    None => Error::Problem(problem),
+                }),
+                _ => Err(Error::Problem(problem)),
+            },
+            Err(error) => Err(error),
+        }
+    }
+}

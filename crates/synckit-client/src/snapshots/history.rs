@@ -1,0 +1,183 @@
+//! A whole history in pieces, for whoever folds it: the current snapshot, if there is one, and the log after it.
+//!
+//! Invariant: everything is verified as a pull verifies it, and a second run over a history ends exactly where the
+//! first one did.
+
+use std::sync::Arc;
+
+use synckit_crypto::batch::ChangeEntry;
+use synckit_protocol::{Cursor, DeviceId, Position, ProblemCode, wire::log::Page};
+
+use super::OpenSnapshot;
+use crate::{
+    client::Inner,
+    encryption::Keys,
+    error::{Error, Result},
+    history::Walk,
+    pull::{Avoid, Request},
+};
+
+/// Where a history begins.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    /// With the log's first batch.
+    Log,
+    /// With a snapshot.
+    Snapshot(Arc<OpenSnapshot>),
+}
+
+/// A reader of a whole history.
+pub(super) struct History<'a> {
+    inner: &'a Inner,
+    keys: Arc<Keys>,
+    device_id: DeviceId,
+    origin: Origin,
+    next: Next,
+    /// Where a second run ends.
+    until: Option<Position>,
+}
+
+enum Next {
+    Part(u32, Walk),
+    Log(Walk),
+    End(Position),
+}
+
+/// What a history is that another device folded, and the server let go, while it was read.
+pub(super) enum Piece {
+    Entries(Vec<ChangeEntry>),
+    End(Position),
+    Overtaken,
+}
+
+impl<'a> History<'a> {
+    /// Begins a history where the server begins it. With [`Avoid::Newest`], the newest snapshot was of no use.
+    pub(super) async fn begin(
+        inner: &'a Inner,
+        keys: Arc<Keys>,
+        device_id: DeviceId,
+        avoid: Avoid,
+    ) -> Result<Option<Self>> {
+        let known = inner.stream.lock().known();
+        let request = Request {
+            avoid,
+            ..Request::ahead(device_id, Cursor::START)
+        };
+        let snapshot = match inner.page(request).await {
+            Ok(Page { snapshot, .. }) => snapshot,
+            Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::CursorCompacted) => {
+                match problem.snapshot {
+                    Some(snapshot) => Some(snapshot),
+                    None => return Err(Error::Problem(problem)),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        let origin = match snapshot {
+            None => Origin::Log,
+            Some(claimed) => {
+                let opened = inner.open_snapshot(&keys, claimed.snapshot_id, claimed.position);
+                match opened.await? {
+                    Some(snapshot) => Origin::Snapshot(snapshot),
+                    None => return Ok(None),
+                }
+            }
+        };
+        Self::new(inner, keys, device_id, origin, known, None).map(Some)
+    }
+
+    /// The same history again, up to where the first run ended.
+    pub(super) fn again(self, until: Position) -> Result<Self> {
+        Self::new(
+            self.inner,
+            self.keys,
+            self.device_id,
+            self.origin,
+            Some(until),
+            Some(until),
+        )
+    }
+
+    fn new(
+        inner: &'a Inner,
+        keys: Arc<Keys>,
+        device_id: DeviceId,
+        origin: Origin,
+        known: Option<Position>,
+        until: Option<Position>,
+    ) -> Result<Self> {
+        let next = match &origin {
+            Origin::Log => Next::Log(Walk::new(inner.start()?, known)?),
+            Origin::Snapshot(snapshot) => Next::Part(0, Walk::new(snapshot.position(), known)?),
+        };
+        Ok(Self {
+            inner,
+            keys,
+            device_id,
+            origin,
+            next,
+            until,
+        })
+    }
+
+    /// The next piece: a part or a page.
+    pub(super) async fn piece(&mut self) -> Result<Piece> {
+        loop {
+            match (&self.origin, &self.next) {
+                (Origin::Snapshot(snapshot), Next::Part(part, walk)) if *part < snapshot.parts() => {
+                    let Some(rows) = self.inner.snapshot_part(snapshot, *part).await? else {
+                        return Ok(Piece::Overtaken);
+                    };
+                    self.next = Next::Part(part + 1, *walk);
+                    return Ok(Piece::Entries(rows));
+                }
+                (_, Next::Part(_, walk)) => self.next = Next::Log(*walk),
+                (_, Next::End(position)) => return Ok(Piece::End(*position)),
+                (_, Next::Log(walk)) if self.until == Some(walk.at()) => self.next = Next::End(walk.at()),
+                (_, Next::Log(walk)) => {
+                    let walk = *walk;
+                    return self.page(walk).await;
+                }
+            }
+        }
+    }
+
+    async fn page(&mut self, walk: Walk) -> Result<Piece> {
+        let request = Request {
+            // Another device may have folded meanwhile; this history goes on as it began.
+            avoid: Avoid::Newest,
+            ..Request::ahead(self.device_id, Cursor::at(walk.at()))
+        };
+        let mut page = match self.inner.page(request).await {
+            Ok(page) if page.snapshot.is_none() => page,
+            Ok(_) => return Ok(Piece::Overtaken),
+            Err(error) if error.is_problem(ProblemCode::CursorCompacted) => return Ok(Piece::Overtaken),
+            Err(error) => return Err(error),
+        };
+        let all = page.batches.len();
+        if let Some(until) = self.until {
+            // What came after the first run began is for the next one to fold. A batch across the end does not pass
+            // the walk.
+            page.batches.retain(|batch| batch.first_seq <= until.seq);
+        }
+        let cut = page.batches.len() < all;
+        let (claimed, has_more) = (page.cursor, page.has_more);
+        if has_more && page.batches.is_empty() {
+            return Err(Error::Protocol {
+                status: 200,
+                reason: "a page that is not empty where more follow",
+            });
+        }
+        let (entries, walk) = self.inner.open(Arc::clone(&self.keys), walk, page).await?;
+        if !cut {
+            walk.expect(claimed.position().unwrap_or(self.inner.start()?))?;
+        }
+        self.next = if has_more || cut {
+            Next::Log(walk)
+        } else {
+            walk.end()?;
+            Next::End(walk.at())
+        };
+        Ok(Piece::Entries(entries))
+    }
+}

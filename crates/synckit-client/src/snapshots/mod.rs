@@ -1,0 +1,169 @@
+//! Snapshots: the folded state of a stream, in place of the edits that led to it.
+//!
+//! What this module deliberately is not: it does not check that whoever folded did it right. A snapshot is sealed by a
+//! device that holds the master key, and such a device is trusted with the rows as it is with its own edits; what is
+//! checked is that the server changed nothing of it, and that it stands at its place in the history.
+//!
+//! Invariant: no row of a snapshot reaches the app before its manifest and its whole part were verified.
+
+mod fold;
+mod history;
+mod read;
+
+use std::sync::Arc;
+
+use synckit_crypto::{
+    StreamKeys,
+    batch::ChangeEntry,
+    snapshot::{Manifest, SnapshotContext},
+};
+use synckit_protocol::{
+    Position, Problem, ProblemCode, SnapshotId,
+    wire::snapshots::{SnapshotAnswer, SnapshotPartAnswer},
+};
+
+pub use self::fold::{FoldOutcome, FoldReport};
+pub(crate) use self::read::SnapshotReading;
+use crate::{
+    api::Call,
+    client::Inner,
+    encryption::Keys,
+    error::{Error, Result, SnapshotEvidence},
+    history::Walk,
+    session::blocking,
+};
+
+/// A snapshot whose manifest was verified.
+#[derive(Debug)]
+pub(crate) struct OpenSnapshot {
+    pub(crate) context: SnapshotContext,
+    keys: Arc<StreamKeys>,
+    manifest: Manifest,
+}
+
+impl OpenSnapshot {
+    /// The position whose state it is.
+    pub(crate) fn position(&self) -> Position {
+        self.context.position
+    }
+
+    /// How many parts it has.
+    pub(crate) fn parts(&self) -> u32 {
+        self.manifest.total()
+    }
+
+    fn forged(&self, part: u32, reason: &'static str) -> Error {
+        Error::SnapshotForged(SnapshotEvidence {
+            snapshot_id: self.context.snapshot_id,
+            key_id: self.keys.key_id,
+            position: self.context.position,
+            part: Some(part),
+            reason,
+        })
+    }
+}
+
+impl Inner {
+    /// Fetches a snapshot's manifest and verifies that a device of this user sealed it for this position. `None` if the
+    /// server does not hold it any more.
+    pub(crate) async fn open_snapshot(
+        &self,
+        keys: &Keys,
+        snapshot_id: SnapshotId,
+        position: Position,
+    ) -> Result<Option<Arc<OpenSnapshot>>> {
+        let call = Call::get(format!("/api/sync/snapshots/{snapshot_id}"));
+        let Some(answer) = found(self.authorized(call).await)? else {
+            return Ok(None);
+        };
+        let SnapshotAnswer { snapshot, manifest } = answer.decode()?;
+        let key_id = snapshot.key_id;
+        let forged = |reason| {
+            Error::SnapshotForged(SnapshotEvidence {
+                snapshot_id,
+                key_id,
+                position,
+                part: None,
+                reason,
+            })
+        };
+        if snapshot.snapshot_id != snapshot_id || snapshot.position != position {
+            return Err(forged("the server calls it by another id or position than before"));
+        }
+        let Some(stream_keys) = keys.find(&key_id) else {
+            let error = forged("no device of this user ever had its key");
+            return Err(self.newer_key(keys.ring.key_version(), error).await);
+        };
+        if !keys.permits(&key_id, position) {
+            return Err(forged("its key was retired before"));
+        }
+        let context = SnapshotContext {
+            scope: self.scope()?,
+            snapshot_id,
+            position,
+        };
+        let manifest = stream_keys
+            .snapshot
+            .open_manifest(&key_id, &context, manifest.as_ref())
+            .map_err(|_| forged("its manifest was not sealed by a device of this user for this position"))?;
+        Ok(Some(Arc::new(OpenSnapshot {
+            context,
+            keys: Arc::clone(stream_keys),
+            manifest,
+        })))
+    }
+
+    /// Fetches and verifies a part. `None` if the server does not hold the snapshot any more.
+    pub(crate) async fn snapshot_part(
+        &self,
+        snapshot: &Arc<OpenSnapshot>,
+        part: u32,
+    ) -> Result<Option<Vec<ChangeEntry>>> {
+        let id = snapshot.context.snapshot_id;
+        let call = Call::get(format!("/api/sync/snapshots/{id}/parts/{part}"));
+        let Some(answer) = found(self.authorized(call).await)? else {
+            return Ok(None);
+        };
+        let answer: SnapshotPartAnswer = answer.decode()?;
+        let opening = Arc::clone(snapshot);
+        blocking(move || {
+            let OpenSnapshot {
+                context,
+                keys,
+                manifest,
+            } = opening.as_ref();
+            keys.snapshot
+                .open_part(&keys.key_id, context, manifest, part, answer.sealed.as_ref())
+                .map(Some)
+                .map_err(|_| opening.forged(part, "this is not the part that its manifest names"))
+        })
+        .await?
+    }
+
+    /// The position of the snapshot that stands for what the log does not hold any more. A device of this user sealed
+    /// it, and where `known` is the same place it has the same head.
+    pub(crate) async fn snapshot_position(
+        &self,
+        keys: &Keys,
+        known: Option<Position>,
+        problem: Problem,
+    ) -> Result<Position> {
+        let Some(claimed) = problem.snapshot else {
+            return Err(Error::Problem(Box::new(problem)));
+        };
+        let opened = self.open_snapshot(keys, claimed.snapshot_id, claimed.position);
+        match opened.await? {
+            Some(snapshot) => Ok(Walk::new(snapshot.position(), known)?.at()),
+            None => Err(Error::Problem(Box::new(problem))),
+        }
+    }
+}
+
+/// Tells an answer from the one that says that the snapshot is gone.
+fn found<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_problem(ProblemCode::SnapshotNotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,62 @@
+//! `/api/sync/snapshots`: the folded state of a stream, in sealed parts.
+//!
+//! A snapshot is uploaded part by part, and counts from the moment that its manifest is stored. Every request may be
+//! sent again.
+
+use serde::{Deserialize, Serialize};
+
+use super::UnixSeconds;
+use crate::{ByteString, KeyId, Position, SnapshotId};
+
+/// Which snapshot it is, wherever the server names one. A claim, until the manifest opens for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotInfo {
+    /// The snapshot.
+    pub snapshot_id: SnapshotId,
+    /// The master key that it is sealed under.
+    pub key_id: KeyId,
+    /// The position whose state it is.
+    pub position: Position,
+    /// How many parts it has.
+    pub parts: u32,
+    /// Sealed bytes of its parts and its manifest.
+    pub size: u64,
+    /// When it was stored.
+    pub created_at: UnixSeconds,
+}
+
+/// `PUT /api/sync/snapshots/{id}/parts/{n}`: one sealed part of a snapshot that has no manifest yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutSnapshotPart {
+    /// The sealed part.
+    pub sealed: ByteString,
+}
+
+/// `PUT /api/sync/snapshots/{id}`: the manifest, after all parts. From now on the snapshot is the newest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutSnapshot {
+    /// The master key that it is sealed under: the current one.
+    pub key_id: KeyId,
+    /// The position whose state it is.
+    pub position: Position,
+    /// How many parts it has: all of them are stored.
+    pub parts: u32,
+    /// The sealed manifest.
+    pub manifest: ByteString,
+}
+
+/// `GET /api/sync/snapshots/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotAnswer {
+    /// Which snapshot it is.
+    pub snapshot: SnapshotInfo,
+    /// The sealed manifest.
+    pub manifest: ByteString,
+}
+
+/// `GET /api/sync/snapshots/{id}/parts/{n}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotPartAnswer {
+    /// The sealed part.
+    pub sealed: ByteString,
+}

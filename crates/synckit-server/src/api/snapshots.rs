@@ -1,0 +1,177 @@
+//! `/api/sync/snapshots`: the folded state of a stream, which the server cannot open.
+//!
+//! A quota never stands in the way of a snapshot: it is what makes room.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, Request, State, rejection::PathRejection},
+    response::Response,
+};
+use serde::de::DeserializeOwned;
+use synckit_protocol::{
+    ByteString, ProblemCode, SnapshotId, limits,
+    wire::snapshots::{PutSnapshot, PutSnapshotPart, SnapshotAnswer, SnapshotPartAnswer},
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    access::AppAccess,
+    log::{diverged, reserve},
+};
+use crate::{
+    http::{ApiError, PathText, Reply, announced_length, content_format, decode, read_body},
+    state::ServerState,
+    store::{NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite},
+};
+
+type Server = State<Arc<ServerState>>;
+type PartPath = Result<Path<(String, String)>, PathRejection>;
+
+/// `PUT /api/sync/snapshots/{id}/parts/{part}`.
+pub(super) async fn write_part(
+    State(state): Server,
+    access: AppAccess,
+    path: PartPath,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (snapshot_id, part) = part_of(path)?;
+    if part >= limits::SNAPSHOT_PARTS_MAX {
+        let max = limits::SNAPSHOT_PARTS_MAX;
+        return Err(ApiError::invalid("part", format!("a snapshot has at most {max} parts")));
+    }
+    let (body, _memory): (PutSnapshotPart, _) = receive(&state, request).await?;
+    check_size("sealed", &body.sealed, limits::SNAPSHOT_PART_SEALED_BYTES_MAX)?;
+    let part = NewSnapshotPart {
+        stream: access.stream,
+        snapshot_id,
+        part,
+        sealed: body.sealed.0.into(),
+        now: state.config.clock.now(),
+    };
+    match state.store.put_snapshot_part(part).await? {
+        SnapshotPartWrite::Stored => Ok(Reply::empty()),
+        SnapshotPartWrite::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
+        SnapshotPartWrite::Stale => Err(ProblemCode::SnapshotStale.into()),
+    }
+}
+
+/// `PUT /api/sync/snapshots/{id}`.
+pub(super) async fn write(
+    State(state): Server,
+    access: AppAccess,
+    PathText(id): PathText,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let snapshot_id = snapshot_of(&id)?;
+    let (body, _memory): (PutSnapshot, _) = receive(&state, request).await?;
+    check_size("manifest", &body.manifest, limits::SNAPSHOT_MANIFEST_SEALED_BYTES_MAX)?;
+    if body.parts > limits::SNAPSHOT_PARTS_MAX {
+        let max = limits::SNAPSHOT_PARTS_MAX;
+        return Err(ApiError::invalid(
+            "parts",
+            format!("a snapshot has at most {max} parts"),
+        ));
+    }
+    let now = state.config.clock.now();
+    let snapshot = NewSnapshot {
+        stream: access.stream,
+        snapshot_id,
+        key_id: body.key_id,
+        position: body.position,
+        parts: body.parts,
+        manifest: body.manifest.0.into(),
+        settled_before: now.saturating_sub(state.config.retention.snapshot_settle.as_secs()),
+        now,
+    };
+    match state.store.put_snapshot(snapshot).await? {
+        SnapshotWrite::Stored => Ok(Reply::empty()),
+        SnapshotWrite::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
+        SnapshotWrite::KeyMismatch => Err(ProblemCode::KeyMismatch.into()),
+        SnapshotWrite::Stale => Err(ProblemCode::SnapshotStale.into()),
+        SnapshotWrite::Incomplete => Err(ProblemCode::SnapshotIncomplete.into()),
+        SnapshotWrite::Diverged { latest } => Err(diverged(latest)),
+    }
+}
+
+/// `GET /api/sync/snapshots/{id}`.
+pub(super) async fn read(
+    State(state): Server,
+    access: AppAccess,
+    PathText(id): PathText,
+    reply: Reply,
+) -> Result<Response, ApiError> {
+    let snapshot_id = snapshot_of(&id)?;
+    let _memory = reserve(
+        &state.capacity.page_memory,
+        limits::SNAPSHOT_MANIFEST_SEALED_BYTES_MAX as u64,
+    )
+    .await?;
+    let found = state.store.snapshot(access.stream, snapshot_id).await?;
+    let snapshot = found.ok_or(ProblemCode::SnapshotNotFound)?;
+    reply.ok(&SnapshotAnswer {
+        snapshot: snapshot.info,
+        manifest: ByteString(snapshot.manifest.into()),
+    })
+}
+
+/// `GET /api/sync/snapshots/{id}/parts/{part}`.
+pub(super) async fn read_part(
+    State(state): Server,
+    access: AppAccess,
+    path: PartPath,
+    reply: Reply,
+) -> Result<Response, ApiError> {
+    let (snapshot_id, part) = part_of(path)?;
+    let _memory = reserve(
+        &state.capacity.page_memory,
+        limits::SNAPSHOT_PART_SEALED_BYTES_MAX as u64,
+    )
+    .await?;
+    let found = state.store.snapshot_part(access.stream, snapshot_id, part).await?;
+    let sealed = found.ok_or(ProblemCode::SnapshotNotFound)?;
+    reply.ok(&SnapshotPartAnswer {
+        sealed: ByteString(sealed.into()),
+    })
+}
+
+/// Reads a body of up to the size of a push, with its share of the memory for those.
+async fn receive<T: DeserializeOwned>(
+    state: &ServerState,
+    request: Request,
+) -> Result<(T, OwnedSemaphorePermit), ApiError> {
+    let format = content_format(request.headers())?;
+    let body_max = limits::PUSH_BODY_BYTES_MAX;
+    let expected = announced_length(request.headers())
+        .unwrap_or(u64::MAX)
+        .min(body_max as u64);
+    let memory = reserve(&state.capacity.push_memory, expected).await?;
+    let body = read_body(request, body_max, state.config.timeouts.request_body).await?;
+    Ok((decode(format, &body)?, memory))
+}
+
+fn check_size(field: &str, sealed: &ByteString, max: usize) -> Result<(), ApiError> {
+    let (size, min) = (sealed.0.len(), limits::SEAL_OVERHEAD_BYTES);
+    if size > min && size <= max {
+        return Ok(());
+    }
+    Err(ApiError::invalid(
+        field,
+        format!("must have more than {min} bytes and at most {max}, but has {size}"),
+    ))
+}
+
+/// What is no id at all names nothing that is here, either.
+fn snapshot_of(id: &str) -> Result<SnapshotId, ApiError> {
+    id.parse().map_err(|_| ProblemCode::SnapshotNotFound.into())
+}
+
+fn part_of(path: PartPath) -> Result<(SnapshotId, u32), ApiError> {
+    let Path((id, part)) = path.map_err(|_| ProblemCode::NotFound)?;
+    let number: u32 = part.parse().map_err(|_| ProblemCode::SnapshotNotFound)?;
+    // One text for each part, as for every id.
+    if number.to_string() != part {
+        return Err(ProblemCode::SnapshotNotFound.into());
+    }
+    Ok((snapshot_of(&id)?, number))
+}

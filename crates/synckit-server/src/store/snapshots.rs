@@ -1,0 +1,96 @@
+//! Snapshots and what they let go, as a store takes and returns them.
+
+use bytes::Bytes;
+use synckit_protocol::{
+    KeyId, Position, SnapshotId,
+    wire::{UnixSeconds, snapshots::SnapshotInfo},
+};
+
+use super::StreamId;
+
+/// A part of a snapshot that has no manifest yet.
+#[derive(Debug, Clone)]
+pub struct NewSnapshotPart {
+    /// The stream.
+    pub stream: StreamId,
+    /// The snapshot.
+    pub snapshot_id: SnapshotId,
+    /// Which part it is, from 0.
+    pub part: u32,
+    /// The sealed bytes.
+    pub sealed: Bytes,
+    /// Now.
+    pub now: UnixSeconds,
+}
+
+/// The answer of [`super::Store::put_snapshot_part`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotPartWrite {
+    /// Stored, or there already.
+    Stored,
+    /// Encryption is not set up.
+    NoEnvelope,
+    /// The snapshot is complete, with another part in this place, or is over.
+    Stale,
+}
+
+/// A manifest: the end of an upload.
+#[derive(Debug, Clone)]
+pub struct NewSnapshot {
+    /// The stream.
+    pub stream: StreamId,
+    /// The snapshot.
+    pub snapshot_id: SnapshotId,
+    /// The master key that it is sealed under.
+    pub key_id: KeyId,
+    /// The position whose state it is.
+    pub position: Position,
+    /// How many parts it has.
+    pub parts: u32,
+    /// The sealed manifest.
+    pub manifest: Bytes,
+    /// Snapshots from before this time have settled.
+    pub settled_before: UnixSeconds,
+    /// Now.
+    pub now: UnixSeconds,
+}
+
+/// The answer of [`super::Store::put_snapshot`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotWrite {
+    /// Stored, now or by an earlier request: it was the newest.
+    Stored,
+    /// Encryption is not set up.
+    NoEnvelope,
+    /// The envelope's current key is another one.
+    KeyMismatch,
+    /// There is one of this position, or of a later one.
+    Stale,
+    /// A part is missing, or there is one too many.
+    Incomplete,
+    /// The position is not on the chain.
+    Diverged {
+        /// The stream's newest position.
+        latest: Position,
+    },
+}
+
+/// A complete snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSnapshot {
+    /// Which it is.
+    pub info: SnapshotInfo,
+    /// The sealed manifest.
+    pub manifest: Bytes,
+}
+
+/// What may go.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Snapshots from before this time have settled.
+    pub settled_before: UnixSeconds,
+    /// Devices that were seen since hold the log that they have not pulled.
+    pub active_since: UnixSeconds,
+    /// Unfinished snapshots that were not touched since are swept.
+    pub unfinished_before: UnixSeconds,
+}
