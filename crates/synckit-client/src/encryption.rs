@@ -1,5 +1,8 @@
 //! Setting up encryption: the master key from the envelope into memory and the keychain.
 //!
+//! Every envelope that goes to the server is signed by the owner key of the one that it replaces (`docs/protocol.md`,
+//! section 4.7), so only a device that holds that one's master key can write it.
+//!
 //! Invariants: a key is made only by `setup_encryption_new`, and only if the server has none; the credential store is
 //! written only after the server holds the envelope; an envelope that does not verify is never replaced silently.
 
@@ -9,7 +12,7 @@ use http::Method;
 use rand::rngs::OsRng;
 use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, RecoveryCode, StreamKeys, StreamScope, Vault};
 use synckit_protocol::{
-    KeyId, Position, Problem, ProblemCode, UserId,
+    KeyId, OwnerKey, Position, Problem, ProblemCode, UserId,
     wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
 };
 use zeroize::Zeroizing;
@@ -60,6 +63,16 @@ impl Keys {
     }
 }
 
+/// The envelope that the server holds.
+#[derive(Debug)]
+pub(crate) struct EnvelopeInUse {
+    pub(crate) envelope: Envelope,
+    /// The server's count of writes. An envelope that was put back has an older one inside.
+    pub(crate) version: u64,
+    /// Whose signature the server wants to see next. Absent if nobody has named an owner key yet.
+    pub(crate) owner: Option<OwnerKey>,
+}
+
 /// What became of an envelope.
 #[derive(Debug)]
 pub(crate) enum EnvelopePut {
@@ -86,7 +99,7 @@ impl SyncKitClient {
         let ring = KeyRing::generate(&scope, &mut OsRng);
         let envelope = Envelope::seal(&scope, &open.account_key, open.vault.generation(), 1, &ring, &mut OsRng)
             .map_err(Error::Key)?;
-        match inner.put_envelope(&envelope, 0, None).await? {
+        match inner.put_envelope(&scope, &ring, &envelope, None, None).await? {
             EnvelopePut::Written => inner.install_keys(&scope, ring, &envelope).await,
             EnvelopePut::AnotherWasFirst(_) => Err(Error::KeyAlreadyExists),
             EnvelopePut::Behind(problem) => Err(Error::Problem(problem)),
@@ -103,7 +116,8 @@ impl SyncKitClient {
         let inner = &self.inner;
         let scope = inner.scope()?;
         inner.with_credentials(|credentials| credentials.probe()).await?;
-        let (envelope, version) = inner.envelope().await?.ok_or(Error::NoServerKey)?;
+        let found = inner.envelope().await?.ok_or(Error::NoServerKey)?;
+        let envelope = &found.envelope;
         let held = inner.stored_ring(&scope).await?;
         if let Some(held) = held.as_ref().filter(|ring| envelope.key_version() < ring.key_version()) {
             return Err(Error::EnvelopeReplaced {
@@ -120,13 +134,16 @@ impl SyncKitClient {
             })?;
             let generation = open.vault.generation();
             return inner
-                .reseal(&scope, ring, &open.account_key, generation, version, None)
+                .reseal(&scope, ring, &open.account_key, generation, Some(&found), None)
                 .await;
         }
         let ring = envelope
             .open(&scope, &open.account_key)
             .map_err(Error::KeyMaterialForged)?;
-        inner.install_keys(&scope, ring, &envelope).await
+        if found.owner.is_none() {
+            inner.claim_stream(&scope, &ring, &found).await?;
+        }
+        inner.install_keys(&scope, ring, envelope).await
     }
 
     /// Whether the server holds an envelope of this user in this app: whether some device has set up encryption.
@@ -176,7 +193,8 @@ impl SyncKitClient {
         let inner = &self.inner;
         let scope = inner.scope()?;
         inner.with_credentials(|credentials| credentials.probe()).await?;
-        let (envelope, version) = inner.envelope().await?.ok_or(Error::NoServerKey)?;
+        let found = inner.envelope().await?.ok_or(Error::NoServerKey)?;
+        let envelope = &found.envelope;
         let token = inner.account_token().ok_or(Error::FreshLoginRequired)?;
         let answer = inner.vault(&token).await?;
         let generation = envelope.vault_generation();
@@ -189,13 +207,13 @@ impl SyncKitClient {
         let ring = envelope.open(&scope, &account_key).map_err(Error::KeyMaterialForged)?;
         let current = Vault::decode(answer.vault.as_ref()).map_err(Error::KeyMaterialForged)?;
         if current.generation() == generation {
-            return inner.install_keys(&scope, ring, &envelope).await;
+            return inner.install_keys(&scope, ring, envelope).await;
         }
         let Some(account_key) = inner.cached_account_key(scope.user_id, &current) else {
-            return inner.install_keys(&scope, ring, &envelope).await;
+            return inner.install_keys(&scope, ring, envelope).await;
         };
         inner
-            .reseal(&scope, ring, &account_key, current.generation(), version, None)
+            .reseal(&scope, ring, &account_key, current.generation(), Some(&found), None)
             .await
     }
 }
@@ -209,37 +227,63 @@ impl Inner {
             .ok()
     }
 
-    /// The server's envelope and its version. Only the code `no_envelope` means that there is none: a 404 of any other
+    /// The server's envelope. Only the code `no_envelope` means that there is none: a 404 of any other
     /// kind must never lead to a second key.
-    pub(crate) async fn envelope(&self) -> Result<Option<(Envelope, u64)>> {
+    pub(crate) async fn envelope(&self) -> Result<Option<EnvelopeInUse>> {
         let answer: EnvelopeAnswer = match self.authorized(Call::get("/api/sync/keys")).await {
             Ok(answer) => answer.decode()?,
             Err(error) if error.is_problem(ProblemCode::NoEnvelope) => return Ok(None),
             Err(error) => return Err(error),
         };
         let envelope = Envelope::decode(answer.envelope.as_ref()).map_err(Error::KeyMaterialForged)?;
-        // The version and the key id are inside the seal; a server that names others serves another envelope.
-        if envelope.version() != answer.version || envelope.key_id() != answer.key_id {
+        // The key id is inside the seal; a server that names another serves another envelope. The version is not
+        // compared: it is the server's count, and differs for an envelope that was put back.
+        if envelope.key_id() != answer.key_id {
             return Err(Error::KeyMaterialForged(KeyError::Malformed {
-                what: "envelope of this version",
+                what: "envelope of this key",
             }));
         }
-        Ok(Some((envelope, answer.version)))
+        Ok(Some(EnvelopeInUse {
+            envelope,
+            version: answer.version,
+            owner: answer.owner,
+        }))
     }
 
-    /// Writes an envelope. A conflict with our own write, whose answer was lost, is a success.
+    /// Writes an envelope of a ring in the place of the server's. A conflict with our own write, whose answer was lost,
+    /// is a success.
+    ///
+    /// It is signed by the owner key that the server names, which the ring must hold: as its current key, or as one that
+    /// it retired.
     pub(crate) async fn put_envelope(
         &self,
+        scope: &StreamScope,
+        ring: &KeyRing,
         envelope: &Envelope,
-        expected_version: u64,
+        replaced: Option<&EnvelopeInUse>,
         head: Option<Position>,
     ) -> Result<EnvelopePut> {
-        let put = PutEnvelope {
+        let own = ring.current().owner_signing_key(scope);
+        let owner = own.public();
+        let signing = match replaced {
+            Some(EnvelopeInUse {
+                owner: Some(named),
+                envelope,
+                ..
+            }) => ring.owner_signing_key(scope, named).ok_or(Error::KeyRotated {
+                key_id: envelope.key_id(),
+            })?,
+            _ => own,
+        };
+        let mut put = PutEnvelope {
             envelope: envelope.encode().into(),
             key_id: envelope.key_id(),
-            expected_version,
+            expected_version: replaced.map_or(0, |replaced| replaced.version),
             head,
+            owner: Some(owner),
+            signature: None,
         };
+        put.signature = Some(signing.sign_envelope(&put.claim(scope.app_id, scope.user_id, owner)));
         match self
             .authorized(Call::new(Method::PUT, "/api/sync/keys").body(&put)?)
             .await
@@ -247,8 +291,8 @@ impl Inner {
             Ok(answer) => answer.decode::<EnvelopeWritten>().map(|_| EnvelopePut::Written),
             Err(Error::Problem(problem)) => match problem.known_code() {
                 Some(ProblemCode::VersionConflict) => match self.envelope().await? {
-                    Some((current, _)) if current.encode() == envelope.encode() => Ok(EnvelopePut::Written),
-                    Some((current, _)) => Ok(EnvelopePut::AnotherWasFirst(current.key_id())),
+                    Some(current) if current.envelope.encode() == envelope.encode() => Ok(EnvelopePut::Written),
+                    Some(current) => Ok(EnvelopePut::AnotherWasFirst(current.envelope.key_id())),
                     None => Err(Error::Problem(problem)),
                 },
                 Some(ProblemCode::Behind) => Ok(EnvelopePut::Behind(problem)),
@@ -256,6 +300,14 @@ impl Inner {
             },
             Err(error) => Err(error),
         }
+    }
+
+    /// Names the owner key of a stream whose envelope is from before there were any, by writing the same envelope once
+    /// more. Another device that was faster has done the same.
+    pub(crate) async fn claim_stream(&self, scope: &StreamScope, ring: &KeyRing, found: &EnvelopeInUse) -> Result<()> {
+        self.put_envelope(scope, ring, &found.envelope, Some(found), None)
+            .await
+            .map(|_| ())
     }
 
     /// The key ring in the credential store.
@@ -276,16 +328,17 @@ impl Inner {
         ring: KeyRing,
         account_key: &AccountKey,
         generation: u32,
-        version: u64,
+        replaced: Option<&EnvelopeInUse>,
         head: Option<Position>,
     ) -> Result<()> {
         let ring = match self.stream.lock().known() {
             Some(known) if known.seq > ring.floor().seq => ring.with_floor(known).map_err(Error::Key)?,
             _ => ring,
         };
-        let envelope = Envelope::seal(scope, account_key, generation, version + 1, &ring, &mut OsRng);
+        let version = replaced.map_or(0, |replaced| replaced.version) + 1;
+        let envelope = Envelope::seal(scope, account_key, generation, version, &ring, &mut OsRng);
         let envelope = envelope.map_err(Error::Key)?;
-        match self.put_envelope(&envelope, version, head).await? {
+        match self.put_envelope(scope, &ring, &envelope, replaced, head).await? {
             EnvelopePut::Written => self.install_keys(scope, ring, &envelope).await,
             // What another device wrote is opened by the next call.
             EnvelopePut::AnotherWasFirst(key_id) => Err(Error::KeyRotated { key_id }),

@@ -19,7 +19,7 @@ use crate::{
     SyncKitClient,
     api::Call,
     client::Inner,
-    encryption::Keys,
+    encryption::{EnvelopeInUse, Keys},
     error::{BatchEvidence, Error, HistoryEvidence, Result},
     history::{Walk, diverged, encode_position},
     session::{blocking, record_name},
@@ -283,7 +283,7 @@ impl Inner {
     /// server, which is `forged`. Only a newer envelope can introduce a key.
     pub(crate) async fn newer_key(&self, held_version: u32, forged: Error) -> Error {
         match self.envelope().await {
-            Ok(Some((envelope, _))) if envelope.key_version() > held_version => Error::KeyRotated {
+            Ok(Some(EnvelopeInUse { envelope, .. })) if envelope.key_version() > held_version => Error::KeyRotated {
                 key_id: envelope.key_id(),
             },
             Ok(_) => forged,

@@ -23,7 +23,7 @@ use crate::{
     SyncKitClient,
     api::Call,
     client::Inner,
-    encryption::Keys,
+    encryption::{EnvelopeInUse, Keys},
     error::{Error, HistoryEvidence, PushError, Result},
     history::{Walk, diverged},
     session::blocking,
@@ -380,10 +380,12 @@ impl Inner {
     /// Why the server refused the key.
     pub(crate) async fn key_mismatch(&self, keys: &Keys) -> Error {
         match self.envelope().await {
-            Ok(Some((envelope, _))) if envelope.key_version() > keys.ring.key_version() => Error::KeyRotated {
-                key_id: envelope.key_id(),
-            },
-            Ok(Some((envelope, _))) => Error::WrongKey {
+            Ok(Some(EnvelopeInUse { envelope, .. })) if envelope.key_version() > keys.ring.key_version() => {
+                Error::KeyRotated {
+                    key_id: envelope.key_id(),
+                }
+            }
+            Ok(Some(EnvelopeInUse { envelope, .. })) => Error::WrongKey {
                 held: keys.current().key_id,
                 current: envelope.key_id(),
             },

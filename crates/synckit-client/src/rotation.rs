@@ -35,7 +35,8 @@ impl SyncKitClient {
         let open = inner.open_vault(password).await?;
         // A push of this client in between would only send the rotation back.
         let _pushing = inner.pushing.lock().await;
-        let (envelope, version) = inner.envelope().await?.ok_or(Error::NoServerKey)?;
+        let found = inner.envelope().await?.ok_or(Error::NoServerKey)?;
+        let envelope = &found.envelope;
         if envelope.key_id() != keys.current().key_id {
             return Err(Error::KeyRotated {
                 key_id: envelope.key_id(),
@@ -54,9 +55,11 @@ impl SyncKitClient {
         let mut head = inner.newest(&keys).await?;
         for _ in 0..ATTEMPTS_MAX {
             let ring = keys.ring.rotate(&scope, head, &mut OsRng).map_err(Error::Key)?;
-            let envelope = Envelope::seal(&scope, &open.account_key, generation, version + 1, &ring, &mut OsRng);
+            let version = found.version + 1;
+            let envelope = Envelope::seal(&scope, &open.account_key, generation, version, &ring, &mut OsRng);
             let envelope = envelope.map_err(Error::Key)?;
-            match inner.put_envelope(&envelope, version, Some(head)).await? {
+            let put = inner.put_envelope(&scope, &ring, &envelope, Some(&found), Some(head));
+            match put.await? {
                 EnvelopePut::Written => return inner.install_keys(&scope, ring, &envelope).await,
                 EnvelopePut::AnotherWasFirst(key_id) => return Err(Error::KeyRotated { key_id }),
                 EnvelopePut::Behind(problem) => head = inner.catch_up(head, *problem).await?,
@@ -88,13 +91,13 @@ impl SyncKitClient {
         let scope = inner.scope()?;
         let ring = inner.stored_ring(&scope).await?.ok_or(Error::NoStoredKey)?;
         let open = inner.open_vault(password).await?;
-        let version = inner.envelope().await?.map_or(0, |(_, version)| version);
+        let found = inner.envelope().await?;
         // The server's own head, not one that this device believes: its history may have been restored as well.
         let keys = Keys::new(&scope, ring.clone());
         let head = inner.walk_to_head(&keys, Walk::new(inner.start()?, None)?).await?;
         let generation = open.vault.generation();
         inner
-            .reseal(&scope, ring, &open.account_key, generation, version, Some(head))
+            .reseal(&scope, ring, &open.account_key, generation, found.as_ref(), Some(head))
             .await
     }
 }

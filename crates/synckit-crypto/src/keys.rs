@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq as _;
 use synckit_protocol::{AppId, KeyId, UserId};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::derive::hkdf;
+use crate::{OwnerSigningKey, derive::hkdf};
 
 /// The stream that keys and ciphertexts belong to: one account in one app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -136,6 +136,12 @@ impl MasterKey {
             blob: self.subkey(scope, b"synckit/1 blob").into(),
             snapshot: self.subkey(scope, b"synckit/1 snapshot").into(),
         }
+    }
+
+    /// The key that shows the server that its holder has this master key: Ed25519, with the subkey `synckit/1 owner` as
+    /// its seed.
+    pub fn owner_signing_key(&self, scope: &StreamScope) -> OwnerSigningKey {
+        OwnerSigningKey::from_seed(&self.subkey(scope, b"synckit/1 owner"))
     }
 
     pub(crate) fn envelope_mac_key(&self, scope: &StreamScope) -> EnvelopeMacKey {

@@ -5,6 +5,7 @@
 //!                       > Vault -> AccountKey -> Envelope (one per stream) -> KeyRing -> MasterKey, BlobIdKey
 //! RecoveryCode         /
 //! MasterKey -> StreamKeys: BatchKey, BlobKey, SnapshotKey, and the public KeyId
+//! MasterKey -> OwnerSigningKey, whose public half the server keeps
 //! ```
 //!
 //! What this crate deliberately is not: it does no I/O, reads no clock, and has no randomness of its own. Bytes, time
@@ -59,6 +60,7 @@ mod derive;
 mod envelope;
 mod error;
 mod keys;
+mod owner;
 mod padding;
 mod reader;
 mod recovery;
@@ -71,6 +73,7 @@ mod wycheproof_tests;
 pub use envelope::Envelope;
 pub use error::{KeyError, OpenError, RecoveryCodeError};
 pub use keys::{AccountKey, BatchKey, BlobIdKey, BlobKey, MasterKey, SnapshotKey, StreamKeys, StreamScope};
+pub use owner::OwnerSigningKey;
 pub use padding::padded_len;
 pub use recovery::RecoveryCode;
 pub use ring::{KeyRing, RetiredKey, RingKey};

@@ -69,10 +69,66 @@ impl fmt::Debug for SecretText {
     }
 }
 
+/// A type of so many bytes that are public: base64url in JSON, a byte string in CBOR.
+macro_rules! fixed_bytes {
+    ($(#[doc = $doc:literal])* $name:ident, $len:literal) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; $len]);
+
+        impl $name {
+            #[doc = concat!("Wraps the ", $len, " raw bytes.")]
+            pub const fn from_bytes(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
+
+            #[doc = concat!("The ", $len, " raw bytes.")]
+            pub const fn as_bytes(&self) -> &[u8; $len] {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&$crate::bytes::base64url(&self.0))
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $crate::bytes::serialize_bytes(&self.0, serializer)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::bytes::deserialize_bytes(deserializer, |bytes| {
+                    let array = bytes
+                        .try_into()
+                        .map_err(|_| format!(concat!("expected ", $len, " bytes, found {}"), bytes.len()))?;
+                    Ok(Self(array))
+                })
+            }
+        }
+    };
+}
+pub(crate) use fixed_bytes;
+
+/// Unpadded base64url (RFC 4648, section 5).
+pub(crate) fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
 /// Writes bytes as base64url where the format is for people, as a byte string elsewhere.
 pub(crate) fn serialize_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     if serializer.is_human_readable() {
-        serializer.serialize_str(&URL_SAFE_NO_PAD.encode(bytes))
+        serializer.serialize_str(&base64url(bytes))
     } else {
         serializer.serialize_bytes(bytes)
     }

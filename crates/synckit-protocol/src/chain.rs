@@ -2,72 +2,18 @@
 //!
 //! The server computes it when it appends, the client when it reads; a head that differs means another history.
 
-use std::fmt;
-
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{
-    AppId, BatchId, DeviceId, KeyId, UserId,
-    bytes::{deserialize_bytes, serialize_bytes},
-};
+use crate::{AppId, BatchId, DeviceId, KeyId, UserId, bytes::fixed_bytes};
 
-/// 32 bytes that are base64url in JSON and a byte string in CBOR.
-macro_rules! hash32 {
-    ($(#[doc = $doc:literal])* $name:ident) => {
-        $(#[doc = $doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name([u8; 32]);
-
-        impl $name {
-            /// Wraps the 32 raw bytes.
-            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-                Self(bytes)
-            }
-
-            /// The 32 raw bytes.
-            pub const fn as_bytes(&self) -> &[u8; 32] {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serialize_bytes(&self.0, serializer)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserialize_bytes(deserializer, |bytes| {
-                    let array = bytes.try_into().map_err(|_| format!("expected 32 bytes, found {}", bytes.len()))?;
-                    Ok(Self(array))
-                })
-            }
-        }
-    };
-}
-
-hash32!(
+fixed_bytes!(
     /// The hash of a whole history up to one position.
-    Head
+    Head, 32
 );
-hash32!(
+fixed_bytes!(
     /// SHA-256 of a sealed batch, as it is stored.
-    SealedHash
+    SealedHash, 32
 );
 
 impl SealedHash {

@@ -11,6 +11,7 @@ mod chain;
 mod cursor;
 mod ids;
 pub mod limits;
+mod owner;
 mod problem;
 pub mod wire;
 
@@ -20,6 +21,7 @@ pub use cursor::{Cursor, CursorParseError, SnapshotPlace};
 pub use ids::{
     AppId, BatchId, BlobId, DeviceId, IdParseError, KeyId, ObjectKey, SessionId, SnapshotId, UploadId, UserId,
 };
+pub use owner::{EnvelopeClaim, OwnerKey, OwnerSignature, SnapshotClaim};
 pub use problem::{Behind, Problem, ProblemCode};
 
 /// The OPAQUE cipher suite that a login or a registration names. Parameters are compiled in; nobody negotiates numbers.

@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use synckit_protocol::{
-    AppId, BatchDigest, BatchId, Cursor, DeviceId, KeyId, Position, SealedHash, SessionId, UserId,
+    AppId, BatchDigest, BatchId, Cursor, DeviceId, KeyId, OwnerKey, Position, SealedHash, SessionId, UserId,
     wire::{UnixSeconds, devices::Platform},
 };
 use synckit_server::store::{
@@ -115,6 +115,8 @@ async fn prepare(store: &SqliteStore, streams: u64) -> Outcome<()> {
             key_id: KEY,
             expected_version: 0,
             head: None,
+            owner: OwnerKey::from_bytes([1; 32]),
+            signed_by: Some(OwnerKey::from_bytes([1; 32])),
             now: NOW,
         };
         store.put_envelope(envelope).await?;

@@ -8,7 +8,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use synckit_protocol::{AppId, SecretText, UserId, limits, wire::UnixSeconds};
+use synckit_protocol::{AppId, KeyId, OwnerKey, SecretText, UserId, limits, wire::UnixSeconds};
 
 use crate::{
     clock::Clock,
@@ -16,7 +16,10 @@ use crate::{
     given_secrets::{fresh_api_key, fresh_secret},
     keys::{KeyFileError, rotate_token_key},
     random::random_id,
-    store::{Account, App, NewApiKey, NewApp, SecretHash, SqliteOptions, SqliteStore, Store, StoreError},
+    store::{
+        Account, App, EnvelopeRestore, NewApiKey, NewApp, SecretHash, SqliteOptions, SqliteStore, Store, StoreError,
+        StreamId,
+    },
 };
 
 /// The administration of one data directory.
@@ -49,6 +52,27 @@ pub enum AdminError {
     /// There is no such app.
     #[error("there is no app {0}")]
     NoSuchApp(AppId),
+    /// This version of the envelope is not kept (any more).
+    #[error("version {0} of the envelope is not kept")]
+    NoSuchEnvelope(u64),
+    /// This version of the envelope is the current one: there is nothing to restore.
+    #[error("version {0} of the envelope is the current one")]
+    EnvelopeIsCurrent(u64),
+}
+
+/// One of the envelopes of a stream that the server keeps. What is in it only the user's devices can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptEnvelope {
+    /// Its version; the highest is the current one.
+    pub version: u64,
+    /// The master key that batches were to be sealed under while it was the current one.
+    pub key_id: KeyId,
+    /// The owner key that came with it, unless it was written before there were any.
+    pub owner: Option<OwnerKey>,
+    /// How large it is, in bytes.
+    pub size_bytes: usize,
+    /// When it was written.
+    pub written_at: UnixSeconds,
 }
 
 /// An app that was just created. The key is shown this once; the server keeps only its hash.
@@ -170,6 +194,39 @@ impl Admin {
             .end_sessions(crate::store::EndSessions::OfUser(user_id))
             .await?
             .len())
+    }
+
+    /// The envelopes of an account in an app that are kept, newest first; none if encryption was never set up there.
+    ///
+    /// # Errors
+    /// [`AdminError::Store`].
+    pub async fn envelopes(&self, app_id: AppId, user_id: UserId) -> Result<Vec<KeptEnvelope>, AdminError> {
+        let envelopes = self.store.envelopes(StreamId { app_id, user_id }).await?;
+        let kept = envelopes.into_iter().map(|envelope| KeptEnvelope {
+            version: envelope.version,
+            key_id: envelope.key_id,
+            owner: envelope.owner,
+            size_bytes: envelope.envelope.len(),
+            written_at: envelope.updated_at,
+        });
+        Ok(kept.collect())
+    }
+
+    /// Writes a kept envelope of an account in an app once more, as the newest version, which is returned: for a user
+    /// whose devices cannot open the current one. With it its master key and its owner key are the current ones again.
+    ///
+    /// What was pushed under the key that is current now cannot be read by devices that set up with the older envelope,
+    /// unless the key is in it. A device that holds the newer key can put that back.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchEnvelope`], [`AdminError::EnvelopeIsCurrent`] and [`AdminError::Store`].
+    pub async fn restore_envelope(&self, app_id: AppId, user_id: UserId, version: u64) -> Result<u64, AdminError> {
+        let stream = StreamId { app_id, user_id };
+        match self.store.restore_envelope(stream, version, self.clock.now()).await? {
+            EnvelopeRestore::Restored(newest) => Ok(newest),
+            EnvelopeRestore::Current => Err(AdminError::EnvelopeIsCurrent(version)),
+            EnvelopeRestore::NotKept => Err(AdminError::NoSuchEnvelope(version)),
+        }
     }
 
     /// Adds a key that signs tokens. It signs from the server's next start on; tokens of the older keys go on until they

@@ -23,6 +23,7 @@
 //! | `sign_in` | login state, tokens, sessions, limits on guessing |
 //! | `blobs` | objects in a directory, presigned URLs, the sweep |
 //! | `retention` | the log below settled snapshots goes in the background |
+//! | `owner_proof` | proof that a request was made by a holder of the master key |
 //! | `mail` | confirmations, resets and notices by mail |
 //! | [`store`] | the `Store` trait and SQLite |
 //! | [`admin`] | apps, keys, invitations, accounts |
@@ -40,6 +41,7 @@ mod given_secrets;
 mod http;
 mod keys;
 mod mail;
+mod owner_proof;
 mod private_files;
 mod random;
 mod retention;

@@ -4,11 +4,11 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{anyhow, bail};
 use serde::Serialize;
-use synckit_protocol::AppId;
+use synckit_protocol::{AppId, KeyId, OwnerKey, UserId};
 use synckit_server::{Admin, config::Settings, store::App};
 
 use crate::{
-    cli::{AccountCommand, AppCommand, DEFAULT_DATA_DIR, DataArgs, TokenCommand},
+    cli::{AccountCommand, AppCommand, DEFAULT_DATA_DIR, DataArgs, StreamArgs, TokenCommand},
     failure::{Failure, WithHint as _},
     runtime, screen,
     serve::configuration_failure,
@@ -32,6 +32,10 @@ pub(crate) fn run_account(command: AccountCommand) -> Result<ExitCode, Failure> 
             AccountCommand::List { data } => list_accounts(&data).await,
             AccountCommand::Invite { data } => invite(&data).await,
             AccountCommand::SignOut { email, data } => sign_out(&email, &data).await,
+            AccountCommand::Envelopes { stream, data } => list_envelopes(&stream, &data).await,
+            AccountCommand::RestoreEnvelope { stream, version, data } => {
+                restore_envelope(&stream, version, &data).await
+            }
         }
     })?;
     Ok(ExitCode::SUCCESS)
@@ -198,7 +202,7 @@ fn find_app(wanted: &str, apps: &[App]) -> anyhow::Result<AppId> {
 async fn list_accounts(data: &DataArgs) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Listed {
-        user_id: synckit_protocol::UserId,
+        user_id: UserId,
         email: String,
         created_at: u64,
         email_verified_at: Option<u64>,
@@ -250,11 +254,7 @@ async fn invite(data: &DataArgs) -> Result<(), Failure> {
 
 async fn sign_out(email: &str, data: &DataArgs) -> Result<(), Failure> {
     let admin = open(data)?;
-    let user_id = admin
-        .account_of(email)
-        .await?
-        .ok_or_else(|| anyhow!("there is no account with the address {email}"))
-        .hint("`synckit account list` shows the accounts of this server")?;
+    let user_id = find_account(&admin, email).await?;
     let sessions_ended = admin.end_sessions(user_id).await?;
     if data.json {
         return Ok(screen::json(
@@ -264,6 +264,89 @@ async fn sign_out(email: &str, data: &DataArgs) -> Result<(), Failure> {
     let ended = units::counted(sessions_ended as u64, "session");
     screen::line(format_args!(
         "{ended} ended; a running server takes no more requests from them within 5 seconds"
+    ));
+    Ok(())
+}
+
+async fn find_account(admin: &Admin, email: &str) -> Result<UserId, Failure> {
+    admin
+        .account_of(email)
+        .await?
+        .ok_or_else(|| anyhow!("there is no account with the address {email}"))
+        .hint("`synckit account list` shows the accounts of this server")
+}
+
+/// The app and the account that somebody means.
+async fn find_stream(admin: &Admin, stream: &StreamArgs) -> Result<(AppId, UserId), Failure> {
+    let apps = admin.apps().await?;
+    let app_id = find_app(&stream.app, &apps).hint("`synckit app list` shows the apps of this server")?;
+    Ok((app_id, find_account(admin, &stream.email).await?))
+}
+
+async fn list_envelopes(stream: &StreamArgs, data: &DataArgs) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Listed {
+        version: u64,
+        current: bool,
+        key_id: KeyId,
+        owner: Option<OwnerKey>,
+        size_bytes: usize,
+        written_at: u64,
+    }
+    let admin = open(data)?;
+    let (app_id, user_id) = find_stream(&admin, stream).await?;
+    let kept = admin.envelopes(app_id, user_id).await?;
+    let listed: Vec<Listed> = kept
+        .into_iter()
+        .enumerate()
+        .map(|(index, kept)| Listed {
+            version: kept.version,
+            current: index == 0,
+            key_id: kept.key_id,
+            owner: kept.owner,
+            size_bytes: kept.size_bytes,
+            written_at: kept.written_at,
+        })
+        .collect();
+    if data.json {
+        return Ok(screen::json(&listed)?);
+    }
+    if listed.is_empty() {
+        screen::line("no envelopes: no device of this account has set up encryption in this app");
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = listed
+        .iter()
+        .map(|listed| {
+            let mark = if listed.current { " (current)" } else { "" };
+            vec![
+                format!("{}{mark}", listed.version),
+                units::date(listed.written_at),
+                listed.key_id.to_string(),
+                listed.owner.map_or_else(|| "-".to_owned(), |owner| owner.to_string()),
+                listed.size_bytes.to_string(),
+            ]
+        })
+        .collect();
+    screen::table(&["version", "written", "key", "owner key", "bytes"], &rows, &[4]);
+    Ok(())
+}
+
+async fn restore_envelope(stream: &StreamArgs, version: u64, data: &DataArgs) -> Result<(), Failure> {
+    let admin = open(data)?;
+    let (app_id, user_id) = find_stream(&admin, stream).await?;
+    let newest = admin
+        .restore_envelope(app_id, user_id, version)
+        .await
+        .map_err(anyhow::Error::from)
+        .hint("`synckit account envelopes` shows which are kept, and which one is current")?;
+    if data.json {
+        return Ok(screen::json(
+            &serde_json::json!({ "user_id": user_id, "app_id": app_id, "restored": version, "version": newest }),
+        )?);
+    }
+    screen::line(format_args!(
+        "version {version} is the current envelope again, as version {newest}; devices take it at once"
     ));
     Ok(())
 }

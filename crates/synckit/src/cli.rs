@@ -286,6 +286,34 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// List the key envelopes of an account in an app that are kept
+    Envelopes {
+        #[command(flatten)]
+        stream: StreamArgs,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Put an older key envelope back, for a user whose devices cannot open the newest
+    RestoreEnvelope {
+        #[command(flatten)]
+        stream: StreamArgs,
+        /// Which of those that `account envelopes` lists
+        #[arg(long)]
+        version: u64,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+/// One account in one app.
+#[derive(Debug, Args)]
+pub(crate) struct StreamArgs {
+    /// The app: its id, or its name if no other app has it
+    #[arg(long)]
+    pub(crate) app: String,
+    /// The e-mail address of the account
+    #[arg(long)]
+    pub(crate) email: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     client::Inner,
+    encryption::EnvelopeInUse,
     error::{Error, Result},
     session::blocking,
     transport::{RequestBody, TransportError, read_body},
@@ -160,7 +161,7 @@ impl Inner {
     /// server. Only a newer envelope can introduce a key.
     async fn unknown_blob_key(&self, held_version: u32) -> Error {
         match self.envelope().await {
-            Ok(Some((envelope, _))) if envelope.key_version() > held_version => Error::KeyRotated {
+            Ok(Some(EnvelopeInUse { envelope, .. })) if envelope.key_version() > held_version => Error::KeyRotated {
                 key_id: envelope.key_id(),
             },
             Ok(_) => Error::BlobForged {

@@ -13,6 +13,7 @@ use http::Method;
 use rand::{RngCore as _, rngs::OsRng};
 use sha2::{Digest as _, Sha256};
 use synckit_crypto::{
+    StreamScope,
     batch::{ChangeEntry, EncodeError},
     snapshot::{Manifest, PART_ROW_BYTES_MAX, PART_ROWS_MAX, PARTS_MAX, PartBody, PartDigest, SnapshotContext},
 };
@@ -326,21 +327,48 @@ impl Upload<'_> {
     }
 
     /// Stores the manifest, and with it the snapshot. `false` if another one was faster.
+    ///
+    /// It is signed by the owner key of the master key that it is sealed under: the server lets edits go because of it.
     async fn put_manifest(&mut self, manifest: &Manifest) -> Result<bool> {
         let keys = self.keys.current();
+        let StreamScope { app_id, user_id } = self.context.scope;
+        let id = self.context.snapshot_id;
         let sealed = keys
             .snapshot
             .seal_manifest(&keys.key_id, &self.context, manifest, &mut OsRng);
         self.sealed_bytes += sealed.len() as u64;
-        let put = PutSnapshot {
+        let mut put = PutSnapshot {
             key_id: keys.key_id,
             position: self.context.position,
             parts: self.total,
             manifest: sealed.into(),
+            signature: None,
         };
-        let id = self.context.snapshot_id;
-        let call = Call::new(Method::PUT, format!("/api/sync/snapshots/{id}")).body(&put)?;
-        self.stored(call).await
+        let signing = self.keys.ring.current().owner_signing_key(&self.context.scope);
+        put.signature = Some(signing.sign_snapshot(&put.claim(app_id, user_id, id)));
+        let call = || Call::new(Method::PUT, format!("/api/sync/snapshots/{id}")).body(&put);
+        match self.stored(call()?).await {
+            Err(error) if error.is_problem(ProblemCode::OwnerProofRequired) => {
+                self.name_owner().await?;
+                self.stored(call()?).await
+            }
+            stored => stored,
+        }
+    }
+
+    /// The server has no owner key of the stream yet: its envelope is from before there were any.
+    async fn name_owner(&self) -> Result<()> {
+        let scope = &self.context.scope;
+        let found = self.inner.envelope().await?.ok_or(Error::NoServerKey)?;
+        if found.envelope.key_id() != self.keys.current().key_id {
+            return Err(self.inner.key_mismatch(&self.keys).await);
+        }
+        let ring = &self.keys.ring;
+        found
+            .envelope
+            .verify_mac(scope, ring.current())
+            .map_err(Error::KeyMaterialForged)?;
+        self.inner.claim_stream(scope, ring, &found).await
     }
 
     async fn stored(&self, call: Call<'_>) -> Result<bool> {

@@ -7,6 +7,7 @@ mod convergence;
 mod encryption;
 mod interference;
 mod keychain;
+mod owner_keys;
 mod product_page;
 mod push_pull;
 mod rotation;

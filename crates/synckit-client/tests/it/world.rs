@@ -26,7 +26,7 @@ use crate::interference::{Fate, Interference};
 pub(crate) struct World {
     directory: TempDir,
     address: SocketAddr,
-    app_id: AppId,
+    pub(crate) app_id: AppId,
     pub(crate) api_key: String,
     users: AtomicUsize,
     envelopes: Arc<Mutex<HashMap<String, Vec<u8>>>>,

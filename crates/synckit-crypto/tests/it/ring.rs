@@ -46,6 +46,27 @@ fn same_master_key_has_other_subkeys_in_another_stream() {
 }
 
 #[test]
+fn a_ring_finds_the_owner_key_that_the_server_names_among_all_that_it_ever_had() {
+    let mut rng = VectorRng::new("ring");
+    let first = KeyRing::generate(&SCOPE, &mut rng);
+    let second = first.rotate(&SCOPE, position(10), &mut rng).unwrap();
+    let third = second.rotate(&SCOPE, position(20), &mut rng).unwrap();
+    let owner = |ring: &KeyRing, scope| ring.current().owner_signing_key(scope).public();
+    for ring in [&first, &second, &third] {
+        let found = third.owner_signing_key(&SCOPE, &owner(ring, &SCOPE)).unwrap();
+        assert_eq!(found.public(), owner(ring, &SCOPE));
+        for scope in &OTHER_SCOPES {
+            assert_ne!(owner(ring, scope), owner(ring, &SCOPE), "each stream has its own");
+            assert!(third.owner_signing_key(&SCOPE, &owner(ring, scope)).is_none());
+        }
+    }
+    assert_ne!(owner(&first, &SCOPE), owner(&second, &SCOPE));
+    assert!(first.owner_signing_key(&SCOPE, &owner(&second, &SCOPE)).is_none());
+    let text = format!("{:?}", first.current().owner_signing_key(&SCOPE));
+    assert_eq!(text, "OwnerSigningKey(redacted)");
+}
+
+#[test]
 fn rotation_retires_the_key_and_keeps_the_blob_ids() {
     let mut rng = VectorRng::new("ring");
     let first = KeyRing::generate(&SCOPE, &mut rng);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::UnixSeconds;
-use crate::{ByteString, KeyId, Position};
+use crate::{AppId, ByteString, EnvelopeClaim, KeyId, OwnerKey, OwnerSignature, Position, UserId};
 
 /// `PUT /api/sync/keys`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,28 @@ pub struct PutEnvelope {
     /// in between. Another head is `behind`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Position>,
+    /// The owner key of its current master key. Without it: `owner_proof_required`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerKey>,
+    /// A signature of [`Self::claim`] by the owner key of the envelope that this one replaces, or by `owner` where the
+    /// server has none. Without it: `owner_proof_required`; another one is `owner_proof_invalid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<OwnerSignature>,
+}
+
+impl PutEnvelope {
+    /// What the signature is of, for an owner key.
+    pub fn claim(&self, app_id: AppId, user_id: UserId, owner: OwnerKey) -> EnvelopeClaim<'_> {
+        EnvelopeClaim {
+            app_id,
+            user_id,
+            expected_version: self.expected_version,
+            key_id: self.key_id,
+            owner,
+            envelope: &self.envelope.0,
+            head: self.head,
+        }
+    }
 }
 
 /// The answer to [`PutEnvelope`].
@@ -34,8 +56,12 @@ pub struct EnvelopeAnswer {
     pub envelope: ByteString,
     /// The id of its current master key.
     pub key_id: KeyId,
-    /// Its version.
+    /// Its version: how often the server wrote one. An envelope that was put back has an older version inside.
     pub version: u64,
+    /// The owner key that came with it: the next envelope, and every snapshot, is to be signed by it. Absent for an
+    /// envelope that was written before there were owner keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerKey>,
     /// When it was written.
     pub updated_at: UnixSeconds,
 }

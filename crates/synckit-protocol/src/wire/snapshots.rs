@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::UnixSeconds;
-use crate::{ByteString, KeyId, Position, SnapshotId};
+use crate::{AppId, ByteString, KeyId, OwnerSignature, Position, SnapshotClaim, SnapshotId, UserId};
 
 /// Which snapshot it is, wherever the server names one. A claim, until the manifest opens for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,25 @@ pub struct PutSnapshot {
     pub parts: u32,
     /// The sealed manifest.
     pub manifest: ByteString,
+    /// A signature of [`Self::claim`] by the owner key of the current envelope. Without it: `owner_proof_required`;
+    /// another one is `owner_proof_invalid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<OwnerSignature>,
+}
+
+impl PutSnapshot {
+    /// What the signature is of.
+    pub fn claim(&self, app_id: AppId, user_id: UserId, snapshot_id: SnapshotId) -> SnapshotClaim<'_> {
+        SnapshotClaim {
+            app_id,
+            user_id,
+            snapshot_id,
+            key_id: self.key_id,
+            position: self.position,
+            parts: self.parts,
+            manifest: &self.manifest.0,
+        }
+    }
 }
 
 /// `GET /api/sync/snapshots/{id}`.

@@ -3,11 +3,13 @@
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 use synckit_protocol::{
-    AppId, BatchId, BlobId, ByteString, Cursor, DeviceId, Head, KeyId, Position, SecretText, SnapshotId, UserId,
+    AppId, BatchId, BlobId, ByteString, Cursor, DeviceId, Head, KeyId, OwnerKey, OwnerSignature, Position, SecretText,
+    SnapshotId, UserId,
     wire::{
         auth::SignedIn,
         blobs::BlobUploadAnswer,
         devices::{Device, Platform},
+        keys::PutEnvelope,
         log::{Page, Pull, PulledBatch, Push},
         snapshots::{PutSnapshot, PutSnapshotPart, SnapshotAnswer, SnapshotInfo},
     },
@@ -110,16 +112,41 @@ fn a_snapshot_survives_both_encodings() {
         has_more: true,
         snapshot: Some(snapshot),
     });
-    let (json, _) = both_ways(&PutSnapshot {
+    let unsigned = PutSnapshot {
         key_id: snapshot.key_id,
         position: snapshot.position,
         parts: 5,
         manifest: vec![1].into(),
-    });
+        signature: None,
+    };
+    let (json, _) = both_ways(&unsigned);
     assert_eq!(
         json,
         r#"{"key_id":"02020202020202020202020202020202","position":{"seq":3,"head":"BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ"},"parts":5,"manifest":"AQ"}"#
     );
+    both_ways(&PutSnapshot {
+        signature: Some(OwnerSignature::from_bytes([3; 64])),
+        ..unsigned
+    });
+}
+
+#[test]
+fn a_write_of_an_envelope_survives_both_encodings() {
+    let put = PutEnvelope {
+        envelope: vec![1].into(),
+        key_id: KeyId::from_bytes([2; 16]),
+        expected_version: 3,
+        head: None,
+        owner: Some(OwnerKey::from_bytes([4; 32])),
+        signature: Some(OwnerSignature::from_bytes([5; 64])),
+    };
+    let (json, _) = both_ways(&put);
+    insta::assert_snapshot!(json, @r#"{"envelope":"AQ","key_id":"02020202020202020202020202020202","expected_version":3,"owner":"BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ","signature":"BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQ"}"#);
+    assert!(serde_json::from_str::<PutEnvelope>(&json.replace("BAQE", "BAQ")).is_err());
+    // From before there were owner keys.
+    let old = r#"{"envelope":"AQ","key_id":"02020202020202020202020202020202","expected_version":0}"#;
+    let old: PutEnvelope = serde_json::from_str(old).unwrap();
+    assert_eq!((old.owner, old.signature), (None, None));
 }
 
 #[test]

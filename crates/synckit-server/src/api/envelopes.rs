@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     http::{ApiError, Received, Reply},
+    owner_proof,
     state::ServerState,
-    store::{EnvelopeWrite, NewEnvelope},
+    store::{EnvelopeWrite, NewEnvelope, StreamId},
 };
 
 /// `GET /api/sync/keys`.
@@ -34,6 +35,7 @@ pub(super) async fn read(
         envelope: envelope.envelope.into(),
         key_id: envelope.key_id,
         version: envelope.version,
+        owner: envelope.owner,
         updated_at: envelope.updated_at,
     })
 }
@@ -52,17 +54,28 @@ pub(super) async fn write(
             format!("must be 1 to {max} bytes, but has {size}"),
         ));
     }
+    let (Some(owner), Some(signature)) = (body.owner, body.signature) else {
+        return Err(unsigned());
+    };
+    // What is read here cannot be another envelope by the time of the write: the version says which one it replaces.
+    let current = state.store.envelope(access.stream).await?;
+    let signer = current.and_then(|current| current.owner).unwrap_or(owner);
+    let StreamId { app_id, user_id } = access.stream;
+    let message = body.claim(app_id, user_id, owner).message();
     let envelope = NewEnvelope {
         stream: access.stream,
         envelope: body.envelope.0,
         key_id: body.key_id,
         expected_version: body.expected_version,
         head: body.head,
+        owner,
+        signed_by: owner_proof::is_valid(&signer, &message, &signature).then_some(signer),
         now: state.config.clock.now(),
     };
     match state.store.put_envelope(envelope).await? {
         EnvelopeWrite::Written(version) => reply.ok(&EnvelopeWritten { version }),
         EnvelopeWrite::Conflict(current) => Err(version_conflict(current)),
+        EnvelopeWrite::NotProven => Err(ProblemCode::OwnerProofInvalid.into()),
         EnvelopeWrite::HeadMissing => Err(ApiError::invalid(
             "head",
             "a change of the master key must name the stream's head",
@@ -71,4 +84,9 @@ pub(super) async fn write(
         EnvelopeWrite::Compacted(snapshot) => Err(compacted(snapshot)),
         EnvelopeWrite::Diverged { latest } => Err(diverged(latest)),
     }
+}
+
+/// A write that only a holder of the master key may make, without a proof of it.
+pub(super) fn unsigned() -> ApiError {
+    ApiError::new(ProblemCode::OwnerProofRequired).with_detail("this must be signed by the stream's owner key")
 }

@@ -17,12 +17,14 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     access::AppAccess,
+    envelopes::unsigned,
     log::{diverged, reserve},
 };
 use crate::{
     http::{ApiError, PathText, Reply, announced_length, content_format, decode, read_body},
+    owner_proof,
     state::ServerState,
-    store::{NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite},
+    store::{NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite, StreamId},
 };
 
 type Server = State<Arc<ServerState>>;
@@ -73,6 +75,17 @@ pub(super) async fn write(
             format!("a snapshot has at most {max} parts"),
         ));
     }
+    let Some(signature) = body.signature else {
+        return Err(unsigned());
+    };
+    let StreamId { app_id, user_id } = access.stream;
+    let owner = state
+        .store
+        .envelope(access.stream)
+        .await?
+        .and_then(|envelope| envelope.owner);
+    let message = body.claim(app_id, user_id, snapshot_id).message();
+    let signed_by = owner.filter(|owner| owner_proof::is_valid(owner, &message, &signature));
     let now = state.config.clock.now();
     let snapshot = NewSnapshot {
         stream: access.stream,
@@ -81,6 +94,7 @@ pub(super) async fn write(
         position: body.position,
         parts: body.parts,
         manifest: body.manifest.0.into(),
+        signed_by,
         settled_before: now.saturating_sub(state.config.retention.snapshot_settle.as_secs()),
         now,
     };
@@ -88,6 +102,9 @@ pub(super) async fn write(
         SnapshotWrite::Stored => Ok(Reply::empty()),
         SnapshotWrite::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
         SnapshotWrite::KeyMismatch => Err(ProblemCode::KeyMismatch.into()),
+        SnapshotWrite::NotProven if owner.is_none() => Err(ApiError::new(ProblemCode::OwnerProofRequired)
+            .with_detail("the envelope names no owner key: write it again with one")),
+        SnapshotWrite::NotProven => Err(ProblemCode::OwnerProofInvalid.into()),
         SnapshotWrite::Stale => Err(ProblemCode::SnapshotStale.into()),
         SnapshotWrite::Incomplete => Err(ProblemCode::SnapshotIncomplete.into()),
         SnapshotWrite::Diverged { latest } => Err(diverged(latest)),

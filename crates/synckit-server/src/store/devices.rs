@@ -1,7 +1,7 @@
 //! Devices and envelopes, as a store takes and returns them.
 
 use synckit_protocol::{
-    DeviceId, KeyId, Position, SessionId,
+    DeviceId, KeyId, OwnerKey, Position, SessionId,
     wire::{UnixSeconds, devices::Platform, snapshots::SnapshotInfo},
 };
 
@@ -59,7 +59,7 @@ pub struct Device {
     pub last_seen_at: UnixSeconds,
 }
 
-/// The current envelope of a stream.
+/// An envelope of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The envelope.
@@ -68,6 +68,8 @@ pub struct Envelope {
     pub key_id: KeyId,
     /// Its version, from 1.
     pub version: u64,
+    /// The owner key of that master key, unless it was written before there were any.
+    pub owner: Option<OwnerKey>,
     /// When it was written.
     pub updated_at: UnixSeconds,
 }
@@ -85,6 +87,10 @@ pub struct NewEnvelope {
     pub expected_version: u64,
     /// The stream's head, which a change of the master key must name.
     pub head: Option<Position>,
+    /// The owner key of its current master key.
+    pub owner: OwnerKey,
+    /// The owner key under which the caller verified a signature of exactly this write, if there is one.
+    pub signed_by: Option<OwnerKey>,
     /// Now.
     pub now: UnixSeconds,
 }
@@ -96,6 +102,8 @@ pub enum EnvelopeWrite {
     Written(u64),
     /// Another version is current (0: there is none), and nothing changed.
     Conflict(u64),
+    /// It is not signed by the owner key of the envelope that it replaces, or, where that has none, by its own.
+    NotProven,
     /// The master key would change, and no head was named.
     HeadMissing,
     /// The head that was named is on the chain, but not its head.
@@ -107,4 +115,15 @@ pub enum EnvelopeWrite {
         /// The stream's newest position.
         latest: Position,
     },
+}
+
+/// The answer of [`super::Store::restore_envelope`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnvelopeRestore {
+    /// Restored, as this version. The one that it was is still kept.
+    Restored(u64),
+    /// It is the current one.
+    Current,
+    /// This version is not kept.
+    NotKept,
 }

@@ -32,7 +32,9 @@ pub use accounts::{
 };
 pub use apps::{AcceptNewSeed, ApiKey, App, NewApiKey, NewApp, SeedClaim};
 pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
-pub use devices::{Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeWrite, NewDevice, NewEnvelope};
+pub use devices::{
+    Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeRestore, EnvelopeWrite, NewDevice, NewEnvelope,
+};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
 pub use sessions::{EndSessions, NewSession, RefreshUse, Session};
 pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
@@ -164,9 +166,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The current envelope of a stream.
     async fn envelope(&self, stream: StreamId) -> Result<Option<Envelope>, StoreError>;
 
-    /// Writes an envelope and keeps the last ten. One under another master key is written only at the stream's head, in
-    /// the same transaction: the retired key ends there.
+    /// Writes an envelope and keeps the last ten. The order of checks is part of the contract: version; owner key; head.
+    /// One under another master key is written only at the stream's head, in the same transaction: the retired key ends
+    /// there.
     async fn put_envelope(&self, envelope: NewEnvelope) -> Result<EnvelopeWrite, StoreError>;
+
+    /// The envelopes of a stream that are kept, newest first.
+    async fn envelopes(&self, stream: StreamId) -> Result<Vec<Envelope>, StoreError>;
+
+    /// Writes a kept envelope once more, as the newest version: its master key and its owner key are the current ones
+    /// again. Nothing is checked; this is the operator's.
+    async fn restore_envelope(
+        &self,
+        stream: StreamId,
+        version: u64,
+        now: UnixSeconds,
+    ) -> Result<EnvelopeRestore, StoreError>;
 
     // The log.
 
@@ -195,8 +210,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn put_snapshot_part(&self, part: NewSnapshotPart) -> Result<SnapshotPartWrite, StoreError>;
 
     /// Completes a snapshot, which is from then on the newest of its stream. The order of checks is part of the
-    /// contract: the first answer of the same id; key id; newer than the newest; on the chain; all parts. Of older ones
-    /// stay: the one that the log's base rests on, the newest that has settled, the oldest that has not.
+    /// contract: the first answer of the same id; key id; owner key; newer than the newest; on the chain; all parts. Of
+    /// older ones stay: the one that the log's base rests on, the newest that has settled, the oldest that has not.
     async fn put_snapshot(&self, snapshot: NewSnapshot) -> Result<SnapshotWrite, StoreError>;
 
     /// A complete snapshot.
@@ -206,7 +221,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn snapshot_part(&self, stream: StreamId, id: SnapshotId, part: u32) -> Result<Option<Bytes>, StoreError>;
 
     /// Lets go one bounded piece of what may go, and answers whether there may be more: unfinished snapshots; the log
-    /// up to the newest settled snapshot that every active device has passed, with the snapshots before it. The newest
+    /// up to the newest settled snapshot that an owner key signed and every active device has passed, with the snapshots
+    /// before it. The newest
     /// batch ids of each device keep their first answer. What is gone for readers goes at once, its bytes piece by
     /// piece.
     async fn retain(&self, retention: Retention) -> Result<bool, StoreError>;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use synckit_protocol::{
-    KeyId, Position, SnapshotId,
+    KeyId, OwnerKey, Position, SnapshotId,
     wire::{UnixSeconds, snapshots::SnapshotInfo},
 };
 
@@ -49,6 +49,8 @@ pub struct NewSnapshot {
     pub parts: u32,
     /// The sealed manifest.
     pub manifest: Bytes,
+    /// The owner key under which the caller verified a signature of exactly this write, if there is one.
+    pub signed_by: Option<OwnerKey>,
     /// Snapshots from before this time have settled.
     pub settled_before: UnixSeconds,
     /// Now.
@@ -64,6 +66,8 @@ pub enum SnapshotWrite {
     NoEnvelope,
     /// The envelope's current key is another one.
     KeyMismatch,
+    /// It is not signed by the owner key of the current envelope, or that has none.
+    NotProven,
     /// There is one of this position, or of a later one.
     Stale,
     /// A part is missing, or there is one too many.

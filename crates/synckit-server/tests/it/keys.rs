@@ -6,7 +6,7 @@ use synckit_protocol::{
     wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
 };
 
-use crate::support::{KEY_ID, World};
+use crate::support::{KEY_ID, OWNER_SEED, World};
 
 #[tokio::test]
 async fn an_envelope_replaces_exactly_the_version_that_it_names() {
@@ -22,7 +22,10 @@ async fn an_envelope_replaces_exactly_the_version_that_it_names() {
             key_id: KEY_ID,
             expected_version,
             head: None,
+            owner: None,
+            signature: None,
         };
+        let body = user.signed_envelope(body, OWNER_SEED, OWNER_SEED);
         world
             .call(Method::PUT, "/api/sync/keys")
             .bearer(&user.token)
@@ -54,6 +57,7 @@ async fn an_envelope_replaces_exactly_the_version_that_it_names() {
     {
       "envelope": "[envelope]",
       "key_id": "07070707070707070707070707070707",
+      "owner": "6kpsY-KcUgq-9VB7Ey7F-ZVHdq6-vnuSQh7qaRRG0iw",
       "updated_at": 1767225600,
       "version": 2
     }
@@ -72,17 +76,20 @@ async fn an_envelope_replaces_exactly_the_version_that_it_names() {
 async fn a_change_of_the_master_key_must_name_the_head_of_the_stream() {
     let world = World::start().await;
     let mut user = world.ready_user("ada@example.com").await;
-    let token = user.user.token.clone();
+    let ada = user.user.clone();
     let put = async |head| {
         let body = PutEnvelope {
             envelope: b"another envelope".to_vec().into(),
             key_id: KeyId::from_bytes([8; 16]),
             expected_version: 1,
             head,
+            owner: None,
+            signature: None,
         };
+        let body = ada.signed_envelope(body, 8, OWNER_SEED);
         world
             .call(Method::PUT, "/api/sync/keys")
-            .bearer(&token)
+            .bearer(&ada.token)
             .cbor(&body)
             .send()
             .await

@@ -13,6 +13,7 @@ mod keys;
 mod life;
 mod log;
 mod logs;
+mod owner_keys;
 mod problems;
 mod snapshots;
 mod support;

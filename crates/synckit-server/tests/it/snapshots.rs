@@ -12,7 +12,7 @@ use synckit_protocol::{
     },
 };
 
-use crate::support::{Answer, KEY_ID, Syncing, World, elsewhere};
+use crate::support::{Answer, KEY_ID, OWNER_SEED, Syncing, World, elsewhere};
 
 const DAY: u64 = 24 * 3600;
 
@@ -41,7 +41,16 @@ fn manifest(position: Position, parts: u32) -> PutSnapshot {
         position,
         parts,
         manifest: vec![6; 100].into(),
+        signature: None,
     }
+}
+
+/// Completes snapshot `n`, with a proof of the owner key.
+async fn commit(world: &World, user: &Syncing, n: u8, body: PutSnapshot) -> Answer {
+    let body = user
+        .user
+        .signed_snapshot(body, SnapshotId::from_bytes([n; 16]), OWNER_SEED);
+    put(world, user, &path(n), &body).await
 }
 
 /// A world in which what may go goes at once, and a user with six entries in two batches.
@@ -58,7 +67,7 @@ async fn fold(world: &World, user: &Syncing, n: u8) {
     put(world, user, &format!("{}/parts/0", path(n)), &part(500))
         .await
         .empty();
-    put(world, user, &path(n), &manifest(user.head, 1)).await.empty();
+    commit(world, user, n, manifest(user.head, 1)).await.empty();
 }
 
 #[tokio::test]
@@ -70,7 +79,7 @@ async fn a_snapshot_comes_back_as_it_was_stored() {
     put(&world, &user, &format!("{parts}/0"), &part(largest)).await.empty();
     assert_eq!(get(&world, &user, &path(1)).await.code(), "snapshot_not_found");
     for _ in 0..2 {
-        put(&world, &user, &path(1), &manifest(user.head, 2)).await.empty();
+        commit(&world, &user, 1, manifest(user.head, 2)).await.empty();
     }
     let answer = get(&world, &user, &path(1)).await;
     let SnapshotAnswer { snapshot, manifest } = answer.ok();
@@ -142,26 +151,26 @@ async fn every_refusal_has_its_code() {
         "snapshot_not_found"
     );
     put(&world, &user, &first, &part(41)).await.empty();
-    let commit = async |body: PutSnapshot| put(&world, &user, &path(1), &body).await;
+    let commit_first = async |body| commit(&world, &user, 1, body).await;
     let too_many = manifest(user.head, limits::SNAPSHOT_PARTS_MAX + 1);
-    assert_eq!(commit(too_many).await.problem().field.as_deref(), Some("parts"));
+    assert_eq!(commit_first(too_many).await.problem().field.as_deref(), Some("parts"));
     let other_key = PutSnapshot {
         key_id: KeyId::from_bytes([9; 16]),
         ..manifest(user.head, 1)
     };
-    assert_eq!(commit(other_key).await.code(), "key_mismatch");
-    let diverged = commit(manifest(elsewhere(6), 1)).await.problem();
+    assert_eq!(commit_first(other_key).await.code(), "key_mismatch");
+    let diverged = commit_first(manifest(elsewhere(6), 1)).await.problem();
     assert_eq!(
         (diverged.code.as_str(), diverged.latest),
         ("history_diverged", Some(user.head))
     );
-    assert_eq!(commit(manifest(user.head, 2)).await.code(), "snapshot_incomplete");
-    commit(manifest(user.head, 1)).await.empty();
+    assert_eq!(commit_first(manifest(user.head, 2)).await.code(), "snapshot_incomplete");
+    commit_first(manifest(user.head, 1)).await.empty();
     put(&world, &user, &format!("{}/parts/0", path(2)), &part(41))
         .await
         .empty();
     assert_eq!(
-        put(&world, &user, &path(2), &manifest(user.head, 1)).await.code(),
+        commit(&world, &user, 2, manifest(user.head, 1)).await.code(),
         "snapshot_stale"
     );
     // What is complete takes no other part.

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use ed25519_dalek::{Signer as _, SigningKey};
 use rand::rngs::OsRng;
 use reqwest::{
     Method, StatusCode,
@@ -18,13 +19,15 @@ use reqwest::{
 use serde::{Serialize, de::DeserializeOwned};
 use synckit_login::{ClientLogin, ClientRegistration};
 use synckit_protocol::{
-    AppId, BatchId, Cursor, DeviceId, Head, KeyId, LOGIN_SUITE, Position, Problem, SecretText, UserId,
+    AppId, BatchId, Cursor, DeviceId, Head, KeyId, LOGIN_SUITE, OwnerKey, OwnerSignature, Position, Problem,
+    SecretText, SnapshotId, UserId,
     wire::{
         accounts::{RegisterFinish, RegisterStart, RegisterStarted, Registered},
         auth::{LoginFinish, LoginStart, LoginStarted, SignedIn, UnlockFinish, UnlockStart},
         devices::{Device, Platform, RegisterDevice},
         keys::PutEnvelope,
         log::{Page, Pull, Push, Pushed},
+        snapshots::PutSnapshot,
     },
 };
 use synckit_server::{Admin, Clock, Config, ServeError, admin::CreatedApp, serve};
@@ -33,6 +36,8 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const KEY_ID: KeyId = KeyId::from_bytes([7; 16]);
+/// The seed of the owner key of [`KEY_ID`].
+pub(crate) const OWNER_SEED: u8 = 7;
 /// When every test begins: 2026-01-01.
 pub(crate) const BEGINNING: u64 = 1_767_225_600;
 
@@ -254,6 +259,15 @@ impl World {
     }
 }
 
+/// An owner key of a test.
+pub(crate) fn owner(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+pub(crate) fn sign(seed: u8, message: &[u8]) -> OwnerSignature {
+    OwnerSignature::from_bytes(owner(seed).sign(message).to_bytes())
+}
+
 /// A signed-in session.
 #[derive(Clone)]
 pub(crate) struct User {
@@ -285,7 +299,10 @@ impl User {
             key_id: KEY_ID,
             expected_version: 0,
             head: None,
+            owner: None,
+            signature: None,
         };
+        let body = self.signed_envelope(body, OWNER_SEED, OWNER_SEED);
         let answer = world
             .call(Method::PUT, "/api/sync/keys")
             .bearer(&self.token)
@@ -293,6 +310,20 @@ impl User {
             .send()
             .await;
         assert_eq!(answer.status, StatusCode::OK);
+    }
+
+    /// A write of an envelope that names one owner key, signed by another.
+    pub(crate) fn signed_envelope(&self, mut body: PutEnvelope, named: u8, signer: u8) -> PutEnvelope {
+        let named = OwnerKey::from_bytes(owner(named).verifying_key().to_bytes());
+        body.owner = Some(named);
+        body.signature = Some(sign(signer, &body.claim(self.app_id, self.user_id, named).message()));
+        body
+    }
+
+    /// A manifest, signed by an owner key.
+    pub(crate) fn signed_snapshot(&self, mut body: PutSnapshot, id: SnapshotId, signer: u8) -> PutSnapshot {
+        body.signature = Some(sign(signer, &body.claim(self.app_id, self.user_id, id).message()));
+        body
     }
 
     pub(crate) async fn unlock(&self, world: &World, password: &str) -> Answer {

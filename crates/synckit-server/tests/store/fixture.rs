@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use synckit_protocol::{
-    AppId, BatchDigest, BatchId, BlobId, Cursor, DeviceId, KeyId, ObjectKey, Position, SealedHash, SessionId, UploadId,
-    UserId,
+    AppId, BatchDigest, BatchId, BlobId, Cursor, DeviceId, KeyId, ObjectKey, OwnerKey, Position, SealedHash, SessionId,
+    UploadId, UserId,
     wire::{UnixSeconds, devices::Platform},
 };
 use synckit_server::store::{
@@ -16,6 +16,8 @@ use synckit_server::store::{
 pub(crate) const NOW: UnixSeconds = 1_700_000_000;
 /// The key that batches are sealed under.
 pub(crate) const KEY: KeyId = KeyId::from_bytes([0xee; 16]);
+/// Its owner key.
+pub(crate) const OWNER: OwnerKey = OwnerKey::from_bytes([0x0e; 32]);
 /// A page of this size is limited by its entries only.
 pub(crate) const NO_BYTE_LIMIT: u32 = u32::MAX;
 
@@ -162,6 +164,8 @@ pub(crate) fn new_envelope(stream: StreamId, expected_version: u64) -> NewEnvelo
         key_id: KEY,
         expected_version,
         head: None,
+        owner: OWNER,
+        signed_by: Some(OWNER),
         now: NOW,
     }
 }

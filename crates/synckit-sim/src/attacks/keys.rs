@@ -128,11 +128,6 @@ pub(super) async fn changed_envelope(stage: Stage) -> anyhow::Result<Evidence> {
     joins_through(stage, flip, "without the changed bit, the same answer opens").await
 }
 
-pub(super) async fn relabelled_envelope(stage: Stage) -> anyhow::Result<Evidence> {
-    let control = "under its own version, the same envelope opens";
-    joins_through(stage, |answer| answer.version += 1, control).await
-}
-
 pub(super) async fn wrong_key_id(stage: Stage) -> anyhow::Result<Evidence> {
     let control = "beside its own key id, the same envelope opens";
     joins_through(stage, |answer| answer.key_id = KeyId::from_bytes([5; 16]), control).await

@@ -1,4 +1,4 @@
-//! A lying server, and whoever reads its disk: every attack with what catches it, and what would happen if nothing did.
+//! A lying server, whoever reads its disk, and who stole a token: every attack with what catches it, and what would happen if nothing did.
 //!
 //! Each attack runs three times. The *honest* run goes through the same machinery, which changes nothing, and passes: it
 //! is not the machinery that is refused. The *attack* is refused, by exactly the error that names it, with its evidence.
@@ -16,6 +16,7 @@ mod keys;
 mod log;
 mod sign_in;
 mod stage;
+mod thief;
 mod wire;
 
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -82,8 +83,10 @@ pub const ATTACKS: &[Attack] = attacks! {
     "the envelope of another user" => keys::foreign_envelope;
     "an envelope with a changed bit" => keys::changed_envelope;
     "an older envelope, to who holds a newer one" => keys::older_envelope;
-    "an envelope under another version" => keys::relabelled_envelope;
     "the wrong key id beside the envelope" => keys::wrong_key_id;
+    "a garbage envelope, by who has a token" => thief::garbage_envelope;
+    "a garbage snapshot, by who has a token" => thief::garbage_snapshot;
+    "an envelope and a snapshot signed by a retired key" => thief::retired_owner;
     "the vault of another account" => keys::foreign_vault;
     "\"there is no key\" while a device joins" => keys::no_key_while_joining;
     "a 404 that is not \"there is no key\"" => keys::other_not_found;

@@ -1,6 +1,7 @@
 //! `synckit app`, `synckit account` and `synckit token`, beside a running server and without one.
 
 use serde_json::Value;
+use synckit_client::{CredentialStore, SyncKitClient, SyncKitConfig};
 
 use crate::program::{Server, field, on_data_dir, run_with};
 
@@ -62,6 +63,70 @@ fn a_name_that_no_app_can_have_is_refused() {
     let server = Server::start();
     let ended = on_data_dir(&server.data_dir(), &["app", "create", "  "]).expect_code(1);
     insta::assert_snapshot!(ended.stderr, @"error: the name of an app must be 1 to 100 bytes without control characters");
+}
+
+/// A user whose device has rotated the master key once.
+async fn rotated(url: &str, api_key: &str) {
+    let client = SyncKitClient::builder(SyncKitConfig {
+        server_url: url.to_owned(),
+        api_key: api_key.to_owned(),
+    })
+    .credential_store(CredentialStore::Memory)
+    .build();
+    let (email, password) = ("ada@example.com", "correct horse battery");
+    client.create_account(email, password).await.unwrap();
+    client.authenticate(email, password).await.unwrap();
+    client.setup_encryption_new(password).await.unwrap();
+    client.rotate_keys(password).await.unwrap();
+}
+
+#[test]
+fn an_older_envelope_is_listed_and_put_back() {
+    let server = Server::start();
+    let key = server.create_app();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(rotated(&server.url, &key));
+    let on_stream = |command: &[&str], email: &str| {
+        let arguments = [&["account"], command, &["--app", "Notes", "--email", email]].concat();
+        on_data_dir(&server.data_dir(), &arguments)
+    };
+    let kept = || -> Value {
+        let listed = on_stream(&["envelopes", "--json"], "ada@example.com").expect_code(0);
+        serde_json::from_str(&listed.stdout).unwrap()
+    };
+    let before = kept();
+    assert_eq!(
+        (&before[0]["version"], &before[0]["current"], &before[1]["current"]),
+        (&2.into(), &true.into(), &false.into())
+    );
+    assert_ne!(before[0]["owner"], before[1]["owner"]);
+    let listed = on_stream(&["envelopes"], "ADA@example.com").expect_code(0);
+    assert!(
+        listed.stdout.contains("2 (current)") && listed.stdout.contains(before[1]["key_id"].as_str().unwrap()),
+        "{}",
+        listed.stdout
+    );
+
+    let restored = on_stream(&["restore-envelope", "--version", "1"], "ada@example.com").expect_code(0);
+    insta::assert_snapshot!(restored.stdout, @"version 1 is the current envelope again, as version 3; devices take it at once");
+    let after = kept();
+    assert_eq!(after.as_array().unwrap().len(), 3);
+    for field in ["key_id", "owner", "size_bytes"] {
+        assert_eq!(after[0][field], before[1][field], "{field}");
+    }
+
+    let current = on_stream(&["restore-envelope", "--version", "3"], "ada@example.com").expect_code(1);
+    insta::assert_snapshot!(current.stderr, @"
+    error: version 3 of the envelope is the current one
+    hint: `synckit account envelopes` shows which are kept, and which one is current
+    ");
+    let unknown = on_stream(&["restore-envelope", "--version", "9"], "ada@example.com").expect_code(1);
+    insta::assert_snapshot!(unknown.stderr, @"
+    error: version 9 of the envelope is not kept
+    hint: `synckit account envelopes` shows which are kept, and which one is current
+    ");
+    let nobody = on_stream(&["envelopes"], "eve@example.com").expect_code(1);
+    assert!(nobody.stderr.contains("eve@example.com"), "{}", nobody.stderr);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The primitives, called as the protocol's text says and not as the library does.
 
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce, aead::Aead as _, aead::Payload};
+use ed25519_dalek::{Signer as _, SigningKey};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
@@ -30,4 +31,16 @@ pub(super) fn seal(key: &[u8], nonce: &[u8], aad: &[u8], plaintext: &[u8]) -> Ve
         .encrypt(XNonce::from_slice(nonce), payload)
         .unwrap();
     [nonce, &sealed].concat()
+}
+
+pub(super) fn ed25519_public(seed: &[u8]) -> Vec<u8> {
+    ed25519(seed).verifying_key().to_bytes().to_vec()
+}
+
+pub(super) fn ed25519_sign(seed: &[u8], message: &[u8]) -> Vec<u8> {
+    ed25519(seed).sign(message).to_bytes().to_vec()
+}
+
+fn ed25519(seed: &[u8]) -> SigningKey {
+    SigningKey::from_bytes(seed.try_into().unwrap())
 }

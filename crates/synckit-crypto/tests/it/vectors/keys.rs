@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use synckit_crypto::{AccountKey, Envelope, KeyRing, MasterKey, RecoveryCode, Vault};
 use synckit_login::ExportKey;
+use synckit_protocol::{EnvelopeClaim, SnapshotClaim, SnapshotId};
 
 use super::{by_hand, check, hex, place};
 use crate::{
@@ -38,6 +39,125 @@ fn subkey_vectors_match() {
                 "synckit/1 snapshot": hex(keys.snapshot.expose_bytes()),
                 "synckit/1 envelope mac": hex(subkey("synckit/1 envelope mac", 32)),
                 "synckit/1 envelope history": hex(subkey("synckit/1 envelope history", 32)),
+            },
+        }),
+    );
+}
+
+#[test]
+fn owner_vectors_match() {
+    let mut rng = VectorRng::new("synckit/1 vectors owner");
+    let first = KeyRing::generate(&SCOPE, &mut rng);
+    let second = first.rotate(&SCOPE, position(75), &mut rng).unwrap();
+    let (old, new) = (
+        first.current().owner_signing_key(&SCOPE),
+        second.current().owner_signing_key(&SCOPE),
+    );
+    let salt = [APP, USER].concat();
+    let owner_key = |ring: &KeyRing| {
+        let seed = by_hand::hkdf(&salt, ring.current().expose_bytes(), &[b"synckit/1 owner"], 32);
+        let public = by_hand::ed25519_public(&seed);
+        assert_eq!(public, ring.current().owner_signing_key(&SCOPE).public().as_bytes());
+        let steps = json!({
+            "master_key": hex(ring.current().expose_bytes()),
+            "key_id": hex(ring.key_id().as_bytes()),
+            "seed": hex(&seed),
+            "owner": hex(public),
+        });
+        (seed, steps)
+    };
+    let ((old_seed, old_steps), (new_seed, new_steps)) = (owner_key(&first), owner_key(&second));
+
+    let bytes = |text: &str| -> Vec<u8> { text.into() };
+    let position_bytes = [75_u64.to_be_bytes().as_slice(), &[75; 32]].concat();
+    let mut envelopes = Vec::new();
+    // The first envelope, one in its place under the same key, and a rotation.
+    for (ring, expected_version, signing, seed, head) in [
+        (&first, 0, &old, &old_seed, None),
+        (&first, 1, &old, &old_seed, None),
+        (&second, 2, &old, &old_seed, Some(position(75))),
+        (&second, 3, &new, &new_seed, None),
+    ] {
+        let envelope = bytes(&format!("envelope {}", expected_version + 1));
+        let owner = ring.current().owner_signing_key(&SCOPE).public();
+        let claim = EnvelopeClaim {
+            app_id: SCOPE.app_id,
+            user_id: SCOPE.user_id,
+            expected_version,
+            key_id: ring.key_id(),
+            owner,
+            envelope: &envelope,
+            head,
+        };
+        let message = [
+            b"synckit/1 envelope put\0".as_slice(),
+            APP,
+            USER,
+            &expected_version.to_be_bytes(),
+            ring.key_id().as_bytes(),
+            owner.as_bytes(),
+            &by_hand::sha256(&envelope),
+            head.map_or(&[], |_| &position_bytes),
+        ]
+        .concat();
+        assert_eq!(claim.message(), message);
+        let signature = signing.sign_envelope(&claim);
+        assert_eq!(by_hand::ed25519_sign(seed, &message), signature.as_bytes());
+        envelopes.push(json!({
+            "expected_version": expected_version,
+            "key_id": hex(ring.key_id().as_bytes()),
+            "owner": hex(owner.as_bytes()),
+            "envelope": hex(&envelope),
+            "head": head.map(place),
+            "signed_by": hex(signing.public().as_bytes()),
+            "message": hex(&message),
+            "signature": hex(signature.as_bytes()),
+        }));
+    }
+
+    let manifest = bytes("manifest");
+    let claim = SnapshotClaim {
+        app_id: SCOPE.app_id,
+        user_id: SCOPE.user_id,
+        snapshot_id: SnapshotId::from_bytes([0xe5; 16]),
+        key_id: second.key_id(),
+        position: position(75),
+        parts: 2,
+        manifest: &manifest,
+    };
+    let message = [
+        b"synckit/1 snapshot put\0".as_slice(),
+        APP,
+        USER,
+        &[0xe5; 16],
+        second.key_id().as_bytes(),
+        &position_bytes,
+        &2_u32.to_be_bytes(),
+        &by_hand::sha256(&manifest),
+    ]
+    .concat();
+    assert_eq!(claim.message(), message);
+    let signature = new.sign_snapshot(&claim);
+    assert_eq!(by_hand::ed25519_sign(&new_seed, &message), signature.as_bytes());
+    check(
+        "owner.json",
+        &json!({
+            "description": "Owner keys: Ed25519 (RFC 8032) with seed = HKDF-SHA256(salt = app_id || user_id, key = master \
+                key, info = \"synckit/1 owner\"), and what they sign. The envelopes and the manifest are short texts \
+                here. Byte strings in hexadecimal.",
+            "app_id": hex(APP),
+            "user_id": hex(USER),
+            "keys": [old_steps, new_steps],
+            "envelopes": envelopes,
+            "snapshot": {
+                "snapshot_id": hex([0xe5; 16]),
+                "key_id": hex(second.key_id().as_bytes()),
+                "position": place(position(75)),
+                "parts": 2,
+                "manifest": hex(&manifest),
+                "signed_by": hex(new.public().as_bytes()),
+                "message": hex(&message),
+                "signature": hex(signature.as_bytes()),
             },
         }),
     );

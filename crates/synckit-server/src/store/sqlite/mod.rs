@@ -28,11 +28,11 @@ use self::{
 };
 use super::{
     AcceptNewSeed, Account, AccountCreation, App, Append, Blob, ChainPage, ChainRead, Credential, CredentialOf, Device,
-    DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeWrite, MailPurpose, NewAccount, NewApiKey, NewApp,
-    NewBatch, NewDevice, NewEnvelope, NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead,
-    PageRequest, PasswordReset, PendingUpload, RefreshUse, Retention, SecretHash, SeedClaim, Session,
-    SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault,
-    VaultWrite, VersionedWrite,
+    DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeRestore, EnvelopeWrite, MailPurpose, NewAccount,
+    NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode, NewSession, NewSnapshot, NewSnapshotPart,
+    NewUpload, PageRead, PageRequest, PasswordReset, PendingUpload, RefreshUse, Retention, SecretHash, SeedClaim,
+    Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoredSnapshot, StreamId, StreamStatus, UploadBegin,
+    Vault, VaultWrite, VersionedWrite,
 };
 
 mod accounts;
@@ -327,6 +327,19 @@ impl Store for SqliteStore {
 
     async fn put_envelope(&self, envelope: NewEnvelope) -> Result<EnvelopeWrite, StoreError> {
         self.write(move |db| envelopes::put(db, &envelope)).await
+    }
+
+    async fn envelopes(&self, stream: StreamId) -> Result<Vec<Envelope>, StoreError> {
+        self.read(move |db| envelopes::kept(db, stream)).await
+    }
+
+    async fn restore_envelope(
+        &self,
+        stream: StreamId,
+        version: u64,
+        now: UnixSeconds,
+    ) -> Result<EnvelopeRestore, StoreError> {
+        self.write(move |db| envelopes::restore(db, stream, version, now)).await
     }
 
     async fn append_batch(&self, batch: NewBatch) -> Result<Append, StoreError> {

@@ -6,13 +6,14 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use synckit_protocol::{
-    Head, KeyId, Position, SnapshotId,
+    Head, KeyId, OwnerKey, Position, SnapshotId,
     limits::SNAPSHOT_UPLOADS_MAX,
     wire::{UnixSeconds, snapshots::SnapshotInfo},
 };
 
 use super::{
     columns::{Unsigned, id, unsigned},
+    envelopes,
     failure::Failure,
     log,
     streams::{self, Stream},
@@ -134,6 +135,10 @@ pub(super) fn put(db: &Connection, snapshot: &NewSnapshot) -> Result<SnapshotWri
         Some(current) if current != snapshot.key_id => return Ok(SnapshotWrite::KeyMismatch),
         Some(_) => {}
     }
+    // Without an owner key nobody can show that the snapshot is the user's, and the log may be cut to it.
+    let Some(owner) = envelopes::owner(db, stream.key)?.filter(|owner| snapshot.signed_by == Some(*owner)) else {
+        return Ok(SnapshotWrite::NotProven);
+    };
     if snapshot.position.seq <= stream.snapshot_seq {
         return Ok(SnapshotWrite::Stale);
     }
@@ -152,14 +157,20 @@ pub(super) fn put(db: &Connection, snapshot: &NewSnapshot) -> Result<SnapshotWri
     if count != snapshot.parts || last.map_or(0, |last| last + 1) != count {
         return Ok(SnapshotWrite::Incomplete);
     }
-    complete(db, &stream, key, snapshot)?;
+    complete(db, &stream, key, snapshot, owner)?;
     Ok(SnapshotWrite::Stored)
 }
 
-fn complete(db: &Connection, stream: &Stream, key: i64, snapshot: &NewSnapshot) -> Result<(), Failure> {
+fn complete(
+    db: &Connection,
+    stream: &Stream,
+    key: i64,
+    snapshot: &NewSnapshot,
+    owner: OwnerKey,
+) -> Result<(), Failure> {
     db.prepare_cached(
         "UPDATE snapshots SET state = 'kept', touched_at = ?2, key_id = ?3, seq = ?4, head = ?5, part_count = ?6,
-             manifest = ?7
+             manifest = ?7, owner = ?8
          WHERE snapshot_key = ?1",
     )?
     .execute(params![
@@ -169,7 +180,8 @@ fn complete(db: &Connection, stream: &Stream, key: i64, snapshot: &NewSnapshot) 
         Unsigned(snapshot.position.seq),
         snapshot.position.head.as_bytes(),
         snapshot.parts,
-        &snapshot.manifest[..]
+        &snapshot.manifest[..],
+        owner.as_bytes()
     ])?;
     count_bytes(db, stream.key, key, snapshot.manifest.len() as u64, 0)?;
     db.prepare_cached("UPDATE streams SET snapshot_seq = ?2 WHERE stream_key = ?1")?

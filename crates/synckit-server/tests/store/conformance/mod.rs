@@ -9,6 +9,7 @@ pub(crate) mod apps;
 pub(crate) mod blobs;
 pub(crate) mod devices;
 pub(crate) mod log;
+pub(crate) mod owner_keys;
 pub(crate) mod pages;
 pub(crate) mod sessions;
 pub(crate) mod snapshots;
@@ -76,6 +77,11 @@ macro_rules! conformance_suite {
                 an_envelope_replaces_only_the_current_version,
                 another_master_key_is_written_only_at_the_head,
                 envelopes_of_streams_are_apart,
+            }
+            owner_keys {
+                an_envelope_is_replaced_only_with_the_owner_key_of_the_one_before,
+                only_the_current_owner_key_completes_a_snapshot,
+                a_kept_envelope_is_put_back_with_its_owner_key,
             }
             log {
                 batches_follow_one_another,

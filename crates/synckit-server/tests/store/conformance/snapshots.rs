@@ -8,8 +8,8 @@ use synckit_server::store::{
 };
 
 use crate::fixture::{
-    KEY, NO_BYTE_LIMIT, NOW, append, append_all, batch, device_id, end_of, id16, new_envelope, page, page_request,
-    ready_stream, register, start, stored, stream_of,
+    KEY, NO_BYTE_LIMIT, NOW, OWNER, append, append_all, batch, device_id, end_of, id16, new_envelope, page,
+    page_request, ready_stream, register, start, stored, stream_of,
 };
 
 /// A day, and the ages of the default configuration in days.
@@ -45,6 +45,7 @@ fn manifest(stream: StreamId, n: u64, position: Position, parts: u32, now: u64) 
         position,
         parts,
         manifest: Bytes::from_static(b"a sealed manifest"),
+        signed_by: Some(OWNER),
         settled_before: now - 14 * DAY,
         now,
     }

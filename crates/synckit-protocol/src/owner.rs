@@ -1,0 +1,107 @@
+//! Proof of the master key at the server: what the owner key of a stream signs.
+//!
+//! Every master key has an Ed25519 key pair (RFC 8032), derived from it. The server keeps the public half of the current
+//! one beside the envelope, so it can tell who holds the key from who holds only a token, and can sign nothing itself.
+//! This module has the messages, because both sides must put together the same bytes; signing is `synckit-crypto`'s,
+//! verifying the server's.
+//!
+//! Invariant: a message names its purpose, the stream, and everything that the request changes, so that no signature
+//! does for another stream, envelope, version, snapshot or purpose than the one that it was made for.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{AppId, KeyId, Position, SnapshotId, UserId, bytes::fixed_bytes};
+
+fixed_bytes!(
+    /// The public half of a stream's owner key: an Ed25519 public key, derived from the current master key.
+    OwnerKey, 32
+);
+fixed_bytes!(
+    /// An Ed25519 signature by an owner key.
+    OwnerSignature, 64
+);
+
+/// What is signed to write an envelope: by the owner key of the envelope that it replaces, or, where the server has
+/// none, by the one that it names itself.
+#[derive(Debug, Clone, Copy)]
+pub struct EnvelopeClaim<'a> {
+    /// The app of the stream.
+    pub app_id: AppId,
+    /// The account of the stream.
+    pub user_id: UserId,
+    /// The version that the envelope replaces, 0 for the first.
+    pub expected_version: u64,
+    /// The master key that it makes the current one.
+    pub key_id: KeyId,
+    /// The owner key of that master key.
+    pub owner: OwnerKey,
+    /// The envelope.
+    pub envelope: &'a [u8],
+    /// The stream's head, if the request names it.
+    pub head: Option<Position>,
+}
+
+impl EnvelopeClaim<'_> {
+    /// The message: `"synckit/1 envelope put" || 0 || app_id || user_id || expected_version (u64 BE) || key_id || owner
+    /// key (32) || SHA-256(envelope) || head`, where `head` is its 40 bytes, or nothing.
+    #[must_use]
+    pub fn message(&self) -> Vec<u8> {
+        let mut message = begin(b"synckit/1 envelope put\0", self.app_id, self.user_id);
+        message.extend_from_slice(&self.expected_version.to_be_bytes());
+        message.extend_from_slice(self.key_id.as_bytes());
+        message.extend_from_slice(self.owner.as_bytes());
+        message.extend_from_slice(&Sha256::digest(self.envelope));
+        if let Some(head) = self.head {
+            put_position(&mut message, head);
+        }
+        message
+    }
+}
+
+/// What is signed to complete a snapshot, by the owner key of the current envelope.
+///
+/// The sealed manifest commits to every part, so its hash stands for them.
+#[derive(Debug, Clone, Copy)]
+pub struct SnapshotClaim<'a> {
+    /// The app of the stream.
+    pub app_id: AppId,
+    /// The account of the stream.
+    pub user_id: UserId,
+    /// The snapshot.
+    pub snapshot_id: SnapshotId,
+    /// The master key that it is sealed under.
+    pub key_id: KeyId,
+    /// The position whose state it is.
+    pub position: Position,
+    /// How many parts it has.
+    pub parts: u32,
+    /// The sealed manifest.
+    pub manifest: &'a [u8],
+}
+
+impl SnapshotClaim<'_> {
+    /// The message: `"synckit/1 snapshot put" || 0 || app_id || user_id || snapshot_id || key_id || position (40) ||
+    /// parts (u32 BE) || SHA-256(manifest)`.
+    #[must_use]
+    pub fn message(&self) -> Vec<u8> {
+        let mut message = begin(b"synckit/1 snapshot put\0", self.app_id, self.user_id);
+        message.extend_from_slice(self.snapshot_id.as_bytes());
+        message.extend_from_slice(self.key_id.as_bytes());
+        put_position(&mut message, self.position);
+        message.extend_from_slice(&self.parts.to_be_bytes());
+        message.extend_from_slice(&Sha256::digest(self.manifest));
+        message
+    }
+}
+
+fn begin(label: &[u8], app_id: AppId, user_id: UserId) -> Vec<u8> {
+    let mut message = label.to_vec();
+    message.extend_from_slice(app_id.as_bytes());
+    message.extend_from_slice(user_id.as_bytes());
+    message
+}
+
+fn put_position(message: &mut Vec<u8>, position: Position) {
+    message.extend_from_slice(&position.seq.to_be_bytes());
+    message.extend_from_slice(position.head.as_bytes());
+}

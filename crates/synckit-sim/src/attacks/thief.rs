@@ -1,0 +1,225 @@
+//! Somebody who got a user's token and not the key, or a key that was retired: the server is honest here, and it is the
+//! server that refuses. What is at stake is what only the server holds.
+
+use anyhow::{Context as _, bail, ensure};
+use axum::body::Body;
+use http::Method;
+use rand::rngs::OsRng;
+use serde::{Serialize, de::DeserializeOwned};
+use synckit_client::{Cursor, Error, Position, SnapshotId};
+use synckit_crypto::{MasterKey, OwnerSigningKey};
+use synckit_protocol::{
+    KeyId, Problem,
+    wire::{
+        keys::{EnvelopeAnswer, PutEnvelope},
+        log::Status,
+        snapshots::PutSnapshot,
+    },
+};
+
+use super::{
+    Evidence, passes,
+    stage::{Actor, Stage, pull_all},
+};
+use crate::{
+    endpoint::{Answer, SERVER_URL},
+    golden::{credential_file, stored_key_ring},
+};
+
+const ENVELOPE: &str = "/api/sync/keys";
+const SNAPSHOT: SnapshotId = SnapshotId::from_bytes([9; 16]);
+
+/// Who holds a token of Ada's and nothing else.
+struct Thief<'a> {
+    stage: &'a Stage,
+    token: http::HeaderValue,
+}
+
+impl<'a> Thief<'a> {
+    /// Reads the token from what a device of Ada's sent.
+    async fn robbing(stage: &'a Stage) -> anyhow::Result<Self> {
+        let device = stage.honest(0)?;
+        passes("the honest run", pull_all(&device, Cursor::START).await)?;
+        let token = token_of(&device).context("nothing with a token was sent")?;
+        Ok(Self { stage, token })
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Answer> {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("{SERVER_URL}{path}"))
+            .header(http::header::AUTHORIZATION, self.token.clone())
+            .header(http::header::CONTENT_TYPE, "application/cbor")
+            .header(http::header::ACCEPT, "application/cbor");
+        self.stage.server.call(request.body(Body::from(body))?).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let answer = self.call(Method::GET, path, Vec::new()).await?;
+        ensure!(answer.head.status.is_success(), "{path}: {}", answer.head.status);
+        Ok(minicbor_serde::from_slice(&answer.body)?)
+    }
+
+    /// Writes something. `Err` is the code that the server refused it with.
+    async fn write(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Result<(), Problem>> {
+        let answer = self.call(Method::PUT, path, minicbor_serde::to_vec(body)?).await?;
+        if answer.head.status.is_success() {
+            return Ok(Ok(()));
+        }
+        Ok(Err(serde_json::from_slice(&answer.body)?))
+    }
+
+    /// An envelope that nobody can open, in the place of the current one.
+    async fn garbage_envelope(&self) -> anyhow::Result<PutEnvelope> {
+        let current: EnvelopeAnswer = self.read(ENVELOPE).await?;
+        Ok(PutEnvelope {
+            envelope: vec![1; current.envelope.0.len()].into(),
+            key_id: current.key_id,
+            expected_version: current.version,
+            head: None,
+            owner: current.owner,
+            signature: None,
+        })
+    }
+
+    /// A snapshot without any rows, of everything that there is.
+    async fn garbage_snapshot(&self, key_id: KeyId) -> anyhow::Result<PutSnapshot> {
+        let status: Status = self.read("/api/sync/status").await?;
+        let position: Position = status.latest;
+        Ok(PutSnapshot {
+            key_id,
+            position,
+            parts: 0,
+            manifest: vec![1; 100].into(),
+            signature: None,
+        })
+    }
+
+    fn sign_envelope(&self, body: &mut PutEnvelope, key: &OwnerSigningKey) {
+        let scope = self.stage.golden.scope(&self.stage.golden.ada);
+        let owner = body.owner.unwrap_or(key.public());
+        body.signature = Some(key.sign_envelope(&body.claim(scope.app_id, scope.user_id, owner)));
+    }
+
+    fn sign_snapshot(&self, body: &mut PutSnapshot, key: &OwnerSigningKey) {
+        let scope = self.stage.golden.scope(&self.stage.golden.ada);
+        body.signature = Some(key.sign_snapshot(&body.claim(scope.app_id, scope.user_id, SNAPSHOT)));
+    }
+
+    /// The owner key of Ada's first master key, and one of the thief's own.
+    fn keys(&self) -> anyhow::Result<(OwnerSigningKey, OwnerSigningKey)> {
+        let golden = &self.stage.golden;
+        let scope = golden.scope(&golden.ada);
+        let adas = golden.key_ring(&golden.ada)?.current().owner_signing_key(&scope);
+        let own = MasterKey::generate(&mut OsRng).owner_signing_key(&scope);
+        Ok((adas, own))
+    }
+}
+
+fn token_of(device: &Actor) -> Option<http::HeaderValue> {
+    let sent = device.sent.lock();
+    sent.iter()
+        .find_map(|sent| sent.head.headers.get(http::header::AUTHORIZATION).cloned())
+}
+
+fn snapshot_path() -> String {
+    format!("/api/sync/snapshots/{SNAPSHOT}")
+}
+
+/// The refusal that was to be expected.
+fn refused(written: Result<(), Problem>, code: &str) -> anyhow::Result<String> {
+    match written {
+        Ok(()) => bail!("the attack was not noticed"),
+        Err(problem) if problem.code == code => Ok(format!("`{code}` (by the server): {}", problem.title)),
+        Err(problem) => bail!("refused as something else: {}", problem.code),
+    }
+}
+
+pub(super) async fn garbage_envelope(stage: Stage) -> anyhow::Result<Evidence> {
+    let thief = Thief::robbing(&stage).await?;
+    let (adas, own) = thief.keys()?;
+    let mut body = thief.garbage_envelope().await?;
+    refused(thief.write(ENVELOPE, &body).await?, "owner_proof_required")?;
+    thief.sign_envelope(&mut body, &own);
+    let caught = refused(thief.write(ENVELOPE, &body).await?, "owner_proof_invalid")?;
+    let device = stage.honest(1)?;
+    let password = &stage.golden.ada.password;
+    passes("the honest run", device.client.rotate_keys(password).await)?;
+
+    // On a copy from before, by who holds the key as well.
+    let stage = Stage::open(&stage.golden).await?;
+    let thief = Thief::robbing(&stage).await?;
+    let mut body = thief.garbage_envelope().await?;
+    thief.sign_envelope(&mut body, &adas);
+    if let Err(problem) = thief.write(ENVELOPE, &body).await? {
+        bail!("the control was refused: {}", problem.code);
+    }
+    let device = stage.honest(1)?;
+    match device
+        .client
+        .setup_encryption_existing(&stage.golden.ada.password)
+        .await
+    {
+        Err(Error::KeyMaterialForged(_)) => {}
+        other => bail!("the control did no harm: {other:?}"),
+    }
+    Ok(Evidence {
+        caught,
+        control: "signed by the user's owner key, the garbage is stored, and no device joins any more".to_owned(),
+    })
+}
+
+pub(super) async fn garbage_snapshot(stage: Stage) -> anyhow::Result<Evidence> {
+    stage.three_batches().await?;
+    let thief = Thief::robbing(&stage).await?;
+    let (adas, own) = thief.keys()?;
+    let key_id = stage.golden.key_ring(&stage.golden.ada)?.key_id();
+    let mut body = thief.garbage_snapshot(key_id).await?;
+    refused(thief.write(&snapshot_path(), &body).await?, "owner_proof_required")?;
+    thief.sign_snapshot(&mut body, &own);
+    let caught = refused(thief.write(&snapshot_path(), &body).await?, "owner_proof_invalid")?;
+    let status: Status = thief.read("/api/sync/status").await?;
+    ensure!(status.snapshot.is_none(), "it was stored all the same");
+    thief.sign_snapshot(&mut body, &adas);
+    if let Err(problem) = thief.write(&snapshot_path(), &body).await? {
+        bail!("the control was refused: {}", problem.code);
+    }
+    let status: Status = thief.read("/api/sync/status").await?;
+    ensure!(
+        status.snapshot.map(|snapshot| snapshot.snapshot_id) == Some(SNAPSHOT),
+        "the control was not stored"
+    );
+    Ok(Evidence {
+        caught,
+        control: "signed by the user's owner key, the garbage is the newest snapshot, and could end the log".to_owned(),
+    })
+}
+
+pub(super) async fn retired_owner(stage: Stage) -> anyhow::Result<Evidence> {
+    stage.three_batches().await?;
+    let thief = Thief::robbing(&stage).await?;
+    let (retired, _) = thief.keys()?;
+    let author = stage.honest(0)?;
+    passes(
+        "the rotation",
+        author.client.rotate_keys(&stage.golden.ada.password).await,
+    )?;
+    let scope = stage.golden.scope(&stage.golden.ada);
+    let file = credential_file(stage.path(), &stage.golden.ada.devices[0].name);
+    let ring = stored_key_ring(&file, &scope)?;
+
+    let mut envelope = thief.garbage_envelope().await?;
+    thief.sign_envelope(&mut envelope, &retired);
+    refused(thief.write(ENVELOPE, &envelope).await?, "owner_proof_invalid")?;
+    let mut snapshot = thief.garbage_snapshot(ring.key_id()).await?;
+    thief.sign_snapshot(&mut snapshot, &retired);
+    let caught = refused(thief.write(&snapshot_path(), &snapshot).await?, "owner_proof_invalid")?;
+    thief.sign_snapshot(&mut snapshot, &ring.current().owner_signing_key(&scope));
+    if let Err(problem) = thief.write(&snapshot_path(), &snapshot).await? {
+        bail!("the control was refused: {}", problem.code);
+    }
+    Ok(Evidence {
+        caught,
+        control: "signed by the key that took its place, the same snapshot is stored".to_owned(),
+    })
+}
