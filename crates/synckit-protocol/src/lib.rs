@@ -33,5 +33,7 @@ pub const LOGIN_SUITE: u16 = 1;
 pub const MEDIA_TYPE_CBOR: &str = "application/cbor";
 /// The media type of JSON bodies.
 pub const MEDIA_TYPE_JSON: &str = "application/json";
+/// The media type of an export: one JSON object a line ([`wire::export`]).
+pub const MEDIA_TYPE_JSON_LINES: &str = "application/x-ndjson";
 /// The media type of every error (RFC 9457). Always JSON, whatever the request asked for.
 pub const MEDIA_TYPE_PROBLEM: &str = "application/problem+json";

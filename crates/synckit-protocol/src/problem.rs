@@ -72,6 +72,8 @@ problem_codes! {
     TokenExpired = "token_expired", 401, "The token has expired";
     /// The session was signed out or revoked, or its refresh secret was used twice.
     SessionEnded = "session_ended", 401, "The session has ended";
+    /// The account of the token is not on this server any more: it was deleted, or is newer than a restored backup.
+    AccountGone = "account_gone", 401, "The account is no longer on this server";
     /// The account endpoints need a password login not older than five minutes.
     FreshLoginRequired = "fresh_login_required", 401, "A fresh sign-in is required";
     /// E-mail or password is wrong; which one is not said.
@@ -90,6 +92,8 @@ problem_codes! {
     InviteInvalid = "invite_invalid", 403, "The invitation is not valid";
     /// The link of a mail is unknown, used or too old.
     MailCodeInvalid = "mail_code_invalid", 403, "The code from the mail is not valid";
+    /// No such session of this account.
+    SessionNotFound = "session_not_found", 404, "There is no such session";
 
     // Devices and keys.
     /// No such device of this user in this app.

@@ -6,19 +6,22 @@
 //!
 //! What it deliberately is not: it creates no accounts. An account's vault is made by a client, which alone can encrypt.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use synckit_protocol::{AppId, KeyId, OwnerKey, SecretText, UserId, limits, wire::UnixSeconds};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::{
     clock::Clock,
     data_dir::{DataDir, DataDirError},
+    export::{Export, ExportError},
     given_secrets::{fresh_api_key, fresh_secret},
     keys::{KeyFileError, rotate_token_key},
     random::random_id,
+    retention::BREATH,
     store::{
-        Account, App, EnvelopeRestore, NewApiKey, NewApp, SecretHash, SqliteOptions, SqliteStore, Store, StoreError,
-        StreamId,
+        Account, App, EnvelopeRestore, NewApiKey, NewApp, Retention, SecretHash, SqliteOptions, SqliteStore, Store,
+        StoreError, StreamId,
     },
 };
 
@@ -58,6 +61,27 @@ pub enum AdminError {
     /// This version of the envelope is the current one: there is nothing to restore.
     #[error("version {0} of the envelope is the current one")]
     EnvelopeIsCurrent(u64),
+    /// There is no such account.
+    #[error("there is no account {0}")]
+    NoSuchAccount(UserId),
+    /// A server runs on the data whose schema is older than that of this program, which would change it under the
+    /// server's hands.
+    #[error(
+        "the running server is older than this program: its database has schema {found}, this program would make it \
+         {known}. Use the program of the running server, or stop the server first"
+    )]
+    OlderServer {
+        /// The schema version in the database.
+        found: u32,
+        /// The version of this program.
+        known: u32,
+    },
+    /// An export could not be written.
+    #[error("the export could not be written")]
+    Write(#[source] io::Error),
+    /// An export could not be made.
+    #[error("the export could not be made")]
+    Export(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// One of the envelopes of a stream that the server keeps. What is in it only the user's devices can read.
@@ -85,12 +109,23 @@ pub struct CreatedApp {
 }
 
 impl Admin {
-    /// Opens a data directory; creates it, and the database in it, if there is none.
+    /// Opens a data directory; creates it, and the database in it, if there is none. An older database is brought up to
+    /// date, unless a server runs on it: that server knows only the older one.
     ///
     /// # Errors
-    /// [`AdminError::DataDir`] and [`AdminError::Store`].
+    /// [`AdminError::DataDir`], [`AdminError::OlderServer`] and [`AdminError::Store`].
     pub fn open(data_dir: &Path) -> Result<Self, AdminError> {
         let data_dir = DataDir::open(data_dir)?;
+        let schema = SqliteStore::schema(&data_dir.database())?;
+        let known = schema.known;
+        // Held while the database is brought up to date, so that no server starts on it meanwhile.
+        let _no_server = match schema.found.filter(|found| *found < known) {
+            Some(found) => match data_dir.lock() {
+                Err(DataDirError::InUse { .. }) => return Err(AdminError::OlderServer { found, known }),
+                lock => Some(lock?),
+            },
+            None => None,
+        };
         let store = SqliteStore::open(&data_dir.database(), SqliteOptions::default())?;
         Ok(Self {
             data_dir,
@@ -181,6 +216,53 @@ impl Admin {
             .credential(crate::store::CredentialOf::Email(email.as_str()))
             .await?;
         Ok(credential.map(|credential| credential.user_id))
+    }
+
+    /// Writes everything that is kept of an account, as JSON lines ([`synckit_protocol::wire::export`]), and flushes.
+    /// Returns the number of lines. Blobs are named, not included: their sealed bytes are the files
+    /// `blobs/<first byte>/<object key>` of the data directory. Takes one page at a time into memory.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchAccount`], also if the account is deleted meanwhile; [`AdminError::Write`];
+    /// [`AdminError::Store`]. What was written is then not complete: its last line is missing.
+    pub async fn export_account(
+        &self,
+        user_id: UserId,
+        mut writer: impl AsyncWrite + Unpin + Send,
+    ) -> Result<u64, AdminError> {
+        let mut export = Export::new(Arc::clone(&self.store), user_id, self.clock.now(), |_| {});
+        let failed = |error| match error {
+            ExportError::AccountGone => AdminError::NoSuchAccount(user_id),
+            ExportError::Store(error) => error.into(),
+            ExportError::Encode(error) => AdminError::Export(Box::new(error)),
+        };
+        while let Some(lines) = export.next().await.map_err(failed)? {
+            writer.write_all(&lines).await.map_err(AdminError::Write)?;
+        }
+        writer.flush().await.map_err(AdminError::Write)?;
+        Ok(export.lines())
+    }
+
+    /// Deletes an account and everything that it stored, in every app, for good: at once for everybody who asks, on a
+    /// running server within [`limits::REVOCATION_SECONDS`]. Returns when the database holds nothing of it any more,
+    /// which takes a while for an account with much data; if it is interrupted, the server does the rest. Files are
+    /// swept by the server, the newest two hours later. Returns how many sessions ended.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchAccount`] and [`AdminError::Store`].
+    pub async fn delete_account(&self, user_id: UserId) -> Result<usize, AdminError> {
+        let ended = self.store.delete_account(user_id).await?;
+        let ended = ended.ok_or(AdminError::NoSuchAccount(user_id))?;
+        // Nothing is old enough for these times, so this lets go what is condemned, and nothing else.
+        let condemned = Retention {
+            settled_before: 0,
+            active_since: 0,
+            unfinished_before: 0,
+        };
+        while self.store.retain(condemned).await? {
+            tokio::time::sleep(BREATH).await;
+        }
+        Ok(ended.len())
     }
 
     /// Ends every session of an account, in every app: on a running server within

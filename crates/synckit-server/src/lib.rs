@@ -22,8 +22,10 @@
 //! | `api` | the routes, a module for each resource |
 //! | `sign_in` | login state, tokens, sessions, limits on guessing |
 //! | `blobs` | objects in a directory, presigned URLs, the sweep |
-//! | `retention` | the log below settled snapshots goes in the background |
+//! | `background`, `retention` | what nobody waits for: the log below settled snapshots goes, and what deleted accounts leave |
 //! | `owner_proof` | proof that a request was made by a holder of the master key |
+//! | `readiness` | what `/readyz` answers |
+//! | `export` | everything that is kept of an account, as JSON lines |
 //! | `mail` | confirmations, resets and notices by mail |
 //! | [`store`] | the `Store` trait and SQLite |
 //! | [`admin`] | apps, keys, invitations, accounts |
@@ -33,10 +35,12 @@
 
 pub mod admin;
 mod api;
+mod background;
 mod blobs;
 mod clock;
 pub mod config;
 mod data_dir;
+mod export;
 mod given_secrets;
 mod http;
 mod keys;
@@ -44,6 +48,7 @@ mod mail;
 mod owner_proof;
 mod private_files;
 mod random;
+mod readiness;
 mod retention;
 mod server;
 mod sign_in;

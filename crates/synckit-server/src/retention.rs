@@ -1,28 +1,20 @@
-//! Retention: the log below a settled snapshot goes, piece by piece, in the background.
+//! Retention: the log below a settled snapshot, and what is left of deleted accounts, go piece by piece, in the
+//! background.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    background::repeat_until_stopped,
     state::ServerState,
     store::{Retention, StoreError},
 };
 
 /// Pause after each piece, so that whatever waits for the writer goes first.
-const BREATH: Duration = Duration::from_millis(5);
+pub(crate) const BREATH: Duration = Duration::from_millis(5);
 
 /// Lets go at every interval what may go, until the server stops.
 pub(crate) async fn retain_until_stopped(state: Arc<ServerState>) {
-    let mut interval = tokio::time::interval(state.config.sweep_interval);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = interval.tick() => {}
-            () = state.stopping.cancelled() => return,
-        }
-        if let Err(error) = retain(&state).await {
-            tracing::warn!(%error, "retention failed and is tried again later");
-        }
-    }
+    repeat_until_stopped(state, "retention", retain).await;
 }
 
 async fn retain(state: &ServerState) -> Result<(), StoreError> {

@@ -10,6 +10,7 @@ use crate::{
     config::Config,
     keys::DerivedKeys,
     mail::Mailer,
+    readiness::Readiness,
     sign_in::{Guesses, SealedStates, SessionCache, Tokens},
     store::Store,
 };
@@ -28,9 +29,13 @@ pub(crate) struct ServerState {
     pub(crate) objects: ObjectDirectory,
     pub(crate) mailer: Mailer,
     pub(crate) capacity: Capacity,
+    pub(crate) readiness: Readiness,
     /// Cancelled when the server is told to stop.
     pub(crate) stopping: CancellationToken,
 }
+
+/// Exports of accounts at once. They are rare, and each may be slow.
+const EXPORTS_MAX: usize = 4;
 
 /// How much may happen at once.
 #[derive(Debug)]
@@ -41,6 +46,9 @@ pub(crate) struct Capacity {
     pub(crate) push_memory: Arc<Semaphore>,
     /// One permit a KiB.
     pub(crate) page_memory: Arc<Semaphore>,
+    /// Exports of accounts: each holds one line of up to 6 MB, and 20 MB while it makes it, for as long as the
+    /// connection needs.
+    pub(crate) exports: Arc<Semaphore>,
     /// Password logins that this server runs itself: each takes 64 MiB and a core for a while.
     pub(crate) password_logins: Arc<Semaphore>,
 }
@@ -56,6 +64,7 @@ impl Capacity {
             transfers: Arc::new(Semaphore::new(config.bounds.transfers)),
             push_memory: kib(config.bounds.push_body_bytes),
             page_memory: kib(config.bounds.page_bytes),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             password_logins: Arc::new(Semaphore::new(2)),
         }
     }

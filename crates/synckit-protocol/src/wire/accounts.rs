@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::UnixSeconds;
-use crate::{ByteString, SecretText, SessionId, UserId};
+use crate::{AppId, ByteString, SecretText, SessionId, UserId};
 
 /// `POST /api/accounts/start`: the first message of an OPAQUE registration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +129,37 @@ pub struct PasswordChangeFinish {
     pub expected_version: u64,
 }
 
+/// `GET /api/account`: the account, and what it keeps in each app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountInfo {
+    /// Its id.
+    pub user_id: UserId,
+    /// Its e-mail address, normalised.
+    pub email: String,
+    /// When it was created.
+    pub created_at: UnixSeconds,
+    /// When the address was confirmed, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_verified_at: Option<UnixSeconds>,
+    /// The apps that it was ever used in, oldest first.
+    pub apps: Vec<AppUsage>,
+}
+
+/// What an account keeps in one app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppUsage {
+    /// The app.
+    pub app_id: AppId,
+    /// Its name.
+    pub app_name: String,
+    /// Changes ever pushed.
+    pub change_count: u64,
+    /// Sealed bytes of batches, snapshots and blobs. A deleted blob counts until it can no longer be brought back.
+    pub stored_bytes: u64,
+    /// Devices that are not revoked.
+    pub devices: u32,
+}
+
 /// One entry of `GET /api/account/sessions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionInfo {
@@ -143,6 +174,9 @@ pub struct SessionInfo {
     pub created_at: UnixSeconds,
     /// When it was last refreshed.
     pub refreshed_at: UnixSeconds,
+    /// Whether it is the session of the token that asked.
+    #[serde(default)]
+    pub current: bool,
 }
 
 /// `GET /api/account/sessions`.

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod auth;
 pub mod blobs;
 pub mod devices;
+pub mod export;
 pub mod keys;
 pub mod log;
 pub mod snapshots;

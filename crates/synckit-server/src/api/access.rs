@@ -39,7 +39,7 @@ impl FromRequestParts<Arc<ServerState>> for AppAccess {
                 TokenError::Expired => ApiError::new(ProblemCode::TokenExpired),
                 TokenError::Invalid | TokenError::OtherAudience => ApiError::new(ProblemCode::TokenInvalid),
             })?;
-        let session = live_session(state, claims.session_id, parts).await?;
+        let session = live_session(state, claims.session_id, claims.stream.user_id, parts).await?;
         // A token and its session were made together; if they differ, neither is to be believed.
         if session.stream != claims.stream {
             return Err(ProblemCode::TokenInvalid.into());
@@ -64,7 +64,7 @@ impl FromRequestParts<Arc<ServerState>> for AccountAccess {
                 TokenError::Expired | TokenError::OtherAudience => ApiError::new(ProblemCode::FreshLoginRequired),
                 TokenError::Invalid => ApiError::new(ProblemCode::TokenInvalid),
             })?;
-        let session = live_session(state, claims.session_id, parts).await?;
+        let session = live_session(state, claims.session_id, claims.user_id, parts).await?;
         if session.stream.user_id != claims.user_id {
             return Err(ProblemCode::TokenInvalid.into());
         }
@@ -92,15 +92,22 @@ fn bearer(parts: &Parts) -> Result<&str, ApiError> {
     }
 }
 
-/// The session of a token, from memory for a few seconds, else from the store.
-async fn live_session(state: &ServerState, id: SessionId, parts: &Parts) -> Result<LiveSession, ApiError> {
+/// The session of a token of this user, from memory for a few seconds, else from the store.
+async fn live_session(
+    state: &ServerState,
+    id: SessionId,
+    user_id: UserId,
+    parts: &Parts,
+) -> Result<LiveSession, ApiError> {
     let now = state.config.clock.now();
     match state.sessions.look_up(id, now) {
         Known::Live(session) => return Ok(session),
-        Known::Ended => return Err(ProblemCode::SessionEnded.into()),
+        Known::Ended => return Err(why_ended(state, user_id).await),
         Known::Unknown => {}
     }
-    let found = state.store.session(id, now).await?.ok_or(ProblemCode::SessionEnded)?;
+    let Some(found) = state.store.session(id, now).await? else {
+        return Err(why_ended(state, user_id).await);
+    };
     let session = LiveSession { stream: found.stream };
     state.sessions.remember(id, session, now);
     // Whoever syncs from an address with a valid token makes it familiar: sign-ins from there are not held up by
@@ -110,4 +117,14 @@ async fn live_session(state: &ServerState, id: SessionId, parts: &Parts) -> Resu
         .guesses
         .note_use(*session.stream.user_id.as_bytes(), address.prefix(), now);
     Ok(session)
+}
+
+/// Tells a session that has ended from an account that is gone, so that a device does not ask for a password that nobody
+/// will take. Whoever asks holds a token that this server signed for the account, so this betrays no address.
+async fn why_ended(state: &ServerState, user_id: UserId) -> ApiError {
+    match state.store.account(user_id).await {
+        Ok(Some(_)) => ProblemCode::SessionEnded.into(),
+        Ok(None) => ProblemCode::AccountGone.into(),
+        Err(error) => error.into(),
+    }
 }

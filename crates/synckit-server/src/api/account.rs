@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use synckit_login::ServerLogin;
 use synckit_protocol::{
-    ProblemCode, limits,
+    ProblemCode, SessionId, limits,
     wire::accounts::{
         PasswordChangeFinish, PasswordChangeStart, PutVault, RegisterStarted, SessionInfo, SessionList, VaultAnswer,
         VaultWritten,
@@ -17,17 +17,21 @@ use super::{
     auth::{login_problem, require_suite},
 };
 use crate::{
-    http::{ApiError, Received, Reply},
+    http::{ApiError, PathText, Received, Reply},
     sign_in::{PasswordState, Purpose},
     state::ServerState,
-    store::{VaultWrite, VersionedWrite},
+    store::{EndSessions, VaultWrite, VersionedWrite},
 };
 
 type Server = State<Arc<ServerState>>;
 
 /// `GET /api/account/vault`.
 pub(super) async fn vault(State(state): Server, access: AccountAccess, reply: Reply) -> Result<Response, ApiError> {
-    let vault = state.store.vault(access.user_id).await?.ok_or(ProblemCode::NotFound)?;
+    let vault = state
+        .store
+        .vault(access.user_id)
+        .await?
+        .ok_or(ProblemCode::AccountGone)?;
     reply.ok(&VaultAnswer {
         vault: vault.vault.into(),
         version: vault.version,
@@ -124,9 +128,27 @@ pub(super) async fn sessions(State(state): Server, access: AccountAccess, reply:
             device_name: session.device_name,
             created_at: session.created_at,
             refreshed_at: session.refreshed_at,
+            current: session.id == access.session_id,
         })
         .collect();
     reply.ok(&SessionList { sessions })
+}
+
+/// `DELETE /api/account/sessions/{id}`.
+pub(super) async fn end_session(
+    State(state): Server,
+    access: AccountAccess,
+    PathText(id): PathText,
+) -> Result<Response, ApiError> {
+    // A text that is no id names no session.
+    let id: SessionId = id.parse().map_err(|_| ProblemCode::SessionNotFound)?;
+    let which = EndSessions::OneOfUser(access.user_id, id);
+    let ended = state.store.end_sessions(which).await?;
+    if ended.is_empty() {
+        return Err(ProblemCode::SessionNotFound.into());
+    }
+    state.sessions.end(&ended, state.config.clock.now());
+    Ok(Reply::empty())
 }
 
 /// Binds a change of password to the session that began it.

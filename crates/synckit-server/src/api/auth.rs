@@ -21,7 +21,7 @@ use crate::{
     random::random_id,
     sign_in::{AccountClaims, AppClaims, LoginState, NormalEmail, Purpose, RefreshSecret, Ticket, TooManyGuesses},
     state::ServerState,
-    store::{Credential, CredentialOf, EndSessions, NewSession, RefreshUse, SecretHash, StreamId},
+    store::{Credential, CredentialOf, EndSessions, NewSession, RefreshUse, SecretHash, StoreError, StreamId},
 };
 
 type Server = State<Arc<ServerState>>;
@@ -299,7 +299,11 @@ pub(super) fn login_problem(error: LoginError, field: &str) -> ApiError {
 async fn open_session(state: &ServerState, stream: StreamId) -> Result<SignedIn, ApiError> {
     let now = state.config.clock.now();
     let id = SessionId::from_bytes(random_id());
-    state.store.open_session(NewSession { id, stream, now }).await?;
+    match state.store.open_session(NewSession { id, stream, now }).await {
+        // The account was deleted during the sign-in, and is now unknown like any other.
+        Err(StoreError::NoSuchStream) => return Err(ProblemCode::InvalidCredentials.into()),
+        opened => opened?,
+    }
     let (token, expires_at) = state
         .tokens
         .sign_app(AppClaims { stream, session_id: id }, now)

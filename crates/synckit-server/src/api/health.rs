@@ -26,6 +26,6 @@ pub(super) async fn readyz(State(state): State<Arc<ServerState>>) -> Result<Resp
     if state.stopping.is_cancelled() {
         return Err(ApiError::new(ProblemCode::Overloaded).with_detail("the server is stopping"));
     }
-    state.store.check().await?;
+    state.readiness.check(state.store.as_ref()).await?;
     Reply(Format::Json).ok(&Health { status: "ready" })
 }

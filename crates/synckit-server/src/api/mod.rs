@@ -7,6 +7,7 @@
 
 mod access;
 mod account;
+mod account_data;
 mod accounts;
 mod auth;
 mod blobs;
@@ -42,10 +43,13 @@ pub(crate) fn router(state: Arc<ServerState>) -> Router {
         .route("/api/accounts/reset/request", post(accounts::reset_request))
         .route("/api/accounts/reset/start", post(accounts::reset_start))
         .route("/api/accounts/reset", post(accounts::reset_finish))
+        .route("/api/account", get(account_data::info).delete(account_data::delete))
+        .route("/api/account/export", get(account_data::export))
         .route("/api/account/vault", get(account::vault).put(account::put_vault))
         .route("/api/account/password/start", post(account::password_start))
         .route("/api/account/password", post(account::password_finish))
         .route("/api/account/sessions", get(account::sessions))
+        .route("/api/account/sessions/{id}", delete(account::end_session))
         .route("/api/sync/auth/start", post(auth::start))
         .route("/api/sync/auth", post(auth::finish).delete(auth::sign_out))
         .route("/api/sync/auth/unlock/start", post(auth::unlock_start))

@@ -2,24 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::{state::ServerState, store::StoreError};
+use crate::{background::repeat_until_stopped, state::ServerState, store::StoreError};
 
 /// Objects that are looked up at a time.
 const SWEEP_PAGE: u32 = 200;
 
 /// Sweeps at every interval, until the server stops.
 pub(crate) async fn sweep_until_stopped(state: Arc<ServerState>) {
-    let mut interval = tokio::time::interval(state.config.sweep_interval);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = interval.tick() => {}
-            () = state.stopping.cancelled() => return,
-        }
-        if let Err(error) = sweep(&state).await {
-            tracing::warn!(%error, "the sweep failed and is tried again later");
-        }
-    }
+    repeat_until_stopped(state, "the sweep of objects", sweep).await;
 }
 
 /// Deletes the files first and forgets them second: if the server dies in between, the next sweep finds the names again.

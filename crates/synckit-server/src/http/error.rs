@@ -99,6 +99,8 @@ impl From<StoreError> for ApiError {
         let code = match &error {
             StoreError::Full(_) => ProblemCode::ServerFull,
             StoreError::Busy => ProblemCode::Overloaded,
+            // The account was deleted after the request was let in.
+            StoreError::NoSuchStream => return Self::new(ProblemCode::AccountGone),
             _ => ProblemCode::Internal,
         };
         Self {

@@ -1,6 +1,9 @@
 //! Accounts, vaults and mailed codes, as a store takes and returns them.
 
-use synckit_protocol::{SessionId, UserId, wire::UnixSeconds};
+use synckit_protocol::{
+    SessionId, UserId,
+    wire::{UnixSeconds, accounts::AppUsage},
+};
 
 use super::SecretHash;
 
@@ -45,6 +48,15 @@ pub struct Account {
     pub email_verified_at: Option<UnixSeconds>,
 }
 
+/// An account, and what it keeps in each app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountOverview {
+    /// The account.
+    pub account: Account,
+    /// The apps that it was ever used in, oldest first.
+    pub apps: Vec<AppUsage>,
+}
+
 /// Whose credential to look up.
 #[derive(Debug, Clone, Copy)]
 pub enum CredentialOf<'a> {
@@ -63,7 +75,7 @@ pub struct Credential {
     pub email: String,
     /// Its OPAQUE record.
     pub record: Vec<u8>,
-    /// Whether the record was made under an OPRF seed that is gone, so that no password can match it.
+    /// Whether the record was made under another OPRF seed than the server's, so that no password can match it.
     pub stale: bool,
 }
 

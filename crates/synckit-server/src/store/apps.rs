@@ -9,7 +9,7 @@ use super::SecretHash;
 pub enum AcceptNewSeed {
     /// Refuse it: the default.
     No,
-    /// Take it over and mark every password record stale.
+    /// Take it over: password records of every other seed are stale from then on.
     Yes,
 }
 
@@ -22,7 +22,7 @@ pub enum SeedClaim {
     OtherSeed,
     /// The database is bound to this seed now, and so many password records are stale.
     Rebound {
-        /// Records that were marked stale.
+        /// Records of other seeds.
         stale_records: u64,
     },
 }

@@ -21,24 +21,26 @@ mod accounts;
 mod apps;
 mod blobs;
 mod devices;
+mod export;
 mod log;
 mod sessions;
 mod snapshots;
 mod sqlite;
 
 pub use accounts::{
-    Account, AccountCreation, Credential, CredentialOf, MailPurpose, NewAccount, NewMailCode, PasswordReset, Vault,
-    VaultWrite, VersionedWrite,
+    Account, AccountCreation, AccountOverview, Credential, CredentialOf, MailPurpose, NewAccount, NewMailCode,
+    PasswordReset, Vault, VaultWrite, VersionedWrite,
 };
 pub use apps::{AcceptNewSeed, ApiKey, App, NewApiKey, NewApp, SeedClaim};
 pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
 pub use devices::{
     Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeRestore, EnvelopeWrite, NewDevice, NewEnvelope,
 };
+pub use export::{ExportCursor, ExportPage};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
 pub use sessions::{EndSessions, NewSession, RefreshUse, Session};
 pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
-pub use sqlite::{SqliteOptions, SqliteStore, WriteStatistics};
+pub use sqlite::{SchemaVersions, SqliteOptions, SqliteStore, WriteStatistics};
 
 /// The store of one server.
 #[async_trait]
@@ -46,8 +48,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     // The server itself.
 
     /// Binds the database to an OPRF seed, or checks that it is bound to this one. With `accept_new`, a database of
-    /// another seed is bound to this one and every password record is marked stale: nobody can sign in by password
-    /// until it is reset, devices that hold keys go on. A new record is not stale.
+    /// another seed is bound to this one. Password records that were made under another seed than the bound one are
+    /// stale: nobody can sign in by them, devices that hold keys go on. So the records of an earlier seed are good again
+    /// when it is bound again.
     async fn claim_seed(&self, seed_id: [u8; 16], accept_new: AcceptNewSeed) -> Result<SeedClaim, StoreError>;
 
     /// Answers whether the store can read and write, for `/readyz`, by doing both.
@@ -92,6 +95,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Every account, in order of creation.
     async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
 
+    /// An account by its id, and what it keeps in each app.
+    async fn account(&self, user_id: UserId) -> Result<Option<AccountOverview>, StoreError>;
+
     /// The OPAQUE record of an account.
     async fn credential(&self, of: CredentialOf<'_>) -> Result<Option<Credential>, StoreError>;
 
@@ -101,6 +107,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Replaces the vault, and with it, if given, the OPAQUE record; a new record ends every session of the account but
     /// `keep_session`.
     async fn write_vault(&self, write: VaultWrite) -> Result<VersionedWrite, StoreError>;
+
+    /// A page of everything that is held of an account, in an order that holds while the account is written to: what a
+    /// snapshot comes to stand for between two pages, is in the snapshot on a later page. A page ends with the line that
+    /// brings it to `max_bytes`, and holds at least one line unless nothing is left. `None` if there is no such account
+    /// (any more).
+    async fn export(
+        &self,
+        user_id: UserId,
+        after: Option<ExportCursor>,
+        max_bytes: usize,
+    ) -> Result<Option<ExportPage>, StoreError>;
+
+    /// Deletes an account: at once for everybody who asks for it, its sessions, codes, used invitation and address
+    /// included. What it stored is condemned and goes by [`Store::retain`]. Returns the sessions that ended; `None` if
+    /// there is no such account.
+    async fn delete_account(&self, user_id: UserId) -> Result<Option<Vec<SessionId>>, StoreError>;
 
     /// Remembers a code that was mailed. A newer code of the same purpose replaces an older one of the account.
     async fn put_mail_code(&self, code: NewMailCode) -> Result<(), StoreError>;
@@ -220,11 +242,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// A part of a complete snapshot.
     async fn snapshot_part(&self, stream: StreamId, id: SnapshotId, part: u32) -> Result<Option<Bytes>, StoreError>;
 
-    /// Lets go one bounded piece of what may go, and answers whether there may be more: unfinished snapshots; the log
-    /// up to the newest settled snapshot that an owner key signed and every active device has passed, with the snapshots
-    /// before it. The newest
-    /// batch ids of each device keep their first answer. What is gone for readers goes at once, its bytes piece by
-    /// piece.
+    /// Lets go one bounded piece of what may go, and answers whether there may be more: what deleted accounts stored;
+    /// unfinished snapshots; the log up to the newest settled snapshot that an owner key signed and every active device
+    /// has passed, with the snapshots before it. The newest batch ids of each device keep their first answer. What is
+    /// gone for readers goes at once, its bytes piece by piece. Objects of a deleted account are condemned, for the sweep.
     async fn retain(&self, retention: Retention) -> Result<bool, StoreError>;
 
     // Blobs.
@@ -288,6 +309,9 @@ pub enum StoreError {
         /// The newest that this server knows.
         known: u32,
     },
+    /// What would be stored belongs to an account or an app that is not there (any more). Nothing was stored.
+    #[error("the account or the app is not there")]
+    NoSuchStream,
     /// The database failed.
     #[error("the database failed")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -53,6 +53,8 @@ pub enum RefreshUse {
 pub enum EndSessions {
     /// One session.
     One(SessionId),
+    /// One session, if it is one of this account.
+    OneOfUser(UserId, SessionId),
     /// Every session of an account, in every app.
     OfUser(UserId),
 }

@@ -13,3 +13,4 @@ mod fixture;
 mod group_commit;
 mod model;
 mod sqlite;
+mod whole_account;

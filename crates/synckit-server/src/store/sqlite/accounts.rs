@@ -1,7 +1,10 @@
 //! Accounts, invitations, vaults and mailed codes.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use synckit_protocol::{UserId, wire::UnixSeconds};
+use synckit_protocol::{
+    AppId, UserId,
+    wire::{UnixSeconds, accounts::AppUsage},
+};
 
 use super::{
     columns::{Unsigned, id, optional_unsigned, purpose, unsigned},
@@ -9,8 +12,8 @@ use super::{
     sessions,
 };
 use crate::store::{
-    Account, AccountCreation, Credential, CredentialOf, MailPurpose, NewAccount, NewMailCode, PasswordReset,
-    SecretHash, Vault, VaultWrite, VersionedWrite,
+    Account, AccountCreation, AccountOverview, Credential, CredentialOf, MailPurpose, NewAccount, NewMailCode,
+    PasswordReset, SecretHash, Vault, VaultWrite, VersionedWrite,
 };
 
 /// Earlier generations of a vault that are kept.
@@ -44,14 +47,17 @@ pub(super) fn create(db: &Connection, account: &NewAccount) -> Result<AccountCre
     {
         return Ok(AccountCreation::EmailTaken);
     }
-    db.prepare_cached("INSERT INTO accounts (user_id, email, record, vault, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![
-            account.user_id.as_bytes(),
-            account.email,
-            account.record,
-            account.vault,
-            Unsigned(account.created_at)
-        ])?;
+    db.prepare_cached(
+        "INSERT INTO accounts (user_id, email, record, seed_id, vault, created_at)
+         VALUES (?1, ?2, ?3, (SELECT seed_id FROM server), ?4, ?5)",
+    )?
+    .execute(params![
+        account.user_id.as_bytes(),
+        account.email,
+        account.record,
+        account.vault,
+        Unsigned(account.created_at)
+    ])?;
     if let Some(code) = account.invite {
         db.prepare_cached("UPDATE invites SET used_by = ?2 WHERE code = ?1")?
             .execute(params![code.0, db.last_insert_rowid()])?;
@@ -59,7 +65,7 @@ pub(super) fn create(db: &Connection, account: &NewAccount) -> Result<AccountCre
     Ok(AccountCreation::Created)
 }
 
-fn account_key(db: &Connection, user_id: UserId) -> Result<Option<i64>, Failure> {
+pub(super) fn account_key(db: &Connection, user_id: UserId) -> Result<Option<i64>, Failure> {
     let key = db
         .prepare_cached("SELECT account_key FROM accounts WHERE user_id = ?1")?
         .query_row([user_id.as_bytes()], |row| row.get(0))
@@ -67,18 +73,47 @@ fn account_key(db: &Connection, user_id: UserId) -> Result<Option<i64>, Failure>
     Ok(key)
 }
 
+fn read(row: &Row<'_>) -> rusqlite::Result<Account> {
+    Ok(Account {
+        user_id: id(row, 0, UserId::from_bytes)?,
+        email: row.get(1)?,
+        created_at: unsigned(row, 2)?,
+        email_verified_at: optional_unsigned(row, 3)?,
+    })
+}
+
 pub(super) fn list(db: &Connection) -> Result<Vec<Account>, Failure> {
-    let mut statement =
-        db.prepare_cached("SELECT user_id, email, created_at, email_verified_at FROM accounts ORDER BY account_key")?;
-    let accounts = statement.query_map([], |row| {
-        Ok(Account {
-            user_id: id(row, 0, UserId::from_bytes)?,
-            email: row.get(1)?,
-            created_at: unsigned(row, 2)?,
-            email_verified_at: optional_unsigned(row, 3)?,
+    let mut statement = db.prepare_cached(
+        "SELECT user_id, email, created_at, email_verified_at FROM accounts WHERE is_deleted = 0 ORDER BY account_key",
+    )?;
+    let accounts = statement.query_map([], read)?;
+    Ok(accounts.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn overview(db: &Connection, user_id: UserId) -> Result<Option<AccountOverview>, Failure> {
+    let account = db
+        .prepare_cached("SELECT user_id, email, created_at, email_verified_at FROM accounts WHERE user_id = ?1")?
+        .query_row([user_id.as_bytes()], read)
+        .optional()?;
+    let Some(account) = account else { return Ok(None) };
+    let mut apps = db.prepare_cached(
+        "SELECT streams.app_id, name, seq, batch_bytes + snapshot_bytes + blob_bytes,
+             (SELECT count(*) FROM devices WHERE devices.stream_key = streams.stream_key AND revoked_at IS NULL)
+         FROM streams JOIN apps USING (app_id) WHERE user_id = ?1 ORDER BY stream_key",
+    )?;
+    let apps = apps.query_map([user_id.as_bytes()], |row| {
+        Ok(AppUsage {
+            app_id: id(row, 0, AppId::from_bytes)?,
+            app_name: row.get(1)?,
+            change_count: unsigned(row, 2)?,
+            stored_bytes: unsigned(row, 3)?,
+            devices: row.get(4)?,
         })
     })?;
-    Ok(accounts.collect::<Result<_, _>>()?)
+    Ok(Some(AccountOverview {
+        account,
+        apps: apps.collect::<Result<_, _>>()?,
+    }))
 }
 
 /// Whose credential to look up, owned: the query runs on another thread.
@@ -108,10 +143,16 @@ pub(super) fn credential(db: &Connection, of: &Owner) -> Result<Option<Credentia
     };
     let credential = match of {
         Owner::Email(email) => db
-            .prepare_cached("SELECT user_id, email, record, record_is_stale FROM accounts WHERE email = ?1")?
+            .prepare_cached(
+                "SELECT user_id, email, record, seed_id IS NOT (SELECT seed_id FROM server)
+                 FROM accounts WHERE email = ?1",
+            )?
             .query_row([email], read),
         Owner::User(user_id) => db
-            .prepare_cached("SELECT user_id, email, record, record_is_stale FROM accounts WHERE user_id = ?1")?
+            .prepare_cached(
+                "SELECT user_id, email, record, seed_id IS NOT (SELECT seed_id FROM server)
+                 FROM accounts WHERE user_id = ?1",
+            )?
             .query_row([user_id.as_bytes()], read),
     };
     Ok(credential.optional()?)
@@ -175,8 +216,10 @@ fn set_vault(db: &Connection, account_key: i64, vault: &[u8], version: u64) -> R
 }
 
 fn set_record(db: &Connection, account_key: i64, record: &[u8]) -> Result<(), Failure> {
-    db.prepare_cached("UPDATE accounts SET record = ?2, record_is_stale = 0 WHERE account_key = ?1")?
-        .execute(params![account_key, record])?;
+    db.prepare_cached(
+        "UPDATE accounts SET record = ?2, seed_id = (SELECT seed_id FROM server) WHERE account_key = ?1",
+    )?
+    .execute(params![account_key, record])?;
     Ok(())
 }
 

@@ -13,23 +13,23 @@ pub(super) fn claim_seed(db: &Connection, seed_id: [u8; 16], accept_new: AcceptN
     let bound: Option<[u8; 16]> = db
         .prepare_cached("SELECT seed_id FROM server")?
         .query_row([], |row| row.get(0))?;
-    let is_new = match bound {
+    match bound {
         Some(bound) if bound == seed_id => return Ok(SeedClaim::Bound),
         Some(_) if accept_new == AcceptNewSeed::No => return Ok(SeedClaim::OtherSeed),
-        Some(_) => false,
-        None => true,
-    };
+        _ => {}
+    }
     db.prepare_cached("UPDATE server SET seed_id = ?1")?
         .execute([seed_id])?;
-    if is_new {
+    if bound.is_none() {
+        // Records that were made before the first seed was named can only be of it.
+        db.prepare_cached("UPDATE accounts SET seed_id = ?1 WHERE seed_id IS NULL")?
+            .execute([seed_id])?;
         return Ok(SeedClaim::Bound);
     }
-    let stale = db
-        .prepare_cached("UPDATE accounts SET record_is_stale = 1 WHERE record_is_stale = 0")?
-        .execute([])?;
-    Ok(SeedClaim::Rebound {
-        stale_records: stale as u64,
-    })
+    let stale_records = db
+        .prepare_cached("SELECT count(*) FROM accounts WHERE seed_id IS NOT ?1 AND is_deleted = 0")?
+        .query_row([seed_id], |row| unsigned(row, 0))?;
+    Ok(SeedClaim::Rebound { stale_records })
 }
 
 pub(super) fn check(db: &Connection) -> Result<(), Failure> {

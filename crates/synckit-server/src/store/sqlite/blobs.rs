@@ -136,7 +136,7 @@ pub(super) fn confirm_upload(
     Ok(true)
 }
 
-fn condemn(db: &Connection, object_key: ObjectKey, sweep_after: UnixSeconds) -> Result<(), Failure> {
+pub(super) fn condemn(db: &Connection, object_key: ObjectKey, sweep_after: UnixSeconds) -> Result<(), Failure> {
     db.prepare_cached("INSERT INTO condemned_objects (object_key, sweep_after) VALUES (?1, ?2)")?
         .execute(params![object_key.as_bytes(), Unsigned(sweep_after)])?;
     Ok(())

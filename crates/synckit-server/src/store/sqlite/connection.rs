@@ -11,7 +11,10 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig};
 
-use super::failure::{Failure, ImpossibleValue, database};
+use super::{
+    SchemaVersions,
+    failure::{Failure, ImpossibleValue, database},
+};
 use crate::store::StoreError;
 
 mod embedded {
@@ -96,21 +99,38 @@ pub(super) fn open(path: &Path, role: Role, busy_timeout: Duration) -> Result<Co
     Ok(connection)
 }
 
-/// Brings the schema up to date, or refuses one that is newer than this server.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let runner = embedded::migrations::runner();
-    let known = runner
+/// Runs work of a writer whose deletions are overwritten with zeros: what people may read (addresses, names) must not
+/// lie in free pages until these are used again. Not the rule, because it writes every page that becomes free.
+pub(super) fn overwriting<T>(connection: &Connection, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
+    let result = work();
+    connection.pragma_update_and_check(None, "secure_delete", false, |_| Ok(()))?;
+    result
+}
+
+/// Which schema the database has, and which one this program makes.
+pub(super) fn schema(connection: &Connection) -> Result<SchemaVersions, StoreError> {
+    let known = embedded::migrations::runner()
         .get_migrations()
         .iter()
         .map(refinery::Migration::version)
         .max()
         .unwrap_or(0);
-    let known = u32::try_from(known).map_err(database)?;
-    match schema_version(connection)? {
+    Ok(SchemaVersions {
+        found: schema_version(connection)?,
+        known: u32::try_from(known).map_err(database)?,
+    })
+}
+
+/// Brings the schema up to date, or refuses one that is newer than this server.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let SchemaVersions { found, known } = schema(connection)?;
+    match found {
         Some(found) if found > known => return Err(StoreError::NewerSchema { found, known }),
         Some(found) if found == known => return Ok(()),
         _ => {}
     }
+    let runner = embedded::migrations::runner();
     match runner.run(connection) {
         Ok(_) => Ok(()),
         // Another process may have migrated the same file in the meantime; then there is nothing left to do.

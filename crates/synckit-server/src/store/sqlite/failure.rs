@@ -15,6 +15,9 @@ pub(super) enum Failure {
     /// The batch cannot be part of any log.
     #[error("the batch cannot be part of any log")]
     InvalidBatch,
+    /// The account or the app of a stream is not there.
+    #[error("the account or the app of the stream is not there")]
+    NoSuchStream,
     /// SQLite keeps no write-ahead log there.
     #[error("the file system has no shared memory, which a write-ahead log needs: is it a network share?")]
     NoWriteAheadLog,
@@ -39,6 +42,7 @@ impl From<Failure> for StoreError {
                 Kind::Other => Self::Database(Box::new(error)),
             },
             Failure::InvalidBatch => Self::InvalidBatch,
+            Failure::NoSuchStream => Self::NoSuchStream,
             Failure::NoWriteAheadLog => database(failure),
         }
     }

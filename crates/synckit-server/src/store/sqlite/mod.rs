@@ -27,12 +27,12 @@ use self::{
     writer::Writer,
 };
 use super::{
-    AcceptNewSeed, Account, AccountCreation, App, Append, Blob, ChainPage, ChainRead, Credential, CredentialOf, Device,
-    DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeRestore, EnvelopeWrite, MailPurpose, NewAccount,
-    NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode, NewSession, NewSnapshot, NewSnapshotPart,
-    NewUpload, PageRead, PageRequest, PasswordReset, PendingUpload, RefreshUse, Retention, SecretHash, SeedClaim,
-    Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoredSnapshot, StreamId, StreamStatus, UploadBegin,
-    Vault, VaultWrite, VersionedWrite,
+    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, Append, Blob, ChainPage, ChainRead, Credential,
+    CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeRestore, EnvelopeWrite,
+    ExportCursor, ExportPage, MailPurpose, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope,
+    NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead, PageRequest, PasswordReset,
+    PendingUpload, RefreshUse, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store,
+    StoreError, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
 };
 
 mod accounts;
@@ -41,8 +41,10 @@ mod blobs;
 mod checkpoint;
 mod columns;
 mod connection;
+mod deletion;
 mod devices;
 mod envelopes;
+mod export;
 mod failure;
 mod log;
 mod readers;
@@ -79,6 +81,15 @@ impl Default for SqliteOptions {
             empty_log_after: Duration::from_secs(2),
         }
     }
+}
+
+/// The schema of a database file beside the one that this program makes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchemaVersions {
+    /// The version in the file; `None` if nothing was ever stored in it.
+    pub found: Option<u32>,
+    /// The version that [`SqliteStore::open`] makes of an older file.
+    pub known: u32,
 }
 
 /// A store in one SQLite file.
@@ -134,6 +145,19 @@ impl SqliteStore {
                 stopping: Mutex::new(()),
             }),
         })
+    }
+
+    /// Looks which schema a database file has, and changes nothing. A file that is not there has none.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] if the file cannot be opened or is not a database of this server.
+    pub fn schema(path: &Path) -> Result<SchemaVersions, StoreError> {
+        if path.exists() {
+            let connection = connection::open(path, Role::Reader, SqliteOptions::default().busy_timeout)?;
+            connection::schema(&connection)
+        } else {
+            connection::schema(&rusqlite::Connection::open_in_memory().map_err(Failure::from)?)
+        }
     }
 
     /// What the writer did since the store was opened.
@@ -243,6 +267,10 @@ impl Store for SqliteStore {
         self.read(accounts::list).await
     }
 
+    async fn account(&self, user_id: UserId) -> Result<Option<AccountOverview>, StoreError> {
+        self.read(move |db| accounts::overview(db, user_id)).await
+    }
+
     async fn credential(&self, of: CredentialOf<'_>) -> Result<Option<Credential>, StoreError> {
         let owner = accounts::Owner::from(of);
         self.read(move |db| accounts::credential(db, &owner)).await
@@ -254,6 +282,20 @@ impl Store for SqliteStore {
 
     async fn write_vault(&self, write: VaultWrite) -> Result<VersionedWrite, StoreError> {
         self.write(move |db| accounts::write_vault(db, &write)).await
+    }
+
+    async fn export(
+        &self,
+        user_id: UserId,
+        after: Option<ExportCursor>,
+        max_bytes: usize,
+    ) -> Result<Option<ExportPage>, StoreError> {
+        self.read(move |db| export::page(db, user_id, after.as_ref(), max_bytes))
+            .await
+    }
+
+    async fn delete_account(&self, user_id: UserId) -> Result<Option<Vec<SessionId>>, StoreError> {
+        self.write(move |db| deletion::delete(db, user_id)).await
     }
 
     async fn put_mail_code(&self, code: NewMailCode) -> Result<(), StoreError> {

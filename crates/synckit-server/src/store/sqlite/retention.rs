@@ -1,4 +1,4 @@
-//! Retention: what a snapshot stands for goes, and so does what nobody finished.
+//! Retention: what a snapshot stands for goes, and so do what nobody finished and what deleted accounts left.
 //!
 //! A cut is one small transaction that moves the base of a stream: from then on nothing below it is read. The rows and
 //! bytes below go in further transactions, each of them short, so that pushes are never held up for long.
@@ -12,6 +12,7 @@ use synckit_protocol::limits::BATCH_IDS_KEPT_PER_DEVICE;
 
 use super::{
     columns::{Unsigned, unsigned},
+    deletion,
     failure::Failure,
     snapshots,
 };
@@ -41,6 +42,7 @@ pub(super) fn is_due(db: &Connection, retention: &Retention) -> Result<bool, Fai
     let times = params![Unsigned(retention.settled_before), Unsigned(retention.active_since)];
     Ok(db.prepare_cached(SWEEP)?.exists([])?
         || db.prepare_cached(CONDEMNED)?.exists([])?
+        || deletion::is_due(db)?
         || db
             .prepare_cached("SELECT 1 FROM snapshots WHERE state = 'unfinished' AND touched_at <= ?1 LIMIT 1")?
             .exists([Unsigned(retention.unfinished_before)])?
@@ -49,7 +51,7 @@ pub(super) fn is_due(db: &Connection, retention: &Retention) -> Result<bool, Fai
 
 /// Lets one piece go.
 pub(super) fn step(db: &Connection, retention: &Retention) -> Result<(), Failure> {
-    if sweep_batches(db)? || sweep_snapshot(db)? || condemn_unfinished(db, retention)? {
+    if sweep_batches(db)? || sweep_snapshot(db)? || deletion::sweep(db)? || condemn_unfinished(db, retention)? {
         return Ok(());
     }
     cut(db, retention)

@@ -117,6 +117,14 @@ pub(super) fn end(db: &Connection, which: EndSessions) -> Result<Vec<SessionId>,
             let mut statement = db.prepare_cached("DELETE FROM sessions WHERE session_id = ?1 RETURNING session_id")?;
             ended(&mut statement, [session_id.as_bytes()])
         }
+        EndSessions::OneOfUser(user_id, session_id) => {
+            let mut statement = db.prepare_cached(
+                "DELETE FROM sessions
+                 WHERE session_id = ?1 AND stream_key IN (SELECT stream_key FROM streams WHERE user_id = ?2)
+                 RETURNING session_id",
+            )?;
+            ended(&mut statement, [session_id.as_bytes(), user_id.as_bytes()])
+        }
         EndSessions::OfUser(user_id) => end_of_user(db, user_id, None),
     }
 }

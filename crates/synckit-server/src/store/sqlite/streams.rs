@@ -1,6 +1,6 @@
 //! The row of a stream: its small key, its position and its sizes.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, ffi, params};
 use synckit_protocol::{Head, KeyId, Position};
 
 use super::{
@@ -66,13 +66,25 @@ pub(super) fn find_or_create(db: &Connection, stream: StreamId) -> Result<i64, F
     if let Some(found) = find(db, stream)? {
         return Ok(found.key);
     }
-    db.prepare_cached("INSERT INTO streams (user_id, app_id, head) VALUES (?1, ?2, ?3)")?
+    let inserted = db
+        .prepare_cached("INSERT INTO streams (user_id, app_id, head) VALUES (?1, ?2, ?3)")?
         .execute(params![
             stream.user_id.as_bytes(),
             stream.app_id.as_bytes(),
             start(stream).head.as_bytes()
-        ])?;
-    Ok(db.last_insert_rowid())
+        ]);
+    match inserted {
+        Ok(_) => Ok(db.last_insert_rowid()),
+        // The account was deleted after the request was let in.
+        Err(error)
+            if error
+                .sqlite_error()
+                .is_some_and(|error| error.extended_code == ffi::SQLITE_CONSTRAINT_FOREIGNKEY) =>
+        {
+            Err(Failure::NoSuchStream)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Where a stream begins.

@@ -1,12 +1,13 @@
 //! Accounts, invitations, vaults and mailed codes.
 
-use synckit_protocol::wire::UnixSeconds;
+use synckit_protocol::wire::{UnixSeconds, accounts::AppUsage};
 use synckit_server::store::{
     AccountCreation, CredentialOf, MailPurpose, NewMailCode, PasswordReset, Store, VaultWrite, VersionedWrite,
 };
 
 use crate::fixture::{
-    NOW, create_account, create_app, create_stream, new_account, open_session, secret, session_id, stream_of, user_id,
+    NOW, app_id, append_all, create_account, create_app, create_stream, new_account, open_session, ready_stream,
+    secret, session_id, start, stream_of, upload, user_id,
 };
 
 async fn record_of(store: &dyn Store, n: u64) -> Vec<u8> {
@@ -99,6 +100,26 @@ pub(crate) async fn an_unknown_account_has_nothing(store: &dyn Store) {
         VersionedWrite::Conflict(0)
     );
     assert!(store.sessions(user_id(2), NOW).await.unwrap().is_empty());
+}
+
+pub(crate) async fn an_account_is_shown_with_what_it_keeps_in_each_app(store: &dyn Store) {
+    let stream = ready_stream(store, 1).await;
+    create_stream(store, 2).await;
+    append_all(store, stream, start(stream), 1, 1, &[3, 4]).await;
+    upload(store, stream, 1, 1).await;
+    open_session(store, stream_of(2, 1), 1).await;
+    let found = store.account(user_id(1)).await.unwrap().unwrap();
+    assert_eq!(found.account, store.accounts().await.unwrap()[0]);
+    let usage = |n: u64, change_count, stored_bytes, devices| AppUsage {
+        app_id: app_id(n),
+        app_name: format!("app {n}"),
+        change_count,
+        stored_bytes,
+        devices,
+    };
+    assert_eq!(found.apps, [usage(1, 7, 200 + 1001, 1), usage(2, 0, 0, 0)]);
+    assert_eq!(store.account(user_id(2)).await.unwrap().unwrap().apps, []);
+    assert_eq!(store.account(user_id(3)).await.unwrap(), None);
 }
 
 pub(crate) async fn a_repeated_creation_changes_nothing(store: &dyn Store) {

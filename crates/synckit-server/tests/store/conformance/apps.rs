@@ -60,6 +60,30 @@ pub(crate) async fn an_accepted_seed_makes_every_record_stale_until_it_is_replac
     assert!(!is_stale(store, 1).await && is_stale(store, 2).await && !is_stale(store, 3).await);
 }
 
+/// The seed file that was lost turned up: who did not reset the password meanwhile signs in as before.
+pub(crate) async fn records_of_an_earlier_seed_are_good_again_when_it_is_bound_again(store: &dyn Store) {
+    store.claim_seed(SEED, AcceptNewSeed::No).await.unwrap();
+    create_account(store, 1).await;
+    create_account(store, 2).await;
+    store.claim_seed(OTHER_SEED, AcceptNewSeed::Yes).await.unwrap();
+    let write = VaultWrite {
+        user_id: user_id(2),
+        vault: b"new vault".to_vec(),
+        expected_version: 1,
+        record: Some(b"new record".to_vec()),
+        keep_session: None,
+    };
+    store.write_vault(write).await.unwrap();
+    create_account(store, 3).await;
+
+    let claim = store.claim_seed(SEED, AcceptNewSeed::Yes).await.unwrap();
+    assert_eq!(claim, SeedClaim::Rebound { stale_records: 2 });
+    assert!(!is_stale(store, 1).await && is_stale(store, 2).await && is_stale(store, 3).await);
+    let claim = store.claim_seed(OTHER_SEED, AcceptNewSeed::Yes).await.unwrap();
+    assert_eq!(claim, SeedClaim::Rebound { stale_records: 1 });
+    assert!(is_stale(store, 1).await && !is_stale(store, 2).await && !is_stale(store, 3).await);
+}
+
 pub(crate) async fn a_store_in_order_passes_its_check(store: &dyn Store) {
     store.check().await.unwrap();
     store.check().await.unwrap();

@@ -7,7 +7,9 @@
 pub(crate) mod accounts;
 pub(crate) mod apps;
 pub(crate) mod blobs;
+pub(crate) mod deletion;
 pub(crate) mod devices;
+pub(crate) mod exports;
 pub(crate) mod log;
 pub(crate) mod owner_keys;
 pub(crate) mod pages;
@@ -22,6 +24,7 @@ macro_rules! conformance_suite {
                 the_first_seed_is_bound,
                 another_seed_is_refused_and_changes_nothing,
                 an_accepted_seed_makes_every_record_stale_until_it_is_replaced,
+                records_of_an_earlier_seed_are_good_again_when_it_is_bound_again,
                 a_store_in_order_passes_its_check,
                 a_closed_store_takes_no_more_work,
                 apps_are_listed_in_order_of_creation_with_their_keys,
@@ -34,6 +37,7 @@ macro_rules! conformance_suite {
                 a_created_account_is_found_by_address_and_by_id,
                 accounts_are_listed_in_order_of_creation,
                 an_unknown_account_has_nothing,
+                an_account_is_shown_with_what_it_keeps_in_each_app,
                 a_repeated_creation_changes_nothing,
                 a_taken_address_is_refused_and_leaves_the_invitation_open,
                 an_invitation_is_good_for_one_account,
@@ -59,6 +63,23 @@ macro_rules! conformance_suite {
                 a_counter_that_was_never_given_out_refreshes_nothing,
                 ending_one_session_leaves_the_others,
                 ending_the_sessions_of_an_account_leaves_other_accounts,
+                a_session_is_ended_for_its_own_account_only,
+            }
+            deletion {
+                a_deleted_account_is_gone_at_once,
+                an_account_is_deleted_once,
+                a_deletion_leaves_other_accounts_alone,
+                a_deleted_address_is_free_and_its_next_owner_finds_nothing,
+                an_invitation_stays_used_up_when_its_account_is_deleted,
+                what_arrives_after_a_deletion_is_refused,
+                objects_of_a_deleted_account_are_swept_when_no_url_can_write_them,
+                a_large_account_is_deleted_in_pieces,
+            }
+            exports {
+                an_export_holds_everything_in_order,
+                an_export_comes_in_pages_however_small,
+                exported_batches_are_what_was_appended,
+                an_export_ends_when_its_account_does,
             }
             devices {
                 a_new_name_is_a_new_device,

@@ -33,7 +33,7 @@ pub(crate) async fn a_session_belongs_to_an_account_and_an_app_that_exist(store:
         };
         assert!(matches!(
             store.open_session(session).await,
-            Err(StoreError::Database(_))
+            Err(StoreError::NoSuchStream)
         ));
     }
     assert_eq!(store.session(session_id(1), NOW).await.unwrap(), None);
@@ -172,4 +172,20 @@ pub(crate) async fn ending_the_sessions_of_an_account_leaves_other_accounts(stor
     assert_eq!(ended, [session_id(1), session_id(2)]);
     assert!(store.sessions(user_id(1), NOW).await.unwrap().is_empty());
     assert_eq!(store.sessions(user_id(3), NOW).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_session_is_ended_for_its_own_account_only(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    create_account(store, 2).await;
+    open_session(store, stream, 1).await;
+    let end = async |n| {
+        store
+            .end_sessions(EndSessions::OneOfUser(user_id(n), session_id(1)))
+            .await
+            .unwrap()
+    };
+    assert!(end(2).await.is_empty());
+    assert!(store.session(session_id(1), NOW).await.unwrap().is_some());
+    assert_eq!(end(1).await, [session_id(1)]);
+    assert!(end(1).await.is_empty());
 }

@@ -1,0 +1,302 @@
+//! `GET /api/account/export`: everything that the server holds of one person, as JSON lines.
+//!
+//! One line is one [`ExportLine`], in JSON only. The first is `begin`, the last `end`: an export without an `end`, or with
+//! another number of lines than it says, was cut off. Sealed bytes stay sealed; the user's keys open them.
+//!
+//! What it deliberately is not: it has none of the values that the server only recognises secrets by (the OPAQUE record,
+//! hashes of mailed codes and of the invitation). They say nothing of the person, and would help a thief to guess.
+
+use serde::{Deserialize, Serialize};
+
+use super::UnixSeconds;
+use crate::{
+    AppId, BatchId, BlobId, ByteString, DeviceId, Head, KeyId, ObjectKey, Position, SessionId, SnapshotId, UploadId,
+    UserId, wire::devices::Platform,
+};
+
+/// The version of the format that [`ExportLine::Begin`] names.
+pub const EXPORT_FORMAT: u32 = 1;
+
+/// One line of an export. Later versions may add kinds and fields; whoever reads an export skips kinds that it does not
+/// know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ExportLine {
+    /// The first line.
+    Begin {
+        /// [`EXPORT_FORMAT`].
+        format: u32,
+        /// The account.
+        user_id: UserId,
+        /// When the export began. Each line is as it was when it was read, at this time or later.
+        created_at: UnixSeconds,
+    },
+    /// The account.
+    Account(ExportedAccount),
+    /// A vault that a reset of the password replaced.
+    EarlierVault {
+        /// The version of the vault that replaced it.
+        replaced_by: u64,
+        /// The vault.
+        vault: ByteString,
+    },
+    /// A code that was mailed and not used yet.
+    MailCode {
+        /// What it is for: `verify` or `reset`.
+        purpose: String,
+        /// When it ends.
+        expires_at: UnixSeconds,
+    },
+    /// The invitation that the account used up.
+    Invite {
+        /// When it was created.
+        created_at: UnixSeconds,
+    },
+    /// The stream of the account in one app. What belongs to it follows before the next stream.
+    Stream(ExportedStream),
+    /// A session that has not ended.
+    Session(ExportedSession),
+    /// A device.
+    Device(ExportedDevice),
+    /// An envelope, the current one or an earlier one.
+    Envelope(ExportedEnvelope),
+    /// A batch of the log, in log order.
+    Batch(ExportedBatch),
+    /// What a batch was answered that a snapshot stands for.
+    BatchAnswer(ExportedBatchAnswer),
+    /// A snapshot. Its parts follow.
+    Snapshot(ExportedSnapshot),
+    /// A part of a snapshot.
+    SnapshotPart(ExportedSnapshotPart),
+    /// A blob.
+    Blob(ExportedBlob),
+    /// An upload that is begun and not confirmed.
+    Upload(ExportedUpload),
+    /// The last line.
+    End {
+        /// How many lines came before this one.
+        lines: u64,
+    },
+}
+
+/// The account itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedAccount {
+    /// Its id.
+    pub user_id: UserId,
+    /// Its e-mail address.
+    pub email: String,
+    /// When it was created.
+    pub created_at: UnixSeconds,
+    /// When the address was confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_verified_at: Option<UnixSeconds>,
+    /// The current vault.
+    pub vault: ByteString,
+    /// Counts the writes of the vault, from 1.
+    pub vault_version: u64,
+}
+
+/// The stream of the account in one app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedStream {
+    /// The app.
+    pub app_id: AppId,
+    /// Its name.
+    pub app_name: String,
+    /// The newest position.
+    pub latest: Position,
+    /// Where the log begins: what is before it is in a snapshot only. Absent if the log is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Position>,
+    /// The current master key's id, once encryption is set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+    /// The version of the current envelope, 0 if there is none.
+    pub envelope_version: u64,
+    /// Sealed bytes of batches.
+    pub batch_bytes: u64,
+    /// Sealed bytes of snapshots.
+    pub snapshot_bytes: u64,
+    /// Sealed bytes of blobs.
+    pub blob_bytes: u64,
+}
+
+/// A session that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedSession {
+    /// The app.
+    pub app_id: AppId,
+    /// Its id.
+    pub session_id: SessionId,
+    /// The device that it is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<DeviceId>,
+    /// How often it was refreshed, from 1.
+    pub refresh_counter: u64,
+    /// When it was opened.
+    pub created_at: UnixSeconds,
+    /// When it was last refreshed.
+    pub refreshed_at: UnixSeconds,
+}
+
+/// A device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedDevice {
+    /// The app.
+    pub app_id: AppId,
+    /// Its id.
+    pub device_id: DeviceId,
+    /// Its name.
+    pub device_name: String,
+    /// Its platform.
+    pub platform: Platform,
+    /// When it was registered.
+    pub created_at: UnixSeconds,
+    /// When it was last seen, to about an hour.
+    pub last_seen_at: UnixSeconds,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<UnixSeconds>,
+    /// A sequence that it has reached, as far as the server needed to know it.
+    pub pulled_seq: u64,
+}
+
+/// An envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedEnvelope {
+    /// The app.
+    pub app_id: AppId,
+    /// Its version.
+    pub version: u64,
+    /// The id of its master key.
+    pub key_id: KeyId,
+    /// When it was written.
+    pub updated_at: UnixSeconds,
+    /// The envelope.
+    pub envelope: ByteString,
+}
+
+/// A batch of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedBatch {
+    /// The app.
+    pub app_id: AppId,
+    /// Its id.
+    pub batch_id: BatchId,
+    /// The device that pushed it.
+    pub device_id: DeviceId,
+    /// The master key that it is sealed under.
+    pub key_id: KeyId,
+    /// The sequence of its first entry.
+    pub first_seq: u64,
+    /// How many entries it holds.
+    pub count: u32,
+    /// The head of the chain after it.
+    pub head: Head,
+    /// The sealed bytes.
+    pub sealed: ByteString,
+}
+
+/// What a batch was answered whose bytes are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedBatchAnswer {
+    /// The app.
+    pub app_id: AppId,
+    /// The batch.
+    pub batch_id: BatchId,
+    /// The device that pushed it.
+    pub device_id: DeviceId,
+    /// The sequence of its first entry.
+    pub first_seq: u64,
+    /// How many entries it held.
+    pub count: u32,
+    /// The head of the chain after it.
+    pub head: Head,
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedSnapshot {
+    /// The app.
+    pub app_id: AppId,
+    /// Its id.
+    pub snapshot_id: SnapshotId,
+    /// `unfinished` before its manifest came, `kept`, or `condemned` when it is of no use any more and waits to go.
+    pub state: String,
+    /// When its manifest came; of an unfinished one, when its last part did.
+    pub touched_at: UnixSeconds,
+    /// Sealed bytes of its parts and its manifest.
+    pub size: u64,
+    /// The master key that it is sealed under; absent before the manifest, like the fields below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+    /// The position whose state it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// How many parts it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<u32>,
+    /// The sealed manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<ByteString>,
+}
+
+/// A part of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedSnapshotPart {
+    /// The app.
+    pub app_id: AppId,
+    /// The snapshot.
+    pub snapshot_id: SnapshotId,
+    /// Which part it is, from 0.
+    pub part: u32,
+    /// The sealed bytes.
+    pub sealed: ByteString,
+}
+
+/// A blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedBlob {
+    /// The app.
+    pub app_id: AppId,
+    /// Its id.
+    pub hash: BlobId,
+    /// The object that holds it: in the server's data directory the file `blobs/<first byte>/<object key>`.
+    pub object_key: ObjectKey,
+    /// The sealed size.
+    pub size: u64,
+    /// The master key that it is sealed under.
+    pub key_id: KeyId,
+    /// When it was confirmed.
+    pub created_at: UnixSeconds,
+    /// When it was deleted; it can still be brought back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<UnixSeconds>,
+    /// Where its sealed bytes can be downloaded. Absent in an export that the operator made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub download_url: Option<String>,
+    /// When the URL stops working.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url_expires_at: Option<UnixSeconds>,
+}
+
+/// An upload that is begun and not confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedUpload {
+    /// The app.
+    pub app_id: AppId,
+    /// Its id.
+    pub upload_id: UploadId,
+    /// The blob.
+    pub hash: BlobId,
+    /// The object that it writes.
+    pub object_key: ObjectKey,
+    /// The sealed size.
+    pub size: u64,
+    /// The master key that it is sealed under.
+    pub key_id: KeyId,
+    /// When its URL stops working.
+    pub expires_at: UnixSeconds,
+}

@@ -1,0 +1,29 @@
+//! Work that nobody waits for: done at every interval, until the server stops.
+//!
+//! Invariant: work that failed is tried again at the next interval, and ends the task of nothing else.
+
+use std::sync::Arc;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{state::ServerState, store::StoreError};
+
+/// Does `work` now and then at every [`crate::Config::sweep_interval`], until the server stops. `name` is what the log
+/// calls it.
+pub(crate) async fn repeat_until_stopped(
+    state: Arc<ServerState>,
+    name: &'static str,
+    work: impl AsyncFn(&ServerState) -> Result<(), StoreError>,
+) {
+    let mut interval = interval(state.config.sweep_interval);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = state.stopping.cancelled() => return,
+        }
+        if let Err(error) = work(&state).await {
+            tracing::warn!(%error, name, "background work failed and is tried again later");
+        }
+    }
+}
