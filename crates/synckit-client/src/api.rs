@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, Method, StatusCode, header};
 use parking_lot::Mutex;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     config::Server,
     error::{Error, Result},
-    transport::{RequestBody, Transport, TransportError, read_body},
+    transport::{BodyStream, RequestBody, Transport, TransportError, read_body},
 };
 
 /// Retries after the first attempt.
@@ -203,7 +204,31 @@ impl Api {
         }
     }
 
+    /// Sends a call once, and hands out the body of a good answer as it arrives: for what may be larger than memory. A
+    /// piece that does not come within the time of a request ends the stream with an error.
+    pub(crate) async fn stream(&self, call: &Call<'_>) -> Result<BodyStream<TransportError>> {
+        let (parts, body) = self.exchange(call).await?.into_parts();
+        if parts.status.is_success() {
+            return Ok(idle_bounded(body, self.request_timeout));
+        }
+        let (answer, retry_after) = self.whole(parts, body).await?;
+        let problem = read_problem(&answer)?;
+        Err(match retry_after {
+            Some(retry_after) => Error::RetryLater {
+                retry_after,
+                code: problem.code,
+            },
+            None => Error::from_problem(problem),
+        })
+    }
+
     async fn attempt(&self, call: &Call<'_>) -> Result<(Answer, Option<Duration>)> {
+        let (parts, body) = self.exchange(call).await?.into_parts();
+        self.whole(parts, body).await
+    }
+
+    /// Sends a request and returns the head of its answer, and the body unread.
+    async fn exchange(&self, call: &Call<'_>) -> Result<http::Response<BodyStream<TransportError>>> {
         let mut request = http::Request::builder()
             .method(call.method.clone())
             .uri(self.server()?.url(&call.path))
@@ -230,11 +255,18 @@ impl Api {
         })?;
         let body_bytes = call.body.as_ref().map_or(0, Bytes::len) as u64;
         let patience = self.request_timeout + Duration::from_secs(body_bytes / limits::SLOWEST_LINE_BYTES_PER_SECOND);
-        let response = match tokio::time::timeout(patience, self.transport()?.send(request)).await {
-            Ok(response) => response.map_err(Error::Network)?,
-            Err(_) => return Err(Error::Network(TransportError::Timeout(patience))),
-        };
-        let (parts, body) = response.into_parts();
+        match tokio::time::timeout(patience, self.transport()?.send(request)).await {
+            Ok(response) => response.map_err(Error::Network),
+            Err(_) => Err(Error::Network(TransportError::Timeout(patience))),
+        }
+    }
+
+    /// Reads the body of an answer.
+    async fn whole(
+        &self,
+        parts: http::response::Parts,
+        body: BodyStream<TransportError>,
+    ) -> Result<(Answer, Option<Duration>)> {
         let body = read_body(body, ANSWER_BYTES_MAX, self.request_timeout)
             .await
             .map_err(Error::Network)?;
@@ -251,6 +283,18 @@ impl Api {
         };
         Ok((answer, retry_after))
     }
+}
+
+/// A body that fails when nothing of it arrives for `idle`.
+fn idle_bounded(body: BodyStream<TransportError>, idle: Duration) -> BodyStream<TransportError> {
+    Box::pin(stream::unfold(Some(body), move |body| async move {
+        let mut body = body?;
+        match tokio::time::timeout(idle, body.next()).await {
+            Ok(None) => None,
+            Ok(Some(chunk)) => Some((chunk, Some(body))),
+            Err(_) => Some((Err(TransportError::Timeout(idle)), None)),
+        }
+    }))
 }
 
 /// Reads the problem of an answer. Gateways answer 502 to 504 with pages of their own, which are problems too.

@@ -83,7 +83,11 @@ pub enum Error {
     /// The session was signed out, revoked, or not used for 90 days.
     #[error("the session has ended: sign in again")]
     SessionEnded,
-    /// The call needs a password sign-in not older than five minutes.
+    /// The account is no longer on the server: it was deleted, or the server was restored from a backup that is older.
+    /// What this device holds stays until [`crate::SyncKitClient::sign_out`].
+    #[error("the account is no longer on this server: it was deleted")]
+    AccountGone,
+    /// The call needs a password sign-in not older than five minutes: `confirm_password`.
     #[error("this needs a fresh sign-in with the password")]
     FreshLoginRequired,
     /// The server takes no such API key.
@@ -254,6 +258,7 @@ impl Error {
             Some(ProblemCode::SessionEnded | ProblemCode::TokenInvalid | ProblemCode::TokenExpired) => {
                 Self::SessionEnded
             }
+            Some(ProblemCode::AccountGone) => Self::AccountGone,
             Some(ProblemCode::FreshLoginRequired) => Self::FreshLoginRequired,
             Some(ProblemCode::ApiKeyInvalid) => Self::ApiKeyInvalid,
             Some(ProblemCode::DeviceRevoked) => Self::DeviceRevoked,

@@ -25,6 +25,7 @@
 //! cancelled at any await without losing state: what was stored is found again by the next call.
 
 mod account;
+mod account_data;
 mod api;
 mod blobs;
 mod client;
@@ -41,6 +42,7 @@ mod session;
 mod snapshots;
 pub mod transport;
 
+pub use account_data::ExportReport;
 pub use blobs::{BlobProgress, BlobSource, BlobTarget, BlobUploadTicket, DownloadUrl, UploadUrl};
 pub use client::SyncKitClient;
 pub use config::{CredentialStore, SyncKitClientBuilder, SyncKitConfig};
@@ -54,9 +56,10 @@ pub use synckit_crypto::{
     blob::BlobHash,
 };
 pub use synckit_protocol::{
-    AppId, BatchId, BlobId, Cursor, CursorParseError, DeviceId, Head, KeyId, Position, Problem, ProblemCode,
+    AppId, BatchId, BlobId, Cursor, CursorParseError, DeviceId, Head, KeyId, Position, Problem, ProblemCode, SessionId,
     SnapshotId, UserId,
     wire::{
+        accounts::{AccountInfo, AppUsage, SessionInfo},
         blobs::BlobInfo,
         devices::{Device, Platform},
         log::Status,

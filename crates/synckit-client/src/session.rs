@@ -240,23 +240,27 @@ impl SyncKitClient {
         let inner = &self.inner;
         let user_id = inner.scope()?.user_id;
         let told = inner.authorized_unit(Call::new(Method::DELETE, "/api/sync/auth")).await;
-        inner.drop_session();
-        inner
-            .with_credentials(move |credentials| {
-                credentials.delete(LAST_USER)?;
-                ["session", "keys", "envelope"]
-                    .iter()
-                    .try_for_each(|record| credentials.delete(&record_name(user_id, record)))
-            })
-            .await?;
+        inner.forget(user_id).await?;
         match told {
-            Ok(()) | Err(Error::SessionEnded) => Ok(()),
+            Ok(()) | Err(Error::SessionEnded | Error::AccountGone) => Ok(()),
             Err(error) => Err(error),
         }
     }
 }
 
 impl Inner {
+    /// Forgets session and keys of the user, in memory and in the credential store.
+    pub(crate) async fn forget(&self, user_id: UserId) -> Result<()> {
+        self.drop_session();
+        self.with_credentials(move |credentials| {
+            credentials.delete(LAST_USER)?;
+            ["session", "keys", "envelope"]
+                .iter()
+                .try_for_each(|record| credentials.delete(&record_name(user_id, record)))
+        })
+        .await
+    }
+
     async fn register(&self, email: &str, password: &str, invite: Option<SecretText>) -> Result<UserId> {
         let (registration, request) = ClientRegistration::start(password, &mut OsRng)?;
         let start = RegisterStart {
@@ -385,9 +389,10 @@ impl Inner {
         let token = if unix_now() + REFRESH_EARLY_SECONDS < session.expires_at {
             session.token.clone()
         } else {
-            // A token that still works is good enough if the refresh cannot be reached now.
+            // A token that still works is good enough if the refresh cannot be reached now. If the session has ended,
+            // the answer to the token says why, which that to a refresh secret cannot.
             match self.refresh(&session).await {
-                Err(Error::Network(_) | Error::RetryLater { .. }) => session.token.clone(),
+                Err(Error::Network(_) | Error::RetryLater { .. } | Error::SessionEnded) => session.token.clone(),
                 refreshed => refreshed?,
             }
         };

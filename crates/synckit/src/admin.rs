@@ -8,6 +8,7 @@ use synckit_protocol::{AppId, KeyId, OwnerKey, UserId};
 use synckit_server::{Admin, config::Settings, store::App};
 
 use crate::{
+    account_data,
     cli::{AccountCommand, AppCommand, DEFAULT_DATA_DIR, DataArgs, StreamArgs, TokenCommand},
     failure::{Failure, WithHint as _},
     runtime, screen,
@@ -31,6 +32,8 @@ pub(crate) fn run_account(command: AccountCommand) -> Result<ExitCode, Failure> 
         match command {
             AccountCommand::List { data } => list_accounts(&data).await,
             AccountCommand::Invite { data } => invite(&data).await,
+            AccountCommand::Export { email, out, data } => account_data::export(&email, &out, &data).await,
+            AccountCommand::Delete { email, yes, data } => account_data::delete(&email, yes, &data).await,
             AccountCommand::SignOut { email, data } => sign_out(&email, &data).await,
             AccountCommand::Envelopes { stream, data } => list_envelopes(&stream, &data).await,
             AccountCommand::RestoreEnvelope { stream, version, data } => {
@@ -254,7 +257,7 @@ async fn invite(data: &DataArgs) -> Result<(), Failure> {
 
 async fn sign_out(email: &str, data: &DataArgs) -> Result<(), Failure> {
     let admin = open(data)?;
-    let user_id = find_account(&admin, email).await?;
+    let user_id = account_of(&admin, email).await?;
     let sessions_ended = admin.end_sessions(user_id).await?;
     if data.json {
         return Ok(screen::json(
@@ -268,7 +271,8 @@ async fn sign_out(email: &str, data: &DataArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn find_account(admin: &Admin, email: &str) -> Result<UserId, Failure> {
+/// The account that an address means.
+pub(crate) async fn account_of(admin: &Admin, email: &str) -> Result<UserId, Failure> {
     admin
         .account_of(email)
         .await?
@@ -280,7 +284,7 @@ async fn find_account(admin: &Admin, email: &str) -> Result<UserId, Failure> {
 async fn find_stream(admin: &Admin, stream: &StreamArgs) -> Result<(AppId, UserId), Failure> {
     let apps = admin.apps().await?;
     let app_id = find_app(&stream.app, &apps).hint("`synckit app list` shows the apps of this server")?;
-    Ok((app_id, find_account(admin, &stream.email).await?))
+    Ok((app_id, account_of(admin, &stream.email).await?))
 }
 
 async fn list_envelopes(stream: &StreamArgs, data: &DataArgs) -> Result<(), Failure> {
@@ -352,7 +356,7 @@ async fn restore_envelope(stream: &StreamArgs, version: u64, data: &DataArgs) ->
 }
 
 /// Opens the administration of a server that exists: a mistyped directory must not become a new, empty server.
-fn open(data: &DataArgs) -> Result<Admin, Failure> {
+pub(crate) fn open(data: &DataArgs) -> Result<Admin, Failure> {
     let data_dir = data_dir(data)?;
     if !data_dir.join("synckit.db").is_file() {
         return Err(Failure::new(

@@ -23,7 +23,7 @@ pub(crate) enum Command {
     /// Create and list apps, rotate their API keys
     #[command(subcommand)]
     App(AppCommand),
-    /// List accounts, create invitations, end sessions
+    /// List, export and delete accounts, create invitations, end sessions
     #[command(subcommand)]
     Account(AccountCommand),
     /// Rotate the key that signs the tokens of sessions
@@ -276,6 +276,26 @@ pub(crate) enum AccountCommand {
     },
     /// Create an invitation for one account and show its code, once
     Invite {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Write everything that is kept of an account to a file, as JSON lines
+    Export {
+        /// The e-mail address of the account
+        email: String,
+        /// The file to write; it must not be there yet
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Delete an account and everything that it keeps, in every app, for good
+    Delete {
+        /// The e-mail address of the account
+        email: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         data: DataArgs,
     },

@@ -6,6 +6,7 @@
 //! Invariant: a failure is one line that says what failed and, where something can be done, one that says what. The exit
 //! code is 0 if all went well, 1 if it did not, 2 if the command line was wrong.
 
+mod account_data;
 mod admin;
 mod bench;
 mod cli;

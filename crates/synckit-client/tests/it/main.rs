@@ -1,6 +1,7 @@
 //! The SDK against a real server over real HTTP.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod account_data;
 mod blobs;
 mod configuration;
 mod convergence;

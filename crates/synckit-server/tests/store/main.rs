@@ -7,6 +7,7 @@
     reason = "the helpers of tests fail by panicking, like the tests"
 )]
 
+mod account_life;
 mod conformance;
 mod durability;
 mod fixture;

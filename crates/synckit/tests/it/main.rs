@@ -1,6 +1,7 @@
 //! The program from outside: what it prints, what it leaves behind, how it exits.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod account_data;
 mod admin;
 mod bench;
 mod command_line;

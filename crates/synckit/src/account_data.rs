@@ -1,0 +1,95 @@
+//! `synckit account export` and `synckit account delete`: what an operator owes to the people on the server.
+
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, anyhow};
+
+use crate::{
+    admin::{account_of, open},
+    cli::DataArgs,
+    failure::{Failure, WithHint as _},
+    screen, units,
+};
+
+/// Writes beside the file and gives it its name at the end, so that a name never stands for half an export.
+pub(crate) async fn export(email: &str, out: &Path, data: &DataArgs) -> Result<(), Failure> {
+    let admin = open(data)?;
+    let user_id = account_of(&admin, email).await?;
+    let directory = match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if out.exists() {
+        return Err(Failure::new(
+            anyhow!("{} is there already", out.display()),
+            "name a file that is not there yet with --out",
+        ));
+    }
+    // A temporary file is for its owner only from its first moment; what it holds is somebody's.
+    let file = tempfile::NamedTempFile::new_in(directory).with_context(|| format!("cannot write {}", out.display()))?;
+    let writer = tokio::io::BufWriter::new(tokio::fs::File::from_std(file.reopen()?));
+    let lines = admin.export_account(user_id, writer).await?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(out)
+        .map_err(|error| anyhow!(error.error).context(format!("cannot write {}", out.display())))
+        .hint("name a file that is not there yet with --out")?;
+    if data.json {
+        return Ok(screen::json(
+            &serde_json::json!({ "user_id": user_id, "out": out, "lines": lines }),
+        )?);
+    }
+    screen::line(format_args!(
+        "{} written to {}",
+        units::counted(lines, "line"),
+        out.display()
+    ));
+    screen::line(
+        "Lines of the kind \"blob\" name files; each is in the data directory as blobs/<first byte>/<object key>.",
+    );
+    Ok(())
+}
+
+pub(crate) async fn delete(email: &str, yes: bool, data: &DataArgs) -> Result<(), Failure> {
+    let admin = open(data)?;
+    let user_id = account_of(&admin, email).await?;
+    if !yes && !confirmed(email)? {
+        return Err(Failure::new(
+            anyhow!("nothing was deleted"),
+            "repeat the address to confirm",
+        ));
+    }
+    let sessions_ended = admin.delete_account(user_id).await?;
+    if data.json {
+        return Ok(screen::json(
+            &serde_json::json!({ "user_id": user_id, "deleted": true, "sessions_ended": sessions_ended }),
+        )?);
+    }
+    let ended = units::counted(sessions_ended as u64, "session");
+    screen::line(format_args!("{email} is deleted, and {ended} ended"));
+    screen::line(
+        "The server sweeps the account's files within two hours. Backups, and mails in mail/, are yours to clear.",
+    );
+    Ok(())
+}
+
+/// Lets a person repeat the address. Without a person there is nobody to ask.
+fn confirmed(email: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(
+            anyhow!("a deletion must be confirmed, and standard input is no terminal"),
+            "add --yes",
+        ));
+    }
+    let mut prompt = io::stderr().lock();
+    write!(
+        prompt,
+        "This deletes {email} and everything that the account keeps, in every app, for good.\nRepeat the address: "
+    )?;
+    prompt.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim().eq_ignore_ascii_case(email.trim()))
+}
