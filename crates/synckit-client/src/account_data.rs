@@ -102,7 +102,7 @@ impl SyncKitClient {
 
     /// Writes everything that the server keeps of the user, in every app, as JSON lines, and flushes. What is sealed
     /// stays sealed: the file shows the user what the server holds, and a program with the user's keys can open it. Files
-    /// are named with URLs that work for an hour. The format is that of `docs/protocol.md`, section 8.5.
+    /// are named with URLs that work for an hour. The format is that of `docs/protocol.md`, section 3.11.
     ///
     /// Memory stays small however much there is. Nothing is repeated: after an error, begin again with an empty writer.
     ///

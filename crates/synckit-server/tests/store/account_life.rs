@@ -25,9 +25,12 @@ const OF_NOBODY: &[&str] = &[
     "refinery_schema_history",
 ];
 
+/// The columns of a table, and the field of each.
+type Columns = &'static [(&'static str, &'static str)];
+
 /// The other tables: the kind of their lines in an export, and the field for each column. A column without a field is not
 /// exported, for the reason that stands there.
-const EXPORTED: &[(&str, &str, &[(&str, &str)])] = &[
+const EXPORTED: &[(&str, &str, Columns)] = &[
     (
         "accounts",
         "account",
@@ -352,14 +355,18 @@ async fn child_deletes() {
     for n in 1..=3 {
         let deleted = store.delete_account(user_id(n)).await.unwrap().is_some();
         if deleted {
-            println!("deleted {n}");
-            std::io::stdout().flush().unwrap();
+            tell(&format!("deleted {n}"));
         }
         while store.retain(retention(LATER)).await.unwrap() {
-            println!("step");
-            std::io::stdout().flush().unwrap();
+            tell("step");
         }
     }
+}
+
+fn tell(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}").unwrap();
+    stdout.flush().unwrap();
 }
 
 /// Runs the child until it has written so many lines, then kills it. Returns the lines.
