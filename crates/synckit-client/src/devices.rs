@@ -4,7 +4,7 @@ use http::Method;
 use synckit_protocol::{
     DeviceId, limits,
     wire::{
-        devices::{Device, DeviceList, Platform, RegisterDevice},
+        devices::{Device, DeviceList, Platform, RegisterDevice, RenameDevice},
         log::Status,
     },
 };
@@ -27,12 +27,7 @@ impl SyncKitClient {
             argument: "platform",
             reason: format!("{error}"),
         })?;
-        if name.is_empty() || name.len() > limits::DEVICE_NAME_BYTES_MAX {
-            return Err(Error::InvalidArgument {
-                argument: "name",
-                reason: format!("a device name has 1 to {} bytes", limits::DEVICE_NAME_BYTES_MAX),
-            });
-        }
+        check_name(name)?;
         let request = RegisterDevice {
             device_name: name.to_owned(),
             platform,
@@ -52,6 +47,20 @@ impl SyncKitClient {
         Ok(list.devices)
     }
 
+    /// Gives a device another name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a name that is empty or longer than 100 bytes; [`Error::Problem`] with
+    /// `device_not_found`, or with `invalid_value` if another device has this name.
+    pub async fn rename_device(&self, device_id: DeviceId, name: &str) -> Result<Device> {
+        check_name(name)?;
+        let request = RenameDevice {
+            device_name: name.to_owned(),
+        };
+        let call = Call::new(Method::PATCH, format!("/api/sync/devices/{device_id}")).body(&request)?;
+        self.inner.authorized(call).await?.decode()
+    }
+
     /// Revokes a device: its sessions end within seconds, and its name becomes free. What it already holds, it keeps.
     ///
     /// # Errors
@@ -69,4 +78,14 @@ impl SyncKitClient {
     pub async fn status(&self) -> Result<Status> {
         self.inner.authorized(Call::get("/api/sync/status")).await?.decode()
     }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if (1..=limits::DEVICE_NAME_BYTES_MAX).contains(&name.len()) {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument {
+        argument: "name",
+        reason: format!("a device name has 1 to {} bytes", limits::DEVICE_NAME_BYTES_MAX),
+    })
 }

@@ -61,6 +61,25 @@ impl DataDir {
         Ok(this)
     }
 
+    /// A data directory as it is; nothing is created.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Whether a process serves from it. Nothing is created. For an instant this shares the lock, so that a server that
+    /// starts in just that instant is refused.
+    pub(crate) fn is_served(&self) -> io::Result<bool> {
+        let file = match File::open(self.root.join("lock")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     /// Takes the right to serve.
     pub(crate) fn lock(&self) -> Result<ServeLock, DataDirError> {
         let path = self.root.join("lock");
@@ -81,6 +100,11 @@ impl DataDir {
             }),
             Err(TryLockError::Error(source)) => Err(DataDirError::Io { path, source }),
         }
+    }
+
+    /// The directory itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The database file.

@@ -114,6 +114,42 @@ impl fmt::Debug for ServerKeys {
     }
 }
 
+/// What lies in a directory of keys.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct KeySurvey {
+    /// The id of the OPRF seed in `opaque.key`; `None` if there is no such file.
+    pub login: Result<Option<[u8; 16]>, KeyFileError>,
+    /// The number of signing keys in `tokens.json`.
+    pub tokens: Result<Option<usize>, KeyFileError>,
+    /// Whether `server.key` is there.
+    pub server: Result<bool, KeyFileError>,
+}
+
+impl KeySurvey {
+    /// Reads every key file, as the server's start would, but makes none.
+    pub(crate) fn of(directory: &Path) -> Self {
+        let login = directory.join(LOGIN_FILE);
+        let tokens = directory.join(TOKENS_FILE);
+        Self {
+            login: (|| match read(&login)? {
+                None => Ok(None),
+                Some(_) => Ok(Some(open_login(&login, MissingLogin::Refuse)?.seed_id())),
+            })(),
+            tokens: (|| match read(&tokens)? {
+                None => Ok(None),
+                Some(bytes) => Ok(Some(TokenKeyFile::decode(&bytes, &tokens)?.usable(&tokens)?.len())),
+            })(),
+            server: read(&directory.join(SERVER_FILE)).and_then(|secret| match secret {
+                Some(secret) if secret.len() != 32 => Err(KeyFileError::Damaged {
+                    path: directory.join(SERVER_FILE),
+                }),
+                secret => Ok(secret.is_some()),
+            }),
+        }
+    }
+}
+
 /// Whether a directory of keys holds login secrets.
 pub(crate) fn has_login_secrets(directory: &Path) -> bool {
     directory.join(LOGIN_FILE).exists()
@@ -155,9 +191,14 @@ impl TokenKeyFile {
             file.write(path)?;
             return Ok(file);
         };
-        let file: Self = serde_json::from_slice(&bytes).map_err(|_| KeyFileError::Damaged { path: path.to_owned() })?;
+        Self::decode(&bytes, path)
+    }
+
+    fn decode(bytes: &[u8], path: &Path) -> Result<Self, KeyFileError> {
+        let damaged = || KeyFileError::Damaged { path: path.to_owned() };
+        let file: Self = serde_json::from_slice(bytes).map_err(|_| damaged())?;
         if file.keys.is_empty() {
-            return Err(KeyFileError::Damaged { path: path.to_owned() });
+            return Err(damaged());
         }
         Ok(file)
     }

@@ -29,6 +29,7 @@
 //! | `mail` | confirmations, resets and notices by mail |
 //! | [`store`] | the `Store` trait and SQLite |
 //! | [`admin`] | apps, keys, invitations, accounts |
+//! | [`inspect`] | looking at a data directory without touching it |
 //!
 //! What this crate deliberately is not: it prints nothing and reads no environment (the binary does), it does not end
 //! TLS (a reverse proxy does), and it does not link `synckit-crypto`: it cannot decrypt, by construction.
@@ -43,6 +44,7 @@ mod data_dir;
 mod export;
 mod given_secrets;
 mod http;
+pub mod inspect;
 mod keys;
 mod mail;
 mod owner_proof;
@@ -62,3 +64,6 @@ pub use data_dir::DataDirError;
 pub use keys::KeyFileError;
 pub use mail::MailConfigError;
 pub use server::{ServeError, Server, serve};
+
+/// The version of the protocol that this server speaks, the one of `docs/protocol.md`. `/healthz` tells it.
+pub const PROTOCOL_VERSION: u8 = 1;

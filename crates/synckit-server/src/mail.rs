@@ -67,6 +67,21 @@ pub enum MailConfigError {
     From(#[source] lettre::address::AddressError),
 }
 
+/// Why mails could not be sent now.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MailCheckError {
+    /// The settings are wrong.
+    #[error(transparent)]
+    Config(#[from] MailConfigError),
+    /// The mail server cannot be reached, or refuses to talk.
+    #[error("the mail server cannot be reached")]
+    Connection(#[source] lettre::transport::smtp::Error),
+    /// The mail server answers, but not that it is ready.
+    #[error("the mail server is not ready")]
+    NotReady,
+}
+
 /// The task that sends.
 pub(crate) struct MailWorker {
     queue: mpsc::Receiver<MailJob>,
@@ -103,6 +118,18 @@ enum SendError {
     Store(#[from] StoreError),
 }
 
+/// How mails go out, and from whom.
+fn transport(delivery: &MailDelivery, directory: PathBuf) -> Result<(Transport, Mailbox), MailConfigError> {
+    let (transport, from) = match delivery {
+        MailDelivery::Directory => (Transport::Directory(directory), "SyncKit <synckit@localhost>"),
+        MailDelivery::Smtp { url, from } => {
+            let smtp = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose()).map_err(MailConfigError::Url)?;
+            (Transport::Smtp(smtp.build()), from.as_str())
+        }
+    };
+    Ok((transport, from.parse().map_err(MailConfigError::From)?))
+}
+
 impl Mailer {
     /// The queue, and the task that must run beside it.
     pub(crate) fn new(
@@ -112,15 +139,7 @@ impl Mailer {
         store: Arc<dyn Store>,
         clock: Clock,
     ) -> Result<(Self, MailWorker), MailConfigError> {
-        let (transport, from) = match delivery {
-            MailDelivery::Directory => (Transport::Directory(directory), "SyncKit <synckit@localhost>"),
-            MailDelivery::Smtp { url, from } => {
-                let smtp =
-                    AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose()).map_err(MailConfigError::Url)?;
-                (Transport::Smtp(smtp.build()), from.as_str())
-            }
-        };
-        let from = from.parse().map_err(MailConfigError::From)?;
+        let (transport, from) = transport(delivery, directory)?;
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let worker = MailWorker {
             queue: receiver,
@@ -132,6 +151,23 @@ impl Mailer {
             sent: Mutex::default(),
         };
         Ok((Self { queue: sender }, worker))
+    }
+
+    /// Checks the settings, and connects to the mail server if there is one.
+    pub(crate) async fn connect(delivery: &MailDelivery) -> Result<(), MailCheckError> {
+        if let Transport::Smtp(smtp) = transport(delivery, PathBuf::new())?.0 {
+            match smtp.test_connection().await {
+                Ok(true) => {}
+                Ok(false) => return Err(MailCheckError::NotReady),
+                Err(error) => return Err(MailCheckError::Connection(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the settings.
+    pub(crate) fn check(delivery: &MailDelivery) -> Result<(), MailConfigError> {
+        transport(delivery, PathBuf::new()).map(|_| ())
     }
 
     /// Leaves a mail to be sent.

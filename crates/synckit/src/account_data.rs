@@ -36,7 +36,7 @@ pub(crate) async fn export(email: &str, out: &Path, data: &DataArgs) -> Result<(
     file.persist_noclobber(out)
         .map_err(|error| anyhow!(error.error).context(format!("cannot write {}", out.display())))
         .hint("name a file that is not there yet with --out")?;
-    if data.json {
+    if screen::is_for_programs() {
         return Ok(screen::json(
             &serde_json::json!({ "user_id": user_id, "out": out, "lines": lines }),
         )?);
@@ -62,7 +62,7 @@ pub(crate) async fn delete(email: &str, yes: bool, data: &DataArgs) -> Result<()
         ));
     }
     let sessions_ended = admin.delete_account(user_id).await?;
-    if data.json {
+    if screen::is_for_programs() {
         return Ok(screen::json(
             &serde_json::json!({ "user_id": user_id, "deleted": true, "sessions_ended": sessions_ended }),
         )?);

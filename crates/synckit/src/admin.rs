@@ -1,8 +1,12 @@
 //! `synckit app`, `synckit account` and `synckit token`: administration, on a data directory that a server may be using.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 use synckit_protocol::{AppId, KeyId, OwnerKey, UserId};
 use synckit_server::{Admin, config::Settings, store::App};
@@ -11,9 +15,7 @@ use crate::{
     account_data,
     cli::{AccountCommand, AppCommand, DEFAULT_DATA_DIR, DataArgs, StreamArgs, TokenCommand},
     failure::{Failure, WithHint as _},
-    runtime, screen,
-    serve::configuration_failure,
-    units,
+    runtime, screen, system, units,
 };
 
 pub(crate) fn run_app(command: AppCommand) -> Result<ExitCode, Failure> {
@@ -47,7 +49,7 @@ pub(crate) fn run_account(command: AccountCommand) -> Result<ExitCode, Failure> 
 pub(crate) fn run_token(command: TokenCommand) -> Result<ExitCode, Failure> {
     let TokenCommand::RotateKey { data } = command;
     open(&data)?.rotate_token_key()?;
-    if data.json {
+    if screen::is_for_programs() {
         screen::json(&serde_json::json!({ "rotated": true }))?;
     } else {
         screen::line(
@@ -68,7 +70,7 @@ async fn create_app(name: &str, data: &DataArgs) -> Result<(), Failure> {
     let admin = Admin::open(&data_dir(data)?)?;
     let created = admin.create_app(name).await?;
     let api_key = created.api_key.expose();
-    if data.json {
+    if screen::is_for_programs() {
         return Ok(screen::json(&Created {
             app_id: created.app_id,
             name,
@@ -100,7 +102,7 @@ async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
         keys: Vec<Key>,
     }
     let apps = open(data)?.apps().await?;
-    if data.json {
+    if screen::is_for_programs() {
         let key = |key: synckit_server::store::ApiKey| Key {
             prefix: key.prefix,
             created_at: key.created_at,
@@ -160,11 +162,13 @@ async fn rotate_key(app: &str, overlap: Duration, data: &DataArgs) -> Result<(),
         others_end_at: u64,
     }
     let admin = open(data)?;
-    let app_id = find_app(app, &admin.apps().await?).hint("`synckit app list` shows the apps of this server")?;
+    let app_id = find_app(app, &admin.apps().await?)
+        .hint("`synckit app list` shows the apps of this server")
+        .map_err(|failure| failure.with_code("not_found"))?;
     let others_end_at = admin.now().saturating_add(overlap.as_secs());
     let api_key = admin.rotate_api_key(app_id, overlap).await?;
     let api_key = api_key.expose();
-    if data.json {
+    if screen::is_for_programs() {
         return Ok(screen::json(&Rotated {
             app_id,
             api_key,
@@ -211,7 +215,7 @@ async fn list_accounts(data: &DataArgs) -> Result<(), Failure> {
         email_verified_at: Option<u64>,
     }
     let accounts = open(data)?.accounts().await?;
-    if data.json {
+    if screen::is_for_programs() {
         let accounts: Vec<Listed> = accounts
             .into_iter()
             .map(|account| Listed {
@@ -246,7 +250,7 @@ async fn list_accounts(data: &DataArgs) -> Result<(), Failure> {
 async fn invite(data: &DataArgs) -> Result<(), Failure> {
     let invite = open(data)?.create_invite().await?;
     let code = invite.expose();
-    if data.json {
+    if screen::is_for_programs() {
         return Ok(screen::json(&serde_json::json!({ "invite": code }))?);
     }
     screen::line(format_args!("invitation  {code}"));
@@ -259,7 +263,7 @@ async fn sign_out(email: &str, data: &DataArgs) -> Result<(), Failure> {
     let admin = open(data)?;
     let user_id = account_of(&admin, email).await?;
     let sessions_ended = admin.end_sessions(user_id).await?;
-    if data.json {
+    if screen::is_for_programs() {
         return Ok(screen::json(
             &serde_json::json!({ "user_id": user_id, "sessions_ended": sessions_ended }),
         )?);
@@ -278,6 +282,7 @@ pub(crate) async fn account_of(admin: &Admin, email: &str) -> Result<UserId, Fai
         .await?
         .ok_or_else(|| anyhow!("there is no account with the address {email}"))
         .hint("`synckit account list` shows the accounts of this server")
+        .map_err(|failure| failure.with_code("not_found"))
 }
 
 /// The app and the account that somebody means.
@@ -312,7 +317,7 @@ async fn list_envelopes(stream: &StreamArgs, data: &DataArgs) -> Result<(), Fail
             written_at: kept.written_at,
         })
         .collect();
-    if data.json {
+    if screen::is_for_programs() {
         return Ok(screen::json(&listed)?);
     }
     if listed.is_empty() {
@@ -344,7 +349,7 @@ async fn restore_envelope(stream: &StreamArgs, version: u64, data: &DataArgs) ->
         .await
         .map_err(anyhow::Error::from)
         .hint("`synckit account envelopes` shows which are kept, and which one is current")?;
-    if data.json {
+    if screen::is_for_programs() {
         return Ok(screen::json(
             &serde_json::json!({ "user_id": user_id, "app_id": app_id, "restored": version, "version": newest }),
         )?);
@@ -359,12 +364,38 @@ async fn restore_envelope(stream: &StreamArgs, version: u64, data: &DataArgs) ->
 pub(crate) fn open(data: &DataArgs) -> Result<Admin, Failure> {
     let data_dir = data_dir(data)?;
     if !data_dir.join("synckit.db").is_file() {
+        // A directory that this user may not look into holds what it holds.
+        std::fs::read_dir(&data_dir)
+            .map(|_| ())
+            .or_else(|error| match error.kind() {
+                std::io::ErrorKind::PermissionDenied => Err(error),
+                _ => Ok(()),
+            })
+            .with_context(|| format!("cannot look into {}", data_dir.display()))
+            .hint("run it as the user who owns the data directory")?;
         return Err(Failure::new(
             anyhow!("there is no server's data in {}", data_dir.display()),
             "name the server's data directory with --data-dir, or start the server first",
-        ));
+        )
+        .with_code("no_data"));
     }
+    refuse_to_write_for_another_user(&data_dir)?;
     Ok(Admin::open(&data_dir)?)
+}
+
+/// Root may write everywhere; but what it creates in the data directory, the server's own user could not read any more.
+fn refuse_to_write_for_another_user(data_dir: &Path) -> Result<(), Failure> {
+    let owner = std::fs::metadata(data_dir)
+        .ok()
+        .and_then(|metadata| system::owner(&metadata));
+    match (system::this_user(), owner) {
+        (Some(0), Some(owner)) if owner != 0 => Err(Failure::new(
+            anyhow!("{} belongs to the user {owner}, and this is root", data_dir.display()),
+            format!("run it as that user: sudo -u '#{owner}' synckit ..."),
+        )
+        .with_code("permission_denied")),
+        _ => Ok(()),
+    }
 }
 
 /// The data directory: the flag, the environment, the configuration file, the default.
@@ -373,7 +404,7 @@ fn data_dir(data: &DataArgs) -> Result<PathBuf, Failure> {
         return Ok(data_dir.clone());
     }
     let configured = match &data.config {
-        Some(path) => Settings::read_file(path).map_err(configuration_failure)?.data_dir,
+        Some(path) => Settings::read_file(path)?.data_dir,
         None => None,
     };
     Ok(configured.unwrap_or_else(|| DEFAULT_DATA_DIR.into()))

@@ -12,6 +12,9 @@ pub(crate) const DEFAULT_DATA_DIR: &str = "synckit-data";
 #[derive(Debug, Parser)]
 #[command(name = "synckit", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
+    /// Print JSON, for programs: the result on standard output, an error as the last line of standard error
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -29,10 +32,28 @@ pub(crate) enum Command {
     /// Rotate the key that signs the tokens of sessions
     #[command(subcommand)]
     Token(TokenCommand),
+    /// List, rename and revoke the devices of a user
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Take everything of a user along, decrypted: JSON lines or SQLite, and the files
+    Export(ExportArgs),
+    /// Find out what is wrong with a server, and what to do about it
+    Doctor(Box<DoctorArgs>),
     /// Watch two devices sync a database and files through a server that can read neither
     Demo(DemoArgs),
     /// Measure push, pull and blobs through the SDK, and what they cost the server
     Bench(BenchArgs),
+    /// Print a script that completes commands and flags in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// Where to, a file for each command [default: the main page to standard output]
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 /// Run the server
@@ -236,9 +257,110 @@ pub(crate) struct DataArgs {
     /// The configuration file of the server, to find its data directory
     #[arg(long, value_name = "FILE", env = "SYNCKIT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// Print JSON, for programs
+}
+
+/// As whom a command signs in. The password is asked for at the terminal, or read from SYNCKIT_PASSWORD; it is never an
+/// argument, which every user of the machine could read.
+#[derive(Debug, Args)]
+pub(crate) struct SignInArgs {
+    /// The server
+    #[arg(long, value_name = "URL", env = "SYNCKIT_SERVER")]
+    pub(crate) server: String,
+    /// The API key of the app
+    #[arg(long, value_name = "KEY", env = "SYNCKIT_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: String,
+    /// The e-mail address of the account; its password is asked for, or in SYNCKIT_PASSWORD
+    #[arg(long, value_name = "ADDRESS", env = "SYNCKIT_EMAIL")]
+    pub(crate) email: String,
+    /// Read the password from the first line of standard input
     #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) password_stdin: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// List the devices of a user in an app
+    List {
+        #[command(flatten)]
+        sign_in: SignInArgs,
+    },
+    /// Give a device another name
+    Rename {
+        /// The id or the name of the device
+        device: String,
+        /// Its new name
+        name: String,
+        #[command(flatten)]
+        sign_in: SignInArgs,
+    },
+    /// Replace the master key: what is written from now on, only those read who get the new key with the password
+    RotateKey {
+        #[command(flatten)]
+        sign_in: SignInArgs,
+    },
+    /// Shut a device out: its sessions end within seconds
+    Revoke {
+        /// The id or the name of the device
+        device: String,
+        /// Replace the master key too, so that whoever has the device reads nothing that is written from now on
+        #[arg(long)]
+        rotate: bool,
+        #[command(flatten)]
+        sign_in: SignInArgs,
+    },
+}
+
+/// The form of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Every change on a line of its own, in the order of the log
+    Jsonl,
+    /// A database with a table for each table of the app, rows in their newest state, and every change
+    Sqlite,
+}
+
+/// Take everything of a user along, decrypted: JSON lines or SQLite, and the files
+///
+/// The export stands in DIR as changes.jsonl or export.sqlite, files in DIR/blobs under their SHA-256. They appear whole or
+/// not at all: an export that was interrupted goes on where it was when the same command runs again. While it runs it is a
+/// device of the user, which is revoked when it ends. Nothing is stored in the keychain of this machine.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The directory of the export; created, for this user only
+    #[arg(long, value_name = "DIR", default_value = "synckit-export")]
+    pub(crate) out: PathBuf,
+    /// The form of the export
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = ExportFormat::Jsonl)]
+    pub(crate) format: ExportFormat,
+    /// Download every file too
+    #[arg(long)]
+    pub(crate) blobs: bool,
+    /// Open the data with the recovery code (asked for, or in SYNCKIT_RECOVERY_CODE) after the password was reset
+    #[arg(long)]
+    pub(crate) recovery_code: bool,
+    /// Replace an export that is there, and do not go on with one that was interrupted
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) sign_in: SignInArgs,
+}
+
+/// Find out what is wrong with a server, and what to do about it
+///
+/// Looks at the configuration, the data directory, the keys, the database, the blobs, the clock, the disk, mail and the
+/// address, and changes nothing, also beside a running server. Give it the flags and the environment of `synckit serve`.
+/// With --server URL it looks at a server from outside instead, as an app does. The exit code is 0 if all is well, 1 if
+/// something should be looked at, 2 if something is broken.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Look at this server from outside instead of at a data directory
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Read the whole database, compare every blob, and connect to the mail server: may take long
+    #[arg(long)]
+    pub(crate) full: bool,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
 }
 
 #[derive(Debug, Subcommand)]

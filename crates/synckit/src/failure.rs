@@ -1,19 +1,55 @@
-//! Failures as people see them: what, and what to do about it.
+//! Failures as people and programs see them: a stable code, what failed, and what to do about it.
 
-use std::{fmt, io};
+use std::{error::Error, fmt, io, process::ExitCode};
+
+use rusqlite::ErrorCode;
+use serde::Serialize;
+use synckit_client::{CredentialError, ProblemCode};
+use synckit_server::{
+    DataDirError, KeyFileError, ServeError, admin::AdminError, config::ConfigError, store::StoreError,
+};
+
+use crate::screen;
 
 /// What a command fails with.
 pub(crate) struct Failure {
     error: anyhow::Error,
+    code: String,
     hint: Option<String>,
+}
+
+/// What is known of a well-known error: its code for programs, and what can be done about it.
+struct Known {
+    code: String,
+    hint: Option<&'static str>,
+}
+
+impl Known {
+    fn new(code: impl Into<String>, hint: &'static str) -> Self {
+        Self {
+            code: code.into(),
+            hint: Some(hint),
+        }
+    }
+
+    fn code(code: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            hint: None,
+        }
+    }
 }
 
 /// Any error becomes a failure; what can be done about the well-known ones is known here.
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
-        let hint = hint_for(&error).map(str::to_owned);
-        Self { error, hint }
+        let known = error.chain().find_map(known).unwrap_or_else(|| Known::code("failed"));
+        Self {
+            error,
+            code: known.code,
+            hint: known.hint.map(str::to_owned),
+        }
     }
 }
 
@@ -24,20 +60,65 @@ impl fmt::Debug for Failure {
 }
 
 impl Failure {
-    /// A failure that the user can do something about.
+    /// A failure that the user can do something about. Its code is that of the error.
     pub(crate) fn new(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> Self {
         Self {
-            error: error.into(),
             hint: Some(hint.into()),
+            ..Self::from(error)
         }
+    }
+
+    /// The same failure under another code.
+    pub(crate) fn with_code(mut self, code: &str) -> Self {
+        code.clone_into(&mut self.code);
+        self
+    }
+
+    /// What failed, with its causes, in one line.
+    pub(crate) fn message(&self) -> String {
+        format!("{:#}", self.error)
+    }
+
+    /// What can be done about it.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// Says it on standard error.
     pub(crate) fn report(&self) {
-        eprintln!("error: {:#}", self.error);
-        if let Some(hint) = &self.hint {
-            eprintln!("hint: {hint}");
-        }
+        report(&self.code, &self.message(), self.hint());
+    }
+}
+
+/// Says what is wrong with a command line, or what was asked for of it: help and version.
+pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
+    if screen::is_for_programs() && error.use_stderr() {
+        let text = error.render().to_string();
+        let message = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ");
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        report("usage", &message, Some("--help shows what is allowed"));
+    } else {
+        // A reader that went away is its own business.
+        let _ = error.print();
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn report(code: &str, message: &str, hint: Option<&str>) {
+    #[derive(Serialize)]
+    struct Said<'a> {
+        code: &'a str,
+        message: &'a str,
+        hint: Option<&'a str>,
+    }
+    if screen::is_for_programs() {
+        let said = Said { code, message, hint };
+        screen::note(serde_json::json!({ "error": said }));
+        return;
+    }
+    screen::note(format_args!("error: {message}"));
+    if let Some(hint) = hint {
+        screen::note(format_args!("hint: {hint}"));
     }
 }
 
@@ -53,34 +134,208 @@ impl<T, E: Into<anyhow::Error>> WithHint<T> for Result<T, E> {
     }
 }
 
-fn hint_for(error: &anyhow::Error) -> Option<&'static str> {
-    error.chain().find_map(|cause| {
-        if let Some(error) = cause.downcast_ref::<synckit_client::Error>() {
-            return hint_for_sdk(error);
-        }
-        let error = cause.downcast_ref::<io::Error>()?;
-        match error.kind() {
-            io::ErrorKind::StorageFull => Some("free some space on the disk, or use another one"),
-            io::ErrorKind::PermissionDenied => Some("run it as a user who may, or choose another place"),
+fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
+    if let Some(error) = cause.downcast_ref() {
+        return Some(of_sdk(error));
+    }
+    if let Some(error) = cause.downcast_ref::<CredentialError>() {
+        return Some(of_credentials(error));
+    }
+    if let Some(error) = cause.downcast_ref::<ServeError>() {
+        return match error {
+            ServeError::DataDir(error) => Some(of_data_dir(error)),
+            ServeError::Keys(error) => Some(of_keys(error)),
+            ServeError::Store(error) => of_store(error),
+            ServeError::OtherSeed => Some(Known::new(
+                "other_oprf_seed",
+                "see \"Losing the OPRF seed\" in docs/operations.md before you go on without it",
+            )),
+            ServeError::Mail(_) => Some(Known::new("configuration", "check smtp_url and mail_from")),
             _ => None,
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<AdminError>() {
+        return match error {
+            AdminError::DataDir(error) => Some(of_data_dir(error)),
+            AdminError::Keys(error) => Some(of_keys(error)),
+            AdminError::Store(error) => of_store(error),
+            AdminError::AppName => Some(Known::code("invalid_value")),
+            AdminError::NoSuchApp(_) => Some(Known::new(
+                "not_found",
+                "`synckit app list` shows the apps of this server",
+            )),
+            _ => None,
+        };
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return Some(of_configuration(error));
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return of_store(error);
+    }
+    if let Some(error) = cause.downcast_ref() {
+        return of_sqlite(error);
+    }
+    cause.downcast_ref().map(of_io)
+}
+
+fn of_configuration(error: &ConfigError) -> Known {
+    Known::new(
+        "configuration",
+        match error {
+            ConfigError::Read { .. } => "check the path that --config or SYNCKIT_CONFIG names",
+            ConfigError::File { .. } => "the keys are those of `synckit serve --help`, with _ in place of -",
+            _ => "`synckit serve --help` shows what is allowed",
+        },
+    )
+}
+
+fn of_data_dir(error: &DataDirError) -> Known {
+    match error {
+        DataDirError::InUse { .. } => Known::new(
+            "data_dir_in_use",
+            "administration (`synckit app`, `synckit account`) works beside a running server",
+        ),
+        DataDirError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Known::new(
+            "permission_denied",
+            "run it as the user who owns the data directory, or choose another one with --data-dir",
+        ),
+        _ => Known::new(
+            "data_dir",
+            "choose a directory that this user can write with --data-dir",
+        ),
+    }
+}
+
+fn of_keys(error: &KeyFileError) -> Known {
+    match error {
+        KeyFileError::Exposed { .. } => Known::new("key_file", "only the server's own user may read its keys"),
+        KeyFileError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Known::new("permission_denied", "run it as the user who owns the data directory")
         }
+        _ => Known::code("key_file"),
+    }
+}
+
+/// What SQLite itself said tells more of any other error.
+fn of_store(error: &StoreError) -> Option<Known> {
+    match error {
+        StoreError::NewerSchema { .. } => Some(Known::new(
+            "newer_schema",
+            "use the newer synckit that made this database",
+        )),
+        StoreError::Full(_) => Some(Known::new(
+            "disk_full",
+            "free some space on the disk, or raise database_max",
+        )),
+        StoreError::Busy => Some(Known::new(
+            "database_busy",
+            "another process holds the database for long: try again",
+        )),
+        _ => None,
+    }
+}
+
+fn of_sqlite(error: &rusqlite::Error) -> Option<Known> {
+    Some(match error.sqlite_error_code()? {
+        ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Known::new(
+            "permission_denied",
+            "check that this user may read and write the database; run it as the user who owns the data directory",
+        ),
+        ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => Known::new(
+            "database_damaged",
+            "`synckit doctor` shows the damage; docs/operations.md says how to restore a backup",
+        ),
+        _ => Known::code("database"),
     })
 }
 
-fn hint_for_sdk(error: &synckit_client::Error) -> Option<&'static str> {
-    use synckit_client::{Error, ProblemCode};
-    match error {
-        Error::InvalidServerUrl { .. } => Some("give the server's address as --server https://sync.example.com"),
-        Error::Network(_) => Some("check that the server runs and can be reached from here"),
-        Error::ApiKeyInvalid => {
-            Some("show the apps with `synckit app list`, make a new key with `synckit app rotate-key`")
+fn of_io(error: &io::Error) -> Known {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Known::new("disk_full", "free some space on the disk, or use another one")
         }
-        Error::RetryLater { .. } => Some("wait as long as the server asks, then try again"),
-        Error::Problem(problem) => match problem.known_code()? {
-            ProblemCode::RegistrationClosed => Some("ask the operator for an account, or use another server"),
-            ProblemCode::InviteInvalid => Some("get a code with `synckit account invite` and pass it as --invite CODE"),
-            _ => None,
-        },
-        _ => None,
+        io::ErrorKind::PermissionDenied => {
+            Known::new("permission_denied", "run it as a user who may, or choose another place")
+        }
+        io::ErrorKind::NotFound => Known::code("file_not_found"),
+        io::ErrorKind::AddrInUse => Known::code("address_in_use"),
+        _ => Known::code("io"),
     }
+}
+
+fn of_credentials(error: &CredentialError) -> Known {
+    match error {
+        CredentialError::NoKeychain(_) | CredentialError::Locked(_) => {
+            Known::new("credentials", "unlock or start the keychain of this session")
+        }
+        _ => Known::code("credentials"),
+    }
+}
+
+fn of_sdk(error: &synckit_client::Error) -> Known {
+    use synckit_client::Error;
+    match error {
+        Error::InvalidServerUrl { .. } => Known::new(
+            "invalid_server_url",
+            "give the server's address as --server https://sync.example.com",
+        ),
+        Error::InvalidArgument { .. } => Known::code("invalid_value"),
+        Error::Network(_) => Known::new(
+            "network",
+            "check the address, and that the server runs and can be reached from here; `synckit doctor --server URL` looks closer",
+        ),
+        Error::RetryLater { code, .. } => Known::new(code.clone(), "wait as long as the server asks, then try again"),
+        Error::Protocol { .. } => Known::new(
+            "protocol",
+            "check that the address is a SyncKit server's, with its path if it has one; `synckit doctor --server URL` looks closer",
+        ),
+        Error::InvalidCredentials => Known::new(
+            "invalid_credentials",
+            "check the address and the password; after ten wrong ones the server wants a pause of some minutes",
+        ),
+        Error::SessionEnded => Known::new("session_ended", "run the command again"),
+        Error::FreshLoginRequired => Known::new("fresh_login_required", "run the command again"),
+        Error::ApiKeyInvalid => Known::new(
+            "api_key_invalid",
+            "show the apps with `synckit app list`, make a new key with `synckit app rotate-key`",
+        ),
+        Error::NoServerKey => Known::new(
+            "no_envelope",
+            "no device of this account has set up encryption in this app yet: check that the API key is the app's",
+        ),
+        Error::KeyRotated { .. } => Known::new("key_rotated", "another device changed the key: run the command again"),
+        Error::PasswordWasReset { .. } => Known::new(
+            "password_was_reset",
+            "use the recovery code, or open the app on a device that still holds the key",
+        ),
+        Error::WrongRecoveryCode => Known::new("wrong_recovery_code", "check the 24 words and their order"),
+        Error::DeviceRevoked => Known::new("device_revoked", "run the command again: it registers anew"),
+        Error::Io(error) => of_io(error),
+        Error::Credentials(error) => of_credentials(error),
+        Error::ServerKeyChanged => Known::new(
+            "server_key_changed",
+            "ask the operator whether the server's keys were lost and replaced; if not, do not sign in there",
+        ),
+        error if error.is_tampering() => Known::new(
+            "tampering",
+            "the server does not hold what it held before: ask its operator whether a backup was restored, and keep this message",
+        ),
+        Error::Problem(problem) => Known {
+            code: problem.code.clone(),
+            hint: problem.known_code().and_then(hint_for_problem),
+        },
+        _ => Known::code("failed"),
+    }
+}
+
+fn hint_for_problem(code: ProblemCode) -> Option<&'static str> {
+    Some(match code {
+        ProblemCode::RegistrationClosed => "ask the operator for an account, or use another server",
+        ProblemCode::InviteInvalid => "get a code with `synckit account invite` and pass it as --invite CODE",
+        ProblemCode::DeviceNotFound => "`synckit device list` shows the devices of this account",
+        ProblemCode::DeviceLimit => "revoke a device that is not used any more with `synckit device revoke`",
+        ProblemCode::UnsupportedSuite => "use the synckit of the server's version",
+        _ => return None,
+    })
 }

@@ -1,23 +1,30 @@
-//! The one program that users run: the server, its administration, the demo and the benchmark.
+//! The one program that users run: the server, its administration, a user's devices and data, the demo and the benchmark.
 //!
 //! What this crate deliberately is not: it decides nothing about the protocol, the store or the encryption, which live
 //! in the libraries. It is the only place that prints and that reads the environment.
 //!
-//! Invariant: a failure is one line that says what failed and, where something can be done, one that says what. The exit
-//! code is 0 if all went well, 1 if it did not, 2 if the command line was wrong.
+//! Invariant: a failure is one line that says what failed and, where something can be done, one that says what; with
+//! `--json` it is one line of JSON. The exit code is 0 if all went well, 1 if it did not, 2 if the command line was wrong
+//! (`doctor` has codes of its own).
 
 mod account_data;
 mod admin;
 mod bench;
 mod cli;
 mod demo;
+mod device;
+mod doctor;
+mod export;
 mod failure;
 mod screen;
 mod serve;
+mod shell;
+mod system;
 mod units;
+mod user;
 mod wire;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser as _;
 
@@ -27,7 +34,15 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    // A command line that cannot be read must be answered in the form that it asks for, too.
+    if asks_for_json(std::env::args_os()) {
+        screen::write_for_programs();
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::report_usage(&error),
+    };
+    match run(cli) {
         Ok(code) => code,
         Err(failure) => {
             failure.report();
@@ -36,14 +51,29 @@ fn main() -> ExitCode {
     }
 }
 
+fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments
+        .skip(1)
+        .take_while(|argument| argument != "--")
+        .any(|argument| argument == "--json")
+}
+
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::App(command) => admin::run_app(command),
         Command::Account(command) => admin::run_account(command),
         Command::Token(command) => admin::run_token(command),
+        Command::Device(command) => device::run(command),
+        Command::Export(args) => export::run(args),
+        Command::Doctor(args) => doctor::run(*args),
         Command::Demo(args) => demo::run(args),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(mut args) => {
+            args.json |= cli.json;
+            bench::run(args)
+        }
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man { directory } => shell::manual(directory.as_deref()),
     }
 }
 

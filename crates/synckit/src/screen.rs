@@ -1,23 +1,58 @@
-//! What goes to standard output.
+//! What goes to standard output, and what to standard error.
 //!
 //! Output that nobody reads any more (`synckit app list | head -1`) is dropped without a fuss: `println!` would panic.
+//!
+//! Invariant: with `--json`, standard output holds JSON and nothing else; what people read goes to standard error then.
 
 use std::{
     fmt,
-    io::{self, Write as _},
+    io::{self, Write},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
-/// Writes one line.
+/// Whether programs read the output. Set once, before anything is written.
+static FOR_PROGRAMS: AtomicBool = AtomicBool::new(false);
+
+/// From now on programs read the output.
+pub(crate) fn write_for_programs() {
+    FOR_PROGRAMS.store(true, Ordering::Relaxed);
+}
+
+/// Whether programs read the output: whether `--json` was given.
+pub(crate) fn is_for_programs() -> bool {
+    FOR_PROGRAMS.load(Ordering::Relaxed)
+}
+
+/// Writes one line for people.
 pub(crate) fn line(text: impl fmt::Display) {
-    let mut out = io::stdout().lock();
+    if is_for_programs() {
+        note(text);
+    } else {
+        write(&mut io::stdout().lock(), text);
+    }
+}
+
+/// Writes one line beside the result: to standard error, for people, always.
+pub(crate) fn note(text: impl fmt::Display) {
+    write(&mut io::stderr().lock(), text);
+}
+
+fn write(out: &mut impl Write, text: impl fmt::Display) {
     // A reader that went away is its own business, and there is no other place to complain at.
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// Writes a value as JSON, for programs.
+/// Writes the result as one JSON document, for programs.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    line(serde_json::to_string_pretty(value)?);
+    write(&mut io::stdout().lock(), serde_json::to_string_pretty(value)?);
     Ok(())
+}
+
+/// Writes something that happened as one line of JSON, if programs read the output.
+pub(crate) fn event(value: &serde_json::Value) {
+    if is_for_programs() {
+        write(&mut io::stdout().lock(), value);
+    }
 }
 
 /// Lines in columns: the first to the left, the others to the right if `right` says so.

@@ -7,9 +7,8 @@ use std::{
 
 use anyhow::Context as _;
 use synckit_server::{
-    Config, DataDirError, KeyFileError, ServeError, Server,
-    config::{ConfigError, LogFormat, Settings},
-    store::StoreError,
+    Config, Server,
+    config::{LogFormat, Settings},
 };
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -34,19 +33,21 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         config.listen = listener.local_addr()?;
         let public_url = config.public_url.as_ref().map(ToString::to_string);
         let data_dir = config.data_dir.clone();
-        let server = match Server::open(config).await {
-            Ok(server) => server,
-            Err(error) => return Err(refused(error)),
-        };
+        let server = Server::open(config).await?;
         let address = listener.local_addr()?;
         screen::line(format_args!(
             "listening on http://{address}, data in {}",
             data_dir.display()
         ));
-        if let Some(url) = public_url {
+        if let Some(url) = &public_url {
             screen::line(format_args!("clients reach it at {url}"));
         }
-        if server.admin().apps().await?.is_empty() {
+        let has_apps = !server.admin().apps().await?.is_empty();
+        screen::event(&serde_json::json!({
+            "event": "listening", "url": format!("http://{address}"), "public_url": public_url, "data_dir": data_dir,
+            "has_apps": has_apps,
+        }));
+        if !has_apps {
             let place = if data_dir.as_os_str() == DEFAULT_DATA_DIR {
                 String::new()
             } else {
@@ -55,50 +56,25 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
             screen::line("this server has no app yet; in another terminal, make one and get its API key:");
             screen::line(format_args!("    synckit app create \"My app\"{place}"));
         }
-        server.serve(listener, shutdown.received()).await.map_err(refused)?;
+        server.serve(listener, shutdown.received()).await?;
+        screen::event(&serde_json::json!({ "event": "stopped" }));
         screen::line("stopped");
         Ok(ExitCode::SUCCESS)
     })
 }
 
 /// The configuration: flags over environment (both by clap) over file over default.
-fn resolve(args: &ServeArgs) -> Result<Config, Failure> {
+pub(crate) fn resolve(args: &ServeArgs) -> Result<Config, Failure> {
     let smtp_url = std::env::var("SYNCKIT_SMTP_URL").ok().filter(|url| !url.is_empty());
     let file = match args.config_file() {
-        Some(path) => Settings::read_file(path).map_err(configuration_failure)?,
+        Some(path) => Settings::read_file(path)?,
         None => Settings::default(),
     };
     let fallback = Settings {
         data_dir: Some(DEFAULT_DATA_DIR.into()),
         ..Settings::default()
     };
-    Config::resolve([args.settings(smtp_url), file, fallback]).map_err(configuration_failure)
-}
-
-/// What is wrong with a configuration, and where to look.
-pub(crate) fn configuration_failure(error: ConfigError) -> Failure {
-    let hint = match &error {
-        ConfigError::Read { .. } => "check the path that --config or SYNCKIT_CONFIG names",
-        ConfigError::File { .. } => "the keys are those of `synckit serve --help`, with _ in place of -",
-        _ => "`synckit serve --help` shows what is allowed",
-    };
-    Failure::new(error, hint)
-}
-
-/// Why the server did not start, with what to do about it.
-fn refused(error: ServeError) -> Failure {
-    let hint = match &error {
-        ServeError::DataDir(DataDirError::InUse { .. }) => {
-            "administration (`synckit app`, `synckit account`) works beside a running server"
-        }
-        ServeError::DataDir(_) => "choose a directory that this user can write with --data-dir",
-        ServeError::Keys(KeyFileError::Exposed { .. }) => "only the server's own user may read its keys",
-        ServeError::OtherSeed => "see \"Losing the OPRF seed\" in docs/operations.md before you go on without it",
-        ServeError::Store(StoreError::NewerSchema { .. }) => "start the newer synckit that made this database",
-        ServeError::Mail(_) => "check smtp_url and mail_from",
-        _ => return error.into(),
-    };
-    Failure::new(error, hint)
+    Ok(Config::resolve([args.settings(smtp_url), file, fallback])?)
 }
 
 fn start_log(filter: &str, format: LogFormat) -> Result<(), Failure> {
@@ -110,9 +86,14 @@ fn start_log(filter: &str, format: LogFormat) -> Result<(), Failure> {
         .with_writer(io::stderr);
     match format {
         LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Text => log.with_ansi(may_colour()).init(),
     }
     Ok(())
+}
+
+/// Whether the log may have colours: only on a terminal, and never where NO_COLOR is set (<https://no-color.org>).
+fn may_colour() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Ctrl-C, and on Unix SIGTERM.
@@ -158,6 +139,7 @@ impl StopSignal {
     /// Resolves at the first signal. The second one ends the process at once.
     async fn received(mut self) {
         self.next().await;
+        screen::event(&serde_json::json!({ "event": "stopping" }));
         screen::line("stopping after the requests that are running; once more stops at once");
         tokio::spawn(async move {
             self.next().await;

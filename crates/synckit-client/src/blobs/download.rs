@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use synckit_crypto::blob::BlobHash;
 use synckit_protocol::{Problem, ProblemCode, limits};
 use tempfile::NamedTempFile;
 use tokio::{
@@ -19,7 +20,7 @@ use tokio::{
 
 use super::{
     BlobProgress, DownloadUrl, Movement,
-    seal::{CHUNKS_WAITING, Plan, open_into},
+    seal::{CHUNKS_WAITING, open_into},
 };
 use crate::{
     client::Inner,
@@ -83,7 +84,10 @@ impl Inner {
     pub(super) async fn download_to_memory(&self, url: &DownloadUrl) -> Result<Vec<u8>> {
         // Until the bytes are here, the size is the server's word, which must not be able to cost 500 MB.
         let room = usize::try_from(url.size_bytes()).map_or(0, |size| size.min(TRUSTED_ROOM_BYTES));
-        self.download(url, &|_| {}, move || Ok(Vec::with_capacity(room))).await
+        let (bytes, _) = self
+            .download(url, &|_| {}, move || Ok(Vec::with_capacity(room)))
+            .await?;
+        Ok(bytes)
     }
 
     pub(super) async fn get(
@@ -98,19 +102,11 @@ impl Inner {
                     Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
                     _ => PathBuf::from("."),
                 };
-                // In the directory of the result, so that the rename is atomic; private from its first moment.
-                let file = self
-                    .download(url, progress, move || NamedTempFile::new_in(&directory))
-                    .await?;
-                blocking(move || -> io::Result<()> {
-                    file.as_file().sync_all()?;
-                    file.persist(&path).map_err(|error| error.error)?;
-                    Ok(())
-                })
-                .await??;
+                let (file, _) = self.download_beside(url, progress, directory).await?;
+                persist(file, path).await?;
             }
             Destination::Writer(mut writer) => {
-                let mut file: File = self.download(url, progress, tempfile::tempfile).await?;
+                let (mut file, _): (File, _) = self.download(url, progress, tempfile::tempfile).await?;
                 file.rewind()?;
                 tokio::io::copy(&mut tokio::fs::File::from_std(file), &mut writer).await?;
                 writer.flush().await?;
@@ -119,13 +115,37 @@ impl Inner {
         Ok(url.size_bytes())
     }
 
+    /// Downloads a file into a directory, under its hash.
+    pub(super) async fn get_named_by_hash(
+        &self,
+        url: &DownloadUrl,
+        directory: PathBuf,
+        progress: &(impl Fn(BlobProgress) + Send + Sync),
+    ) -> Result<BlobHash> {
+        let (file, hash) = self.download_beside(url, progress, directory.clone()).await?;
+        persist(file, directory.join(hash.to_string())).await?;
+        Ok(hash)
+    }
+
+    /// Downloads into a temporary file in the directory of the result, so that the rename is atomic; private from its
+    /// first moment.
+    async fn download_beside(
+        &self,
+        url: &DownloadUrl,
+        progress: &(impl Fn(BlobProgress) + Send + Sync),
+        directory: PathBuf,
+    ) -> Result<(NamedTempFile, BlobHash)> {
+        self.download(url, progress, move || NamedTempFile::new_in(&directory))
+            .await
+    }
+
     /// Downloads into what `create` makes for each attempt, and returns it verified.
     async fn download<W, C>(
         &self,
         url: &DownloadUrl,
         progress: &(impl Fn(BlobProgress) + Send + Sync),
         create: C,
-    ) -> Result<W>
+    ) -> Result<(W, BlobHash)>
     where
         W: io::Write + Send + 'static,
         C: Fn() -> io::Result<W> + Send + Sync + 'static,
@@ -149,7 +169,7 @@ impl Inner {
             tokio::time::sleep(self.api.pause(attempt)).await;
             if has_expired {
                 // The machine slept between the two requests, or the download took longer than its URL lives.
-                url = self.download_url(&url.hash).await?;
+                url = self.download_url(url.blob_id, url.hash).await?;
             }
         }
         Err(Error::BlobForged {
@@ -176,7 +196,7 @@ impl Inner {
         url: &DownloadUrl,
         progress: &(impl Fn(BlobProgress) + Send + Sync),
         create: Arc<C>,
-    ) -> Result<W>
+    ) -> Result<(W, BlobHash)>
     where
         W: io::Write + Send + 'static,
         C: Fn() -> io::Result<W> + Send + Sync + 'static,
@@ -186,11 +206,7 @@ impl Inner {
             return Err(self.unknown_blob_key(all_keys.ring.key_version()).await);
         };
         let keys = Arc::clone(keys);
-        let plan = Plan {
-            hash: url.hash,
-            blob_id: url.blob_id,
-            size: url.size_bytes(),
-        };
+        let (blob_id, size) = (url.blob_id, url.size_bytes());
         let request = http::Request::get(url.url.expose())
             .body(RequestBody::Empty)
             .map_err(|_| Error::UnsafeUrl {
@@ -220,8 +236,8 @@ impl Inner {
             let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_WAITING);
             let opening = blocking(move || {
                 let mut out = create()?;
-                open_into(&keys, &plan, &mut receiver, &mut out)?;
-                Ok(out)
+                let hash = open_into(&keys, &blob_id, size, &mut receiver, &mut out)?;
+                Ok((out, hash))
             });
             let receiving = async {
                 while let Some(chunk) = body.next().await.transpose().map_err(Error::Network)? {
@@ -234,10 +250,18 @@ impl Inner {
                 drop(sender);
                 Ok(())
             };
-            let (received, opened): (Result<()>, Result<Result<W>>) = tokio::join!(receiving, opening);
+            let (received, opened): (Result<()>, Result<Result<(W, BlobHash)>>) = tokio::join!(receiving, opening);
             // A connection that broke makes a short object; the connection is the cause.
             received?;
-            opened?
+            let (out, hash) = opened??;
+            let is_asked_for = url.hash.is_none_or(|wanted| wanted == hash);
+            // A device of this user seals a file under the id of its hash only.
+            if !is_asked_for || all_keys.ring.blob_id_key().blob_id(&hash) != blob_id {
+                return Err(Error::BlobForged {
+                    reason: "it is another file than the one that was asked for",
+                });
+            }
+            Ok((out, hash))
         };
         let overhead = limits::SEAL_OVERHEAD_BYTES as u64;
         let report = |moved: u64| {
@@ -249,4 +273,15 @@ impl Inner {
         };
         movement.watch(self.api.request_timeout(), report, transfer).await
     }
+}
+
+/// Lets a file appear, whole.
+async fn persist(file: NamedTempFile, path: PathBuf) -> Result<()> {
+    blocking(move || -> io::Result<()> {
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
+        Ok(())
+    })
+    .await??;
+    Ok(())
 }

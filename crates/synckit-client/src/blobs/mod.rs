@@ -97,7 +97,8 @@ impl fmt::Debug for UploadUrl {
 /// A presigned URL for one download, with everything that the download must agree with.
 #[derive(Clone)]
 pub struct DownloadUrl {
-    hash: BlobHash,
+    /// Absent where only the id is known, from the server's list.
+    hash: Option<BlobHash>,
     blob_id: BlobId,
     key_id: KeyId,
     sealed_size: u64,
@@ -189,7 +190,7 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::Problem`] with `blob_not_found`.
     pub async fn blob_download_url(&self, hash: &BlobHash) -> Result<DownloadUrl> {
-        self.inner.download_url(hash).await
+        self.inner.download_url(self.blob_id(hash)?, Some(*hash)).await
     }
 
     /// Downloads and decrypts a file into memory. For large files use [`SyncKitClient::blob_get`].
@@ -244,6 +245,23 @@ impl SyncKitClient {
         self.inner.get(&url, target.into(), &progress).await
     }
 
+    /// Downloads and decrypts a file of which only the id is known, from [`SyncKitClient::blobs`], into a directory, where
+    /// it appears whole and verified, named by its SHA-256. Returns that hash and the size in bytes. An app that knows
+    /// its hashes needs [`SyncKitClient::blob_get`]; this is for taking everything along.
+    ///
+    /// # Errors
+    /// As [`SyncKitClient::blob_get`].
+    pub async fn blob_get_by_id(
+        &self,
+        blob_id: BlobId,
+        directory: impl Into<std::path::PathBuf>,
+        progress: impl Fn(BlobProgress) + Send + Sync,
+    ) -> Result<(BlobHash, u64)> {
+        let url = self.inner.download_url(blob_id, None).await?;
+        let hash = self.inner.get_named_by_hash(&url, directory.into(), &progress).await?;
+        Ok((hash, url.size_bytes()))
+    }
+
     /// Deletes a file from the server; an upload within 30 days brings it back. Only the app knows what still refers to
     /// it.
     ///
@@ -280,8 +298,7 @@ impl SyncKitClient {
 }
 
 impl Inner {
-    async fn download_url(&self, hash: &BlobHash) -> Result<DownloadUrl> {
-        let blob_id = self.keys()?.ring.blob_id_key().blob_id(hash);
+    async fn download_url(&self, blob_id: BlobId, hash: Option<BlobHash>) -> Result<DownloadUrl> {
         let answer: BlobDownloadAnswer = self
             .authorized(Call::post("/api/sync/blobs/download").body(&BlobDownload { hash: blob_id })?)
             .await?
@@ -294,7 +311,7 @@ impl Inner {
         }
         check_presigned(&answer.download_url)?;
         Ok(DownloadUrl {
-            hash: *hash,
+            hash,
             blob_id,
             key_id: answer.key_id,
             sealed_size: answer.size,

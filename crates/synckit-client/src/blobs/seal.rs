@@ -73,24 +73,25 @@ pub(super) fn seal_into(
     send(Bytes::copy_from_slice(&encryptor.finish()))
 }
 
-/// Opens a sealed file from `chunks` into `out`. What is written before this returns `Ok` is unverified: `out` must be
-/// private until then.
+/// Opens a sealed file of `size` bytes from `chunks` into `out`, and returns its hash, which the caller compares with what
+/// it asked for. What is written before that is unverified: `out` must be private until then.
 pub(super) fn open_into(
     keys: &StreamKeys,
-    plan: &Plan,
+    blob_id: &BlobId,
+    size: u64,
     chunks: &mut mpsc::Receiver<Bytes>,
     out: &mut impl Write,
-) -> Result<()> {
+) -> Result<BlobHash> {
     let forged = |reason| Error::BlobForged { reason };
     let mut sealed = Pieces {
         chunks,
         rest: Bytes::new(),
     };
     let nonce = sealed.take_array::<24>().ok_or(forged("it is too short"))?;
-    let mut decryptor = BlobDecryptor::new(&keys.blob, &keys.key_id, &plan.blob_id, &nonce);
+    let mut decryptor = BlobDecryptor::new(&keys.blob, &keys.key_id, blob_id, &nonce);
     let mut hash = Sha256::new();
     let mut buffer = Zeroizing::new(Vec::new());
-    let mut left = plan.size;
+    let mut left = size;
     while left > 0 {
         let piece = sealed.next(left).ok_or(forged("it is too short"))?;
         left -= piece.len() as u64;
@@ -109,10 +110,8 @@ pub(super) fn open_into(
     decryptor
         .finish(&tag)
         .map_err(|_| forged("it was not sealed by a device of this user for this file"))?;
-    if BlobHash::from_bytes(hash.finalize().into()) != plan.hash {
-        return Err(forged("it is another file than the one that was asked for"));
-    }
-    Ok(out.flush()?)
+    out.flush()?;
+    Ok(BlobHash::from_bytes(hash.finalize().into()))
 }
 
 /// The chunks of a body, cut where the format is, not where the network was.

@@ -75,6 +75,29 @@ async fn streams_go_both_ways_and_progress_is_told() {
 }
 
 #[tokio::test]
+async fn every_listed_file_comes_back_under_its_hash() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, _) = world.first_device(&user).await;
+    let mut sizes = std::collections::BTreeMap::new();
+    for size in [0, 17, 300_000] {
+        let data = random(size);
+        sizes.insert(laptop.blob_put(data, |_| {}).await.unwrap(), size as u64);
+    }
+    let directory = world.file("all");
+    std::fs::create_dir(&directory).unwrap();
+    let (listed, has_more) = laptop.blobs(None).await.unwrap();
+    assert!(!has_more);
+    for blob in listed {
+        let (hash, size) = laptop.blob_get_by_id(blob.hash, &directory, |_| {}).await.unwrap();
+        assert_eq!(sizes.remove(&hash), Some(size));
+        let data = std::fs::read(directory.join(hash.to_string())).unwrap();
+        assert_eq!(BlobHash::of(&data), hash);
+    }
+    assert!(sizes.is_empty(), "{sizes:?}");
+}
+
+#[tokio::test]
 async fn an_equal_file_is_stored_once_for_a_user_and_apart_for_another() {
     let world = World::start().await;
     let user = world.user().await;

@@ -303,6 +303,24 @@ async fn a_revoked_device_is_told_so_and_may_register_again() {
 }
 
 #[tokio::test]
+async fn a_renamed_device_keeps_its_id_and_no_two_have_one_name() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, _) = world.first_device(&user).await;
+    let (phone, phone_id) = world.next_device(&user, "phone").await;
+    let renamed = laptop.rename_device(phone_id, "old phone").await.unwrap();
+    assert_eq!((renamed.id, renamed.device_name.as_str()), (phone_id, "old phone"));
+    phone.pull(phone_id, Cursor::START).await.unwrap();
+    let taken = laptop.rename_device(phone_id, "laptop").await.unwrap_err();
+    assert_eq!(taken.problem_code(), Some(ProblemCode::InvalidValue), "{taken:?}");
+    let empty = laptop.rename_device(phone_id, "").await.unwrap_err();
+    assert!(
+        matches!(empty, Error::InvalidArgument { argument: "name", .. }),
+        "{empty:?}"
+    );
+}
+
+#[tokio::test]
 async fn registering_the_same_name_finds_the_same_device() {
     let world = World::start().await;
     let user = world.user().await;

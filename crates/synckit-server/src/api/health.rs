@@ -16,9 +16,23 @@ struct Health {
     status: &'static str,
 }
 
+/// What answers, so that an operator sees whether an upgrade has been started.
+#[derive(Serialize)]
+struct Alive {
+    status: &'static str,
+    /// The version of the server.
+    version: &'static str,
+    /// The version of the protocol.
+    protocol: u8,
+}
+
 /// `GET /healthz`.
 pub(super) async fn healthz() -> Result<Response, ApiError> {
-    Reply(Format::Json).ok(&Health { status: "ok" })
+    Reply(Format::Json).ok(&Alive {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+        protocol: crate::PROTOCOL_VERSION,
+    })
 }
 
 /// `GET /readyz`: the store reads and writes, and the server is not about to stop.

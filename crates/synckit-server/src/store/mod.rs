@@ -40,7 +40,10 @@ pub use export::{ExportCursor, ExportPage};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
 pub use sessions::{EndSessions, NewSession, RefreshUse, Session};
 pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
-pub use sqlite::{SchemaVersions, SqliteOptions, SqliteStore, WriteStatistics};
+pub use sqlite::{
+    DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey, SchemaVersions, SqliteOptions, SqliteStore,
+    WriteStatistics,
+};
 
 /// The store of one server.
 #[async_trait]

@@ -231,7 +231,7 @@ async fn health_and_readiness_are_told() {
     let world = World::start().await;
     assert_eq!(
         world.get("/healthz").send().await.json(),
-        serde_json::json!({ "status": "ok" })
+        serde_json::json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION"), "protocol": 1 })
     );
     assert_eq!(
         world.get("/readyz").send().await.json(),

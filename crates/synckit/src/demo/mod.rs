@@ -48,6 +48,9 @@ pub(crate) fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
         }
     };
     story.summary();
+    if screen::is_for_programs() {
+        screen::json(&story.report())?;
+    }
     screen::line(match (story.passed(), story.is_whole()) {
         (true, true) => "The demo passed: both devices hold the same, and the server could read none of it.",
         (true, false) => {

@@ -19,7 +19,7 @@ use super::{
     story::{Counting, Step, Story, Verdict},
     tamper::TamperingTransport,
 };
-use crate::{cli::DemoArgs, failure::Failure, units};
+use crate::{cli::DemoArgs, failure::Failure, units, user::platform};
 
 /// Everything on the stage.
 #[derive(Debug)]
@@ -551,15 +551,6 @@ impl<'a> Play<'a> {
             "    sign in as {} with the password {}",
             self.email, self.password
         ))
-    }
-}
-
-/// This machine, as SyncKit names platforms.
-fn platform() -> &'static str {
-    match std::env::consts::OS {
-        os @ ("macos" | "windows") => os,
-        // Every other system that can run this is much like it.
-        _ => "linux",
     }
 }
 

@@ -127,6 +127,21 @@ impl Story {
         self.told.iter().all(|told| told.verdict != Verdict::NotPossible)
     }
 
+    /// The whole demo, for programs.
+    pub(super) fn report(&self) -> serde_json::Value {
+        let steps: Vec<serde_json::Value> = self
+            .told
+            .iter()
+            .map(|told| {
+                serde_json::json!({
+                    "step": told.step.name, "result": told.verdict.word(), "rows": told.step.rows,
+                    "bytes": told.step.bytes, "milliseconds": told.elapsed.as_millis() as u64,
+                })
+            })
+            .collect();
+        serde_json::json!({ "passed": self.passed(), "whole": self.is_whole(), "steps": steps })
+    }
+
     /// The table at the end.
     pub(super) fn summary(&self) {
         let or_nothing = |number: Option<u64>, text: fn(u64) -> String| number.map_or_else(String::new, text);

@@ -110,16 +110,21 @@ pub(super) fn overwriting<T>(connection: &Connection, work: impl FnOnce() -> Res
 
 /// Which schema the database has, and which one this program makes.
 pub(super) fn schema(connection: &Connection) -> Result<SchemaVersions, StoreError> {
-    let known = embedded::migrations::runner()
+    Ok(SchemaVersions {
+        found: schema_version(connection)?,
+        known: known_schema(),
+    })
+}
+
+/// The newest schema that this server knows.
+pub(super) fn known_schema() -> u32 {
+    let migrations = embedded::migrations::runner();
+    let newest = migrations
         .get_migrations()
         .iter()
         .map(refinery::Migration::version)
-        .max()
-        .unwrap_or(0);
-    Ok(SchemaVersions {
-        found: schema_version(connection)?,
-        known: u32::try_from(known).map_err(database)?,
-    })
+        .max();
+    newest.and_then(|version| u32::try_from(version).ok()).unwrap_or(0)
 }
 
 /// Brings the schema up to date, or refuses one that is newer than this server.
@@ -140,7 +145,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 }
 
 /// The version of the newest migration that was applied, `None` in a new database.
-fn schema_version(connection: &Connection) -> Result<Option<u32>, StoreError> {
+pub(super) fn schema_version(connection: &Connection) -> Result<Option<u32>, StoreError> {
     let read = || -> rusqlite::Result<Option<u32>> {
         let history = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'refinery_schema_history'";
         if connection.query_row(history, [], |_| Ok(())).optional()?.is_none() {

@@ -46,6 +46,7 @@ mod devices;
 mod envelopes;
 mod export;
 mod failure;
+mod inspect;
 mod log;
 mod readers;
 mod retention;
@@ -54,6 +55,7 @@ mod snapshots;
 mod streams;
 mod writer;
 
+pub use inspect::{DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey};
 pub use writer::WriteStatistics;
 
 /// How a [`SqliteStore`] uses the machine.

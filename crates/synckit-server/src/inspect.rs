@@ -1,0 +1,94 @@
+//! Looking at a data directory, beside a running server or without one: what an operator's check asks.
+//!
+//! What it deliberately is not: a repair. Nothing is created, changed or removed, no lock is kept, no schema brought up
+//! to date (see `docs/adr/0008-admin-beside-a-running-server.md`). What is good and what is bad is for the caller to say.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{config::MailDelivery, data_dir::DataDir, mail::Mailer, store::StoreError};
+
+pub use crate::{
+    keys::KeySurvey,
+    mail::MailCheckError,
+    store::{DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey},
+};
+
+/// A data directory that is looked at.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    data_dir: DataDir,
+}
+
+impl Inspection {
+    /// Of a data directory, which need not exist.
+    pub fn of(data_dir: &Path) -> Self {
+        Self {
+            data_dir: DataDir::at(data_dir),
+        }
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        self.data_dir.root()
+    }
+
+    /// The database file.
+    pub fn database_path(&self) -> PathBuf {
+        self.data_dir.database()
+    }
+
+    /// The directory of the key files.
+    pub fn keys_path(&self) -> PathBuf {
+        self.data_dir.keys()
+    }
+
+    /// The directory of the objects.
+    pub fn blobs_path(&self) -> PathBuf {
+        self.data_dir.blobs()
+    }
+
+    /// The directory of mails that are not sent by SMTP.
+    pub fn mail_path(&self) -> PathBuf {
+        self.data_dir.mail()
+    }
+
+    /// Whether a process serves from the directory.
+    ///
+    /// # Errors
+    /// If the lock cannot be read.
+    pub fn is_served(&self) -> io::Result<bool> {
+        self.data_dir.is_served()
+    }
+
+    /// Reads the key files. None of what they hold is returned.
+    pub fn keys(&self) -> KeySurvey {
+        KeySurvey::of(&self.data_dir.keys())
+    }
+
+    /// Opens the database for reading. Blocks, as everything that is done with it.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn database(&self) -> Result<DatabaseInspection, StoreError> {
+        DatabaseInspection::open(&self.data_dir.database())
+    }
+}
+
+/// Checks how mails are to be sent, without sending one or making a connection.
+///
+/// # Errors
+/// [`MailCheckError::Config`].
+pub fn check_mail_settings(delivery: &MailDelivery) -> Result<(), MailCheckError> {
+    Ok(Mailer::check(delivery)?)
+}
+
+/// Connects to the mail server, if mails go to one, and hangs up again.
+///
+/// # Errors
+/// [`MailCheckError`].
+pub async fn connect_to_mail_server(delivery: &MailDelivery) -> Result<(), MailCheckError> {
+    Mailer::connect(delivery).await
+}

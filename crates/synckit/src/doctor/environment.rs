@@ -1,0 +1,37 @@
+//! Variables that look like settings and are none: a misspelt one would be ignored without a word.
+
+use std::collections::BTreeSet;
+
+use clap::{Command, CommandFactory as _};
+
+use super::Report;
+use crate::cli::Cli;
+
+/// Variables that no flag stands beside, because they hold secrets.
+const WITHOUT_FLAG: [&str; 3] = ["SYNCKIT_SMTP_URL", "SYNCKIT_PASSWORD", "SYNCKIT_RECOVERY_CODE"];
+
+pub(super) fn check(report: &mut Report) {
+    let mut known: BTreeSet<String> = WITHOUT_FLAG.iter().map(|name| (*name).to_owned()).collect();
+    collect(&Cli::command(), &mut known);
+    let mut unknown: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with("SYNCKIT_") && !known.contains(name))
+        .collect();
+    unknown.sort_unstable();
+    if unknown.is_empty() {
+        return;
+    }
+    report.warn(
+        "environment",
+        format_args!("no setting is named {}: ignored", unknown.join(", ")),
+        "compare the spelling with `synckit serve --help`, or unset it",
+    );
+}
+
+fn collect(command: &Command, known: &mut BTreeSet<String>) {
+    let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+    known.extend(variables.filter_map(|name| name.to_str()).map(str::to_owned));
+    for command in command.get_subcommands() {
+        collect(command, known);
+    }
+}

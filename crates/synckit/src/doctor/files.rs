@@ -1,0 +1,132 @@
+//! Whose the files of a data directory are, and who else can read them.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use synckit_server::inspect::Inspection;
+
+use super::Report;
+use crate::system;
+
+const CHECK: &str = "directory";
+/// Files that are named in a finding.
+const NAMED_MAX: usize = 3;
+
+/// Looks at owners and modes; answers whether there is anything to look into.
+pub(super) fn directory(inspection: &Inspection, report: &mut Report) -> bool {
+    let root = inspection.root();
+    let metadata = match fs::metadata(root) {
+        Ok(metadata) if metadata.is_dir() => metadata,
+        Ok(_) => {
+            report.fail(
+                CHECK,
+                format_args!("{} is not a directory", root.display()),
+                "name the data directory with --data-dir",
+            );
+            return false;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            report.fail(
+                CHECK,
+                format_args!("there is no server's data in {}", root.display()),
+                "name the data directory with --data-dir; `synckit serve` makes a new one",
+            );
+            return false;
+        }
+        Err(error) => {
+            report.fail(CHECK, format_args!("{}: {error}", root.display()), ADVICE_OTHER_USER);
+            return false;
+        }
+    };
+    let owner = system::owner(&metadata);
+    if let Err(error) = fs::read_dir(root) {
+        let whose = owner
+            .map(|owner| format!(" (it belongs to the user {owner})"))
+            .unwrap_or_default();
+        report.fail(
+            CHECK,
+            format_args!("{}{whose}: {error}", root.display()),
+            ADVICE_OTHER_USER,
+        );
+        return false;
+    }
+    let mut of_others = Vec::new();
+    let mut open = Vec::new();
+    for path in std::iter::once(root.to_owned()).chain(private_files(inspection)) {
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        if system::owner(&metadata) != owner {
+            of_others.push(path.clone());
+        }
+        if !metadata.is_symlink() && system::mode(&metadata).is_some_and(|mode| mode & 0o077 != 0) {
+            open.push(path);
+        }
+    }
+    let mut is_good = true;
+    if !of_others.is_empty() {
+        is_good = false;
+        let owner = owner.unwrap_or_default();
+        report.fail(
+            CHECK,
+            format_args!("not all of it belongs to the user {owner}: {}", named(&of_others)),
+            format!(
+                "chown -R {owner} {}; run commands as that user, not as root",
+                root.display()
+            ),
+        );
+    }
+    if !open.is_empty() {
+        is_good = false;
+        report.warn(
+            CHECK,
+            format_args!("others than its user may get at {}", named(&open)),
+            format!("chmod -R go= {}", root.display()),
+        );
+    }
+    if is_good {
+        let whose = match (owner, system::this_user()) {
+            (Some(owner), Some(this)) if owner != this => format!(", of the user {owner}"),
+            _ => String::new(),
+        };
+        report.ok(CHECK, format_args!("{}{whose}, private", root.display()));
+    }
+    true
+}
+
+const ADVICE_OTHER_USER: &str =
+    "run the doctor as the user who owns the data directory, or name another one with --data-dir";
+
+/// Everything in it that has to be private, but for the objects, which nobody else can reach.
+fn private_files(inspection: &Inspection) -> Vec<PathBuf> {
+    let root = inspection.root();
+    let mut files: Vec<PathBuf> = ["synckit.db", "synckit.db-wal", "synckit.db-shm"]
+        .iter()
+        .map(|name| root.join(name))
+        .collect();
+    files.extend([inspection.keys_path(), inspection.blobs_path(), inspection.mail_path()]);
+    for directory in [inspection.keys_path(), inspection.mail_path()] {
+        let entries = fs::read_dir(directory).into_iter().flatten();
+        files.extend(entries.filter_map(Result::ok).map(|entry| entry.path()));
+    }
+    files
+}
+
+fn named(paths: &[PathBuf]) -> String {
+    let mut text = paths
+        .iter()
+        .take(NAMED_MAX)
+        .map(|path| shown(path))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if paths.len() > NAMED_MAX {
+        text.push_str(&format!(" and {} more", paths.len() - NAMED_MAX));
+    }
+    text
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,116 @@
+//! `synckit doctor`: what is wrong with a server, and what to do about it.
+//!
+//! What it deliberately is not: a repair. It changes nothing, and works beside a running server as without one.
+//!
+//! Invariant: every finding that is not good says what to do.
+
+mod environment;
+mod files;
+mod local;
+mod probe;
+mod remote;
+
+use std::{fmt::Display, process::ExitCode};
+
+use console::style;
+use serde::Serialize;
+
+use crate::{cli::DoctorArgs, failure::Failure, runtime, screen};
+
+/// How a check ended, in the order of how bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One thing that was found.
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    state: State,
+    what: String,
+    /// What to do about it; absent if all is well.
+    advice: Option<String>,
+}
+
+/// Everything that was found, in the order in which it was looked for.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    fn ok(&mut self, check: &'static str, what: impl Display) {
+        self.add(check, State::Ok, what, None);
+    }
+
+    fn warn(&mut self, check: &'static str, what: impl Display, advice: impl Into<String>) {
+        self.add(check, State::Warn, what, Some(advice.into()));
+    }
+
+    fn fail(&mut self, check: &'static str, what: impl Display, advice: impl Into<String>) {
+        self.add(check, State::Fail, what, Some(advice.into()));
+    }
+
+    fn add(&mut self, check: &'static str, state: State, what: impl Display, advice: Option<String>) {
+        let what = what.to_string();
+        if !screen::is_for_programs() {
+            let word = match state {
+                State::Ok => style("ok  ").green(),
+                State::Warn => style("warn").yellow(),
+                State::Fail => style("FAIL").red().bold(),
+            };
+            screen::line(format_args!("{word}  {check:<14} {what}"));
+            if let Some(advice) = &advice {
+                screen::line(format_args!("                     -> {advice}"));
+            }
+        }
+        self.findings.push(Finding {
+            check,
+            state,
+            what,
+            advice,
+        });
+    }
+
+    fn state(&self) -> State {
+        let states = self.findings.iter().map(|finding| finding.state);
+        states.max().unwrap_or(State::Ok)
+    }
+
+    fn count(&self, state: State) -> usize {
+        self.findings.iter().filter(|finding| finding.state == state).count()
+    }
+}
+
+pub(crate) fn run(args: DoctorArgs) -> Result<ExitCode, Failure> {
+    let mut report = Report::default();
+    runtime()?.block_on(async {
+        match &args.server {
+            Some(url) => remote::check(url, &mut report).await,
+            None => local::check(&args, &mut report).await,
+        }
+    });
+    let state = report.state();
+    if screen::is_for_programs() {
+        let document = serde_json::json!({
+            "state": state, "version": env!("CARGO_PKG_VERSION"), "findings": report.findings,
+        });
+        screen::json(&document)?;
+    } else {
+        screen::line("");
+        screen::line(match (report.count(State::Fail), report.count(State::Warn)) {
+            (0, 0) => "All is well.".to_owned(),
+            (0, warnings) => format!("Nothing is broken; {warnings} to look at."),
+            (failures, warnings) => format!("{failures} broken, {warnings} to look at."),
+        });
+    }
+    Ok(match state {
+        State::Ok => ExitCode::SUCCESS,
+        State::Warn => ExitCode::from(1),
+        State::Fail => ExitCode::from(2),
+    })
+}

@@ -1,0 +1,99 @@
+//! One request to a server, as the SDK sends it: through its transport, without following redirects.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, anyhow};
+use futures_util::StreamExt as _;
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use synckit_client::transport::{HttpTransport, RequestBody, Transport as _};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The most that is read of an answer: every one of these is small.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Asks a server.
+#[derive(Debug)]
+pub(super) struct Probe {
+    transport: HttpTransport,
+    base: String,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    /// From the first byte of the request to the head of the answer.
+    pub(super) took: Duration,
+    /// How far the server's clock is ahead of this machine's, in seconds; behind, if negative. Exact to a second and half
+    /// of the time that the answer took.
+    pub(super) ahead_seconds: Option<i64>,
+}
+
+/// The answer of `/healthz`. Servers before it told their version say less.
+#[derive(Debug, Deserialize)]
+pub(super) struct Health {
+    pub(super) status: String,
+    pub(super) version: Option<String>,
+    pub(super) protocol: Option<u32>,
+}
+
+impl Probe {
+    pub(super) fn new(url: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            transport: HttpTransport::new(PATIENCE)?,
+            base: url.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        let request = http::Request::get(format!("{}{path}", self.base)).body(RequestBody::Empty)?;
+        let (sent_at, clock) = (SystemTime::now(), tokio::time::Instant::now());
+        let exchange = async {
+            let answer = self.transport.send(request).await?;
+            let took = clock.elapsed();
+            let (head, mut chunks) = answer.into_parts();
+            let mut body = Vec::new();
+            while let Some(chunk) = chunks.next().await.transpose()? {
+                body.extend_from_slice(&chunk);
+                if body.len() > BODY_BYTES_MAX {
+                    return Err(anyhow!("the answer is larger than any of a SyncKit server's"));
+                }
+            }
+            let date = head.headers.get(header::DATE).and_then(|date| date.to_str().ok());
+            let ahead_seconds = date
+                .and_then(|date| httpdate::parse_http_date(date).ok())
+                .map(|date| seconds_between(sent_at + took / 2, date));
+            Ok(Answer {
+                status: head.status,
+                headers: head.headers,
+                body,
+                took,
+                ahead_seconds,
+            })
+        };
+        tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .with_context(|| format!("no answer within {} seconds", PATIENCE.as_secs()))?
+    }
+
+    /// What `/healthz` says, if it is a SyncKit server's.
+    pub(super) async fn health(&self) -> anyhow::Result<(Answer, Option<Health>)> {
+        let answer = self.get("/healthz").await?;
+        let health = serde_json::from_slice::<Health>(&answer.body)
+            .ok()
+            .filter(|health| answer.status == StatusCode::OK && health.status == "ok");
+        Ok((answer, health))
+    }
+}
+
+fn seconds_between(earlier: SystemTime, later: SystemTime) -> i64 {
+    let whole = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    match later.duration_since(earlier) {
+        Ok(after) => whole(after),
+        Err(before) => -whole(before.duration()),
+    }
+}

@@ -1,0 +1,270 @@
+//! `synckit export`: everything of a user, decrypted on this machine, in a form that needs no SyncKit to be read.
+//!
+//! What it deliberately is not: an operator's tool. It signs in as the user and opens the data as an app would, with every
+//! check of the SDK; who has no password has no export.
+//!
+//! Invariants: a file under its final name is whole; memory does not grow with the data; the device that the export
+//! registers, without which nothing can be pulled, is revoked when it ends, so that it never holds the log.
+
+mod files;
+mod lines;
+mod place;
+mod tables;
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::anyhow;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use synckit_client::{ChangeEntry, Cursor, DeviceId, Error, RecoveryCode};
+
+use self::{
+    lines::Lines,
+    place::{Owner, Place, Progress, Saved},
+    tables::{TableReport, Tables},
+};
+use crate::{
+    cli::{ExportArgs, ExportFormat},
+    failure::Failure,
+    runtime, screen, units,
+    user::{self, User, signed_in},
+};
+
+/// How often what was done is made durable: so much is done again after the machine lost its power.
+const SAVE_INTERVAL: Duration = Duration::from_secs(2);
+
+pub(crate) fn run(args: ExportArgs) -> Result<ExitCode, Failure> {
+    let place = Place::open(&args)?;
+    let recovery = args.recovery_code.then(user::recovery_code).transpose()?;
+    let work = signed_in(&args.sign_in, async |user| {
+        open_keys(user, recovery.as_ref()).await?;
+        as_a_device(user, &args, place, recovery.as_ref()).await
+    });
+    let report = runtime()?.block_on(work)?;
+    let code = if report.blobs.as_ref().is_some_and(|blobs| !blobs.failed.is_empty()) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    };
+    tell(&report)?;
+    Ok(code)
+}
+
+/// What an export holds.
+#[derive(Debug, Serialize)]
+struct ExportReport {
+    #[serde(flatten)]
+    owner: Owner,
+    file: String,
+    format: &'static str,
+    changes: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tables: Vec<TableReport>,
+    blobs: Option<files::BlobReport>,
+}
+
+async fn open_keys(user: &User, recovery: Option<&RecoveryCode>) -> Result<(), Failure> {
+    match recovery {
+        Some(code) => user.client.setup_encryption_with_recovery(code).await?,
+        None => user.client.setup_encryption_existing(user.password.expose()).await?,
+    }
+    Ok(())
+}
+
+/// Registers a device for the time of the export.
+async fn as_a_device(
+    user: &User,
+    args: &ExportArgs,
+    place: Place,
+    recovery: Option<&RecoveryCode>,
+) -> Result<ExportReport, Failure> {
+    let client = &user.client;
+    let (Some(user_id), Some(app_id)) = (client.user_id(), client.app_id()) else {
+        return Err(Error::NotSignedIn.into());
+    };
+    let mut progress = place.begin(Owner { user_id, app_id })?;
+    let mut sink = None;
+    let device = client.register_device(progress.device_name(), user::platform()).await?;
+    let done = tokio::select! {
+        done = export(user, device.id, args, &mut progress, &mut sink, recovery) => done,
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(anyhow!("interrupted"), GO_ON).with_code("interrupted")),
+    };
+    if let (Err(_), Some(sink)) = (&done, &mut sink) {
+        // What is there already need not be pulled again. That it could not be saved is not what went wrong first.
+        let _ = sink.save().and_then(|saved| progress.save(saved));
+    }
+    if let Err(error) = client.revoke_device(device.id).await {
+        screen::note(format_args!(
+            "note: the device {:?} of the export is still registered, revoke it with `synckit device revoke`: {error}",
+            device.device_name
+        ));
+    }
+    let report = done?;
+    progress.finish()?;
+    Ok(report)
+}
+
+const GO_ON: &str = "run the same command again to go on, or with --force to begin anew";
+
+async fn export(
+    user: &User,
+    device_id: DeviceId,
+    args: &ExportArgs,
+    progress: &mut Progress,
+    sink: &mut Option<Sink>,
+    recovery: Option<&RecoveryCode>,
+) -> Result<ExportReport, Failure> {
+    let mut tables = Vec::new();
+    if !progress.is_pulled() {
+        let open = sink.insert(Sink::open(args.format, progress)?);
+        pull(user, device_id, progress, open, recovery).await?;
+        progress.save(open.save()?)?;
+        tables = sink.take().map(Sink::finish).transpose()?.unwrap_or_default();
+        progress.publish()?;
+    }
+    let blobs = if args.blobs {
+        Some(files::download_all(&user.client, progress).await?)
+    } else {
+        None
+    };
+    Ok(ExportReport {
+        owner: progress.owner(),
+        file: progress.place().target().display().to_string(),
+        format: place::format_name(args.format),
+        changes: progress.saved().changes,
+        tables,
+        blobs,
+    })
+}
+
+async fn pull(
+    user: &User,
+    device_id: DeviceId,
+    progress: &mut Progress,
+    sink: &mut Sink,
+    recovery: Option<&RecoveryCode>,
+) -> Result<(), Failure> {
+    let bar = bar("{spinner} {human_pos} changes in {elapsed}");
+    let Saved {
+        mut cursor, changes, ..
+    } = sink.written();
+    bar.set_position(changes);
+    let mut saved_at = Instant::now();
+    let mut has_new_key = false;
+    loop {
+        let (changes, next, has_more) = match user.client.pull(device_id, cursor).await {
+            // Another device replaced the key meanwhile: the password opens the new one as well.
+            Err(Error::KeyRotated { .. }) if !has_new_key => {
+                has_new_key = true;
+                open_keys(user, recovery).await?;
+                continue;
+            }
+            pulled => pulled?,
+        };
+        has_new_key = false;
+        sink.write(&changes, next)?;
+        bar.inc(changes.len() as u64);
+        cursor = next;
+        if !has_more {
+            bar.finish_and_clear();
+            return Ok(());
+        }
+        if saved_at.elapsed() >= SAVE_INTERVAL {
+            progress.save(sink.save()?)?;
+            saved_at = Instant::now();
+        }
+    }
+}
+
+/// Where changes go.
+#[derive(Debug)]
+enum Sink {
+    Lines(Lines),
+    Tables(Box<Tables>),
+}
+
+impl Sink {
+    fn open(format: ExportFormat, progress: &Progress) -> anyhow::Result<Self> {
+        let part = progress.place().part();
+        Ok(match format {
+            ExportFormat::Jsonl => Self::Lines(Lines::open(&part, progress.saved())?),
+            ExportFormat::Sqlite => Self::Tables(Box::new(Tables::open(&part, &progress.owner())?)),
+        })
+    }
+
+    /// Where it goes on.
+    fn written(&self) -> Saved {
+        match self {
+            Self::Lines(lines) => lines.written(),
+            Self::Tables(tables) => tables.written(),
+        }
+    }
+
+    fn write(&mut self, changes: &[ChangeEntry], next: Cursor) -> anyhow::Result<()> {
+        match self {
+            Self::Lines(lines) => lines.write(changes, next),
+            Self::Tables(tables) => tables.write(changes, next),
+        }
+    }
+
+    /// Makes everything so far durable.
+    fn save(&mut self) -> anyhow::Result<Saved> {
+        match self {
+            Self::Lines(lines) => lines.save(),
+            Self::Tables(tables) => tables.save(),
+        }
+    }
+
+    /// Closes the file.
+    fn finish(self) -> anyhow::Result<Vec<TableReport>> {
+        match self {
+            Self::Lines(_) => Ok(Vec::new()),
+            Self::Tables(tables) => tables.finish(),
+        }
+    }
+}
+
+/// A bar, which shows on a terminal only.
+fn bar(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let bar = ProgressBar::new_spinner().with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+fn tell(report: &ExportReport) -> Result<(), Failure> {
+    if screen::is_for_programs() {
+        return Ok(screen::json(report)?);
+    }
+    screen::line(format_args!(
+        "{} in {}",
+        units::counted(report.changes, "change"),
+        report.file
+    ));
+    if !report.tables.is_empty() {
+        let rows: Vec<Vec<String>> = report
+            .tables
+            .iter()
+            .map(|table| vec![table.table.clone(), table.sqlite_name.clone(), units::count(table.rows)])
+            .collect();
+        screen::table(&["table", "in SQLite", "rows"], &rows, &[2]);
+    }
+    if let Some(blobs) = &report.blobs {
+        screen::line(format_args!(
+            "{} ({}) in {}",
+            units::counted(blobs.files, "file"),
+            units::bytes(blobs.bytes),
+            blobs.directory
+        ));
+        for failed in &blobs.failed {
+            screen::note(format_args!(
+                "error: the file {} could not be exported: {}",
+                failed.blob_id, failed.error
+            ));
+        }
+    }
+    Ok(())
+}

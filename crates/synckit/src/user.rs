@@ -1,0 +1,117 @@
+//! A user at the command line: signed in through the SDK, as an app would, with nothing kept on this machine.
+//!
+//! Invariant: the password comes from the terminal, from standard input or from the environment, never from an argument,
+//! and the session ends with the command.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+
+use anyhow::{Context as _, anyhow};
+use console::Term;
+use synckit_client::{CredentialStore, RecoveryCode, SyncKitClient, SyncKitConfig};
+use synckit_protocol::SecretText;
+
+use crate::{
+    cli::SignInArgs,
+    failure::{Failure, WithHint as _},
+    screen,
+};
+
+/// Somebody who is signed in.
+#[derive(Debug)]
+pub(crate) struct User {
+    pub(crate) client: SyncKitClient,
+    pub(crate) password: SecretText,
+}
+
+/// Signs in, does something, and signs out again, whatever came of it.
+pub(crate) async fn signed_in<T>(
+    args: &SignInArgs,
+    work: impl AsyncFnOnce(&User) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let client = SyncKitClient::builder(SyncKitConfig {
+        server_url: args.server.clone(),
+        api_key: args.api_key.clone(),
+    })
+    .credential_store(CredentialStore::Memory)
+    .build();
+    let user = User {
+        client,
+        password: password(args)?,
+    };
+    user.client.authenticate(&args.email, user.password.expose()).await?;
+    let done = work(&user).await;
+    if let Err(error) = user.client.sign_out().await
+        && done.is_ok()
+    {
+        screen::note(format_args!(
+            "note: the session could not be ended, it ends by itself after 90 days: {error}"
+        ));
+    }
+    done
+}
+
+fn password(args: &SignInArgs) -> Result<SecretText, Failure> {
+    if args.password_stdin {
+        let mut line = String::new();
+        io::stdin()
+            .lock()
+            .read_line(&mut line)
+            .context("the password cannot be read from standard input")?;
+        line.truncate(line.trim_end_matches(['\r', '\n']).len());
+        let password = SecretText::new(line);
+        if password.expose().is_empty() {
+            return Err(Failure::new(
+                anyhow!("standard input holds no password"),
+                "with --password-stdin the first line of standard input is the password",
+            )
+            .with_code("no_password"));
+        }
+        return Ok(password);
+    }
+    let question = format!("Password of {}: ", args.email);
+    secret("SYNCKIT_PASSWORD", &question)?.ok_or_else(|| {
+        Failure::new(
+            anyhow!("the password is needed, and there is no terminal to ask at"),
+            "use --password-stdin, or set SYNCKIT_PASSWORD",
+        )
+        .with_code("no_password")
+    })
+}
+
+/// The recovery code, from SYNCKIT_RECOVERY_CODE or the terminal.
+pub(crate) fn recovery_code() -> Result<RecoveryCode, Failure> {
+    let text = secret("SYNCKIT_RECOVERY_CODE", "Recovery code (24 words): ")?.ok_or_else(|| {
+        Failure::new(
+            anyhow!("the recovery code is needed, and there is no terminal to ask at"),
+            "set SYNCKIT_RECOVERY_CODE",
+        )
+        .with_code("no_recovery_code")
+    })?;
+    RecoveryCode::parse(text.expose())
+        .hint("check the 24 words and their order")
+        .map_err(|failure| failure.with_code("wrong_recovery_code"))
+}
+
+/// A secret from the environment, or from the terminal, if there is one.
+fn secret(variable: &str, question: &str) -> Result<Option<SecretText>, Failure> {
+    if let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) {
+        let text = value.into_string().map_err(|_| anyhow!("{variable} is not UTF-8"))?;
+        return Ok(Some(SecretText::new(text)));
+    }
+    let terminal = Term::stderr();
+    if !io::stdin().is_terminal() || !terminal.is_term() {
+        return Ok(None);
+    }
+    terminal.write_str(question)?;
+    let text = SecretText::new(terminal.read_secure_line()?);
+    Ok((!text.expose().is_empty()).then_some(text))
+}
+
+/// This machine, as SyncKit names platforms.
+pub(crate) fn platform() -> &'static str {
+    match std::env::consts::OS {
+        os @ ("macos" | "windows") => os,
+        // Every other system that can run this is much like it.
+        _ => "linux",
+    }
+}
