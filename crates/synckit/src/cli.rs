@@ -12,8 +12,8 @@ pub(crate) const DEFAULT_DATA_DIR: &str = "synckit-data";
 #[derive(Debug, Parser)]
 #[command(name = "synckit", version, disable_help_subcommand = true)]
 pub(crate) struct Cli {
-    /// Print JSON, for programs: the result on standard output, an error as the last line of standard error
-    #[arg(long, global = true)]
+    /// Print JSON, for programs
+    #[arg(long, global = true, display_order = 100)]
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,

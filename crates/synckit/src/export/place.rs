@@ -122,6 +122,7 @@ impl Place {
                 format!("go on with --format {}, or use --force to begin anew", state.format),
             )),
             Some(_) => Ok(()),
+            None if args.force => Ok(()),
             None if self.target().exists() => Err(exists(
                 anyhow!("there is an export already: {}", self.target().display()),
                 "use --force to replace it, or choose another directory with --out",

@@ -21,24 +21,30 @@ fn help_names_every_command() {
     insta::assert_snapshot!(help_of(&["--help"]), @r#"
     End-to-end encrypted sync: a server that cannot read what it stores
 
-    Usage: synckit <COMMAND>
+    Usage: synckit [OPTIONS] <COMMAND>
 
     Commands:
-      serve    Run the server
-      app      Create and list apps, rotate their API keys
-      account  List accounts, create invitations, end sessions
-      token    Rotate the key that signs the tokens of sessions
-      demo     Watch two devices sync a database and files through a server that can read neither
-      bench    Measure push, pull and blobs through the SDK, and what they cost the server
+      serve        Run the server
+      app          Create and list apps, rotate their API keys
+      account      List accounts, create invitations, end sessions
+      token        Rotate the key that signs the tokens of sessions
+      device       List, rename and revoke the devices of a user
+      export       Take everything of a user along, decrypted: JSON lines or SQLite, and the files
+      doctor       Find out what is wrong with a server, and what to do about it
+      demo         Watch two devices sync a database and files through a server that can read neither
+      bench        Measure push, pull and blobs through the SDK, and what they cost the server
+      completions  Print a script that completes commands and flags in a shell
+      man          Write the manual pages
 
     Options:
+          --json     Print JSON, for programs
       -h, --help     Print help
       -V, --version  Print version
     "#);
     insta::assert_snapshot!(help_of(&["app", "--help"]), @r#"
     Create and list apps, rotate their API keys
 
-    Usage: synckit app <COMMAND>
+    Usage: synckit app [OPTIONS] <COMMAND>
 
     Commands:
       create      Create an app and show its API key, once
@@ -46,12 +52,13 @@ fn help_names_every_command() {
       rotate-key  Make a new API key and let the old ones end
 
     Options:
+          --json  Print JSON, for programs
       -h, --help  Print help
     "#);
     insta::assert_snapshot!(help_of(&["account", "--help"]), @r#"
     List accounts, create invitations, end sessions
 
-    Usage: synckit account <COMMAND>
+    Usage: synckit account [OPTIONS] <COMMAND>
 
     Commands:
       list      List the accounts
@@ -59,6 +66,7 @@ fn help_names_every_command() {
       sign-out  End every session of an account, in every app
 
     Options:
+          --json  Print JSON, for programs
       -h, --help  Print help
     "#);
 }
@@ -93,6 +101,8 @@ fn help_of_serve_names_flags_and_variables() {
               What is logged: error, warn, info, debug or trace, also by module [env: SYNCKIT_LOG=] [default: info]
           --mail-from <ADDRESS>
               The sender of mails; needs smtp_url in the file or in SYNCKIT_SMTP_URL [default: mails become files] [env: SYNCKIT_MAIL_FROM=]
+          --json
+              Print JSON, for programs
       -h, --help
               Print help (see more with '--help')
     "#);
@@ -119,6 +129,7 @@ fn help_of_demo_and_bench() {
           --invite <CODE>    An invitation, if that server asks for one
           --email <ADDRESS>  The e-mail address of the account to create [default: a random one]
           --keep             Leave the server's data and both devices' databases there to look at
+          --json             Print JSON, for programs
       -h, --help             Print help
     "#);
     insta::assert_snapshot!(help_of(&["bench", "-h"]), @r#"
@@ -153,6 +164,51 @@ fn help_of_demo_and_bench() {
 }
 
 #[test]
+fn help_of_what_users_do() {
+    insta::assert_snapshot!(help_of(&["device", "revoke", "-h"]), @r#"
+    Shut a device out: its sessions end within seconds
+
+    Usage: synckit device revoke [OPTIONS] --server <URL> --api-key <KEY> --email <ADDRESS> <DEVICE>
+
+    Arguments:
+      <DEVICE>  The id or the name of the device
+
+    Options:
+          --rotate           Replace the master key too, so that whoever has the device reads nothing that is written from now on
+          --server <URL>     The server [env: SYNCKIT_SERVER=]
+          --api-key <KEY>    The API key of the app [env: SYNCKIT_API_KEY]
+          --email <ADDRESS>  The e-mail address of the account; its password is asked for, or in SYNCKIT_PASSWORD [env: SYNCKIT_EMAIL=]
+          --password-stdin   Read the password from the first line of standard input
+          --json             Print JSON, for programs
+      -h, --help             Print help
+    "#);
+    insta::assert_snapshot!(help_of(&["export", "-h"]), @r#"
+    Take everything of a user along, decrypted: JSON lines or SQLite, and the files
+
+    Usage: synckit export [OPTIONS] --server <URL> --api-key <KEY> --email <ADDRESS>
+
+    Options:
+          --out <DIR>        The directory of the export; created, for this user only [default: synckit-export]
+          --format <FORM>    The form of the export [default: jsonl] [possible values: jsonl, sqlite]
+          --blobs            Download every file too
+          --recovery-code    Open the data with the recovery code (asked for, or in SYNCKIT_RECOVERY_CODE) after the password was reset
+          --force            Replace an export that is there, and do not go on with one that was interrupted
+          --server <URL>     The server [env: SYNCKIT_SERVER=]
+          --api-key <KEY>    The API key of the app [env: SYNCKIT_API_KEY]
+          --email <ADDRESS>  The e-mail address of the account; its password is asked for, or in SYNCKIT_PASSWORD [env: SYNCKIT_EMAIL=]
+          --password-stdin   Read the password from the first line of standard input
+          --json             Print JSON, for programs
+      -h, --help             Print help (see more with '--help')
+    "#);
+    let doctor = help_of(&["doctor", "-h"]);
+    assert!(
+        doctor.starts_with("Find out what is wrong with a server, and what to do about it\n")
+            && doctor.contains("--full"),
+        "{doctor}"
+    );
+}
+
+#[test]
 fn a_wrong_flag_is_answered_with_the_right_one() {
     insta::assert_snapshot!(refusal_of(&["serve", "--data-dri", "x"]), @r#"
     error: unexpected argument '--data-dri' found
@@ -168,7 +224,7 @@ fn a_wrong_flag_is_answered_with_the_right_one() {
 
       tip: a similar subcommand exists: 'serve'
 
-    Usage: synckit <COMMAND>
+    Usage: synckit [OPTIONS] <COMMAND>
 
     For more information, try '--help'.
     "#);

@@ -118,6 +118,12 @@ impl Server {
         self.directory.path().join("data")
     }
 
+    /// Stops it in order where that can be asked for.
+    pub(crate) fn stop(self) {
+        #[cfg(unix)]
+        assert!(self.terminate("-TERM").1.success());
+    }
+
     /// Asks it to stop, and returns what else it said and how it ended.
     #[cfg(unix)]
     pub(crate) fn terminate(mut self, signal: &str) -> (String, ExitStatus) {

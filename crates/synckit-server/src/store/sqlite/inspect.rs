@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, config::DbConfig, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, params};
 use synckit_protocol::{ObjectKey, wire::UnixSeconds};
 
 use super::{
@@ -165,8 +165,12 @@ impl DatabaseInspection {
         }
         match checked {
             Ok(lines) => Ok(Some(lines.into_iter().filter(|line| line != "ok").collect())),
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => Ok(None),
-            Err(error) => Err(Failure::from(error).into()),
+            Err(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::OperationInterrupted) => Ok(None),
+                // Damage so bad that not even the check can go on.
+                Some(ErrorCode::DatabaseCorrupt) => Ok(Some(vec![error.to_string()])),
+                _ => Err(Failure::from(error).into()),
+            },
         }
     }
 

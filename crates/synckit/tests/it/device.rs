@@ -1,0 +1,167 @@
+//! `synckit device`: a user at the command line, without a keychain and without a trace.
+
+use std::{io::Write as _, process::Stdio};
+
+use serde_json::Value;
+use synckit_client::{ChangeOp, Cursor, Error};
+
+use crate::{
+    person::{EMAIL, PASSWORD, Person, block_on, note},
+    program::{Server, run, synckit},
+};
+
+#[test]
+fn devices_are_listed_renamed_and_revoked_by_their_user() {
+    let server = Server::start();
+    block_on(async {
+        let person = Person::on(&server).await;
+        let (phone, phone_device) = person.device("phone").await;
+
+        let listed = person.run(&["device", "list"]).expect_code(0);
+        assert!(
+            listed.stdout.contains("laptop") && listed.stdout.contains("phone"),
+            "{}",
+            listed.stdout
+        );
+        let json: Value =
+            serde_json::from_str(&person.run(&["device", "list", "--json"]).expect_code(0).stdout).unwrap();
+        assert_eq!(
+            json.as_array().unwrap().len(),
+            2,
+            "the command itself is no device: {json:#}"
+        );
+        assert_eq!(
+            (&json[1]["name"], &json[1]["platform"], &json[1]["device_id"]),
+            (&"phone".into(), &"ios".into(), &phone_device.id.to_string().into())
+        );
+
+        let renamed = person.run(&["device", "rename", "phone", "old phone"]).expect_code(0);
+        insta::assert_snapshot!(renamed.stdout, @"phone is now called old phone");
+        let taken = person.run(&["device", "rename", "old phone", "laptop"]).expect_code(1);
+        assert!(
+            taken.stderr.contains("another device has this name"),
+            "{}",
+            taken.stderr
+        );
+
+        let revoked = person.run(&["device", "revoke", "old phone"]).expect_code(0);
+        insta::assert_snapshot!(revoked.stdout, @r"
+        old phone is revoked: its sessions end within 5 seconds. What it holds already, it keeps.
+        If it was lost or stolen, replace the master key as well: `synckit device rotate-key`.
+        ");
+        let shut_out = phone.pull(phone_device.id, Cursor::START).await.unwrap_err();
+        assert!(matches!(shut_out, Error::SessionEnded), "{shut_out:?}");
+        let missing = person.run(&["device", "revoke", "old phone"]).expect_code(1);
+        insta::assert_snapshot!(missing.stderr, @r#"
+        error: this account has no device "old phone" in this app
+        hint: `synckit device list` shows the devices of this account
+        "#);
+    });
+}
+
+#[test]
+fn a_revocation_with_rotation_changes_the_key_for_those_who_stay() {
+    let server = Server::start();
+    block_on(async {
+        let person = Person::on(&server).await;
+        let (_, phone) = person.device("phone").await;
+        let id = phone.id.to_string();
+        let revoked = person
+            .run(&["device", "revoke", &id, "--rotate", "--json"])
+            .expect_code(0);
+        let json: Value = serde_json::from_str(&revoked.stdout).unwrap();
+        assert_eq!((&json["revoked"], &json["rotated"]), (&true.into(), &true.into()));
+        let refused = person
+            .client
+            .push(person.laptop.id, vec![note(ChangeOp::Insert, "1", 1)])
+            .await
+            .unwrap_err();
+        assert!(matches!(refused.source, Error::KeyRotated { .. }), "{refused:?}");
+        person.run(&["device", "rotate-key"]).expect_code(0);
+        person.client.setup_encryption_existing(PASSWORD).await.unwrap();
+        person.push(vec![note(ChangeOp::Insert, "1", 1)]).await;
+    });
+}
+
+#[test]
+fn the_password_comes_from_standard_input_or_the_environment_and_from_no_flag() {
+    let server = Server::start();
+    block_on(async {
+        let person = Person::on(&server).await;
+        let with_stdin = |text: &str| {
+            let mut child = person
+                .command()
+                .env_remove("SYNCKIT_PASSWORD")
+                .args(["device", "list", "--password-stdin"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+            let output = child.wait_with_output().unwrap();
+            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        };
+        assert_eq!(
+            with_stdin(&format!("{PASSWORD}\nnot this line\n")),
+            (Some(0), String::new())
+        );
+        let (code, empty) = with_stdin("");
+        assert_eq!(code, Some(1));
+        insta::assert_snapshot!(empty, @r"
+        error: standard input holds no password
+        hint: with --password-stdin the first line of standard input is the password
+        ");
+        let nowhere = run(person.command().env_remove("SYNCKIT_PASSWORD").args(["device", "list"])).expect_code(1);
+        insta::assert_snapshot!(nowhere.stderr, @r"
+        error: the password is needed, and there is no terminal to ask at
+        hint: use --password-stdin, or set SYNCKIT_PASSWORD
+        ");
+        run(person.command().args(["device", "list", "--password", PASSWORD])).expect_code(2);
+
+        let wrong = run(person
+            .command()
+            .env("SYNCKIT_PASSWORD", "wrong")
+            .args(["device", "list"]))
+        .expect_code(1);
+        insta::assert_snapshot!(wrong.stderr, @r"
+        error: the e-mail or the password is wrong
+        hint: check the address and the password; after ten wrong ones the server wants a pause of some minutes
+        ");
+        let key = run(person
+            .command()
+            .env("SYNCKIT_API_KEY", "sk_wrong")
+            .args(["device", "list"]))
+        .expect_code(1);
+        insta::assert_snapshot!(key.stderr, @r"
+        error: the API key is not valid on this server
+        hint: show the apps with `synckit app list`, make a new key with `synckit app rotate-key`
+        ");
+        let sessions_left = person.client.devices().await.unwrap().len();
+        assert_eq!(sessions_left, 1);
+    });
+}
+
+#[test]
+fn a_server_that_is_none_is_told_from_one_that_is_not_reached() {
+    let to = |url: &str| {
+        run(synckit()
+            .args(["device", "list", "--server", url, "--api-key", "sk_x", "--email", EMAIL])
+            .env("SYNCKIT_PASSWORD", "x"))
+        .expect_code(1)
+        .stderr
+    };
+    insta::assert_snapshot!(to("http://sync.example.com"), @r#"
+    error: the server URL "http://sync.example.com" cannot be used: plain http is allowed to loopback only: use https
+    hint: give the server's address as --server https://sync.example.com
+    "#);
+    let unreachable = to("http://127.0.0.1:9");
+    assert!(
+        unreachable.starts_with("error: the server cannot be reached: "),
+        "{unreachable}"
+    );
+    assert!(
+        unreachable.contains("\nhint: check the address, and that the server runs"),
+        "{unreachable}"
+    );
+}
