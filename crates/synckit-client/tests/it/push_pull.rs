@@ -1,6 +1,6 @@
 //! Pushing and pulling between devices that behave.
 
-use synckit_client::{BatchId, ChangeEntry, ChangeOp, Cursor, Error, SyncKitClient, Timestamp};
+use synckit_client::{BatchId, ChangeEntry, ChangeOp, Cursor, Error, ProblemCode, SyncKitClient, Timestamp};
 
 use crate::{
     interference::{Fate, Interference},
@@ -273,7 +273,7 @@ async fn a_device_of_another_user_cannot_be_used() {
     let error = laptop.push(other_id, changes(1)).await.unwrap_err();
     assert_eq!(
         error.source.problem_code(),
-        Some(synckit_client::ProblemCode::DeviceNotFound),
+        Some(ProblemCode::DeviceNotFound),
         "{error:?}"
     );
 }
