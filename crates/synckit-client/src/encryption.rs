@@ -168,7 +168,7 @@ impl SyncKitClient {
         let record = |name| inner.credentials.read(&record_name(scope.user_id, name));
         let ring = record("keys")?.ok_or(Error::NoStoredKey)?;
         let ring = KeyRing::from_secret_bytes(&scope, &ring).map_err(Error::Key)?;
-        let position = record("position")?;
+        let (position, skipped) = (record("position")?, record("skipped")?);
         if inner.scope().is_err() {
             inner.install_session(session);
         }
@@ -176,6 +176,9 @@ impl SyncKitClient {
         stream.know(ring.floor());
         if let Some(position) = position {
             stream.restore(&position);
+        }
+        if let Some(skipped) = skipped {
+            stream.restore_skipped(&skipped);
         }
         drop(stream);
         *inner.keys.write() = Some(Arc::new(Keys::new(&scope, ring)));
@@ -351,21 +354,31 @@ impl Inner {
         let user_id = scope.user_id;
         let secret = Zeroizing::new(ring.to_secret_bytes().to_vec());
         let envelope = envelope.encode();
-        let position = self
-            .with_credentials(move |credentials| credentials.read(&record_name(user_id, "position")))
-            .await?;
-        {
-            let mut stream = self.stream.lock();
-            stream.know(ring.floor());
-            if let Some(position) = position {
-                stream.restore(&position);
-            }
-        }
+        self.restore_stream(user_id).await?;
+        self.stream.lock().know(ring.floor());
         *self.keys.write() = Some(Arc::new(Keys::new(scope, ring)));
         self.with_credentials(move |credentials| {
             credentials.write(&record_name(user_id, "keys"), &secret)?;
             credentials.write(&record_name(user_id, "envelope"), &envelope)
         })
         .await
+    }
+
+    /// Takes up what the credential store remembers of the stream's history.
+    pub(crate) async fn restore_stream(&self, user_id: UserId) -> Result<()> {
+        let (position, skipped) = self
+            .with_credentials(move |credentials| {
+                let read = |name| credentials.read(&record_name(user_id, name));
+                Ok((read("position")?, read("skipped")?))
+            })
+            .await?;
+        let mut stream = self.stream.lock();
+        if let Some(position) = position {
+            stream.restore(&position);
+        }
+        if let Some(skipped) = skipped {
+            stream.restore_skipped(&skipped);
+        }
+        Ok(())
     }
 }

@@ -4,9 +4,11 @@ use std::{fmt, time::Duration};
 
 use synckit_crypto::KeyError;
 use synckit_login::LoginError;
-use synckit_protocol::{BatchId, Cursor, DeviceId, KeyId, Position, Problem, ProblemCode, SnapshotId};
+use synckit_protocol::{
+    BatchDigest, BatchId, Cursor, DeviceId, KeyId, Position, Problem, ProblemCode, SealedHash, SnapshotId,
+};
 
-use crate::{credentials::CredentialError, transport::TransportError};
+use crate::{credentials::CredentialError, rejoin::RejoinEvidence, transport::TransportError};
 
 /// The result of every call of the SDK.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -130,9 +132,13 @@ pub enum Error {
     EnvelopeReplaced {
         /// The version of the master key on this device.
         held_version: u32,
-        /// The version of the master key in the server's envelope.
+        /// The version of the master key in the server's envelope; 0 if it holds none at all.
         found_version: u32,
     },
+    /// `rejoin`: the server's history agrees with what this device knows, or the evidence is of something that was resolved
+    /// since. Pull again.
+    #[error("the server's history agrees with what this device knows: there is nothing to rejoin")]
+    NothingToRejoin,
     /// The account has no recovery code that this one could be.
     #[error("this recovery code does not belong to the account")]
     WrongRecoveryCode,
@@ -167,7 +173,7 @@ pub enum Error {
     HistoryForked(HistoryEvidence),
     /// A batch is not what any device of the user sealed at this place of this history.
     #[error("a batch was forged or moved: {}", .0.reason)]
-    BatchForged(BatchEvidence),
+    BatchForged(Box<BatchEvidence>),
     /// A snapshot, or a part of one, is not what a device of the user sealed for this place, and what it stands for cannot
     /// be read by another way.
     #[error("a snapshot was forged or damaged: {}", .0.reason)]
@@ -194,6 +200,7 @@ pub enum Error {
 
 /// Two positions of one stream that cannot both be true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HistoryEvidence {
     /// The newest position that this device had verified.
     pub known: Position,
@@ -203,6 +210,7 @@ pub struct HistoryEvidence {
 
 /// The batch that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BatchEvidence {
     /// The batch as the server named it.
     pub batch_id: BatchId,
@@ -210,10 +218,30 @@ pub struct BatchEvidence {
     pub device_id: DeviceId,
     /// The key as the server named it.
     pub key_id: KeyId,
+    /// How many entries the server said that it holds.
+    pub count: u32,
+    /// SHA-256 of its sealed bytes.
+    pub sealed_hash: SealedHash,
     /// The position that it should have been sealed on top of.
     pub parent: Position,
     /// What did not agree.
     pub reason: &'static str,
+    /// Whether its bytes do not open under a key that this device holds: then they are, for ever and for every device,
+    /// nothing that anybody of the user sealed at this place.
+    pub(crate) never_opens: bool,
+}
+
+impl BatchEvidence {
+    /// What the chain needs of the batch.
+    pub(crate) fn digest(&self) -> BatchDigest {
+        BatchDigest {
+            batch_id: self.batch_id,
+            device_id: self.device_id,
+            key_id: self.key_id,
+            count: self.count,
+            sealed_hash: self.sealed_hash,
+        }
+    }
 }
 
 /// The snapshot that was refused.
@@ -276,6 +304,15 @@ impl Error {
 
     pub(crate) fn is_problem(&self, code: ProblemCode) -> bool {
         self.problem_code() == Some(code)
+    }
+
+    /// What [`crate::SyncKitClient::rejoin`] needs, if this is an error that it may be a way out of.
+    pub fn rejoin_evidence(&self) -> Option<RejoinEvidence> {
+        match self {
+            Self::HistoryRewound(evidence) | Self::HistoryForked(evidence) => Some(RejoinEvidence::History(*evidence)),
+            Self::BatchForged(evidence) => Some(RejoinEvidence::Batch(evidence.clone())),
+            _ => None,
+        }
     }
 
     /// Whether a server did what no honest server does, short of having been restored from a backup.

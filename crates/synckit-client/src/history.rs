@@ -3,11 +3,14 @@
 //! Nothing here does I/O. Positions are believed only after they were hashed forward from a believed one; what the
 //! server claims is evidence until then.
 
-use synckit_protocol::{BatchDigest, Cursor, Head, Position};
+use std::sync::Arc;
+
+use synckit_protocol::{BatchDigest, Cursor, Position};
 use tokio::time::Instant;
 
 use crate::{
     error::{Error, HistoryEvidence, Result},
+    ledger::{PositionLedger, SkippedBatches, decode_positions, encode_positions},
     pull::Prefetch,
     snapshots::SnapshotReading,
 };
@@ -19,6 +22,10 @@ pub(crate) struct StreamState {
     applied: Cursor,
     /// The newest position that was verified, or that the envelope vouches for.
     known: Option<Position>,
+    /// Earlier ones, to find what is common with a server that went back.
+    ledger: PositionLedger,
+    /// Batches that the user decided to go past.
+    skipped: Arc<SkippedBatches>,
     /// When `known` was last written to the credential store.
     pub(crate) saved_at: Option<Instant>,
     /// The page after the last one, asked for ahead of time.
@@ -59,33 +66,61 @@ impl StreamState {
 
     /// Records a verified position.
     pub(crate) fn know(&mut self, position: Position) {
-        if self.known.is_none_or(|known| known.seq < position.seq) {
-            self.known = Some(position);
+        if self.known.is_none_or(|known| known.seq < position.seq)
+            && let Some(before) = self.known.replace(position)
+        {
+            self.ledger.note(before, position);
         }
     }
 
-    /// Takes up the position that the credential store remembers.
+    /// Everything that was verified and is still remembered, newest first.
+    pub(crate) fn believed(&self) -> Vec<Position> {
+        self.known
+            .into_iter()
+            .chain(self.ledger.positions().iter().rev().copied())
+            .collect()
+    }
+
+    /// What the credential store remembers of this: the newest known position, and then the earlier ones.
+    pub(crate) fn to_record(&self) -> Vec<u8> {
+        encode_positions(self.believed())
+    }
+
+    /// Takes up the positions that the credential store remembers.
     pub(crate) fn restore(&mut self, record: &[u8]) {
-        if let Some(position) = decode_position(record) {
+        // Oldest first, so that each becomes a note of the next.
+        for position in decode_positions(record).into_iter().rev() {
             self.know(position);
+            if let Some(known) = self.known.filter(|known| *known != position) {
+                self.ledger.note(position, known);
+            }
         }
     }
-}
 
-/// A position as the credential store keeps it.
-pub(crate) fn encode_position(position: Position) -> [u8; 40] {
-    let mut record = [0; 40];
-    record[..8].copy_from_slice(&position.seq.to_be_bytes());
-    record[8..].copy_from_slice(position.head.as_bytes());
-    record
-}
+    /// Takes up the batches to go past that the credential store remembers.
+    pub(crate) fn restore_skipped(&mut self, record: &[u8]) {
+        self.skip(SkippedBatches::new(decode_positions(record)));
+    }
 
-fn decode_position(record: &[u8]) -> Option<Position> {
-    let (seq, head) = record.split_first_chunk::<8>()?;
-    Some(Position {
-        seq: u64::from_be_bytes(*seq),
-        head: Head::from_bytes(head.try_into().ok()?),
-    })
+    pub(crate) fn skipped(&self) -> Arc<SkippedBatches> {
+        Arc::clone(&self.skipped)
+    }
+
+    pub(crate) fn skip(&mut self, skipped: SkippedBatches) {
+        self.skipped = Arc::new(skipped);
+        self.prefetch = None;
+    }
+
+    /// Goes over to another history, which leaves the known one after `common` and was verified up to `latest`. The only
+    /// way in which what is known moves back.
+    pub(crate) fn change_over(&mut self, common: Position, latest: Position, applied: Cursor) {
+        self.applied = applied;
+        self.known = Some(latest);
+        self.ledger.forget_after(common);
+        self.saved_at = None;
+        self.prefetch = None;
+        self.reading = None;
+    }
 }
 
 /// Walks a history from a believed position and compares it with the newest one that was known before.

@@ -35,8 +35,10 @@ mod devices;
 mod encryption;
 mod error;
 mod history;
+mod ledger;
 mod pull;
 mod push;
+mod rejoin;
 mod rotation;
 mod session;
 mod snapshots;
@@ -49,6 +51,7 @@ pub use config::{CredentialStore, SyncKitClientBuilder, SyncKitConfig};
 pub use credentials::CredentialError;
 pub use error::{BatchEvidence, Chain as ErrorChain, Error, HistoryEvidence, PushError, Result, SnapshotEvidence};
 pub use pull::Pulled;
+pub use rejoin::{RejoinEvidence, Rejoined};
 pub use snapshots::{FoldOutcome, FoldReport};
 pub use synckit_crypto::{
     KeyError, RecoveryCode, RecoveryCodeError,
@@ -56,8 +59,8 @@ pub use synckit_crypto::{
     blob::BlobHash,
 };
 pub use synckit_protocol::{
-    AppId, BatchId, BlobId, Cursor, CursorParseError, DeviceId, Head, KeyId, Position, Problem, ProblemCode, SessionId,
-    SnapshotId, UserId,
+    AppId, BatchId, BlobId, Cursor, CursorParseError, DeviceId, Head, KeyId, Position, Problem, ProblemCode,
+    SealedHash, SessionId, SnapshotId, UserId,
     wire::{
         accounts::{AccountInfo, AppUsage, SessionInfo},
         blobs::BlobInfo,

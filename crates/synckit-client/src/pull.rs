@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use synckit_crypto::{
-    StreamScope,
+    OpenError, StreamScope,
     batch::{BatchContext, ChangeEntry},
 };
 use synckit_protocol::{
@@ -21,7 +21,8 @@ use crate::{
     client::Inner,
     encryption::{EnvelopeInUse, Keys},
     error::{BatchEvidence, Error, HistoryEvidence, Result},
-    history::{Walk, diverged, encode_position},
+    history::{Walk, diverged},
+    ledger::SkippedBatches,
     session::{blocking, record_name},
 };
 
@@ -251,7 +252,8 @@ impl Inner {
     pub(crate) async fn open(&self, keys: Arc<Keys>, walk: Walk, page: Page) -> Result<(Vec<ChangeEntry>, Walk)> {
         let scope = self.scope()?;
         let held = keys.ring.key_version();
-        match blocking(move || open_page(&keys, scope, walk, page)).await? {
+        let skipped = self.stream.lock().skipped();
+        match blocking(move || open_page(&keys, scope, &skipped, walk, page)).await? {
             Ok(opened) => Ok(opened),
             Err(PageError::UnknownKey(evidence)) => Err(self.newer_key(held, Error::BatchForged(evidence)).await),
             Err(PageError::Refused(error)) => Err(error),
@@ -294,21 +296,22 @@ impl Inner {
     /// Writes the newest known position to the credential store, at most once a minute, so that a device that starts
     /// again still notices a server that went back.
     pub(crate) async fn save_position(&self) -> Result<()> {
-        let user_id = self.scope()?.user_id;
-        let position = {
+        {
             let mut stream = self.stream.lock();
             let due = stream
                 .saved_at
                 .is_none_or(|at| at.elapsed().as_secs() >= SAVE_POSITION_SECONDS);
-            match stream.known() {
-                Some(known) if due => {
-                    stream.saved_at = Some(Instant::now());
-                    known
-                }
-                _ => return Ok(()),
+            if stream.known().is_none() || !due {
+                return Ok(());
             }
-        };
-        let record = encode_position(position);
+            stream.saved_at = Some(Instant::now());
+        }
+        self.save_position_now().await
+    }
+
+    pub(crate) async fn save_position_now(&self) -> Result<()> {
+        let user_id = self.scope()?.user_id;
+        let record = self.stream.lock().to_record();
         self.with_credentials(move |credentials| credentials.write(&record_name(user_id, "position"), &record))
             .await
     }
@@ -317,7 +320,7 @@ impl Inner {
 /// Why a page was not opened.
 enum PageError {
     /// A batch is sealed under a key that this device does not hold.
-    UnknownKey(BatchEvidence),
+    UnknownKey(Box<BatchEvidence>),
     /// Anything else.
     Refused(Error),
 }
@@ -332,6 +335,7 @@ impl From<Error> for PageError {
 fn open_page(
     keys: &Keys,
     scope: StreamScope,
+    skipped: &SkippedBatches,
     mut walk: Walk,
     page: Page,
 ) -> Result<(Vec<ChangeEntry>, Walk), PageError> {
@@ -342,27 +346,41 @@ fn open_page(
             batch_id: batch.batch_id,
             device_id: batch.device_id,
             key_id: batch.key_id,
+            count: batch.count,
+            sealed_hash: SealedHash::of(batch.sealed.as_ref()),
             parent,
             reason,
+            never_opens: false,
         };
-        let forged = |reason| PageError::Refused(Error::BatchForged(evidence(reason)));
+        let forged = |reason| PageError::Refused(Error::BatchForged(Box::new(evidence(reason))));
         if parent.seq.checked_add(1) != Some(batch.first_seq) {
             return Err(forged("it does not follow the batch before it"));
         }
         let Some(stream_keys) = keys.find(&batch.key_id) else {
-            return Err(PageError::UnknownKey(evidence(
+            return Err(PageError::UnknownKey(Box::new(evidence(
                 "no device of this user ever had its key",
-            )));
+            ))));
         };
-        let opened = stream_keys
-            .batch
-            .open(
-                &batch.key_id,
-                &context(scope, parent, &batch),
-                batch.count,
-                batch.sealed.as_ref(),
-            )
-            .map_err(|_| forged("it was not sealed by a device of this user at this place of this history"))?;
+        let opened = stream_keys.batch.open(
+            &batch.key_id,
+            &context(scope, parent, &batch),
+            batch.count,
+            batch.sealed.as_ref(),
+        );
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(cause) => {
+                let after = parent.advance(&digest(&batch));
+                if !after.is_some_and(|after| skipped.contains(after)) {
+                    return Err(PageError::Refused(Error::BatchForged(Box::new(BatchEvidence {
+                        never_opens: cause == OpenError::Authentication,
+                        ..evidence("it was not sealed by a device of this user at this place of this history")
+                    }))));
+                }
+                // It holds nothing that anybody of the user wrote, and is part of the chain all the same.
+                Vec::new()
+            }
+        };
         walk.step(&digest(&batch))?;
         if !keys.permits(&batch.key_id, walk.at()) {
             return Err(forged("its key was retired before"));

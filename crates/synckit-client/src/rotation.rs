@@ -10,7 +10,7 @@ use synckit_protocol::{DeviceId, Position, Problem, ProblemCode};
 use crate::{
     SyncKitClient,
     client::Inner,
-    encryption::{EnvelopePut, Keys},
+    encryption::{EnvelopeInUse, EnvelopePut, Keys},
     error::{Error, Result},
     history::{Walk, diverged},
 };
@@ -81,24 +81,51 @@ impl SyncKitClient {
 
     /// Puts the keys that this device holds back in the place of an older envelope, after
     /// [`Error::EnvelopeReplaced`]: only by the user's decision, and only if the operator says that the server was
-    /// restored from a backup.
+    /// restored from a backup. If its history went back as well, [`SyncKitClient::rejoin`] comes next.
+    ///
+    /// Keys that were retired in the history that is gone end at the newest position of the one that the server has now:
+    /// devices that never heard of the rotation wrote under them up to there.
     ///
     /// # Errors
     /// [`Error::NoStoredKey`] if this device holds no keys, [`Error::InvalidCredentials`], [`Error::KeyRotated`] if
-    /// another device was first.
+    /// the server's key is newer than this device's, or another device was first.
     pub async fn restore_envelope(&self, password: &str) -> Result<()> {
         let inner = &self.inner;
         let scope = inner.scope()?;
-        let ring = inner.stored_ring(&scope).await?.ok_or(Error::NoStoredKey)?;
+        let held = inner.stored_ring(&scope).await?.ok_or(Error::NoStoredKey)?;
         let open = inner.open_vault(password).await?;
+        let _pushing = inner.pushing.lock().await;
         let found = inner.envelope().await?;
-        // The server's own head, not one that this device believes: its history may have been restored as well.
-        let keys = Keys::new(&scope, ring.clone());
-        let head = inner.walk_to_head(&keys, Walk::new(inner.start()?, None)?).await?;
+        if let Some(EnvelopeInUse { envelope: found, .. }) = &found
+            && found.key_version() >= held.key_version()
+            && found.key_id() != held.key_id()
+        {
+            return Err(Error::KeyRotated { key_id: found.key_id() });
+        }
+        let version = found.as_ref().map_or(0, |found| found.version);
+        // What is known moves back by a rejoin only, so it must not rest on the floor, which sinks here.
+        inner.restore_stream(scope.user_id).await?;
+        inner.stream.lock().know(held.floor());
+        inner.save_position_now().await?;
         let generation = open.vault.generation();
-        inner
-            .reseal(&scope, ring, &open.account_key, generation, found.as_ref(), Some(head))
-            .await
+        let common = inner.last_common(inner.positions_of(&held)).await?;
+        let mut head = inner.history_after(&scope, &held, common).await?;
+        for _ in 0..ATTEMPTS_MAX {
+            let ring = held.rebase(common.position(), head).map_err(Error::Key)?;
+            let envelope = Envelope::seal(&scope, &open.account_key, generation, version + 1, &ring, &mut OsRng);
+            let envelope = envelope.map_err(Error::Key)?;
+            match inner
+                .put_envelope(&scope, &ring, &envelope, found.as_ref(), Some(head))
+                .await?
+            {
+                EnvelopePut::Written => return inner.install_keys(&scope, ring, &envelope).await,
+                // Another device has put the same keys back.
+                EnvelopePut::AnotherWasFirst(key_id) if key_id == held.key_id() => return Ok(()),
+                EnvelopePut::AnotherWasFirst(key_id) => return Err(Error::KeyRotated { key_id }),
+                EnvelopePut::Behind(problem) => head = inner.hash_forward(head, None, *problem).await?,
+            }
+        }
+        Err(Error::Behind { latest: head })
     }
 }
 
@@ -112,7 +139,7 @@ impl Inner {
     }
 
     /// Follows the server's chain to its end, from the snapshot that stands for the beginning if that is gone.
-    async fn walk_to_head(&self, keys: &Keys, mut walk: Walk) -> Result<Position> {
+    pub(crate) async fn walk_to_head(&self, keys: &Keys, mut walk: Walk) -> Result<Position> {
         loop {
             let chain = match self.chain(walk.at()).await {
                 Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::CursorCompacted) => {

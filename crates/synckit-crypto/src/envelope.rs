@@ -128,6 +128,20 @@ impl Envelope {
             return Err(KeyError::WrongKey);
         };
         let (current, blob_id_key) = (MasterKey::from_bytes(current), BlobIdKey::from_bytes(blob_id_key));
+        self.key_ring(scope, current, blob_id_key)
+    }
+
+    /// The key ring, for a device that holds the current key already: the retired keys end where the envelope says, and
+    /// its floor is the floor. Needs no account key, hence no password.
+    ///
+    /// # Errors
+    /// [`KeyError::WrongKey`]: the envelope's current key is not that of `held`, or its bytes were changed.
+    pub fn open_as_holder(&self, scope: &StreamScope, held: &KeyRing) -> Result<KeyRing, KeyError> {
+        // The blob id key of a stream never changes, so the one at hand is that in the envelope.
+        self.key_ring(scope, held.current().clone(), held.blob_id_key().clone())
+    }
+
+    fn key_ring(&self, scope: &StreamScope, current: MasterKey, blob_id_key: BlobIdKey) -> Result<KeyRing, KeyError> {
         self.verify_mac(scope, &current)?;
         let retired = if self.history.is_empty() {
             Zeroizing::new(Vec::new())

@@ -197,6 +197,28 @@ impl KeyRing {
         }
     }
 
+    /// The ring for a stream whose server was restored from a backup: its history leaves the one that this ring knows
+    /// after `common`, and has come to `latest`. Keys that were retired after `common`, in a history that is gone, end at
+    /// `latest` instead, because the server took batches under them up to there; and `latest` is the floor.
+    ///
+    /// The only way in which a floor sinks: by the user's decision, never because a server says so.
+    ///
+    /// # Errors
+    /// [`KeyError::PositionBehindFloor`] if `latest` does not follow `common`.
+    pub fn rebase(&self, common: Position, latest: Position) -> Result<Self, KeyError> {
+        if !follows(common, latest) {
+            return Err(KeyError::PositionBehindFloor);
+        }
+        let mut rebased = self.clone();
+        rebased.floor = latest;
+        for retired in &mut rebased.retired {
+            if !follows(retired.until, common) {
+                retired.until = latest;
+            }
+        }
+        Ok(rebased)
+    }
+
     /// The ring in at most [`Self::SECRET_BYTES_MAX`] bytes, for the keychain. Secret.
     ///
     /// `format (1 byte, 1) || key_version (u32 BE) || master key (32) || blob id key (32) || floor_seq (u64 BE) ||

@@ -21,8 +21,12 @@ pub(crate) enum Fate {
     RequestLost,
     /// It arrives, and its answer does not.
     AnswerLost,
+    /// Nothing ever happens.
+    Unanswered,
     /// It never arrives, and this status and body are the answer.
     Answered(u16, Vec<u8>),
+    /// Something else arrives in its place.
+    Rewritten(Vec<u8>),
     /// It arrives, and its answer is changed on the way.
     Changed(Box<dyn FnOnce(Vec<u8>) -> Vec<u8> + Send>),
 }
@@ -77,6 +81,7 @@ impl Transport for Interference {
         match (self.decide)(&request) {
             Fate::Delivered => self.inner.send(request),
             Fate::RequestLost => Box::pin(async { Err(lost()) }),
+            Fate::Unanswered => Box::pin(std::future::pending()),
             Fate::AnswerLost => {
                 let exchange = self.inner.send(request);
                 Box::pin(async move {
@@ -86,6 +91,7 @@ impl Transport for Interference {
                 })
             }
             Fate::Answered(status, body) => Box::pin(async move { Ok(answer(status, body)) }),
+            Fate::Rewritten(body) => self.inner.send(request.map(|_| RequestBody::Full(Bytes::from(body)))),
             Fate::Changed(change) => {
                 let exchange = self.inner.send(request);
                 Box::pin(async move {

@@ -25,7 +25,7 @@ use crate::{
     world::{User, World, change, changes, pull_all},
 };
 
-const DAY: u64 = 24 * 3600;
+pub(crate) const DAY: u64 = 24 * 3600;
 
 /// The rows of an app.
 type Rows = BTreeMap<(String, String), Value>;
@@ -64,7 +64,7 @@ fn delete(row: &str) -> ChangeEntry {
 }
 
 /// A server whose days pass when the test says so.
-async fn world_with_days() -> (World, Arc<AtomicU64>) {
+pub(crate) async fn world_with_days() -> (World, Arc<AtomicU64>) {
     let now = Arc::new(AtomicU64::new(1_767_225_600));
     let time = Arc::clone(&now);
     let world = World::start_with(move |config| {
@@ -77,13 +77,13 @@ async fn world_with_days() -> (World, Arc<AtomicU64>) {
 }
 
 /// Waits until the server holds less than before, which nothing but a cut brings about in these tests.
-async fn cut(client: &SyncKitClient, whole: u64) {
+pub(crate) async fn cut(client: &SyncKitClient, whole: u64) {
     while client.status().await.unwrap().stored_bytes == whole {
         tokio::task::yield_now().await;
     }
 }
 
-async fn stored(client: &SyncKitClient, id: DeviceId) {
+pub(crate) async fn stored(client: &SyncKitClient, id: DeviceId) {
     assert_eq!(client.fold(id).await.unwrap().outcome, FoldOutcome::Stored);
 }
 

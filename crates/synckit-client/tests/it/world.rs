@@ -204,6 +204,7 @@ impl World {
     /// Copies the database as it is now.
     pub(crate) fn backup(&self) -> PathBuf {
         let copy = self.file("backup.sqlite");
+        let _ = std::fs::remove_file(&copy);
         let database = rusqlite::Connection::open(self.database()).unwrap();
         database.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
         copy

@@ -119,3 +119,23 @@ fn malformed_and_newer_envelopes_are_told_apart() {
         Err(KeyError::UnsupportedFormat { found: 2, .. })
     ));
 }
+
+#[test]
+fn who_holds_the_current_key_reads_the_ring_without_the_account_key() {
+    let mut rng = VectorRng::new("envelope");
+    let account_key = AccountKey::generate(&mut rng);
+    let first = KeyRing::generate(&SCOPE, &mut rng);
+    let held = first.rotate(&SCOPE, position(5), &mut rng).unwrap();
+    let rebased = held.rebase(position(3), position(4)).unwrap();
+    let envelope = Envelope::seal(&SCOPE, &account_key, 1, 2, &rebased, &mut rng).unwrap();
+    assert_eq!(envelope.open_as_holder(&SCOPE, &held).unwrap(), rebased);
+    // An older key of the same stream, another stream, and a changed byte do not.
+    assert_eq!(envelope.open_as_holder(&SCOPE, &first), Err(KeyError::WrongKey));
+    for scope in OTHER_SCOPES {
+        assert_eq!(envelope.open_as_holder(&scope, &held), Err(KeyError::WrongKey));
+    }
+    let mut bytes = envelope.encode();
+    bytes[60] ^= 1;
+    let changed = Envelope::decode(&bytes).unwrap();
+    assert_eq!(changed.open_as_holder(&SCOPE, &held), Err(KeyError::WrongKey));
+}

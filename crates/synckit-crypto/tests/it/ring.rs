@@ -204,3 +204,26 @@ fn keys_are_redacted_in_debug() {
         assert!(!text.contains(&start), "{text}");
     }
 }
+
+#[test]
+fn a_ring_goes_over_to_a_history_that_left_its_own() {
+    // Retired at 10, 20 and 30; the histories part at 20.
+    let ring = rotated(3, &mut VectorRng::new("ring"));
+    let rebased = ring.rebase(position(20), position(25)).unwrap();
+    let untils: Vec<_> = rebased.retired().iter().map(|retired| retired.until()).collect();
+    assert_eq!(untils, [position(10), position(20), position(25)]);
+    assert_eq!(rebased.floor(), position(25));
+    assert_eq!(
+        (rebased.key_id(), rebased.key_version()),
+        (ring.key_id(), ring.key_version())
+    );
+    let read = KeyRing::from_secret_bytes(&SCOPE, &rebased.to_secret_bytes()).unwrap();
+    assert_eq!(read, rebased);
+    // From the very start, every key ends at the newest position of the other history.
+    let rebased = ring.rebase(start(), position(5)).unwrap();
+    assert!(rebased.retired().iter().all(|retired| retired.until() == position(5)));
+    assert_eq!(
+        ring.rebase(position(20), position(19)),
+        Err(KeyError::PositionBehindFloor)
+    );
+}

@@ -1,0 +1,398 @@
+//! Going on after the server's history and this device's have parted for good: after a restored backup, or past a batch
+//! that no device can open.
+//!
+//! What it deliberately is not: automatic. Whatever a server shows after a rejoin is believed where it was not before, so
+//! the user decides, after the operator has said what happened. And it moves no data: the SDK has no database, so the
+//! app pulls, merges and pushes again, as [`SyncKitClient::rejoin`] says.
+//!
+//! Invariants: what is known moves back only here, and only to a position from which the server's chain was hashed
+//! forward to its end; a batch that is gone past is never opened, and never one that a device of the user sealed; every
+//! step can be repeated after a crash.
+
+use synckit_crypto::{Envelope, KeyRing, StreamScope};
+use synckit_protocol::{Cursor, Position, ProblemCode};
+
+use crate::{
+    SyncKitClient,
+    client::Inner,
+    encryption::Keys,
+    error::{BatchEvidence, Error, HistoryEvidence, Result},
+    history::Walk,
+    session::record_name,
+};
+
+/// Why the user may want to rejoin: what an earlier call refused. From [`Error::rejoin_evidence`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RejoinEvidence {
+    /// The server's history is not the one that this device knew.
+    History(HistoryEvidence),
+    /// The log holds a batch that no device of the user sealed.
+    Batch(Box<BatchEvidence>),
+}
+
+/// What the app does after [`SyncKitClient::rejoin`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rejoined {
+    /// Store this in the place of the app's cursor, and pull from here to the end. Never after the cursor that was given,
+    /// and [`Cursor::START`] where nothing later is common.
+    pub cursor: Cursor,
+    /// The newest position of the server's history, verified.
+    pub latest: Position,
+    /// Whether the server may lack what this device had pushed or pulled: then push every row again, after the pull. If
+    /// not, nothing was lost, and the pull is all.
+    pub push_all_rows: bool,
+}
+
+impl SyncKitClient {
+    /// Goes on with a server whose history is not the one that this device knew, after [`Error::HistoryRewound`],
+    /// [`Error::HistoryForked`] or [`Error::BatchForged`]: **only by the user's decision**, and only if the operator says
+    /// that the server was restored from a backup or that somebody vandalised the log. `cursor` is what the app has
+    /// stored.
+    ///
+    /// *Another history.* Finds the newest position that both histories have in common and is not after `cursor`, and
+    /// verifies the server's chain from there. The app then
+    ///
+    /// 1. stores [`Rejoined::cursor`] in the place of its own, and remembers that a rejoin is under way;
+    /// 2. pulls to the end and **merges by its own timestamps**: of two versions of a row the newer one stays, whichever
+    ///    side it is on, because another device may have rejoined before this one;
+    /// 3. pushes **every row** it has, and every deletion that it remembers, and uploads its files again (a file that is
+    ///    there costs one request); then the rejoin is over.
+    ///
+    /// If the app stops in between, it does 2 and 3 again. When every device has done so, all have what any of them had.
+    /// An app that remembers no deletions should pull from [`Cursor::START`] instead: else a row that was deleted since
+    /// the backup is gone on the devices of today and comes back on those of tomorrow.
+    ///
+    /// If the server's envelope is older than this device's keys, this is [`Error::EnvelopeReplaced`]: call
+    /// [`SyncKitClient::restore_envelope`] with the password, then this again.
+    ///
+    /// *A batch that nobody can open.* Whoever stole a token, but not the key, can append garbage. The server cannot know,
+    /// and the chain goes on behind it. From now on this device goes past exactly this batch, by its hash; the batch adds
+    /// nothing, and nothing is lost. Other devices, new ones too, meet it in turn, until one that has gone past it calls
+    /// [`SyncKitClient::fold`]. End the session of the thief.
+    ///
+    /// ```no_run
+    /// use std::collections::HashMap;
+    /// use synckit_client::{ChangeEntry, Cursor, DeviceId, Error, SyncKitClient};
+    ///
+    /// /// What this app has in its database: the last change of every row, deletions too, by table and row.
+    /// struct Database {
+    ///     rows: HashMap<(String, String), ChangeEntry>,
+    ///     cursor: Cursor,
+    ///     is_rejoining: bool,
+    /// }
+    ///
+    /// impl Database {
+    ///     /// In one transaction with the cursor. The newer version of a row wins.
+    ///     fn merge(&mut self, changes: Vec<ChangeEntry>, cursor: Cursor) {
+    ///         for change in changes {
+    ///             let row = (change.table.clone(), change.row_id.clone());
+    ///             match self.rows.get(&row) {
+    ///                 Some(held) if held.timestamp > change.timestamp => {}
+    ///                 _ => drop(self.rows.insert(row, change)),
+    ///             }
+    ///         }
+    ///         self.cursor = cursor;
+    ///     }
+    /// }
+    ///
+    /// async fn sync(client: &SyncKitClient, device: DeviceId, db: &mut Database) -> Result<(), Error> {
+    ///     loop {
+    ///         let (changes, cursor, has_more) = client.pull(device, db.cursor).await?;
+    ///         db.merge(changes, cursor);
+    ///         if !has_more {
+    ///             break;
+    ///         }
+    ///     }
+    ///     if db.is_rejoining {
+    ///         client.push(device, db.rows.values().cloned().collect()).await?;
+    ///         db.is_rejoining = false;
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// /// After a sync failed, and the user was asked.
+    /// async fn rejoin(
+    ///     client: &SyncKitClient,
+    ///     device: DeviceId,
+    ///     db: &mut Database,
+    ///     failed: &Error,
+    ///     password: &str,
+    /// ) -> Result<(), Error> {
+    ///     let Some(evidence) = failed.rejoin_evidence() else { return Ok(()) };
+    ///     let rejoined = match client.rejoin(&evidence, db.cursor).await {
+    ///         // The backup is from before a rotation of the key.
+    ///         Err(Error::EnvelopeReplaced { .. }) => {
+    ///             client.restore_envelope(password).await?;
+    ///             client.rejoin(&evidence, db.cursor).await?
+    ///         }
+    ///         // Another device has rotated the key since.
+    ///         Err(Error::KeyRotated { .. }) => {
+    ///             client.setup_encryption_existing(password).await?;
+    ///             client.rejoin(&evidence, db.cursor).await?
+    ///         }
+    ///         rejoined => rejoined?,
+    ///     };
+    ///     db.cursor = rejoined.cursor;
+    ///     db.is_rejoining |= rejoined.push_all_rows;
+    ///     sync(client, device, db).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NothingToRejoin`] if the server agrees with this device now, or the evidence is of something that was
+    /// resolved since: pull again.
+    /// [`Error::EnvelopeReplaced`] and [`Error::KeyRotated`] as above. [`Error::BatchForged`] for a batch that a device
+    /// of the user might have sealed: only a server that lies shows one, and there is no way past it.
+    /// [`Error::HistoryRewound`] or [`Error::HistoryForked`] with other evidence if the server changes its history
+    /// meanwhile. [`Error::SessionEnded`] if the backup does not know the session: sign in, and register the device.
+    pub async fn rejoin(&self, evidence: &RejoinEvidence, cursor: Cursor) -> Result<Rejoined> {
+        let inner = &self.inner;
+        let (scope, keys) = (inner.scope()?, inner.keys()?);
+        // A push in between would be sealed on top of what is being given up.
+        let _pushing = inner.pushing.lock().await;
+        let offered = inner.offered_keys(&scope, &keys.ring).await?;
+        let rejoined = match evidence {
+            RejoinEvidence::History(evidence) => {
+                // Evidence of a contradiction that was resolved since must not resolve another one.
+                let mut believed = inner.positions_of(&keys.ring);
+                believed.extend(cursor.position());
+                if !believed.contains(&evidence.known) {
+                    return Err(Error::NothingToRejoin);
+                }
+                inner.change_over(&scope, &keys.ring, offered, cursor).await?
+            }
+            RejoinEvidence::Batch(batch) => inner.go_past(&keys, batch, cursor).await?,
+        };
+        tracing::warn!(
+            cursor = %rejoined.cursor,
+            latest = rejoined.latest.seq,
+            "rejoined, by the user's decision"
+        );
+        Ok(rejoined)
+    }
+}
+
+/// Where two histories were last the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Common {
+    /// Here.
+    At(Position),
+    /// Somewhere below where the server's log begins, if anywhere: it cannot be seen any more. The log is said to begin
+    /// at a snapshot of this position.
+    BelowBase(Position),
+}
+
+/// What the server says of a position.
+enum Asked {
+    OnChain,
+    NotOnChain { latest: Position },
+    BelowBase { base: Position },
+}
+
+impl Inner {
+    /// The server's envelope and the ring in it, which must be under the very key that this device holds.
+    async fn offered_keys(&self, scope: &StreamScope, held: &KeyRing) -> Result<(KeyRing, Envelope)> {
+        let replaced = |found_version| Error::EnvelopeReplaced {
+            held_version: held.key_version(),
+            found_version,
+        };
+        let envelope = self.envelope().await?.ok_or_else(|| replaced(0))?.envelope;
+        if envelope.key_version() < held.key_version() {
+            return Err(replaced(envelope.key_version()));
+        }
+        if envelope.key_id() != held.key_id() {
+            return Err(Error::KeyRotated {
+                key_id: envelope.key_id(),
+            });
+        }
+        let ring = envelope.open_as_holder(scope, held).map_err(Error::KeyMaterialForged)?;
+        Ok((ring, envelope))
+    }
+
+    /// Goes over to the server's history.
+    async fn change_over(
+        &self,
+        scope: &StreamScope,
+        held: &KeyRing,
+        (offered, envelope): (KeyRing, Envelope),
+        cursor: Cursor,
+    ) -> Result<Rejoined> {
+        if self.agrees(cursor).await? {
+            return Err(Error::NothingToRejoin);
+        }
+        // What the app does not have yet it must pull, so nothing after its cursor will do.
+        let mut positions = self.positions_of(held);
+        positions.extend(cursor.position());
+        positions.retain(|position| position.seq <= cursor.seq());
+        let common = self.last_common(positions).await?;
+        let latest = self.history_after(scope, &offered, common).await?;
+
+        // The envelope's writer may not have rejoined either.
+        let marks = offered.retired().iter().map(|retired| retired.until());
+        let marks: Vec<Position> = marks.chain([offered.floor()]).collect();
+        let ring = match self.ask(offered.floor()).await? {
+            Asked::OnChain | Asked::BelowBase { .. } => offered,
+            Asked::NotOnChain { .. } => {
+                let anchor = self.last_common(marks).await?.position();
+                offered.rebase(anchor, latest).map_err(Error::Key)?
+            }
+        };
+        let cursor = match common {
+            Common::At(position) => Cursor::at(position),
+            // The snapshot comes first.
+            Common::BelowBase(_) => Cursor::START,
+        };
+        self.install_history(scope, ring, &envelope, common, latest, cursor)
+            .await?;
+        Ok(Rejoined {
+            cursor,
+            latest,
+            push_all_rows: true,
+        })
+    }
+
+    /// Whether the server's chain leads through what this device knows and what its app has.
+    async fn agrees(&self, cursor: Cursor) -> Result<bool> {
+        let known = self.stream.lock().known();
+        for position in known.into_iter().chain(cursor.position()) {
+            if let Asked::NotOnChain { .. } = self.ask(position).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Every position that this device ever verified and still remembers.
+    pub(crate) fn positions_of(&self, ring: &KeyRing) -> Vec<Position> {
+        let mut positions = self.stream.lock().believed();
+        positions.extend(ring.retired().iter().map(|retired| retired.until()));
+        positions.push(ring.floor());
+        positions
+    }
+
+    /// The newest of these positions that the server's chain leads through.
+    ///
+    /// The server's word is enough: a position is a hash of everything before it, so a server that says yes has bound
+    /// itself to the history that this device knows up to there, and one that says no in vain only makes it read more.
+    pub(crate) async fn last_common(&self, mut positions: Vec<Position>) -> Result<Common> {
+        positions.retain(|position| position.seq > 0);
+        positions.sort_unstable_by_key(|position| std::cmp::Reverse(position.seq));
+        positions.dedup();
+        let mut latest_seq = u64::MAX;
+        for position in positions {
+            if position.seq > latest_seq {
+                continue;
+            }
+            match self.ask(position).await? {
+                Asked::OnChain => return Ok(Common::At(position)),
+                Asked::NotOnChain { latest } => latest_seq = latest.seq,
+                // So are all that are older.
+                Asked::BelowBase { base } => return Ok(Common::BelowBase(base)),
+            }
+        }
+        let start = self.start()?;
+        match self.ask(start).await? {
+            Asked::BelowBase { base } => Ok(Common::BelowBase(base)),
+            Asked::OnChain | Asked::NotOnChain { .. } => Ok(Common::At(start)),
+        }
+    }
+
+    async fn ask(&self, position: Position) -> Result<Asked> {
+        match self.chain(position).await {
+            Ok(_) => Ok(Asked::OnChain),
+            Err(Error::HistoryRewound(evidence) | Error::HistoryForked(evidence)) => Ok(Asked::NotOnChain {
+                latest: evidence.claimed,
+            }),
+            Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::CursorCompacted) => {
+                let base = problem.snapshot.map(|snapshot| snapshot.position);
+                base.map_or(Err(Error::Problem(problem)), |base| Ok(Asked::BelowBase { base }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Hashes the server's chain forward from where it was last the same, or from the snapshot that it begins at, and
+    /// returns its end.
+    pub(crate) async fn history_after(&self, scope: &StreamScope, ring: &KeyRing, common: Common) -> Result<Position> {
+        let from = match common {
+            Common::At(position) => position,
+            Common::BelowBase(_) => self.start()?,
+        };
+        // A device that never heard of a rotation in the other history may have folded this one under the older key.
+        let anywhere = Position { seq: u64::MAX, ..from };
+        let ring = ring.rebase(common.position(), anywhere).map_err(Error::Key)?;
+        self.walk_to_head(&Keys::new(scope, ring), Walk::new(from, None)?).await
+    }
+
+    /// Writes what belongs to the server's history in the place of what belonged to the other one. A crash in between
+    /// leaves a device that still contradicts the server, and can rejoin again.
+    async fn install_history(
+        &self,
+        scope: &StreamScope,
+        ring: KeyRing,
+        envelope: &Envelope,
+        common: Common,
+        latest: Position,
+        cursor: Cursor,
+    ) -> Result<()> {
+        let user_id = scope.user_id;
+        let (secret, envelope) = (ring.to_secret_bytes(), envelope.encode());
+        self.with_credentials(move |credentials| {
+            credentials.write(&record_name(user_id, "keys"), &secret)?;
+            credentials.write(&record_name(user_id, "envelope"), &envelope)
+        })
+        .await?;
+        {
+            let mut stream = self.stream.lock();
+            stream.change_over(common.position(), latest, cursor);
+            *self.keys.write() = Some(std::sync::Arc::new(Keys::new(scope, ring)));
+        }
+        self.save_position_now().await
+    }
+
+    /// Remembers to go past a batch.
+    async fn go_past(&self, keys: &Keys, batch: &BatchEvidence, cursor: Cursor) -> Result<Rejoined> {
+        if !batch.never_opens {
+            // A batch in the wrong place, or under a key that this device does not hold or no longer allows, may be
+            // somebody's. An honest server takes none of these.
+            return Err(Error::BatchForged(Box::new(batch.clone())));
+        }
+        let chain = match self.chain(batch.parent).await {
+            Ok(chain) => chain,
+            // A snapshot stands for it: the pull goes through that.
+            Err(error) if error.is_problem(ProblemCode::CursorCompacted) => return Err(Error::NothingToRejoin),
+            Err(error) => return Err(error),
+        };
+        let digest = batch.digest();
+        let after = batch.parent.advance(&digest);
+        let (Some(after), true) = (after, chain.digests.first() == Some(&digest)) else {
+            // The page was changed on its way; the chain was not.
+            return Err(Error::NothingToRejoin);
+        };
+        // All other protections stay: the chain must lead on to what this device knows.
+        let known = self.stream.lock().known();
+        let latest = self.walk_to_head(keys, Walk::new(batch.parent, known)?).await?;
+        let skipped = self.stream.lock().skipped().with(after);
+        let (user_id, record) = (self.scope()?.user_id, skipped.encode());
+        self.with_credentials(move |credentials| credentials.write(&record_name(user_id, "skipped"), &record))
+            .await?;
+        self.stream.lock().skip(skipped);
+        Ok(Rejoined {
+            cursor,
+            latest,
+            push_all_rows: false,
+        })
+    }
+}
+
+impl Common {
+    /// The position up to which a key ring is right. Below the base, what it says cannot matter any more: nobody reads
+    /// a batch there.
+    pub(crate) fn position(self) -> Position {
+        match self {
+            Self::At(position) | Self::BelowBase(position) => position,
+        }
+    }
+}
