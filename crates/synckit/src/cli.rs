@@ -26,7 +26,7 @@ pub(crate) enum Command {
     /// Create and list apps, rotate their API keys
     #[command(subcommand)]
     App(AppCommand),
-    /// List, export and delete accounts, create invitations, end sessions
+    /// List, export and delete accounts, create invitations, end sessions, put envelopes back
     #[command(subcommand)]
     Account(AccountCommand),
     /// Rotate the key that signs the tokens of sessions

@@ -8,7 +8,7 @@ use synckit_server::store::{
 };
 
 use crate::fixture::{
-    KEY, NO_BYTE_LIMIT, NOW, append, batch, blob_id, id16, new_account, new_upload, open_session, page_request,
+    KEY, NO_BYTE_LIMIT, NOW, OWNER, append, batch, blob_id, id16, new_account, new_upload, open_session, page_request,
     register, secret, set_up_encryption, start, stream_of, upload, user_id,
 };
 
@@ -68,6 +68,7 @@ async fn fold(store: &dyn Store, stream: StreamId, device: u64, id: u64, positio
         position,
         parts: 2,
         manifest: Bytes::from_static(b"a sealed manifest"),
+        signed_by: Some(OWNER),
         settled_before: NOW - 14 * DAY,
         now: NOW,
     };

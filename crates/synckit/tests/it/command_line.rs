@@ -26,7 +26,7 @@ fn help_names_every_command() {
     Commands:
       serve        Run the server
       app          Create and list apps, rotate their API keys
-      account      List accounts, create invitations, end sessions
+      account      List, export and delete accounts, create invitations, end sessions, put envelopes back
       token        Rotate the key that signs the tokens of sessions
       device       List, rename and revoke the devices of a user
       export       Take everything of a user along, decrypted: JSON lines or SQLite, and the files
@@ -56,14 +56,18 @@ fn help_names_every_command() {
       -h, --help  Print help
     "#);
     insta::assert_snapshot!(help_of(&["account", "--help"]), @r#"
-    List accounts, create invitations, end sessions
+    List, export and delete accounts, create invitations, end sessions, put envelopes back
 
     Usage: synckit account [OPTIONS] <COMMAND>
 
     Commands:
-      list      List the accounts
-      invite    Create an invitation for one account and show its code, once
-      sign-out  End every session of an account, in every app
+      list              List the accounts
+      invite            Create an invitation for one account and show its code, once
+      export            Write everything that is kept of an account to a file, as JSON lines
+      delete            Delete an account and everything that it keeps, in every app, for good
+      sign-out          End every session of an account, in every app
+      envelopes         List the key envelopes of an account in an app that are kept
+      restore-envelope  Put an older key envelope back, for a user whose devices cannot open the newest
 
     Options:
           --json  Print JSON, for programs
