@@ -17,41 +17,38 @@ const NAMED_MAX: usize = 3;
 /// Looks at owners and modes; answers whether there is anything to look into.
 pub(super) fn directory(inspection: &Inspection, report: &mut Report) -> bool {
     let root = inspection.root();
-    let metadata = match fs::metadata(root) {
-        Ok(metadata) if metadata.is_dir() => metadata,
-        Ok(_) => {
-            report.fail(
-                CHECK,
-                format_args!("{} is not a directory", root.display()),
-                "name the data directory with --data-dir",
-            );
-            return false;
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            report.fail(
-                CHECK,
-                format_args!("there is no server's data in {}", root.display()),
-                "name the data directory with --data-dir; `synckit serve` makes a new one",
-            );
-            return false;
-        }
-        Err(error) => {
-            report.fail(CHECK, format_args!("{}: {error}", root.display()), ADVICE_OTHER_USER);
-            return false;
-        }
+    let found = match fs::metadata(root) {
+        Ok(metadata) if !metadata.is_dir() => Err((
+            format!("{} is not a directory", root.display()),
+            "name the data directory with --data-dir",
+        )),
+        Ok(metadata) => fs::read_dir(root).map(|_| system::owner(&metadata)).map_err(|error| {
+            let owner = system::owner(&metadata);
+            let whose = owner
+                .map(|owner| format!(" (it belongs to the user {owner})"))
+                .unwrap_or_default();
+            (format!("{}{whose}: {error}", root.display()), ADVICE_OTHER_USER)
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err((
+            format!("there is no server's data in {}", root.display()),
+            "name the data directory with --data-dir; `synckit serve` makes a new one",
+        )),
+        Err(error) => Err((format!("{}: {error}", root.display()), ADVICE_OTHER_USER)),
     };
-    let owner = system::owner(&metadata);
-    if let Err(error) = fs::read_dir(root) {
-        let whose = owner
-            .map(|owner| format!(" (it belongs to the user {owner})"))
-            .unwrap_or_default();
-        report.fail(
-            CHECK,
-            format_args!("{}{whose}: {error}", root.display()),
-            ADVICE_OTHER_USER,
-        );
-        return false;
+    match found {
+        Ok(owner) => {
+            owners_and_modes(inspection, owner, report);
+            true
+        }
+        Err((what, advice)) => {
+            report.fail(CHECK, what, advice);
+            false
+        }
     }
+}
+
+fn owners_and_modes(inspection: &Inspection, owner: Option<u32>, report: &mut Report) {
+    let root = inspection.root();
     let mut of_others = Vec::new();
     let mut open = Vec::new();
     for path in std::iter::once(root.to_owned()).chain(private_files(inspection)) {
@@ -93,7 +90,6 @@ pub(super) fn directory(inspection: &Inspection, report: &mut Report) -> bool {
         };
         report.ok(CHECK, format_args!("{}{whose}, private", root.display()));
     }
-    true
 }
 
 const ADVICE_OTHER_USER: &str =

@@ -4,6 +4,7 @@
 //!
 //! Invariant: every finding that is not good says what to do.
 
+mod data;
 mod environment;
 mod files;
 mod local;

@@ -245,6 +245,15 @@ impl Place {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Beside an export that is done, or was refused, the lock is litter. If it cannot be removed, it locks nobody out.
+        if !self.directory.join(STATE_FILE).exists() {
+            let _ = fs::remove_file(self.directory.join(LOCK_FILE));
+        }
+    }
+}
+
 impl Progress {
     /// The name of the export's device, the same in every run that goes on with it.
     pub(super) fn device_name(&self) -> &str {
@@ -297,7 +306,6 @@ impl Progress {
     pub(super) fn finish(self) -> anyhow::Result<()> {
         let directory = &self.place.directory;
         fs::remove_file(directory.join(STATE_FILE))?;
-        fs::remove_file(directory.join(LOCK_FILE))?;
         Ok(sync_directory(directory)?)
     }
 

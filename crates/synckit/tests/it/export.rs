@@ -78,6 +78,11 @@ fn json_lines_hold_every_change_in_order_and_files_their_bytes() {
             "{}",
             again.stderr
         );
+        assert_eq!(
+            names(&out),
+            ["blobs", "changes.jsonl"],
+            "a refusal leaves nothing behind"
+        );
         person.push(vec![note(ChangeOp::Insert, "more", 3000)]).await;
         let forced = person
             .run(&["export", "--out", out_text, "--force", "--json"])

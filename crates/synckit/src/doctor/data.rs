@@ -1,0 +1,263 @@
+//! What a server keeps: its database, the blobs that the database knows, its keys.
+
+use std::{fs, path::Path, time::Duration};
+
+use synckit_server::{
+    inspect::{DatabaseFacts, DatabaseInspection, Inspection, ObjectExtent},
+    store::StoreError,
+};
+
+use super::Report;
+use crate::{cli::DoctorArgs, failure::Failure, units};
+
+/// How long the integrity check may take unless everything is asked for.
+const INTEGRITY_TIME_MAX: Duration = Duration::from_secs(30);
+/// A write-ahead log of this size is not being emptied. A busy server's has about 45 MiB.
+const WAL_BYTES_MAX: u64 = 128 << 20;
+
+/// The database and the blobs that it knows. `None` if nothing could be read that says something.
+pub(super) fn database(
+    inspection: &Inspection,
+    args: &DoctorArgs,
+    is_served: bool,
+    report: &mut Report,
+) -> Option<DatabaseFacts> {
+    const CHECK: &str = "database";
+    let path = inspection.database_path();
+    if !path.is_file() {
+        report.fail(
+            CHECK,
+            format_args!("{} is missing", path.display()),
+            "restore it from a backup, or start the server to begin with an empty one",
+        );
+        return None;
+    }
+    let opened = inspection.database().and_then(|database| {
+        let schema = database.schema()?.unwrap_or(0);
+        Ok((database, schema))
+    });
+    let (database, schema) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return failed(error, report),
+    };
+    let known = DatabaseInspection::known_schema();
+    if schema > known {
+        report.fail(
+            CHECK,
+            format_args!("it has schema {schema}, this program knows up to {known}"),
+            "use the newer synckit that made it; going back needs a backup of before",
+        );
+    } else if schema < known {
+        let advice = if is_served {
+            "the server that runs is an older one: restart it with this program, after a backup"
+        } else {
+            "back it up, then start the server with this program"
+        };
+        report.warn(
+            CHECK,
+            format_args!("it has schema {schema}, this program brings it to {known}"),
+            advice,
+        );
+    }
+    integrity(&database, args, report, schema);
+    write_ahead_log(&path, is_served, report);
+    if schema != known {
+        return None;
+    }
+    let facts = match database.facts() {
+        Ok(facts) => facts,
+        Err(error) => return failed(error, report),
+    };
+    blobs(&database, inspection, args, report);
+    if database.was_disturbed() {
+        report.warn(
+            CHECK,
+            "a server or a command began to use it meanwhile: what is said of it may be wrong",
+            "run the doctor again",
+        );
+    }
+    Some(facts)
+}
+
+fn failed(error: StoreError, report: &mut Report) -> Option<DatabaseFacts> {
+    let failure = Failure::from(error);
+    let hint = failure.hint().unwrap_or("restore a backup: see docs/operations.md");
+    report.fail("database", failure.message(), hint);
+    None
+}
+
+fn integrity(database: &DatabaseInspection, args: &DoctorArgs, report: &mut Report, schema: u32) {
+    const CHECK: &str = "database";
+    let limit = (!args.full).then_some(INTEGRITY_TIME_MAX);
+    match database.quick_check(limit) {
+        Ok(Some(findings)) if findings.is_empty() => {
+            report.ok(CHECK, format_args!("opens, schema {schema}, and is not damaged"));
+        }
+        Ok(Some(findings)) => report.fail(
+            CHECK,
+            format_args!("it is damaged: {}", findings.join("; ")),
+            "stop the server, keep a copy of the directory, restore a backup, and distrust the disk",
+        ),
+        Ok(None) => report.warn(
+            CHECK,
+            format_args!(
+                "opens, schema {schema}; {} were not enough to look for damage in all of it",
+                units::counted(INTEGRITY_TIME_MAX.as_secs(), "second")
+            ),
+            "--full takes the time that it needs; best on a copy, or at a quiet hour",
+        ),
+        Err(error) => report.fail(
+            CHECK,
+            Failure::from(error).message(),
+            "restore a backup: see docs/operations.md",
+        ),
+    }
+}
+
+fn write_ahead_log(database: &Path, is_served: bool, report: &mut Report) {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-wal");
+    let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+    if bytes > WAL_BYTES_MAX {
+        report.warn(
+            "database",
+            format_args!("its write-ahead log has grown to {}", units::bytes(bytes)),
+            "look for a backup or another reader that has been at work for long; it is emptied once that ends",
+        );
+    } else if bytes > 0 && !is_served {
+        report.ok(
+            "database",
+            "the last server was ended abruptly; the next start finds everything that was acknowledged",
+        );
+    }
+}
+
+fn blobs(database: &DatabaseInspection, inspection: &Inspection, args: &DoctorArgs, report: &mut Report) {
+    const CHECK: &str = "blobs";
+    let extent = if args.full {
+        ObjectExtent::All
+    } else {
+        ObjectExtent::Sample
+    };
+    let survey = match database.survey_objects(&inspection.blobs_path(), extent) {
+        Ok(survey) => survey,
+        Err(error) => {
+            let failure = Failure::from(error);
+            return report.fail(
+                CHECK,
+                failure.message(),
+                failure.hint().unwrap_or("check the directory blobs/"),
+            );
+        }
+    };
+    let compared = format!(
+        "{} of {} compared",
+        units::count(survey.compared),
+        units::counted(survey.known, "object")
+    );
+    if survey.missing + survey.wrong_size == 0 {
+        report.ok(CHECK, format_args!("{compared}, all there"));
+    } else {
+        let examples: Vec<String> = survey.examples.iter().map(ToString::to_string).collect();
+        report.fail(
+            CHECK,
+            format_args!(
+                "{compared}: {} missing, {} of another size, such as {}",
+                units::count(survey.missing),
+                units::count(survey.wrong_size),
+                examples.join(", ")
+            ),
+            "copy blobs/ back from a backup; devices that still have a file can upload it again (blob_replace)",
+        );
+    }
+    if survey.orphaned > 0 {
+        report.warn(
+            CHECK,
+            format_args!(
+                "{} ({}) that the database does not know: a restored database is older than its blobs",
+                units::counted(survey.orphaned, "file"),
+                units::bytes(survey.orphaned_bytes)
+            ),
+            "they do no harm and are never swept; keep them until no newer backup of the database will be restored",
+        );
+    }
+}
+
+pub(super) fn keys(inspection: &Inspection, facts: Option<&DatabaseFacts>, report: &mut Report) {
+    const CHECK: &str = "keys";
+    let keys = inspection.keys();
+    let mut is_whole = true;
+    match keys.login {
+        Ok(Some(seed)) => {
+            if facts.is_some_and(|facts| facts.seed_id.is_some_and(|bound| bound != seed)) {
+                is_whole = false;
+                report.fail(
+                    CHECK,
+                    "opaque.key is not the one that the passwords in the database were made under",
+                    "restore the right opaque.key; see \"Losing the OPRF seed\" in docs/operations.md",
+                );
+            }
+        }
+        Ok(None) if facts.is_some_and(|facts| facts.accounts > 0) => {
+            is_whole = false;
+            report.fail(
+                CHECK,
+                "opaque.key is missing, and there are accounts: no password works without it",
+                "restore it from a backup; see \"Losing the OPRF seed\" in docs/operations.md",
+            );
+        }
+        Ok(None) => {
+            is_whole = false;
+            report.warn(
+                CHECK,
+                "opaque.key is not there yet",
+                "the first start of the server makes it",
+            );
+        }
+        Err(error) => {
+            is_whole = false;
+            key_file(error, report);
+        }
+    }
+    match keys.tokens {
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            is_whole = false;
+            report.warn(
+                CHECK,
+                "tokens.json is not there",
+                "the next start makes it; tokens of before end, and clients get new ones by themselves",
+            );
+        }
+        Err(error) => {
+            is_whole = false;
+            key_file(error, report);
+        }
+    }
+    match keys.server {
+        Ok(true) => {}
+        Ok(false) => {
+            is_whole = false;
+            report.warn(
+                CHECK,
+                "server.key is not there",
+                "the next start makes it; every session of before ends",
+            );
+        }
+        Err(error) => {
+            is_whole = false;
+            key_file(error, report);
+        }
+    }
+    if is_whole {
+        report.ok(CHECK, "all there, private, and those of this database");
+    }
+}
+
+fn key_file(error: synckit_server::KeyFileError, report: &mut Report) {
+    report.fail(
+        "keys",
+        Failure::from(error).message(),
+        "chmod 600 it, or restore it from a backup; it must belong to the server's user",
+    );
+}
