@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a command line tool, whose output is its result")]
 
 mod packages;
+mod python;
 #[cfg(target_os = "linux")]
 mod secret_service;
 mod test;

@@ -50,6 +50,23 @@ pub(crate) fn ensure_installed() -> anyhow::Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
+    install(&packages)?;
+    let still = missing_packages(is_on_path);
+    if !still.is_empty() {
+        bail!(
+            "apt-get reports success, but programs of {} are still missing",
+            still.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Installs Debian packages.
+///
+/// # Errors
+///
+/// As [`ensure_installed`].
+pub(crate) fn install(packages: &[&str]) -> anyhow::Result<()> {
     if !is_on_path("apt-get") {
         bail!(
             "the tests need programs that are missing, and there is no apt-get to install {}",
@@ -66,8 +83,8 @@ pub(crate) fn ensure_installed() -> anyhow::Result<()> {
     eprintln!("xtask: installing {}", packages.join(", "));
     prefix.push("apt-get");
     // The lists may be absent, as in a fresh container, or so old that the archive no longer has what they name.
-    if apt_get(&prefix, &install_arguments(&packages, Simulate::Yes)) {
-        if apt_get(&prefix, &install_arguments(&packages, Simulate::No)) {
+    if apt_get(&prefix, &install_arguments(packages, Simulate::Yes)) {
+        if apt_get(&prefix, &install_arguments(packages, Simulate::No)) {
             return Ok(());
         }
         eprintln!("xtask: the installation failed; trying again with fresh package lists");
@@ -75,15 +92,8 @@ pub(crate) fn ensure_installed() -> anyhow::Result<()> {
     if !apt_get(&prefix, &["-q".into(), "update".into()]) {
         bail!("apt-get update failed; the tests need {}", packages.join(", "));
     }
-    if !apt_get(&prefix, &install_arguments(&packages, Simulate::No)) {
+    if !apt_get(&prefix, &install_arguments(packages, Simulate::No)) {
         bail!("apt-get could not install {}", packages.join(", "));
-    }
-    let still = missing_packages(is_on_path);
-    if !still.is_empty() {
-        bail!(
-            "apt-get reports success, but programs of {} are still missing",
-            still.join(", ")
-        );
     }
     Ok(())
 }

@@ -3,12 +3,13 @@
 use std::{
     ffi::{OsStr, OsString},
     io::{self, BufRead, BufReader},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
 use anyhow::Context as _;
 
-use crate::{cargo, packages};
+use crate::{cargo, packages, python};
 
 /// Installs what is missing, runs `cargo test`, and ends with the line `N passed, N failed`.
 pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<bool> {
@@ -62,6 +63,8 @@ pub(crate) fn run_with_keychain(command_line: &[OsString]) -> anyhow::Result<boo
 struct Session {
     #[cfg(target_os = "linux")]
     keychain: crate::secret_service::SecretService,
+    /// The interpreter for `examples/python`.
+    python: PathBuf,
 }
 
 impl Session {
@@ -69,15 +72,15 @@ impl Session {
         Ok(Self {
             #[cfg(target_os = "linux")]
             keychain: crate::secret_service::SecretService::start()?,
+            python: python::environment("python-client", "examples/python/requirements.txt")?,
         })
     }
 
-    /// Only the address of the bus: `HOME` stays, because cargo and rustup live there.
+    /// Only what tests look for: `HOME` stays, because cargo and rustup live there.
     fn apply(&self, command: &mut Command) {
+        command.env("SYNCKIT_TEST_PYTHON", &self.python);
         #[cfg(target_os = "linux")]
         command.env("DBUS_SESSION_BUS_ADDRESS", self.keychain.bus_address());
-        #[cfg(not(target_os = "linux"))]
-        let _ = command;
     }
 }
 

@@ -11,6 +11,7 @@ mod keychain;
 mod owner_keys;
 mod product_page;
 mod push_pull;
+mod python;
 mod rejoin;
 mod rotation;
 mod sessions;

@@ -1,0 +1,270 @@
+//! The client in `examples/python`, which was written from the document alone, against the same server as the SDK.
+//!
+//! `cargo xtask test` and `cargo xtask with-keychain` bring its Python with them.
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+use synckit_client::{BlobHash, ChangeEntry, ChangeOp, Cursor, FoldOutcome};
+
+use crate::world::{User, World, change, changes, pull_all};
+
+fn example() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/python"))
+}
+
+fn python() -> Command {
+    let interpreter = std::env::var_os("SYNCKIT_TEST_PYTHON")
+        .expect("SYNCKIT_TEST_PYTHON is set by `cargo xtask test` and `cargo xtask with-keychain -- cargo test`");
+    let mut command = Command::new(interpreter);
+    // What Python compiles is for its own folders, not for the repository.
+    command.current_dir(example()).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// The client of a user, with state of its own.
+fn client_of(world: &World, user: &User) -> Command {
+    let mut command = python();
+    command
+        .args(["-m", "synckit_client", "--server", &world.url(), "--email", &user.email])
+        .arg("--state")
+        .arg(world.file(&format!("{} python.json", user.email)))
+        .env("SYNCKIT_API_KEY", &world.api_key)
+        .env("SYNCKIT_PASSWORD", &user.password);
+    command
+}
+
+async fn client(world: &World, user: &User, arguments: &[&str], input: &str) -> Output {
+    let mut command = client_of(world, user);
+    command.args(arguments);
+    run(command, input).await
+}
+
+/// The server lives in the runtime of the test, so nothing may block it.
+async fn run(mut command: Command, input: &str) -> Output {
+    let input = input.to_owned();
+    tokio::task::spawn_blocking(move || {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    })
+    .await
+    .unwrap()
+}
+
+/// The standard output of a run that must succeed, line by line.
+fn lines(output: &Output) -> Vec<Value> {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = str::from_utf8(&output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What a run says that must fail.
+fn complaint(output: &Output) -> String {
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// An entry as the client prints it. An absent `data` is absent.
+fn as_line(change: &ChangeEntry) -> Value {
+    let op = match change.op {
+        ChangeOp::Insert => "insert",
+        ChangeOp::Update => "update",
+        ChangeOp::Delete => "delete",
+    };
+    let mut line = json!({
+        "table": change.table, "op": op, "row_id": change.row_id, "timestamp": change.timestamp.as_micros(),
+    });
+    if let Some(data) = &change.data {
+        line["data"] = data.clone();
+    }
+    line
+}
+
+/// The rows that are left, as the client prints them: in order of table and row id.
+fn rows(changes: &[ChangeEntry]) -> Vec<Value> {
+    let mut rows = BTreeMap::new();
+    for change in changes {
+        let key = (change.table.clone(), change.row_id.clone());
+        let mut line = as_line(change);
+        line.as_object_mut().unwrap().remove("op");
+        match change.op {
+            ChangeOp::Delete => rows.remove(&key),
+            ChangeOp::Insert | ChangeOp::Update => rows.insert(key, line),
+        };
+    }
+    rows.into_values().collect()
+}
+
+/// Everything that the format tells apart.
+fn all_kinds() -> Vec<ChangeEntry> {
+    let data = json!({
+        "text": "Grüße \u{1f331}\u{0}", "": [], "zero": 0, "float": 0.0, "negative zero": -0.0, "one": 1, "one.0": 1.0,
+        "most": u64::MAX, "least": i64::MIN, "tiny": f64::MIN_POSITIVE, "yes": true, "no": false, "nothing": null,
+        "nested": { "bb": [{ "z": 1, "a": { "é": null } }], "a": {}, "c": "" },
+    });
+    let row = change("kinds", "0190c2a4-7d1e-7f00-8a00-0123456789ab");
+    vec![
+        ChangeEntry {
+            data: Some(data),
+            ..row.clone()
+        },
+        ChangeEntry {
+            row_id: "0190C2A4-7D1E-7F00-8A00-0123456789AB".to_owned(),
+            ..row.clone()
+        },
+        ChangeEntry {
+            row_id: String::new(),
+            data: Some(Value::Null),
+            ..row.clone()
+        },
+        ChangeEntry {
+            row_id: "absent".to_owned(),
+            op: ChangeOp::Update,
+            data: None,
+            ..row.clone()
+        },
+        ChangeEntry {
+            row_id: "a list".to_owned(),
+            data: Some(json!([1, 1.5, { "b": 1 }])),
+            ..row.clone()
+        },
+        ChangeEntry {
+            row_id: "gone".to_owned(),
+            op: ChangeOp::Delete,
+            data: None,
+            ..row
+        },
+    ]
+}
+
+#[tokio::test]
+async fn python_client_agrees_with_every_vector() {
+    let mut command = python();
+    command.arg("check_vectors.py");
+    let output = run(command, "").await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("envelope.json: "));
+}
+
+#[tokio::test]
+async fn python_client_reads_what_the_sdk_wrote() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, id) = world.first_device(&user).await;
+    laptop.push(id, all_kinds()).await.unwrap();
+    laptop.push(id, changes(700)).await.unwrap();
+    laptop.rotate_keys(&user.password).await.unwrap();
+    laptop.push(id, changes(20)).await.unwrap();
+
+    // The log, under two keys and in several pages.
+    let (written, end) = pull_all(&laptop, id, Cursor::START).await.unwrap();
+    let mut printed = lines(&client(&world, &user, &["changes"], "").await);
+    assert_eq!(printed.pop().unwrap(), json!({ "cursor": end.to_string() }));
+    assert_eq!(printed, written.iter().map(as_line).collect::<Vec<_>>());
+
+    // A snapshot, and the log after it.
+    assert_eq!(laptop.fold(id).await.unwrap().outcome, FoldOutcome::Stored);
+    let gone = ChangeEntry {
+        op: ChangeOp::Delete,
+        data: None,
+        ..change("notes", "3")
+    };
+    laptop.push(id, vec![gone, change("notes", "new")]).await.unwrap();
+    let (written, _) = pull_all(&laptop, id, Cursor::START).await.unwrap();
+    assert!(written.len() < 720, "read through the snapshot");
+    assert_eq!(lines(&client(&world, &user, &["rows"], "").await), rows(&written));
+    // Only what came after a cursor.
+    let mut printed = lines(&client(&world, &user, &["changes", "--after", &end.to_string()], "").await);
+    printed.pop();
+    assert_eq!(printed.len(), 2);
+
+    // A file.
+    let data: Vec<u8> = (0..100_000_u32).flat_map(u32::to_be_bytes).collect();
+    let (from, to) = (world.file("from"), world.file("to"));
+    std::fs::write(&from, &data).unwrap();
+    let hash: BlobHash = laptop.blob_put(&from, |_| {}).await.unwrap();
+    lines(&client(&world, &user, &["blob", &hash.to_string(), to.to_str().unwrap()], "").await);
+    assert_eq!(std::fs::read(&to).unwrap(), data);
+}
+
+#[tokio::test]
+async fn sdk_reads_what_the_python_client_pushed() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, id) = world.first_device(&user).await;
+    laptop.push(id, changes(3)).await.unwrap();
+
+    // It has never pulled: the first answer is `behind`, and it walks the chain. Then more than one batch.
+    let pushed: Vec<ChangeEntry> = all_kinds().into_iter().chain(changes(600)).collect();
+    let input: String = pushed.iter().map(|change| format!("{}\n", as_line(change))).collect();
+    lines(&client(&world, &user, &["push"], &input).await);
+    let (pulled, _) = pull_all(&laptop, id, Cursor::START).await.unwrap();
+    assert_eq!(pulled[3..], pushed);
+    laptop.push(id, changes(1)).await.unwrap();
+
+    let nan = r#"{"table":"t","op":"insert","row_id":"r","data":NaN}"#;
+    assert!(complaint(&client(&world, &user, &["push"], nan).await).contains("CannotPush"));
+}
+
+#[tokio::test]
+async fn python_client_catches_a_server_that_lies() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, id) = world.first_device(&user).await;
+    for row in ["a", "b", "c"] {
+        laptop.push(id, vec![change("t", row)]).await.unwrap();
+    }
+    let earlier = world.backup();
+    laptop.push(id, vec![change("t", "d")]).await.unwrap();
+    assert_eq!(lines(&client(&world, &user, &["rows"], "").await).len(), 4);
+
+    {
+        let database = rusqlite::Connection::open(world.data_dir().join("synckit.db")).unwrap();
+        let damage = "UPDATE batches SET sealed = zeroblob(length(sealed)) WHERE last_seq = 2";
+        assert_eq!(database.execute(damage, []).unwrap(), 1);
+    }
+    assert!(complaint(&client(&world, &user, &["rows"], "").await).contains("BatchForged"));
+
+    // An older state of the log: the client knows better.
+    let world = world.restore(earlier).await;
+    assert!(complaint(&client(&world, &user, &["rows"], "").await).contains("HistoryRewound"));
+
+    let wrong = User {
+        password: "wrong".to_owned(),
+        ..user.clone()
+    };
+    assert!(complaint(&client(&world, &wrong, &["rows"], "").await).contains("WrongPassword"));
+}
+
+#[tokio::test]
+async fn python_client_reads_with_a_recovery_code_after_a_reset() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, id) = world.first_device(&user).await;
+    laptop.push(id, changes(2)).await.unwrap();
+    let code = laptop.recovery_code(&user.password).await.unwrap();
+    laptop.request_password_reset(&user.email).await.unwrap();
+    let mailed = world.mailed_code(&user, "Reset your password").await;
+    laptop.reset_password(&mailed, "a new password").await.unwrap();
+
+    let user = User {
+        password: "a new password".to_owned(),
+        ..user
+    };
+    assert!(complaint(&client(&world, &user, &["rows"], "").await).contains("PasswordWasReset"));
+    let mut command = client_of(&world, &user);
+    command
+        .args(["--recovery-code", "rows"])
+        .env("SYNCKIT_RECOVERY_CODE", code.words().as_str());
+    assert_eq!(lines(&run(command, "").await).len(), 2);
+}

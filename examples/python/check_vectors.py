@@ -1,0 +1,243 @@
+"""Runs every vector of `vectors/` against this client: `python check_vectors.py [FOLDER]`.
+
+What is drawn at random is taken from the vectors, everything else must come out as it stands there.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Callable
+
+from synckit_client import opaque
+from synckit_client.body import ENTRIES_MAX, Entry, decode_body, encode_body, frame, padme, unframe
+from synckit_client.client import open_manifest
+from synckit_client.errors import BatchForged, WrongPassword
+from synckit_client.keys import (PASSWORD, RECOVERY, Stream, make_envelope, make_vault, open_envelope, open_vault,
+                                 recovery_entropy)
+from synckit_client.position import Digest, Position
+from synckit_client.primitives import hmac_sha256, seal, sha256, u32, unseal
+
+raw = bytes.fromhex
+
+
+def check(what: str, got: Any, expected: Any) -> None:
+    if not alike(got, expected):
+        raise SystemExit(f"FAILED {what}:\n  got      {shown(got)}\n  expected {shown(expected)}")
+
+
+def alike(got: Any, expected: Any) -> bool:
+    """Equality that tells 1 from 1.0, 0.0 from -0.0 and True from 1."""
+    if type(got) is not type(expected):
+        return False
+    if isinstance(got, dict):
+        return got.keys() == expected.keys() and all(alike(got[key], expected[key]) for key in got)
+    if isinstance(got, list):
+        return len(got) == len(expected) and all(map(alike, got, expected))
+    return repr(got) == repr(expected)
+
+
+def shown(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else repr(value)
+
+
+def position_of(fields: dict) -> Position:
+    return Position(fields["seq"], raw(fields["head"]))
+
+
+def stream_of(vectors: dict) -> Stream:
+    return Stream(raw(vectors["app_id"]), raw(vectors["user_id"]))
+
+
+def scalar(wide: bytes) -> bytes:
+    return opaque.reduce(wide)
+
+
+def rfc9807(vectors: dict) -> int:
+    """The RFC's own vectors. Those of an account that does not exist are for servers: they lack the client's part."""
+    for real in vectors["real"]:
+        suite = opaque.Suite(raw(real["context"]), stretch=lambda text: text,
+                             client_identity=raw(real.get("client_identity", "")),
+                             server_identity=raw(real.get("server_identity", "")))
+        password = raw(real["password"])
+        _, request = opaque.registration_start(password, raw(real["blind_registration"]))
+        check("registration request", request, raw(real["registration_request"]))
+        registration = opaque.registration_finish(password, raw(real["blind_registration"]),
+                                                  raw(real["registration_response"]), raw(real["envelope_nonce"]), suite)
+        check("registration upload", registration.record, raw(real["registration_upload"]))
+        state, ke1 = opaque.login_start(password, raw(real["blind_login"]), raw(real["client_nonce"]),
+                                        raw(real["client_keyshare_seed"]))
+        check("KE1", ke1, raw(real["ke1"]))
+        login = opaque.login_finish(state, raw(real["ke2"]), suite)
+        check("KE3", login.ke3, raw(real["ke3"]))
+        check("export key", login.export_key, raw(real["export_key"]))
+        check("server key", login.server_public_key, raw(real["server_public_key"]))
+    return len(vectors["real"])
+
+
+def login(vectors: dict) -> int:
+    stretching = vectors["key_stretching"]
+    check("Argon2id", opaque.argon2id(raw(stretching["input"])), raw(stretching["output"]))
+    password = opaque.normalize(vectors["password"])
+    check("NFC", password, raw(vectors["password_nfc_utf8"]))
+
+    fields = vectors["registration"]
+    blind, request = opaque.registration_start(password, scalar(raw(fields["client_start_random"])))
+    check("registration request", request, raw(fields["request"]))
+    registration = opaque.registration_finish(password, blind, raw(fields["response"]),
+                                              raw(fields["client_finish_random"]))
+    check("record", registration.record, raw(fields["upload"]))
+    check("export key", registration.export_key, raw(fields["export_key"]))
+
+    fields = vectors["login"]
+    random = raw(fields["client_random"])
+    state, ke1 = opaque.login_start(password, scalar(random[:64]), nonce=random[96:], seed=random[64:96])
+    check("KE1", ke1, raw(fields["ke1"]))
+    finished = opaque.login_finish(state, raw(fields["ke2"]))
+    check("KE3", finished.ke3, raw(fields["ke3"]))
+    check("export key", finished.export_key, raw(fields["export_key"]))
+    check("server key", finished.server_public_key, raw(vectors["server"]["public_key"]))
+
+    try:
+        opaque.login_finish(state, raw(vectors["login_without_record"]["ke2"]))
+    except WrongPassword:
+        return 4
+    raise SystemExit("FAILED: a login without an account succeeds")
+
+
+def recovery_code(vectors: dict) -> int:
+    for code in vectors["codes"]:
+        check("entropy", recovery_entropy(code["words"]), raw(code["entropy"]))
+        check("entropy", recovery_entropy(code["words"].upper().replace(" ", ",\n")), raw(code["entropy"]))
+    return len(vectors["codes"])
+
+
+def vault(vectors: dict) -> int:
+    user_id = raw(vectors["user_id"])
+    for fields in vectors["vaults"]:
+        data = raw(fields["vault"])
+        password = fields["password_slot"]
+        opened = open_vault(data, user_id, PASSWORD, raw(password["secret"]))
+        recovery = fields.get("recovery_slot")
+        if recovery:
+            check("recovery slot", open_vault(data, user_id, RECOVERY, raw(recovery["secret"])), opened)
+        else:
+            made = make_vault(user_id, opened.generation, opened.account_key, raw(password["secret"]),
+                              raw(password["salt"]), raw(password["nonce"]))
+            check("vault", made, data)
+    first = vectors["vaults"][0]
+    opened = open_vault(raw(first["vault"]), user_id, PASSWORD, raw(first["password_slot"]["secret"]))
+    check("account key", opened.account_key, raw(vectors["account_key"]))
+    return len(vectors["vaults"])
+
+
+def subkeys(vectors: dict) -> int:
+    stream, master_key = stream_of(vectors), raw(vectors["master_key"])
+    check("key id", stream.key_id(master_key), raw(vectors["key_id"]))
+    for label, key in vectors["subkeys"].items():
+        check(label, stream.subkey(master_key, label.encode()), raw(key))
+    return len(vectors["subkeys"])
+
+
+def envelope(vectors: dict) -> int:
+    stream, account_key = stream_of(vectors), raw(vectors["account_key"])
+    for fields in vectors["envelopes"]:
+        ring = open_envelope(raw(fields["envelope"]), stream, account_key)
+        check("key ring", ring.to_bytes(), raw(fields["key_ring"]))
+        check("master key", ring.master_key, raw(fields["master_key"]))
+        made = make_envelope(ring, account_key, fields["vault_generation"], fields["version"], raw(fields["salt"]),
+                             raw(fields["wrap_nonce"]), raw(fields["history_nonce"]))
+        check("envelope", made, raw(fields["envelope"]))
+    return len(vectors["envelopes"])
+
+
+def padding(vectors: dict) -> int:
+    for length, padded in vectors["lengths"]:
+        check(f"padding of {length}", padme(length), padded)
+    return len(vectors["lengths"])
+
+
+def batch(vectors: dict) -> int:
+    stream, key_id, key = stream_of(vectors), raw(vectors["key_id"]), raw(vectors["batch_key"])
+    check("batch key", stream.subkey(raw(vectors["master_key"]), b"synckit/1 batch"), key)
+    at = Position.start(stream.app_id, stream.user_id)
+    check("start", at, position_of(vectors["start"]))
+    for fields in vectors["batches"]:
+        batch_id, device_id, count = raw(fields["batch_id"]), raw(fields["device_id"]), fields["count"]
+        check("parent", at, position_of(fields["parent"]))
+        aad = (b"synckit/1 batch\0" + stream.name() + device_id + batch_id + key_id + u32(count) + at.to_bytes())
+        check("aad", aad, raw(fields["aad"]))
+        sealed = raw(fields["sealed"])
+        body = unframe(unseal(key, aad, sealed) or b"")
+        check("body", body, raw(fields["body"]))
+        entries = decode_body(body, count)
+        check("entries", [entry.to_json() for entry in entries], fields["entries"])
+        written = encode_body([Entry.from_json(entry) for entry in fields["entries"]])
+        check("sealed", seal(key, aad, frame(written), raw(fields["nonce"])), sealed)
+        at = at.advance(Digest(batch_id, device_id, key_id, count, sha256(sealed)))
+        check("after", at, position_of(fields["after"]))
+        check("cursor", at.cursor(), fields["cursor_after"])
+        check("cursor", Position.from_cursor(at.cursor(), at), at)
+    for fields in vectors["refused_bodies"]:
+        refused(fields)
+    return len(vectors["batches"]) + len(vectors["refused_bodies"])
+
+
+def refused(fields: dict) -> None:
+    """With every count that a batch may have, so that it is not refused for its count alone."""
+    for count in range(1, ENTRIES_MAX + 1):
+        try:
+            entries = decode_body(raw(fields["body"]), count)
+        except BatchForged:
+            continue
+        raise SystemExit(f"FAILED: a body was taken as {entries} although: {fields['rule']}")
+
+
+def snapshot(vectors: dict) -> int:
+    stream, key_id, key = stream_of(vectors), raw(vectors["key_id"]), raw(vectors["snapshot_key"])
+    aad = stream.name() + key_id + position_of(vectors["position"]).to_bytes() + raw(vectors["snapshot_id"])
+    fields = vectors["manifest"]
+    check("aad", b"synckit/1 snapshot manifest\0" + aad, raw(fields["aad"]))
+    manifest = open_manifest(unseal(key, raw(fields["aad"]), raw(fields["sealed"])))
+    check("parts", len(manifest), len(vectors["parts"]))
+    for index, (fields, (sealed_hash, rows)) in enumerate(zip(vectors["parts"], manifest)):
+        check("aad", b"synckit/1 snapshot\0" + aad + u32(index) + u32(len(manifest)), raw(fields["aad"]))
+        check("hash", sha256(raw(fields["sealed"])), sealed_hash)
+        check("rows", rows, fields["rows"])
+        plaintext = unseal(key, raw(fields["aad"]), raw(fields["sealed"])) or b""
+        entries = decode_body(unframe(plaintext), rows)
+        check("part", seal(key, raw(fields["aad"]), frame(encode_body(entries)), raw(fields["nonce"])),
+              raw(fields["sealed"]))
+    return 1 + len(manifest)
+
+
+def blob(vectors: dict) -> int:
+    key_id, key = raw(vectors["key_id"]), raw(vectors["blob_key"])
+    for fields in vectors["blobs"]:
+        file = raw(fields["file"])
+        check("hash", sha256(file), raw(fields["hash"]))
+        blob_id = hmac_sha256(raw(vectors["blob_id_key"]), sha256(file))
+        check("blob id", blob_id, raw(fields["blob_id"]))
+        aad = b"synckit/1 blob\0" + blob_id + key_id
+        check("aad", aad, raw(fields["aad"]))
+        check("sealed", seal(key, aad, file, raw(fields["nonce"])), raw(fields["sealed"]))
+        check("file", unseal(key, aad, raw(fields["sealed"])), file)
+    return len(vectors["blobs"])
+
+
+CHECKS: dict[str, Callable[[dict], int]] = {
+    check_.__name__: check_
+    for check_ in (rfc9807, login, recovery_code, vault, subkeys, envelope, padding, batch, snapshot, blob)
+}
+
+
+def main() -> None:
+    here = Path(__file__).resolve().parent
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else here.parent.parent / "vectors"
+    files = sorted(folder.glob("*.json"))
+    check("files", [file.stem for file in files], sorted(CHECKS))
+    for file in files:
+        print(f"{file.name}: {CHECKS[file.stem](json.loads(file.read_text()))} checked")
+
+
+if __name__ == "__main__":
+    main()

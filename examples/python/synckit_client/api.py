@@ -1,0 +1,158 @@
+"""Section 8: requests and answers, in CBOR, with the retries of section 8.2."""
+
+import http.client
+import ipaddress
+import json
+import random
+import ssl
+import time
+import uuid
+from base64 import urlsafe_b64decode
+from typing import Any, Callable
+from urllib.parse import urlsplit
+
+import cbor2
+
+from .errors import NotThisProtocol, Problem, UnsafeUrl
+
+RETRIES = 3
+RETRY_STATUS = (429, 502, 503, 504)
+RETRY_SECONDS_MAX = 60
+TIMEOUT_SECONDS = 60
+# The largest answer is a page of `PAGE_BYTES_MAX` sealed bytes. A server that sends more is lying.
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+
+# How JSON writes what CBOR has as bytes (section 2.2), for the fields that a problem can hold.
+JSON_BYTES = {
+    **dict.fromkeys(("batch_id", "device_id", "snapshot_id"), lambda text: uuid.UUID(text).bytes),
+    "key_id": bytes.fromhex,
+    **dict.fromkeys(("head", "sealed_hash"), lambda text: urlsafe_b64decode(text + "=")),
+}
+
+
+class Answer(dict):
+    """The fields of an answer. Unknown ones are ignored, a missing one is not this protocol."""
+
+    def __missing__(self, name: str) -> None:
+        raise NotThisProtocol(f"an answer without {name}")
+
+
+class Api:
+    """One server. Its token goes to its own origin only."""
+
+    def __init__(self, url: str):
+        self._url = url.rstrip("/")
+        check_url(self._url)
+        self.token: str | None = None
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def call(self, method: str, path: str, body: dict | None = None, token: str | None = None) -> Answer:
+        """The answer's fields, none for a 204. Raises `Problem`, and `OSError` if the server is not reached."""
+        headers = {"Accept": "application/cbor"}
+        if token or self.token:
+            headers["Authorization"] = f"Bearer {token or self.token}"
+        sent = None
+        if body is not None:
+            headers["Content-Type"] = "application/cbor"
+            sent = cbor2.dumps({name: value for name, value in body.items() if value is not None})
+        status, answer = retried(lambda: exchange(method, self._url + path, headers, sent, ANSWER_BYTES_MAX))
+        if status == 204:
+            return Answer()
+        try:
+            fields = as_answers(cbor2.loads(answer, allow_duplicate_keys=False))
+        except (cbor2.CBORDecodeError, RecursionError, TypeError, ValueError) as error:
+            raise NotThisProtocol("an answer that is not CBOR") from error
+        if type(fields) is not Answer:
+            raise NotThisProtocol("an answer that is not a map")
+        return fields
+
+
+def download(url: str, size_bytes: int) -> bytes:
+    """What a presigned URL leads to: without a token, without following it elsewhere (section 7.4)."""
+    check_url(url)
+    _, data = retried(lambda: exchange("GET", url, {}, None, size_bytes))
+    return data
+
+
+def retried(attempt: Callable[[], tuple[int, bytes, http.client.HTTPMessage]]) -> tuple[int, bytes]:
+    """Every request of this client may be sent again after a lost answer, so they all go through here."""
+    deadline = time.monotonic() + RETRY_SECONDS_MAX
+    for retry in range(RETRIES + 1):
+        problem, wait = None, random.uniform(0, 0.2 * 2**retry)
+        try:
+            status, answer, headers = attempt()
+            if status in (200, 204):
+                return status, answer
+            problem = problem_of(status, answer)
+            if status not in RETRY_STATUS:
+                raise problem
+            if (headers.get("Retry-After") or "").isdecimal():
+                wait = int(headers["Retry-After"])
+        except (OSError, http.client.HTTPException):
+            if retry == RETRIES:
+                raise
+        if problem and (retry == RETRIES or time.monotonic() + wait > deadline):
+            raise problem
+        time.sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def exchange(method: str, url: str, headers: dict, body: bytes | None,
+             size_max: int) -> tuple[int, bytes, http.client.HTTPMessage]:
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS, context=context)
+    else:
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
+    try:
+        connection.request(method, parts.path + (f"?{parts.query}" if parts.query else ""), body, headers)
+        answer = connection.getresponse()
+        data = answer.read(size_max + 1)
+        if len(data) > size_max:
+            raise NotThisProtocol("an answer that is too large")
+        return answer.status, data, answer.headers
+    finally:
+        connection.close()
+
+
+def problem_of(status: int, answer: bytes) -> Problem:
+    """Problems are always JSON; what a proxy answers may be anything."""
+    try:
+        body = json.loads(answer, object_hook=problem_fields)
+    except (ValueError, RecursionError):
+        body = Answer()
+    return Problem(status, body if type(body) is Answer else Answer())
+
+
+def problem_fields(fields: dict) -> Answer:
+    try:
+        return Answer({name: JSON_BYTES.get(name, lambda same: same)(value) for name, value in fields.items()})
+    except (AttributeError, TypeError, ValueError) as error:
+        raise NotThisProtocol("a problem whose ids are none") from error
+
+
+def as_answers(value: Any) -> Any:
+    if type(value) is dict:
+        return Answer({name: as_answers(field) for name, field in value.items()})
+    return [as_answers(item) for item in value] if type(value) is list else value
+
+
+def check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "https" and parts.hostname:
+        return
+    if parts.scheme != "http" or not is_loopback(parts.hostname or ""):
+        raise UnsafeUrl("neither https nor http to loopback")
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
