@@ -35,6 +35,18 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`] if `old` is not the password.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// # let (email, password) = (world.email, world.password);
+    /// client.change_password(password, "a better password").await?;
+    /// assert!(client.authenticate(email, password).await.is_err());
+    /// client.authenticate(email, "a better password").await?;
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn change_password(&self, old: &str, new: &str) -> Result<()> {
         let inner = &self.inner;
         let open = inner.open_vault(old).await?;
@@ -73,6 +85,18 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`] if the password is not the account's.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// # let password = world.password;
+    /// let code = client.recovery_code(password).await?;
+    /// println!("Write this down: {}", *code.words());
+    /// assert_eq!(code.words().split(' ').count(), 24);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn recovery_code(&self, password: &str) -> Result<RecoveryCode> {
         let inner = &self.inner;
         let open = inner.open_vault(password).await?;
@@ -97,6 +121,17 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::Problem`] with `mail_code_invalid`.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// let code = world.mailed_code("Confirm your address").await?; // typed in by the user
+    /// client.verify_email(&code).await?;
+    /// assert!(client.verify_email(&code).await.is_err()); // a code works once
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn verify_email(&self, code: &str) -> Result<()> {
         let verify = VerifyEmail {
             code: SecretText::new(code),
@@ -112,6 +147,16 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// Those of any call.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.client();
+    /// // Whether there is such an account is not said.
+    /// client.request_password_reset("nobody@example.com").await?;
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn request_password_reset(&self, email: &str) -> Result<()> {
         let request = ResetRequest {
             email: email.to_owned(),
@@ -130,6 +175,19 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::Problem`] with `mail_code_invalid`.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, email, password) = (world.signed_in().await?, world.email, world.password);
+    /// client.request_password_reset(email).await?;
+    /// let code = world.mailed_code("Reset your password").await?; // typed in by the user
+    /// client.reset_password(&code, "a new password").await?;
+    /// assert!(client.authenticate(email, password).await.is_err());
+    /// client.authenticate(email, "a new password").await?;
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn reset_password(&self, code: &str, new_password: &str) -> Result<UserId> {
         let inner = &self.inner;
         let (registration, request) = ClientRegistration::start(new_password, &mut OsRng)?;

@@ -27,6 +27,22 @@ use crate::{
 /// A client of one server for one app, signed in as at most one user at a time.
 ///
 /// `Send + Sync`; every method takes `&self`. Clones share everything, so a clone is as good as an `Arc`.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// # use synckit_doctest::note;
+/// use synckit_client::Cursor;
+///
+/// client.push(device.id, vec![note("1", "Buy milk")]).await?;
+/// // Another task pulls with a clone of the same client.
+/// let puller = client.clone();
+/// let pulled = tokio::spawn(async move { puller.pull(device.id, Cursor::START).await }).await??;
+/// assert_eq!(pulled.0.len(), 1);
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Clone)]
 pub struct SyncKitClient {
     pub(crate) inner: Arc<Inner>,
@@ -60,12 +76,40 @@ impl fmt::Debug for SyncKitClient {
 impl SyncKitClient {
     /// A client with default settings. Makes no connection and cannot fail: what is wrong with the configuration is the
     /// error of the first call.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_client::{Error, SyncKitClient, SyncKitConfig};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let client = SyncKitClient::new(SyncKitConfig {
+    ///     server_url: "http://sync.example.com".into(), // a password would travel in the clear
+    ///     api_key: "your-api-key".into(),
+    /// });
+    /// let error = client.create_account("me@example.com", "pass").await.unwrap_err();
+    /// assert!(matches!(error, Error::InvalidServerUrl { .. }));
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(config: SyncKitConfig) -> Self {
         Self::builder(config).build()
     }
 
     /// A client with other settings.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use synckit_client::{CredentialStore, SyncKitClient, SyncKitConfig};
+    ///
+    /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
+    /// let client = SyncKitClient::builder(config)
+    ///     .credential_store(CredentialStore::Memory)
+    ///     .request_timeout(Duration::from_secs(10))
+    ///     .build();
+    /// assert_eq!(client.user_id(), None); // nobody is signed in yet
+    /// ```
     #[must_use]
     pub fn builder(config: SyncKitConfig) -> SyncKitClientBuilder {
         SyncKitClientBuilder::new(config)
@@ -118,17 +162,59 @@ impl SyncKitClient {
     }
 
     /// The user who is signed in, if anybody is.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, email, password) = (world.client(), world.email, world.password);
+    /// let created = client.create_account(email, password).await?;
+    /// assert_eq!(client.user_id(), None);
+    /// client.authenticate(email, password).await?;
+    /// assert_eq!(client.user_id(), Some(created));
+    /// # Ok(())
+    /// # });
+    /// ```
     pub fn user_id(&self) -> Option<UserId> {
         self.inner.session.read().as_ref().map(|session| session.scope.user_id)
     }
 
     /// The app of the session, if anybody is signed in.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// assert!(client.app_id().is_some());
+    /// client.sign_out().await?;
+    /// assert_eq!(client.app_id(), None);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub fn app_id(&self) -> Option<AppId> {
         self.inner.session.read().as_ref().map(|session| session.scope.app_id)
     }
 
     /// Tells the client how far the app has applied what it pulled: the cursor that the app stored beside its data. A
     /// push then returns this cursor instead of the start.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # use synckit_doctest::note;
+    /// use synckit_client::Cursor;
+    ///
+    /// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
+    /// let (_, stored, _) = client.pull(device.id, Cursor::START).await?; // beside the app's data
+    ///
+    /// // After a restart of the app:
+    /// let (client, device) = world.device("laptop").await?;
+    /// client.resume_at(stored);
+    /// let cursor = client.push(device.id, vec![note("2", "Buy bread")]).await?;
+    /// assert_eq!(cursor, stored); // the push itself comes back at the next pull
+    /// # Ok(())
+    /// # });
+    /// ```
     pub fn resume_at(&self, cursor: Cursor) {
         self.inner.stream.lock().resume_at(cursor);
     }

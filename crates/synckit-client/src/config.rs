@@ -10,6 +10,17 @@ use crate::{SyncKitClient, transport::Transport};
 /// What every client needs: where the server is, and which app this is.
 ///
 /// Everything else has a default; [`SyncKitClient::builder`] changes it.
+///
+/// # Examples
+/// ```
+/// use synckit_client::SyncKitConfig;
+///
+/// let config = SyncKitConfig {
+///     server_url: "https://sync.example.com".into(),
+///     api_key: "your-api-key".into(),
+/// };
+/// assert!(!format!("{config:?}").contains("your-api-key"));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct SyncKitConfig {
     /// The server, for example `https://sync.example.com`. Plain `http://` is refused except to loopback.
@@ -27,6 +38,27 @@ impl fmt::Debug for SyncKitConfig {
 }
 
 /// Where the session and the master key live between two starts of the app.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (config, email, password) = (world.config(), world.email, world.password);
+/// # world.signed_in().await?;
+/// use synckit_client::{CredentialStore, Error, SyncKitClient};
+///
+/// // A service on a machine without a keychain.
+/// let file = CredentialStore::File(world.path("credentials.json"));
+/// let client = SyncKitClient::builder(config.clone()).credential_store(file.clone()).build();
+/// client.authenticate(email, password).await?;
+/// client.setup_encryption_new(password).await?;
+///
+/// // Its next start needs no password.
+/// let client = SyncKitClient::builder(config).credential_store(file).build();
+/// client.try_load_key_from_keychain()?;
+/// assert!(client.user_id().is_some());
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum CredentialStore {
@@ -41,6 +73,16 @@ pub enum CredentialStore {
 }
 
 /// Builds a client with other settings than the default.
+///
+/// # Examples
+/// ```
+/// use synckit_client::{CredentialStore, SyncKitClient, SyncKitConfig};
+///
+/// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
+/// let builder = SyncKitClient::builder(config).page_bytes(256 * 1024);
+/// let for_tests = builder.clone().credential_store(CredentialStore::Memory).build();
+/// assert!(matches!(for_tests.try_load_key_from_keychain(), Err(synckit_client::Error::NoStoredKey)));
+/// ```
 #[derive(Debug, Clone)]
 pub struct SyncKitClientBuilder {
     pub(crate) config: SyncKitConfig,
@@ -66,6 +108,16 @@ impl SyncKitClientBuilder {
     }
 
     /// Where the session and the master key live between two starts of the app. Default: the keychain.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_client::{CredentialStore, Error, SyncKitClient, SyncKitConfig};
+    ///
+    /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
+    /// let client = SyncKitClient::builder(config).credential_store(CredentialStore::Memory).build();
+    /// // Memory holds nothing at the start of the app: ask for the password.
+    /// assert!(matches!(client.try_load_key_from_keychain(), Err(Error::NoStoredKey)));
+    /// ```
     #[must_use]
     pub fn credential_store(mut self, store: CredentialStore) -> Self {
         self.credentials = store;
@@ -74,6 +126,26 @@ impl SyncKitClientBuilder {
 
     /// How long an answer may be waited for, retries not counted, and how long nothing of it may arrive; for blobs, how
     /// long nothing may move. A large push has longer, for a line of 16 KiB a second. Default: 30 seconds.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use synckit_client::{CredentialStore, Error, SyncKitClient, SyncKitConfig};
+    ///
+    /// # let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await?; // takes connections, answers nothing
+    /// # let server_url = format!("http://{}", deaf.local_addr()?);
+    /// # let config = SyncKitConfig { server_url, api_key: "your-api-key".into() };
+    /// let client = SyncKitClient::builder(config)
+    ///     .credential_store(CredentialStore::Memory)
+    ///     .request_timeout(Duration::from_millis(20))
+    ///     .build();
+    /// let error = client.request_password_reset("me@example.com").await.unwrap_err();
+    /// assert!(matches!(error, Error::Network(_))); // after three retries
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
@@ -81,6 +153,25 @@ impl SyncKitClientBuilder {
     }
 
     /// How long a connection may take to be made. Default: 10 seconds.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use synckit_client::{CredentialStore, Error, SyncKitClient, SyncKitConfig};
+    ///
+    /// # let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    /// # let config = SyncKitConfig { server_url: format!("http://{closed}"), api_key: "your-api-key".into() };
+    /// let client = SyncKitClient::builder(config)
+    ///     .credential_store(CredentialStore::Memory)
+    ///     .connect_timeout(Duration::from_secs(2))
+    ///     .build();
+    /// let error = client.authenticate("me@example.com", "pass").await.unwrap_err();
+    /// assert!(matches!(error, Error::Network(_))); // offline: go on with local data, try again later
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -88,6 +179,29 @@ impl SyncKitClientBuilder {
     }
 
     /// How many sealed bytes one page of a pull asks for, at most 8 MiB. Default: 1 MiB.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # use synckit_doctest::note;
+    /// # let (laptop, device) = world.device("laptop").await?;
+    /// # for row in ["1", "2"] {
+    /// #     laptop.push(device.id, vec![note(row, &"a long text ".repeat(1000))]).await?;
+    /// # }
+    /// # let (config, email, password) = (world.config(), world.email, world.password);
+    /// use synckit_client::{CredentialStore, Cursor, SyncKitClient};
+    ///
+    /// let client = SyncKitClient::builder(config)
+    ///     .credential_store(CredentialStore::Memory)
+    ///     .page_bytes(4096) // a device with little memory
+    ///     .build();
+    /// # client.authenticate(email, password).await?;
+    /// # client.setup_encryption_existing(password).await?;
+    /// let (changes, _, has_more) = client.pull(device.id, Cursor::START).await?;
+    /// assert_eq!((changes.len(), has_more), (1, true)); // one batch always comes whole
+    /// # Ok(())
+    /// # });
+    /// ```
     #[must_use]
     pub fn page_bytes(mut self, bytes: u32) -> Self {
         self.page_bytes = bytes.min(synckit_protocol::limits::PAGE_BYTES_MAX);
@@ -95,6 +209,20 @@ impl SyncKitClientBuilder {
     }
 
     /// Replaces the way that requests reach the server.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    /// use synckit_client::{SyncKitClient, SyncKitConfig, transport::HttpTransport};
+    ///
+    /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
+    /// // Two accounts in one process, over one pool of connections.
+    /// let transport = Arc::new(HttpTransport::new(Duration::from_secs(10))?);
+    /// let private = SyncKitClient::builder(config.clone()).transport(transport.clone()).build();
+    /// let work = SyncKitClient::builder(config).transport(transport).build();
+    /// assert_eq!((private.user_id(), work.user_id()), (None, None));
+    /// # Ok::<(), synckit_client::transport::TransportError>(())
+    /// ```
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
@@ -104,6 +232,19 @@ impl SyncKitClientBuilder {
     /// Draws the pauses between retries from a seed, so that a simulation can be replayed. Nothing else comes from it:
     /// keys, nonces and ids are the operating system's randomness, always. Default: another seed for every client, so
     /// that devices that failed together do not come back together.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_client::{CredentialStore, SyncKitClient, SyncKitConfig};
+    ///
+    /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
+    /// // In a simulation: the pauses between retries are the same in every run.
+    /// let client = SyncKitClient::builder(config)
+    ///     .credential_store(CredentialStore::Memory)
+    ///     .jitter_seed(42)
+    ///     .build();
+    /// assert!(client.try_load_key_from_keychain().is_err());
+    /// ```
     #[must_use]
     pub fn jitter_seed(mut self, seed: u64) -> Self {
         self.jitter_seed = Some(seed);
@@ -111,6 +252,19 @@ impl SyncKitClientBuilder {
     }
 
     /// The client. Cannot fail: what is wrong with the configuration is the error of the first call.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_client::{CredentialStore, Error, SyncKitClient, SyncKitConfig};
+    ///
+    /// let client = SyncKitClient::builder(SyncKitConfig {
+    ///     server_url: "sync.example.com".into(), // the scheme is missing
+    ///     api_key: "your-api-key".into(),
+    /// })
+    /// .credential_store(CredentialStore::Memory)
+    /// .build();
+    /// assert!(matches!(client.try_load_key_from_keychain(), Err(Error::InvalidServerUrl { .. })));
+    /// ```
     #[must_use]
     pub fn build(self) -> SyncKitClient {
         SyncKitClient::from_builder(self)

@@ -25,6 +25,26 @@ const ITEM_BYTES_MAX: usize = 2_400;
 const HEADER_BYTES: usize = 5;
 
 /// A keychain or a credential file that failed.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (config, email, password) = (world.config(), world.email, world.password);
+/// # world.signed_in().await?;
+/// use synckit_client::{CredentialError, CredentialStore, Error, SyncKitClient};
+///
+/// // A folder, by mistake.
+/// # let folder = world.path("");
+/// let store = CredentialStore::File(folder.clone());
+/// let client = SyncKitClient::builder(config).credential_store(store).build();
+/// match client.authenticate(email, password).await {
+///     Err(Error::Credentials(CredentialError::Locked(_))) => println!("unlock the keychain, then try again"),
+///     Err(Error::Credentials(CredentialError::File { path, .. })) => assert_eq!(path, folder),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {

@@ -22,6 +22,18 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::InvalidArgument`] for an unknown platform, or a name that is empty or longer than 100 bytes;
     /// [`Error::Problem`] with `device_limit`.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// let device = client.register_device("MacBook", "macos").await?;
+    /// // The same name at the next start is the same device.
+    /// assert_eq!(client.register_device("MacBook", "macos").await?.id, device.id);
+    /// assert!(client.register_device("Toaster", "toaster").await.is_err()); // not a platform
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn register_device(&self, name: &str, platform: &str) -> Result<Device> {
         let platform: Platform = platform.parse().map_err(|error| Error::InvalidArgument {
             argument: "platform",
@@ -42,6 +54,18 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// Those of any call.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// client.register_device("MacBook", "macos").await?;
+    /// client.register_device("Pixel", "android").await?;
+    /// let names: Vec<String> = client.devices().await?.into_iter().map(|device| device.device_name).collect();
+    /// assert_eq!(names, ["MacBook", "Pixel"]);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn devices(&self) -> Result<Vec<Device>> {
         let list: DeviceList = self.inner.authorized(Call::get("/api/sync/devices")).await?.decode()?;
         Ok(list.devices)
@@ -65,6 +89,19 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::Problem`] with `device_not_found`.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # use synckit_doctest::note;
+    /// # let (client, _) = world.device("laptop").await?;
+    /// # let (phone, lost) = world.device("phone").await?;
+    /// client.revoke_device(lost.id).await?;
+    /// assert!(phone.push(lost.id, vec![note("1", "Buy milk")]).await.is_err());
+    /// assert_eq!(client.devices().await?.len(), 1);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn revoke_device(&self, device_id: DeviceId) -> Result<()> {
         self.inner
             .authorized_unit(Call::new(Method::DELETE, format!("/api/sync/devices/{device_id}")))
@@ -75,6 +112,18 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// Those of any call.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # use synckit_doctest::note;
+    /// client.push(device.id, vec![note("1", "Buy milk")]).await?;
+    /// let status = client.status().await?;
+    /// assert_eq!((status.change_count, status.devices), (1, 1));
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn status(&self) -> Result<Status> {
         self.inner.authorized(Call::get("/api/sync/status")).await?.decode()
     }

@@ -91,6 +91,20 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::KeyAlreadyExists`] if any device was first, [`Error::InvalidCredentials`] if the password is not the
     /// account's, [`Error::PasswordWasReset`] never: there is nothing to open yet.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// # let password = world.password;
+    /// use synckit_client::Error;
+    ///
+    /// client.setup_encryption_new(password).await?;
+    /// let error = client.setup_encryption_new(password).await.unwrap_err();
+    /// assert!(matches!(error, Error::KeyAlreadyExists)); // another device was first: setup_encryption_existing
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn setup_encryption_new(&self, password: &str) -> Result<()> {
         let inner = &self.inner;
         let scope = inner.scope()?;
@@ -112,6 +126,24 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::NoServerKey`] if no device has set up encryption yet, [`Error::InvalidCredentials`],
     /// [`Error::PasswordWasReset`] if this device does not hold the key either (one that does wraps it anew), [`Error::EnvelopeReplaced`] if the server holds older keys than this device, [`Error::KeyMaterialForged`] if what the server holds does not verify.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # use synckit_doctest::note;
+    /// # let (laptop, device) = world.device("laptop").await?;
+    /// # laptop.push(device.id, vec![note("1", "Buy milk")]).await?;
+    /// # let (phone, email, password) = (world.client(), world.email, world.password);
+    /// use synckit_client::Cursor;
+    ///
+    /// phone.authenticate(email, password).await?;
+    /// phone.setup_encryption_existing(password).await?; // the one password prompt of this device
+    /// let device = phone.register_device("Pixel", "android").await?;
+    /// let (changes, ..) = phone.pull(device.id, Cursor::START).await?;
+    /// assert_eq!(changes[0].row_id, "1"); // written on the laptop
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn setup_encryption_existing(&self, password: &str) -> Result<()> {
         let inner = &self.inner;
         let scope = inner.scope()?;
@@ -150,6 +182,21 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// Those of any call; in particular, a server that cannot be reached is an error and never "no".
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// # let password = world.password;
+    /// if client.has_server_key().await? {
+    ///     client.setup_encryption_existing(password).await?;
+    /// } else {
+    ///     client.setup_encryption_new(password).await?;
+    /// }
+    /// assert!(client.has_server_key().await?);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn has_server_key(&self) -> Result<bool> {
         Ok(self.inner.envelope().await?.is_some())
     }
@@ -159,6 +206,31 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::NoStoredKey`] if there is nothing stored, [`Error::Credentials`] if the keychain cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (config, email, password) = (world.config(), world.email, world.password);
+    /// # world.signed_in().await?;
+    /// # let file = synckit_client::CredentialStore::File(world.path("credentials.json"));
+    /// # let build = || synckit_client::SyncKitClient::builder(config.clone()).credential_store(file.clone()).build();
+    /// # let client = build();
+    /// use synckit_client::Error;
+    ///
+    /// // The start of an app.
+    /// match client.try_load_key_from_keychain() {
+    ///     Ok(()) => println!("ready"),
+    ///     Err(Error::NoStoredKey) => {
+    ///         client.authenticate(email, password).await?; // the sign-in dialog
+    ///         client.setup_encryption_new(password).await?;
+    ///     }
+    ///     Err(other) => return Err(other.into()), // a locked keychain is not an empty one
+    /// }
+    /// # build().try_load_key_from_keychain()?;
+    /// # assert!(client.user_id().is_some());
+    /// # Ok(())
+    /// # });
+    /// ```
     pub fn try_load_key_from_keychain(&self) -> Result<()> {
         let inner = &self.inner;
         // A wrong URL must not look like an empty keychain.
@@ -192,6 +264,29 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::WrongRecoveryCode`], [`Error::NoServerKey`], [`Error::FreshLoginRequired`] if the last password sign-in
     /// is older than five minutes.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (laptop, _) = world.device("laptop").await?;
+    /// # let (client, email, password) = (world.client(), world.email, world.password);
+    /// use synckit_client::RecoveryCode;
+    ///
+    /// let on_paper = laptop.recovery_code(password).await?.words();
+    ///
+    /// // Later, on a new device, after the password was reset by mail:
+    /// # client.request_password_reset(email).await?;
+    /// # let mailed = world.mailed_code("Reset your password").await?;
+    /// client.reset_password(&mailed, "a new password").await?;
+    /// client.authenticate(email, "a new password").await?;
+    /// client.setup_encryption_with_recovery(&RecoveryCode::parse(&on_paper)?).await?;
+    /// # // From now on the new password opens it.
+    /// # let next = world.client();
+    /// # next.authenticate(email, "a new password").await?;
+    /// # next.setup_encryption_existing("a new password").await?;
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn setup_encryption_with_recovery(&self, code: &RecoveryCode) -> Result<()> {
         let inner = &self.inner;
         let scope = inner.scope()?;

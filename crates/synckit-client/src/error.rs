@@ -17,6 +17,25 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// The variants stand in groups: what to correct in the call, what to repeat later, when to sign in again, what to
 /// resolve together with the user, and what a server did that no honest server does.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let client = world.signed_in().await?;
+/// use synckit_client::Error;
+///
+/// match client.setup_encryption_existing("pass").await {
+///     Ok(()) => println!("ready"),
+///     Err(Error::Network(_) | Error::RetryLater { .. }) => println!("offline: try again later"),
+///     Err(Error::InvalidCredentials) => println!("ask for the password again"),
+///     Err(Error::NoServerKey) => println!("the first device: setup_encryption_new"),
+///     Err(error) if error.is_tampering() => println!("stop, and keep the evidence: {error:?}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # assert!(matches!(client.setup_encryption_existing("pass").await, Err(Error::NoServerKey)));
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -199,6 +218,19 @@ pub enum Error {
 }
 
 /// Two positions of one stream that cannot both be true.
+///
+/// # Examples
+/// ```
+/// use synckit_client::{Error, Head, HistoryEvidence, Position};
+///
+/// fn report(error: &Error) -> Option<String> {
+///     let (Error::HistoryRewound(evidence) | Error::HistoryForked(evidence)) = error else { return None };
+///     Some(format!("known {}, claimed {}", evidence.known.seq, evidence.claimed.seq))
+/// }
+/// # let at = |seq| Position { seq, head: Head::from_bytes([0; 32]) };
+/// # let error = Error::HistoryRewound(HistoryEvidence { known: at(40), claimed: at(30) });
+/// assert_eq!(report(&error).as_deref(), Some("known 40, claimed 30"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HistoryEvidence {
@@ -209,6 +241,25 @@ pub struct HistoryEvidence {
 }
 
 /// The batch that was refused.
+///
+/// # Examples
+/// ```
+/// use synckit_client::{BatchEvidence, Error};
+///
+/// fn report(error: &Error) -> Option<String> {
+///     let Error::BatchForged(BatchEvidence { batch_id, parent, reason, .. }) = error else { return None };
+///     Some(format!("batch {batch_id} after {}: {reason}", parent.seq))
+/// }
+/// # use synckit_client::{BatchId, DeviceId, Head, KeyId, Position};
+/// # let error = Error::BatchForged(BatchEvidence {
+/// #     batch_id: BatchId::from_bytes([1; 16]),
+/// #     device_id: DeviceId::from_bytes([2; 16]),
+/// #     key_id: KeyId::from_bytes([3; 16]),
+/// #     parent: Position { seq: 40, head: Head::from_bytes([0; 32]) },
+/// #     reason: "it does not open here",
+/// # });
+/// assert!(report(&error).is_some_and(|text| text.ends_with("after 40: it does not open here")));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchEvidence {
@@ -245,6 +296,26 @@ impl BatchEvidence {
 }
 
 /// The snapshot that was refused.
+///
+/// # Examples
+/// ```
+/// use synckit_client::{Error, SnapshotEvidence};
+///
+/// fn report(error: &Error) -> Option<String> {
+///     let Error::SnapshotForged(SnapshotEvidence { snapshot_id, part, reason, .. }) = error else { return None };
+///     let place = part.map_or("manifest".to_owned(), |part| format!("part {part}"));
+///     Some(format!("{place} of {snapshot_id}: {reason}"))
+/// }
+/// # use synckit_client::{Head, KeyId, Position, SnapshotId};
+/// # let error = Error::SnapshotForged(SnapshotEvidence {
+/// #     snapshot_id: SnapshotId::from_bytes([1; 16]),
+/// #     key_id: KeyId::from_bytes([3; 16]),
+/// #     position: Position { seq: 40, head: Head::from_bytes([0; 32]) },
+/// #     part: Some(2),
+/// #     reason: "it does not open here",
+/// # });
+/// assert!(report(&error).is_some_and(|text| text.starts_with("part 2 of ")));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotEvidence {
     /// The snapshot as the server named it.
@@ -260,6 +331,23 @@ pub struct SnapshotEvidence {
 }
 
 /// A push that did not come to its end.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// # use synckit_doctest::note;
+/// use synckit_client::Error;
+///
+/// let deep = (0..200).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+/// let mut changes = vec![note("1", "Buy milk"); 501];
+/// changes[500].data = Some(deep);
+/// let error = client.push(device.id, changes).await.unwrap_err();
+/// assert!(matches!(error.source, Error::Encode(_)));
+/// assert_eq!(error.accepted, 500); // the first batch is stored: push only the rest again
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{accepted} changes were stored before the push failed")]
 pub struct PushError {
@@ -295,6 +383,18 @@ impl Error {
     }
 
     /// The code of the server's answer, if it is one that no variant names.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// use synckit_client::ProblemCode;
+    ///
+    /// let error = client.verify_email("not a code").await.unwrap_err();
+    /// assert_eq!(error.problem_code(), Some(ProblemCode::MailCodeInvalid));
+    /// # Ok(())
+    /// # });
+    /// ```
     pub fn problem_code(&self) -> Option<ProblemCode> {
         match self {
             Self::Problem(problem) => problem.known_code(),
@@ -316,6 +416,14 @@ impl Error {
     }
 
     /// Whether a server did what no honest server does, short of having been restored from a backup.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_client::Error;
+    ///
+    /// assert!(Error::BlobForged { reason: "it has another hash" }.is_tampering());
+    /// assert!(!Error::NotSignedIn.is_tampering());
+    /// ```
     pub fn is_tampering(&self) -> bool {
         matches!(
             self,
@@ -352,6 +460,16 @@ impl From<CredentialError> for Error {
 }
 
 /// Writes an error and its causes in one line, for logs of tests and tools.
+///
+/// # Examples
+/// ```
+/// use synckit_client::{Error, ErrorChain};
+///
+/// let file = std::fs::File::open("no such file").unwrap_err();
+/// let error = Error::Io(file);
+/// let whole = ErrorChain(&error).to_string(); // for a log: the error and its causes
+/// assert!(whole.starts_with("a local file could not be read or written: "));
+/// ```
 pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for Chain<'_> {

@@ -17,12 +17,122 @@
 //! ```
 //!
 //! Everything is encrypted on the device; the server stores what it cannot read, and a server that lies about it is
-//! caught: [`Error::is_tampering`]. The wire is `docs/protocol.md`.
+//! caught: [`Error::is_tampering`]. The wire is `docs/protocol.md`; `docs/guide.md` goes from an empty directory to two
+//! devices.
 //!
 //! What this crate deliberately is not: it has no database, decides nothing about the app's data, and prints nothing.
 //!
 //! Invariant: nothing that a server sent reaches the app before it was verified into a typed value. A call can be
 //! cancelled at any await without losing state: what was stored is found again by the next call.
+//!
+//! # The start of an app
+//!
+//! The password is needed once on each device. From then on the credential store has what it takes.
+//!
+//! ```
+//! # synckit_doctest::run(async |world| {
+//! # let (client, email, password) = (world.client(), world.email, world.password);
+//! # client.create_account(email, password).await?;
+//! use synckit_client::Error;
+//!
+//! match client.try_load_key_from_keychain() {
+//!     Ok(()) => {} // ready, also offline
+//!     Err(Error::NoStoredKey) => {
+//!         client.authenticate(email, password).await?; // the sign-in dialog
+//!         if client.has_server_key().await? {
+//!             client.setup_encryption_existing(password).await?; // this account has other devices
+//!         } else {
+//!             client.setup_encryption_new(password).await?; // the very first device
+//!         }
+//!     }
+//!     Err(other) => return Err(other.into()), // a locked keychain is no empty one
+//! }
+//! let device = client.register_device("MacBook", "macos").await?; // the same device at every start
+//! # assert_eq!(client.devices().await?[0].id, device.id);
+//! # Ok(())
+//! # });
+//! ```
+//!
+//! # Changes out, changes in
+//!
+//! Tables and rows are the app's own names. `Insert` and `Update` carry the whole row, and the order of the log decides,
+//! so applying every change in the order in which it comes makes all devices equal. Three rules make that safe:
+//!
+//! 1. Apply the changes of a page and store its cursor in **one** transaction of the app's database.
+//! 2. Keep a local change until [`push`](SyncKitClient::push) has returned. Pushing it twice is harmless;
+//!    [`push_with_id`](SyncKitClient::push_with_id) avoids even that, and [`push_at`](SyncKitClient::push_at) is for apps
+//!    that merge first.
+//! 3. Store no cursor that did not come from `pull` or a push.
+//!
+//! ```
+//! # synckit_doctest::run(async |world| {
+//! # use std::collections::BTreeMap;
+//! # let (client, device) = world.device("laptop").await?;
+//! # let (mut rows, stored) = (BTreeMap::new(), Cursor::START);
+//! use synckit_client::{ChangeEntry, ChangeOp, Cursor, Timestamp};
+//!
+//! let change = ChangeEntry {
+//!     table: "notes".into(),
+//!     op: ChangeOp::Insert,
+//!     row_id: "1".into(),
+//!     timestamp: Timestamp::from(std::time::SystemTime::now()),
+//!     data: Some(serde_json::json!({ "text": "Buy milk" })),
+//! };
+//! client.push(device.id, vec![change]).await?;
+//!
+//! let (changes, next, has_more) = client.pull(device.id, stored).await?;
+//! for change in changes {
+//!     match change.op {
+//!         ChangeOp::Insert | ChangeOp::Update => rows.insert(change.row_id, change.data),
+//!         ChangeOp::Delete => rows.remove(&change.row_id),
+//!     };
+//! }
+//! // Store `next` with the rows, and pull again while `has_more`.
+//! assert_eq!((rows.len(), next.seq(), has_more), (1, 1, false)); // own changes come back too
+//! # Ok(())
+//! # });
+//! ```
+//!
+//! # Errors
+//!
+//! Requests that fail on the way are repeated by the SDK, three times within a minute, and never store anything twice.
+//! What comes back as an [`Error`] is for the app, and its variants stand in groups by what can be done:
+//!
+//! | what happened | for example | what to do |
+//! | --- | --- | --- |
+//! | the call is wrong | [`Error::InvalidArgument`], [`Error::Encode`], [`Error::EncryptionNotSetUp`] | correct it |
+//! | not now | [`Error::Network`], [`Error::RetryLater`] | go on with local data, try again later |
+//! | who is it? | [`Error::InvalidCredentials`], [`Error::SessionEnded`] | ask for the password |
+//! | something to resolve | [`Error::KeyRotated`], [`Error::Behind`], [`Error::DeviceRevoked`], [`Error::PasswordWasReset`] | the call that the variant names, perhaps after asking the user |
+//! | the server lies | [`Error::HistoryRewound`], [`Error::BatchForged`] and all others of [`Error::is_tampering`] | stop, tell the user, keep the evidence |
+//!
+//! # Limits
+//!
+//! | what | how much | past it |
+//! | --- | --- | --- |
+//! | changes in one call of `push` | as many as fit the memory; batches of 500 changes or 4 MiB are atomic | split by the SDK |
+//! | one change | 3 MiB encoded, data nested 128 deep; numbers are 64-bit integers or finite doubles | [`Error::Encode`]: put large values into a file |
+//! | a file | 500 MB, in constant memory | [`Error::InvalidArgument`] |
+//! | devices of an account in an app | 100 | `device_limit` |
+//! | rotations of the master key | 24 | [`Error::Key`] |
+//!
+//! # What it needs
+//!
+//! A tokio runtime with time and I/O enabled. TLS is rustls with the roots of the operating system; plain `http://` is
+//! refused except to loopback. There are no Cargo features: one build, one behaviour. [`SyncKitClient`] is `Send + Sync`,
+//! every method takes `&self`, and a clone is as good as an `Arc`. The keychain is that of macOS, Windows or the Secret
+//! Service of Linux; [`CredentialStore`] names the alternatives.
+//!
+//! # Beyond the five lines
+//!
+//! | for | see |
+//! | --- | --- |
+//! | files | [`blob_put`](SyncKitClient::blob_put), [`blob_get`](SyncKitClient::blob_get) |
+//! | a lost password | [`recovery_code`](SyncKitClient::recovery_code), [`reset_password`](SyncKitClient::reset_password), [`setup_encryption_with_recovery`](SyncKitClient::setup_encryption_with_recovery) |
+//! | a lost device | [`revoke_device_and_rotate`](SyncKitClient::revoke_device_and_rotate) |
+//! | a log that has grown | [`fold`](SyncKitClient::fold) |
+//! | a server that was restored from a backup | [`restore_envelope`](SyncKitClient::restore_envelope), and `docs/operations.md` |
+//! | another way to the server, or none in tests | [`transport`] |
 
 mod account;
 mod account_data;

@@ -70,6 +70,36 @@ impl SyncKitClient {
     /// [`Error::KeyRotated`] if another device changed the master key; [`Error::DeviceRevoked`];
     /// [`Error::SnapshotForged`] if the beginning of the log is gone and no snapshot of it verifies;
     /// [`Error::EncryptionNotSetUp`]. Nothing of a page with an error is returned.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # use std::collections::BTreeMap;
+    /// # use synckit_doctest::note;
+    /// use synckit_client::{ChangeOp, Cursor};
+    ///
+    /// # client.push(device.id, vec![note("1", "Buy milk"), note("2", "Buy bread")]).await?;
+    /// # let (mut rows, stored) = (BTreeMap::new(), Cursor::START);
+    /// let mut cursor = stored;
+    /// loop {
+    ///     let (changes, next, has_more) = client.pull(device.id, cursor).await?;
+    ///     // One transaction of the app's database: the changes, and the cursor.
+    ///     for change in changes {
+    ///         match change.op {
+    ///             ChangeOp::Insert | ChangeOp::Update => rows.insert((change.table, change.row_id), change.data),
+    ///             ChangeOp::Delete => rows.remove(&(change.table, change.row_id)),
+    ///         };
+    ///     }
+    ///     cursor = next;
+    ///     if !has_more {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(rows.len(), 2);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn pull(&self, device_id: DeviceId, cursor: Cursor) -> Result<Pulled> {
         let mut from = cursor;
         let mut refused: Option<(SnapshotId, Error)> = None;

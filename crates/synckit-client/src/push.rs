@@ -76,6 +76,25 @@ impl SyncKitClient {
     /// [`PushError`], with how many changes are stored and why the others are not: among others
     /// [`Error::Encode`], [`Error::KeyRotated`], [`Error::WrongKey`], [`Error::DeviceRevoked`],
     /// [`Error::HistoryRewound`], [`Error::HistoryForked`].
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// use synckit_client::{ChangeEntry, ChangeOp, SyncKitClient, Timestamp};
+    ///
+    /// let change = ChangeEntry {
+    ///     table: "notes".into(),
+    ///     op: ChangeOp::Insert,
+    ///     row_id: SyncKitClient::new_batch_id().to_string(), // any text; UUIDs take least room
+    ///     timestamp: Timestamp::from(std::time::SystemTime::now()),
+    ///     data: Some(serde_json::json!({ "text": "Buy milk" })),
+    /// };
+    /// client.push(device.id, vec![change]).await?;
+    /// assert_eq!(client.status().await?.change_count, 1);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn push(&self, device_id: DeviceId, changes: Vec<ChangeEntry>) -> Result<Cursor, PushError> {
         let cursor = self.inner.stream.lock().applied();
         let mut accepted = 0;
@@ -98,6 +117,23 @@ impl SyncKitClient {
     /// # Errors
     /// As [`SyncKitClient::push`]; [`Error::InvalidArgument`] if the changes do not fit one batch of 500 changes and
     /// 4 MiB.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # use synckit_doctest::note;
+    /// use synckit_client::SyncKitClient;
+    ///
+    /// let batch_id = SyncKitClient::new_batch_id(); // stored in the outbox, before the push
+    /// let changes = vec![note("1", "Buy milk")];
+    /// client.push_with_id(device.id, batch_id, changes.clone()).await?;
+    /// // The app crashed before it could note that, and pushes again.
+    /// client.push_with_id(device.id, batch_id, changes).await?;
+    /// assert_eq!(client.status().await?.change_count, 1);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn push_with_id(
         &self,
         device_id: DeviceId,
@@ -119,6 +155,28 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// As [`SyncKitClient::push_with_id`]; [`Error::Behind`] if the stream has moved on.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # use synckit_doctest::note;
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # let (phone, phone_device) = world.device("phone").await?;
+    /// use synckit_client::{Cursor, Error, SyncKitClient};
+    ///
+    /// let (_, applied, _) = client.pull(device.id, Cursor::START).await?;
+    /// # phone.push(phone_device.id, vec![note("2", "Buy bread")]).await?; // in between
+    /// let (id, merged) = (SyncKitClient::new_batch_id(), vec![note("1", "Buy milk")]);
+    /// let error = client.push_at(device.id, applied, id, merged.clone()).await.unwrap_err();
+    /// assert!(matches!(error.source, Error::Behind { .. }));
+    ///
+    /// // Pull what came in between, merge, try again.
+    /// let (_, applied, _) = client.pull(device.id, applied).await?;
+    /// let cursor = client.push_at(device.id, applied, id, merged).await?;
+    /// assert_eq!(cursor.seq(), 2);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn push_at(
         &self,
         device_id: DeviceId,
@@ -142,6 +200,13 @@ impl SyncKitClient {
     }
 
     /// A new id for a batch: UUIDv7 (RFC 9562).
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_client::SyncKitClient;
+    ///
+    /// assert_ne!(SyncKitClient::new_batch_id(), SyncKitClient::new_batch_id());
+    /// ```
     #[must_use]
     pub fn new_batch_id() -> BatchId {
         BatchId::from_bytes(Uuid::now_v7().into_bytes())

@@ -29,6 +29,27 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::KeyRotated`] if another device was first, [`Error::Key`] with
     /// `RotationLimit` after 24 rotations.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # use synckit_doctest::note;
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # let (phone, phone_device) = world.device("phone").await?;
+    /// # let password = world.password;
+    /// use synckit_client::{Cursor, Error};
+    ///
+    /// client.rotate_keys(password).await?;
+    /// client.push(device.id, vec![note("1", "Buy milk")]).await?;
+    ///
+    /// // On another device:
+    /// let error = phone.pull(phone_device.id, Cursor::START).await.unwrap_err();
+    /// assert!(matches!(error, Error::KeyRotated { .. }));
+    /// phone.setup_encryption_existing(password).await?; // ask for the password once
+    /// assert_eq!(phone.pull(phone_device.id, Cursor::START).await?.0.len(), 1);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn rotate_keys(&self, password: &str) -> Result<()> {
         let inner = &self.inner;
         let (scope, keys) = (inner.scope()?, inner.keys()?);
@@ -74,6 +95,18 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// As [`SyncKitClient::revoke_device`] and [`SyncKitClient::rotate_keys`].
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, _) = world.device("laptop").await?;
+    /// # let (_, lost) = world.device("phone").await?;
+    /// # let password = world.password;
+    /// client.revoke_device_and_rotate(lost.id, password).await?;
+    /// assert!(client.devices().await?.iter().all(|device| device.id != lost.id));
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn revoke_device_and_rotate(&self, device_id: DeviceId, password: &str) -> Result<()> {
         self.revoke_device(device_id).await?;
         self.rotate_keys(password).await
@@ -89,6 +122,23 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::NoStoredKey`] if this device holds no keys, [`Error::InvalidCredentials`], [`Error::KeyRotated`] if
     /// the server's key is newer than this device's, or another device was first.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # let password = world.password;
+    /// use synckit_client::Error;
+    ///
+    /// match client.setup_encryption_existing(password).await {
+    ///     // The operator says that the server was restored from a backup, and the user agrees.
+    ///     Err(Error::EnvelopeReplaced { .. }) => client.restore_envelope(password).await?,
+    ///     other => other?,
+    /// }
+    /// # assert!(client.has_server_key().await?);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn restore_envelope(&self, password: &str) -> Result<()> {
         let inner = &self.inner;
         let scope = inner.scope()?;

@@ -126,6 +126,17 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::Problem`] with `registration_closed` or `invite_invalid`, `invalid_value` for an address that is none.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, email, password) = (world.client(), world.email, world.password);
+    /// let user_id = client.create_account(email, password).await?;
+    /// let (signed_in, _app_id) = client.authenticate(email, password).await?;
+    /// assert_eq!(signed_in, user_id);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn create_account(&self, email: &str, password: &str) -> Result<UserId> {
         self.inner.register(email, password, None).await
     }
@@ -134,6 +145,18 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// As [`SyncKitClient::create_account`].
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, email, password) = (world.client(), world.email, world.password);
+    /// let invite = world.admin.create_invite().await?; // the operator's part
+    /// client.create_account_with_invite(email, password, invite.expose()).await?;
+    /// client.authenticate(email, password).await?;
+    /// assert!(client.user_id().is_some());
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn create_account_with_invite(&self, email: &str, password: &str, invite: &str) -> Result<UserId> {
         self.inner
             .register(email, password, Some(SecretText::new(invite)))
@@ -147,6 +170,20 @@ impl SyncKitClient {
     /// [`Error::InvalidCredentials`], [`Error::ApiKeyInvalid`], [`Error::RetryLater`] after too many guesses,
     /// [`Error::ServerKeyChanged`] if the server is another one than at the first sign-in, [`Error::Credentials`] if
     /// there is no keychain.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, email, password) = (world.signed_in().await?, world.email, world.password);
+    /// use synckit_client::Error;
+    ///
+    /// let (user_id, _app_id) = client.authenticate(email, password).await?;
+    /// assert_eq!(client.user_id(), Some(user_id));
+    /// let error = client.authenticate(email, "a typing mistake").await.unwrap_err();
+    /// assert!(matches!(error, Error::InvalidCredentials)); // ask again
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn authenticate(&self, email: &str, password: &str) -> Result<(UserId, AppId)> {
         let inner = &self.inner;
         inner.with_credentials(|credentials| credentials.probe()).await?;
@@ -176,6 +213,21 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::Problem`] if the server offers no browser sign-in or refuses the code.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.client();
+    /// use synckit_client::{Error, ProblemCode};
+    ///
+    /// // `code` came to the loopback port, `verifier` was kept by the app.
+    /// let (code, verifier, port) = ("code from the redirect", "verifier", 49152);
+    /// let error = client.authenticate_with_code(code, verifier, port).await.unwrap_err();
+    /// // A server without browser sign-in: fall back to `authenticate`.
+    /// assert_eq!(error.problem_code(), Some(ProblemCode::NotFound));
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn authenticate_with_code(&self, code: &str, verifier: &str, port: u16) -> Result<(UserId, AppId)> {
         #[derive(Serialize)]
         struct TokenRequest<'a> {
@@ -201,6 +253,16 @@ impl SyncKitClient {
     /// The URL to open in the user's browser for a sign-in without the app seeing the password. `port` is the loopback
     /// port where the app waits for the redirect to `/callback`, `state` a random value to compare there, `challenge`
     /// the PKCE S256 challenge of a verifier that the app keeps.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_client::{SyncKitClient, SyncKitConfig};
+    ///
+    /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
+    /// let client = SyncKitClient::new(config);
+    /// let url = client.build_authorize_url(49152, "random-state", "challenge-of-the-verifier");
+    /// assert!(url.starts_with("https://sync.example.com/oauth/authorize?response_type=code&"));
+    /// ```
     #[must_use]
     pub fn build_authorize_url(&self, port: u16, state: &str, challenge: &str) -> String {
         let query = url::form_urlencoded::Serializer::new(String::new())
@@ -225,6 +287,23 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::Credentials`].
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, email, password) = (world.signed_in().await?, world.email, world.password);
+    /// use synckit_client::Error;
+    ///
+    /// match client.authenticate(email, password).await {
+    ///     // The operator has confirmed that the server's keys were lost and replaced.
+    ///     Err(Error::ServerKeyChanged) => client.danger_accept_new_server_key().await?,
+    ///     other => drop(other?),
+    /// }
+    /// # client.danger_accept_new_server_key().await?;
+    /// # client.authenticate(email, password).await?;
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn danger_accept_new_server_key(&self) -> Result<()> {
         self.inner
             .with_credentials(|credentials| credentials.delete(SERVER_KEY))
@@ -236,6 +315,18 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::Network`] if the server could not be told; the device has forgotten everything all the same.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// use synckit_client::Error;
+    ///
+    /// client.sign_out().await?;
+    /// assert!(matches!(client.devices().await, Err(Error::NotSignedIn)));
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn sign_out(&self) -> Result<()> {
         let inner = &self.inner;
         let user_id = inner.scope()?.user_id;

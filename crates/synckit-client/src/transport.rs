@@ -12,6 +12,18 @@ use futures_util::{Stream, StreamExt as _};
 pub type BodyStream<E> = Pin<Box<dyn Stream<Item = Result<Bytes, E>> + Send>>;
 
 /// The body of a request.
+///
+/// # Examples
+/// ```
+/// use bytes::Bytes;
+/// use synckit_client::transport::RequestBody;
+///
+/// let body = RequestBody::Full(Bytes::from_static(b"{}"));
+/// match &body {
+///     RequestBody::Full(bytes) => assert_eq!(bytes.len(), 2),
+///     _ => println!("a stream: the sealed bytes of a file"),
+/// }
+/// ```
 pub enum RequestBody {
     /// No body.
     Empty,
@@ -42,6 +54,35 @@ pub type Exchange =
     Pin<Box<dyn Future<Output = Result<http::Response<BodyStream<TransportError>>, TransportError>> + Send>>;
 
 /// Moves a request to the server and its answer back.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let config = world.config();
+/// use std::{sync::{Arc, atomic::{AtomicUsize, Ordering}}, time::Duration};
+/// use synckit_client::{CredentialStore, SyncKitClient, transport::{Exchange, HttpTransport, RequestBody, Transport}};
+///
+/// /// Counts what is sent.
+/// #[derive(Debug)]
+/// struct Counting(HttpTransport, AtomicUsize);
+///
+/// impl Transport for Counting {
+///     fn send(&self, request: http::Request<RequestBody>) -> Exchange {
+///         self.1.fetch_add(1, Ordering::Relaxed);
+///         self.0.send(request)
+///     }
+/// }
+///
+/// let counting = Arc::new(Counting(HttpTransport::new(Duration::from_secs(10))?, AtomicUsize::new(0)));
+/// let client = SyncKitClient::builder(config)
+///     .credential_store(CredentialStore::Memory)
+///     .transport(counting.clone())
+///     .build();
+/// client.request_password_reset("me@example.com").await?;
+/// assert_eq!(counting.1.load(Ordering::Relaxed), 1);
+/// # Ok(())
+/// # });
+/// ```
 pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// Sends one request. The answer's body is read afterwards, as a stream.
     ///
@@ -51,6 +92,26 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A request or an answer that did not arrive.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+/// # let config = synckit_client::SyncKitConfig { server_url: format!("http://{closed}"), api_key: "key".into() };
+/// # let client = synckit_client::SyncKitClient::builder(config)
+/// #     .credential_store(synckit_client::CredentialStore::Memory)
+/// #     .build();
+/// use synckit_client::{Error, transport::TransportError};
+///
+/// match client.authenticate("me@example.com", "pass").await {
+///     Err(Error::Network(TransportError::Timeout(_))) => println!("the server is slow"),
+///     Err(Error::Network(_)) => println!("offline"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
@@ -69,6 +130,19 @@ pub enum TransportError {
 }
 
 /// HTTP over TCP and TLS.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let transport = synckit_client::transport::HttpTransport::new(std::time::Duration::from_secs(10))?;
+/// # let config = world.config();
+/// use synckit_client::transport::{RequestBody, Transport};
+///
+/// let request = http::Request::get(format!("{}/healthz", config.server_url)).body(RequestBody::Empty)?;
+/// assert_eq!(transport.send(request).await?.status(), 200);
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct HttpTransport {
     client: reqwest::Client,
@@ -79,6 +153,18 @@ impl HttpTransport {
     ///
     /// # Errors
     /// [`TransportError::Connection`] if the TLS stack cannot start, for example without any trusted root certificate.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    /// use synckit_client::{SyncKitClient, SyncKitConfig, transport::HttpTransport};
+    ///
+    /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
+    /// let transport = HttpTransport::new(Duration::from_secs(3))?;
+    /// let client = SyncKitClient::builder(config).transport(Arc::new(transport)).build();
+    /// assert_eq!(client.app_id(), None);
+    /// # Ok::<(), synckit_client::transport::TransportError>(())
+    /// ```
     pub fn new(connect_timeout: Duration) -> Result<Self, TransportError> {
         let client = reqwest::Client::builder()
             .user_agent(concat!("synckit/", env!("CARGO_PKG_VERSION")))

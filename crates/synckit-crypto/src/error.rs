@@ -1,6 +1,16 @@
 //! What can go wrong with keys and with sealed bytes.
 
 /// The failure of an operation on a vault, an envelope or a key ring.
+///
+/// # Examples
+/// ```
+/// use synckit_crypto::{Envelope, KeyError};
+///
+/// match Envelope::decode(&[9, 0, 0]) {
+///     Err(KeyError::UnsupportedFormat { found, .. }) => assert_eq!(found, 9), // ask the user to update the app
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -46,6 +56,16 @@ pub enum KeyError {
 /// Sealed bytes that do not open: a batch, a part or manifest of a snapshot, or a blob.
 ///
 /// Whatever the variant, the bytes are not what an honest device sealed for this place.
+///
+/// # Examples
+/// ```
+/// use synckit_crypto::{BlobKey, OpenError};
+/// use synckit_protocol::{BlobId, KeyId};
+///
+/// let key = BlobKey::from_bytes([1; 32]);
+/// let opened = key.open(&KeyId::from_bytes([2; 16]), &BlobId::from_bytes([3; 32]), &[0; 100]);
+/// assert_eq!(opened, Err(OpenError::Authentication));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -62,6 +82,16 @@ pub enum OpenError {
 }
 
 /// A text that is not a recovery code.
+///
+/// # Examples
+/// ```
+/// use synckit_crypto::{RecoveryCode, RecoveryCodeError};
+///
+/// let typed = "abandon abandon abandn";
+/// assert_eq!(RecoveryCode::parse(typed), Err(RecoveryCodeError::WordCount { found: 3 }));
+/// let typed = "abandon ".repeat(23) + "abandn";
+/// assert_eq!(RecoveryCode::parse(&typed), Err(RecoveryCodeError::UnknownWord { position: 24 }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoveryCodeError {

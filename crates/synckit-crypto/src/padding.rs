@@ -6,6 +6,15 @@
 /// With `e = floor(log2 len)` and `s = floor(log2 e) + 1`, the last `e - s` bits become zero, rounding up. What is left
 /// of a length is its magnitude and `s` bits, for at most 12 % of growth. The result is never below `len`, grows with
 /// it, and padding it again changes nothing. Saturates at `usize::MAX`.
+///
+/// # Examples
+/// ```
+/// use synckit_crypto::padded_len;
+///
+/// assert_eq!(padded_len(1000), 1024);
+/// assert_eq!(padded_len(1001), padded_len(1024)); // an observer cannot tell them apart
+/// assert!(padded_len(1_000_000) < 1_120_000);
+/// ```
 pub const fn padded_len(len: usize) -> usize {
     if len < 2 {
         return len;

@@ -5,6 +5,22 @@ use opaque_ke::errors::ProtocolError;
 use crate::ServerPublicKey;
 
 /// The failure of one step of a registration or a login.
+///
+/// # Examples
+/// ```
+/// use rand::rngs::OsRng;
+/// use synckit_login::{ClientLogin, LoginError, ServerLogin};
+///
+/// // No such account: to the client no different from a wrong password.
+/// let server = ServerLogin::generate(&mut OsRng);
+/// let (client, ke1) = ClientLogin::start("correct horse", &mut OsRng)?;
+/// let (_, ke2) = server.start(None, &ke1, b"account id", &mut OsRng)?;
+/// match client.finish(&ke2, None, &mut OsRng) {
+///     Err(LoginError::WrongPassword) => println!("address or password is wrong"),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), LoginError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoginError {

@@ -7,6 +7,17 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use zeroize::Zeroize;
 
 /// Opaque bytes: a byte string in CBOR, unpadded base64url (RFC 4648, section 5) in JSON.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::ByteString;
+///
+/// let sealed = ByteString(vec![0xfb, 0xff]);
+/// assert_eq!(serde_json::to_string(&sealed)?, r#""-_8""#); // base64url, without padding
+/// assert_eq!(minicbor_serde::to_vec(&sealed)?, [0x42, 0xfb, 0xff]); // a byte string of 2
+/// assert_eq!(serde_json::from_str::<ByteString>(r#""-_8""#)?, sealed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct ByteString(pub Vec<u8>);
 
@@ -41,17 +52,44 @@ impl<'de> Deserialize<'de> for ByteString {
 }
 
 /// A secret that travels as text: a password, a refresh secret, a token. Erased when dropped, redacted in `Debug`.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::SecretText;
+///
+/// let token = SecretText::new("eyJhbGciOi");
+/// assert_eq!(format!("{token:?}"), "SecretText(redacted)"); // never in a log
+/// assert_eq!(serde_json::to_string(&token)?, r#""eyJhbGciOi""#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SecretText(String);
 
 impl SecretText {
     /// Wraps a secret.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_protocol::SecretText;
+    ///
+    /// let code: SecretText = SecretText::new(String::from("mailed code"));
+    /// assert_eq!(code, SecretText::new("mailed code"));
+    /// ```
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
     /// The secret itself. Named so that every place that reads it is found by a search.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_protocol::SecretText;
+    ///
+    /// let token = SecretText::new("eyJhbGciOi");
+    /// let header = format!("Bearer {}", token.expose());
+    /// assert_eq!(header, "Bearer eyJhbGciOi");
+    /// ```
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -73,16 +111,43 @@ impl fmt::Debug for SecretText {
 macro_rules! fixed_bytes {
     ($(#[doc = $doc:literal])* $name:ident, $len:literal) => {
         $(#[doc = $doc])*
+        ///
+        /// # Examples
+        /// ```
+        #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
+        ///
+        #[doc = concat!("let value = ", stringify!($name), "::from_bytes([0xab; ", $len, "]);")]
+        /// let json = serde_json::to_string(&value)?;
+        /// assert_eq!(json, format!("\"{value}\""));
+        #[doc = concat!("assert_eq!(serde_json::from_str::<", stringify!($name), ">(&json)?, value);")]
+        /// # Ok::<(), serde_json::Error>(())
+        /// ```
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; $len]);
 
         impl $name {
             #[doc = concat!("Wraps the ", $len, " raw bytes.")]
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
+            ///
+            #[doc = concat!("let ones = ", stringify!($name), "::from_bytes([1; ", $len, "]);")]
+            #[doc = concat!("assert_ne!(ones, ", stringify!($name), "::from_bytes([2; ", $len, "]));")]
+            /// ```
             pub const fn from_bytes(bytes: [u8; $len]) -> Self {
                 Self(bytes)
             }
 
             #[doc = concat!("The ", $len, " raw bytes.")]
+            ///
+            /// # Examples
+            /// ```
+            #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
+            ///
+            #[doc = concat!("let value = ", stringify!($name), "::from_bytes([7; ", $len, "]);")]
+            #[doc = concat!("assert_eq!(value.as_bytes(), &[7; ", $len, "]);")]
+            /// ```
             pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
             }

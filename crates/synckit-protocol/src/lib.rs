@@ -22,7 +22,7 @@ pub use ids::{
     AppId, BatchId, BlobId, DeviceId, IdParseError, KeyId, ObjectKey, SessionId, SnapshotId, UploadId, UserId,
 };
 pub use owner::{EnvelopeClaim, OwnerKey, OwnerSignature, SnapshotClaim};
-pub use problem::{Behind, Problem, ProblemCode};
+pub use problem::{Behind, Problem, ProblemCode, UnknownProblemCode};
 
 /// The OPAQUE cipher suite that a login or a registration names. Parameters are compiled in; nobody negotiates numbers.
 ///

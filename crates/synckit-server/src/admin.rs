@@ -26,6 +26,21 @@ use crate::{
 };
 
 /// The administration of one data directory.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// use synckit_server::Admin;
+///
+/// // Beside a running server, too.
+/// let admin = Admin::open(directory.path())?;
+/// let app = admin.create_app("Notes").await?;
+/// assert_eq!(admin.apps().await?[0].id, app.app_id);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Admin {
     data_dir: DataDir,
@@ -34,6 +49,19 @@ pub struct Admin {
 }
 
 /// Why an administrative command failed.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let admin = synckit_server::Admin::open(directory.path())?;
+/// use synckit_server::admin::AdminError;
+///
+/// assert!(matches!(admin.create_app(" ").await, Err(AdminError::AppName)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdminError {
@@ -100,6 +128,19 @@ pub struct KeptEnvelope {
 }
 
 /// An app that was just created. The key is shown this once; the server keeps only its hash.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let admin = synckit_server::Admin::open(directory.path())?;
+/// let app = admin.create_app("Notes").await?;
+/// assert!(app.api_key.expose().starts_with("sk_")); // shown this once
+/// assert!(!format!("{app:?}").contains("sk_"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedApp {
     /// The app.
@@ -114,6 +155,16 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::DataDir`], [`AdminError::OlderServer`] and [`AdminError::Store`].
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_server::Admin;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// Admin::open(&directory.path().join("new"))?;
+    /// assert!(directory.path().join("new/synckit.db").exists());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(data_dir: &Path) -> Result<Self, AdminError> {
         let data_dir = DataDir::open(data_dir)?;
         let schema = SqliteStore::schema(&data_dir.database())?;
@@ -143,6 +194,19 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::AppName`] and [`AdminError::Store`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let admin = synckit_server::Admin::open(directory.path())?;
+    /// let app = admin.create_app("Notes").await?;
+    /// assert_eq!(admin.apps().await?[0].name, "Notes");
+    /// # assert_eq!(admin.apps().await?[0].id, app.app_id);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn create_app(&self, name: &str) -> Result<CreatedApp, AdminError> {
         let fits = !name.trim().is_empty() && name.len() <= limits::APP_NAME_BYTES_MAX;
         if !fits || name.chars().any(char::is_control) {
@@ -164,6 +228,19 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Store`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let admin = synckit_server::Admin::open(directory.path())?;
+    /// let app = admin.create_app("Notes").await?;
+    /// let listed = &admin.apps().await?[0];
+    /// assert!(app.api_key.expose().starts_with(&listed.keys[0].prefix)); // all that is left of the key
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn apps(&self) -> Result<Vec<App>, AdminError> {
         Ok(self.store.apps(self.clock.now()).await?)
     }
@@ -173,6 +250,23 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::NoSuchApp`] and [`AdminError::Store`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let admin = synckit_server::Admin::open(directory.path())?;
+    /// use std::time::Duration;
+    ///
+    /// let app = admin.create_app("Notes").await?;
+    /// let week = Duration::from_secs(7 * 24 * 3600);
+    /// let new = admin.rotate_api_key(app.app_id, week).await?;
+    /// assert_ne!(new, app.api_key);
+    /// assert_eq!(admin.apps().await?[0].keys.len(), 2); // both work for a week
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn rotate_api_key(&self, app_id: AppId, overlap: Duration) -> Result<SecretText, AdminError> {
         let (api_key, key) = self.new_key();
         let others_end_at = self.clock.now().saturating_add(overlap.as_secs());
@@ -187,6 +281,19 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Store`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let admin = synckit_server::Admin::open(directory.path())?;
+    /// let code = admin.create_invite().await?;
+    /// println!("Welcome! Your invitation: {}", code.expose());
+    /// assert_ne!(code, admin.create_invite().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn create_invite(&self) -> Result<SecretText, AdminError> {
         let code = fresh_secret();
         self.store
@@ -199,6 +306,20 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Store`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let admin = synckit_server::Admin::open(directory.path())?;
+    /// for account in admin.accounts().await? {
+    ///     println!("{} since {}", account.email, account.created_at);
+    /// }
+    /// # assert!(admin.accounts().await?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn accounts(&self) -> Result<Vec<Account>, AdminError> {
         Ok(self.store.accounts().await?)
     }
@@ -207,6 +328,17 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Store`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let admin = synckit_server::Admin::open(directory.path())?;
+    /// assert_eq!(admin.account_of("Nobody@example.com").await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn account_of(&self, email: &str) -> Result<Option<UserId>, AdminError> {
         let Ok(email) = crate::sign_in::NormalEmail::parse(email) else {
             return Ok(None);
@@ -270,6 +402,20 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Store`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let admin = synckit_server::Admin::open(directory.path())?;
+    /// use synckit_protocol::UserId;
+    ///
+    /// let stolen = UserId::from_bytes([1; 16]);
+    /// assert_eq!(admin.end_sessions(stolen).await?, 0); // it had none
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn end_sessions(&self, user_id: UserId) -> Result<usize, AdminError> {
         Ok(self
             .store
@@ -316,11 +462,37 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Keys`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// use synckit_server::{Config, Server};
+    ///
+    /// let admin = Server::open(Config::new(directory.path())).await?.admin();
+    /// let before = std::fs::read(directory.path().join("keys/tokens.json"))?;
+    /// admin.rotate_token_key()?;
+    /// assert_ne!(std::fs::read(directory.path().join("keys/tokens.json"))?, before);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn rotate_token_key(&self) -> Result<(), AdminError> {
         Ok(rotate_token_key(&self.data_dir.keys(), self.clock.now())?)
     }
 
     /// The time by which the administration goes.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let admin = synckit_server::Admin::open(directory.path())?;
+    /// assert!(admin.now() > 1_767_225_600); // 2026
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn now(&self) -> UnixSeconds {
         self.clock.now()
     }

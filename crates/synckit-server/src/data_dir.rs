@@ -32,6 +32,20 @@ pub(crate) struct ServeLock {
 }
 
 /// A data directory that cannot be used.
+///
+/// # Examples
+/// ```
+/// use synckit_server::{Admin, DataDirError, admin::AdminError};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let file = directory.path().join("a file");
+/// std::fs::write(&file, "")?;
+/// match Admin::open(&file) {
+///     Err(AdminError::DataDir(DataDirError::Io { path, .. })) => assert_eq!(path, file),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataDirError {

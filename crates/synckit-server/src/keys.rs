@@ -35,6 +35,24 @@ const TOKENS_FILE: &str = "tokens.json";
 const SERVER_FILE: &str = "server.key";
 
 /// A key file that cannot be used.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// use synckit_server::{Config, KeyFileError, ServeError, Server};
+///
+/// drop(Server::open(Config::new(directory.path())).await?);
+/// let file = directory.path().join("keys/opaque.key");
+/// std::fs::write(&file, "cut off")?;
+/// match Server::open(Config::new(directory.path())).await {
+///     Err(ServeError::Keys(KeyFileError::Damaged { path })) => assert_eq!(path, file), // restore it from a backup
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {

@@ -56,6 +56,24 @@ pub(crate) struct Mailer {
 }
 
 /// Why mails cannot be sent as configured.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// use synckit_server::{Config, ServeError, Server, config::Settings};
+///
+/// let config = Config::resolve([Settings {
+///     data_dir: Some(directory.path().into()),
+///     smtp_url: Some(serde_json::from_str(r#""smtps://mail.example.com""#)?),
+///     mail_from: Some("not an address".into()),
+///     ..Settings::default()
+/// }])?;
+/// assert!(matches!(Server::open(config).await, Err(ServeError::Mail(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MailConfigError {

@@ -16,6 +16,8 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("synckit-sqlite", &["synckit-client"]),
     ("synckit-server", &["synckit-login"]),
     ("synckit", &["synckit-sqlite", "synckit-server"]),
+    // Behind the examples of the documentation. Only doctests use it.
+    ("synckit-doctest", &["synckit-client", "synckit-server"]),
     // The simulator is a test: it may use everything, and nothing may use it but tests.
     ("synckit-sim", &["synckit"]),
     ("xtask", &[]),

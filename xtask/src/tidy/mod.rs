@@ -3,6 +3,7 @@
 //! Every check is a pure function from texts to findings, so that its tests can show it failing.
 
 mod documents;
+mod examples;
 mod house;
 mod links;
 mod stamp;
@@ -82,7 +83,7 @@ pub(crate) fn run(review: ProtocolReview) -> anyhow::Result<bool> {
         tree.insert(stamp::DOCUMENT, document);
     }
     let metadata = metadata()?;
-    let checks: [(&str, Vec<Finding>); 12] = [
+    let checks: [(&str, Vec<Finding>); 13] = [
         ("crate edges", house::edges(&metadata)),
         ("server without crypto", house::server_cannot_decrypt(&metadata)),
         ("manifests", house::manifests(&tree)),
@@ -90,6 +91,7 @@ pub(crate) fn run(review: ProtocolReview) -> anyhow::Result<bool> {
         ("problem codes", documents::problem_codes(&tree)),
         ("limits", documents::limits(&tree)),
         ("decisions", documents::decisions(&tree)),
+        ("examples", examples::check(&tree)),
         ("links", links::check(&tree)),
         ("unfinished code", texts::unfinished(&tree)),
         ("machine paths", texts::machine_paths(&tree)),

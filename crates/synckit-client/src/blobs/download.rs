@@ -39,6 +39,20 @@ const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 const TRUSTED_ROOM_BYTES: usize = 1024 * 1024;
 
 /// Where the bytes of a download go.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// use synckit_client::BlobTarget;
+///
+/// # let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+/// let mut decoder = Vec::new(); // anything that is AsyncWrite
+/// client.blob_get(&hash, BlobTarget::writer(&mut decoder), |_| {}).await?;
+/// assert_eq!(decoder, b"a photo");
+/// # Ok(())
+/// # });
+/// ```
 pub struct BlobTarget<'a>(Destination<'a>);
 
 enum Destination<'a> {
@@ -48,6 +62,20 @@ enum Destination<'a> {
 
 impl<'a> BlobTarget<'a> {
     /// An async stream, written after everything was verified, and flushed.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// use synckit_client::BlobTarget;
+    ///
+    /// # let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+    /// let file = tokio::fs::File::create(world.path("photo.jpg")).await?;
+    /// client.blob_get(&hash, BlobTarget::writer(file), |_| {}).await?;
+    /// assert_eq!(std::fs::read(world.path("photo.jpg"))?, b"a photo");
+    /// # Ok(())
+    /// # });
+    /// ```
     pub fn writer(writer: impl AsyncWrite + Send + 'a) -> Self {
         Self(Destination::Writer(Box::pin(writer)))
     }

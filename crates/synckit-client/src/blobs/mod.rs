@@ -37,6 +37,23 @@ use crate::{
 const PENDING_UPLOADS_MAX: usize = 256;
 
 /// How far a transfer has come, in bytes of the file.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use synckit_client::BlobProgress;
+///
+/// let percent = AtomicU64::new(0);
+/// let show = |progress: BlobProgress| {
+///     percent.store(progress.done_bytes * 100 / progress.total_bytes, Ordering::Relaxed);
+/// };
+/// client.blob_put(vec![7; 100_000], show).await?;
+/// assert_eq!(percent.into_inner(), 100);
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlobProgress {
     /// Bytes that were moved, in the attempt that is running.
@@ -46,6 +63,20 @@ pub struct BlobProgress {
 }
 
 /// What [`SyncKitClient::blob_upload_url`] answers.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// use synckit_client::BlobHash;
+///
+/// let photo = b"a photo";
+/// let hash = BlobHash::of(photo);
+/// let ticket = client.blob_upload_url(&hash, photo.len() as u64).await?;
+/// assert!(!ticket.already_exists);
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct BlobUploadTicket {
@@ -57,6 +88,20 @@ pub struct BlobUploadTicket {
 
 /// A presigned URL for one upload, with everything that the upload must agree with. Nothing is ever read back from the
 /// text of the URL.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// use synckit_client::BlobHash;
+///
+/// let hash = BlobHash::of(b"a photo");
+/// let ticket = client.blob_upload_url(&hash, 7).await?;
+/// assert!(!format!("{:?}", ticket.upload_url).contains("http")); // a secret while it is valid
+/// client.blob_upload(&ticket.upload_url, &b"a photo"[..]).await?;
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Clone)]
 pub struct UploadUrl {
     hash: BlobHash,
@@ -95,6 +140,17 @@ impl fmt::Debug for UploadUrl {
 }
 
 /// A presigned URL for one download, with everything that the download must agree with.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+/// let url = client.blob_download_url(&hash).await?;
+/// assert_eq!(client.blob_download(&url).await?, b"a photo");
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Clone)]
 pub struct DownloadUrl {
     /// Absent where only the id is known, from the server's list.
@@ -107,6 +163,16 @@ pub struct DownloadUrl {
 
 impl DownloadUrl {
     /// The size of the file in bytes, as the server claims it; the download checks it.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+    /// assert_eq!(client.blob_download_url(&hash).await?.size_bytes(), 7);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub fn size_bytes(&self) -> u64 {
         self.sealed_size - limits::SEAL_OVERHEAD_BYTES as u64
     }
@@ -151,6 +217,24 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] above 500 MB.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// use synckit_client::BlobHash;
+    ///
+    /// let photo = b"a photo".to_vec();
+    /// let (hash, size) = (BlobHash::of(&photo), photo.len() as u64);
+    /// let ticket = client.blob_upload_url(&hash, size).await?;
+    /// if !ticket.already_exists {
+    ///     client.blob_upload(&ticket.upload_url, photo).await?;
+    /// }
+    /// client.blob_confirm(&hash, size).await?;
+    /// assert!(client.blob_upload_url(&hash, size).await?.already_exists);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn blob_upload_url(&self, hash: &BlobHash, size: u64) -> Result<BlobUploadTicket> {
         self.inner.upload_url(hash, size, WhenThere::Skip).await
     }
@@ -160,6 +244,20 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if `data` is not what the URL was asked for.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// use synckit_client::{BlobHash, Error};
+    ///
+    /// let ticket = client.blob_upload_url(&BlobHash::of(b"a photo"), 7).await?;
+    /// let error = client.blob_upload(&ticket.upload_url, &b"another"[..]).await.unwrap_err();
+    /// assert!(matches!(error, Error::InvalidArgument { .. })); // not the file that the URL is for
+    /// client.blob_upload(&ticket.upload_url, &b"a photo"[..]).await?;
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn blob_upload(&self, url: &UploadUrl, data: impl Into<Bytes>) -> Result<()> {
         let data: Bytes = data.into();
         if data.len() as u64 != url.size || BlobHash::of(&data) != url.hash {
@@ -178,6 +276,19 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::Problem`] with `upload_incomplete` if the bytes have not arrived.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// use synckit_client::{BlobHash, ProblemCode};
+    ///
+    /// let hash = BlobHash::of(b"a photo");
+    /// let error = client.blob_confirm(&hash, 7).await.unwrap_err();
+    /// assert_eq!(error.problem_code(), Some(ProblemCode::UploadIncomplete)); // nothing has arrived yet
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn blob_confirm(&self, hash: &BlobHash, size: u64) -> Result<()> {
         let upload_id = self.inner.uploads.lock().find(hash);
         self.inner.confirm(hash, size, upload_id).await?;
@@ -189,6 +300,18 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::Problem`] with `blob_not_found`.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// use synckit_client::{BlobHash, ProblemCode};
+    ///
+    /// let error = client.blob_download_url(&BlobHash::of(b"never uploaded")).await.unwrap_err();
+    /// assert_eq!(error.problem_code(), Some(ProblemCode::BlobNotFound));
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn blob_download_url(&self, hash: &BlobHash) -> Result<DownloadUrl> {
         self.inner.download_url(self.blob_id(hash)?, Some(*hash)).await
     }
@@ -197,6 +320,18 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::BlobForged`] if it is not the file that was asked for; nothing of it is returned.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+    /// let url = client.blob_download_url(&hash).await?;
+    /// let photo = client.blob_download(&url).await?;
+    /// assert_eq!(photo, b"a photo");
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn blob_download(&self, url: &DownloadUrl) -> Result<Vec<u8>> {
         self.inner.download_to_memory(url).await
     }
@@ -208,6 +343,19 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::FileChanged`] if the file changed while it was uploaded; [`Error::Io`]; [`Error::InvalidArgument`] above
     /// 500 MB.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// let photo = world.path("photo.jpg");
+    /// # std::fs::write(&photo, b"a photo")?;
+    /// let hash = client.blob_put(photo, |progress| println!("{} bytes", progress.done_bytes)).await?;
+    /// // The hash belongs into the row that shows the photo.
+    /// assert_eq!(client.blob_get(&hash, world.path("copy.jpg"), |_| {}).await?, 7);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn blob_put(
         &self,
         source: impl Into<BlobSource>,
@@ -221,6 +369,24 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// As [`SyncKitClient::blob_put`].
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+    /// # let destination = world.path("photo.jpg");
+    /// use synckit_client::Error;
+    ///
+    /// match client.blob_get(&hash, destination, |_| {}).await {
+    ///     // The server's copy is damaged, and this device still has the file.
+    ///     Err(Error::BlobForged { .. }) => drop(client.blob_replace(b"a photo".to_vec(), |_| {}).await?),
+    ///     other => assert_eq!(other?, 7),
+    /// }
+    /// # assert_eq!(client.blob_replace(b"a photo".to_vec(), |_| {}).await?, hash);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn blob_replace(
         &self,
         source: impl Into<BlobSource>,
@@ -235,6 +401,19 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::BlobForged`], [`Error::Io`], [`Error::Problem`] with `blob_not_found`.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+    /// let destination = world.path("photo.jpg");
+    /// let size = client.blob_get(&hash, destination.as_path(), |_| {}).await?;
+    /// assert_eq!(size, 7);
+    /// assert_eq!(std::fs::read(destination)?, b"a photo"); // it appeared whole and verified
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn blob_get(
         &self,
         hash: &BlobHash,
@@ -267,6 +446,19 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::Problem`] with `blob_not_found`.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+    /// client.blob_delete(&hash).await?;
+    /// assert!(client.blob_download_url(&hash).await.is_err());
+    /// // Not too late: nothing is sent again.
+    /// assert!(client.blob_upload_url(&hash, 7).await?.already_exists);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn blob_delete(&self, hash: &BlobHash) -> Result<()> {
         let blob_id = self.inner.keys()?.ring.blob_id_key().blob_id(hash);
         self.inner
@@ -279,6 +471,27 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// Those of any call.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # for photo in [b"one", b"two"] {
+    /// #     client.blob_put(photo.to_vec(), |_| {}).await?;
+    /// # }
+    /// let (mut after, mut stored_bytes) = (None, 0);
+    /// loop {
+    ///     let (blobs, has_more) = client.blobs(after).await?;
+    ///     stored_bytes += blobs.iter().map(|blob| blob.size).sum::<u64>();
+    ///     after = blobs.last().map(|blob| blob.hash);
+    ///     if !has_more {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(stored_bytes, 2 * (3 + 40));
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn blobs(&self, after: Option<BlobId>) -> Result<(Vec<BlobInfo>, bool)> {
         let path = match after {
             None => "/api/sync/blobs".to_owned(),
@@ -292,6 +505,17 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::EncryptionNotSetUp`].
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+    /// let (blobs, _) = client.blobs(None).await?;
+    /// assert_eq!(blobs[0].hash, client.blob_id(&hash)?);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub fn blob_id(&self, hash: &BlobHash) -> Result<BlobId> {
         Ok(self.inner.keys()?.ring.blob_id_key().blob_id(hash))
     }

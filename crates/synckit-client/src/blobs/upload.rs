@@ -36,6 +36,19 @@ const ATTEMPTS_MAX: u32 = 4;
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Where the bytes of an upload come from.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// use synckit_client::BlobSource;
+///
+/// let from_memory = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+/// let from_a_stream = client.blob_put(BlobSource::reader(&b"a photo"[..]), |_| {}).await?;
+/// assert_eq!(from_memory, from_a_stream); // one file, stored once
+/// # Ok(())
+/// # });
+/// ```
 pub struct BlobSource(Origin);
 
 enum Origin {
@@ -46,6 +59,20 @@ enum Origin {
 
 impl BlobSource {
     /// An async stream, read to its end.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # std::fs::write(world.path("photo.jpg"), b"a photo")?;
+    /// use synckit_client::{BlobHash, BlobSource};
+    ///
+    /// let file = tokio::fs::File::open(world.path("photo.jpg")).await?;
+    /// let hash = client.blob_put(BlobSource::reader(file), |_| {}).await?;
+    /// assert_eq!(hash, BlobHash::of(b"a photo"));
+    /// # Ok(())
+    /// # });
+    /// ```
     pub fn reader(reader: impl AsyncRead + Send + 'static) -> Self {
         Self(Origin::Reader(Box::pin(reader)))
     }

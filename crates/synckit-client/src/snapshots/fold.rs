@@ -38,6 +38,19 @@ use crate::{
 };
 
 /// What a fold did.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// # use synckit_doctest::note;
+/// # client.push(device.id, vec![note("1", "Buy milk"), note("1", "Buy oat milk")]).await?;
+/// let report = client.fold(device.id).await?;
+/// assert_eq!((report.entries, report.rows, report.parts), (2, 1, 1)); // two edits of one row
+/// assert_eq!(report.position.seq, 2);
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FoldReport {
@@ -56,6 +69,20 @@ pub struct FoldReport {
 }
 
 /// How a fold ended.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// # use synckit_doctest::note;
+/// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
+/// use synckit_client::FoldOutcome;
+///
+/// assert_eq!(client.fold(device.id).await?.outcome, FoldOutcome::Stored);
+/// assert_eq!(client.fold(device.id).await?.outcome, FoldOutcome::NotNewer); // nothing was pushed since
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FoldOutcome {
@@ -77,6 +104,23 @@ impl SyncKitClient {
     /// # Errors
     /// As [`SyncKitClient::pull`]; [`Error::KeyRotated`] or [`Error::WrongKey`] if the master key changed meanwhile;
     /// [`Error::InvalidArgument`] if the stream has more rows than a snapshot can hold.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # use synckit_doctest::note;
+    /// # client.push(device.id, vec![note("1", "Buy milk"), note("1", "Buy oat milk")]).await?;
+    /// use synckit_client::Cursor;
+    ///
+    /// client.fold(device.id).await?;
+    /// // A fresh device gets rows, not edits.
+    /// let (fresh, device) = world.device("phone").await?;
+    /// let (changes, _, _) = fresh.pull(device.id, Cursor::START).await?;
+    /// assert_eq!(changes.len(), 1);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn fold(&self, device_id: DeviceId) -> Result<FoldReport> {
         let inner = &self.inner;
         match inner.fold(device_id, Avoid::Nothing).await {

@@ -18,6 +18,19 @@ use super::{
 use crate::padded_len;
 
 /// An entry that cannot be pushed.
+///
+/// # Examples
+/// ```
+/// use synckit_crypto::batch::{BatchBody, ChangeEntry, ChangeOp, EncodeErrorKind, Timestamp};
+///
+/// # let change = |data| ChangeEntry {
+/// #     table: "notes".into(), op: ChangeOp::Insert, row_id: "1".into(),
+/// #     timestamp: Timestamp::default(), data: Some(data),
+/// # };
+/// let deep = (0..200).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+/// let error = BatchBody::encode(&[change(serde_json::json!({})), change(deep)]).unwrap_err();
+/// assert_eq!((error.index, error.kind), (1, EncodeErrorKind::TooDeep)); // the second of the two
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("entry {index} cannot be encoded")]
 pub struct EncodeError {
@@ -29,6 +42,13 @@ pub struct EncodeError {
 }
 
 /// Why an entry cannot be pushed.
+///
+/// # Examples
+/// ```
+/// use synckit_crypto::batch::{BatchBody, EncodeErrorKind};
+///
+/// assert_eq!(BatchBody::encode(&[]).unwrap_err().kind, EncodeErrorKind::NoEntries);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeErrorKind {

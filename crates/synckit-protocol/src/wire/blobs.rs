@@ -8,6 +8,20 @@ use super::UnixSeconds;
 use crate::{BlobId, KeyId, UploadId};
 
 /// `POST /api/sync/blobs/upload`: asks for a URL to upload to.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::blobs::BlobUpload;
+///
+/// let json = concat!(
+///     r#"{"hash":"2f8c5c1d64b4c0fd37e1e5e81c26d1a02f8c5c1d64b4c0fd37e1e5e81c26d1a0","#,
+///     r#""size":1040,"key_id":"d558363920333aa915896fb8f72e0b8e"}"#,
+/// );
+/// let upload: BlobUpload = serde_json::from_str(json)?;
+/// assert_eq!(upload.size, 1000 + 40); // the sealed size
+/// assert_eq!(serde_json::to_string(&upload)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobUpload {
     /// The blob id.
@@ -22,6 +36,17 @@ pub struct BlobUpload {
 }
 
 /// The answer to [`BlobUpload`]: a presigned URL for one `PUT` of exactly `size` bytes, unless the blob is there already.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::blobs::BlobUploadAnswer;
+///
+/// let json = r#"{"already_exists":true}"#;
+/// let answer: BlobUploadAnswer = serde_json::from_str(json)?;
+/// assert!(answer.already_exists && answer.upload_url.is_none());
+/// assert_eq!(serde_json::to_string(&answer)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobUploadAnswer {
     /// Whether the blob is on the server already. Then there is nothing to upload, and the other fields are absent.
@@ -41,6 +66,20 @@ pub struct BlobUploadAnswer {
 }
 
 /// `POST /api/sync/blobs/confirm`: makes an uploaded object count. Idempotent.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::blobs::BlobConfirm;
+///
+/// let json = concat!(
+///     r#"{"hash":"2f8c5c1d64b4c0fd37e1e5e81c26d1a02f8c5c1d64b4c0fd37e1e5e81c26d1a0","#,
+///     r#""size":1040,"upload_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab"}"#,
+/// );
+/// let confirm: BlobConfirm = serde_json::from_str(json)?;
+/// assert!(confirm.upload_id.is_some());
+/// assert_eq!(serde_json::to_string(&confirm)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobConfirm {
     /// The blob id.
@@ -53,6 +92,17 @@ pub struct BlobConfirm {
 }
 
 /// `POST /api/sync/blobs/download`.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::blobs::BlobDownload;
+///
+/// let json = r#"{"hash":"2f8c5c1d64b4c0fd37e1e5e81c26d1a02f8c5c1d64b4c0fd37e1e5e81c26d1a0"}"#;
+/// let download: BlobDownload = serde_json::from_str(json)?;
+/// assert_eq!(download.hash.as_bytes().len(), 32);
+/// assert_eq!(serde_json::to_string(&download)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobDownload {
     /// The blob id.
@@ -60,6 +110,20 @@ pub struct BlobDownload {
 }
 
 /// The answer to [`BlobDownload`].
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::blobs::BlobDownloadAnswer;
+///
+/// let json = concat!(
+///     r#"{"download_url":"https://sync.example.com/blobs/1","size":1040,"#,
+///     r#""key_id":"d558363920333aa915896fb8f72e0b8e","expires_at":1767229200}"#,
+/// );
+/// let answer: BlobDownloadAnswer = serde_json::from_str(json)?;
+/// assert_eq!(answer.size, 1040);
+/// assert_eq!(serde_json::to_string(&answer)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobDownloadAnswer {
     /// The presigned URL; takes `Range`.
@@ -73,6 +137,21 @@ pub struct BlobDownloadAnswer {
 }
 
 /// One entry of a [`BlobList`].
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::blobs::BlobInfo;
+///
+/// let json = concat!(
+///     r#"{"hash":"2f8c5c1d64b4c0fd37e1e5e81c26d1a02f8c5c1d64b4c0fd37e1e5e81c26d1a0","#,
+///     r#""size":1040,"key_id":"d558363920333aa915896fb8f72e0b8e","#,
+///     r#""created_at":1767225600}"#,
+/// );
+/// let blob: BlobInfo = serde_json::from_str(json)?;
+/// assert_eq!(blob.size, 1040);
+/// assert_eq!(serde_json::to_string(&blob)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobInfo {
     /// The blob id.
@@ -86,6 +165,21 @@ pub struct BlobInfo {
 }
 
 /// `GET /api/sync/blobs?after=<hash>`: the blobs of the user in this app, in order of their ids.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::blobs::BlobList;
+///
+/// let json = concat!(
+///     r#"{"blobs":[{"hash":"2f8c5c1d64b4c0fd37e1e5e81c26d1a02f8c5c1d64b4c0fd37e1e5e81c26d1a0","#,
+///     r#""size":1040,"key_id":"d558363920333aa915896fb8f72e0b8e","#,
+///     r#""created_at":1767225600}],"has_more":false}"#,
+/// );
+/// let list: BlobList = serde_json::from_str(json)?;
+/// assert_eq!(list.blobs.len(), 1);
+/// assert_eq!(serde_json::to_string(&list)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobList {
     /// At most [`crate::limits::BLOB_PAGE_MAX`] blobs.

@@ -6,6 +6,20 @@ use super::UnixSeconds;
 use crate::{AppId, ByteString, EnvelopeClaim, KeyId, OwnerKey, OwnerSignature, Position, UserId};
 
 /// `PUT /api/sync/keys`.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::keys::PutEnvelope;
+///
+/// let json = concat!(
+///     r#"{"envelope":"AQAA","key_id":"d558363920333aa915896fb8f72e0b8e","#,
+///     r#""expected_version":0}"#,
+/// );
+/// let put: PutEnvelope = serde_json::from_str(json)?;
+/// assert_eq!(put.expected_version, 0); // the first one
+/// assert_eq!(serde_json::to_string(&put)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutEnvelope {
     /// The envelope, at most 4 KB.
@@ -43,6 +57,17 @@ impl PutEnvelope {
 }
 
 /// The answer to [`PutEnvelope`].
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::keys::EnvelopeWritten;
+///
+/// let json = r#"{"version":1}"#;
+/// let written: EnvelopeWritten = serde_json::from_str(json)?;
+/// assert_eq!(written.version, 1);
+/// assert_eq!(serde_json::to_string(&written)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvelopeWritten {
     /// The version that was written.
@@ -50,6 +75,20 @@ pub struct EnvelopeWritten {
 }
 
 /// `GET /api/sync/keys`.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::keys::EnvelopeAnswer;
+///
+/// let json = concat!(
+///     r#"{"envelope":"AQAA","key_id":"d558363920333aa915896fb8f72e0b8e","#,
+///     r#""version":1,"updated_at":1767225600}"#,
+/// );
+/// let answer: EnvelopeAnswer = serde_json::from_str(json)?;
+/// assert_eq!(answer.version, 1);
+/// assert_eq!(serde_json::to_string(&answer)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvelopeAnswer {
     /// The envelope.

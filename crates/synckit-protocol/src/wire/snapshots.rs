@@ -9,6 +9,22 @@ use super::UnixSeconds;
 use crate::{AppId, ByteString, KeyId, OwnerSignature, Position, SnapshotClaim, SnapshotId, UserId};
 
 /// Which snapshot it is, wherever the server names one. A claim, until the manifest opens for it.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::snapshots::SnapshotInfo;
+///
+/// let json = concat!(
+///     r#"{"snapshot_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
+///     r#""key_id":"d558363920333aa915896fb8f72e0b8e","position":{"seq":6,"#,
+///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"},"parts":2,"#,
+///     r#""size":4096,"created_at":1767225600}"#,
+/// );
+/// let snapshot: SnapshotInfo = serde_json::from_str(json)?;
+/// assert_eq!(snapshot.position.seq, 6);
+/// assert_eq!(serde_json::to_string(&snapshot)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotInfo {
     /// The snapshot.
@@ -26,6 +42,17 @@ pub struct SnapshotInfo {
 }
 
 /// `PUT /api/sync/snapshots/{id}/parts/{n}`: one sealed part of a snapshot that has no manifest yet.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::snapshots::PutSnapshotPart;
+///
+/// let json = r#"{"sealed":"JeS8"}"#;
+/// let part: PutSnapshotPart = serde_json::from_str(json)?;
+/// assert_eq!(part.sealed.0.len(), 3);
+/// assert_eq!(serde_json::to_string(&part)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutSnapshotPart {
     /// The sealed part.
@@ -33,6 +60,21 @@ pub struct PutSnapshotPart {
 }
 
 /// `PUT /api/sync/snapshots/{id}`: the manifest, after all parts. From now on the snapshot is the newest.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::snapshots::PutSnapshot;
+///
+/// let json = concat!(
+///     r#"{"key_id":"d558363920333aa915896fb8f72e0b8e","position":{"seq":6,"#,
+///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"},"parts":2,"#,
+///     r#""manifest":"Y4iv"}"#,
+/// );
+/// let put: PutSnapshot = serde_json::from_str(json)?;
+/// assert_eq!(put.parts, 2);
+/// assert_eq!(serde_json::to_string(&put)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutSnapshot {
     /// The master key that it is sealed under: the current one.
@@ -65,6 +107,22 @@ impl PutSnapshot {
 }
 
 /// `GET /api/sync/snapshots/{id}`.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::snapshots::SnapshotAnswer;
+///
+/// let json = concat!(
+///     r#"{"snapshot":{"snapshot_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
+///     r#""key_id":"d558363920333aa915896fb8f72e0b8e","position":{"seq":6,"#,
+///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"},"parts":2,"#,
+///     r#""size":4096,"created_at":1767225600},"manifest":"Y4iv"}"#,
+/// );
+/// let answer: SnapshotAnswer = serde_json::from_str(json)?;
+/// assert_eq!(answer.snapshot.parts, 2);
+/// assert_eq!(serde_json::to_string(&answer)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotAnswer {
     /// Which snapshot it is.
@@ -74,6 +132,17 @@ pub struct SnapshotAnswer {
 }
 
 /// `GET /api/sync/snapshots/{id}/parts/{n}`.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::snapshots::SnapshotPartAnswer;
+///
+/// let json = r#"{"sealed":"JeS8"}"#;
+/// let part: SnapshotPartAnswer = serde_json::from_str(json)?;
+/// assert_eq!(part.sealed.0, [0x25, 0xe4, 0xbc]);
+/// assert_eq!(serde_json::to_string(&part)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotPartAnswer {
     /// The sealed part.

@@ -59,6 +59,18 @@ pub use inspect::{DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey}
 pub use writer::WriteStatistics;
 
 /// How a [`SqliteStore`] uses the machine.
+///
+/// # Examples
+/// ```
+/// use synckit_server::store::{SqliteOptions, SqliteStore};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let mut options = SqliteOptions::default();
+/// options.max_bytes = Some(10 << 30);
+/// let store = SqliteStore::open(&directory.path().join("store.db"), options)?;
+/// assert_eq!(store.write_statistics().jobs, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteOptions {
@@ -97,6 +109,22 @@ pub struct SchemaVersions {
 /// A store in one SQLite file.
 ///
 /// Reads need a tokio runtime. Dropping the store finishes what was accepted, as [`Store::close`] does.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// use synckit_server::store::{SqliteOptions, SqliteStore, Store};
+///
+/// let path = directory.path().join("store.db");
+/// let store = SqliteStore::open(&path, SqliteOptions::default())?;
+/// assert!(store.apps(0).await?.is_empty());
+/// store.close().await?;
+/// assert!(path.exists() && !path.with_extension("db-wal").exists());
+/// # Ok(())
+/// # }
+/// ```
 pub struct SqliteStore {
     parts: Arc<Parts>,
 }
@@ -125,6 +153,17 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::NewerSchema`] if a newer server wrote the file, [`StoreError::Full`] if there is no room,
     /// [`StoreError::Database`] if the file cannot be opened or is not a database of this server.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_server::store::{SqliteOptions, SqliteStore};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("store.db");
+    /// SqliteStore::open(&path, SqliteOptions::default())?;
+    /// SqliteStore::open(&path, SqliteOptions::default())?; // it is there now, and of this version
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         connection::create_file(path)?;
         let open = |role, busy_timeout| connection::open(path, role, busy_timeout).map_err(StoreError::from);
@@ -163,6 +202,21 @@ impl SqliteStore {
     }
 
     /// What the writer did since the store was opened.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let store = synckit_server::store::SqliteStore::open(&directory.path().join("store.db"), Default::default())?;
+    /// use synckit_server::store::{SecretHash, Store};
+    ///
+    /// store.create_invite(SecretHash([1; 32]), 0).await?;
+    /// let statistics = store.write_statistics();
+    /// assert_eq!((statistics.jobs, statistics.commits), (1, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn write_statistics(&self) -> WriteStatistics {
         let (jobs, commits) = self.parts.writer.counts();
         WriteStatistics {

@@ -1,0 +1,161 @@
+//! The world in which the examples of the SDK's documentation run: a real server in this process, on loopback and a
+//! temporary directory, one app, and somebody with an account.
+//!
+//! An example begins with the hidden line `# synckit_doctest::run(async |world| {` and ends with `# Ok(()) });`, so that
+//! its visible lines are what an app would write. This is a crate and no file that every example includes, because the
+//! server would otherwise be compiled once for each of them.
+//!
+//! What it deliberately is not: a test of anything. It is not published, and only doctests use it.
+
+use std::{
+    error::Error,
+    fs, io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use synckit_client::{ChangeEntry, ChangeOp, CredentialStore, SyncKitClient, SyncKitConfig, Timestamp};
+use synckit_server::{Admin, Config, Server};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+/// What an example returns.
+pub type Outcome = Result<(), Box<dyn Error>>;
+
+/// A running server, and who uses it.
+#[derive(Debug)]
+pub struct World {
+    directory: TempDir,
+    config: SyncKitConfig,
+    /// Administers the server.
+    pub admin: Admin,
+    /// The address of somebody who has an account once [`World::signed_in`] or [`World::device`] was called.
+    pub email: &'static str,
+    /// The password of that account.
+    pub password: &'static str,
+}
+
+/// Starts a server, runs an example against it, and ends both.
+///
+/// # Panics
+/// If the example fails, which is what fails the doctest.
+pub fn run(example: impl AsyncFnOnce(World) -> Outcome) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime
+        .map_err(Box::from)
+        .and_then(|runtime| runtime.block_on(async { example(World::start().await?).await }));
+    if let Err(error) = outcome {
+        panic!("the example failed: {error} ({error:?})");
+    }
+}
+
+impl World {
+    async fn start() -> Result<Self, Box<dyn Error>> {
+        let directory = tempfile::tempdir()?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let server_url = format!("http://{}", listener.local_addr()?);
+        let mut server = Config::new(directory.path().join("data"));
+        server.public_url = Some(server_url.parse()?);
+        let server = Server::open(server).await?;
+        let admin = server.admin();
+        let api_key = admin.create_app("Notes").await?.api_key.expose().to_owned();
+        // It ends with the runtime.
+        tokio::spawn(server.serve(listener, std::future::pending()));
+        Ok(Self {
+            directory,
+            config: SyncKitConfig { server_url, api_key },
+            admin,
+            email: "me@example.com",
+            password: "correct horse battery staple",
+        })
+    }
+
+    /// The configuration of an app.
+    pub fn config(&self) -> SyncKitConfig {
+        self.config.clone()
+    }
+
+    /// A path in a folder that goes away with the world.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A client without a session, whose credentials live in memory.
+    pub fn client(&self) -> SyncKitClient {
+        SyncKitClient::builder(self.config())
+            .credential_store(CredentialStore::Memory)
+            .build()
+    }
+
+    /// A client that is signed in, to an account that is made the first time.
+    ///
+    /// # Errors
+    /// Those of the SDK.
+    pub async fn signed_in(&self) -> Result<SyncKitClient, synckit_client::Error> {
+        let client = self.client();
+        if self.admin.account_of(self.email).await.ok().flatten().is_none() {
+            client.create_account(self.email, self.password).await?;
+        }
+        client.authenticate(self.email, self.password).await?;
+        Ok(client)
+    }
+
+    /// A client that is ready to push and pull: the first device of the account, or the next one.
+    ///
+    /// # Errors
+    /// Those of the SDK.
+    pub async fn device(&self, name: &str) -> Result<(SyncKitClient, synckit_client::Device), synckit_client::Error> {
+        let client = self.signed_in().await?;
+        if client.has_server_key().await? {
+            client.setup_encryption_existing(self.password).await?;
+        } else {
+            client.setup_encryption_new(self.password).await?;
+        }
+        let device = client.register_device(name, "linux").await?;
+        Ok((client, device))
+    }
+
+    /// The code in the first mail whose subject begins like this, as soon as it is there.
+    ///
+    /// # Errors
+    /// A mail cannot be read.
+    pub async fn mailed_code(&self, subject: &str) -> io::Result<String> {
+        let folder = self.path("data/mail");
+        loop {
+            if let Some(code) = code_in(&folder, subject)? {
+                return Ok(code);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A new row with a text.
+pub fn note(row_id: &str, text: &str) -> ChangeEntry {
+    ChangeEntry {
+        table: "notes".into(),
+        op: ChangeOp::Insert,
+        row_id: row_id.into(),
+        timestamp: Timestamp::from(SystemTime::now()),
+        data: Some(serde_json::json!({ "text": text })),
+    }
+}
+
+/// The server writes mails into files when no mail server is configured. Codes stand on a line of their own, indented.
+fn code_in(folder: &Path, subject: &str) -> io::Result<Option<String>> {
+    let mails = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        mails => mails?,
+    };
+    for mail in mails {
+        let path = mail?.path();
+        if path.extension().is_some_and(|extension| extension == "eml") {
+            let mail = fs::read_to_string(path)?;
+            if mail.contains(&format!("Subject: {subject}")) {
+                let code = mail.lines().find(|line| line.starts_with("    "));
+                return Ok(code.map(|code| code.trim().to_owned()));
+            }
+        }
+    }
+    Ok(None)
+}

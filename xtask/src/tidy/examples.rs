@@ -1,0 +1,181 @@
+//! Examples in the documentation: every public item of the crates that others build on has one, and it runs.
+//!
+//! The check reads text and not syntax, so that items inside macros count too. It relies on rustfmt, and on the lint
+//! `unreachable_pub`: whatever says `pub` is public.
+
+use super::{Finding, texts::production_lines, tree::Tree};
+
+/// The crates that others build on.
+const CRATES: &[&str] = &[
+    "crates/synckit-protocol/src/",
+    "crates/synckit-login/src/",
+    "crates/synckit-crypto/src/",
+    "crates/synckit-client/src/",
+    "crates/synckit-server/src/",
+];
+/// Files of plain requests and answers, which make sense together only: one example in each is enough for its types.
+const FAMILIES: &[&str] = &[
+    "crates/synckit-server/src/store/accounts.rs",
+    "crates/synckit-server/src/store/apps.rs",
+    "crates/synckit-server/src/store/blobs.rs",
+    "crates/synckit-server/src/store/devices.rs",
+    "crates/synckit-server/src/store/log.rs",
+    "crates/synckit-server/src/store/sessions.rs",
+    "crates/synckit-server/src/store/snapshots.rs",
+];
+const KINDS: &[&str] = &["fn", "struct", "enum", "trait"];
+
+/// Public functions, methods, structs, enums and traits without an example that runs.
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut found = 0;
+    for (path, text) in tree.texts() {
+        if !path.ends_with(".rs") || !CRATES.iter().any(|folder| path.starts_with(folder)) {
+            continue;
+        }
+        let items = public_items(text);
+        found += items.len();
+        let is_shown_family = FAMILIES.contains(&path) && items.iter().any(|item| item.has_example);
+        let missing = items
+            .iter()
+            .filter(|item| !item.has_example && (item.kind == "fn" || !is_shown_family));
+        for item in missing {
+            findings.push(Finding::new(
+                format_args!("{path}:{}", item.line),
+                format!(
+                    "`{}` has no example that runs: give its documentation a section `# Examples` with a code block",
+                    item.name
+                ),
+            ));
+        }
+    }
+    if found == 0 {
+        // A check that reads nothing would pass for ever.
+        findings.push(Finding::new(
+            CRATES[0],
+            "no public item was found: does xtask still read the crates?",
+        ));
+    }
+    findings
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Item<'a> {
+    kind: &'a str,
+    name: &'a str,
+    /// Counted from 1.
+    line: usize,
+    has_example: bool,
+}
+
+fn public_items(text: &str) -> Vec<Item<'_>> {
+    let mut items = Vec::new();
+    let mut documentation = Vec::new();
+    let mut open_brackets = 0;
+    for (index, line) in text.lines().take(production_lines(text)).map(str::trim).enumerate() {
+        if let Some(comment) = line.strip_prefix("///") {
+            documentation.push(comment.trim());
+        } else if open_brackets > 0 || line.starts_with("#[") || line.starts_with("$(#[") {
+            // Attributes stand between an item and its documentation, and may have several lines.
+            open_brackets += line.matches('[').count();
+            open_brackets = open_brackets.saturating_sub(line.matches(']').count());
+        } else {
+            if let Some((kind, name)) = public_item(line) {
+                items.push(Item {
+                    kind,
+                    name,
+                    line: index + 1,
+                    has_example: has_example(&documentation),
+                });
+            }
+            documentation.clear();
+        }
+    }
+    items
+}
+
+/// Kind and name of the item that a line begins.
+fn public_item(line: &str) -> Option<(&str, &str)> {
+    let mut words = line.strip_prefix("pub ")?.split_whitespace();
+    let kind = words.find(|word| !matches!(*word, "async" | "const" | "unsafe"))?;
+    let kind = KINDS.iter().find(|known| **known == kind)?;
+    let name = words.next()?;
+    let end = name.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'));
+    Some((kind, &name[..end.unwrap_or(name.len())]))
+}
+
+/// Whether a section `# Examples` holds a code block that rustdoc compiles and runs.
+fn has_example(documentation: &[&str]) -> bool {
+    let section = documentation.iter().skip_while(|line| **line != "# Examples");
+    section
+        .filter_map(|line| line.strip_prefix("```"))
+        .step_by(2)
+        .any(|info| matches!(info, "" | "rust"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHOWN: &str = "/// A thing.\n///\n/// # Examples\n/// ```\n/// let x = 1;\n/// ```\n";
+
+    fn findings(path: &str, text: &str) -> Vec<String> {
+        let findings = check(&Tree::from([(path, text)]));
+        findings.into_iter().map(|finding| finding.to_string()).collect()
+    }
+
+    #[test]
+    fn a_public_item_without_an_example_is_found() {
+        for item in [
+            "pub struct Thing;",
+            "pub enum Thing {",
+            "pub trait Thing: Send {",
+            "pub fn thing(&self) {",
+            "    pub const fn thing() {",
+            "    pub async fn thing<T>(",
+        ] {
+            let text = format!("/// A thing.\n#[must_use]\n{item}\n");
+            let found = findings("crates/synckit-client/src/lib.rs", &text);
+            assert!(
+                found.len() == 1 && found[0].contains("lib.rs:3: `") && found[0].to_lowercase().contains("`thing`"),
+                "{item}: {found:?}"
+            );
+            let text = format!("{SHOWN}#[error(\n    \"a [list]\"\n)]\n{item}\n");
+            assert_eq!(findings("crates/synckit-client/src/lib.rs", &text), [""; 0], "{item}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_public_or_not_an_item_needs_none() {
+        let text = format!(
+            "{SHOWN}pub fn one() {{\n}}\npub(crate) struct A;\nfn b() {{}}\npub use x::y;\npub const C: u8 = 1;\n"
+        );
+        assert_eq!(findings("crates/synckit-crypto/src/lib.rs", &text), [""; 0]);
+        assert_eq!(
+            findings("crates/synckit/src/main.rs", "pub fn a() {}\n").len(),
+            1,
+            "nothing was read"
+        );
+    }
+
+    #[test]
+    fn a_block_that_does_not_run_is_no_example() {
+        for info in ["text", "no_run", "ignore", "compile_fail"] {
+            let text = format!(
+                "{}pub fn a() {{\n",
+                SHOWN.replace("/// ```\n/// let", &format!("/// ```{info}\n/// let"))
+            );
+            assert_eq!(findings("crates/synckit-login/src/lib.rs", &text).len(), 1, "{info}");
+        }
+        let elsewhere = "/// ```\n/// let x = 1;\n/// ```\npub fn a() {\n";
+        assert_eq!(findings("crates/synckit-login/src/lib.rs", elsewhere).len(), 1);
+    }
+
+    #[test]
+    fn one_example_is_enough_for_the_types_of_a_family() {
+        let types = format!("{SHOWN}pub struct A;\npub enum B {{\n");
+        assert_eq!(findings(FAMILIES[0], &types), [""; 0]);
+        assert_eq!(findings(FAMILIES[0], &format!("{types}pub fn c() {{\n")).len(), 1);
+        assert_eq!(findings(FAMILIES[0], "pub struct A;\npub enum B {\n").len(), 2);
+    }
+}
