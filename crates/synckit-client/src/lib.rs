@@ -123,6 +123,9 @@
 //! every method takes `&self`, and a clone is as good as an `Arc`. The keychain is that of macOS, Windows or the Secret
 //! Service of Linux; [`CredentialStore`] names the alternatives.
 //!
+//! An app names no other crate of the project: ids, [`Cursor`], [`ChangeEntry`] and the like are exported here, although
+//! the examples at these types name the crate that they come from.
+//!
 //! # Beyond the five lines
 //!
 //! | for | see |
@@ -165,17 +168,17 @@ pub use rejoin::{RejoinEvidence, Rejoined};
 pub use snapshots::{FoldOutcome, FoldReport};
 pub use synckit_crypto::{
     KeyError, RecoveryCode, RecoveryCodeError,
-    batch::{ChangeEntry, ChangeOp, EncodeError, Timestamp},
-    blob::BlobHash,
+    batch::{ChangeEntry, ChangeOp, EncodeError, EncodeErrorKind, Timestamp, TimestampRangeError},
+    blob::{BlobHash, BlobHashParseError},
 };
 pub use synckit_protocol::{
-    AppId, BatchId, BlobId, Cursor, CursorParseError, DeviceId, Head, KeyId, Position, Problem, ProblemCode,
-    SealedHash, SessionId, SnapshotId, UserId,
+    AppId, BatchId, BlobId, Cursor, CursorParseError, DeviceId, Head, IdParseError, KeyId, Position, Problem,
+    ProblemCode, SealedHash, SessionId, SnapshotId, UserId,
     wire::{
         accounts::{AccountInfo, AppUsage, SessionInfo},
         blobs::BlobInfo,
         devices::{Device, Platform},
-        log::Status,
+        log::{Limits, Status},
         snapshots::SnapshotInfo,
     },
 };

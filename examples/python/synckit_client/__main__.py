@@ -1,6 +1,7 @@
 """`python -m synckit_client`: rows, changes and files of an account as JSON lines and bytes, and changes back."""
 
 import argparse
+import contextlib
 import getpass
 import json
 import os
@@ -70,7 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
         else:
             write_new(arguments.file, client.blob(arguments.sha256))
     finally:
-        sign_out(api)
+        # What went wrong before is what the user must hear of.
+        with contextlib.suppress(SyncKitError, OSError):
+            sign_out(api)
 
 
 def print_rows(client: Client) -> None:
