@@ -86,6 +86,22 @@ pub enum MailConfigError {
 }
 
 /// Why mails could not be sent now.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::SecretText;
+/// use synckit_server::{Config, config::Settings, inspect::{MailCheckError, check_mail_settings}};
+///
+/// let config = Config::resolve([Settings {
+///     data_dir: Some("/var/lib/synckit".into()),
+///     smtp_url: Some(SecretText::new("not a URL")),
+///     mail_from: Some("sync@example.com".into()),
+///     ..Settings::default()
+/// }])?;
+/// let delivery = config.mail;
+/// assert!(matches!(check_mail_settings(&delivery), Err(MailCheckError::Config(_))));
+/// # Ok::<(), synckit_server::config::ConfigError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MailCheckError {

@@ -36,6 +36,17 @@ const EXAMPLES_MAX: usize = 5;
 const SHARDS: u64 = 256;
 
 /// A database file, open for looking at it.
+///
+/// # Examples
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # synckit_server::Admin::open(directory.path())?;
+/// use synckit_server::inspect::Inspection;
+///
+/// let database = Inspection::of(directory.path()).database()?;
+/// assert_eq!(database.quick_check(None)?, Some(vec![]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct DatabaseInspection {
     connection: Connection,
@@ -45,6 +56,18 @@ pub struct DatabaseInspection {
 }
 
 /// What a database of the schema that this server knows says of itself.
+///
+/// # Examples
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # synckit_server::Admin::open(directory.path())?;
+/// use synckit_server::inspect::Inspection;
+///
+/// let database = Inspection::of(directory.path()).database()?;
+/// let facts = database.facts()?;
+/// assert_eq!((facts.apps, facts.accounts, facts.newest_time), (0, 0, None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DatabaseFacts {
@@ -59,6 +82,18 @@ pub struct DatabaseFacts {
 }
 
 /// Which objects a survey compares.
+///
+/// # Examples
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # synckit_server::Admin::open(directory.path())?;
+/// use synckit_server::inspect::{ObjectExtent, Inspection};
+///
+/// let database = Inspection::of(directory.path()).database()?;
+/// let survey = database.survey_objects(&directory.path().join("blobs"), ObjectExtent::All)?;
+/// assert_eq!(survey.compared, survey.known);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectExtent {
     /// All if they are few, or else some thousands.
@@ -68,6 +103,18 @@ pub enum ObjectExtent {
 }
 
 /// How the database and the directory of objects agree.
+///
+/// # Examples
+/// ```
+/// # let directory = tempfile::tempdir()?;
+/// # synckit_server::Admin::open(directory.path())?;
+/// use synckit_server::inspect::{ObjectExtent, Inspection};
+///
+/// let database = Inspection::of(directory.path()).database()?;
+/// let survey = database.survey_objects(&directory.path().join("blobs"), ObjectExtent::Sample)?;
+/// assert_eq!((survey.missing, survey.wrong_size, survey.orphaned), (0, 0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectSurvey {
@@ -89,6 +136,17 @@ pub struct ObjectSurvey {
 
 impl DatabaseInspection {
     /// The newest schema that this server knows.
+    ///
+    /// # Examples
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # synckit_server::Admin::open(directory.path())?;
+    /// use synckit_server::inspect::{DatabaseInspection, Inspection};
+    ///
+    /// let database = Inspection::of(directory.path()).database()?;
+    /// assert_eq!(database.schema()?, Some(DatabaseInspection::known_schema()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn known_schema() -> u32 {
         connection::known_schema()
     }
@@ -97,7 +155,7 @@ impl DatabaseInspection {
     ///
     /// # Errors
     /// [`StoreError::Database`] if there is no such file, or it cannot be read.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let is_immutable = !beside(path, "-wal").exists();
         let opened = if is_immutable {
             let uri = immutable_uri(path)?;
@@ -123,6 +181,17 @@ impl DatabaseInspection {
 
     /// Whether somebody began to use the file while it was read as one that nobody uses: then what was read may be
     /// nonsense.
+    ///
+    /// # Examples
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # synckit_server::Admin::open(directory.path())?;
+    /// use synckit_server::inspect::Inspection;
+    ///
+    /// let database = Inspection::of(directory.path()).database()?;
+    /// assert!(!database.was_disturbed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn was_disturbed(&self) -> bool {
         self.is_immutable && beside(&self.path, "-wal").exists()
     }
@@ -131,6 +200,17 @@ impl DatabaseInspection {
     ///
     /// # Errors
     /// [`StoreError::Database`].
+    ///
+    /// # Examples
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # synckit_server::Admin::open(directory.path())?;
+    /// use synckit_server::inspect::Inspection;
+    ///
+    /// let database = Inspection::of(directory.path()).database()?;
+    /// assert!(database.schema()?.is_some_and(|version| version >= 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn schema(&self) -> Result<Option<u32>, StoreError> {
         connection::schema_version(&self.connection)
     }
@@ -141,6 +221,18 @@ impl DatabaseInspection {
     ///
     /// # Errors
     /// [`StoreError::Database`].
+    ///
+    /// # Examples
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # synckit_server::Admin::open(directory.path())?;
+    /// use synckit_server::inspect::Inspection;
+    ///
+    /// let database = Inspection::of(directory.path()).database()?;
+    /// let findings = database.quick_check(Some(std::time::Duration::from_secs(30)))?;
+    /// assert_eq!(findings, Some(vec![]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn quick_check(&self, limit: Option<Duration>) -> Result<Option<Vec<String>>, StoreError> {
         let interrupt = self.connection.get_interrupt_handle();
         let (finished, waiting) = mpsc::channel::<()>();
@@ -178,6 +270,17 @@ impl DatabaseInspection {
     ///
     /// # Errors
     /// [`StoreError::Database`].
+    ///
+    /// # Examples
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # synckit_server::Admin::open(directory.path())?;
+    /// use synckit_server::inspect::Inspection;
+    ///
+    /// let database = Inspection::of(directory.path()).database()?;
+    /// assert_eq!(database.facts()?.apps, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn facts(&self) -> Result<DatabaseFacts, StoreError> {
         let facts = self.connection.query_row(
             "SELECT (SELECT count(*) FROM apps), (SELECT count(*) FROM accounts), (SELECT seed_id FROM server),
@@ -203,6 +306,18 @@ impl DatabaseInspection {
     ///
     /// # Errors
     /// [`StoreError::Database`], also if the directory cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # synckit_server::Admin::open(directory.path())?;
+    /// use synckit_server::inspect::{ObjectExtent, Inspection};
+    ///
+    /// let database = Inspection::of(directory.path()).database()?;
+    /// let survey = database.survey_objects(&directory.path().join("blobs"), ObjectExtent::All)?;
+    /// assert_eq!(survey.missing, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn survey_objects(&self, directory: &Path, extent: ObjectExtent) -> Result<ObjectSurvey, StoreError> {
         let mut survey = ObjectSurvey {
             known: self
