@@ -19,6 +19,7 @@ mod failure;
 mod screen;
 mod serve;
 mod shell;
+mod stop;
 mod system;
 mod units;
 mod user;

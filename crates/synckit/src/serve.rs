@@ -17,6 +17,7 @@ use crate::{
     cli::{DEFAULT_DATA_DIR, ServeArgs},
     failure::{Failure, WithHint as _},
     screen,
+    stop::StopSignal,
 };
 
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
@@ -94,56 +95,4 @@ fn start_log(filter: &str, format: LogFormat) -> Result<(), Failure> {
 /// Whether the log may have colours: only on a terminal, and never where NO_COLOR is set (<https://no-color.org>).
 fn may_colour() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// Ctrl-C, and on Unix SIGTERM.
-struct StopSignal {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl StopSignal {
-    /// Installed before anything is said to listen, so that no signal meets the default action.
-    #[cfg(unix)]
-    fn listen() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    #[cfg(not(unix))]
-    fn listen() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    #[cfg(unix)]
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // Nobody can ask this server to stop; it runs until it is killed.
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// Resolves at the first signal. The second one ends the process at once.
-    async fn received(mut self) {
-        self.next().await;
-        screen::event(&serde_json::json!({ "event": "stopping" }));
-        screen::line("stopping after the requests that are running; once more stops at once");
-        tokio::spawn(async move {
-            self.next().await;
-            std::process::exit(1);
-        });
-    }
 }

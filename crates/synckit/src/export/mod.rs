@@ -29,7 +29,9 @@ use self::{
 use crate::{
     cli::{ExportArgs, ExportFormat},
     failure::Failure,
-    runtime, screen, units,
+    runtime, screen,
+    stop::StopSignal,
+    units,
     user::{self, User, signed_in},
 };
 
@@ -88,9 +90,10 @@ async fn as_a_device(
     let mut progress = place.begin(Owner { user_id, app_id })?;
     let mut sink = None;
     let device = client.register_device(progress.device_name(), user::platform()).await?;
+    let mut stop = StopSignal::listen()?;
     let done = tokio::select! {
         done = export(user, device.id, args, &mut progress, &mut sink, recovery) => done,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(anyhow!("interrupted"), GO_ON).with_code("interrupted")),
+        () = stop.next() => Err(Failure::new(anyhow!("interrupted"), GO_ON).with_code("interrupted")),
     };
     if let (Err(_), Some(sink)) = (&done, &mut sink) {
         // What is there already need not be pulled again. That it could not be saved is not what went wrong first.

@@ -63,6 +63,23 @@ fn the_demo_runs_to_its_end_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn programs_get_the_demo_as_one_document() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("note.txt"), "A note that nobody else should read.").unwrap();
+    let ended = run_with(["demo", folder.path().to_str().unwrap(), "--json"]).expect_code(0);
+    let document: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&document["passed"], &document["whole"]), (&true.into(), &true.into()));
+    assert!(
+        document["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|step| step["step"] == "tampering")
+    );
+    assert!(ended.stderr.contains("The demo passed"), "{}", ended.stderr);
+}
+
+#[test]
 fn kept_databases_hold_the_same_rows_and_files() {
     let temporary = tempfile::tempdir().unwrap();
     let ended = run(synckit().args(["demo", "--keep"]).env("TMPDIR", temporary.path()));
