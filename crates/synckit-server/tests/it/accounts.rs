@@ -302,12 +302,14 @@ async fn sessions_of_every_app_are_listed() {
         {
           "app_name": "Photos",
           "created_at": 1767225610,
+          "current": false,
           "id": "[id]",
           "refreshed_at": 1767225610
         },
         {
           "app_name": "Notes",
           "created_at": 1767225600,
+          "current": true,
           "device_name": "laptop",
           "id": "[id]",
           "refreshed_at": 1767225600
