@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::UnixSeconds;
 use crate::{
-    AppId, BatchId, BlobId, ByteString, DeviceId, Head, KeyId, ObjectKey, Position, SessionId, SnapshotId, UploadId,
-    UserId, wire::devices::Platform,
+    AppId, BatchId, BlobId, ByteString, DeviceId, Head, KeyId, ObjectKey, OwnerKey, Position, SessionId, SnapshotId,
+    UploadId, UserId, wire::devices::Platform,
 };
 
 /// The version of the format that [`ExportLine::Begin`] names.
@@ -174,6 +174,9 @@ pub struct ExportedEnvelope {
     pub key_id: KeyId,
     /// When it was written.
     pub updated_at: UnixSeconds,
+    /// The owner key that came with it. Absent for an envelope from before there were owner keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerKey>,
     /// The envelope.
     pub envelope: ByteString,
 }
@@ -238,6 +241,9 @@ pub struct ExportedSnapshot {
     /// How many parts it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<u32>,
+    /// The owner key that signed it. Absent, too, for a snapshot from before there were owner keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerKey>,
     /// The sealed manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<ByteString>,

@@ -124,6 +124,7 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
             ("envelope", "envelope"),
             ("key_id", "key_id"),
             ("updated_at", "updated_at"),
+            ("owner", "owner"),
         ],
     ),
     (
@@ -170,6 +171,7 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
             ("head", "position"),
             ("part_count", "parts"),
             ("manifest", "manifest"),
+            ("owner", "owner"),
         ],
     ),
     (

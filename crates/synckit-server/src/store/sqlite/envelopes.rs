@@ -46,7 +46,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Envelope> {
     })
 }
 
-fn owner_in(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<OwnerKey>> {
+pub(super) fn owner_in(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<OwnerKey>> {
     Ok(row.get::<_, Option<[u8; 32]>>(column)?.map(OwnerKey::from_bytes))
 }
 

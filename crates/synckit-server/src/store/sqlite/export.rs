@@ -20,6 +20,7 @@ use synckit_protocol::{
 use super::{
     accounts,
     columns::{id, optional_unsigned, platform, unsigned},
+    envelopes::owner_in,
     failure::Failure,
 };
 use crate::store::export::{ExportCursor, ExportPage, ExportedLast};
@@ -337,7 +338,7 @@ fn envelopes(
     let app_id = stream.app_id;
     fill(
         &mut *db.prepare_cached(
-            "SELECT version, key_id, updated_at, envelope
+            "SELECT version, key_id, updated_at, envelope, owner
              FROM envelopes WHERE stream_key = ?1 AND version > ?2 ORDER BY version",
         )?,
         params![stream.key, after.number],
@@ -350,6 +351,7 @@ fn envelopes(
                 version: unsigned(row, 0)?,
                 key_id: id(row, 1, KeyId::from_bytes)?,
                 updated_at: unsigned(row, 2)?,
+                owner: owner_in(row, 4)?,
                 envelope: envelope.into(),
             };
             Ok((ExportLine::Envelope(line), bytes, by_number(row, 0)?))
@@ -448,7 +450,8 @@ fn snapshots(
         } else {
             let (line, bytes) = db
                 .prepare_cached(
-                    "SELECT snapshot_id, state, touched_at, size_bytes, key_id, seq, head, part_count, manifest
+                    "SELECT snapshot_id, state, touched_at, size_bytes, key_id, seq, head, part_count, manifest,
+                         owner
                      FROM snapshots WHERE snapshot_key = ?1",
                 )?
                 .query_row([key], |row| read_snapshot(row, stream))?;
@@ -501,6 +504,7 @@ fn read_snapshot(row: &Row<'_>, stream: &Stream) -> rusqlite::Result<(ExportedSn
         key_id: optional_key_id(row, 4)?,
         position: optional_position(row, 5, 6)?,
         parts: row.get(7)?,
+        owner: owner_in(row, 9)?,
         manifest: manifest.map(Into::into),
     };
     Ok((line, bytes))
