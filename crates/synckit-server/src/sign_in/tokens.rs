@@ -3,11 +3,15 @@
 //! HMAC-SHA256 and nothing else; the key is chosen by `kid` among the server's own. A token for the app and a token for
 //! the account differ in `typ` and in `aud`, so that neither passes for the other.
 //!
+//! A token for the app comes with every request, and to verify it costs more than anything else that the server computes
+//! for a small one. So the tokens that were verified are remembered, whole; what depends on the time is checked each time.
+//!
 //! Invariant: `iss`, `aud`, `sub`, `sid`, `iat`, `exp` and `typ` are all checked before a claim is believed.
 
 use std::{collections::HashMap, fmt};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use synckit_protocol::{AppId, SecretText, SessionId, UserId, limits, wire::UnixSeconds};
 
@@ -21,6 +25,8 @@ const TYPE_ACCOUNT: &str = "account+jwt";
 const AUDIENCE_ACCOUNT: &str = "account";
 /// No token of this server is longer; a longer text is not worth decoding.
 const TOKEN_BYTES_MAX: usize = 2048;
+/// Tokens that are remembered, some 700 bytes each.
+const REMEMBERED_MAX: usize = 8192;
 
 /// What a token for the app says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +72,16 @@ pub(crate) struct Tokens {
     signing_key: EncodingKey,
     verifying_keys: HashMap<String, DecodingKey>,
     validation: Validation,
+    /// Tokens for the app whose signature was good. Nobody without a signing key gets anything in here.
+    verified: Mutex<HashMap<Box<str>, VerifiedToken>>,
+}
+
+/// What an app's token says, and when it holds.
+#[derive(Debug, Clone, Copy)]
+struct VerifiedToken {
+    claims: AppClaims,
+    issued_at: UnixSeconds,
+    expires_at: UnixSeconds,
 }
 
 impl Tokens {
@@ -90,6 +106,7 @@ impl Tokens {
             signing_key,
             verifying_keys,
             validation,
+            verified: Mutex::default(),
         }
     }
 
@@ -133,15 +150,31 @@ impl Tokens {
 
     /// Verifies a token for the app. Whether its session has ended, the store knows.
     pub(crate) fn verify_app(&self, token: &str, now: UnixSeconds) -> Result<AppClaims, TokenError> {
+        let remembered = self.verified.lock().get(token).copied();
+        if let Some(known) = remembered {
+            check_time(known.issued_at, known.expires_at, now)?;
+            return Ok(known.claims);
+        }
         let claims = self.verify(TYPE_APP, token, now)?;
         let app_id: AppId = claims.aud.parse().map_err(|_| TokenError::OtherAudience)?;
-        Ok(AppClaims {
-            stream: StreamId {
-                app_id,
-                user_id: claims.sub.parse().map_err(|_| TokenError::Invalid)?,
+        let known = VerifiedToken {
+            claims: AppClaims {
+                stream: StreamId {
+                    app_id,
+                    user_id: claims.sub.parse().map_err(|_| TokenError::Invalid)?,
+                },
+                session_id: claims.sid.parse().map_err(|_| TokenError::Invalid)?,
             },
-            session_id: claims.sid.parse().map_err(|_| TokenError::Invalid)?,
-        })
+            issued_at: claims.iat,
+            expires_at: claims.exp,
+        };
+        let mut verified = self.verified.lock();
+        if verified.len() >= REMEMBERED_MAX {
+            // Whoever is forgotten is verified again.
+            verified.clear();
+        }
+        verified.insert(token.into(), known);
+        Ok(known.claims)
     }
 
     /// Verifies a token for the account.
@@ -183,15 +216,20 @@ impl Tokens {
             Some(TYPE_APP | TYPE_ACCOUNT) => return Err(TokenError::OtherAudience),
             _ => return Err(TokenError::Invalid),
         }
-        if now >= verified.claims.exp {
-            return Err(TokenError::Expired);
-        }
-        // A clock that was set back must not turn a token of the future into an error of every client: five minutes.
-        if verified.claims.iat > now + 300 {
-            return Err(TokenError::Invalid);
-        }
+        check_time(verified.claims.iat, verified.claims.exp, now)?;
         Ok(verified.claims)
     }
+}
+
+fn check_time(issued_at: UnixSeconds, expires_at: UnixSeconds, now: UnixSeconds) -> Result<(), TokenError> {
+    if now >= expires_at {
+        return Err(TokenError::Expired);
+    }
+    // A clock that was set back must not turn a token of the future into an error of every client: five minutes.
+    if issued_at > now + 300 {
+        return Err(TokenError::Invalid);
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Tokens {

@@ -91,6 +91,9 @@ pub(super) fn open(path: &Path, role: Role, busy_timeout: Duration) -> Result<Co
             // On macOS a plain fsync leaves the data in the drive's cache. Elsewhere this changes nothing.
             connection.pragma_update(None, "fullfsync", true)?;
             connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+            // What a savepoint must be able to take back is kept in memory: a group of jobs touches the same pages again
+            // and again, and each time SQLite would write the page as it was into a temporary file.
+            connection.pragma_update(None, "temp_store", "memory")?;
             // Checkpoints have a thread of their own; here one would be paid by whoever commits.
             connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
         }
