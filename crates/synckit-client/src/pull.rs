@@ -44,7 +44,7 @@ pub(crate) struct Prefetch {
 
 /// A task that ends with the value that waits for it.
 #[derive(Debug)]
-struct AbortOnDrop<T>(JoinHandle<T>);
+pub(crate) struct AbortOnDrop<T>(pub(crate) JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {

@@ -218,6 +218,27 @@ async fn a_new_process_goes_on_in_the_middle_of_a_snapshot() {
 }
 
 #[tokio::test]
+async fn a_place_in_a_snapshot_may_be_asked_for_again() {
+    let world = World::start().await;
+    let (user, _, id) = stream_of_parts(&world).await;
+    let client = world.another_client(&user).await;
+    let (mut from, mut pages) = (Cursor::START, Vec::new());
+    loop {
+        let page = client.pull(id, from).await.unwrap();
+        assert_eq!(client.pull(id, from).await.unwrap(), page);
+        pages.push((from, page.clone()));
+        from = page.1;
+        if !page.2 {
+            break;
+        }
+    }
+    assert!(pages.iter().filter(|(from, _)| from.snapshot().is_some()).count() >= 2);
+    for (from, page) in pages.into_iter().rev() {
+        assert_eq!(client.pull(id, from).await.unwrap(), page);
+    }
+}
+
+#[tokio::test]
 async fn a_snapshot_that_is_replaced_while_it_is_read_is_read_anew_with_its_deletions() {
     let world = World::start().await;
     let user = world.user().await;
