@@ -1,9 +1,10 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask tidy` and `cargo xtask with-keychain`.
+//! The project's own commands: `cargo xtask test`, `tidy`, `instructions` and `with-keychain`.
 //!
 //! What this crate deliberately is not: it holds nothing that the product needs, and no other crate depends on it.
 
 #![expect(clippy::print_stdout, reason = "a command line tool, whose output is its result")]
 
+mod instructions;
 mod packages;
 mod python;
 #[cfg(target_os = "linux")]
@@ -27,6 +28,7 @@ usage: cargo xtask <command>
   tidy                    check what the compiler does not: crate edges, documents, texts
   tidy --protocol-reviewed
                           the same, after recording that docs/protocol.md was read against its crate
+  instructions [--update] count the instructions of the hot paths; over 15 % more than recorded fails
   with-keychain -- CMD    run a command in a private, throw-away Secret Service session";
 
 fn main() -> ExitCode {
@@ -51,6 +53,8 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<bool> {
         (Some("test"), rest) => test::run(after_separator(rest)?),
         (Some("tidy"), []) => tidy::run(tidy::ProtocolReview::Check),
         (Some("tidy"), [flag]) if flag == "--protocol-reviewed" => tidy::run(tidy::ProtocolReview::Record),
+        (Some("instructions"), []) => instructions::run(instructions::Baseline::Compare),
+        (Some("instructions"), [flag]) if flag == "--update" => instructions::run(instructions::Baseline::Update),
         (Some("with-keychain"), rest) => test::run_with_keychain(after_separator(rest)?),
         (Some("help" | "--help" | "-h"), _) => {
             println!("{USAGE}");

@@ -21,6 +21,11 @@ const TOOLS: &[Tool] = &[
         command: "strace",
         packages: &["strace"],
     },
+    // Counts the instructions of the hot paths.
+    Tool {
+        command: "valgrind",
+        packages: &["valgrind"],
+    },
     // The keychain. Without dbus-x11, apt chooses the session bus of systemd, and with it a whole init system.
     Tool {
         command: "gnome-keyring-daemon",
@@ -206,7 +211,10 @@ mod tests {
 
     #[test]
     fn each_missing_package_is_named_once() {
-        assert_eq!(missing_packages(|_| false), ["strace", "gnome-keyring", "dbus-x11"]);
+        assert_eq!(
+            missing_packages(|_| false),
+            ["strace", "valgrind", "gnome-keyring", "dbus-x11"]
+        );
         assert_eq!(missing_packages(|command| command != "dbus-send"), ["dbus-x11"]);
     }
 }
