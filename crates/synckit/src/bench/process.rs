@@ -1,14 +1,24 @@
 //! What a process has used, as Linux accounts for it in `/proc`. Elsewhere nothing is measured, and the report says so.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
-use serde::Serialize;
+/// What each thread of a process has used since it started, in nanoseconds on a core, its own and the kernel's for it.
+///
+/// By thread, because Linux tells that in nanoseconds and the sum for the process in hundredths of a second only, which
+/// is as much as some of what is measured takes altogether.
+#[derive(Debug, Clone)]
+pub(super) struct Usage(BTreeMap<u32, u64>);
 
-/// What a process has used since it started.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Usage {
-    /// Time on a core, of its own and in the kernel for it.
-    pub(super) cpu: Duration,
+impl Usage {
+    /// What was used since `earlier`. A thread that ended in between is not counted; the server's rest for ten seconds
+    /// before they do.
+    pub(super) fn since(&self, earlier: &Self) -> Duration {
+        let used = self.0.iter().map(|(thread, now)| {
+            let before = earlier.0.get(thread).copied().unwrap_or(0);
+            now.saturating_sub(before)
+        });
+        Duration::from_nanos(used.sum())
+    }
 }
 
 /// Resident memory in bytes.
@@ -18,19 +28,19 @@ pub(super) struct Memory {
     pub(super) peak: u64,
 }
 
-/// The clock tick of `/proc`, which Linux fixes at a hundredth of a second for programs.
-const TICKS_PER_SECOND: u64 = 100;
-
 /// What a process has used; `None` where it cannot be known.
 pub(super) fn usage(pid: u32) -> Option<Usage> {
-    // The name of the program stands in parentheses and may hold anything, so fields are counted after the last one.
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    // proc(5): utime and stime are fields 14 and 15; what is left begins with field 3.
-    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    Some(Usage {
-        cpu: Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND),
-    })
+    let mut threads = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let entry = entry.ok()?;
+        let thread = entry.file_name().to_str()?.parse().ok()?;
+        // A thread may end while they are listed. The first field is the time on a core, in nanoseconds (Linux,
+        // Documentation/scheduler/sched-stats.rst).
+        if let Ok(stat) = fs::read_to_string(entry.path().join("schedstat")) {
+            threads.insert(thread, stat.split_whitespace().next()?.parse().ok()?);
+        }
+    }
+    (!threads.is_empty()).then_some(Usage(threads))
 }
 
 /// The memory of a process; `None` where it cannot be known.
@@ -53,7 +63,7 @@ pub(super) fn memory(pid: u32) -> Option<Memory> {
 }
 
 /// How much the client and the server grew at most while something ran.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct MemoryGrowth {
     /// Of this process, in bytes.
     pub(super) client_bytes: Option<u64>,

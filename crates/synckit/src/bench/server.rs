@@ -5,12 +5,20 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use synckit_server::Admin;
 
 use super::process::{self, Memory, Usage};
+
+/// What differs from a server as it comes: room for the idle connections, time for them to rest, and users who sign up
+/// from one address all at once.
+const CONFIG: &str = "connections_max = 65536
+request_head_timeout = \"10 min\"
+guesses_per_address = 100000
+";
 
 /// A server in a process of its own, killed when it is dropped.
 #[derive(Debug)]
@@ -26,6 +34,7 @@ impl ServerProcess {
     /// Starts a server with one app; returns the API key.
     pub(super) async fn start(data_dir: &Path) -> anyhow::Result<(Self, String)> {
         let app = Admin::open(data_dir)?.create_app("SyncKit bench").await?;
+        fs::write(config_file(data_dir), CONFIG)?;
         let this = Self::spawn(data_dir, "127.0.0.1:0")?;
         Ok((this, app.api_key.expose().to_owned()))
     }
@@ -34,6 +43,8 @@ impl ServerProcess {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", "--listen", listen, "--data-dir"])
             .arg(data_dir)
+            .arg("--config")
+            .arg(config_file(data_dir))
             // The environment of whoever runs the bench must not change what is measured.
             .env_clear()
             .stdin(Stdio::null())
@@ -69,6 +80,16 @@ impl ServerProcess {
         process::usage(self.pid())
     }
 
+    /// The time on a core since `earlier`.
+    pub(super) fn cpu_since(&self, earlier: &Option<Usage>) -> Option<Duration> {
+        Some(self.usage()?.since(earlier.as_ref()?))
+    }
+
+    /// Host and port.
+    pub(super) fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
     pub(super) fn memory(&self) -> Option<Memory> {
         process::memory(self.pid())
     }
@@ -78,7 +99,7 @@ impl ServerProcess {
     pub(super) fn restart_and_measure(&mut self) -> anyhow::Result<u64> {
         self.stop()?;
         let bytes = size_of_files(&self.data_dir)?;
-        let listen = self.url.trim_start_matches("http://").to_owned();
+        let listen = self.address().to_owned();
         *self = Self::spawn(&self.data_dir.clone(), &listen)?;
         Ok(bytes)
     }
@@ -109,6 +130,11 @@ impl Drop for ServerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Beside the data directory, whose size is measured.
+fn config_file(data_dir: &Path) -> PathBuf {
+    data_dir.with_extension("toml")
 }
 
 fn size_of_files(directory: &Path) -> anyhow::Result<u64> {

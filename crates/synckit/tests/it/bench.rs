@@ -4,36 +4,112 @@ use serde_json::Value;
 
 use crate::program::run_with;
 
+/// Little of everything.
+const LITTLE: [&str; 14] = [
+    "--records",
+    "1200",
+    "--users",
+    "3",
+    "--batches-per-user",
+    "2",
+    "--streams",
+    "2",
+    "--pushes-per-stream",
+    "4",
+    "--idle-connections",
+    "30",
+    "--blob-mb",
+    "1",
+];
+
+/// Every row, in the order of the report.
+const ROWS: [&str; 29] = [
+    "push",
+    "pull",
+    "push_cpu",
+    "pull_cpu",
+    "disk",
+    "wire_up",
+    "wire_down",
+    "row_data",
+    "memory",
+    "fresh_device",
+    "fresh_device_rate",
+    "fold",
+    "arrival_p50",
+    "arrival_p95",
+    "blob_up",
+    "blob_up_client_memory",
+    "blob_up_server_memory",
+    "blob_down",
+    "blob_down_client_memory",
+    "blob_down_server_memory",
+    "push_users",
+    "push_users_cpu",
+    "push_users_p99",
+    "pull_users",
+    "pull_users_cpu",
+    "pull_users_p99",
+    "push_singles",
+    "push_singles_p50",
+    "push_singles_p99",
+];
+
+fn row<'a>(report: &'a Value, id: &str) -> &'a Value {
+    let rows = report["rows"].as_array().unwrap();
+    rows.iter()
+        .find(|row| row["id"] == id)
+        .unwrap_or_else(|| panic!("no row {id}: {report:#}"))
+}
+
 #[test]
-fn the_report_in_json_has_every_figure() {
-    let ended = run_with(["bench", "--records", "1200", "--blob-mb", "1", "--json"]).expect_code(0);
+fn the_report_in_json_has_every_row_with_its_target_and_limits() {
+    let ended = run_with(["bench", "--json"].into_iter().chain(LITTLE)).expect_code(0);
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(report["rows"]["records"], 1200);
-    assert_eq!(report["rows"]["row_bytes_per_record"], 200.0);
-    assert_eq!(report["blobs"]["bytes"], 1_000_000);
-    for figure in [
-        &report["rows"]["push"]["records_per_second"],
-        &report["rows"]["pull"]["records_per_second"],
-        &report["rows"]["push"]["wire_bytes_per_record"],
-        &report["rows"]["disk_bytes_per_record"],
-        &report["blobs"]["up_mb_per_second"],
-        &report["blobs"]["down_mb_per_second"],
-        &report["machine"]["synced_appends_per_second"],
-        &report["machine"]["seal_mb_per_second"],
-        &report["machine"]["sha256_mb_per_second"],
+    assert_eq!(report["schema"], 2);
+    assert_eq!(report["load"]["records"], 1200);
+    for id in ROWS {
+        assert!(row(&report, id)["unit"].is_string());
+    }
+    // What is measured on every system, and is never nothing.
+    for id in [
+        "push",
+        "pull",
+        "disk",
+        "wire_up",
+        "fresh_device",
+        "arrival_p95",
+        "blob_up",
+        "push_users",
+        "pull_users",
     ] {
-        assert!(figure.as_f64().unwrap() > 0.0, "{report:#}");
+        assert!(row(&report, id)["value"].as_f64().unwrap() > 0.0, "{id}: {report:#}");
+    }
+    for (limit, value) in report["machine"].as_object().unwrap() {
+        assert!(value.as_f64().unwrap() > 0.0, "{limit}: {report:#}");
+    }
+    let push = row(&report, "push");
+    assert_eq!(push["target"]["at_least"], 250_000.0);
+    assert!(push["met"].is_boolean());
+    for limit in push["limits"].as_array().unwrap() {
+        let share = push["value"].as_f64().unwrap() / limit["value"].as_f64().unwrap();
+        assert!((limit["share"].as_f64().unwrap() - share).abs() < 1e-9, "{push:#}");
     }
     // Sealed rows are neither smaller than their data nor much larger.
-    let wire = report["rows"]["pull"]["wire_bytes_per_record"].as_f64().unwrap();
+    let wire = row(&report, "wire_down")["value"].as_f64().unwrap();
     assert!((150.0..400.0).contains(&wire), "{report:#}");
+    assert_eq!(row(&report, "row_data")["value"], 200.0);
     if cfg!(target_os = "linux") {
-        assert!(
-            report["rows"]["push"]["server_cpu_us_per_record"].is_number(),
-            "{report:#}"
-        );
-        assert!(report["rows"]["server_peak_memory_bytes"].is_u64(), "{report:#}");
-        assert!(report["blobs"]["up_growth"]["server_bytes"].is_u64(), "{report:#}");
+        for id in [
+            "push_cpu",
+            "push_users_cpu",
+            "push_singles_cpu",
+            "memory",
+            "blob_up_server_memory",
+            "idle_connection",
+        ] {
+            assert!(row(&report, id)["value"].is_number(), "{id}: {report:#}");
+        }
     }
     if cfg!(debug_assertions) {
         assert!(
@@ -45,12 +121,44 @@ fn the_report_in_json_has_every_figure() {
 }
 
 #[test]
-fn the_report_for_people_is_a_table() {
-    let ended = run_with(["bench", "--records", "500"]).expect_code(0);
-    assert!(ended.stdout.starts_with("500 records of 200 B, "), "{}", ended.stdout);
-    assert!(
-        ended.stdout.contains("push through the SDK, one user"),
-        "{}",
-        ended.stdout
-    );
+fn only_the_rows_that_were_asked_for_are_measured() {
+    let ended = run_with(["bench", "--only", "idle", "--idle-connections", "10"]).expect_code(0);
+    assert!(ended.stdout.contains("10 idle connections"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("this machine: SHA-256"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("push through the SDK"), "{}", ended.stdout);
+}
+
+#[test]
+fn the_report_in_markdown_is_a_table() {
+    let ended = run_with(["bench", "--markdown", "--only", "sdk", "--records", "500"]).expect_code(0);
+    let mut lines = ended.stdout.lines();
+    assert_eq!(lines.next(), Some("| | figure | target | | of the machine's limit |"));
+    assert_eq!(lines.next(), Some("| --- | ---: | ---: | --- | --- |"));
+    assert!(lines.clone().count() > 10, "{}", ended.stdout);
+    for line in lines {
+        assert_eq!(line.matches('|').count(), 6, "{line}");
+    }
+}
+
+#[test]
+fn a_fixture_holds_a_server_and_sealed_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = folder.path().join("fixture");
+    let path = fixture.to_str().unwrap();
+    let arguments = [
+        "bench",
+        "--prepare",
+        path,
+        "--batches-per-user",
+        "2",
+        "--pushes-per-stream",
+        "3",
+    ];
+    run_with(arguments).expect_code(0);
+    let files = |name: &str| std::fs::read_dir(fixture.join(name)).unwrap().count();
+    assert_eq!((files("batches"), files("singles"), files("pulls")), (2, 3, 2));
+    assert!(fixture.join("server/synckit.db").is_file());
+    let token = std::fs::read_to_string(fixture.join("authorization")).unwrap();
+    assert!(token.starts_with("Bearer "));
+    run_with(arguments).expect_code(1);
 }

@@ -1,0 +1,248 @@
+//! What the bench found: rows of one shape, each beside its target and the machine's own limits.
+//!
+//! The JSON is described in `docs/performance.md`; programs read rows by `id`, which never changes its meaning.
+
+use serde::Serialize;
+
+use super::machine::Machine;
+use crate::{cli::BenchArgs, screen, units};
+
+/// The version of the JSON: it changes when a field or an id does.
+const SCHEMA: u32 = 2;
+
+/// The whole report, as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    schema: u32,
+    version: &'static str,
+    debug_build: bool,
+    load: Load,
+    machine: Machine,
+    rows: Vec<Row>,
+}
+
+/// How much was asked of the server.
+#[derive(Debug, Serialize)]
+struct Load {
+    records: u64,
+    record_bytes: u64,
+    users: u32,
+    batches_per_user: u32,
+    streams: u32,
+    pushes_per_stream: u32,
+    idle_connections: u32,
+    blob_mb: u64,
+    seed: u64,
+}
+
+/// One figure.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    id: &'static str,
+    name: String,
+    /// `null` where this system does not tell.
+    value: Option<f64>,
+    unit: Unit,
+    target: Option<Target>,
+    /// Whether the target is met; `null` without a target or a value.
+    met: Option<bool>,
+    limits: Vec<Limit>,
+}
+
+/// What is to be reached. It is reported, never enforced: a busy machine is not a defect.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Target {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// What the machine does at best of one thing that the row needs, in the row's unit.
+#[derive(Debug, Serialize)]
+struct Limit {
+    of: &'static str,
+    value: f64,
+    /// How near the row comes: 1 is the machine's limit itself, for rates and for times.
+    share: Option<f64>,
+}
+
+/// The unit of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) enum Unit {
+    #[serde(rename = "records/s")]
+    RecordsPerSecond,
+    #[serde(rename = "pushes/s")]
+    PushesPerSecond,
+    #[serde(rename = "MB/s")]
+    MegabytesPerSecond,
+    #[serde(rename = "us/record")]
+    MicrosecondsPerRecord,
+    #[serde(rename = "us/push")]
+    MicrosecondsPerPush,
+    #[serde(rename = "B/record")]
+    BytesPerRecord,
+    #[serde(rename = "B")]
+    Bytes,
+    #[serde(rename = "B/connection")]
+    BytesPerConnection,
+    #[serde(rename = "ms")]
+    Milliseconds,
+    #[serde(rename = "s")]
+    Seconds,
+}
+
+impl Row {
+    pub(super) fn new(id: &'static str, name: impl Into<String>, unit: Unit, value: impl Into<Option<f64>>) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            value: value.into().filter(|value| value.is_finite()),
+            unit,
+            target: None,
+            met: None,
+            limits: Vec::new(),
+        }
+    }
+
+    pub(super) fn at_least(mut self, target: f64) -> Self {
+        self.target = Some(Target::AtLeast(target));
+        self.met = self.value.map(|value| value >= target);
+        self
+    }
+
+    pub(super) fn at_most(mut self, target: f64) -> Self {
+        self.target = Some(Target::AtMost(target));
+        self.met = self.value.map(|value| value <= target);
+        self
+    }
+
+    /// Adds a limit of the machine, in the unit of this row.
+    pub(super) fn beside(mut self, of: &'static str, value: f64) -> Self {
+        let share = self
+            .value
+            .filter(|own| *own > 0.0 && value > 0.0)
+            .map(|own| if self.unit.is_rate() { own / value } else { value / own });
+        self.limits.push(Limit { of, value, share });
+        self
+    }
+}
+
+impl Unit {
+    /// Whether more is better.
+    const fn is_rate(self) -> bool {
+        matches!(
+            self,
+            Self::RecordsPerSecond | Self::PushesPerSecond | Self::MegabytesPerSecond
+        )
+    }
+
+    fn format(self, value: f64) -> String {
+        let whole = |name: &str| format!("{} {name}", units::count(value.round() as u64));
+        match self {
+            Self::RecordsPerSecond => whole("records/s"),
+            Self::PushesPerSecond => whole("pushes/s"),
+            Self::MegabytesPerSecond => whole("MB/s"),
+            Self::MicrosecondsPerRecord => format!("{value:.2} µs a record"),
+            Self::MicrosecondsPerPush => format!("{value:.0} µs a push"),
+            Self::BytesPerRecord => format!("{value:.0} B a record"),
+            Self::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
+            Self::BytesPerConnection => format!("{:.1} kB each", value / 1e3),
+            Self::Milliseconds => format!("{value:.2} ms"),
+            Self::Seconds => format!("{value:.2} s"),
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(args: &BenchArgs, machine: Machine, rows: Vec<Row>) -> Self {
+        Self {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            debug_build: cfg!(debug_assertions),
+            load: Load {
+                records: args.records,
+                record_bytes: args.record_bytes,
+                users: args.users,
+                batches_per_user: args.batches_per_user,
+                streams: args.streams,
+                pushes_per_stream: args.pushes_per_stream,
+                idle_connections: args.idle_connections,
+                blob_mb: args.blob_mb,
+                seed: args.seed,
+            },
+            machine,
+            rows,
+        }
+    }
+
+    /// As a table, for people.
+    pub(super) fn print(&self) {
+        screen::table(
+            &["", "figure", "target", "", "of the machine's limit"],
+            &self.lines(),
+            &[1, 2],
+        );
+    }
+
+    /// As a table in Markdown, for `docs/performance.md`.
+    pub(super) fn print_markdown(&self) {
+        screen::line("| | figure | target | | of the machine's limit |\n| --- | ---: | ---: | --- | --- |");
+        for line in self.lines() {
+            screen::line(format_args!("| {} |", line.join(" | ")));
+        }
+    }
+
+    fn lines(&self) -> Vec<Vec<String>> {
+        let rows = self.rows.iter().map(|row| {
+            let figure = match row.value {
+                Some(value) => row.unit.format(value),
+                None => "not measured here".to_owned(),
+            };
+            let target = match row.target {
+                Some(Target::AtLeast(target)) => format!("≥ {}", row.unit.format(target)),
+                Some(Target::AtMost(target)) => format!("≤ {}", row.unit.format(target)),
+                None => String::new(),
+            };
+            let met = match row.met {
+                Some(true) => "met",
+                Some(false) => "missed",
+                None => "",
+            };
+            // The limit that the row is nearest to is the one that explains it.
+            let nearest = row
+                .limits
+                .iter()
+                .filter_map(|limit| Some((limit.share?, limit.of)))
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            let limit = nearest.map_or_else(String::new, |(share, of)| format!("{:.0} % of {of}", share * 100.0));
+            vec![row.name.clone(), figure, target, met.to_owned(), limit]
+        });
+        let machine = self.machine.figures().into_iter().map(|(name, figure)| {
+            let nothing = String::new;
+            vec![format!("this machine: {name}"), figure, nothing(), nothing(), nothing()]
+        });
+        rows.chain(machine).collect()
+    }
+}
+
+/// How many of `count` each has of `total`.
+pub(super) fn per(total: f64, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { total / count as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_one_is_the_limit_for_rates_and_for_times() {
+        let rate = Row::new("r", "", Unit::RecordsPerSecond, 50.0)
+            .beside("x", 200.0)
+            .at_least(60.0);
+        assert_eq!((rate.limits[0].share, rate.met), (Some(0.25), Some(false)));
+        let time = Row::new("t", "", Unit::Milliseconds, 8.0).beside("x", 2.0).at_most(8.0);
+        assert_eq!((time.limits[0].share, time.met), (Some(0.25), Some(true)));
+        let unknown = Row::new("u", "", Unit::Bytes, None).at_most(1.0).beside("x", 1.0);
+        assert_eq!((unknown.met, unknown.limits[0].share), (None, None));
+    }
+}

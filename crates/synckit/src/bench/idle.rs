@@ -1,0 +1,87 @@
+//! What a connection costs the server that asked once and now rests.
+
+use std::fs;
+
+use anyhow::{Context as _, ensure};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::{
+    bar,
+    figures::{Row, Unit, per},
+    server::ServerProcess,
+};
+use crate::{cli::BenchArgs, units};
+
+/// Descriptors that both processes need beside the connections.
+const OTHER_FILES: u64 = 200;
+/// Connections that are opened at once: fewer than any listener's queue.
+const OPENED_AT_ONCE: usize = 64;
+
+/// Starts the server anew, so that nothing that it gave back before hides what it takes now.
+pub(super) async fn measure(args: &BenchArgs, server: &mut ServerProcess) -> anyhow::Result<Vec<Row>> {
+    server.restart_and_measure()?;
+    let room = open_files_max().map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES));
+    let wanted = u64::from(args.idle_connections);
+    let count = wanted.min(room);
+    // The first ones make the server take what it takes once.
+    let warm = stream::iter(0..8)
+        .then(|_| ask_once(server.address()))
+        .try_collect::<Vec<_>>()
+        .await?;
+    let before = server.memory();
+    let bar = bar("idle connections", count);
+    let idle = stream::iter(0..count)
+        .map(|_| async {
+            let connection = ask_once(server.address()).await;
+            bar.inc(1);
+            connection
+        })
+        .buffer_unordered(OPENED_AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await?;
+    bar.finish_and_clear();
+    let after = server.memory();
+    drop((idle, warm));
+    let growth = before
+        .zip(after)
+        .map(|(before, after)| after.now.saturating_sub(before.now) as f64);
+    let fewer = if count < wanted {
+        format!(" (the limit on open files allows no {})", units::count(wanted))
+    } else {
+        String::new()
+    };
+    let name = format!("server memory of {}{fewer}", units::counted(count, "idle connection"));
+    Ok(vec![
+        Row::new(
+            "idle_connection",
+            name,
+            Unit::BytesPerConnection,
+            growth.map(|bytes| per(bytes, count)),
+        )
+        .at_most(12.0 * 1000.0),
+    ])
+}
+
+/// Opens a connection, sends one request, and reads its answer.
+async fn ask_once(address: &str) -> anyhow::Result<TcpStream> {
+    let mut connection = TcpStream::connect(address)
+        .await
+        .context("the server takes no more connections")?;
+    let request = format!("GET /healthz HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
+    let mut answer = [0; 1024];
+    let read = connection.read(&mut answer).await?;
+    ensure!(answer[..read].starts_with(b"HTTP/1.1 200"), "the server is not healthy");
+    Ok(connection)
+}
+
+/// How many files a process may have open; `None` where it cannot be known.
+fn open_files_max() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}

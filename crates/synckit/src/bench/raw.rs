@@ -1,0 +1,57 @@
+//! Requests without the SDK: one HTTP connection that sends prepared bodies and drops what comes back.
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Uri, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use synckit_protocol::MEDIA_TYPE_CBOR;
+use tokio::net::TcpStream;
+
+/// A connection, kept open.
+#[derive(Debug)]
+pub(super) struct Line {
+    sender: SendRequest<Full<Bytes>>,
+    host: HeaderValue,
+    authorization: HeaderValue,
+}
+
+impl Line {
+    /// Connects to `address`, for requests of one session.
+    pub(super) async fn open(address: &str, authorization: HeaderValue) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        // It ends with the sender; what went wrong before, the sender says.
+        tokio::spawn(connection);
+        Ok(Self {
+            sender,
+            host: HeaderValue::from_str(address)?,
+            authorization,
+        })
+    }
+
+    /// Sends one body, and reads the answer to its end. Returns how many bytes its body had.
+    pub(super) async fn post(&mut self, path: &'static str, body: Bytes) -> anyhow::Result<u64> {
+        let content_type = HeaderValue::from_static(MEDIA_TYPE_CBOR);
+        let request = Request::post(Uri::from_static(path))
+            .header(header::HOST, &self.host)
+            .header(header::AUTHORIZATION, &self.authorization)
+            .header(header::ACCEPT, &content_type)
+            .header(header::CONTENT_TYPE, content_type)
+            .body(Full::new(body))?;
+        self.sender.ready().await?;
+        let mut response = self.sender.send_request(request).await?;
+        let mut bytes = 0;
+        if !response.status().is_success() {
+            let problem = response.body_mut().collect().await?.to_bytes();
+            bail!("{path} was refused: {}", String::from_utf8_lossy(&problem));
+        }
+        while let Some(frame) = response.body_mut().frame().await {
+            let frame = frame.context("an answer was cut off")?;
+            bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        Ok(bytes)
+    }
+}
