@@ -76,6 +76,17 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::InvalidArgument`] for a name that is empty or longer than 100 bytes; [`Error::Problem`] with
     /// `device_not_found`, or with `invalid_value` if another device has this name.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// let device = client.register_device("MacBook", "macos").await?;
+    /// let renamed = client.rename_device(device.id, "Old MacBook").await?;
+    /// assert_eq!((renamed.id, renamed.device_name.as_str()), (device.id, "Old MacBook"));
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn rename_device(&self, device_id: DeviceId, name: &str) -> Result<Device> {
         check_name(name)?;
         let request = RenameDevice {

@@ -26,7 +26,8 @@ pub(crate) async fn export(email: &str, out: &Path, data: &DataArgs) -> Result<(
         return Err(Failure::new(
             anyhow!("{} is there already", out.display()),
             "name a file that is not there yet with --out",
-        ));
+        )
+        .with_code("export_exists"));
     }
     // A temporary file is for its owner only from its first moment; what it holds is somebody's.
     let file = tempfile::NamedTempFile::new_in(directory).with_context(|| format!("cannot write {}", out.display()))?;
@@ -56,10 +57,9 @@ pub(crate) async fn delete(email: &str, yes: bool, data: &DataArgs) -> Result<()
     let admin = open(data)?;
     let user_id = account_of(&admin, email).await?;
     if !yes && !confirmed(email)? {
-        return Err(Failure::new(
-            anyhow!("nothing was deleted"),
-            "repeat the address to confirm",
-        ));
+        return Err(
+            Failure::new(anyhow!("nothing was deleted"), "repeat the address to confirm").with_code("not_confirmed"),
+        );
     }
     let sessions_ended = admin.delete_account(user_id).await?;
     if screen::is_for_programs() {
@@ -81,7 +81,8 @@ fn confirmed(email: &str) -> Result<bool, Failure> {
         return Err(Failure::new(
             anyhow!("a deletion must be confirmed, and standard input is no terminal"),
             "add --yes",
-        ));
+        )
+        .with_code("not_confirmed"));
     }
     let mut prompt = io::stderr().lock();
     write!(

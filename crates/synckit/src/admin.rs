@@ -288,7 +288,9 @@ pub(crate) async fn account_of(admin: &Admin, email: &str) -> Result<UserId, Fai
 /// The app and the account that somebody means.
 async fn find_stream(admin: &Admin, stream: &StreamArgs) -> Result<(AppId, UserId), Failure> {
     let apps = admin.apps().await?;
-    let app_id = find_app(&stream.app, &apps).hint("`synckit app list` shows the apps of this server")?;
+    let app_id = find_app(&stream.app, &apps)
+        .hint("`synckit app list` shows the apps of this server")
+        .map_err(|failure| failure.with_code("not_found"))?;
     Ok((app_id, account_of(admin, &stream.email).await?))
 }
 

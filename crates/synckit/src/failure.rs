@@ -160,6 +160,13 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
             AdminError::Keys(error) => Some(of_keys(error)),
             AdminError::Store(error) => of_store(error),
             AdminError::AppName => Some(Known::code("invalid_value")),
+            AdminError::OlderServer { .. } => Some(Known::new(
+                "older_server",
+                "restart the server with this program, or use the program that it was started with",
+            )),
+            AdminError::NoSuchAccount(_) | AdminError::NoSuchEnvelope(_) => Some(Known::code("not_found")),
+            AdminError::EnvelopeIsCurrent(_) => Some(Known::code("invalid_value")),
+            AdminError::Write(error) => Some(of_io(error)),
             AdminError::NoSuchApp(_) => Some(Known::new(
                 "not_found",
                 "`synckit app list` shows the apps of this server",
@@ -294,6 +301,7 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
             "invalid_credentials",
             "check the address and the password; after ten wrong ones the server wants a pause of some minutes",
         ),
+        Error::AccountGone => Known::code("account_gone"),
         Error::SessionEnded => Known::new("session_ended", "run the command again"),
         Error::FreshLoginRequired => Known::new("fresh_login_required", "run the command again"),
         Error::ApiKeyInvalid => Known::new(

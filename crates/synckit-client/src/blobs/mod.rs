@@ -430,6 +430,20 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// As [`SyncKitClient::blob_get`].
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # let directory = tempfile::tempdir()?;
+    /// let photo = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+    /// let (listed, _) = client.blobs(None).await?;
+    /// let (hash, size) = client.blob_get_by_id(listed[0].hash, directory.path(), |_| {}).await?;
+    /// assert_eq!((hash, size), (photo, 7));
+    /// assert_eq!(std::fs::read(directory.path().join(hash.to_string()))?, b"a photo");
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn blob_get_by_id(
         &self,
         blob_id: BlobId,

@@ -249,9 +249,24 @@ pub(super) fn keys(inspection: &Inspection, facts: Option<&DatabaseFacts>, repor
             key_file(error, report);
         }
     }
+    if let Some(stale) = facts.map(|facts| facts.stale_passwords).filter(|stale| *stale > 0) {
+        report.warn(
+            CHECK,
+            format_args!(
+                "{} made under another opaque.key than this one",
+                counted_passwords(stale)
+            ),
+            "their users reset them by mail; or put the old opaque.key back, under which they are good again",
+        );
+    }
     if is_whole {
         report.ok(CHECK, "all there, private, and those of this database");
     }
+}
+
+fn counted_passwords(number: u64) -> String {
+    let verb = if number == 1 { "was" } else { "were" };
+    format!("{} {verb}", units::counted(number, "password"))
 }
 
 fn key_file(error: synckit_server::KeyFileError, report: &mut Report) {

@@ -63,8 +63,5 @@ fn an_account_is_deleted_when_that_was_confirmed() {
     The server sweeps the account's files within two hours. Backups, and mails in mail/, are yours to clear.
     ");
     let again = on_data_dir(&server.data_dir(), &[&delete[..], &["--yes", "--json"]].concat()).expect_code(1);
-    insta::assert_snapshot!(again.stderr, @"
-    error: there is no account with the address ada@example.com
-    hint: `synckit account list` shows the accounts of this server
-    ");
+    insta::assert_snapshot!(again.stderr, @r#"{"error":{"code":"not_found","hint":"`synckit account list` shows the accounts of this server","message":"there is no account with the address ada@example.com"}}"#);
 }

@@ -73,8 +73,10 @@ pub struct DatabaseInspection {
 pub struct DatabaseFacts {
     /// Apps.
     pub apps: u64,
-    /// Accounts.
+    /// Accounts, deleted ones that are still swept not counted.
     pub accounts: u64,
+    /// Those whose password was registered under another OPRF seed than the database is bound to.
+    pub stale_passwords: u64,
     /// The OPRF seed that it is bound to; `None` before the first start.
     pub seed_id: Option<[u8; 16]>,
     /// The newest time in any of its rows.
@@ -283,11 +285,14 @@ impl DatabaseInspection {
     /// ```
     pub fn facts(&self) -> Result<DatabaseFacts, StoreError> {
         let facts = self.connection.query_row(
-            "SELECT (SELECT count(*) FROM apps), (SELECT count(*) FROM accounts), (SELECT seed_id FROM server),
+            "SELECT (SELECT count(*) FROM apps), (SELECT count(*) FROM accounts WHERE is_deleted = 0),
+                 (SELECT seed_id FROM server),
                  (SELECT max(newest) FROM (
                      SELECT max(created_at) AS newest FROM accounts UNION ALL SELECT max(refreshed_at) FROM sessions
                      UNION ALL SELECT max(last_seen_at) FROM devices UNION ALL SELECT max(updated_at) FROM envelopes
-                     UNION ALL SELECT max(touched_at) FROM snapshots))",
+                     UNION ALL SELECT max(touched_at) FROM snapshots)),
+                 (SELECT count(*) FROM accounts JOIN server
+                  WHERE is_deleted = 0 AND accounts.seed_id IS NOT server.seed_id)",
             [],
             |row| {
                 Ok(DatabaseFacts {
@@ -295,6 +300,7 @@ impl DatabaseInspection {
                     accounts: unsigned(row, 1)?,
                     seed_id: row.get(2)?,
                     newest_time: optional_unsigned(row, 3)?,
+                    stale_passwords: unsigned(row, 4)?,
                 })
             },
         );
