@@ -247,6 +247,30 @@ async fn python_client_catches_a_server_that_lies() {
 }
 
 #[tokio::test]
+async fn python_client_goes_around_a_damaged_snapshot() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, id) = world.first_device(&user).await;
+    laptop.push(id, changes(3)).await.unwrap();
+    assert_eq!(laptop.fold(id).await.unwrap().outcome, FoldOutcome::Stored);
+    assert_eq!(lines(&client(&world, &user, &["rows"], "").await).len(), 3);
+    {
+        let database = rusqlite::Connection::open(world.data_dir().join("synckit.db")).unwrap();
+        let damage = "UPDATE snapshot_parts SET sealed = zeroblob(length(sealed))";
+        assert_eq!(database.execute(damage, []).unwrap(), 1);
+    }
+    // The log is still whole; once it is not, there is no other way.
+    assert_eq!(lines(&client(&world, &user, &["rows"], "").await).len(), 3);
+    {
+        let database = rusqlite::Connection::open(world.data_dir().join("synckit.db")).unwrap();
+        database
+            .execute("UPDATE batches SET sealed = zeroblob(length(sealed))", [])
+            .unwrap();
+    }
+    assert!(complaint(&client(&world, &user, &["rows"], "").await).contains("BatchForged"));
+}
+
+#[tokio::test]
 async fn python_client_reads_with_a_recovery_code_after_a_reset() {
     let world = World::start().await;
     let user = world.user().await;
