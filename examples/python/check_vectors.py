@@ -14,6 +14,7 @@ from synckit_client.client import open_manifest
 from synckit_client.errors import BatchForged, WrongPassword
 from synckit_client.keys import (PASSWORD, RECOVERY, Stream, make_envelope, make_vault, open_envelope, open_vault,
                                  recovery_entropy)
+from synckit_client.owner import envelope_message, owner_key, snapshot_message
 from synckit_client.position import Digest, Position
 from synckit_client.primitives import hmac_sha256, seal, sha256, u32, unseal
 
@@ -150,6 +151,29 @@ def envelope(vectors: dict) -> int:
     return len(vectors["envelopes"])
 
 
+def owner(vectors: dict) -> int:
+    stream = stream_of(vectors)
+    keys = {}
+    for fields in vectors["keys"]:
+        key = owner_key(stream, raw(fields["master_key"]))
+        check("key id", stream.key_id(raw(fields["master_key"])), raw(fields["key_id"]))
+        check("seed", bytes(key), raw(fields["seed"]))
+        check("owner", bytes(key.verify_key), raw(fields["owner"]))
+        keys[fields["owner"]] = key
+    for fields in vectors["envelopes"]:
+        head = fields["head"] and position_of(fields["head"])
+        message = envelope_message(stream, fields["expected_version"], raw(fields["key_id"]), raw(fields["owner"]),
+                                   raw(fields["envelope"]), head)
+        check("message", message, raw(fields["message"]))
+        check("signature", keys[fields["signed_by"]].sign(message).signature, raw(fields["signature"]))
+    fields = vectors["snapshot"]
+    message = snapshot_message(stream, raw(fields["snapshot_id"]), raw(fields["key_id"]),
+                               position_of(fields["position"]), fields["parts"], raw(fields["manifest"]))
+    check("message", message, raw(fields["message"]))
+    check("signature", keys[fields["signed_by"]].sign(message).signature, raw(fields["signature"]))
+    return len(keys) + len(vectors["envelopes"]) + 1
+
+
 def padding(vectors: dict) -> int:
     for length, padded in vectors["lengths"]:
         check(f"padding of {length}", padme(length), padded)
@@ -226,7 +250,7 @@ def blob(vectors: dict) -> int:
 
 CHECKS: dict[str, Callable[[dict], int]] = {
     check_.__name__: check_
-    for check_ in (rfc9807, login, recovery_code, vault, subkeys, envelope, padding, batch, snapshot, blob)
+    for check_ in (rfc9807, login, recovery_code, vault, subkeys, envelope, owner, padding, batch, snapshot, blob)
 }
 
 
