@@ -43,6 +43,7 @@ impl SealedHash {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Position {
     /// How many entries come before this place. Sequences start at 1 and have no gaps.
     pub seq: u64,
@@ -144,6 +145,7 @@ impl Position {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchDigest {
     /// The batch.
     pub batch_id: BatchId,

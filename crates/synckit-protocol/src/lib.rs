@@ -13,6 +13,8 @@ mod ids;
 pub mod limits;
 mod owner;
 mod problem;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod wire;
 
 pub use bytes::{ByteString, SecretText};

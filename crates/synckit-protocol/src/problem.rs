@@ -185,6 +185,8 @@ problem_codes! {
     // The server.
     /// The disk is full. Nothing was stored.
     ServerFull = "server_full", 507, "The server is full";
+    /// More requests than this session, or this address without a token, may send; `Retry-After` says when to go on.
+    RateLimited = "rate_limited", 429, "Too many requests";
     /// The server sheds load; `Retry-After` says when to come back.
     Overloaded = "overloaded", 503, "The server is overloaded";
     /// Something failed inside; the request id finds it in the server's log.
@@ -223,6 +225,7 @@ pub struct UnknownProblemCode;
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// `https://` would promise a page; the type is the code as a URN: `urn:synckit:problem:<code>`.
     #[serde(rename = "type")]
@@ -327,6 +330,7 @@ impl Problem {
 /// # Ok::<(), &str>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Behind {
     /// The stream's head as the server claims it. The client hashes forward to it before it believes it.
     pub latest: Position,

@@ -20,6 +20,9 @@
 //! | `data_dir`, `keys` | the data directory, its lock, the secrets in it |
 //! | `http` | bodies, problems, request ids, connections: HTTP as the API speaks it |
 //! | `api` | the routes, a module for each resource |
+//! | `openapi` | what the routes are, as a document and as a page |
+//! | `metrics`, `process` | the figures of a server, for Prometheus |
+//! | `rates`, `allowances` | how many requests a session or an address may send |
 //! | `sign_in` | login state, tokens, sessions, limits on guessing |
 //! | `blobs` | objects in a directory, presigned URLs, the sweep |
 //! | `background`, `retention` | what nobody waits for: the log below settled snapshots goes, and what deleted accounts leave |
@@ -35,6 +38,7 @@
 //! TLS (a reverse proxy does), and it does not link `synckit-crypto`: it cannot decrypt, by construction.
 
 pub mod admin;
+mod allowances;
 mod api;
 mod background;
 mod blobs;
@@ -47,9 +51,13 @@ mod http;
 pub mod inspect;
 mod keys;
 mod mail;
+mod metrics;
+mod openapi;
 mod owner_proof;
 mod private_files;
+mod process;
 mod random;
+mod rates;
 mod readiness;
 mod retention;
 mod server;

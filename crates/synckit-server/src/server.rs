@@ -21,6 +21,8 @@ use crate::{
     http::serve_connections,
     keys::{KeyFileError, MissingLogin, ServerKeys, has_login_secrets},
     mail::{MailConfigError, MailWorker, Mailer},
+    metrics::Metrics,
+    rates::Rates,
     readiness::Readiness,
     retention::retain_until_stopped,
     sign_in::{Guesses, SealedStates, SessionCache, Tokens},
@@ -207,6 +209,8 @@ impl Server {
             states: SealedStates::new(&derived.sealing),
             sessions: SessionCache::default(),
             guesses: Guesses::new(config.guesses),
+            rates: Rates::new(config.rates),
+            metrics: Metrics::new(),
             urls: UrlSigner::new(&public_url, derived.urls.clone()),
             objects,
             mailer,
@@ -307,7 +311,7 @@ impl Server {
             "serving"
         );
 
-        let serving = serve_connections(listener, self.router(), &self.state.config, stopping.clone());
+        let serving = serve_connections(listener, self.router(), &self.state, stopping.clone());
         let telling = async {
             shutdown.await;
             stopping.cancel();

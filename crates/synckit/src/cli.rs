@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+use synckit_protocol::SecretText;
 use synckit_server::config::{AddressBlock, ByteSize, LogFormat, Registration, Settings, Span};
 
 /// Where the server keeps its data unless it is told otherwise.
@@ -132,6 +133,38 @@ struct LimitArgs {
         hide_short_help = true
     )]
     guesses_per_account_from_strangers: Option<u32>,
+    /// Requests a second of one session [default: 1000]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SYNCKIT_SESSION_REQUESTS_PER_SECOND",
+        hide_short_help = true
+    )]
+    session_requests_per_second: Option<u32>,
+    /// Requests of one session at once [default: 2000]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SYNCKIT_SESSION_REQUEST_BURST",
+        hide_short_help = true
+    )]
+    session_request_burst: Option<u32>,
+    /// Requests a second from one address that need no token [default: 200]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SYNCKIT_ADDRESS_REQUESTS_PER_SECOND",
+        hide_short_help = true
+    )]
+    address_requests_per_second: Option<u32>,
+    /// Requests from one address that need no token, at once [default: 1000]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "SYNCKIT_ADDRESS_REQUEST_BURST",
+        hide_short_help = true
+    )]
+    address_request_burst: Option<u32>,
     /// Until the head of a request is there [default: 60s]
     #[arg(
         long,
@@ -204,15 +237,23 @@ struct LimitArgs {
     database_max: Option<ByteSize>,
 }
 
+/// What only the environment and the file may say.
+#[derive(Debug, Default)]
+pub(crate) struct SecretSettings {
+    /// The URL of an SMTP server, which holds a password.
+    pub(crate) smtp_url: Option<SecretText>,
+    /// The token that opens `/metrics`.
+    pub(crate) metrics_token: Option<SecretText>,
+}
+
 impl ServeArgs {
     /// The configuration file.
     pub(crate) fn config_file(&self) -> Option<&PathBuf> {
         self.config.as_ref()
     }
 
-    /// What flags and environment say. The URL of the SMTP server holds a password, so it has no flag, which every user
-    /// of the machine could read.
-    pub(crate) fn settings(&self, smtp_url: Option<String>) -> Settings {
+    /// What flags and environment say. Secrets have no flags, which every user of the machine could read.
+    pub(crate) fn settings(&self, secrets: SecretSettings) -> Settings {
         let limits = &self.limits;
         Settings {
             data_dir: self.data_dir.clone(),
@@ -226,6 +267,11 @@ impl ServeArgs {
             guesses_per_account_and_address: limits.guesses_per_account_and_address,
             guesses_per_address: limits.guesses_per_address,
             guesses_per_account_from_strangers: limits.guesses_per_account_from_strangers,
+            session_requests_per_second: limits.session_requests_per_second,
+            session_request_burst: limits.session_request_burst,
+            address_requests_per_second: limits.address_requests_per_second,
+            address_request_burst: limits.address_request_burst,
+            metrics_token: secrets.metrics_token,
             request_head_timeout: limits.request_head_timeout,
             request_body_timeout: limits.request_body_timeout,
             request_timeout: limits.request_timeout,
@@ -242,7 +288,7 @@ impl ServeArgs {
             device_active_time: limits.device_active_time,
             snapshot_upload_time: limits.snapshot_upload_time,
             log_format: self.log_format,
-            smtp_url: smtp_url.map(synckit_protocol::SecretText::new),
+            smtp_url: secrets.smtp_url,
             mail_from: self.mail_from.clone(),
         }
     }

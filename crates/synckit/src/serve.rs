@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use synckit_protocol::SecretText;
 use synckit_server::{
     Config, Server,
     config::{LogFormat, Settings},
@@ -14,7 +15,7 @@ use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    cli::{DEFAULT_DATA_DIR, ServeArgs},
+    cli::{DEFAULT_DATA_DIR, SecretSettings, ServeArgs},
     failure::{Failure, WithHint as _},
     screen,
     stop::StopSignal,
@@ -66,7 +67,14 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
 
 /// The configuration: flags over environment (both by clap) over file over default.
 pub(crate) fn resolve(args: &ServeArgs) -> Result<Config, Failure> {
-    let smtp_url = std::env::var("SYNCKIT_SMTP_URL").ok().filter(|url| !url.is_empty());
+    let secret = |name| {
+        let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+        value.map(SecretText::new)
+    };
+    let secrets = SecretSettings {
+        smtp_url: secret("SYNCKIT_SMTP_URL"),
+        metrics_token: secret("SYNCKIT_METRICS_TOKEN"),
+    };
     let file = match args.config_file() {
         Some(path) => Settings::read_file(path)?,
         None => Settings::default(),
@@ -75,7 +83,7 @@ pub(crate) fn resolve(args: &ServeArgs) -> Result<Config, Failure> {
         data_dir: Some(DEFAULT_DATA_DIR.into()),
         ..Settings::default()
     };
-    Ok(Config::resolve([args.settings(smtp_url), file, fallback])?)
+    Ok(Config::resolve([args.settings(secrets), file, fallback])?)
 }
 
 fn start_log(filter: &str, format: LogFormat) -> Result<(), Failure> {

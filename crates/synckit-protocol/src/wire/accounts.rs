@@ -18,6 +18,7 @@ use crate::{AppId, ByteString, SecretText, SessionId, UserId};
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RegisterStart {
     /// The e-mail address to register.
     pub email: String,
@@ -47,6 +48,7 @@ pub struct RegisterStart {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RegisterStarted {
     /// What the server must remember until the second request, sealed by it. Valid for 60 seconds.
     pub registration: ByteString,
@@ -73,6 +75,7 @@ pub struct RegisterStarted {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RegisterFinish {
     /// As it came in [`RegisterStarted`].
     pub registration: ByteString,
@@ -95,6 +98,7 @@ pub struct RegisterFinish {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Registered {
     /// The id of the new account.
     pub user_id: UserId,
@@ -113,6 +117,7 @@ pub struct Registered {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VerifyEmail {
     /// The code from the mail.
     pub code: SecretText,
@@ -131,6 +136,7 @@ pub struct VerifyEmail {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResetRequest {
     /// The address of the account.
     pub email: String,
@@ -150,6 +156,7 @@ pub struct ResetRequest {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResetStart {
     /// The code from the mail.
     pub code: SecretText,
@@ -172,6 +179,7 @@ pub struct ResetStart {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VaultAnswer {
     /// The current vault.
     pub vault: ByteString,
@@ -196,6 +204,7 @@ pub struct VaultAnswer {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PutVault {
     /// The new vault.
     pub vault: ByteString,
@@ -216,6 +225,7 @@ pub struct PutVault {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VaultWritten {
     /// The version of the vault that was written.
     pub version: u64,
@@ -234,6 +244,7 @@ pub struct VaultWritten {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PasswordChangeStart {
     /// The login suite, [`crate::LOGIN_SUITE`].
     pub suite: u16,
@@ -257,6 +268,7 @@ pub struct PasswordChangeStart {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PasswordChangeFinish {
     /// As it came in [`RegisterStarted`].
     pub registration: ByteString,
@@ -270,6 +282,7 @@ pub struct PasswordChangeFinish {
 
 /// `GET /api/account`: the account, and what it keeps in each app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AccountInfo {
     /// Its id.
     pub user_id: UserId,
@@ -286,6 +299,7 @@ pub struct AccountInfo {
 
 /// What an account keeps in one app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AppUsage {
     /// The app.
     pub app_id: AppId,
@@ -316,6 +330,7 @@ pub struct AppUsage {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionInfo {
     /// The session.
     pub id: SessionId,
@@ -350,6 +365,7 @@ pub struct SessionInfo {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionList {
     /// The sessions of the account in every app, newest first.
     pub sessions: Vec<SessionInfo>,

@@ -18,6 +18,7 @@ use crate::{AppId, ByteString, SecretText, UserId};
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoginStart {
     /// The key of the app.
     pub api_key: String,
@@ -42,6 +43,7 @@ pub struct LoginStart {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnlockStart {
     /// The login suite, [`crate::LOGIN_SUITE`].
     pub suite: u16,
@@ -62,6 +64,7 @@ pub struct UnlockStart {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoginStarted {
     /// What the server must remember until the second request, sealed by it. Valid for 60 seconds.
     pub login: ByteString,
@@ -82,6 +85,7 @@ pub struct LoginStarted {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoginFinish {
     /// The key of the app.
     pub api_key: String,
@@ -104,6 +108,7 @@ pub struct LoginFinish {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PasswordLogin {
     /// The key of the app.
     pub api_key: String,
@@ -130,6 +135,7 @@ pub struct PasswordLogin {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SignedIn {
     /// The token for everything under `/api/sync`: a JWT (RFC 7519), sent as `Authorization: Bearer`.
     pub token: SecretText,
@@ -159,6 +165,7 @@ pub struct SignedIn {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnlockFinish {
     /// As it came in [`LoginStarted`].
     pub login: ByteString,
@@ -179,6 +186,7 @@ pub struct UnlockFinish {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Unlocked {
     /// The token for `/api/account`, valid for five minutes.
     pub account_token: SecretText,
@@ -197,6 +205,7 @@ pub struct Unlocked {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Refresh {
     /// The refresh secret. The one before the current is taken too (its answer may have been lost); an older one means
     /// that it was copied, and ends the session.
@@ -216,6 +225,7 @@ pub struct Refresh {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Refreshed {
     /// The new token.
     pub token: SecretText,

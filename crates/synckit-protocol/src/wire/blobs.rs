@@ -23,6 +23,7 @@ use crate::{BlobId, KeyId, UploadId};
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobUpload {
     /// The blob id.
     pub hash: BlobId,
@@ -48,6 +49,7 @@ pub struct BlobUpload {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobUploadAnswer {
     /// Whether the blob is on the server already. Then there is nothing to upload, and the other fields are absent.
     pub already_exists: bool,
@@ -81,6 +83,7 @@ pub struct BlobUploadAnswer {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobConfirm {
     /// The blob id.
     pub hash: BlobId,
@@ -104,6 +107,7 @@ pub struct BlobConfirm {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobDownload {
     /// The blob id.
     pub hash: BlobId,
@@ -125,6 +129,7 @@ pub struct BlobDownload {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobDownloadAnswer {
     /// The presigned URL; takes `Range`.
     pub download_url: String,
@@ -153,6 +158,7 @@ pub struct BlobDownloadAnswer {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobInfo {
     /// The blob id.
     pub hash: BlobId,
@@ -181,6 +187,7 @@ pub struct BlobInfo {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobList {
     /// At most [`crate::limits::BLOB_PAGE_MAX`] blobs.
     pub blobs: Vec<BlobInfo>,

@@ -19,6 +19,7 @@ use crate::DeviceId;
 /// # Ok::<(), synckit_protocol::wire::devices::PlatformParseError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Platform {
     /// macOS.
@@ -103,6 +104,7 @@ impl FromStr for Platform {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RegisterDevice {
     /// The name that people see, 1 to 100 bytes.
     pub device_name: String,
@@ -123,6 +125,7 @@ pub struct RegisterDevice {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RenameDevice {
     /// The new name. A name that another device has is `invalid_value`.
     pub device_name: String,
@@ -144,6 +147,7 @@ pub struct RenameDevice {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Device {
     /// The device.
     pub id: DeviceId,
@@ -174,6 +178,7 @@ pub struct Device {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceList {
     /// The devices of the user in this app, revoked ones left out, in order of registration.
     pub devices: Vec<Device>,

@@ -21,6 +21,7 @@ use crate::{AppId, ByteString, EnvelopeClaim, KeyId, OwnerKey, OwnerSignature, P
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PutEnvelope {
     /// The envelope, at most 4 KB.
     pub envelope: ByteString,
@@ -69,6 +70,7 @@ impl PutEnvelope {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnvelopeWritten {
     /// The version that was written.
     pub version: u64,
@@ -90,6 +92,7 @@ pub struct EnvelopeWritten {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnvelopeAnswer {
     /// The envelope.
     pub envelope: ByteString,

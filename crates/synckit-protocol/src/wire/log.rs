@@ -23,6 +23,7 @@ use crate::{BatchDigest, BatchId, ByteString, Cursor, DeviceId, Head, KeyId, Pos
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Push {
     /// The device that pushes.
     pub device_id: DeviceId,
@@ -54,6 +55,7 @@ pub struct Push {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pushed {
     /// The sequence of the first entry.
     pub first_seq: u64,
@@ -80,6 +82,7 @@ pub struct Pushed {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pull {
     /// The device that pulls.
     pub device_id: DeviceId,
@@ -112,6 +115,7 @@ pub struct Pull {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Page {
     /// The batches in log order.
     pub batches: Vec<PulledBatch>,
@@ -143,6 +147,7 @@ pub struct Page {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PulledBatch {
     /// The batch.
     pub batch_id: BatchId,
@@ -178,6 +183,7 @@ pub struct PulledBatch {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Chain {
     /// The digests in log order, at most [`crate::limits::CHAIN_PAGE_DIGESTS_MAX`].
     pub digests: Vec<BatchDigest>,
@@ -206,6 +212,7 @@ pub struct Chain {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// Entries in the stream since its start.
     pub change_count: u64,
@@ -238,6 +245,7 @@ pub struct Status {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
     /// Entries in one batch.
     pub batch_entries_max: u32,

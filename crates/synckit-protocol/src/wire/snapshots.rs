@@ -26,6 +26,7 @@ use crate::{AppId, ByteString, KeyId, OwnerSignature, Position, SnapshotClaim, S
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotInfo {
     /// The snapshot.
     pub snapshot_id: SnapshotId,
@@ -54,6 +55,7 @@ pub struct SnapshotInfo {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PutSnapshotPart {
     /// The sealed part.
     pub sealed: ByteString,
@@ -76,6 +78,7 @@ pub struct PutSnapshotPart {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PutSnapshot {
     /// The master key that it is sealed under: the current one.
     pub key_id: KeyId,
@@ -124,6 +127,7 @@ impl PutSnapshot {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotAnswer {
     /// Which snapshot it is.
     pub snapshot: SnapshotInfo,
@@ -144,6 +148,7 @@ pub struct SnapshotAnswer {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotPartAnswer {
     /// The sealed part.
     pub sealed: ByteString,

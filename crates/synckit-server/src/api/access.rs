@@ -76,7 +76,7 @@ impl FromRequestParts<Arc<ServerState>> for AccountAccess {
     }
 }
 
-fn bearer(parts: &Parts) -> Result<&str, ApiError> {
+pub(super) fn bearer(parts: &Parts) -> Result<&str, ApiError> {
     let header = parts
         .headers
         .get(header::AUTHORIZATION)
@@ -99,6 +99,8 @@ async fn live_session(
     user_id: UserId,
     parts: &Parts,
 ) -> Result<LiveSession, ApiError> {
+    // Before anything is looked up: what is refused must stay cheap.
+    state.rates.count_session(id)?;
     let now = state.config.clock.now();
     match state.sessions.look_up(id, now) {
         Known::Live(session) => return Ok(session),

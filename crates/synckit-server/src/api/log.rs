@@ -58,6 +58,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
         count: push.count,
         sealed_hash: hash(&push).await?,
     };
+    let (entries, sealed_bytes) = (u64::from(push.count), push.sealed.len() as u64);
     let batch = NewBatch {
         stream: access.stream,
         parent: push.parent,
@@ -67,12 +68,20 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
     };
     match state.store.append_batch(batch).await? {
         Append::Stored {
-            first_seq, position, ..
-        } => reply.ok(&Pushed {
             first_seq,
-            last_seq: position.seq,
-            head: position.head,
-        }),
+            position,
+            repeated,
+        } => {
+            if !repeated {
+                state.metrics.pushed_entries.inc_by(entries);
+                state.metrics.pushed_bytes.inc_by(sealed_bytes);
+            }
+            reply.ok(&Pushed {
+                first_seq,
+                last_seq: position.seq,
+                head: position.head,
+            })
+        }
         Append::DeviceNotFound => Err(ProblemCode::DeviceNotFound.into()),
         Append::DeviceRevoked => Err(ProblemCode::DeviceRevoked.into()),
         Append::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
@@ -149,17 +158,23 @@ pub(super) async fn pull(
         } => {
             let sealed_bytes = batches.iter().map(|batch| batch.sealed.len() as u64).sum();
             keep_only(&mut memory, sealed_bytes);
+            let entries = batches.iter().map(|batch| u64::from(batch.count)).sum();
+            state.metrics.pulled_entries.inc_by(entries);
+            state.metrics.pulled_bytes.inc_by(sealed_bytes);
             match reply.0 {
                 Format::Cbor => {
                     let page = encode_page(batches, &cursor, has_more, memory).map_err(ApiError::internal)?;
                     Ok(reply.raw(Body::new(page)))
                 }
-                Format::Json => reply.ok(&Page {
-                    batches: batches.into_iter().map(on_the_wire).collect(),
-                    cursor,
-                    has_more,
-                    snapshot: None,
-                }),
+                Format::Json => {
+                    let page = Page {
+                        batches: batches.into_iter().map(on_the_wire).collect(),
+                        cursor,
+                        has_more,
+                        snapshot: None,
+                    };
+                    reply.ok_holding(&page, memory)
+                }
             }
         }
         PageRead::Snapshot(snapshot) => reply.ok(&Page {

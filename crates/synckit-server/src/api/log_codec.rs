@@ -17,7 +17,7 @@ use minicbor::{Decoder, Encoder, data::Type, decode, encode};
 use synckit_protocol::{BatchId, Cursor, DeviceId, Head, KeyId, Position, wire::log::Push};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::store::StoredBatch;
+use crate::{http::held_until_sent, store::StoredBatch};
 
 /// A push whose sealed batch is a slice of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,21 +150,17 @@ pub(super) fn encode_page(
         .str(&cursor.to_string())?
         .str("has_more")?
         .bool(has_more)?;
-    pieces.push_back(Bytes::from(encoder.into_writer()));
+    // Sent last, so that the memory is given back when all of the page is.
+    pieces.push_back(held_until_sent(encoder.into_writer(), memory));
     let remaining = pieces.iter().map(|piece| piece.len() as u64).sum();
-    Ok(PageBody {
-        pieces,
-        remaining,
-        _memory: memory,
-    })
+    Ok(PageBody { pieces, remaining })
 }
 
-/// A page on its way out. It holds its share of the memory for pages until it is sent.
+/// A page on its way out. Its last piece holds its share of the memory for pages until it is sent.
 #[derive(Debug)]
 pub(super) struct PageBody {
     pieces: VecDeque<Bytes>,
     remaining: u64,
-    _memory: OwnedSemaphorePermit,
 }
 
 impl http_body::Body for PageBody {

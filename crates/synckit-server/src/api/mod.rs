@@ -1,7 +1,8 @@
 //! The API: one router, and a module for each resource.
 //!
-//! Handlers check what came in, call one method of the store, and turn its outcome into an answer or a problem. They hold
-//! no state and know no SQL.
+//! What routes there are stands in one table, `routes`, with what the OpenAPI document says of them. Handlers check what
+//! came in, call one method of the store, and turn its outcome into an answer or a problem. They hold no state and know
+//! no SQL.
 //!
 //! Invariant: which stream a request may touch is decided by its token alone, never by an id in its body or path.
 
@@ -12,74 +13,70 @@ mod accounts;
 mod auth;
 mod blobs;
 mod devices;
+mod documents;
 mod envelopes;
 mod health;
 mod log;
 mod log_codec;
+mod metrics;
 mod objects;
 mod password_login;
+mod routes;
 mod snapshots;
 
-use std::sync::Arc;
+use std::{collections::HashSet, mem, sync::Arc};
 
-use axum::{
-    Router,
-    middleware::{from_fn, from_fn_with_state},
-    routing::{delete, get, patch, post},
-};
+use axum::{Extension, Router, middleware::from_fn_with_state};
 use synckit_protocol::ProblemCode;
 
 use crate::{
-    http::{ApiError, admit, observe},
+    config::PublicUrl,
+    http::{ApiError, Observer, admit, count_by_address, observe},
+    openapi::{Description, Documents},
     state::ServerState,
 };
 
-/// Every route of the server.
+/// Every route of the server: those of the table in `routes`, and nothing else.
 pub(crate) fn router(state: Arc<ServerState>) -> Router {
-    let api = Router::new()
-        .route("/api/accounts/start", post(accounts::start))
-        .route("/api/accounts", post(accounts::finish))
-        .route("/api/accounts/verify", post(accounts::verify))
-        .route("/api/accounts/reset/request", post(accounts::reset_request))
-        .route("/api/accounts/reset/start", post(accounts::reset_start))
-        .route("/api/accounts/reset", post(accounts::reset_finish))
-        .route("/api/account", get(account_data::info).delete(account_data::delete))
-        .route("/api/account/export", get(account_data::export))
-        .route("/api/account/vault", get(account::vault).put(account::put_vault))
-        .route("/api/account/password/start", post(account::password_start))
-        .route("/api/account/password", post(account::password_finish))
-        .route("/api/account/sessions", get(account::sessions))
-        .route("/api/account/sessions/{id}", delete(account::end_session))
-        .route("/api/sync/auth/start", post(auth::start))
-        .route("/api/sync/auth", post(auth::finish).delete(auth::sign_out))
-        .route("/api/sync/auth/unlock/start", post(auth::unlock_start))
-        .route("/api/sync/auth/unlock", post(auth::unlock_finish))
-        .route("/api/sync/auth/refresh", post(auth::refresh))
-        .route("/api/sync/push", post(log::push))
-        .route("/api/sync/pull", post(log::pull))
-        .route("/api/sync/chain", get(log::chain))
-        .route("/api/sync/status", get(log::status))
-        .route("/api/sync/devices", post(devices::register).get(devices::list))
-        .route("/api/sync/devices/{id}", patch(devices::rename).delete(devices::revoke))
-        .route("/api/sync/keys", get(envelopes::read).put(envelopes::write))
-        .route("/api/sync/snapshots/{id}", get(snapshots::read).put(snapshots::write))
-        .route(
-            "/api/sync/snapshots/{id}/parts/{part}",
-            get(snapshots::read_part).put(snapshots::write_part),
-        )
-        .route("/api/sync/blobs", get(blobs::list))
-        .route("/api/sync/blobs/upload", post(blobs::upload))
-        .route("/api/sync/blobs/confirm", post(blobs::confirm))
-        .route("/api/sync/blobs/download", post(blobs::download))
-        .route("/api/sync/blobs/{hash}", delete(blobs::remove))
-        .layer(from_fn_with_state(Arc::clone(&state), admit));
+    let (mut admitted, mut others) = (Router::new(), Router::new());
+    let mut descriptions = Vec::new();
+    for operation in routes::operations() {
+        let mut handler = operation.handler;
+        if operation.description.is_counted_by_address() {
+            handler = handler.layer(from_fn_with_state(Arc::clone(&state), count_by_address));
+        }
+        let router = if operation.description.admitted {
+            &mut admitted
+        } else {
+            &mut others
+        };
+        *router = mem::take(router).route(operation.description.path, handler);
+        descriptions.push(operation.description);
+    }
+    let observer = Observer {
+        state: Arc::clone(&state),
+        routes: Arc::new(paths(&descriptions)),
+    };
+    let server_url = state.config.public_url.as_ref().map_or("", PublicUrl::as_str);
+    let documents = Documents::new(descriptions, server_url.to_owned());
     Router::new()
-        .merge(api)
-        .route("/blobs/{object_key}", get(objects::read).put(objects::write))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
+        .merge(admitted.layer(from_fn_with_state(Arc::clone(&state), admit)))
+        .merge(others)
         .fallback(|| async { ApiError::new(ProblemCode::NotFound) })
         .method_not_allowed_fallback(|| async { ApiError::new(ProblemCode::MethodNotAllowed) })
-        .layer(from_fn(observe))
+        .layer(Extension(Arc::new(documents)))
+        .layer(from_fn_with_state(observer, observe))
         .with_state(state)
+}
+
+fn paths(descriptions: &[Description]) -> HashSet<&'static str> {
+    descriptions.iter().map(|operation| operation.path).collect()
+}
+
+/// The document that the table makes, for the unit tests of what goes into it.
+#[cfg(test)]
+pub(crate) fn document_for_tests() -> serde_json::Value {
+    let descriptions = routes::operations().into_iter().map(|one| one.description).collect();
+    let documents = Documents::new(descriptions, "http://localhost".to_owned());
+    serde_json::from_slice(&documents.made().json).unwrap_or_default()
 }

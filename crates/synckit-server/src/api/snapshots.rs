@@ -119,17 +119,18 @@ pub(super) async fn read(
     reply: Reply,
 ) -> Result<Response, ApiError> {
     let snapshot_id = snapshot_of(&id)?;
-    let _memory = reserve(
+    let memory = reserve(
         &state.capacity.page_memory,
         limits::SNAPSHOT_MANIFEST_SEALED_BYTES_MAX as u64,
     )
     .await?;
     let found = state.store.snapshot(access.stream, snapshot_id).await?;
     let snapshot = found.ok_or(ProblemCode::SnapshotNotFound)?;
-    reply.ok(&SnapshotAnswer {
+    let answer = SnapshotAnswer {
         snapshot: snapshot.info,
         manifest: ByteString(snapshot.manifest.into()),
-    })
+    };
+    reply.ok_holding(&answer, memory)
 }
 
 /// `GET /api/sync/snapshots/{id}/parts/{part}`.
@@ -140,16 +141,17 @@ pub(super) async fn read_part(
     reply: Reply,
 ) -> Result<Response, ApiError> {
     let (snapshot_id, part) = part_of(path)?;
-    let _memory = reserve(
+    let memory = reserve(
         &state.capacity.page_memory,
         limits::SNAPSHOT_PART_SEALED_BYTES_MAX as u64,
     )
     .await?;
     let found = state.store.snapshot_part(access.stream, snapshot_id, part).await?;
     let sealed = found.ok_or(ProblemCode::SnapshotNotFound)?;
-    reply.ok(&SnapshotPartAnswer {
+    let answer = SnapshotPartAnswer {
         sealed: ByteString(sealed.into()),
-    })
+    };
+    reply.ok_holding(&answer, memory)
 }
 
 /// Reads a body of up to the size of a push, with its share of the memory for those.

@@ -55,6 +55,11 @@ pub struct Config {
     pub trusted_proxies: Vec<AddressBlock>,
     /// How many sign-ins may fail.
     pub guesses: GuessLimits,
+    /// How many requests may come.
+    pub rates: RequestRates,
+    /// What `GET /metrics` asks for as a bearer token. Default none: then it answers to connections from the same
+    /// machine that did not come through a proxy, and to nobody else.
+    pub metrics_token: Option<SecretText>,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// How much may happen at once.
@@ -95,6 +100,8 @@ impl Config {
             accept_new_oprf_seed: false,
             trusted_proxies: Vec::new(),
             guesses: GuessLimits::default(),
+            rates: RequestRates::default(),
+            metrics_token: None,
             timeouts: Timeouts::default(),
             bounds: Bounds::default(),
             database_bytes_max: None,
@@ -219,6 +226,32 @@ impl Default for GuessLimits {
             per_account_and_address: 10,
             per_address: 60,
             per_account_from_strangers: 100,
+        }
+    }
+}
+
+/// How many requests a session, and an address without a token, may send. Past it: `rate_limited`. Counters live in
+/// memory: they are bounded, and a restart forgets them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RequestRates {
+    /// Requests a second of one session, in the long run. Default 1,000: twice what an SDK sends at full speed.
+    pub session_per_second: u32,
+    /// Requests of one session at once. Default 2,000.
+    pub session_burst: u32,
+    /// Requests a second from one address (IPv6: one /64) to endpoints that need no token, in the long run. Default 200.
+    pub address_per_second: u32,
+    /// Requests from one address to such endpoints at once. Default 1,000.
+    pub address_burst: u32,
+}
+
+impl Default for RequestRates {
+    fn default() -> Self {
+        Self {
+            session_per_second: 1_000,
+            session_burst: 2_000,
+            address_per_second: 200,
+            address_burst: 1_000,
         }
     }
 }

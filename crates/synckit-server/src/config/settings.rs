@@ -75,6 +75,16 @@ settings! {
     guesses_per_address: u32,
     /// See [`super::GuessLimits::per_account_from_strangers`].
     guesses_per_account_from_strangers: u32,
+    /// See [`super::RequestRates::session_per_second`].
+    session_requests_per_second: u32,
+    /// See [`super::RequestRates::session_burst`].
+    session_request_burst: u32,
+    /// See [`super::RequestRates::address_per_second`].
+    address_requests_per_second: u32,
+    /// See [`super::RequestRates::address_burst`].
+    address_request_burst: u32,
+    /// See [`Config::metrics_token`]: at least 16 characters.
+    metrics_token: SecretText,
     /// See [`super::Timeouts::request_head`].
     request_head_timeout: Span,
     /// See [`super::Timeouts::request_body`].
@@ -246,6 +256,7 @@ impl Config {
         replace(&mut self.accept_new_oprf_seed, settings.accept_new_oprf_seed);
         replace(&mut self.trusted_proxies, settings.trusted_proxies.clone());
         replace(&mut self.log_format, settings.log_format);
+        self.metrics_token = metrics_token(settings)?;
         self.database_bytes_max = settings.database_max.map(|size| size.0);
         if let Some(text) = &settings.public_url {
             let url: PublicUrl = text
@@ -262,6 +273,7 @@ impl Config {
 
     fn apply_limits(&mut self, settings: &Settings) -> Result<(), ConfigError> {
         let guesses = &mut self.guesses;
+        let rates = &mut self.rates;
         replace(&mut guesses.window, span("guess_window", settings.guess_window)?);
         let counts = [
             (
@@ -278,6 +290,26 @@ impl Config {
                 "guesses_per_account_from_strangers",
                 settings.guesses_per_account_from_strangers,
                 &mut guesses.per_account_from_strangers,
+            ),
+            (
+                "session_requests_per_second",
+                settings.session_requests_per_second,
+                &mut rates.session_per_second,
+            ),
+            (
+                "session_request_burst",
+                settings.session_request_burst,
+                &mut rates.session_burst,
+            ),
+            (
+                "address_requests_per_second",
+                settings.address_requests_per_second,
+                &mut rates.address_per_second,
+            ),
+            (
+                "address_request_burst",
+                settings.address_request_burst,
+                &mut rates.address_burst,
             ),
         ];
         for (key, value, target) in counts {
@@ -390,6 +422,30 @@ fn memory_size(key: &'static str, value: Option<ByteSize>) -> Result<Option<u64>
         }),
         _ => Ok(value.map(|size| size.0)),
     }
+}
+
+/// The shortest token: what is shorter is guessed.
+const METRICS_TOKEN_CHARACTERS_MIN: usize = 16;
+
+fn metrics_token(settings: &Settings) -> Result<Option<SecretText>, ConfigError> {
+    match &settings.metrics_token {
+        Some(token) if token.expose().len() < METRICS_TOKEN_CHARACTERS_MIN || !is_bearer(token.expose()) => {
+            Err(ConfigError::Value {
+                key: "metrics_token",
+                value: "(not shown)".to_owned(),
+                allowed: format!(
+                    "must have at least {METRICS_TOKEN_CHARACTERS_MIN} letters, digits or any of - . _ ~ + / ="
+                ),
+            })
+        }
+        token => Ok(token.clone()),
+    }
+}
+
+/// Whether a text can stand behind `Bearer` (RFC 6750, section 2.1).
+fn is_bearer(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
 }
 
 fn mail_delivery(settings: &Settings) -> Result<MailDelivery, ConfigError> {

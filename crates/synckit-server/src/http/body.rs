@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use http_body_util::BodyExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_JSON, ProblemCode, limits};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::ApiError;
 use crate::state::ServerState;
@@ -74,11 +75,23 @@ impl Reply {
 
     /// An answer with a body.
     pub(crate) fn ok<T: Serialize>(self, value: &T) -> Result<Response, ApiError> {
-        let body = match self.0 {
-            Format::Json => serde_json::to_vec(value).map_err(ApiError::internal)?,
-            Format::Cbor => minicbor_serde::to_vec(value).map_err(ApiError::internal)?,
-        };
-        Ok(self.raw(Body::from(body)))
+        Ok(self.raw(Body::from(self.encode(value)?)))
+    }
+
+    /// An answer with a large body, which holds its share of the memory for such until it is sent.
+    pub(crate) fn ok_holding<T: Serialize>(
+        self,
+        value: &T,
+        memory: OwnedSemaphorePermit,
+    ) -> Result<Response, ApiError> {
+        Ok(self.raw(Body::from(held_until_sent(self.encode(value)?, memory))))
+    }
+
+    fn encode<T: Serialize>(self, value: &T) -> Result<Vec<u8>, ApiError> {
+        match self.0 {
+            Format::Json => serde_json::to_vec(value).map_err(ApiError::internal),
+            Format::Cbor => minicbor_serde::to_vec(value).map_err(ApiError::internal),
+        }
     }
 
     /// An answer whose body is encoded already.
@@ -201,6 +214,24 @@ async fn next_data(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
         }
     }
     Ok(None)
+}
+
+/// Bytes that hold their share of some memory until the last of them is sent, or the client has gone away. Whoever reads
+/// slowly must not make room for the next page in the meantime, and hyper keeps what it was given after it dropped the
+/// body.
+pub(crate) fn held_until_sent(bytes: Vec<u8>, memory: OwnedSemaphorePermit) -> Bytes {
+    struct Held {
+        bytes: Vec<u8>,
+        _memory: OwnedSemaphorePermit,
+    }
+
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.bytes
+        }
+    }
+
+    Bytes::from_owner(Held { bytes, _memory: memory })
 }
 
 /// Decodes a body that must hold one value and nothing else.

@@ -9,6 +9,7 @@ use axum::{Router, body::Body};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{PeerAddress, stall::StallGuard};
-use crate::config::Config;
+use crate::state::ServerState;
 
 /// The largest buffer of a connection: also the largest request head.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
@@ -28,9 +29,10 @@ const BUFFER_BYTES_MAX: usize = 256 * 1024;
 pub(crate) async fn serve_connections(
     listener: TcpListener,
     router: Router,
-    config: &Config,
+    state: &ServerState,
     stopping: CancellationToken,
 ) {
+    let config = &state.config;
     let room = Arc::new(Semaphore::new(config.bounds.connections.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
     loop {
@@ -52,8 +54,10 @@ pub(crate) async fn serve_connections(
                     stopping: stopping.clone(),
                 };
                 let (head, stall) = (config.timeouts.request_head, config.timeouts.stall);
+                let open = OpenConnection::counted_in(&state.metrics.connections);
                 connections.spawn(async move {
                     connection.serve(head, stall).await;
+                    drop(open);
                     drop(permit);
                 });
             }
@@ -81,6 +85,22 @@ async fn pause_after(error: &io::Error) {
     if !of_one_connection {
         tracing::error!(%error, "cannot accept a connection");
         sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Counts a connection for as long as it lives, also if its task is cut off.
+struct OpenConnection(Gauge);
+
+impl OpenConnection {
+    fn counted_in(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

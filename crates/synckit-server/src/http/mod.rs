@@ -12,8 +12,9 @@ mod stall;
 
 pub(crate) use address::{ClientAddress, PeerAddress};
 pub(crate) use body::{
-    Format, PathText, Received, Reply, announced_length, content_format, decode, malformed, read_body, slow_line,
+    Format, PathText, Received, Reply, announced_length, content_format, decode, held_until_sent, malformed, read_body,
+    slow_line,
 };
 pub(crate) use connections::serve_connections;
 pub(crate) use error::ApiError;
-pub(crate) use observe::{RequestScope, admit, observe};
+pub(crate) use observe::{Observer, RequestScope, admit, count_by_address, observe};

@@ -4,6 +4,7 @@
 //! e-mail address is ever logged.
 
 use std::{
+    collections::HashSet,
     convert::Infallible,
     panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
@@ -20,8 +21,8 @@ use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, header, request::Parts};
 use synckit_protocol::{AppId, MEDIA_TYPE_PROBLEM, ProblemCode};
 
-use super::{ApiError, drain::drained_when_dropped, error::Refusal, slow_line};
-use crate::{random::random_bytes, state::ServerState};
+use super::{ApiError, ClientAddress, drain::drained_when_dropped, error::Refusal, slow_line};
+use crate::{metrics::Answered, random::random_bytes, rates::TooManyRequests, state::ServerState};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -49,8 +50,16 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestScope {
     }
 }
 
+/// What the outermost layer knows.
+#[derive(Debug, Clone)]
+pub(crate) struct Observer {
+    pub(crate) state: Arc<ServerState>,
+    /// The templates of all routes, which figures are counted by.
+    pub(crate) routes: Arc<HashSet<&'static str>>,
+}
+
 /// The outermost layer.
-pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(observer): State<Observer>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     // Made here and never taken from the client, so that nobody writes into the log by a header.
     let request_id = format!("{:016x}", u64::from_be_bytes(random_bytes()));
@@ -72,9 +81,18 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
 
     let status = response.status().as_u16();
     let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
-    let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let duration = started.elapsed();
+    let code = refusal.as_ref().and_then(|Refusal(error)| error.problem().known_code());
+    observer.state.metrics.answered(Answered {
+        route: observer.routes.get(route).copied(),
+        method: &method,
+        status,
+        code,
+        duration,
+    });
+    let latency_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let app_id = scope.0.get().map(tracing::field::display);
-    let code = refusal.as_ref().map(|Refusal(error)| error.problem().code.as_str());
+    let code = code.map(ProblemCode::as_str);
     match refusal.as_ref().and_then(|Refusal(error)| error.cause()) {
         Some(cause) => {
             let cause = Causes(cause);
@@ -125,6 +143,25 @@ pub(crate) async fn admit(State(state): State<Arc<ServerState>>, request: Reques
     match tokio::time::timeout(patience, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::new(ProblemCode::Timeout).into_response(),
+    }
+}
+
+/// Counts a request that needs no token against the address that it comes from.
+pub(crate) async fn count_by_address(
+    State(state): State<Arc<ServerState>>,
+    address: ClientAddress,
+    request: Request,
+    next: Next,
+) -> Response {
+    match state.rates.count_address(address.prefix()) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => ApiError::from(refused).into_response(),
+    }
+}
+
+impl From<TooManyRequests> for ApiError {
+    fn from(refused: TooManyRequests) -> Self {
+        Self::new(ProblemCode::RateLimited).retry_after(refused.retry_after_seconds)
     }
 }
 

@@ -16,18 +16,22 @@
 //!
 //! Invariant: memory is bounded. When a table is full, the entries that matter least, those with the most left, go.
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use synckit_protocol::{limits, wire::UnixSeconds};
 
 use crate::{
+    allowances::{Allowances, ENTRIES_MAX, Rule},
     config::{GuessLimits, network_of},
     random::random_bytes,
 };
 
-/// Entries in each table.
-const ENTRIES_MAX: usize = 50_000;
 /// How long an address stays familiar.
 const FAMILIAR_SECONDS: u64 = 90 * 24 * 3600;
 /// Familiar addresses that are remembered of one account; the newest stay.
@@ -95,6 +99,15 @@ pub(crate) struct TooManyGuesses {
 pub(crate) struct Guesses {
     limits: GuessLimits,
     tables: Mutex<Tables>,
+    counted: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// How many guesses there were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GuessTotals {
+    pub(crate) counted: u64,
+    pub(crate) refused: u64,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +126,8 @@ impl Guesses {
         Self {
             limits,
             tables: Mutex::default(),
+            counted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         }
     }
 
@@ -123,6 +138,7 @@ impl Guesses {
         address: AddressPrefix,
         now: UnixSeconds,
     ) -> Result<Ticket, TooManyGuesses> {
+        let at = Duration::from_secs(now);
         let mut tables = self.tables.lock();
         let stranger = !tables.is_familiar(account, address, now);
         let pair_rule = self.rule(self.limits.per_account_and_address);
@@ -130,18 +146,19 @@ impl Guesses {
         let account_rule = self.rule(self.limits.per_account_from_strangers);
         // All are looked at before any is drawn on: a refused guess costs no allowance, so that a client that keeps
         // trying is not shut out for ever.
-        let mut wait = tables.account_and_address.wait(&(account, address), pair_rule, now);
-        wait = wait.max(tables.address.wait(&address, address_rule, now));
+        let mut wait = tables.account_and_address.wait(&(account, address), pair_rule, at);
+        wait = wait.max(tables.address.wait(&address, address_rule, at));
         if stranger {
-            wait = wait.max(tables.account_from_strangers.wait(&account, account_rule, now));
+            wait = wait.max(tables.account_from_strangers.wait(&account, account_rule, at));
         }
-        if let Some(retry_after) = wait {
-            return Err(TooManyGuesses { retry_after });
+        if let Some(wait) = wait {
+            return Err(self.refuse(wait));
         }
-        tables.account_and_address.draw((account, address), pair_rule, now);
-        tables.address.draw(address, address_rule, now);
+        self.counted.fetch_add(1, Ordering::Relaxed);
+        tables.account_and_address.draw((account, address), pair_rule, at);
+        tables.address.draw(address, address_rule, at);
         if stranger {
-            tables.account_from_strangers.draw(account, account_rule, now);
+            tables.account_from_strangers.draw(account, account_rule, at);
         }
         Ok(Ticket {
             id: random_bytes(),
@@ -152,12 +169,14 @@ impl Guesses {
 
     /// Counts an attempt that names no account (a registration, a mailed code) against its address alone.
     pub(crate) fn count_address(&self, address: AddressPrefix, now: UnixSeconds) -> Result<(), TooManyGuesses> {
+        let at = Duration::from_secs(now);
         let mut tables = self.tables.lock();
         let rule = self.rule(self.limits.per_address);
-        match tables.address.wait(&address, rule, now) {
-            Some(retry_after) => Err(TooManyGuesses { retry_after }),
+        match tables.address.wait(&address, rule, at) {
+            Some(wait) => Err(self.refuse(wait)),
             None => {
-                tables.address.draw(address, rule, now);
+                self.counted.fetch_add(1, Ordering::Relaxed);
+                tables.address.draw(address, rule, at);
                 Ok(())
             }
         }
@@ -200,6 +219,21 @@ impl Guesses {
         self.tables.lock().make_familiar(account, address, now);
     }
 
+    /// Guesses that were let through and refused since the start, for the metrics.
+    pub(crate) fn totals(&self) -> GuessTotals {
+        GuessTotals {
+            counted: self.counted.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    fn refuse(&self, wait: Duration) -> TooManyGuesses {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        TooManyGuesses {
+            retry_after: Duration::from_secs(wait.as_secs_f64().ceil().max(1.0) as u64),
+        }
+    }
+
     fn rule(&self, allowance: u32) -> Rule {
         Rule {
             allowance: f64::from(allowance),
@@ -232,87 +266,6 @@ impl Tables {
             addresses.remove(0);
         }
         addresses.push((address, now));
-    }
-}
-
-/// How large an allowance is, and how fast it grows back.
-#[derive(Debug, Clone, Copy)]
-struct Rule {
-    allowance: f64,
-    per_second: f64,
-}
-
-/// What is left of an allowance, as of a time.
-#[derive(Debug, Clone, Copy)]
-struct Left {
-    guesses: f64,
-    at: UnixSeconds,
-}
-
-/// Token buckets by key. A key that is not in the table has its whole allowance.
-#[derive(Debug)]
-struct Allowances<K>(HashMap<K, Left>);
-
-impl<K> Default for Allowances<K> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K: Eq + Hash> Allowances<K> {
-    /// How long until there is a whole guess left; `None` if there is one.
-    fn wait(&self, key: &K, rule: Rule, now: UnixSeconds) -> Option<Duration> {
-        let left = self
-            .0
-            .get(key)
-            .map_or(rule.allowance, |left| left.grown(rule, now).guesses);
-        if left >= 1.0 {
-            return None;
-        }
-        let seconds = ((1.0 - left) / rule.per_second).ceil().max(1.0);
-        Some(Duration::from_secs_f64(seconds))
-    }
-
-    fn draw(&mut self, key: K, rule: Rule, now: UnixSeconds) {
-        if self.0.len() >= ENTRIES_MAX && !self.0.contains_key(&key) {
-            self.make_room(rule, now);
-        }
-        let left = self.0.entry(key).or_insert(Left {
-            guesses: rule.allowance,
-            at: now,
-        });
-        *left = left.grown(rule, now);
-        left.guesses -= 1.0;
-    }
-
-    fn restore(&mut self, key: &K, rule: Rule) {
-        if let Some(left) = self.0.get_mut(key) {
-            left.guesses = (left.guesses + 1.0).min(rule.allowance);
-        }
-    }
-
-    /// Drops what is whole again, and then the tenth that has the most left. A flood of fresh addresses thus displaces
-    /// its own entries, which are nearly whole, before those that have been used up.
-    fn make_room(&mut self, rule: Rule, now: UnixSeconds) {
-        self.0.retain(|_, left| left.grown(rule, now).guesses < rule.allowance);
-        if self.0.len() < ENTRIES_MAX {
-            return;
-        }
-        let mut rest: Vec<f64> = self.0.values().map(|left| left.grown(rule, now).guesses).collect();
-        let tenth = rest.len() - rest.len() / 10;
-        let (_, cut, _) = rest.select_nth_unstable_by(tenth, f64::total_cmp);
-        let cut = *cut;
-        self.0.retain(|_, left| left.grown(rule, now).guesses < cut);
-    }
-}
-
-impl Left {
-    fn grown(self, rule: Rule, now: UnixSeconds) -> Self {
-        let elapsed = now.saturating_sub(self.at) as f64;
-        Self {
-            guesses: (self.guesses + elapsed * rule.per_second).min(rule.allowance),
-            at: now.max(self.at),
-        }
     }
 }
 
@@ -392,26 +345,6 @@ mod tests {
             guesses.count(ACCOUNT, address(1), 0).unwrap_err();
         }
         guesses.count(ACCOUNT, address(1), 90).unwrap();
-    }
-
-    #[test]
-    fn a_flood_of_addresses_displaces_itself() {
-        let mut table = Allowances::default();
-        let rule = Rule {
-            allowance: 10.0,
-            per_second: 0.01,
-        };
-        for _ in 0..10 {
-            table.draw(u32::MAX, rule, 0);
-        }
-        for key in 0..(3 * ENTRIES_MAX as u32) {
-            table.draw(key, rule, 0);
-        }
-        assert!(table.0.len() <= ENTRIES_MAX);
-        assert!(
-            table.wait(&u32::MAX, rule, 0).is_some(),
-            "the used-up allowance is still remembered"
-        );
     }
 
     #[test]

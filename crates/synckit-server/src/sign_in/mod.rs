@@ -10,7 +10,7 @@ mod sessions;
 mod tokens;
 
 pub(crate) use email::NormalEmail;
-pub(crate) use guesses::{AddressPrefix, Guesses, Ticket, TooManyGuesses};
+pub(crate) use guesses::{AddressPrefix, GuessTotals, Guesses, Ticket, TooManyGuesses};
 pub(crate) use refresh::RefreshSecret;
 pub(crate) use sealed_state::{LoginState, PasswordState, Purpose, RegistrationState, SealedStates, StateError};
 pub(crate) use sessions::{Known, LiveSession, SessionCache};

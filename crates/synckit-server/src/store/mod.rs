@@ -22,6 +22,7 @@ mod apps;
 mod blobs;
 mod devices;
 mod export;
+mod figures;
 mod log;
 mod sessions;
 mod snapshots;
@@ -37,6 +38,7 @@ pub use devices::{
     Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeRestore, EnvelopeWrite, NewDevice, NewEnvelope,
 };
 pub use export::{ExportCursor, ExportPage};
+pub use figures::{CommitGroups, StoreFigures};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
 pub use sessions::{EndSessions, NewSession, RefreshUse, Session};
 pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
@@ -77,6 +79,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Answers whether the store can read and write, for `/readyz`, by doing both.
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// What the store measures of itself, for the metrics. None of it is about a single user.
+    async fn figures(&self) -> Result<StoreFigures, StoreError>;
 
     /// Stops: refuses new work with [`StoreError::Busy`], finishes what was accepted, releases files and threads. A
     /// second call waits for the first. Dropping the store does the same, but blocks the thread that drops it.

@@ -105,7 +105,7 @@ fn errors_name_the_key_and_what_is_allowed() {
       |
     2 | registratoin = 'open'
       | ^^^^^^^^^^^^
-    `data_dir`, `listen`, `public_url`, `registration`, `allow_password_login`, `accept_new_oprf_seed`, `trusted_proxies`, `guess_window`, `guesses_per_account_and_address`, `guesses_per_address`, `guesses_per_account_from_strangers`, `request_head_timeout`, `request_body_timeout`, `request_timeout`, `stall_timeout`, `shutdown_grace`, `connections_max`, `requests_max`, `transfers_max`, `push_body_memory`, `page_memory`, `database_max`, `sweep_interval`, `snapshot_settle_time`, `device_active_time`, `snapshot_upload_time`, `log_format`, `smtp_url`, `mail_from`
+    `data_dir`, `listen`, `public_url`, `registration`, `allow_password_login`, `accept_new_oprf_seed`, `trusted_proxies`, `guess_window`, `guesses_per_account_and_address`, `guesses_per_address`, `guesses_per_account_from_strangers`, `session_requests_per_second`, `session_request_burst`, `address_requests_per_second`, `address_request_burst`, `metrics_token`, `request_head_timeout`, `request_body_timeout`, `request_timeout`, `stall_timeout`, `shutdown_grace`, `connections_max`, `requests_max`, `transfers_max`, `push_body_memory`, `page_memory`, `database_max`, `sweep_interval`, `snapshot_settle_time`, `device_active_time`, `snapshot_upload_time`, `log_format`, `smtp_url`, `mail_from`
     ");
     assert!(error("data_dir = '/d'\nregistration = 'maybe'").contains("expected one of `open`, `invite`, `closed`"));
     assert!(error("data_dir = '/d'\nguess_window = '15'").contains("units: ms, s, min, h, d"));
@@ -126,6 +126,17 @@ fn errors_name_the_key_and_what_is_allowed() {
         error("data_dir = '/d'\npublic_url = 'sync.example.com'"),
         "public_url = sync.example.com: expected http:// or https:// and a host, without user, query or fragment"
     );
+    assert_eq!(
+        error("data_dir = '/d'\nsession_request_burst = 0"),
+        "session_request_burst = 0: must be at least 1"
+    );
+    for token in ["0123456789", "with a space 0123456789"] {
+        let shown = error(&format!("data_dir = '/d'\nmetrics_token = '{token}'"));
+        assert_eq!(
+            shown,
+            "metrics_token = (not shown): must have at least 16 letters, digits or any of - . _ ~ + / ="
+        );
+    }
     assert_eq!(
         error("data_dir = '/d'\nsmtp_url = 'smtp://x'"),
         "mail_from is missing: mails need a sender"

@@ -34,6 +34,8 @@ use synckit_server::{Admin, Clock, Config, ServeError, admin::CreatedApp, serve}
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
+use crate::contract::{self, Sent};
+
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const KEY_ID: KeyId = KeyId::from_bytes([7; 16]);
 /// The seed of the owner key of [`KEY_ID`].
@@ -173,12 +175,7 @@ impl World {
         let user = self.user(email).await;
         let device = user.register_device(self, "laptop").await;
         user.put_envelope(self).await;
-        Syncing {
-            device_id: device.id,
-            head: Position::start_of(user.app_id, user.user_id),
-            user,
-            batches: 0,
-        }
+        Syncing::new(user, device.id)
     }
 
     /// Registers an account; returns the answer to the last message.
@@ -367,6 +364,16 @@ pub(crate) struct Syncing {
 }
 
 impl Syncing {
+    /// A user of an empty stream, with a device.
+    pub(crate) fn new(user: User, device_id: DeviceId) -> Self {
+        Self {
+            device_id,
+            head: Position::start_of(user.app_id, user.user_id),
+            user,
+            batches: 0,
+        }
+    }
+
     /// The next batch of so many entries and sealed bytes, on top of everything that was pushed.
     pub(crate) fn batch(&mut self, count: u32, size: usize) -> Push {
         self.batches += 1;
@@ -457,13 +464,30 @@ impl Call {
         Self(self.0.header(ACCEPT, media_type))
     }
 
+    /// Sends the request, and holds its answer against the document.
     pub(crate) async fn send(self) -> Answer {
-        let response = self.0.send().await.unwrap();
-        Answer {
+        let document = contract::document().await;
+        let (client, request) = self.0.build_split();
+        let request = request.unwrap();
+        let content_type = request.headers().get(CONTENT_TYPE);
+        let sent = Sent {
+            method: request.method().clone(),
+            path: request.url().path().to_owned(),
+            content_type: content_type.map_or(String::new(), |value| value.to_str().unwrap().to_owned()),
+            body: request
+                .body()
+                .and_then(reqwest::Body::as_bytes)
+                .unwrap_or_default()
+                .to_vec(),
+        };
+        let response = client.execute(request).await.unwrap();
+        let answer = Answer {
             status: response.status(),
             headers: response.headers().clone(),
             body: response.bytes().await.unwrap().to_vec(),
-        }
+        };
+        contract::check(document, &sent, answer.status, &answer.headers, &answer.body);
+        answer
     }
 }
 

@@ -9,7 +9,15 @@
 //!
 //! Invariant: what was answered survives a power cut, as far as the disk keeps what it was told to sync.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,7 +40,7 @@ use super::{
     ExportCursor, ExportPage, MailPurpose, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope,
     NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead, PageRequest, PasswordReset,
     PendingUpload, RefreshUse, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store,
-    StoreError, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
+    StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
 };
 
 mod accounts;
@@ -46,6 +54,7 @@ mod devices;
 mod envelopes;
 mod export;
 mod failure;
+mod figures;
 mod inspect;
 mod log;
 mod readers;
@@ -142,6 +151,9 @@ struct Parts {
     checkpointer: Checkpointer,
     readers: Readers,
     gauge: Arc<WalGauge>,
+    path: PathBuf,
+    /// Logs that were cut since the store was opened.
+    cuts: AtomicU64,
     /// Held while stopping, so that a second caller waits for the first.
     stopping: Mutex<()>,
 }
@@ -183,6 +195,8 @@ impl SqliteStore {
                 checkpointer: Checkpointer::start(checkpointing, Arc::clone(&gauge)).map_err(database)?,
                 readers: Readers::new(reading),
                 gauge,
+                path: path.to_owned(),
+                cuts: AtomicU64::new(0),
                 stopping: Mutex::new(()),
             }),
         })
@@ -274,6 +288,10 @@ impl Store for SqliteStore {
         self.write(apps::check).await?;
         self.read(|db| Ok(db.prepare_cached("SELECT 1 FROM server")?.query_row([], |_| Ok(()))?))
             .await
+    }
+
+    async fn figures(&self) -> Result<StoreFigures, StoreError> {
+        figures::read(self).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -511,7 +529,10 @@ impl Store for SqliteStore {
         if !self.read(move |db| retention::is_due(db, &retention)).await? {
             return Ok(false);
         }
-        self.write(move |db| retention::step(db, &retention)).await?;
+        let step = self.write(move |db| retention::step(db, &retention)).await?;
+        if step == retention::Step::Cut {
+            self.parts.cuts.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(true)
     }
 

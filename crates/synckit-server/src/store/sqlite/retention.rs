@@ -49,10 +49,19 @@ pub(super) fn is_due(db: &Connection, retention: &Retention) -> Result<bool, Fai
         || db.prepare_cached(CUT)?.exists(times)?)
 }
 
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Let go what a cut or an unfinished upload had left behind, or found nothing any more.
+    Swept,
+    /// Moved the base of a log.
+    Cut,
+}
+
 /// Lets one piece go.
-pub(super) fn step(db: &Connection, retention: &Retention) -> Result<(), Failure> {
+pub(super) fn step(db: &Connection, retention: &Retention) -> Result<Step, Failure> {
     if sweep_batches(db)? || sweep_snapshot(db)? || deletion::sweep(db)? || condemn_unfinished(db, retention)? {
-        return Ok(());
+        return Ok(Step::Swept);
     }
     cut(db, retention)
 }
@@ -67,14 +76,14 @@ fn condemn_unfinished(db: &Connection, retention: &Retention) -> Result<bool, Fa
     Ok(condemned > 0)
 }
 
-fn cut(db: &Connection, retention: &Retention) -> Result<(), Failure> {
+fn cut(db: &Connection, retention: &Retention) -> Result<Step, Failure> {
     let times = params![Unsigned(retention.settled_before), Unsigned(retention.active_since)];
     let found: Option<(i64, u64, [u8; 32])> = db
         .prepare_cached(CUT)?
         .query_row(times, |row| Ok((row.get(0)?, unsigned(row, 1)?, row.get(2)?)))
         .optional()?;
     let Some((stream_key, seq, head)) = found else {
-        return Ok(());
+        return Ok(Step::Swept);
     };
     db.prepare_cached("UPDATE streams SET base_seq = ?2, base_head = ?3 WHERE stream_key = ?1")?
         .execute(params![stream_key, Unsigned(seq), head])?;
@@ -83,7 +92,7 @@ fn cut(db: &Connection, retention: &Retention) -> Result<(), Failure> {
         "UPDATE snapshots SET state = 'condemned' WHERE stream_key = ?1 AND state = 'kept' AND seq < ?2",
     )?
     .execute(params![stream_key, Unsigned(seq)])?;
-    Ok(())
+    Ok(Step::Cut)
 }
 
 /// A batch whose bytes go.

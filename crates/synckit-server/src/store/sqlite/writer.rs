@@ -36,6 +36,9 @@ const GROUP_JOBS_MAX: usize = 256;
 /// Bytes of sealed batches in one transaction, unless the last job alone is larger: what bounds the wait of the first.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// The sizes of transactions that are told apart, by the most jobs of each.
+pub(super) const GROUP_SIZES: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, GROUP_JOBS_MAX as u64];
+
 /// What the writer did since the store was opened.
 ///
 /// # Examples
@@ -80,8 +83,23 @@ pub(super) struct Writer {
 #[derive(Debug, Default)]
 struct Load {
     queued_bytes: AtomicUsize,
+    queued_jobs: AtomicUsize,
     jobs: AtomicU64,
     commits: AtomicU64,
+    groups: GroupSizes,
+}
+
+/// How many transactions held up to 1, 2, 4, ... jobs: a counter for each of [`GROUP_SIZES`].
+#[derive(Debug, Default)]
+struct GroupSizes([AtomicU64; GROUP_SIZES.len()]);
+
+impl GroupSizes {
+    fn count(&self, jobs: usize) {
+        let place = GROUP_SIZES.iter().position(|size| jobs as u64 <= *size);
+        if let Some(counter) = self.0.get(place.unwrap_or(GROUP_SIZES.len() - 1)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Writer {
@@ -146,11 +164,26 @@ impl Writer {
         };
         let before = self.load.queued_bytes.fetch_add(size, Ordering::Relaxed);
         // A single job larger than the bound is let through an empty queue: it could never be stored otherwise.
+        self.load.queued_jobs.fetch_add(1, Ordering::Relaxed);
         if (before > 0 && before + size > QUEUED_BYTES_MAX) || queue.try_send(job).is_err() {
             self.load.queued_bytes.fetch_sub(size, Ordering::Relaxed);
+            self.load.queued_jobs.fetch_sub(1, Ordering::Relaxed);
             return Err(StoreError::Busy);
         }
         Ok(())
+    }
+
+    /// Jobs that are not answered yet, and the bytes that they carry.
+    pub(super) fn queued(&self) -> (usize, usize) {
+        (
+            self.load.queued_jobs.load(Ordering::Relaxed),
+            self.load.queued_bytes.load(Ordering::Relaxed),
+        )
+    }
+
+    /// How many transactions there were of each of [`GROUP_SIZES`].
+    pub(super) fn groups(&self) -> [u64; GROUP_SIZES.len()] {
+        self.load.groups.0.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
     /// Jobs answered and transactions committed so far.
@@ -299,6 +332,7 @@ impl GroupCommit {
         let committed = self.run_group(group).and_then(|()| Ok(self.execute("COMMIT")?));
         if committed.is_ok() {
             self.load.commits.fetch_add(1, Ordering::Relaxed);
+            self.load.groups.count(group.len());
             self.gauge
                 .written(group.len(), group.iter().map(|job| job.size_bytes()).sum());
         } else if !self.connection.is_autocommit() {
@@ -333,6 +367,7 @@ impl GroupCommit {
     fn answer(&self, jobs: impl Iterator<Item = Box<dyn Job>>, undone_by: Option<&Arc<rusqlite::Error>>) {
         for job in jobs {
             self.load.queued_bytes.fetch_sub(job.size_bytes(), Ordering::Relaxed);
+            self.load.queued_jobs.fetch_sub(1, Ordering::Relaxed);
             self.load.jobs.fetch_add(1, Ordering::Relaxed);
             job.answer(undone_by);
         }

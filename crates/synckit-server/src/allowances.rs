@@ -1,0 +1,132 @@
+//! Allowances that are drawn on and grow back evenly: token buckets by key, in bounded memory.
+//!
+//! Guesses at passwords and rates of requests are counted with these. A table of a library would grow with every key that
+//! an attacker makes up, and would go by a clock of its own; this one is bounded and takes the time as an argument.
+//!
+//! Invariant: memory is bounded. When a table is full, the entries that matter least, those with the most left, go.
+
+use std::{collections::HashMap, hash::Hash, time::Duration};
+
+/// Entries in each table.
+pub(crate) const ENTRIES_MAX: usize = 50_000;
+
+/// How large an allowance is, and how fast it grows back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rule {
+    pub(crate) allowance: f64,
+    pub(crate) per_second: f64,
+}
+
+/// What is left of an allowance, as of a time.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    amount: f64,
+    at: Duration,
+}
+
+/// Token buckets by key. A key that is not in the table has its whole allowance. Times count from any beginning, the
+/// same for every call.
+#[derive(Debug)]
+pub(crate) struct Allowances<K>(HashMap<K, Left>);
+
+impl<K> Default for Allowances<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Allowances<K> {
+    /// How long until there is a whole one left; `None` if there is one.
+    pub(crate) fn wait(&self, key: &K, rule: Rule, now: Duration) -> Option<Duration> {
+        let left = self
+            .0
+            .get(key)
+            .map_or(rule.allowance, |left| left.grown(rule, now).amount);
+        if left >= 1.0 {
+            return None;
+        }
+        Some(Duration::from_secs_f64((1.0 - left) / rule.per_second))
+    }
+
+    pub(crate) fn draw(&mut self, key: K, rule: Rule, now: Duration) {
+        if self.0.len() >= ENTRIES_MAX && !self.0.contains_key(&key) {
+            self.make_room(rule, now);
+        }
+        let left = self.0.entry(key).or_insert(Left {
+            amount: rule.allowance,
+            at: now,
+        });
+        *left = left.grown(rule, now);
+        left.amount -= 1.0;
+    }
+
+    pub(crate) fn restore(&mut self, key: &K, rule: Rule) {
+        if let Some(left) = self.0.get_mut(key) {
+            left.amount = (left.amount + 1.0).min(rule.allowance);
+        }
+    }
+
+    /// Drops what is whole again, and then the tenth that has the most left. A flood of fresh keys thus displaces its own
+    /// entries, which are nearly whole, before those that have been used up.
+    fn make_room(&mut self, rule: Rule, now: Duration) {
+        self.0.retain(|_, left| left.grown(rule, now).amount < rule.allowance);
+        if self.0.len() < ENTRIES_MAX {
+            return;
+        }
+        let mut rest: Vec<f64> = self.0.values().map(|left| left.grown(rule, now).amount).collect();
+        let tenth = rest.len() - rest.len() / 10;
+        let (_, cut, _) = rest.select_nth_unstable_by(tenth, f64::total_cmp);
+        let cut = *cut;
+        self.0.retain(|_, left| left.grown(rule, now).amount < cut);
+    }
+}
+
+impl Left {
+    fn grown(self, rule: Rule, now: Duration) -> Self {
+        let elapsed = now.saturating_sub(self.at).as_secs_f64();
+        Self {
+            amount: (self.amount + elapsed * rule.per_second).min(rule.allowance),
+            at: now.max(self.at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_addresses_displaces_itself() {
+        let mut table = Allowances::default();
+        let rule = Rule {
+            allowance: 10.0,
+            per_second: 0.01,
+        };
+        for _ in 0..10 {
+            table.draw(u32::MAX, rule, Duration::ZERO);
+        }
+        for key in 0..(3 * ENTRIES_MAX as u32) {
+            table.draw(key, rule, Duration::ZERO);
+        }
+        assert!(table.0.len() <= ENTRIES_MAX);
+        assert!(
+            table.wait(&u32::MAX, rule, Duration::ZERO).is_some(),
+            "the used-up allowance is still remembered"
+        );
+    }
+
+    #[test]
+    fn what_was_drawn_grows_back_evenly() {
+        let mut table = Allowances::default();
+        let rule = Rule {
+            allowance: 2.0,
+            per_second: 4.0,
+        };
+        for _ in 0..2 {
+            assert_eq!(table.wait(&1, rule, Duration::ZERO), None);
+            table.draw(1, rule, Duration::ZERO);
+        }
+        assert_eq!(table.wait(&1, rule, Duration::ZERO), Some(Duration::from_millis(250)));
+        assert_eq!(table.wait(&1, rule, Duration::from_millis(250)), None);
+    }
+}

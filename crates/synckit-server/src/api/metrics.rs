@@ -1,0 +1,76 @@
+//! `GET /metrics`: the figures of the server, for the operator's Prometheus.
+//!
+//! Who may read them: whoever has `metrics_token`; where none is configured, whoever connects from the server's own machine,
+//! and not through a proxy, which would make everybody local. They hold nothing about a user, but how busy a service is
+//! is nobody else's business.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
+use synckit_protocol::ProblemCode;
+use tokio::sync::Semaphore;
+
+use super::access::bearer;
+use crate::{
+    http::{ApiError, PeerAddress},
+    metrics::Scraped,
+    process::{ProcessFigures, disk_of},
+    state::ServerState,
+    store::SecretHash,
+};
+
+/// What Prometheus asks for and understands.
+pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a proxy adds to a request that it passes on.
+const FORWARDING_HEADERS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+
+/// `GET /metrics`.
+pub(super) async fn read(State(state): State<Arc<ServerState>>, parts: Parts) -> Result<Response, ApiError> {
+    match &state.config.metrics_token {
+        Some(token) => {
+            // Hashes are compared, so that the time says nothing about the token.
+            if SecretHash::of(bearer(&parts)?) != SecretHash::of(token.expose()) {
+                return Err(ProblemCode::TokenInvalid.into());
+            }
+        }
+        None if is_local(&parts) => {}
+        None => return Err(ProblemCode::NotFound.into()),
+    }
+    let store = state.store.figures().await?;
+    let data_dir = state.config.data_dir.clone();
+    let system = tokio::task::spawn_blocking(move || (disk_of(&data_dir), ProcessFigures::read()));
+    let (disk, process) = system.await.map_err(ApiError::internal)?;
+    let (bounds, capacity) = (state.config.bounds, &state.capacity);
+    let taken = |all: u64, semaphore: &Semaphore| all.saturating_sub(semaphore.available_permits() as u64);
+    let scraped = Scraped {
+        store,
+        guesses: state.guesses.totals(),
+        requests_at_work: taken(bounds.requests as u64, &capacity.requests),
+        transfers: taken(bounds.transfers as u64, &capacity.transfers),
+        push_memory_bytes: taken(bounds.push_body_bytes / 1024, &capacity.push_memory) * 1024,
+        page_memory_bytes: taken(bounds.page_bytes / 1024, &capacity.page_memory) * 1024,
+        disk,
+        process,
+    };
+    let text = state.metrics.encode(scraped).map_err(ApiError::internal)?;
+    let content_type = HeaderValue::from_static(MEDIA_TYPE);
+    Ok(([(header::CONTENT_TYPE, content_type)], Body::from(text)).into_response())
+}
+
+fn is_local(parts: &Parts) -> bool {
+    let peer = parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip());
+    peer.as_ref()
+        .map(IpAddr::to_canonical)
+        .is_some_and(|ip| ip.is_loopback())
+        && !was_forwarded(&parts.headers)
+}
+
+fn was_forwarded(headers: &HeaderMap) -> bool {
+    FORWARDING_HEADERS.iter().any(|name| headers.contains_key(*name))
+}

@@ -1,0 +1,517 @@
+//! Every operation of the server, in one table: its route, its handler, and what the OpenAPI document says of it.
+//!
+//! To add a route, add an entry here. The router and the document are both made from it, and the tests hold every answer
+//! that they get from the new route against what the entry says. Problems that follow from the kind of the operation
+//! (its token, its body, load) are added by `Description::all_problems`; an entry names its own.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use synckit_protocol::{
+    BlobId, Cursor, DeviceId, MEDIA_TYPE_JSON_LINES, ObjectKey, ProblemCode as P, SessionId, SnapshotId, limits,
+    wire::{
+        accounts::{
+            AccountInfo, PasswordChangeFinish, PasswordChangeStart, PutVault, RegisterFinish, RegisterStart,
+            RegisterStarted, Registered, ResetRequest, ResetStart, SessionList, VaultAnswer, VaultWritten, VerifyEmail,
+        },
+        auth::{
+            LoginFinish, LoginStart, LoginStarted, PasswordLogin, Refresh, Refreshed, SignedIn, UnlockFinish,
+            UnlockStart, Unlocked,
+        },
+        blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobList, BlobUpload, BlobUploadAnswer},
+        devices::{Device, DeviceList, RegisterDevice, RenameDevice},
+        keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
+        log::{Chain, Page, Pull, Push, Pushed, Status},
+        snapshots::{PutSnapshot, PutSnapshotPart, SnapshotAnswer, SnapshotPartAnswer},
+    },
+};
+
+use super::{
+    account, account_data, accounts, auth, blobs, devices, documents, envelopes, health, log, metrics, objects,
+    snapshots,
+};
+use crate::openapi::{Access, Answer, Content, Operation, Place, delete, get, patch, post, put};
+
+/// Every operation, in the order of the document.
+pub(super) fn operations() -> Vec<Operation> {
+    let groups: [(&'static str, Vec<Operation>); 9] = [
+        ("accounts", accounts()),
+        ("account", account()),
+        ("sessions", sessions()),
+        ("devices", devices()),
+        ("keys", keys()),
+        ("log", log()),
+        ("snapshots", snapshots()),
+        ("blobs", blobs()),
+        ("server", server()),
+    ];
+    let tagged = |(tag, operations): (_, Vec<Operation>)| operations.into_iter().map(move |one| one.tagged(tag));
+    groups.into_iter().flat_map(tagged).collect()
+}
+
+fn accounts() -> Vec<Operation> {
+    vec![
+        post("/api/accounts/start", accounts::start)
+            .does("Begins a registration")
+            .takes::<RegisterStart>()
+            .answers::<RegisterStarted>("The same for an address that has an account.")
+            .refuses(&[
+                P::UnsupportedSuite,
+                P::TooManyGuesses,
+                P::RegistrationClosed,
+                P::InviteInvalid,
+                P::InvalidValue,
+            ]),
+        post("/api/accounts", accounts::finish)
+            .does("Creates the account")
+            .takes::<RegisterFinish>()
+            .answers::<Registered>("The same for an address that has an account; its owner gets a mail.")
+            .refuses(&[
+                P::RegistrationClosed,
+                P::LoginExpired,
+                P::InvalidValue,
+                P::InviteInvalid,
+            ])
+            .writes(),
+        post("/api/accounts/verify", accounts::verify)
+            .does("Confirms the address by the code from the mail")
+            .takes::<VerifyEmail>()
+            .answers_nothing("The address is confirmed.")
+            .refuses(&[P::TooManyGuesses, P::MailCodeInvalid])
+            .writes(),
+        post("/api/accounts/reset/request", accounts::reset_request)
+            .does("Asks for a mail with a reset code")
+            .takes::<ResetRequest>()
+            .answers_nothing("A mail goes out, if there is such an account.")
+            .refuses(&[P::InvalidValue, P::TooManyGuesses]),
+        post("/api/accounts/reset/start", accounts::reset_start)
+            .does("Begins a registration that replaces a forgotten password")
+            .takes::<ResetStart>()
+            .answers::<RegisterStarted>("What the new vault must be made for.")
+            .refuses(&[
+                P::UnsupportedSuite,
+                P::TooManyGuesses,
+                P::MailCodeInvalid,
+                P::InvalidValue,
+            ]),
+        post("/api/accounts/reset", accounts::reset_finish)
+            .does("Replaces a forgotten password and ends every session of the account")
+            .takes::<RegisterFinish>()
+            .answers::<Registered>("The account.")
+            .refuses(&[P::LoginExpired, P::InvalidValue, P::MailCodeInvalid])
+            .writes(),
+    ]
+}
+
+fn account() -> Vec<Operation> {
+    vec![
+        get("/api/account", account_data::info)
+            .does("Tells what is kept of the account")
+            .by_account_token()
+            .answers::<AccountInfo>("The account, and what it keeps in each app."),
+        delete("/api/account", account_data::delete)
+            .does("Deletes the account and all that it stored, for good")
+            .by_account_token()
+            .answers_nothing("The account is deleted; also if it was before.")
+            .writes(),
+        get("/api/account/export", account_data::export)
+            .does("Exports everything that the server holds of the account, as JSON lines")
+            .by_account_token()
+            .answer(Answer {
+                status: 200,
+                description: "One JSON object a line; the last one is of the kind `end`.",
+                content: Content::Other(MEDIA_TYPE_JSON_LINES),
+                headers: &[],
+            }),
+        get("/api/account/vault", account::vault)
+            .does("Reads the vault, and those that resets left behind")
+            .by_account_token()
+            .answers::<VaultAnswer>("The vault."),
+        put("/api/account/vault", account::put_vault)
+            .does("Replaces the vault without touching the password")
+            .by_account_token()
+            .takes::<PutVault>()
+            .answers::<VaultWritten>("The new version.")
+            .refuses(&[P::InvalidValue, P::VersionConflict])
+            .writes(),
+        post("/api/account/password/start", account::password_start)
+            .does("Begins a change of password")
+            .by_account_token()
+            .takes::<PasswordChangeStart>()
+            .answers::<RegisterStarted>("Without `vault_generation`: the vault keeps its own.")
+            .refuses(&[P::UnsupportedSuite, P::InvalidValue]),
+        post("/api/account/password", account::password_finish)
+            .does("Changes the password and ends every other session of the account")
+            .by_account_token()
+            .takes::<PasswordChangeFinish>()
+            .answers::<VaultWritten>("The new version of the vault.")
+            .refuses(&[P::LoginExpired, P::InvalidValue, P::VersionConflict])
+            .writes(),
+        get("/api/account/sessions", account::sessions)
+            .does("Lists the sessions of the account in every app, newest first")
+            .by_account_token()
+            .answers::<SessionList>("The sessions."),
+        delete("/api/account/sessions/{id}", account::end_session)
+            .does("Ends a session of the account")
+            .by_account_token()
+            .path::<SessionId>("id", "The session.")
+            .answers_nothing("The session has ended.")
+            .refuses(&[P::SessionNotFound])
+            .writes(),
+    ]
+}
+
+fn sessions() -> Vec<Operation> {
+    vec![
+        post("/api/sync/auth/start", auth::start)
+            .does("Begins a sign-in; counts as a guess")
+            .takes::<LoginStart>()
+            .answers::<LoginStarted>("Of the same form and size for an unknown address.")
+            .refuses(&[
+                P::UnsupportedSuite,
+                P::ApiKeyInvalid,
+                P::InvalidValue,
+                P::TooManyGuesses,
+            ]),
+        post("/api/sync/auth", auth::finish)
+            .does("Signs in: with OPAQUE, or with a password where the operator allows that")
+            .takes_schema(login_body)
+            .answers::<SignedIn>("A session.")
+            .refuses(&[
+                P::ApiKeyInvalid,
+                P::LoginExpired,
+                P::InvalidValue,
+                P::InvalidCredentials,
+                P::PasswordLoginDisabled,
+                P::TooManyGuesses,
+            ])
+            .writes(),
+        delete("/api/sync/auth", auth::sign_out)
+            .does("Signs out: ends the session of the token")
+            .by_app_token()
+            .answers_nothing("The session has ended.")
+            .writes(),
+        post("/api/sync/auth/unlock/start", auth::unlock_start)
+            .does("Begins an unlock: the exchange of a sign-in, for the account of the token; counts as a guess")
+            .by_app_token()
+            .takes::<UnlockStart>()
+            .answers::<LoginStarted>("The server's half of the exchange.")
+            .refuses(&[P::UnsupportedSuite, P::TooManyGuesses, P::InvalidValue]),
+        post("/api/sync/auth/unlock", auth::unlock_finish)
+            .does("Unlocks the account for five minutes")
+            .by_app_token()
+            .takes::<UnlockFinish>()
+            .answers::<Unlocked>("A token for the account.")
+            .refuses(&[P::LoginExpired, P::InvalidValue, P::InvalidCredentials]),
+        post("/api/sync/auth/refresh", auth::refresh)
+            .does("Makes a new token of a refresh secret, which changes too")
+            .takes::<Refresh>()
+            .answers::<Refreshed>("The new token and the next refresh secret.")
+            .refuses(&[P::SessionEnded])
+            .writes(),
+    ]
+}
+
+fn devices() -> Vec<Operation> {
+    vec![
+        post("/api/sync/devices", devices::register)
+            .does("Registers a device, or finds it again by its name, and binds the session to it")
+            .by_app_token()
+            .takes::<RegisterDevice>()
+            .answers::<Device>("The device.")
+            .refuses(&[P::InvalidValue, P::DeviceLimit])
+            .writes(),
+        get("/api/sync/devices", devices::list)
+            .does("Lists the devices that are not revoked, in order of registration")
+            .by_app_token()
+            .answers::<DeviceList>("The devices."),
+        patch("/api/sync/devices/{id}", devices::rename)
+            .does("Renames a device")
+            .by_app_token()
+            .path::<DeviceId>("id", "The device.")
+            .takes::<RenameDevice>()
+            .answers::<Device>("The device.")
+            .refuses(&[P::DeviceNotFound, P::InvalidValue])
+            .writes(),
+        delete("/api/sync/devices/{id}", devices::revoke)
+            .does("Revokes a device and ends its sessions")
+            .by_app_token()
+            .path::<DeviceId>("id", "The device.")
+            .answers_nothing("The device is revoked.")
+            .refuses(&[P::DeviceNotFound])
+            .writes(),
+    ]
+}
+
+fn keys() -> Vec<Operation> {
+    vec![
+        get("/api/sync/keys", envelopes::read)
+            .does("Reads the envelope")
+            .by_app_token()
+            .answers::<EnvelopeAnswer>("The current envelope.")
+            .refuses(&[P::NoEnvelope]),
+        put("/api/sync/keys", envelopes::write)
+            .does("Writes an envelope on top of the current one")
+            .by_app_token()
+            .takes::<PutEnvelope>()
+            .answers::<EnvelopeWritten>("The new version.")
+            .refuses(&[
+                P::InvalidValue,
+                P::OwnerProofRequired,
+                P::OwnerProofInvalid,
+                P::VersionConflict,
+                P::Behind,
+                P::CursorCompacted,
+                P::HistoryDiverged,
+            ])
+            .writes(),
+    ]
+}
+
+fn log() -> Vec<Operation> {
+    vec![
+        post("/api/sync/push", log::push)
+            .does("Appends a sealed batch; a repeated one gets its first answer")
+            .by_app_token()
+            .takes_large::<Push>()
+            .answers::<Pushed>("The place of the batch, which is on the disk.")
+            .refuses(&[
+                P::InvalidValue,
+                P::BatchTooLarge,
+                P::DeviceNotFound,
+                P::DeviceRevoked,
+                P::NoEnvelope,
+                P::KeyMismatch,
+                P::Behind,
+                P::CursorCompacted,
+                P::HistoryDiverged,
+            ])
+            .writes(),
+        post("/api/sync/pull", log::pull)
+            .does("Reads a page of the log after a cursor")
+            .by_app_token()
+            .takes::<Pull>()
+            .answers::<Page>("The page, or the snapshot that stands for the beginning of the log.")
+            .refuses(&[
+                P::InvalidValue,
+                P::DeviceNotFound,
+                P::DeviceRevoked,
+                P::CursorCompacted,
+                P::HistoryDiverged,
+            ]),
+        get("/api/sync/chain", log::chain)
+            .does("Reads the digests of the batches after a cursor")
+            .by_app_token()
+            .query::<Cursor>("from", "Where to go on.")
+            .answers::<Chain>("The digests.")
+            .refuses(&[P::InvalidValue, P::CursorCompacted, P::HistoryDiverged]),
+        get("/api/sync/status", log::status)
+            .does("Tells the state of the stream in numbers")
+            .by_app_token()
+            .answers::<Status>("The state, as the server claims it."),
+    ]
+}
+
+fn snapshots() -> Vec<Operation> {
+    let id = "The snapshot.";
+    let part = "The part, from 0, without leading zeros.";
+    vec![
+        get("/api/sync/snapshots/{id}", snapshots::read)
+            .does("Reads the manifest of a snapshot")
+            .by_app_token()
+            .path::<SnapshotId>("id", id)
+            .answers::<SnapshotAnswer>("The snapshot and its sealed manifest.")
+            .refuses(&[P::SnapshotNotFound]),
+        put("/api/sync/snapshots/{id}", snapshots::write)
+            .does("Completes a snapshot, all of whose parts are there")
+            .by_app_token()
+            .path::<SnapshotId>("id", id)
+            .takes_large::<PutSnapshot>()
+            .answers_nothing("The snapshot is the newest.")
+            .refuses(&[
+                P::InvalidValue,
+                P::SnapshotNotFound,
+                P::NoEnvelope,
+                P::OwnerProofRequired,
+                P::OwnerProofInvalid,
+                P::KeyMismatch,
+                P::SnapshotStale,
+                P::HistoryDiverged,
+                P::SnapshotIncomplete,
+            ])
+            .writes(),
+        get("/api/sync/snapshots/{id}/parts/{part}", snapshots::read_part)
+            .does("Reads a part of a snapshot")
+            .by_app_token()
+            .path::<SnapshotId>("id", id)
+            .parameter(Place::Path, "part", part, part_number)
+            .answers::<SnapshotPartAnswer>("The sealed part.")
+            .refuses(&[P::SnapshotNotFound]),
+        put("/api/sync/snapshots/{id}/parts/{part}", snapshots::write_part)
+            .does("Stores a part of a snapshot that has no manifest yet")
+            .by_app_token()
+            .path::<SnapshotId>("id", id)
+            .parameter(Place::Path, "part", part, part_number)
+            .takes_large::<PutSnapshotPart>()
+            .answers_nothing("The part is stored.")
+            .refuses(&[P::InvalidValue, P::SnapshotNotFound, P::NoEnvelope, P::SnapshotStale])
+            .writes(),
+    ]
+}
+
+fn blobs() -> Vec<Operation> {
+    vec![
+        get("/api/sync/blobs", blobs::list)
+            .does("Lists blobs in order of their ids")
+            .by_app_token()
+            .optional_query::<BlobId>("after", "The blob after which to go on.")
+            .answers::<BlobList>("A page of blobs.")
+            .refuses(&[P::InvalidValue]),
+        post("/api/sync/blobs/upload", blobs::upload)
+            .does("Asks for a URL to upload to, unless the blob is there")
+            .by_app_token()
+            .takes::<BlobUpload>()
+            .answers::<BlobUploadAnswer>("The URL.")
+            .refuses(&[P::InvalidValue, P::BlobTooLarge])
+            .writes(),
+        post("/api/sync/blobs/confirm", blobs::confirm)
+            .does("Makes an uploaded object count")
+            .by_app_token()
+            .takes::<BlobConfirm>()
+            .answers_nothing("The blob is there.")
+            .refuses(&[P::InvalidValue, P::UploadIncomplete, P::BlobTooLarge])
+            .writes(),
+        post("/api/sync/blobs/download", blobs::download)
+            .does("Asks for a URL to download from")
+            .by_app_token()
+            .takes::<BlobDownload>()
+            .answers::<BlobDownloadAnswer>("The URL.")
+            .refuses(&[P::BlobNotFound]),
+        delete("/api/sync/blobs/{hash}", blobs::remove)
+            .does("Deletes a blob; an upload of the same one brings it back for 30 days")
+            .by_app_token()
+            .path::<BlobId>("hash", "The blob.")
+            .answers_nothing("The blob is deleted.")
+            .refuses(&[P::BlobNotFound])
+            .writes(),
+        presigned(get("/blobs/{object_key}", objects::read))
+            .does("Downloads an object, or one range of it")
+            .answer(Answer {
+                status: 200,
+                description: "The object.",
+                content: Content::Other("application/octet-stream"),
+                headers: &["ETag", "Accept-Ranges"],
+            })
+            .answer(Answer {
+                status: 206,
+                description: "The range that `Range` asked for.",
+                content: Content::Other("application/octet-stream"),
+                headers: &["ETag", "Accept-Ranges", "Content-Range"],
+            })
+            .refuses(&[P::BlobNotFound, P::RangeNotSatisfiable]),
+        presigned(put("/blobs/{object_key}", objects::write))
+            .does("Uploads an object")
+            .takes_object()
+            .answer(Answer {
+                status: 200,
+                description: "The object is stored.",
+                content: Content::Nothing,
+                headers: &[],
+            })
+            .refuses(&[P::LengthMismatch, P::ObjectExists, P::Timeout])
+            .writes(),
+    ]
+}
+
+/// An operation behind a URL that the server gave out.
+fn presigned(operation: Operation) -> Operation {
+    operation
+        .by(Access::PresignedUrl)
+        .always_admitted()
+        .path::<ObjectKey>("object_key", "The object.")
+        .parameter(
+            Place::Query,
+            "op",
+            "The method that the URL is for.",
+            |_| json_schema!({ "enum": ["get", "put"] }),
+        )
+        .query::<u64>("size", "The size of the object in bytes.")
+        .query::<u64>("expires", "When the URL stops working, in seconds since 1970.")
+        .query::<String>("sig", "The server's signature of all of this.")
+}
+
+fn server() -> Vec<Operation> {
+    vec![
+        get("/healthz", health::healthz)
+            .does("Tells that the process answers")
+            .always_admitted()
+            .answer(json_answer("It does, and in which versions.", |_| {
+                json_schema!({
+                    "type": "object",
+                    "required": ["status", "version", "protocol"],
+                    "properties": {
+                        "status": { "const": "ok" },
+                        "version": { "type": "string", "description": "The version of the server." },
+                        "protocol": { "type": "integer", "description": "The version of the protocol." },
+                    },
+                })
+            })),
+        get("/readyz", health::readyz)
+            .does("Tells whether the store reads and writes and the server is not stopping")
+            .always_admitted()
+            .answer(json_answer("It is ready.", |_| status_is("ready")))
+            .refuses(&[P::Overloaded])
+            .writes(),
+        get("/metrics", metrics::read)
+            .does("Reads the server's figures, for Prometheus")
+            .by(Access::Metrics)
+            .always_admitted()
+            .answer(Answer {
+                status: 200,
+                description: "The figures, as OpenMetrics text.",
+                content: Content::Other(metrics::MEDIA_TYPE),
+                headers: &[],
+            })
+            .refuses(&[P::NotFound, P::TokenInvalid, P::Overloaded]),
+        get("/api/openapi.json", documents::openapi)
+            .does("Reads this document")
+            .always_admitted()
+            .answer(json_answer(
+                "OpenAPI 3.1.",
+                |_| json_schema!({ "type": "object", "required": ["openapi"] }),
+            )),
+        get("/api/docs", documents::page)
+            .does("Shows this document to people")
+            .always_admitted()
+            .answer(Answer {
+                status: 200,
+                description: "One page that loads nothing.",
+                content: Content::Other("text/html"),
+                headers: &["Content-Security-Policy"],
+            }),
+    ]
+}
+
+/// A sign-in ends with one of two bodies.
+fn login_body(generator: &mut SchemaGenerator) -> Schema {
+    let bodies = [
+        generator.subschema_for::<LoginFinish>(),
+        generator.subschema_for::<PasswordLogin>(),
+    ];
+    json_schema!({ "anyOf": bodies })
+}
+
+fn part_number(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "minimum": 0, "maximum": limits::SNAPSHOT_PARTS_MAX - 1 })
+}
+
+fn status_is(status: &str) -> Schema {
+    json_schema!({ "type": "object", "required": ["status"], "properties": { "status": { "const": status } } })
+}
+
+fn json_answer(description: &'static str, schema: crate::openapi::SchemaOf) -> Answer {
+    Answer {
+        status: 200,
+        description,
+        content: Content::Json(schema),
+        headers: &[],
+    }
+}

@@ -1,0 +1,331 @@
+//! One operation of the API: its route, its handler, and what the OpenAPI document says of it.
+//!
+//! The router and the document are made from the same list of these, so that neither can have what the other lacks.
+
+use std::sync::Arc;
+
+use axum::{
+    handler::Handler,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use http::Method;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use synckit_protocol::{ProblemCode, limits};
+
+use crate::state::ServerState;
+
+/// How a schema is made, once there is a generator to collect what it refers to.
+pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// A route with its handler and its description.
+pub(crate) struct Operation {
+    pub(crate) handler: MethodRouter<Arc<ServerState>>,
+    pub(crate) description: Description,
+}
+
+/// What the document says of an operation.
+#[derive(Debug, Clone)]
+pub(crate) struct Description {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) tag: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) access: Access,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) body: Body,
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) problems: Vec<ProblemCode>,
+    /// Whether it counts among the API requests at work, and has their time-out.
+    pub(crate) admitted: bool,
+}
+
+/// Who may call an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Anybody.
+    Anybody,
+    /// Whoever has a token for the app.
+    App,
+    /// Whoever has a token for the account.
+    Account,
+    /// Whoever has the URL.
+    PresignedUrl,
+    /// Whoever has the operator's token for metrics, or is on the server's own machine where there is none.
+    Metrics,
+}
+
+/// A variable part of the path, or a field of the query.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parameter {
+    pub(crate) place: Place,
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) schema: SchemaOf,
+}
+
+/// Where a parameter stands. What stands in the path is always needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Path,
+    Query,
+    OptionalQuery,
+}
+
+/// What a request carries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Body {
+    Nothing,
+    /// A value in JSON or CBOR of at most so many bytes.
+    Value(SchemaOf, usize),
+    /// The bytes of an object.
+    Object,
+}
+
+/// A good answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) description: &'static str,
+    pub(crate) content: Content,
+    /// Headers beyond those of every answer, by their names in the document.
+    pub(crate) headers: &'static [&'static str],
+}
+
+/// What a good answer carries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Content {
+    Nothing,
+    /// A value in JSON or CBOR, as the request wants.
+    Value(SchemaOf),
+    /// A value that is always JSON.
+    Json(SchemaOf),
+    /// Something of another media type.
+    Other(&'static str),
+}
+
+fn operation<H, T>(method: Method, filter: MethodFilter, path: &'static str, handler: H) -> Operation
+where
+    H: Handler<T, Arc<ServerState>>,
+    T: 'static,
+{
+    Operation {
+        handler: on(filter, handler),
+        description: Description {
+            method,
+            path,
+            tag: "",
+            summary: "",
+            access: Access::Anybody,
+            parameters: Vec::new(),
+            body: Body::Nothing,
+            answers: Vec::new(),
+            problems: Vec::new(),
+            admitted: true,
+        },
+    }
+}
+
+/// Declares a constructor for each method that the API uses.
+macro_rules! methods {
+    ($($name:ident, $method:ident;)*) => {
+        $(pub(crate) fn $name<H, T>(path: &'static str, handler: H) -> Operation
+        where
+            H: Handler<T, Arc<ServerState>>,
+            T: 'static,
+        {
+            operation(Method::$method, MethodFilter::$method, path, handler)
+        })*
+    };
+}
+
+methods! {
+    get, GET;
+    post, POST;
+    put, PUT;
+    patch, PATCH;
+    delete, DELETE;
+}
+
+impl Operation {
+    /// What it does, in one sentence without a full stop.
+    pub(crate) fn does(mut self, summary: &'static str) -> Self {
+        self.description.summary = summary;
+        self
+    }
+
+    /// It needs a token for the app.
+    pub(crate) fn by_app_token(self) -> Self {
+        self.by(Access::App)
+    }
+
+    /// It needs a token for the account.
+    pub(crate) fn by_account_token(self) -> Self {
+        self.by(Access::Account)
+    }
+
+    /// Who may call it; anybody, unless this is said.
+    pub(crate) fn by(mut self, access: Access) -> Self {
+        self.description.access = access;
+        self
+    }
+
+    /// A variable part of its path.
+    pub(crate) fn path<T: JsonSchema>(self, name: &'static str, description: &'static str) -> Self {
+        self.parameter(Place::Path, name, description, SchemaGenerator::subschema_for::<T>)
+    }
+
+    /// A field of its query that must be there.
+    pub(crate) fn query<T: JsonSchema>(self, name: &'static str, description: &'static str) -> Self {
+        self.parameter(Place::Query, name, description, SchemaGenerator::subschema_for::<T>)
+    }
+
+    /// A field of its query that may be left out.
+    pub(crate) fn optional_query<T: JsonSchema>(self, name: &'static str, description: &'static str) -> Self {
+        self.parameter(
+            Place::OptionalQuery,
+            name,
+            description,
+            SchemaGenerator::subschema_for::<T>,
+        )
+    }
+
+    /// A parameter with a schema of its own.
+    pub(crate) fn parameter(
+        mut self,
+        place: Place,
+        name: &'static str,
+        description: &'static str,
+        schema: SchemaOf,
+    ) -> Self {
+        self.description.parameters.push(Parameter {
+            place,
+            name,
+            description,
+            schema,
+        });
+        self
+    }
+
+    /// The body of a request, of at most [`limits::BODY_BYTES_MAX`].
+    pub(crate) fn takes<T: JsonSchema>(self) -> Self {
+        self.takes_schema(SchemaGenerator::subschema_for::<T>)
+    }
+
+    /// The body of a request, of at most [`limits::PUSH_BODY_BYTES_MAX`].
+    pub(crate) fn takes_large<T: JsonSchema>(mut self) -> Self {
+        self.description.body = Body::Value(SchemaGenerator::subschema_for::<T>, limits::PUSH_BODY_BYTES_MAX);
+        self
+    }
+
+    /// The body of a request, where it is not one type.
+    pub(crate) fn takes_schema(mut self, schema: SchemaOf) -> Self {
+        self.description.body = Body::Value(schema, limits::BODY_BYTES_MAX);
+        self
+    }
+
+    /// The body of a request is an object's bytes.
+    pub(crate) fn takes_object(mut self) -> Self {
+        self.description.body = Body::Object;
+        self
+    }
+
+    /// It answers 200 with a value.
+    pub(crate) fn answers<T: JsonSchema>(self, description: &'static str) -> Self {
+        self.answer(Answer {
+            status: 200,
+            description,
+            content: Content::Value(SchemaGenerator::subschema_for::<T>),
+            headers: &[],
+        })
+    }
+
+    /// It answers 204.
+    pub(crate) fn answers_nothing(self, description: &'static str) -> Self {
+        self.answer(Answer {
+            status: 204,
+            description,
+            content: Content::Nothing,
+            headers: &[],
+        })
+    }
+
+    /// Another good answer.
+    pub(crate) fn answer(mut self, answer: Answer) -> Self {
+        self.description.answers.push(answer);
+        self
+    }
+
+    /// The problems of its own. Those of every operation, of its access and of its body are added.
+    pub(crate) fn refuses(mut self, problems: &[ProblemCode]) -> Self {
+        self.description.problems.extend_from_slice(problems);
+        self
+    }
+
+    /// It writes to the disk, which may be full.
+    pub(crate) fn writes(mut self) -> Self {
+        self.description.problems.push(ProblemCode::ServerFull);
+        self
+    }
+
+    /// It does not count among the API requests at work, has no time-out of its own and no limit of requests.
+    pub(crate) fn always_admitted(mut self) -> Self {
+        self.description.admitted = false;
+        self
+    }
+
+    /// The part of the document that it stands in.
+    pub(crate) fn tagged(mut self, tag: &'static str) -> Self {
+        self.description.tag = tag;
+        self
+    }
+}
+
+impl Description {
+    /// Whether requests for it are counted by the address they come from: nothing else is known of who asks.
+    pub(crate) fn is_counted_by_address(&self) -> bool {
+        self.admitted && self.access == Access::Anybody
+    }
+
+    /// Every problem that it may answer with, in the order of the documentation.
+    pub(crate) fn all_problems(&self) -> Vec<ProblemCode> {
+        use ProblemCode as P;
+        let mut problems = self.problems.clone();
+        problems.extend([P::MethodNotAllowed, P::Internal]);
+        if self.admitted {
+            problems.extend([P::Timeout, P::Overloaded]);
+        }
+        if self.is_counted_by_address() {
+            problems.push(P::RateLimited);
+        }
+        match self.access {
+            Access::Anybody | Access::Metrics => {}
+            Access::App => problems.extend([
+                P::TokenInvalid,
+                P::TokenExpired,
+                P::SessionEnded,
+                P::AccountGone,
+                P::RateLimited,
+            ]),
+            Access::Account => {
+                problems.extend([
+                    P::FreshLoginRequired,
+                    P::TokenInvalid,
+                    P::SessionEnded,
+                    P::AccountGone,
+                    P::RateLimited,
+                ]);
+            }
+            Access::PresignedUrl => problems.extend([P::UrlInvalid, P::UrlExpired, P::Overloaded]),
+        }
+        if self.parameters.iter().any(|parameter| parameter.place == Place::Path) {
+            // What is not even text names nothing.
+            problems.push(P::NotFound);
+        }
+        if let Body::Value(..) = self.body {
+            problems.extend([P::MalformedBody, P::UnsupportedMediaType, P::BodyTooLarge]);
+        }
+        let mut in_order: Vec<P> = P::ALL.to_vec();
+        in_order.retain(|code| problems.contains(code));
+        in_order
+    }
+}

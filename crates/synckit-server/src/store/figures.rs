@@ -1,0 +1,35 @@
+//! What a store measures of itself.
+
+/// What a store measures of itself, since it was opened or as of now. None of it is about a single user.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreFigures {
+    /// Writes that were answered, failed ones included.
+    pub writes: u64,
+    /// Transactions that were committed, by how many writes shared one.
+    pub commits: CommitGroups,
+    /// Checkpoints that were taken.
+    pub checkpoints: u64,
+    /// Writes that are not answered yet.
+    pub queued_writes: u64,
+    /// Bytes of sealed data that these carry.
+    pub queued_bytes: u64,
+    /// Logs that were cut at a snapshot.
+    pub retention_cuts: u64,
+    /// Size of the database file, in bytes.
+    pub database_bytes: u64,
+    /// Size of the write-ahead log beside it, in bytes.
+    pub write_ahead_log_bytes: u64,
+    /// Streams that were ever begun.
+    pub streams: u64,
+    /// Sealed bytes of batches.
+    pub batch_bytes: u64,
+    /// Sealed bytes of snapshots, unfinished ones included.
+    pub snapshot_bytes: u64,
+    /// Sealed bytes of blobs, as [`super::StreamStatus`] counts them.
+    pub blob_bytes: u64,
+}
+
+/// Transactions by how many writes shared one: pairs of the most writes of a group and how many such groups there were
+/// that did not fit the pair before.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CommitGroups(pub Vec<(u64, u64)>);
