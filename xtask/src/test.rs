@@ -65,6 +65,8 @@ struct Session {
     keychain: crate::secret_service::SecretService,
     /// The interpreter for `examples/python`.
     python: PathBuf,
+    /// The interpreter that has schemathesis, which sends generated requests to a server.
+    schemathesis: PathBuf,
 }
 
 impl Session {
@@ -73,12 +75,14 @@ impl Session {
             #[cfg(target_os = "linux")]
             keychain: crate::secret_service::SecretService::start()?,
             python: python::environment("python-client", "examples/python/requirements.txt")?,
+            schemathesis: python::environment("schemathesis", "xtask/schemathesis.txt")?,
         })
     }
 
     /// Only what tests look for: `HOME` stays, because cargo and rustup live there.
     fn apply(&self, command: &mut Command) {
         command.env("SYNCKIT_TEST_PYTHON", &self.python);
+        command.env("SYNCKIT_TEST_SCHEMATHESIS", &self.schemathesis);
         #[cfg(target_os = "linux")]
         command.env("DBUS_SESSION_BUS_ADDRESS", self.keychain.bus_address());
     }

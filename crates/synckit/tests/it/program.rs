@@ -114,6 +114,11 @@ impl Server {
         server
     }
 
+    /// The id of its process.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn data_dir(&self) -> std::path::PathBuf {
         self.directory.path().join("data")
     }

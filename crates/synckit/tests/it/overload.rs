@@ -1,0 +1,136 @@
+//! A real server under more than it has memory for: it refuses instead of growing, and the SDK comes back.
+#![cfg(target_os = "linux")]
+
+use std::{fs, io::Write as _, net::TcpStream, thread, time::Duration};
+
+use serde_json::json;
+use synckit_client::{ChangeEntry, ChangeOp, CredentialStore, SyncKitClient, SyncKitConfig, Timestamp};
+use synckit_protocol::limits::PUSH_BODY_BYTES_MAX;
+
+use crate::{http, program::Server};
+
+const EMAIL: &str = "ada@example.com";
+const PASSWORD: &str = "correct horse battery staple";
+/// The memory for bodies that the server gets, its least.
+const MEMORY: usize = 16 << 20;
+/// Clients that push as much as they may, all at once: 21 times the memory.
+const CLIENTS: usize = 64;
+
+/// A server with little memory, an account on it, and a token for raw requests.
+struct Scene {
+    server: Server,
+    client: SyncKitClient,
+    device_id: synckit_client::DeviceId,
+    token: String,
+}
+
+impl Scene {
+    async fn set_up() -> Self {
+        let server = Server::start_with(&["--push-body-memory=16MiB", "--allow-password-login", "--log=error"]);
+        let api_key = server.create_app();
+        let config = SyncKitConfig {
+            server_url: server.url.clone(),
+            api_key: api_key.clone(),
+        };
+        let client = SyncKitClient::builder(config)
+            .credential_store(CredentialStore::Memory)
+            .build();
+        client.create_account(EMAIL, PASSWORD).await.unwrap();
+        client.authenticate(EMAIL, PASSWORD).await.unwrap();
+        client.setup_encryption_new(PASSWORD).await.unwrap();
+        let device_id = client.register_device("laptop", "linux").await.unwrap();
+        let body = json!({ "api_key": api_key, "email": EMAIL, "password": PASSWORD });
+        let signed_in = http::post(&server.url, "/api/sync/auth", None, &body);
+        let token = signed_in["token"].as_str().unwrap().to_owned();
+        Self {
+            server,
+            client,
+            device_id: device_id.id,
+            token,
+        }
+    }
+
+    /// A push whose body comes whole but for its last byte.
+    fn almost_push(&self, bytes: usize) -> TcpStream {
+        let mut stream = http::begin(&self.server.url, "POST /api/sync/push", Some(&self.token), bytes);
+        // A server that does not read leaves the rest on this side, and one that waits for the last byte says nothing.
+        stream.set_read_timeout(Some(Duration::from_secs(12))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(8))).unwrap();
+        let piece = vec![b' '; 64 * 1024];
+        let mut left = bytes - 1;
+        while left > 0 {
+            match stream.write(&piece[..left.min(piece.len())]) {
+                Ok(written) => left -= written,
+                Err(_) => break,
+            }
+        }
+        stream
+    }
+
+    /// A figure of `/metrics`.
+    fn figure(&self, name: &str) -> usize {
+        let text = http::get(&self.server.url, "/metrics", None).body;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// A line of `/proc/<pid>/status`, in bytes.
+    fn memory(&self, name: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.server.process_id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let kib: usize = line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+        kib * 1024
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_large_bodies_is_refused_and_does_not_grow_the_server() {
+    let scene = Scene::set_up().await;
+    let before = scene.memory("VmRSS:");
+    let refused = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| scope.spawn(|| http::Answer::read_head(scene.almost_push(PUSH_BODY_BYTES_MAX))))
+            .collect();
+        let heads = clients.into_iter().map(|client| client.join().unwrap());
+        heads
+            .filter(|head| head.starts_with("HTTP/1.1 503") && head.contains("retry-after: "))
+            .count()
+    });
+    let grown = scene.memory("VmHWM:").saturating_sub(before);
+    // Two bodies fit. They, and what the sockets of all of them hold in the server, are far less than what was sent.
+    assert!(refused >= CLIENTS - 5, "{refused} of {CLIENTS} were refused");
+    let allowed = 2 * MEMORY + CLIENTS * (1 << 20);
+    assert!(grown < allowed, "the server grew by {grown} bytes");
+    assert!(allowed * 3 < CLIENTS * PUSH_BODY_BYTES_MAX);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sdk_comes_back_when_the_server_has_shed_its_push() {
+    let scene = Scene::set_up().await;
+    // Two of the largest bodies, and one that takes exactly what is left: one permit a KiB, and one more each.
+    let left = MEMORY - 2 * (PUSH_BODY_BYTES_MAX / 1024 + 1) * 1024;
+    let hogs: Vec<TcpStream> = [PUSH_BODY_BYTES_MAX, PUSH_BODY_BYTES_MAX, left - 1]
+        .map(|bytes| scene.almost_push(bytes))
+        .into();
+    while scene.figure("synckit_push_memory_bytes") < MEMORY {
+        thread::yield_now();
+    }
+    let change = ChangeEntry {
+        table: "notes".to_owned(),
+        op: ChangeOp::Insert,
+        row_id: "1".to_owned(),
+        timestamp: Timestamp::from_micros(0),
+        data: Some(json!({ "text": "hello" })),
+    };
+    let pushing = scene.client.push(scene.device_id, vec![change]);
+    let releasing = async {
+        while scene.figure(r#"synckit_problems_total{code="overloaded"}"#) == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(hogs);
+    };
+    let (pushed, ()) = tokio::join!(pushing, releasing);
+    pushed.unwrap();
+    let status = scene.client.status().await.unwrap();
+    assert_eq!(status.change_count, 1, "stored, and once");
+}
