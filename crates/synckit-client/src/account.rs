@@ -231,9 +231,10 @@ impl Inner {
         let user_id = self.scope()?.user_id;
         let mut access = self.account_access(password).await?;
         let answer = match self.vault(&access.token).await {
-            // The sign-in is older than this machine knows, whose clock stands while it sleeps. The password is at
-            // hand, so the user need not be asked for it again.
-            Err(Error::FreshLoginRequired) => {
+            // The sign-in is older than this machine knows, whose clock stands while it sleeps; or the server takes this
+            // token no more, having lost the key that signed it. The password is at hand, so the user need not be asked
+            // for it again, and whether the session has ended the unlock finds out.
+            Err(Error::FreshLoginRequired | Error::SessionEnded) => {
                 access = self.unlock(password).await?;
                 self.vault(&access.token).await?
             }

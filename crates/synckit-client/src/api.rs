@@ -26,13 +26,14 @@ const PAUSE_BASE: Duration = Duration::from_millis(200);
 /// The largest answer of any endpoint: a page of its maximum, or one batch, and the fields around them.
 const ANSWER_BYTES_MAX: usize = limits::PAGE_BYTES_MAX as usize + 1024 * 1024;
 
-/// A request that can be sent again.
-#[derive(Debug)]
+/// A request that can be sent again. Clones share the body.
+#[derive(Debug, Clone)]
 pub(crate) struct Call<'a> {
     method: Method,
     path: String,
     bearer: Option<&'a SecretText>,
     body: Option<Bytes>,
+    retries_max: u32,
 }
 
 impl<'a> Call<'a> {
@@ -42,7 +43,14 @@ impl<'a> Call<'a> {
             path: path.into(),
             bearer: None,
             body: None,
+            retries_max: RETRIES_MAX,
         }
+    }
+
+    /// One attempt only: the caller has something to look at before the next.
+    pub(crate) fn without_retries(mut self) -> Self {
+        self.retries_max = 0;
+        self
     }
 
     pub(crate) fn get(path: impl Into<String>) -> Self {
@@ -163,6 +171,17 @@ impl Api {
         self.jitter.0.lock().gen_range(Duration::ZERO..=most)
     }
 
+    /// How long a caller that retries by itself waits after an error, or `None` if it gives up.
+    pub(crate) fn wait_after(&self, error: &Error, attempt: u32) -> Option<Duration> {
+        let wait = match error {
+            Error::Network(TransportError::Connection(_) | TransportError::Timeout(_)) => self.pause(attempt),
+            Error::Problem(problem) if matches!(problem.status, 429 | 502..=504) => self.pause(attempt),
+            Error::RetryLater { retry_after, .. } if *retry_after < RETRY_BUDGET => *retry_after,
+            _ => return None,
+        };
+        (attempt < RETRIES_MAX).then_some(wait)
+    }
+
     /// Sends a call and decodes its answer.
     pub(crate) async fn call<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
         self.send(&call).await?.decode()
@@ -195,7 +214,7 @@ impl Api {
                 }
                 Err(error) => return Err(error),
             };
-            if attempt >= RETRIES_MAX || Instant::now() + wait > deadline {
+            if attempt >= call.retries_max || Instant::now() + wait > deadline {
                 return Err(error);
             }
             attempt += 1;

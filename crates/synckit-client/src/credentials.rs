@@ -286,12 +286,32 @@ fn change_file(path: &Path, change: impl FnOnce(&mut Records)) -> Result<(), Cre
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         let text = Zeroizing::new(serde_json::to_string(&plain)?);
-        // A temporary file of this crate is made with mode 0600 from its first moment.
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        // Under the lock nobody else writes: what a killed process left holds secrets, and would stay for ever.
+        let prefix = temporary_prefix(path);
+        remove_leftovers(directory, &prefix)?;
+        // Made with mode 0600 from its first moment.
+        let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(directory)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(Ok(()))
     };
     replace().map_err(file_error(path))?
+}
+
+/// How the files begin that a credential file is written to before it takes its place.
+fn temporary_prefix(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name.chars().take(40).collect();
+    format!(".{name}.new-")
+}
+
+fn remove_leftovers(directory: &Path, prefix: &str) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }

@@ -148,9 +148,11 @@ impl SyncKitClient {
         let inner = &self.inner;
         let scope = inner.scope()?;
         inner.with_credentials(|credentials| credentials.probe()).await?;
+        // The device's own key first: another process of it may change the key at any moment, and an envelope that was
+        // asked for before would then look like one of an earlier time.
+        let held = inner.stored_ring(&scope).await?;
         let found = inner.envelope().await?.ok_or(Error::NoServerKey)?;
         let envelope = &found.envelope;
-        let held = inner.stored_ring(&scope).await?;
         if let Some(held) = held.as_ref().filter(|ring| envelope.key_version() < ring.key_version()) {
             return Err(Error::EnvelopeReplaced {
                 held_version: held.key_version(),

@@ -35,6 +35,9 @@ use crate::{
 /// How long before its end a token is refreshed.
 const REFRESH_EARLY_SECONDS: u64 = 24 * 3600;
 
+/// How often a call is sent again with another token.
+const REFRESHES_MAX: u32 = 3;
+
 /// The user who is signed in.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
@@ -42,6 +45,9 @@ pub(crate) struct Session {
     pub(crate) token: SecretText,
     pub(crate) expires_at: UnixSeconds,
     pub(crate) refresh: SecretText,
+    /// Whether this machine's clock is good for refreshing before the token ends. One that is days ahead takes every
+    /// token for old, and would refresh at every call; then the server's word has to do.
+    refresh_early: bool,
     /// The token for `/api/account`, and when it was issued.
     pub(crate) account_token: Option<(SecretText, Instant)>,
 }
@@ -383,6 +389,7 @@ impl Inner {
             token: signed_in.token,
             expires_at: signed_in.expires_at,
             refresh: signed_in.refresh,
+            refresh_early: true,
             account_token: signed_in.account_token.map(|token| (token, Instant::now())),
         });
         self.save_session().await?;
@@ -476,8 +483,8 @@ impl Inner {
 
     /// Sends a call with the session's token, refreshed before it ends, or after the server refused it.
     pub(crate) async fn authorized(&self, call: Call<'_>) -> Result<Answer> {
-        let session = self.current_session()?;
-        let token = if unix_now() + REFRESH_EARLY_SECONDS < session.expires_at {
+        let mut session = self.current_session()?;
+        let token = if !session.refresh_early || is_fresh(session.expires_at) {
             session.token.clone()
         } else {
             // A token that still works is good enough if the refresh cannot be reached now. If the session has ended,
@@ -487,14 +494,18 @@ impl Inner {
                 refreshed => refreshed?,
             }
         };
-        let call = call.bearer(&token);
-        match self.api.send(&call).await {
-            Err(Error::SessionEnded) => {
-                let token = self.refresh(&session).await?;
-                self.api.send(&call.bearer(&token)).await
+        let mut answer = self.api.send(&call.clone().bearer(&token)).await;
+        for _ in 0..REFRESHES_MAX {
+            if !matches!(answer, Err(Error::SessionEnded)) {
+                break;
             }
-            result => result,
+            // What another process of this device stored may have been refused meanwhile, too. Only the server's answer
+            // to a refresh says that the session has ended.
+            let token = self.refresh(&session).await?;
+            session = self.current_session()?;
+            answer = self.api.send(&call.clone().bearer(&token)).await;
         }
+        answer
     }
 
     /// Sends a call with the session's token whose answer has no body.
@@ -515,31 +526,51 @@ impl Inner {
         if current.refresh != seen.refresh {
             return Ok(current.token);
         }
-        // Another process of this device may have refreshed: its secret is newer than the one in memory.
-        if let Some(stored) = self.stored_session(seen.scope.user_id).await?
-            && stored.refresh != seen.refresh
-        {
-            let fresh = stored.expires_at > unix_now() + REFRESH_EARLY_SECONDS;
-            self.replace_tokens(stored);
-            if fresh {
-                return Ok(self.current_session()?.token);
+        for attempt in 0.. {
+            // Another process of this device may have refreshed, also while this one waited: its secret is newer than
+            // the one in memory. One that is older by two looks like a copy in the hands of a thief, and would end the
+            // session of both.
+            if let Some(stored) = self.stored_session(seen.scope.user_id).await?
+                && stored.refresh != self.current_session()?.refresh
+            {
+                let fresh = !current.refresh_early || is_fresh(stored.expires_at);
+                self.replace_tokens(stored);
+                if fresh {
+                    break;
+                }
+            }
+            let used = self.current_session()?.refresh;
+            let call = Call::post("/api/sync/auth/refresh").body(&Refresh { refresh: used.clone() })?;
+            match self.api.call(call.without_retries()).await {
+                Ok(refreshed) => {
+                    self.install_refreshed(refreshed, &used).await?;
+                    break;
+                }
+                Err(error) => match self.api.wait_after(&error, attempt) {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => return Err(error),
+                },
             }
         }
-        let refresh = Refresh {
-            refresh: self.current_session()?.refresh,
-        };
-        let refreshed: Refreshed = self
-            .api
-            .call(Call::post("/api/sync/auth/refresh").body(&refresh)?)
-            .await?;
-        let token = refreshed.token.clone();
-        if let Some(session) = self.session.write().as_mut() {
+        Ok(self.current_session()?.token)
+    }
+
+    /// Makes the answer to a refresh current, in memory and in the credential store.
+    async fn install_refreshed(&self, refreshed: Refreshed, used: &SecretText) -> Result<()> {
+        let scope = {
+            let mut session = self.session.write();
+            let session = session.as_mut().ok_or(Error::NotSignedIn)?;
             session.token = refreshed.token;
             session.expires_at = refreshed.expires_at;
             session.refresh = refreshed.refresh;
+            session.refresh_early = is_fresh(refreshed.expires_at);
+            session.scope
+        };
+        match self.stored_session(scope.user_id).await? {
+            // Another process was faster: what it stored is as new as this, or newer.
+            Some(stored) if stored.refresh != *used => Ok(()),
+            _ => self.save_session().await,
         }
-        self.save_session().await?;
-        Ok(token)
     }
 
     fn replace_tokens(&self, stored: SessionRecord) {
@@ -607,9 +638,15 @@ impl Inner {
             token: record.token,
             expires_at: record.expires_at,
             refresh: record.refresh,
+            refresh_early: true,
             account_token: None,
         }))
     }
+}
+
+/// Whether a token is far from its end, by this machine's clock.
+fn is_fresh(expires_at: UnixSeconds) -> bool {
+    unix_now() + REFRESH_EARLY_SECONDS < expires_at
 }
 
 fn decode_session(bytes: &[u8]) -> Result<SessionRecord, CredentialError> {

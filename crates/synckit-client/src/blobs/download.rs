@@ -12,7 +12,6 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use synckit_crypto::blob::BlobHash;
 use synckit_protocol::{Problem, ProblemCode, limits};
-use tempfile::NamedTempFile;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
@@ -20,6 +19,7 @@ use tokio::{
 
 use super::{
     BlobProgress, DownloadUrl, Movement,
+    partial::PartialFile,
     seal::{CHUNKS_WAITING, open_into},
 };
 use crate::{
@@ -126,12 +126,8 @@ impl Inner {
     ) -> Result<u64> {
         match target.0 {
             Destination::Path(path) => {
-                let directory = match path.parent() {
-                    Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-                    _ => PathBuf::from("."),
-                };
-                let (file, _) = self.download_beside(url, progress, directory).await?;
-                persist(file, path).await?;
+                let (file, _) = self.download_beside(url, progress, path.clone()).await?;
+                blocking(move || file.publish(&path)).await??;
             }
             Destination::Writer(mut writer) => {
                 let (mut file, _): (File, _) = self.download(url, progress, tempfile::tempfile).await?;
@@ -150,21 +146,20 @@ impl Inner {
         directory: PathBuf,
         progress: &(impl Fn(BlobProgress) + Send + Sync),
     ) -> Result<BlobHash> {
-        let (file, hash) = self.download_beside(url, progress, directory.clone()).await?;
-        persist(file, directory.join(hash.to_string())).await?;
+        // The name is known only when everything is there.
+        let (file, hash) = self.download_beside(url, progress, directory.join("download")).await?;
+        blocking(move || file.publish(&directory.join(hash.to_string()))).await??;
         Ok(hash)
     }
 
-    /// Downloads into a temporary file in the directory of the result, so that the rename is atomic; private from its
-    /// first moment.
+    /// Downloads into a file beside the result.
     async fn download_beside(
         &self,
         url: &DownloadUrl,
         progress: &(impl Fn(BlobProgress) + Send + Sync),
-        directory: PathBuf,
-    ) -> Result<(NamedTempFile, BlobHash)> {
-        self.download(url, progress, move || NamedTempFile::new_in(&directory))
-            .await
+        target: PathBuf,
+    ) -> Result<(PartialFile, BlobHash)> {
+        self.download(url, progress, move || PartialFile::create(&target)).await
     }
 
     /// Downloads into what `create` makes for each attempt, and returns it verified.
@@ -301,15 +296,4 @@ impl Inner {
         };
         movement.watch(self.api.request_timeout(), report, transfer).await
     }
-}
-
-/// Lets a file appear, whole.
-async fn persist(file: NamedTempFile, path: PathBuf) -> Result<()> {
-    blocking(move || -> io::Result<()> {
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        Ok(())
-    })
-    .await??;
-    Ok(())
 }

@@ -5,6 +5,7 @@
 //! [`SyncKitClient::blob_upload`] and [`SyncKitClient::blob_download`], which take and return bytes.
 
 mod download;
+mod partial;
 mod seal;
 mod upload;
 
@@ -397,7 +398,8 @@ impl SyncKitClient {
 
     /// Downloads and decrypts a file in constant memory, to a path or into an async stream, and returns its size. The
     /// target sees nothing before everything was verified: a path appears whole, by rename; a stream is written after
-    /// the last byte arrived and agreed.
+    /// the last byte arrived and agreed. Until then the bytes are in a hidden file beside the path
+    /// (`.<name>.<random>.synckit-part`), which the next download to the same path removes if the process was killed.
     ///
     /// # Errors
     /// [`Error::BlobForged`], [`Error::Io`], [`Error::Problem`] with `blob_not_found`.

@@ -9,6 +9,7 @@ mod encryption;
 mod interference;
 mod keychain;
 mod owner_keys;
+mod processes;
 mod product_page;
 mod push_pull;
 mod python;

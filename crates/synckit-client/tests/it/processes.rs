@@ -1,0 +1,137 @@
+//! Processes that share a device's credentials without a word to each other, and processes that were killed.
+
+use std::{
+    fs::{self, File},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use synckit_client::SyncKitClient;
+use synckit_protocol::{Problem, ProblemCode};
+
+use crate::{
+    interference::{Fate, Interference},
+    world::{World, changes},
+};
+
+/// Refuses the token of the first so many questions for the status.
+fn refusing_tokens(times: usize) -> Arc<Interference> {
+    let refused = AtomicUsize::new(0);
+    Interference::new(move |request| {
+        if request.uri().path() == "/api/sync/status" && refused.fetch_add(1, Ordering::SeqCst) < times {
+            let problem = Problem::new(ProblemCode::TokenInvalid);
+            return Fate::Answered(401, serde_json::to_vec(&problem).unwrap());
+        }
+        Fate::Delivered
+    })
+}
+
+/// Another process had refreshed the session; then the server's signing key was lost once more, and with it that token.
+#[tokio::test]
+async fn a_token_that_another_process_stored_and_the_server_refuses_too_does_not_end_the_session() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    let late = world.resumed_over(&user, refusing_tokens(2));
+    let early = world.resumed_over(&user, refusing_tokens(1));
+    early.status().await.unwrap();
+    late.status().await.unwrap();
+    early.status().await.unwrap();
+}
+
+/// The server lost its signing key between the sign-in and the call that needs its account token.
+#[tokio::test]
+async fn an_account_token_that_the_server_refuses_does_not_end_the_session() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    let refused = AtomicUsize::new(0);
+    let transport = Interference::new(move |request| {
+        if request.uri().path() == "/api/account/vault" && refused.fetch_add(1, Ordering::SeqCst) == 0 {
+            let problem = Problem::new(ProblemCode::TokenInvalid);
+            return Fate::Answered(401, serde_json::to_vec(&problem).unwrap());
+        }
+        Fate::Delivered
+    });
+    let client = world.resumed_over(&user, transport);
+    client.setup_encryption_existing(&user.password).await.unwrap();
+}
+
+/// The envelope arrives, and before it is looked at, another process of the device changes the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_another_process_changes_meanwhile_is_no_older_envelope() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (_, device) = world.first_device(&user).await;
+    let other = world.another_client(&user).await;
+    let meanwhile = Arc::new(parking_lot::Mutex::new(Some((other.clone(), user.password.clone()))));
+    let transport = Interference::new(move |request| {
+        if request.uri().path() != "/api/sync/keys" {
+            return Fate::Delivered;
+        }
+        let meanwhile = Arc::clone(&meanwhile);
+        Fate::Changed(Box::new(move |body| {
+            if let Some((other, password)) = meanwhile.lock().take() {
+                change_key_elsewhere(other, password);
+            }
+            body
+        }))
+    });
+    let client = world.resumed_over(&user, transport);
+    client.setup_encryption_existing(&user.password).await.unwrap();
+    client.setup_encryption_existing(&user.password).await.unwrap();
+    client.push(device, changes(3)).await.unwrap();
+    other.push(device, changes(3)).await.unwrap();
+}
+
+fn change_key_elsewhere(other: SyncKitClient, password: String) {
+    let changing = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(other.rotate_keys(&password)).unwrap();
+    });
+    changing.join().unwrap();
+}
+
+#[tokio::test]
+async fn what_a_killed_download_left_goes_with_the_next_to_the_same_path() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (client, _) = world.first_device(&user).await;
+    let hash = client.blob_put(vec![7; 1000], |_| {}).await.unwrap();
+    let directory = world.file("downloads");
+    fs::create_dir(&directory).unwrap();
+    let path = directory.join("photo");
+    fs::write(directory.join(".photo.killed.synckit-part"), b"half").unwrap();
+    let alive = directory.join(".photo.alive.synckit-part");
+    let held = File::create(&alive).unwrap();
+    held.lock().unwrap();
+    fs::write(directory.join(".other.killed.synckit-part"), b"half").unwrap();
+
+    client.blob_get(&hash, path.clone(), |_| {}).await.unwrap();
+    let mut names: Vec<_> = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [".other.killed.synckit-part", ".photo.alive.synckit-part", "photo"],
+        "another process's download and another path's rest are not touched"
+    );
+    drop(held);
+}
+
+#[tokio::test]
+async fn secrets_that_a_killed_write_of_credentials_left_go_with_the_next_write() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (client, _) = world.first_device(&user).await;
+    let credentials = world.file(&format!("{} laptop.json", user.email));
+    let name = credentials.file_name().unwrap().to_str().unwrap();
+    let left = credentials.with_file_name(format!(".{}.new-killed", name.chars().take(40).collect::<String>()));
+    fs::write(&left, b"secrets").unwrap();
+    client.sign_out().await.unwrap();
+    assert!(!left.exists());
+}
