@@ -37,11 +37,11 @@ impl<K> Default for Allowances<K> {
 
 impl<K: Eq + Hash> Allowances<K> {
     /// How long until there is a whole one left; `None` if there is one.
-    pub(crate) fn wait(&self, key: &K, rule: Rule, now: Duration) -> Option<Duration> {
-        let left = self
-            .0
-            .get(key)
-            .map_or(rule.allowance, |left| left.grown(rule, now).amount);
+    pub(crate) fn wait(&mut self, key: &K, rule: Rule, now: Duration) -> Option<Duration> {
+        let left = self.0.get_mut(key).map_or(rule.allowance, |left| {
+            *left = left.grown(rule, now);
+            left.amount
+        });
         if left >= 1.0 {
             return None;
         }
@@ -86,7 +86,8 @@ impl Left {
         let elapsed = now.saturating_sub(self.at).as_secs_f64();
         Self {
             amount: (self.amount + elapsed * rule.per_second).min(rule.allowance),
-            at: now.max(self.at),
+            // Also where that is earlier: a clock that was ahead must not shut people out until its time has come.
+            at: now,
         }
     }
 }

@@ -45,6 +45,7 @@ mod blobs;
 mod clock;
 pub mod config;
 mod data_dir;
+mod disk_reserve;
 mod export;
 mod given_secrets;
 mod http;

@@ -316,7 +316,8 @@ impl MailWorker {
             }
         }
         let entry = sent.entry(email.to_owned()).or_insert(Sent { since: now, count: 0 });
-        if entry.since.saturating_add(WINDOW_SECONDS) <= now {
+        // A window that begins in the future is one of a clock that was ahead.
+        if entry.since.saturating_add(WINDOW_SECONDS) <= now || entry.since > now {
             *entry = Sent { since: now, count: 0 };
         }
         entry.count += 1;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     blobs::{ObjectDirectory, UrlSigner},
     config::Config,
+    disk_reserve::DiskReserve,
     keys::DerivedKeys,
     mail::Mailer,
     metrics::Metrics,
@@ -34,6 +35,7 @@ pub(crate) struct ServerState {
     pub(crate) mailer: Mailer,
     pub(crate) capacity: Capacity,
     pub(crate) readiness: Readiness,
+    pub(crate) disk: DiskReserve,
     /// Cancelled when the server is told to stop.
     pub(crate) stopping: CancellationToken,
 }

@@ -164,6 +164,8 @@ pub(super) async fn refresh(
             state.sessions.end(&[secret.session_id], now);
             Err(ProblemCode::SessionEnded.into())
         }
+        // Not to be remembered: what a clock that was ahead refused is good again when the clock is.
+        RefreshUse::Refused => Err(ProblemCode::SessionEnded.into()),
     }
 }
 

@@ -35,11 +35,12 @@ pub(super) async fn healthz() -> Result<Response, ApiError> {
     })
 }
 
-/// `GET /readyz`: the store reads and writes, and the server is not about to stop.
+/// `GET /readyz`: the store reads and writes, there is room for more, and the server is not about to stop.
 pub(super) async fn readyz(State(state): State<Arc<ServerState>>) -> Result<Response, ApiError> {
     if state.stopping.is_cancelled() {
         return Err(ApiError::new(ProblemCode::Overloaded).with_detail("the server is stopping"));
     }
     state.readiness.check(state.store.as_ref()).await?;
+    state.disk.check(0)?;
     Reply(Format::Json).ok(&Health { status: "ready" })
 }

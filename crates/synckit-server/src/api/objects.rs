@@ -36,6 +36,7 @@ pub(super) async fn write(
         return Err(length_mismatch());
     }
     let _room = transfer_room(&state)?;
+    state.disk.check(url.size)?;
     let problem = |error: ObjectError| match error {
         ObjectError::Exists => ProblemCode::ObjectExists.into(),
         ObjectError::Length => length_mismatch(),

@@ -166,6 +166,8 @@ async fn receive<T: DeserializeOwned>(
         .min(body_max as u64);
     let memory = reserve(&state.capacity.push_memory, expected).await?;
     let body = read_body(request, body_max, state.config.timeouts.request_body).await?;
+    // Once in the write-ahead log, and once in the database.
+    state.disk.check(2 * body.len() as u64)?;
     Ok((decode(format, &body)?, memory))
 }
 

@@ -7,9 +7,12 @@ use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use synckit_protocol::{ObjectKey, wire::UnixSeconds};
+use synckit_protocol::{ObjectKey, limits, wire::UnixSeconds};
 
 use crate::keys::MacKey;
+
+/// How far back a clock may be set without ending URLs.
+const CLOCK_SLACK_SECONDS: u64 = 300;
 
 /// What a URL allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -113,7 +116,10 @@ impl UrlSigner {
             return Err(UrlError::Invalid);
         }
         // After the signature, so that an altered time is an altered URL and not an old one.
-        if now >= url.expires_at {
+        // One that would be valid for longer than any is was signed by a clock that was ahead, and would be good for as
+        // long as it was ahead; a client asks for another.
+        let lives_too_long = url.expires_at > now + limits::PRESIGNED_URL_SECONDS + CLOCK_SLACK_SECONDS;
+        if now >= url.expires_at || lives_too_long {
             return Err(UrlError::Expired);
         }
         Ok(url)

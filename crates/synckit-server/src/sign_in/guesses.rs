@@ -299,6 +299,19 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_ahead_locks_nobody_out_after_it_was_put_right() {
+        let guesses = guesses();
+        let ahead = 8 * 24 * 3600;
+        for _ in 0..10 {
+            guesses.count(ACCOUNT, address(1), ahead).unwrap();
+        }
+        let refused = guesses.count(ACCOUNT, address(1), 0).unwrap_err();
+        assert_eq!(refused.retry_after, Duration::from_secs(90));
+        guesses.count(ACCOUNT, address(1), 90).unwrap();
+        guesses.count(ACCOUNT, address(1), 90).unwrap_err();
+    }
+
+    #[test]
     fn one_address_has_sixty_guesses_at_all_accounts() {
         let guesses = guesses();
         for account in 0..60 {

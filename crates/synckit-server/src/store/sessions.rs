@@ -75,8 +75,11 @@ pub enum RefreshUse {
         /// The account and app of the session.
         stream: StreamId,
     },
-    /// The session has ended, or was ended by this use.
+    /// The session has ended, or was ended by this use: it never comes back.
     Ended,
+    /// The session was not refreshed for too long, by the given time, or was never given this counter. Nothing was
+    /// changed.
+    Refused,
 }
 
 /// Which sessions to end.

@@ -292,6 +292,25 @@ async fn a_url_expires_after_an_hour() {
 }
 
 #[tokio::test]
+async fn a_url_of_a_clock_that_was_ahead_ends_when_the_clock_is_put_right() {
+    const DAYS: u64 = 6 * 24 * 3600;
+    let world = World::start().await;
+    let user = world.user("ada@example.com").await;
+    world.clock.advance(600);
+    let get = user.put_blob(&world, HASH, &contents(100)).await;
+    world.clock.set_back(300);
+    assert_eq!(
+        world.get(&get).send().await.status,
+        StatusCode::OK,
+        "a clock that was corrected a little"
+    );
+    world.clock.advance(DAYS);
+    let ahead = user.ask_download(&world, HASH).await.ok::<BlobDownloadAnswer>();
+    world.clock.set_back(DAYS);
+    assert_eq!(world.get(&ahead.download_url).send().await.code(), "url_expired");
+}
+
+#[tokio::test]
 async fn downloads_take_one_range() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;

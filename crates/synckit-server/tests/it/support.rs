@@ -52,6 +52,10 @@ impl TestClock {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
 
+    pub(crate) fn set_back(&self, seconds: u64) {
+        self.0.fetch_sub(seconds, Ordering::SeqCst);
+    }
+
     fn clock(&self) -> Clock {
         let time = Arc::clone(&self.0);
         Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(time.load(Ordering::SeqCst)))

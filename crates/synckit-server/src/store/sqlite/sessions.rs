@@ -81,23 +81,24 @@ pub(super) fn advance_refresh(
 ) -> Result<RefreshUse, Failure> {
     let current = db
         .prepare_cached(
-            "SELECT refresh_counter, app_id, user_id FROM sessions JOIN streams USING (stream_key)
-             WHERE session_id = ?1 AND refreshed_at > ?2",
+            "SELECT refresh_counter, app_id, user_id, refreshed_at > ?2 FROM sessions JOIN streams USING (stream_key)
+             WHERE session_id = ?1",
         )?
         .query_row(params![session_id.as_bytes(), expired(now)], |row| {
             let stream = StreamId {
                 app_id: id(row, 1, AppId::from_bytes)?,
                 user_id: id(row, 2, UserId::from_bytes)?,
             };
-            Ok((unsigned(row, 0)?, stream))
+            Ok((unsigned(row, 0)?, stream, row.get::<_, bool>(3)?))
         })
         .optional()?;
-    let Some((current, stream)) = current else {
+    let Some((current, stream, is_recent)) = current else {
         return Ok(RefreshUse::Ended);
     };
-    if counter > current {
-        // Never given out by this database: it is an older copy. The session is not at fault and stays.
-        return Ok(RefreshUse::Ended);
+    if counter > current || !is_recent {
+        // Never given out by this database, which then is an older copy: the session is not at fault and stays. Or too
+        // old by a clock that may be ahead.
+        return Ok(RefreshUse::Refused);
     }
     if counter == 0 || current - counter > 1 {
         end(db, EndSessions::One(session_id))?;

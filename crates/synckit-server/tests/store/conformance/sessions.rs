@@ -73,13 +73,15 @@ pub(crate) async fn a_session_ends_ninety_days_after_its_last_refresh(store: &dy
     assert_eq!(store.session(session_id(2), end).await.unwrap(), None);
     assert_eq!(
         store.advance_refresh(session_id(2), 1, end).await.unwrap(),
-        RefreshUse::Ended
+        RefreshUse::Refused
     );
     assert_eq!(store.sessions(user_id(1), end).await.unwrap().len(), 1);
     assert_eq!(
         store.session(session_id(1), end).await.unwrap().unwrap().refreshed_at,
         later
     );
+    // A clock that was ahead has ended nothing.
+    assert_eq!(store.advance_refresh(session_id(2), 1, later).await.unwrap(), next(2));
 }
 
 pub(crate) async fn a_refresh_moves_the_counter_on(store: &dyn Store) {
@@ -135,7 +137,7 @@ pub(crate) async fn a_counter_that_was_never_given_out_refreshes_nothing(store: 
     open_session(store, stream, 1).await;
     assert_eq!(
         store.advance_refresh(session_id(1), 2, NOW).await.unwrap(),
-        RefreshUse::Ended
+        RefreshUse::Refused
     );
     assert!(store.session(session_id(1), NOW).await.unwrap().is_some());
     assert_eq!(store.advance_refresh(session_id(1), 1, NOW).await.unwrap(), next(2));
