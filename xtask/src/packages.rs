@@ -26,6 +26,11 @@ const TOOLS: &[Tool] = &[
         command: "valgrind",
         packages: &["valgrind"],
     },
+    // Moves the clock of a server for the drill of that name.
+    Tool {
+        command: "faketime",
+        packages: &["faketime"],
+    },
     // The keychain. Without dbus-x11, apt chooses the session bus of systemd, and with it a whole init system.
     Tool {
         command: "gnome-keyring-daemon",
@@ -213,7 +218,7 @@ mod tests {
     fn each_missing_package_is_named_once() {
         assert_eq!(
             missing_packages(|_| false),
-            ["strace", "valgrind", "gnome-keyring", "dbus-x11"]
+            ["strace", "valgrind", "faketime", "gnome-keyring", "dbus-x11"]
         );
         assert_eq!(missing_packages(|command| command != "dbus-send"), ["dbus-x11"]);
     }

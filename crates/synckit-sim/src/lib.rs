@@ -12,6 +12,7 @@
 //! | [`scan`] | looking for what must not be in files, logs and memory |
 //! | [`sweep`] | many seeds on all cores, and the seeds that are kept |
 //! | [`trace`] | what happened, and its hash |
+//! | [`drills`] | the real server and real clients in processes of their own, killed, starved and misled |
 //! | [`direct`] | a transport without a network, for liars |
 //!
 //! What it deliberately is not: a model. Nothing of the server or of the SDK is replaced but the transport between them,
@@ -24,6 +25,7 @@ pub mod attacks;
 pub mod crash;
 pub mod device;
 pub mod direct;
+pub mod drills;
 pub mod endpoint;
 pub mod golden;
 pub mod network;

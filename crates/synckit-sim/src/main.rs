@@ -1,4 +1,5 @@
-//! Runs the simulator: `synckit-sim --runs 100000 --from 5000`, `synckit-sim --seed 42`, `synckit-sim attacks`.
+//! Runs the simulator: `synckit-sim --runs 100000 --from 5000`, `synckit-sim --seed 42`, `synckit-sim attacks`,
+//! `synckit-sim drill server-kill`, `synckit-sim drills`.
 //!
 //! Exit code 0 if every promise was kept, 1 if not.
 #![expect(clippy::print_stdout, reason = "this is the program's output")]
@@ -12,7 +13,13 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use synckit_sim::{attacks, golden::Golden, run::run, sweep::sweep};
+use synckit_sim::{
+    attacks,
+    drills::{self, DRILLS, Drill, Sizes, client::ClientArgs, process::Programs},
+    golden::Golden,
+    run::run,
+    sweep::sweep,
+};
 
 /// Runs the real server and the real SDK on a seeded network, many times.
 #[derive(Debug, Parser)]
@@ -38,6 +45,22 @@ struct Cli {
 enum Command {
     /// Runs every attack and prints the table of results.
     Attacks,
+    /// Runs one drill with real processes.
+    Drill {
+        /// server-kill, client-kill, disk-full, restore, two-processes or clock.
+        #[arg(value_parser = Drill::named)]
+        drill: &'static Drill,
+        #[command(flatten)]
+        sizes: Sizes,
+    },
+    /// Runs every drill and prints the table of results.
+    Drills {
+        #[command(flatten)]
+        sizes: Sizes,
+    },
+    /// A client of a drill.
+    #[command(hide = true)]
+    DrillClient(ClientArgs),
     /// Serves on loopback with every log line on standard error, until standard input ends. For the search of secrets in
     /// the memory of a process that was a server and nothing else.
     #[command(hide = true)]
@@ -48,16 +71,24 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
-    if let Some(Command::Serve { data_dir }) = &cli.command {
-        serve_until_stdin_ends(data_dir)?;
-        return Ok(ExitCode::SUCCESS);
+    let mut cli = Cli::parse();
+    match cli.command.take() {
+        Some(Command::Serve { data_dir }) => serve_until_stdin_ends(&data_dir)?,
+        Some(Command::DrillClient(arguments)) => drills::client::run(arguments)?,
+        Some(Command::Drill { drill, sizes }) => return print_drills(&[*drill], &sizes),
+        Some(Command::Drills { sizes }) => return print_drills(DRILLS, &sizes),
+        command => return simulate(&cli, command.as_ref()),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What runs in this one process.
+fn simulate(cli: &Cli, command: Option<&Command>) -> anyhow::Result<ExitCode> {
     let golden = Arc::new(Golden::make()?);
-    let held = match (&cli.command, cli.seed) {
+    let held = match (command, cli.seed) {
         (Some(_), _) => print_attacks(&golden),
         (None, Some(seed)) => replay(&golden, seed),
-        (None, None) => sweep_all(&golden, &cli),
+        (None, None) => sweep_all(&golden, cli),
     };
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -78,6 +109,13 @@ fn serve_until_stdin_ends(data_dir: &Path) -> anyhow::Result<()> {
         };
         Ok(synckit_server::serve(synckit_server::Config::new(data_dir), listener, stdin_ends).await?)
     })
+}
+
+fn print_drills(drills: &[Drill], sizes: &Sizes) -> anyhow::Result<ExitCode> {
+    let programs = Programs::beside(&std::env::current_exe()?)?;
+    let (table, all_held) = drills::table(drills, &programs, sizes);
+    print!("{table}");
+    Ok(if all_held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print_attacks(golden: &Arc<Golden>) -> bool {

@@ -3,6 +3,8 @@
 
 mod attacks;
 mod canaries;
+#[cfg(target_os = "linux")]
+mod drills;
 mod runs;
 mod strangers;
 mod world;
