@@ -3,7 +3,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`server_kill`], [`client_kill`], [`disk_full`], [`two_processes`], [`clock`] | the drills |
+//! | [`server_kill`], [`client_kill`], [`disk_full`], [`restore`], [`two_processes`], [`clock`] | the drills |
 //! | [`site`] | a server in a process of its own, on a directory of its own |
 //! | [`process`] | starting, killing and stopping processes |
 //! | [`client`] | the app: what a client's process does |
@@ -24,6 +24,7 @@ pub mod disk_full;
 pub mod journal;
 pub mod process;
 pub mod relay;
+pub mod restore;
 pub mod server_kill;
 pub mod site;
 pub mod two_processes;
@@ -138,6 +139,11 @@ pub const DRILLS: &[Drill] = &[
         name: "disk-full",
         what: "the server's disk runs full, to the last byte, and gets room again",
         run: disk_full::run,
+    },
+    Drill {
+        name: "restore",
+        what: "the server's database is restored from an older backup",
+        run: restore::run,
     },
     Drill {
         name: "two-processes",

@@ -32,6 +32,11 @@ fn a_full_disk_refuses_what_is_new_and_serves_what_is_there() {
 }
 
 #[test]
+fn a_restored_backup_alarms_every_device_that_knew_more_and_costs_no_row() {
+    holds("restore");
+}
+
+#[test]
 fn two_processes_of_a_device_stand_in_nobodys_way() {
     holds("two-processes");
 }
