@@ -1,15 +1,16 @@
 //! The server's database is restored from a backup that was taken, as `docs/operations.md` says, while it ran.
 //!
 //! Between backup and restore every device wrote and one changed the key. After the restore every device that knew more
-//! than the backup says so, and goes the way back that `docs/operations.md` names, one after the other, in an order that
-//! the seed decides: it is set up anew, pulls from the start, and pushes its own rows again. Then all of them, and a new
-//! one, have every row that any of them had. A device that was offline since before the backup notices nothing.
+//! than the backup says so; they rejoin one after the other, in an order that the seed decides, and then all of them, and
+//! a new one, have every row that any of them had. A device that was offline since before the backup notices nothing.
 
 use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, ensure};
 use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
-use synckit_client::{BlobHash, ChangeEntry, ChangeOp, Cursor, DeviceId, Error, ErrorChain, SyncKitClient, Timestamp};
+use synckit_client::{
+    BlobHash, ChangeEntry, ChangeOp, Cursor, DeviceId, Error, ErrorChain, Rejoined, SyncKitClient, Timestamp,
+};
 
 use super::{
     Sizes, block_on,
@@ -17,7 +18,7 @@ use super::{
     process::Programs,
     site::{Launch, Site},
 };
-use crate::golden::{Account, credential_file};
+use crate::golden::Account;
 
 /// Rounds of edits before the backup, while it is made, and after it.
 const ROUNDS: u64 = 4;
@@ -33,7 +34,7 @@ pub(super) fn run(programs: &Programs, sizes: &Sizes) -> anyhow::Result<String> 
     let mut apps = account
         .devices
         .iter()
-        .map(|member| Ok(App::new(&member.name, site.resumed(&member.name)?, member.id)))
+        .map(|member| Ok(App::new(site.resumed(&member.name)?, member.id)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let backup = site.directory().join("backup.db");
     let file = block_on(live_past_a_backup(&site, &account, &mut apps, &backup))?;
@@ -47,21 +48,20 @@ pub(super) fn run(programs: &Programs, sizes: &Sizes) -> anyhow::Result<String> 
     }
     site.start()?;
 
-    let alarms = block_on(set_up_again(&site, &account, &mut apps, sizes.seed, &file))?;
+    let alarms = block_on(rejoin_all(&account, &mut apps, sizes.seed, &file))?;
     block_on(converge(&site, &account, &mut apps, &held, &file))?;
     site.stop()?;
     site.check_database()?;
     Ok(format!(
-        "{alarms} of {devices} devices knew more than the backup, and each of these said so; after each was set up anew, \
-         had pulled and had pushed its own rows again, all of them and a new one have every row ({}) and the file that \
-         any device had",
+        "{alarms} of {devices} devices knew more than the backup, and all of these said so; after `rejoin`, and one \
+         `restore_envelope` for the key that was changed since, all of them and a new one have every row ({}) and the file \
+         that any device had",
         held.len()
     ))
 }
 
 /// What an app has in its database: the last change of every row.
 struct App {
-    name: String,
     client: SyncKitClient,
     device_id: DeviceId,
     rows: BTreeMap<String, ChangeEntry>,
@@ -70,9 +70,8 @@ struct App {
 }
 
 impl App {
-    fn new(name: &str, client: SyncKitClient, device_id: DeviceId) -> Self {
+    fn new(client: SyncKitClient, device_id: DeviceId) -> Self {
         Self {
-            name: name.to_owned(),
             client,
             device_id,
             rows: BTreeMap::new(),
@@ -136,19 +135,29 @@ impl App {
         Ok(())
     }
 
-    /// The way back of `docs/operations.md`: without the stored credentials, which hold what the device knew.
-    async fn set_up_again(&mut self, site: &Site, account: &Account, file: &[u8]) -> anyhow::Result<()> {
-        fs::remove_file(credential_file(site.directory(), &self.name))?;
-        self.client = site.client(&self.name);
-        self.client.authenticate(&account.email, &account.password).await?;
-        self.client.setup_encryption_existing(&account.password).await?;
-        self.device_id = self.client.register_device(&self.name, "linux").await?.id;
-        self.cursor = Cursor::START;
+    /// The way back that `SyncKitClient::rejoin` describes; `true` if it needed the password for the key.
+    async fn rejoin(&mut self, alarm: &Error, password: &str, file: &[u8]) -> Result<bool, Error> {
+        let evidence = alarm.rejoin_evidence().ok_or(Error::NotSignedIn)?;
+        let mut restored = false;
+        let Rejoined {
+            cursor, push_all_rows, ..
+        } = match self.client.rejoin(&evidence, self.cursor).await {
+            Err(Error::EnvelopeReplaced { .. }) => {
+                self.client.restore_envelope(password).await?;
+                restored = true;
+                self.client.rejoin(&evidence, self.cursor).await?
+            }
+            rejoined => rejoined?,
+        };
+        self.cursor = cursor;
         self.pull().await?;
-        let rows = self.rows.values().cloned().collect();
-        self.client.push(self.device_id, rows).await?;
-        self.client.blob_put(file.to_vec(), |_| {}).await?;
-        Ok(())
+        if push_all_rows {
+            self.client
+                .push(self.device_id, self.rows.values().cloned().collect())
+                .await?;
+            self.client.blob_put(file.to_vec(), |_| {}).await?;
+        }
+        Ok(restored)
     }
 }
 
@@ -180,8 +189,10 @@ async fn live_past_a_backup(
     edit_all(online, 2_000_000).await?;
     let first = online.first().context("no devices")?;
     first.client.rotate_keys(&account.password).await?;
-    for app in &mut *online {
+    for app in online.iter_mut().skip(1) {
         app.client.setup_encryption_existing(&account.password).await?;
+    }
+    for app in &mut *online {
         app.pull().await?;
     }
     edit_all(online, 3_000_000).await?;
@@ -208,18 +219,13 @@ async fn edit_all(apps: &mut [App], time: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets every device find out and go the way back; returns how many had to.
-async fn set_up_again(
-    site: &Site,
-    account: &Account,
-    apps: &mut [App],
-    seed: u64,
-    file: &[u8],
-) -> anyhow::Result<usize> {
+/// Lets every device find out and rejoin; returns how many had to.
+async fn rejoin_all(account: &Account, apps: &mut [App], seed: u64, file: &[u8]) -> anyhow::Result<usize> {
     let (offline, online) = apps.split_last_mut().context("no devices")?;
     offline.pull().await.context("the device that was offline")?;
     let mut order: Vec<usize> = (0..online.len()).collect();
     order.shuffle(&mut StdRng::seed_from_u64(seed));
+    let mut restored = 0;
     for index in order {
         let app = online.get_mut(index).context("no such device")?;
         let alarm = app
@@ -232,10 +238,10 @@ async fn set_up_again(
             "device {index}: {}",
             ErrorChain(&alarm)
         );
-        app.set_up_again(site, account, file)
-            .await
-            .with_context(|| format!("device {index}"))?;
+        let rejoined = app.rejoin(&alarm, &account.password, file).await;
+        restored += u32::from(rejoined.map_err(|error| anyhow::anyhow!("device {index}: {}", ErrorChain(&error)))?);
     }
+    ensure!(restored == 1, "{restored} devices put the key back");
     Ok(online.len())
 }
 
@@ -248,8 +254,15 @@ async fn converge(
     file: &[u8],
 ) -> anyhow::Result<()> {
     for (index, app) in apps.iter_mut().enumerate() {
-        let pulled = app.pull().await;
-        pulled.map_err(|error| anyhow::anyhow!("device {index} after the way back: {}", ErrorChain(&error)))?;
+        let pulled = match app.pull().await {
+            // The one that was offline has not heard of the key.
+            Err(Error::KeyRotated { .. }) => {
+                app.client.setup_encryption_existing(&account.password).await?;
+                app.pull().await
+            }
+            pulled => pulled,
+        };
+        pulled.map_err(|error| anyhow::anyhow!("device {index} after all have rejoined: {}", ErrorChain(&error)))?;
         let has: BTreeMap<String, i64> = app.versions().into_iter().collect();
         ensure!(has == *held, "device {index} lacks rows that another one had");
     }
