@@ -232,6 +232,14 @@ impl Default for GuessLimits {
 
 /// How many requests a session, and an address without a token, may send. Past it: `rate_limited`. Counters live in
 /// memory: they are bounded, and a restart forgets them.
+///
+/// # Examples
+///
+/// ```
+/// let mut config = synckit_server::Config::new("/var/lib/synckit");
+/// assert_eq!(config.rates.session_per_second, 1_000);
+/// config.rates.session_burst = 10_000;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestRates {
