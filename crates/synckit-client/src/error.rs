@@ -407,6 +407,13 @@ impl Error {
     }
 
     /// What [`crate::SyncKitClient::rejoin`] needs, if this is an error that it may be a way out of.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_client::Error;
+    ///
+    /// assert!(Error::NotSignedIn.rejoin_evidence().is_none());
+    /// ```
     pub fn rejoin_evidence(&self) -> Option<RejoinEvidence> {
         match self {
             Self::HistoryRewound(evidence) | Self::HistoryForked(evidence) => Some(RejoinEvidence::History(*evidence)),

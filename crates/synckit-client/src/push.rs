@@ -49,6 +49,14 @@ struct Pusher {
     device_id: DeviceId,
 }
 
+/// How much of a push is stored.
+#[derive(Debug, Default)]
+struct Accepted {
+    entries: usize,
+    /// Where the last stored batch ends.
+    until: Option<Position>,
+}
+
 /// A batch on its way.
 struct Sealed {
     batch_id: BatchId,
@@ -97,11 +105,59 @@ impl SyncKitClient {
     /// ```
     pub async fn push(&self, device_id: DeviceId, changes: Vec<ChangeEntry>) -> Result<Cursor, PushError> {
         let cursor = self.inner.stream.lock().applied();
-        let mut accepted = 0;
-        match self.inner.push_all(device_id, changes, &mut accepted).await {
+        let mut accepted = Accepted::default();
+        match self.inner.push_all(device_id, None, changes, &mut accepted).await {
             Ok(()) => Ok(cursor),
             Err(source) => Err(PushError {
-                accepted,
+                accepted: accepted.entries,
+                cursor,
+                source,
+            }),
+        }
+    }
+
+    /// As [`SyncKitClient::push`], on top of exactly what the app has applied: for apps that merge by their own rules and
+    /// must not write an older version of a row after a newer one of another device, as after
+    /// [`SyncKitClient::rejoin`]. Returns the cursor after the changes. If anything else was pushed in between, it stops
+    /// with [`Error::Behind`]: store the cursor of the [`PushError`], pull, merge, and push what was not accepted as it is
+    /// then.
+    ///
+    /// # Errors
+    /// As [`SyncKitClient::push`]; [`Error::Behind`]; [`Error::InvalidArgument`] if `parent` lies inside a snapshot.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # use synckit_doctest::note;
+    /// # let (client, device) = world.device("laptop").await?;
+    /// use synckit_client::Cursor;
+    ///
+    /// let rows = vec![note("1", "Buy milk"), note("2", "Buy bread")];
+    /// let (_, applied, _) = client.pull(device.id, Cursor::START).await?;
+    /// let cursor = client.push_all_at(device.id, applied, rows).await?;
+    /// assert_eq!(cursor.seq(), 2);
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub async fn push_all_at(
+        &self,
+        device_id: DeviceId,
+        parent: Cursor,
+        changes: Vec<ChangeEntry>,
+    ) -> Result<Cursor, PushError> {
+        let mut accepted = Accepted::default();
+        let pushed = self
+            .inner
+            .push_all(device_id, Some(parent), changes, &mut accepted)
+            .await;
+        let cursor = accepted.until.map_or(parent, Cursor::at);
+        if let Some(position) = accepted.until {
+            self.inner.stream.lock().apply(position);
+        }
+        match pushed {
+            Ok(()) => Ok(cursor),
+            Err(source) => Err(PushError {
+                accepted: accepted.entries,
                 cursor,
                 source,
             }),
@@ -214,7 +270,13 @@ impl SyncKitClient {
 }
 
 impl Inner {
-    async fn push_all(&self, device_id: DeviceId, changes: Vec<ChangeEntry>, accepted: &mut usize) -> Result<()> {
+    async fn push_all(
+        &self,
+        device_id: DeviceId,
+        at: Option<Cursor>,
+        changes: Vec<ChangeEntry>,
+        accepted: &mut Accepted,
+    ) -> Result<()> {
         let pusher = Pusher {
             scope: self.scope()?,
             keys: self.keys()?,
@@ -225,14 +287,17 @@ impl Inner {
         }
         let _pushing = self.pushing.lock().await;
         let changes = Arc::new(changes);
-        let parent = self.parent()?;
+        let (parent, when_behind) = self.parent_at(at)?;
         let mut sealed = seal_next(pusher.clone(), Arc::clone(&changes), 0, parent).await?;
         loop {
             let end = sealed.range.end;
             let ahead = (end < changes.len())
                 .then(|| tokio::spawn(seal_next(pusher.clone(), Arc::clone(&changes), end, sealed.after)));
-            let position = self.append(&pusher, sealed, WhenBehind::Reseal).await?;
-            *accepted = end;
+            let position = self.append(&pusher, sealed, when_behind).await?;
+            *accepted = Accepted {
+                entries: end,
+                until: Some(position),
+            };
             let Some(ahead) = ahead else { return Ok(()) };
             let next = ahead.await.map_err(|error| Error::Io(std::io::Error::other(error)))??;
             sealed = if next.parent == position {
@@ -263,16 +328,7 @@ impl Inner {
             return Err(too_many("a batch holds at least one change"));
         }
         let _pushing = self.pushing.lock().await;
-        let (parent, when_behind) = match at {
-            None => (self.parent()?, WhenBehind::Reseal),
-            Some(cursor) if cursor.snapshot().is_some() => {
-                return Err(Error::InvalidArgument {
-                    argument: "parent",
-                    reason: "it lies inside a snapshot: pull to its end first".into(),
-                });
-            }
-            Some(cursor) => (cursor.position().unwrap_or(self.start()?), WhenBehind::Report),
-        };
+        let (parent, when_behind) = self.parent_at(at)?;
         let sealing = pusher.clone();
         let sealed = blocking(move || {
             let body = encode(&changes, 0)?;
@@ -283,6 +339,18 @@ impl Inner {
         })
         .await??;
         self.append(&pusher, sealed, when_behind).await
+    }
+
+    /// The position to seal on top of, and what to do if that is not the newest any more.
+    fn parent_at(&self, at: Option<Cursor>) -> Result<(Position, WhenBehind)> {
+        match at {
+            None => Ok((self.parent()?, WhenBehind::Reseal)),
+            Some(cursor) if cursor.snapshot().is_some() => Err(Error::InvalidArgument {
+                argument: "parent",
+                reason: "it lies inside a snapshot: pull to its end first".into(),
+            }),
+            Some(cursor) => Ok((cursor.position().unwrap_or(self.start()?), WhenBehind::Report)),
+        }
     }
 
     /// The position to seal on top of.

@@ -9,7 +9,7 @@
 //! forward to its end; a batch that is gone past is never opened, and never one that a device of the user sealed; every
 //! step can be repeated after a crash.
 
-use synckit_crypto::{Envelope, KeyRing, StreamScope};
+use synckit_crypto::{Envelope, KeyRing, RetiredKey, StreamScope};
 use synckit_protocol::{Cursor, Position, ProblemCode};
 
 use crate::{
@@ -22,6 +22,19 @@ use crate::{
 };
 
 /// Why the user may want to rejoin: what an earlier call refused. From [`Error::rejoin_evidence`].
+///
+/// # Examples
+/// ```
+/// use synckit_client::RejoinEvidence;
+///
+/// fn question(evidence: &RejoinEvidence) -> String {
+///     match evidence {
+///         RejoinEvidence::History(history) => format!("The server went back to {}.", history.claimed.seq),
+///         RejoinEvidence::Batch(batch) => format!("Device {} wrote what nobody can read.", batch.device_id),
+///         _ => "The server and this device disagree.".into(),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RejoinEvidence {
@@ -32,6 +45,22 @@ pub enum RejoinEvidence {
 }
 
 /// What the app does after [`SyncKitClient::rejoin`].
+///
+/// # Examples
+/// ```
+/// use synckit_client::{Cursor, Rejoined};
+///
+/// struct State {
+///     cursor: Cursor,
+///     is_rejoining: bool,
+/// }
+///
+/// /// In one transaction.
+/// fn note(state: &mut State, rejoined: &Rejoined) {
+///     state.cursor = rejoined.cursor;
+///     state.is_rejoining |= rejoined.push_all_rows;
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rejoined {
@@ -57,8 +86,9 @@ impl SyncKitClient {
     /// 1. stores [`Rejoined::cursor`] in the place of its own, and remembers that a rejoin is under way;
     /// 2. pulls to the end and **merges by its own timestamps**: of two versions of a row the newer one stays, whichever
     ///    side it is on, because another device may have rejoined before this one;
-    /// 3. pushes **every row** it has, and every deletion that it remembers, and uploads its files again (a file that is
-    ///    there costs one request); then the rejoin is over.
+    /// 3. pushes **every row** it has, and every deletion that it remembers, by [`SyncKitClient::push_all_at`], so that it
+    ///    never writes an older version of a row after a newer one that another device pushed meanwhile; and uploads its
+    ///    files again (a file that is there costs one request). Then the rejoin is over.
     ///
     /// If the app stops in between, it does 2 and 3 again. When every device has done so, all have what any of them had.
     /// An app that remembers no deletions should pull from [`Cursor::START`] instead: else a row that was deleted since
@@ -72,7 +102,17 @@ impl SyncKitClient {
     /// nothing, and nothing is lost. Other devices, new ones too, meet it in turn, until one that has gone past it calls
     /// [`SyncKitClient::fold`]. End the session of the thief.
     ///
-    /// ```no_run
+    /// # Errors
+    /// [`Error::NothingToRejoin`] if the server agrees with this device now, or the evidence is of something that was
+    /// resolved since: pull again.
+    /// [`Error::EnvelopeReplaced`] and [`Error::KeyRotated`] as above. [`Error::BatchForged`] for a batch that a device
+    /// of the user might have sealed: only a server that lies shows one, and there is no way past it.
+    /// [`Error::HistoryRewound`] or [`Error::HistoryForked`] with other evidence if the server changes its history
+    /// meanwhile. [`Error::SessionEnded`] if the backup does not know the session: sign in, and register the device.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
     /// use std::collections::HashMap;
     /// use synckit_client::{ChangeEntry, Cursor, DeviceId, Error, SyncKitClient};
     ///
@@ -97,19 +137,45 @@ impl SyncKitClient {
     ///     }
     /// }
     ///
-    /// async fn sync(client: &SyncKitClient, device: DeviceId, db: &mut Database) -> Result<(), Error> {
+    /// async fn pull(client: &SyncKitClient, device: DeviceId, db: &mut Database) -> Result<(), Error> {
     ///     loop {
     ///         let (changes, cursor, has_more) = client.pull(device, db.cursor).await?;
     ///         db.merge(changes, cursor);
     ///         if !has_more {
-    ///             break;
+    ///             return Ok(());
     ///         }
     ///     }
+    /// }
+    ///
+    /// async fn sync(client: &SyncKitClient, device: DeviceId, db: &mut Database) -> Result<(), Error> {
+    ///     pull(client, device, db).await?;
     ///     if db.is_rejoining {
-    ///         client.push(device, db.rows.values().cloned().collect()).await?;
+    ///         push_all_rows(client, device, db).await?;
     ///         db.is_rejoining = false;
     ///     }
     ///     Ok(())
+    /// }
+    ///
+    /// async fn push_all_rows(client: &SyncKitClient, device: DeviceId, db: &mut Database) -> Result<(), Error> {
+    ///     let mut rows: Vec<_> = db.rows.keys().cloned().collect();
+    ///     loop {
+    ///         // As they are now: a newer version may have been pulled since.
+    ///         let changes = rows.iter().map(|row| db.rows[row].clone()).collect();
+    ///         match client.push_all_at(device, db.cursor, changes).await {
+    ///             Ok(cursor) => {
+    ///                 db.cursor = cursor;
+    ///                 return Ok(());
+    ///             }
+    ///             Err(failed) => {
+    ///                 rows.drain(..failed.accepted);
+    ///                 db.cursor = failed.cursor;
+    ///                 let Error::Behind { .. } = failed.source else {
+    ///                     return Err(failed.source);
+    ///                 };
+    ///                 pull(client, device, db).await?;
+    ///             }
+    ///         }
+    ///     }
     /// }
     ///
     /// /// After a sync failed, and the user was asked.
@@ -138,21 +204,22 @@ impl SyncKitClient {
     ///     db.is_rejoining |= rejoined.push_all_rows;
     ///     sync(client, device, db).await
     /// }
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # let mut db = Database { rows: HashMap::new(), cursor: Cursor::START, is_rejoining: true };
+    /// # let note = synckit_doctest::note("1", "Buy milk");
+    /// # db.rows.insert((note.table.clone(), note.row_id.clone()), note);
+    /// # sync(&client, device.id, &mut db).await?;
+    /// # assert_eq!(db.cursor.seq(), 1);
+    /// # rejoin(&client, device.id, &mut db, &Error::NotSignedIn, world.password).await?;
+    /// # Ok(())
+    /// # });
     /// ```
-    ///
-    /// # Errors
-    /// [`Error::NothingToRejoin`] if the server agrees with this device now, or the evidence is of something that was
-    /// resolved since: pull again.
-    /// [`Error::EnvelopeReplaced`] and [`Error::KeyRotated`] as above. [`Error::BatchForged`] for a batch that a device
-    /// of the user might have sealed: only a server that lies shows one, and there is no way past it.
-    /// [`Error::HistoryRewound`] or [`Error::HistoryForked`] with other evidence if the server changes its history
-    /// meanwhile. [`Error::SessionEnded`] if the backup does not know the session: sign in, and register the device.
     pub async fn rejoin(&self, evidence: &RejoinEvidence, cursor: Cursor) -> Result<Rejoined> {
         let inner = &self.inner;
         let (scope, keys) = (inner.scope()?, inner.keys()?);
         // A push in between would be sealed on top of what is being given up.
         let _pushing = inner.pushing.lock().await;
-        let offered = inner.offered_keys(&scope, &keys.ring).await?;
+        let offered = inner.offered_keys(scope, &keys.ring).await?;
         let rejoined = match evidence {
             RejoinEvidence::History(evidence) => {
                 // Evidence of a contradiction that was resolved since must not resolve another one.
@@ -161,7 +228,7 @@ impl SyncKitClient {
                 if !believed.contains(&evidence.known) {
                     return Err(Error::NothingToRejoin);
                 }
-                inner.change_over(&scope, &keys.ring, offered, cursor).await?
+                inner.change_over(scope, &keys.ring, offered, cursor).await?
             }
             RejoinEvidence::Batch(batch) => inner.go_past(&keys, batch, cursor).await?,
         };
@@ -193,28 +260,30 @@ enum Asked {
 
 impl Inner {
     /// The server's envelope and the ring in it, which must be under the very key that this device holds.
-    async fn offered_keys(&self, scope: &StreamScope, held: &KeyRing) -> Result<(KeyRing, Envelope)> {
-        let replaced = |found_version| Error::EnvelopeReplaced {
-            held_version: held.key_version(),
-            found_version,
+    async fn offered_keys(&self, scope: StreamScope, held: &KeyRing) -> Result<(KeyRing, Envelope)> {
+        let found = self.envelope().await?.map(|found| found.envelope);
+        let found_version = found.as_ref().map_or(0, Envelope::key_version);
+        let Some(envelope) = found.filter(|envelope| envelope.key_version() >= held.key_version()) else {
+            return Err(Error::EnvelopeReplaced {
+                held_version: held.key_version(),
+                found_version,
+            });
         };
-        let envelope = self.envelope().await?.ok_or_else(|| replaced(0))?.envelope;
-        if envelope.key_version() < held.key_version() {
-            return Err(replaced(envelope.key_version()));
-        }
         if envelope.key_id() != held.key_id() {
             return Err(Error::KeyRotated {
                 key_id: envelope.key_id(),
             });
         }
-        let ring = envelope.open_as_holder(scope, held).map_err(Error::KeyMaterialForged)?;
+        let ring = envelope
+            .open_as_holder(&scope, held)
+            .map_err(Error::KeyMaterialForged)?;
         Ok((ring, envelope))
     }
 
     /// Goes over to the server's history.
     async fn change_over(
         &self,
-        scope: &StreamScope,
+        scope: StreamScope,
         held: &KeyRing,
         (offered, envelope): (KeyRing, Envelope),
         cursor: Cursor,
@@ -230,12 +299,10 @@ impl Inner {
         let latest = self.history_after(scope, &offered, common).await?;
 
         // The envelope's writer may not have rejoined either.
-        let marks = offered.retired().iter().map(|retired| retired.until());
-        let marks: Vec<Position> = marks.chain([offered.floor()]).collect();
         let ring = match self.ask(offered.floor()).await? {
             Asked::OnChain | Asked::BelowBase { .. } => offered,
             Asked::NotOnChain { .. } => {
-                let anchor = self.last_common(marks).await?.position();
+                let anchor = self.last_common(marks_of(&offered)).await?.position();
                 offered.rebase(anchor, latest).map_err(Error::Key)?
             }
         };
@@ -267,8 +334,7 @@ impl Inner {
     /// Every position that this device ever verified and still remembers.
     pub(crate) fn positions_of(&self, ring: &KeyRing) -> Vec<Position> {
         let mut positions = self.stream.lock().believed();
-        positions.extend(ring.retired().iter().map(|retired| retired.until()));
-        positions.push(ring.floor());
+        positions.extend(marks_of(ring));
         positions
     }
 
@@ -315,7 +381,7 @@ impl Inner {
 
     /// Hashes the server's chain forward from where it was last the same, or from the snapshot that it begins at, and
     /// returns its end.
-    pub(crate) async fn history_after(&self, scope: &StreamScope, ring: &KeyRing, common: Common) -> Result<Position> {
+    pub(crate) async fn history_after(&self, scope: StreamScope, ring: &KeyRing, common: Common) -> Result<Position> {
         let from = match common {
             Common::At(position) => position,
             Common::BelowBase(_) => self.start()?,
@@ -323,14 +389,15 @@ impl Inner {
         // A device that never heard of a rotation in the other history may have folded this one under the older key.
         let anywhere = Position { seq: u64::MAX, ..from };
         let ring = ring.rebase(common.position(), anywhere).map_err(Error::Key)?;
-        self.walk_to_head(&Keys::new(scope, ring), Walk::new(from, None)?).await
+        self.walk_to_head(&Keys::new(&scope, ring), Walk::new(from, None)?)
+            .await
     }
 
     /// Writes what belongs to the server's history in the place of what belonged to the other one. A crash in between
     /// leaves a device that still contradicts the server, and can rejoin again.
     async fn install_history(
         &self,
-        scope: &StreamScope,
+        scope: StreamScope,
         ring: KeyRing,
         envelope: &Envelope,
         common: Common,
@@ -347,7 +414,7 @@ impl Inner {
         {
             let mut stream = self.stream.lock();
             stream.change_over(common.position(), latest, cursor);
-            *self.keys.write() = Some(std::sync::Arc::new(Keys::new(scope, ring)));
+            *self.keys.write() = Some(std::sync::Arc::new(Keys::new(&scope, ring)));
         }
         self.save_position_now().await
     }
@@ -385,6 +452,12 @@ impl Inner {
             push_all_rows: false,
         })
     }
+}
+
+/// The positions that a ring vouches for.
+fn marks_of(ring: &KeyRing) -> Vec<Position> {
+    let untils = ring.retired().iter().map(RetiredKey::until);
+    untils.chain([ring.floor()]).collect()
 }
 
 impl Common {

@@ -159,7 +159,7 @@ impl SyncKitClient {
         inner.save_position_now().await?;
         let generation = open.vault.generation();
         let common = inner.last_common(inner.positions_of(&held)).await?;
-        let mut head = inner.history_after(&scope, &held, common).await?;
+        let mut head = inner.history_after(scope, &held, common).await?;
         for _ in 0..ATTEMPTS_MAX {
             let ring = held.rebase(common.position(), head).map_err(Error::Key)?;
             let envelope = Envelope::seal(&scope, &open.account_key, generation, version + 1, &ring, &mut OsRng);

@@ -220,6 +220,12 @@ struct Last {
     len_max: [u8; 4],
 }
 
+impl Last {
+    fn ordinal(self) -> u64 {
+        u64::from_be_bytes(self.ordinal)
+    }
+}
+
 /// What the second run seals.
 struct Plan {
     /// The entries that are the last of their rows, in order.
@@ -303,7 +309,8 @@ impl Upload<'_> {
         let mut digests = Vec::with_capacity(plan.parts.len());
         let mut planned = plan.parts.iter().copied();
         let mut part_rows = planned.next().unwrap_or(0);
-        let mut last = plan.last.iter().map(|last| u64::from_be_bytes(last.ordinal)).peekable();
+        // By value: a closure over references here would make the whole call one that cannot be spawned.
+        let mut last = plan.last.into_iter().map(Last::ordinal).peekable();
         let mut rows = Vec::new();
         let mut ordinal = 0_u64;
         loop {

@@ -74,20 +74,46 @@ impl App {
     }
 
     async fn sync(&mut self) -> Result<(), Error> {
+        self.pull().await?;
+        if self.is_rejoining {
+            self.push_all_rows().await?;
+            self.is_rejoining = false;
+            self.pending.clear();
+        }
+        self.client.push(self.id, std::mem::take(&mut self.pending)).await?;
+        Ok(())
+    }
+
+    async fn pull(&mut self) -> Result<(), Error> {
         loop {
             let (changes, cursor, has_more) = self.client.pull(self.id, self.cursor).await?;
             self.merge(changes);
             self.cursor = cursor;
             if !has_more {
-                break;
+                return Ok(());
             }
         }
-        if self.is_rejoining {
-            self.pending = self.rows.values().cloned().collect();
+    }
+
+    async fn push_all_rows(&mut self) -> Result<(), Error> {
+        let mut rows: Vec<String> = self.rows.keys().cloned().collect();
+        loop {
+            let changes = rows.iter().map(|row| self.rows[row].clone()).collect();
+            match self.client.push_all_at(self.id, self.cursor, changes).await {
+                Ok(cursor) => {
+                    self.cursor = cursor;
+                    return Ok(());
+                }
+                Err(failed) => {
+                    rows.drain(..failed.accepted);
+                    self.cursor = failed.cursor;
+                    let Error::Behind { .. } = failed.source else {
+                        return Err(failed.source);
+                    };
+                    self.pull().await?;
+                }
+            }
         }
-        self.client.push(self.id, std::mem::take(&mut self.pending)).await?;
-        self.is_rejoining = false;
-        Ok(())
     }
 
     /// What the last sync said.
@@ -202,6 +228,39 @@ async fn all_devices_rejoin_a_restored_server_and_nothing_that_any_of_them_had_i
     }
     assert!(old_ends.iter().all(|end| *end > 4));
     converge(&world, &user, &mut [&mut laptop, &mut phone, &mut tablet], &expected).await;
+}
+
+#[tokio::test]
+async fn devices_that_rejoin_at_once_write_no_older_version_after_a_newer_one() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let mut laptop = App::new(world.first_device(&user).await);
+    let mut phone = App::new(world.next_device(&user, "phone").await);
+    let backup = world.backup();
+    // More than one batch, and each device is ahead in a half of it.
+    for row in 0..600 {
+        laptop.edit(&format!("row {row}"), 10 + row % 2);
+        phone.edit(&format!("row {row}"), 11 - row % 2);
+    }
+    for app in [&mut laptop, &mut phone] {
+        app.sync().await.unwrap();
+    }
+    let expected = union(&[&laptop, &phone]);
+    let world = world.restore(backup).await;
+    for app in [&mut laptop, &mut phone] {
+        let evidence = app.evidence().await;
+        app.rejoin(&evidence).await;
+    }
+    let (one, other) = tokio::join!(laptop.sync(), phone.sync());
+    one.unwrap();
+    other.unwrap();
+    // The log decides, not the time, for whoever reads it later.
+    let (fresh, id) = world.next_device(&user, "fresh").await;
+    let mut last = Rows::new();
+    for change in pull_all(&fresh, id, Cursor::START).await.unwrap().0 {
+        last.insert(change.row_id.clone(), change);
+    }
+    assert_eq!(shown(&last), shown(&expected));
 }
 
 #[tokio::test]
