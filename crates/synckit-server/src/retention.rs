@@ -18,18 +18,20 @@ pub(crate) async fn retain_until_stopped(state: Arc<ServerState>) {
 }
 
 async fn retain(state: &ServerState) -> Result<(), StoreError> {
-    while !state.stopping.is_cancelled() {
-        let now = state.config.clock.now();
-        let ages = state.config.retention;
-        let retention = Retention {
-            settled_before: now.saturating_sub(ages.snapshot_settle.as_secs()),
-            active_since: now.saturating_sub(ages.device_active.as_secs()),
-            unfinished_before: now.saturating_sub(ages.snapshot_upload.as_secs()),
-        };
-        if !state.store.retain(retention).await? {
-            return Ok(());
-        }
+    while !state.stopping.is_cancelled() && step(state).await? {
         tokio::time::sleep(BREATH).await;
     }
     Ok(())
+}
+
+/// Lets one piece go. `false` if nothing more may go now.
+pub(crate) async fn step(state: &ServerState) -> Result<bool, StoreError> {
+    let now = state.config.clock.now();
+    let ages = state.config.retention;
+    let retention = Retention {
+        settled_before: now.saturating_sub(ages.snapshot_settle.as_secs()),
+        active_since: now.saturating_sub(ages.device_active.as_secs()),
+        unfinished_before: now.saturating_sub(ages.snapshot_upload.as_secs()),
+    };
+    state.store.retain(retention).await
 }

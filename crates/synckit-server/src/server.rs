@@ -25,7 +25,7 @@ use crate::{
     metrics::Metrics,
     rates::Rates,
     readiness::Readiness,
-    retention::retain_until_stopped,
+    retention::{retain_until_stopped, step as retention_step},
     sign_in::{Guesses, SealedStates, SessionCache, Tokens},
     state::{Capacity, ServerState},
     store::{AcceptNewSeed, SeedClaim, SqliteOptions, SqliteStore, Store, StoreError},
@@ -273,6 +273,28 @@ impl Server {
             Arc::clone(&self.state.store),
             self.state.config.clock.clone(),
         )
+    }
+
+    /// Lets one piece of the logs go that snapshots stand for. `false` if nothing more may go at this time. [`serve`] does
+    /// so by itself; this is for whoever drives the router and the clock.
+    ///
+    /// # Errors
+    /// [`StoreError`], and the piece goes another time.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// use synckit_server::{Config, Server};
+    ///
+    /// let server = Server::open(Config::new(directory.path())).await?;
+    /// while server.retain().await? {}
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn retain(&self) -> Result<bool, StoreError> {
+        retention_step(&self.state).await
     }
 
     /// Serves on a listener until `shutdown` resolves, as [`serve`] does.

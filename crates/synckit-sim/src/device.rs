@@ -579,7 +579,7 @@ pub fn apply(rows: &mut Rows, change: &ChangeEntry) {
 }
 
 /// An error that a network like this one explains. Anything else is a finding.
-fn is_excused(error: &Error) -> bool {
+pub(crate) fn is_excused(error: &Error) -> bool {
     match error {
         Error::Network(_) | Error::RetryLater { .. } => true,
         Error::Problem(problem) => {

@@ -83,6 +83,8 @@ impl SimClock {
 #[derive(Debug)]
 pub struct Endpoint {
     clock: SimClock,
+    /// How soon logs are cut, if not as usual.
+    retention: Option<(Duration, Duration)>,
     running: RwLock<Running>,
 }
 
@@ -111,9 +113,26 @@ impl Endpoint {
         Self::open_as(data_dir, clock, |config| config.accept_new_oprf_seed = true).await
     }
 
+    /// Opens a server that cuts logs soon: snapshots settle in `settle`, and a device that was not seen for `active` holds
+    /// no log.
+    ///
+    /// # Errors
+    /// If the server does not start.
+    pub async fn open_with_retention(
+        data_dir: &Path,
+        clock: SimClock,
+        settle: Duration,
+        active: Duration,
+    ) -> anyhow::Result<Self> {
+        let mut endpoint = Self::open_as(data_dir, clock, |config| set_retention(config, settle, active)).await?;
+        endpoint.retention = Some((settle, active));
+        Ok(endpoint)
+    }
+
     async fn open_as(data_dir: &Path, clock: SimClock, change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
         let server = open_server(data_dir, &clock, change).await?;
         Ok(Self {
+            retention: None,
             running: RwLock::new(Running {
                 router: server.router(),
                 data_dir: data_dir.to_owned(),
@@ -151,15 +170,47 @@ impl Endpoint {
         let old = self.data_dir();
         let _standing = StandingClock::hold();
         copy_data_dir(&old, new_data_dir)?;
-        let server = open_server(new_data_dir, &self.clock, |_| {}).await?;
+        self.go_over_to(new_data_dir).await
+    }
+
+    /// Puts an older copy of the data directory in the place of the server's own, as an operator does who restores a
+    /// backup. Nothing may be under way.
+    ///
+    /// # Errors
+    /// If the server does not start on it.
+    pub async fn restore(&self, copy: &Path) -> anyhow::Result<()> {
+        let _standing = StandingClock::hold();
+        self.go_over_to(copy).await
+    }
+
+    async fn go_over_to(&self, data_dir: &Path) -> anyhow::Result<()> {
+        let server = open_server(data_dir, &self.clock, |config| {
+            if let Some((settle, active)) = self.retention {
+                set_retention(config, settle, active);
+            }
+        })
+        .await?;
         let new = Running {
             router: server.router(),
-            data_dir: new_data_dir.to_owned(),
+            data_dir: data_dir.to_owned(),
             server: Some(server),
         };
         let before = std::mem::replace(&mut *self.running.write(), new);
         drop(before);
         Ok(())
+    }
+
+    /// Lets one piece of the logs go that snapshots stand for. `false` if there was nothing to let go.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn retain(&self) -> anyhow::Result<bool> {
+        let _standing = StandingClock::hold();
+        let server = self.running.write().server.take();
+        let server = server.context("the server is closed")?;
+        let retained = server.retain().await;
+        self.running.write().server = Some(server);
+        Ok(retained?)
     }
 
     /// Closes the server in good order.
@@ -189,6 +240,11 @@ impl Endpoint {
         let body = body.collect().await.context("the answer broke off")?.to_bytes();
         Ok(Answer { head, body })
     }
+}
+
+fn set_retention(config: &mut Config, settle: Duration, active: Duration) {
+    config.retention.snapshot_settle = settle;
+    config.retention.device_active = active;
 }
 
 async fn open_server(data_dir: &Path, clock: &SimClock, change: impl FnOnce(&mut Config)) -> anyhow::Result<Server> {

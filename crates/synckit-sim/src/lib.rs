@@ -8,6 +8,8 @@
 //! | [`network`] | a transport that delays, drops, duplicates and cuts |
 //! | [`crash`] | processes that die at any await |
 //! | [`device`] | an app with a disk, on the real SDK |
+//! | [`keeper`] | an app that keeps the newest version of every row |
+//! | [`setback`] | a server that is restored from an older copy, a log that is cut |
 //! | [`mod@run`] | one seed: a storm, then calm, then the verdict |
 //! | [`scan`] | looking for what must not be in files, logs and memory |
 //! | [`sweep`] | many seeds on all cores, and the seeds that are kept |
@@ -28,8 +30,10 @@ pub mod direct;
 pub mod drills;
 pub mod endpoint;
 pub mod golden;
+pub mod keeper;
 pub mod network;
 pub mod run;
 pub mod scan;
+pub mod setback;
 pub mod sweep;
 pub mod trace;

@@ -390,7 +390,12 @@ impl Journey {
 
 /// A path without the ids in it.
 fn route(path: &str) -> &str {
-    if path.starts_with("/blobs/") { "/blobs" } else { path }
+    match path.strip_prefix("/api/sync/snapshots/") {
+        Some(rest) if rest.contains("/parts/") => "/api/sync/snapshots/parts",
+        Some(_) => "/api/sync/snapshots",
+        None if path.starts_with("/blobs/") => "/blobs",
+        None => path,
+    }
 }
 
 /// What a gateway says, in words of its own.

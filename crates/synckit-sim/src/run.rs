@@ -13,10 +13,11 @@ use crate::{
     endpoint::{Endpoint, SimClock},
     golden::{DEVICES, Golden, run_directory},
     network::{Link, Network, Weather},
+    setback::{self, Setback},
 };
 
 /// Longer than any message of a rough network is under way.
-const STRAGGLERS: Duration = Duration::from_secs(200);
+pub(crate) const STRAGGLERS: Duration = Duration::from_secs(200);
 /// More than a token lives.
 const CLOCK_JUMP: Duration = Duration::from_secs(8 * 24 * 3600);
 
@@ -67,7 +68,14 @@ pub fn run(golden: &Arc<Golden>, seed: u64) -> Result<Report, Box<Finding>> {
         .global_queue_interval(u32::MAX)
         .build()
         .context("no runtime")
-        .and_then(|runtime| runtime.block_on(World::live(golden, seed, &story)));
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                match Setback::of_seed(seed) {
+                    Some(setback) => setback::live(golden, seed, setback, &story).await,
+                    None => World::live(golden, seed, &story).await,
+                }
+            })
+        });
     result.map_err(|error| {
         let network: Option<Arc<Network>> = story.lock().take();
         Box::new(Finding {
