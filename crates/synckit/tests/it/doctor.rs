@@ -291,7 +291,11 @@ fn a_database_of_another_schema_damaged_or_ahead_of_the_clock_is_found() {
     assert_finds(stopped.doctor(), "clock", "fail", "but the database has rows of");
     stopped
         .database()
-        .execute("UPDATE refinery_schema_history SET version = 99 WHERE version = (SELECT max(version) FROM refinery_schema_history)", [])
+        .execute(
+            "UPDATE refinery_schema_history SET version = 99
+             WHERE version = (SELECT max(version) FROM refinery_schema_history)",
+            [],
+        )
         .unwrap();
     assert_finds(
         stopped.doctor(),

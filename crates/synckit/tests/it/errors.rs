@@ -72,7 +72,11 @@ fn the_codes_of_a_server_that_does_not_start_are_stable() {
     assert_eq!(refused(&["serve", "--stall-timeout", "0s", "--json"]), "configuration");
     let database = rusqlite::Connection::open(data_dir.join("synckit.db")).unwrap();
     database
-        .execute("UPDATE refinery_schema_history SET version = 99 WHERE version = (SELECT max(version) FROM refinery_schema_history)", [])
+        .execute(
+            "UPDATE refinery_schema_history SET version = 99
+             WHERE version = (SELECT max(version) FROM refinery_schema_history)",
+            [],
+        )
         .unwrap();
     assert_eq!(refused(&["app", "list", "--json"]), "newer_schema");
 }
