@@ -27,6 +27,18 @@ use crate::{
 const LAST_LINE_BYTES_MAX: usize = 256;
 
 /// An export that arrived whole.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let client = world.signed_in().await?;
+/// let mut export = Vec::new();
+/// let report = client.export_account(&mut export).await?;
+/// assert_eq!(report.bytes, export.len() as u64);
+/// assert_eq!(report.lines, export.split(|byte| *byte == b'\n').count() as u64 - 1);
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExportReport {
     /// Lines, the first and the last included.
@@ -42,23 +54,43 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`] if the password is not the account's, [`Error::RetryLater`] after too many guesses.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// # let typed = world.password;
+    /// use synckit_client::Error;
+    ///
+    /// // Before the settings show what only the owner of the account may see.
+    /// client.confirm_password(typed).await?;
+    /// assert_eq!(client.account().await?.email, world.email);
+    /// assert!(matches!(client.confirm_password("a guess").await, Err(Error::InvalidCredentials)));
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn confirm_password(&self, password: &str) -> Result<()> {
         self.inner.unlock(password).await.map(drop)
     }
 
     /// The account of the user: address, when it was created, and what it keeps in each app on this server.
     ///
-    /// ```no_run
-    /// # async fn example(client: synckit_client::SyncKitClient) -> synckit_client::Result<()> {
+    /// # Errors
+    /// [`Error::FreshLoginRequired`] without a password sign-in of the last five minutes.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
     /// let account = client.account().await?;
     /// for app in &account.apps {
     ///     println!("{}: {} bytes from {} devices", app.app_name, app.stored_bytes, app.devices);
     /// }
-    /// # Ok(()) }
+    /// # assert_eq!((account.apps[0].app_name.as_str(), account.apps[0].devices), ("Notes", 1));
+    /// assert_eq!(account.email, world.email);
+    /// # Ok(())
+    /// # });
     /// ```
-    ///
-    /// # Errors
-    /// [`Error::FreshLoginRequired`] without a password sign-in of the last five minutes.
     pub async fn account(&self) -> Result<AccountInfo> {
         let token = self.inner.fresh_account_token()?;
         self.inner.api.call(Call::get("/api/account").bearer(&token)).await
@@ -66,18 +98,23 @@ impl SyncKitClient {
 
     /// The sessions of the account, in every app, newest first: where somebody is signed in.
     ///
-    /// ```no_run
-    /// # async fn example(client: synckit_client::SyncKitClient) -> synckit_client::Result<()> {
-    /// client.confirm_password("pass").await?;
-    /// for session in client.sessions().await?.iter().filter(|session| !session.current) {
-    ///     println!("{} on {:?}", session.app_name, session.device_name);
-    ///     client.revoke_session(session.id).await?;
-    /// }
-    /// # Ok(()) }
-    /// ```
-    ///
     /// # Errors
     /// [`Error::FreshLoginRequired`] without a password sign-in of the last five minutes.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// # let elsewhere = world.signed_in().await?;
+    /// let sessions = client.sessions().await?;
+    /// for session in &sessions {
+    ///     println!("{} on {:?}", session.app_name, session.device_name);
+    /// }
+    /// assert_eq!(sessions.iter().filter(|session| session.current).count(), 1); // this one
+    /// # assert_eq!(sessions.len(), 2);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn sessions(&self) -> Result<Vec<SessionInfo>> {
         let token = self.inner.fresh_account_token()?;
         let list: SessionList = self
@@ -94,6 +131,21 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::FreshLoginRequired`] without a password sign-in of the last five minutes; [`Error::Problem`] with
     /// `session_not_found`, also if an earlier call ended it whose answer was lost.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// # let (phone, _) = world.device("phone").await?;
+    /// // Everywhere but here.
+    /// for session in client.sessions().await?.iter().filter(|session| !session.current) {
+    ///     client.revoke_session(session.id).await?;
+    /// }
+    /// assert_eq!(client.sessions().await?.len(), 1);
+    /// assert!(phone.devices().await.is_err()); // it must sign in again
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn revoke_session(&self, session_id: SessionId) -> Result<()> {
         let token = self.inner.fresh_account_token()?;
         let call = Call::new(Method::DELETE, format!("/api/account/sessions/{session_id}")).bearer(&token);
@@ -106,17 +158,22 @@ impl SyncKitClient {
     ///
     /// Memory stays small however much there is. Nothing is repeated: after an error, begin again with an empty writer.
     ///
-    /// ```no_run
-    /// # async fn example(client: synckit_client::SyncKitClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// client.confirm_password("pass").await?;
-    /// let report = client.export_account(tokio::fs::File::create("my-data.jsonl").await?).await?;
-    /// println!("{} lines, {} bytes", report.lines, report.bytes);
-    /// # Ok(()) }
-    /// ```
-    ///
     /// # Errors
     /// [`Error::FreshLoginRequired`] without a password sign-in of the last five minutes; [`Error::Network`] and
     /// [`Error::Protocol`] if it did not arrive whole; [`Error::Io`] if it could not be written.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// # let (path, typed) = (world.path("my-data.jsonl"), world.password);
+    /// client.confirm_password(typed).await?;
+    /// let report = client.export_account(tokio::fs::File::create(&path).await?).await?;
+    /// println!("{} lines, {} bytes", report.lines, report.bytes);
+    /// assert_eq!(std::fs::metadata(path)?.len(), report.bytes);
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn export_account(&self, writer: impl AsyncWrite + Send) -> Result<ExportReport> {
         let token = self.inner.fresh_account_token()?;
         let call = Call::get("/api/account/export").bearer(&token);
@@ -139,16 +196,23 @@ impl SyncKitClient {
     /// The password is always asked for anew. If the answer was lost, call it again: an account that is gone is a
     /// success.
     ///
-    /// ```no_run
-    /// # async fn example(client: synckit_client::SyncKitClient, typed: &str) -> synckit_client::Result<()> {
-    /// client.delete_account(typed).await?;
-    /// assert_eq!(client.user_id(), None);
-    /// # Ok(()) }
-    /// ```
-    ///
     /// # Errors
     /// [`Error::InvalidCredentials`] if the password is not the account's: nothing happened then. [`Error::Credentials`]
     /// if the account is deleted, and this device could not forget its keys.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// # let typed = world.password;
+    /// client.delete_account(typed).await?;
+    /// assert_eq!(client.user_id(), None);
+    /// // It is gone for everybody, and the address is free.
+    /// assert!(client.authenticate(world.email, typed).await.is_err());
+    /// client.create_account(world.email, "another password").await?;
+    /// # Ok(())
+    /// # });
+    /// ```
     pub async fn delete_account(&self, password: &str) -> Result<()> {
         let inner = &self.inner;
         let user_id = inner.scope()?.user_id;

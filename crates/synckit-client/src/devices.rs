@@ -82,8 +82,10 @@ impl SyncKitClient {
     /// # synckit_doctest::run(async |world| {
     /// # let client = world.signed_in().await?;
     /// let device = client.register_device("MacBook", "macos").await?;
-    /// let renamed = client.rename_device(device.id, "Old MacBook").await?;
-    /// assert_eq!((renamed.id, renamed.device_name.as_str()), (device.id, "Old MacBook"));
+    /// let renamed = client.rename_device(device.id, "MacBook in the kitchen").await?;
+    /// assert_eq!((renamed.id, renamed.device_name.as_str()), (device.id, "MacBook in the kitchen"));
+    /// // The name is what finds the device at the next start.
+    /// assert_eq!(client.register_device("MacBook in the kitchen", "macos").await?.id, device.id);
     /// # Ok(())
     /// # });
     /// ```

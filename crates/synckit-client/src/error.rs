@@ -221,15 +221,24 @@ pub enum Error {
 ///
 /// # Examples
 /// ```
-/// use synckit_client::{Error, Head, HistoryEvidence, Position};
+/// # synckit_doctest::run(async |world| {
+/// # use synckit_client::{Cursor, Head, Position};
+/// # use synckit_doctest::note;
+/// # let (client, device) = world.device("laptop").await?;
+/// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
+/// # // The app has come to 40; the server, restored from a backup, to 1.
+/// # let stored = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
+/// use synckit_client::Error;
 ///
 /// fn report(error: &Error) -> Option<String> {
 ///     let (Error::HistoryRewound(evidence) | Error::HistoryForked(evidence)) = error else { return None };
 ///     Some(format!("known {}, claimed {}", evidence.known.seq, evidence.claimed.seq))
 /// }
-/// # let at = |seq| Position { seq, head: Head::from_bytes([0; 32]) };
-/// # let error = Error::HistoryRewound(HistoryEvidence { known: at(40), claimed: at(30) });
-/// assert_eq!(report(&error).as_deref(), Some("known 40, claimed 30"));
+///
+/// let error = client.pull(device.id, stored).await.unwrap_err();
+/// assert_eq!(report(&error).as_deref(), Some("known 40, claimed 1"));
+/// # Ok(())
+/// # });
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -247,18 +256,11 @@ pub struct HistoryEvidence {
 /// use synckit_client::{BatchEvidence, Error};
 ///
 /// fn report(error: &Error) -> Option<String> {
-///     let Error::BatchForged(BatchEvidence { batch_id, parent, reason, .. }) = error else { return None };
+///     let Error::BatchForged(evidence) = error else { return None };
+///     let BatchEvidence { batch_id, parent, reason, .. } = evidence.as_ref();
 ///     Some(format!("batch {batch_id} after {}: {reason}", parent.seq))
 /// }
-/// # use synckit_client::{BatchId, DeviceId, Head, KeyId, Position};
-/// # let error = Error::BatchForged(BatchEvidence {
-/// #     batch_id: BatchId::from_bytes([1; 16]),
-/// #     device_id: DeviceId::from_bytes([2; 16]),
-/// #     key_id: KeyId::from_bytes([3; 16]),
-/// #     parent: Position { seq: 40, head: Head::from_bytes([0; 32]) },
-/// #     reason: "it does not open here",
-/// # });
-/// assert!(report(&error).is_some_and(|text| text.ends_with("after 40: it does not open here")));
+/// assert_eq!(report(&Error::NotSignedIn), None); // nothing that a rejoin goes past
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -410,9 +412,19 @@ impl Error {
     ///
     /// # Examples
     /// ```
-    /// use synckit_client::Error;
-    ///
-    /// assert!(Error::NotSignedIn.rejoin_evidence().is_none());
+    /// # synckit_doctest::run(async |world| {
+    /// # use synckit_client::{Cursor, Error, Head, Position};
+    /// # use synckit_doctest::note;
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
+    /// # // The app has come to 40; the server, restored from a backup, to 1.
+    /// # let lost = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
+    /// # let stored = lost;
+    /// let error = client.pull(device.id, stored).await.unwrap_err();
+    /// assert!(error.rejoin_evidence().is_some()); // ask the user
+    /// assert!(Error::NotSignedIn.rejoin_evidence().is_none()); // no rejoin helps
+    /// # Ok(())
+    /// # });
     /// ```
     pub fn rejoin_evidence(&self) -> Option<RejoinEvidence> {
         match self {

@@ -25,15 +25,27 @@ use crate::{
 ///
 /// # Examples
 /// ```
+/// # synckit_doctest::run(async |world| {
+/// # use synckit_client::{Cursor, Head, Position};
+/// # use synckit_doctest::note;
+/// # let (client, device) = world.device("laptop").await?;
+/// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
+/// # // The app has come to 40; the server, restored from a backup, to 1.
+/// # let lost = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
+/// # let stored = lost;
 /// use synckit_client::RejoinEvidence;
 ///
-/// fn question(evidence: &RejoinEvidence) -> String {
-///     match evidence {
-///         RejoinEvidence::History(history) => format!("The server went back to {}.", history.claimed.seq),
-///         RejoinEvidence::Batch(batch) => format!("Device {} wrote what nobody can read.", batch.device_id),
-///         _ => "The server and this device disagree.".into(),
+/// let error = client.pull(device.id, stored).await.unwrap_err();
+/// let question = match error.rejoin_evidence() {
+///     Some(RejoinEvidence::History(evidence)) => {
+///         format!("The server lacks {} changes. Was it restored?", evidence.known.seq - evidence.claimed.seq)
 ///     }
-/// }
+///     Some(RejoinEvidence::Batch(batch)) => format!("Skip what {} wrote?", batch.device_id),
+///     _ => return Err(error.into()),
+/// };
+/// assert_eq!(question, "The server lacks 39 changes. Was it restored?");
+/// # Ok(())
+/// # });
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -48,18 +60,23 @@ pub enum RejoinEvidence {
 ///
 /// # Examples
 /// ```
-/// use synckit_client::{Cursor, Rejoined};
-///
-/// struct State {
-///     cursor: Cursor,
-///     is_rejoining: bool,
-/// }
-///
-/// /// In one transaction.
-/// fn note(state: &mut State, rejoined: &Rejoined) {
-///     state.cursor = rejoined.cursor;
-///     state.is_rejoining |= rejoined.push_all_rows;
-/// }
+/// # synckit_doctest::run(async |world| {
+/// # use synckit_client::{Cursor, Head, Position};
+/// # use synckit_doctest::note;
+/// # let (client, device) = world.device("laptop").await?;
+/// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
+/// # // The app has come to 40; the server, restored from a backup, to 1.
+/// # let lost = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
+/// # let stored = lost;
+/// let error = client.pull(device.id, stored).await.unwrap_err();
+/// let evidence = error.rejoin_evidence().ok_or(error)?;
+/// // The user says yes.
+/// let rejoined = client.rejoin(&evidence, stored).await?;
+/// assert!(rejoined.cursor.seq() <= rejoined.latest.seq && rejoined.latest.seq == 1);
+/// assert!(rejoined.push_all_rows); // the server may lack what this device had
+/// client.pull(device.id, rejoined.cursor).await?;
+/// # Ok(())
+/// # });
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

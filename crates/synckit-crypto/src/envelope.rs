@@ -178,6 +178,23 @@ impl Envelope {
     ///
     /// # Errors
     /// [`KeyError::WrongKey`]: the envelope's current key is not that of `held`, or its bytes were changed.
+    ///
+    /// # Examples
+    /// ```
+    /// use rand::rngs::OsRng;
+    /// # use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope};
+    /// # use synckit_protocol::{AppId, Head, Position, UserId};
+    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
+    /// # let (account_key, held) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
+    /// // Another device has raised the floor; this one has the key in its keychain, and no password at hand.
+    /// let floor = Position { seq: 40, head: Head::from_bytes([9; 32]) };
+    /// let raised = held.clone().with_floor(floor)?;
+    /// let envelope = Envelope::seal(&scope, &account_key, 1, 2, &raised, &mut OsRng)?;
+    /// assert_eq!(envelope.open_as_holder(&scope, &held)?.floor(), floor);
+    /// let other = KeyRing::generate(&scope, &mut OsRng);
+    /// assert_eq!(envelope.open_as_holder(&scope, &other), Err(KeyError::WrongKey));
+    /// # Ok::<(), KeyError>(())
+    /// ```
     pub fn open_as_holder(&self, scope: &StreamScope, held: &KeyRing) -> Result<KeyRing, KeyError> {
         // The blob id key of a stream never changes, so the one at hand is that in the envelope.
         self.key_ring(scope, held.current().clone(), held.blob_id_key().clone())

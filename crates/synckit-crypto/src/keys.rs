@@ -212,6 +212,19 @@ impl MasterKey {
 
     /// The key that shows the server that its holder has this master key: Ed25519, with the subkey `synckit/1 owner` as
     /// its seed.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_crypto::{MasterKey, StreamScope};
+    /// use synckit_protocol::{AppId, UserId};
+    ///
+    /// let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
+    /// let elsewhere = StreamScope { app_id: AppId::from_bytes([3; 16]), ..scope };
+    /// let key = MasterKey::from_bytes([4; 32]);
+    /// // Every device that holds the key derives the same one, and in another stream it is another.
+    /// assert_eq!(key.owner_signing_key(&scope).public(), key.owner_signing_key(&scope).public());
+    /// assert_ne!(key.owner_signing_key(&scope).public(), key.owner_signing_key(&elsewhere).public());
+    /// ```
     pub fn owner_signing_key(&self, scope: &StreamScope) -> OwnerSigningKey {
         OwnerSigningKey::from_seed(&self.subkey(scope, b"synckit/1 owner"))
     }

@@ -432,6 +432,23 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`KeyError::PositionBehindFloor`] if `latest` does not follow `common`.
+    ///
+    /// # Examples
+    /// ```
+    /// use rand::rngs::OsRng;
+    /// # use synckit_crypto::{KeyError, KeyRing, StreamScope};
+    /// # use synckit_protocol::{AppId, Head, Position, UserId};
+    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
+    /// let at = |seq, history: u8| Position { seq, head: Head::from_bytes([history; 32]) };
+    /// // A key was retired at 40; then the server was restored from a backup of 30, and has come to 35.
+    /// let ring = KeyRing::generate(&scope, &mut OsRng).rotate(&scope, at(40, 1), &mut OsRng)?;
+    /// let rebased = ring.rebase(at(30, 1), at(35, 2))?;
+    /// assert_eq!(rebased.floor(), at(35, 2)); // it sank
+    /// assert_eq!(rebased.retired()[0].until(), at(35, 2));
+    /// // What comes after the common position cannot lie before it.
+    /// assert_eq!(ring.rebase(at(30, 1), at(20, 2)), Err(KeyError::PositionBehindFloor));
+    /// # Ok::<(), KeyError>(())
+    /// ```
     pub fn rebase(&self, common: Position, latest: Position) -> Result<Self, KeyError> {
         if !follows(common, latest) {
             return Err(KeyError::PositionBehindFloor);

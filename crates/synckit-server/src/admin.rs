@@ -113,6 +113,50 @@ pub enum AdminError {
 }
 
 /// One of the envelopes of a stream that the server keeps. What is in it only the user's devices can read.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let admin = synckit_server::Admin::open(directory.path())?;
+/// # use synckit_protocol::UserId;
+/// # use synckit_server::store::{NewAccount, SqliteStore, Store as _};
+/// # let store = SqliteStore::open(&directory.path().join("synckit.db"), Default::default())?;
+/// # let account = NewAccount {
+/// #     user_id: UserId::from_bytes([2; 16]),
+/// #     email: "me@example.com".into(),
+/// #     record: b"OPAQUE record".to_vec(),
+/// #     vault: b"vault".to_vec(),
+/// #     invite: None,
+/// #     created_at: 100,
+/// # };
+/// # store.create_account(account).await?;
+/// # use synckit_protocol::{KeyId, OwnerKey};
+/// # use synckit_server::store::{NewEnvelope, StreamId};
+/// # let (app_id, user_id) = (admin.create_app("Notes").await?.app_id, UserId::from_bytes([2; 16]));
+/// # for (expected_version, envelope) in [(0, b"first"), (1, b"later")] {
+/// #     let owner = OwnerKey::from_bytes([4; 32]);
+/// #     let envelope = NewEnvelope {
+/// #         stream: StreamId { app_id, user_id },
+/// #         envelope: envelope.to_vec(),
+/// #         key_id: KeyId::from_bytes([3; 16]),
+/// #         expected_version,
+/// #         head: None,
+/// #         owner,
+/// #         signed_by: Some(owner),
+/// #         now: 100,
+/// #     };
+/// #     store.put_envelope(envelope).await?;
+/// # }
+/// let kept = admin.envelopes(app_id, user_id).await?;
+/// // What an operator tells the user about an envelope, without seeing into it.
+/// let newest = kept.first().ok_or("encryption was never set up")?;
+/// assert_eq!((newest.version, newest.size_bytes, newest.written_at), (2, 5, 100));
+/// assert_eq!(newest.key_id, kept[1].key_id); // no rotation in between
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptEnvelope {
     /// Its version; the highest is the current one.
@@ -357,6 +401,33 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoSuchAccount`], also if the account is deleted meanwhile; [`AdminError::Write`];
     /// [`AdminError::Store`]. What was written is then not complete: its last line is missing.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let admin = synckit_server::Admin::open(directory.path())?;
+    /// # use synckit_protocol::UserId;
+    /// # use synckit_server::store::{NewAccount, SqliteStore, Store as _};
+    /// # let store = SqliteStore::open(&directory.path().join("synckit.db"), Default::default())?;
+    /// # let account = NewAccount {
+    /// #     user_id: UserId::from_bytes([2; 16]),
+    /// #     email: "me@example.com".into(),
+    /// #     record: b"OPAQUE record".to_vec(),
+    /// #     vault: b"vault".to_vec(),
+    /// #     invite: None,
+    /// #     created_at: 100,
+    /// # };
+    /// # store.create_account(account).await?;
+    /// let user_id = admin.account_of("me@example.com").await?.ok_or("there is no such account")?;
+    /// let mut export = Vec::new();
+    /// let lines = admin.export_account(user_id, &mut export).await?;
+    /// assert_eq!(lines, 3); // where it begins, the account, and where it ends
+    /// assert!(export.ends_with(b"{\"kind\":\"end\",\"lines\":2}\n"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn export_account(
         &self,
         user_id: UserId,
@@ -382,6 +453,34 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::NoSuchAccount`] and [`AdminError::Store`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let admin = synckit_server::Admin::open(directory.path())?;
+    /// # use synckit_protocol::UserId;
+    /// # use synckit_server::store::{NewAccount, SqliteStore, Store as _};
+    /// # let store = SqliteStore::open(&directory.path().join("synckit.db"), Default::default())?;
+    /// # let account = NewAccount {
+    /// #     user_id: UserId::from_bytes([2; 16]),
+    /// #     email: "me@example.com".into(),
+    /// #     record: b"OPAQUE record".to_vec(),
+    /// #     vault: b"vault".to_vec(),
+    /// #     invite: None,
+    /// #     created_at: 100,
+    /// # };
+    /// # store.create_account(account).await?;
+    /// use synckit_server::admin::AdminError;
+    ///
+    /// let user_id = admin.account_of("me@example.com").await?.ok_or("there is no such account")?;
+    /// admin.delete_account(user_id).await?;
+    /// assert_eq!(admin.account_of("me@example.com").await?, None);
+    /// assert!(matches!(admin.delete_account(user_id).await, Err(AdminError::NoSuchAccount(_))));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn delete_account(&self, user_id: UserId) -> Result<usize, AdminError> {
         let ended = self.store.delete_account(user_id).await?;
         let ended = ended.ok_or(AdminError::NoSuchAccount(user_id))?;
@@ -428,6 +527,47 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Store`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let admin = synckit_server::Admin::open(directory.path())?;
+    /// # use synckit_protocol::UserId;
+    /// # use synckit_server::store::{NewAccount, SqliteStore, Store as _};
+    /// # let store = SqliteStore::open(&directory.path().join("synckit.db"), Default::default())?;
+    /// # let account = NewAccount {
+    /// #     user_id: UserId::from_bytes([2; 16]),
+    /// #     email: "me@example.com".into(),
+    /// #     record: b"OPAQUE record".to_vec(),
+    /// #     vault: b"vault".to_vec(),
+    /// #     invite: None,
+    /// #     created_at: 100,
+    /// # };
+    /// # store.create_account(account).await?;
+    /// # use synckit_protocol::{KeyId, OwnerKey};
+    /// # use synckit_server::store::{NewEnvelope, StreamId};
+    /// # let (app_id, user_id) = (admin.create_app("Notes").await?.app_id, UserId::from_bytes([2; 16]));
+    /// # for (expected_version, envelope) in [(0, b"first"), (1, b"later")] {
+    /// #     let owner = OwnerKey::from_bytes([4; 32]);
+    /// #     let envelope = NewEnvelope {
+    /// #         stream: StreamId { app_id, user_id },
+    /// #         envelope: envelope.to_vec(),
+    /// #         key_id: KeyId::from_bytes([3; 16]),
+    /// #         expected_version,
+    /// #         head: None,
+    /// #         owner,
+    /// #         signed_by: Some(owner),
+    /// #         now: 100,
+    /// #     };
+    /// #     store.put_envelope(envelope).await?;
+    /// # }
+    /// let versions: Vec<u64> = admin.envelopes(app_id, user_id).await?.iter().map(|kept| kept.version).collect();
+    /// assert_eq!(versions, [2, 1]); // the first is the current one
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn envelopes(&self, app_id: AppId, user_id: UserId) -> Result<Vec<KeptEnvelope>, AdminError> {
         let envelopes = self.store.envelopes(StreamId { app_id, user_id }).await?;
         let kept = envelopes.into_iter().map(|envelope| KeptEnvelope {
@@ -448,6 +588,54 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::NoSuchEnvelope`], [`AdminError::EnvelopeIsCurrent`] and [`AdminError::Store`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let admin = synckit_server::Admin::open(directory.path())?;
+    /// # use synckit_protocol::UserId;
+    /// # use synckit_server::store::{NewAccount, SqliteStore, Store as _};
+    /// # let store = SqliteStore::open(&directory.path().join("synckit.db"), Default::default())?;
+    /// # let account = NewAccount {
+    /// #     user_id: UserId::from_bytes([2; 16]),
+    /// #     email: "me@example.com".into(),
+    /// #     record: b"OPAQUE record".to_vec(),
+    /// #     vault: b"vault".to_vec(),
+    /// #     invite: None,
+    /// #     created_at: 100,
+    /// # };
+    /// # store.create_account(account).await?;
+    /// # use synckit_protocol::{KeyId, OwnerKey};
+    /// # use synckit_server::store::{NewEnvelope, StreamId};
+    /// # let (app_id, user_id) = (admin.create_app("Notes").await?.app_id, UserId::from_bytes([2; 16]));
+    /// # for (expected_version, envelope) in [(0, b"first"), (1, b"later")] {
+    /// #     let owner = OwnerKey::from_bytes([4; 32]);
+    /// #     let envelope = NewEnvelope {
+    /// #         stream: StreamId { app_id, user_id },
+    /// #         envelope: envelope.to_vec(),
+    /// #         key_id: KeyId::from_bytes([3; 16]),
+    /// #         expected_version,
+    /// #         head: None,
+    /// #         owner,
+    /// #         signed_by: Some(owner),
+    /// #         now: 100,
+    /// #     };
+    /// #     store.put_envelope(envelope).await?;
+    /// # }
+    /// use synckit_server::admin::AdminError;
+    ///
+    /// // The user's devices cannot open version 2, and could open version 1.
+    /// let newest = admin.restore_envelope(app_id, user_id, 1).await?;
+    /// assert_eq!(newest, 3);
+    /// assert!(matches!(
+    ///     admin.restore_envelope(app_id, user_id, 3).await,
+    ///     Err(AdminError::EnvelopeIsCurrent(3))
+    /// ));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn restore_envelope(&self, app_id: AppId, user_id: UserId, version: u64) -> Result<u64, AdminError> {
         let stream = StreamId { app_id, user_id };
         match self.store.restore_envelope(stream, version, self.clock.now()).await? {

@@ -281,6 +281,20 @@ pub struct PasswordChangeFinish {
 }
 
 /// `GET /api/account`: the account, and what it keeps in each app.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::accounts::AccountInfo;
+///
+/// let json = concat!(
+///     r#"{"user_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","email":"me@example.com","#,
+///     r#""created_at":1767225600,"apps":[]}"#,
+/// );
+/// let account: AccountInfo = serde_json::from_str(json)?;
+/// assert!(account.email_verified_at.is_none() && account.apps.is_empty());
+/// assert_eq!(serde_json::to_string(&account)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AccountInfo {
@@ -298,6 +312,20 @@ pub struct AccountInfo {
 }
 
 /// What an account keeps in one app.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::accounts::AppUsage;
+///
+/// let json = concat!(
+///     r#"{"app_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","app_name":"Notes","#,
+///     r#""change_count":6,"stored_bytes":4096,"devices":2}"#,
+/// );
+/// let usage: AppUsage = serde_json::from_str(json)?;
+/// assert_eq!((usage.change_count, usage.devices), (6, 2));
+/// assert_eq!(serde_json::to_string(&usage)?, json);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AppUsage {
@@ -322,10 +350,10 @@ pub struct AppUsage {
 /// let json = concat!(
 ///     r#"{"id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","app_name":"Notes","#,
 ///     r#""device_name":"MacBook","created_at":1767225600,"#,
-///     r#""refreshed_at":1767229200}"#,
+///     r#""refreshed_at":1767229200,"current":true}"#,
 /// );
 /// let session: SessionInfo = serde_json::from_str(json)?;
-/// assert_eq!(session.device_name.as_deref(), Some("MacBook"));
+/// assert!(session.current && session.device_name.as_deref() == Some("MacBook"));
 /// assert_eq!(serde_json::to_string(&session)?, json);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
@@ -357,7 +385,7 @@ pub struct SessionInfo {
 /// let json = concat!(
 ///     r#"{"sessions":[{"id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
 ///     r#""app_name":"Notes","device_name":"MacBook","created_at":1767225600,"#,
-///     r#""refreshed_at":1767229200}]}"#,
+///     r#""refreshed_at":1767229200,"current":false}]}"#,
 /// );
 /// let list: SessionList = serde_json::from_str(json)?;
 /// assert_eq!(list.sessions[0].app_name, "Notes");

@@ -44,6 +44,19 @@ pub struct PutEnvelope {
 
 impl PutEnvelope {
     /// What the signature is of, for an owner key.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_protocol::{AppId, OwnerKey, UserId, wire::keys::PutEnvelope};
+    ///
+    /// let json = r#"{"envelope":"AQAA","key_id":"d558363920333aa915896fb8f72e0b8e","expected_version":0}"#;
+    /// let put: PutEnvelope = serde_json::from_str(json)?;
+    /// let (app_id, user_id) = (AppId::from_bytes([1; 16]), UserId::from_bytes([2; 16]));
+    /// let claim = put.claim(app_id, user_id, OwnerKey::from_bytes([3; 32]));
+    /// assert_eq!((claim.key_id, claim.expected_version), (put.key_id, 0));
+    /// assert_eq!(claim.envelope, [1, 0, 0]);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     pub fn claim(&self, app_id: AppId, user_id: UserId, owner: OwnerKey) -> EnvelopeClaim<'_> {
         EnvelopeClaim {
             app_id,

@@ -96,6 +96,23 @@ pub struct PutSnapshot {
 
 impl PutSnapshot {
     /// What the signature is of.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_protocol::{AppId, SnapshotId, UserId, wire::snapshots::PutSnapshot};
+    ///
+    /// let json = concat!(
+    ///     r#"{"key_id":"d558363920333aa915896fb8f72e0b8e","position":{"seq":6,"#,
+    ///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"},"parts":2,"#,
+    ///     r#""manifest":"Y4iv"}"#,
+    /// );
+    /// let put: PutSnapshot = serde_json::from_str(json)?;
+    /// let (app_id, user_id) = (AppId::from_bytes([1; 16]), UserId::from_bytes([2; 16]));
+    /// let claim = put.claim(app_id, user_id, SnapshotId::from_bytes([3; 16]));
+    /// assert_eq!((claim.position, claim.parts), (put.position, 2));
+    /// assert_eq!(claim.manifest, put.manifest.0);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     pub fn claim(&self, app_id: AppId, user_id: UserId, snapshot_id: SnapshotId) -> SnapshotClaim<'_> {
         SnapshotClaim {
             app_id,

@@ -30,8 +30,9 @@ use super::StreamId;
 /// # store.register_device(synckit_server::store::NewDevice {
 /// #     stream, new_id: device, name, platform, session_id: session, now: 1,
 /// # }).await?;
+/// # let owner = synckit_protocol::OwnerKey::from_bytes([5; 32]);
 /// # store.put_envelope(synckit_server::store::NewEnvelope {
-/// #     stream, envelope: vec![1], key_id, expected_version: 0, head: None, now: 1,
+/// #     stream, envelope: vec![1], key_id, expected_version: 0, head: None, owner, signed_by: Some(owner), now: 1,
 /// # }).await?;
 /// # }
 /// use synckit_protocol::{BlobId, ObjectKey, UploadId};

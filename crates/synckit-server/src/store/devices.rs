@@ -136,9 +136,20 @@ pub struct Envelope {
 /// #     record: vec![1], vault: vec![1], invite: None, created_at: 1,
 /// # }).await?;
 /// # }
+/// use synckit_protocol::OwnerKey;
 /// use synckit_server::store::{EnvelopeWrite, NewEnvelope, Store};
 ///
-/// let first = NewEnvelope { stream, envelope: b"sealed".to_vec(), key_id, expected_version: 0, head: None, now: 100 };
+/// let owner = OwnerKey::from_bytes([5; 32]);
+/// let first = NewEnvelope {
+///     stream,
+///     envelope: b"sealed".to_vec(),
+///     key_id,
+///     expected_version: 0,
+///     head: None,
+///     owner,
+///     signed_by: Some(owner), // the server verified it
+///     now: 100,
+/// };
 /// assert_eq!(store.put_envelope(first.clone()).await?, EnvelopeWrite::Written(1));
 /// assert_eq!(store.put_envelope(first).await?, EnvelopeWrite::Conflict(1)); // another device was first
 /// assert_eq!(store.envelope(stream).await?.ok_or("none")?.version, 1);

@@ -60,8 +60,9 @@ pub enum SnapshotPartWrite {
 /// # store.register_device(synckit_server::store::NewDevice {
 /// #     stream, new_id: device, name, platform, session_id: session, now: 1,
 /// # }).await?;
+/// # let owner = synckit_protocol::OwnerKey::from_bytes([5; 32]);
 /// # store.put_envelope(synckit_server::store::NewEnvelope {
-/// #     stream, envelope: vec![1], key_id, expected_version: 0, head: None, now: 1,
+/// #     stream, envelope: vec![1], key_id, expected_version: 0, head: None, owner, signed_by: Some(owner), now: 1,
 /// # }).await?;
 /// # }
 /// # use synckit_protocol::{BatchDigest, BatchId, Position, SealedHash};
@@ -73,7 +74,7 @@ pub enum SnapshotPartWrite {
 /// # let start = Position::start_of(stream.app_id, stream.user_id);
 /// # let position = start.advance(&digest).ok_or("none")?;
 /// # store.append_batch(synckit_server::store::NewBatch { stream, parent: start, digest, sealed, now: 100 }).await?;
-/// use synckit_protocol::SnapshotId;
+/// use synckit_protocol::{OwnerKey, SnapshotId};
 /// use synckit_server::store::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, Store};
 ///
 /// let snapshot_id = SnapshotId::from_bytes([7; 16]);
@@ -87,6 +88,7 @@ pub enum SnapshotPartWrite {
 ///     position,
 ///     parts: 1,
 ///     manifest: bytes::Bytes::from_static(b"sealed manifest"),
+///     signed_by: Some(OwnerKey::from_bytes([5; 32])), // the server verified it
 ///     settled_before: 0,
 ///     now: 300,
 /// };

@@ -107,6 +107,18 @@ impl Default for SqliteOptions {
 }
 
 /// The schema of a database file beside the one that this program makes of it.
+///
+/// # Examples
+/// ```
+/// use synckit_server::store::{SqliteOptions, SqliteStore};
+///
+/// # let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("store.db");
+/// SqliteStore::open(&path, SqliteOptions::default())?;
+/// let schema = SqliteStore::schema(&path)?;
+/// assert_eq!(schema.found, Some(schema.known)); // this program has nothing to change
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchemaVersions {
     /// The version in the file; `None` if nothing was ever stored in it.
@@ -206,6 +218,17 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::Database`] if the file cannot be opened or is not a database of this server.
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_server::store::SqliteStore;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("store.db");
+    /// assert_eq!(SqliteStore::schema(&path)?.found, None);
+    /// assert!(!path.exists()); // it only looked
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn schema(path: &Path) -> Result<SchemaVersions, StoreError> {
         if path.exists() {
             let connection = connection::open(path, Role::Reader, SqliteOptions::default().busy_timeout)?;
