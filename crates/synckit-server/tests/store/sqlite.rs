@@ -155,6 +155,9 @@ async fn a_database_from_before_owner_keys_is_migrated_and_its_log_is_not_cut_to
     page(&first, stream, 1, Cursor::at(end_of(&batches[1])), NO_BYTE_LIMIT).await;
     first.close().await.unwrap();
     let backwards = "ALTER TABLE envelopes DROP COLUMN owner; ALTER TABLE snapshots DROP COLUMN owner;
+                     DROP INDEX accounts_to_sweep; ALTER TABLE accounts DROP COLUMN is_deleted;
+                     DROP INDEX invites_of_account; ALTER TABLE accounts DROP COLUMN seed_id;
+                     ALTER TABLE accounts ADD COLUMN record_is_stale INTEGER NOT NULL DEFAULT 0;
                      DELETE FROM refinery_schema_history WHERE version >= 2";
     Connection::open(&path).unwrap().execute_batch(backwards).unwrap();
 
