@@ -13,11 +13,15 @@ use synckit_server::Admin;
 
 use super::process::{self, Memory, Usage};
 
-/// What differs from a server as it comes: room for the idle connections, time for them to rest, and users who sign up
-/// from one address all at once.
+/// What differs from a server as it comes: room for the idle connections, time for them to rest, users who sign up from
+/// one address all at once, and drivers that send more requests than one app on one device.
 const CONFIG: &str = "connections_max = 65536
 request_head_timeout = \"10 min\"
 guesses_per_address = 100000
+session_requests_per_second = 1000000
+session_request_burst = 1000000
+address_requests_per_second = 1000000
+address_request_burst = 1000000
 ";
 
 /// A server in a process of its own, killed when it is dropped.
