@@ -27,6 +27,7 @@
 //! | `blobs` | objects in a directory, presigned URLs, the sweep |
 //! | `background`, `retention` | what nobody waits for: the log below settled snapshots goes, and what deleted accounts leave |
 //! | `owner_proof` | proof that a request was made by a holder of the master key |
+//! | `panics` | what a panic may say in the log |
 //! | `readiness` | what `/readyz` answers |
 //! | `export` | everything that is kept of an account, as JSON lines |
 //! | `mail` | confirmations, resets and notices by mail |
@@ -55,6 +56,7 @@ mod mail;
 mod metrics;
 mod openapi;
 mod owner_proof;
+mod panics;
 mod private_files;
 mod process;
 mod random;
@@ -72,6 +74,7 @@ pub use config::Config;
 pub use data_dir::DataDirError;
 pub use keys::KeyFileError;
 pub use mail::MailConfigError;
+pub use panics::log_panics;
 pub use server::{ServeError, Server, serve};
 
 /// The version of the protocol that this server speaks, the one of `docs/protocol.md`. `/healthz` tells it.

@@ -21,6 +21,7 @@ use crate::{
     clock::Clock,
     config::MailDelivery,
     given_secrets::fresh_secret,
+    panics::TaskLost,
     private_files::{create_private_dir, write_private_file},
     random::random_bytes,
     store::{CredentialOf, MailPurpose, NewMailCode, SecretHash, Store, StoreError},
@@ -347,7 +348,7 @@ impl MailWorker {
                 });
                 written
                     .await
-                    .map_err(std::io::Error::other)
+                    .map_err(|error| std::io::Error::other(TaskLost::from(error)))
                     .flatten()
                     .map_err(SendError::File)?;
             }

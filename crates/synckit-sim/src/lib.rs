@@ -33,6 +33,7 @@ pub mod golden;
 pub mod keeper;
 pub mod network;
 pub mod run;
+#[cfg(target_os = "linux")]
 pub mod scan;
 pub mod setback;
 pub mod sweep;

@@ -5,14 +5,16 @@
 #![expect(clippy::print_stdout, reason = "this is the program's output")]
 
 use std::{
+    fs,
     io::Read as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use clap::{Parser, Subcommand};
+use synckit_server::{Clock, Config};
 use synckit_sim::{
     attacks,
     drills::{self, DRILLS, Drill, Sizes, client::ClientArgs, process::Programs},
@@ -67,13 +69,17 @@ enum Command {
     Serve {
         /// The data directory.
         data_dir: PathBuf,
+        /// While this file is there, every look at the server's clock panics with the text in it: no request makes the
+        /// server panic, and what a panic leaves behind must be known all the same.
+        #[arg(long)]
+        panic_with: Option<PathBuf>,
     },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let mut cli = Cli::parse();
     match cli.command.take() {
-        Some(Command::Serve { data_dir }) => serve_until_stdin_ends(&data_dir)?,
+        Some(Command::Serve { data_dir, panic_with }) => serve_until_stdin_ends(&data_dir, panic_with)?,
         Some(Command::DrillClient(arguments)) => drills::client::run(arguments)?,
         Some(Command::Drill { drill, sizes }) => return print_drills(&[*drill], &sizes),
         Some(Command::Drills { sizes }) => return print_drills(DRILLS, &sizes),
@@ -93,11 +99,17 @@ fn simulate(cli: &Cli, command: Option<&Command>) -> anyhow::Result<ExitCode> {
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn serve_until_stdin_ends(data_dir: &Path) -> anyhow::Result<()> {
+fn serve_until_stdin_ends(data_dir: &Path, panic_with: Option<PathBuf>) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(std::io::stderr)
+        .with_ansi(false)
         .init();
+    synckit_server::log_panics();
+    let mut config = Config::new(data_dir);
+    if let Some(file) = panic_with {
+        config.clock = panicking_clock(file);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
@@ -107,7 +119,15 @@ fn serve_until_stdin_ends(data_dir: &Path) -> anyhow::Result<()> {
             // However it ends, it has ended.
             let _ = ended.await;
         };
-        Ok(synckit_server::serve(synckit_server::Config::new(data_dir), listener, stdin_ends).await?)
+        Ok(synckit_server::serve(config, listener, stdin_ends).await?)
+    })
+}
+
+/// The clock of the system, which panics with the text of a file while there is one.
+fn panicking_clock(file: PathBuf) -> Clock {
+    Clock::from_fn(move || match fs::read_to_string(&file) {
+        Ok(text) => panic!("the clock broke at {text:?}"),
+        Err(_) => SystemTime::now(),
     })
 }
 

@@ -7,9 +7,11 @@ use std::{
     fs::{self, File},
     io::{self, Read as _, Seek as _, SeekFrom},
     path::Path,
+    process::Child,
 };
 
 use memchr::memmem::Finder;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// Bytes of a process that are looked at together.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -64,11 +66,16 @@ pub fn found_in_folder(folder: &Path, needles: &[Needle]) -> io::Result<Vec<Stri
     Ok(found)
 }
 
-/// The names of the needles that are in the writable memory of a process. Returns them with how many bytes were read.
+/// The names of the needles that are in the memory of a process, all of it that can be read: heap, stacks, files that it
+/// mapped, and its program. The process is stopped meanwhile, so that nothing moves past the search. Returns them with
+/// how many bytes were read.
 ///
 /// # Errors
-/// If the process is gone, or its memory may not be read.
-pub fn found_in_memory(process_id: u32, needles: &[Needle]) -> io::Result<(Vec<String>, u64)> {
+/// If the process is gone, is no child of this one, or its memory may not be read: nothing is skipped but what lies behind
+/// the end of a mapped file, which nobody can read, and the kernel's own pages.
+pub fn found_in_memory(process: &Child, needles: &[Needle]) -> io::Result<(Vec<String>, u64)> {
+    let _stopped = Stopped::now(process)?;
+    let process_id = process.id();
     let maps = fs::read_to_string(format!("/proc/{process_id}/maps"))?;
     let mut memory = File::open(format!("/proc/{process_id}/mem"))?;
     let overlap = needles
@@ -79,18 +86,20 @@ pub fn found_in_memory(process_id: u32, needles: &[Needle]) -> io::Result<(Vec<S
     let mut found: Vec<String> = Vec::new();
     let mut read_bytes = 0;
     let mut window = vec![0; WINDOW_BYTES];
-    for (start, end) in maps.lines().filter_map(writable_region) {
-        let mut at = start;
-        while at < end {
-            let wanted = usize::try_from(end - at).unwrap_or(WINDOW_BYTES).min(WINDOW_BYTES);
+    for region in maps.lines().filter_map(Region::readable) {
+        let mut at = region.start;
+        while at < region.end {
+            let wanted = usize::try_from(region.end - at)
+                .unwrap_or(WINDOW_BYTES)
+                .min(WINDOW_BYTES);
             memory.seek(SeekFrom::Start(at))?;
-            // A region may go away while it is read.
-            let Ok(length) = memory.read(&mut window[..wanted]) else {
-                break;
+            let length = match memory.read(&mut window[..wanted]) {
+                Ok(length) if length > 0 => length,
+                // Behind the end of the file.
+                _ if region.is_file => break,
+                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) => return Err(error),
             };
-            if length == 0 {
-                break;
-            }
             read_bytes += length as u64;
             found.extend(found_in(&window[..length], needles));
             // What lies across two windows is in the second one whole.
@@ -107,10 +116,51 @@ pub fn found_in_memory(process_id: u32, needles: &[Needle]) -> io::Result<(Vec<S
     Ok((found, read_bytes))
 }
 
-/// Start and end of a region that the process can write to: `7f12-7f34 rw-p …`.
-fn writable_region(line: &str) -> Option<(u64, u64)> {
-    let (range, rest) = line.split_once(' ')?;
-    let (start, end) = range.split_once('-')?;
-    rest.starts_with("rw").then_some(())?;
-    Some((u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?))
+/// A child that is stopped, until this is dropped.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn now(process: &Child) -> io::Result<Self> {
+        let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+        kill_process(pid, Signal::STOP)?;
+        let stopped = Self(pid);
+        // The signal takes its time to reach every thread.
+        match waitpid(Some(pid), WaitOptions::UNTRACED)? {
+            Some((_, status)) if status.stopped() => Ok(stopped),
+            _ => Err(io::Error::other("the process ended before it was stopped")),
+        }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // If it is gone, nothing waits for it.
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+/// A part of a process's memory.
+struct Region {
+    start: u64,
+    end: u64,
+    is_file: bool,
+}
+
+impl Region {
+    /// From a line of `maps`, if the process can read there: `7f12-7f34 rw-p 00000000 08:01 42 /some/file`. The pages in
+    /// which the kernel shows the time are not readable from outside, and hold nothing of the process.
+    fn readable(line: &str) -> Option<Self> {
+        let mut columns = line.split_ascii_whitespace();
+        let (start, end) = columns.next()?.split_once('-')?;
+        let access = columns.next()?;
+        let name = columns.nth(3).unwrap_or_default();
+        let is_kernels = name.starts_with("[vvar") || name == "[vsyscall]";
+        (access.starts_with('r') && !is_kernels).then_some(())?;
+        Some(Self {
+            start: u64::from_str_radix(start, 16).ok()?,
+            end: u64::from_str_radix(end, 16).ok()?,
+            is_file: name.starts_with('/'),
+        })
+    }
 }

@@ -24,6 +24,7 @@ use crate::{
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let mut config = resolve(&args)?;
     start_log(&args.log, config.log_format)?;
+    synckit_server::log_panics();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = StopSignal::listen()?;

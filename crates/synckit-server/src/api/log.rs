@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     http::{ApiError, Format, Received, Reply, announced_length, content_format, decode, malformed, read_body},
+    panics::TaskLost,
     state::ServerState,
     store::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch},
 };
@@ -118,7 +119,7 @@ async fn hash(push: &PushBody) -> Result<SealedHash, ApiError> {
     let sealed = push.sealed.clone();
     tokio::task::spawn_blocking(move || SealedHash::of(&sealed))
         .await
-        .map_err(ApiError::internal)
+        .map_err(|error| ApiError::internal(TaskLost::from(error)))
 }
 
 /// `POST /api/sync/pull`.

@@ -19,6 +19,7 @@ use super::access::bearer;
 use crate::{
     http::{ApiError, PeerAddress},
     metrics::Scraped,
+    panics::TaskLost,
     process::{ProcessFigures, disk_of},
     state::ServerState,
     store::SecretHash,
@@ -45,7 +46,9 @@ pub(super) async fn read(State(state): State<Arc<ServerState>>, parts: Parts) ->
     let store = state.store.figures().await?;
     let data_dir = state.config.data_dir.clone();
     let system = tokio::task::spawn_blocking(move || (disk_of(&data_dir), ProcessFigures::read()));
-    let (disk, process) = system.await.map_err(ApiError::internal)?;
+    let (disk, process) = system
+        .await
+        .map_err(|error| ApiError::internal(TaskLost::from(error)))?;
     let (bounds, capacity) = (state.config.bounds, &state.capacity);
     let taken = |all: u64, semaphore: &Semaphore| all.saturating_sub(semaphore.available_permits() as u64);
     let scraped = Scraped {

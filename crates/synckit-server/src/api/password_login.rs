@@ -12,6 +12,7 @@ use synckit_protocol::{AppId, ProblemCode, SecretText, SessionId, UserId};
 use super::auth::{count_guess, find_account, finish_login, start_login};
 use crate::{
     http::{ApiError, ClientAddress},
+    panics::TaskLost,
     sign_in::NormalEmail,
     state::ServerState,
 };
@@ -44,7 +45,9 @@ pub(super) async fn check(
         drop(turn);
         finish_login(&state, &started.state, &finished.ke3)
     });
-    checked.await.map_err(ApiError::internal)?
+    checked
+        .await
+        .map_err(|error| ApiError::internal(TaskLost::from(error)))?
 }
 
 fn client_problem(error: LoginError) -> ApiError {

@@ -21,6 +21,7 @@ use tokio_util::io::ReaderStream;
 
 use super::ByteRange;
 use crate::{
+    panics::TaskLost,
     private_files::{create_private_dir, create_private_file, sync_dir},
     random::random_bytes,
 };
@@ -189,7 +190,9 @@ impl ObjectWriter {
     /// Waits until everything is on disk. The object appears by [`WrittenObject::publish`].
     pub(crate) async fn finish(self) -> Result<WrittenObject, ObjectError> {
         drop(self.pieces);
-        self.writing.await.map_err(io::Error::other)?
+        self.writing
+            .await
+            .map_err(|error| io::Error::other(TaskLost::from(error)))?
     }
 }
 
@@ -233,5 +236,7 @@ impl Drop for Incoming {
 }
 
 async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| io::Error::other(TaskLost::from(error)))?
 }

@@ -22,7 +22,7 @@ use http::{HeaderName, HeaderValue, header, request::Parts};
 use synckit_protocol::{AppId, MEDIA_TYPE_PROBLEM, ProblemCode};
 
 use super::{ApiError, ClientAddress, drain::drained_when_dropped, error::Refusal, slow_line};
-use crate::{metrics::Answered, random::random_bytes, rates::TooManyRequests, state::ServerState};
+use crate::{metrics::Answered, panics::TaskLost, random::random_bytes, rates::TooManyRequests, state::ServerState};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -71,7 +71,7 @@ pub(crate) async fn observe(State(observer): State<Observer>, mut request: Reque
 
     let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
-        Err(panic) => ApiError::internal(panic_text(panic.as_ref())).into_response(),
+        Err(panic) => ApiError::internal(TaskLost::by_panic(panic.as_ref())).into_response(),
     };
     let refusal = response.extensions_mut().remove::<Refusal>();
     if let Some(Refusal(error)) = &refusal {
@@ -163,14 +163,6 @@ impl From<TooManyRequests> for ApiError {
     fn from(refused: TooManyRequests) -> Self {
         Self::new(ProblemCode::RateLimited).retry_after(refused.retry_after_seconds)
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panic: {}", text.unwrap_or("(no text)"))
 }
 
 /// An error and its causes, on one line.

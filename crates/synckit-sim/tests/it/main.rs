@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod attacks;
+#[cfg(target_os = "linux")]
 mod canaries;
 #[cfg(target_os = "linux")]
 mod drills;

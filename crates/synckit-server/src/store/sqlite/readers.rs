@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::failure::{Abandoned, Failure, database};
-use crate::store::StoreError;
+use crate::{panics::TaskLost, store::StoreError};
 
 /// Reads that may wait for a connection. Past it callers get [`StoreError::Busy`].
 const WAITING_MAX: usize = 1024;
@@ -68,7 +68,7 @@ impl Readers {
             result
         });
         task.await.map_err(|error| {
-            tracing::error!(%error, "a read of the store panicked");
+            tracing::error!(cause = %TaskLost::from(error), "a read of the store panicked");
             database(Abandoned)
         })?
     }

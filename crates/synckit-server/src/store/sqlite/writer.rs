@@ -6,7 +6,6 @@
 //! Invariant: a job is answered only after the COMMIT of its group returned.
 
 use std::{
-    any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -25,7 +24,7 @@ use super::{
     checkpoint::WalGauge,
     failure::{Abandoned, Failure, database, shared},
 };
-use crate::store::StoreError;
+use crate::{panics::TaskLost, store::StoreError};
 
 /// Jobs that may wait. Past it callers get [`StoreError::Busy`] instead of an ever longer wait.
 const QUEUED_JOBS_MAX: usize = 1024;
@@ -246,7 +245,7 @@ where
         self.result = match catch_unwind(AssertUnwindSafe(|| (self.work)(connection))) {
             Ok(result) => Some(result),
             Err(panic) => {
-                tracing::error!(panic = panic_text(&*panic), "a job of the store panicked");
+                tracing::error!(cause = %TaskLost::by_panic(&*panic), "a job of the store panicked");
                 None
             }
         };
@@ -274,14 +273,6 @@ where
             }
         }
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no text")
 }
 
 /// The state of the thread.

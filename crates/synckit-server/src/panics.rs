@@ -1,0 +1,74 @@
+//! What a panic may say: a text that was written into the program, and where it happened. Never a text that was made
+//! while it ran.
+//!
+//! No request panics the server on purpose, and none is known to. But where a bug lets one, the text of the panic is made
+//! of what was at hand: `unwrap` shows the error, an error may quote what it could not read, and cutting a text in the
+//! middle of a letter shows the text. That would carry a password or a token into a log that others read.
+//!
+//! Invariant: the text of a panic reaches the log as a `&'static str` or not at all.
+
+use std::{
+    any::Any,
+    backtrace::{Backtrace, BacktraceStatus},
+    panic,
+};
+
+use tokio::task::JoinError;
+
+/// In the place of a text that was made while the program ran.
+const WITHHELD: &str = "(a text that may quote a request, withheld)";
+
+/// Makes panics log their place in the source, and their text only if it was written into the program. Without this, Rust
+/// prints the whole text to standard error, which mostly is the log.
+///
+/// For a program that is a server, once, before it serves: the panic hook is the process's. With `RUST_BACKTRACE=1` the
+/// log has a backtrace, too, which names functions and no values.
+///
+/// # Examples
+/// ```
+/// synckit_server::log_panics();
+/// // The log says "src/main.rs:3:1" and "(a text that may quote a request, withheld)".
+/// let secret = "a password".to_owned();
+/// assert!(std::thread::spawn(move || panic!("cannot read {secret:?}")).join().is_err());
+/// ```
+pub fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(tracing::field::display);
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(backtrace));
+        tracing::error!(location, text = text_of(panic.payload()), backtrace, "panic");
+    }));
+}
+
+/// Why a task did not end by itself. In place of [`JoinError`], which shows the text of a panic.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TaskLost {
+    /// It panicked.
+    #[error("panic: {0}")]
+    Panicked(&'static str),
+    /// The runtime stopped before it began.
+    #[error("the task was cut off")]
+    CutOff,
+}
+
+impl TaskLost {
+    /// By what was caught.
+    pub(crate) fn by_panic(payload: &(dyn Any + Send)) -> Self {
+        Self::Panicked(text_of(payload))
+    }
+}
+
+impl From<JoinError> for TaskLost {
+    fn from(error: JoinError) -> Self {
+        match error.try_into_panic() {
+            Ok(payload) => Self::by_panic(payload.as_ref()),
+            Err(_) => Self::CutOff,
+        }
+    }
+}
+
+/// The text of a panic, if it was written into the program.
+fn text_of(payload: &(dyn Any + Send)) -> &'static str {
+    // What is formatted at run time comes as a `String`.
+    payload.downcast_ref::<&'static str>().copied().unwrap_or(WITHHELD)
+}
