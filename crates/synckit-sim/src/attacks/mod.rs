@@ -1,4 +1,4 @@
-//! A lying server, whoever reads its disk, and who stole a token: every attack with what catches it, and what would happen if nothing did.
+//! A lying server, whoever reads its disk, who stole a token, and who guesses: every attack with what catches it, and what would happen if nothing did.
 //!
 //! Each attack runs three times. The *honest* run goes through the same machinery, which changes nothing, and passes: it
 //! is not the machinery that is refused. The *attack* is refused, by exactly the error that names it, with its evidence.
@@ -11,6 +11,7 @@
 //! controls here are just that.
 
 mod blobs;
+mod guesses;
 mod history;
 mod keys;
 mod log;
@@ -18,6 +19,7 @@ mod sign_in;
 mod snapshots;
 mod stage;
 mod thief;
+mod tokens;
 mod wire;
 
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -106,6 +108,15 @@ pub const ATTACKS: &[Attack] = attacks! {
     "the first sign-in suite refused, to get a weaker one" => sign_in::no_other_suite;
     "a demand for the password itself" => sign_in::no_password_in_a_body;
     "another server under the same name" => sign_in::other_server;
+    "a sign-in, to learn whether an address has an account" => guesses::who_has_an_account;
+    "an eleventh guess, when none was right" => guesses::unfinished_guesses;
+    "a token without a signature, or of another algorithm" => tokens::no_algorithm;
+    "a token signed with another key" => tokens::other_key;
+    "a token for another app" => tokens::other_app;
+    "a token of another type" => tokens::other_type;
+    "a token that has expired" => tokens::expired;
+    "the token of a session that the user ended" => tokens::ended_session;
+    "a stolen token of an app, at the account" => tokens::app_token_for_the_account;
     "one blob for another" => blobs::swapped;
     "a blob cut short" => blobs::truncated;
     "a blob with bytes behind it" => blobs::extended;

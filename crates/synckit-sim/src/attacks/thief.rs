@@ -30,18 +30,23 @@ const ENVELOPE: &str = "/api/sync/keys";
 const SNAPSHOT: SnapshotId = SnapshotId::from_bytes([9; 16]);
 
 /// Who holds a token of Ada's and nothing else.
-struct Thief<'a> {
+pub(super) struct Thief<'a> {
     stage: &'a Stage,
     token: http::HeaderValue,
 }
 
 impl<'a> Thief<'a> {
     /// Reads the token from what a device of Ada's sent.
-    async fn robbing(stage: &'a Stage) -> anyhow::Result<Self> {
+    pub(super) async fn robbing(stage: &'a Stage) -> anyhow::Result<Self> {
         let device = stage.honest(0)?;
         passes("the honest run", pull_all(&device, Cursor::START).await)?;
         let token = token_of(&device).context("nothing with a token was sent")?;
         Ok(Self { stage, token })
+    }
+
+    /// The header that it comes in.
+    pub(super) fn token(&self) -> &str {
+        self.token.to_str().unwrap_or_default()
     }
 
     async fn call(&self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Answer> {
@@ -127,7 +132,7 @@ fn snapshot_path() -> String {
 }
 
 /// The refusal that was to be expected.
-fn refused(written: Result<(), Problem>, code: &str) -> anyhow::Result<String> {
+pub(super) fn refused(written: Result<(), Problem>, code: &str) -> anyhow::Result<String> {
     match written {
         Ok(()) => bail!("the attack was not noticed"),
         Err(problem) if problem.code == code => Ok(format!("`{code}` (by the server): {}", problem.title)),

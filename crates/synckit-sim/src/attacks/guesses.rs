@@ -1,0 +1,193 @@
+//! Guessing, against the honest server's own router: who has an account, and what its password is.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, bail, ensure};
+use axum::body::Body;
+use http::Method;
+use rand::rngs::OsRng;
+use serde::Serialize;
+use synckit_login::ClientLogin;
+use synckit_protocol::{
+    LOGIN_SUITE, Problem,
+    wire::auth::{LoginFinish, LoginStart, LoginStarted, SignedIn},
+};
+
+use super::{Evidence, caught, stage::Stage, thief::refused};
+use crate::{
+    direct::Lie,
+    endpoint::{Answer, SERVER_URL},
+    golden::Account,
+};
+
+const START: &str = "/api/sync/auth/start";
+const FINISH: &str = "/api/sync/auth";
+/// Guesses at one account before the next one waits.
+const GUESSES: usize = 10;
+
+async fn post(stage: &Stage, path: &str, body: &impl Serialize) -> anyhow::Result<Answer> {
+    let request = http::Request::builder()
+        .method(Method::POST)
+        .uri(format!("{SERVER_URL}{path}"))
+        .header(http::header::CONTENT_TYPE, "application/cbor")
+        .header(http::header::ACCEPT, "application/cbor");
+    let body = minicbor_serde::to_vec(body)?;
+    stage.server.call(request.body(Body::from(body))?).await
+}
+
+/// The first two messages of a sign-in.
+async fn start(stage: &Stage, email: &str, password: &str) -> anyhow::Result<(ClientLogin, Answer)> {
+    let (login, ke1) = ClientLogin::start(password, &mut OsRng)?;
+    let body = LoginStart {
+        api_key: stage.golden.api_key.clone(),
+        email: email.to_owned(),
+        suite: LOGIN_SUITE,
+        ke1: ke1.into(),
+    };
+    Ok((login, post(stage, START, &body).await?))
+}
+
+/// The last two. Without a right password there is no third message: an attacker sends any.
+async fn finish(stage: &Stage, started: &Answer, ke3: Option<Vec<u8>>) -> anyhow::Result<Answer> {
+    let started: LoginStarted = minicbor_serde::from_slice(&started.body)?;
+    let body = LoginFinish {
+        api_key: stage.golden.api_key.clone(),
+        login: started.login,
+        ke3: ke3.unwrap_or_else(|| vec![0; 64]).into(),
+    };
+    post(stage, FINISH, &body).await
+}
+
+/// Signs in without the SDK.
+pub(super) async fn sign_in(stage: &Stage, email: &str, password: &str) -> anyhow::Result<SignedIn> {
+    let (login, answer) = start(stage, email, password).await?;
+    let started: LoginStarted = minicbor_serde::from_slice(&answer.body)?;
+    let finished = login.finish(&started.ke2.0, None, &mut OsRng)?;
+    let answer = finish(stage, &answer, Some(finished.ke3)).await?;
+    ensure!(answer.head.status.is_success(), "a sign-in: {}", answer.head.status);
+    Ok(minicbor_serde::from_slice(&answer.body)?)
+}
+
+fn outcome(answer: &Answer) -> anyhow::Result<Result<(), Problem>> {
+    if answer.head.status.is_success() {
+        return Ok(Ok(()));
+    }
+    Ok(Err(serde_json::from_slice(&answer.body)?))
+}
+
+/// Everything of an answer that does not differ between two of the same kind.
+#[derive(Debug, PartialEq, Eq)]
+struct Look {
+    status: http::StatusCode,
+    headers: Vec<String>,
+    fields: BTreeSet<String>,
+    length: usize,
+}
+
+impl Look {
+    fn of(answer: &Answer) -> anyhow::Result<Self> {
+        let fields: serde_json::Map<String, serde_json::Value> = if answer.head.status.is_success() {
+            let LoginStarted { login, ke2 } = minicbor_serde::from_slice(&answer.body)?;
+            // The lengths of the byte strings count, not what they are.
+            let lengths = [("login", login.0.len()), ("ke2", ke2.0.len())];
+            let lengths = lengths.map(|(name, length)| (name.to_owned(), length.into()));
+            lengths.into_iter().collect()
+        } else {
+            let mut problem: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&answer.body)?;
+            problem.remove("request_id");
+            problem
+        };
+        let mut headers: Vec<String> = answer.head.headers.keys().map(ToString::to_string).collect();
+        headers.sort();
+        Ok(Self {
+            status: answer.head.status,
+            headers,
+            fields: fields.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
+            length: answer.body.len(),
+        })
+    }
+}
+
+/// What a sign-in with a wrong password looks like: two answers.
+async fn wrong_sign_in(stage: &Stage, email: &str) -> anyhow::Result<[Answer; 2]> {
+    let (_, started) = start(stage, email, "a guess").await?;
+    let finished = finish(stage, &started, None).await?;
+    Ok([started, finished])
+}
+
+/// What the SDK sends for a sign-in with a wrong password, and what it comes to.
+async fn wrong_sign_in_by_the_sdk(stage: &Stage, email: &str) -> anyhow::Result<(Vec<String>, String)> {
+    let actor = stage.victim(0, |_, _| Lie::Truth)?;
+    let result = actor.client.authenticate(email, "a guess").await;
+    let said = caught(result, |error| {
+        matches!(error, synckit_client::Error::InvalidCredentials)
+    })?;
+    let sent = actor.sent.lock();
+    Ok((sent.iter().map(|sent| sent.path().to_owned()).collect(), said))
+}
+
+pub(super) async fn who_has_an_account(stage: Stage) -> anyhow::Result<Evidence> {
+    let Account { email, password, .. } = &stage.golden.ada;
+    // As long as hers.
+    let unknown = "nob@example.test";
+    ensure!(unknown.len() == email.len(), "addresses of two lengths");
+    let [known, absent] = [
+        wrong_sign_in(&stage, email).await?,
+        wrong_sign_in(&stage, unknown).await?,
+    ];
+    for (known, absent) in known.iter().zip(&absent) {
+        let [known, absent] = [Look::of(known)?, Look::of(absent)?];
+        ensure!(known == absent, "told apart: {known:?} and {absent:?}");
+    }
+    let caught = refused(outcome(&absent[1])?, "invalid_credentials")?;
+    let [known, absent] = [
+        wrong_sign_in_by_the_sdk(&stage, email).await?,
+        wrong_sign_in_by_the_sdk(&stage, unknown).await?,
+    ];
+    ensure!(known == absent, "told apart by the SDK: {known:?} and {absent:?}");
+    // The comparison would see it.
+    let signed_in = sign_in(&stage, email, password).await.context("the control")?;
+    ensure!(signed_in.user_id == stage.golden.ada.user_id, "somebody else signed in");
+    let malformed = post(&stage, START, &serde_json::json!({ "email": email })).await?;
+    ensure!(
+        Look::of(&malformed)? != Look::of(&wrong_sign_in(&stage, email).await?[0])?,
+        "the comparison sees nothing"
+    );
+    Ok(Evidence {
+        caught: format!("{caught}, for a wrong password as well: the same fields, lengths, headers and round trips"),
+        control: "the right password signs in, and another refusal is told apart by the same comparison".to_owned(),
+    })
+}
+
+pub(super) async fn unfinished_guesses(stage: Stage) -> anyhow::Result<Evidence> {
+    let Account { email, password, .. } = &stage.golden.ada;
+    // Whoever guesses knows at the second message whether it was right, and has no reason to send the third.
+    for guess in 0..GUESSES {
+        let (_, started) = start(&stage, email, "a guess").await?;
+        ensure!(started.head.status.is_success(), "guess {guess} was refused");
+        if guess % 2 == 0 {
+            refused(outcome(&finish(&stage, &started, None).await?)?, "invalid_credentials")?;
+        }
+    }
+    let (_, eleventh) = start(&stage, email, password).await?;
+    let caught = refused(outcome(&eleventh)?, "too_many_guesses")?;
+    let wait = eleventh.head.headers.get(http::header::RETRY_AFTER);
+    ensure!(wait.is_some(), "nothing says when to go on");
+
+    // The same number of starts in a world of its own, one of which was finished with the right password.
+    let stage = Stage::open(&stage.golden).await?;
+    for _ in 1..GUESSES {
+        start(&stage, email, "a guess").await?;
+    }
+    sign_in(&stage, email, password).await.context("the control")?;
+    let (_, eleventh) = start(&stage, email, password).await?;
+    if let Err(problem) = outcome(&eleventh)? {
+        bail!("the control was refused: {}", problem.code);
+    }
+    let (_, twelfth) = start(&stage, email, password).await?;
+    refused(outcome(&twelfth)?, "too_many_guesses")?;
+    Ok(Evidence {
+        caught,
+        control: "of eleven starts, one that was finished with the right password is given back".to_owned(),
+    })
+}
