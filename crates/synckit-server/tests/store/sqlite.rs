@@ -132,6 +132,23 @@ fn a_newer_schema_is_refused_and_left_alone() {
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
+#[test]
+fn whoever_opens_a_new_file_at_once_with_others_gets_the_newest_schema() {
+    for _ in 0..20 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.db");
+        std::thread::scope(|scope| {
+            let open = || SqliteStore::open(&path, SqliteOptions::default());
+            let opened: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+            for store in opened {
+                store.join().unwrap().unwrap();
+            }
+        });
+        let versions = SqliteStore::schema(&path).unwrap();
+        assert_eq!(versions.found, Some(versions.known));
+    }
+}
+
 #[tokio::test]
 async fn a_database_from_before_owner_keys_is_migrated_and_its_log_is_not_cut_to_its_old_snapshots() {
     let directory = tempfile::tempdir().unwrap();

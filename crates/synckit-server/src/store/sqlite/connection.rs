@@ -138,13 +138,23 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         Some(found) if found == known => return Ok(()),
         _ => {}
     }
-    let runner = embedded::migrations::runner();
+    // One transaction for all of them and for the note that they were made: a crash in between leaves the old schema, and
+    // another process sees the old one or the new one.
+    let runner = embedded::migrations::runner().set_grouped(true);
     match runner.run(connection) {
         Ok(_) => Ok(()),
         // Another process may have migrated the same file in the meantime; then there is nothing left to do.
         Err(_) if schema_version(connection)? == Some(known) => Ok(()),
+        Err(error) if is_busy(&error) => Err(StoreError::Busy),
         Err(error) => Err(database(error)),
     }
+}
+
+/// Whether a lock of another connection is behind an error.
+fn is_busy(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<rusqlite::Error>())
+        .any(|error| error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy))
 }
 
 /// The version of the newest migration that was applied, `None` in a new database.

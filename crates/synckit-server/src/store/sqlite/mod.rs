@@ -16,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -66,6 +66,9 @@ mod writer;
 
 pub use inspect::{DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey};
 pub use writer::WriteStatistics;
+
+/// How long to wait before a file is opened again that another process holds.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// How a [`SqliteStore`] uses the machine.
 ///
@@ -191,12 +194,24 @@ impl SqliteStore {
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         connection::create_file(path)?;
         let open = |role, busy_timeout| connection::open(path, role, busy_timeout).map_err(StoreError::from);
-        let mut writing = open(Role::Writer, options.busy_timeout)?;
-        connection::migrate(&mut writing)?;
+        // SQLite does not wait for a lock where a file goes over to a write-ahead log, or where a connection that has read
+        // wants to write: another process that starts or stops on the same file would be a refusal.
+        let deadline = Instant::now() + options.busy_timeout;
+        let patiently = |open: &dyn Fn() -> Result<rusqlite::Connection, StoreError>| loop {
+            match open() {
+                Err(StoreError::Busy) if Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
+                opened => return opened,
+            }
+        };
+        let writing = patiently(&|| {
+            let mut writing = open(Role::Writer, options.busy_timeout)?;
+            connection::migrate(&mut writing)?;
+            Ok(writing)
+        })?;
         if let Some(max_bytes) = options.max_bytes {
             connection::limit_size(&writing, max_bytes)?;
         }
-        let checkpointing = open(Role::Writer, checkpoint::RESTART_TIMEOUT)?;
+        let checkpointing = patiently(&|| open(Role::Writer, checkpoint::RESTART_TIMEOUT))?;
         let reading = (0..options.readers.max(1))
             .map(|_| open(Role::Reader, options.busy_timeout))
             .collect::<Result<_, _>>()?;
