@@ -1,12 +1,12 @@
 //! Work that nobody waits for: done at every interval, until the server stops.
 //!
-//! Invariant: work that failed is tried again at the next interval, and ends the task of nothing else.
+//! Invariant: work that failed, or panicked, is tried again at the next interval, and ends the task of nothing else.
 
 use std::sync::Arc;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{state::ServerState, store::StoreError};
+use crate::{panics::caught, state::ServerState, store::StoreError};
 
 /// Does `work` now and then at every [`crate::Config::sweep_interval`], until the server stops. `name` is what the log
 /// calls it.
@@ -22,8 +22,10 @@ pub(crate) async fn repeat_until_stopped(
             _ = interval.tick() => {}
             () = state.stopping.cancelled() => return,
         }
-        if let Err(error) = work(&state).await {
-            tracing::warn!(%error, name, "background work failed and is tried again later");
+        match caught(work(&state)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, name, "background work failed and is tried again later"),
+            Err(lost) => tracing::error!(%lost, name, "background work was cut short and is tried again later"),
         }
     }
 }

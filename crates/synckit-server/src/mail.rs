@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     config::MailDelivery,
     given_secrets::fresh_secret,
-    panics::TaskLost,
+    panics::{TaskLost, caught},
     private_files::{create_private_dir, write_private_file},
     random::random_bytes,
     store::{CredentialOf, MailPurpose, NewMailCode, SecretHash, Store, StoreError},
@@ -87,22 +87,6 @@ pub enum MailConfigError {
 }
 
 /// Why mails could not be sent now.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::SecretText;
-/// use synckit_server::{Config, config::Settings, inspect::{MailCheckError, check_mail_settings}};
-///
-/// let config = Config::resolve([Settings {
-///     data_dir: Some("/var/lib/synckit".into()),
-///     smtp_url: Some(SecretText::new("not a URL")),
-///     mail_from: Some("sync@example.com".into()),
-///     ..Settings::default()
-/// }])?;
-/// let delivery = config.mail;
-/// assert!(matches!(check_mail_settings(&delivery), Err(MailCheckError::Config(_))));
-/// # Ok::<(), synckit_server::config::ConfigError>(())
-/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MailCheckError {
@@ -235,9 +219,11 @@ impl MailWorker {
                 () = stopping.cancelled() => None,
             };
             let Some(job) = job else { return };
-            if let Err(error) = self.work(job).await {
+            match caught(self.work(job)).await {
+                Ok(Ok(())) => {}
                 // The chain of causes may name the recipient, so only the outermost error is logged.
-                tracing::warn!(%error, "a mail was not sent");
+                Ok(Err(error)) => tracing::warn!(%error, "a mail was not sent"),
+                Err(lost) => tracing::error!(%lost, "a mail was not sent"),
             }
         }
     }

@@ -10,9 +10,10 @@
 use std::{
     any::Any,
     backtrace::{Backtrace, BacktraceStatus},
-    panic,
+    panic::{self, AssertUnwindSafe},
 };
 
+use futures_util::FutureExt as _;
 use tokio::task::JoinError;
 
 /// In the place of a text that was made while the program ran.
@@ -65,6 +66,12 @@ impl From<JoinError> for TaskLost {
             Err(_) => Self::CutOff,
         }
     }
+}
+
+/// Does work that must not take along whoever asked for it: a panic in it is an error.
+pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, TaskLost> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.map_err(|payload| TaskLost::by_panic(payload.as_ref()))
 }
 
 /// The text of a panic, if it was written into the program.

@@ -581,11 +581,8 @@ pub(crate) struct BenchArgs {
     /// Measure nothing; leave a server and sealed requests in this new directory, for `cargo xtask instructions`
     #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "users", "streams"])]
     pub(crate) prepare: Option<PathBuf>,
-    /// Print JSON, for programs
-    #[arg(long, conflicts_with = "markdown")]
-    pub(crate) json: bool,
     /// Print a table in Markdown
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub(crate) markdown: bool,
 }
 

@@ -6,7 +6,6 @@
 use std::{
     collections::HashSet,
     convert::Infallible,
-    panic::AssertUnwindSafe,
     sync::{Arc, OnceLock},
     time::Instant,
 };
@@ -17,12 +16,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, header, request::Parts};
 use synckit_protocol::{AppId, MEDIA_TYPE_PROBLEM, ProblemCode};
 
 use super::{ApiError, ClientAddress, drain::drained_when_dropped, error::Refusal, slow_line};
-use crate::{metrics::Answered, panics::TaskLost, random::random_bytes, rates::TooManyRequests, state::ServerState};
+use crate::{metrics::Answered, panics::caught, random::random_bytes, rates::TooManyRequests, state::ServerState};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -69,9 +67,9 @@ pub(crate) async fn observe(State(observer): State<Observer>, mut request: Reque
     request.extensions_mut().insert(scope.clone());
     let request = request.map(drained_when_dropped);
 
-    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+    let mut response = match caught(next.run(request)).await {
         Ok(response) => response,
-        Err(panic) => ApiError::internal(TaskLost::by_panic(panic.as_ref())).into_response(),
+        Err(lost) => ApiError::internal(lost).into_response(),
     };
     let refusal = response.extensions_mut().remove::<Refusal>();
     if let Some(Refusal(error)) = &refusal {

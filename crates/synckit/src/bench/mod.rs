@@ -59,7 +59,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
         }
     })?;
-    if args.json {
+    if screen::is_for_programs() {
         screen::json(&report)?;
     } else if args.markdown {
         report.print_markdown();
