@@ -51,54 +51,22 @@ const BLOCK_BYTES: usize = 16;
 pub struct BlobHash([u8; 32]);
 
 /// A text that is not the hash of a blob.
-///
-/// # Examples
-/// ```
-/// use synckit_crypto::blob::{BlobHash, BlobHashParseError};
-///
-/// assert_eq!("not a hash".parse::<BlobHash>(), Err(BlobHashParseError));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a blob hash: expected 64 lower-case hexadecimal digits")]
 pub struct BlobHashParseError;
 
 impl BlobHash {
     /// Hashes a file that is in memory.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::blob::BlobHash;
-    ///
-    /// assert_eq!(
-    ///     BlobHash::of(b"").to_string(),
-    ///     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    /// );
-    /// ```
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
     /// Wraps the 32 raw bytes of a SHA-256.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::blob::BlobHash;
-    ///
-    /// let of_another_library = [0xab; 32];
-    /// assert_eq!(BlobHash::from_bytes(of_another_library).to_string(), "ab".repeat(32));
-    /// ```
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
     /// The 32 raw bytes.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::blob::BlobHash;
-    ///
-    /// assert_eq!(BlobHash::from_bytes([7; 32]).as_bytes(), &[7; 32]);
-    /// ```
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -128,29 +96,12 @@ impl FromStr for BlobHash {
 }
 
 /// More bytes than a blob may have: [`BLOB_BYTES_MAX`].
-///
-/// # Examples
-/// ```
-/// use synckit_crypto::blob::BlobTooLarge;
-///
-/// assert_eq!(BlobTooLarge.to_string(), "a blob has at most 500000000 bytes");
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a blob has at most {BLOB_BYTES_MAX} bytes")]
 pub struct BlobTooLarge;
 
 impl BlobIdKey {
     /// The id of a file on the wire: the same for equal files of one stream, and to the server no trace of the file.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::{BlobIdKey, blob::BlobHash};
-    ///
-    /// let (mine, theirs) = (BlobIdKey::from_bytes([1; 32]), BlobIdKey::from_bytes([2; 32]));
-    /// let hash = BlobHash::of(b"a file that everybody has");
-    /// assert_eq!(mine.blob_id(&hash), mine.blob_id(&hash)); // stored once
-    /// assert_ne!(mine.blob_id(&hash), theirs.blob_id(&hash)); // nobody can ask who has it
-    /// ```
     pub fn blob_id(&self, hash: &BlobHash) -> BlobId {
         BlobId::from_bytes(hmac(self.expose_bytes(), &[&hash.0]))
     }
@@ -161,20 +112,6 @@ impl BlobKey {
     ///
     /// # Errors
     /// [`BlobTooLarge`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{BlobKey, OpenError};
-    /// use synckit_protocol::{BlobId, KeyId};
-    ///
-    /// let (key, key_id) = (BlobKey::from_bytes([1; 32]), KeyId::from_bytes([2; 16]));
-    /// let blob_id = BlobId::from_bytes([3; 32]);
-    /// let sealed = key.seal(&key_id, &blob_id, b"a photo", &mut OsRng)?;
-    /// assert_eq!(sealed.len(), b"a photo".len() + 40);
-    /// assert_eq!(key.open(&key_id, &blob_id, &sealed)?, b"a photo");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn seal(
         &self,
         key_id: &KeyId,
@@ -198,21 +135,6 @@ impl BlobKey {
     ///
     /// # Errors
     /// [`OpenError::Authentication`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{BlobKey, OpenError};
-    /// use synckit_protocol::{BlobId, KeyId};
-    ///
-    /// # let (key, key_id) = (BlobKey::from_bytes([1; 32]), KeyId::from_bytes([2; 16]));
-    /// # let blob_id = BlobId::from_bytes([3; 32]);
-    /// let sealed = key.seal(&key_id, &blob_id, b"a photo", &mut OsRng)?;
-    /// // Another blob of the server in its place does not open.
-    /// let asked_for = BlobId::from_bytes([4; 32]);
-    /// assert_eq!(key.open(&key_id, &asked_for, &sealed), Err(OpenError::Authentication));
-    /// # Ok::<(), synckit_crypto::blob::BlobTooLarge>(())
-    /// ```
     pub fn open(&self, key_id: &KeyId, blob_id: &BlobId, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
         let (nonce, rest) = sealed.split_first_chunk().ok_or(OpenError::Authentication)?;
         let (ciphertext, tag) = rest.split_last_chunk().ok_or(OpenError::Authentication)?;
@@ -230,43 +152,10 @@ impl BlobKey {
 ///
 /// Every attempt to upload begins with a new encryptor: a file that changed between two attempts must never meet the
 /// same key stream.
-///
-/// # Examples
-/// ```
-/// use rand::rngs::OsRng;
-/// use synckit_crypto::{BlobKey, blob::BlobEncryptor};
-/// use synckit_protocol::{BlobId, KeyId};
-///
-/// let (key, key_id) = (BlobKey::from_bytes([1; 32]), KeyId::from_bytes([2; 16]));
-/// let blob_id = BlobId::from_bytes([3; 32]);
-/// let (mut encryptor, nonce) = BlobEncryptor::new(&key, &key_id, &blob_id, &mut OsRng);
-/// let mut sealed = nonce.to_vec();
-/// for piece in [&b"a photo, "[..], b"piece by piece"] {
-///     let mut piece = piece.to_vec();
-///     encryptor.update(&mut piece)?;
-///     sealed.extend(piece);
-/// }
-/// sealed.extend(encryptor.finish());
-/// assert_eq!(key.open(&key_id, &blob_id, &sealed)?, b"a photo, piece by piece");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 pub struct BlobEncryptor(Stream);
 
 impl BlobEncryptor {
     /// Begins under a fresh nonce. Returns the nonce too: the first 24 bytes of the sealed blob.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{BlobKey, blob::BlobEncryptor};
-    /// use synckit_protocol::{BlobId, KeyId};
-    ///
-    /// # let (key, key_id) = (BlobKey::from_bytes([1; 32]), KeyId::from_bytes([2; 16]));
-    /// # let blob_id = BlobId::from_bytes([3; 32]);
-    /// let (_, first) = BlobEncryptor::new(&key, &key_id, &blob_id, &mut OsRng);
-    /// let (_, retry) = BlobEncryptor::new(&key, &key_id, &blob_id, &mut OsRng);
-    /// assert_ne!(first, retry); // every attempt has a nonce of its own
-    /// ```
     pub fn new(
         key: &BlobKey,
         key_id: &KeyId,
@@ -281,41 +170,11 @@ impl BlobEncryptor {
     ///
     /// # Errors
     /// [`BlobTooLarge`]; the piece is then left as it is, unencrypted, and must not be sent.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{BlobKey, blob::BlobEncryptor};
-    /// use synckit_protocol::{BlobId, KeyId};
-    ///
-    /// # let (key, key_id) = (BlobKey::from_bytes([1; 32]), KeyId::from_bytes([2; 16]));
-    /// # let blob_id = BlobId::from_bytes([3; 32]);
-    /// let (mut encryptor, _nonce) = BlobEncryptor::new(&key, &key_id, &blob_id, &mut OsRng);
-    /// let mut buffer = *b"a piece of the file";
-    /// encryptor.update(&mut buffer)?;
-    /// assert_ne!(&buffer, b"a piece of the file"); // encrypted in place
-    /// # Ok::<(), synckit_crypto::blob::BlobTooLarge>(())
-    /// ```
     pub fn update(&mut self, piece: &mut [u8]) -> Result<(), BlobTooLarge> {
         self.0.encrypt(piece)
     }
 
     /// Ends the file. Returns the tag: the last 16 bytes of the sealed blob.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{BlobKey, blob::BlobEncryptor};
-    /// use synckit_protocol::{BlobId, KeyId};
-    ///
-    /// # let (key, key_id) = (BlobKey::from_bytes([1; 32]), KeyId::from_bytes([2; 16]));
-    /// # let blob_id = BlobId::from_bytes([3; 32]);
-    /// // An empty file is a nonce and a tag.
-    /// let (encryptor, nonce) = BlobEncryptor::new(&key, &key_id, &blob_id, &mut OsRng);
-    /// let sealed = [&nonce[..], &encryptor.finish()].concat();
-    /// assert_eq!(key.open(&key_id, &blob_id, &sealed)?, b"");
-    /// # Ok::<(), synckit_crypto::OpenError>(())
-    /// ```
     pub fn finish(self) -> [u8; TAG_BYTES] {
         self.0.tag()
     }
@@ -331,41 +190,10 @@ impl fmt::Debug for BlobEncryptor {
 ///
 /// What [`Self::update_unverified`] yields may be forged until [`Self::finish`] said otherwise: it belongs into a
 /// private temporary file, and nowhere else.
-///
-/// # Examples
-/// ```
-/// use rand::rngs::OsRng;
-/// use synckit_crypto::{BlobKey, blob::BlobDecryptor};
-/// use synckit_protocol::{BlobId, KeyId};
-///
-/// # let (key, key_id) = (BlobKey::from_bytes([1; 32]), KeyId::from_bytes([2; 16]));
-/// # let blob_id = BlobId::from_bytes([3; 32]);
-/// let sealed = key.seal(&key_id, &blob_id, b"a photo", &mut OsRng)?;
-/// let (nonce, rest) = sealed.split_first_chunk().ok_or("too short")?;
-/// let (ciphertext, tag) = rest.split_last_chunk().ok_or("too short")?;
-///
-/// let mut decryptor = BlobDecryptor::new(&key, &key_id, &blob_id, nonce);
-/// let mut file = ciphertext.to_vec();
-/// decryptor.update_unverified(&mut file)?;
-/// decryptor.finish(tag)?;
-/// assert_eq!(file, b"a photo"); // only now is it what was sealed
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 pub struct BlobDecryptor(Stream);
 
 impl BlobDecryptor {
     /// Begins with the first 24 bytes of the sealed blob.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::{BlobKey, OpenError, blob::BlobDecryptor};
-    /// use synckit_protocol::{BlobId, KeyId};
-    ///
-    /// # let (key, key_id) = (BlobKey::from_bytes([1; 32]), KeyId::from_bytes([2; 16]));
-    /// # let blob_id = BlobId::from_bytes([3; 32]);
-    /// let decryptor = BlobDecryptor::new(&key, &key_id, &blob_id, &[0; 24]);
-    /// assert_eq!(decryptor.finish(&[0; 16]), Err(OpenError::Authentication));
-    /// ```
     pub fn new(key: &BlobKey, key_id: &KeyId, blob_id: &BlobId, nonce: &[u8; NONCE_BYTES]) -> Self {
         Self(Stream::new(key, key_id, blob_id, nonce))
     }
@@ -375,25 +203,6 @@ impl BlobDecryptor {
     ///
     /// # Errors
     /// [`BlobTooLarge`]; the piece is then left as it is.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{BlobKey, OpenError, blob::BlobDecryptor};
-    /// use synckit_protocol::{BlobId, KeyId};
-    ///
-    /// # let (key, key_id) = (BlobKey::from_bytes([1; 32]), KeyId::from_bytes([2; 16]));
-    /// # let blob_id = BlobId::from_bytes([3; 32]);
-    /// let mut sealed = key.seal(&key_id, &blob_id, b"a photo", &mut OsRng)?;
-    /// sealed[24] ^= 1; // a bit of the ciphertext
-    /// let mut decryptor = BlobDecryptor::new(&key, &key_id, &blob_id, sealed.first_chunk().ok_or("too short")?);
-    /// let mut piece = sealed[24..31].to_vec();
-    /// decryptor.update_unverified(&mut piece)?;
-    /// assert_ne!(piece, b"a photo"); // forged, and nobody has noticed yet
-    /// let tag = sealed.last_chunk().ok_or("too short")?;
-    /// assert_eq!(decryptor.finish(tag), Err(OpenError::Authentication));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn update_unverified(&mut self, piece: &mut [u8]) -> Result<(), BlobTooLarge> {
         self.0.decrypt(piece)
     }
@@ -404,20 +213,6 @@ impl BlobDecryptor {
     ///
     /// # Errors
     /// [`OpenError::Authentication`]: everything that this decryptor yielded must be thrown away.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{BlobKey, blob::BlobDecryptor};
-    /// use synckit_protocol::{BlobId, KeyId};
-    ///
-    /// # let (key, key_id) = (BlobKey::from_bytes([1; 32]), KeyId::from_bytes([2; 16]));
-    /// # let blob_id = BlobId::from_bytes([3; 32]);
-    /// let sealed = key.seal(&key_id, &blob_id, b"", &mut OsRng)?;
-    /// let (nonce, tag) = sealed.split_first_chunk().ok_or("too short")?;
-    /// BlobDecryptor::new(&key, &key_id, &blob_id, nonce).finish(tag.first_chunk().ok_or("too short")?)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn finish(self, tag: &[u8; TAG_BYTES]) -> Result<(), OpenError> {
         if self.0.tag().ct_eq(tag).into() {
             Ok(())

@@ -78,20 +78,6 @@ impl Envelope {
     ///
     /// # Errors
     /// [`KeyError::Malformed`] if one of the two is 0: both count from 1.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId, limits::ENVELOPE_BYTES_MAX};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let (account_key, ring) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
-    /// let replaced = 6; // the version that the server has
-    /// let envelope = Envelope::seal(&scope, &account_key, 1, replaced + 1, &ring, &mut OsRng)?;
-    /// assert_eq!(envelope.version(), 7);
-    /// assert!(envelope.encode().len() <= ENVELOPE_BYTES_MAX);
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn seal(
         scope: &StreamScope,
         account_key: &AccountKey,
@@ -144,20 +130,6 @@ impl Envelope {
     /// # Errors
     /// [`KeyError::WrongKey`]: another account key (the account's password was reset, if the generations differ),
     /// another stream, or changed bytes.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let (account_key, ring) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
-    /// let envelope = Envelope::seal(&scope, &account_key, 1, 1, &ring, &mut OsRng)?;
-    /// assert_eq!(envelope.open(&scope, &account_key)?, ring);
-    /// let other = AccountKey::generate(&mut OsRng);
-    /// assert_eq!(envelope.open(&scope, &other), Err(KeyError::WrongKey));
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn open(&self, scope: &StreamScope, account_key: &AccountKey) -> Result<KeyRing, KeyError> {
         let wrapping = wrapping_key(scope, account_key, &self.salt);
         if !wrapping.matches(&self.commitment) {
@@ -178,23 +150,6 @@ impl Envelope {
     ///
     /// # Errors
     /// [`KeyError::WrongKey`]: the envelope's current key is not that of `held`, or its bytes were changed.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let (account_key, held) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
-    /// // Another device has raised the floor; this one has the key in its keychain, and no password at hand.
-    /// let floor = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-    /// let raised = held.clone().with_floor(floor)?;
-    /// let envelope = Envelope::seal(&scope, &account_key, 1, 2, &raised, &mut OsRng)?;
-    /// assert_eq!(envelope.open_as_holder(&scope, &held)?.floor(), floor);
-    /// let other = KeyRing::generate(&scope, &mut OsRng);
-    /// assert_eq!(envelope.open_as_holder(&scope, &other), Err(KeyError::WrongKey));
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn open_as_holder(&self, scope: &StreamScope, held: &KeyRing) -> Result<KeyRing, KeyError> {
         // The blob id key of a stream never changes, so the one at hand is that in the envelope.
         self.key_ring(scope, held.current().clone(), held.blob_id_key().clone())
@@ -219,21 +174,6 @@ impl Envelope {
     ///
     /// # Errors
     /// [`KeyError::WrongKey`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, MasterKey, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let (account_key, ring) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
-    /// let envelope = Envelope::seal(&scope, &account_key, 1, 1, &ring, &mut OsRng)?;
-    /// // A device with the key in its keychain needs no password.
-    /// envelope.verify_mac(&scope, ring.current())?;
-    /// let forged = MasterKey::generate(&mut OsRng);
-    /// assert_eq!(envelope.verify_mac(&scope, &forged), Err(KeyError::WrongKey));
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn verify_mac(&self, scope: &StreamScope, master_key: &MasterKey) -> Result<(), KeyError> {
         let same_key = master_key.key_id(scope) == self.header.key_id;
         let same_mac = bool::from(self.mac_under(scope, master_key).ct_eq(&self.mac));
@@ -245,105 +185,32 @@ impl Envelope {
     }
 
     /// The version of the envelope. Unauthenticated until [`Self::open`] or [`Self::verify_mac`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let (account_key, ring) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
-    /// let envelope = Envelope::seal(&scope, &account_key, 1, 3, &ring, &mut OsRng)?;
-    /// assert_eq!(envelope.version(), 3);
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub const fn version(&self) -> u64 {
         self.header.version
     }
 
     /// The id of the current master key. Unauthenticated until [`Self::open`] or [`Self::verify_mac`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let (account_key, ring) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
-    /// let envelope = Envelope::seal(&scope, &account_key, 1, 1, &ring, &mut OsRng)?;
-    /// assert_eq!(envelope.key_id(), ring.key_id());
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub const fn key_id(&self) -> KeyId {
         self.header.key_id
     }
 
     /// The version of the current master key. Unauthenticated until [`Self::open`] or [`Self::verify_mac`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let (account_key, ring) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
-    /// let envelope = Envelope::seal(&scope, &account_key, 1, 1, &ring, &mut OsRng)?;
-    /// assert_eq!(envelope.key_version(), ring.key_version());
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub const fn key_version(&self) -> u32 {
         self.header.key_version
     }
 
     /// The generation of the vault whose account key wraps this. Unauthenticated until [`Self::open`] or
     /// [`Self::verify_mac`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let (account_key, ring) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
-    /// let envelope = Envelope::seal(&scope, &account_key, 2, 1, &ring, &mut OsRng)?;
-    /// assert_eq!(envelope.vault_generation(), 2); // below the vault's: the password was reset since
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub const fn vault_generation(&self) -> u32 {
         self.header.vault_generation
     }
 
     /// The newest position that its writer knew. Unauthenticated until [`Self::open`] or [`Self::verify_mac`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let (account_key, ring) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
-    /// let known = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-    /// let envelope = Envelope::seal(&scope, &account_key, 1, 1, &ring.with_floor(known)?, &mut OsRng)?;
-    /// assert_eq!(envelope.floor(), known); // a server that shows less went back
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub const fn floor(&self) -> Position {
         self.header.floor
     }
 
     /// The bytes to store, at most [`synckit_protocol::limits::ENVELOPE_BYTES_MAX`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let (account_key, ring) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
-    /// let envelope = Envelope::seal(&scope, &account_key, 1, 1, &ring, &mut OsRng)?;
-    /// assert_eq!(envelope.encode().len(), 275);
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.encode_unauthenticated();
         out.extend_from_slice(&self.mac);
@@ -354,20 +221,6 @@ impl Envelope {
     ///
     /// # Errors
     /// [`KeyError::UnsupportedFormat`], [`KeyError::Malformed`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let (account_key, ring) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
-    /// let mut bytes = Envelope::seal(&scope, &account_key, 1, 1, &ring, &mut OsRng)?.encode();
-    /// bytes[100] ^= 1;
-    /// let changed = Envelope::decode(&bytes)?; // it still has the form of one
-    /// assert_eq!(changed.open(&scope, &account_key), Err(KeyError::WrongKey));
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
         match bytes.first() {
             Some(&FORMAT) => Self::decode_fields(bytes).ok_or(KeyError::Malformed { what: WHAT }),

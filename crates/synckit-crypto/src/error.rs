@@ -56,16 +56,6 @@ pub enum KeyError {
 /// Sealed bytes that do not open: a batch, a part or manifest of a snapshot, or a blob.
 ///
 /// Whatever the variant, the bytes are not what an honest device sealed for this place.
-///
-/// # Examples
-/// ```
-/// use synckit_crypto::{BlobKey, OpenError};
-/// use synckit_protocol::{BlobId, KeyId};
-///
-/// let key = BlobKey::from_bytes([1; 32]);
-/// let opened = key.open(&KeyId::from_bytes([2; 16]), &BlobId::from_bytes([3; 32]), &[0; 100]);
-/// assert_eq!(opened, Err(OpenError::Authentication));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -82,16 +72,6 @@ pub enum OpenError {
 }
 
 /// A text that is not a recovery code.
-///
-/// # Examples
-/// ```
-/// use synckit_crypto::{RecoveryCode, RecoveryCodeError};
-///
-/// let typed = "abandon abandon abandn";
-/// assert_eq!(RecoveryCode::parse(typed), Err(RecoveryCodeError::WordCount { found: 3 }));
-/// let typed = "abandon ".repeat(23) + "abandn";
-/// assert_eq!(RecoveryCode::parse(&typed), Err(RecoveryCodeError::UnknownWord { position: 24 }));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoveryCodeError {

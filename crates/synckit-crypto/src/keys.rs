@@ -47,9 +47,6 @@ macro_rules! secret_key {
         $(#[doc = $doc])*
         ///
         /// Erased when dropped, redacted in `Debug`, compared in constant time.
-        ///
-        /// # Examples
-        /// ```
         #[doc = concat!("use synckit_crypto::", stringify!($name), ";")]
         ///
         #[doc = concat!("let key = ", stringify!($name), "::from_bytes([1; 32]);")]
@@ -60,9 +57,6 @@ macro_rules! secret_key {
 
         impl $name {
             /// Wraps the 32 raw bytes.
-            ///
-            /// # Examples
-            /// ```
             #[doc = concat!("use synckit_crypto::", stringify!($name), ";")]
             ///
             #[doc = concat!("let key = ", stringify!($name), "::from_bytes([1; 32]);")]
@@ -73,9 +67,6 @@ macro_rules! secret_key {
             }
 
             /// The 32 raw bytes. Named so that every place that reads them is found by a search.
-            ///
-            /// # Examples
-            /// ```
             #[doc = concat!("use synckit_crypto::", stringify!($name), ";")]
             ///
             #[doc = concat!("assert_eq!(", stringify!($name), "::from_bytes([1; 32]).expose_bytes(), &[1; 32]);")]
@@ -141,14 +132,6 @@ pub(crate) struct HistoryKey(pub(crate) Zeroizing<[u8; 32]>);
 
 impl AccountKey {
     /// Draws a new account key.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::AccountKey;
-    ///
-    /// assert_ne!(AccountKey::generate(&mut OsRng), AccountKey::generate(&mut OsRng));
-    /// ```
     pub fn generate(rng: &mut (impl CryptoRng + RngCore)) -> Self {
         Self(random_bytes(rng))
     }
@@ -162,45 +145,16 @@ impl BlobIdKey {
 
 impl MasterKey {
     /// Draws a new master key.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::MasterKey;
-    ///
-    /// let key = MasterKey::generate(&mut OsRng);
-    /// assert_eq!(format!("{key:?}"), "MasterKey(redacted)");
-    /// ```
     pub fn generate(rng: &mut (impl CryptoRng + RngCore)) -> Self {
         Self(random_bytes(rng))
     }
 
     /// The public id of this key in a stream: the first 16 bytes of its subkey `synckit/1 key id`.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::{MasterKey, StreamScope};
-    /// use synckit_protocol::{AppId, UserId};
-    ///
-    /// let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let key = MasterKey::from_bytes([4; 32]);
-    /// assert_eq!(key.key_id(&scope), key.subkeys(&scope).key_id);
-    /// ```
     pub fn key_id(&self, scope: &StreamScope) -> KeyId {
         KeyId::from_bytes(*self.subkey::<16>(scope, b"synckit/1 key id"))
     }
 
     /// Derives what a device needs to seal and open.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::{MasterKey, StreamScope};
-    /// use synckit_protocol::{AppId, UserId};
-    ///
-    /// let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let keys = MasterKey::from_bytes([4; 32]).subkeys(&scope);
-    /// assert_ne!(keys.batch.expose_bytes(), keys.blob.expose_bytes());
-    /// ```
     pub fn subkeys(&self, scope: &StreamScope) -> StreamKeys {
         StreamKeys {
             key_id: self.key_id(scope),
@@ -212,19 +166,6 @@ impl MasterKey {
 
     /// The key that shows the server that its holder has this master key: Ed25519, with the subkey `synckit/1 owner` as
     /// its seed.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::{MasterKey, StreamScope};
-    /// use synckit_protocol::{AppId, UserId};
-    ///
-    /// let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let elsewhere = StreamScope { app_id: AppId::from_bytes([3; 16]), ..scope };
-    /// let key = MasterKey::from_bytes([4; 32]);
-    /// // Every device that holds the key derives the same one, and in another stream it is another.
-    /// assert_eq!(key.owner_signing_key(&scope).public(), key.owner_signing_key(&scope).public());
-    /// assert_ne!(key.owner_signing_key(&scope).public(), key.owner_signing_key(&elsewhere).public());
-    /// ```
     pub fn owner_signing_key(&self, scope: &StreamScope) -> OwnerSigningKey {
         OwnerSigningKey::from_seed(&self.subkey(scope, b"synckit/1 owner"))
     }
@@ -246,21 +187,6 @@ impl MasterKey {
 }
 
 /// The subkeys of a master key in one stream.
-///
-/// # Examples
-/// ```
-/// use rand::rngs::OsRng;
-/// use synckit_crypto::{KeyRing, StreamScope, blob::BlobHash};
-/// use synckit_protocol::{AppId, UserId};
-///
-/// let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-/// let ring = KeyRing::generate(&scope, &mut OsRng);
-/// let keys = ring.current().subkeys(&scope);
-/// let blob_id = ring.blob_id_key().blob_id(&BlobHash::of(b"a photo"));
-/// let sealed = keys.blob.seal(&keys.key_id, &blob_id, b"a photo", &mut OsRng)?;
-/// assert_eq!(keys.blob.open(&keys.key_id, &blob_id, &sealed)?, b"a photo");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone)]
 pub struct StreamKeys {
     /// The public id of the master key.

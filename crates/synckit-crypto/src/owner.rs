@@ -36,85 +36,16 @@ impl OwnerSigningKey {
     }
 
     /// The public half, which the server keeps beside the envelope.
-    ///
-    /// # Examples
-    /// ```
-    /// # use rand::rngs::OsRng;
-    /// # use synckit_crypto::{MasterKey, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let first = MasterKey::generate(&mut OsRng).owner_signing_key(&scope);
-    /// let second = MasterKey::generate(&mut OsRng).owner_signing_key(&scope);
-    /// assert_ne!(first.public(), second.public()); // each master key has its own
-    /// ```
     pub fn public(&self) -> OwnerKey {
         OwnerKey::from_bytes(self.0.verifying_key().to_bytes())
     }
 
     /// Signs a write of an envelope.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{KeyRing, StreamScope};
-    /// use synckit_protocol::EnvelopeClaim;
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    ///
-    /// let ring = KeyRing::generate(&scope, &mut OsRng);
-    /// let owner = ring.current().owner_signing_key(&scope);
-    /// let claim = EnvelopeClaim {
-    ///     app_id: scope.app_id,
-    ///     user_id: scope.user_id,
-    ///     expected_version: 0,
-    ///     key_id: ring.key_id(),
-    ///     owner: owner.public(),
-    ///     envelope: b"sealed keys",
-    ///     head: None,
-    /// };
-    /// let signature = owner.sign_envelope(&claim);
-    /// # use ed25519_dalek::{Signature, VerifyingKey};
-    /// # let key = VerifyingKey::from_bytes(owner.public().as_bytes())?;
-    /// // What the server does with it: the signature is of this write, and of no other.
-    /// let is_signed = |claim: &EnvelopeClaim<'_>| {
-    ///     key.verify_strict(&claim.message(), &Signature::from_bytes(signature.as_bytes())).is_ok()
-    /// };
-    /// assert!(is_signed(&claim));
-    /// assert!(!is_signed(&EnvelopeClaim { expected_version: 1, ..claim }));
-    /// # Ok::<(), ed25519_dalek::SignatureError>(())
-    /// ```
     pub fn sign_envelope(&self, claim: &EnvelopeClaim<'_>) -> OwnerSignature {
         self.sign(&claim.message())
     }
 
     /// Signs the completion of a snapshot.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{KeyRing, StreamScope};
-    /// use synckit_protocol::{Head, Position, SnapshotClaim, SnapshotId};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    ///
-    /// let ring = KeyRing::generate(&scope, &mut OsRng);
-    /// let owner = ring.current().owner_signing_key(&scope);
-    /// let claim = SnapshotClaim {
-    ///     app_id: scope.app_id,
-    ///     user_id: scope.user_id,
-    ///     snapshot_id: SnapshotId::from_bytes([3; 16]),
-    ///     key_id: ring.key_id(),
-    ///     position: Position { seq: 6, head: Head::from_bytes([5; 32]) },
-    ///     parts: 2,
-    ///     manifest: b"sealed manifest",
-    /// };
-    /// let signature = owner.sign_snapshot(&claim);
-    /// # use ed25519_dalek::{Signature, VerifyingKey};
-    /// # let key = VerifyingKey::from_bytes(owner.public().as_bytes())?;
-    /// // What the server does with it.
-    /// assert!(key.verify_strict(&claim.message(), &Signature::from_bytes(signature.as_bytes())).is_ok());
-    /// # Ok::<(), ed25519_dalek::SignatureError>(())
-    /// ```
     pub fn sign_snapshot(&self, claim: &SnapshotClaim<'_>) -> OwnerSignature {
         self.sign(&claim.message())
     }
@@ -134,23 +65,6 @@ impl fmt::Debug for OwnerSigningKey {
 impl KeyRing {
     /// The owner key of the current master key, or of a retired one, whose public half is `owner`: what signs when the
     /// server names that one. `None` if the ring does not hold it.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, OwnerKey, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let head = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-    /// let before = KeyRing::generate(&scope, &mut OsRng);
-    /// let ring = before.rotate(&scope, head, &mut OsRng)?;
-    /// // The server still names the owner key of before the rotation: the ring has it.
-    /// let named = before.current().owner_signing_key(&scope).public();
-    /// assert_eq!(ring.owner_signing_key(&scope, &named).map(|key| key.public()), Some(named));
-    /// // Of a key that the ring does not hold it can sign nothing.
-    /// assert!(ring.owner_signing_key(&scope, &OwnerKey::from_bytes([7; 32])).is_none());
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn owner_signing_key(&self, scope: &StreamScope, owner: &OwnerKey) -> Option<OwnerSigningKey> {
         let retired = self.retired().iter().rev().map(|retired| retired.key());
         std::iter::once(self.current())

@@ -33,39 +33,16 @@ pub struct RecoveryCode([u8; 32]);
 
 impl RecoveryCode {
     /// Draws a new code.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::RecoveryCode;
-    ///
-    /// assert_ne!(RecoveryCode::generate(&mut OsRng), RecoveryCode::generate(&mut OsRng));
-    /// ```
     pub fn generate(rng: &mut (impl CryptoRng + RngCore)) -> Self {
         Self(random_bytes(rng))
     }
 
     /// Wraps 32 bytes of entropy.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::RecoveryCode;
-    ///
-    /// let code = RecoveryCode::from_entropy([0; 32]);
-    /// assert!(code.words().starts_with("abandon abandon") && code.words().ends_with(" art"));
-    /// ```
     pub const fn from_entropy(entropy: [u8; 32]) -> Self {
         Self(entropy)
     }
 
     /// The 32 bytes of entropy behind the words. Named so that every place that reads them is found by a search.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::RecoveryCode;
-    ///
-    /// assert_eq!(RecoveryCode::from_entropy([7; 32]).expose_entropy(), &[7; 32]);
-    /// ```
     pub const fn expose_entropy(&self) -> &[u8; 32] {
         &self.0
     }
@@ -75,15 +52,6 @@ impl RecoveryCode {
     ///
     /// # Errors
     /// [`RecoveryCodeError`], which says what to look for.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::RecoveryCode;
-    ///
-    /// let typed = format!("1. Abandon\n{}, 24) ART", "abandon ".repeat(22));
-    /// assert_eq!(RecoveryCode::parse(&typed)?, RecoveryCode::from_entropy([0; 32]));
-    /// # Ok::<(), synckit_crypto::RecoveryCodeError>(())
-    /// ```
     pub fn parse(text: &str) -> Result<Self, RecoveryCodeError> {
         let mut words = Zeroizing::new(String::with_capacity(text.len()));
         let mut count = 0;
@@ -113,14 +81,6 @@ impl RecoveryCode {
     }
 
     /// The 24 words, lower case, one space between.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::RecoveryCode;
-    ///
-    /// let words = RecoveryCode::from_entropy([0; 32]).words(); // erased when it is dropped
-    /// assert_eq!(words.split(' ').last(), Some("art"));
-    /// ```
     #[expect(
         clippy::expect_used,
         reason = "BIP39 takes exactly 16, 20, 24, 28 or 32 bytes of entropy, and these are 32"

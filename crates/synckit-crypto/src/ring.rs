@@ -45,21 +45,6 @@ pub struct KeyRing {
 }
 
 /// A master key that was replaced.
-///
-/// # Examples
-/// ```
-/// use rand::rngs::OsRng;
-/// # use synckit_crypto::{KeyRing, StreamScope};
-/// # use synckit_protocol::{AppId, Head, Position, UserId};
-/// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-/// # let first = KeyRing::generate(&scope, &mut OsRng);
-/// let head = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-/// let second = first.rotate(&scope, head, &mut OsRng)?;
-/// let [retired] = second.retired() else { panic!("one rotation, one retired key") };
-/// assert_eq!(retired.key(), first.current());
-/// assert_eq!((retired.key_version(), retired.until()), (1, head));
-/// # Ok::<(), synckit_crypto::KeyError>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetiredKey {
     key: MasterKey,
@@ -69,18 +54,6 @@ pub struct RetiredKey {
 }
 
 /// A key of a ring, and the part of the log where it may stand.
-///
-/// # Examples
-/// ```
-/// use rand::rngs::OsRng;
-/// # use synckit_crypto::{KeyRing, StreamScope};
-/// # use synckit_protocol::{AppId, UserId};
-/// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-/// let ring = KeyRing::generate(&scope, &mut OsRng);
-/// let current = ring.key_for(&ring.key_id()).ok_or("no such key")?;
-/// assert_eq!((current.key_version, current.until), (1, None));
-/// # Ok::<(), &str>(())
-/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct RingKey<'r> {
     /// The key.
@@ -96,21 +69,6 @@ impl RingKey<'_> {
     ///
     /// A device that was revoked still knows the key that was retired because of it. Whatever it seals with the help
     /// of the server must therefore end before the rotation, or exactly at it.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let first = KeyRing::generate(&scope, &mut OsRng);
-    /// let at = |seq| Position { seq, head: Head::from_bytes([9; 32]) };
-    /// let ring = first.rotate(&scope, at(40), &mut OsRng)?;
-    /// let retired = ring.key_for(&first.key_id()).ok_or("no such key")?;
-    /// assert!(retired.permits(at(40)));
-    /// assert!(!retired.permits(at(41))); // written by a device that was revoked
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn permits(&self, after: Position) -> bool {
         match self.until {
             None => true,
@@ -121,73 +79,21 @@ impl RingKey<'_> {
 
 impl RetiredKey {
     /// The key.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let first = KeyRing::generate(&scope, &mut OsRng);
-    /// # let head = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-    /// let ring = first.rotate(&scope, head, &mut OsRng)?;
-    /// assert_eq!(ring.retired()[0].key(), first.current());
-    /// # Ok::<(), synckit_crypto::KeyError>(())
-    /// ```
     pub const fn key(&self) -> &MasterKey {
         &self.key
     }
 
     /// Its public id.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let first = KeyRing::generate(&scope, &mut OsRng);
-    /// # let head = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-    /// let ring = first.rotate(&scope, head, &mut OsRng)?;
-    /// assert_eq!(ring.retired()[0].key_id(), first.key_id());
-    /// # Ok::<(), synckit_crypto::KeyError>(())
-    /// ```
     pub const fn key_id(&self) -> KeyId {
         self.key_id
     }
 
     /// Its version.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let first = KeyRing::generate(&scope, &mut OsRng);
-    /// # let head = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-    /// let ring = first.rotate(&scope, head, &mut OsRng)?;
-    /// assert_eq!(ring.retired()[0].key_version(), 1);
-    /// # Ok::<(), synckit_crypto::KeyError>(())
-    /// ```
     pub const fn key_version(&self) -> u32 {
         self.key_version
     }
 
     /// The position after the last batch under this key.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let first = KeyRing::generate(&scope, &mut OsRng);
-    /// let head = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-    /// let ring = first.rotate(&scope, head, &mut OsRng)?;
-    /// assert_eq!(ring.retired()[0].until(), head);
-    /// # Ok::<(), synckit_crypto::KeyError>(())
-    /// ```
     pub const fn until(&self) -> Position {
         self.until
     }
@@ -198,17 +104,6 @@ impl KeyRing {
     pub const SECRET_BYTES_MAX: usize = 1 + 4 + 32 + 32 + 40 + 1 + RETIRED_KEYS_MAX * RETIRED_BYTES;
 
     /// Draws the keys of a new stream: version 1, nothing retired, the floor at the start.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{KeyRing, StreamScope};
-    /// use synckit_protocol::{AppId, Position, UserId};
-    ///
-    /// let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let ring = KeyRing::generate(&scope, &mut OsRng);
-    /// assert_eq!(ring.floor(), Position::start_of(scope.app_id, scope.user_id));
-    /// ```
     pub fn generate(scope: &StreamScope, rng: &mut (impl CryptoRng + RngCore)) -> Self {
         let current = MasterKey::generate(rng);
         Self {
@@ -222,118 +117,36 @@ impl KeyRing {
     }
 
     /// The version of the current master key, counted from 1.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let head = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-    /// let ring = KeyRing::generate(&scope, &mut OsRng);
-    /// assert_eq!(ring.key_version(), 1);
-    /// assert_eq!(ring.rotate(&scope, head, &mut OsRng)?.key_version(), 2);
-    /// # Ok::<(), synckit_crypto::KeyError>(())
-    /// ```
     pub const fn key_version(&self) -> u32 {
         self.key_version
     }
 
     /// The public id of the current master key.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let ring = KeyRing::generate(&scope, &mut OsRng);
-    /// assert_eq!(ring.key_id(), ring.current().key_id(&scope));
-    /// ```
     pub const fn key_id(&self) -> KeyId {
         self.key_id
     }
 
     /// The current master key.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let ring = KeyRing::generate(&scope, &mut OsRng);
-    /// assert_eq!(ring.current().subkeys(&scope).key_id, ring.key_id());
-    /// ```
     pub const fn current(&self) -> &MasterKey {
         &self.current
     }
 
     /// The key of blob ids, the same through every rotation.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let head = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-    /// let ring = KeyRing::generate(&scope, &mut OsRng);
-    /// let rotated = ring.rotate(&scope, head, &mut OsRng)?;
-    /// assert_eq!(rotated.blob_id_key(), ring.blob_id_key()); // a file keeps its id
-    /// # Ok::<(), synckit_crypto::KeyError>(())
-    /// ```
     pub const fn blob_id_key(&self) -> &BlobIdKey {
         &self.blob_id_key
     }
 
     /// The retired master keys, oldest first.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let head = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-    /// let ring = KeyRing::generate(&scope, &mut OsRng);
-    /// assert!(ring.retired().is_empty());
-    /// assert_eq!(ring.rotate(&scope, head, &mut OsRng)?.retired().len(), 1);
-    /// # Ok::<(), synckit_crypto::KeyError>(())
-    /// ```
     pub fn retired(&self) -> &[RetiredKey] {
         &self.retired
     }
 
     /// The newest position that was known when the ring was last written: a server that shows less went back.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let known = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-    /// let ring = KeyRing::generate(&scope, &mut OsRng).with_floor(known)?;
-    /// assert_eq!(ring.floor(), known);
-    /// # Ok::<(), synckit_crypto::KeyError>(())
-    /// ```
     pub const fn floor(&self) -> Position {
         self.floor
     }
 
     /// The key with this id, current or retired.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, KeyId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let ring = KeyRing::generate(&scope, &mut OsRng);
-    /// assert!(ring.key_for(&ring.key_id()).is_some());
-    /// assert!(ring.key_for(&KeyId::from_bytes([0; 16])).is_none()); // made up by a server
-    /// ```
     pub fn key_for(&self, key_id: &KeyId) -> Option<RingKey<'_>> {
         if *key_id == self.key_id {
             return Some(RingKey {
@@ -356,20 +169,6 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`KeyError::RotationLimit`], [`KeyError::PositionBehindFloor`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let ring = KeyRing::generate(&scope, &mut OsRng);
-    /// let head = Position { seq: 40, head: Head::from_bytes([9; 32]) };
-    /// let rotated = ring.rotate(&scope, head, &mut OsRng)?;
-    /// assert_ne!(rotated.key_id(), ring.key_id());
-    /// assert_eq!(rotated.floor(), head);
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn rotate(
         &self,
         scope: &StreamScope,
@@ -404,18 +203,6 @@ impl KeyRing {
     /// # Errors
     /// [`KeyError::PositionBehindFloor`] if `floor` lies before the present one, or at the same sequence with another
     /// head: a floor never sinks.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let at = |seq| Position { seq, head: Head::from_bytes([9; 32]) };
-    /// let ring = KeyRing::generate(&scope, &mut OsRng).with_floor(at(40))?;
-    /// assert_eq!(ring.with_floor(at(39)), Err(KeyError::PositionBehindFloor));
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn with_floor(self, floor: Position) -> Result<Self, KeyError> {
         if follows(self.floor, floor) {
             Ok(Self { floor, ..self })
@@ -432,23 +219,6 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`KeyError::PositionBehindFloor`] if `latest` does not follow `common`.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let at = |seq, history: u8| Position { seq, head: Head::from_bytes([history; 32]) };
-    /// // A key was retired at 40; then the server was restored from a backup of 30, and has come to 35.
-    /// let ring = KeyRing::generate(&scope, &mut OsRng).rotate(&scope, at(40, 1), &mut OsRng)?;
-    /// let rebased = ring.rebase(at(30, 1), at(35, 2))?;
-    /// assert_eq!(rebased.floor(), at(35, 2)); // it sank
-    /// assert_eq!(rebased.retired()[0].until(), at(35, 2));
-    /// // What comes after the common position cannot lie before it.
-    /// assert_eq!(ring.rebase(at(30, 1), at(20, 2)), Err(KeyError::PositionBehindFloor));
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn rebase(&self, common: Position, latest: Position) -> Result<Self, KeyError> {
         if !follows(common, latest) {
             return Err(KeyError::PositionBehindFloor);
@@ -468,16 +238,6 @@ impl KeyRing {
     /// `format (1 byte, 1) || key_version (u32 BE) || master key (32) || blob id key (32) || floor_seq (u64 BE) ||
     /// floor_head (32) || count (1 byte) || count times (until_seq (u64 BE) || until_head (32) || master key (32))`.
     /// The retired keys carry the versions right below the current one, oldest first.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let secret = KeyRing::generate(&scope, &mut OsRng).to_secret_bytes(); // erased when it is dropped
-    /// assert!(secret.len() <= KeyRing::SECRET_BYTES_MAX);
-    /// ```
     pub fn to_secret_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(Self::SECRET_BYTES_MAX));
         out.push(FORMAT);
@@ -495,21 +255,6 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`KeyError::UnsupportedFormat`], [`KeyError::Malformed`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// # use synckit_crypto::{KeyError, KeyRing, StreamScope};
-    /// # use synckit_protocol::{AppId, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// let ring = KeyRing::generate(&scope, &mut OsRng);
-    /// assert_eq!(KeyRing::from_secret_bytes(&scope, &ring.to_secret_bytes())?, ring);
-    /// assert_eq!(
-    ///     KeyRing::from_secret_bytes(&scope, b""),
-    ///     Err(KeyError::Malformed { what: "key ring" })
-    /// );
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn from_secret_bytes(scope: &StreamScope, bytes: &[u8]) -> Result<Self, KeyError> {
         match bytes.first() {
             Some(&FORMAT) => {}

@@ -81,20 +81,6 @@ pub struct SnapshotContext {
 }
 
 /// The encoded rows of one part, framed and padded like a batch. Erased when dropped, redacted in `Debug`.
-///
-/// # Examples
-/// ```
-/// use synckit_crypto::snapshot::PartBody;
-/// # use synckit_crypto::batch::{ChangeEntry, ChangeOp, Timestamp};
-///
-/// # let row = ChangeEntry {
-/// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(), timestamp: Timestamp::default(), data: None,
-/// # };
-/// let (_, body) = PartBody::encode_prefix(&[row.clone()])?;
-/// assert_eq!(PartBody::decode(body.plaintext())?, [row]);
-/// assert!(!format!("{body:?}").contains("notes"));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct PartBody {
     plaintext: Vec<u8>,
@@ -102,15 +88,6 @@ pub struct PartBody {
 }
 
 /// One part, as its manifest names it.
-///
-/// # Examples
-/// ```
-/// use synckit_crypto::snapshot::PartDigest;
-/// use synckit_protocol::SealedHash;
-///
-/// let digest = PartDigest { sealed_hash: SealedHash::of(b"a sealed part"), rows: 4 };
-/// assert_ne!(digest.sealed_hash, SealedHash::of(b"a part of another attempt"));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartDigest {
     /// SHA-256 of the sealed part.
@@ -120,17 +97,6 @@ pub struct PartDigest {
 }
 
 /// What makes a snapshot: its parts in order.
-///
-/// # Examples
-/// ```
-/// use synckit_crypto::snapshot::{Manifest, PartDigest};
-/// use synckit_protocol::SealedHash;
-///
-/// let part = |sealed: &[u8], rows| PartDigest { sealed_hash: SealedHash::of(sealed), rows };
-/// let manifest = Manifest::new(vec![part(b"first", 50_000), part(b"second", 7)]).ok_or("too many parts")?;
-/// assert_eq!((manifest.total(), manifest.rows()), (2, 50_007));
-/// # Ok::<(), &str>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     parts: Vec<PartDigest>,
@@ -141,21 +107,6 @@ impl PartBody {
     ///
     /// # Errors
     /// [`EncodeError`], as for a batch.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::snapshot::PartBody;
-    /// # use synckit_crypto::batch::{ChangeEntry, ChangeOp, Timestamp};
-    ///
-    /// # let row = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    /// let rows = vec![row; 1000];
-    /// let (taken, body) = PartBody::encode_prefix(&rows)?;
-    /// assert_eq!((taken, body.rows()), (1000, 1000)); // all of them fit
-    /// # Ok::<(), synckit_crypto::batch::EncodeError>(())
-    /// ```
     pub fn encode_prefix(rows: &[ChangeEntry]) -> Result<(usize, Self), EncodeError> {
         let (taken, plaintext) = encode_prefix(rows, PART_ROWS_MAX)?;
         // At most PART_ROWS_MAX, which is a u32.
@@ -168,20 +119,6 @@ impl PartBody {
     ///
     /// # Errors
     /// [`EncodeErrorKind`], as for a batch.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::snapshot::{PART_ROW_BYTES_MAX, PartBody};
-    /// # use synckit_crypto::batch::{ChangeEntry, ChangeOp, Timestamp};
-    ///
-    /// # let row = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    /// let rows_of_a_part = PART_ROW_BYTES_MAX / PartBody::row_len_max(&row)?;
-    /// assert!(rows_of_a_part > 1000);
-    /// # Ok::<(), synckit_crypto::batch::EncodeErrorKind>(())
-    /// ```
     pub fn row_len_max(row: &ChangeEntry) -> Result<usize, EncodeErrorKind> {
         entry_len_max(row)
     }
@@ -190,50 +127,16 @@ impl PartBody {
     ///
     /// # Errors
     /// [`OpenError::Malformed`].
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::{OpenError, snapshot::PartBody};
-    ///
-    /// assert!(matches!(PartBody::decode(b"not a part"), Err(OpenError::Malformed { .. })));
-    /// ```
     pub fn decode(plaintext: &[u8]) -> Result<Vec<ChangeEntry>, OpenError> {
         decode_body(open_framed(plaintext)?, PART_ROWS_MAX)
     }
 
     /// How many rows it holds.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::snapshot::PartBody;
-    /// # use synckit_crypto::batch::{ChangeEntry, ChangeOp, Timestamp};
-    ///
-    /// # let row = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    /// assert_eq!(PartBody::encode_prefix(&vec![row; 3])?.1.rows(), 3);
-    /// # Ok::<(), synckit_crypto::batch::EncodeError>(())
-    /// ```
     pub const fn rows(&self) -> u32 {
         self.rows
     }
 
     /// The plaintext, as it is sealed. Secret.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::{padded_len, snapshot::PartBody};
-    /// # use synckit_crypto::batch::{ChangeEntry, ChangeOp, Timestamp};
-    ///
-    /// # let row = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    /// let (_, body) = PartBody::encode_prefix(&[row])?;
-    /// assert_eq!(body.plaintext().len(), padded_len(body.plaintext().len())); // padded like a batch
-    /// # Ok::<(), synckit_crypto::batch::EncodeError>(())
-    /// ```
     pub fn plaintext(&self) -> &[u8] {
         &self.plaintext
     }
@@ -250,22 +153,6 @@ impl fmt::Debug for PartBody {
 
 impl PartDigest {
     /// The digest of a part that was just sealed.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::snapshot::{PartBody, PartDigest};
-    /// # use synckit_crypto::batch::{ChangeEntry, ChangeOp, Timestamp};
-    /// use synckit_protocol::SealedHash;
-    ///
-    /// # let row = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    /// let (_, body) = PartBody::encode_prefix(&vec![row; 3])?;
-    /// let digest = PartDigest::of(&body, b"the sealed part");
-    /// assert_eq!(digest, PartDigest { sealed_hash: SealedHash::of(b"the sealed part"), rows: 3 });
-    /// # Ok::<(), synckit_crypto::batch::EncodeError>(())
-    /// ```
     pub fn of(body: &PartBody, sealed: &[u8]) -> Self {
         Self {
             sealed_hash: SealedHash::of(sealed),
@@ -278,16 +165,6 @@ impl Manifest {
     /// Puts a manifest together. `None` if there are more than [`PARTS_MAX`] parts, or one is empty.
     ///
     /// A stream whose rows were never written has a manifest without parts.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::snapshot::{Manifest, PartDigest};
-    /// use synckit_protocol::SealedHash;
-    ///
-    /// assert!(Manifest::new(Vec::new()).is_some()); // a stream without rows
-    /// let empty = PartDigest { sealed_hash: SealedHash::of(b"sealed"), rows: 0 };
-    /// assert!(Manifest::new(vec![empty]).is_none());
-    /// ```
     pub fn new(parts: Vec<PartDigest>) -> Option<Self> {
         let fits = parts.len() <= PARTS_MAX as usize;
         let rows = parts.iter().all(|part| (1..=PART_ROWS_MAX).contains(&part.rows));
@@ -295,61 +172,22 @@ impl Manifest {
     }
 
     /// The parts, in order.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::snapshot::{Manifest, PartDigest};
-    /// use synckit_protocol::SealedHash;
-    ///
-    /// let parts = vec![PartDigest { sealed_hash: SealedHash::of(b"sealed"), rows: 4 }];
-    /// assert_eq!(Manifest::new(parts.clone()).ok_or("too many parts")?.parts(), parts);
-    /// # Ok::<(), &str>(())
-    /// ```
     pub fn parts(&self) -> &[PartDigest] {
         &self.parts
     }
 
     /// How many parts there are: `total` in the AAD of each.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::snapshot::Manifest;
-    ///
-    /// assert_eq!(Manifest::new(Vec::new()).ok_or("too many parts")?.total(), 0);
-    /// # Ok::<(), &str>(())
-    /// ```
     pub fn total(&self) -> u32 {
         // At most PARTS_MAX, which is a u32.
         u32::try_from(self.parts.len()).unwrap_or(u32::MAX)
     }
 
     /// How many rows the snapshot holds, deletions included.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::snapshot::{Manifest, PartDigest};
-    /// use synckit_protocol::SealedHash;
-    ///
-    /// let part = PartDigest { sealed_hash: SealedHash::of(b"sealed"), rows: 50_000 };
-    /// assert_eq!(Manifest::new(vec![part; 3]).ok_or("too many parts")?.rows(), 150_000);
-    /// # Ok::<(), &str>(())
-    /// ```
     pub fn rows(&self) -> u64 {
         self.parts.iter().map(|part| u64::from(part.rows)).sum()
     }
 
     /// The plaintext of the manifest.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::snapshot::{Manifest, PartDigest};
-    /// use synckit_protocol::SealedHash;
-    ///
-    /// let part = PartDigest { sealed_hash: SealedHash::of(b"sealed"), rows: 4 };
-    /// let manifest = Manifest::new(vec![part; 3]).ok_or("too many parts")?;
-    /// assert_eq!(manifest.encode().len(), 13 + 3 * 36);
-    /// # Ok::<(), &str>(())
-    /// ```
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(13 + self.parts.len() * PART_DIGEST_BYTES);
         out.push(FORMAT);
@@ -366,18 +204,6 @@ impl Manifest {
     ///
     /// # Errors
     /// [`OpenError::Malformed`].
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::snapshot::{Manifest, PartDigest};
-    /// use synckit_protocol::SealedHash;
-    ///
-    /// let part = PartDigest { sealed_hash: SealedHash::of(b"sealed"), rows: 4 };
-    /// let manifest = Manifest::new(vec![part]).ok_or("too many parts")?;
-    /// assert_eq!(Manifest::decode(&manifest.encode())?, manifest);
-    /// assert!(Manifest::decode(b"cut off").is_err());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn decode(plaintext: &[u8]) -> Result<Self, OpenError> {
         let parse = || {
             let mut reader = Reader::new(plaintext);
@@ -429,30 +255,6 @@ impl SnapshotContext {
 
 impl SnapshotKey {
     /// Seals part `index` (from 0) of `total`.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{SnapshotKey, snapshot::{PartBody, SnapshotContext}};
-    /// # use synckit_crypto::{StreamScope, batch::{ChangeEntry, ChangeOp, Timestamp}};
-    /// # use synckit_protocol::{AppId, Head, KeyId, Position, SnapshotId, UserId};
-    /// # let row = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    /// # let place = SnapshotContext {
-    /// #     scope: StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) },
-    /// #     snapshot_id: SnapshotId::from_bytes([5; 16]),
-    /// #     position: Position { seq: 75, head: Head::from_bytes([9; 32]) },
-    /// # };
-    /// # let (key, key_id) = (SnapshotKey::from_bytes([4; 32]), KeyId::from_bytes([6; 16]));
-    ///
-    /// let (_, body) = PartBody::encode_prefix(&[row])?;
-    /// let (index, total) = (0, 1); // the parts were planned before the first is sealed
-    /// let sealed = key.seal_part(&key_id, &place, index, total, &body, &mut OsRng);
-    /// assert_eq!(sealed.len(), body.plaintext().len() + 40);
-    /// # Ok::<(), synckit_crypto::batch::EncodeError>(())
-    /// ```
     pub fn seal_part(
         &self,
         key_id: &KeyId,
@@ -474,33 +276,6 @@ impl SnapshotKey {
     ///
     /// # Errors
     /// [`OpenError`]: this is not the part that the manifest names.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{OpenError, SnapshotKey, snapshot::{Manifest, PartBody, PartDigest, SnapshotContext}};
-    /// # use synckit_crypto::{StreamScope, batch::{ChangeEntry, ChangeOp, Timestamp}};
-    /// # use synckit_protocol::{AppId, Head, KeyId, Position, SnapshotId, UserId};
-    /// # let row = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    /// # let place = SnapshotContext {
-    /// #     scope: StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) },
-    /// #     snapshot_id: SnapshotId::from_bytes([5; 16]),
-    /// #     position: Position { seq: 75, head: Head::from_bytes([9; 32]) },
-    /// # };
-    /// # let (key, key_id) = (SnapshotKey::from_bytes([4; 32]), KeyId::from_bytes([6; 16]));
-    ///
-    /// let (_, body) = PartBody::encode_prefix(&[row])?;
-    /// let sealed = key.seal_part(&key_id, &place, 0, 1, &body, &mut OsRng);
-    /// let manifest = Manifest::new(vec![PartDigest::of(&body, &sealed)]).ok_or("too many parts")?;
-    /// assert_eq!(key.open_part(&key_id, &place, &manifest, 0, &sealed)?.len(), 1);
-    /// // The same row, sealed in another attempt, is not what the manifest names.
-    /// let other = key.seal_part(&key_id, &place, 0, 1, &body, &mut OsRng);
-    /// assert_eq!(key.open_part(&key_id, &place, &manifest, 0, &other), Err(OpenError::Authentication));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn open_part(
         &self,
         key_id: &KeyId,
@@ -525,25 +300,6 @@ impl SnapshotKey {
     }
 
     /// Seals a manifest.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{SnapshotKey, snapshot::{Manifest, SnapshotContext}};
-    /// # use synckit_crypto::StreamScope;
-    /// # use synckit_protocol::{AppId, Head, KeyId, Position, SnapshotId, UserId};
-    /// # let place = SnapshotContext {
-    /// #     scope: StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) },
-    /// #     snapshot_id: SnapshotId::from_bytes([5; 16]),
-    /// #     position: Position { seq: 75, head: Head::from_bytes([9; 32]) },
-    /// # };
-    /// # let (key, key_id) = (SnapshotKey::from_bytes([4; 32]), KeyId::from_bytes([6; 16]));
-    ///
-    /// let manifest = Manifest::new(Vec::new()).ok_or("too many parts")?;
-    /// let sealed = key.seal_manifest(&key_id, &place, &manifest, &mut OsRng);
-    /// assert_eq!(key.open_manifest(&key_id, &place, &sealed)?, manifest);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn seal_manifest(
         &self,
         key_id: &KeyId,
@@ -563,27 +319,6 @@ impl SnapshotKey {
     ///
     /// # Errors
     /// [`OpenError`]: this is not what an honest device sealed for this place.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{OpenError, SnapshotKey, snapshot::{Manifest, SnapshotContext}};
-    /// # use synckit_crypto::StreamScope;
-    /// # use synckit_protocol::{AppId, Head, KeyId, Position, SnapshotId, UserId};
-    /// # let place = SnapshotContext {
-    /// #     scope: StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) },
-    /// #     snapshot_id: SnapshotId::from_bytes([5; 16]),
-    /// #     position: Position { seq: 75, head: Head::from_bytes([9; 32]) },
-    /// # };
-    /// # let (key, key_id) = (SnapshotKey::from_bytes([4; 32]), KeyId::from_bytes([6; 16]));
-    ///
-    /// let manifest = Manifest::new(Vec::new()).ok_or("too many parts")?;
-    /// let sealed = key.seal_manifest(&key_id, &place, &manifest, &mut OsRng);
-    /// // A server cannot pass it off as the state of another position.
-    /// let later = SnapshotContext { position: Position { seq: 80, ..place.position }, ..place };
-    /// assert_eq!(key.open_manifest(&key_id, &later, &sealed), Err(OpenError::Authentication));
-    /// # Ok::<(), &str>(())
-    /// ```
     pub fn open_manifest(
         &self,
         key_id: &KeyId,

@@ -73,18 +73,6 @@ struct Slot {
 
 impl Vault {
     /// Makes the first vault of an account: generation 1, a password slot, no recovery code.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{AccountKey, Vault};
-    /// use synckit_login::ExportKey;
-    /// use synckit_protocol::UserId;
-    ///
-    /// let (user, export_key) = (UserId::from_bytes([2; 16]), ExportKey::from_bytes([7; 64]));
-    /// let vault = Vault::create(&user, &export_key, &AccountKey::generate(&mut OsRng), &mut OsRng);
-    /// assert_eq!((vault.generation(), vault.has_recovery()), (1, false));
-    /// ```
     pub fn create(
         user_id: &UserId,
         export_key: &ExportKey,
@@ -96,19 +84,6 @@ impl Vault {
 
     /// Makes a vault of a given generation: for a client that resets a password and was told the generation to follow,
     /// but was not given the vault.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{AccountKey, Vault};
-    /// use synckit_login::ExportKey;
-    /// use synckit_protocol::UserId;
-    ///
-    /// # let (user, export_key) = (UserId::from_bytes([2; 16]), ExportKey::from_bytes([7; 64]));
-    /// // The answer to the reset said which generation follows.
-    /// let vault = Vault::of_generation(4, &user, &export_key, &AccountKey::generate(&mut OsRng), &mut OsRng);
-    /// assert_eq!(vault.generation(), 4);
-    /// ```
     pub fn of_generation(
         generation: u32,
         user_id: &UserId,
@@ -138,22 +113,6 @@ impl Vault {
     ///
     /// # Errors
     /// [`KeyError::GenerationLimit`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{AccountKey, KeyError, Vault};
-    /// use synckit_login::ExportKey;
-    /// use synckit_protocol::UserId;
-    ///
-    /// # let (user, old) = (UserId::from_bytes([2; 16]), ExportKey::from_bytes([7; 64]));
-    /// let vault = Vault::create(&user, &old, &AccountKey::generate(&mut OsRng), &mut OsRng);
-    /// let (new, new_key) = (ExportKey::from_bytes([8; 64]), AccountKey::generate(&mut OsRng));
-    /// let reset = vault.next_generation(&user, &new, &new_key, &mut OsRng)?;
-    /// assert_eq!(reset.generation(), 2);
-    /// assert_eq!(reset.open_with_password(&user, &old), Err(KeyError::WrongKey));
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn next_generation(
         &self,
         user_id: &UserId,
@@ -166,42 +125,11 @@ impl Vault {
     }
 
     /// Counts the resets of the password, from 1. An envelope names the generation that it was wrapped in.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{AccountKey, Vault};
-    /// use synckit_login::ExportKey;
-    /// use synckit_protocol::UserId;
-    ///
-    /// # let (user, export_key) = (UserId::from_bytes([2; 16]), ExportKey::from_bytes([7; 64]));
-    /// # let account_key = AccountKey::generate(&mut OsRng);
-    /// let vault = Vault::create(&user, &export_key, &account_key, &mut OsRng);
-    /// let reset = vault.next_generation(&user, &export_key, &account_key, &mut OsRng)?;
-    /// assert_eq!((vault.generation(), reset.generation()), (1, 2));
-    /// # Ok::<(), synckit_crypto::KeyError>(())
-    /// ```
     pub const fn generation(&self) -> u32 {
         self.generation
     }
 
     /// Whether a recovery code was set up in this generation.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{AccountKey, RecoveryCode, Vault};
-    /// use synckit_login::ExportKey;
-    /// use synckit_protocol::UserId;
-    ///
-    /// # let (user, export_key) = (UserId::from_bytes([2; 16]), ExportKey::from_bytes([7; 64]));
-    /// # let account_key = AccountKey::generate(&mut OsRng);
-    /// let vault = Vault::create(&user, &export_key, &account_key, &mut OsRng);
-    /// let code = RecoveryCode::generate(&mut OsRng);
-    /// assert!(!vault.has_recovery());
-    /// assert!(vault.with_recovery(&user, &code, &account_key, &mut OsRng)?.has_recovery());
-    /// # Ok::<(), synckit_crypto::KeyError>(())
-    /// ```
     pub const fn has_recovery(&self) -> bool {
         self.recovery.is_some()
     }
@@ -210,23 +138,6 @@ impl Vault {
     ///
     /// # Errors
     /// [`KeyError::WrongKey`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{AccountKey, KeyError, Vault};
-    /// use synckit_login::ExportKey;
-    /// use synckit_protocol::UserId;
-    ///
-    /// # let (user, export_key) = (UserId::from_bytes([2; 16]), ExportKey::from_bytes([7; 64]));
-    /// # let account_key = AccountKey::generate(&mut OsRng);
-    /// let vault = Vault::create(&user, &export_key, &account_key, &mut OsRng);
-    /// assert_eq!(vault.open_with_password(&user, &export_key)?, account_key);
-    /// // A vault of somebody else in its place does not open.
-    /// let other = UserId::from_bytes([3; 16]);
-    /// assert_eq!(vault.open_with_password(&other, &export_key), Err(KeyError::WrongKey));
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn open_with_password(&self, user_id: &UserId, export_key: &ExportKey) -> Result<AccountKey, KeyError> {
         let account_key = self
             .password
@@ -239,23 +150,6 @@ impl Vault {
     ///
     /// # Errors
     /// [`KeyError::NoRecoverySlot`], [`KeyError::WrongKey`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{AccountKey, KeyError, RecoveryCode, Vault};
-    /// use synckit_login::ExportKey;
-    /// use synckit_protocol::UserId;
-    ///
-    /// # let (user, export_key) = (UserId::from_bytes([2; 16]), ExportKey::from_bytes([7; 64]));
-    /// # let account_key = AccountKey::generate(&mut OsRng);
-    /// let vault = Vault::create(&user, &export_key, &account_key, &mut OsRng);
-    /// let code = RecoveryCode::generate(&mut OsRng);
-    /// assert_eq!(vault.open_with_recovery(&user, &code), Err(KeyError::NoRecoverySlot));
-    /// let vault = vault.with_recovery(&user, &code, &account_key, &mut OsRng)?;
-    /// assert_eq!(vault.open_with_recovery(&user, &code)?, account_key);
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn open_with_recovery(&self, user_id: &UserId, code: &RecoveryCode) -> Result<AccountKey, KeyError> {
         let slot = self.recovery.as_ref().ok_or(KeyError::NoRecoverySlot)?;
         let account_key = slot.open(SlotKind::Recovery, user_id, self.generation, code.expose_entropy())?;
@@ -268,23 +162,6 @@ impl Vault {
     /// # Errors
     /// [`KeyError::WrongKey`] if `account_key` is not the one in this vault: a vault whose slots hold two different
     /// keys would lose data at the next recovery.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{AccountKey, KeyError, Vault};
-    /// use synckit_login::ExportKey;
-    /// use synckit_protocol::UserId;
-    ///
-    /// # let (user, old) = (UserId::from_bytes([2; 16]), ExportKey::from_bytes([7; 64]));
-    /// # let account_key = AccountKey::generate(&mut OsRng);
-    /// let vault = Vault::create(&user, &old, &account_key, &mut OsRng);
-    /// let new = ExportKey::from_bytes([8; 64]); // of the registration under the new password
-    /// let changed = vault.with_password(&user, &new, &account_key, &mut OsRng)?;
-    /// assert_eq!(changed.open_with_password(&user, &new)?, account_key);
-    /// assert_eq!(changed.open_with_password(&user, &old), Err(KeyError::WrongKey));
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn with_password(
         &self,
         user_id: &UserId,
@@ -312,23 +189,6 @@ impl Vault {
     ///
     /// # Errors
     /// [`KeyError::WrongKey`] if `account_key` is not the one in this vault.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{AccountKey, KeyError, RecoveryCode, Vault};
-    /// use synckit_login::ExportKey;
-    /// use synckit_protocol::UserId;
-    ///
-    /// # let (user, export_key) = (UserId::from_bytes([2; 16]), ExportKey::from_bytes([7; 64]));
-    /// # let account_key = AccountKey::generate(&mut OsRng);
-    /// let vault = Vault::create(&user, &export_key, &account_key, &mut OsRng);
-    /// let (lost, fresh) = (RecoveryCode::generate(&mut OsRng), RecoveryCode::generate(&mut OsRng));
-    /// let vault = vault.with_recovery(&user, &lost, &account_key, &mut OsRng)?;
-    /// let vault = vault.with_recovery(&user, &fresh, &account_key, &mut OsRng)?;
-    /// assert_eq!(vault.open_with_recovery(&user, &lost), Err(KeyError::WrongKey));
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn with_recovery(
         &self,
         user_id: &UserId,
@@ -353,19 +213,6 @@ impl Vault {
     }
 
     /// The bytes to store.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{AccountKey, Vault};
-    /// use synckit_login::ExportKey;
-    /// use synckit_protocol::{UserId, limits::VAULT_BYTES_MAX};
-    ///
-    /// # let (user, export_key) = (UserId::from_bytes([2; 16]), ExportKey::from_bytes([7; 64]));
-    /// let vault = Vault::create(&user, &export_key, &AccountKey::generate(&mut OsRng), &mut OsRng);
-    /// let bytes = vault.encode(); // to the server
-    /// assert!(bytes.len() <= VAULT_BYTES_MAX);
-    /// ```
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.encode_unauthenticated();
         out.extend_from_slice(&self.mac);
@@ -376,20 +223,6 @@ impl Vault {
     ///
     /// # Errors
     /// [`KeyError::UnsupportedFormat`], [`KeyError::Malformed`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{AccountKey, KeyError, Vault};
-    /// use synckit_login::ExportKey;
-    /// use synckit_protocol::UserId;
-    ///
-    /// # let (user, export_key) = (UserId::from_bytes([2; 16]), ExportKey::from_bytes([7; 64]));
-    /// let vault = Vault::create(&user, &export_key, &AccountKey::generate(&mut OsRng), &mut OsRng);
-    /// assert_eq!(Vault::decode(&vault.encode())?, vault);
-    /// assert!(Vault::decode(b"\x01 cut off").is_err());
-    /// # Ok::<(), KeyError>(())
-    /// ```
     pub fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
         match bytes.first() {
             Some(&FORMAT) => Self::decode_fields(bytes).ok_or(KeyError::Malformed { what: WHAT }),

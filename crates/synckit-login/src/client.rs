@@ -38,20 +38,6 @@ pub struct ClientRegistration {
 }
 
 /// What a finished registration yields.
-///
-/// # Examples
-/// ```
-/// use rand::rngs::OsRng;
-/// use synckit_login::{ClientRegistration, RECORD_BYTES, RegistrationFinished, ServerLogin};
-///
-/// # let server = ServerLogin::generate(&mut OsRng);
-/// # let (client, request) = ClientRegistration::start("correct horse", &mut OsRng)?;
-/// # let response = server.register(&request, b"account id")?;
-/// let RegistrationFinished { upload, export_key, .. } = client.finish(&response, &mut OsRng)?;
-/// assert_eq!(ServerLogin::finish_registration(&upload)?.len(), RECORD_BYTES);
-/// assert_eq!(export_key.as_bytes().len(), 64); // stays on the device
-/// # Ok::<(), synckit_login::LoginError>(())
-/// ```
 #[derive(Debug)]
 pub struct RegistrationFinished {
     /// The last message: what the server turns into its record.
@@ -69,17 +55,6 @@ impl ClientRegistration {
     ///
     /// # Errors
     /// [`LoginError::UnusablePassword`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::{ClientRegistration, LoginError, REGISTRATION_REQUEST_BYTES};
-    ///
-    /// let (_state, request) = ClientRegistration::start("Caf\u{e9}", &mut OsRng)?;
-    /// assert_eq!(request.len(), REGISTRATION_REQUEST_BYTES);
-    /// assert_eq!(ClientRegistration::start("", &mut OsRng).unwrap_err(), LoginError::UnusablePassword);
-    /// # Ok::<(), LoginError>(())
-    /// ```
     pub fn start(password: &str, rng: &mut (impl CryptoRng + RngCore)) -> Result<(Self, Vec<u8>), LoginError> {
         let password = normalise(password)?;
         let started = opaque_ke::ClientRegistration::<Suite1>::start(rng, &password)
@@ -96,17 +71,6 @@ impl ClientRegistration {
     ///
     /// # Errors
     /// [`LoginError::MalformedMessage`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::{ClientRegistration, LoginError};
-    ///
-    /// let (client, _request) = ClientRegistration::start("correct horse", &mut OsRng)?;
-    /// let error = client.finish(b"not a response", &mut OsRng).unwrap_err();
-    /// assert_eq!(error, LoginError::MalformedMessage { message: "registration response" });
-    /// # Ok::<(), LoginError>(())
-    /// ```
     pub fn finish(
         self,
         response: &[u8],
@@ -139,46 +103,12 @@ impl fmt::Debug for ClientRegistration {
 }
 
 /// A login that waits for the server's answer.
-///
-/// # Examples
-/// ```
-/// use rand::rngs::OsRng;
-/// use synckit_login::{ClientLogin, ClientRegistration, ServerLogin};
-///
-/// let server = ServerLogin::generate(&mut OsRng);
-/// # let (client, request) = ClientRegistration::start("correct horse", &mut OsRng)?;
-/// # let registered = client.finish(&server.register(&request, b"account id")?, &mut OsRng)?;
-/// # let record = ServerLogin::finish_registration(&registered.upload)?;
-/// let (client, ke1) = ClientLogin::start("correct horse", &mut OsRng)?;
-/// let (state, ke2) = server.start(Some(&record), &ke1, b"account id", &mut OsRng)?;
-/// let login = client.finish(&ke2, Some(&server.public_key()), &mut OsRng)?;
-/// ServerLogin::finish(&state, &login.ke3)?;
-/// # Ok::<(), synckit_login::LoginError>(())
-/// ```
 pub struct ClientLogin {
     state: opaque_ke::ClientLogin<Suite1>,
     password: Zeroizing<Vec<u8>>,
 }
 
 /// What a finished login yields.
-///
-/// # Examples
-/// ```
-/// use rand::rngs::OsRng;
-/// use synckit_login::{ClientLogin, LoginFinished, ServerLogin};
-///
-/// # let server = ServerLogin::generate(&mut OsRng);
-/// # let (client, request) = synckit_login::ClientRegistration::start("correct horse", &mut OsRng)?;
-/// # let registered = client.finish(&server.register(&request, b"account id")?, &mut OsRng)?;
-/// # let record = ServerLogin::finish_registration(&registered.upload)?;
-/// # let (client, ke1) = ClientLogin::start("correct horse", &mut OsRng)?;
-/// # let (state, ke2) = server.start(Some(&record), &ke1, b"account id", &mut OsRng)?;
-/// let LoginFinished { ke3, export_key, server_public_key } = client.finish(&ke2, None, &mut OsRng)?;
-/// assert_eq!(export_key, registered.export_key); // the same at every login
-/// assert_eq!(server_public_key, registered.server_public_key);
-/// ServerLogin::finish(&state, &ke3)?;
-/// # Ok::<(), synckit_login::LoginError>(())
-/// ```
 #[derive(Debug)]
 pub struct LoginFinished {
     /// The last message, which proves to the server that the password was right.
@@ -194,16 +124,6 @@ impl ClientLogin {
     ///
     /// # Errors
     /// [`LoginError::UnusablePassword`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::{ClientLogin, KE1_BYTES};
-    ///
-    /// let (_state, ke1) = ClientLogin::start("correct horse", &mut OsRng)?;
-    /// assert_eq!(ke1.len(), KE1_BYTES);
-    /// # Ok::<(), synckit_login::LoginError>(())
-    /// ```
     pub fn start(password: &str, rng: &mut (impl CryptoRng + RngCore)) -> Result<(Self, Vec<u8>), LoginError> {
         let password = normalise(password)?;
         let started = opaque_ke::ClientLogin::<Suite1>::start(rng, &password)
@@ -223,24 +143,6 @@ impl ClientLogin {
     ///
     /// # Errors
     /// [`LoginError::WrongPassword`], [`LoginError::ServerKeyChanged`], [`LoginError::MalformedMessage`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::{ClientLogin, ClientRegistration, LoginError, ServerLogin};
-    ///
-    /// # let server = ServerLogin::generate(&mut OsRng);
-    /// # let (client, request) = ClientRegistration::start("correct horse", &mut OsRng)?;
-    /// # let registered = client.finish(&server.register(&request, b"account id")?, &mut OsRng)?;
-    /// # let record = ServerLogin::finish_registration(&registered.upload)?;
-    /// # let (client, ke1) = ClientLogin::start("correct horse", &mut OsRng)?;
-    /// # let (_, ke2) = server.start(Some(&record), &ke1, b"account id", &mut OsRng)?;
-    /// // The password is right, but the server is not the one that was pinned.
-    /// let pinned = ServerLogin::generate(&mut OsRng).public_key();
-    /// let error = client.finish(&ke2, Some(&pinned), &mut OsRng).unwrap_err();
-    /// assert_eq!(error, LoginError::ServerKeyChanged { pinned, found: server.public_key() });
-    /// # Ok::<(), LoginError>(())
-    /// ```
     pub fn finish(
         self,
         ke2: &[u8],

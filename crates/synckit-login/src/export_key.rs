@@ -22,26 +22,11 @@ pub struct ExportKey([u8; 64]);
 
 impl ExportKey {
     /// Wraps the 64 raw bytes.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_login::ExportKey;
-    ///
-    /// let key = ExportKey::from_bytes([7; 64]);
-    /// assert_ne!(key, ExportKey::from_bytes([8; 64]));
-    /// ```
     pub const fn from_bytes(bytes: [u8; 64]) -> Self {
         Self(bytes)
     }
 
     /// The 64 raw bytes: input to a key derivation, never a key itself.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_login::ExportKey;
-    ///
-    /// assert_eq!(ExportKey::from_bytes([7; 64]).as_bytes(), &[7; 64]);
-    /// ```
     pub const fn as_bytes(&self) -> &[u8; 64] {
         &self.0
     }
@@ -62,44 +47,16 @@ impl PartialEq for ExportKey {
 impl Eq for ExportKey {}
 
 /// The server's static public key: a client stores it after its first login and compares it at every later one.
-///
-/// # Examples
-/// ```
-/// use rand::rngs::OsRng;
-/// use synckit_login::ServerLogin;
-///
-/// let server = ServerLogin::generate(&mut OsRng);
-/// let pinned = server.public_key();
-/// assert_eq!(pinned.to_string().len(), 64); // hexadecimal
-/// assert_ne!(pinned, ServerLogin::generate(&mut OsRng).public_key()); // another server
-/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ServerPublicKey([u8; 32]);
 
 impl ServerPublicKey {
     /// Wraps the 32 raw bytes. They are only ever compared, so they are not checked.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::{ServerLogin, ServerPublicKey};
-    ///
-    /// let key = ServerLogin::generate(&mut OsRng).public_key();
-    /// let stored = *key.as_bytes(); // in a credential store, say
-    /// assert_eq!(ServerPublicKey::from_bytes(stored), key);
-    /// ```
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
     /// The 32 raw bytes.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_login::ServerPublicKey;
-    ///
-    /// assert_eq!(ServerPublicKey::from_bytes([9; 32]).as_bytes(), &[9; 32]);
-    /// ```
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -40,15 +40,6 @@ pub struct ServerLogin {
 
 impl ServerLogin {
     /// Makes the secrets of a new server.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::ServerLogin;
-    ///
-    /// let server = ServerLogin::generate(&mut OsRng);
-    /// assert_ne!(server.seed_id(), ServerLogin::generate(&mut OsRng).seed_id());
-    /// ```
     pub fn generate(rng: &mut (impl CryptoRng + RngCore)) -> Self {
         Self {
             setup: ServerSetup::new(rng),
@@ -57,14 +48,6 @@ impl ServerLogin {
 
     /// The secrets in [`SERVER_SETUP_BYTES`] bytes: seed, private key, and the public key that stands in for accounts
     /// that do not exist.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::{SERVER_SETUP_BYTES, ServerLogin};
-    ///
-    /// assert_eq!(ServerLogin::generate(&mut OsRng).to_bytes().len(), SERVER_SETUP_BYTES);
-    /// ```
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut serialized = self.setup.serialize();
         let bytes = Zeroizing::new(serialized.to_vec());
@@ -76,18 +59,6 @@ impl ServerLogin {
     ///
     /// # Errors
     /// [`LoginError::MalformedMessage`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::{LoginError, ServerLogin};
-    ///
-    /// let server = ServerLogin::generate(&mut OsRng);
-    /// let again = ServerLogin::from_bytes(&server.to_bytes())?;
-    /// assert_eq!(again.seed_id(), server.seed_id());
-    /// assert!(ServerLogin::from_bytes(b"cut off").is_err());
-    /// # Ok::<(), LoginError>(())
-    /// ```
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoginError> {
         const MESSAGE: &str = "login secrets";
         check_length(MESSAGE, bytes, SERVER_SETUP_BYTES)?;
@@ -96,18 +67,6 @@ impl ServerLogin {
     }
 
     /// The public key, which clients pin.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::ServerLogin;
-    ///
-    /// let server = ServerLogin::generate(&mut OsRng);
-    /// let pinned = server.public_key(); // by a client, at its first login
-    /// let restarted = ServerLogin::from_bytes(&server.to_bytes())?;
-    /// assert_eq!(restarted.public_key(), pinned);
-    /// # Ok::<(), synckit_login::LoginError>(())
-    /// ```
     pub fn public_key(&self) -> ServerPublicKey {
         ServerPublicKey::from_bytes(self.setup.keypair().public().serialize().into())
     }
@@ -116,16 +75,6 @@ impl ServerLogin {
     ///
     /// First 16 bytes of SHA-256("synckit/1 login secrets" || 0 || seed || public key). The seed is uniformly random,
     /// so its hash gives nothing away.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::ServerLogin;
-    ///
-    /// let server = ServerLogin::generate(&mut OsRng);
-    /// let of_the_database = server.seed_id(); // stored when the first account was made
-    /// assert_eq!(of_the_database, server.seed_id(), "these records were made under other secrets");
-    /// ```
     pub fn seed_id(&self) -> [u8; 16] {
         let secrets = self.to_bytes();
         let mut hash = Sha256::new();
@@ -145,18 +94,6 @@ impl ServerLogin {
     ///
     /// # Errors
     /// [`LoginError::MalformedMessage`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::{ClientRegistration, REGISTRATION_RESPONSE_BYTES, ServerLogin};
-    ///
-    /// let server = ServerLogin::generate(&mut OsRng);
-    /// let (_client, request) = ClientRegistration::start("correct horse", &mut OsRng)?;
-    /// let response = server.register(&request, b"account id")?;
-    /// assert_eq!(response.len(), REGISTRATION_RESPONSE_BYTES);
-    /// # Ok::<(), synckit_login::LoginError>(())
-    /// ```
     pub fn register(&self, request: &[u8], credential_id: &[u8]) -> Result<Vec<u8>, LoginError> {
         const MESSAGE: &str = "registration request";
         check_length(MESSAGE, request, REGISTRATION_REQUEST_BYTES)?;
@@ -171,23 +108,6 @@ impl ServerLogin {
     ///
     /// # Errors
     /// [`LoginError::MalformedMessage`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::{ClientRegistration, LoginError, RECORD_BYTES, ServerLogin};
-    ///
-    /// # let server = ServerLogin::generate(&mut OsRng);
-    /// # let (client, request) = ClientRegistration::start("correct horse", &mut OsRng)?;
-    /// # let registered = client.finish(&server.register(&request, b"account id")?, &mut OsRng)?;
-    /// let record = ServerLogin::finish_registration(&registered.upload)?;
-    /// assert_eq!(record.len(), RECORD_BYTES); // to be stored with the account
-    /// assert_eq!(
-    ///     ServerLogin::finish_registration(b"no upload"),
-    ///     Err(LoginError::MalformedMessage { message: "registration upload" })
-    /// );
-    /// # Ok::<(), LoginError>(())
-    /// ```
     pub fn finish_registration(upload: &[u8]) -> Result<Vec<u8>, LoginError> {
         const MESSAGE: &str = "registration upload";
         check_length(MESSAGE, upload, REGISTRATION_UPLOAD_BYTES)?;
@@ -206,18 +126,6 @@ impl ServerLogin {
     ///
     /// # Errors
     /// [`LoginError::MalformedMessage`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::{ClientLogin, KE2_BYTES, LOGIN_STATE_BYTES, ServerLogin};
-    ///
-    /// let server = ServerLogin::generate(&mut OsRng);
-    /// let (_client, ke1) = ClientLogin::start("correct horse", &mut OsRng)?;
-    /// let (state, ke2) = server.start(None, &ke1, b"nobody's id", &mut OsRng)?; // no such account
-    /// assert_eq!((state.len(), ke2.len()), (LOGIN_STATE_BYTES, KE2_BYTES)); // the same as for one
-    /// # Ok::<(), synckit_login::LoginError>(())
-    /// ```
     pub fn start(
         &self,
         record: Option<&[u8]>,
@@ -244,19 +152,6 @@ impl ServerLogin {
     /// # Errors
     /// [`LoginError::WrongPassword`] if the client did not prove that it knows the password,
     /// [`LoginError::MalformedMessage`].
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_login::{ClientLogin, KE3_BYTES, LoginError, ServerLogin};
-    ///
-    /// let server = ServerLogin::generate(&mut OsRng);
-    /// let (_client, ke1) = ClientLogin::start("correct horse", &mut OsRng)?;
-    /// let (state, _ke2) = server.start(None, &ke1, b"account id", &mut OsRng)?;
-    /// // Somebody who does not know the password cannot make KE3.
-    /// assert_eq!(ServerLogin::finish(&state, &[0; KE3_BYTES]), Err(LoginError::WrongPassword));
-    /// # Ok::<(), LoginError>(())
-    /// ```
     pub fn finish(state: &[u8], ke3: &[u8]) -> Result<(), LoginError> {
         const MESSAGE: &str = "KE3";
         check_length("login state", state, LOGIN_STATE_BYTES)?;

@@ -52,44 +52,17 @@ impl<'de> Deserialize<'de> for ByteString {
 }
 
 /// A secret that travels as text: a password, a refresh secret, a token. Erased when dropped, redacted in `Debug`.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::SecretText;
-///
-/// let token = SecretText::new("eyJhbGciOi");
-/// assert_eq!(format!("{token:?}"), "SecretText(redacted)"); // never in a log
-/// assert_eq!(serde_json::to_string(&token)?, r#""eyJhbGciOi""#);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SecretText(String);
 
 impl SecretText {
     /// Wraps a secret.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::SecretText;
-    ///
-    /// let code: SecretText = SecretText::new(String::from("mailed code"));
-    /// assert_eq!(code, SecretText::new("mailed code"));
-    /// ```
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
     /// The secret itself. Named so that every place that reads it is found by a search.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::SecretText;
-    ///
-    /// let token = SecretText::new("eyJhbGciOi");
-    /// let header = format!("Bearer {}", token.expose());
-    /// assert_eq!(header, "Bearer eyJhbGciOi");
-    /// ```
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -111,9 +84,6 @@ impl fmt::Debug for SecretText {
 macro_rules! fixed_bytes {
     ($(#[doc = $doc:literal])* $name:ident, $len:literal) => {
         $(#[doc = $doc])*
-        ///
-        /// # Examples
-        /// ```
         #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
         ///
         #[doc = concat!("let value = ", stringify!($name), "::from_bytes([0xab; ", $len, "]);")]
@@ -127,9 +97,6 @@ macro_rules! fixed_bytes {
 
         impl $name {
             #[doc = concat!("Wraps the ", $len, " raw bytes.")]
-            ///
-            /// # Examples
-            /// ```
             #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
             ///
             #[doc = concat!("let ones = ", stringify!($name), "::from_bytes([1; ", $len, "]);")]
@@ -140,9 +107,6 @@ macro_rules! fixed_bytes {
             }
 
             #[doc = concat!("The ", $len, " raw bytes.")]
-            ///
-            /// # Examples
-            /// ```
             #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
             ///
             #[doc = concat!("let value = ", stringify!($name), "::from_bytes([7; ", $len, "]);")]

@@ -31,17 +31,6 @@ impl SealedHash {
 }
 
 /// A place in a stream: after entry `seq`, with the history that `head` commits to.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::{Head, Position};
-///
-/// let position = Position { seq: 6, head: Head::from_bytes([0; 32]) };
-/// let json = serde_json::to_string(&position)?;
-/// assert_eq!(json, r#"{"seq":6,"head":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#);
-/// assert_eq!(serde_json::from_str::<Position>(&json)?, position);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Position {
@@ -53,17 +42,6 @@ pub struct Position {
 
 impl Position {
     /// The start of a stream: SHA-256("synckit/1 stream" || 0 || app_id || user_id).
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::{AppId, Position, UserId};
-    ///
-    /// let (app, user) = (AppId::from_bytes([1; 16]), UserId::from_bytes([2; 16]));
-    /// let start = Position::start_of(app, user);
-    /// assert_eq!(start.seq, 0);
-    /// // Another account's stream begins at another place, so no batch of the one fits the other.
-    /// assert_ne!(start, Position::start_of(app, UserId::from_bytes([3; 16])));
-    /// ```
     pub fn start_of(app_id: AppId, user_id: UserId) -> Self {
         let mut hash = Sha256::new();
         hash.update(b"synckit/1 stream\0");
@@ -82,27 +60,6 @@ impl Position {
     ///
     /// Returns `None` if the sequence would pass `u64::MAX` or the batch claims no entries, which only a lying server
     /// can bring about.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::{AppId, BatchDigest, BatchId, DeviceId, KeyId, Position, SealedHash, UserId};
-    ///
-    /// let start = Position::start_of(AppId::from_bytes([1; 16]), UserId::from_bytes([2; 16]));
-    /// let batch = BatchDigest {
-    ///     batch_id: BatchId::from_bytes([3; 16]),
-    ///     device_id: DeviceId::from_bytes([4; 16]),
-    ///     key_id: KeyId::from_bytes([5; 16]),
-    ///     count: 20,
-    ///     sealed_hash: SealedHash::of(b"the sealed bytes"),
-    /// };
-    /// let after = start.advance(&batch).ok_or("no such batch")?;
-    /// assert_eq!(after.seq, 20);
-    /// // Any other byte of the batch would have led to another head.
-    /// let changed = BatchDigest { sealed_hash: SealedHash::of(b"the sealed bits"), ..batch };
-    /// assert_ne!(start.advance(&changed), Some(after));
-    /// assert_eq!(start.advance(&BatchDigest { count: 0, ..batch }), None);
-    /// # Ok::<(), &str>(())
-    /// ```
     #[must_use]
     pub fn advance(self, batch: &BatchDigest) -> Option<Self> {
         if batch.count == 0 {
@@ -126,24 +83,6 @@ impl Position {
 }
 
 /// What the chain needs of a batch: enough to hash forward without its contents.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::{BatchDigest, BatchId, DeviceId, KeyId, SealedHash};
-///
-/// // What a batch adds to the chain can be checked without the batch itself.
-/// let sealed = b"what the device sealed";
-/// let digest = BatchDigest {
-///     batch_id: BatchId::from_bytes([3; 16]),
-///     device_id: DeviceId::from_bytes([4; 16]),
-///     key_id: KeyId::from_bytes([5; 16]),
-///     count: 20,
-///     sealed_hash: SealedHash::of(sealed),
-/// };
-/// let read: BatchDigest = serde_json::from_str(&serde_json::to_string(&digest)?)?;
-/// assert_eq!(read.sealed_hash, SealedHash::of(sealed));
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchDigest {

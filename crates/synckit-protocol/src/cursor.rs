@@ -36,22 +36,6 @@ enum Place {
 }
 
 /// A place inside a snapshot: before a row of a part. Only a client makes and reads it; a server is never asked from it.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::{Cursor, Head, Position, SnapshotId, SnapshotPlace};
-///
-/// let place = SnapshotPlace {
-///     snapshot_id: SnapshotId::from_bytes([7; 16]),
-///     position: Position { seq: 75, head: Head::from_bytes([0; 32]) },
-///     part: 0,
-///     row: 500,
-/// };
-/// let text = Cursor::in_snapshot(place).to_string();
-/// assert_eq!(text.split('.').next(), Some("s0"));
-/// assert_eq!(text.parse::<Cursor>()?.snapshot(), Some(place));
-/// # Ok::<(), synckit_protocol::CursorParseError>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SnapshotPlace {
     /// The snapshot.
@@ -69,16 +53,6 @@ impl Cursor {
     pub const START: Self = Self(Place::Start);
 
     /// The cursor of a position in the log. Sequence 0 is the start, whose head every client computes itself.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::{AppId, Cursor, Head, Position, UserId};
-    ///
-    /// let position = Position { seq: 6, head: Head::from_bytes([0; 32]) };
-    /// assert_eq!(Cursor::at(position).position(), Some(position));
-    /// let start = Position::start_of(AppId::from_bytes([1; 16]), UserId::from_bytes([2; 16]));
-    /// assert_eq!(Cursor::at(start), Cursor::START);
-    /// ```
     pub const fn at(position: Position) -> Self {
         if position.seq == 0 {
             Self::START
@@ -88,19 +62,6 @@ impl Cursor {
     }
 
     /// The cursor of a place inside a snapshot. There is no snapshot of the start: sequence 0 gives the start itself.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::{Cursor, Head, Position, SnapshotId, SnapshotPlace};
-    ///
-    /// let cursor = Cursor::in_snapshot(SnapshotPlace {
-    ///     snapshot_id: SnapshotId::from_bytes([7; 16]),
-    ///     position: Position { seq: 75, head: Head::from_bytes([0; 32]) },
-    ///     part: 1,
-    ///     row: 0,
-    /// });
-    /// assert!(cursor.to_string().starts_with("s1.0."));
-    /// ```
     pub const fn in_snapshot(place: SnapshotPlace) -> Self {
         if place.position.seq == 0 {
             Self::START
@@ -110,15 +71,6 @@ impl Cursor {
     }
 
     /// The position in the log, or `None` at the start and inside a snapshot.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::{Cursor, Head, Position};
-    ///
-    /// let position = Position { seq: 6, head: Head::from_bytes([0; 32]) };
-    /// assert_eq!(Cursor::at(position).position(), Some(position));
-    /// assert_eq!(Cursor::START.position(), None);
-    /// ```
     pub const fn position(&self) -> Option<Position> {
         match self.0 {
             Place::Log(position) => Some(position),
@@ -127,14 +79,6 @@ impl Cursor {
     }
 
     /// The place inside a snapshot, if this is one.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::{Cursor, Head, Position};
-    ///
-    /// let in_the_log = Cursor::at(Position { seq: 6, head: Head::from_bytes([0; 32]) });
-    /// assert_eq!(in_the_log.snapshot(), None);
-    /// ```
     pub const fn snapshot(&self) -> Option<SnapshotPlace> {
         match self.0 {
             Place::Snapshot(place) => Some(place),
@@ -144,16 +88,6 @@ impl Cursor {
 
     /// How many entries come before this place in the log: 0 at the start, and inside a snapshot, of which nothing is
     /// complete before its last row.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::Cursor;
-    ///
-    /// assert_eq!(Cursor::START.seq(), 0);
-    /// let cursor: Cursor = "6.RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs".parse()?;
-    /// assert_eq!(cursor.seq(), 6);
-    /// # Ok::<(), synckit_protocol::CursorParseError>(())
-    /// ```
     pub const fn seq(&self) -> u64 {
         match self.0 {
             Place::Log(position) => position.seq,
@@ -177,13 +111,6 @@ impl fmt::Display for Cursor {
 }
 
 /// A text that is not a cursor.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::{Cursor, CursorParseError};
-///
-/// assert_eq!("06.AAAA".parse::<Cursor>(), Err(CursorParseError));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor: expected \"0\" or a text that an earlier pull returned")]
 pub struct CursorParseError;

@@ -26,9 +26,6 @@ pub struct IdParseError {
 macro_rules! raw_id {
     ($(#[doc = $doc:literal])* $name:ident, $length:literal) => {
         $(#[doc = $doc])*
-        ///
-        /// # Examples
-        /// ```
         #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
         ///
         #[doc = concat!("let value = ", stringify!($name), "::from_bytes([0xab; ", stringify!($length), "]);")]
@@ -42,9 +39,6 @@ macro_rules! raw_id {
 
         impl $name {
             /// Wraps the raw bytes of an id.
-            ///
-            /// # Examples
-            /// ```
             #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
             ///
             #[doc = concat!("let ones = ", stringify!($name), "::from_bytes([1; ", stringify!($length), "]);")]
@@ -55,9 +49,6 @@ macro_rules! raw_id {
             }
 
             /// The raw bytes.
-            ///
-            /// # Examples
-            /// ```
             #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
             ///
             #[doc = concat!("let value = ", stringify!($name), "::from_bytes([7; ", stringify!($length), "]);")]

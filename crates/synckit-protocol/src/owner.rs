@@ -62,26 +62,6 @@ pub struct EnvelopeClaim<'a> {
 impl EnvelopeClaim<'_> {
     /// The message: `"synckit/1 envelope put" || 0 || app_id || user_id || expected_version (u64 BE) || key_id || owner
     /// key (32) || SHA-256(envelope) || head`, where `head` is its 40 bytes, or nothing.
-    ///
-    /// # Examples
-    /// ```
-    /// # use synckit_protocol::{AppId, EnvelopeClaim, Head, KeyId, OwnerKey, Position, UserId};
-    /// # let claim = EnvelopeClaim {
-    /// #     app_id: AppId::from_bytes([1; 16]),
-    /// #     user_id: UserId::from_bytes([2; 16]),
-    /// #     expected_version: 0,
-    /// #     key_id: KeyId::from_bytes([3; 16]),
-    /// #     owner: OwnerKey::from_bytes([4; 32]),
-    /// #     envelope: b"sealed keys",
-    /// #     head: None,
-    /// # };
-    /// let message = claim.message();
-    /// assert!(message.starts_with(b"synckit/1 envelope put\0"));
-    /// // A change of the master key names the head of the stream, too.
-    /// let head = Position { seq: 6, head: Head::from_bytes([5; 32]) };
-    /// let rotation = EnvelopeClaim { head: Some(head), ..claim };
-    /// assert_eq!(rotation.message().len(), message.len() + 40);
-    /// ```
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
         let mut message = begin(b"synckit/1 envelope put\0", self.app_id, self.user_id);
@@ -99,24 +79,6 @@ impl EnvelopeClaim<'_> {
 /// What is signed to complete a snapshot, by the owner key of the current envelope.
 ///
 /// The sealed manifest commits to every part, so its hash stands for them.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::{AppId, Head, KeyId, Position, SnapshotClaim, SnapshotId, UserId};
-///
-/// let claim = SnapshotClaim {
-///     app_id: AppId::from_bytes([1; 16]),
-///     user_id: UserId::from_bytes([2; 16]),
-///     snapshot_id: SnapshotId::from_bytes([3; 16]),
-///     key_id: KeyId::from_bytes([4; 16]),
-///     position: Position { seq: 6, head: Head::from_bytes([5; 32]) },
-///     parts: 2,
-///     manifest: b"sealed manifest",
-/// };
-/// // The manifest commits to every part, and the message to the manifest.
-/// let with_other_parts = SnapshotClaim { manifest: b"another manifest", ..claim };
-/// assert_ne!(with_other_parts.message(), claim.message());
-/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotClaim<'a> {
     /// The app of the stream.
@@ -138,23 +100,6 @@ pub struct SnapshotClaim<'a> {
 impl SnapshotClaim<'_> {
     /// The message: `"synckit/1 snapshot put" || 0 || app_id || user_id || snapshot_id || key_id || position (40) ||
     /// parts (u32 BE) || SHA-256(manifest)`.
-    ///
-    /// # Examples
-    /// ```
-    /// # use synckit_protocol::{AppId, Head, KeyId, Position, SnapshotClaim, SnapshotId, UserId};
-    /// # let claim = SnapshotClaim {
-    /// #     app_id: AppId::from_bytes([1; 16]),
-    /// #     user_id: UserId::from_bytes([2; 16]),
-    /// #     snapshot_id: SnapshotId::from_bytes([3; 16]),
-    /// #     key_id: KeyId::from_bytes([4; 16]),
-    /// #     position: Position { seq: 6, head: Head::from_bytes([5; 32]) },
-    /// #     parts: 2,
-    /// #     manifest: b"sealed manifest",
-    /// # };
-    /// let message = claim.message();
-    /// assert!(message.starts_with(b"synckit/1 snapshot put\0"));
-    /// assert_eq!(message.len(), 23 + 4 * 16 + 40 + 4 + 32);
-    /// ```
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
         let mut message = begin(b"synckit/1 snapshot put\0", self.app_id, self.user_id);

@@ -49,19 +49,6 @@ pub struct Admin {
 }
 
 /// Why an administrative command failed.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let admin = synckit_server::Admin::open(directory.path())?;
-/// use synckit_server::admin::AdminError;
-///
-/// assert!(matches!(admin.create_app(" ").await, Err(AdminError::AppName)));
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdminError {
@@ -113,50 +100,6 @@ pub enum AdminError {
 }
 
 /// One of the envelopes of a stream that the server keeps. What is in it only the user's devices can read.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let admin = synckit_server::Admin::open(directory.path())?;
-/// # use synckit_protocol::UserId;
-/// # use synckit_server::store::{NewAccount, SqliteStore, Store as _};
-/// # let store = SqliteStore::open(&directory.path().join("synckit.db"), Default::default())?;
-/// # let account = NewAccount {
-/// #     user_id: UserId::from_bytes([2; 16]),
-/// #     email: "me@example.com".into(),
-/// #     record: b"OPAQUE record".to_vec(),
-/// #     vault: b"vault".to_vec(),
-/// #     invite: None,
-/// #     created_at: 100,
-/// # };
-/// # store.create_account(account).await?;
-/// # use synckit_protocol::{KeyId, OwnerKey};
-/// # use synckit_server::store::{NewEnvelope, StreamId};
-/// # let (app_id, user_id) = (admin.create_app("Notes").await?.app_id, UserId::from_bytes([2; 16]));
-/// # for (expected_version, envelope) in [(0, b"first"), (1, b"later")] {
-/// #     let owner = OwnerKey::from_bytes([4; 32]);
-/// #     let envelope = NewEnvelope {
-/// #         stream: StreamId { app_id, user_id },
-/// #         envelope: envelope.to_vec(),
-/// #         key_id: KeyId::from_bytes([3; 16]),
-/// #         expected_version,
-/// #         head: None,
-/// #         owner,
-/// #         signed_by: Some(owner),
-/// #         now: 100,
-/// #     };
-/// #     store.put_envelope(envelope).await?;
-/// # }
-/// let kept = admin.envelopes(app_id, user_id).await?;
-/// // What an operator tells the user about an envelope, without seeing into it.
-/// let newest = kept.first().ok_or("encryption was never set up")?;
-/// assert_eq!((newest.version, newest.size_bytes, newest.written_at), (2, 5, 100));
-/// assert_eq!(newest.key_id, kept[1].key_id); // no rotation in between
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptEnvelope {
     /// Its version; the highest is the current one.
@@ -172,19 +115,6 @@ pub struct KeptEnvelope {
 }
 
 /// An app that was just created. The key is shown this once; the server keeps only its hash.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let admin = synckit_server::Admin::open(directory.path())?;
-/// let app = admin.create_app("Notes").await?;
-/// assert!(app.api_key.expose().starts_with("sk_")); // shown this once
-/// assert!(!format!("{app:?}").contains("sk_"));
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedApp {
     /// The app.
@@ -199,16 +129,6 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::DataDir`], [`AdminError::OlderServer`] and [`AdminError::Store`].
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_server::Admin;
-    ///
-    /// # let directory = tempfile::tempdir()?;
-    /// Admin::open(&directory.path().join("new"))?;
-    /// assert!(directory.path().join("new/synckit.db").exists());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn open(data_dir: &Path) -> Result<Self, AdminError> {
         let data_dir = DataDir::open(data_dir)?;
         let schema = SqliteStore::schema(&data_dir.database())?;
@@ -238,19 +158,6 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::AppName`] and [`AdminError::Store`].
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let admin = synckit_server::Admin::open(directory.path())?;
-    /// let app = admin.create_app("Notes").await?;
-    /// assert_eq!(admin.apps().await?[0].name, "Notes");
-    /// # assert_eq!(admin.apps().await?[0].id, app.app_id);
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn create_app(&self, name: &str) -> Result<CreatedApp, AdminError> {
         let fits = !name.trim().is_empty() && name.len() <= limits::APP_NAME_BYTES_MAX;
         if !fits || name.chars().any(char::is_control) {
@@ -272,19 +179,6 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Store`].
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let admin = synckit_server::Admin::open(directory.path())?;
-    /// let app = admin.create_app("Notes").await?;
-    /// let listed = &admin.apps().await?[0];
-    /// assert!(app.api_key.expose().starts_with(&listed.keys[0].prefix)); // all that is left of the key
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn apps(&self) -> Result<Vec<App>, AdminError> {
         Ok(self.store.apps(self.clock.now()).await?)
     }
@@ -294,23 +188,6 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::NoSuchApp`] and [`AdminError::Store`].
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let admin = synckit_server::Admin::open(directory.path())?;
-    /// use std::time::Duration;
-    ///
-    /// let app = admin.create_app("Notes").await?;
-    /// let week = Duration::from_secs(7 * 24 * 3600);
-    /// let new = admin.rotate_api_key(app.app_id, week).await?;
-    /// assert_ne!(new, app.api_key);
-    /// assert_eq!(admin.apps().await?[0].keys.len(), 2); // both work for a week
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn rotate_api_key(&self, app_id: AppId, overlap: Duration) -> Result<SecretText, AdminError> {
         let (api_key, key) = self.new_key();
         let others_end_at = self.clock.now().saturating_add(overlap.as_secs());
@@ -325,19 +202,6 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Store`].
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let admin = synckit_server::Admin::open(directory.path())?;
-    /// let code = admin.create_invite().await?;
-    /// println!("Welcome! Your invitation: {}", code.expose());
-    /// assert_ne!(code, admin.create_invite().await?);
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn create_invite(&self) -> Result<SecretText, AdminError> {
         let code = fresh_secret();
         self.store
@@ -350,20 +214,6 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Store`].
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let admin = synckit_server::Admin::open(directory.path())?;
-    /// for account in admin.accounts().await? {
-    ///     println!("{} since {}", account.email, account.created_at);
-    /// }
-    /// # assert!(admin.accounts().await?.is_empty());
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn accounts(&self) -> Result<Vec<Account>, AdminError> {
         Ok(self.store.accounts().await?)
     }
@@ -372,17 +222,6 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Store`].
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let admin = synckit_server::Admin::open(directory.path())?;
-    /// assert_eq!(admin.account_of("Nobody@example.com").await?, None);
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn account_of(&self, email: &str) -> Result<Option<UserId>, AdminError> {
         let Ok(email) = crate::sign_in::NormalEmail::parse(email) else {
             return Ok(None);
@@ -401,33 +240,6 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoSuchAccount`], also if the account is deleted meanwhile; [`AdminError::Write`];
     /// [`AdminError::Store`]. What was written is then not complete: its last line is missing.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let admin = synckit_server::Admin::open(directory.path())?;
-    /// # use synckit_protocol::UserId;
-    /// # use synckit_server::store::{NewAccount, SqliteStore, Store as _};
-    /// # let store = SqliteStore::open(&directory.path().join("synckit.db"), Default::default())?;
-    /// # let account = NewAccount {
-    /// #     user_id: UserId::from_bytes([2; 16]),
-    /// #     email: "me@example.com".into(),
-    /// #     record: b"OPAQUE record".to_vec(),
-    /// #     vault: b"vault".to_vec(),
-    /// #     invite: None,
-    /// #     created_at: 100,
-    /// # };
-    /// # store.create_account(account).await?;
-    /// let user_id = admin.account_of("me@example.com").await?.ok_or("there is no such account")?;
-    /// let mut export = Vec::new();
-    /// let lines = admin.export_account(user_id, &mut export).await?;
-    /// assert_eq!(lines, 3); // where it begins, the account, and where it ends
-    /// assert!(export.ends_with(b"{\"kind\":\"end\",\"lines\":2}\n"));
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn export_account(
         &self,
         user_id: UserId,
@@ -453,34 +265,6 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::NoSuchAccount`] and [`AdminError::Store`].
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let admin = synckit_server::Admin::open(directory.path())?;
-    /// # use synckit_protocol::UserId;
-    /// # use synckit_server::store::{NewAccount, SqliteStore, Store as _};
-    /// # let store = SqliteStore::open(&directory.path().join("synckit.db"), Default::default())?;
-    /// # let account = NewAccount {
-    /// #     user_id: UserId::from_bytes([2; 16]),
-    /// #     email: "me@example.com".into(),
-    /// #     record: b"OPAQUE record".to_vec(),
-    /// #     vault: b"vault".to_vec(),
-    /// #     invite: None,
-    /// #     created_at: 100,
-    /// # };
-    /// # store.create_account(account).await?;
-    /// use synckit_server::admin::AdminError;
-    ///
-    /// let user_id = admin.account_of("me@example.com").await?.ok_or("there is no such account")?;
-    /// admin.delete_account(user_id).await?;
-    /// assert_eq!(admin.account_of("me@example.com").await?, None);
-    /// assert!(matches!(admin.delete_account(user_id).await, Err(AdminError::NoSuchAccount(_))));
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn delete_account(&self, user_id: UserId) -> Result<usize, AdminError> {
         let ended = self.store.delete_account(user_id).await?;
         let ended = ended.ok_or(AdminError::NoSuchAccount(user_id))?;
@@ -501,20 +285,6 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Store`].
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let admin = synckit_server::Admin::open(directory.path())?;
-    /// use synckit_protocol::UserId;
-    ///
-    /// let stolen = UserId::from_bytes([1; 16]);
-    /// assert_eq!(admin.end_sessions(stolen).await?, 0); // it had none
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn end_sessions(&self, user_id: UserId) -> Result<usize, AdminError> {
         Ok(self
             .store
@@ -527,47 +297,6 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Store`].
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let admin = synckit_server::Admin::open(directory.path())?;
-    /// # use synckit_protocol::UserId;
-    /// # use synckit_server::store::{NewAccount, SqliteStore, Store as _};
-    /// # let store = SqliteStore::open(&directory.path().join("synckit.db"), Default::default())?;
-    /// # let account = NewAccount {
-    /// #     user_id: UserId::from_bytes([2; 16]),
-    /// #     email: "me@example.com".into(),
-    /// #     record: b"OPAQUE record".to_vec(),
-    /// #     vault: b"vault".to_vec(),
-    /// #     invite: None,
-    /// #     created_at: 100,
-    /// # };
-    /// # store.create_account(account).await?;
-    /// # use synckit_protocol::{KeyId, OwnerKey};
-    /// # use synckit_server::store::{NewEnvelope, StreamId};
-    /// # let (app_id, user_id) = (admin.create_app("Notes").await?.app_id, UserId::from_bytes([2; 16]));
-    /// # for (expected_version, envelope) in [(0, b"first"), (1, b"later")] {
-    /// #     let owner = OwnerKey::from_bytes([4; 32]);
-    /// #     let envelope = NewEnvelope {
-    /// #         stream: StreamId { app_id, user_id },
-    /// #         envelope: envelope.to_vec(),
-    /// #         key_id: KeyId::from_bytes([3; 16]),
-    /// #         expected_version,
-    /// #         head: None,
-    /// #         owner,
-    /// #         signed_by: Some(owner),
-    /// #         now: 100,
-    /// #     };
-    /// #     store.put_envelope(envelope).await?;
-    /// # }
-    /// let versions: Vec<u64> = admin.envelopes(app_id, user_id).await?.iter().map(|kept| kept.version).collect();
-    /// assert_eq!(versions, [2, 1]); // the first is the current one
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn envelopes(&self, app_id: AppId, user_id: UserId) -> Result<Vec<KeptEnvelope>, AdminError> {
         let envelopes = self.store.envelopes(StreamId { app_id, user_id }).await?;
         let kept = envelopes.into_iter().map(|envelope| KeptEnvelope {
@@ -588,54 +317,6 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::NoSuchEnvelope`], [`AdminError::EnvelopeIsCurrent`] and [`AdminError::Store`].
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let admin = synckit_server::Admin::open(directory.path())?;
-    /// # use synckit_protocol::UserId;
-    /// # use synckit_server::store::{NewAccount, SqliteStore, Store as _};
-    /// # let store = SqliteStore::open(&directory.path().join("synckit.db"), Default::default())?;
-    /// # let account = NewAccount {
-    /// #     user_id: UserId::from_bytes([2; 16]),
-    /// #     email: "me@example.com".into(),
-    /// #     record: b"OPAQUE record".to_vec(),
-    /// #     vault: b"vault".to_vec(),
-    /// #     invite: None,
-    /// #     created_at: 100,
-    /// # };
-    /// # store.create_account(account).await?;
-    /// # use synckit_protocol::{KeyId, OwnerKey};
-    /// # use synckit_server::store::{NewEnvelope, StreamId};
-    /// # let (app_id, user_id) = (admin.create_app("Notes").await?.app_id, UserId::from_bytes([2; 16]));
-    /// # for (expected_version, envelope) in [(0, b"first"), (1, b"later")] {
-    /// #     let owner = OwnerKey::from_bytes([4; 32]);
-    /// #     let envelope = NewEnvelope {
-    /// #         stream: StreamId { app_id, user_id },
-    /// #         envelope: envelope.to_vec(),
-    /// #         key_id: KeyId::from_bytes([3; 16]),
-    /// #         expected_version,
-    /// #         head: None,
-    /// #         owner,
-    /// #         signed_by: Some(owner),
-    /// #         now: 100,
-    /// #     };
-    /// #     store.put_envelope(envelope).await?;
-    /// # }
-    /// use synckit_server::admin::AdminError;
-    ///
-    /// // The user's devices cannot open version 2, and could open version 1.
-    /// let newest = admin.restore_envelope(app_id, user_id, 1).await?;
-    /// assert_eq!(newest, 3);
-    /// assert!(matches!(
-    ///     admin.restore_envelope(app_id, user_id, 3).await,
-    ///     Err(AdminError::EnvelopeIsCurrent(3))
-    /// ));
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn restore_envelope(&self, app_id: AppId, user_id: UserId, version: u64) -> Result<u64, AdminError> {
         let stream = StreamId { app_id, user_id };
         match self.store.restore_envelope(stream, version, self.clock.now()).await? {
@@ -650,37 +331,11 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::Keys`].
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// use synckit_server::{Config, Server};
-    ///
-    /// let admin = Server::open(Config::new(directory.path())).await?.admin();
-    /// let before = std::fs::read(directory.path().join("keys/tokens.json"))?;
-    /// admin.rotate_token_key()?;
-    /// assert_ne!(std::fs::read(directory.path().join("keys/tokens.json"))?, before);
-    /// # Ok(())
-    /// # }
-    /// ```
     pub fn rotate_token_key(&self) -> Result<(), AdminError> {
         Ok(rotate_token_key(&self.data_dir.keys(), self.clock.now())?)
     }
 
     /// The time by which the administration goes.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let admin = synckit_server::Admin::open(directory.path())?;
-    /// assert!(admin.now() > 1_767_225_600); // 2026
-    /// # Ok(())
-    /// # }
-    /// ```
     pub fn now(&self) -> UnixSeconds {
         self.clock.now()
     }

@@ -133,17 +133,6 @@ impl fmt::Debug for ServerKeys {
 }
 
 /// What lies in a directory of keys.
-///
-/// # Examples
-/// ```
-/// # let directory = tempfile::tempdir()?;
-/// # synckit_server::Admin::open(directory.path())?;
-/// use synckit_server::inspect::Inspection;
-///
-/// let keys = Inspection::of(directory.path()).keys();
-/// assert_eq!(keys.tokens?, None);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct KeySurvey {

@@ -81,26 +81,6 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`ServeError`], before the first connection is accepted, or if the store fails to close.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// use synckit_server::{Config, serve};
-/// use tokio::{net::TcpListener, sync::oneshot};
-///
-/// let config = Config::new(directory.path());
-/// let listener = TcpListener::bind("127.0.0.1:0").await?;
-/// let url = format!("http://{}/healthz", listener.local_addr()?);
-/// let (stop, stopped) = oneshot::channel::<()>();
-/// let server = tokio::spawn(serve(config, listener, async { drop(stopped.await) }));
-/// assert_eq!(reqwest::get(url).await?.status(), 200);
-/// drop(stop); // running requests end first
-/// server.await??;
-/// # Ok(())
-/// # }
-/// ```
 pub async fn serve(
     mut config: Config,
     listener: TcpListener,
@@ -124,23 +104,6 @@ fn reachable_url(address: SocketAddr) -> PublicUrl {
 /// A server that is open: its data directory is locked, its keys are read, its store is up to date.
 ///
 /// [`serve`] is the usual way. This type is for whoever drives the router without a network, as the simulator does.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// use synckit_server::{Config, Server};
-/// use tower::ServiceExt as _;
-///
-/// let server = Server::open(Config::new(directory.path())).await?;
-/// server.admin().create_app("Notes").await?;
-/// // No network: a request goes straight to the router.
-/// let request = http::Request::get("/readyz").body(axum::body::Body::empty())?;
-/// assert_eq!(server.router().oneshot(request).await?.status(), 200);
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug)]
 pub struct Server {
     state: Arc<ServerState>,
@@ -155,20 +118,6 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`].
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// use synckit_server::{Config, Server};
-    ///
-    /// let server = Server::open(Config::new(directory.path())).await?;
-    /// assert!(directory.path().join("synckit.db").exists());
-    /// assert!(server.admin().apps().await?.is_empty());
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn open(mut config: Config) -> Result<Self, ServeError> {
         let issuer = config.public_url.clone();
         let listen = config.listen;
@@ -232,41 +181,11 @@ impl Server {
     }
 
     /// The routes, as a service that needs no network.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// use synckit_server::{Config, Server};
-    /// use tower::ServiceExt as _;
-    ///
-    /// let server = Server::open(Config::new(directory.path())).await?;
-    /// let request = http::Request::get("/api/sync/status").body(axum::body::Body::empty())?;
-    /// assert_eq!(server.router().oneshot(request).await?.status(), 401); // no token
-    /// # Ok(())
-    /// # }
-    /// ```
     pub fn router(&self) -> Router {
         api::router(Arc::clone(&self.state))
     }
 
     /// The administration of this server.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// use synckit_server::{Config, Server};
-    ///
-    /// let server = Server::open(Config::new(directory.path())).await?;
-    /// let app = server.admin().create_app("Notes").await?;
-    /// println!("SYNCKIT_API_KEY={}", app.api_key.expose());
-    /// assert_eq!(server.admin().apps().await?[0].id, app.app_id);
-    /// # Ok(())
-    /// # }
-    /// ```
     pub fn admin(&self) -> Admin {
         Admin::of(
             self.data_dir.clone(),
@@ -280,19 +199,6 @@ impl Server {
     ///
     /// # Errors
     /// [`StoreError`], and the piece goes another time.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// use synckit_server::{Config, Server};
-    ///
-    /// let server = Server::open(Config::new(directory.path())).await?;
-    /// while server.retain().await? {}
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn retain(&self) -> Result<bool, StoreError> {
         retention_step(&self.state).await
     }
@@ -301,21 +207,6 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError::Store`] if the store fails to close.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// use synckit_server::{Config, Server};
-    ///
-    /// let server = Server::open(Config::new(directory.path())).await?;
-    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    /// server.serve(listener, std::future::ready(())).await?; // told to stop before the first request
-    /// assert!(!directory.path().join("synckit.db-wal").exists()); // an orderly stop leaves one file
-    /// # Ok(())
-    /// # }
-    /// ```
     pub async fn serve(
         mut self,
         listener: TcpListener,

@@ -1,27 +1,18 @@
-//! Examples in the documentation: every public item of the crates that others build on has one, and it runs.
+//! Examples in the documentation: every public item of the SDK has one, every file of the crates below it has one, and
+//! each runs. Nobody calls the items of the other crates, so they need none.
 //!
 //! The check reads text and not syntax, so that items inside macros count too. It relies on rustfmt, and on the lint
 //! `unreachable_pub`: whatever says `pub` is public.
 
 use super::{Finding, texts::production_lines, tree::Tree};
 
-/// The crates that others build on.
-const CRATES: &[&str] = &[
+/// The crate that apps call.
+const SDK: &str = "crates/synckit-client/src/";
+/// The crates that a client in another shape builds on: one example shows how the items of a file work together.
+const BELOW_THE_SDK: &[&str] = &[
     "crates/synckit-protocol/src/",
     "crates/synckit-login/src/",
     "crates/synckit-crypto/src/",
-    "crates/synckit-client/src/",
-    "crates/synckit-server/src/",
-];
-/// Files of plain requests and answers, which make sense together only: one example in each is enough for its types.
-const FAMILIES: &[&str] = &[
-    "crates/synckit-server/src/store/accounts.rs",
-    "crates/synckit-server/src/store/apps.rs",
-    "crates/synckit-server/src/store/blobs.rs",
-    "crates/synckit-server/src/store/devices.rs",
-    "crates/synckit-server/src/store/log.rs",
-    "crates/synckit-server/src/store/sessions.rs",
-    "crates/synckit-server/src/store/snapshots.rs",
 ];
 const KINDS: &[&str] = &["fn", "struct", "enum", "trait"];
 
@@ -29,30 +20,31 @@ const KINDS: &[&str] = &["fn", "struct", "enum", "trait"];
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut found = 0;
-    for (path, text) in tree.texts() {
-        if !path.ends_with(".rs") || !CRATES.iter().any(|folder| path.starts_with(folder)) {
-            continue;
-        }
-        let items = public_items(text);
-        found += items.len();
-        let is_shown_family = FAMILIES.contains(&path) && items.iter().any(|item| item.has_example);
-        let missing = items
-            .iter()
-            .filter(|item| !item.has_example && (item.kind == "fn" || !is_shown_family));
-        for item in missing {
-            findings.push(Finding::new(
-                format_args!("{path}:{}", item.line),
-                format!(
-                    "`{}` has no example that runs: give its documentation a section `# Examples` with a code block",
-                    item.name
-                ),
-            ));
+    for (path, text) in tree.texts().filter(|(path, _)| path.ends_with(".rs")) {
+        if path.starts_with(SDK) {
+            let items = public_items(text);
+            found += items.len();
+            findings.extend(items.iter().filter(|item| !item.has_example).map(|item| {
+                Finding::new(
+                    format_args!("{path}:{}", item.line),
+                    format!(
+                        "`{}` has no example that runs: give its documentation a section `# Examples` with a code block",
+                        item.name
+                    ),
+                )
+            }));
+        } else if BELOW_THE_SDK.iter().any(|folder| path.starts_with(folder)) {
+            let mut functions = public_items(text);
+            functions.retain(|item| item.kind == "fn");
+            if !functions.is_empty() && !text.contains("# Examples\n") {
+                findings.push(Finding::new(path, "the file has public functions and no example of any"));
+            }
         }
     }
     if found == 0 {
         // A check that reads nothing would pass for ever.
         findings.push(Finding::new(
-            CRATES[0],
+            SDK,
             "no public item was found: does xtask still read the crates?",
         ));
     }
@@ -150,7 +142,7 @@ mod tests {
         let text = format!(
             "{SHOWN}pub fn one() {{\n}}\npub(crate) struct A;\nfn b() {{}}\npub use x::y;\npub const C: u8 = 1;\n"
         );
-        assert_eq!(findings("crates/synckit-crypto/src/lib.rs", &text), [""; 0]);
+        assert_eq!(findings("crates/synckit-client/src/lib.rs", &text), [""; 0]);
         assert_eq!(
             findings("crates/synckit/src/main.rs", "pub fn a() {}\n").len(),
             1,
@@ -165,17 +157,21 @@ mod tests {
                 "{}pub fn a() {{\n",
                 SHOWN.replace("/// ```\n/// let", &format!("/// ```{info}\n/// let"))
             );
-            assert_eq!(findings("crates/synckit-login/src/lib.rs", &text).len(), 1, "{info}");
+            assert_eq!(findings("crates/synckit-client/src/lib.rs", &text).len(), 1, "{info}");
         }
         let elsewhere = "/// ```\n/// let x = 1;\n/// ```\npub fn a() {\n";
-        assert_eq!(findings("crates/synckit-login/src/lib.rs", elsewhere).len(), 1);
+        assert_eq!(findings("crates/synckit-client/src/lib.rs", elsewhere).len(), 1);
     }
 
     #[test]
-    fn one_example_is_enough_for_the_types_of_a_family() {
-        let types = format!("{SHOWN}pub struct A;\npub enum B {{\n");
-        assert_eq!(findings(FAMILIES[0], &types), [""; 0]);
-        assert_eq!(findings(FAMILIES[0], &format!("{types}pub fn c() {{\n")).len(), 1);
-        assert_eq!(findings(FAMILIES[0], "pub struct A;\npub enum B {\n").len(), 2);
+    fn one_example_a_file_is_enough_below_the_sdk() {
+        let sdk = ("crates/synckit-client/src/lib.rs", SHOWN.to_owned() + "pub fn a() {\n");
+        let below = |text: &str| {
+            let tree = Tree::from([(sdk.0, sdk.1.as_str()), ("crates/synckit-crypto/src/lib.rs", text)]);
+            check(&tree).len()
+        };
+        assert_eq!(below(&format!("{SHOWN}pub fn a() {{\n}}\npub fn b() {{\n")), 0);
+        assert_eq!(below("pub struct A;\n"), 0);
+        assert_eq!(below("pub struct A;\npub fn b() {\n"), 1);
     }
 }

@@ -41,20 +41,6 @@ impl BatchBody {
     /// # Errors
     /// [`EncodeError`] names the entry; besides the errors of one entry,
     /// [`EncodeErrorKind::BatchTooLarge`] names the first that does not fit any more.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::batch::{BatchBody, ChangeEntry, ChangeOp, EncodeErrorKind, Timestamp};
-    ///
-    /// # let change = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    /// assert_eq!(BatchBody::encode(&vec![change.clone(); 500])?.count(), 500);
-    /// let error = BatchBody::encode(&vec![change; 501]).unwrap_err();
-    /// assert_eq!((error.index, error.kind), (500, EncodeErrorKind::BatchTooLarge));
-    /// # Ok::<(), synckit_crypto::batch::EncodeError>(())
-    /// ```
     pub fn encode(entries: &[ChangeEntry]) -> Result<Self, EncodeError> {
         let (taken, body) = Self::encode_prefix(entries)?;
         if taken < entries.len() {
@@ -71,25 +57,6 @@ impl BatchBody {
     ///
     /// # Errors
     /// [`EncodeError`] for the first entry that fits no batch at all, or if there are no entries.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::batch::{BatchBody, ChangeEntry, ChangeOp, Timestamp};
-    ///
-    /// # let change = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    /// let mut pending = &vec![change; 1200][..];
-    /// let mut batches = Vec::new();
-    /// while !pending.is_empty() {
-    ///     let (taken, body) = BatchBody::encode_prefix(pending)?;
-    ///     batches.push(body.count());
-    ///     pending = &pending[taken..];
-    /// }
-    /// assert_eq!(batches, [500, 500, 200]);
-    /// # Ok::<(), synckit_crypto::batch::EncodeError>(())
-    /// ```
     pub fn encode_prefix(entries: &[ChangeEntry]) -> Result<(usize, Self), EncodeError> {
         let (taken, plaintext) = encode_prefix(entries, BATCH_ENTRIES_MAX)?;
         // At most BATCH_ENTRIES_MAX, which is a u32.
@@ -101,13 +68,6 @@ impl BatchBody {
     ///
     /// # Errors
     /// [`OpenError::Malformed`].
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::{OpenError, batch::BatchBody};
-    ///
-    /// assert!(matches!(BatchBody::decode(b"not a body", 1), Err(OpenError::Malformed { .. })));
-    /// ```
     pub fn decode(plaintext: &[u8], count: u32) -> Result<Vec<ChangeEntry>, OpenError> {
         if count == 0 || count > BATCH_ENTRIES_MAX {
             return Err(OpenError::Malformed {
@@ -125,54 +85,16 @@ impl BatchBody {
     }
 
     /// How many entries it holds.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::batch::{BatchBody, ChangeEntry, ChangeOp, Timestamp};
-    ///
-    /// # let change = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    /// assert_eq!(BatchBody::encode(&vec![change; 3])?.count(), 3);
-    /// # Ok::<(), synckit_crypto::batch::EncodeError>(())
-    /// ```
     pub const fn count(&self) -> u32 {
         self.count
     }
 
     /// The length of the plaintext in bytes, padding included. The sealed batch is 40 bytes longer.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::{batch::{BatchBody, ChangeEntry, ChangeOp, Timestamp}, padded_len};
-    ///
-    /// # let change = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    /// let body = BatchBody::encode(&[change])?;
-    /// assert_eq!(body.plaintext_len(), padded_len(body.plaintext_len())); // padded already
-    /// # Ok::<(), synckit_crypto::batch::EncodeError>(())
-    /// ```
     pub fn plaintext_len(&self) -> usize {
         self.plaintext.len()
     }
 
     /// The plaintext, as it is sealed. Secret.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::batch::{BatchBody, ChangeEntry, ChangeOp, Timestamp};
-    ///
-    /// # let change = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    /// let body = BatchBody::encode(&[change])?;
-    /// assert_eq!(body.plaintext().len(), body.plaintext_len());
-    /// # Ok::<(), synckit_crypto::batch::EncodeError>(())
-    /// ```
     pub fn plaintext(&self) -> &[u8] {
         &self.plaintext
     }

@@ -46,26 +46,6 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
 }
 
 /// What happened to a row.
-///
-/// # Examples
-/// ```
-/// use std::collections::BTreeMap;
-/// use synckit_crypto::batch::{ChangeEntry, ChangeOp};
-///
-/// fn apply(rows: &mut BTreeMap<String, serde_json::Value>, change: ChangeEntry) {
-///     match (change.op, change.data) {
-///         (ChangeOp::Insert | ChangeOp::Update, Some(row)) => drop(rows.insert(change.row_id, row)),
-///         (ChangeOp::Insert | ChangeOp::Update, None) | (ChangeOp::Delete, _) => drop(rows.remove(&change.row_id)),
-///     }
-/// }
-/// # let mut rows = BTreeMap::new();
-/// # let timestamp = Default::default();
-/// # let change = |op, data| ChangeEntry { table: "t".into(), op, row_id: "1".into(), timestamp, data };
-/// # apply(&mut rows, change(ChangeOp::Insert, Some(1.into())));
-/// # assert_eq!(rows.len(), 1);
-/// # apply(&mut rows, change(ChangeOp::Delete, None));
-/// # assert!(rows.is_empty());
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeOp {
@@ -78,60 +58,22 @@ pub enum ChangeOp {
 }
 
 /// A point in time in microseconds since 1970-01-01T00:00:00Z, negative before, as the app's clock told it.
-///
-/// # Examples
-/// ```
-/// use std::time::{Duration, SystemTime, UNIX_EPOCH};
-/// use synckit_crypto::batch::Timestamp;
-///
-/// let second = Timestamp::from(UNIX_EPOCH + Duration::from_secs(1));
-/// assert_eq!(second, Timestamp::from_micros(1_000_000));
-/// assert_eq!(SystemTime::try_from(second)?, UNIX_EPOCH + Duration::from_secs(1));
-/// # Ok::<(), synckit_crypto::batch::TimestampRangeError>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
 /// A timestamp that the system's clock type cannot represent.
-///
-/// # Examples
-/// ```
-/// use std::time::SystemTime;
-/// use synckit_crypto::batch::{Timestamp, TimestampRangeError};
-///
-/// // Another device may have any clock.
-/// let shown = match SystemTime::try_from(Timestamp::from_micros(i64::MAX)) {
-///     Ok(time) => time,
-///     Err(TimestampRangeError) => SystemTime::UNIX_EPOCH,
-/// };
-/// assert!(shown >= SystemTime::UNIX_EPOCH);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the timestamp is out of the range of the system's clock")]
 pub struct TimestampRangeError;
 
 impl Timestamp {
     /// Wraps microseconds since 1970.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::batch::Timestamp;
-    ///
-    /// assert!(Timestamp::from_micros(-1) < Timestamp::from_micros(0)); // before 1970
-    /// ```
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
     /// Microseconds since 1970.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_crypto::batch::Timestamp;
-    ///
-    /// assert_eq!(Timestamp::from(std::time::UNIX_EPOCH).as_micros(), 0);
-    /// ```
     pub const fn as_micros(self) -> i64 {
         self.0
     }

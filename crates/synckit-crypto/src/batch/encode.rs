@@ -42,13 +42,6 @@ pub struct EncodeError {
 }
 
 /// Why an entry cannot be pushed.
-///
-/// # Examples
-/// ```
-/// use synckit_crypto::batch::{BatchBody, EncodeErrorKind};
-///
-/// assert_eq!(BatchBody::encode(&[]).unwrap_err().kind, EncodeErrorKind::NoEntries);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeErrorKind {

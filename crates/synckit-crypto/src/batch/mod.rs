@@ -81,35 +81,6 @@ impl BatchKey {
     /// Seals a body for a place, under a fresh nonce. `key_id` is the id of the master key that this key comes from.
     ///
     /// After a lost race for the place the same body is sealed again, with the new parent.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{KeyRing, OpenError, StreamScope, batch::{BatchBody, BatchContext}};
-    /// # use synckit_crypto::batch::{ChangeEntry, ChangeOp, Timestamp};
-    /// # use synckit_protocol::{AppId, BatchId, DeviceId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let keys = KeyRing::generate(&scope, &mut OsRng).current().subkeys(&scope);
-    /// # let place = BatchContext {
-    /// #     scope,
-    /// #     device_id: DeviceId::from_bytes([3; 16]),
-    /// #     batch_id: BatchId::from_bytes([4; 16]),
-    /// #     parent: Position::start_of(scope.app_id, scope.user_id),
-    /// # };
-    /// # let change = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    ///
-    /// let body = BatchBody::encode(&[change])?;
-    /// let sealed = keys.batch.seal(&keys.key_id, &place, &body, &mut OsRng);
-    /// assert_eq!(sealed.len(), body.plaintext_len() + 40);
-    /// // Another device was faster: the same body on top of its batch.
-    /// let moved_on = BatchContext { parent: Position { seq: 8, head: Head::from_bytes([9; 32]) }, ..place };
-    /// let again = keys.batch.seal(&keys.key_id, &moved_on, &body, &mut OsRng);
-    /// assert!(keys.batch.open(&keys.key_id, &moved_on, 1, &again).is_ok());
-    /// # Ok::<(), synckit_crypto::batch::EncodeError>(())
-    /// ```
     pub fn seal(
         &self,
         key_id: &KeyId,
@@ -129,34 +100,6 @@ impl BatchKey {
     ///
     /// # Errors
     /// [`OpenError`]: this is not what an honest device sealed for this place.
-    ///
-    /// # Examples
-    /// ```
-    /// use rand::rngs::OsRng;
-    /// use synckit_crypto::{KeyRing, OpenError, StreamScope, batch::{BatchBody, BatchContext}};
-    /// # use synckit_crypto::batch::{ChangeEntry, ChangeOp, Timestamp};
-    /// # use synckit_protocol::{AppId, BatchId, DeviceId, Head, Position, UserId};
-    /// # let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-    /// # let keys = KeyRing::generate(&scope, &mut OsRng).current().subkeys(&scope);
-    /// # let place = BatchContext {
-    /// #     scope,
-    /// #     device_id: DeviceId::from_bytes([3; 16]),
-    /// #     batch_id: BatchId::from_bytes([4; 16]),
-    /// #     parent: Position::start_of(scope.app_id, scope.user_id),
-    /// # };
-    /// # let change = ChangeEntry {
-    /// #     table: "notes".into(), op: ChangeOp::Delete, row_id: "1".into(),
-    /// #     timestamp: Timestamp::default(), data: None,
-    /// # };
-    ///
-    /// let body = BatchBody::encode(&[change.clone()])?;
-    /// let sealed = keys.batch.seal(&keys.key_id, &place, &body, &mut OsRng);
-    /// assert_eq!(keys.batch.open(&keys.key_id, &place, 1, &sealed)?, [change]);
-    /// // The same bytes after another history do not open.
-    /// let elsewhere = BatchContext { parent: Position { seq: 8, head: Head::from_bytes([9; 32]) }, ..place };
-    /// assert_eq!(keys.batch.open(&keys.key_id, &elsewhere, 1, &sealed), Err(OpenError::Authentication));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn open(
         &self,
         key_id: &KeyId,

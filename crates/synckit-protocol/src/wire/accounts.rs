@@ -32,21 +32,6 @@ pub struct RegisterStart {
 }
 
 /// The answer to [`RegisterStart`] and [`PasswordChangeStart`].
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::RegisterStarted;
-///
-/// let json = concat!(
-///     r#"{"registration":"c2VhbGVk","#,
-///     r#""user_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","response":"wquA","#,
-///     r#""vault_generation":1}"#,
-/// );
-/// let started: RegisterStarted = serde_json::from_str(json)?;
-/// assert_eq!(started.vault_generation, Some(1));
-/// assert_eq!(serde_json::to_string(&started)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RegisterStarted {
@@ -63,17 +48,6 @@ pub struct RegisterStarted {
 }
 
 /// `POST /api/accounts`: the second message.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::RegisterFinish;
-///
-/// let json = r#"{"registration":"c2VhbGVk","record":"Hp4A","vault":"AQAA"}"#;
-/// let finish: RegisterFinish = serde_json::from_str(json)?;
-/// assert_eq!(finish.vault.0, [1, 0, 0]);
-/// assert_eq!(serde_json::to_string(&finish)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RegisterFinish {
@@ -86,17 +60,6 @@ pub struct RegisterFinish {
 }
 
 /// The answer to [`RegisterFinish`]: the same for an e-mail address that was taken, whose owner gets a mail.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::Registered;
-///
-/// let json = r#"{"user_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab"}"#;
-/// let registered: Registered = serde_json::from_str(json)?;
-/// assert_eq!(registered.user_id.to_string(), "0190c2a4-7d1e-7f00-8a00-0123456789ab");
-/// assert_eq!(serde_json::to_string(&registered)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Registered {
@@ -105,17 +68,6 @@ pub struct Registered {
 }
 
 /// `POST /api/accounts/verify`: the code from the mail that confirms an address.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::VerifyEmail;
-///
-/// let json = r#"{"code":"from the mail"}"#;
-/// let verify: VerifyEmail = serde_json::from_str(json)?;
-/// assert_eq!(verify.code.expose(), "from the mail");
-/// assert_eq!(serde_json::to_string(&verify)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VerifyEmail {
@@ -124,17 +76,6 @@ pub struct VerifyEmail {
 }
 
 /// `POST /api/accounts/reset/request`: ask for a mail with a reset code. The answer is the same for any address.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::ResetRequest;
-///
-/// let json = r#"{"email":"me@example.com"}"#;
-/// let request: ResetRequest = serde_json::from_str(json)?;
-/// assert_eq!(request.email, "me@example.com");
-/// assert_eq!(serde_json::to_string(&request)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResetRequest {
@@ -144,17 +85,6 @@ pub struct ResetRequest {
 
 /// `POST /api/accounts/reset/start`: the first message of a registration that replaces a forgotten password. It is
 /// finished by `POST /api/accounts/reset` with a [`RegisterFinish`].
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::ResetStart;
-///
-/// let json = r#"{"code":"from the mail","suite":1,"request":"HF9t"}"#;
-/// let start: ResetStart = serde_json::from_str(json)?;
-/// assert_eq!(start.request.0.len(), 3);
-/// assert_eq!(serde_json::to_string(&start)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResetStart {
@@ -167,17 +97,6 @@ pub struct ResetStart {
 }
 
 /// `GET /api/account/vault`.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::VaultAnswer;
-///
-/// let json = r#"{"vault":"AQAA","version":2,"earlier":[]}"#;
-/// let answer: VaultAnswer = serde_json::from_str(json)?;
-/// assert!(answer.earlier.is_empty()); // the password was never reset
-/// assert_eq!(serde_json::to_string(&answer)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VaultAnswer {
@@ -192,17 +111,6 @@ pub struct VaultAnswer {
 }
 
 /// `PUT /api/account/vault`: replaces the vault without touching the password (a recovery slot, say).
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::PutVault;
-///
-/// let json = r#"{"vault":"AQAA","expected_version":2}"#;
-/// let put: PutVault = serde_json::from_str(json)?;
-/// assert_eq!(put.expected_version, 2);
-/// assert_eq!(serde_json::to_string(&put)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PutVault {
@@ -213,17 +121,6 @@ pub struct PutVault {
 }
 
 /// The answer to [`PutVault`] and [`PasswordChangeFinish`].
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::VaultWritten;
-///
-/// let json = r#"{"version":3}"#;
-/// let written: VaultWritten = serde_json::from_str(json)?;
-/// assert_eq!(written.version, 3);
-/// assert_eq!(serde_json::to_string(&written)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VaultWritten {
@@ -232,17 +129,6 @@ pub struct VaultWritten {
 }
 
 /// `POST /api/account/password/start`: the first message of a registration under the new password.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::PasswordChangeStart;
-///
-/// let json = r#"{"suite":1,"request":"HF9t"}"#;
-/// let start: PasswordChangeStart = serde_json::from_str(json)?;
-/// assert_eq!(start.suite, synckit_protocol::LOGIN_SUITE);
-/// assert_eq!(serde_json::to_string(&start)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PasswordChangeStart {
@@ -253,20 +139,6 @@ pub struct PasswordChangeStart {
 }
 
 /// `POST /api/account/password`: replaces OPAQUE record and vault in one transaction, and ends every other session.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::PasswordChangeFinish;
-///
-/// let json = concat!(
-///     r#"{"registration":"c2VhbGVk","record":"Hp4A","vault":"AQAA","#,
-///     r#""expected_version":2}"#,
-/// );
-/// let finish: PasswordChangeFinish = serde_json::from_str(json)?;
-/// assert_eq!(finish.expected_version, 2);
-/// assert_eq!(serde_json::to_string(&finish)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PasswordChangeFinish {
@@ -281,20 +153,6 @@ pub struct PasswordChangeFinish {
 }
 
 /// `GET /api/account`: the account, and what it keeps in each app.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::AccountInfo;
-///
-/// let json = concat!(
-///     r#"{"user_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","email":"me@example.com","#,
-///     r#""created_at":1767225600,"apps":[]}"#,
-/// );
-/// let account: AccountInfo = serde_json::from_str(json)?;
-/// assert!(account.email_verified_at.is_none() && account.apps.is_empty());
-/// assert_eq!(serde_json::to_string(&account)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AccountInfo {
@@ -312,20 +170,6 @@ pub struct AccountInfo {
 }
 
 /// What an account keeps in one app.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::AppUsage;
-///
-/// let json = concat!(
-///     r#"{"app_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","app_name":"Notes","#,
-///     r#""change_count":6,"stored_bytes":4096,"devices":2}"#,
-/// );
-/// let usage: AppUsage = serde_json::from_str(json)?;
-/// assert_eq!((usage.change_count, usage.devices), (6, 2));
-/// assert_eq!(serde_json::to_string(&usage)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AppUsage {
@@ -342,21 +186,6 @@ pub struct AppUsage {
 }
 
 /// One entry of `GET /api/account/sessions`.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::SessionInfo;
-///
-/// let json = concat!(
-///     r#"{"id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","app_name":"Notes","#,
-///     r#""device_name":"MacBook","created_at":1767225600,"#,
-///     r#""refreshed_at":1767229200,"current":true}"#,
-/// );
-/// let session: SessionInfo = serde_json::from_str(json)?;
-/// assert!(session.current && session.device_name.as_deref() == Some("MacBook"));
-/// assert_eq!(serde_json::to_string(&session)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionInfo {
@@ -377,21 +206,6 @@ pub struct SessionInfo {
 }
 
 /// `GET /api/account/sessions`.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::accounts::SessionList;
-///
-/// let json = concat!(
-///     r#"{"sessions":[{"id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""app_name":"Notes","device_name":"MacBook","created_at":1767225600,"#,
-///     r#""refreshed_at":1767229200,"current":false}]}"#,
-/// );
-/// let list: SessionList = serde_json::from_str(json)?;
-/// assert_eq!(list.sessions[0].app_name, "Notes");
-/// assert_eq!(serde_json::to_string(&list)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionList {

@@ -31,17 +31,6 @@ pub struct LoginStart {
 }
 
 /// `POST /api/sync/auth/unlock/start`: the same exchange under a token, to reach the vault again.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::auth::UnlockStart;
-///
-/// let json = r#"{"suite":1,"ke1":"qGsH"}"#;
-/// let start: UnlockStart = serde_json::from_str(json)?;
-/// assert_eq!(start.ke1.0.len(), 3);
-/// assert_eq!(serde_json::to_string(&start)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnlockStart {
@@ -52,17 +41,6 @@ pub struct UnlockStart {
 }
 
 /// The answer to [`LoginStart`] and [`UnlockStart`]: the same size and time for an unknown account.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::auth::LoginStarted;
-///
-/// let json = r#"{"login":"c2VhbGVk","ke2":"ZPJy"}"#;
-/// let started: LoginStarted = serde_json::from_str(json)?;
-/// assert_eq!(started.login.0, b"sealed"); // goes back as it came
-/// assert_eq!(serde_json::to_string(&started)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoginStarted {
@@ -73,17 +51,6 @@ pub struct LoginStarted {
 }
 
 /// `POST /api/sync/auth`: the last message of a login.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::auth::LoginFinish;
-///
-/// let json = r#"{"api_key":"sk_1","login":"c2VhbGVk","ke3":"nrP7"}"#;
-/// let finish: LoginFinish = serde_json::from_str(json)?;
-/// assert_eq!(finish.login.0, b"sealed");
-/// assert_eq!(serde_json::to_string(&finish)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoginFinish {
@@ -96,17 +63,6 @@ pub struct LoginFinish {
 }
 
 /// `POST /api/sync/auth` as a script may send it where the operator allows passwords in bodies.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::auth::PasswordLogin;
-///
-/// let json = r#"{"api_key":"sk_1","email":"me@example.com","password":"pass"}"#;
-/// let login: PasswordLogin = serde_json::from_str(json)?;
-/// assert_eq!(login.password.expose(), "pass");
-/// assert_eq!(serde_json::to_string(&login)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PasswordLogin {
@@ -119,21 +75,6 @@ pub struct PasswordLogin {
 }
 
 /// The answer to [`LoginFinish`]: a session.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::auth::SignedIn;
-///
-/// let json = concat!(
-///     r#"{"token":"eyJh","expires_at":1767830400,"refresh":"cmVm","#,
-///     r#""user_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""app_id":"c1c1c1c1-c1c1-4c1c-81c1-c1c1c1c1c1c1","account_token":"eyJi"}"#,
-/// );
-/// let session: SignedIn = serde_json::from_str(json)?;
-/// assert!(session.account_token.is_some()); // it came from a password
-/// assert_eq!(serde_json::to_string(&session)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SignedIn {
@@ -153,17 +94,6 @@ pub struct SignedIn {
 }
 
 /// `POST /api/sync/auth/unlock`: the last message of an unlock.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::auth::UnlockFinish;
-///
-/// let json = r#"{"login":"c2VhbGVk","ke3":"nrP7"}"#;
-/// let finish: UnlockFinish = serde_json::from_str(json)?;
-/// assert_eq!(finish.login.0, b"sealed");
-/// assert_eq!(serde_json::to_string(&finish)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnlockFinish {
@@ -174,17 +104,6 @@ pub struct UnlockFinish {
 }
 
 /// The answer to [`UnlockFinish`].
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::auth::Unlocked;
-///
-/// let json = r#"{"account_token":"eyJi"}"#;
-/// let unlocked: Unlocked = serde_json::from_str(json)?;
-/// assert_eq!(unlocked.account_token.expose(), "eyJi");
-/// assert_eq!(serde_json::to_string(&unlocked)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Unlocked {
@@ -193,17 +112,6 @@ pub struct Unlocked {
 }
 
 /// `POST /api/sync/auth/refresh`.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::auth::Refresh;
-///
-/// let json = r#"{"refresh":"cmVm"}"#;
-/// let refresh: Refresh = serde_json::from_str(json)?;
-/// assert_eq!(refresh.refresh.expose(), "cmVm");
-/// assert_eq!(serde_json::to_string(&refresh)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Refresh {
@@ -213,17 +121,6 @@ pub struct Refresh {
 }
 
 /// The answer to [`Refresh`].
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::auth::Refreshed;
-///
-/// let json = r#"{"token":"eyJj","expires_at":1767830400,"refresh":"bmV4dA"}"#;
-/// let refreshed: Refreshed = serde_json::from_str(json)?;
-/// assert_eq!(refreshed.refresh.expose(), "bmV4dA"); // store it before the token is used
-/// assert_eq!(serde_json::to_string(&refreshed)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Refreshed {

@@ -37,17 +37,6 @@ pub struct BlobUpload {
 }
 
 /// The answer to [`BlobUpload`]: a presigned URL for one `PUT` of exactly `size` bytes, unless the blob is there already.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::blobs::BlobUploadAnswer;
-///
-/// let json = r#"{"already_exists":true}"#;
-/// let answer: BlobUploadAnswer = serde_json::from_str(json)?;
-/// assert!(answer.already_exists && answer.upload_url.is_none());
-/// assert_eq!(serde_json::to_string(&answer)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobUploadAnswer {
@@ -68,20 +57,6 @@ pub struct BlobUploadAnswer {
 }
 
 /// `POST /api/sync/blobs/confirm`: makes an uploaded object count. Idempotent.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::blobs::BlobConfirm;
-///
-/// let json = concat!(
-///     r#"{"hash":"2f8c5c1d64b4c0fd37e1e5e81c26d1a02f8c5c1d64b4c0fd37e1e5e81c26d1a0","#,
-///     r#""size":1040,"upload_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab"}"#,
-/// );
-/// let confirm: BlobConfirm = serde_json::from_str(json)?;
-/// assert!(confirm.upload_id.is_some());
-/// assert_eq!(serde_json::to_string(&confirm)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobConfirm {
@@ -95,17 +70,6 @@ pub struct BlobConfirm {
 }
 
 /// `POST /api/sync/blobs/download`.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::blobs::BlobDownload;
-///
-/// let json = r#"{"hash":"2f8c5c1d64b4c0fd37e1e5e81c26d1a02f8c5c1d64b4c0fd37e1e5e81c26d1a0"}"#;
-/// let download: BlobDownload = serde_json::from_str(json)?;
-/// assert_eq!(download.hash.as_bytes().len(), 32);
-/// assert_eq!(serde_json::to_string(&download)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobDownload {
@@ -114,20 +78,6 @@ pub struct BlobDownload {
 }
 
 /// The answer to [`BlobDownload`].
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::blobs::BlobDownloadAnswer;
-///
-/// let json = concat!(
-///     r#"{"download_url":"https://sync.example.com/blobs/1","size":1040,"#,
-///     r#""key_id":"d558363920333aa915896fb8f72e0b8e","expires_at":1767229200}"#,
-/// );
-/// let answer: BlobDownloadAnswer = serde_json::from_str(json)?;
-/// assert_eq!(answer.size, 1040);
-/// assert_eq!(serde_json::to_string(&answer)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobDownloadAnswer {
@@ -142,21 +92,6 @@ pub struct BlobDownloadAnswer {
 }
 
 /// One entry of a [`BlobList`].
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::blobs::BlobInfo;
-///
-/// let json = concat!(
-///     r#"{"hash":"2f8c5c1d64b4c0fd37e1e5e81c26d1a02f8c5c1d64b4c0fd37e1e5e81c26d1a0","#,
-///     r#""size":1040,"key_id":"d558363920333aa915896fb8f72e0b8e","#,
-///     r#""created_at":1767225600}"#,
-/// );
-/// let blob: BlobInfo = serde_json::from_str(json)?;
-/// assert_eq!(blob.size, 1040);
-/// assert_eq!(serde_json::to_string(&blob)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobInfo {
@@ -171,21 +106,6 @@ pub struct BlobInfo {
 }
 
 /// `GET /api/sync/blobs?after=<hash>`: the blobs of the user in this app, in order of their ids.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::blobs::BlobList;
-///
-/// let json = concat!(
-///     r#"{"blobs":[{"hash":"2f8c5c1d64b4c0fd37e1e5e81c26d1a02f8c5c1d64b4c0fd37e1e5e81c26d1a0","#,
-///     r#""size":1040,"key_id":"d558363920333aa915896fb8f72e0b8e","#,
-///     r#""created_at":1767225600}],"has_more":false}"#,
-/// );
-/// let list: BlobList = serde_json::from_str(json)?;
-/// assert_eq!(list.blobs.len(), 1);
-/// assert_eq!(serde_json::to_string(&list)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobList {

@@ -38,13 +38,6 @@ pub enum Platform {
 
 impl Platform {
     /// The text on the wire.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::wire::devices::Platform;
-    ///
-    /// assert_eq!(Platform::Android.as_str(), "android");
-    /// ```
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Macos => "macos",
@@ -64,13 +57,6 @@ impl fmt::Display for Platform {
 }
 
 /// A text that is not a platform.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::devices::{Platform, PlatformParseError};
-///
-/// assert_eq!("Linux".parse::<Platform>(), Err(PlatformParseError)); // lower case only
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a platform: expected macos, windows, linux, ios, android or web")]
 pub struct PlatformParseError;
@@ -92,17 +78,6 @@ impl FromStr for Platform {
 }
 
 /// `POST /api/sync/devices`: registers a device, or finds it again by (app, user, name); binds the session to it.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::devices::{Platform, RegisterDevice};
-///
-/// let json = r#"{"device_name":"MacBook","platform":"macos"}"#;
-/// let register: RegisterDevice = serde_json::from_str(json)?;
-/// assert_eq!(register.platform, Platform::Macos);
-/// assert_eq!(serde_json::to_string(&register)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RegisterDevice {
@@ -113,17 +88,6 @@ pub struct RegisterDevice {
 }
 
 /// `PATCH /api/sync/devices/{id}`.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::devices::RenameDevice;
-///
-/// let json = r#"{"device_name":"Old MacBook"}"#;
-/// let rename: RenameDevice = serde_json::from_str(json)?;
-/// assert_eq!(rename.device_name, "Old MacBook");
-/// assert_eq!(serde_json::to_string(&rename)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RenameDevice {
@@ -132,20 +96,6 @@ pub struct RenameDevice {
 }
 
 /// A device, as every device endpoint returns it.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::devices::Device;
-///
-/// let json = concat!(
-///     r#"{"id":"c1c1c1c1-c1c1-4c1c-81c1-c1c1c1c1c1c1","device_name":"MacBook","#,
-///     r#""platform":"macos","created_at":1767225600,"last_seen_at":1767229200}"#,
-/// );
-/// let device: Device = serde_json::from_str(json)?;
-/// assert!(device.created_at <= device.last_seen_at);
-/// assert_eq!(serde_json::to_string(&device)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Device {
@@ -162,21 +112,6 @@ pub struct Device {
 }
 
 /// `GET /api/sync/devices`.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::devices::DeviceList;
-///
-/// let json = concat!(
-///     r#"{"devices":[{"id":"c1c1c1c1-c1c1-4c1c-81c1-c1c1c1c1c1c1","#,
-///     r#""device_name":"MacBook","platform":"macos","created_at":1767225600,"#,
-///     r#""last_seen_at":1767229200}]}"#,
-/// );
-/// let list: DeviceList = serde_json::from_str(json)?;
-/// assert_eq!(list.devices[0].device_name, "MacBook");
-/// assert_eq!(serde_json::to_string(&list)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceList {

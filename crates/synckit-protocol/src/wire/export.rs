@@ -101,22 +101,6 @@ pub enum ExportLine {
 }
 
 /// The account itself.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::export::ExportLine;
-///
-/// let json = concat!(
-///     r#"{"kind":"account","user_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""email":"me@example.com","created_at":1767225600,"vault":"AQAA","#,
-///     r#""vault_version":1}"#,
-/// );
-/// let line: ExportLine = serde_json::from_str(json)?;
-/// assert_eq!(serde_json::to_string(&line)?, json);
-/// let ExportLine::Account(account) = line else { panic!("another kind") };
-/// assert_eq!(account.email_verified_at, None); // never confirmed
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedAccount {
     /// Its id.
@@ -135,24 +119,6 @@ pub struct ExportedAccount {
 }
 
 /// The stream of the account in one app.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::export::ExportLine;
-///
-/// let json = concat!(
-///     r#"{"kind":"stream","app_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""app_name":"Notes","latest":{"seq":6,"#,
-///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"},"#,
-///     r#""key_id":"d558363920333aa915896fb8f72e0b8e","envelope_version":1,"#,
-///     r#""batch_bytes":2048,"snapshot_bytes":0,"blob_bytes":1040}"#,
-/// );
-/// let line: ExportLine = serde_json::from_str(json)?;
-/// assert_eq!(serde_json::to_string(&line)?, json);
-/// let ExportLine::Stream(stream) = line else { panic!("another kind") };
-/// assert!(stream.base.is_none()); // the log is whole
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedStream {
     /// The app.
@@ -178,22 +144,6 @@ pub struct ExportedStream {
 }
 
 /// A session that has not ended.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::export::ExportLine;
-///
-/// let json = concat!(
-///     r#"{"kind":"session","app_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""session_id":"0190c2a4-7d1e-7f00-8a00-00000000000a","refresh_counter":3,"#,
-///     r#""created_at":1767225600,"refreshed_at":1767229200}"#,
-/// );
-/// let line: ExportLine = serde_json::from_str(json)?;
-/// assert_eq!(serde_json::to_string(&line)?, json);
-/// let ExportLine::Session(session) = line else { panic!("another kind") };
-/// assert_eq!(session.device_id, None); // not bound to a device yet
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedSession {
     /// The app.
@@ -212,23 +162,6 @@ pub struct ExportedSession {
 }
 
 /// A device.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::export::ExportLine;
-///
-/// let json = concat!(
-///     r#"{"kind":"device","app_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""device_id":"0190c2a4-7d1e-7f00-8a00-00000000000a","device_name":"MacBook","#,
-///     r#""platform":"macos","created_at":1767225600,"last_seen_at":1767229200,"#,
-///     r#""pulled_seq":6}"#,
-/// );
-/// let line: ExportLine = serde_json::from_str(json)?;
-/// assert_eq!(serde_json::to_string(&line)?, json);
-/// let ExportLine::Device(device) = line else { panic!("another kind") };
-/// assert_eq!((device.device_name.as_str(), device.revoked_at), ("MacBook", None));
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedDevice {
     /// The app.
@@ -251,22 +184,6 @@ pub struct ExportedDevice {
 }
 
 /// An envelope.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::export::ExportLine;
-///
-/// let json = concat!(
-///     r#"{"kind":"envelope","app_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""version":2,"key_id":"d558363920333aa915896fb8f72e0b8e","#,
-///     r#""updated_at":1767225600,"envelope":"AQAA"}"#,
-/// );
-/// let line: ExportLine = serde_json::from_str(json)?;
-/// assert_eq!(serde_json::to_string(&line)?, json);
-/// let ExportLine::Envelope(envelope) = line else { panic!("another kind") };
-/// assert_eq!((envelope.version, envelope.envelope.0.len()), (2, 3));
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedEnvelope {
     /// The app.
@@ -285,24 +202,6 @@ pub struct ExportedEnvelope {
 }
 
 /// A batch of the log.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::export::ExportLine;
-///
-/// let json = concat!(
-///     r#"{"kind":"batch","app_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""batch_id":"0190c2a4-7d1e-7f00-8a00-00000000000a","#,
-///     r#""device_id":"0190c2a4-7d1e-7f00-8a00-00000000000b","#,
-///     r#""key_id":"d558363920333aa915896fb8f72e0b8e","first_seq":4,"count":3,"#,
-///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs","sealed":"JeS8"}"#,
-/// );
-/// let line: ExportLine = serde_json::from_str(json)?;
-/// assert_eq!(serde_json::to_string(&line)?, json);
-/// let ExportLine::Batch(batch) = line else { panic!("another kind") };
-/// assert_eq!(batch.first_seq + u64::from(batch.count) - 1, 6); // the sequence of its last entry
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedBatch {
     /// The app.
@@ -324,23 +223,6 @@ pub struct ExportedBatch {
 }
 
 /// What a batch was answered whose bytes are gone.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::export::ExportLine;
-///
-/// let json = concat!(
-///     r#"{"kind":"batch_answer","app_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""batch_id":"0190c2a4-7d1e-7f00-8a00-00000000000a","#,
-///     r#""device_id":"0190c2a4-7d1e-7f00-8a00-00000000000b","first_seq":4,"count":3,"#,
-///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"}"#,
-/// );
-/// let line: ExportLine = serde_json::from_str(json)?;
-/// assert_eq!(serde_json::to_string(&line)?, json);
-/// let ExportLine::BatchAnswer(answer) = line else { panic!("another kind") };
-/// assert_eq!((answer.first_seq, answer.count), (4, 3));
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedBatchAnswer {
     /// The app.
@@ -358,25 +240,6 @@ pub struct ExportedBatchAnswer {
 }
 
 /// A snapshot.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::export::ExportLine;
-///
-/// let json = concat!(
-///     r#"{"kind":"snapshot","app_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""snapshot_id":"0190c2a4-7d1e-7f00-8a00-00000000000a","state":"kept","#,
-///     r#""touched_at":1767225600,"size":4096,"#,
-///     r#""key_id":"d558363920333aa915896fb8f72e0b8e","position":{"seq":6,"#,
-///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"},"parts":2,"#,
-///     r#""manifest":"Y4iv"}"#,
-/// );
-/// let line: ExportLine = serde_json::from_str(json)?;
-/// assert_eq!(serde_json::to_string(&line)?, json);
-/// let ExportLine::Snapshot(snapshot) = line else { panic!("another kind") };
-/// assert_eq!((snapshot.state.as_str(), snapshot.parts), ("kept", Some(2)));
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedSnapshot {
     /// The app.
@@ -407,22 +270,6 @@ pub struct ExportedSnapshot {
 }
 
 /// A part of a snapshot.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::export::ExportLine;
-///
-/// let json = concat!(
-///     r#"{"kind":"snapshot_part","app_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""snapshot_id":"0190c2a4-7d1e-7f00-8a00-00000000000a","part":0,"#,
-///     r#""sealed":"JeS8"}"#,
-/// );
-/// let line: ExportLine = serde_json::from_str(json)?;
-/// assert_eq!(serde_json::to_string(&line)?, json);
-/// let ExportLine::SnapshotPart(part) = line else { panic!("another kind") };
-/// assert_eq!((part.part, part.sealed.0.len()), (0, 3));
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedSnapshotPart {
     /// The app.
@@ -436,27 +283,6 @@ pub struct ExportedSnapshotPart {
 }
 
 /// A blob.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::export::ExportLine;
-///
-/// let json = concat!(
-///     r#"{"kind":"blob","app_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""hash":"2f8c5c1d64b4c0fd37e1e5e81c26d1a02f8c5c1d64b4c0fd37e1e5e81c26d1a0","#,
-///     r#""object_key":"7be01f2c7be01f2c7be01f2c7be01f2c7be01f2c7be01f2c7be01f2c7be01f2c","#,
-///     r#""size":1040,"key_id":"d558363920333aa915896fb8f72e0b8e","#,
-///     r#""created_at":1767225600}"#,
-/// );
-/// let line: ExportLine = serde_json::from_str(json)?;
-/// assert_eq!(serde_json::to_string(&line)?, json);
-/// let ExportLine::Blob(blob) = line else { panic!("another kind") };
-/// assert!(blob.download_url.is_none()); // the operator made this export
-/// let object = blob.object_key.to_string();
-/// let file = format!("blobs/{}/{object}", &object[..2]); // in the server's data directory
-/// assert!(file.starts_with("blobs/7b/7be01f2c"));
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedBlob {
     /// The app.
@@ -483,25 +309,6 @@ pub struct ExportedBlob {
 }
 
 /// An upload that is begun and not confirmed.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::export::ExportLine;
-///
-/// let json = concat!(
-///     r#"{"kind":"upload","app_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""upload_id":"0190c2a4-7d1e-7f00-8a00-00000000000a","#,
-///     r#""hash":"2f8c5c1d64b4c0fd37e1e5e81c26d1a02f8c5c1d64b4c0fd37e1e5e81c26d1a0","#,
-///     r#""object_key":"7be01f2c7be01f2c7be01f2c7be01f2c7be01f2c7be01f2c7be01f2c7be01f2c","#,
-///     r#""size":1040,"key_id":"d558363920333aa915896fb8f72e0b8e","#,
-///     r#""expires_at":1767229200}"#,
-/// );
-/// let line: ExportLine = serde_json::from_str(json)?;
-/// assert_eq!(serde_json::to_string(&line)?, json);
-/// let ExportLine::Upload(upload) = line else { panic!("another kind") };
-/// assert_eq!(upload.size, 1000 + 40); // the sealed size
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedUpload {
     /// The app.

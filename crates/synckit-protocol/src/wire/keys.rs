@@ -44,19 +44,6 @@ pub struct PutEnvelope {
 
 impl PutEnvelope {
     /// What the signature is of, for an owner key.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::{AppId, OwnerKey, UserId, wire::keys::PutEnvelope};
-    ///
-    /// let json = r#"{"envelope":"AQAA","key_id":"d558363920333aa915896fb8f72e0b8e","expected_version":0}"#;
-    /// let put: PutEnvelope = serde_json::from_str(json)?;
-    /// let (app_id, user_id) = (AppId::from_bytes([1; 16]), UserId::from_bytes([2; 16]));
-    /// let claim = put.claim(app_id, user_id, OwnerKey::from_bytes([3; 32]));
-    /// assert_eq!((claim.key_id, claim.expected_version), (put.key_id, 0));
-    /// assert_eq!(claim.envelope, [1, 0, 0]);
-    /// # Ok::<(), serde_json::Error>(())
-    /// ```
     pub fn claim(&self, app_id: AppId, user_id: UserId, owner: OwnerKey) -> EnvelopeClaim<'_> {
         EnvelopeClaim {
             app_id,
@@ -71,17 +58,6 @@ impl PutEnvelope {
 }
 
 /// The answer to [`PutEnvelope`].
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::keys::EnvelopeWritten;
-///
-/// let json = r#"{"version":1}"#;
-/// let written: EnvelopeWritten = serde_json::from_str(json)?;
-/// assert_eq!(written.version, 1);
-/// assert_eq!(serde_json::to_string(&written)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnvelopeWritten {
@@ -90,20 +66,6 @@ pub struct EnvelopeWritten {
 }
 
 /// `GET /api/sync/keys`.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::keys::EnvelopeAnswer;
-///
-/// let json = concat!(
-///     r#"{"envelope":"AQAA","key_id":"d558363920333aa915896fb8f72e0b8e","#,
-///     r#""version":1,"updated_at":1767225600}"#,
-/// );
-/// let answer: EnvelopeAnswer = serde_json::from_str(json)?;
-/// assert_eq!(answer.version, 1);
-/// assert_eq!(serde_json::to_string(&answer)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EnvelopeAnswer {

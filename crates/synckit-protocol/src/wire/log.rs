@@ -40,20 +40,6 @@ pub struct Push {
 }
 
 /// The answer to [`Push`].
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::log::Pushed;
-///
-/// let json = concat!(
-///     r#"{"first_seq":7,"last_seq":7,"#,
-///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"}"#,
-/// );
-/// let pushed: Pushed = serde_json::from_str(json)?;
-/// assert_eq!(pushed.first_seq, pushed.last_seq); // one entry
-/// assert_eq!(serde_json::to_string(&pushed)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pushed {
@@ -66,21 +52,6 @@ pub struct Pushed {
 }
 
 /// `POST /api/sync/pull`: the batches after a cursor.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::log::Pull;
-///
-/// let json = concat!(
-///     r#"{"device_id":"c1c1c1c1-c1c1-4c1c-81c1-c1c1c1c1c1c1","#,
-///     r#""cursor":"6.RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs","#,
-///     r#""max_bytes":65536}"#,
-/// );
-/// let pull: Pull = serde_json::from_str(json)?;
-/// assert_eq!(pull.cursor.seq(), 6);
-/// assert_eq!(serde_json::to_string(&pull)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pull {
@@ -100,20 +71,6 @@ pub struct Pull {
 }
 
 /// The answer to [`Pull`]: one page, which ends at a batch boundary.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::log::Page;
-///
-/// let json = concat!(
-///     r#"{"batches":[],"cursor":"6.RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs","#,
-///     r#""has_more":false}"#,
-/// );
-/// let page: Page = serde_json::from_str(json)?;
-/// assert!(page.batches.is_empty() && !page.has_more); // nothing new
-/// assert_eq!(serde_json::to_string(&page)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Page {
@@ -130,22 +87,6 @@ pub struct Page {
 }
 
 /// A batch of a [`Page`].
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::log::PulledBatch;
-///
-/// let json = concat!(
-///     r#"{"batch_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""device_id":"c1c1c1c1-c1c1-4c1c-81c1-c1c1c1c1c1c1","#,
-///     r#""key_id":"d558363920333aa915896fb8f72e0b8e","first_seq":7,"count":1,"#,
-///     r#""sealed":"FT37"}"#,
-/// );
-/// let batch: PulledBatch = serde_json::from_str(json)?;
-/// assert_eq!(batch.first_seq, 7);
-/// assert_eq!(serde_json::to_string(&batch)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PulledBatch {
@@ -164,24 +105,6 @@ pub struct PulledBatch {
 }
 
 /// `GET /api/sync/chain?from=<cursor>`: the digests of the batches after a cursor.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::log::Chain;
-///
-/// let json = concat!(
-///     r#"{"digests":[{"batch_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""device_id":"c1c1c1c1-c1c1-4c1c-81c1-c1c1c1c1c1c1","#,
-///     r#""key_id":"d558363920333aa915896fb8f72e0b8e","count":6,"#,
-///     r#""sealed_hash":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"}],"#,
-///     r#""latest":{"seq":6,"head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"},"#,
-///     r#""has_more":false}"#,
-/// );
-/// let chain: Chain = serde_json::from_str(json)?;
-/// assert_eq!(chain.digests[0].count, 6);
-/// assert_eq!(serde_json::to_string(&chain)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Chain {
@@ -194,23 +117,6 @@ pub struct Chain {
 }
 
 /// `GET /api/sync/status`.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::log::Status;
-///
-/// let json = concat!(
-///     r#"{"change_count":6,"latest":{"seq":6,"#,
-///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"},"#,
-///     r#""stored_bytes":328,"devices":1,"limits":{"batch_entries_max":500,"#,
-///     r#""batch_sealed_bytes_max":4194344,"blob_sealed_bytes_max":500000040,"#,
-///     r#""devices_max":100}}"#,
-/// );
-/// let status: Status = serde_json::from_str(json)?;
-/// assert!(status.snapshot.is_none()); // nobody has folded the log yet
-/// assert_eq!(serde_json::to_string(&status)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
@@ -230,20 +136,6 @@ pub struct Status {
 }
 
 /// The limits that a server applies, for clients that want to show or respect them.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::log::Limits;
-///
-/// let json = concat!(
-///     r#"{"batch_entries_max":500,"batch_sealed_bytes_max":4194344,"#,
-///     r#""blob_sealed_bytes_max":500000040,"devices_max":100}"#,
-/// );
-/// let limits: Limits = serde_json::from_str(json)?;
-/// assert_eq!(limits.batch_entries_max, synckit_protocol::limits::BATCH_ENTRIES_MAX);
-/// assert_eq!(serde_json::to_string(&limits)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {

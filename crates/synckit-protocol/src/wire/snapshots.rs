@@ -43,17 +43,6 @@ pub struct SnapshotInfo {
 }
 
 /// `PUT /api/sync/snapshots/{id}/parts/{n}`: one sealed part of a snapshot that has no manifest yet.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::snapshots::PutSnapshotPart;
-///
-/// let json = r#"{"sealed":"JeS8"}"#;
-/// let part: PutSnapshotPart = serde_json::from_str(json)?;
-/// assert_eq!(part.sealed.0.len(), 3);
-/// assert_eq!(serde_json::to_string(&part)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PutSnapshotPart {
@@ -62,21 +51,6 @@ pub struct PutSnapshotPart {
 }
 
 /// `PUT /api/sync/snapshots/{id}`: the manifest, after all parts. From now on the snapshot is the newest.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::snapshots::PutSnapshot;
-///
-/// let json = concat!(
-///     r#"{"key_id":"d558363920333aa915896fb8f72e0b8e","position":{"seq":6,"#,
-///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"},"parts":2,"#,
-///     r#""manifest":"Y4iv"}"#,
-/// );
-/// let put: PutSnapshot = serde_json::from_str(json)?;
-/// assert_eq!(put.parts, 2);
-/// assert_eq!(serde_json::to_string(&put)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PutSnapshot {
@@ -96,23 +70,6 @@ pub struct PutSnapshot {
 
 impl PutSnapshot {
     /// What the signature is of.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::{AppId, SnapshotId, UserId, wire::snapshots::PutSnapshot};
-    ///
-    /// let json = concat!(
-    ///     r#"{"key_id":"d558363920333aa915896fb8f72e0b8e","position":{"seq":6,"#,
-    ///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"},"parts":2,"#,
-    ///     r#""manifest":"Y4iv"}"#,
-    /// );
-    /// let put: PutSnapshot = serde_json::from_str(json)?;
-    /// let (app_id, user_id) = (AppId::from_bytes([1; 16]), UserId::from_bytes([2; 16]));
-    /// let claim = put.claim(app_id, user_id, SnapshotId::from_bytes([3; 16]));
-    /// assert_eq!((claim.position, claim.parts), (put.position, 2));
-    /// assert_eq!(claim.manifest, put.manifest.0);
-    /// # Ok::<(), serde_json::Error>(())
-    /// ```
     pub fn claim(&self, app_id: AppId, user_id: UserId, snapshot_id: SnapshotId) -> SnapshotClaim<'_> {
         SnapshotClaim {
             app_id,
@@ -127,22 +84,6 @@ impl PutSnapshot {
 }
 
 /// `GET /api/sync/snapshots/{id}`.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::snapshots::SnapshotAnswer;
-///
-/// let json = concat!(
-///     r#"{"snapshot":{"snapshot_id":"0190c2a4-7d1e-7f00-8a00-0123456789ab","#,
-///     r#""key_id":"d558363920333aa915896fb8f72e0b8e","position":{"seq":6,"#,
-///     r#""head":"RjV6e6CD_1xulA3xGydOVvD3ZLliZca8Di9E6ztI3Rs"},"parts":2,"#,
-///     r#""size":4096,"created_at":1767225600},"manifest":"Y4iv"}"#,
-/// );
-/// let answer: SnapshotAnswer = serde_json::from_str(json)?;
-/// assert_eq!(answer.snapshot.parts, 2);
-/// assert_eq!(serde_json::to_string(&answer)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotAnswer {
@@ -153,17 +94,6 @@ pub struct SnapshotAnswer {
 }
 
 /// `GET /api/sync/snapshots/{id}/parts/{n}`.
-///
-/// # Examples
-/// ```
-/// use synckit_protocol::wire::snapshots::SnapshotPartAnswer;
-///
-/// let json = r#"{"sealed":"JeS8"}"#;
-/// let part: SnapshotPartAnswer = serde_json::from_str(json)?;
-/// assert_eq!(part.sealed.0, [0x25, 0xe4, 0xbc]);
-/// assert_eq!(serde_json::to_string(&part)?, json);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotPartAnswer {

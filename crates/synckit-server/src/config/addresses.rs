@@ -25,31 +25,12 @@ pub struct AddressBlock {
 }
 
 /// A text that is not a block of addresses.
-///
-/// # Examples
-/// ```
-/// use synckit_server::config::{AddressBlock, AddressBlockParseError};
-///
-/// assert_eq!("10.0.0.0/33".parse::<AddressBlock>(), Err(AddressBlockParseError));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected an IP address or a block such as \"10.0.0.0/8\"")]
 pub struct AddressBlockParseError;
 
 impl AddressBlock {
     /// Whether an address lies in the block. An IPv4 address that came mapped into IPv6 counts as the IPv4 address.
-    ///
-    /// # Examples
-    /// ```
-    /// use std::net::Ipv4Addr;
-    /// use synckit_server::config::AddressBlock;
-    ///
-    /// let private: AddressBlock = "10.0.0.0/8".parse()?;
-    /// assert!(private.contains(Ipv4Addr::new(10, 1, 2, 3).into()));
-    /// assert!(private.contains(Ipv4Addr::new(10, 1, 2, 3).to_ipv6_mapped().into()));
-    /// assert!(!private.contains(Ipv4Addr::new(192, 0, 2, 1).into()));
-    /// # Ok::<(), synckit_server::config::AddressBlockParseError>(())
-    /// ```
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.network.is_ipv4() && network_of(address, self.prefix_bits) == self.network

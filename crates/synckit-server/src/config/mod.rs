@@ -81,15 +81,6 @@ pub struct Config {
 
 impl Config {
     /// The defaults, with everything in `data_dir`.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_server::{Config, config::MailDelivery};
-    ///
-    /// let config = Config::new("/var/lib/synckit");
-    /// assert_eq!(config.mail, MailDelivery::Directory);
-    /// assert!(!config.allow_password_login);
-    /// ```
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -115,13 +106,6 @@ impl Config {
 }
 
 /// Who may register an account.
-///
-/// # Examples
-/// ```
-/// use synckit_server::config::Registration;
-///
-/// assert_eq!("invite".parse(), Ok(Registration::Invite));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Registration {
@@ -134,13 +118,6 @@ pub enum Registration {
 }
 
 /// The form of the log.
-///
-/// # Examples
-/// ```
-/// use synckit_server::config::LogFormat;
-///
-/// assert_eq!("json".parse(), Ok(LogFormat::Json));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -151,14 +128,6 @@ pub enum LogFormat {
 }
 
 /// A word that is not one of the allowed ones.
-///
-/// # Examples
-/// ```
-/// use synckit_server::config::Registration;
-///
-/// let error = "everybody".parse::<Registration>().unwrap_err();
-/// assert_eq!(error.to_string(), "expected one of open, invite, closed");
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected one of {allowed}")]
 pub struct WordParseError {
@@ -194,17 +163,6 @@ impl FromStr for LogFormat {
 
 /// How many sign-ins may fail within [`GuessLimits::window`]. Every start of a sign-in counts, a good finish gives it
 /// back. Counters live in memory: they are bounded, and a restart forgets them.
-///
-/// # Examples
-/// ```
-/// use std::time::Duration;
-/// use synckit_server::Config;
-///
-/// let mut config = Config::new("data");
-/// config.guesses.window = Duration::from_secs(3600);
-/// config.guesses.per_account_and_address = 5;
-/// assert_eq!(config.guesses.per_address, 60); // the default
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GuessLimits {
@@ -232,14 +190,6 @@ impl Default for GuessLimits {
 
 /// How many requests a session, and an address without a token, may send. Past it: `rate_limited`. Counters live in
 /// memory: they are bounded, and a restart forgets them.
-///
-/// # Examples
-///
-/// ```
-/// let mut config = synckit_server::Config::new("/var/lib/synckit");
-/// assert_eq!(config.rates.session_per_second, 1_000);
-/// config.rates.session_burst = 10_000;
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestRates {
@@ -265,16 +215,6 @@ impl Default for RequestRates {
 }
 
 /// How long things may take.
-///
-/// # Examples
-/// ```
-/// use std::time::Duration;
-/// use synckit_server::Config;
-///
-/// let mut config = Config::new("data");
-/// config.timeouts.stall = Duration::from_secs(120); // users on slow lines
-/// assert_eq!(config.timeouts.request, Duration::from_secs(60));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
@@ -303,15 +243,6 @@ impl Default for Timeouts {
 }
 
 /// How much may happen at once. What does not fit waits for a moment and is then shed with `overloaded`.
-///
-/// # Examples
-/// ```
-/// use synckit_server::Config;
-///
-/// let mut config = Config::new("data");
-/// config.bounds.push_body_bytes = 256 << 20; // a machine with much memory
-/// assert_eq!(config.bounds.connections, 4096);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bounds {
@@ -340,16 +271,6 @@ impl Default for Bounds {
 }
 
 /// How long what is not needed any more is kept.
-///
-/// # Examples
-/// ```
-/// use std::time::Duration;
-/// use synckit_server::Config;
-///
-/// let mut config = Config::new("data");
-/// config.retention.device_active = Duration::from_secs(30 * 24 * 3600);
-/// assert!(config.retention.snapshot_settle < config.retention.device_active);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetentionAges {
@@ -373,20 +294,6 @@ impl Default for RetentionAges {
 }
 
 /// Where mails go.
-///
-/// # Examples
-/// ```
-/// use synckit_server::{Config, config::{MailDelivery, Settings}};
-///
-/// let settings = Settings {
-///     data_dir: Some("data".into()),
-///     smtp_url: Some(serde_json::from_str(r#""smtps://me:secret@mail.example.com""#)?),
-///     mail_from: Some("Notes <notes@example.com>".into()),
-///     ..Settings::default()
-/// };
-/// assert!(matches!(Config::resolve([settings])?.mail, MailDelivery::Smtp { .. }));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MailDelivery {
@@ -402,28 +309,11 @@ pub enum MailDelivery {
 }
 
 /// The URL under which clients reach the server: scheme, host, perhaps a port and a path; no query, no slash at the end.
-///
-/// # Examples
-/// ```
-/// use synckit_server::config::PublicUrl;
-///
-/// let url: PublicUrl = "https://example.com/sync/".parse()?;
-/// assert_eq!(url.to_string(), "https://example.com/sync");
-/// # Ok::<(), synckit_server::config::PublicUrlParseError>(())
-/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
 impl PublicUrl {
     /// The URL without a slash at its end.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_server::config::PublicUrl;
-    ///
-    /// assert_eq!("https://sync.example.com".parse::<PublicUrl>()?.as_str(), "https://sync.example.com");
-    /// # Ok::<(), synckit_server::config::PublicUrlParseError>(())
-    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -435,13 +325,6 @@ impl PublicUrl {
 }
 
 /// A text that is not a URL to reach the server by.
-///
-/// # Examples
-/// ```
-/// use synckit_server::config::{PublicUrl, PublicUrlParseError};
-///
-/// assert_eq!("sync.example.com".parse::<PublicUrl>(), Err(PublicUrlParseError)); // no scheme
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected http:// or https:// and a host, without user, query or fragment")]
 pub struct PublicUrlParseError;

@@ -34,16 +34,6 @@ macro_rules! settings {
 
         impl Settings {
             /// These settings, and `lower` where they say nothing.
-            ///
-            /// # Examples
-            /// ```
-            /// use synckit_server::config::Settings;
-            ///
-            /// let flags = Settings { requests_max: Some(10), ..Settings::default() };
-            /// let file = Settings { requests_max: Some(20), transfers_max: Some(5), ..Settings::default() };
-            /// let both = flags.over(file);
-            /// assert_eq!((both.requests_max, both.transfers_max), (Some(10), Some(5)));
-            /// ```
             #[must_use]
             pub fn over(self, lower: Self) -> Self {
                 Self { $($key: self.$key.or(lower.$key),)* }
@@ -124,16 +114,6 @@ settings! {
 }
 
 /// What is wrong with a configuration.
-///
-/// # Examples
-/// ```
-/// use synckit_server::{Config, config::{ConfigError, Settings}};
-///
-/// match Config::resolve([Settings::default()]) {
-///     Err(ConfigError::Missing { key, .. }) => assert_eq!(key, "data_dir"),
-///     other => panic!("{other:?}"),
-/// }
-/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -178,18 +158,6 @@ impl Settings {
     ///
     /// # Errors
     /// [`ConfigError::Read`] and [`ConfigError::File`].
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_server::config::{ConfigError, Settings};
-    ///
-    /// # let directory = tempfile::tempdir()?;
-    /// let path = directory.path().join("synckit.toml");
-    /// std::fs::write(&path, "listen = \"127.0.0.1:9000\"\n")?;
-    /// assert_eq!(Settings::read_file(&path)?.listen, Some("127.0.0.1:9000".parse()?));
-    /// assert!(matches!(Settings::read_file("missing.toml".as_ref()), Err(ConfigError::Read { .. })));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn read_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
@@ -202,14 +170,6 @@ impl Settings {
     ///
     /// # Errors
     /// [`ConfigError::File`].
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_server::config::{ConfigError, Settings};
-    ///
-    /// let error = Settings::from_toml("listen_at = \"127.0.0.1:9000\"", "synckit.toml".as_ref()).unwrap_err();
-    /// assert!(matches!(error, ConfigError::File { .. })); // there is no such key
-    /// ```
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|source| ConfigError::File {
             path: path.to_owned(),
@@ -223,19 +183,6 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::Value`] or [`ConfigError::Missing`] for the first key that the server cannot run with.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_server::{Config, config::Settings};
-    ///
-    /// let flags = Settings { listen: Some("0.0.0.0:443".parse()?), ..Settings::default() };
-    /// let text = "data_dir = \"/var/lib/synckit\"\nguess_window = \"1 h\"";
-    /// let file = Settings::from_toml(text, "synckit.toml".as_ref())?;
-    /// let config = Config::resolve([flags, file])?;
-    /// assert_eq!(config.listen.port(), 443);
-    /// assert_eq!(config.guesses.window.as_secs(), 3600);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn resolve(layers: impl IntoIterator<Item = Settings>) -> Result<Self, ConfigError> {
         let settings = layers.into_iter().fold(Settings::default(), Settings::over);
         let data_dir = settings.data_dir.clone().ok_or(ConfigError::Missing {

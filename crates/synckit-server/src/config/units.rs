@@ -20,27 +20,10 @@ use serde::{Deserialize, Deserializer, de};
 pub struct Span(pub Duration);
 
 /// A number of bytes with its unit: `512 B`, `64 KiB`, `64 MiB`, `2 GiB`, or decimal `kB`, `MB`, `GB`.
-///
-/// # Examples
-/// ```
-/// use synckit_server::config::ByteSize;
-///
-/// assert_eq!("64MiB".parse::<ByteSize>()?.0, 64 << 20);
-/// assert_eq!("64 MB".parse::<ByteSize>()?.0, 64_000_000);
-/// # Ok::<(), synckit_server::config::UnitParseError>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteSize(pub u64);
 
 /// A text that is not a duration or a size.
-///
-/// # Examples
-/// ```
-/// use synckit_server::config::Span;
-///
-/// let error = "1 week".parse::<Span>().unwrap_err();
-/// assert!(error.to_string().ends_with("units: ms, s, min, h, d"));
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected a whole number and a unit, such as {example}; units: {units}")]
 pub struct UnitParseError {

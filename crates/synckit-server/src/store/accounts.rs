@@ -8,37 +8,6 @@ use synckit_protocol::{
 use super::SecretHash;
 
 /// An account to create.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let store = synckit_server::store::SqliteStore::open(&directory.path().join("store.db"), Default::default())?;
-/// use synckit_protocol::UserId;
-/// use synckit_server::store::{AccountCreation, CredentialOf, NewAccount, Store, VaultWrite, VersionedWrite};
-///
-/// let user_id = UserId::from_bytes([2; 16]);
-/// let account = NewAccount {
-///     user_id,
-///     email: "me@example.com".into(),
-///     record: b"OPAQUE record".to_vec(),
-///     vault: b"vault".to_vec(),
-///     invite: None,
-///     created_at: 100,
-/// };
-/// assert_eq!(store.create_account(account.clone()).await?, AccountCreation::Created);
-/// let second = NewAccount { user_id: UserId::from_bytes([3; 16]), ..account };
-/// assert_eq!(store.create_account(second).await?, AccountCreation::EmailTaken);
-/// let credential = store.credential(CredentialOf::Email("me@example.com")).await?.ok_or("no account")?;
-/// assert_eq!(credential.user_id, user_id);
-///
-/// let write = VaultWrite { user_id, vault: b"next".to_vec(), expected_version: 1, record: None, keep_session: None };
-/// assert_eq!(store.write_vault(write.clone()).await?, VersionedWrite::Written(2));
-/// assert_eq!(store.write_vault(write).await?, VersionedWrite::Conflict(2)); // somebody wrote first
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone)]
 pub struct NewAccount {
     /// Its id.

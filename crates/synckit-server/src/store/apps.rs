@@ -28,25 +28,6 @@ pub enum SeedClaim {
 }
 
 /// An app to create.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let store = synckit_server::store::SqliteStore::open(&directory.path().join("store.db"), Default::default())?;
-/// use synckit_protocol::AppId;
-/// use synckit_server::store::{App, NewApiKey, NewApp, SecretHash, Store};
-///
-/// let id = AppId::from_bytes([1; 16]);
-/// let key = |byte, created_at| NewApiKey { hash: SecretHash([byte; 32]), prefix: format!("sk_{byte}"), created_at };
-/// store.create_app(NewApp { id, name: "Notes".into(), key: key(1, 100) }).await?;
-/// store.rotate_api_key(id, key(2, 200), 300).await?;
-/// let App { name, keys, .. } = &store.apps(250).await?[0];
-/// assert_eq!((name.as_str(), keys[0].prefix.as_str(), keys[1].ends_at), ("Notes", "sk_2", Some(300)));
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone)]
 pub struct NewApp {
     /// Its id.

@@ -8,46 +8,6 @@ use synckit_protocol::{
 use super::{ChainPage, StreamId};
 
 /// A device to register.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let store = synckit_server::store::SqliteStore::open(&directory.path().join("store.db"), Default::default())?;
-/// # use synckit_protocol::{AppId, DeviceId, KeyId, SessionId, UserId};
-/// # use synckit_server::store::{NewAccount, NewApiKey, NewApp, SecretHash, StreamId};
-/// # let stream = StreamId { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-/// # let session = SessionId::from_bytes([3; 16]);
-/// # let device = DeviceId::from_bytes([4; 16]);
-/// # let key_id = KeyId::from_bytes([5; 16]);
-/// # { use synckit_server::store::Store;
-/// # let key = NewApiKey { hash: SecretHash([1; 32]), prefix: "sk_1".into(), created_at: 1 };
-/// # store.create_app(NewApp { id: stream.app_id, name: "Notes".into(), key }).await?;
-/// # store.create_account(NewAccount {
-/// #     user_id: stream.user_id, email: "me@example.com".into(),
-/// #     record: vec![1], vault: vec![1], invite: None, created_at: 1,
-/// # }).await?;
-/// # }
-/// # store.open_session(synckit_server::store::NewSession { id: session, stream, now: 100 }).await?;
-/// use synckit_protocol::wire::devices::Platform;
-/// use synckit_server::store::{DeviceRegistration, DeviceRename, NewDevice, Store};
-///
-/// let laptop = NewDevice {
-///     stream,
-///     new_id: device,
-///     name: "laptop".into(),
-///     platform: Platform::Linux,
-///     session_id: session,
-///     now: 100,
-/// };
-/// let registered = store.register_device(laptop.clone()).await?;
-/// assert!(matches!(&registered, DeviceRegistration::Registered(found) if found.id == device));
-/// assert_eq!(store.register_device(laptop).await?, registered); // found again by its name
-/// assert!(matches!(store.rename_device(stream, device, "old laptop").await?, DeviceRename::Renamed(_)));
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone)]
 pub struct NewDevice {
     /// The stream.
@@ -115,47 +75,6 @@ pub struct Envelope {
 }
 
 /// An envelope to write.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let store = synckit_server::store::SqliteStore::open(&directory.path().join("store.db"), Default::default())?;
-/// # use synckit_protocol::{AppId, DeviceId, KeyId, SessionId, UserId};
-/// # use synckit_server::store::{NewAccount, NewApiKey, NewApp, SecretHash, StreamId};
-/// # let stream = StreamId { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-/// # let session = SessionId::from_bytes([3; 16]);
-/// # let device = DeviceId::from_bytes([4; 16]);
-/// # let key_id = KeyId::from_bytes([5; 16]);
-/// # { use synckit_server::store::Store;
-/// # let key = NewApiKey { hash: SecretHash([1; 32]), prefix: "sk_1".into(), created_at: 1 };
-/// # store.create_app(NewApp { id: stream.app_id, name: "Notes".into(), key }).await?;
-/// # store.create_account(NewAccount {
-/// #     user_id: stream.user_id, email: "me@example.com".into(),
-/// #     record: vec![1], vault: vec![1], invite: None, created_at: 1,
-/// # }).await?;
-/// # }
-/// use synckit_protocol::OwnerKey;
-/// use synckit_server::store::{EnvelopeWrite, NewEnvelope, Store};
-///
-/// let owner = OwnerKey::from_bytes([5; 32]);
-/// let first = NewEnvelope {
-///     stream,
-///     envelope: b"sealed".to_vec(),
-///     key_id,
-///     expected_version: 0,
-///     head: None,
-///     owner,
-///     signed_by: Some(owner), // the server verified it
-///     now: 100,
-/// };
-/// assert_eq!(store.put_envelope(first.clone()).await?, EnvelopeWrite::Written(1));
-/// assert_eq!(store.put_envelope(first).await?, EnvelopeWrite::Conflict(1)); // another device was first
-/// assert_eq!(store.envelope(stream).await?.ok_or("none")?.version, 1);
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone)]
 pub struct NewEnvelope {
     /// The stream.

@@ -9,70 +9,6 @@ use synckit_protocol::{
 use super::StreamId;
 
 /// A batch to append. Its hash is computed before it is queued, so that the writer does not.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let store = synckit_server::store::SqliteStore::open(&directory.path().join("store.db"), Default::default())?;
-/// # use synckit_protocol::{AppId, DeviceId, KeyId, SessionId, UserId};
-/// # use synckit_server::store::{NewAccount, NewApiKey, NewApp, SecretHash, StreamId};
-/// # let stream = StreamId { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-/// # let session = SessionId::from_bytes([3; 16]);
-/// # let device = DeviceId::from_bytes([4; 16]);
-/// # let key_id = KeyId::from_bytes([5; 16]);
-/// # { use synckit_server::store::Store;
-/// # let key = NewApiKey { hash: SecretHash([1; 32]), prefix: "sk_1".into(), created_at: 1 };
-/// # store.create_app(NewApp { id: stream.app_id, name: "Notes".into(), key }).await?;
-/// # store.create_account(NewAccount {
-/// #     user_id: stream.user_id, email: "me@example.com".into(),
-/// #     record: vec![1], vault: vec![1], invite: None, created_at: 1,
-/// # }).await?;
-/// # let (platform, name) = (synckit_protocol::wire::devices::Platform::Linux, "laptop".to_owned());
-/// # store.open_session(synckit_server::store::NewSession { id: session, stream, now: 1 }).await?;
-/// # store.register_device(synckit_server::store::NewDevice {
-/// #     stream, new_id: device, name, platform, session_id: session, now: 1,
-/// # }).await?;
-/// # let owner = synckit_protocol::OwnerKey::from_bytes([5; 32]);
-/// # store.put_envelope(synckit_server::store::NewEnvelope {
-/// #     stream, envelope: vec![1], key_id, expected_version: 0, head: None, owner, signed_by: Some(owner), now: 1,
-/// # }).await?;
-/// # }
-/// use synckit_protocol::{BatchDigest, BatchId, Cursor, Position, SealedHash};
-/// use synckit_server::store::{Append, ChainRead, NewBatch, PageRead, PageRequest, Store};
-///
-/// let start = Position::start_of(stream.app_id, stream.user_id);
-/// let sealed = bytes::Bytes::from_static(b"what a device sealed on top of the start");
-/// let digest = BatchDigest {
-///     batch_id: BatchId::from_bytes([6; 16]),
-///     device_id: device,
-///     key_id,
-///     count: 20,
-///     sealed_hash: SealedHash::of(&sealed),
-/// };
-/// let batch = NewBatch { stream, parent: start, digest, sealed, now: 100 };
-/// let Append::Stored { position, repeated: false, .. } = store.append_batch(batch.clone()).await? else { panic!() };
-/// assert_eq!(Some(position), start.advance(&digest));
-/// // The answer was lost, the device pushes again: nothing is stored twice.
-/// assert!(matches!(store.append_batch(batch).await?, Append::Stored { repeated: true, .. }));
-///
-/// let request = PageRequest {
-///     stream,
-///     device_id: device,
-///     cursor: Cursor::START,
-///     max_bytes: 1 << 20,
-///     ahead: false,
-///     avoid_snapshot: false,
-///     now: 200,
-/// };
-/// let PageRead::Page { batches, cursor, has_more: false } = store.page(request).await? else { panic!() };
-/// assert_eq!((batches[0].digest(), cursor), (digest, Cursor::at(position)));
-/// let ChainRead::Page(chain) = store.chain(stream, Cursor::START, 500).await? else { panic!() };
-/// assert_eq!((chain.digests, chain.latest), (vec![digest], position));
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone)]
 pub struct NewBatch {
     /// The stream.
@@ -181,22 +117,6 @@ pub struct StoredBatch {
 
 impl StoredBatch {
     /// What the chain needs of the batch.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_protocol::{BatchId, DeviceId, KeyId, SealedHash};
-    /// use synckit_server::store::StoredBatch;
-    ///
-    /// let batch = StoredBatch {
-    ///     batch_id: BatchId::from_bytes([6; 16]),
-    ///     device_id: DeviceId::from_bytes([4; 16]),
-    ///     key_id: KeyId::from_bytes([5; 16]),
-    ///     first_seq: 1,
-    ///     count: 20,
-    ///     sealed: bytes::Bytes::from_static(b"sealed"),
-    /// };
-    /// assert_eq!(batch.digest().sealed_hash, SealedHash::of(b"sealed"));
-    /// ```
     pub fn digest(&self) -> BatchDigest {
         BatchDigest {
             batch_id: self.batch_id,

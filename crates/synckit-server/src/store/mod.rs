@@ -316,17 +316,6 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 }
 
 /// What went wrong in the store itself.
-///
-/// # Examples
-/// ```
-/// use synckit_server::store::{SqliteStore, StoreError};
-///
-/// # let directory = tempfile::tempdir()?;
-/// let file = directory.path().join("notes.txt");
-/// std::fs::write(&file, "This is not a database, and longer than the head of one would be. ".repeat(20))?;
-/// assert!(matches!(SqliteStore::open(&file, Default::default()), Err(StoreError::Database(_))));
-/// # Ok::<(), std::io::Error>(())
-/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -357,42 +346,10 @@ pub enum StoreError {
 
 /// SHA-256 of a secret that the server gave out and must recognise: an API key, an invitation, a mailed code. The secrets
 /// are random and long, so a fast hash is enough.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let store = synckit_server::store::SqliteStore::open(&directory.path().join("store.db"), Default::default())?;
-/// use synckit_protocol::{AppId, SecretText};
-/// use synckit_server::store::{NewApiKey, NewApp, SecretHash, Store};
-///
-/// let hash = SecretHash([7; 32]); // SHA-256 of the key, which is not stored
-/// let key = NewApiKey { hash, prefix: "sk_1".into(), created_at: 1 };
-/// store.create_app(NewApp { id: AppId::from_bytes([1; 16]), name: "Notes".into(), key }).await?;
-/// assert_eq!(store.app_of_key(hash, 2).await?, Some(AppId::from_bytes([1; 16])));
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SecretHash(pub [u8; 32]);
 
 /// The log of one account in one app: the unit that every token is confined to.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let store = synckit_server::store::SqliteStore::open(&directory.path().join("store.db"), Default::default())?;
-/// use synckit_protocol::{AppId, UserId};
-/// use synckit_server::store::{Store, StreamId};
-///
-/// let stream = StreamId { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
-/// assert_eq!(store.status(stream).await?.latest.seq, 0);
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId {
     /// The app.

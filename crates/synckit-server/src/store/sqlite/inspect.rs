@@ -36,17 +36,6 @@ const EXAMPLES_MAX: usize = 5;
 const SHARDS: u64 = 256;
 
 /// A database file, open for looking at it.
-///
-/// # Examples
-/// ```
-/// # let directory = tempfile::tempdir()?;
-/// # synckit_server::Admin::open(directory.path())?;
-/// use synckit_server::inspect::Inspection;
-///
-/// let database = Inspection::of(directory.path()).database()?;
-/// assert_eq!(database.quick_check(None)?, Some(vec![]));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug)]
 pub struct DatabaseInspection {
     connection: Connection,
@@ -56,18 +45,6 @@ pub struct DatabaseInspection {
 }
 
 /// What a database of the schema that this server knows says of itself.
-///
-/// # Examples
-/// ```
-/// # let directory = tempfile::tempdir()?;
-/// # synckit_server::Admin::open(directory.path())?;
-/// use synckit_server::inspect::Inspection;
-///
-/// let database = Inspection::of(directory.path()).database()?;
-/// let facts = database.facts()?;
-/// assert_eq!((facts.apps, facts.accounts, facts.newest_time), (0, 0, None));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DatabaseFacts {
@@ -84,18 +61,6 @@ pub struct DatabaseFacts {
 }
 
 /// Which objects a survey compares.
-///
-/// # Examples
-/// ```
-/// # let directory = tempfile::tempdir()?;
-/// # synckit_server::Admin::open(directory.path())?;
-/// use synckit_server::inspect::{ObjectExtent, Inspection};
-///
-/// let database = Inspection::of(directory.path()).database()?;
-/// let survey = database.survey_objects(&directory.path().join("blobs"), ObjectExtent::All)?;
-/// assert_eq!(survey.compared, survey.known);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectExtent {
     /// All if they are few, or else some thousands.
@@ -105,18 +70,6 @@ pub enum ObjectExtent {
 }
 
 /// How the database and the directory of objects agree.
-///
-/// # Examples
-/// ```
-/// # let directory = tempfile::tempdir()?;
-/// # synckit_server::Admin::open(directory.path())?;
-/// use synckit_server::inspect::{ObjectExtent, Inspection};
-///
-/// let database = Inspection::of(directory.path()).database()?;
-/// let survey = database.survey_objects(&directory.path().join("blobs"), ObjectExtent::Sample)?;
-/// assert_eq!((survey.missing, survey.wrong_size, survey.orphaned), (0, 0, 0));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectSurvey {
@@ -138,17 +91,6 @@ pub struct ObjectSurvey {
 
 impl DatabaseInspection {
     /// The newest schema that this server knows.
-    ///
-    /// # Examples
-    /// ```
-    /// # let directory = tempfile::tempdir()?;
-    /// # synckit_server::Admin::open(directory.path())?;
-    /// use synckit_server::inspect::{DatabaseInspection, Inspection};
-    ///
-    /// let database = Inspection::of(directory.path()).database()?;
-    /// assert_eq!(database.schema()?, Some(DatabaseInspection::known_schema()));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn known_schema() -> u32 {
         connection::known_schema()
     }
@@ -183,17 +125,6 @@ impl DatabaseInspection {
 
     /// Whether somebody began to use the file while it was read as one that nobody uses: then what was read may be
     /// nonsense.
-    ///
-    /// # Examples
-    /// ```
-    /// # let directory = tempfile::tempdir()?;
-    /// # synckit_server::Admin::open(directory.path())?;
-    /// use synckit_server::inspect::Inspection;
-    ///
-    /// let database = Inspection::of(directory.path()).database()?;
-    /// assert!(!database.was_disturbed());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn was_disturbed(&self) -> bool {
         self.is_immutable && beside(&self.path, "-wal").exists()
     }
@@ -202,17 +133,6 @@ impl DatabaseInspection {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    ///
-    /// # Examples
-    /// ```
-    /// # let directory = tempfile::tempdir()?;
-    /// # synckit_server::Admin::open(directory.path())?;
-    /// use synckit_server::inspect::Inspection;
-    ///
-    /// let database = Inspection::of(directory.path()).database()?;
-    /// assert!(database.schema()?.is_some_and(|version| version >= 1));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn schema(&self) -> Result<Option<u32>, StoreError> {
         connection::schema_version(&self.connection)
     }
@@ -223,18 +143,6 @@ impl DatabaseInspection {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    ///
-    /// # Examples
-    /// ```
-    /// # let directory = tempfile::tempdir()?;
-    /// # synckit_server::Admin::open(directory.path())?;
-    /// use synckit_server::inspect::Inspection;
-    ///
-    /// let database = Inspection::of(directory.path()).database()?;
-    /// let findings = database.quick_check(Some(std::time::Duration::from_secs(30)))?;
-    /// assert_eq!(findings, Some(vec![]));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn quick_check(&self, limit: Option<Duration>) -> Result<Option<Vec<String>>, StoreError> {
         let interrupt = self.connection.get_interrupt_handle();
         let (finished, waiting) = mpsc::channel::<()>();
@@ -272,17 +180,6 @@ impl DatabaseInspection {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    ///
-    /// # Examples
-    /// ```
-    /// # let directory = tempfile::tempdir()?;
-    /// # synckit_server::Admin::open(directory.path())?;
-    /// use synckit_server::inspect::Inspection;
-    ///
-    /// let database = Inspection::of(directory.path()).database()?;
-    /// assert_eq!(database.facts()?.apps, 0);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn facts(&self) -> Result<DatabaseFacts, StoreError> {
         let facts = self.connection.query_row(
             "SELECT (SELECT count(*) FROM apps), (SELECT count(*) FROM accounts WHERE is_deleted = 0),
@@ -312,18 +209,6 @@ impl DatabaseInspection {
     ///
     /// # Errors
     /// [`StoreError::Database`], also if the directory cannot be read.
-    ///
-    /// # Examples
-    /// ```
-    /// # let directory = tempfile::tempdir()?;
-    /// # synckit_server::Admin::open(directory.path())?;
-    /// use synckit_server::inspect::{ObjectExtent, Inspection};
-    ///
-    /// let database = Inspection::of(directory.path()).database()?;
-    /// let survey = database.survey_objects(&directory.path().join("blobs"), ObjectExtent::All)?;
-    /// assert_eq!(survey.missing, 0);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn survey_objects(&self, directory: &Path, extent: ObjectExtent) -> Result<ObjectSurvey, StoreError> {
         let mut survey = ObjectSurvey {
             known: self

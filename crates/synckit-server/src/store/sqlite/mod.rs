@@ -71,18 +71,6 @@ pub use writer::WriteStatistics;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// How a [`SqliteStore`] uses the machine.
-///
-/// # Examples
-/// ```
-/// use synckit_server::store::{SqliteOptions, SqliteStore};
-///
-/// # let directory = tempfile::tempdir()?;
-/// let mut options = SqliteOptions::default();
-/// options.max_bytes = Some(10 << 30);
-/// let store = SqliteStore::open(&directory.path().join("store.db"), options)?;
-/// assert_eq!(store.write_statistics().jobs, 0);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteOptions {
@@ -110,18 +98,6 @@ impl Default for SqliteOptions {
 }
 
 /// The schema of a database file beside the one that this program makes of it.
-///
-/// # Examples
-/// ```
-/// use synckit_server::store::{SqliteOptions, SqliteStore};
-///
-/// # let directory = tempfile::tempdir()?;
-/// let path = directory.path().join("store.db");
-/// SqliteStore::open(&path, SqliteOptions::default())?;
-/// let schema = SqliteStore::schema(&path)?;
-/// assert_eq!(schema.found, Some(schema.known)); // this program has nothing to change
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchemaVersions {
     /// The version in the file; `None` if nothing was ever stored in it.
@@ -133,22 +109,6 @@ pub struct SchemaVersions {
 /// A store in one SQLite file.
 ///
 /// Reads need a tokio runtime. Dropping the store finishes what was accepted, as [`Store::close`] does.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// use synckit_server::store::{SqliteOptions, SqliteStore, Store};
-///
-/// let path = directory.path().join("store.db");
-/// let store = SqliteStore::open(&path, SqliteOptions::default())?;
-/// assert!(store.apps(0).await?.is_empty());
-/// store.close().await?;
-/// assert!(path.exists() && !path.with_extension("db-wal").exists());
-/// # Ok(())
-/// # }
-/// ```
 pub struct SqliteStore {
     parts: Arc<Parts>,
 }
@@ -180,17 +140,6 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::NewerSchema`] if a newer server wrote the file, [`StoreError::Full`] if there is no room,
     /// [`StoreError::Database`] if the file cannot be opened or is not a database of this server.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_server::store::{SqliteOptions, SqliteStore};
-    ///
-    /// # let directory = tempfile::tempdir()?;
-    /// let path = directory.path().join("store.db");
-    /// SqliteStore::open(&path, SqliteOptions::default())?;
-    /// SqliteStore::open(&path, SqliteOptions::default())?; // it is there now, and of this version
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         connection::create_file(path)?;
         let open = |role, busy_timeout| connection::open(path, role, busy_timeout).map_err(StoreError::from);
@@ -233,17 +182,6 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::Database`] if the file cannot be opened or is not a database of this server.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_server::store::SqliteStore;
-    ///
-    /// # let directory = tempfile::tempdir()?;
-    /// let path = directory.path().join("store.db");
-    /// assert_eq!(SqliteStore::schema(&path)?.found, None);
-    /// assert!(!path.exists()); // it only looked
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn schema(path: &Path) -> Result<SchemaVersions, StoreError> {
         if path.exists() {
             let connection = connection::open(path, Role::Reader, SqliteOptions::default().busy_timeout)?;
@@ -254,21 +192,6 @@ impl SqliteStore {
     }
 
     /// What the writer did since the store was opened.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let directory = tempfile::tempdir()?;
-    /// # let store = synckit_server::store::SqliteStore::open(&directory.path().join("store.db"), Default::default())?;
-    /// use synckit_server::store::{SecretHash, Store};
-    ///
-    /// store.create_invite(SecretHash([1; 32]), 0).await?;
-    /// let statistics = store.write_statistics();
-    /// assert_eq!((statistics.jobs, statistics.commits), (1, 1));
-    /// # Ok(())
-    /// # }
-    /// ```
     pub fn write_statistics(&self) -> WriteStatistics {
         let (jobs, commits) = self.parts.writer.counts();
         WriteStatistics {

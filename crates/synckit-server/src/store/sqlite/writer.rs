@@ -39,24 +39,6 @@ const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(super) const GROUP_SIZES: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, GROUP_JOBS_MAX as u64];
 
 /// What the writer did since the store was opened.
-///
-/// # Examples
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let directory = tempfile::tempdir()?;
-/// # let store = synckit_server::store::SqliteStore::open(&directory.path().join("store.db"), Default::default())?;
-/// use synckit_server::store::{SecretHash, Store};
-///
-/// // Writes that wait at the same moment share a commit.
-/// let (first, second) = (SecretHash([1; 32]), SecretHash([2; 32]));
-/// let (one, two) = tokio::join!(store.create_invite(first, 0), store.create_invite(second, 0));
-/// one.and(two)?;
-/// let statistics = store.write_statistics();
-/// assert!(statistics.jobs == 2 && statistics.commits <= 2);
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WriteStatistics {
