@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::private_files::create_private_dir;
+use synckit_store::private_files::create_private_dir;
 
 /// A data directory that exists.
 #[derive(Debug, Clone)]

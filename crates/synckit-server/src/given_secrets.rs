@@ -3,23 +3,15 @@
 //! Each holds 32 random bytes, so a plain SHA-256 is enough to store it by: there is nothing to guess.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use sha2::{Digest as _, Sha256};
 use synckit_protocol::SecretText;
 use zeroize::Zeroizing;
 
-use crate::{random::random_bytes, store::SecretHash};
+use crate::random::random_bytes;
 
 /// What an API key begins with, so that people and scanners for leaked secrets recognise one.
 const API_KEY_PREFIX: &str = "sk_";
 /// How much of an API key is stored for people to tell keys apart.
 const SHOWN_PREFIX_CHARS: usize = 9;
-
-impl SecretHash {
-    /// What a secret is recognised by.
-    pub(crate) fn of(secret: &str) -> Self {
-        Self(Sha256::digest(secret.as_bytes()).into())
-    }
-}
 
 /// A fresh secret as text: 43 characters of base64url.
 pub(crate) fn fresh_secret() -> SecretText {

@@ -26,8 +26,8 @@ use synckit_protocol::{SecretText, limits, wire::UnixSeconds};
 use zeroize::Zeroizing;
 
 use crate::{
-    private_files::{PrivateRead, read_private_file, write_private_file},
     random::random_bytes,
+    store::private_files::{PrivateRead, read_private_file, write_private_file},
 };
 
 const LOGIN_FILE: &str = "opaque.key";

@@ -57,7 +57,6 @@ mod metrics;
 mod openapi;
 mod owner_proof;
 mod panics;
-mod private_files;
 mod process;
 mod random;
 mod rates;
@@ -66,7 +65,7 @@ mod retention;
 mod server;
 mod sign_in;
 mod state;
-pub mod store;
+pub use synckit_store as store;
 
 pub use admin::Admin;
 pub use clock::Clock;

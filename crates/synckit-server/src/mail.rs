@@ -21,10 +21,10 @@ use crate::{
     clock::Clock,
     config::MailDelivery,
     given_secrets::fresh_secret,
-    panics::{TaskLost, caught},
-    private_files::{create_private_dir, write_private_file},
+    panics::caught,
     random::random_bytes,
-    store::{CredentialOf, MailPurpose, NewMailCode, SecretHash, Store, StoreError},
+    store::private_files::{create_private_dir, write_private_file},
+    store::{CredentialOf, MailPurpose, NewMailCode, SecretHash, Store, StoreError, TaskLost},
 };
 
 /// Mails that wait. Past it they are dropped, with a line in the log.

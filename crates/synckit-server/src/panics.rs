@@ -8,16 +8,12 @@
 //! Invariant: the text of a panic reaches the log as a `&'static str` or not at all.
 
 use std::{
-    any::Any,
     backtrace::{Backtrace, BacktraceStatus},
     panic::{self, AssertUnwindSafe},
 };
 
 use futures_util::FutureExt as _;
-use tokio::task::JoinError;
-
-/// In the place of a text that was made while the program ran.
-const WITHHELD: &str = "(a text that may quote a request, withheld)";
+use synckit_store::{TaskLost, panic_text};
 
 /// Makes panics log their place in the source, and their text only if it was written into the program. Without this, Rust
 /// prints the whole text to standard error, which mostly is the log.
@@ -37,45 +33,12 @@ pub fn log_panics() {
         let location = panic.location().map(tracing::field::display);
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(backtrace));
-        tracing::error!(location, text = text_of(panic.payload()), backtrace, "panic");
+        tracing::error!(location, text = panic_text(panic.payload()), backtrace, "panic");
     }));
-}
-
-/// Why a task did not end by itself. In place of [`JoinError`], which shows the text of a panic.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TaskLost {
-    /// It panicked.
-    #[error("panic: {0}")]
-    Panicked(&'static str),
-    /// The runtime stopped before it began.
-    #[error("the task was cut off")]
-    CutOff,
-}
-
-impl TaskLost {
-    /// By what was caught.
-    pub(crate) fn by_panic(payload: &(dyn Any + Send)) -> Self {
-        Self::Panicked(text_of(payload))
-    }
-}
-
-impl From<JoinError> for TaskLost {
-    fn from(error: JoinError) -> Self {
-        match error.try_into_panic() {
-            Ok(payload) => Self::by_panic(payload.as_ref()),
-            Err(_) => Self::CutOff,
-        }
-    }
 }
 
 /// Does work that must not take along whoever asked for it: a panic in it is an error.
 pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, TaskLost> {
     let done = AssertUnwindSafe(work).catch_unwind().await;
     done.map_err(|payload| TaskLost::by_panic(payload.as_ref()))
-}
-
-/// The text of a panic, if it was written into the program.
-fn text_of(payload: &(dyn Any + Send)) -> &'static str {
-    // What is formatted at run time comes as a `String`.
-    payload.downcast_ref::<&'static str>().copied().unwrap_or(WITHHELD)
 }

@@ -69,10 +69,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Export(args) => export::run(args),
         Command::Doctor(args) => doctor::run(*args),
         Command::Demo(args) => demo::run(args),
-        Command::Bench(mut args) => {
-            args.json |= cli.json;
-            bench::run(args)
-        }
+        Command::Bench(args) => bench::run(args),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { directory } => shell::manual(directory.as_deref()),
     }

@@ -37,7 +37,10 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             let mut functions = public_items(text);
             functions.retain(|item| item.kind == "fn");
             if !functions.is_empty() && !text.contains("# Examples\n") {
-                findings.push(Finding::new(path, "the file has public functions and no example of any"));
+                findings.push(Finding::new(
+                    path,
+                    "the file has public functions and no example of any",
+                ));
             }
         }
     }

@@ -14,7 +14,8 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("synckit-crypto", &["synckit-login"]),
     ("synckit-client", &["synckit-crypto"]),
     ("synckit-sqlite", &["synckit-client"]),
-    ("synckit-server", &["synckit-login"]),
+    ("synckit-store", &["synckit-protocol"]),
+    ("synckit-server", &["synckit-login", "synckit-store"]),
     ("synckit", &["synckit-sqlite", "synckit-server"]),
     // Behind the examples of the documentation. Only doctests use it.
     ("synckit-doctest", &["synckit-client", "synckit-server"]),

@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     http::{ApiError, Format, Received, Reply, announced_length, content_format, decode, malformed, read_body},
-    panics::TaskLost,
     state::ServerState,
+    store::TaskLost,
     store::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch},
 };
 

@@ -19,10 +19,10 @@ use super::access::bearer;
 use crate::{
     http::{ApiError, PeerAddress},
     metrics::Scraped,
-    panics::TaskLost,
     process::{ProcessFigures, disk_of},
     state::ServerState,
     store::SecretHash,
+    store::TaskLost,
 };
 
 /// What Prometheus asks for and understands.

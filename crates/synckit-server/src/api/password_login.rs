@@ -12,9 +12,9 @@ use synckit_protocol::{AppId, ProblemCode, SecretText, SessionId, UserId};
 use super::auth::{count_guess, find_account, finish_login, start_login};
 use crate::{
     http::{ApiError, ClientAddress},
-    panics::TaskLost,
     sign_in::NormalEmail,
     state::ServerState,
+    store::TaskLost,
 };
 
 /// How long a login waits for its turn.

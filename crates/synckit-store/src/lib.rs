@@ -1,0 +1,371 @@
+//! What the server remembers, behind one trait.
+//!
+//! One method is one transaction; connections never escape. The methods are verbs of the domain (`append_batch`, not
+//! `insert_row`), and whatever the caller must decide by comes back as an outcome, while [`StoreError`] is for what went
+//! wrong in the store itself. Time comes in as an argument: a store has no clock.
+//!
+//! What the trait promises, every implementation proves in the conformance suite of `tests/it/conformance/`: SQLite
+//! today, PostgreSQL next.
+//!
+//! Invariant: a method that changed something returns only after the change survives a power cut.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use synckit_protocol::{
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
+};
+
+mod accounts;
+mod apps;
+mod blobs;
+mod devices;
+mod export;
+mod figures;
+mod log;
+pub mod objects;
+pub mod private_files;
+mod sessions;
+mod snapshots;
+mod sqlite;
+mod task;
+
+pub use accounts::{
+    Account, AccountCreation, AccountOverview, Credential, CredentialOf, MailPurpose, NewAccount, NewMailCode,
+    PasswordReset, Vault, VaultWrite, VersionedWrite,
+};
+pub use apps::{AcceptNewSeed, ApiKey, App, NewApiKey, NewApp, SeedClaim};
+pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
+pub use devices::{
+    Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeRestore, EnvelopeWrite, NewDevice, NewEnvelope,
+};
+pub use export::{ExportCursor, ExportPage};
+pub use figures::{CommitGroups, StoreFigures};
+pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
+pub use sessions::{EndSessions, NewSession, RefreshUse, Session};
+pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
+pub use sqlite::{
+    DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey, SchemaVersions, SqliteOptions, SqliteStore,
+    WriteStatistics,
+};
+pub use task::{TaskLost, panic_text};
+
+/// The store of one server.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let store = synckit_store::SqliteStore::open(&directory.path().join("store.db"), Default::default())?;
+/// use synckit_protocol::{AppId, Cursor, Head, Position, UserId};
+/// use synckit_store::{ChainRead, Store, StreamId};
+///
+/// let stream = StreamId { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
+/// let ChainRead::Page(page) = store.chain(stream, Cursor::START, 500).await? else { panic!() };
+/// assert!(page.digests.is_empty() && !page.has_more);
+/// // What the caller must decide by is an outcome and no error.
+/// let never = Cursor::at(Position { seq: 7, head: Head::from_bytes([9; 32]) });
+/// assert!(matches!(store.chain(stream, never, 500).await?, ChainRead::Diverged { .. }));
+/// # Ok(())
+/// # }
+/// ```
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    // The server itself.
+
+    /// Binds the database to an OPRF seed, or checks that it is bound to this one. With `accept_new`, a database of
+    /// another seed is bound to this one. Password records that were made under another seed than the bound one are
+    /// stale: nobody can sign in by them, devices that hold keys go on. So the records of an earlier seed are good again
+    /// when it is bound again.
+    async fn claim_seed(&self, seed_id: [u8; 16], accept_new: AcceptNewSeed) -> Result<SeedClaim, StoreError>;
+
+    /// Answers whether the store can read and write, for `/readyz`, by doing both.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// What the store measures of itself, for the metrics. None of it is about a single user.
+    async fn figures(&self) -> Result<StoreFigures, StoreError>;
+
+    /// Stops: refuses new work with [`StoreError::Busy`], finishes what was accepted, releases files and threads. A
+    /// second call waits for the first. Dropping the store does the same, but blocks the thread that drops it.
+    async fn close(&self) -> Result<(), StoreError>;
+
+    // Apps and their API keys.
+
+    /// Creates an app with its first key.
+    async fn create_app(&self, app: NewApp) -> Result<(), StoreError>;
+
+    /// Every app, in order of creation, with the keys that are not expired.
+    async fn apps(&self, now: UnixSeconds) -> Result<Vec<App>, StoreError>;
+
+    /// Adds a key to an app and lets its other keys end at `others_end_at`, unless they end sooner. `false` if there is
+    /// no such app.
+    async fn rotate_api_key(
+        &self,
+        app_id: AppId,
+        key: NewApiKey,
+        others_end_at: UnixSeconds,
+    ) -> Result<bool, StoreError>;
+
+    /// The app of a key that is valid at `now`.
+    async fn app_of_key(&self, key_hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError>;
+
+    // Accounts.
+
+    /// Creates an invitation for one account.
+    async fn create_invite(&self, code: SecretHash, now: UnixSeconds) -> Result<(), StoreError>;
+
+    /// Whether an invitation is there and unused. Using it up is part of [`Store::create_account`].
+    async fn invite_is_open(&self, code: SecretHash) -> Result<bool, StoreError>;
+
+    /// Creates an account and uses up its invitation, if it names one. The order of checks is part of the contract: the
+    /// same user id again; the invitation; the address. A taken address leaves the invitation open.
+    async fn create_account(&self, account: NewAccount) -> Result<AccountCreation, StoreError>;
+
+    /// Every account, in order of creation.
+    async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
+
+    /// An account by its id, and what it keeps in each app.
+    async fn account(&self, user_id: UserId) -> Result<Option<AccountOverview>, StoreError>;
+
+    /// The OPAQUE record of an account.
+    async fn credential(&self, of: CredentialOf<'_>) -> Result<Option<Credential>, StoreError>;
+
+    /// The vault of an account, and the newest of each earlier generation.
+    async fn vault(&self, user_id: UserId) -> Result<Option<Vault>, StoreError>;
+
+    /// Replaces the vault, and with it, if given, the OPAQUE record; a new record ends every session of the account but
+    /// `keep_session`.
+    async fn write_vault(&self, write: VaultWrite) -> Result<VersionedWrite, StoreError>;
+
+    /// A page of everything that is held of an account, in an order that holds while the account is written to: what a
+    /// snapshot comes to stand for between two pages, is in the snapshot on a later page. A page ends with the line that
+    /// brings it to `max_bytes`, and holds at least one line unless nothing is left. `None` if there is no such account
+    /// (any more).
+    async fn export(
+        &self,
+        user_id: UserId,
+        after: Option<ExportCursor>,
+        max_bytes: usize,
+    ) -> Result<Option<ExportPage>, StoreError>;
+
+    /// Deletes an account: at once for everybody who asks for it, its sessions, codes, used invitation and address
+    /// included. What it stored is condemned and goes by [`Store::retain`]. Returns the sessions that ended; `None` if
+    /// there is no such account.
+    async fn delete_account(&self, user_id: UserId) -> Result<Option<Vec<SessionId>>, StoreError>;
+
+    /// Remembers a code that was mailed. A newer code of the same purpose replaces an older one of the account.
+    async fn put_mail_code(&self, code: NewMailCode) -> Result<(), StoreError>;
+
+    /// The account that a mailed code stands for at `now`. Using it up is part of the method that it allows.
+    async fn mail_code_owner(
+        &self,
+        purpose: MailPurpose,
+        code: SecretHash,
+        now: UnixSeconds,
+    ) -> Result<Option<UserId>, StoreError>;
+
+    /// Confirms the address of the code's account and uses the code up. `false` if the code is not valid.
+    async fn verify_email(&self, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError>;
+
+    /// Replaces a forgotten password: uses the code up, writes record and vault, moves the replaced vault to the
+    /// earlier generations, ends every session of the account. `false` if the code is not valid.
+    async fn reset_password(&self, reset: PasswordReset) -> Result<bool, StoreError>;
+
+    // Sessions.
+
+    /// Opens a session with refresh counter 1.
+    async fn open_session(&self, session: NewSession) -> Result<(), StoreError>;
+
+    /// A session that has not ended. Sessions end when they are revoked, when their device is, and 90 days after they
+    /// were last refreshed.
+    async fn session(&self, id: SessionId, now: UnixSeconds) -> Result<Option<Session>, StoreError>;
+
+    /// Every session of an account, newest first.
+    async fn sessions(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<Session>, StoreError>;
+
+    /// Uses a refresh secret. The current counter moves on by one; the one before it returns the current (its answer was
+    /// lost, or a second process of the device was slower); an older one ends the session, because only a copied secret
+    /// can be that old. A counter that was never given out (the database is an older copy) changes nothing.
+    async fn advance_refresh(&self, id: SessionId, counter: u64, now: UnixSeconds) -> Result<RefreshUse, StoreError>;
+
+    /// Ends sessions and returns the ids of those that it ended.
+    async fn end_sessions(&self, which: EndSessions) -> Result<Vec<SessionId>, StoreError>;
+
+    // Devices.
+
+    /// Registers a device under `new_id`, or finds the one of that name that is not revoked and updates its platform;
+    /// binds the session to it.
+    async fn register_device(&self, device: NewDevice) -> Result<DeviceRegistration, StoreError>;
+
+    /// The devices of a stream that are not revoked, in order of registration.
+    async fn devices(&self, stream: StreamId) -> Result<Vec<Device>, StoreError>;
+
+    /// Renames a device.
+    async fn rename_device(&self, stream: StreamId, id: DeviceId, name: &str) -> Result<DeviceRename, StoreError>;
+
+    /// Revokes a device and ends its sessions, whose ids it returns; `None` if there is no such device. A second call
+    /// returns an empty list. The name becomes free.
+    async fn revoke_device(
+        &self,
+        stream: StreamId,
+        id: DeviceId,
+        now: UnixSeconds,
+    ) -> Result<Option<Vec<SessionId>>, StoreError>;
+
+    // The envelope.
+
+    /// The current envelope of a stream.
+    async fn envelope(&self, stream: StreamId) -> Result<Option<Envelope>, StoreError>;
+
+    /// Writes an envelope and keeps the last ten. The order of checks is part of the contract: version; owner key; head.
+    /// One under another master key is written only at the stream's head, in the same transaction: the retired key ends
+    /// there.
+    async fn put_envelope(&self, envelope: NewEnvelope) -> Result<EnvelopeWrite, StoreError>;
+
+    /// The envelopes of a stream that are kept, newest first.
+    async fn envelopes(&self, stream: StreamId) -> Result<Vec<Envelope>, StoreError>;
+
+    /// Writes a kept envelope once more, as the newest version: its master key and its owner key are the current ones
+    /// again. Nothing is checked; this is the operator's.
+    async fn restore_envelope(
+        &self,
+        stream: StreamId,
+        version: u64,
+        now: UnixSeconds,
+    ) -> Result<EnvelopeRestore, StoreError>;
+
+    // The log.
+
+    /// Appends a batch. The order of checks is part of the contract: the first answer of the same batch id; device; key
+    /// id; parent. A batch that claims no entries, or for which the stream has no sequence numbers left, is
+    /// [`StoreError::InvalidBatch`].
+    async fn append_batch(&self, batch: NewBatch) -> Result<Append, StoreError>;
+
+    /// A page of the log: check of the cursor, batches, cursor and `has_more` from one snapshot of the database. It ends
+    /// at a batch boundary, at [`synckit_protocol::limits::PAGE_ENTRIES_MAX`] entries or at `max_bytes`, and holds at
+    /// least one batch if there is one. At the start the newest snapshot comes first, if there is one; below the log's
+    /// base a snapshot stands for what is gone. A cursor inside a snapshot counts as the start. Updates the device's
+    /// last-seen time (to about an hour), and how far it has pulled, as far as retention needs it.
+    async fn page(&self, request: PageRequest) -> Result<PageRead, StoreError>;
+
+    /// The digests after a cursor, at most `limit`, and the head, from one snapshot of the database.
+    async fn chain(&self, stream: StreamId, from: Cursor, limit: u32) -> Result<ChainRead, StoreError>;
+
+    /// The state of a stream in numbers.
+    async fn status(&self, stream: StreamId) -> Result<StreamStatus, StoreError>;
+
+    // Snapshots.
+
+    /// Stores a part of a snapshot that has no manifest yet, over one that is there. A fifth unfinished snapshot of a
+    /// stream pushes out the oldest.
+    async fn put_snapshot_part(&self, part: NewSnapshotPart) -> Result<SnapshotPartWrite, StoreError>;
+
+    /// Completes a snapshot, which is from then on the newest of its stream. The order of checks is part of the
+    /// contract: the first answer of the same id; key id; owner key; newer than the newest; on the chain; all parts. Of
+    /// older ones stay: the one that the log's base rests on, the newest that has settled, the oldest that has not.
+    async fn put_snapshot(&self, snapshot: NewSnapshot) -> Result<SnapshotWrite, StoreError>;
+
+    /// A complete snapshot.
+    async fn snapshot(&self, stream: StreamId, id: SnapshotId) -> Result<Option<StoredSnapshot>, StoreError>;
+
+    /// A part of a complete snapshot.
+    async fn snapshot_part(&self, stream: StreamId, id: SnapshotId, part: u32) -> Result<Option<Bytes>, StoreError>;
+
+    /// Lets go one bounded piece of what may go, and answers whether there may be more: what deleted accounts stored;
+    /// unfinished snapshots; the log up to the newest settled snapshot that an owner key signed and every active device
+    /// has passed, with the snapshots before it. The newest batch ids of each device keep their first answer. What is
+    /// gone for readers goes at once, its bytes piece by piece. Objects of a deleted account are condemned, for the sweep.
+    async fn retain(&self, retention: Retention) -> Result<bool, StoreError>;
+
+    // Blobs.
+
+    /// Begins an upload under a fresh object key, unless the blob is there (a deleted one is brought back) and
+    /// `replace` is not asked for.
+    async fn begin_upload(&self, upload: NewUpload) -> Result<UploadBegin, StoreError>;
+
+    /// The uploads of a blob with this sealed size that are begun and not confirmed, newest first; only `upload_id` if
+    /// it is given.
+    async fn pending_uploads(
+        &self,
+        stream: StreamId,
+        blob_id: BlobId,
+        size: u64,
+        upload_id: Option<UploadId>,
+    ) -> Result<Vec<PendingUpload>, StoreError>;
+
+    /// Lets the blob id point at the object of an upload. The object that it pointed at before is left to the sweep, an
+    /// hour later: until then a download URL of it may be in use. `false` if there is no such upload (any more).
+    async fn confirm_upload(&self, stream: StreamId, upload_id: UploadId, now: UnixSeconds)
+    -> Result<bool, StoreError>;
+
+    /// A confirmed blob that is not deleted.
+    async fn blob(&self, stream: StreamId, blob_id: BlobId) -> Result<Option<Blob>, StoreError>;
+
+    /// Confirmed blobs that are not deleted, in order of their ids, after `after`.
+    async fn blobs(&self, stream: StreamId, after: Option<BlobId>, limit: u32) -> Result<Vec<Blob>, StoreError>;
+
+    /// Deletes a blob, to be undone by an upload within 30 days. `false` if there is no such blob.
+    async fn delete_blob(&self, stream: StreamId, blob_id: BlobId, now: UnixSeconds) -> Result<bool, StoreError>;
+
+    /// Condemns objects and returns them: ones replaced an hour ago, blobs deleted 30 days ago, uploads an hour after
+    /// their URL expired. At most `limit`, those condemned by an earlier call included. Nothing can point at a condemned
+    /// object again, so deleting it cannot race with an upload that brings its blob back. Deleting them is the caller's;
+    /// [`Store::forget_objects`] follows.
+    async fn sweepable_objects(&self, now: UnixSeconds, limit: u32) -> Result<Vec<ObjectKey>, StoreError>;
+
+    /// Forgets condemned objects whose deletion is done. Any other object is left alone.
+    async fn forget_objects(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), StoreError>;
+}
+
+/// What went wrong in the store itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The disk is full. Nothing was stored.
+    #[error("the disk is full")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The queue in front of the store is full, or the store is shutting down. Nothing was stored.
+    #[error("the store takes no more work at the moment")]
+    Busy,
+    /// The batch claims no entries, or its stream has no sequence numbers left (they end at 2^63 - 1). Nothing was stored.
+    #[error("the batch claims no entries, or its stream has no sequence numbers left")]
+    InvalidBatch,
+    /// The database was written by a newer version of the server.
+    #[error("the database has schema {found}, this server knows up to {known}: start a newer server")]
+    NewerSchema {
+        /// The schema version in the database.
+        found: u32,
+        /// The newest that this server knows.
+        known: u32,
+    },
+    /// What would be stored belongs to an account or an app that is not there (any more). Nothing was stored.
+    #[error("the account or the app is not there")]
+    NoSuchStream,
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// SHA-256 of a secret that the server gave out and must recognise: an API key, an invitation, a mailed code. The secrets
+/// are random and long, so a fast hash is enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SecretHash(pub [u8; 32]);
+
+impl SecretHash {
+    /// The hash by which the server recognises `secret`.
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+}
+
+/// The log of one account in one app: the unit that every token is confined to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamId {
+    /// The app.
+    pub app_id: AppId,
+    /// The account.
+    pub user_id: UserId,
+}

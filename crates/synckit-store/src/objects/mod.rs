@@ -1,0 +1,244 @@
+//! The directory of objects: `blobs/<first byte of the key>/<key>`, in hexadecimal.
+//!
+//! An upload is written to `blobs/incoming/` and appears under its key only when it is whole and on disk. A hard link
+//! makes it appear, because a link, unlike a rename, never replaces what is there.
+
+use std::{
+    fs::{self, File},
+    io::{self, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use synckit_protocol::ObjectKey;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncSeekExt as _},
+    sync::mpsc,
+    task::JoinHandle,
+};
+use tokio_util::io::ReaderStream;
+
+use crate::{
+    TaskLost,
+    private_files::{create_private_dir, create_private_file, sync_dir},
+};
+
+mod range;
+
+pub use range::{ByteRange, RangeError};
+
+/// Bytes that are read from the disk at a time.
+const READ_BYTES: usize = 256 * 1024;
+/// Pieces that wait for the disk. A piece is what one read of the connection gave: at most 256 KiB, too.
+const PIECES_WAITING_MAX: usize = 4;
+
+/// A directory of objects. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ObjectDirectory {
+    root: PathBuf,
+}
+
+/// What can go wrong with an object.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// There is one under this key.
+    #[error("the object is there already")]
+    Exists,
+    /// The bytes are not as many as signed.
+    #[error("the object has another length")]
+    Length,
+    /// The disk is full.
+    #[error("the disk is full")]
+    Full(#[source] io::Error),
+    /// The disk failed.
+    #[error("the directory of objects failed")]
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for ObjectError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(error),
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl ObjectDirectory {
+    /// Opens the directory, and removes what uploads of an earlier run left unfinished. Only the process that serves may
+    /// call this: the uploads of another one would be removed under its hands.
+    pub fn open(root: PathBuf) -> io::Result<Self> {
+        let this = Self { root };
+        create_private_dir(&this.root)?;
+        create_private_dir(&this.incoming())?;
+        for entry in fs::read_dir(this.incoming())? {
+            fs::remove_file(entry?.path())?;
+        }
+        Ok(this)
+    }
+
+    /// The size of an object, or `None` if there is none.
+    pub async fn size(&self, key: ObjectKey) -> io::Result<Option<u64>> {
+        match tokio::fs::metadata(self.path(key)).await {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens an object, or `None` if there is none.
+    pub async fn read(&self, key: ObjectKey) -> io::Result<Option<StoredObject>> {
+        let path = self.path(key);
+        on_disk(move || {
+            let file = match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                other => other?,
+            };
+            let size = file.metadata()?.len();
+            Ok(Some(StoredObject { file, size }))
+        })
+        .await
+    }
+
+    /// Begins to write an object of exactly `size` bytes.
+    pub async fn write(&self, key: ObjectKey, size: u64) -> Result<ObjectWriter, ObjectError> {
+        if self.size(key).await?.is_some() {
+            return Err(ObjectError::Exists);
+        }
+        let suffix = rand::random::<u64>();
+        let incoming = Incoming {
+            path: self.incoming().join(format!("{key}.{suffix:016x}")),
+        };
+        let target = self.path(key);
+        let (pieces, mut waiting) = mpsc::channel::<Bytes>(PIECES_WAITING_MAX);
+        // One thread for the whole upload: handing every piece to the pool on its own costs more than writing it.
+        let writing = tokio::task::spawn_blocking(move || {
+            let mut file = create_private_file(&incoming.path)?;
+            let mut written = 0_u64;
+            while let Some(piece) = waiting.blocking_recv() {
+                written += piece.len() as u64;
+                if written > size {
+                    return Err(ObjectError::Length);
+                }
+                file.write_all(&piece)?;
+            }
+            if written != size {
+                return Err(ObjectError::Length);
+            }
+            file.sync_all()?;
+            Ok(WrittenObject { incoming, target })
+        });
+        Ok(ObjectWriter { pieces, writing })
+    }
+
+    /// Removes an object; one that is not there is removed already.
+    pub async fn remove(&self, key: ObjectKey) -> io::Result<()> {
+        match tokio::fs::remove_file(self.path(key)).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
+    fn path(&self, key: ObjectKey) -> PathBuf {
+        let name = key.to_string();
+        self.root.join(&name[..2]).join(name)
+    }
+}
+
+/// An object that is open for reading.
+#[derive(Debug)]
+pub struct StoredObject {
+    file: File,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl StoredObject {
+    /// Reads a part of the object, piece by piece, as fast as the pieces are taken. `held` is kept until the last one is
+    /// taken or nobody wants more.
+    pub async fn pieces(
+        self,
+        part: ByteRange,
+        held: impl Send + 'static,
+    ) -> io::Result<impl Stream<Item = io::Result<Bytes>>> {
+        let mut file = tokio::fs::File::from_std(self.file);
+        file.seek(SeekFrom::Start(part.start)).await?;
+        let pieces = ReaderStream::with_capacity(file.take(part.length), READ_BYTES);
+        Ok(pieces.map(move |piece| {
+            let _held = &held;
+            piece
+        }))
+    }
+}
+
+/// An object on its way in. Dropped before [`ObjectWriter::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct ObjectWriter {
+    pieces: mpsc::Sender<Bytes>,
+    writing: JoinHandle<Result<WrittenObject, ObjectError>>,
+}
+
+impl ObjectWriter {
+    /// Writes a piece. `false` once the object has failed; [`ObjectWriter::finish`] says why.
+    pub async fn put(&self, piece: Bytes) -> bool {
+        self.pieces.send(piece).await.is_ok()
+    }
+
+    /// Waits until everything is on disk. The object appears by [`WrittenObject::publish`].
+    pub async fn finish(self) -> Result<WrittenObject, ObjectError> {
+        drop(self.pieces);
+        self.writing
+            .await
+            .map_err(|error| io::Error::other(TaskLost::from(error)))?
+    }
+}
+
+/// An object that is whole and on disk, but not under its key yet.
+#[derive(Debug)]
+pub struct WrittenObject {
+    incoming: Incoming,
+    target: PathBuf,
+}
+
+impl WrittenObject {
+    /// Lets the object appear, durably.
+    pub async fn publish(self) -> Result<(), ObjectError> {
+        on_disk(move || {
+            let directory = self.target.parent().unwrap_or(Path::new("."));
+            create_private_dir(directory)?;
+            fs::hard_link(&self.incoming.path, &self.target)?;
+            sync_dir(directory)?;
+            // The directory itself may be new.
+            sync_dir(directory.parent().unwrap_or(Path::new(".")))
+        })
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => ObjectError::Exists,
+            _ => error.into(),
+        })
+    }
+}
+
+/// A file under `incoming/`, removed when it is dropped.
+#[derive(Debug)]
+struct Incoming {
+    path: PathBuf,
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // If this fails, the next start removes the file.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| io::Error::other(TaskLost::from(error)))?
+}

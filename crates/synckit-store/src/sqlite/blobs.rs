@@ -1,0 +1,242 @@
+//! Blobs, uploads, and the objects that wait for the sweep. The bytes themselves are elsewhere.
+//!
+//! Invariant: an object is condemned in the transaction that takes away the last thing that pointed at it, and nothing
+//! points at it ever again.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use synckit_protocol::{
+    BlobId, KeyId, ObjectKey, UploadId,
+    limits::{BLOB_UNDELETE_SECONDS, PRESIGNED_URL_SECONDS, UPLOAD_SWEEP_SECONDS},
+    wire::UnixSeconds,
+};
+
+use super::{
+    columns::{Unsigned, id, unsigned},
+    failure::Failure,
+    streams,
+};
+use crate::{Blob, NewUpload, PendingUpload, StreamId, UploadBegin};
+
+pub(super) fn begin_upload(db: &Connection, upload: &NewUpload) -> Result<UploadBegin, Failure> {
+    let stream_key = streams::find_or_create(db, upload.stream)?;
+    if !upload.replace {
+        let brought_back = db
+            .prepare_cached("UPDATE blobs SET deleted_at = NULL WHERE stream_key = ?1 AND blob_id = ?2")?
+            .execute(params![stream_key, upload.blob_id.as_bytes()])?;
+        if brought_back > 0 {
+            return Ok(UploadBegin::AlreadyExists);
+        }
+    }
+    db.prepare_cached(
+        "INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, key_id, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        stream_key,
+        upload.upload_id.as_bytes(),
+        upload.object_key.as_bytes(),
+        upload.blob_id.as_bytes(),
+        Unsigned(upload.size),
+        upload.key_id.as_bytes(),
+        Unsigned(upload.expires_at)
+    ])?;
+    Ok(UploadBegin::Begun)
+}
+
+pub(super) fn pending_uploads(
+    db: &Connection,
+    stream: StreamId,
+    blob_id: BlobId,
+    size: u64,
+    upload_id: Option<UploadId>,
+) -> Result<Vec<PendingUpload>, Failure> {
+    let Some(stream) = streams::find(db, stream)? else {
+        return Ok(Vec::new());
+    };
+    let mut statement = db.prepare_cached(
+        "SELECT upload_id, object_key FROM uploads
+         WHERE stream_key = ?1 AND blob_id = ?2 AND size_bytes = ?3 AND (?4 IS NULL OR upload_id = ?4)
+         ORDER BY upload_key DESC",
+    )?;
+    let upload_id = upload_id.as_ref().map(UploadId::as_bytes);
+    let uploads = statement.query_map(
+        params![stream.key, blob_id.as_bytes(), Unsigned(size), upload_id],
+        |row| {
+            Ok(PendingUpload {
+                upload_id: id(row, 0, UploadId::from_bytes)?,
+                object_key: id(row, 1, ObjectKey::from_bytes)?,
+            })
+        },
+    )?;
+    Ok(uploads.collect::<Result<_, _>>()?)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Blob> {
+    Ok(Blob {
+        blob_id: id(row, 0, BlobId::from_bytes)?,
+        object_key: id(row, 1, ObjectKey::from_bytes)?,
+        size: unsigned(row, 2)?,
+        key_id: id(row, 3, KeyId::from_bytes)?,
+        created_at: unsigned(row, 4)?,
+    })
+}
+
+/// A blob, deleted or not.
+fn any_blob(db: &Connection, stream_key: i64, blob_id: BlobId) -> Result<Option<Blob>, Failure> {
+    let blob = db
+        .prepare_cached(
+            "SELECT blob_id, object_key, size_bytes, key_id, created_at FROM blobs
+             WHERE stream_key = ?1 AND blob_id = ?2",
+        )?
+        .query_row(params![stream_key, blob_id.as_bytes()], read)
+        .optional()?;
+    Ok(blob)
+}
+
+pub(super) fn confirm_upload(
+    db: &Connection,
+    stream: StreamId,
+    upload_id: UploadId,
+    now: UnixSeconds,
+) -> Result<bool, Failure> {
+    let Some(stream) = streams::find(db, stream)? else {
+        return Ok(false);
+    };
+    let confirmed = db
+        .prepare_cached(
+            "DELETE FROM uploads WHERE stream_key = ?1 AND upload_id = ?2
+             RETURNING blob_id, object_key, size_bytes, key_id, ?3",
+        )?
+        .query_row(params![stream.key, upload_id.as_bytes(), Unsigned(now)], read)
+        .optional()?;
+    let Some(new) = confirmed else { return Ok(false) };
+    let replaced = any_blob(db, stream.key, new.blob_id)?;
+    if let Some(old) = replaced {
+        condemn(db, old.object_key, now.saturating_add(PRESIGNED_URL_SECONDS))?;
+    }
+    db.prepare_cached(
+        "INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, key_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (stream_key, blob_id) DO UPDATE SET object_key = excluded.object_key,
+             size_bytes = excluded.size_bytes, key_id = excluded.key_id, created_at = excluded.created_at, deleted_at = NULL",
+    )?
+    .execute(params![
+        stream.key,
+        new.blob_id.as_bytes(),
+        new.object_key.as_bytes(),
+        Unsigned(new.size),
+        new.key_id.as_bytes(),
+        Unsigned(new.created_at)
+    ])?;
+    db.prepare_cached("UPDATE streams SET blob_bytes = blob_bytes + ?2 - ?3 WHERE stream_key = ?1")?
+        .execute(params![
+            stream.key,
+            Unsigned(new.size),
+            Unsigned(replaced.map_or(0, |old| old.size))
+        ])?;
+    Ok(true)
+}
+
+pub(super) fn condemn(db: &Connection, object_key: ObjectKey, sweep_after: UnixSeconds) -> Result<(), Failure> {
+    db.prepare_cached("INSERT INTO condemned_objects (object_key, sweep_after) VALUES (?1, ?2)")?
+        .execute(params![object_key.as_bytes(), Unsigned(sweep_after)])?;
+    Ok(())
+}
+
+pub(super) fn find(db: &Connection, stream: StreamId, blob_id: BlobId) -> Result<Option<Blob>, Failure> {
+    let blob = db
+        .prepare_cached(
+            "SELECT blob_id, object_key, size_bytes, blobs.key_id, created_at FROM streams JOIN blobs USING (stream_key)
+             WHERE user_id = ?1 AND app_id = ?2 AND blob_id = ?3 AND deleted_at IS NULL",
+        )?
+        .query_row(params![stream.user_id.as_bytes(), stream.app_id.as_bytes(), blob_id.as_bytes()], read)
+        .optional()?;
+    Ok(blob)
+}
+
+pub(super) fn list(db: &Connection, stream: StreamId, after: Option<BlobId>, limit: u32) -> Result<Vec<Blob>, Failure> {
+    let Some(stream) = streams::find(db, stream)? else {
+        return Ok(Vec::new());
+    };
+    let mut statement = db.prepare_cached(
+        "SELECT blob_id, object_key, size_bytes, key_id, created_at FROM blobs
+         WHERE stream_key = ?1 AND blob_id > ?2 AND deleted_at IS NULL ORDER BY blob_id LIMIT ?3",
+    )?;
+    // Every id is greater than no bytes at all.
+    let after: &[u8] = after.as_ref().map_or(&[], |after| after.as_bytes());
+    let blobs = statement.query_map(params![stream.key, after, limit], read)?;
+    Ok(blobs.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn delete(db: &Connection, stream: StreamId, blob_id: BlobId, now: UnixSeconds) -> Result<bool, Failure> {
+    let Some(stream) = streams::find(db, stream)? else {
+        return Ok(false);
+    };
+    let deleted = db
+        .prepare_cached(
+            "UPDATE blobs SET deleted_at = ?3 WHERE stream_key = ?1 AND blob_id = ?2 AND deleted_at IS NULL",
+        )?
+        .execute(params![stream.key, blob_id.as_bytes(), Unsigned(now)])?;
+    Ok(deleted > 0)
+}
+
+pub(super) fn sweepable(db: &Connection, now: UnixSeconds, limit: u32) -> Result<Vec<ObjectKey>, Failure> {
+    condemn_stale_uploads(db, now, limit)?;
+    condemn_deleted_blobs(db, now, limit)?;
+    let mut statement = db.prepare_cached(
+        "SELECT object_key FROM condemned_objects WHERE sweep_after <= ?1 ORDER BY sweep_after, object_key LIMIT ?2",
+    )?;
+    let keys = statement.query_map(params![Unsigned(now), limit], |row| id(row, 0, ObjectKey::from_bytes))?;
+    Ok(keys.collect::<Result<_, _>>()?)
+}
+
+fn condemn_stale_uploads(db: &Connection, now: UnixSeconds, limit: u32) -> Result<(), Failure> {
+    let Some(expired_before) = now.checked_sub(UPLOAD_SWEEP_SECONDS) else {
+        return Ok(());
+    };
+    let stale: Vec<(i64, ObjectKey)> = db
+        .prepare_cached(
+            "SELECT upload_key, object_key FROM uploads WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
+        )?
+        .query_map(params![Unsigned(expired_before), limit], |row| {
+            Ok((row.get(0)?, id(row, 1, ObjectKey::from_bytes)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (upload_key, object_key) in stale {
+        db.prepare_cached("DELETE FROM uploads WHERE upload_key = ?1")?
+            .execute([upload_key])?;
+        condemn(db, object_key, now)?;
+    }
+    Ok(())
+}
+
+fn condemn_deleted_blobs(db: &Connection, now: UnixSeconds, limit: u32) -> Result<(), Failure> {
+    let Some(deleted_before) = now.checked_sub(BLOB_UNDELETE_SECONDS) else {
+        return Ok(());
+    };
+    let gone: Vec<(i64, Blob)> = db
+        .prepare_cached(
+            "SELECT blob_id, object_key, size_bytes, key_id, created_at, stream_key FROM blobs
+             WHERE deleted_at <= ?1 ORDER BY deleted_at LIMIT ?2",
+        )?
+        .query_map(params![Unsigned(deleted_before), limit], |row| {
+            Ok((row.get(5)?, read(row)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (stream_key, blob) in gone {
+        db.prepare_cached("DELETE FROM blobs WHERE stream_key = ?1 AND blob_id = ?2")?
+            .execute(params![stream_key, blob.blob_id.as_bytes()])?;
+        db.prepare_cached("UPDATE streams SET blob_bytes = blob_bytes - ?2 WHERE stream_key = ?1")?
+            .execute(params![stream_key, Unsigned(blob.size)])?;
+        condemn(db, blob.object_key, now)?;
+    }
+    Ok(())
+}
+
+pub(super) fn forget(db: &Connection, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), Failure> {
+    let mut statement =
+        db.prepare_cached("DELETE FROM condemned_objects WHERE object_key = ?1 AND sweep_after <= ?2")?;
+    for key in keys {
+        statement.execute(params![key.as_bytes(), Unsigned(now)])?;
+    }
+    Ok(())
+}

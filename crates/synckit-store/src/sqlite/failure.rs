@@ -1,0 +1,85 @@
+//! How a database job fails, and what the caller learns of it.
+
+use std::{error::Error, sync::Arc};
+
+use rusqlite::{ErrorCode, ffi};
+
+use crate::StoreError;
+
+/// The failure of one job inside its transaction. It never leaves the store: the caller gets a [`StoreError`].
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// SQLite failed.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// The batch cannot be part of any log.
+    #[error("the batch cannot be part of any log")]
+    InvalidBatch,
+    /// The account or the app of a stream is not there.
+    #[error("the account or the app of the stream is not there")]
+    NoSuchStream,
+    /// SQLite keeps no write-ahead log there.
+    #[error("the file system has no shared memory, which a write-ahead log needs: is it a network share?")]
+    NoWriteAheadLog,
+}
+
+/// A text or number in the database that no version of the server wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("the database holds an impossible {0}")]
+pub(super) struct ImpossibleValue(pub(super) &'static str);
+
+/// The writer dropped a job without an answer, which takes a panic inside of it.
+#[derive(Debug, thiserror::Error)]
+#[error("the job was abandoned")]
+pub(super) struct Abandoned;
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Sqlite(error) => match Kind::of(&error) {
+                Kind::Full => Self::Full(Box::new(error)),
+                Kind::Busy => Self::Busy,
+                Kind::Other => Self::Database(Box::new(error)),
+            },
+            Failure::InvalidBatch => Self::InvalidBatch,
+            Failure::NoSuchStream => Self::NoSuchStream,
+            Failure::NoWriteAheadLog => database(failure),
+        }
+    }
+}
+
+/// The error of a COMMIT, given to every job of the group.
+pub(super) fn shared(error: &Arc<rusqlite::Error>) -> StoreError {
+    match Kind::of(error) {
+        Kind::Full => StoreError::Full(Box::new(Arc::clone(error))),
+        Kind::Busy => StoreError::Busy,
+        Kind::Other => StoreError::Database(Box::new(Arc::clone(error))),
+    }
+}
+
+/// Any other error on the way to an open database.
+pub(super) fn database(error: impl Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Database(Box::new(error))
+}
+
+/// What a caller can do about an error of SQLite.
+enum Kind {
+    /// Free some space.
+    Full,
+    /// Try again: another process holds the write lock for longer than the time-out.
+    Busy,
+    /// Nothing.
+    Other,
+}
+
+impl Kind {
+    fn of(error: &rusqlite::Error) -> Self {
+        match error.sqlite_error() {
+            Some(inner) if inner.code == ErrorCode::DiskFull => Self::Full,
+            // The index of the WAL could not grow: on every file system that means that the disk is full.
+            Some(inner) if inner.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Self::Full,
+            Some(inner) if inner.code == ErrorCode::DatabaseBusy => Self::Busy,
+            _ => Self::Other,
+        }
+    }
+}

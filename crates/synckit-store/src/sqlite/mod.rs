@@ -1,0 +1,544 @@
+//! The embedded store: one SQLite file, nothing to install.
+//!
+//! One thread writes and commits many requests together ([`writer`]), a few connections read ([`readers`]), a thread of
+//! its own checkpoints ([`checkpoint`]). The modules named after things of the domain hold the SQL; each of their
+//! functions runs inside a transaction that it neither begins nor ends.
+//!
+//! Other processes of the same machine may use the file at the same time (the command line does); they wait for each
+//! other's transactions. The file must not lie on a network file system, whose locks and syncs cannot be trusted.
+//!
+//! Invariant: what was answered survives a power cut, as far as the disk keeps what it was told to sync.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use synckit_protocol::{
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
+};
+
+use self::{
+    checkpoint::{Checkpointer, WalGauge},
+    connection::Role,
+    failure::{Abandoned, Failure, database},
+    log::Attempt,
+    readers::Readers,
+    writer::Writer,
+};
+use super::{
+    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, Append, Blob, ChainPage, ChainRead, Credential,
+    CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeRestore, EnvelopeWrite,
+    ExportCursor, ExportPage, MailPurpose, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope,
+    NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead, PageRequest, PasswordReset,
+    PendingUpload, RefreshUse, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store,
+    StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
+};
+
+mod accounts;
+mod apps;
+mod blobs;
+mod checkpoint;
+mod columns;
+mod connection;
+mod deletion;
+mod devices;
+mod envelopes;
+mod export;
+mod failure;
+mod figures;
+mod inspect;
+mod log;
+mod readers;
+mod retention;
+mod sessions;
+mod snapshots;
+mod streams;
+mod writer;
+
+pub use inspect::{DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey};
+pub use writer::WriteStatistics;
+
+/// How long to wait before a file is opened again that another process holds.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+/// How a [`SqliteStore`] uses the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// Connections that read, at least 1. Four by default.
+    pub readers: usize,
+    /// How long a transaction waits for one of another process before it fails with [`StoreError::Busy`]. Five seconds
+    /// by default.
+    pub busy_timeout: Duration,
+    /// The most bytes that the database file may take; [`StoreError::Full`] past it. The write-ahead log beside it takes
+    /// up to about 45 MiB more while the server is busy. No limit but the disk's by default.
+    pub max_bytes: Option<u64>,
+    /// How long nothing is written before the write-ahead log is emptied. Two seconds by default.
+    pub empty_log_after: Duration,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            readers: 4,
+            busy_timeout: Duration::from_secs(5),
+            max_bytes: None,
+            empty_log_after: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The schema of a database file beside the one that this program makes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchemaVersions {
+    /// The version in the file; `None` if nothing was ever stored in it.
+    pub found: Option<u32>,
+    /// The version that [`SqliteStore::open`] makes of an older file.
+    pub known: u32,
+}
+
+/// A store in one SQLite file.
+///
+/// Reads need a tokio runtime. Dropping the store finishes what was accepted, as [`Store::close`] does.
+pub struct SqliteStore {
+    parts: Arc<Parts>,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
+/// What runs, in the order in which it is stopped.
+#[derive(Debug)]
+struct Parts {
+    writer: Writer,
+    checkpointer: Checkpointer,
+    readers: Readers,
+    gauge: Arc<WalGauge>,
+    path: PathBuf,
+    /// Logs that were cut since the store was opened.
+    cuts: AtomicU64,
+    /// Held while stopping, so that a second caller waits for the first.
+    stopping: Mutex<()>,
+}
+
+impl SqliteStore {
+    /// Opens the database file at `path`, or creates it with mode 0600, and brings its schema up to date. SQLite keeps
+    /// two more files beside it while it is open, `-wal` and `-shm`; an orderly stop leaves one file.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`] if a newer server wrote the file, [`StoreError::Full`] if there is no room,
+    /// [`StoreError::Database`] if the file cannot be opened or is not a database of this server.
+    pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        connection::create_file(path)?;
+        let open = |role, busy_timeout| connection::open(path, role, busy_timeout).map_err(StoreError::from);
+        // SQLite does not wait for a lock where a file goes over to a write-ahead log, or where a connection that has read
+        // wants to write: another process that starts or stops on the same file would be a refusal.
+        let deadline = Instant::now() + options.busy_timeout;
+        let patiently = |open: &dyn Fn() -> Result<rusqlite::Connection, StoreError>| loop {
+            match open() {
+                Err(StoreError::Busy) if Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
+                opened => return opened,
+            }
+        };
+        let writing = patiently(&|| {
+            let mut writing = open(Role::Writer, options.busy_timeout)?;
+            connection::migrate(&mut writing)?;
+            Ok(writing)
+        })?;
+        if let Some(max_bytes) = options.max_bytes {
+            connection::limit_size(&writing, max_bytes)?;
+        }
+        let checkpointing = patiently(&|| open(Role::Writer, checkpoint::RESTART_TIMEOUT))?;
+        let reading = (0..options.readers.max(1))
+            .map(|_| open(Role::Reader, options.busy_timeout))
+            .collect::<Result<_, _>>()?;
+        let gauge = Arc::new(WalGauge::new(options.busy_timeout, options.empty_log_after));
+        Ok(Self {
+            parts: Arc::new(Parts {
+                writer: Writer::start(writing, Arc::clone(&gauge)).map_err(database)?,
+                checkpointer: Checkpointer::start(checkpointing, Arc::clone(&gauge)).map_err(database)?,
+                readers: Readers::new(reading),
+                gauge,
+                path: path.to_owned(),
+                cuts: AtomicU64::new(0),
+                stopping: Mutex::new(()),
+            }),
+        })
+    }
+
+    /// Looks which schema a database file has, and changes nothing. A file that is not there has none.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] if the file cannot be opened or is not a database of this server.
+    pub fn schema(path: &Path) -> Result<SchemaVersions, StoreError> {
+        if path.exists() {
+            let connection = connection::open(path, Role::Reader, SqliteOptions::default().busy_timeout)?;
+            connection::schema(&connection)
+        } else {
+            connection::schema(&rusqlite::Connection::open_in_memory().map_err(Failure::from)?)
+        }
+    }
+
+    /// What the writer did since the store was opened.
+    pub fn write_statistics(&self) -> WriteStatistics {
+        let (jobs, commits) = self.parts.writer.counts();
+        WriteStatistics {
+            jobs,
+            commits,
+            checkpoints: self.parts.gauge.checkpoints(),
+        }
+    }
+
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        self.parts.readers.read(work).await
+    }
+
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&rusqlite::Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        self.parts.writer.write(0, work).await
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.parts.stop();
+    }
+}
+
+impl Parts {
+    /// Finishes what was accepted and closes the files. Blocks.
+    fn stop(&self) {
+        let _stopping = self.stopping.lock();
+        self.writer.refuse();
+        let connection = self.writer.join();
+        self.checkpointer.join();
+        self.readers.disconnect();
+        // The last connection: only now can the log be emptied and its file go.
+        if let Some(connection) = connection {
+            checkpoint::finish(&connection);
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn claim_seed(&self, seed_id: [u8; 16], accept_new: AcceptNewSeed) -> Result<SeedClaim, StoreError> {
+        self.write(move |db| apps::claim_seed(db, seed_id, accept_new)).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.write(apps::check).await?;
+        self.read(|db| Ok(db.prepare_cached("SELECT 1 FROM server")?.query_row([], |_| Ok(()))?))
+            .await
+    }
+
+    async fn figures(&self) -> Result<StoreFigures, StoreError> {
+        figures::read(self).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.parts.writer.refuse();
+        self.parts.readers.drain().await;
+        let parts = Arc::clone(&self.parts);
+        tokio::task::spawn_blocking(move || parts.stop())
+            .await
+            .map_err(|_| database(Abandoned))
+    }
+
+    async fn create_app(&self, app: NewApp) -> Result<(), StoreError> {
+        self.write(move |db| apps::create(db, &app)).await
+    }
+
+    async fn apps(&self, now: UnixSeconds) -> Result<Vec<App>, StoreError> {
+        self.read(move |db| apps::list(db, now)).await
+    }
+
+    async fn rotate_api_key(
+        &self,
+        app_id: AppId,
+        key: NewApiKey,
+        others_end_at: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        self.write(move |db| apps::rotate_key(db, app_id, &key, others_end_at))
+            .await
+    }
+
+    async fn app_of_key(&self, key_hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {
+        self.read(move |db| apps::of_key(db, key_hash, now)).await
+    }
+
+    async fn create_invite(&self, code: SecretHash, now: UnixSeconds) -> Result<(), StoreError> {
+        self.write(move |db| accounts::create_invite(db, code, now)).await
+    }
+
+    async fn invite_is_open(&self, code: SecretHash) -> Result<bool, StoreError> {
+        self.read(move |db| accounts::invite_is_open(db, code)).await
+    }
+
+    async fn create_account(&self, account: NewAccount) -> Result<AccountCreation, StoreError> {
+        self.write(move |db| accounts::create(db, &account)).await
+    }
+
+    async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        self.read(accounts::list).await
+    }
+
+    async fn account(&self, user_id: UserId) -> Result<Option<AccountOverview>, StoreError> {
+        self.read(move |db| accounts::overview(db, user_id)).await
+    }
+
+    async fn credential(&self, of: CredentialOf<'_>) -> Result<Option<Credential>, StoreError> {
+        let owner = accounts::Owner::from(of);
+        self.read(move |db| accounts::credential(db, &owner)).await
+    }
+
+    async fn vault(&self, user_id: UserId) -> Result<Option<Vault>, StoreError> {
+        self.read(move |db| accounts::vault(db, user_id)).await
+    }
+
+    async fn write_vault(&self, write: VaultWrite) -> Result<VersionedWrite, StoreError> {
+        self.write(move |db| accounts::write_vault(db, &write)).await
+    }
+
+    async fn export(
+        &self,
+        user_id: UserId,
+        after: Option<ExportCursor>,
+        max_bytes: usize,
+    ) -> Result<Option<ExportPage>, StoreError> {
+        self.read(move |db| export::page(db, user_id, after.as_ref(), max_bytes))
+            .await
+    }
+
+    async fn delete_account(&self, user_id: UserId) -> Result<Option<Vec<SessionId>>, StoreError> {
+        self.write(move |db| deletion::delete(db, user_id)).await
+    }
+
+    async fn put_mail_code(&self, code: NewMailCode) -> Result<(), StoreError> {
+        self.write(move |db| accounts::put_mail_code(db, &code)).await
+    }
+
+    async fn mail_code_owner(
+        &self,
+        purpose: MailPurpose,
+        code: SecretHash,
+        now: UnixSeconds,
+    ) -> Result<Option<UserId>, StoreError> {
+        self.read(move |db| accounts::mail_code_owner(db, purpose, code, now))
+            .await
+    }
+
+    async fn verify_email(&self, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError> {
+        self.write(move |db| accounts::verify_email(db, code, now)).await
+    }
+
+    async fn reset_password(&self, reset: PasswordReset) -> Result<bool, StoreError> {
+        self.write(move |db| accounts::reset_password(db, &reset)).await
+    }
+
+    async fn open_session(&self, session: NewSession) -> Result<(), StoreError> {
+        self.write(move |db| sessions::open(db, session)).await
+    }
+
+    async fn session(&self, id: SessionId, now: UnixSeconds) -> Result<Option<Session>, StoreError> {
+        self.read(move |db| sessions::find(db, id, now)).await
+    }
+
+    async fn sessions(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<Session>, StoreError> {
+        self.read(move |db| sessions::of_user(db, user_id, now)).await
+    }
+
+    async fn advance_refresh(&self, id: SessionId, counter: u64, now: UnixSeconds) -> Result<RefreshUse, StoreError> {
+        self.write(move |db| sessions::advance_refresh(db, id, counter, now))
+            .await
+    }
+
+    async fn end_sessions(&self, which: EndSessions) -> Result<Vec<SessionId>, StoreError> {
+        self.write(move |db| sessions::end(db, which)).await
+    }
+
+    async fn register_device(&self, device: NewDevice) -> Result<DeviceRegistration, StoreError> {
+        self.write(move |db| devices::register(db, &device)).await
+    }
+
+    async fn devices(&self, stream: StreamId) -> Result<Vec<Device>, StoreError> {
+        self.read(move |db| devices::list(db, stream)).await
+    }
+
+    async fn rename_device(&self, stream: StreamId, id: DeviceId, name: &str) -> Result<DeviceRename, StoreError> {
+        let name = name.to_owned();
+        self.write(move |db| devices::rename(db, stream, id, &name)).await
+    }
+
+    async fn revoke_device(
+        &self,
+        stream: StreamId,
+        id: DeviceId,
+        now: UnixSeconds,
+    ) -> Result<Option<Vec<SessionId>>, StoreError> {
+        self.write(move |db| devices::revoke(db, stream, id, now)).await
+    }
+
+    async fn envelope(&self, stream: StreamId) -> Result<Option<Envelope>, StoreError> {
+        self.read(move |db| envelopes::current(db, stream)).await
+    }
+
+    async fn put_envelope(&self, envelope: NewEnvelope) -> Result<EnvelopeWrite, StoreError> {
+        self.write(move |db| envelopes::put(db, &envelope)).await
+    }
+
+    async fn envelopes(&self, stream: StreamId) -> Result<Vec<Envelope>, StoreError> {
+        self.read(move |db| envelopes::kept(db, stream)).await
+    }
+
+    async fn restore_envelope(
+        &self,
+        stream: StreamId,
+        version: u64,
+        now: UnixSeconds,
+    ) -> Result<EnvelopeRestore, StoreError> {
+        self.write(move |db| envelopes::restore(db, stream, version, now)).await
+    }
+
+    async fn append_batch(&self, batch: NewBatch) -> Result<Append, StoreError> {
+        let (stream, parent) = (batch.stream, batch.parent);
+        match self
+            .parts
+            .writer
+            .write(batch.sealed.len(), move |db| log::append(db, &batch))
+            .await?
+        {
+            Attempt::Answered(answer) => Ok(answer),
+            // Nothing was written. A chain only grows, so what a later snapshot says of the parent is as true as what
+            // the writer's own would have said.
+            Attempt::ParentIsNotHead => {
+                let elsewhere = self.read(move |db| log::elsewhere(db, stream, parent)).await?;
+                // By now the parent may have become the head: nothing came in between then, and the next try succeeds.
+                let nothing = ChainPage {
+                    digests: Vec::new(),
+                    latest: parent,
+                    has_more: false,
+                };
+                Ok(elsewhere.map_or(Append::Behind(nothing), Append::from))
+            }
+        }
+    }
+
+    async fn page(&self, request: PageRequest) -> Result<PageRead, StoreError> {
+        let page = self.read(move |db| log::page(db, &request)).await?;
+        if let Some(news) = page.device {
+            self.parts
+                .writer
+                .write_eventually(move |db| devices::pulled(db, news.device_key, news.pulled_seq, request.now));
+        }
+        Ok(page.read)
+    }
+
+    async fn chain(&self, stream: StreamId, from: Cursor, limit: u32) -> Result<ChainRead, StoreError> {
+        self.read(move |db| log::chain(db, stream, from, limit)).await
+    }
+
+    async fn status(&self, stream: StreamId) -> Result<StreamStatus, StoreError> {
+        self.read(move |db| streams::status(db, stream)).await
+    }
+
+    async fn put_snapshot_part(&self, part: NewSnapshotPart) -> Result<SnapshotPartWrite, StoreError> {
+        let size = part.sealed.len();
+        self.parts
+            .writer
+            .write(size, move |db| snapshots::put_part(db, &part))
+            .await
+    }
+
+    async fn put_snapshot(&self, snapshot: NewSnapshot) -> Result<SnapshotWrite, StoreError> {
+        let size = snapshot.manifest.len();
+        self.parts
+            .writer
+            .write(size, move |db| snapshots::put(db, &snapshot))
+            .await
+    }
+
+    async fn snapshot(&self, stream: StreamId, id: SnapshotId) -> Result<Option<StoredSnapshot>, StoreError> {
+        self.read(move |db| snapshots::find(db, stream, id)).await
+    }
+
+    async fn snapshot_part(&self, stream: StreamId, id: SnapshotId, part: u32) -> Result<Option<Bytes>, StoreError> {
+        self.read(move |db| snapshots::part(db, stream, id, part)).await
+    }
+
+    async fn retain(&self, retention: Retention) -> Result<bool, StoreError> {
+        // Mostly there is nothing to do, and then the writer is left alone.
+        if !self.read(move |db| retention::is_due(db, &retention)).await? {
+            return Ok(false);
+        }
+        let step = self.write(move |db| retention::step(db, &retention)).await?;
+        if step == retention::Step::Cut {
+            self.parts.cuts.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(true)
+    }
+
+    async fn begin_upload(&self, upload: NewUpload) -> Result<UploadBegin, StoreError> {
+        self.write(move |db| blobs::begin_upload(db, &upload)).await
+    }
+
+    async fn pending_uploads(
+        &self,
+        stream: StreamId,
+        blob_id: BlobId,
+        size: u64,
+        upload_id: Option<UploadId>,
+    ) -> Result<Vec<PendingUpload>, StoreError> {
+        self.read(move |db| blobs::pending_uploads(db, stream, blob_id, size, upload_id))
+            .await
+    }
+
+    async fn confirm_upload(
+        &self,
+        stream: StreamId,
+        upload_id: UploadId,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        self.write(move |db| blobs::confirm_upload(db, stream, upload_id, now))
+            .await
+    }
+
+    async fn blob(&self, stream: StreamId, blob_id: BlobId) -> Result<Option<Blob>, StoreError> {
+        self.read(move |db| blobs::find(db, stream, blob_id)).await
+    }
+
+    async fn blobs(&self, stream: StreamId, after: Option<BlobId>, limit: u32) -> Result<Vec<Blob>, StoreError> {
+        self.read(move |db| blobs::list(db, stream, after, limit)).await
+    }
+
+    async fn delete_blob(&self, stream: StreamId, blob_id: BlobId, now: UnixSeconds) -> Result<bool, StoreError> {
+        self.write(move |db| blobs::delete(db, stream, blob_id, now)).await
+    }
+
+    async fn sweepable_objects(&self, now: UnixSeconds, limit: u32) -> Result<Vec<ObjectKey>, StoreError> {
+        self.write(move |db| blobs::sweepable(db, now, limit)).await
+    }
+
+    async fn forget_objects(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), StoreError> {
+        let keys = keys.to_vec();
+        self.write(move |db| blobs::forget(db, &keys, now)).await
+    }
+}

@@ -1,0 +1,202 @@
+//! Retention: what a snapshot stands for goes, and so do what nobody finished and what deleted accounts left.
+//!
+//! A cut is one small transaction that moves the base of a stream: from then on nothing below it is read. The rows and
+//! bytes below go in further transactions, each of them short, so that pushes are never held up for long.
+//!
+//! Invariants: a base is the position of a kept snapshot that an owner key signed, that has settled, and that every
+//! active device has passed;
+//! while a row below a base is there, the stream says so, so a crash between two steps loses nothing.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use synckit_protocol::limits::BATCH_IDS_KEPT_PER_DEVICE;
+
+use super::{
+    columns::{Unsigned, unsigned},
+    deletion,
+    failure::Failure,
+    snapshots,
+};
+use crate::Retention;
+
+/// Batches that one transaction lets go.
+const STEP_BATCHES: u32 = 200;
+/// Parts that one transaction lets go, each of up to 4 MiB.
+const STEP_PARTS: u32 = 4;
+/// Unfinished snapshots that one transaction condemns.
+const STEP_UNFINISHED: u32 = 100;
+
+/// The newest snapshot to which the log of some stream can be cut.
+const CUT: &str = "SELECT snapshots.stream_key, snapshots.seq, snapshots.head
+     FROM snapshots JOIN streams USING (stream_key)
+     WHERE state = 'kept' AND owner IS NOT NULL AND touched_at <= ?1 AND snapshots.seq > base_seq AND NOT EXISTS (
+         SELECT 1 FROM devices WHERE devices.stream_key = snapshots.stream_key AND revoked_at IS NULL
+             AND last_seen_at > ?2 AND pulled_seq < snapshots.seq)
+     ORDER BY touched_at DESC, snapshots.seq DESC LIMIT 1";
+/// A stream that still has batches below its base.
+const SWEEP: &str = "SELECT stream_key, swept_seq, base_seq FROM streams WHERE swept_seq < base_seq LIMIT 1";
+/// A snapshot whose bytes still have to go.
+const CONDEMNED: &str = "SELECT snapshot_key, stream_key, size_bytes FROM snapshots WHERE state = 'condemned' LIMIT 1";
+
+/// Whether there is anything to let go. Reads only.
+pub(super) fn is_due(db: &Connection, retention: &Retention) -> Result<bool, Failure> {
+    let times = params![Unsigned(retention.settled_before), Unsigned(retention.active_since)];
+    Ok(db.prepare_cached(SWEEP)?.exists([])?
+        || db.prepare_cached(CONDEMNED)?.exists([])?
+        || deletion::is_due(db)?
+        || db
+            .prepare_cached("SELECT 1 FROM snapshots WHERE state = 'unfinished' AND touched_at <= ?1 LIMIT 1")?
+            .exists([Unsigned(retention.unfinished_before)])?
+        || db.prepare_cached(CUT)?.exists(times)?)
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Let go what a cut or an unfinished upload had left behind, or found nothing any more.
+    Swept,
+    /// Moved the base of a log.
+    Cut,
+}
+
+/// Lets one piece go.
+pub(super) fn step(db: &Connection, retention: &Retention) -> Result<Step, Failure> {
+    if sweep_batches(db)? || sweep_snapshot(db)? || deletion::sweep(db)? || condemn_unfinished(db, retention)? {
+        return Ok(Step::Swept);
+    }
+    cut(db, retention)
+}
+
+fn condemn_unfinished(db: &Connection, retention: &Retention) -> Result<bool, Failure> {
+    let condemned = db
+        .prepare_cached(
+            "UPDATE snapshots SET state = 'condemned' WHERE snapshot_key IN (
+                 SELECT snapshot_key FROM snapshots WHERE state = 'unfinished' AND touched_at <= ?1 LIMIT ?2)",
+        )?
+        .execute(params![Unsigned(retention.unfinished_before), STEP_UNFINISHED])?;
+    Ok(condemned > 0)
+}
+
+fn cut(db: &Connection, retention: &Retention) -> Result<Step, Failure> {
+    let times = params![Unsigned(retention.settled_before), Unsigned(retention.active_since)];
+    let found: Option<(i64, u64, [u8; 32])> = db
+        .prepare_cached(CUT)?
+        .query_row(times, |row| Ok((row.get(0)?, unsigned(row, 1)?, row.get(2)?)))
+        .optional()?;
+    let Some((stream_key, seq, head)) = found else {
+        return Ok(Step::Swept);
+    };
+    db.prepare_cached("UPDATE streams SET base_seq = ?2, base_head = ?3 WHERE stream_key = ?1")?
+        .execute(params![stream_key, Unsigned(seq), head])?;
+    // The log does not go on from them any more.
+    db.prepare_cached(
+        "UPDATE snapshots SET state = 'condemned' WHERE stream_key = ?1 AND state = 'kept' AND seq < ?2",
+    )?
+    .execute(params![stream_key, Unsigned(seq)])?;
+    Ok(Step::Cut)
+}
+
+/// A batch whose bytes go.
+struct Gone {
+    last_seq: u64,
+    device_key: i64,
+    sealed_key: Option<i64>,
+    sealed_bytes: u64,
+}
+
+fn sweep_batches(db: &Connection) -> Result<bool, Failure> {
+    let found: Option<(i64, u64, u64)> = db
+        .prepare_cached(SWEEP)?
+        .query_row([], |row| Ok((row.get(0)?, unsigned(row, 1)?, unsigned(row, 2)?)))
+        .optional()?;
+    let Some((stream_key, swept_seq, base_seq)) = found else {
+        return Ok(false);
+    };
+    let gone: Vec<Gone> = db
+        .prepare_cached(
+            "SELECT last_seq, device_key, sealed_key, sealed_bytes FROM batches
+             WHERE stream_key = ?1 AND last_seq > ?2 AND last_seq <= ?3 ORDER BY last_seq LIMIT ?4",
+        )?
+        .query_map(
+            params![stream_key, Unsigned(swept_seq), Unsigned(base_seq), STEP_BATCHES],
+            |row| {
+                Ok(Gone {
+                    last_seq: unsigned(row, 0)?,
+                    device_key: row.get(1)?,
+                    sealed_key: row.get(2)?,
+                    sealed_bytes: unsigned(row, 3)?,
+                })
+            },
+        )?
+        .collect::<Result<_, _>>()?;
+    // With fewer than a full step nothing is left below the base.
+    let done = gone.len() < STEP_BATCHES as usize;
+    let swept_to = match gone.last() {
+        Some(last) if !done => last.last_seq,
+        _ => base_seq,
+    };
+    keep_answers(db, stream_key, swept_seq, swept_to, &gone)?;
+    for batch in &gone {
+        if let Some(sealed_key) = batch.sealed_key {
+            db.prepare_cached("DELETE FROM sealed_batches WHERE sealed_key = ?1")?
+                .execute([sealed_key])?;
+        }
+    }
+    db.prepare_cached("DELETE FROM batches WHERE stream_key = ?1 AND last_seq > ?2 AND last_seq <= ?3")?
+        .execute(params![stream_key, Unsigned(swept_seq), Unsigned(swept_to)])?;
+    let bytes = gone.iter().map(|batch| batch.sealed_bytes).sum();
+    db.prepare_cached("UPDATE streams SET swept_seq = ?2, batch_bytes = batch_bytes - ?3 WHERE stream_key = ?1")?
+        .execute(params![stream_key, Unsigned(swept_to), Unsigned(bytes)])?;
+    Ok(true)
+}
+
+/// Keeps the first answers of the batches that go, and of each device only the newest.
+fn keep_answers(db: &Connection, stream_key: i64, swept_seq: u64, swept_to: u64, gone: &[Gone]) -> Result<(), Failure> {
+    db.prepare_cached(
+        "INSERT INTO batch_answers (stream_key, device_key, last_seq, entry_count, batch_id, head)
+         SELECT stream_key, device_key, last_seq, entry_count, batch_id, head FROM batches
+         WHERE stream_key = ?1 AND last_seq > ?2 AND last_seq <= ?3",
+    )?
+    .execute(params![stream_key, Unsigned(swept_seq), Unsigned(swept_to)])?;
+    let mut devices: Vec<i64> = gone.iter().map(|batch| batch.device_key).collect();
+    devices.sort_unstable();
+    devices.dedup();
+    for device_key in devices {
+        db.prepare_cached(
+            "DELETE FROM batch_answers WHERE stream_key = ?1 AND device_key = ?2 AND last_seq <= (
+                 SELECT last_seq FROM batch_answers WHERE stream_key = ?1 AND device_key = ?2
+                 ORDER BY last_seq DESC LIMIT 1 OFFSET ?3)",
+        )?
+        .execute(params![stream_key, device_key, BATCH_IDS_KEPT_PER_DEVICE])?;
+    }
+    Ok(())
+}
+
+fn sweep_snapshot(db: &Connection) -> Result<bool, Failure> {
+    let found: Option<(i64, i64, u64)> = db
+        .prepare_cached(CONDEMNED)?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, unsigned(row, 2)?)))
+        .optional()?;
+    let Some((snapshot_key, stream_key, size_bytes)) = found else {
+        return Ok(false);
+    };
+    let parts: Vec<(i64, u64)> = db
+        .prepare_cached("SELECT part_key, length(sealed) FROM snapshot_parts WHERE snapshot_key = ?1 LIMIT ?2")?
+        .query_map(params![snapshot_key, STEP_PARTS], |row| {
+            Ok((row.get(0)?, unsigned(row, 1)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (part_key, _) in &parts {
+        db.prepare_cached("DELETE FROM snapshot_parts WHERE part_key = ?1")?
+            .execute([part_key])?;
+    }
+    let bytes: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
+    if parts.len() < STEP_PARTS as usize {
+        // What is left is the manifest.
+        snapshots::count_bytes(db, stream_key, snapshot_key, 0, size_bytes)?;
+        db.prepare_cached("DELETE FROM snapshots WHERE snapshot_key = ?1")?
+            .execute([snapshot_key])?;
+    } else {
+        snapshots::count_bytes(db, stream_key, snapshot_key, 0, bytes)?;
+    }
+    Ok(true)
+}

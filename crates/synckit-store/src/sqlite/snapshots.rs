@@ -1,0 +1,316 @@
+//! Snapshots: parts while they come, complete ones, and which of them stay.
+//!
+//! Invariants: a snapshot without a manifest is seen by nobody; a complete one never changes; while a stream's log does
+//! not begin at its start, a snapshot of its base or of a later position is kept.
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use synckit_protocol::{
+    Head, KeyId, OwnerKey, Position, SnapshotId,
+    limits::SNAPSHOT_UPLOADS_MAX,
+    wire::{UnixSeconds, snapshots::SnapshotInfo},
+};
+
+use super::{
+    columns::{Unsigned, id, unsigned},
+    envelopes,
+    failure::Failure,
+    log,
+    streams::{self, Stream},
+};
+use crate::{NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite, StoredSnapshot, StreamId};
+
+/// How far a snapshot is in its life, as the column has it.
+const UNFINISHED: &str = "unfinished";
+const KEPT: &str = "kept";
+
+/// The row of a snapshot, in any state.
+struct Found {
+    key: i64,
+    state: String,
+}
+
+fn find_any(db: &Connection, stream_key: i64, snapshot_id: SnapshotId) -> Result<Option<Found>, Failure> {
+    let found = db
+        .prepare_cached("SELECT snapshot_key, state FROM snapshots WHERE stream_key = ?1 AND snapshot_id = ?2")?
+        .query_row(params![stream_key, snapshot_id.as_bytes()], |row| {
+            Ok(Found {
+                key: row.get(0)?,
+                state: row.get(1)?,
+            })
+        })
+        .optional()?;
+    Ok(found)
+}
+
+pub(super) fn put_part(db: &Connection, part: &NewSnapshotPart) -> Result<SnapshotPartWrite, Failure> {
+    let Some(stream) = streams::find(db, part.stream)?.filter(|stream| stream.key_id.is_some()) else {
+        return Ok(SnapshotPartWrite::NoEnvelope);
+    };
+    let snapshot_key = match find_any(db, stream.key, part.snapshot_id)? {
+        Some(found) if found.state == UNFINISHED => found.key,
+        Some(found) => {
+            // The answer to the last part may have been lost, and the manifest come by another way.
+            let same = part_of(db, found.key, part.part)?.is_some_and(|stored| stored == part.sealed);
+            return Ok(if same && found.state == KEPT {
+                SnapshotPartWrite::Stored
+            } else {
+                SnapshotPartWrite::Stale
+            });
+        }
+        None => begin(db, &stream, part)?,
+    };
+    let replaced: Option<u64> = db
+        .prepare_cached("SELECT length(sealed) FROM snapshot_parts WHERE snapshot_key = ?1 AND part = ?2")?
+        .query_row(params![snapshot_key, part.part], |row| unsigned(row, 0))
+        .optional()?;
+    db.prepare_cached(
+        "INSERT INTO snapshot_parts (snapshot_key, part, sealed) VALUES (?1, ?2, ?3)
+         ON CONFLICT (snapshot_key, part) DO UPDATE SET sealed = excluded.sealed",
+    )?
+    .execute(params![snapshot_key, part.part, &part.sealed[..]])?;
+    count_bytes(
+        db,
+        stream.key,
+        snapshot_key,
+        part.sealed.len() as u64,
+        replaced.unwrap_or(0),
+    )?;
+    db.prepare_cached("UPDATE snapshots SET touched_at = max(touched_at, ?2) WHERE snapshot_key = ?1")?
+        .execute(params![snapshot_key, Unsigned(part.now)])?;
+    Ok(SnapshotPartWrite::Stored)
+}
+
+/// Begins an upload. Whoever begins many and finishes none fills a bounded part of the disk.
+fn begin(db: &Connection, stream: &Stream, part: &NewSnapshotPart) -> Result<i64, Failure> {
+    db.prepare_cached(
+        "UPDATE snapshots SET state = 'condemned' WHERE snapshot_key IN (
+             SELECT snapshot_key FROM snapshots WHERE stream_key = ?1 AND state = 'unfinished'
+             ORDER BY touched_at DESC, snapshot_key DESC LIMIT -1 OFFSET ?2)",
+    )?
+    .execute(params![stream.key, SNAPSHOT_UPLOADS_MAX - 1])?;
+    insert_unfinished(db, stream.key, part.snapshot_id, part.now)
+}
+
+fn insert_unfinished(
+    db: &Connection,
+    stream_key: i64,
+    snapshot_id: SnapshotId,
+    now: UnixSeconds,
+) -> Result<i64, Failure> {
+    db.prepare_cached(
+        "INSERT INTO snapshots (stream_key, snapshot_id, state, touched_at) VALUES (?1, ?2, 'unfinished', ?3)",
+    )?
+    .execute(params![stream_key, snapshot_id.as_bytes(), Unsigned(now)])?;
+    Ok(db.last_insert_rowid())
+}
+
+/// Counts bytes of a snapshot that came and others that went.
+pub(super) fn count_bytes(
+    db: &Connection,
+    stream_key: i64,
+    snapshot_key: i64,
+    came: u64,
+    went: u64,
+) -> Result<(), Failure> {
+    db.prepare_cached("UPDATE snapshots SET size_bytes = size_bytes + ?2 - ?3 WHERE snapshot_key = ?1")?
+        .execute(params![snapshot_key, Unsigned(came), Unsigned(went)])?;
+    db.prepare_cached("UPDATE streams SET snapshot_bytes = snapshot_bytes + ?2 - ?3 WHERE stream_key = ?1")?
+        .execute(params![stream_key, Unsigned(came), Unsigned(went)])?;
+    Ok(())
+}
+
+pub(super) fn put(db: &Connection, snapshot: &NewSnapshot) -> Result<SnapshotWrite, Failure> {
+    let Some(stream) = streams::find(db, snapshot.stream)? else {
+        return Ok(SnapshotWrite::NoEnvelope);
+    };
+    let found = find_any(db, stream.key, snapshot.snapshot_id)?;
+    match &found {
+        Some(found) if found.state == KEPT => return Ok(SnapshotWrite::Stored),
+        Some(found) if found.state != UNFINISHED => return Ok(SnapshotWrite::Stale),
+        _ => {}
+    }
+    match stream.key_id {
+        None => return Ok(SnapshotWrite::NoEnvelope),
+        Some(current) if current != snapshot.key_id => return Ok(SnapshotWrite::KeyMismatch),
+        Some(_) => {}
+    }
+    // Without an owner key nobody can show that the snapshot is the user's, and the log may be cut to it.
+    let Some(owner) = envelopes::owner(db, stream.key)?.filter(|owner| snapshot.signed_by == Some(*owner)) else {
+        return Ok(SnapshotWrite::NotProven);
+    };
+    if snapshot.position.seq <= stream.snapshot_seq {
+        return Ok(SnapshotWrite::Stale);
+    }
+    if !log::is_on_chain(db, snapshot.stream, &stream, snapshot.position)? {
+        return Ok(SnapshotWrite::Diverged { latest: stream.latest });
+    }
+    let key = match found {
+        Some(found) => found.key,
+        // A stream whose rows are all of no batch has no parts; only then nothing was begun.
+        None if snapshot.parts == 0 => insert_unfinished(db, stream.key, snapshot.snapshot_id, snapshot.now)?,
+        None => return Ok(SnapshotWrite::Incomplete),
+    };
+    let (count, last): (u32, Option<u32>) = db
+        .prepare_cached("SELECT count(*), max(part) FROM snapshot_parts WHERE snapshot_key = ?1")?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if count != snapshot.parts || last.map_or(0, |last| last + 1) != count {
+        return Ok(SnapshotWrite::Incomplete);
+    }
+    complete(db, &stream, key, snapshot, owner)?;
+    Ok(SnapshotWrite::Stored)
+}
+
+fn complete(
+    db: &Connection,
+    stream: &Stream,
+    key: i64,
+    snapshot: &NewSnapshot,
+    owner: OwnerKey,
+) -> Result<(), Failure> {
+    db.prepare_cached(
+        "UPDATE snapshots SET state = 'kept', touched_at = ?2, key_id = ?3, seq = ?4, head = ?5, part_count = ?6,
+             manifest = ?7, owner = ?8
+         WHERE snapshot_key = ?1",
+    )?
+    .execute(params![
+        key,
+        Unsigned(snapshot.now),
+        snapshot.key_id.as_bytes(),
+        Unsigned(snapshot.position.seq),
+        snapshot.position.head.as_bytes(),
+        snapshot.parts,
+        &snapshot.manifest[..],
+        owner.as_bytes()
+    ])?;
+    count_bytes(db, stream.key, key, snapshot.manifest.len() as u64, 0)?;
+    db.prepare_cached("UPDATE streams SET snapshot_seq = ?2 WHERE stream_key = ?1")?
+        .execute(params![stream.key, Unsigned(snapshot.position.seq)])?;
+    prune(db, stream, snapshot.settled_before)
+}
+
+/// Condemns what is of no use any more. However often somebody folds, at most four stay: the one that the base rests
+/// on; the newest that has settled, to which the log may be cut; the oldest that has not, because if only the newest
+/// stayed none would ever settle; and the newest.
+fn prune(db: &Connection, stream: &Stream, settled_before: UnixSeconds) -> Result<(), Failure> {
+    let kept: Vec<(i64, u64, UnixSeconds)> = db
+        .prepare_cached(
+            "SELECT snapshot_key, seq, touched_at FROM snapshots WHERE stream_key = ?1 AND state = 'kept' ORDER BY seq",
+        )?
+        .query_map([stream.key], |row| {
+            Ok((row.get(0)?, unsigned(row, 1)?, unsigned(row, 2)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    let base_seq = stream.base_seq();
+    let useful = [
+        kept.iter().rfind(|(_, seq, _)| *seq <= base_seq),
+        kept.iter().rfind(|(_, _, at)| *at <= settled_before),
+        kept.iter().find(|(_, _, at)| *at > settled_before),
+        kept.last(),
+    ];
+    for (key, ..) in &kept {
+        if !useful.iter().flatten().any(|(useful, ..)| useful == key) {
+            db.prepare_cached("UPDATE snapshots SET state = 'condemned' WHERE snapshot_key = ?1")?
+                .execute([key])?;
+        }
+    }
+    Ok(())
+}
+
+fn read_info(row: &Row<'_>) -> rusqlite::Result<SnapshotInfo> {
+    Ok(SnapshotInfo {
+        snapshot_id: id(row, 0, SnapshotId::from_bytes)?,
+        key_id: id(row, 1, KeyId::from_bytes)?,
+        position: Position {
+            seq: unsigned(row, 2)?,
+            head: id(row, 3, Head::from_bytes)?,
+        },
+        parts: row.get(4)?,
+        size: unsigned(row, 5)?,
+        created_at: unsigned(row, 6)?,
+    })
+}
+
+/// The newest snapshot of a stream.
+pub(super) fn newest(db: &Connection, stream_key: i64) -> Result<Option<SnapshotInfo>, Failure> {
+    let newest = db
+        .prepare_cached(
+            "SELECT snapshot_id, key_id, seq, head, part_count, size_bytes, touched_at FROM snapshots
+             WHERE stream_key = ?1 AND state = 'kept' ORDER BY seq DESC LIMIT 1",
+        )?
+        .query_row([stream_key], read_info)
+        .optional()?;
+    Ok(newest)
+}
+
+/// The newest snapshot of a stream that has one.
+pub(super) fn newest_of(db: &Connection, stream: &Stream) -> Result<SnapshotInfo, Failure> {
+    newest(db, stream.key)?.ok_or_else(|| rusqlite::Error::QueryReturnedNoRows.into())
+}
+
+/// The oldest snapshot that the log of a stream goes on from.
+pub(super) fn oldest_of(db: &Connection, stream: &Stream) -> Result<SnapshotInfo, Failure> {
+    let oldest = db
+        .prepare_cached(
+            "SELECT snapshot_id, key_id, seq, head, part_count, size_bytes, touched_at FROM snapshots
+             WHERE stream_key = ?1 AND state = 'kept' AND seq >= ?2 ORDER BY seq LIMIT 1",
+        )?
+        .query_row(params![stream.key, Unsigned(stream.base_seq())], read_info)?;
+    Ok(oldest)
+}
+
+pub(super) fn find(
+    db: &Connection,
+    stream: StreamId,
+    snapshot_id: SnapshotId,
+) -> Result<Option<StoredSnapshot>, Failure> {
+    let found = db
+        .prepare_cached(
+            "SELECT snapshot_id, snapshots.key_id, snapshots.seq, snapshots.head, part_count, size_bytes, touched_at,
+                 manifest
+             FROM streams JOIN snapshots USING (stream_key)
+             WHERE user_id = ?1 AND app_id = ?2 AND snapshot_id = ?3 AND state = 'kept'",
+        )?
+        .query_row(
+            params![
+                stream.user_id.as_bytes(),
+                stream.app_id.as_bytes(),
+                snapshot_id.as_bytes()
+            ],
+            |row| {
+                Ok(StoredSnapshot {
+                    info: read_info(row)?,
+                    manifest: blob(row, 7)?,
+                })
+            },
+        )
+        .optional()?;
+    Ok(found)
+}
+
+pub(super) fn part(
+    db: &Connection,
+    stream: StreamId,
+    snapshot_id: SnapshotId,
+    part: u32,
+) -> Result<Option<Bytes>, Failure> {
+    let Some(stream) = streams::find(db, stream)? else {
+        return Ok(None);
+    };
+    match find_any(db, stream.key, snapshot_id)? {
+        Some(found) if found.state == KEPT => part_of(db, found.key, part),
+        _ => Ok(None),
+    }
+}
+
+fn part_of(db: &Connection, snapshot_key: i64, part: u32) -> Result<Option<Bytes>, Failure> {
+    let sealed = db
+        .prepare_cached("SELECT sealed FROM snapshot_parts WHERE snapshot_key = ?1 AND part = ?2")?
+        .query_row(params![snapshot_key, part], |row| blob(row, 0))
+        .optional()?;
+    Ok(sealed)
+}
+
+fn blob(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+    Ok(Bytes::copy_from_slice(row.get_ref(column)?.as_blob()?))
+}

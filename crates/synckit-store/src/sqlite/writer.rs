@@ -1,0 +1,352 @@
+//! The one thread that writes.
+//!
+//! It gathers whatever waits into one transaction, so that many requests share one sync of the disk. Every job runs in a
+//! savepoint of its own: one that fails takes nothing of its neighbours with it.
+//!
+//! Invariant: a job is answered only after the COMMIT of its group returned.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use parking_lot::{Mutex, RwLock};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::{
+    checkpoint::WalGauge,
+    failure::{Abandoned, Failure, database, shared},
+};
+use crate::{StoreError, TaskLost};
+
+/// Jobs that may wait. Past it callers get [`StoreError::Busy`] instead of an ever longer wait.
+const QUEUED_JOBS_MAX: usize = 1024;
+/// Bytes of sealed batches that may wait: what bounds the memory of the queue.
+const QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Jobs in one transaction.
+const GROUP_JOBS_MAX: usize = 256;
+/// Bytes of sealed batches in one transaction, unless the last job alone is larger: what bounds the wait of the first.
+const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The sizes of transactions that are told apart, by the most jobs of each.
+pub(super) const GROUP_SIZES: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, GROUP_JOBS_MAX as u64];
+
+/// What the writer did since the store was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct WriteStatistics {
+    /// Jobs that were answered, failed ones included.
+    pub jobs: u64,
+    /// Transactions that were committed.
+    pub commits: u64,
+    /// Checkpoints that were taken, on either thread.
+    pub checkpoints: u64,
+}
+
+/// The handle of the writer thread.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// `None` once the store is closing.
+    queue: RwLock<Option<SyncSender<Box<dyn Job>>>>,
+    load: Arc<Load>,
+    /// Returns the connection, so that it can be the last that is closed.
+    thread: Mutex<Option<JoinHandle<Connection>>>,
+}
+
+/// Counters that both sides of the queue see.
+#[derive(Debug, Default)]
+struct Load {
+    queued_bytes: AtomicUsize,
+    queued_jobs: AtomicUsize,
+    jobs: AtomicU64,
+    commits: AtomicU64,
+    groups: GroupSizes,
+}
+
+/// How many transactions held up to 1, 2, 4, ... jobs: a counter for each of [`GROUP_SIZES`].
+#[derive(Debug, Default)]
+struct GroupSizes([AtomicU64; GROUP_SIZES.len()]);
+
+impl GroupSizes {
+    fn count(&self, jobs: usize) {
+        let place = GROUP_SIZES.iter().position(|size| jobs as u64 <= *size);
+        if let Some(counter) = self.0.get(place.unwrap_or(GROUP_SIZES.len() - 1)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(connection: Connection, gauge: Arc<WalGauge>) -> io::Result<Self> {
+        let (queue, jobs) = sync_channel(QUEUED_JOBS_MAX);
+        let load = Arc::new(Load::default());
+        let group_commit = GroupCommit {
+            connection,
+            jobs,
+            load: Arc::clone(&load),
+            gauge,
+        };
+        let thread = thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || group_commit.run())?;
+        Ok(Self {
+            queue: RwLock::new(Some(queue)),
+            load,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Runs a job in the next transaction and returns its result once that is durable. `size_bytes` is what the job
+    /// carries.
+    pub(super) async fn write<T, F>(&self, size_bytes: usize, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Box::new(Request {
+            size_bytes,
+            work,
+            result: None,
+            reply: Some(reply),
+        }))?;
+        answer.await.unwrap_or_else(|_| Err(database(Abandoned)))
+    }
+
+    /// Runs a job some time, if there is room for it: for what is only worth knowing roughly.
+    pub(super) fn write_eventually<F>(&self, work: F)
+    where
+        F: Fn(&Connection) -> Result<(), Failure> + Send + 'static,
+    {
+        let request = Request {
+            size_bytes: 0,
+            work,
+            result: None,
+            reply: None,
+        };
+        if self.enqueue(Box::new(request)).is_err() {
+            tracing::debug!("the write queue is full: a last-seen time was not recorded");
+        }
+    }
+
+    fn enqueue(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        let size = job.size_bytes();
+        let queue = self.queue.read();
+        let Some(queue) = queue.as_ref() else {
+            return Err(StoreError::Busy);
+        };
+        let before = self.load.queued_bytes.fetch_add(size, Ordering::Relaxed);
+        // A single job larger than the bound is let through an empty queue: it could never be stored otherwise.
+        self.load.queued_jobs.fetch_add(1, Ordering::Relaxed);
+        if (before > 0 && before + size > QUEUED_BYTES_MAX) || queue.try_send(job).is_err() {
+            self.load.queued_bytes.fetch_sub(size, Ordering::Relaxed);
+            self.load.queued_jobs.fetch_sub(1, Ordering::Relaxed);
+            return Err(StoreError::Busy);
+        }
+        Ok(())
+    }
+
+    /// Jobs that are not answered yet, and the bytes that they carry.
+    pub(super) fn queued(&self) -> (usize, usize) {
+        (
+            self.load.queued_jobs.load(Ordering::Relaxed),
+            self.load.queued_bytes.load(Ordering::Relaxed),
+        )
+    }
+
+    /// How many transactions there were of each of [`GROUP_SIZES`].
+    pub(super) fn groups(&self) -> [u64; GROUP_SIZES.len()] {
+        self.load.groups.0.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Jobs answered and transactions committed so far.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (
+            self.load.jobs.load(Ordering::Relaxed),
+            self.load.commits.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Takes no more jobs. What is queued is still done.
+    pub(super) fn refuse(&self) {
+        *self.queue.write() = None;
+    }
+
+    /// Waits until the queue is done, and hands over the connection to the first caller. Blocks.
+    pub(super) fn join(&self) -> Option<Connection> {
+        let mut thread = self.thread.lock();
+        thread.take().and_then(|thread| thread.join().ok())
+    }
+}
+
+/// One queued job, whatever its result type.
+trait Job: Send {
+    /// Bytes that it carries.
+    fn size_bytes(&self) -> usize;
+
+    /// Does the work and keeps the result. Returns whether the job's changes may stay. Runs again if a neighbour ended
+    /// the transaction.
+    fn run(&mut self, connection: &Connection) -> Verdict;
+
+    /// Sends the result, or the error that undid it.
+    fn answer(self: Box<Self>, undone_by: Option<&Arc<rusqlite::Error>>);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Keep,
+    Undo,
+}
+
+struct Request<T, F> {
+    size_bytes: usize,
+    work: F,
+    result: Option<Result<T, Failure>>,
+    reply: Option<oneshot::Sender<Result<T, StoreError>>>,
+}
+
+impl<T, F> Job for Request<T, F>
+where
+    T: Send,
+    F: Fn(&Connection) -> Result<T, Failure> + Send,
+{
+    fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    fn run(&mut self, connection: &Connection) -> Verdict {
+        // A panic must not take the writer with it: the server could never store anything again.
+        self.result = match catch_unwind(AssertUnwindSafe(|| (self.work)(connection))) {
+            Ok(result) => Some(result),
+            Err(panic) => {
+                tracing::error!(cause = %TaskLost::by_panic(&*panic), "a job of the store panicked");
+                None
+            }
+        };
+        if matches!(self.result, Some(Ok(_))) {
+            Verdict::Keep
+        } else {
+            Verdict::Undo
+        }
+    }
+
+    fn answer(self: Box<Self>, undone_by: Option<&Arc<rusqlite::Error>>) {
+        let result = match (self.result, undone_by) {
+            (Some(Err(failure)), _) => Err(failure.into()),
+            (_, Some(error)) => Err(shared(error)),
+            (Some(Ok(value)), None) => Ok(value),
+            (None, None) => Err(database(Abandoned)),
+        };
+        match self.reply {
+            // The caller may have gone away; the work is done all the same.
+            Some(reply) => drop(reply.send(result)),
+            None => {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "a write that nobody waits for failed");
+                }
+            }
+        }
+    }
+}
+
+/// The state of the thread.
+struct GroupCommit {
+    connection: Connection,
+    jobs: Receiver<Box<dyn Job>>,
+    load: Arc<Load>,
+    gauge: Arc<WalGauge>,
+}
+
+/// Why a group was not committed.
+enum Broken {
+    /// The job at this index ended the transaction by its failure: a full disk, mostly. The others can go on without it.
+    ByJob(usize),
+    /// The transaction could not begin or end.
+    ByError(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Broken {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::ByError(error)
+    }
+}
+
+impl GroupCommit {
+    fn run(self) -> Connection {
+        while let Ok(first) = self.jobs.recv() {
+            self.gauge.restart_if_too_long(&self.connection);
+            let mut group = vec![first];
+            while !group.is_empty() {
+                match self.commit(&mut group) {
+                    Ok(()) => self.answer(group.drain(..), None),
+                    Err(Broken::ByJob(index)) => self.answer(group.drain(index..=index), None),
+                    Err(Broken::ByError(error)) => {
+                        tracing::error!(%error, jobs = group.len(), "a transaction was not committed");
+                        self.answer(group.drain(..), Some(&Arc::new(error)));
+                    }
+                }
+            }
+        }
+        self.connection
+    }
+
+    /// Runs the group and whatever waits behind it in one transaction.
+    fn commit(&self, group: &mut Vec<Box<dyn Job>>) -> Result<(), Broken> {
+        // IMMEDIATE: the write lock is taken before anything is read, so what a job read is still true when it writes.
+        self.execute("BEGIN IMMEDIATE")?;
+        let committed = self.run_group(group).and_then(|()| Ok(self.execute("COMMIT")?));
+        if committed.is_ok() {
+            self.load.commits.fetch_add(1, Ordering::Relaxed);
+            self.load.groups.count(group.len());
+            self.gauge
+                .written(group.len(), group.iter().map(|job| job.size_bytes()).sum());
+        } else if !self.connection.is_autocommit() {
+            self.execute("ROLLBACK")?;
+        }
+        committed
+    }
+
+    fn run_group(&self, group: &mut Vec<Box<dyn Job>>) -> Result<(), Broken> {
+        let mut size_bytes = 0;
+        let mut next = 0;
+        while let Some(job) = group.get_mut(next) {
+            self.execute("SAVEPOINT job")?;
+            let verdict = job.run(&self.connection);
+            size_bytes += job.size_bytes();
+            if verdict == Verdict::Undo {
+                // Some errors, a full disk above all, end the whole transaction and not only the savepoint.
+                if self.connection.is_autocommit() {
+                    return Err(Broken::ByJob(next));
+                }
+                self.execute("ROLLBACK TO job")?;
+            }
+            self.execute("RELEASE job")?;
+            next += 1;
+            if next == group.len() && next < GROUP_JOBS_MAX && size_bytes < GROUP_BYTES_MAX {
+                group.extend(self.jobs.try_recv());
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&self, jobs: impl Iterator<Item = Box<dyn Job>>, undone_by: Option<&Arc<rusqlite::Error>>) {
+        for job in jobs {
+            self.load.queued_bytes.fetch_sub(job.size_bytes(), Ordering::Relaxed);
+            self.load.queued_jobs.fetch_sub(1, Ordering::Relaxed);
+            self.load.jobs.fetch_add(1, Ordering::Relaxed);
+            job.answer(undone_by);
+        }
+    }
+
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(|_| ())
+    }
+}

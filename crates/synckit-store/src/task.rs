@@ -1,0 +1,41 @@
+//! What a task that did not end by itself may say of its end: see `panics` of the server, which sets the panic hook.
+
+use std::any::Any;
+
+use tokio::task::JoinError;
+
+/// In the place of a text that was made while the program ran.
+const WITHHELD: &str = "(a text that may quote a request, withheld)";
+
+/// Why a task did not end by itself. In place of [`JoinError`], which shows the text of a panic.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskLost {
+    /// It panicked.
+    #[error("panic: {0}")]
+    Panicked(&'static str),
+    /// The runtime stopped before it began.
+    #[error("the task was cut off")]
+    CutOff,
+}
+
+impl TaskLost {
+    /// By what was caught.
+    pub fn by_panic(payload: &(dyn Any + Send)) -> Self {
+        Self::Panicked(panic_text(payload))
+    }
+}
+
+impl From<JoinError> for TaskLost {
+    fn from(error: JoinError) -> Self {
+        match error.try_into_panic() {
+            Ok(payload) => Self::by_panic(payload.as_ref()),
+            Err(_) => Self::CutOff,
+        }
+    }
+}
+
+/// The text of a panic, if it was written into the program.
+pub fn panic_text(payload: &(dyn Any + Send)) -> &'static str {
+    // What is formatted at run time comes as a `String`.
+    payload.downcast_ref::<&'static str>().copied().unwrap_or(WITHHELD)
+}

@@ -1,0 +1,315 @@
+//! Accounts, invitations, vaults and mailed codes.
+
+use synckit_protocol::wire::{UnixSeconds, accounts::AppUsage};
+use synckit_store::{
+    AccountCreation, CredentialOf, MailPurpose, NewMailCode, PasswordReset, Store, VaultWrite, VersionedWrite,
+};
+
+use crate::fixture::{
+    NOW, app_id, append_all, create_account, create_app, create_stream, new_account, open_session, ready_stream,
+    secret, session_id, start, stream_of, upload, user_id,
+};
+
+async fn record_of(store: &dyn Store, n: u64) -> Vec<u8> {
+    store
+        .credential(CredentialOf::User(user_id(n)))
+        .await
+        .unwrap()
+        .unwrap()
+        .record
+}
+
+fn vault_write(n: u64, expected_version: u64) -> VaultWrite {
+    VaultWrite {
+        user_id: user_id(n),
+        vault: format!("vault after {expected_version}").into_bytes(),
+        expected_version,
+        record: None,
+        keep_session: None,
+    }
+}
+
+async fn mail_code(store: &dyn Store, account: u64, purpose: MailPurpose, code: u64, expires_at: UnixSeconds) {
+    let code = NewMailCode {
+        user_id: user_id(account),
+        purpose,
+        code: secret(code),
+        expires_at,
+    };
+    store.put_mail_code(code).await.unwrap();
+}
+
+fn reset(code: u64, now: UnixSeconds) -> PasswordReset {
+    PasswordReset {
+        code: secret(code),
+        record: format!("record of {code}").into_bytes(),
+        vault: format!("vault of {code}").into_bytes(),
+        now,
+    }
+}
+
+pub(crate) async fn a_created_account_is_found_by_address_and_by_id(store: &dyn Store) {
+    create_account(store, 1).await;
+    create_account(store, 2).await;
+    for of in [CredentialOf::Email("2@example.org"), CredentialOf::User(user_id(2))] {
+        let credential = store.credential(of).await.unwrap().unwrap();
+        assert_eq!(credential.user_id, user_id(2));
+        assert_eq!(credential.email, "2@example.org");
+        assert_eq!(credential.record, b"record 2");
+        assert!(!credential.stale);
+    }
+    let vault = store.vault(user_id(2)).await.unwrap().unwrap();
+    assert_eq!(
+        (vault.vault.as_slice(), vault.version, vault.earlier.len()),
+        (&b"vault 2"[..], 1, 0)
+    );
+}
+
+pub(crate) async fn accounts_are_listed_in_order_of_creation(store: &dyn Store) {
+    for n in [3, 1, 2] {
+        create_account(store, n).await;
+    }
+    let accounts = store.accounts().await.unwrap();
+    assert_eq!(
+        accounts.iter().map(|account| account.user_id).collect::<Vec<_>>(),
+        [3, 1, 2].map(user_id)
+    );
+    assert_eq!(accounts[0].email, "3@example.org");
+    assert_eq!((accounts[0].created_at, accounts[0].email_verified_at), (NOW, None));
+}
+
+pub(crate) async fn an_unknown_account_has_nothing(store: &dyn Store) {
+    create_account(store, 1).await;
+    assert!(
+        store
+            .credential(CredentialOf::Email("2@example.org"))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        store
+            .credential(CredentialOf::User(user_id(2)))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(store.vault(user_id(2)).await.unwrap(), None);
+    assert_eq!(
+        store.write_vault(vault_write(2, 0)).await.unwrap(),
+        VersionedWrite::Conflict(0)
+    );
+    assert!(store.sessions(user_id(2), NOW).await.unwrap().is_empty());
+}
+
+pub(crate) async fn an_account_is_shown_with_what_it_keeps_in_each_app(store: &dyn Store) {
+    let stream = ready_stream(store, 1).await;
+    create_stream(store, 2).await;
+    append_all(store, stream, start(stream), 1, 1, &[3, 4]).await;
+    upload(store, stream, 1, 1).await;
+    open_session(store, stream_of(2, 1), 1).await;
+    let found = store.account(user_id(1)).await.unwrap().unwrap();
+    assert_eq!(found.account, store.accounts().await.unwrap()[0]);
+    let usage = |n: u64, change_count, stored_bytes, devices| AppUsage {
+        app_id: app_id(n),
+        app_name: format!("app {n}"),
+        change_count,
+        stored_bytes,
+        devices,
+    };
+    assert_eq!(found.apps, [usage(1, 7, 200 + 1001, 1), usage(2, 0, 0, 0)]);
+    assert_eq!(store.account(user_id(2)).await.unwrap().unwrap().apps, []);
+    assert_eq!(store.account(user_id(3)).await.unwrap(), None);
+}
+
+pub(crate) async fn a_repeated_creation_changes_nothing(store: &dyn Store) {
+    store.create_invite(secret(7), NOW).await.unwrap();
+    let mut account = new_account(1);
+    account.invite = Some(secret(7));
+    assert_eq!(
+        store.create_account(account.clone()).await.unwrap(),
+        AccountCreation::Created
+    );
+    account.record = b"another record".to_vec();
+    assert_eq!(store.create_account(account).await.unwrap(), AccountCreation::Created);
+    assert_eq!(record_of(store, 1).await, b"record 1");
+    assert_eq!(store.accounts().await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_taken_address_is_refused_and_leaves_the_invitation_open(store: &dyn Store) {
+    create_account(store, 1).await;
+    store.create_invite(secret(7), NOW).await.unwrap();
+    let mut account = new_account(2);
+    account.email = "1@example.org".into();
+    account.invite = Some(secret(7));
+    assert_eq!(
+        store.create_account(account).await.unwrap(),
+        AccountCreation::EmailTaken
+    );
+    assert!(store.invite_is_open(secret(7)).await.unwrap());
+    assert_eq!(store.accounts().await.unwrap().len(), 1);
+    assert_eq!(record_of(store, 1).await, b"record 1");
+}
+
+pub(crate) async fn an_invitation_is_good_for_one_account(store: &dyn Store) {
+    store.create_invite(secret(7), NOW).await.unwrap();
+    assert!(store.invite_is_open(secret(7)).await.unwrap());
+    let invited = |n| {
+        let mut account = new_account(n);
+        account.invite = Some(secret(7));
+        account
+    };
+    assert_eq!(
+        store.create_account(invited(1)).await.unwrap(),
+        AccountCreation::Created
+    );
+    assert!(!store.invite_is_open(secret(7)).await.unwrap());
+    assert_eq!(
+        store.create_account(invited(2)).await.unwrap(),
+        AccountCreation::InviteInvalid
+    );
+    assert_eq!(store.accounts().await.unwrap().len(), 1);
+}
+
+pub(crate) async fn an_unknown_invitation_is_refused_before_the_address_is_looked_at(store: &dyn Store) {
+    create_account(store, 1).await;
+    assert!(!store.invite_is_open(secret(7)).await.unwrap());
+    for email in ["1@example.org", "2@example.org"] {
+        let mut account = new_account(2);
+        account.email = email.into();
+        account.invite = Some(secret(7));
+        assert_eq!(
+            store.create_account(account).await.unwrap(),
+            AccountCreation::InviteInvalid
+        );
+    }
+}
+
+pub(crate) async fn a_vault_is_replaced_only_at_its_version(store: &dyn Store) {
+    create_account(store, 1).await;
+    assert_eq!(
+        store.write_vault(vault_write(1, 1)).await.unwrap(),
+        VersionedWrite::Written(2)
+    );
+    for stale in [0, 1, 3] {
+        assert_eq!(
+            store.write_vault(vault_write(1, stale)).await.unwrap(),
+            VersionedWrite::Conflict(2)
+        );
+    }
+    let vault = store.vault(user_id(1)).await.unwrap().unwrap();
+    assert_eq!(
+        (vault.vault.as_slice(), vault.version, vault.earlier.len()),
+        (&b"vault after 1"[..], 2, 0)
+    );
+}
+
+pub(crate) async fn a_new_vault_alone_keeps_record_and_sessions(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    open_session(store, stream, 1).await;
+    store.write_vault(vault_write(1, 1)).await.unwrap();
+    assert_eq!(record_of(store, 1).await, b"record 1");
+    assert!(store.session(session_id(1), NOW).await.unwrap().is_some());
+}
+
+pub(crate) async fn a_new_record_ends_every_session_but_one(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    let other_account = create_stream(store, 2).await;
+    let other_app = stream_of(2, 1);
+    for (session, stream) in [(1, stream), (2, stream), (3, other_app), (4, other_account)] {
+        open_session(store, stream, session).await;
+    }
+    let write = VaultWrite {
+        record: Some(b"new record".to_vec()),
+        keep_session: Some(session_id(2)),
+        ..vault_write(1, 1)
+    };
+    assert_eq!(
+        store
+            .write_vault(VaultWrite {
+                expected_version: 9,
+                ..write.clone()
+            })
+            .await
+            .unwrap(),
+        VersionedWrite::Conflict(1)
+    );
+    assert_eq!(store.sessions(user_id(1), NOW).await.unwrap().len(), 3);
+
+    store.write_vault(write).await.unwrap();
+    assert_eq!(record_of(store, 1).await, b"new record");
+    let left: Vec<_> = store
+        .sessions(user_id(1), NOW)
+        .await
+        .unwrap()
+        .iter()
+        .map(|session| session.id)
+        .collect();
+    assert_eq!(left, [session_id(2)]);
+    assert_eq!(store.sessions(user_id(2), NOW).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_mailed_code_is_good_until_it_expires_and_for_its_purpose(store: &dyn Store) {
+    create_account(store, 1).await;
+    mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
+    let owner = async |purpose, now| store.mail_code_owner(purpose, secret(7), now).await.unwrap();
+    assert_eq!(owner(MailPurpose::Reset, NOW + 59).await, Some(user_id(1)));
+    assert_eq!(owner(MailPurpose::Reset, NOW + 60).await, None);
+    assert_eq!(owner(MailPurpose::Verify, NOW).await, None);
+    assert!(!store.verify_email(secret(7), NOW).await.unwrap());
+    assert!(!store.reset_password(reset(7, NOW + 60)).await.unwrap());
+    assert_eq!(record_of(store, 1).await, b"record 1");
+}
+
+pub(crate) async fn a_newer_code_replaces_an_older_one(store: &dyn Store) {
+    create_account(store, 1).await;
+    mail_code(store, 1, MailPurpose::Verify, 5, NOW + 60).await;
+    mail_code(store, 1, MailPurpose::Reset, 6, NOW + 60).await;
+    mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
+    let owner = async |purpose, code| store.mail_code_owner(purpose, secret(code), NOW).await.unwrap();
+    assert_eq!(owner(MailPurpose::Reset, 6).await, None);
+    assert_eq!(owner(MailPurpose::Reset, 7).await, Some(user_id(1)));
+    assert_eq!(owner(MailPurpose::Verify, 5).await, Some(user_id(1)));
+}
+
+pub(crate) async fn an_address_is_confirmed_once(store: &dyn Store) {
+    create_account(store, 1).await;
+    mail_code(store, 1, MailPurpose::Verify, 7, NOW + 60).await;
+    assert!(store.verify_email(secret(7), NOW + 1).await.unwrap());
+    assert!(!store.verify_email(secret(7), NOW + 2).await.unwrap());
+    assert_eq!(store.accounts().await.unwrap()[0].email_verified_at, Some(NOW + 1));
+}
+
+pub(crate) async fn a_reset_starts_a_new_generation(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    open_session(store, stream, 1).await;
+    store.write_vault(vault_write(1, 1)).await.unwrap();
+    mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
+    assert!(store.reset_password(reset(7, NOW)).await.unwrap());
+    let vault = store.vault(user_id(1)).await.unwrap().unwrap();
+    assert_eq!((vault.vault.as_slice(), vault.version), (&b"vault of 7"[..], 3));
+    assert_eq!(vault.earlier, [b"vault after 1"]);
+    assert_eq!(record_of(store, 1).await, b"record of 7");
+    assert!(store.sessions(user_id(1), NOW).await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_reset_code_is_used_up(store: &dyn Store) {
+    create_app(store, 1).await;
+    create_account(store, 1).await;
+    mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
+    assert!(store.reset_password(reset(7, NOW)).await.unwrap());
+    assert!(!store.reset_password(reset(7, NOW)).await.unwrap());
+    assert_eq!(store.vault(user_id(1)).await.unwrap().unwrap().version, 2);
+}
+
+pub(crate) async fn ten_earlier_generations_are_kept(store: &dyn Store) {
+    create_account(store, 1).await;
+    for code in 1..=12 {
+        mail_code(store, 1, MailPurpose::Reset, code, NOW + 60).await;
+        assert!(store.reset_password(reset(code, NOW)).await.unwrap());
+    }
+    let vault = store.vault(user_id(1)).await.unwrap().unwrap();
+    assert_eq!(vault.vault, b"vault of 12");
+    let expected: Vec<_> = (2..=11).map(|code| format!("vault of {code}").into_bytes()).collect();
+    assert_eq!(vault.earlier, expected);
+}

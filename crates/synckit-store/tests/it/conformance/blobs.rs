@@ -1,0 +1,275 @@
+//! Blobs, uploads and the sweep.
+
+use synckit_protocol::{
+    BlobId, ObjectKey,
+    limits::{BLOB_UNDELETE_SECONDS, PRESIGNED_URL_SECONDS, UPLOAD_SWEEP_SECONDS},
+    wire::UnixSeconds,
+};
+use synckit_store::{Blob, NewUpload, PendingUpload, Store, StreamId, UploadBegin};
+
+use crate::fixture::{KEY, NOW, blob_id, create_stream, new_upload, object_key, upload, upload_id};
+
+const MANY: u32 = 1000;
+
+async fn sweepable(store: &dyn Store, now: UnixSeconds) -> Vec<ObjectKey> {
+    let mut keys = store.sweepable_objects(now, MANY).await.unwrap();
+    keys.sort();
+    keys
+}
+
+async fn blob_bytes(store: &dyn Store, stream: StreamId) -> u64 {
+    store.status(stream).await.unwrap().stored_bytes
+}
+
+pub(crate) async fn a_confirmed_upload_is_a_blob(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    assert_eq!(
+        store.begin_upload(new_upload(stream, 1, 7)).await.unwrap(),
+        UploadBegin::Begun
+    );
+    assert_eq!(store.blob(stream, blob_id(7)).await.unwrap(), None);
+    assert!(store.confirm_upload(stream, upload_id(1), NOW + 5).await.unwrap());
+    let expected = Blob {
+        blob_id: blob_id(7),
+        object_key: object_key(1),
+        size: 1007,
+        key_id: KEY,
+        created_at: NOW + 5,
+    };
+    assert_eq!(store.blob(stream, blob_id(7)).await.unwrap(), Some(expected));
+    assert_eq!(store.blobs(stream, None, MANY).await.unwrap(), [expected]);
+}
+
+pub(crate) async fn an_upload_is_confirmed_once(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    let other = create_stream(store, 2).await;
+    assert!(!store.confirm_upload(stream, upload_id(1), NOW).await.unwrap());
+    store.begin_upload(new_upload(stream, 1, 7)).await.unwrap();
+    assert!(!store.confirm_upload(other, upload_id(1), NOW).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(1), NOW).await.unwrap());
+    assert!(!store.confirm_upload(stream, upload_id(1), NOW).await.unwrap());
+    assert_eq!(blob_bytes(store, stream).await, 1007);
+}
+
+pub(crate) async fn a_blob_that_is_there_needs_no_upload(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    upload(store, stream, 1, 7).await;
+    assert_eq!(
+        store.begin_upload(new_upload(stream, 2, 7)).await.unwrap(),
+        UploadBegin::AlreadyExists
+    );
+    assert!(
+        store
+            .pending_uploads(stream, blob_id(7), 1007, None)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let replacement = NewUpload {
+        replace: true,
+        ..new_upload(stream, 2, 7)
+    };
+    assert_eq!(store.begin_upload(replacement).await.unwrap(), UploadBegin::Begun);
+    assert_eq!(
+        store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
+        object_key(1)
+    );
+    assert!(store.confirm_upload(stream, upload_id(2), NOW).await.unwrap());
+    assert_eq!(
+        store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
+        object_key(2)
+    );
+}
+
+pub(crate) async fn a_blob_in_one_stream_is_not_in_another(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    let other = create_stream(store, 2).await;
+    upload(store, stream, 1, 7).await;
+    assert_eq!(store.blob(other, blob_id(7)).await.unwrap(), None);
+    assert!(store.blobs(other, None, MANY).await.unwrap().is_empty());
+    assert!(!store.delete_blob(other, blob_id(7), NOW).await.unwrap());
+    assert_eq!(
+        store.begin_upload(new_upload(other, 2, 7)).await.unwrap(),
+        UploadBegin::Begun
+    );
+    assert!(
+        store
+            .pending_uploads(stream, blob_id(7), 1007, None)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+pub(crate) async fn pending_uploads_are_found_by_blob_and_size_newest_first(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    for n in [2, 1, 3] {
+        store.begin_upload(new_upload(stream, n, 7)).await.unwrap();
+    }
+    store.begin_upload(new_upload(stream, 4, 8)).await.unwrap();
+    let pending = |n| PendingUpload {
+        upload_id: upload_id(n),
+        object_key: object_key(n),
+    };
+    let found = async |size, id| store.pending_uploads(stream, blob_id(7), size, id).await.unwrap();
+    assert_eq!(found(1007, None).await, [3, 1, 2].map(pending));
+    assert_eq!(found(1007, Some(upload_id(1))).await, [pending(1)]);
+    assert!(found(1007, Some(upload_id(4))).await.is_empty());
+    assert!(found(1008, None).await.is_empty());
+}
+
+pub(crate) async fn a_deleted_blob_is_gone_and_brought_back_by_an_upload(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    assert!(!store.delete_blob(stream, blob_id(7), NOW).await.unwrap());
+    upload(store, stream, 1, 7).await;
+    assert!(store.delete_blob(stream, blob_id(7), NOW).await.unwrap());
+    assert!(!store.delete_blob(stream, blob_id(7), NOW).await.unwrap());
+    assert_eq!(store.blob(stream, blob_id(7)).await.unwrap(), None);
+    assert!(store.blobs(stream, None, MANY).await.unwrap().is_empty());
+
+    assert_eq!(
+        store.begin_upload(new_upload(stream, 2, 7)).await.unwrap(),
+        UploadBegin::AlreadyExists
+    );
+    assert_eq!(
+        store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
+        object_key(1)
+    );
+    assert!(sweepable(store, NOW + BLOB_UNDELETE_SECONDS).await.is_empty());
+}
+
+pub(crate) async fn a_replaced_object_is_swept_when_its_urls_are_over(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    upload(store, stream, 1, 7).await;
+    upload(store, stream, 2, 7).await;
+    assert!(sweepable(store, NOW + PRESIGNED_URL_SECONDS - 1).await.is_empty());
+    assert_eq!(sweepable(store, NOW + PRESIGNED_URL_SECONDS).await, [object_key(1)]);
+}
+
+pub(crate) async fn an_abandoned_upload_is_swept_an_hour_after_its_url(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    let upload = new_upload(stream, 1, 7);
+    store.begin_upload(upload).await.unwrap();
+    let end = upload.expires_at + UPLOAD_SWEEP_SECONDS;
+    assert!(sweepable(store, end - 1).await.is_empty());
+    assert_eq!(sweepable(store, end).await, [object_key(1)]);
+    assert!(!store.confirm_upload(stream, upload_id(1), end).await.unwrap());
+    assert!(
+        store
+            .pending_uploads(stream, blob_id(7), 1007, None)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+pub(crate) async fn a_deleted_blob_is_swept_after_thirty_days(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    upload(store, stream, 1, 7).await;
+    upload(store, stream, 2, 8).await;
+    store.delete_blob(stream, blob_id(7), NOW).await.unwrap();
+    assert!(sweepable(store, NOW + BLOB_UNDELETE_SECONDS - 1).await.is_empty());
+    assert_eq!(sweepable(store, NOW + BLOB_UNDELETE_SECONDS).await, [object_key(1)]);
+}
+
+pub(crate) async fn a_condemned_blob_cannot_be_brought_back(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    upload(store, stream, 1, 7).await;
+    store.delete_blob(stream, blob_id(7), NOW).await.unwrap();
+    let later = NOW + BLOB_UNDELETE_SECONDS;
+    assert_eq!(sweepable(store, later).await, [object_key(1)]);
+    // Its object may be gone already: the blob must be uploaded again, to an object of its own.
+    assert_eq!(
+        store.begin_upload(new_upload(stream, 2, 7)).await.unwrap(),
+        UploadBegin::Begun
+    );
+    assert!(store.confirm_upload(stream, upload_id(2), later).await.unwrap());
+    store.forget_objects(&[object_key(1)], later).await.unwrap();
+    assert_eq!(
+        store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
+        object_key(2)
+    );
+}
+
+pub(crate) async fn forgotten_objects_are_not_swept_again(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    for n in [1, 2, 3] {
+        upload(store, stream, n, n).await;
+        store.delete_blob(stream, blob_id(n), NOW).await.unwrap();
+    }
+    let later = NOW + BLOB_UNDELETE_SECONDS;
+    assert_eq!(sweepable(store, later).await, [1, 2, 3].map(object_key));
+    store
+        .forget_objects(&[object_key(1), object_key(3)], later)
+        .await
+        .unwrap();
+    assert_eq!(sweepable(store, later).await, [object_key(2)]);
+    store
+        .forget_objects(&[object_key(1), object_key(2)], later)
+        .await
+        .unwrap();
+    assert!(sweepable(store, later).await.is_empty());
+}
+
+pub(crate) async fn only_condemned_objects_are_forgotten(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    upload(store, stream, 1, 7).await;
+    upload(store, stream, 2, 7).await;
+    store.begin_upload(new_upload(stream, 3, 8)).await.unwrap();
+    store.forget_objects(&[1, 2, 3].map(object_key), NOW).await.unwrap();
+    assert_eq!(
+        store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
+        object_key(2)
+    );
+    assert!(store.confirm_upload(stream, upload_id(3), NOW).await.unwrap());
+    assert_eq!(sweepable(store, NOW + PRESIGNED_URL_SECONDS).await, [object_key(1)]);
+}
+
+pub(crate) async fn the_sweep_is_bounded(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    for n in 1..=5 {
+        upload(store, stream, n, n).await;
+        store.delete_blob(stream, blob_id(n), NOW).await.unwrap();
+        store.begin_upload(new_upload(stream, 10 + n, 10 + n)).await.unwrap();
+    }
+    let later = NOW + BLOB_UNDELETE_SECONDS;
+    let mut swept = Vec::new();
+    for _ in 0..4 {
+        let keys = store.sweepable_objects(later, 3).await.unwrap();
+        assert!(keys.len() <= 3);
+        store.forget_objects(&keys, later).await.unwrap();
+        swept.extend(keys);
+    }
+    swept.sort();
+    assert_eq!(swept, [1, 2, 3, 4, 5, 11, 12, 13, 14, 15].map(object_key));
+}
+
+pub(crate) async fn blobs_are_listed_in_pages(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    for n in [4, 2, 5, 1, 3] {
+        upload(store, stream, n, n).await;
+    }
+    store.delete_blob(stream, blob_id(4), NOW).await.unwrap();
+    let listed = async |after: Option<u64>, limit| -> Vec<BlobId> {
+        let blobs = store.blobs(stream, after.map(blob_id), limit).await.unwrap();
+        blobs.iter().map(|blob| blob.blob_id).collect()
+    };
+    assert_eq!(listed(None, 2).await, [1, 2].map(blob_id));
+    assert_eq!(listed(Some(2), 2).await, [3, 5].map(blob_id));
+    assert_eq!(listed(Some(4), 2).await, [blob_id(5)]);
+    assert!(listed(Some(5), 2).await.is_empty());
+}
+
+pub(crate) async fn stored_bytes_count_a_blob_until_it_is_swept(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    store.begin_upload(new_upload(stream, 9, 9)).await.unwrap();
+    assert_eq!(blob_bytes(store, stream).await, 0);
+    upload(store, stream, 1, 7).await;
+    upload(store, stream, 2, 8).await;
+    upload(store, stream, 3, 7).await;
+    assert_eq!(blob_bytes(store, stream).await, 1007 + 1008);
+    store.delete_blob(stream, blob_id(7), NOW).await.unwrap();
+    assert_eq!(blob_bytes(store, stream).await, 1007 + 1008);
+    sweepable(store, NOW + BLOB_UNDELETE_SECONDS).await;
+    assert_eq!(blob_bytes(store, stream).await, 1008);
+}

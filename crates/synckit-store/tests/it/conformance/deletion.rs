@@ -1,0 +1,201 @@
+//! The end of an account.
+
+use synckit_protocol::{
+    Cursor, SnapshotId,
+    limits::{PRESIGNED_URL_SECONDS, UPLOAD_SWEEP_SECONDS},
+    wire::export::ExportLine,
+};
+use synckit_store::{
+    AccountCreation, Append, CredentialOf, MailPurpose, NewSession, PageRead, RefreshUse, Store, StoreError, StreamId,
+};
+
+use crate::{
+    fixture::{
+        NO_BYTE_LIMIT, NOW, append, batch, blob_id, create_account, create_app, id16, new_account, new_device,
+        new_envelope, new_upload, object_key, open_session, page_request, ready_stream, register, secret, session_id,
+        start, stream_of, upload, upload_id, user_id,
+    },
+    whole_account::{LATER, create_whole_account, retain},
+};
+
+/// Whether a query finds anything of account `n`.
+async fn finds_anything(store: &dyn Store, n: u64, stream: StreamId) -> bool {
+    let user_id = user_id(n);
+    let first = 1000 * n;
+    let snapshot = SnapshotId::from_bytes(id16(first));
+    let email = format!("{n}@example.org");
+    store.credential(CredentialOf::Email(&email)).await.unwrap().is_some()
+        || store.credential(CredentialOf::User(user_id)).await.unwrap().is_some()
+        || store.account(user_id).await.unwrap().is_some()
+        || store
+            .accounts()
+            .await
+            .unwrap()
+            .iter()
+            .any(|account| account.user_id == user_id || account.email == email)
+        || store.vault(user_id).await.unwrap().is_some()
+        || store.export(user_id, None, 1000).await.unwrap().is_some()
+        || store
+            .mail_code_owner(MailPurpose::Verify, secret(first + 2), NOW)
+            .await
+            .unwrap()
+            .is_some()
+        || store
+            .mail_code_owner(MailPurpose::Reset, secret(first + 3), NOW)
+            .await
+            .unwrap()
+            .is_some()
+        || store.session(session_id(first + 1), NOW).await.unwrap().is_some()
+        || !store.sessions(user_id, NOW).await.unwrap().is_empty()
+        || store.advance_refresh(session_id(first + 1), 1, NOW).await.unwrap() != RefreshUse::Ended
+        || !store.devices(stream).await.unwrap().is_empty()
+        || store.envelope(stream).await.unwrap().is_some()
+        || store.status(stream).await.unwrap().latest != start(stream)
+        || store.status(stream).await.unwrap().stored_bytes != 0
+        || store
+            .page(page_request(stream, first + 1, Cursor::START, NO_BYTE_LIMIT))
+            .await
+            .unwrap()
+            != PageRead::DeviceNotFound
+        || store.snapshot(stream, snapshot).await.unwrap().is_some()
+        || store.snapshot_part(stream, snapshot, 0).await.unwrap().is_some()
+        || store.blob(stream, blob_id(first + 1)).await.unwrap().is_some()
+        || !store.blobs(stream, None, 10).await.unwrap().is_empty()
+        || !store
+            .pending_uploads(stream, blob_id(first + 3), 1000 + first + 3, None)
+            .await
+            .unwrap()
+            .is_empty()
+}
+
+pub(crate) async fn a_deleted_account_is_gone_at_once(store: &dyn Store) {
+    create_app(store, 1).await;
+    let stream = create_whole_account(store, 1, 1).await;
+    assert!(finds_anything(store, 1, stream).await);
+    let mut ended = store.delete_account(user_id(1)).await.unwrap().unwrap();
+    ended.sort();
+    assert_eq!(ended, [session_id(1001), session_id(1003)]);
+    assert!(!finds_anything(store, 1, stream).await);
+    retain(store, LATER).await;
+    assert!(!finds_anything(store, 1, stream).await);
+}
+
+pub(crate) async fn an_account_is_deleted_once(store: &dyn Store) {
+    create_account(store, 1).await;
+    assert_eq!(store.delete_account(user_id(1)).await.unwrap(), Some(Vec::new()));
+    assert_eq!(store.delete_account(user_id(1)).await.unwrap(), None);
+    assert_eq!(store.delete_account(user_id(2)).await.unwrap(), None);
+}
+
+pub(crate) async fn a_deletion_leaves_other_accounts_alone(store: &dyn Store) {
+    create_app(store, 1).await;
+    create_app(store, 2).await;
+    let stream = create_whole_account(store, 1, 1).await;
+    create_whole_account(store, 2, 2).await;
+    create_whole_account(store, 1, 3).await;
+    let exported = async |n| export(store, n).await;
+    let before = (exported(1).await, exported(3).await);
+    store.delete_account(user_id(2)).await.unwrap().unwrap();
+    assert_eq!((exported(1).await, exported(3).await), before);
+    assert!(retain(store, LATER).await > 5, "in pieces");
+    assert_eq!((exported(1).await, exported(3).await), before);
+    assert!(finds_anything(store, 1, stream).await);
+    assert_eq!(store.accounts().await.unwrap().len(), 2);
+}
+
+async fn export(store: &dyn Store, n: u64) -> Vec<ExportLine> {
+    let page = store.export(user_id(n), None, usize::MAX).await.unwrap().unwrap();
+    assert_eq!(page.next, None);
+    page.lines
+}
+
+pub(crate) async fn a_deleted_address_is_free_and_its_next_owner_finds_nothing(store: &dyn Store) {
+    create_app(store, 1).await;
+    create_whole_account(store, 1, 1).await;
+    store.delete_account(user_id(1)).await.unwrap().unwrap();
+    let mut next = new_account(2);
+    next.email = new_account(1).email;
+    assert_eq!(store.create_account(next).await.unwrap(), AccountCreation::Created);
+    let stream = stream_of(1, 2);
+    open_session(store, stream, 7).await;
+    let found = export(store, 2).await;
+    assert_eq!(found.len(), 3, "the account, its stream and its session: {found:#?}");
+    assert_eq!(store.status(stream).await.unwrap().stored_bytes, 0);
+    retain(store, LATER).await;
+    assert_eq!(export(store, 2).await, found);
+}
+
+pub(crate) async fn an_invitation_stays_used_up_when_its_account_is_deleted(store: &dyn Store) {
+    create_app(store, 1).await;
+    create_whole_account(store, 1, 1).await;
+    store.delete_account(user_id(1)).await.unwrap().unwrap();
+    assert!(!store.invite_is_open(secret(1000)).await.unwrap());
+    let mut account = new_account(2);
+    account.invite = Some(secret(1000));
+    assert_eq!(
+        store.create_account(account).await.unwrap(),
+        AccountCreation::InviteInvalid
+    );
+}
+
+/// A request that was let in before the deletion must not bring anything of the account back.
+pub(crate) async fn what_arrives_after_a_deletion_is_refused(store: &dyn Store) {
+    let stream = ready_stream(store, 1).await;
+    store.delete_account(user_id(1)).await.unwrap().unwrap();
+    let session = NewSession {
+        id: session_id(9),
+        stream,
+        now: NOW,
+    };
+    let refused =
+        |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::NoSuchStream)), "{result:?}");
+    refused(store.open_session(session).await);
+    refused(store.register_device(new_device(stream, 9)).await.map(drop));
+    refused(store.put_envelope(new_envelope(stream, 0)).await.map(drop));
+    refused(store.begin_upload(new_upload(stream, 9, 9)).await.map(drop));
+    let pushed = store.append_batch(batch(stream, start(stream), 1, 9, 1, 10)).await;
+    assert_eq!(pushed.unwrap(), Append::DeviceNotFound);
+    retain(store, LATER).await;
+    refused(store.open_session(session).await);
+}
+
+pub(crate) async fn objects_of_a_deleted_account_are_swept_when_no_url_can_write_them(store: &dyn Store) {
+    create_app(store, 1).await;
+    create_whole_account(store, 1, 1).await;
+    store.delete_account(user_id(1)).await.unwrap().unwrap();
+    retain(store, LATER).await;
+    // Two blobs, one of them deleted, and an upload whose URL ends an hour later.
+    let end = NOW + PRESIGNED_URL_SECONDS + UPLOAD_SWEEP_SECONDS;
+    assert!(store.sweepable_objects(end - 1, 10).await.unwrap().is_empty());
+    let mut swept = store.sweepable_objects(end, 10).await.unwrap();
+    swept.sort();
+    assert_eq!(swept, [object_key(1001), object_key(1002), object_key(1003)]);
+    store.forget_objects(&swept, end).await.unwrap();
+    assert!(store.sweepable_objects(end + 1, 10).await.unwrap().is_empty());
+    assert!(
+        !store
+            .confirm_upload(stream_of(1, 1), upload_id(1003), NOW)
+            .await
+            .unwrap()
+    );
+}
+
+/// More than fits one piece, of everything that there can be many of.
+pub(crate) async fn a_large_account_is_deleted_in_pieces(store: &dyn Store) {
+    let stream = ready_stream(store, 1).await;
+    let mut position = start(stream);
+    for n in 1..=450 {
+        let batch = batch(stream, position, 1, n, 1, 1000);
+        position = append(store, &batch).await;
+        upload(store, stream, n, n).await;
+        if n % 2 == 0 {
+            let device = register(store, stream, 1000 + n).await;
+            store.revoke_device(stream, device, NOW).await.unwrap();
+        }
+    }
+    store.delete_account(user_id(1)).await.unwrap().unwrap();
+    let pieces = retain(store, LATER).await;
+    assert!((9..30).contains(&pieces), "{pieces}");
+    let swept = store.sweepable_objects(LATER, 1000).await.unwrap();
+    assert_eq!(swept.len(), 450);
+}

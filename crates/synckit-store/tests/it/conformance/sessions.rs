@@ -1,0 +1,193 @@
+//! Sessions and their refresh counters.
+
+use synckit_protocol::limits::REFRESH_SECONDS;
+use synckit_store::{EndSessions, NewSession, RefreshUse, Store, StoreError};
+
+use crate::fixture::{NOW, create_account, create_stream, open_session, session_id, stream_of, user_id};
+
+fn next(counter: u64) -> RefreshUse {
+    RefreshUse::Next {
+        counter,
+        stream: stream_of(1, 1),
+    }
+}
+
+pub(crate) async fn an_opened_session_is_found(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    open_session(store, stream, 1).await;
+    let session = store.session(session_id(1), NOW).await.unwrap().unwrap();
+    assert_eq!((session.id, session.stream), (session_id(1), stream));
+    assert_eq!(session.app_name, "app 1");
+    assert_eq!((session.device_id, session.device_name), (None, None));
+    assert_eq!((session.created_at, session.refreshed_at), (NOW, NOW));
+    assert_eq!(store.session(session_id(2), NOW).await.unwrap(), None);
+}
+
+pub(crate) async fn a_session_belongs_to_an_account_and_an_app_that_exist(store: &dyn Store) {
+    create_stream(store, 1).await;
+    for stream in [stream_of(1, 2), stream_of(2, 1)] {
+        let session = NewSession {
+            id: session_id(1),
+            stream,
+            now: NOW,
+        };
+        assert!(matches!(
+            store.open_session(session).await,
+            Err(StoreError::NoSuchStream)
+        ));
+    }
+    assert_eq!(store.session(session_id(1), NOW).await.unwrap(), None);
+}
+
+pub(crate) async fn sessions_are_listed_newest_first_across_apps(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    create_stream(store, 2).await;
+    open_session(store, stream, 3).await;
+    open_session(store, stream_of(2, 1), 1).await;
+    open_session(store, stream, 2).await;
+    open_session(store, stream_of(2, 2), 4).await;
+    let sessions = store.sessions(user_id(1), NOW).await.unwrap();
+    let listed: Vec<_> = sessions
+        .iter()
+        .map(|session| (session.id, session.app_name.as_str()))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            (session_id(2), "app 1"),
+            (session_id(1), "app 2"),
+            (session_id(3), "app 1")
+        ]
+    );
+}
+
+pub(crate) async fn a_session_ends_ninety_days_after_its_last_refresh(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    open_session(store, stream, 1).await;
+    open_session(store, stream, 2).await;
+    let later = NOW + REFRESH_SECONDS - 1;
+    assert_eq!(store.advance_refresh(session_id(1), 1, later).await.unwrap(), next(2));
+    assert!(store.session(session_id(2), later).await.unwrap().is_some());
+
+    let end = NOW + REFRESH_SECONDS;
+    assert_eq!(store.session(session_id(2), end).await.unwrap(), None);
+    assert_eq!(
+        store.advance_refresh(session_id(2), 1, end).await.unwrap(),
+        RefreshUse::Refused
+    );
+    assert_eq!(store.sessions(user_id(1), end).await.unwrap().len(), 1);
+    assert_eq!(
+        store.session(session_id(1), end).await.unwrap().unwrap().refreshed_at,
+        later
+    );
+    // A clock that was ahead has ended nothing.
+    assert_eq!(store.advance_refresh(session_id(2), 1, later).await.unwrap(), next(2));
+}
+
+pub(crate) async fn a_refresh_moves_the_counter_on(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    open_session(store, stream, 1).await;
+    for counter in 1..5 {
+        assert_eq!(
+            store
+                .advance_refresh(session_id(1), counter, NOW + counter)
+                .await
+                .unwrap(),
+            next(counter + 1)
+        );
+    }
+    assert_eq!(
+        store.session(session_id(1), NOW).await.unwrap().unwrap().refreshed_at,
+        NOW + 4
+    );
+    assert_eq!(
+        store.advance_refresh(session_id(2), 1, NOW).await.unwrap(),
+        RefreshUse::Ended
+    );
+}
+
+pub(crate) async fn the_counter_before_returns_the_current_one(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    open_session(store, stream, 1).await;
+    for _ in 0..3 {
+        assert_eq!(store.advance_refresh(session_id(1), 1, NOW).await.unwrap(), next(2));
+    }
+    assert_eq!(store.advance_refresh(session_id(1), 2, NOW).await.unwrap(), next(3));
+}
+
+pub(crate) async fn an_older_counter_ends_the_session(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    open_session(store, stream, 1).await;
+    for counter in [1, 2] {
+        store.advance_refresh(session_id(1), counter, NOW).await.unwrap();
+    }
+    assert_eq!(
+        store.advance_refresh(session_id(1), 1, NOW).await.unwrap(),
+        RefreshUse::Ended
+    );
+    assert_eq!(store.session(session_id(1), NOW).await.unwrap(), None);
+    assert_eq!(
+        store.advance_refresh(session_id(1), 3, NOW).await.unwrap(),
+        RefreshUse::Ended
+    );
+}
+
+pub(crate) async fn a_counter_that_was_never_given_out_refreshes_nothing(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    open_session(store, stream, 1).await;
+    assert_eq!(
+        store.advance_refresh(session_id(1), 2, NOW).await.unwrap(),
+        RefreshUse::Refused
+    );
+    assert!(store.session(session_id(1), NOW).await.unwrap().is_some());
+    assert_eq!(store.advance_refresh(session_id(1), 1, NOW).await.unwrap(), next(2));
+}
+
+pub(crate) async fn ending_one_session_leaves_the_others(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    open_session(store, stream, 1).await;
+    open_session(store, stream, 2).await;
+    assert_eq!(
+        store.end_sessions(EndSessions::One(session_id(1))).await.unwrap(),
+        [session_id(1)]
+    );
+    assert!(
+        store
+            .end_sessions(EndSessions::One(session_id(1)))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(store.session(session_id(1), NOW).await.unwrap(), None);
+    assert!(store.session(session_id(2), NOW).await.unwrap().is_some());
+}
+
+pub(crate) async fn ending_the_sessions_of_an_account_leaves_other_accounts(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    create_stream(store, 2).await;
+    create_account(store, 3).await;
+    open_session(store, stream, 1).await;
+    open_session(store, stream_of(2, 1), 2).await;
+    open_session(store, stream_of(1, 3), 3).await;
+    let mut ended = store.end_sessions(EndSessions::OfUser(user_id(1))).await.unwrap();
+    ended.sort();
+    assert_eq!(ended, [session_id(1), session_id(2)]);
+    assert!(store.sessions(user_id(1), NOW).await.unwrap().is_empty());
+    assert_eq!(store.sessions(user_id(3), NOW).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_session_is_ended_for_its_own_account_only(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    create_account(store, 2).await;
+    open_session(store, stream, 1).await;
+    let end = async |n| {
+        store
+            .end_sessions(EndSessions::OneOfUser(user_id(n), session_id(1)))
+            .await
+            .unwrap()
+    };
+    assert!(end(2).await.is_empty());
+    assert!(store.session(session_id(1), NOW).await.unwrap().is_some());
+    assert_eq!(end(1).await, [session_id(1)]);
+    assert!(end(1).await.is_empty());
+}

@@ -1,0 +1,229 @@
+//! Many requests, one commit.
+//!
+//! To make groups that do not depend on the speed of the machine, these tests hold the write lock of the database from
+//! outside until everything is queued.
+
+use std::time::Duration;
+
+use futures_util::future::{join, join_all};
+use rusqlite::Connection;
+use synckit_protocol::limits::BATCH_SEALED_BYTES_MAX;
+use synckit_store::{Append, NewApp, NewBatch, SqliteOptions, Store, StoreError};
+
+use crate::{
+    fixture::{
+        NOW, app_id, append, batch, create_app, end_of, new_key, read_all, ready_stream, secret, start, stored,
+        stream_of,
+    },
+    sqlite::SqliteHarness,
+};
+
+/// Holds the write lock of the database.
+struct Blockade(Connection);
+
+impl Blockade {
+    fn of(harness: &SqliteHarness) -> Self {
+        let connection = Connection::open(harness.path()).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        Self(connection)
+    }
+
+    fn end(self) {
+        self.0.execute_batch("ROLLBACK").unwrap();
+    }
+}
+
+/// Queues every job behind a blockade, ends it, and returns the results in order.
+async fn queued_together<T>(harness: &SqliteHarness, jobs: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let blockade = Blockade::of(harness);
+    // The second future is polled after the first, which has polled every job by then, and so queued it.
+    join(join_all(jobs), async { blockade.end() }).await.0
+}
+
+/// The first batches of streams 1 to `streams`, each of `size` bytes.
+async fn first_batches(store: &dyn Store, streams: u64, size: usize) -> Vec<NewBatch> {
+    let mut batches = Vec::new();
+    for n in 1..=streams {
+        let stream = ready_stream(store, n).await;
+        batches.push(batch(stream, start(stream), n, n, 3, size));
+    }
+    batches
+}
+
+fn is_stored(result: &Result<Append, StoreError>, batch: &NewBatch) -> bool {
+    let expected = Append::Stored {
+        first_seq: 1,
+        position: end_of(batch),
+        repeated: false,
+    };
+    result.as_ref().is_ok_and(|answer| *answer == expected)
+}
+
+async fn log_of(store: &dyn Store, n: u64) -> usize {
+    read_all(store, stream_of(n, n), n).await.len()
+}
+
+#[tokio::test]
+async fn requests_that_wait_together_share_one_commit() {
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    let batches = first_batches(store, 25, 1000).await;
+    let before = harness.sqlite().write_statistics();
+    let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
+    let after = harness.sqlite().write_statistics();
+    assert!(
+        results
+            .iter()
+            .zip(&batches)
+            .all(|(result, batch)| is_stored(result, batch))
+    );
+    assert_eq!((after.jobs - before.jobs, after.commits - before.commits), (25, 1));
+}
+
+#[tokio::test]
+async fn batches_that_build_on_each_other_share_one_commit() {
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    let stream = ready_stream(store, 1).await;
+    let mut parent = start(stream);
+    let batches: Vec<_> = (1..=25)
+        .map(|n| {
+            let batch = batch(stream, parent, 1, n, 20, 1000);
+            parent = end_of(&batch);
+            batch
+        })
+        .collect();
+    let before = harness.sqlite().write_statistics();
+    let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
+    assert!(
+        results
+            .iter()
+            .all(|result| matches!(result, Ok(Append::Stored { repeated: false, .. })))
+    );
+    assert_eq!(harness.sqlite().write_statistics().commits - before.commits, 1);
+    assert_eq!(
+        read_all(store, stream, 1).await,
+        batches.iter().map(stored).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_fails_does_not_fail_its_neighbours() {
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    let mut batches = first_batches(store, 9, 1000).await;
+    batches[4].digest.count = 0;
+    let before = harness.sqlite().write_statistics();
+    let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
+    assert_eq!(harness.sqlite().write_statistics().commits - before.commits, 1);
+    for (index, (result, batch)) in results.iter().zip(&batches).enumerate() {
+        match index {
+            4 => assert!(matches!(result, Err(StoreError::InvalidBatch))),
+            _ => assert!(is_stored(result, batch)),
+        }
+    }
+    assert_eq!((log_of(store, 5).await, log_of(store, 6).await), (0, 1));
+}
+
+#[tokio::test]
+async fn what_a_failed_request_wrote_is_undone() {
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    create_app(store, 1).await;
+    // The app is new, its key is not: the failure comes after the first write.
+    let app = |n, key| NewApp {
+        id: app_id(n),
+        name: format!("app {n}"),
+        key: new_key(key),
+    };
+    let jobs = [app(2, 2), app(3, 1), app(4, 4)];
+    let results = queued_together(&harness, jobs.into_iter().map(|app| store.create_app(app))).await;
+    assert!(matches!(results[..], [Ok(()), Err(StoreError::Database(_)), Ok(())]));
+    let apps: Vec<_> = store.apps(NOW).await.unwrap().iter().map(|app| app.id).collect();
+    assert_eq!(apps, [1, 2, 4].map(app_id));
+}
+
+#[tokio::test]
+async fn a_request_that_fills_the_disk_does_not_fail_its_neighbours() {
+    let options = SqliteOptions {
+        max_bytes: Some(2 * 1024 * 1024),
+        ..SqliteOptions::default()
+    };
+    let harness = SqliteHarness::with(options);
+    let store = harness.store();
+    let mut batches = first_batches(store, 5, 1000).await;
+    batches[2] = batch(batches[2].stream, batches[2].parent, 3, 3, 3, 3_000_000);
+    let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
+    for (index, (result, batch)) in results.iter().zip(&batches).enumerate() {
+        match index {
+            2 => assert!(matches!(result, Err(StoreError::Full(_)))),
+            _ => assert!(is_stored(result, batch)),
+        }
+    }
+    assert_eq!((log_of(store, 3).await, log_of(store, 4).await), (0, 1));
+}
+
+#[tokio::test]
+async fn a_lock_that_is_never_freed_is_busy_and_stores_nothing() {
+    let options = SqliteOptions {
+        busy_timeout: Duration::from_millis(1),
+        ..SqliteOptions::default()
+    };
+    let harness = SqliteHarness::with(options);
+    let batches = first_batches(harness.store(), 1, 1000).await;
+    let blockade = Blockade::of(&harness);
+    assert!(matches!(
+        harness.store().append_batch(batches[0].clone()).await,
+        Err(StoreError::Busy)
+    ));
+    // Readers are not kept out.
+    assert_eq!(log_of(harness.store(), 1).await, 0);
+    blockade.end();
+    append(harness.store(), &batches[0]).await;
+}
+
+#[tokio::test]
+async fn a_full_queue_turns_requests_away_and_does_the_others() {
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    let results = queued_together(&harness, (0..1100).map(|n| store.create_invite(secret(n), NOW))).await;
+    // The writer may or may not have taken its first job off the queue before the queue was full.
+    let done = results.iter().filter(|result| result.is_ok()).count();
+    assert!([1024, 1025].contains(&done), "{done}");
+    for (n, result) in (0..).zip(&results) {
+        assert!(matches!(result, Ok(()) | Err(StoreError::Busy)));
+        assert_eq!(store.invite_is_open(secret(n)).await.unwrap(), result.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn the_memory_of_the_queue_is_bounded() {
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    let batches = first_batches(store, 20, BATCH_SEALED_BYTES_MAX).await;
+    let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
+    let stored = results.iter().filter(|result| result.is_ok()).count();
+    assert_eq!(stored, 15, "64 MiB hold 15 batches of a little more than 4 MiB");
+    assert!(
+        results[15..]
+            .iter()
+            .all(|result| matches!(result, Err(StoreError::Busy)))
+    );
+    append(store, &batches[19]).await;
+}
+
+#[tokio::test]
+async fn closing_finishes_what_was_accepted() {
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    let batches = first_batches(store, 10, 1000).await;
+    let appends = join_all(batches.iter().map(|batch| store.append_batch(batch.clone())));
+    let (results, closed) = join(appends, store.close()).await;
+    closed.unwrap();
+    assert!(
+        results
+            .iter()
+            .zip(&batches)
+            .all(|(result, batch)| is_stored(result, batch))
+    );
+}
