@@ -14,67 +14,50 @@
 //! # }
 //! ```
 //!
-//! | module | what it is |
+//! | module | contents |
 //! | --- | --- |
-//! | [`config`] | typed configuration from layers of settings |
-//! | `data_dir`, `keys` | the data directory, its lock, the secrets in it |
+//! | `startup` | starting and stopping: [`config`], data directory, key files, life of the server |
 //! | `http` | bodies, problems, request ids, connections: HTTP as the API speaks it |
 //! | `api` | the routes, a module for each resource |
-//! | `openapi` | what the routes are, as a document and as a page |
-//! | `metrics`, `process` | the figures of a server, for Prometheus |
-//! | `rates`, `allowances` | how many requests a session or an address may send |
-//! | `sign_in` | login state, tokens, sessions, limits on guessing |
-//! | `blobs` | objects in a directory, presigned URLs, the sweep |
-//! | `background`, `retention` | what nobody waits for: the log below settled snapshots goes, and what deleted accounts leave |
-//! | `owner_proof` | proof that a request was made by a holder of the master key |
-//! | `panics` | what a panic may say in the log |
-//! | `readiness` | what `/readyz` answers |
-//! | `export` | everything that is kept of an account, as JSON lines |
+//! | `openapi` | the OpenAPI document of the routes, and a page that shows it |
+//! | `sign_in` | login state, tokens, sessions, issued secrets, proofs of the owner key |
+//! | `limits` | token buckets: request rates and guesses; concurrent work; the disk reserve |
+//! | `blobs` | objects in a directory, presigned URLs |
+//! | `jobs` | background jobs: retention and the sweep of unused objects |
 //! | `mail` | confirmations, resets and notices by mail |
+//! | [`admin`] | apps, keys, invitations, accounts, export; [`inspect`] reads a data directory without changing it |
+//! | `platform` | clock, randomness, process figures, panics |
+//! | `metrics` | the figures of a server, for Prometheus |
+//! | `state` | the state that all requests share |
 //! | [`store`] | the `Store` trait and SQLite |
-//! | [`admin`] | apps, keys, invitations, accounts |
-//! | [`inspect`] | looking at a data directory without touching it |
 //!
 //! What this crate deliberately is not: it prints nothing and reads no environment (the binary does), it does not end
 //! TLS (a reverse proxy does), and it does not link `synckit-crypto`: it cannot decrypt, by construction.
 
 pub mod admin;
-mod allowances;
 mod api;
-mod background;
 mod blobs;
-mod clock;
-pub mod config;
-mod data_dir;
-mod disk_reserve;
-mod export;
-mod given_secrets;
 mod http;
-pub mod inspect;
-mod keys;
+mod jobs;
+mod limits;
 mod mail;
 mod metrics;
 mod openapi;
-mod owner_proof;
-mod panics;
-mod process;
-mod random;
-mod rates;
-mod readiness;
-mod retention;
-mod server;
+mod platform;
 mod sign_in;
+mod startup;
 mod state;
+
 pub use synckit_store as store;
 
-pub use admin::Admin;
-pub use clock::Clock;
-pub use config::Config;
-pub use data_dir::DataDirError;
-pub use keys::KeyFileError;
+pub use admin::{Admin, inspect};
 pub use mail::MailConfigError;
-pub use panics::log_panics;
-pub use server::{ServeError, Server, serve};
+pub use platform::{Clock, log_panics};
+pub use startup::{
+    DataDirError, KeyFileError, ServeError, Server,
+    config::{self, Config},
+    serve,
+};
 
 /// The version of the protocol that this server speaks, the one of `docs/protocol.md`. `/healthz` tells it.
 pub const PROTOCOL_VERSION: u8 = 1;

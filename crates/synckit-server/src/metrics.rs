@@ -25,8 +25,9 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use synckit_protocol::ProblemCode;
+use synckit_store::StoreFigures;
 
-use crate::{process::ProcessFigures, sign_in::GuessTotals, store::StoreFigures};
+use crate::{limits::GuessTotals, platform::ProcessFigures};
 
 /// The upper bounds of the times that requests took, in seconds.
 const SECONDS: [f64; 14] = [

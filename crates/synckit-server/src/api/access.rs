@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
 use synckit_protocol::{ProblemCode, SessionId, UserId};
+use synckit_store::StreamId;
 
 use crate::{
     http::{ApiError, ClientAddress, RequestScope},
     sign_in::{Known, LiveSession, TokenError},
     state::ServerState,
-    store::StreamId,
 };
 
 /// A request with a token for the app, whose session lives.

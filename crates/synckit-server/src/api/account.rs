@@ -11,6 +11,7 @@ use synckit_protocol::{
         VaultWritten,
     },
 };
+use synckit_store::{EndSessions, VaultWrite, VersionedWrite};
 
 use super::{
     access::AccountAccess,
@@ -20,7 +21,6 @@ use crate::{
     http::{ApiError, PathText, Received, Reply},
     sign_in::{PasswordState, Purpose},
     state::ServerState,
-    store::{EndSessions, VaultWrite, VersionedWrite},
 };
 
 type Server = State<Arc<ServerState>>;

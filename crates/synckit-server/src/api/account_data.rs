@@ -17,8 +17,8 @@ use synckit_protocol::{
 
 use super::access::AccountAccess;
 use crate::{
+    admin::{Export, ExportError},
     blobs::{ObjectUrl, UrlMethod},
-    export::{Export, ExportError},
     http::{ApiError, Reply},
     state::ServerState,
 };

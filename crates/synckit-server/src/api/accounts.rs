@@ -12,6 +12,7 @@ use synckit_protocol::{
         RegisterFinish, RegisterStart, RegisterStarted, Registered, ResetRequest, ResetStart, VerifyEmail,
     },
 };
+use synckit_store::{AccountCreation, MailPurpose, NewAccount, PasswordReset, SecretHash};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -19,13 +20,12 @@ use super::{
     auth::{login_problem, require_suite},
 };
 use crate::{
-    config::Registration,
     http::{ApiError, ClientAddress, Received, Reply},
     mail::MailJob,
-    random::random_id,
+    platform::random_id,
     sign_in::{NormalEmail, PasswordState, Purpose, RegistrationState},
+    startup::config::Registration,
     state::ServerState,
-    store::{AccountCreation, MailPurpose, NewAccount, PasswordReset, SecretHash},
 };
 
 type Server = State<Arc<ServerState>>;

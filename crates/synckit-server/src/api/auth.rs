@@ -13,15 +13,16 @@ use synckit_protocol::{
     AppId, ByteString, LOGIN_SUITE, ProblemCode, SecretText, SessionId, UserId,
     wire::auth::{LoginStart, LoginStarted, Refresh, Refreshed, SignedIn, UnlockFinish, UnlockStart, Unlocked},
 };
+use synckit_store::{Credential, CredentialOf, EndSessions, NewSession, RefreshUse, SecretHash, StoreError, StreamId};
 use zeroize::Zeroizing;
 
 use super::{access::AppAccess, password_login};
 use crate::{
     http::{ApiError, ClientAddress, Received, Reply, RequestScope, malformed},
-    random::random_id,
-    sign_in::{AccountClaims, AppClaims, LoginState, NormalEmail, Purpose, RefreshSecret, Ticket, TooManyGuesses},
+    limits::{Ticket, TooManyGuesses},
+    platform::random_id,
+    sign_in::{AccountClaims, AppClaims, LoginState, NormalEmail, Purpose, RefreshSecret},
     state::ServerState,
-    store::{Credential, CredentialOf, EndSessions, NewSession, RefreshUse, SecretHash, StoreError, StreamId},
 };
 
 type Server = State<Arc<ServerState>>;

@@ -11,14 +11,14 @@ use synckit_protocol::{
     BlobId, ObjectKey, ProblemCode, UploadId, limits,
     wire::blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobInfo, BlobList, BlobUpload, BlobUploadAnswer},
 };
+use synckit_store::{NewUpload, UploadBegin};
 
 use super::access::AppAccess;
 use crate::{
     blobs::{ObjectUrl, UrlMethod},
     http::{ApiError, PathText, Received, Reply},
-    random::{random_bytes, random_id},
+    platform::{random_bytes, random_id},
     state::ServerState,
-    store::{NewUpload, UploadBegin},
 };
 
 type Server = State<Arc<ServerState>>;

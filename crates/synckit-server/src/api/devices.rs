@@ -7,13 +7,13 @@ use synckit_protocol::{
     DeviceId, ProblemCode, limits,
     wire::devices::{Device, DeviceList, RegisterDevice, RenameDevice},
 };
+use synckit_store::{DeviceRegistration, DeviceRename, NewDevice};
 
 use super::access::AppAccess;
 use crate::{
     http::{ApiError, PathText, Received, Reply},
-    random::random_id,
+    platform::random_id,
     state::ServerState,
-    store::{self, DeviceRegistration, DeviceRename, NewDevice},
 };
 
 type Server = State<Arc<ServerState>>;
@@ -99,7 +99,7 @@ fn device_name(name: String) -> Result<String, ApiError> {
     }
 }
 
-fn on_the_wire(device: store::Device) -> Device {
+fn on_the_wire(device: synckit_store::Device) -> Device {
     Device {
         id: device.id,
         device_name: device.name,

@@ -7,6 +7,7 @@ use synckit_protocol::{
     ProblemCode, limits,
     wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
 };
+use synckit_store::{EnvelopeWrite, NewEnvelope, StreamId};
 
 use super::{
     access::AppAccess,
@@ -15,9 +16,8 @@ use super::{
 };
 use crate::{
     http::{ApiError, Received, Reply},
-    owner_proof,
+    sign_in::owner_proof,
     state::ServerState,
-    store::{EnvelopeWrite, NewEnvelope, StreamId},
 };
 
 /// `GET /api/sync/keys`.

@@ -17,6 +17,7 @@ use synckit_protocol::{
         snapshots::SnapshotInfo,
     },
 };
+use synckit_store::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, TaskLost};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
@@ -26,8 +27,6 @@ use super::{
 use crate::{
     http::{ApiError, Format, Received, Reply, announced_length, content_format, decode, malformed, read_body},
     state::ServerState,
-    store::TaskLost,
-    store::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch},
 };
 
 type Server = State<Arc<ServerState>>;

@@ -15,9 +15,10 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use minicbor::{Decoder, Encoder, data::Type, decode, encode};
 use synckit_protocol::{BatchId, Cursor, DeviceId, Head, KeyId, Position, wire::log::Push};
+use synckit_store::StoredBatch;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{http::held_until_sent, store::StoredBatch};
+use crate::http::held_until_sent;
 
 /// A push whose sealed batch is a slice of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,16 +13,15 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use synckit_protocol::ProblemCode;
+use synckit_store::{SecretHash, TaskLost};
 use tokio::sync::Semaphore;
 
 use super::access::bearer;
 use crate::{
     http::{ApiError, PeerAddress},
     metrics::Scraped,
-    process::{ProcessFigures, disk_of},
+    platform::{ProcessFigures, disk_of},
     state::ServerState,
-    store::SecretHash,
-    store::TaskLost,
 };
 
 /// What Prometheus asks for and understands.

@@ -30,9 +30,9 @@ use axum::{Extension, Router, middleware::from_fn_with_state};
 use synckit_protocol::ProblemCode;
 
 use crate::{
-    config::PublicUrl,
     http::{ApiError, Observer, admit, count_by_address, observe},
     openapi::{Description, Documents},
+    startup::config::PublicUrl,
     state::ServerState,
 };
 

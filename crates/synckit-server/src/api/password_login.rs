@@ -8,13 +8,13 @@ use std::{sync::Arc, time::Duration};
 use rand::rngs::OsRng;
 use synckit_login::{ClientLogin, LoginError};
 use synckit_protocol::{AppId, ProblemCode, SecretText, SessionId, UserId};
+use synckit_store::TaskLost;
 
 use super::auth::{count_guess, find_account, finish_login, start_login};
 use crate::{
     http::{ApiError, ClientAddress},
     sign_in::NormalEmail,
     state::ServerState,
-    store::TaskLost,
 };
 
 /// How long a login waits for its turn.

@@ -13,6 +13,7 @@ use synckit_protocol::{
     ByteString, ProblemCode, SnapshotId, limits,
     wire::snapshots::{PutSnapshot, PutSnapshotPart, SnapshotAnswer, SnapshotPartAnswer},
 };
+use synckit_store::{NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite, StreamId};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -22,9 +23,8 @@ use super::{
 };
 use crate::{
     http::{ApiError, PathText, Reply, announced_length, content_format, decode, read_body},
-    owner_proof,
+    sign_in::owner_proof,
     state::ServerState,
-    store::{NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite, StreamId},
 };
 
 type Server = State<Arc<ServerState>>;

@@ -5,9 +5,7 @@
 //!
 //! Invariant: an object is there whole, with exactly the signed length and durably, or it is not there at all.
 
-mod sweep;
 mod url;
 
-pub(crate) use sweep::sweep_until_stopped;
 pub(crate) use synckit_store::objects::{ByteRange, ObjectDirectory, ObjectError, ObjectWriter, RangeError};
 pub(crate) use url::{ObjectUrl, UrlError, UrlMethod, UrlSigner};

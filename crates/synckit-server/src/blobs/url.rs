@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use synckit_protocol::{ObjectKey, limits, wire::UnixSeconds};
 
-use crate::keys::MacKey;
+use crate::startup::MacKey;
 
 /// How far back a clock may be set without ending URLs.
 const CLOCK_SLACK_SECONDS: u64 = 300;

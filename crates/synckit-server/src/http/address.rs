@@ -12,7 +12,7 @@ use axum::extract::FromRequestParts;
 use http::{HeaderMap, request::Parts};
 
 use super::ApiError;
-use crate::{config::AddressBlock, sign_in::AddressPrefix, state::ServerState};
+use crate::{limits::AddressPrefix, startup::config::AddressBlock, state::ServerState};
 
 /// The other end of the connection; an extension of every request that came over one.
 #[derive(Debug, Clone, Copy)]

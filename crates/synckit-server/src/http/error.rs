@@ -5,8 +5,9 @@ use std::{error::Error, sync::Arc};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use synckit_protocol::{Problem, ProblemCode};
+use synckit_store::StoreError;
 
-use crate::{sign_in::StateError, store::StoreError};
+use crate::sign_in::StateError;
 
 /// A refused or failed request.
 ///

@@ -20,7 +20,12 @@ use http::{HeaderName, HeaderValue, header, request::Parts};
 use synckit_protocol::{AppId, MEDIA_TYPE_PROBLEM, ProblemCode};
 
 use super::{ApiError, ClientAddress, drain::drained_when_dropped, error::Refusal, slow_line};
-use crate::{metrics::Answered, panics::caught, random::random_bytes, rates::TooManyRequests, state::ServerState};
+use crate::{
+    limits::TooManyRequests,
+    metrics::Answered,
+    platform::{caught, random_bytes},
+    state::ServerState,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

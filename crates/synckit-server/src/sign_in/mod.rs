@@ -1,16 +1,18 @@
-//! Who somebody is: login state, tokens, sessions, refresh secrets, and the limits on guessing.
+//! Proofs of who sends a request: login state, tokens, sessions, refresh secrets, secrets that the server issues, and
+//! signatures of the owner key.
 //!
-//! Nothing here speaks HTTP. The endpoints are in `api::auth` and `api::accounts`.
+//! Nothing here speaks HTTP, and limits on guessing are in `limits`.
 
 mod email;
-mod guesses;
+mod given_secrets;
+pub(crate) mod owner_proof;
 mod refresh;
 mod sealed_state;
 mod sessions;
 mod tokens;
 
 pub(crate) use email::NormalEmail;
-pub(crate) use guesses::{AddressPrefix, GuessTotals, Guesses, Ticket, TooManyGuesses};
+pub(crate) use given_secrets::{fresh_api_key, fresh_secret};
 pub(crate) use refresh::RefreshSecret;
 pub(crate) use sealed_state::{LoginState, PasswordState, Purpose, RegistrationState, SealedStates, StateError};
 pub(crate) use sessions::{Known, LiveSession, SessionCache};

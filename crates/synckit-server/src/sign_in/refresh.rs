@@ -1,12 +1,12 @@
 //! Refresh secrets: derived, not stored, so that a repeated refresh gets the same answer.
 //!
 //! `secret = base64url(sid (16) || counter (u64 BE) || HMAC-SHA256(key, sid || counter))`. Which counters count, the
-//! store knows: see [`crate::store::Store::advance_refresh`].
+//! store knows: see [`synckit_store::Store::advance_refresh`].
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use synckit_protocol::{SecretText, SessionId};
 
-use crate::keys::MacKey;
+use crate::startup::MacKey;
 
 /// The contents of a refresh secret that the server made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

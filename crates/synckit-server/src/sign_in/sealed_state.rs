@@ -11,10 +11,10 @@ use chacha20poly1305::{
     aead::{Aead as _, KeyInit as _, Payload},
 };
 use synckit_protocol::{AppId, SessionId, UserId, limits, wire::UnixSeconds};
+use synckit_store::SecretHash;
 use zeroize::Zeroizing;
 
-use super::guesses::Ticket;
-use crate::{random::random_bytes, store::SecretHash};
+use crate::{limits::Ticket, platform::random_bytes};
 
 const NONCE_BYTES: usize = 24;
 

@@ -7,8 +7,7 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use synckit_protocol::{SessionId, limits, wire::UnixSeconds};
-
-use crate::store::StreamId;
+use synckit_store::StreamId;
 
 /// Sessions that are remembered; past it the memory starts anew, which costs a read of the store each.
 const SESSIONS_MAX: usize = 100_000;

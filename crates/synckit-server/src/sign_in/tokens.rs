@@ -14,8 +14,9 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use synckit_protocol::{AppId, SecretText, SessionId, UserId, limits, wire::UnixSeconds};
+use synckit_store::StreamId;
 
-use crate::{keys::TokenKey, store::StreamId};
+use crate::startup::TokenKey;
 
 /// `typ` of a token for everything under `/api/sync`.
 const TYPE_APP: &str = "at+jwt";

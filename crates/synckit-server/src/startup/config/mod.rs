@@ -20,7 +20,7 @@ pub use addresses::{AddressBlock, AddressBlockParseError};
 pub use settings::{ConfigError, Settings};
 pub use units::{ByteSize, Span, UnitParseError};
 
-use crate::Clock;
+use crate::platform::Clock;
 
 /// How one server runs. Made by [`Config::new`] with the defaults, or by [`Config::resolve`] from settings.
 ///

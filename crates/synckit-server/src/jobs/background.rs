@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use synckit_store::StoreError;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{panics::caught, state::ServerState, store::StoreError};
+use crate::{platform::caught, state::ServerState};
 
 /// Does `work` now and then at every [`crate::Config::sweep_interval`], until the server stops. `name` is what the log
 /// calls it.

@@ -14,17 +14,17 @@ use lettre::{
 };
 use parking_lot::Mutex;
 use synckit_protocol::{UserId, wire::UnixSeconds};
+use synckit_store::{
+    CredentialOf, MailPurpose, NewMailCode, SecretHash, Store, StoreError, TaskLost,
+    private_files::{create_private_dir, write_private_file},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
-    config::MailDelivery,
-    given_secrets::fresh_secret,
-    panics::caught,
-    random::random_bytes,
-    store::private_files::{create_private_dir, write_private_file},
-    store::{CredentialOf, MailPurpose, NewMailCode, SecretHash, Store, StoreError, TaskLost},
+    platform::{Clock, caught, random_bytes},
+    sign_in::fresh_secret,
+    startup::config::MailDelivery,
 };
 
 /// Mails that wait. Past it they are dropped, with a line in the log.

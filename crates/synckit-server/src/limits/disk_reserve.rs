@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use synckit_protocol::ProblemCode;
 
-use crate::{data_dir::DataDir, http::ApiError};
+use crate::{http::ApiError, startup::DataDir};
 
 /// The most that is kept.
 const RESERVE_BYTES_MAX: u64 = 64 * 1024 * 1024;

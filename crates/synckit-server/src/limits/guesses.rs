@@ -26,10 +26,10 @@ use std::{
 use parking_lot::Mutex;
 use synckit_protocol::{limits, wire::UnixSeconds};
 
+use super::token_buckets::{Allowances, ENTRIES_MAX, Rule};
 use crate::{
-    allowances::{Allowances, ENTRIES_MAX, Rule},
-    config::{GuessLimits, network_of},
-    random::random_bytes,
+    platform::random_bytes,
+    startup::config::{GuessLimits, network_of},
 };
 
 /// How long an address stays familiar.

@@ -23,12 +23,10 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use synckit_login::ServerLogin;
 use synckit_protocol::{SecretText, limits, wire::UnixSeconds};
+use synckit_store::private_files::{PrivateRead, read_private_file, write_private_file};
 use zeroize::Zeroizing;
 
-use crate::{
-    random::random_bytes,
-    store::private_files::{PrivateRead, read_private_file, write_private_file},
-};
+use crate::platform::random_bytes;
 
 const LOGIN_FILE: &str = "opaque.key";
 const TOKENS_FILE: &str = "tokens.json";

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use synckit_protocol::SecretText;
 use zeroize::Zeroizing;
 
-use crate::random::random_bytes;
+use crate::platform::random_bytes;
 
 /// What an API key begins with, so that people and scanners for leaked secrets recognise one.
 const API_KEY_PREFIX: &str = "sk_";

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{background::repeat_until_stopped, state::ServerState, store::StoreError};
+use synckit_store::StoreError;
+
+use super::repeat_until_stopped;
+use crate::state::ServerState;
 
 /// Objects that are looked up at a time.
 const SWEEP_PAGE: u32 = 200;

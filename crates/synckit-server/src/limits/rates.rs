@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 use synckit_protocol::SessionId;
 use tokio::time::Instant;
 
-use crate::{
-    allowances::{Allowances, Rule},
-    config::RequestRates,
-    sign_in::AddressPrefix,
+use super::{
+    AddressPrefix,
+    token_buckets::{Allowances, Rule},
 };
+use crate::startup::config::RequestRates;
 
 /// The counters of one server.
 #[derive(Debug)]

@@ -9,20 +9,18 @@
 use std::{io, path::Path, sync::Arc, time::Duration};
 
 use synckit_protocol::{AppId, KeyId, OwnerKey, SecretText, UserId, limits, wire::UnixSeconds};
+use synckit_store::{
+    Account, App, EnvelopeRestore, NewApiKey, NewApp, Retention, SecretHash, SqliteOptions, SqliteStore, Store,
+    StoreError, StreamId,
+};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
+use super::{Export, ExportError};
 use crate::{
-    clock::Clock,
-    data_dir::{DataDir, DataDirError},
-    export::{Export, ExportError},
-    given_secrets::{fresh_api_key, fresh_secret},
-    keys::{KeyFileError, rotate_token_key},
-    random::random_id,
-    retention::BREATH,
-    store::{
-        Account, App, EnvelopeRestore, NewApiKey, NewApp, Retention, SecretHash, SqliteOptions, SqliteStore, Store,
-        StoreError, StreamId,
-    },
+    jobs::BREATH,
+    platform::{Clock, random_id},
+    sign_in::{fresh_api_key, fresh_secret},
+    startup::{DataDir, DataDirError, KeyFileError, rotate_token_key},
 };
 
 /// The administration of one data directory.
@@ -228,7 +226,7 @@ impl Admin {
         };
         let credential = self
             .store
-            .credential(crate::store::CredentialOf::Email(email.as_str()))
+            .credential(synckit_store::CredentialOf::Email(email.as_str()))
             .await?;
         Ok(credential.map(|credential| credential.user_id))
     }
@@ -288,7 +286,7 @@ impl Admin {
     pub async fn end_sessions(&self, user_id: UserId) -> Result<usize, AdminError> {
         Ok(self
             .store
-            .end_sessions(crate::store::EndSessions::OfUser(user_id))
+            .end_sessions(synckit_store::EndSessions::OfUser(user_id))
             .await?
             .len())
     }

@@ -9,26 +9,26 @@ use std::{
 
 use axum::Router;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use synckit_store::{AcceptNewSeed, SeedClaim, SqliteOptions, SqliteStore, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::{
+    DataDir, DataDirError, KeyFileError, MissingLogin, Readiness, ServeLock, ServerKeys,
+    config::{Config, PublicUrl},
+    has_login_secrets,
+};
 use crate::{
     admin::Admin,
     api,
-    blobs::{ObjectDirectory, UrlSigner, sweep_until_stopped},
-    config::{Config, PublicUrl},
-    data_dir::{DataDir, DataDirError, ServeLock},
-    disk_reserve::DiskReserve,
+    blobs::{ObjectDirectory, UrlSigner},
     http::serve_connections,
-    keys::{KeyFileError, MissingLogin, ServerKeys, has_login_secrets},
+    jobs::{retain_until_stopped, retention_step, sweep_until_stopped},
+    limits::{Capacity, DiskReserve, Guesses, Rates},
     mail::{MailConfigError, MailWorker, Mailer},
     metrics::Metrics,
-    rates::Rates,
-    readiness::Readiness,
-    retention::{retain_until_stopped, step as retention_step},
-    sign_in::{Guesses, SealedStates, SessionCache, Tokens},
-    state::{Capacity, ServerState},
-    store::{AcceptNewSeed, SeedClaim, SqliteOptions, SqliteStore, Store, StoreError},
+    sign_in::{SealedStates, SessionCache, Tokens},
+    state::ServerState,
 };
 
 /// Why a server does not start, or stopped.

@@ -13,8 +13,7 @@ use synckit_protocol::{
         export::{EXPORT_FORMAT, ExportLine, ExportedBlob},
     },
 };
-
-use crate::store::{ExportCursor, Store, StoreError};
+use synckit_store::{ExportCursor, Store, StoreError};
 
 /// Bytes of a page, unless its last line is larger: a batch or a part of a snapshot has up to 4 MiB.
 const PAGE_BYTES: usize = 256 * 1024;

@@ -8,13 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{config::MailDelivery, data_dir::DataDir, mail::Mailer, store::StoreError};
+use synckit_store::StoreError;
 
-pub use crate::{
-    keys::KeySurvey,
-    mail::MailCheckError,
-    store::{DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey},
+use crate::{
+    mail::Mailer,
+    startup::{DataDir, config::MailDelivery},
 };
+
+pub use crate::{mail::MailCheckError, startup::KeySurvey};
+pub use synckit_store::{DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey};
 
 /// A data directory that is looked at.
 ///

@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use synckit_protocol::ProblemCode;
+use synckit_store::Store;
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::{http::ApiError, store::Store};
+use crate::http::ApiError;
 
 /// How long an answer of the store stands.
 const CHECK_STANDS: Duration = Duration::from_secs(1);

@@ -3,11 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{
-    background::repeat_until_stopped,
-    state::ServerState,
-    store::{Retention, StoreError},
-};
+use synckit_store::{Retention, StoreError};
+
+use super::repeat_until_stopped;
+use crate::state::ServerState;
 
 /// Pause after each piece, so that whatever waits for the writer goes first.
 pub(crate) const BREATH: Duration = Duration::from_millis(5);

@@ -1,0 +1,8 @@
+//! Administration of a data directory: one service for every front end, and the inspection that changes nothing.
+
+mod account_export;
+pub mod inspect;
+mod service;
+
+pub(crate) use account_export::{Export, ExportError};
+pub use service::{Admin, AdminError, CreatedApp, KeptEnvelope};

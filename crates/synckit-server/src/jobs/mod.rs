@@ -1,0 +1,11 @@
+//! Background jobs: deleting unneeded log entries and snapshots, the remains of deleted accounts, and unused objects.
+//!
+//! Invariant: a job that fails, or panics, runs again at the next interval and ends no other job.
+
+mod background;
+mod retention;
+mod sweep;
+
+use background::repeat_until_stopped;
+pub(crate) use retention::{BREATH, retain_until_stopped, step as retention_step};
+pub(crate) use sweep::sweep_until_stopped;

@@ -1,0 +1,17 @@
+//! How much one user, one address and the whole server may take: token buckets, request rates, guesses at passwords,
+//! concurrent work, and the reserve of free disk space.
+//!
+//! Nothing here speaks HTTP. The API turns a refusal into a problem.
+//!
+//! Invariant: every counter is bounded in memory, whatever keys a client invents.
+
+mod capacity;
+mod disk_reserve;
+mod guesses;
+mod rates;
+mod token_buckets;
+
+pub(crate) use capacity::Capacity;
+pub(crate) use disk_reserve::DiskReserve;
+pub(crate) use guesses::{AddressPrefix, GuessTotals, Guesses, Ticket, TooManyGuesses};
+pub(crate) use rates::{Rates, TooManyRequests};

@@ -1,0 +1,14 @@
+//! Starting and stopping a server: configuration, data directory, key files, and the life of the process around them.
+
+pub mod config;
+mod data_dir;
+mod keys;
+mod readiness;
+mod server;
+
+pub use data_dir::DataDirError;
+pub(crate) use data_dir::{DataDir, ServeLock};
+pub(crate) use keys::{DerivedKeys, MacKey, MissingLogin, ServerKeys, TokenKey, has_login_secrets, rotate_token_key};
+pub use keys::{KeyFileError, KeySurvey};
+pub(crate) use readiness::Readiness;
+pub use server::{ServeError, Server, serve};

@@ -1,0 +1,5 @@
+//! Limits: guesses, request rates, concurrent work.
+
+mod guesses;
+mod overload;
+mod rates;

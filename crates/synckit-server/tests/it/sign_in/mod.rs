@@ -1,0 +1,4 @@
+//! Sign-in and tokens.
+
+mod auth;
+mod tokens;

@@ -1,0 +1,5 @@
+//! Configuration, key files, and the life of the process.
+
+mod config;
+mod keys;
+mod life;
