@@ -28,7 +28,7 @@ const BASELINE: &str = "crates/synckit-bench/instructions.json";
 /// The profile that the program is built in.
 const PROFILE: &str = "instructions";
 
-/// The paths, and how many times each is gone more in the second run than in the first. Those of the server take bodies
+/// The paths, and how many times more each runs in the second run than in the first. Those of the server take bodies
 /// from the fixture, which has [`FIXTURE_BODIES`] of each kind.
 const PATHS: &[(&str, u32)] = &[
     ("seal-batch", 4),
@@ -111,7 +111,7 @@ fn prepare(folder: &Path) -> anyhow::Result<()> {
         fs::remove_dir_all(folder)?;
     }
     let status = cargo()?
-        .args(["run", "--quiet", "-p", "synckit", "--", "bench", "--prepare"])
+        .args(["run", "--quiet", "-p", "synckit-bench", "--", "prepare"])
         .arg(folder)
         .args(FIXTURE_BODIES.iter().flat_map(|(flag, count)| [flag, count]))
         .status()
@@ -156,7 +156,7 @@ fn count(program: &Path, folder: &Path, path: &str, times: u32) -> anyhow::Resul
         .arg("--tool=callgrind")
         .arg(profile)
         .arg(program)
-        .args([path, &times.to_string()])
+        .args(["run", path, &times.to_string()])
         .arg(folder)
         .output()
         .context("valgrind did not start")?;

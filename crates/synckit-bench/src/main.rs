@@ -1,38 +1,32 @@
-//! The hot paths, one at a time, to be counted: `synckit-bench PATH TIMES [FIXTURE]` goes a path so many times.
+//! Every measurement of this project: times of the whole, times of the store alone, and single hot paths for a profiler.
 //!
-//! `cargo xtask instructions` runs this program under Valgrind twice for each path, once with more times than the other,
-//! and divides the difference in instructions by the difference in times: what a process costs to start drops out.
+//! `measure` times the SDK and the server beside the limits of the machine. `store` times the embedded store alone. `run`
+//! takes one hot path N times; `cargo xtask instructions` counts what that costs under Valgrind, once with more times than
+//! the other, so that starting a process drops out. `prepare` makes the sealed requests that some of those paths need.
 //!
-//! What it deliberately is not: a measurement of time. Instructions say little about how fast something is, but the same
-//! code takes the same number of them on a busy machine and on an idle one, so that a change of it is seen.
+//! What this crate deliberately is not: a part of the program that operators install, or a judge. A target that is missed
+//! fails nothing, because the speed of a machine at some moment is not a defect; only counted instructions fail a build.
 
-mod cipher;
-mod server;
+mod cli;
+mod measure;
+mod paths;
+mod program;
+mod store;
 
-use std::{env, path::PathBuf};
+use clap::Parser as _;
 
-use anyhow::{Context as _, bail};
+use crate::cli::{Cli, Command};
 
 fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let [path, times, fixture @ ..] = arguments.as_slice() else {
-        bail!("usage: synckit-bench PATH TIMES [FIXTURE]");
-    };
-    let times = times.parse().context("TIMES must be a number")?;
-    let fixture = || {
-        let folder = fixture.first().map(PathBuf::from);
-        folder.context("this path needs a fixture: see `synckit bench --prepare`")
-    };
-    match path.as_str() {
-        "seal-batch" => cipher::seal_batch(times),
-        "open-batch" => cipher::open_batch(times),
-        "chain-step" => cipher::chain_step(times),
-        "open-snapshot-part" => cipher::open_snapshot_part(times),
-        "open-envelope" => cipher::open_envelope(times),
-        "seal-file" => cipher::seal_file(times),
-        "push-batch" => server::push_batch(times, &fixture()?),
-        "push-entry" => server::push_entry(times, &fixture()?),
-        "pull-page" => server::pull_page(times, &fixture()?),
-        other => bail!("there is no path {other}"),
+    match Cli::parse().command {
+        Command::Measure(args) => runtime()?.block_on(measure::run(&args)),
+        Command::Store { directory } => runtime()?.block_on(store::run(directory)),
+        Command::Prepare(args) => runtime()?.block_on(measure::prepare(&args)),
+        // On a runtime of its own, if the path needs one: threads that nothing asked for would be counted.
+        Command::Run { path, times, fixture } => paths::run(path, times, fixture.as_deref()),
     }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }

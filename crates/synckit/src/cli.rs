@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+use clap::{Args, Parser, Subcommand, builder::NonEmptyStringValueParser};
 use synckit_protocol::SecretText;
 use synckit_server::config::{AddressBlock, ByteSize, LogFormat, Registration, Settings, Span};
 
@@ -42,8 +42,6 @@ pub(crate) enum Command {
     Doctor(Box<DoctorArgs>),
     /// Watch two devices sync a database and files through a server that can read neither
     Demo(DemoArgs),
-    /// Measure what the SDK and the server cost, beside the limits of this machine
-    Bench(BenchArgs),
     /// Print a script that completes commands and flags in a shell
     Completions {
         /// The shell
@@ -536,80 +534,6 @@ pub(crate) struct DemoArgs {
     /// Leave the server's data and both devices' databases there to look at
     #[arg(long)]
     pub(crate) keep: bool,
-}
-
-/// Measure what the SDK and the server cost, beside the limits of this machine
-///
-/// One user pushes, pulls and starts a fresh device through the SDK; many users push and pull at once without it; files go
-/// up and down. The server is a process of its own. The limits of this machine are measured in the same run, because
-/// figures mean little without them. All rows take some minutes, most of them for signing up the users.
-#[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    /// Only these rows
-    #[arg(long, value_name = "ROW", value_delimiter = ',', value_enum)]
-    only: Vec<BenchRow>,
-    /// How many records one user pushes and pulls
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
-    pub(crate) records: u64,
-    /// Row data of one record in bytes, as JSON
-    #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = clap::value_parser!(u64).range(150..=4_000))]
-    pub(crate) record_bytes: u64,
-    /// How many users push and pull at once
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2_000))]
-    pub(crate) users: u32,
-    /// How many batches of 500 records each of them pushes
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) batches_per_user: u32,
-    /// How many streams push single entries at once
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=2_000))]
-    pub(crate) streams: u32,
-    /// How many single entries each of them pushes
-    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) pushes_per_stream: u32,
-    /// How many connections rest at once
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
-    pub(crate) idle_connections: u32,
-    /// The size of the file that goes up and down, in megabytes; 0 for none
-    #[arg(long, value_name = "MB", default_value_t = 500, value_parser = clap::value_parser!(u64).range(0..=500))]
-    pub(crate) blob_mb: u64,
-    /// The seed of the records
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Where the server's data and the file are kept meanwhile [default: the system's temporary directory]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) work_dir: Option<PathBuf>,
-    /// Measure nothing; leave a server and sealed requests in this new directory, for `cargo xtask instructions`
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "users", "streams"])]
-    pub(crate) prepare: Option<PathBuf>,
-    /// Print a table in Markdown
-    #[arg(long, conflicts_with = "json")]
-    pub(crate) markdown: bool,
-}
-
-impl BenchArgs {
-    /// Whether this row is to be measured.
-    pub(crate) fn wants(&self, row: BenchRow) -> bool {
-        self.only.is_empty() || self.only.contains(&row)
-    }
-}
-
-/// What the bench can measure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BenchRow {
-    /// One user pushes, a second device pulls, through the SDK
-    Sdk,
-    /// A fresh device pulls through a snapshot into a SQLite file
-    Fresh,
-    /// How long a change takes to another device
-    Arrival,
-    /// Many users push and pull full batches, without the SDK
-    Users,
-    /// Single entries from many streams at once, without the SDK
-    Singles,
-    /// Memory of connections that rest
-    Idle,
-    /// A file up and down, through the SDK
-    Blobs,
 }
 
 /// An address to listen at. A host name could mean several, so it is none.

@@ -1,4 +1,4 @@
-//! The one program that users run: the server, its administration, a user's devices and data, the demo and the benchmark.
+//! The one program that users run: the server, its administration, a user's devices and data, and the demo.
 //!
 //! What this crate deliberately is not: it decides nothing about the protocol, the store or the encryption, which live
 //! in the libraries. It is the only place that prints and that reads the environment.
@@ -9,7 +9,6 @@
 
 mod account_data;
 mod admin;
-mod bench;
 mod cli;
 mod demo;
 mod device;
@@ -69,7 +68,6 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Export(args) => export::run(args),
         Command::Doctor(args) => doctor::run(*args),
         Command::Demo(args) => demo::run(args),
-        Command::Bench(args) => bench::run(args),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { directory } => shell::manual(directory.as_deref()),
     }

@@ -32,7 +32,6 @@ fn help_names_every_command() {
       export       Take everything of a user along, decrypted: JSON lines or SQLite, and the files
       doctor       Find out what is wrong with a server, and what to do about it
       demo         Watch two devices sync a database and files through a server that can read neither
-      bench        Measure what the SDK and the server cost, beside the limits of this machine
       completions  Print a script that completes commands and flags in a shell
       man          Write the manual pages
 
@@ -118,7 +117,7 @@ fn help_of_serve_names_flags_and_variables() {
 }
 
 #[test]
-fn help_of_demo_and_bench() {
+fn help_of_demo_and_app() {
     insta::assert_snapshot!(help_of(&["demo", "-h"]), @r#"
     Watch two devices sync a database and files through a server that can read neither
 
@@ -135,28 +134,6 @@ fn help_of_demo_and_bench() {
           --keep             Leave the server's data and both devices' databases there to look at
           --json             Print JSON, for programs
       -h, --help             Print help
-    "#);
-    insta::assert_snapshot!(help_of(&["bench", "-h"]), @r#"
-    Measure what the SDK and the server cost, beside the limits of this machine
-
-    Usage: synckit bench [OPTIONS]
-
-    Options:
-          --only <ROW>             Only these rows [possible values: sdk, fresh, arrival, users, singles, idle, blobs]
-          --records <N>            How many records one user pushes and pulls [default: 100000]
-          --record-bytes <BYTES>   Row data of one record in bytes, as JSON [default: 200]
-          --users <N>              How many users push and pull at once [default: 200]
-          --batches-per-user <N>   How many batches of 500 records each of them pushes [default: 10]
-          --streams <N>            How many streams push single entries at once [default: 64]
-          --pushes-per-stream <N>  How many single entries each of them pushes [default: 400]
-          --idle-connections <N>   How many connections rest at once [default: 10000]
-          --blob-mb <MB>           The size of the file that goes up and down, in megabytes; 0 for none [default: 500]
-          --seed <N>               The seed of the records [default: 1]
-          --work-dir <DIR>         Where the server's data and the file are kept meanwhile [default: the system's temporary directory]
-          --prepare <DIR>          Measure nothing; leave a server and sealed requests in this new directory, for `cargo xtask instructions`
-          --json                   Print JSON, for programs
-          --markdown               Print a table in Markdown
-      -h, --help                   Print help (see more with '--help')
     "#);
     insta::assert_snapshot!(help_of(&["app", "rotate-key", "-h"]), @r#"
     Make a new API key and let the old ones end

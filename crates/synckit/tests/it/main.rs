@@ -3,7 +3,6 @@
 
 mod account_data;
 mod admin;
-mod bench;
 mod command_line;
 mod dataset;
 mod demo;

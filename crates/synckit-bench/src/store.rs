@@ -1,30 +1,25 @@
 //! How fast the embedded store is on this machine, alone: no HTTP, no encryption.
 //!
-//! `cargo run --release -p synckit-server --example store_bench [directory]`
-//!
-//! The directory (by default the system's temporary one) decides what a sync of the disk costs; a memory file system
-//! makes the figures meaningless.
+//! The directory decides what a sync of the disk costs; a memory file system makes the figures meaningless.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
 use std::{
-    error::Error,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use anyhow::bail;
 use bytes::Bytes;
 use synckit_protocol::{
     AppId, BatchDigest, BatchId, Cursor, DeviceId, KeyId, OwnerKey, Position, SealedHash, SessionId, UserId,
     wire::{UnixSeconds, devices::Platform},
 };
-use synckit_server::store::{
+use synckit_store::{
     Append, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, PageRead, PageRequest, SecretHash,
     SqliteOptions, SqliteStore, Store, StreamId,
 };
-
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const NOW: UnixSeconds = 1_700_000_000;
 const APP: AppId = AppId::from_bytes([1; 16]);
@@ -44,9 +39,9 @@ struct Load {
     size: usize,
 }
 
-#[tokio::main]
-async fn main() -> Outcome<()> {
-    let root = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, Into::into);
+/// Appends to a store in this directory and reads it, from one stream and from many.
+pub(crate) async fn run(directory: Option<PathBuf>) -> anyhow::Result<()> {
+    let root = directory.unwrap_or_else(std::env::temp_dir);
     for (streams, appends, load) in [
         (1, 1500, FULL_BATCH),
         (16, 200, FULL_BATCH),
@@ -78,7 +73,7 @@ fn device(n: u64) -> DeviceId {
     DeviceId::from_bytes(u128::from(n).to_be_bytes())
 }
 
-async fn prepare(store: &SqliteStore, streams: u64) -> Outcome<()> {
+async fn prepare(store: &SqliteStore, streams: u64) -> anyhow::Result<()> {
     let key = NewApiKey {
         hash: SecretHash([0; 32]),
         prefix: String::new(),
@@ -125,7 +120,7 @@ async fn prepare(store: &SqliteStore, streams: u64) -> Outcome<()> {
 }
 
 /// Every stream appends on its own task, the next batch when the one before was answered.
-async fn append(store: &Arc<SqliteStore>, streams: u64, appends: u64, load: Load) -> Outcome<()> {
+async fn append(store: &Arc<SqliteStore>, streams: u64, appends: u64, load: Load) -> anyhow::Result<()> {
     let before = store.write_statistics();
     let begun = Instant::now();
     let tasks: Vec<_> = (0..streams)
@@ -139,7 +134,7 @@ async fn append(store: &Arc<SqliteStore>, streams: u64, appends: u64, load: Load
                     parent = append_one(&store, n, number, parent, load).await?;
                     latencies.push(begun.elapsed());
                 }
-                Outcome::Ok(latencies)
+                anyhow::Ok(latencies)
             })
         })
         .collect();
@@ -164,7 +159,13 @@ async fn append(store: &Arc<SqliteStore>, streams: u64, appends: u64, load: Load
     Ok(())
 }
 
-async fn append_one(store: &SqliteStore, n: u64, number: u64, parent: Position, load: Load) -> Outcome<Position> {
+async fn append_one(
+    store: &SqliteStore,
+    n: u64,
+    number: u64,
+    parent: Position,
+    load: Load,
+) -> anyhow::Result<Position> {
     let mut sealed = vec![0x5a; load.size];
     sealed[..8].copy_from_slice(&number.to_be_bytes());
     let mut batch_id = [0; 16];
@@ -185,7 +186,7 @@ async fn append_one(store: &SqliteStore, n: u64, number: u64, parent: Position, 
     };
     match store.append_batch(batch).await? {
         Append::Stored { position, .. } => Ok(position),
-        other => Err(format!("not stored: {other:?}").into()),
+        other => bail!("not stored: {other:?}"),
     }
 }
 
@@ -194,7 +195,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> f64 {
 }
 
 /// So many tasks read every stream from its start, page by page.
-async fn read(store: &Arc<SqliteStore>, readers: u64, streams: u64, load: Load) -> Outcome<()> {
+async fn read(store: &Arc<SqliteStore>, readers: u64, streams: u64, load: Load) -> anyhow::Result<()> {
     let begun = Instant::now();
     let tasks: Vec<_> = (0..readers)
         .map(|reader| {
@@ -214,7 +215,7 @@ async fn read(store: &Arc<SqliteStore>, readers: u64, streams: u64, load: Load) 
                     };
                     loop {
                         let PageRead::Page { cursor, has_more, .. } = store.page(request).await? else {
-                            return Err("no page".into());
+                            bail!("a stream has no page");
                         };
                         pages += 1;
                         entries += cursor.seq() - request.cursor.seq();
@@ -224,7 +225,7 @@ async fn read(store: &Arc<SqliteStore>, readers: u64, streams: u64, load: Load) 
                         }
                     }
                 }
-                Outcome::Ok((pages, entries))
+                anyhow::Ok((pages, entries))
             })
         })
         .collect();
@@ -244,7 +245,7 @@ async fn read(store: &Arc<SqliteStore>, readers: u64, streams: u64, load: Load) 
     Ok(())
 }
 
-fn print_disk(path: &Path, batches: u64, load: Load) -> Outcome<()> {
+fn print_disk(path: &Path, batches: u64, load: Load) -> anyhow::Result<()> {
     let bytes = path.metadata()?.len();
     let per_batch = bytes as f64 / batches as f64;
     println!(

@@ -23,17 +23,14 @@ use uuid::Uuid;
 use super::{
     arrival::percentile,
     bar,
-    figures::{Row, Unit, per},
+    figures::{Row, Unit, per, with_separators},
     machine::Machine,
     raw::Line,
     recorder::{Prepared, Recorder},
     records::Records,
     server::ServerProcess,
 };
-use crate::{
-    cli::{BenchArgs, BenchRow},
-    units,
-};
+use crate::cli::Load;
 
 /// Entries of a full batch.
 const BATCH_ENTRIES: u32 = 500;
@@ -55,24 +52,13 @@ struct Member {
 }
 
 impl Crowd {
-    /// Signs up and seals what the rows that are wanted need. Takes about half a second of Argon2id for each user.
-    pub(super) async fn prepare(args: &BenchArgs, config: &SyncKitConfig) -> anyhow::Result<Self> {
-        let users = if args.wants(BenchRow::Users) { args.users } else { 0 };
-        let streams = if args.wants(BenchRow::Singles) { args.streams } else { 0 };
-        Self::of(users, streams, args, config).await
-    }
-
-    /// One user, with batches and single entries.
-    pub(super) async fn of_one(args: &BenchArgs, config: &SyncKitConfig) -> anyhow::Result<Self> {
-        Self::of(1, 1, args, config).await
-    }
-
-    /// So many users with batches, and so many of them with single entries.
-    async fn of(users: u32, streams: u32, args: &BenchArgs, config: &SyncKitConfig) -> anyhow::Result<Self> {
-        let batches = args.batches_per_user * BATCH_ENTRIES;
-        let mut records = Records::new(args.seed, args.record_bytes);
+    /// Signs up so many users with sealed batches, and so many with sealed single entries. Takes about half a second of
+    /// Argon2id for each user.
+    pub(super) async fn prepare(users: u32, streams: u32, load: &Load, config: &SyncKitConfig) -> anyhow::Result<Self> {
+        let batches = load.batches_per_user * BATCH_ENTRIES;
+        let mut records = Records::new(load.seed, load.record_bytes);
         let batch_changes = Arc::new(records.take(u64::from(batches)));
-        let single_changes = Arc::new(records.take(u64::from(args.pushes_per_stream)));
+        let single_changes = Arc::new(records.take(u64::from(load.pushes_per_stream)));
         let transport = Arc::new(HttpTransport::new(Duration::from_secs(10))?);
         let count = users.max(streams);
         let bar = bar("users", u64::from(count));
@@ -118,7 +104,7 @@ impl Crowd {
         let run = Run::drive(server, PUSH, pushes).await?;
         let records = run.requests * u64::from(BATCH_ENTRIES);
         let bytes = per(run.sent as f64, records);
-        let name = format!("push, {}, 500 records at a time, raw", units::counted(users, "user"));
+        let name = format!("push, {} users, 500 records at a time, raw", with_separators(users));
         Ok(vec![
             Row::new("push_users", name, Unit::RecordsPerSecond, run.per_second(records))
                 .at_least(500_000.0)
@@ -164,7 +150,7 @@ impl Crowd {
         );
         let records = run.requests * u64::from(BATCH_ENTRIES);
         let bytes = per(run.received as f64, records);
-        let name = format!("pull, {}, server only", units::counted(users, "user"));
+        let name = format!("pull, {} users, server only", with_separators(users));
         Ok(vec![
             Row::new("pull_users", name, Unit::RecordsPerSecond, run.per_second(records))
                 .at_least(3_000_000.0)
@@ -200,7 +186,7 @@ impl Crowd {
             .collect();
         let streams = pushes.len() as u64;
         let run = Run::drive(server, PUSH, pushes).await?;
-        let name = format!("push of single entries, {} at once", units::counted(streams, "stream"));
+        let name = format!("push of single entries, {} streams at once", with_separators(streams));
         Ok(vec![
             Row::new(
                 "push_singles",

@@ -2,10 +2,18 @@
 //!
 //! The JSON is described in `docs/performance.md`; programs read rows by `id`, which never changes its meaning.
 
+use std::{
+    array,
+    io::{self, Write as _},
+};
+
 use serde::Serialize;
 
 use super::machine::Machine;
-use crate::{cli::BenchArgs, screen, units};
+use crate::cli::MeasureArgs;
+
+/// Columns of the table.
+const COLUMNS: usize = 5;
 
 /// The version of the JSON: it changes when a field or an id does.
 const SCHEMA: u32 = 2;
@@ -137,7 +145,7 @@ impl Unit {
     }
 
     fn format(self, value: f64) -> String {
-        let whole = |name: &str| format!("{} {name}", units::count(value.round() as u64));
+        let whole = |name: &str| format!("{} {name}", with_separators(value.round() as u64));
         match self {
             Self::RecordsPerSecond => whole("records/s"),
             Self::PushesPerSecond => whole("pushes/s"),
@@ -154,45 +162,67 @@ impl Unit {
 }
 
 impl Report {
-    pub(super) fn new(args: &BenchArgs, machine: Machine, rows: Vec<Row>) -> Self {
+    pub(super) fn new(args: &MeasureArgs, machine: Machine, rows: Vec<Row>) -> Self {
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             debug_build: cfg!(debug_assertions),
             load: Load {
                 records: args.records,
-                record_bytes: args.record_bytes,
+                record_bytes: args.load.record_bytes,
                 users: args.users,
-                batches_per_user: args.batches_per_user,
+                batches_per_user: args.load.batches_per_user,
                 streams: args.streams,
-                pushes_per_stream: args.pushes_per_stream,
+                pushes_per_stream: args.load.pushes_per_stream,
                 idle_connections: args.idle_connections,
                 blob_mb: args.blob_mb,
-                seed: args.seed,
+                seed: args.load.seed,
             },
             machine,
             rows,
         }
     }
 
-    /// As a table, for people.
-    pub(super) fn print(&self) {
-        screen::table(
-            &["", "figure", "target", "", "of the machine's limit"],
-            &self.lines(),
-            &[1, 2],
+    /// Writes the report to standard output: as one JSON object, or as the table of `docs/performance.md`.
+    pub(super) fn print(&self, as_json: bool) -> anyhow::Result<()> {
+        let text = if as_json {
+            serde_json::to_string_pretty(self)?
+        } else {
+            self.markdown()
+        };
+        Ok(writeln!(io::stdout().lock(), "{text}")?)
+    }
+
+    /// A table whose columns also line up in a terminal.
+    fn markdown(&self) -> String {
+        let mut lines = self.lines();
+        lines.insert(
+            0,
+            ["", "figure", "target", "", "of the machine's limit"].map(str::to_owned),
         );
+        let widths: [usize; COLUMNS] = array::from_fn(|column| {
+            let cells = lines.iter().map(|line| line[column].chars().count());
+            cells.max().unwrap_or(0).max(4)
+        });
+        let rule = array::from_fn(|column| {
+            let dashes = "-".repeat(widths[column] - 1);
+            if is_number(column) { dashes + ":" } else { dashes + "-" }
+        });
+        lines.insert(1, rule);
+        let lines = lines.iter().map(|line| {
+            let cells = line.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+                if is_number(column) {
+                    format!("{cell:>width$}")
+                } else {
+                    format!("{cell:<width$}")
+                }
+            });
+            format!("| {} |", cells.collect::<Vec<_>>().join(" | "))
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// As a table in Markdown, for `docs/performance.md`.
-    pub(super) fn print_markdown(&self) {
-        screen::line("| | figure | target | | of the machine's limit |\n| --- | ---: | ---: | --- | --- |");
-        for line in self.lines() {
-            screen::line(format_args!("| {} |", line.join(" | ")));
-        }
-    }
-
-    fn lines(&self) -> Vec<Vec<String>> {
+    fn lines(&self) -> Vec<[String; COLUMNS]> {
         let rows = self.rows.iter().map(|row| {
             let figure = match row.value {
                 Some(value) => row.unit.format(value),
@@ -215,14 +245,32 @@ impl Report {
                 .filter_map(|limit| Some((limit.share?, limit.of)))
                 .max_by(|a, b| a.0.total_cmp(&b.0));
             let limit = nearest.map_or_else(String::new, |(share, of)| format!("{:.0} % of {of}", share * 100.0));
-            vec![row.name.clone(), figure, target, met.to_owned(), limit]
+            [row.name.clone(), figure, target, met.to_owned(), limit]
         });
         let machine = self.machine.figures().into_iter().map(|(name, figure)| {
             let nothing = String::new;
-            vec![format!("this machine: {name}"), figure, nothing(), nothing(), nothing()]
+            [format!("this machine: {name}"), figure, nothing(), nothing(), nothing()]
         });
         rows.chain(machine).collect()
     }
+}
+
+/// Whether the cells of a column are aligned to the right.
+const fn is_number(column: usize) -> bool {
+    matches!(column, 1 | 2)
+}
+
+/// A whole number as people read it: `1,234,567`.
+pub(super) fn with_separators(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// How many of `count` each has of `total`.

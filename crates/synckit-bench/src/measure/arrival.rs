@@ -14,17 +14,12 @@ use super::{
     machine::Machine,
     records::Records,
 };
-use crate::cli::BenchArgs;
+use crate::cli::Load;
 
 /// How many changes are sent.
 const CHANGES: u64 = 300;
 
-pub(super) async fn measure(
-    args: &BenchArgs,
-    machine: &Machine,
-    from: &Client,
-    to: &Client,
-) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn measure(load: &Load, machine: &Machine, from: &Client, to: &Client) -> anyhow::Result<Vec<Row>> {
     // What lies before is not part of the measurement.
     let mut cursor = Cursor::START;
     loop {
@@ -34,7 +29,7 @@ pub(super) async fn measure(
             break;
         }
     }
-    let mut records = Records::new(args.seed.wrapping_add(1), args.record_bytes);
+    let mut records = Records::new(load.seed.wrapping_add(1), load.record_bytes);
     let mut delays = Vec::new();
     for _ in 0..CHANGES {
         let change = records.take(1);

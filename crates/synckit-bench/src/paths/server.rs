@@ -1,7 +1,7 @@
 //! What the server does for a request, from the head of it to the last byte of the answer: the real router on a copy of a
 //! prepared data directory, without a network.
 //!
-//! The accounts, the tokens and the sealed batches come from `synckit bench --prepare`, because Argon2id would take
+//! The accounts, the tokens and the sealed batches come from `synckit-bench prepare`, because Argon2id would take
 //! minutes under Valgrind. Writing the log back into the database counts too: the store does it when it is closed.
 
 use std::{fs, io, path::Path};

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use synckit_client::{CredentialStore, DeviceId, SyncKitClient, SyncKitConfig, transport::HttpTransport};
 use uuid::Uuid;
 
-use crate::wire::{CountingTransport, WireBytes};
+use super::wire::CountingTransport;
 
 /// The account.
 #[derive(Debug)]
@@ -28,12 +28,11 @@ impl Account {
         Ok(account)
     }
 
-    fn client(&self) -> anyhow::Result<(SyncKitClient, Arc<WireBytes>)> {
-        let transport = CountingTransport::new(HttpTransport::new(Duration::from_secs(10))?);
-        let wire = transport.bytes();
+    fn client(&self) -> anyhow::Result<(SyncKitClient, Arc<CountingTransport>)> {
+        let wire = Arc::new(CountingTransport::new(HttpTransport::new(Duration::from_secs(10))?));
         let client = SyncKitClient::builder(self.config.clone())
             .credential_store(CredentialStore::Memory)
-            .transport(Arc::new(transport))
+            .transport(Arc::clone(&wire) as Arc<_>)
             .build();
         Ok((client, wire))
     }
@@ -52,7 +51,7 @@ impl Account {
         Client::register(name, client, wire).await
     }
 
-    async fn sign_in(&self) -> anyhow::Result<(SyncKitClient, Arc<WireBytes>)> {
+    async fn sign_in(&self) -> anyhow::Result<(SyncKitClient, Arc<CountingTransport>)> {
         let (client, wire) = self.client()?;
         client.authenticate(&self.email, &self.password).await?;
         Ok((client, wire))
@@ -63,12 +62,12 @@ impl Account {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) client: SyncKitClient,
-    pub(super) wire: Arc<WireBytes>,
+    pub(super) wire: Arc<CountingTransport>,
     pub(super) id: DeviceId,
 }
 
 impl Client {
-    async fn register(name: &str, client: SyncKitClient, wire: Arc<WireBytes>) -> anyhow::Result<Self> {
+    async fn register(name: &str, client: SyncKitClient, wire: Arc<CountingTransport>) -> anyhow::Result<Self> {
         let device = client.register_device(name, "linux").await;
         let id = device.context("a device of the bench cannot be registered")?.id;
         Ok(Self { client, wire, id })

@@ -16,13 +16,13 @@ use super::{
     figures::{Row, Unit},
     machine::Machine,
 };
-use crate::cli::BenchArgs;
+use crate::cli::MeasureArgs;
 
 /// Rows of one transaction.
 const ROWS_PER_COMMIT: u64 = 25_000;
 
 pub(super) async fn measure(
-    args: &BenchArgs,
+    args: &MeasureArgs,
     directory: &Path,
     machine: &Machine,
     account: &Account,

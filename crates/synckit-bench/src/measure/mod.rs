@@ -1,8 +1,7 @@
-//! `synckit bench`: what the SDK and the server cost, against a server in a process of its own.
+//! What the SDK and the server cost, against a server in a process of its own.
 //!
 //! Figures mean little without the machine that they come from, so its own limits are measured in the same run. What the
 //! server spends is read from the system's accounting of its process, apart from what this process spends as the client.
-//! Targets stand beside the figures and fail nothing: how fast a machine is at some moment is not a defect.
 
 mod account;
 mod arrival;
@@ -18,10 +17,11 @@ mod raw;
 mod recorder;
 mod records;
 mod server;
+mod wire;
 
-use std::{path::Path, process::ExitCode};
+use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use synckit_client::SyncKitConfig;
 
@@ -33,57 +33,47 @@ use self::{
     server::ServerProcess,
 };
 use crate::{
-    cli::{BenchArgs, BenchRow},
-    failure::Failure,
-    runtime, screen,
+    cli::{BenchRow, MeasureArgs, PrepareArgs},
+    program,
 };
 
-pub(crate) fn run(args: BenchArgs) -> Result<ExitCode, Failure> {
-    if let Some(fixture) = &args.prepare {
-        runtime()?.block_on(prepare(&args, fixture))?;
-        return Ok(ExitCode::SUCCESS);
-    }
+/// Measures the rows and prints the report.
+pub(crate) async fn run(args: &MeasureArgs) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
-        eprintln!("warning: this is a debug build; figures that mean something need `cargo run --release -- bench`");
+        eprintln!("warning: this is a debug build; figures that mean something need `cargo run --release`");
     }
+    let program = program::find(args.server.as_deref())?;
     let mut builder = tempfile::Builder::new();
     builder.prefix("synckit-bench-");
     let directory = match &args.work_dir {
         Some(work_dir) => builder.tempdir_in(work_dir),
         None => builder.tempdir(),
     };
-    let directory = directory.context("no directory for the bench can be made")?;
-    let report = runtime()?.block_on(async {
-        tokio::select! {
-            report = measure(&args, directory.path()) => report,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
-        }
-    })?;
-    if screen::is_for_programs() {
-        screen::json(&report)?;
-    } else if args.markdown {
-        report.print_markdown();
-    } else {
-        report.print();
-    }
-    Ok(ExitCode::SUCCESS)
+    let directory = directory.context("the directory for the data cannot be created")?;
+    let report = tokio::select! {
+        report = measure(args, &program, directory.path()) => report?,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+    };
+    report.print(args.json)
 }
 
-/// Leaves a data directory and requests for it.
-async fn prepare(args: &BenchArgs, fixture: &Path) -> anyhow::Result<()> {
+/// Leaves a data directory and sealed requests for it.
+pub(crate) async fn prepare(args: &PrepareArgs) -> anyhow::Result<()> {
+    let fixture = &args.directory;
     std::fs::create_dir(fixture).with_context(|| format!("{} cannot be created", fixture.display()))?;
-    let (mut server, api_key) = ServerProcess::start(&fixture.join("server")).await?;
+    let program = program::find(args.server.as_deref())?;
+    let (mut server, api_key) = ServerProcess::start(&program, &fixture.join("server"))?;
     let config = SyncKitConfig {
         server_url: server.url.clone(),
         api_key,
     };
-    Crowd::of_one(args, &config).await?.write(fixture)?;
+    Crowd::prepare(1, 1, &args.load, &config).await?.write(fixture)?;
     server.stop()
 }
 
-async fn measure(args: &BenchArgs, directory: &Path) -> anyhow::Result<Report> {
+async fn measure(args: &MeasureArgs, program: &Path, directory: &Path) -> anyhow::Result<Report> {
     let machine = Machine::measure(directory)?;
-    let (mut server, api_key) = ServerProcess::start(&directory.join("server")).await?;
+    let (mut server, api_key) = ServerProcess::start(program, &directory.join("server"))?;
     let config = SyncKitConfig {
         server_url: server.url.clone(),
         api_key,
@@ -101,7 +91,7 @@ async fn measure(args: &BenchArgs, directory: &Path) -> anyhow::Result<Report> {
 
 /// The rows of one user with a few devices.
 async fn one_account(
-    args: &BenchArgs,
+    args: &MeasureArgs,
     directory: &Path,
     machine: &Machine,
     server: &mut ServerProcess,
@@ -125,7 +115,7 @@ async fn one_account(
         rows.extend(fresh_device::measure(args, directory, machine, &account, &laptop).await?);
     }
     if args.wants(BenchRow::Arrival) {
-        rows.extend(arrival::measure(args, machine, &laptop, &phone).await?);
+        rows.extend(arrival::measure(&args.load, machine, &laptop, &phone).await?);
     }
     if with_blobs {
         rows.extend(blobs::measure(args, directory, machine, server, &laptop, &phone).await?);
@@ -135,18 +125,23 @@ async fn one_account(
 
 /// The rows of many users at once.
 async fn many_accounts(
-    args: &BenchArgs,
+    args: &MeasureArgs,
     machine: &Machine,
     server: &ServerProcess,
     config: &SyncKitConfig,
 ) -> anyhow::Result<Vec<Row>> {
-    let mut crowd = Crowd::prepare(args, config).await?;
+    let count = |row, count| if args.wants(row) { count } else { 0 };
+    let (users, streams) = (
+        count(BenchRow::Users, args.users),
+        count(BenchRow::Singles, args.streams),
+    );
+    let mut crowd = Crowd::prepare(users, streams, &args.load, config).await?;
     let mut rows = Vec::new();
-    if args.wants(BenchRow::Users) {
+    if users > 0 {
         rows.extend(crowd.push(machine, server).await?);
         rows.extend(crowd.pull(machine, server).await?);
     }
-    if args.wants(BenchRow::Singles) {
+    if streams > 0 {
         rows.extend(crowd.push_singles(machine, server).await?);
     }
     Ok(rows)

@@ -1,4 +1,4 @@
-//! The server of the bench: this program once more, as `synckit serve`, so that what it uses is accounted for apart.
+//! The server of the bench: `synckit serve`, so that its process is accounted for apart.
 
 use std::{
     fs,
@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
-use synckit_server::Admin;
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
 
 use super::process::{self, Memory, Usage};
 
@@ -27,6 +27,7 @@ address_request_burst = 1000000
 /// A server in a process of its own, killed when it is dropped.
 #[derive(Debug)]
 pub(super) struct ServerProcess {
+    program: PathBuf,
     data_dir: PathBuf,
     pub(super) url: String,
     child: Child,
@@ -36,21 +37,23 @@ pub(super) struct ServerProcess {
 
 impl ServerProcess {
     /// Starts a server with one app; returns the API key.
-    pub(super) async fn start(data_dir: &Path) -> anyhow::Result<(Self, String)> {
-        let app = Admin::open(data_dir)?.create_app("SyncKit bench").await?;
+    pub(super) fn start(program: &Path, data_dir: &Path) -> anyhow::Result<(Self, String)> {
+        let created = command(program, &["--json", "app", "create", "SyncKit bench"], data_dir).output()?;
+        ensure!(
+            created.status.success(),
+            "no app can be created: {}",
+            String::from_utf8_lossy(&created.stderr).trim()
+        );
+        let app: Value = serde_json::from_slice(&created.stdout)?;
+        let api_key = app["api_key"].as_str().context("`app create` prints no API key")?;
         fs::write(config_file(data_dir), CONFIG)?;
-        let this = Self::spawn(data_dir, "127.0.0.1:0")?;
-        Ok((this, app.api_key.expose().to_owned()))
+        Ok((Self::spawn(program, data_dir, "127.0.0.1:0")?, api_key.to_owned()))
     }
 
-    fn spawn(data_dir: &Path, listen: &str) -> anyhow::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["serve", "--listen", listen, "--data-dir"])
-            .arg(data_dir)
+    fn spawn(program: &Path, data_dir: &Path, listen: &str) -> anyhow::Result<Self> {
+        let mut child = command(program, &["serve", "--listen", listen], data_dir)
             .arg("--config")
             .arg(config_file(data_dir))
-            // The environment of whoever runs the bench must not change what is measured.
-            .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -58,6 +61,7 @@ impl ServerProcess {
             .context("the server cannot be started")?;
         let output = child.stdout.take().context("the server has no output")?;
         let mut this = Self {
+            program: program.to_owned(),
             data_dir: data_dir.to_owned(),
             url: String::new(),
             child,
@@ -104,7 +108,7 @@ impl ServerProcess {
         self.stop()?;
         let bytes = size_of_files(&self.data_dir)?;
         let listen = self.address().to_owned();
-        *self = Self::spawn(&self.data_dir.clone(), &listen)?;
+        *self = Self::spawn(&self.program.clone(), &self.data_dir.clone(), &listen)?;
         Ok(bytes)
     }
 
@@ -134,6 +138,13 @@ impl Drop for ServerProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The program on a data directory, in an empty environment: variables of the caller must not change a figure.
+fn command(program: &Path, arguments: &[&str], data_dir: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().args(arguments).arg("--data-dir").arg(data_dir);
+    command
 }
 
 /// Beside the data directory, whose size is measured.

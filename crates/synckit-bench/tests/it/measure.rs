@@ -1,8 +1,8 @@
-//! `synckit bench`, with few records: that it measures what it says, not how much.
+//! `synckit-bench`, with few records: it measures what it says; how much does not matter here.
+
+use std::process::Command;
 
 use serde_json::Value;
-
-use crate::program::run_with;
 
 /// Little of everything.
 const LITTLE: [&str; 14] = [
@@ -55,6 +55,23 @@ const ROWS: [&str; 29] = [
     "push_singles_p99",
 ];
 
+/// A run of the program.
+struct Ended {
+    stdout: String,
+    stderr: String,
+}
+
+fn run(code: i32, arguments: &[&str]) -> Ended {
+    let output = Command::new(env!("CARGO_BIN_EXE_synckit-bench"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{stdout}\n{stderr}");
+    Ended { stdout, stderr }
+}
+
 fn row<'a>(report: &'a Value, id: &str) -> &'a Value {
     let rows = report["rows"].as_array().unwrap();
     rows.iter()
@@ -63,8 +80,8 @@ fn row<'a>(report: &'a Value, id: &str) -> &'a Value {
 }
 
 #[test]
-fn the_report_in_json_has_every_row_with_its_target_and_limits() {
-    let ended = run_with(["bench", "--json"].into_iter().chain(LITTLE)).expect_code(0);
+fn json_has_every_row_with_target_and_limits() {
+    let ended = run(0, &[&["measure", "--json"], &LITTLE[..]].concat());
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(report["schema"], 2);
     assert_eq!(report["load"]["records"], 1200);
@@ -121,19 +138,30 @@ fn the_report_in_json_has_every_row_with_its_target_and_limits() {
 }
 
 #[test]
-fn only_the_rows_that_were_asked_for_are_measured() {
-    let ended = run_with(["bench", "--only", "idle", "--idle-connections", "10"]).expect_code(0);
+fn only_the_wanted_rows_are_measured() {
+    let ended = run(0, &["measure", "--only", "idle", "--idle-connections", "10"]);
     assert!(ended.stdout.contains("10 idle connections"), "{}", ended.stdout);
     assert!(ended.stdout.contains("this machine: SHA-256"), "{}", ended.stdout);
     assert!(!ended.stdout.contains("push through the SDK"), "{}", ended.stdout);
 }
 
 #[test]
-fn the_report_in_markdown_is_a_table() {
-    let ended = run_with(["bench", "--markdown", "--only", "sdk", "--records", "500"]).expect_code(0);
+fn the_report_is_a_table_in_markdown() {
+    let ended = run(0, &["measure", "--only", "sdk", "--records", "500"]);
     let mut lines = ended.stdout.lines();
-    assert_eq!(lines.next(), Some("| | figure | target | | of the machine's limit |"));
-    assert_eq!(lines.next(), Some("| --- | ---: | ---: | --- | --- |"));
+    let cells = |line: Option<&str>| -> Vec<String> {
+        let cells = line.unwrap().trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().to_owned()).collect()
+    };
+    assert_eq!(
+        cells(lines.next()),
+        ["", "figure", "target", "", "of the machine's limit"]
+    );
+    let rule = cells(lines.next());
+    assert_eq!(
+        rule.iter().map(|cell| cell.ends_with(':')).collect::<Vec<_>>(),
+        [false, true, true, false, false]
+    );
     assert!(lines.clone().count() > 10, "{}", ended.stdout);
     for line in lines {
         assert_eq!(line.matches('|').count(), 6, "{line}");
@@ -145,20 +173,13 @@ fn a_fixture_holds_a_server_and_sealed_requests() {
     let folder = tempfile::tempdir().unwrap();
     let fixture = folder.path().join("fixture");
     let path = fixture.to_str().unwrap();
-    let arguments = [
-        "bench",
-        "--prepare",
-        path,
-        "--batches-per-user",
-        "2",
-        "--pushes-per-stream",
-        "3",
-    ];
-    run_with(arguments).expect_code(0);
+    let arguments = ["prepare", path, "--batches-per-user", "2", "--pushes-per-stream", "3"];
+    run(0, &arguments);
     let files = |name: &str| std::fs::read_dir(fixture.join(name)).unwrap().count();
     assert_eq!((files("batches"), files("singles"), files("pulls")), (2, 3, 2));
     assert!(fixture.join("server/synckit.db").is_file());
     let token = std::fs::read_to_string(fixture.join("authorization")).unwrap();
     assert!(token.starts_with("Bearer "));
-    run_with(arguments).expect_code(1);
+    // A second fixture in the same place would mix with the first.
+    run(1, &arguments);
 }

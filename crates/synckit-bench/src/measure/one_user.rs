@@ -13,7 +13,7 @@ use super::{
     records::{self, Records},
     server::ServerProcess,
 };
-use crate::cli::BenchArgs;
+use crate::cli::MeasureArgs;
 
 /// Records that are made and pushed at a time; the SDK makes batches of 500 of them.
 const RECORDS_AT_ONCE: u64 = 25_000;
@@ -21,7 +21,7 @@ const RECORDS_AT_ONCE: u64 = 25_000;
 const BATCH_RECORDS: f64 = 500.0;
 
 pub(super) async fn measure(
-    args: &BenchArgs,
+    args: &MeasureArgs,
     machine: &Machine,
     server: &mut ServerProcess,
     push: &Client,
@@ -87,8 +87,8 @@ pub(super) async fn measure(
 }
 
 /// Pushes all records without measuring anything, for what comes after.
-pub(super) async fn fill(args: &BenchArgs, push: &Client) -> anyhow::Result<()> {
-    let mut records = Records::new(args.seed, args.record_bytes);
+pub(super) async fn fill(args: &MeasureArgs, push: &Client) -> anyhow::Result<()> {
+    let mut records = Records::new(args.load.seed, args.load.record_bytes);
     let mut left = args.records;
     while left > 0 {
         let count = RECORDS_AT_ONCE.min(left);
@@ -116,8 +116,8 @@ impl Transfer {
     }
 }
 
-async fn push_all(args: &BenchArgs, server: &ServerProcess, push: &Client) -> anyhow::Result<Transfer> {
-    let mut records = Records::new(args.seed, args.record_bytes);
+async fn push_all(args: &MeasureArgs, server: &ServerProcess, push: &Client) -> anyhow::Result<Transfer> {
+    let mut records = Records::new(args.load.seed, args.load.record_bytes);
     let bar = bar("push", args.records);
     let (mut elapsed, mut row_bytes, mut pushed) = (Duration::ZERO, 0, 0);
     let usage = server.usage();

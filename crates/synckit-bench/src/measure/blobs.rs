@@ -16,12 +16,12 @@ use super::{
     process::{Growth, MemoryGrowth},
     server::ServerProcess,
 };
-use crate::{cli::BenchArgs, units};
+use crate::cli::MeasureArgs;
 
 const GROWTH_TARGET: f64 = 32.0 * 1024.0 * 1024.0;
 
 pub(super) async fn measure(
-    args: &BenchArgs,
+    args: &MeasureArgs,
     directory: &Path,
     machine: &Machine,
     server: &ServerProcess,
@@ -29,7 +29,7 @@ pub(super) async fn measure(
     pull: &Client,
 ) -> anyhow::Result<Vec<Row>> {
     let (original, copy) = (directory.join("original"), directory.join("copy"));
-    write_random_file(&original, args.blob_mb, args.seed)?;
+    write_random_file(&original, args.blob_mb, args.load.seed)?;
     let size = args.blob_mb * 1_000_000;
 
     let progress = bar("upload", size);
@@ -55,12 +55,11 @@ pub(super) async fn measure(
     std::fs::remove_file(original)?;
     std::fs::remove_file(copy)?;
 
-    let size = units::bytes(size);
     let speed = |id, direction: &str, elapsed: Duration| {
         let value = args.blob_mb as f64 / elapsed.as_secs_f64();
         Row::new(
             id,
-            format!("a blob of {size}, {direction}"),
+            format!("a blob of {} MB, {direction}", args.blob_mb),
             Unit::MegabytesPerSecond,
             value,
         )

@@ -15,7 +15,7 @@ use chacha20poly1305::{AeadInPlace as _, KeyInit as _, XChaCha20Poly1305};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::units;
+use super::figures::with_separators;
 
 /// A sealed batch of 500 records of about 200 bytes.
 const BATCH_BYTES: usize = 120_000;
@@ -73,7 +73,7 @@ impl Machine {
 
     /// Each limit with its name, for people.
     pub(super) fn figures(&self) -> Vec<(&'static str, String)> {
-        let whole = |value: f64, unit: &str| format!("{}{unit}", units::count(value.round() as u64));
+        let whole = |value: f64, unit: &str| format!("{}{unit}", with_separators(value.round() as u64));
         vec![
             (
                 "appends of 120 kB, each synced",

@@ -11,10 +11,10 @@ use tokio::{
 
 use super::{
     bar,
-    figures::{Row, Unit, per},
+    figures::{Row, Unit, per, with_separators},
     server::ServerProcess,
 };
-use crate::{cli::BenchArgs, units};
+use crate::cli::MeasureArgs;
 
 /// Descriptors that both processes need beside the connections.
 const OTHER_FILES: u64 = 200;
@@ -22,7 +22,7 @@ const OTHER_FILES: u64 = 200;
 const OPENED_AT_ONCE: usize = 64;
 
 /// Starts the server anew, so that nothing that it gave back before hides what it takes now.
-pub(super) async fn measure(args: &BenchArgs, server: &mut ServerProcess) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn measure(args: &MeasureArgs, server: &mut ServerProcess) -> anyhow::Result<Vec<Row>> {
     server.restart_and_measure()?;
     let room = open_files_max().map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES));
     let wanted = u64::from(args.idle_connections);
@@ -50,11 +50,11 @@ pub(super) async fn measure(args: &BenchArgs, server: &mut ServerProcess) -> any
         .zip(after)
         .map(|(before, after)| after.now.saturating_sub(before.now) as f64);
     let fewer = if count < wanted {
-        format!(" (the limit on open files allows no {})", units::count(wanted))
+        format!(" (the limit on open files allows no {})", with_separators(wanted))
     } else {
         String::new()
     };
-    let name = format!("server memory of {}{fewer}", units::counted(count, "idle connection"));
+    let name = format!("server memory of {} idle connections{fewer}", with_separators(count));
     Ok(vec![
         Row::new(
             "idle_connection",
