@@ -1,19 +1,24 @@
 //! Checkpoints, off the path of any request.
 //!
-//! The write-ahead log grows with every commit until somebody copies its pages into the database file. A thread with a
-//! connection of its own does so whenever a few megabytes were written; that neither waits for readers nor stops the
-//! writer. Because it may never catch up with a writer that never pauses, the log has a second bound: past it the writer
-//! itself, between two transactions, waits for the thread, copies the rest and starts the log over. And when nothing was
-//! written for a while, the thread empties the log, so that an idle server occupies no more of the disk than its data.
+//! The write-ahead log grows with every commit until its pages are copied into the database file. A thread with a
+//! connection of its own copies them after every few megabytes, and at the latest after a pause; a copy neither waits for
+//! readers nor stops the writer. SQLite writes over the log from its start only when every page is copied and no
+//! transaction reads from it. Under a writer that never pauses that moment does not come by itself. So when the log is
+//! long and little of it is left to copy, the writer, between two transactions, copies the rest and starts the log over:
+//! milliseconds. When nothing was written for a while, the thread empties the log.
 //!
-//! Invariant: no commit waits for a checkpoint as long as the log is below its hard bound, and none is begun above it,
-//! unless somebody reads from the log for longer than [`RESTART_TIMEOUT`].
+//! A transaction that reads for long (an export by another process, a backup) keeps the log from both. Meanwhile nobody
+//! waits for it: the log grows, and the first copy after its end leads to a restart, which also shortens the file.
+//!
+//! Invariant: a commit waits for a checkpoint only if the log is long enough to start over and no long reader keeps it
+//! from that, and then for at most twice [`LOCKS_WAIT`] beside the copy of what is left.
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -22,15 +27,24 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
-/// Written bytes after which the thread takes a checkpoint.
+use crate::TaskLost;
+
+/// Written bytes after which the thread copies.
 const CHECKPOINT_EVERY_BYTES: u64 = 4 * 1024 * 1024;
-/// The length of the log from which on the writer starts it over.
-const WAL_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// The length from which on the log is started over.
+const RESTART_BYTES: u64 = 16 * 1024 * 1024;
+/// What may be left to copy when the writer starts the log over. More than this after a copy is a reader's doing.
+const RESTART_TAIL_BYTES: u64 = 1024 * 1024;
+/// Copies in a row, each of what was written during the one before, until so little is left.
+const COPIES_IN_A_ROW_MAX: u32 = 4;
+/// Written bytes since the last copy from which on the writer is slowed down: it writes faster than the thread copies.
+/// Also the length to which a longer file is cut when the log starts over.
+pub(super) const WAL_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// What one job writes beside the bytes that it carries, about: a few pages of tables and indexes.
 const JOB_PAGES_BYTES: u64 = 8 * 1024;
-/// How long a checkpoint that starts the log over waits for readers to leave it. A reader is done in milliseconds; one of another process that
-/// takes longer must not stop this server.
-pub(super) const RESTART_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long the writer waits for the thread, and a start over for transactions that read. A page of a pull is read in
+/// milliseconds.
+pub(super) const LOCKS_WAIT: Duration = Duration::from_millis(10);
 
 /// How far the log has grown, shared by the writer and the thread.
 #[derive(Debug)]
@@ -42,19 +56,30 @@ pub(super) struct WalGauge {
     /// `written_bytes` when the thread was last asked for a checkpoint. Only the writer uses it.
     asked_at_bytes: AtomicU64,
     checkpoints: AtomicU64,
+    /// The thread has copied what it could, and the writer is to start the log over.
+    restart: AtomicBool,
     known: Mutex<Known>,
-    /// Held by whoever takes a checkpoint: SQLite lets nobody wait for another's.
+    /// Held during a checkpoint: SQLite does not let one wait for another.
     turn: Mutex<()>,
     request: Mutex<Request>,
     changed: Condvar,
 }
 
-/// The last that was known for certain of the length of the log.
-#[derive(Debug, Clone, Copy)]
+/// The last that was known for certain of the log.
+#[derive(Debug, Clone, Copy, Default)]
 struct Known {
     log_bytes: u64,
+    /// What of it was not copied, because a transaction still read what is older.
+    held_bytes: u64,
     /// `written_bytes` at that moment.
     at_bytes: u64,
+}
+
+impl Known {
+    /// Whether a long reader keeps the log from starting over.
+    fn is_held(&self) -> bool {
+        self.held_bytes > RESTART_TAIL_BYTES
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +98,8 @@ impl WalGauge {
             written_bytes: AtomicU64::new(0),
             asked_at_bytes: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
-            known: Mutex::new(Known {
-                log_bytes: 0,
-                at_bytes: 0,
-            }),
+            restart: AtomicBool::new(false),
+            known: Mutex::new(Known::default()),
             turn: Mutex::new(()),
             request: Mutex::new(Request::Nothing),
             changed: Condvar::new(),
@@ -94,37 +117,60 @@ impl WalGauge {
         }
     }
 
-    /// Starts the log over if it has passed its hard bound. For the writer, between two transactions.
-    pub(super) fn restart_if_too_long(&self, writer: &Connection) {
-        let at_bytes = self.written_bytes.load(Ordering::Relaxed);
-        let known = *self.known.lock();
-        // SQLite starts the log over by itself when everything is copied and nobody reads, so this may be too much.
-        if known.log_bytes + at_bytes.saturating_sub(known.at_bytes) <= WAL_BYTES_MAX {
+    /// Starts the log over if it is time. For the writer, between two transactions.
+    pub(super) fn restart_if_due(&self, writer: &Connection) {
+        if !self.restart.load(Ordering::Relaxed) && !self.is_too_long() {
             return;
         }
-        let _turn = self.turn.lock();
+        // A writer that is faster than the thread pays a little for each transaction, never the whole of a copy.
+        let Some(_turn) = self.turn.try_lock_for(LOCKS_WAIT) else {
+            return;
+        };
+        self.restart.store(false, Ordering::Relaxed);
+        // The thread may have found a reader, or an empty log, meanwhile.
+        let at_bytes = self.written_bytes.load(Ordering::Relaxed);
+        if self.known.lock().is_held() {
+            return;
+        }
         let restart = || -> rusqlite::Result<Progress> {
-            writer.busy_timeout(RESTART_TIMEOUT)?;
+            writer.busy_timeout(LOCKS_WAIT)?;
             let progress = checkpoint(writer, "PRAGMA wal_checkpoint(RESTART)");
             writer.busy_timeout(self.busy_timeout)?;
             progress
         };
-        let log_bytes = match restart() {
+        match restart() {
             Ok(progress) if !progress.blocked => {
                 self.checkpoints.fetch_add(1, Ordering::Relaxed);
-                0
+                *self.known.lock() = Known {
+                    at_bytes,
+                    ..Known::default()
+                };
             }
-            Ok(_) => {
-                tracing::warn!("somebody reads from the write-ahead log for long, and it grows past its bound");
-                // Not for every transaction again: each attempt costs its time-out.
-                WAL_BYTES_MAX / 2
+            // Not for the next transaction again: each attempt costs its wait. The thread's next copy asks for it.
+            Ok(progress) => {
+                tracing::debug!("a transaction reads from the write-ahead log, which starts over later");
+                *self.known.lock() = progress.known(at_bytes);
             }
             Err(error) => {
                 tracing::warn!(%error, "the write-ahead log could not be started over");
-                WAL_BYTES_MAX / 2
+                // As if it were short: the next attempt comes after as many bytes again.
+                *self.known.lock() = Known {
+                    at_bytes,
+                    ..Known::default()
+                };
             }
-        };
-        *self.known.lock() = Known { log_bytes, at_bytes };
+        }
+    }
+
+    /// Whether the thread does not keep up with the writer.
+    fn is_too_long(&self) -> bool {
+        let known = *self.known.lock();
+        let since = self
+            .written_bytes
+            .load(Ordering::Relaxed)
+            .saturating_sub(known.at_bytes);
+        // Only what came since the last copy: what was there before it is the business of `restart`.
+        !known.is_held() && since > WAL_BYTES_MAX
     }
 
     /// Checkpoints that were taken.
@@ -152,36 +198,56 @@ impl WalGauge {
         }
     }
 
-    /// Copies what can be copied without waiting for anybody.
-    fn checkpoint_in_passing(&self, connection: &Connection) {
-        let _turn = self.turn.lock();
-        // Read first: what is written meanwhile counts twice rather than not at all.
-        let at_bytes = self.written_bytes.load(Ordering::Relaxed);
-        match checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)") {
-            Ok(Progress { log_bytes, .. }) => {
-                self.checkpoints.fetch_add(1, Ordering::Relaxed);
-                *self.known.lock() = Known { log_bytes, at_bytes };
+    /// Copies what can be copied without waiting for anybody, and asks the writer to start a long log over. Whether
+    /// nothing is left.
+    fn copy(&self, connection: &Connection) -> bool {
+        let turn = self.turn.lock();
+        let mut copies = 0;
+        let known = loop {
+            // Read first: what is written meanwhile counts twice rather than not at all.
+            let at_bytes = self.written_bytes.load(Ordering::Relaxed);
+            let known = match checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)") {
+                Ok(progress) => progress.known(at_bytes),
+                // Most likely the disk is full. Commits go on as long as the log can grow.
+                Err(error) => {
+                    tracing::warn!(%error, "a checkpoint failed");
+                    return false;
+                }
+            };
+            self.checkpoints.fetch_add(1, Ordering::Relaxed);
+            *self.known.lock() = known;
+            copies += 1;
+            let since = self.written_bytes.load(Ordering::Relaxed).saturating_sub(at_bytes);
+            if known.is_held()
+                || known.log_bytes < RESTART_BYTES
+                || since <= RESTART_TAIL_BYTES
+                || copies == COPIES_IN_A_ROW_MAX
+            {
+                break known;
             }
-            // Most likely the disk is full. Commits go on as long as the log can grow.
-            Err(error) => tracing::warn!(%error, "a checkpoint failed"),
+        };
+        drop(turn);
+        if !known.is_held() && known.log_bytes >= RESTART_BYTES {
+            self.restart.store(true, Ordering::Relaxed);
         }
+        known.held_bytes == 0
     }
 
-    /// Copies everything and leaves an empty log. One attempt for each rest: if somebody reads, the log stays as it is.
-    fn empty(&self, connection: &Connection) {
+    /// Leaves an empty log, after everything was copied. `false` if it was in use.
+    fn empty(&self, connection: &Connection) -> bool {
         let _turn = self.turn.lock();
         let at_bytes = self.written_bytes.load(Ordering::Relaxed);
         match checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)") {
-            Ok(Progress {
-                blocked: false,
-                log_bytes,
-            }) => {
+            Ok(progress) if !progress.blocked => {
                 self.checkpoints.fetch_add(1, Ordering::Relaxed);
-                *self.known.lock() = Known { log_bytes, at_bytes };
+                self.restart.store(false, Ordering::Relaxed);
+                *self.known.lock() = progress.known(at_bytes);
+                return true;
             }
-            Ok(_) => tracing::debug!("somebody uses the write-ahead log, which was not emptied"),
+            Ok(_) => tracing::debug!("the write-ahead log is in use and was not emptied"),
             Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied"),
         }
+        false
     }
 }
 
@@ -218,28 +284,43 @@ fn run(connection: &Connection, gauge: &WalGauge) {
     let mut seen = 0;
     let mut emptied_at = None;
     loop {
-        match gauge.wait() {
-            Request::Stop => return,
-            Request::Checkpoint => gauge.checkpoint_in_passing(connection),
-            Request::Nothing => {
-                let written = gauge.written_bytes.load(Ordering::Relaxed);
-                let has_rested = written == seen;
-                if has_rested && emptied_at != Some(written) {
-                    gauge.empty(connection);
-                    emptied_at = Some(written);
-                }
-                seen = written;
+        let request = gauge.wait();
+        if request == Request::Stop {
+            return;
+        }
+        // Without this thread the log would grow until the next start: a panic costs one round and no more.
+        let round = catch_unwind(AssertUnwindSafe(|| {
+            let written = gauge.written_bytes.load(Ordering::Relaxed);
+            let has_rested = request == Request::Nothing && written == seen;
+            seen = written;
+            if emptied_at != Some(written) && gauge.copy(connection) && has_rested && gauge.empty(connection) {
+                emptied_at = Some(written);
             }
+        }));
+        if let Err(panic) = round {
+            tracing::error!(cause = %TaskLost::by_panic(&*panic), "a checkpoint panicked and is tried again later");
         }
     }
 }
 
 /// What a checkpoint answered.
 struct Progress {
-    /// Whether somebody else kept it from finishing.
+    /// Whether a lock of another connection kept it from finishing.
     blocked: bool,
     /// The length of the log.
     log_bytes: u64,
+    /// What of it is in the database file.
+    copied_bytes: u64,
+}
+
+impl Progress {
+    fn known(&self, at_bytes: u64) -> Known {
+        Known {
+            log_bytes: self.log_bytes,
+            held_bytes: self.log_bytes.saturating_sub(self.copied_bytes),
+            at_bytes,
+        }
+    }
 }
 
 fn checkpoint(connection: &Connection, sql: &str) -> rusqlite::Result<Progress> {
@@ -247,11 +328,12 @@ fn checkpoint(connection: &Connection, sql: &str) -> rusqlite::Result<Progress> 
         .prepare_cached("PRAGMA page_size")?
         .query_row([], |row| row.get(0))?;
     connection.prepare_cached(sql)?.query_row([], |row| {
-        let log_pages: i64 = row.get(1)?;
+        // -1 when there is no log at all.
+        let bytes = |pages: i64| u64::try_from(pages.saturating_mul(page_bytes)).unwrap_or(0);
         Ok(Progress {
             blocked: row.get::<_, i64>(0)? != 0,
-            // -1 when there is no log at all.
-            log_bytes: u64::try_from(log_pages.saturating_mul(page_bytes)).unwrap_or(0),
+            log_bytes: bytes(row.get(1)?),
+            copied_bytes: bytes(row.get(2)?),
         })
     })
 }
@@ -260,7 +342,7 @@ fn checkpoint(connection: &Connection, sql: &str) -> rusqlite::Result<Progress> 
 pub(super) fn finish(connection: &Connection) {
     match checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)") {
         Ok(progress) if !progress.blocked => {}
-        // Nothing is lost: whoever opens the database next reads the log.
+        // Nothing is lost: the next process that opens the database reads the log.
         Ok(_) => tracing::info!("another process has the database open: its write-ahead log stays"),
         Err(error) => tracing::warn!(%error, "the last checkpoint failed: the write-ahead log stays"),
     }

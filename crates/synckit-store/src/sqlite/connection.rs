@@ -24,6 +24,9 @@ mod embedded {
 /// Statements that a connection keeps prepared: more than the store has, so that none is ever prepared twice.
 const CACHED_STATEMENTS: usize = 128;
 
+/// The length to which the file of the write-ahead log is cut when the log starts over.
+const LOG_FILE_BYTES_MAX: i64 = super::checkpoint::WAL_BYTES_MAX.cast_signed();
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -94,6 +97,8 @@ pub(super) fn open(path: &Path, role: Role, busy_timeout: Duration) -> Result<Co
             // What a savepoint must be able to take back is kept in memory: a group of jobs touches the same pages again
             // and again, and each time SQLite would write the page as it was into a temporary file.
             connection.pragma_update(None, "temp_store", "memory")?;
+            // A log that a long reader let grow is cut back when it starts over; without this its file stays as long.
+            connection.pragma_update_and_check(None, "journal_size_limit", LOG_FILE_BYTES_MAX, |_| Ok(()))?;
             // Checkpoints have a thread of their own; here one would be paid by whoever commits.
             connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
         }

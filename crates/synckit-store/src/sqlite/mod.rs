@@ -159,7 +159,7 @@ impl SqliteStore {
         if let Some(max_bytes) = options.max_bytes {
             connection::limit_size(&writing, max_bytes)?;
         }
-        let checkpointing = patiently(&|| open(Role::Writer, checkpoint::RESTART_TIMEOUT))?;
+        let checkpointing = patiently(&|| open(Role::Writer, checkpoint::LOCKS_WAIT))?;
         let reading = (0..options.readers.max(1))
             .map(|_| open(Role::Reader, options.busy_timeout))
             .collect::<Result<_, _>>()?;

@@ -282,7 +282,7 @@ impl From<rusqlite::Error> for Broken {
 impl GroupCommit {
     fn run(self) -> Connection {
         while let Ok(first) = self.jobs.recv() {
-            self.gauge.restart_if_too_long(&self.connection);
+            self.gauge.restart_if_due(&self.connection);
             let mut group = vec![first];
             while !group.is_empty() {
                 match self.commit(&mut group) {

@@ -319,3 +319,40 @@ async fn a_log_at_rest_is_emptied() {
     }
     assert_eq!(read_all(store, stream, 1).await.len(), 3);
 }
+
+#[tokio::test]
+async fn a_log_that_a_long_reader_grew_shrinks() {
+    const BOUND: u64 = 48 * 1024 * 1024;
+    // Never at rest: the log must shrink while writes go on.
+    let options = SqliteOptions {
+        empty_log_after: Duration::from_secs(3600),
+        ..SqliteOptions::default()
+    };
+    let harness = SqliteHarness::with(options);
+    let store = harness.store();
+    let stream = ready_stream(store, 1).await;
+    let wal = harness.directory.path().join("store.db-wal");
+    let length = || wal.metadata().unwrap().len();
+    let mut parent = append(store, &batch(stream, start(stream), 1, 1, 1, 1000)).await;
+
+    let reader = Connection::open(harness.path()).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM streams").unwrap();
+    for n in 0..16 {
+        parent = append(store, &batch(stream, parent, 1, 100 + n, 500, 4_000_000)).await;
+    }
+    assert!(length() > BOUND, "the reader held only {} bytes", length());
+    reader.execute_batch("COMMIT").unwrap();
+    drop(reader);
+
+    let mut writes = 0;
+    while length() > BOUND {
+        writes += 1;
+        assert!(
+            writes < 500,
+            "after {writes} writes of 1 MB the log has {} bytes",
+            length()
+        );
+        parent = append(store, &batch(stream, parent, 1, 1000 + writes, 5, 1_000_000)).await;
+    }
+    assert_eq!(read_all(store, stream, 1).await.len() as u64, 17 + writes);
+}
