@@ -32,7 +32,7 @@ use self::{
     failure::{Abandoned, Failure, database},
     log::Attempt,
     readers::Readers,
-    writer::Writer,
+    writer::{Lane, Writer},
 };
 use super::{
     AcceptNewSeed, Account, AccountCreation, AccountOverview, App, Append, Blob, ChainPage, ChainRead, Credential,
@@ -57,6 +57,7 @@ mod failure;
 mod figures;
 mod inspect;
 mod log;
+mod queue;
 mod readers;
 mod retention;
 mod sessions;
@@ -208,12 +209,12 @@ impl SqliteStore {
         self.parts.readers.read(work).await
     }
 
-    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    async fn write<T, F>(&self, lane: impl Into<Lane> + Send, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&rusqlite::Connection) -> Result<T, Failure> + Send + 'static,
     {
-        self.parts.writer.write(0, work).await
+        self.parts.writer.write(lane.into(), 0, work).await
     }
 }
 
@@ -241,11 +242,12 @@ impl Parts {
 #[async_trait]
 impl Store for SqliteStore {
     async fn claim_seed(&self, seed_id: [u8; 16], accept_new: AcceptNewSeed) -> Result<SeedClaim, StoreError> {
-        self.write(move |db| apps::claim_seed(db, seed_id, accept_new)).await
+        self.write(Lane::Server, move |db| apps::claim_seed(db, seed_id, accept_new))
+            .await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.write(apps::check).await?;
+        self.write(Lane::Server, apps::check).await?;
         self.read(|db| Ok(db.prepare_cached("SELECT 1 FROM server")?.query_row([], |_| Ok(()))?))
             .await
     }
@@ -264,7 +266,7 @@ impl Store for SqliteStore {
     }
 
     async fn create_app(&self, app: NewApp) -> Result<(), StoreError> {
-        self.write(move |db| apps::create(db, &app)).await
+        self.write(Lane::Server, move |db| apps::create(db, &app)).await
     }
 
     async fn apps(&self, now: UnixSeconds) -> Result<Vec<App>, StoreError> {
@@ -277,8 +279,10 @@ impl Store for SqliteStore {
         key: NewApiKey,
         others_end_at: UnixSeconds,
     ) -> Result<bool, StoreError> {
-        self.write(move |db| apps::rotate_key(db, app_id, &key, others_end_at))
-            .await
+        self.write(Lane::Server, move |db| {
+            apps::rotate_key(db, app_id, &key, others_end_at)
+        })
+        .await
     }
 
     async fn app_of_key(&self, key_hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {
@@ -286,7 +290,8 @@ impl Store for SqliteStore {
     }
 
     async fn create_invite(&self, code: SecretHash, now: UnixSeconds) -> Result<(), StoreError> {
-        self.write(move |db| accounts::create_invite(db, code, now)).await
+        self.write(Lane::Server, move |db| accounts::create_invite(db, code, now))
+            .await
     }
 
     async fn invite_is_open(&self, code: SecretHash) -> Result<bool, StoreError> {
@@ -294,7 +299,8 @@ impl Store for SqliteStore {
     }
 
     async fn create_account(&self, account: NewAccount) -> Result<AccountCreation, StoreError> {
-        self.write(move |db| accounts::create(db, &account)).await
+        self.write(account.user_id, move |db| accounts::create(db, &account))
+            .await
     }
 
     async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
@@ -315,7 +321,8 @@ impl Store for SqliteStore {
     }
 
     async fn write_vault(&self, write: VaultWrite) -> Result<VersionedWrite, StoreError> {
-        self.write(move |db| accounts::write_vault(db, &write)).await
+        self.write(write.user_id, move |db| accounts::write_vault(db, &write))
+            .await
     }
 
     async fn export(
@@ -329,11 +336,12 @@ impl Store for SqliteStore {
     }
 
     async fn delete_account(&self, user_id: UserId) -> Result<Option<Vec<SessionId>>, StoreError> {
-        self.write(move |db| deletion::delete(db, user_id)).await
+        self.write(user_id, move |db| deletion::delete(db, user_id)).await
     }
 
     async fn put_mail_code(&self, code: NewMailCode) -> Result<(), StoreError> {
-        self.write(move |db| accounts::put_mail_code(db, &code)).await
+        self.write(code.user_id, move |db| accounts::put_mail_code(db, &code))
+            .await
     }
 
     async fn mail_code_owner(
@@ -347,15 +355,17 @@ impl Store for SqliteStore {
     }
 
     async fn verify_email(&self, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError> {
-        self.write(move |db| accounts::verify_email(db, code, now)).await
+        self.write(Lane::Server, move |db| accounts::verify_email(db, code, now))
+            .await
     }
 
     async fn reset_password(&self, reset: PasswordReset) -> Result<bool, StoreError> {
-        self.write(move |db| accounts::reset_password(db, &reset)).await
+        self.write(Lane::Server, move |db| accounts::reset_password(db, &reset))
+            .await
     }
 
     async fn open_session(&self, session: NewSession) -> Result<(), StoreError> {
-        self.write(move |db| sessions::open(db, session)).await
+        self.write(session.stream, move |db| sessions::open(db, session)).await
     }
 
     async fn session(&self, id: SessionId, now: UnixSeconds) -> Result<Option<Session>, StoreError> {
@@ -367,16 +377,17 @@ impl Store for SqliteStore {
     }
 
     async fn advance_refresh(&self, id: SessionId, counter: u64, now: UnixSeconds) -> Result<RefreshUse, StoreError> {
-        self.write(move |db| sessions::advance_refresh(db, id, counter, now))
+        self.write(id, move |db| sessions::advance_refresh(db, id, counter, now))
             .await
     }
 
     async fn end_sessions(&self, which: EndSessions) -> Result<Vec<SessionId>, StoreError> {
-        self.write(move |db| sessions::end(db, which)).await
+        self.write(which, move |db| sessions::end(db, which)).await
     }
 
     async fn register_device(&self, device: NewDevice) -> Result<DeviceRegistration, StoreError> {
-        self.write(move |db| devices::register(db, &device)).await
+        self.write(device.stream, move |db| devices::register(db, &device))
+            .await
     }
 
     async fn devices(&self, stream: StreamId) -> Result<Vec<Device>, StoreError> {
@@ -385,7 +396,8 @@ impl Store for SqliteStore {
 
     async fn rename_device(&self, stream: StreamId, id: DeviceId, name: &str) -> Result<DeviceRename, StoreError> {
         let name = name.to_owned();
-        self.write(move |db| devices::rename(db, stream, id, &name)).await
+        self.write(stream, move |db| devices::rename(db, stream, id, &name))
+            .await
     }
 
     async fn revoke_device(
@@ -394,7 +406,7 @@ impl Store for SqliteStore {
         id: DeviceId,
         now: UnixSeconds,
     ) -> Result<Option<Vec<SessionId>>, StoreError> {
-        self.write(move |db| devices::revoke(db, stream, id, now)).await
+        self.write(stream, move |db| devices::revoke(db, stream, id, now)).await
     }
 
     async fn envelope(&self, stream: StreamId) -> Result<Option<Envelope>, StoreError> {
@@ -402,7 +414,8 @@ impl Store for SqliteStore {
     }
 
     async fn put_envelope(&self, envelope: NewEnvelope) -> Result<EnvelopeWrite, StoreError> {
-        self.write(move |db| envelopes::put(db, &envelope)).await
+        self.write(envelope.stream, move |db| envelopes::put(db, &envelope))
+            .await
     }
 
     async fn envelopes(&self, stream: StreamId) -> Result<Vec<Envelope>, StoreError> {
@@ -415,7 +428,8 @@ impl Store for SqliteStore {
         version: u64,
         now: UnixSeconds,
     ) -> Result<EnvelopeRestore, StoreError> {
-        self.write(move |db| envelopes::restore(db, stream, version, now)).await
+        self.write(stream, move |db| envelopes::restore(db, stream, version, now))
+            .await
     }
 
     async fn append_batch(&self, batch: NewBatch) -> Result<Append, StoreError> {
@@ -423,7 +437,7 @@ impl Store for SqliteStore {
         match self
             .parts
             .writer
-            .write(batch.sealed.len(), move |db| log::append(db, &batch))
+            .write(stream.into(), batch.sealed.len(), move |db| log::append(db, &batch))
             .await?
         {
             Attempt::Answered(answer) => Ok(answer),
@@ -445,9 +459,9 @@ impl Store for SqliteStore {
     async fn page(&self, request: PageRequest) -> Result<PageRead, StoreError> {
         let page = self.read(move |db| log::page(db, &request)).await?;
         if let Some(news) = page.device {
-            self.parts
-                .writer
-                .write_eventually(move |db| devices::pulled(db, news.device_key, news.pulled_seq, request.now));
+            self.parts.writer.write_eventually(request.stream.into(), move |db| {
+                devices::pulled(db, news.device_key, news.pulled_seq, request.now)
+            });
         }
         Ok(page.read)
     }
@@ -464,7 +478,7 @@ impl Store for SqliteStore {
         let size = part.sealed.len();
         self.parts
             .writer
-            .write(size, move |db| snapshots::put_part(db, &part))
+            .write(part.stream.into(), size, move |db| snapshots::put_part(db, &part))
             .await
     }
 
@@ -472,7 +486,7 @@ impl Store for SqliteStore {
         let size = snapshot.manifest.len();
         self.parts
             .writer
-            .write(size, move |db| snapshots::put(db, &snapshot))
+            .write(snapshot.stream.into(), size, move |db| snapshots::put(db, &snapshot))
             .await
     }
 
@@ -489,7 +503,9 @@ impl Store for SqliteStore {
         if !self.read(move |db| retention::is_due(db, &retention)).await? {
             return Ok(false);
         }
-        let step = self.write(move |db| retention::step(db, &retention)).await?;
+        let step = self
+            .write(Lane::Server, move |db| retention::step(db, &retention))
+            .await?;
         if step == retention::Step::Cut {
             self.parts.cuts.fetch_add(1, Ordering::Relaxed);
         }
@@ -497,7 +513,8 @@ impl Store for SqliteStore {
     }
 
     async fn begin_upload(&self, upload: NewUpload) -> Result<UploadBegin, StoreError> {
-        self.write(move |db| blobs::begin_upload(db, &upload)).await
+        self.write(upload.stream, move |db| blobs::begin_upload(db, &upload))
+            .await
     }
 
     async fn pending_uploads(
@@ -517,7 +534,7 @@ impl Store for SqliteStore {
         upload_id: UploadId,
         now: UnixSeconds,
     ) -> Result<bool, StoreError> {
-        self.write(move |db| blobs::confirm_upload(db, stream, upload_id, now))
+        self.write(stream, move |db| blobs::confirm_upload(db, stream, upload_id, now))
             .await
     }
 
@@ -530,15 +547,17 @@ impl Store for SqliteStore {
     }
 
     async fn delete_blob(&self, stream: StreamId, blob_id: BlobId, now: UnixSeconds) -> Result<bool, StoreError> {
-        self.write(move |db| blobs::delete(db, stream, blob_id, now)).await
+        self.write(stream, move |db| blobs::delete(db, stream, blob_id, now))
+            .await
     }
 
     async fn sweepable_objects(&self, now: UnixSeconds, limit: u32) -> Result<Vec<ObjectKey>, StoreError> {
-        self.write(move |db| blobs::sweepable(db, now, limit)).await
+        self.write(Lane::Server, move |db| blobs::sweepable(db, now, limit))
+            .await
     }
 
     async fn forget_objects(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), StoreError> {
         let keys = keys.to_vec();
-        self.write(move |db| blobs::forget(db, &keys, now)).await
+        self.write(Lane::Server, move |db| blobs::forget(db, &keys, now)).await
     }
 }

@@ -1,7 +1,8 @@
 //! The one thread that writes.
 //!
-//! It gathers whatever waits into one transaction, so that many requests share one sync of the disk. Every job runs in a
-//! savepoint of its own: one that fails takes nothing of its neighbours with it.
+//! It gathers what waits into one transaction, so that many requests share one sync of the disk. Every job runs in a
+//! savepoint of its own: one that fails takes nothing of its neighbours with it. Transactions are small in bytes, and the
+//! queue is fair ([`FairQueue`]), so that a stream at full speed holds up no other.
 //!
 //! Invariant: a job is answered only after the COMMIT of its group returned.
 
@@ -11,29 +12,27 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
 };
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use rusqlite::Connection;
+use synckit_protocol::{SessionId, UserId};
 use tokio::sync::oneshot;
 
 use super::{
     checkpoint::WalGauge,
     failure::{Abandoned, Failure, database, shared},
+    queue::FairQueue,
 };
-use crate::{StoreError, TaskLost};
+use crate::{EndSessions, StoreError, StreamId, TaskLost};
 
-/// Jobs that may wait. Past it callers get [`StoreError::Busy`] instead of an ever longer wait.
-const QUEUED_JOBS_MAX: usize = 1024;
-/// Bytes of sealed batches that may wait: what bounds the memory of the queue.
-const QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Jobs in one transaction.
 const GROUP_JOBS_MAX: usize = 256;
-/// Bytes of sealed batches in one transaction, unless the last job alone is larger: what bounds the wait of the first.
-const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of sealed batches in one transaction, unless its only job is larger: what bounds the wait of those who come
+/// next.
+const GROUP_BYTES_MAX: usize = 1024 * 1024;
 
 /// The sizes of transactions that are told apart, by the most jobs of each.
 pub(super) const GROUP_SIZES: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, GROUP_JOBS_MAX as u64];
@@ -50,11 +49,53 @@ pub struct WriteStatistics {
     pub checkpoints: u64,
 }
 
+/// Whose write it is: each lane gets the same share of the writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    /// The server's own: apps, invitations, retention, codes from mails.
+    Server,
+    /// A session's.
+    Session(SessionId),
+    /// An account's.
+    Account(UserId),
+    /// A stream's.
+    Stream(StreamId),
+}
+
+impl From<SessionId> for Lane {
+    fn from(id: SessionId) -> Self {
+        Self::Session(id)
+    }
+}
+
+impl From<UserId> for Lane {
+    fn from(id: UserId) -> Self {
+        Self::Account(id)
+    }
+}
+
+impl From<StreamId> for Lane {
+    fn from(id: StreamId) -> Self {
+        Self::Stream(id)
+    }
+}
+
+impl From<EndSessions> for Lane {
+    fn from(which: EndSessions) -> Self {
+        match which {
+            EndSessions::One(id) => Self::Session(id),
+            EndSessions::OneOfUser(id, _) | EndSessions::OfUser(id) => Self::Account(id),
+        }
+    }
+}
+
+/// The jobs that wait.
+type Queue = FairQueue<Lane, Box<dyn Job>>;
+
 /// The handle of the writer thread.
 #[derive(Debug)]
 pub(super) struct Writer {
-    /// `None` once the store is closing.
-    queue: RwLock<Option<SyncSender<Box<dyn Job>>>>,
+    queue: Arc<Queue>,
     load: Arc<Load>,
     /// Returns the connection, so that it can be the last that is closed.
     thread: Mutex<Option<JoinHandle<Connection>>>,
@@ -86,11 +127,11 @@ impl GroupSizes {
 impl Writer {
     /// Starts the thread.
     pub(super) fn start(connection: Connection, gauge: Arc<WalGauge>) -> io::Result<Self> {
-        let (queue, jobs) = sync_channel(QUEUED_JOBS_MAX);
+        let queue = Arc::new(Queue::new());
         let load = Arc::new(Load::default());
         let group_commit = GroupCommit {
             connection,
-            jobs,
+            queue: Arc::clone(&queue),
             load: Arc::clone(&load),
             gauge,
         };
@@ -98,7 +139,7 @@ impl Writer {
             .name("store-writer".into())
             .spawn(move || group_commit.run())?;
         Ok(Self {
-            queue: RwLock::new(Some(queue)),
+            queue,
             load,
             thread: Mutex::new(Some(thread)),
         })
@@ -106,23 +147,24 @@ impl Writer {
 
     /// Runs a job in the next transaction and returns its result once that is durable. `size_bytes` is what the job
     /// carries.
-    pub(super) async fn write<T, F>(&self, size_bytes: usize, work: F) -> Result<T, StoreError>
+    pub(super) async fn write<T, F>(&self, lane: Lane, size_bytes: usize, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(&Connection) -> Result<T, Failure> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Box::new(Request {
+        let request = Request {
             size_bytes,
             work,
             result: None,
             reply: Some(reply),
-        }))?;
+        };
+        self.enqueue(lane, Box::new(request))?;
         answer.await.unwrap_or_else(|_| Err(database(Abandoned)))
     }
 
     /// Runs a job some time, if there is room for it: for what is only worth knowing roughly.
-    pub(super) fn write_eventually<F>(&self, work: F)
+    pub(super) fn write_eventually<F>(&self, lane: Lane, work: F)
     where
         F: Fn(&Connection) -> Result<(), Failure> + Send + 'static,
     {
@@ -132,26 +174,20 @@ impl Writer {
             result: None,
             reply: None,
         };
-        if self.enqueue(Box::new(request)).is_err() {
+        if self.enqueue(lane, Box::new(request)).is_err() {
             tracing::debug!("the write queue is full: a last-seen time was not recorded");
         }
     }
 
-    fn enqueue(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+    fn enqueue(&self, lane: Lane, job: Box<dyn Job>) -> Result<(), StoreError> {
         let size = job.size_bytes();
-        let queue = self.queue.read();
-        let Some(queue) = queue.as_ref() else {
-            return Err(StoreError::Busy);
-        };
-        let before = self.load.queued_bytes.fetch_add(size, Ordering::Relaxed);
-        // A single job larger than the bound is let through an empty queue: it could never be stored otherwise.
+        self.load.queued_bytes.fetch_add(size, Ordering::Relaxed);
         self.load.queued_jobs.fetch_add(1, Ordering::Relaxed);
-        if (before > 0 && before + size > QUEUED_BYTES_MAX) || queue.try_send(job).is_err() {
+        self.queue.push(lane, size, job).map_err(|_| {
             self.load.queued_bytes.fetch_sub(size, Ordering::Relaxed);
             self.load.queued_jobs.fetch_sub(1, Ordering::Relaxed);
-            return Err(StoreError::Busy);
-        }
-        Ok(())
+            StoreError::Busy
+        })
     }
 
     /// Jobs that are not answered yet, and the bytes that they carry.
@@ -177,7 +213,7 @@ impl Writer {
 
     /// Takes no more jobs. What is queued is still done.
     pub(super) fn refuse(&self) {
-        *self.queue.write() = None;
+        self.queue.close();
     }
 
     /// Waits until the queue is done, and hands over the connection to the first caller. Blocks.
@@ -260,7 +296,7 @@ where
 /// The state of the thread.
 struct GroupCommit {
     connection: Connection,
-    jobs: Receiver<Box<dyn Job>>,
+    queue: Arc<Queue>,
     load: Arc<Load>,
     gauge: Arc<WalGauge>,
 }
@@ -281,7 +317,7 @@ impl From<rusqlite::Error> for Broken {
 
 impl GroupCommit {
     fn run(self) -> Connection {
-        while let Ok(first) = self.jobs.recv() {
+        while let Some(first) = self.queue.next() {
             self.gauge.restart_if_due(&self.connection);
             let mut group = vec![first];
             while !group.is_empty() {
@@ -330,8 +366,8 @@ impl GroupCommit {
             }
             self.execute("RELEASE job")?;
             next += 1;
-            if next == group.len() && next < GROUP_JOBS_MAX && size_bytes < GROUP_BYTES_MAX {
-                group.extend(self.jobs.try_recv());
+            if next == group.len() && next < GROUP_JOBS_MAX {
+                group.extend(self.queue.next_within(GROUP_BYTES_MAX.saturating_sub(size_bytes)));
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! To make groups that do not depend on the speed of the machine, these tests hold the write lock of the database from
 //! outside until everything is queued.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use futures_util::future::{join, join_all};
 use rusqlite::Connection;
@@ -187,9 +187,9 @@ async fn a_full_queue_turns_requests_away_and_does_the_others() {
     let harness = SqliteHarness::open().await;
     let store = harness.store();
     let results = queued_together(&harness, (0..1100).map(|n| store.create_invite(secret(n), NOW))).await;
-    // The writer may or may not have taken its first job off the queue before the queue was full.
+    // The writer may or may not have taken its first job off the queue before its lane was full: a quarter of the queue.
     let done = results.iter().filter(|result| result.is_ok()).count();
-    assert!([1024, 1025].contains(&done), "{done}");
+    assert!([256, 257].contains(&done), "{done}");
     for (n, result) in (0..).zip(&results) {
         assert!(matches!(result, Ok(()) | Err(StoreError::Busy)));
         assert_eq!(store.invite_is_open(secret(n)).await.unwrap(), result.is_ok());
@@ -203,13 +203,62 @@ async fn the_memory_of_the_queue_is_bounded() {
     let batches = first_batches(store, 20, BATCH_SEALED_BYTES_MAX).await;
     let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
     let stored = results.iter().filter(|result| result.is_ok()).count();
-    assert_eq!(stored, 15, "64 MiB hold 15 batches of a little more than 4 MiB");
+    // The writer may or may not have taken its first job off the queue before the queue was full.
     assert!(
-        results[15..]
+        [15, 16].contains(&stored),
+        "64 MiB hold 15 batches of a little more than 4 MiB, not {stored}"
+    );
+    assert!(
+        results[stored..]
             .iter()
             .all(|result| matches!(result, Err(StoreError::Busy)))
     );
     append(store, &batches[19]).await;
+}
+
+#[tokio::test]
+async fn small_push_passes_large_ones_of_other_streams() {
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    let mut batches = first_batches(store, 9, 2_000_000).await;
+    let small = &mut batches[8];
+    *small = batch(small.stream, small.parent, 9, 9, 1, 300);
+    let answered = Mutex::new(Vec::new());
+    let results = queued_together(
+        &harness,
+        batches.iter().enumerate().map(async |(index, batch)| {
+            let result = store.append_batch(batch.clone()).await;
+            answered.lock().unwrap().push(index);
+            result
+        }),
+    )
+    .await;
+    assert!(
+        results
+            .iter()
+            .zip(&batches)
+            .all(|(result, batch)| is_stored(result, batch))
+    );
+    let place = answered.lock().unwrap().iter().position(|index| *index == 8);
+    // One large job at most was taken off the queue before the small one came, and no other shares its transaction.
+    assert!(place.is_some_and(|place| place <= 1), "{answered:?}");
+}
+
+#[tokio::test]
+async fn transaction_holds_a_bounded_number_of_bytes() {
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    let batches = first_batches(store, 8, 400_000).await;
+    let before = harness.sqlite().write_statistics();
+    let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
+    assert!(
+        results
+            .iter()
+            .zip(&batches)
+            .all(|(result, batch)| is_stored(result, batch))
+    );
+    let commits = harness.sqlite().write_statistics().commits - before.commits;
+    assert_eq!(commits, 4, "1 MiB holds two batches of 400,000 bytes");
 }
 
 #[tokio::test]
