@@ -10,15 +10,18 @@ from typing import Any, Callable
 
 from synckit_client import opaque
 from synckit_client.body import ENTRIES_MAX, Entry, decode_body, encode_body, frame, padme, unframe
-from synckit_client.client import open_manifest
-from synckit_client.errors import BatchForged, WrongPassword
-from synckit_client.keys import (PASSWORD, RECOVERY, Stream, make_envelope, make_vault, open_envelope, open_vault,
-                                 recovery_entropy)
+from synckit_client.client import open_file, open_manifest
+from synckit_client.errors import (BatchForged, BlobForged, HistoryForked, HistoryRewound, KeyMaterialForged,
+                                   NotThisProtocol, SnapshotForged, UnsupportedFormat, WrongPassword)
+from synckit_client.keys import (PASSWORD, RECOVERY, KeyRing, Stream, make_envelope, make_vault, open_envelope,
+                                 open_vault, recovery_entropy)
 from synckit_client.owner import envelope_message, owner_key, snapshot_message
-from synckit_client.position import Digest, Position
+from synckit_client.position import Digest, Position, Walk
 from synckit_client.primitives import hmac_sha256, seal, sha256, u32, unseal
 
 raw = bytes.fromhex
+
+FORGED = (KeyMaterialForged, UnsupportedFormat)
 
 
 def check(what: str, got: Any, expected: Any) -> None:
@@ -39,6 +42,15 @@ def alike(got: Any, expected: Any) -> bool:
 
 def shown(value: Any) -> str:
     return value.hex() if isinstance(value, bytes) else repr(value)
+
+
+def refuses(what: str, refusal: type[Exception] | tuple[type[Exception], ...], action: Callable[[], Any]) -> None:
+    """The action must end with this refusal, and with no other failure."""
+    try:
+        taken = action()
+    except refusal:
+        return
+    raise SystemExit(f"FAILED: {shown(taken)} was taken although: {what}")
 
 
 def position_of(fields: dict) -> Position:
@@ -98,18 +110,21 @@ def login(vectors: dict) -> int:
     check("export key", finished.export_key, raw(fields["export_key"]))
     check("server key", finished.server_public_key, raw(vectors["server"]["public_key"]))
 
-    try:
-        opaque.login_finish(state, raw(vectors["login_without_record"]["ke2"]))
-    except WrongPassword:
-        return 4
-    raise SystemExit("FAILED: a login without an account succeeds")
+    without = raw(vectors["login_without_record"]["ke2"])
+    refuses("there is no account", WrongPassword, lambda: opaque.login_finish(state, without))
+    for fields in vectors["refused_ke2"]:
+        refusal = NotThisProtocol if fields["malformed"] else WrongPassword
+        refuses(fields["what"], refusal, lambda: opaque.login_finish(state, raw(fields["ke2"])))
+    return 4 + len(vectors["refused_ke2"])
 
 
 def recovery_code(vectors: dict) -> int:
     for code in vectors["codes"]:
         check("entropy", recovery_entropy(code["words"]), raw(code["entropy"]))
         check("entropy", recovery_entropy(code["words"].upper().replace(" ", ",\n")), raw(code["entropy"]))
-    return len(vectors["codes"])
+    for fields in vectors["refused"]:
+        refuses(fields["what"], KeyMaterialForged, lambda: recovery_entropy(fields["words"]))
+    return len(vectors["codes"]) + len(vectors["refused"])
 
 
 def vault(vectors: dict) -> int:
@@ -118,6 +133,8 @@ def vault(vectors: dict) -> int:
         data = raw(fields["vault"])
         password = fields["password_slot"]
         opened = open_vault(data, user_id, PASSWORD, raw(password["secret"]))
+        check("account key", opened.account_key, raw(fields.get("account_key", vectors["account_key"])))
+        check("edition", [opened.generation, opened.count], [fields["generation"], fields["count"]])
         recovery = fields.get("recovery_slot")
         if recovery:
             check("recovery slot", open_vault(data, user_id, RECOVERY, raw(recovery["secret"])), opened)
@@ -125,10 +142,12 @@ def vault(vectors: dict) -> int:
             made = make_vault(user_id, opened.generation, opened.account_key, raw(password["secret"]),
                               raw(password["salt"]), raw(password["nonce"]))
             check("vault", made, data)
-    first = vectors["vaults"][0]
-    opened = open_vault(raw(first["vault"]), user_id, PASSWORD, raw(first["password_slot"]["secret"]))
-    check("account key", opened.account_key, raw(vectors["account_key"]))
-    return len(vectors["vaults"])
+    refused = vectors["refused"]
+    secrets = {PASSWORD: raw(refused["export_key"]), RECOVERY: raw(refused["recovery_entropy"])}
+    for fields in refused["vaults"]:
+        for kind, secret in secrets.items():
+            refuses(fields["what"], FORGED, lambda: open_vault(raw(fields["vault"]), user_id, kind, secret))
+    return len(vectors["vaults"]) + len(refused["vaults"])
 
 
 def subkeys(vectors: dict) -> int:
@@ -148,7 +167,20 @@ def envelope(vectors: dict) -> int:
         made = make_envelope(ring, account_key, fields["vault_generation"], fields["version"], raw(fields["salt"]),
                              raw(fields["wrap_nonce"]), raw(fields["history_nonce"]))
         check("envelope", made, raw(fields["envelope"]))
-    return len(vectors["envelopes"])
+        check("key ring", KeyRing.from_bytes(stream, raw(fields["key_ring"])), ring)
+    for fields in vectors["refused_envelopes"]:
+        data = raw(fields["envelope"])
+        refuses(fields["what"], FORGED, lambda: open_envelope(data, stream, account_key))
+    for fields in vectors["refused_key_rings"]:
+        data = raw(fields["key_ring"])
+        refuses(fields["what"], FORGED, lambda: KeyRing.from_bytes(stream, data))
+    permissions = vectors["permissions"]
+    ring = KeyRing.from_bytes(stream, raw(permissions["key_ring"]))
+    for fields in permissions["verdicts"]:
+        after = position_of(fields["after"])
+        check(f"a key at {after.seq}", ring.permits(raw(fields["key_id"]), after), fields["permitted"])
+    parts = ("envelopes", "refused_envelopes", "refused_key_rings")
+    return sum(len(vectors[part]) for part in parts) + len(permissions["verdicts"])
 
 
 def owner(vectors: dict) -> int:
@@ -201,9 +233,14 @@ def batch(vectors: dict) -> int:
         check("after", at, position_of(fields["after"]))
         check("cursor", at.cursor(), fields["cursor_after"])
         check("cursor", Position.from_cursor(at.cursor(), at), at)
+    for fields in vectors["accepted_bodies"]:
+        body = raw(fields["body"])
+        check("a deep body", encode_body(decode_body(body, 1)), body)
     for fields in vectors["refused_bodies"]:
         refused(fields)
-    return len(vectors["batches"]) + len(vectors["refused_bodies"])
+    for fields in vectors["refused_plaintexts"]:
+        refuses(fields["rule"], BatchForged, lambda: unframe(raw(fields["plaintext"])))
+    return sum(len(vectors[part]) for part in ("batches", "accepted_bodies", "refused_bodies", "refused_plaintexts"))
 
 
 def refused(fields: dict) -> None:
@@ -231,7 +268,13 @@ def snapshot(vectors: dict) -> int:
         entries = decode_body(unframe(plaintext), rows)
         check("part", seal(key, raw(fields["aad"]), frame(encode_body(entries)), raw(fields["nonce"])),
               raw(fields["sealed"]))
-    return 1 + len(manifest)
+    check("a stream without rows", open_manifest(raw(vectors["empty_manifest"])), [])
+    first = vectors["parts"][0]
+    _, rows = open_manifest(raw(vectors["miscounted_manifest"]))[0]
+    refuses("a part of another number of rows", BatchForged, lambda: decode_body(unframe(raw(first["plaintext"])), rows))
+    for fields in vectors["refused_manifests"]:
+        refuses(fields["what"], SnapshotForged, lambda: open_manifest(raw(fields["manifest"])))
+    return 3 + len(manifest) + len(vectors["refused_manifests"])
 
 
 def blob(vectors: dict) -> int:
@@ -244,13 +287,46 @@ def blob(vectors: dict) -> int:
         aad = b"synckit/1 blob\0" + blob_id + key_id
         check("aad", aad, raw(fields["aad"]))
         check("sealed", seal(key, aad, file, raw(fields["nonce"])), raw(fields["sealed"]))
-        check("file", unseal(key, aad, raw(fields["sealed"])), file)
-    return len(vectors["blobs"])
+        check("file", open_file(raw(fields["sealed"]), key, key_id, blob_id, sha256(file)), file)
+    for fields in vectors["refused"]:
+        hash_ = raw(fields["hash"])
+        blob_id = hmac_sha256(raw(vectors["blob_id_key"]), hash_)
+        refuses(fields["what"], BlobForged, lambda: open_file(raw(fields["sealed"]), key, key_id, blob_id, hash_))
+    return len(vectors["blobs"]) + len(vectors["refused"])
+
+
+def chain(vectors: dict) -> int:
+    for fields in vectors["walks"]:
+        refused = fields["refused"]
+        if refused is None:
+            check(fields["what"], walked(fields), position_of(fields["end"]))
+        else:
+            refuses(fields["what"], REFUSALS[refused], lambda: walked(fields))
+    start = Position.start(bytes(16), bytes(16))
+    for fields in vectors["cursors"]:
+        if "snapshot_id" not in fields:
+            check("cursor", Position.from_cursor(fields["cursor"], start), position_of(fields["position"]))
+            check("cursor", position_of(fields["position"]).cursor(), fields["cursor"])
+    for cursor in vectors["refused_cursors"]:
+        refuses(f"the text {cursor!r}", NotThisProtocol, lambda: Position.from_cursor(cursor, start))
+    return len(vectors["walks"]) + len(vectors["cursors"]) + len(vectors["refused_cursors"])
+
+
+REFUSALS = {"HistoryForked": HistoryForked, "HistoryRewound": HistoryRewound, "malformed": NotThisProtocol}
+
+
+def walked(fields: dict) -> Position:
+    walk = Walk(position_of(fields["from"]), fields["known"] and position_of(fields["known"]))
+    for digest in fields["digests"]:
+        walk.step(Digest(raw(digest["batch_id"]), raw(digest["device_id"]), raw(digest["key_id"]), digest["count"],
+                         raw(digest["sealed_hash"])))
+    walk.end()
+    return walk.at
 
 
 CHECKS: dict[str, Callable[[dict], int]] = {
     check_.__name__: check_
-    for check_ in (rfc9807, login, recovery_code, vault, subkeys, envelope, owner, padding, batch, snapshot, blob)
+    for check_ in (rfc9807, login, recovery_code, vault, subkeys, envelope, owner, padding, batch, chain, snapshot, blob)
 }
 
 

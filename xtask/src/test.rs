@@ -9,37 +9,54 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::{cargo, packages, python};
+use crate::{cargo, packages, python, repository_root};
+
+/// The workspace of crates that are built with features that the product's workspace keeps off.
+const FOREIGN_FEATURES: &str = "foreign-features/Cargo.toml";
 
 /// Installs what is missing, runs `cargo test`, and ends with the line `N passed, N failed`.
 pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<bool> {
     packages::ensure_installed()?;
+    let session = Session::start()?;
+    let mut tally = Tally::default();
+    let whole = !chooses_packages(arguments);
     let mut command = cargo()?;
     command.arg("test");
-    if !chooses_packages(arguments) {
+    if whole {
         command.arg("--workspace");
     }
     // One failing binary must not hide the results of the others.
     command.arg("--no-fail-fast").args(arguments);
-
-    let session = Session::start()?;
     session.apply(&mut command);
+    tally.add(&tested(command)?);
+    if whole {
+        let mut command = cargo()?;
+        let target = repository_root()?.join("target");
+        command.args(["test", "--locked", "--manifest-path", FOREIGN_FEATURES, "--target-dir"]);
+        command.arg(target).args(arguments);
+        tally.add(&tested(command)?);
+    }
+    drop(session);
+
+    if tally.ignored > 0 {
+        println!("{} ignored", tally.ignored);
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(tally.failed == 0)
+}
+
+/// Runs a `cargo test` and adds up its results. A run without results that fails counts as one failure.
+fn tested(mut command: Command) -> anyhow::Result<Tally> {
     let mut child = command.stdout(Stdio::piped()).spawn().context("cargo did not start")?;
     let stdout = child.stdout.take().context("cargo has no standard output")?;
     let mut tally = tee(BufReader::new(stdout), &mut io::stdout().lock()).context("the output of cargo was cut off")?;
     let status = child.wait().context("cargo did not end")?;
-    drop(session);
-
     if !status.success() && tally.failed == 0 {
         // Neither a build error nor a killed test process prints a result, but both are failures.
         eprintln!("xtask: cargo test failed without a failed test: a build error, or a test process that died");
         tally.failed = 1;
     }
-    if tally.ignored > 0 {
-        println!("{} ignored", tally.ignored);
-    }
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    Ok(status.success() && tally.failed == 0)
+    Ok(tally)
 }
 
 /// Runs any command in the session that the tests get.
@@ -108,6 +125,12 @@ struct Tally {
 }
 
 impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+
     /// Adds a line if it is a result line, as libtest and rustdoc print one for each binary:
     /// `test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s`.
     fn add_line(&mut self, line: &str) {

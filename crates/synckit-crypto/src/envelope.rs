@@ -25,12 +25,10 @@ use crate::{
     aead::{self, OVERHEAD_BYTES},
     derive::{WrappingKey, hmac},
     keys::random_bytes,
-    reader::{Reader, put_position},
+    reader::{FORMAT, Reader, put_position, read_format},
     ring::RETIRED_BYTES,
 };
 
-/// The format that this library writes, and the only one that it reads.
-const FORMAT: u8 = 1;
 const WHAT: &str = "key envelope";
 const HEADER_BYTES: usize = 1 + 4 + 8 + 4 + 16 + 8 + 32;
 const WRAPPED_BYTES: usize = 64 + OVERHEAD_BYTES;
@@ -222,44 +220,30 @@ impl Envelope {
     /// # Errors
     /// [`KeyError::UnsupportedFormat`], [`KeyError::Malformed`].
     pub fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
-        match bytes.first() {
-            Some(&FORMAT) => Self::decode_fields(bytes).ok_or(KeyError::Malformed { what: WHAT }),
-            Some(&found) if found > FORMAT => Err(KeyError::UnsupportedFormat { what: WHAT, found }),
-            _ => Err(KeyError::Malformed { what: WHAT }),
-        }
-    }
-
-    fn decode_fields(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
-        let _format = reader.u8()?;
-        let header = Header {
-            vault_generation: reader.u32()?,
-            version: reader.u64()?,
-            key_version: reader.u32()?,
-            key_id: KeyId::from_bytes(reader.array()?),
-            floor: reader.position()?,
-        };
-        let salt = reader.array()?;
-        let commitment = reader.array()?;
-        let wrapped = reader.array()?;
-        let history_length = usize::from(reader.u16()?);
-        let history = reader.bytes(history_length)?.to_vec();
-        let mac = reader.array()?;
-        reader.end()?;
-        let counts = header.vault_generation > 0 && header.version > 0 && header.key_version > 0;
-        let whole_history = match history_length.checked_sub(OVERHEAD_BYTES) {
-            None => history_length == 0,
-            Some(retired) => {
-                retired > 0 && retired.is_multiple_of(RETIRED_BYTES) && retired / RETIRED_BYTES <= RETIRED_KEYS_MAX
-            }
-        };
-        (counts && whole_history).then_some(Self {
-            header,
-            salt,
-            commitment,
-            wrapped,
-            history,
-            mac,
+        read_format(WHAT, bytes, |reader| {
+            let header = Header {
+                vault_generation: reader.u32()?,
+                version: reader.u64()?,
+                key_version: reader.u32()?,
+                key_id: KeyId::from_bytes(reader.array()?),
+                floor: reader.position()?,
+            };
+            let salt = reader.array()?;
+            let commitment = reader.array()?;
+            let wrapped = reader.array()?;
+            let history_len = usize::from(reader.u16()?);
+            let history = reader.bytes(history_len)?.to_vec();
+            let mac = reader.array()?;
+            // All three count from 1.
+            let counts = header.vault_generation > 0 && header.version > 0 && header.key_version > 0;
+            (counts && is_history_len(history_len)).then_some(Self {
+                header,
+                salt,
+                commitment,
+                wrapped,
+                history,
+                mac,
+            })
         })
     }
 
@@ -312,6 +296,17 @@ impl Header {
         aad.extend_from_slice(&scope.to_bytes());
         self.put(&mut aad);
         aad
+    }
+}
+
+/// Whether a history of this length holds whole retired keys: none, or between one and [`RETIRED_KEYS_MAX`] under a seal.
+/// A sealed history of none would be a second encoding of none.
+const fn is_history_len(len: usize) -> bool {
+    match len.checked_sub(OVERHEAD_BYTES) {
+        None => len == 0,
+        Some(retired) => {
+            retired > 0 && retired.is_multiple_of(RETIRED_BYTES) && retired / RETIRED_BYTES <= RETIRED_KEYS_MAX
+        }
     }
 }
 

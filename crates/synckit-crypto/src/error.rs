@@ -44,9 +44,9 @@ pub enum KeyError {
         max = synckit_protocol::limits::RETIRED_KEYS_MAX)]
     RotationLimit,
 
-    /// The vault has reached its last generation.
-    #[error("the account vault cannot have another generation")]
-    GenerationLimit,
+    /// The vault was replaced 2^32 - 1 times in one generation, and its count has no higher number.
+    #[error("the account vault cannot be replaced any more")]
+    VaultLimit,
 
     /// A position lies before one that the key ring already knows.
     #[error("the position lies before one that this key ring knows")]

@@ -77,4 +77,4 @@ pub use owner::OwnerSigningKey;
 pub use padding::padded_len;
 pub use recovery::RecoveryCode;
 pub use ring::{KeyRing, RetiredKey, RingKey};
-pub use vault::Vault;
+pub use vault::{Vault, VaultEdition};

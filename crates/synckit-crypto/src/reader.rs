@@ -1,6 +1,35 @@
-//! Reading of the fixed binary formats: vault, envelope, key ring, manifest.
+//! The fixed binary formats: vault, envelope, key ring and manifest. Each begins with a byte that numbers its format.
 
 use synckit_protocol::{Head, Position};
+
+use crate::KeyError;
+
+/// The first byte of every format that this library writes, and the only one that it reads.
+pub(crate) const FORMAT: u8 = 1;
+
+/// Reads a whole byte string: the number of its format, the fields that `fields` takes, and nothing more. `what` names
+/// the format in an error.
+///
+/// # Errors
+/// [`KeyError::UnsupportedFormat`] for a higher number, which a newer version of this library wrote;
+/// [`KeyError::Malformed`] for everything else that is not this format.
+pub(crate) fn read_format<'b, T>(
+    what: &'static str,
+    bytes: &'b [u8],
+    fields: impl FnOnce(&mut Reader<'b>) -> Option<T>,
+) -> Result<T, KeyError> {
+    let mut reader = Reader(bytes);
+    match reader.u8() {
+        Some(FORMAT) => {}
+        Some(found) if found > FORMAT => return Err(KeyError::UnsupportedFormat { what, found }),
+        _ => return Err(KeyError::Malformed { what }),
+    }
+    let parsed = fields(&mut reader);
+    // Trailing bytes would give one value two encodings.
+    parsed
+        .filter(|_| reader.0.is_empty())
+        .ok_or(KeyError::Malformed { what })
+}
 
 /// Takes fields from the front of a byte string. Every method returns `None` when too few bytes are left.
 pub(crate) struct Reader<'b>(&'b [u8]);
@@ -43,11 +72,6 @@ impl<'b> Reader<'b> {
         let seq = self.u64()?;
         let head = Head::from_bytes(self.array()?);
         Some(Position { seq, head })
-    }
-
-    /// `Some` only if nothing is left: trailing bytes would give one value two encodings.
-    pub(crate) const fn end(&self) -> Option<()> {
-        if self.0.is_empty() { Some(()) } else { None }
     }
 }
 

@@ -10,11 +10,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
     BlobIdKey, KeyError, MasterKey, StreamScope,
-    reader::{Reader, put_position},
+    reader::{FORMAT, Reader, put_position, read_format},
 };
 
-/// The format of [`KeyRing::to_secret_bytes`].
-const FORMAT: u8 = 1;
 const WHAT: &str = "key ring";
 /// One retired key: `until_seq (u64 BE) || until_head (32) || master key (32)`.
 pub(crate) const RETIRED_BYTES: usize = 8 + 32 + 32;
@@ -256,24 +254,15 @@ impl KeyRing {
     /// # Errors
     /// [`KeyError::UnsupportedFormat`], [`KeyError::Malformed`].
     pub fn from_secret_bytes(scope: &StreamScope, bytes: &[u8]) -> Result<Self, KeyError> {
-        match bytes.first() {
-            Some(&FORMAT) => {}
-            Some(&found) if found > FORMAT => return Err(KeyError::UnsupportedFormat { what: WHAT, found }),
-            _ => return Err(KeyError::Malformed { what: WHAT }),
-        }
-        let parse = || {
-            let mut reader = Reader::new(bytes);
-            let _format = reader.u8()?;
+        read_format(WHAT, bytes, |reader| {
             let key_version = reader.u32()?;
             let current = MasterKey::from_bytes(reader.array()?);
             let blob_id_key = BlobIdKey::from_bytes(reader.array()?);
             let floor = reader.position()?;
             let count = usize::from(reader.u8()?);
             let retired = reader.bytes(count * RETIRED_BYTES)?;
-            reader.end()?;
             Self::from_parts(scope, key_version, current, blob_id_key, retired, floor)
-        };
-        parse().ok_or(KeyError::Malformed { what: WHAT })
+        })
     }
 
     /// Puts a ring together and checks its invariants. `retired` is what [`Self::put_retired`] wrote.

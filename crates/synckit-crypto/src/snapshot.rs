@@ -24,7 +24,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::{
     OpenError, SnapshotKey, StreamScope, aead,
     batch::{ChangeEntry, EncodeError, EncodeErrorKind, decode_body, encode_prefix, entry_len_max, open_framed},
-    reader::Reader,
+    reader::{FORMAT, read_format},
 };
 
 /// Rows in one part.
@@ -36,8 +36,6 @@ pub const PARTS_MAX: u32 = SNAPSHOT_PARTS_MAX;
 /// A single row may have more.
 pub const PART_ROW_BYTES_MAX: usize = BATCH_PLAINTEXT_BYTES_MAX - 32;
 
-/// The format of a manifest that this library writes, and the only one that it reads.
-const FORMAT: u8 = 1;
 /// Hash and row count of a part.
 const PART_DIGEST_BYTES: usize = 32 + 4;
 
@@ -205,12 +203,11 @@ impl Manifest {
     /// # Errors
     /// [`OpenError::Malformed`].
     pub fn decode(plaintext: &[u8]) -> Result<Self, OpenError> {
-        let parse = || {
-            let mut reader = Reader::new(plaintext);
-            let format = reader.u8()?;
+        const WHAT: &str = "snapshot manifest";
+        read_format(WHAT, plaintext, |reader| {
             let rows = reader.u64()?;
             let total = reader.u32()?;
-            if format != FORMAT || total > PARTS_MAX {
+            if total > PARTS_MAX {
                 return None;
             }
             let mut parts = Vec::with_capacity(plaintext.len() / PART_DIGEST_BYTES);
@@ -219,10 +216,9 @@ impl Manifest {
                 let rows = reader.u32()?;
                 parts.push(PartDigest { sealed_hash, rows });
             }
-            reader.end()?;
             Self::new(parts).filter(|manifest| manifest.rows() == rows)
-        };
-        parse().ok_or(OpenError::Malformed {
+        })
+        .map_err(|_| OpenError::Malformed {
             reason: "not a snapshot manifest",
         })
     }

@@ -1,13 +1,16 @@
-//! The account vault: the account key, wrapped once under the password and once under the recovery code.
+//! The account vault: the account key, wrapped in slots, each of which one secret opens.
 //!
 //! ```text
-//! vault = format (1 byte, 1) || generation (u32 BE) || recovery (1 byte, 0 or 1)
-//!         || password slot || recovery slot, if there is one || mac (32)
-//! slot  = salt (32) || commitment (32) || nonce (24) || wrapped account key (32) || tag (16)
+//! vault    = format (1 byte, 1) || generation (u32 BE) || count (u32 BE) || slots (1 byte) || slots times slot || mac (32)
+//! slot     = kind (1 byte) || length (u16 BE) || contents
+//! contents = salt (32) || commitment (32) || nonce (24) || wrapped account key (32) || tag (16)
 //! ```
 //!
-//! The MAC is keyed by the account key and covers everything before it, so that the server cannot put a vault together
-//! from slots of several.
+//! Slots are in ascending order of their kinds: the password (1), always; the recovery code (2), at most once; then
+//! slots of kinds that this version does not know, a passkey say. It keeps those as they are.
+//!
+//! The MAC is keyed by the account key and covers everything before it. So the server can neither combine slots of
+//! several vaults nor change the edition, by which a device recognises a vault that was rolled back.
 
 use std::fmt;
 
@@ -21,13 +24,22 @@ use crate::{
     aead::{self, OVERHEAD_BYTES},
     derive::{WrappingKey, hkdf, hmac},
     keys::random_bytes,
-    reader::Reader,
+    reader::{FORMAT, Reader, read_format},
 };
 
-/// The format that this library writes, and the only one that it reads.
-const FORMAT: u8 = 1;
 const WHAT: &str = "account vault";
 const WRAPPED_BYTES: usize = 32 + OVERHEAD_BYTES;
+/// The contents of a slot that this version knows.
+const SLOT_BYTES: usize = 32 + 32 + WRAPPED_BYTES;
+/// The number of a password slot.
+const PASSWORD: u8 = 1;
+/// The number of the slot of a recovery code.
+const RECOVERY: u8 = 2;
+/// Slots of unknown kinds in one vault.
+const OTHER_SLOTS_MAX: usize = 8;
+/// The contents of a slot of an unknown kind. A vault stays below [`synckit_protocol::limits::VAULT_BYTES_MAX`], whatever
+/// slots are added to it.
+const OTHER_SLOT_BYTES_MAX: usize = 400;
 
 /// The account vault, as the server keeps it: public bytes, of which only the right password or code makes a key.
 ///
@@ -51,14 +63,27 @@ const WRAPPED_BYTES: usize = 32 + OVERHEAD_BYTES;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Vault {
-    generation: u32,
+    edition: VaultEdition,
     password: Slot,
     recovery: Option<Slot>,
+    others: Vec<OtherSlot>,
     mac: [u8; 32],
 }
 
-/// What a slot is opened with. The number stands in the AAD, the label in the derivation.
-#[derive(Clone, Copy)]
+/// Which of two vaults of an account is the newer one: the greater edition replaced the other.
+///
+/// A device remembers the newest edition that it has opened. A server that answers with a smaller one puts an old vault
+/// back, with a password or a recovery code that the user has replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VaultEdition {
+    /// Counts the account keys of the account, from 1. A reset of a forgotten password begins a generation.
+    pub generation: u32,
+    /// Counts the vaults of one generation, from 1.
+    pub count: u32,
+}
+
+/// The secret that opens a slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum SlotKind {
     Password,
     Recovery,
@@ -69,6 +94,13 @@ struct Slot {
     salt: [u8; 32],
     commitment: [u8; 32],
     wrapped: [u8; WRAPPED_BYTES],
+}
+
+/// A slot of a kind that a newer version of this library wrote.
+#[derive(Clone, PartialEq, Eq)]
+struct OtherSlot {
+    kind: u8,
+    contents: Vec<u8>,
 }
 
 impl Vault {
@@ -82,8 +114,8 @@ impl Vault {
         Self::of_generation(1, user_id, export_key, account_key, rng)
     }
 
-    /// Makes a vault of a given generation: for a client that resets a password and was told the generation to follow,
-    /// but was not given the vault.
+    /// Makes the first vault of a given generation: for a client that resets a forgotten password. The server names the
+    /// generation, and a new account key comes with it; no slot of an earlier generation remains.
     pub fn of_generation(
         generation: u32,
         user_id: &UserId,
@@ -100,33 +132,24 @@ impl Vault {
             rng,
         );
         Self {
-            generation,
+            edition: VaultEdition { generation, count: 1 },
             password,
             recovery: None,
+            others: Vec::new(),
             mac: [0; 32],
         }
         .authenticated(user_id, account_key)
     }
 
-    /// Makes the vault that follows this one after the password was reset without knowing it: a new generation with a
-    /// new account key, and nothing of the old slots.
-    ///
-    /// # Errors
-    /// [`KeyError::GenerationLimit`].
-    pub fn next_generation(
-        &self,
-        user_id: &UserId,
-        export_key: &ExportKey,
-        account_key: &AccountKey,
-        rng: &mut (impl CryptoRng + RngCore),
-    ) -> Result<Self, KeyError> {
-        let generation = self.generation.checked_add(1).ok_or(KeyError::GenerationLimit)?;
-        Ok(Self::of_generation(generation, user_id, export_key, account_key, rng))
+    /// The generation and the count of this vault. Unauthenticated until a slot was opened.
+    pub const fn edition(&self) -> VaultEdition {
+        self.edition
     }
 
-    /// Counts the resets of the password, from 1. An envelope names the generation that it was wrapped in.
+    /// The generation of this vault: an envelope names the one whose account key wraps it. Unauthenticated until a slot
+    /// was opened.
     pub const fn generation(&self) -> u32 {
-        self.generation
+        self.edition.generation
     }
 
     /// Whether a recovery code was set up in this generation.
@@ -141,7 +164,7 @@ impl Vault {
     pub fn open_with_password(&self, user_id: &UserId, export_key: &ExportKey) -> Result<AccountKey, KeyError> {
         let account_key = self
             .password
-            .open(SlotKind::Password, user_id, self.generation, export_key.as_bytes())?;
+            .open(SlotKind::Password, user_id, self.generation(), export_key.as_bytes())?;
         self.verify(user_id, &account_key)?;
         Ok(account_key)
     }
@@ -152,16 +175,16 @@ impl Vault {
     /// [`KeyError::NoRecoverySlot`], [`KeyError::WrongKey`].
     pub fn open_with_recovery(&self, user_id: &UserId, code: &RecoveryCode) -> Result<AccountKey, KeyError> {
         let slot = self.recovery.as_ref().ok_or(KeyError::NoRecoverySlot)?;
-        let account_key = slot.open(SlotKind::Recovery, user_id, self.generation, code.expose_entropy())?;
+        let account_key = slot.open(SlotKind::Recovery, user_id, self.generation(), code.expose_entropy())?;
         self.verify(user_id, &account_key)?;
         Ok(account_key)
     }
 
-    /// The same vault under a new password. The recovery code stays.
+    /// The vault that replaces this one under a new password. All other slots stay.
     ///
     /// # Errors
     /// [`KeyError::WrongKey`] if `account_key` is not the one in this vault: a vault whose slots hold two different
-    /// keys would lose data at the next recovery.
+    /// keys would lose data at the next recovery. [`KeyError::VaultLimit`].
     pub fn with_password(
         &self,
         user_id: &UserId,
@@ -169,26 +192,22 @@ impl Vault {
         account_key: &AccountKey,
         rng: &mut (impl CryptoRng + RngCore),
     ) -> Result<Self, KeyError> {
-        self.verify(user_id, account_key)?;
-        let password = Slot::seal(
+        let mut next = self.successor(user_id, account_key)?;
+        next.password = Slot::seal(
             SlotKind::Password,
             user_id,
-            self.generation,
+            self.generation(),
             export_key.as_bytes(),
             account_key,
             rng,
         );
-        Ok(Self {
-            password,
-            ..self.clone()
-        }
-        .authenticated(user_id, account_key))
+        Ok(next.authenticated(user_id, account_key))
     }
 
-    /// The same vault with a recovery code, which replaces an earlier one.
+    /// The vault that replaces this one with a recovery code, which takes the place of an earlier one.
     ///
     /// # Errors
-    /// [`KeyError::WrongKey`] if `account_key` is not the one in this vault.
+    /// As [`Self::with_password`].
     pub fn with_recovery(
         &self,
         user_id: &UserId,
@@ -196,20 +215,24 @@ impl Vault {
         account_key: &AccountKey,
         rng: &mut (impl CryptoRng + RngCore),
     ) -> Result<Self, KeyError> {
-        self.verify(user_id, account_key)?;
-        let recovery = Some(Slot::seal(
+        let mut next = self.successor(user_id, account_key)?;
+        next.recovery = Some(Slot::seal(
             SlotKind::Recovery,
             user_id,
-            self.generation,
+            self.generation(),
             code.expose_entropy(),
             account_key,
             rng,
         ));
-        Ok(Self {
-            recovery,
-            ..self.clone()
-        }
-        .authenticated(user_id, account_key))
+        Ok(next.authenticated(user_id, account_key))
+    }
+
+    /// A copy with the next count, whose MAC is not right yet. Only for the holder of the account key.
+    fn successor(&self, user_id: &UserId, account_key: &AccountKey) -> Result<Self, KeyError> {
+        self.verify(user_id, account_key)?;
+        let mut next = self.clone();
+        next.edition.count = self.edition.count.checked_add(1).ok_or(KeyError::VaultLimit)?;
+        Ok(next)
     }
 
     /// The bytes to store.
@@ -224,47 +247,59 @@ impl Vault {
     /// # Errors
     /// [`KeyError::UnsupportedFormat`], [`KeyError::Malformed`].
     pub fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
-        match bytes.first() {
-            Some(&FORMAT) => Self::decode_fields(bytes).ok_or(KeyError::Malformed { what: WHAT }),
-            Some(&found) if found > FORMAT => Err(KeyError::UnsupportedFormat { what: WHAT, found }),
-            _ => Err(KeyError::Malformed { what: WHAT }),
-        }
-    }
-
-    fn decode_fields(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
-        let _format = reader.u8()?;
-        let generation = reader.u32()?;
-        let has_recovery = match reader.u8()? {
-            0 => false,
-            1 => true,
-            _ => return None,
-        };
-        let password = Slot::decode(&mut reader)?;
-        let recovery = if has_recovery {
-            Some(Slot::decode(&mut reader)?)
-        } else {
-            None
-        };
-        let mac = reader.array()?;
-        reader.end()?;
-        // Generations count from 1.
-        (generation > 0).then_some(Self {
-            generation,
-            password,
-            recovery,
-            mac,
+        read_format(WHAT, bytes, |reader| {
+            let edition = VaultEdition {
+                generation: reader.u32()?,
+                count: reader.u32()?,
+            };
+            let slots = reader.u8()?;
+            let mut password = None;
+            let mut recovery = None;
+            let mut others = Vec::new();
+            let mut previous = 0;
+            for _ in 0..slots {
+                let kind = reader.u8()?;
+                let len = usize::from(reader.u16()?);
+                let contents = reader.bytes(len)?;
+                match kind {
+                    PASSWORD if previous < kind => password = Some(Slot::decode(contents)?),
+                    RECOVERY if previous < kind => recovery = Some(Slot::decode(contents)?),
+                    // Several slots may be of one unknown kind.
+                    3.. if previous <= kind && len <= OTHER_SLOT_BYTES_MAX => others.push(OtherSlot {
+                        kind,
+                        contents: contents.to_vec(),
+                    }),
+                    _ => return None,
+                }
+                previous = kind;
+            }
+            let mac = reader.array()?;
+            // Both parts of an edition count from 1.
+            let counts = edition.generation > 0 && edition.count > 0;
+            (counts && others.len() <= OTHER_SLOTS_MAX).then_some(Self {
+                edition,
+                password: password?,
+                recovery,
+                others,
+                mac,
+            })
         })
     }
 
     fn encode_unauthenticated(&self) -> Vec<u8> {
+        let password = (PASSWORD, self.password.encode());
+        let recovery = self.recovery.iter().map(|slot| (RECOVERY, slot.encode()));
+        let others = self.others.iter().map(|slot| (slot.kind, slot.contents.clone()));
+        let slots: Vec<(u8, Vec<u8>)> = std::iter::once(password).chain(recovery).chain(others).collect();
         let mut out = vec![FORMAT];
-        out.extend_from_slice(&self.generation.to_be_bytes());
-        out.push(u8::from(self.has_recovery()));
-        for slot in [Some(&self.password), self.recovery.as_ref()].into_iter().flatten() {
-            out.extend_from_slice(&slot.salt);
-            out.extend_from_slice(&slot.commitment);
-            out.extend_from_slice(&slot.wrapped);
+        out.extend_from_slice(&self.edition.generation.to_be_bytes());
+        out.extend_from_slice(&self.edition.count.to_be_bytes());
+        // At most 10 slots, each far below 64 KiB.
+        out.push(u8::try_from(slots.len()).unwrap_or(u8::MAX));
+        for (kind, contents) in slots {
+            out.push(kind);
+            out.extend_from_slice(&u16::try_from(contents.len()).unwrap_or(u16::MAX).to_be_bytes());
+            out.extend_from_slice(&contents);
         }
         out
     }
@@ -295,7 +330,7 @@ impl Vault {
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vault")
-            .field("generation", &self.generation)
+            .field("edition", &self.edition)
             .field("has_recovery", &self.has_recovery())
             .finish_non_exhaustive()
     }
@@ -311,8 +346,8 @@ impl SlotKind {
 
     const fn number(self) -> u8 {
         match self {
-            Self::Password => 1,
-            Self::Recovery => 2,
+            Self::Password => PASSWORD,
+            Self::Recovery => RECOVERY,
         }
     }
 }
@@ -370,7 +405,16 @@ impl Slot {
         parts.concat()
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+    fn encode(&self) -> Vec<u8> {
+        let parts: [&[u8]; 3] = [&self.salt, &self.commitment, &self.wrapped];
+        parts.concat()
+    }
+
+    fn decode(contents: &[u8]) -> Option<Self> {
+        if contents.len() != SLOT_BYTES {
+            return None;
+        }
+        let mut reader = Reader::new(contents);
         Some(Self {
             salt: reader.array()?,
             commitment: reader.array()?,

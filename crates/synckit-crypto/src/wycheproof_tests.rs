@@ -49,7 +49,7 @@ fn hmac_sha256_vectors_match() {
 }
 
 #[test]
-fn xchacha20_poly1305_vectors_match_whole_and_in_pieces() {
+fn xchacha20_poly1305_matches_whole_and_in_pieces() {
     let set = aead::TestSet::load(aead::TestName::XChaCha20Poly1305).unwrap();
     let (mut checked, mut refused) = (0, 0);
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {

@@ -5,6 +5,8 @@ use std::fmt;
 use opaque_ke::{
     ClientLoginFinishParameters, ClientRegistrationFinishParameters, CredentialResponse, Identifiers,
     RegistrationResponse,
+    errors::ProtocolError,
+    generic_array::{GenericArray, typenum::U64},
 };
 use rand::{CryptoRng, RngCore};
 use unicode_normalization::UnicodeNormalization as _;
@@ -12,7 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
     ExportKey, KE2_BYTES, LOGIN_CONTEXT, LoginError, REGISTRATION_RESPONSE_BYTES, ServerPublicKey,
-    suite::{Suite1, check_length},
+    suite::{Suite1, read},
 };
 
 /// The longest password, in bytes of UTF-8 after normalisation.
@@ -32,10 +34,8 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// assert_eq!(registered.server_public_key, server.public_key());
 /// # Ok::<(), synckit_login::LoginError>(())
 /// ```
-pub struct ClientRegistration {
-    state: opaque_ke::ClientRegistration<Suite1>,
-    password: Zeroizing<Vec<u8>>,
-}
+#[derive(Debug)]
+pub struct ClientRegistration(Pending<opaque_ke::ClientRegistration<Suite1>>);
 
 /// What a finished registration yields.
 #[derive(Debug)]
@@ -56,12 +56,11 @@ impl ClientRegistration {
     /// # Errors
     /// [`LoginError::UnusablePassword`].
     pub fn start(password: &str, rng: &mut (impl CryptoRng + RngCore)) -> Result<(Self, Vec<u8>), LoginError> {
-        let password = normalise(password)?;
-        let started = opaque_ke::ClientRegistration::<Suite1>::start(rng, &password)
-            .map_err(|error| LoginError::from_opaque(error, "password"))?;
-        let request = started.message.serialize().to_vec();
-        let state = started.state;
-        Ok((Self { state, password }, request))
+        let (pending, request) = Pending::start(password, |password| {
+            let started = opaque_ke::ClientRegistration::<Suite1>::start(rng, password)?;
+            Ok((started.state, started.message.serialize().to_vec()))
+        })?;
+        Ok((Self(pending), request))
     }
 
     /// Finishes a registration with the server's response.
@@ -77,17 +76,19 @@ impl ClientRegistration {
         rng: &mut (impl CryptoRng + RngCore),
     ) -> Result<RegistrationFinished, LoginError> {
         const MESSAGE: &str = "registration response";
-        check_length(MESSAGE, response, REGISTRATION_RESPONSE_BYTES)?;
-        let response = RegistrationResponse::<Suite1>::deserialize(response)
-            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let response = read(
+            MESSAGE,
+            response,
+            REGISTRATION_RESPONSE_BYTES,
+            RegistrationResponse::<Suite1>::deserialize,
+        )?;
         // Default identities: the two public keys. A change of e-mail address or of the server's name breaks nothing.
         let parameters = ClientRegistrationFinishParameters::new(Identifiers::default(), None);
-        let mut finished = self
-            .state
-            .finish(rng, &self.password, response, parameters)
+        let Pending { state, password } = self.0;
+        let mut finished = state
+            .finish(rng, &password, response, parameters)
             .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
-        let export_key = ExportKey::from_bytes(finished.export_key.into());
-        finished.export_key.as_mut_slice().zeroize();
+        let export_key = take_export_key(&mut finished.export_key);
         Ok(RegistrationFinished {
             upload: finished.message.serialize().to_vec(),
             export_key,
@@ -96,17 +97,9 @@ impl ClientRegistration {
     }
 }
 
-impl fmt::Debug for ClientRegistration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClientRegistration(redacted)")
-    }
-}
-
 /// A login that waits for the server's answer.
-pub struct ClientLogin {
-    state: opaque_ke::ClientLogin<Suite1>,
-    password: Zeroizing<Vec<u8>>,
-}
+#[derive(Debug)]
+pub struct ClientLogin(Pending<opaque_ke::ClientLogin<Suite1>>);
 
 /// What a finished login yields.
 #[derive(Debug)]
@@ -125,12 +118,11 @@ impl ClientLogin {
     /// # Errors
     /// [`LoginError::UnusablePassword`].
     pub fn start(password: &str, rng: &mut (impl CryptoRng + RngCore)) -> Result<(Self, Vec<u8>), LoginError> {
-        let password = normalise(password)?;
-        let started = opaque_ke::ClientLogin::<Suite1>::start(rng, &password)
-            .map_err(|error| LoginError::from_opaque(error, "password"))?;
-        let ke1 = started.message.serialize().to_vec();
-        let state = started.state;
-        Ok((Self { state, password }, ke1))
+        let (pending, ke1) = Pending::start(password, |password| {
+            let started = opaque_ke::ClientLogin::<Suite1>::start(rng, password)?;
+            Ok((started.state, started.message.serialize().to_vec()))
+        })?;
+        Ok((Self(pending), ke1))
     }
 
     /// Finishes a login with the server's message KE2.
@@ -150,16 +142,13 @@ impl ClientLogin {
         rng: &mut (impl CryptoRng + RngCore),
     ) -> Result<LoginFinished, LoginError> {
         const MESSAGE: &str = "KE2";
-        check_length(MESSAGE, ke2, KE2_BYTES)?;
-        let response =
-            CredentialResponse::<Suite1>::deserialize(ke2).map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let response = read(MESSAGE, ke2, KE2_BYTES, CredentialResponse::<Suite1>::deserialize)?;
         let parameters = ClientLoginFinishParameters::new(Some(LOGIN_CONTEXT), Identifiers::default(), None);
-        let mut finished = self
-            .state
-            .finish(rng, &self.password, response, parameters)
+        let Pending { state, password } = self.0;
+        let mut finished = state
+            .finish(rng, &password, response, parameters)
             .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
-        let export_key = ExportKey::from_bytes(finished.export_key.into());
-        finished.export_key.as_mut_slice().zeroize();
+        let export_key = take_export_key(&mut finished.export_key);
         // The session key is not used: the exchange runs inside TLS, and the token is what carries the session.
         finished.session_key.as_mut_slice().zeroize();
         let found = ServerPublicKey::from_bytes(finished.server_s_pk.serialize().into());
@@ -174,10 +163,36 @@ impl ClientLogin {
     }
 }
 
-impl fmt::Debug for ClientLogin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClientLogin(redacted)")
+/// The state of a client between its two messages: the state of the protocol, and the password, which the second message
+/// needs again.
+struct Pending<S> {
+    state: S,
+    password: Zeroizing<Vec<u8>>,
+}
+
+impl<S> Pending<S> {
+    /// Normalises the password and makes the first message.
+    fn start(
+        password: &str,
+        first: impl FnOnce(&[u8]) -> Result<(S, Vec<u8>), ProtocolError>,
+    ) -> Result<(Self, Vec<u8>), LoginError> {
+        let password = normalise(password)?;
+        let (state, message) = first(&password).map_err(|error| LoginError::from_opaque(error, "password"))?;
+        Ok((Self { state, password }, message))
     }
+}
+
+impl<S> fmt::Debug for Pending<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("redacted")
+    }
+}
+
+/// The export key of a finished exchange. Erases the copy in the exchange's own result.
+fn take_export_key(key: &mut GenericArray<u8, U64>) -> ExportKey {
+    let taken = ExportKey::from_bytes((*key).into());
+    key.as_mut_slice().zeroize();
+    taken
 }
 
 /// The bytes of a password: NFC (Unicode Annex 15), UTF-8.

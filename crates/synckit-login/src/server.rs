@@ -13,7 +13,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::{
     KE1_BYTES, KE3_BYTES, LOGIN_CONTEXT, LOGIN_STATE_BYTES, LoginError, RECORD_BYTES, REGISTRATION_REQUEST_BYTES,
     REGISTRATION_UPLOAD_BYTES, SERVER_SETUP_BYTES, ServerPublicKey,
-    suite::{Suite1, check_length},
+    suite::{Suite1, read},
 };
 
 /// Length of the OPRF seed, which stands first among the server's secrets.
@@ -60,9 +60,7 @@ impl ServerLogin {
     /// # Errors
     /// [`LoginError::MalformedMessage`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoginError> {
-        const MESSAGE: &str = "login secrets";
-        check_length(MESSAGE, bytes, SERVER_SETUP_BYTES)?;
-        let setup = ServerSetup::deserialize(bytes).map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let setup = read("login secrets", bytes, SERVER_SETUP_BYTES, ServerSetup::deserialize)?;
         Ok(Self { setup })
     }
 
@@ -96,9 +94,12 @@ impl ServerLogin {
     /// [`LoginError::MalformedMessage`].
     pub fn register(&self, request: &[u8], credential_id: &[u8]) -> Result<Vec<u8>, LoginError> {
         const MESSAGE: &str = "registration request";
-        check_length(MESSAGE, request, REGISTRATION_REQUEST_BYTES)?;
-        let request = RegistrationRequest::<Suite1>::deserialize(request)
-            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let request = read(
+            MESSAGE,
+            request,
+            REGISTRATION_REQUEST_BYTES,
+            RegistrationRequest::<Suite1>::deserialize,
+        )?;
         let started = ServerRegistration::<Suite1>::start(&self.setup, request, credential_id)
             .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
         Ok(started.message.serialize().to_vec())
@@ -109,10 +110,12 @@ impl ServerLogin {
     /// # Errors
     /// [`LoginError::MalformedMessage`].
     pub fn finish_registration(upload: &[u8]) -> Result<Vec<u8>, LoginError> {
-        const MESSAGE: &str = "registration upload";
-        check_length(MESSAGE, upload, REGISTRATION_UPLOAD_BYTES)?;
-        let upload = RegistrationUpload::<Suite1>::deserialize(upload)
-            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let upload = read(
+            "registration upload",
+            upload,
+            REGISTRATION_UPLOAD_BYTES,
+            RegistrationUpload::<Suite1>::deserialize,
+        )?;
         Ok(ServerRegistration::<Suite1>::finish(upload).serialize().to_vec())
     }
 
@@ -134,10 +137,17 @@ impl ServerLogin {
         rng: &mut (impl CryptoRng + RngCore),
     ) -> Result<(Vec<u8>, Vec<u8>), LoginError> {
         const MESSAGE: &str = "KE1";
-        check_length(MESSAGE, ke1, KE1_BYTES)?;
-        let request =
-            CredentialRequest::<Suite1>::deserialize(ke1).map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
-        let record = record.map(parse_record).transpose()?;
+        let request = read(MESSAGE, ke1, KE1_BYTES, CredentialRequest::<Suite1>::deserialize)?;
+        let record = record
+            .map(|record| {
+                read(
+                    "stored login record",
+                    record,
+                    RECORD_BYTES,
+                    ServerRegistration::<Suite1>::deserialize,
+                )
+            })
+            .transpose()?;
         let started =
             opaque_ke::ServerLogin::start(rng, &self.setup, record, request, credential_id, login_parameters())
                 .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
@@ -154,12 +164,13 @@ impl ServerLogin {
     /// [`LoginError::MalformedMessage`].
     pub fn finish(state: &[u8], ke3: &[u8]) -> Result<(), LoginError> {
         const MESSAGE: &str = "KE3";
-        check_length("login state", state, LOGIN_STATE_BYTES)?;
-        check_length(MESSAGE, ke3, KE3_BYTES)?;
-        let state = opaque_ke::ServerLogin::<Suite1>::deserialize(state)
-            .map_err(|error| LoginError::from_opaque(error, "login state"))?;
-        let finalization = CredentialFinalization::<Suite1>::deserialize(ke3)
-            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let state = read(
+            "login state",
+            state,
+            LOGIN_STATE_BYTES,
+            opaque_ke::ServerLogin::<Suite1>::deserialize,
+        )?;
+        let finalization = read(MESSAGE, ke3, KE3_BYTES, CredentialFinalization::<Suite1>::deserialize)?;
         let mut finished = state
             .finish(finalization, login_parameters())
             .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
@@ -174,12 +185,6 @@ impl fmt::Debug for ServerLogin {
             .field("public_key", &self.public_key())
             .finish_non_exhaustive()
     }
-}
-
-fn parse_record(record: &[u8]) -> Result<ServerRegistration<Suite1>, LoginError> {
-    const MESSAGE: &str = "stored login record";
-    check_length(MESSAGE, record, RECORD_BYTES)?;
-    ServerRegistration::deserialize(record).map_err(|error| LoginError::from_opaque(error, MESSAGE))
 }
 
 fn login_parameters() -> ServerLoginParameters<'static, 'static> {

@@ -3,7 +3,7 @@
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use opaque_ke::{
     CipherSuite, Ristretto255, TripleDh,
-    errors::InternalError,
+    errors::{InternalError, ProtocolError},
     generic_array::{ArrayLength, GenericArray},
     ksf::Ksf,
 };
@@ -82,15 +82,19 @@ impl Ksf for Argon2idKsf {
     }
 }
 
-/// Refuses a message of any other length than its own.
+/// Reads a message of exactly `expected` bytes.
 ///
-/// `opaque-ke` ignores what follows the last field, so that one message would have many encodings.
-pub(crate) fn check_length(message: &'static str, bytes: &[u8], expected: usize) -> Result<(), LoginError> {
-    if bytes.len() == expected {
-        Ok(())
-    } else {
-        Err(LoginError::MalformedMessage { message })
+/// `opaque-ke` ignores bytes after the last field, so that one message would have many encodings.
+pub(crate) fn read<T>(
+    message: &'static str,
+    bytes: &[u8],
+    expected: usize,
+    deserialize: impl FnOnce(&[u8]) -> Result<T, ProtocolError>,
+) -> Result<T, LoginError> {
+    if bytes.len() != expected {
+        return Err(LoginError::MalformedMessage { message });
     }
+    deserialize(bytes).map_err(|error| LoginError::from_opaque(error, message))
 }
 
 #[cfg(test)]
@@ -102,7 +106,7 @@ mod tests {
     /// The expected value is that of the reference implementation of Argon2 in C, for the bytes 0 to 63. It stands in
     /// `vectors/login.json` too.
     #[test]
-    fn key_stretching_is_argon2id_with_the_parameters_of_the_suite() {
+    fn key_stretching_is_the_argon2id_of_suite_1() {
         let input: [u8; 64] = std::array::from_fn(|at| u8::try_from(at).unwrap());
         let output = Argon2idKsf.hash(GenericArray::from(input)).unwrap();
         let hex: String = output.iter().map(|byte| format!("{byte:02x}")).collect();

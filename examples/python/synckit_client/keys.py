@@ -15,6 +15,9 @@ HEADER_BYTES = 73
 RETIRED_BYTES = 72
 RETIRED_KEYS_MAX = 24
 PASSWORD, RECOVERY = 1, 2
+SLOT_BYTES = 136
+OTHER_SLOTS_MAX = 8
+OTHER_SLOT_BYTES_MAX = 400
 SLOT_LABELS = {PASSWORD: b"synckit/1 vault password", RECOVERY: b"synckit/1 vault recovery"}
 
 
@@ -54,9 +57,10 @@ def recovery_entropy(words: str) -> bytes:
 
 @dataclass(frozen=True)
 class Vault:
-    """The account key, and the generation of the vault that it came from."""
+    """The account key, and the edition of the vault that it came from."""
 
     generation: int
+    count: int
     account_key: bytes
 
 
@@ -68,36 +72,49 @@ def vault_generation(vault: bytes) -> int:
 def open_vault(vault: bytes, user_id: bytes, kind: int, secret: bytes) -> Vault:
     """`secret` is the export key of a login, or the entropy of a recovery code."""
     reader = Reader(vault, KeyMaterialForged)
-    format_, generation, recovery = reader.number(1), reader.number(4), reader.number(1)
-    if format_ > FORMAT:
+    if reader.number(1) > FORMAT:
         raise UnsupportedFormat("vault")
-    if format_ != FORMAT or generation == 0 or recovery > 1:
-        raise KeyMaterialForged("vault")
-    slots = {PASSWORD: reader.take(136)}
-    if recovery:
-        slots[RECOVERY] = reader.take(136)
+    generation, count = reader.number(4), reader.number(4)
+    slots = [(reader.number(1), reader.take(reader.number(2))) for _ in range(reader.number(1))]
     mac = reader.take(32)
     reader.ended()
-    if kind not in slots:
+    check_slots(slots)
+    if vault[0] != FORMAT or 0 in (generation, count):
+        raise KeyMaterialForged("vault")
+    contents = dict(slots).get(kind)
+    if contents is None:
         raise KeyMaterialForged("the vault has no recovery code")
 
-    salt, commitment, wrapped = slots[kind][:32], slots[kind][32:64], slots[kind][64:]
+    salt, commitment, wrapped = contents[:32], contents[32:64], contents[64:]
     wrapping_key, expected = slot_keys(salt, kind, user_id, secret)
     # The commitment comes first: without it, one answer of the server could test many passwords.
     account_key = unseal(wrapping_key, slot_aad(user_id, generation, kind), wrapped) if same(
         commitment, expected) else None
     if account_key is None or not same(mac, vault_mac(account_key, user_id, vault[:-32])):
         raise KeyMaterialForged("vault")
-    return Vault(generation, account_key)
+    return Vault(generation, count, account_key)
+
+
+def check_slots(slots: list[tuple[int, bytes]]) -> None:
+    """A password slot first, at most one recovery slot, then slots of kinds that a newer version knows."""
+    kinds = [kind for kind, _ in slots]
+    known = [kind for kind in kinds if kind <= RECOVERY]
+    others = [contents for kind, contents in slots if kind > RECOVERY]
+    if kinds != sorted(kinds) or known not in ([PASSWORD], [PASSWORD, RECOVERY]):
+        raise KeyMaterialForged("slots of a vault")
+    if any(len(contents) != SLOT_BYTES for kind, contents in slots if kind <= RECOVERY):
+        raise KeyMaterialForged("a slot of another length")
+    if len(others) > OTHER_SLOTS_MAX or any(len(contents) > OTHER_SLOT_BYTES_MAX for contents in others):
+        raise KeyMaterialForged("more slots than there can be")
 
 
 def make_vault(user_id: bytes, generation: int, account_key: bytes, export_key: bytes, salt: bytes | None = None,
                nonce: bytes | None = None) -> bytes:
-    """A vault without a recovery slot."""
+    """The first vault of a generation, without a recovery slot."""
     salt = salt or os.urandom(32)
     wrapping_key, commitment = slot_keys(salt, PASSWORD, user_id, export_key)
     slot = salt + commitment + seal(wrapping_key, slot_aad(user_id, generation, PASSWORD), account_key, nonce)
-    body = u8(FORMAT) + u32(generation) + u8(0) + slot
+    body = u8(FORMAT) + u32(generation) + u32(1) + u8(1) + u8(PASSWORD) + u16(len(slot)) + slot
     return body + vault_mac(account_key, user_id, body)
 
 
@@ -152,6 +169,20 @@ class KeyRing:
         retired = b"".join(until.to_bytes() + key for until, key in self.retired)
         return (u8(FORMAT) + u32(self.key_version) + self.master_key + self.blob_id_key + self.floor.to_bytes()
                 + u8(len(self.retired)) + retired)
+
+    @classmethod
+    def from_bytes(cls, stream: Stream, data: bytes) -> "KeyRing":
+        """Reads what `to_bytes` wrote."""
+        reader = Reader(data, KeyMaterialForged)
+        if reader.number(1) != FORMAT:
+            raise KeyMaterialForged("key ring")
+        key_version, master_key, blob_id_key = reader.number(4), reader.take(32), reader.take(32)
+        floor = Position.from_bytes(reader.take(40))
+        retired = tuple((Position.from_bytes(reader.take(40)), reader.take(32)) for _ in range(reader.number(1)))
+        reader.ended()
+        ring = cls(stream, key_version, master_key, blob_id_key, floor, retired)
+        check_ring(ring)
+        return ring
 
 
 @dataclass(frozen=True)

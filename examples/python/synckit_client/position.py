@@ -4,7 +4,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 
-from .errors import HistoryForked, NotThisProtocol
+from .errors import HistoryForked, HistoryRewound, NotThisProtocol
 from .primitives import sha256, u32, u64
 
 SEQ_MAX = 2**64 - 1
@@ -91,6 +91,11 @@ class Walk:
         if self._known and before.seq < self._known.seq < self.at.seq:
             raise HistoryForked("a batch reaches over the known position")
         self._compare()
+
+    def end(self) -> None:
+        """The server says that nothing follows: then nothing may be missing."""
+        if self._known and self._known.seq > self.at.seq:
+            raise HistoryRewound(f"the server holds {self.at.seq}, known is {self._known.seq}")
 
     def _compare(self) -> None:
         if self._known and self._known.seq == self.at.seq and self._known.head != self.at.head:

@@ -14,6 +14,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::{
     ChangeEntry, ChangeOp,
     body::{FRAME_BYTES, begin_frame, end_frame},
+    number::{NumberKind, kind_of},
 };
 use crate::padded_len;
 
@@ -57,7 +58,8 @@ pub enum EncodeErrorKind {
     #[error("the entries do not fit one batch: 500 entries and 4 MiB")]
     BatchTooLarge,
 
-    /// A number is neither a `u64`, nor an `i64`, nor exactly the finite `f64` that it would come back as.
+    /// A number is neither a `u64` nor an `i64`, and no finite `f64` has its value: the shortest decimal form of the
+    /// nearest one is another number.
     #[error("a number of the entry is not a u64, an i64 or a finite f64")]
     UnsupportedNumber,
 
@@ -330,23 +332,12 @@ fn deeper(depth: usize) -> Result<usize, EncodeErrorKind> {
     }
 }
 
-/// Writes a number as the first of `u64`, `i64` and finite `f64` that comes back as an equal `Number`.
-///
-/// The comparison matters where another crate switched on serde_json's `arbitrary_precision`: a `Number` is then a text
-/// that may mean more than any of the three can hold, and a value that changes on its way is worse than an error.
 fn encode_number(encoder: &mut Encoder<&mut SecretBuffer>, number: &Number) -> Result<(), EncodeErrorKind> {
-    if let Some(unsigned) = number.as_u64().filter(|unsigned| Number::from(*unsigned) == *number) {
-        encoder.u64(unsigned)?;
-    } else if let Some(signed) = number.as_i64().filter(|signed| Number::from(*signed) == *number) {
-        encoder.i64(signed)?;
-    } else if let Some(float) = number
-        .as_f64()
-        .filter(|float| Number::from_f64(*float).as_ref() == Some(number))
-    {
-        encoder.f64(float)?;
-    } else {
-        return Err(EncodeErrorKind::UnsupportedNumber);
-    }
+    match kind_of(number).ok_or(EncodeErrorKind::UnsupportedNumber)? {
+        NumberKind::Unsigned(unsigned) => encoder.u64(unsigned)?,
+        NumberKind::Signed(signed) => encoder.i64(signed)?,
+        NumberKind::Float(float) => encoder.f64(float)?,
+    };
     Ok(())
 }
 

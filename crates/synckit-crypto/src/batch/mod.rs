@@ -17,6 +17,7 @@ mod body;
 mod change;
 mod decode;
 mod encode;
+mod number;
 
 use rand::{CryptoRng, RngCore};
 use synckit_protocol::{BatchId, DeviceId, KeyId, Position};

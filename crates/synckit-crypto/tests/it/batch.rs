@@ -40,7 +40,7 @@ fn sealed_batch_opens_to_the_same_entries() {
 }
 
 #[test]
-fn body_is_sealed_again_under_another_parent_with_a_fresh_nonce() {
+fn resealed_body_has_a_fresh_nonce() {
     let mut rng = VectorRng::new("batch");
     let keys = keys(&mut rng);
     let body = BatchBody::encode(&entries()).unwrap();
@@ -112,7 +112,7 @@ fn batch_opens_nowhere_but_in_its_place() {
 }
 
 #[test]
-fn every_changed_bit_and_every_shorter_length_is_noticed() {
+fn every_changed_bit_and_missing_byte_is_noticed() {
     let mut rng = VectorRng::new("batch");
     let keys = keys(&mut rng);
     let body = BatchBody::encode(&entries()).unwrap();
@@ -152,7 +152,7 @@ fn prefix_ends_at_500_entries() {
 }
 
 #[test]
-fn prefix_ends_at_4_mib_and_leaves_no_trace_of_what_did_not_fit() {
+fn prefix_ends_at_4_mib_without_a_trace_of_the_rest() {
     let large = |row: &str, field: &str| entry(row, Some(json!({field: "x".repeat(1_000_000)})));
     let entries: Vec<_> = ["a", "b", "c", "d", "e", "f"].map(|row| large(row, row)).to_vec();
     let (taken, body) = BatchBody::encode_prefix(&entries).unwrap();

@@ -48,7 +48,7 @@ fn pieces<'a>(mut rest: &'a mut [u8], rng: &mut VectorRng) -> Vec<&'a mut [u8]> 
 }
 
 #[test]
-fn stream_agrees_with_the_whole_buffer_cipher_for_any_cut() {
+fn pieces_of_any_length_make_the_same_bytes() {
     let (keys, blob_id) = keys();
     let mut rng = VectorRng::new("blob");
     for round in 0..200 {
@@ -96,7 +96,7 @@ fn every_attempt_has_a_fresh_nonce() {
 }
 
 #[test]
-fn every_changed_bit_and_every_shorter_length_is_noticed() {
+fn every_changed_bit_and_missing_byte_is_noticed() {
     let (keys, blob_id) = keys();
     let mut rng = VectorRng::new("blob");
     let sealed = keys.blob.seal(&keys.key_id, &blob_id, &[5; 70], &mut rng).unwrap();
@@ -137,7 +137,7 @@ fn blob_opens_under_its_own_ids_only() {
 }
 
 #[test]
-fn blob_beyond_the_limit_is_refused_before_it_is_touched() {
+fn blob_beyond_the_limit_is_refused_untouched() {
     let (keys, blob_id) = keys();
     let mut rng = VectorRng::new("blob");
     let (mut encryptor, _) = BlobEncryptor::new(&keys.blob, &keys.key_id, &blob_id, &mut rng);
@@ -151,7 +151,7 @@ fn blob_beyond_the_limit_is_refused_before_it_is_touched() {
 }
 
 #[test]
-fn blob_ids_are_equal_for_equal_files_of_one_stream_only() {
+fn blob_id_tells_files_and_streams_apart() {
     let mut rng = VectorRng::new("ids");
     let (one, other) = (KeyRing::generate(&SCOPE, &mut rng), KeyRing::generate(&SCOPE, &mut rng));
     let hash = BlobHash::of(b"a file");

@@ -22,7 +22,31 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
 }
 
 /// Bodies that break one rule each, and the rule. They are part of `vectors/batch.json`.
-pub(crate) const REFUSED: &[(&str, &str)] = &[
+pub(crate) fn refused() -> Vec<(String, &'static str)> {
+    let written = REFUSED.iter().map(|(body, rule)| ((*body).to_owned(), *rule));
+    written.chain(nested_too_deeply()).collect()
+}
+
+/// Arrays and objects that stand in one more than may be nested, an empty one included.
+fn nested_too_deeply() -> impl Iterator<Item = (String, &'static str)> {
+    let arrays = |count: usize| "81".repeat(count);
+    // An array at the top of the data, and an object there.
+    let array = |data: String| format!("82 81 6174 81 85 00 00 6172 00 {data}");
+    let object = |value: String| format!("82 82 6174 6161 81 85 00 00 6172 00 a1 01 {value}");
+    [
+        array(arrays(128) + "80"),
+        array(arrays(128) + "a0"),
+        array(arrays(129) + "00"),
+        array(arrays(1) + &"a16161".repeat(127) + "a0"),
+        object(arrays(127) + "80"),
+        object(arrays(127) + "a0"),
+        object(arrays(128) + "00"),
+    ]
+    .into_iter()
+    .map(|body| (body, "nested too deeply"))
+}
+
+const REFUSED: &[(&str, &str)] = &[
     // names ["t"], entries [["t", insert, "r", 0]] is 82 81 6174 81 84 00 00 6172 00.
     ("", "not the CBOR item that must stand here"),
     ("81 81 6174", "a body has two parts"),
@@ -206,14 +230,28 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
         "82 81 6174 81 85 00 00 6172 00 81 a2 626161 00 6162 00",
         "keys that are not in ascending order",
     ),
+    // The order of UTF-16 puts U+1F600 before U+FF5E, that of UTF-8 behind it.
+    (
+        "82 83 6174 64f09f9880 63efbd9e 81 85 00 00 6172 00 a2 01 00 02 00",
+        "new names that are not in ascending order",
+    ),
+    (
+        "82 81 6174 81 85 00 00 6172 00 81 a2 64f09f9880 00 64efbd9e61 00",
+        "keys that are not in ascending order",
+    ),
+    // A key of one letter in three bytes stands after one of two letters in two bytes.
+    (
+        "82 81 6174 81 85 00 00 6172 00 81 a2 63e282ac 00 626162 00",
+        "keys that are not in ascending order",
+    ),
 ];
 
 #[test]
 fn only_the_canonical_encoding_of_a_body_decodes() {
     let canonical = framed(&unhex("82 81 6174 81 84 00 00 6172 00"));
     assert_eq!(BatchBody::decode(&canonical, 1).unwrap().len(), 1);
-    for (body, rule) in REFUSED {
-        let result = BatchBody::decode(&framed(&unhex(body)), 1);
+    for (body, rule) in refused() {
+        let result = BatchBody::decode(&framed(&unhex(&body)), 1);
         assert_eq!(result, Err(OpenError::Malformed { reason: rule }), "{body}");
     }
 }
@@ -230,7 +268,7 @@ fn lies_about_lengths_cost_no_memory() {
 }
 
 #[test]
-fn nesting_beyond_the_limit_is_refused_without_recursion() {
+fn nesting_beyond_the_limit_is_refused_flat() {
     let body = format!("82 81 6174 81 85 00 00 6172 00 {} 00", "81".repeat(200_000));
     let result = BatchBody::decode(&framed(&unhex(&body)), 1);
     assert_eq!(
@@ -241,22 +279,10 @@ fn nesting_beyond_the_limit_is_refused_without_recursion() {
     );
 }
 
-#[test]
-fn frame_and_padding_are_exact() {
-    let body = unhex("82 81 6174 81 84 00 00 6172 00");
-    let good = framed(&body);
-    let refuse = |plaintext: &[u8], reason: &'static str| {
-        assert_eq!(BatchBody::decode(plaintext, 1), Err(OpenError::Malformed { reason }));
-    };
-    refuse(&[], "plaintext too short");
-    refuse(&[0; 4], "plaintext too short");
-    let mut method = good.clone();
-    method[0] = 1;
-    refuse(&method, "unknown method");
-    let mut long = good.clone();
-    long[4] = 200;
-    refuse(&long, "body longer than the plaintext");
-    refuse(&[good.as_slice(), &[0]].concat(), "padding of the wrong length");
+/// Plaintexts whose body is right and whose frame or padding is not, and the rule that each breaks. They are part of
+/// `vectors/batch.json`.
+pub(crate) fn refused_plaintexts() -> Vec<(Vec<u8>, &'static str)> {
+    let good = framed(&unhex("82 81 6174 81 84 00 00 6172 00"));
     let row = |len: usize| {
         let text = [&[0x78, u8::try_from(len).unwrap()], "x".repeat(len).as_bytes()].concat();
         [&unhex("82 81 6174 81 84 00 00"), text.as_slice(), &[0]].concat()
@@ -267,9 +293,31 @@ fn frame_and_padding_are_exact() {
         .find(|plaintext| plaintext.ends_with(&[0, 0, 0]))
         .unwrap();
     assert!(BatchBody::decode(&padded, 1).is_ok());
-    refuse(&padded[..padded.len() - 1], "padding of the wrong length");
-    let mut dirty = padded.clone();
-    *dirty.last_mut().unwrap() = 1;
-    refuse(&dirty, "padding that is not zero");
-    refuse(&vec![0; 4 * 1024 * 1024 + 1], "plaintext over 4 MiB");
+    let changed = |plaintext: &[u8], at: usize, byte: u8| {
+        let mut changed = plaintext.to_vec();
+        changed[at] = byte;
+        changed
+    };
+    vec![
+        (Vec::new(), "plaintext too short"),
+        (vec![0; 4], "plaintext too short"),
+        (changed(&good, 0, 1), "unknown method"),
+        (changed(&good, 4, 200), "body longer than the plaintext"),
+        ([good.as_slice(), &[0]].concat(), "padding of the wrong length"),
+        (padded[..padded.len() - 1].to_vec(), "padding of the wrong length"),
+        ([padded.as_slice(), &[0; 4]].concat(), "padding of the wrong length"),
+        (changed(&padded, padded.len() - 1, 1), "padding that is not zero"),
+        (changed(&padded, padded.len() - 3, 1), "padding that is not zero"),
+    ]
+}
+
+#[test]
+fn frame_and_padding_are_exact() {
+    for (plaintext, reason) in refused_plaintexts() {
+        let error = BatchBody::decode(&plaintext, 1);
+        assert_eq!(error, Err(OpenError::Malformed { reason }));
+    }
+    let too_long = vec![0; 4 * 1024 * 1024 + 1];
+    let reason = "plaintext over 4 MiB";
+    assert_eq!(BatchBody::decode(&too_long, 1), Err(OpenError::Malformed { reason }));
 }

@@ -15,7 +15,7 @@ use synckit_login::{ClientLogin, ClientRegistration, ServerLogin};
 use synckit_protocol::{Cursor, SnapshotId, SnapshotPlace};
 
 use crate::{
-    canonical::{REFUSED, framed, unhex},
+    canonical::{framed, refused, unhex},
     fixtures::{SCOPE, entries, entry, export_key, position},
     rng::VectorRng,
     targets::TARGETS,
@@ -51,7 +51,7 @@ fn corpus_replays_without_a_panic() {
 }
 
 #[test]
-fn seeds_in_the_corpus_are_those_of_the_present_formats() {
+fn seeds_of_the_corpus_have_the_present_formats() {
     if std::env::var_os("UPDATE_VECTORS").is_some() {
         write_seeds();
     }
@@ -87,7 +87,7 @@ fn seeds() -> Seeds {
         .map(|row| entry(&row.to_string(), Some(json!({"n": row, "s": "text"}))))
         .collect();
     add("batch_body", "many-rows", BatchBody::encode(&many).unwrap().plaintext());
-    for (index, (body, _)) in REFUSED.iter().enumerate() {
+    for (index, (body, _)) in refused().iter().enumerate() {
         add("batch_body", &format!("refused-{index:02}"), &framed(&unhex(body)));
     }
     let (_, part) = PartBody::encode_prefix(&entries()).unwrap();

@@ -64,7 +64,7 @@ fn every_changed_bit_is_noticed() {
 }
 
 #[test]
-fn device_with_the_master_key_believes_the_envelope_without_a_password() {
+fn master_key_verifies_an_envelope_without_password() {
     let (envelope, _, ring) = sealed(1);
     envelope.verify_mac(&SCOPE, ring.current()).unwrap();
     assert_eq!(
@@ -121,7 +121,7 @@ fn malformed_and_newer_envelopes_are_told_apart() {
 }
 
 #[test]
-fn who_holds_the_current_key_reads_the_ring_without_the_account_key() {
+fn holder_of_the_current_key_reads_the_ring() {
     let mut rng = VectorRng::new("envelope");
     let account_key = AccountKey::generate(&mut rng);
     let first = KeyRing::generate(&SCOPE, &mut rng);

@@ -108,7 +108,7 @@ proptest! {
     }
 
     #[test]
-    fn changed_plaintext_is_refused_or_means_something_else(
+    fn changed_plaintext_is_refused_or_another_value(
         entries in changes(), at in any::<sample::Index>(), bit in 0..8_u32,
     ) {
         let body = BatchBody::encode(&entries).unwrap();
@@ -122,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn sealed_batch_comes_back_and_no_change_goes_unnoticed(
+    fn sealed_batch_comes_back_and_a_change_is_noticed(
         entries in changes(), context in context(), at in any::<sample::Index>(), flip in 1..=255_u8, seed in any::<u64>(),
     ) {
         let mut rng = VectorRng::new(&seed.to_string());
@@ -156,7 +156,7 @@ proptest! {
     }
 
     #[test]
-    fn recovery_code_comes_back_and_a_wrong_word_is_noticed(
+    fn recovery_code_comes_back_a_wrong_word_does_not(
         entropy in any::<[u8; 32]>(), at in 0..24_usize, other in any::<[u8; 32]>(),
     ) {
         let code = RecoveryCode::from_entropy(entropy);

@@ -24,7 +24,7 @@ fn generated_codes_differ_and_parse_back() {
 }
 
 #[test]
-fn case_white_space_commas_and_line_numbers_are_forgiven() {
+fn case_separators_and_line_numbers_are_forgiven() {
     let code = RecoveryCode::parse(WORDS).unwrap();
     let words: Vec<_> = WORDS.split(' ').collect();
     let numbered: String = words

@@ -31,7 +31,7 @@ fn new_ring_has_one_key_and_its_floor_at_the_start() {
 }
 
 #[test]
-fn same_master_key_has_other_subkeys_in_another_stream() {
+fn each_stream_has_its_own_subkeys() {
     let ring = KeyRing::generate(&SCOPE, &mut VectorRng::new("ring"));
     let keys = ring.current().subkeys(&SCOPE);
     for scope in OTHER_SCOPES {
@@ -46,7 +46,7 @@ fn same_master_key_has_other_subkeys_in_another_stream() {
 }
 
 #[test]
-fn a_ring_finds_the_owner_key_that_the_server_names_among_all_that_it_ever_had() {
+fn ring_finds_the_owner_key_that_the_server_names() {
     let mut rng = VectorRng::new("ring");
     let first = KeyRing::generate(&SCOPE, &mut rng);
     let second = first.rotate(&SCOPE, position(10), &mut rng).unwrap();
@@ -131,7 +131,7 @@ fn floor_never_sinks() {
 }
 
 #[test]
-fn secret_bytes_round_trip_and_fit_a_windows_credential() {
+fn secret_bytes_come_back_and_fit_windows() {
     let mut rng = VectorRng::new("ring");
     for times in [0, 1, RETIRED_KEYS_MAX as u64] {
         let ring = rotated(times, &mut rng);

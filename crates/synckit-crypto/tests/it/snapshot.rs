@@ -26,7 +26,7 @@ fn rows() -> Vec<ChangeEntry> {
 }
 
 #[test]
-fn snapshot_of_several_parts_opens_to_all_rows_in_order() {
+fn parts_of_a_snapshot_open_to_all_rows_in_order() {
     let mut rng = VectorRng::new("snapshot");
     let keys = KeyRing::generate(&SCOPE, &mut rng).current().subkeys(&SCOPE);
     let all = rows();
@@ -138,7 +138,7 @@ fn parts_open_in_their_place_only() {
 }
 
 #[test]
-fn part_with_another_row_count_than_the_manifest_says_is_refused() {
+fn part_with_another_row_count_is_refused() {
     let mut rng = VectorRng::new("snapshot");
     let keys = KeyRing::generate(&SCOPE, &mut rng).current().subkeys(&SCOPE);
     let (_, body) = PartBody::encode_prefix(&entries()).unwrap();

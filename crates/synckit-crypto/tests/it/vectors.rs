@@ -4,7 +4,9 @@
 //! it. Both must agree before the file is compared, so the steps in the file are the ones that an implementation in
 //! another language takes. After a deliberate change of a format, `UPDATE_VECTORS=1` writes the files.
 
-mod by_hand;
+pub(crate) mod by_hand;
+mod chain;
+mod forged;
 mod keys;
 mod log;
 mod stored;

@@ -111,7 +111,7 @@ fn composed_and_decomposed_passwords_are_one() {
 }
 
 #[test]
-fn unusable_passwords_are_refused_before_anything_is_sent() {
+fn unusable_password_is_refused_before_a_message() {
     let mut rng = VectorRng::new("unusable");
     let longest = "x".repeat(PASSWORD_BYTES_MAX);
     assert!(ClientLogin::start(&longest, &mut rng).is_ok());
@@ -247,7 +247,7 @@ fn reflected_element_is_malformed() {
 }
 
 #[test]
-fn server_secrets_survive_storage_and_have_a_stable_id() {
+fn stored_server_secrets_keep_their_id() {
     let mut account = registered("correct horse");
     let restored = ServerLogin::from_bytes(&account.server.to_bytes()).unwrap();
     assert_eq!(restored.public_key(), account.server.public_key());

@@ -22,7 +22,7 @@ impl CipherSuite for RfcSuite {
 }
 
 /// Yields given bytes, and panics when they are used up or asked for in another order.
-struct Given(Vec<u8>);
+pub(crate) struct Given(pub(crate) Vec<u8>);
 
 impl RngCore for Given {
     fn next_u32(&mut self) -> u32 {

@@ -6,9 +6,9 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use synckit_login::{ClientLogin, ClientRegistration, LOGIN_CONTEXT, SUITE, ServerLogin};
+use synckit_login::{ClientLogin, ClientRegistration, LOGIN_CONTEXT, LoginError, SUITE, ServerLogin, ServerPublicKey};
 
-use crate::rng::VectorRng;
+use crate::{rfc9807::Given, rng::VectorRng};
 
 #[test]
 fn login_vectors_match() {
@@ -55,6 +55,7 @@ fn login_vectors() -> Value {
         "ke3": hex(&finished.ke3),
         "export_key": hex(finished.export_key.as_bytes()),
     });
+    let refused = refused_ke2(password, &client_random, &ke2, &server.public_key());
 
     rng.take_drawn();
     let (state, ke2) = server.start(None, &ke1, &credential_id, &mut rng).unwrap();
@@ -79,7 +80,8 @@ fn login_vectors() -> Value {
             little-endian number and reduced modulo the group order. client_start_random: blind (64). \
             client_finish_random: envelope nonce (32). client_random: blind (64), key share seed (32), nonce (32). \
             server_random: masking key of the fake record, drawn but unused where there is a record (64), masking nonce \
-            (32), key share seed (32), nonce (32).",
+            (32), key share seed (32), nonce (32). refused_ke2: answers to the ke1 of login that must be refused, each with \
+            one fault.",
         "suite": SUITE,
         "context": String::from_utf8(LOGIN_CONTEXT.to_vec()).unwrap(),
         "key_stretching": {"input": hex(&stretched), "output": hex(&stretching)},
@@ -96,7 +98,51 @@ fn login_vectors() -> Value {
         "registration": registration,
         "login": login,
         "login_without_record": unknown,
+        "refused_ke2": refused,
     })
+}
+
+/// Second messages of the login above that a client must refuse, each with one fault. Some of them are encodings that are
+/// no group element, for which a client reports a malformed message.
+fn refused_ke2(password: &str, client_random: &[u8], ke2: &[u8], pinned: &ServerPublicKey) -> Vec<Value> {
+    let finish = |ke2: &[u8]| {
+        let (client, _) = ClientLogin::start(password, &mut Given(client_random.to_vec())).unwrap();
+        client.finish(ke2, Some(pinned), &mut VectorRng::new("unused"))
+    };
+    assert!(finish(ke2).is_ok());
+    let changed = |at: usize| {
+        let mut changed = ke2.to_vec();
+        changed[at] ^= 1;
+        changed
+    };
+    // Valid elements, so that only the MACs can tell.
+    let with = |at: usize, bytes: &[u8]| [&ke2[..at], bytes, &ke2[at + bytes.len()..]].concat();
+    [
+        ("another evaluated element", with(0, &ke2[224..256])),
+        ("a masking nonce that was changed", changed(32)),
+        ("a masked server key that was changed", changed(64)),
+        ("a masked envelope nonce that was changed", changed(96)),
+        ("a masked auth tag that was changed", changed(128)),
+        ("a server nonce that was changed", changed(192)),
+        ("another key share", with(224, pinned.as_bytes())),
+        ("the first byte of the server's MAC changed", changed(256)),
+        ("the last byte of the server's MAC changed", changed(319)),
+        ("a server's MAC of zeros", with(256, &[0; 64])),
+        ("an evaluated element that is the identity", with(0, &[0; 32])),
+        ("an evaluated element that encodes nothing", with(0, &[0xff; 32])),
+        ("a key share that is the identity", with(224, &[0; 32])),
+        ("a key share that encodes nothing", with(224, &[0xff; 32])),
+        ("a byte too few", ke2[..319].to_vec()),
+        ("a byte too many", [ke2, &[0]].concat()),
+    ]
+    .into_iter()
+    .map(|(what, ke2)| {
+        let error = finish(&ke2).unwrap_err();
+        let malformed = matches!(error, LoginError::MalformedMessage { .. });
+        assert!(malformed || error == LoginError::WrongPassword, "{what}: {error:?}");
+        json!({"what": what, "ke2": hex(&ke2), "malformed": malformed})
+    })
+    .collect()
 }
 
 #[test]

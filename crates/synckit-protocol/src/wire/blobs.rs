@@ -32,7 +32,11 @@ pub struct BlobUpload {
     /// The master key that the blob is sealed under.
     pub key_id: KeyId,
     /// Asks for a URL even if the blob is there, because this device found it corrupt.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        default,
+        deserialize_with = "super::flag",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub replace: bool,
 }
 

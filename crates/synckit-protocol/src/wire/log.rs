@@ -63,10 +63,18 @@ pub struct Pull {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u32>,
     /// The device reads ahead of what its app has: the cursor says nothing about what the log must still hold for it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        default,
+        deserialize_with = "super::flag",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub ahead: bool,
     /// The device could not use the newest snapshot: from the log if that is whole, else from the oldest snapshot.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        default,
+        deserialize_with = "super::flag",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub avoid_snapshot: bool,
 }
 

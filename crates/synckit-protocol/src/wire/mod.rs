@@ -12,5 +12,12 @@ pub mod keys;
 pub mod log;
 pub mod snapshots;
 
+use serde::{Deserialize as _, Deserializer};
+
 /// A time on the wire: seconds since 1970-01-01T00:00:00Z.
 pub type UnixSeconds = u64;
+
+/// Reads a flag whose sender may leave it out, or write `null` as for any other optional field. Both mean `false`.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::<bool>::deserialize(deserializer)?.unwrap_or_default())
+}

@@ -77,7 +77,7 @@ fn every_field_changes_the_head() {
 }
 
 #[test]
-fn a_batch_without_entries_or_past_the_last_sequence_has_no_place() {
+fn empty_batch_and_last_sequence_end_the_chain() {
     assert_eq!(start().advance(&BatchDigest { count: 0, ..digest() }), None);
     let last = Position {
         seq: u64::MAX - 6,

@@ -2,12 +2,13 @@
 
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use synckit_protocol::{
     AppId, BatchId, BlobId, ByteString, Cursor, DeviceId, Head, KeyId, OwnerKey, OwnerSignature, Position, SecretText,
     SnapshotId, UserId,
     wire::{
         auth::SignedIn,
-        blobs::BlobUploadAnswer,
+        blobs::{BlobConfirm, BlobUpload, BlobUploadAnswer},
         devices::{Device, Platform},
         keys::PutEnvelope,
         log::{Page, Pull, PulledBatch, Push},
@@ -150,7 +151,7 @@ fn a_write_of_an_envelope_survives_both_encodings() {
 }
 
 #[test]
-fn optional_fields_may_be_absent_and_unknown_ones_are_ignored() {
+fn absent_options_and_unknown_fields_are_taken() {
     let answer: BlobUploadAnswer = serde_json::from_str(r#"{"already_exists":true,"new_in_version_2":1}"#).unwrap();
     assert_eq!(answer.upload_url, None);
     let (json, _) = both_ways(&answer);
@@ -160,6 +161,96 @@ fn optional_fields_may_be_absent_and_unknown_ones_are_ignored() {
     )
     .unwrap();
     assert_eq!(device.platform, Platform::Ios);
+}
+
+#[test]
+fn null_is_taken_for_every_optional_field() {
+    let pull = Pull {
+        device_id: DeviceId::from_bytes([1; 16]),
+        cursor: Cursor::START,
+        max_bytes: None,
+        ahead: false,
+        avoid_snapshot: false,
+    };
+    let upload = BlobUpload {
+        hash: BlobId::from_bytes([1; 32]),
+        size: 40,
+        key_id: KeyId::from_bytes([3; 16]),
+        replace: false,
+    };
+    assert_eq!(
+        with_nulls(&pull, &["max_bytes", "ahead", "avoid_snapshot"]),
+        [pull.clone(), pull]
+    );
+    assert_eq!(with_nulls(&upload, &["replace"]), [upload.clone(), upload]);
+}
+
+/// A value, after `null` was written for fields that it leaves out, in JSON and in CBOR.
+fn with_nulls<T: Serialize + DeserializeOwned>(value: &T, fields: &[&str]) -> [T; 2] {
+    let mut object = serde_json::to_value(value).unwrap();
+    for field in fields {
+        assert!(
+            object
+                .as_object_mut()
+                .unwrap()
+                .insert((*field).to_owned(), Value::Null)
+                .is_none()
+        );
+    }
+    // The ids of JSON are texts, so the CBOR is put together from the map of the value itself.
+    let mut cbor = minicbor_serde::to_vec(value).unwrap();
+    let count = u8::try_from(fields.len()).unwrap();
+    assert!((0xa0..0xb7 - count).contains(&cbor[0]), "a small map");
+    cbor[0] += count;
+    for field in fields {
+        cbor.extend(minicbor_serde::to_vec(field).unwrap());
+        cbor.push(0xf6);
+    }
+    [
+        serde_json::from_value(object).unwrap(),
+        minicbor_serde::from_slice(&cbor).unwrap(),
+    ]
+}
+
+#[test]
+fn cbor_of_a_body_is_lenient_only_where_documented() {
+    let expected = BlobConfirm {
+        hash: BlobId::from_bytes([1; 32]),
+        size: 5,
+        upload_id: None,
+    };
+    let hash = format!("64 68617368 5820 {}", "01".repeat(32));
+    let read = |cbor: &str| minicbor_serde::from_slice::<BlobConfirm>(&unhex(cbor));
+    for good in [
+        format!("a2 {hash} 6473697a65 05"),
+        format!("a2 6473697a65 05 {hash}"),
+        // Integers and lengths in more bytes than they need, a map of indefinite length, unknown fields.
+        format!("a2 {hash} 6473697a65 1b0000000000000005"),
+        format!("b802 {hash} 7804 73697a65 1805"),
+        format!("bf {hash} 6473697a65 05 ff"),
+        format!("a4 {hash} 6473697a65 05 6178 01 6178 02"),
+        format!("a3 {hash} 6473697a65 05 6178 9f0102ff"),
+    ] {
+        assert_eq!(read(&good).unwrap(), expected, "{good}");
+    }
+    for bad in [
+        // Texts and byte strings in pieces, and tags.
+        format!("a2 {hash} 7f627369627a65ff 05"),
+        format!("a2 64 68617368 5f5820 {} ff 6473697a65 05", "01".repeat(32)),
+        format!("a2 {hash} 6473697a65 c105"),
+        format!("c1 a2 {hash} 6473697a65 05"),
+        // A known field twice.
+        format!("a3 {hash} 6473697a65 05 6473697a65 05"),
+        format!("a2 {hash} 6473697a65 f94500"),
+    ] {
+        assert!(read(&bad).is_err(), "{bad}");
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<char> = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
 }
 
 #[test]

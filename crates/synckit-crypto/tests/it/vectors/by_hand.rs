@@ -6,7 +6,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
 
-pub(super) fn hkdf(salt: &[u8], key: &[u8], info: &[&[u8]], len: usize) -> Vec<u8> {
+pub(crate) fn hkdf(salt: &[u8], key: &[u8], info: &[&[u8]], len: usize) -> Vec<u8> {
     let mut output = vec![0; len];
     Hkdf::<Sha256>::new(Some(salt), key)
         .expand(&info.concat(), &mut output)
@@ -14,17 +14,17 @@ pub(super) fn hkdf(salt: &[u8], key: &[u8], info: &[&[u8]], len: usize) -> Vec<u
     output
 }
 
-pub(super) fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
+pub(crate) fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
     let mac = <Hmac<Sha256> as hmac::Mac>::new_from_slice(key).unwrap();
     mac.chain_update(message).finalize().into_bytes().to_vec()
 }
 
-pub(super) fn sha256(message: &[u8]) -> Vec<u8> {
+pub(crate) fn sha256(message: &[u8]) -> Vec<u8> {
     Sha256::digest(message).to_vec()
 }
 
 /// `nonce || ciphertext || tag`.
-pub(super) fn seal(key: &[u8], nonce: &[u8], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
+pub(crate) fn seal(key: &[u8], nonce: &[u8], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let payload = Payload { msg: plaintext, aad };
     let sealed = XChaCha20Poly1305::new_from_slice(key)
         .unwrap()
@@ -33,11 +33,11 @@ pub(super) fn seal(key: &[u8], nonce: &[u8], aad: &[u8], plaintext: &[u8]) -> Ve
     [nonce, &sealed].concat()
 }
 
-pub(super) fn ed25519_public(seed: &[u8]) -> Vec<u8> {
+pub(crate) fn ed25519_public(seed: &[u8]) -> Vec<u8> {
     ed25519(seed).verifying_key().to_bytes().to_vec()
 }
 
-pub(super) fn ed25519_sign(seed: &[u8], message: &[u8]) -> Vec<u8> {
+pub(crate) fn ed25519_sign(seed: &[u8], message: &[u8]) -> Vec<u8> {
     ed25519(seed).sign(message).to_bytes().to_vec()
 }
 

@@ -5,7 +5,7 @@ use synckit_crypto::{AccountKey, Envelope, KeyRing, MasterKey, RecoveryCode, Vau
 use synckit_login::ExportKey;
 use synckit_protocol::{EnvelopeClaim, SnapshotClaim, SnapshotId};
 
-use super::{by_hand, check, hex, place};
+use super::{by_hand, check, forged, hex, place};
 use crate::{
     fixtures::{SCOPE, export_key, position},
     rng::VectorRng,
@@ -172,6 +172,27 @@ fn recovery_code_vectors_match() {
         RecoveryCode::from_entropy([0xff; 32]),
         RecoveryCode::generate(&mut rng),
     ];
+    let words = codes[3].words();
+    let mut list: Vec<&str> = words.split(' ').collect();
+    let last = list.pop().unwrap();
+    let refused = [
+        ("23 words", list.join(" ")),
+        ("25 words", format!("{} {last} {last}", list.join(" "))),
+        (
+            "another last word, whose checksum is wrong",
+            format!("{} zoo", list.join(" ")),
+        ),
+        ("a word that is not in the list", format!("{} abandonn", list.join(" "))),
+        (
+            "two words that changed places",
+            format!("{} {} {} {last}", list[1], list[0], list[2..].join(" ")),
+        ),
+        ("no words", String::new()),
+    ]
+    .map(|(what, words)| {
+        assert!(RecoveryCode::parse(&words).is_err(), "{what}");
+        json!({"what": what, "words": words})
+    });
     let codes: Vec<_> = codes
         .iter()
         .map(|code| json!({"entropy": hex(code.expose_entropy()), "words": *code.words()}))
@@ -182,6 +203,7 @@ fn recovery_code_vectors_match() {
             "description": "256 bits of entropy as 24 words of the English BIP39 list. Only the entropy enters a key \
                 derivation; BIP39's own stretching is not used.",
             "codes": codes,
+            "refused": refused,
         }),
     );
 }
@@ -220,14 +242,14 @@ fn slot(of: &SlotOf<'_>, generation: u32, account_key: &AccountKey, random: &[u8
 }
 
 /// Puts a vault together by hand.
-fn assembled(generation: u32, slots: &[Vec<u8>], account_key: &AccountKey) -> Vec<u8> {
-    let mut bytes = [
-        [1].as_slice(),
-        &generation.to_be_bytes(),
-        &[u8::try_from(slots.len() - 1).unwrap()],
-    ]
-    .concat();
-    bytes.extend(slots.concat());
+fn assembled(generation: u32, count: u32, slots: &[(u8, &[u8])], account_key: &AccountKey) -> Vec<u8> {
+    let mut bytes = [[1].as_slice(), &generation.to_be_bytes(), &count.to_be_bytes()].concat();
+    bytes.push(u8::try_from(slots.len()).unwrap());
+    for (kind, contents) in slots {
+        bytes.push(*kind);
+        bytes.extend(u16::try_from(contents.len()).unwrap().to_be_bytes());
+        bytes.extend(*contents);
+    }
     let mac_key = by_hand::hkdf(USER, account_key.expose_bytes(), &[b"synckit/1 vault mac"], 32);
     let mac = by_hand::hmac(&mac_key, &bytes);
     [bytes, mac].concat()
@@ -256,33 +278,36 @@ fn vault_vectors_match() {
 
     let first = Vault::create(&SCOPE.user_id, &old_export, &account_key, &mut rng);
     let (old_slot, old_steps) = slot(&of_old, 1, &account_key, &rng.take_drawn());
-    assert_eq!(
-        first.encode(),
-        assembled(1, std::slice::from_ref(&old_slot), &account_key)
-    );
+    assert_eq!(first.encode(), assembled(1, 1, &[(1, &old_slot)], &account_key));
 
     let with_code = first
         .with_recovery(&SCOPE.user_id, &code, &account_key, &mut rng)
         .unwrap();
     let (code_slot, code_steps) = slot(&of_code, 1, &account_key, &rng.take_drawn());
-    assert_eq!(
-        with_code.encode(),
-        assembled(1, &[old_slot, code_slot.clone()], &account_key)
-    );
+    let slots = [(1, old_slot.as_slice()), (2, &code_slot)];
+    assert_eq!(with_code.encode(), assembled(1, 2, &slots, &account_key));
 
     let changed = with_code
         .with_password(&SCOPE.user_id, &new_export, &account_key, &mut rng)
         .unwrap();
     let (new_slot, new_steps) = slot(&of_new, 1, &account_key, &rng.take_drawn());
-    assert_eq!(changed.encode(), assembled(1, &[new_slot, code_slot], &account_key));
+    let slots = [(1, new_slot.as_slice()), (2, &code_slot)];
+    assert_eq!(changed.encode(), assembled(1, 3, &slots, &account_key));
+
+    // A newer version added two slots of a kind that this one keeps as it is.
+    let slots = [
+        (1, new_slot.as_slice()),
+        (2, &code_slot),
+        (3, b"passkey"),
+        (3, b"another passkey"),
+    ];
+    let with_passkeys = Vault::decode(&assembled(1, 4, &slots, &account_key)).unwrap();
 
     let next_key = AccountKey::generate(&mut rng);
     rng.take_drawn();
-    let next = changed
-        .next_generation(&SCOPE.user_id, &new_export, &next_key, &mut rng)
-        .unwrap();
+    let next = Vault::of_generation(2, &SCOPE.user_id, &new_export, &next_key, &mut rng);
     let (next_slot, next_steps) = slot(&of_new, 2, &next_key, &rng.take_drawn());
-    assert_eq!(next.encode(), assembled(2, &[next_slot], &next_key));
+    assert_eq!(next.encode(), assembled(2, 1, &[(1, &next_slot)], &next_key));
 
     let mac_key = |key: &AccountKey| hex(by_hand::hkdf(USER, key.expose_bytes(), &[b"synckit/1 vault mac"], 32));
     check(
@@ -291,19 +316,27 @@ fn vault_vectors_match() {
             "description": "The account vault. Byte strings in hexadecimal. wrapping_key || commitment = \
                 HKDF-SHA256(salt, secret, info, 64 bytes); wrapped = nonce || XChaCha20-Poly1305(wrapping_key, nonce, aad, \
                 account key); mac_key = HKDF-SHA256(user_id, account key, \"synckit/1 vault mac\", 32 bytes). The secret \
-                of a password slot is the export key, of a recovery slot the 32 bytes of entropy.",
+                of a password slot is the export key, of a recovery slot the 32 bytes of entropy. Neither secret may open \
+                the refused vaults, each of which has one fault.",
             "user_id": hex(USER),
             "account_key": hex(account_key.expose_bytes()),
             "mac_key": mac_key(&account_key),
             "vaults": [
-                {"what": "created", "password_slot": &old_steps, "vault": hex(first.encode())},
-                {"what": "with a recovery code", "password_slot": &old_steps, "recovery_slot": &code_steps,
-                    "vault": hex(with_code.encode())},
-                {"what": "with a new password", "password_slot": &new_steps, "recovery_slot": &code_steps,
-                    "vault": hex(changed.encode())},
-                {"what": "the next generation", "account_key": hex(next_key.expose_bytes()),
+                {"what": "created", "generation": 1, "count": 1, "password_slot": &old_steps, "vault": hex(first.encode())},
+                {"what": "with a recovery code", "generation": 1, "count": 2, "password_slot": &old_steps,
+                    "recovery_slot": &code_steps, "vault": hex(with_code.encode())},
+                {"what": "with a new password", "generation": 1, "count": 3, "password_slot": &new_steps,
+                    "recovery_slot": &code_steps, "vault": hex(changed.encode())},
+                {"what": "with two slots of an unknown kind", "generation": 1, "count": 4, "password_slot": &new_steps,
+                    "recovery_slot": &code_steps, "vault": hex(with_passkeys.encode())},
+                {"what": "the next generation", "generation": 2, "count": 1, "account_key": hex(next_key.expose_bytes()),
                     "mac_key": mac_key(&next_key), "password_slot": &next_steps, "vault": hex(next.encode())},
             ],
+            "refused": {
+                "export_key": hex(old_export.as_bytes()),
+                "recovery_entropy": hex(code.expose_entropy()),
+                "vaults": forged::vaults(&old_export, &code, &account_key),
+            },
         }),
     );
 }
@@ -408,12 +441,16 @@ fn envelope_vectors_match() {
         "envelope.json",
         &json!({
             "description": "The envelope of a stream, fresh and after one and two rotations, and the same keys as a device \
-                keeps them in its keychain (key_ring). Byte strings in hexadecimal. wrapping_key || commitment = \
+                keeps them in its keychain (key_ring); envelopes and key rings with one fault each, which must be \
+                refused; and the keys of a ring under which something that ends at a position may be sealed. Byte strings in hexadecimal. wrapping_key || commitment = \
                 HKDF-SHA256(salt, account key, \"synckit/1 kek\" || app_id || user_id, 64 bytes).",
             "app_id": hex(APP),
             "user_id": hex(USER),
             "account_key": hex(account_key.expose_bytes()),
             "envelopes": envelopes,
+            "refused_envelopes": forged::envelopes(&account_key),
+            "refused_key_rings": forged::key_rings(),
+            "permissions": forged::permissions(),
         }),
     );
 }

@@ -10,7 +10,7 @@ use synckit_protocol::{BatchDigest, BatchId, Cursor, DeviceId, SealedHash};
 
 use super::{by_hand, check, hex, place};
 use crate::{
-    canonical::{REFUSED, framed, unhex},
+    canonical::{framed, refused, refused_plaintexts, unhex},
     fixtures::{SCOPE, entries, entry, start},
     rng::VectorRng,
 };
@@ -54,6 +54,111 @@ fn as_json(entries: &[ChangeEntry]) -> Vec<Value> {
         .collect()
 }
 
+/// Entries that careless encoders and decoders get wrong.
+fn borders() -> Vec<ChangeEntry> {
+    vec![
+        // UTF-8 puts U+FF5E before U+1F600, UTF-16 behind it. Composed and decomposed names are two names.
+        entry(
+            "order of names",
+            Some(json!({
+                "\u{1f600}": 1, "\u{ff5e}": 2, "b": 3, "aa": 4, "": 5, "\u{e9}": 6, "e\u{301}": 7, "\u{feff}title": 8,
+            })),
+        ),
+        // Below the top: shorter first, counted in bytes, then by bytes.
+        entry(
+            "order of keys",
+            Some(json!({"keys": {
+                "b": 1, "aa": 2, "\u{20ac}": 3, "ab": 4, "\u{1f600}": 5, "\u{ff5e}a": 6, "\u{feff}": 7, "": 8, "\u{e9}": 9,
+                "e\u{301}": 10,
+            }})),
+        ),
+        entry(
+            "numbers",
+            Some(json!([
+                0,
+                0.0,
+                -0.0,
+                1,
+                1.0,
+                -1,
+                -1.0,
+                23,
+                24,
+                255,
+                256,
+                65_535,
+                65_536,
+                4_294_967_295_u32,
+                4_294_967_296_u64,
+                -24,
+                -25,
+                -256,
+                -257,
+                100_000,
+                100_000.0,
+                9_007_199_254_740_991_i64,
+                9_007_199_254_740_993_i64,
+                i64::MAX,
+                u64::MAX,
+                18_446_744_073_709_551_616.0,
+                -9_223_372_036_854_775_808.0,
+                5e-324,
+                f64::MAX,
+                f64::MIN_POSITIVE,
+                0.1,
+            ])),
+        ),
+        entry(
+            "texts",
+            Some(json!([
+                "\u{feff}a text that begins with U+FEFF",
+                "\u{0}",
+                "\u{e9}",
+                "e\u{301}",
+                "\u{10ffff}",
+                "\u{212b}",
+                "\r\n",
+                "x".repeat(24),
+                "x".repeat(256),
+            ])),
+        ),
+        entry(
+            "0190c2a47d1e7f008a000123456789ab",
+            Some(json!("digits of a UUID without hyphens are a text")),
+        ),
+        entry(
+            "{0190c2a4-7d1e-7f00-8a00-0123456789ab}",
+            Some(json!("so is a UUID in braces")),
+        ),
+        entry(
+            "00000000-0000-0000-0000-000000000000",
+            Some(json!("and this is 16 bytes")),
+        ),
+        ChangeEntry {
+            table: String::new(),
+            op: ChangeOp::Delete,
+            timestamp: Timestamp::from_micros(i64::MAX),
+            ..entry("\u{feff}", Some(json!({"a delete": "may carry data"})))
+        },
+    ]
+}
+
+/// Entries whose data is nested as deeply as it may be. As bytes alone: many readers of JSON stop before.
+fn deepest() -> Vec<ChangeEntry> {
+    let arrays = |levels: usize, innermost: Value| (0..levels).fold(innermost, |value, _| json!([value]));
+    let objects = |levels: usize, innermost: Value| (0..levels).fold(innermost, |value, _| json!({"k": value}));
+    [
+        arrays(128, json!(0)),
+        arrays(127, json!([])),
+        arrays(127, json!({})),
+        objects(128, Value::Null),
+        objects(127, json!({})),
+        objects(127, json!([])),
+    ]
+    .map(|data| entry("deep", Some(data)))
+    .into()
+}
+
 /// The body of a plaintext.
 fn body_of(plaintext: &[u8]) -> &[u8] {
     let length = u32::from_be_bytes(plaintext[1..5].try_into().unwrap()) as usize;
@@ -80,6 +185,7 @@ fn batch_vectors_match() {
                 )
             })
             .collect(),
+        borders(),
     ];
     let mut parent = start();
     let mut sealed_batches = Vec::new();
@@ -148,16 +254,27 @@ fn batch_vectors_match() {
         }));
         parent = after;
     }
-    let refused: Vec<_> = REFUSED
+    let accepted_bodies: Vec<_> = deepest()
+        .iter()
+        .map(|entry| json!({"body": hex(body_of(BatchBody::encode(std::slice::from_ref(entry)).unwrap().plaintext()))}))
+        .collect();
+    let refused_bodies: Vec<_> = refused()
         .iter()
         .map(|(body, rule)| json!({"body": hex(unhex(body)), "rule": rule}))
+        .collect();
+    let refused_plaintexts: Vec<_> = refused_plaintexts()
+        .iter()
+        .map(|(plaintext, rule)| json!({"plaintext": hex(plaintext), "rule": rule}))
         .collect();
     check(
         "batch.json",
         &json!({
-            "description": "Three batches, each sealed on top of the one before; and bodies that break one rule of the \
-                encoding each and must be refused (count 1). Byte strings in hexadecimal; timestamps in microseconds; an \
-                entry without data has no field of that name. The number -0.0 in the first batch is a float.",
+            "description": "Four batches, each sealed on top of the one before; bodies whose data is nested as deeply as it may \
+                be (count 1), which decode and encode to the same bytes; then bodies that break one rule of the \
+                encoding each, and plaintexts whose frame or padding breaks one, which must all be refused (count 1). The \
+                fourth batch holds what careless encoders get wrong: the order of names, numbers \
+                that are floats, texts that must stay as they are. Byte strings in hexadecimal; timestamps in \
+                microseconds; an entry without data has no field of that name. The numbers -0.0 and 1.0 are floats.",
             "app_id": hex(SCOPE.app_id.as_bytes()),
             "user_id": hex(SCOPE.user_id.as_bytes()),
             "master_key": hex(ring.current().expose_bytes()),
@@ -165,7 +282,9 @@ fn batch_vectors_match() {
             "batch_key": hex(keys.batch.expose_bytes()),
             "start": place(start()),
             "batches": sealed_batches,
-            "refused_bodies": refused,
+            "accepted_bodies": accepted_bodies,
+            "refused_bodies": refused_bodies,
+            "refused_plaintexts": refused_plaintexts,
         }),
     );
 }

@@ -1,15 +1,16 @@
 //! What is stored beside the log: snapshots and blobs.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use synckit_crypto::{
-    KeyRing,
+    BlobIdKey, BlobKey, KeyRing, OpenError,
     blob::BlobHash,
     snapshot::{Manifest, PartBody, PartDigest, SnapshotContext},
 };
-use synckit_protocol::SnapshotId;
+use synckit_protocol::{BlobId, KeyId, SnapshotId};
 
 use super::{by_hand, check, hex, place};
 use crate::{
+    canonical::unhex,
     fixtures::{SCOPE, entries, position},
     rng::VectorRng,
 };
@@ -65,6 +66,20 @@ fn snapshot_vectors_match() {
     }
     let manifest = Manifest::new(digests).unwrap();
     assert_eq!(manifest.encode(), manifest_plaintext);
+    // The part claims one row more than it holds; all else about it is right.
+    let miscounted = Manifest::new(vec![
+        PartDigest {
+            rows: 5,
+            ..manifest.parts()[0]
+        },
+        manifest.parts()[1],
+    ])
+    .unwrap();
+    let sealed_part = parts[0]["sealed"].as_str().map(unhex).unwrap();
+    let error = keys
+        .snapshot
+        .open_part(&keys.key_id, &context, &miscounted, 0, &sealed_part);
+    assert!(matches!(error, Err(OpenError::Malformed { .. })));
     let sealed = keys.snapshot.seal_manifest(&keys.key_id, &context, &manifest, &mut rng);
     let nonce = rng.take_drawn();
     let manifest_aad = aad(b"synckit/1 snapshot manifest", &[]);
@@ -73,7 +88,9 @@ fn snapshot_vectors_match() {
         "snapshot.json",
         &json!({
             "description": "A snapshot of two parts, whose rows are the entries of the first batch in batch.json: the first \
-                four and the last two. Byte strings in hexadecimal.",
+                four and the last two; the manifest of a stream without rows; manifests with one fault each, which must be \
+                refused; and a manifest that is right but not of these parts, because it says that the first one has 5 \
+                rows. Manifests are plaintexts. Byte strings in hexadecimal.",
             "app_id": hex(SCOPE.app_id.as_bytes()),
             "user_id": hex(SCOPE.user_id.as_bytes()),
             "key_id": hex(keys.key_id.as_bytes()),
@@ -87,8 +104,43 @@ fn snapshot_vectors_match() {
                 "nonce": hex(&nonce),
                 "sealed": hex(&sealed),
             },
+            "empty_manifest": hex(Manifest::new(Vec::new()).unwrap().encode()),
+            "miscounted_manifest": hex(miscounted.encode()),
+            "refused_manifests": refused_manifests(&manifest_plaintext),
         }),
     );
+}
+
+/// Manifests with one fault each. `good` lists two parts of 4 and 2 rows.
+fn refused_manifests(good: &[u8]) -> Vec<Value> {
+    assert!(Manifest::decode(good).is_ok());
+    let manifest = |format: u8, rows: u64, total: u32, parts: &[u32]| {
+        let parts: Vec<u8> = parts
+            .iter()
+            .flat_map(|rows| [&[7; 32], rows.to_be_bytes().as_slice()].concat())
+            .collect();
+        [&[format], rows.to_be_bytes().as_slice(), &total.to_be_bytes(), &parts].concat()
+    };
+    assert!(Manifest::decode(&manifest(1, 50_003, 2, &[50_000, 3])).is_ok());
+    [
+        ("format 0", manifest(0, 6, 2, &[4, 2])),
+        ("format 2", manifest(2, 6, 2, &[4, 2])),
+        ("one row more than the parts have", manifest(1, 7, 2, &[4, 2])),
+        ("one row fewer than the parts have", manifest(1, 5, 2, &[4, 2])),
+        ("rows without parts", manifest(1, 1, 0, &[])),
+        ("a part without rows", manifest(1, 4, 2, &[4, 0])),
+        ("a part of 50,001 rows", manifest(1, 50_001, 1, &[50_001])),
+        ("a part fewer than it says", manifest(1, 4, 2, &[4])),
+        ("a part more than it says", manifest(1, 4, 1, &[4, 2])),
+        ("a byte too few", good[..good.len() - 1].to_vec()),
+        ("a byte after the last part", [good, &[0]].concat()),
+        ("no bytes", Vec::new()),
+    ]
+    .map(|(what, manifest)| {
+        assert!(Manifest::decode(&manifest).is_err(), "{what}");
+        json!({"what": what, "manifest": hex(manifest)})
+    })
+    .into()
 }
 
 #[test]
@@ -124,15 +176,64 @@ fn blob_vectors_match() {
             "sealed": hex(&sealed),
         }));
     }
+    let refused = refused_blobs(&keys.blob, &keys.key_id, ring.blob_id_key());
     check(
         "blob.json",
         &json!({
             "description": "Sealed files. Byte strings in hexadecimal. hash = SHA-256(file); blob_id = \
-                HMAC-SHA256(blob_id_key, hash); sealed = nonce || XChaCha20-Poly1305(blob_key, nonce, aad, file).",
+                HMAC-SHA256(blob_id_key, hash); sealed = nonce || XChaCha20-Poly1305(blob_key, nonce, aad, file). \
+                The refused ones answer a download of the file with this hash: each has one fault.",
             "key_id": hex(keys.key_id.as_bytes()),
             "blob_key": hex(keys.blob.expose_bytes()),
             "blob_id_key": hex(ring.blob_id_key().expose_bytes()),
             "blobs": blobs,
+            "refused": refused,
         }),
     );
+}
+
+/// Answers to a download that must not become a file.
+fn refused_blobs(key: &BlobKey, key_id: &KeyId, blob_id_key: &BlobIdKey) -> Vec<Value> {
+    let (file, other) = (b"the file that was asked for".as_slice(), b"another file".as_slice());
+    let hash = BlobHash::of(file);
+    let blob_id = blob_id_key.blob_id(&hash);
+    let sealed = |blob_id: &BlobId, key_id: &KeyId, file: &[u8]| {
+        let aad = [b"synckit/1 blob\0".as_slice(), blob_id.as_bytes(), key_id.as_bytes()].concat();
+        by_hand::seal(key.expose_bytes(), &[0x4e; 24], &aad, file)
+    };
+    let good = sealed(&blob_id, key_id, file);
+    assert_eq!(key.open(key_id, &blob_id, &good).as_deref(), Ok(file));
+    let changed = |at: usize| {
+        let mut changed = good.clone();
+        changed[at] ^= 1;
+        changed
+    };
+    [
+        ("a tag that was changed", changed(good.len() - 1), false),
+        ("a text that was changed", changed(30), false),
+        ("a nonce that was changed", changed(0), false),
+        (
+            "sealed for another blob",
+            sealed(&blob_id_key.blob_id(&BlobHash::of(other)), key_id, file),
+            false,
+        ),
+        (
+            "sealed for another key id",
+            sealed(&blob_id, &KeyId::from_bytes([9; 16]), file),
+            false,
+        ),
+        ("39 bytes", good[..39].to_vec(), false),
+        (
+            "another file, sealed in the place of this one",
+            sealed(&blob_id, key_id, other),
+            true,
+        ),
+    ]
+    .map(|(what, sealed, opens)| {
+        let opened = key.open(key_id, &blob_id, &sealed);
+        assert_eq!(opened.is_ok(), opens, "{what}");
+        assert_ne!(opened.as_deref(), Ok(file));
+        json!({"what": what, "hash": hash.to_string(), "sealed": hex(sealed)})
+    })
+    .into()
 }
