@@ -52,7 +52,7 @@ pub use synckit_store as store;
 
 pub use admin::{Admin, inspect};
 pub use mail::MailConfigError;
-pub use platform::{Clock, log_panics};
+pub use platform::{Clock, PanicReport, count_lost_log_line, report_panics};
 pub use startup::{
     DataDirError, KeyFileError, ServeError, Server,
     config::{self, Config},

@@ -27,7 +27,10 @@ use prometheus_client::{
 use synckit_protocol::ProblemCode;
 use synckit_store::StoreFigures;
 
-use crate::{limits::GuessTotals, platform::ProcessFigures};
+use crate::{
+    limits::GuessTotals,
+    platform::{ProcessFigures, lost_log_lines},
+};
 
 /// The upper bounds of the times that requests took, in seconds.
 const SECONDS: [f64; 14] = [
@@ -207,6 +210,11 @@ impl Scraped {
                 "sign_in_refusals",
                 "The same, refused for too many",
                 self.guesses.refused,
+            ),
+            (
+                "log_lines_lost",
+                "Log lines dropped because their reader was too slow or failed",
+                lost_log_lines(),
             ),
         ];
         for (name, help, value) in counters {

@@ -105,7 +105,7 @@ fn serve_until_stdin_ends(data_dir: &Path, panic_with: Option<PathBuf>) -> anyho
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    synckit_server::log_panics();
+    synckit_server::report_panics(|panic| eprintln!("ERROR panic {panic}"));
     let mut config = Config::new(data_dir);
     if let Some(file) = panic_with {
         config.clock = panicking_clock(file);

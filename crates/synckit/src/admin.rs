@@ -71,20 +71,34 @@ async fn create_app(name: &str, data: &DataArgs) -> Result<(), Failure> {
     let created = admin.create_app(name).await?;
     let api_key = created.api_key.expose();
     if screen::is_for_programs() {
-        return Ok(screen::json(&Created {
+        screen::json(&Created {
             app_id: created.app_id,
             name,
             api_key,
-        })?);
+        })?;
+    } else {
+        screen::line(format_args!("app      {name}"));
+        screen::line(format_args!("app id   {}", created.app_id));
+        screen::line(format_args!("API key  {api_key}"));
+        screen::line("");
+        screen::line(
+            "This is the only time that the key is shown: the server keeps its hash. It goes into SyncKitConfig::api_key.",
+        );
     }
-    screen::line(format_args!("app      {name}"));
-    screen::line(format_args!("app id   {}", created.app_id));
-    screen::line(format_args!("API key  {api_key}"));
-    screen::line("");
-    screen::line(
-        "This is the only time that the key is shown: the server keeps its hash. It goes into SyncKitConfig::api_key.",
-    );
-    Ok(())
+    shown(
+        "the API key",
+        format!(
+            "the app exists; make another key: synckit app rotate-key {}",
+            created.app_id
+        ),
+    )
+}
+
+/// Fails if a secret that is shown only once did not reach standard output.
+fn shown(secret: &str, hint: impl Into<String>) -> Result<(), Failure> {
+    screen::all_written()
+        .with_context(|| format!("{secret} was not shown"))
+        .hint(hint)
 }
 
 async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
@@ -168,12 +182,14 @@ async fn rotate_key(app: &str, overlap: Duration, data: &DataArgs) -> Result<(),
     let others_end_at = admin.now().saturating_add(overlap.as_secs());
     let api_key = admin.rotate_api_key(app_id, overlap).await?;
     let api_key = api_key.expose();
+    let hint = format!("the key exists; make another one: synckit app rotate-key {app_id}");
     if screen::is_for_programs() {
-        return Ok(screen::json(&Rotated {
+        screen::json(&Rotated {
             app_id,
             api_key,
             others_end_at,
-        })?);
+        })?;
+        return shown("the API key", hint);
     }
     screen::line(format_args!("API key  {api_key}"));
     screen::line("");
@@ -186,7 +202,7 @@ async fn rotate_key(app: &str, overlap: Duration, data: &DataArgs) -> Result<(),
             units::date(others_end_at)
         ));
     }
-    Ok(())
+    shown("the API key", hint)
 }
 
 /// The app that an id or a name means.
@@ -251,12 +267,13 @@ async fn invite(data: &DataArgs) -> Result<(), Failure> {
     let invite = open(data)?.create_invite().await?;
     let code = invite.expose();
     if screen::is_for_programs() {
-        return Ok(screen::json(&serde_json::json!({ "invite": code }))?);
+        screen::json(&serde_json::json!({ "invite": code }))?;
+    } else {
+        screen::line(format_args!("invitation  {code}"));
+        screen::line("");
+        screen::line("It lets one person create one account, and is shown only now.");
     }
-    screen::line(format_args!("invitation  {code}"));
-    screen::line("");
-    screen::line("It lets one person create one account, and is shown only now.");
-    Ok(())
+    shown("the invitation", "make another one: synckit account invite")
 }
 
 async fn sign_out(email: &str, data: &DataArgs) -> Result<(), Failure> {

@@ -1,6 +1,11 @@
 //! Failures as people and programs see them: a stable code, what failed, and what to do about it.
 
-use std::{error::Error, fmt, io, process::ExitCode};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
 
 use rusqlite::ErrorCode;
 use serde::Serialize;
@@ -97,11 +102,35 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
         let message = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ");
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         report("usage", &message, Some("--help shows what is allowed"));
-    } else {
-        // A reader that went away is its own business.
+    } else if error.use_stderr() {
+        // There is no other place to complain in.
         let _ = error.print();
+    } else {
+        let text = error.render();
+        let coloured = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        screen::raw_output(
+            if coloured {
+                text.ansi().to_string()
+            } else {
+                text.to_string()
+            }
+            .as_bytes(),
+        );
     }
-    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+    unless_output_was_lost(u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// The exit code, or 1 if some of the output was lost. A reader that closed the pipe is told nothing more.
+pub(crate) fn unless_output_was_lost(code: ExitCode) -> ExitCode {
+    match screen::all_written() {
+        Ok(()) => code,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                Failure::from(anyhow::Error::from(error).context("standard output cannot be written")).report();
+            }
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn report(code: &str, message: &str, hint: Option<&str>) {

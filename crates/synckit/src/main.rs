@@ -15,6 +15,8 @@ mod device;
 mod doctor;
 mod export;
 mod failure;
+mod log;
+mod outlet;
 mod screen;
 mod serve;
 mod shell;
@@ -42,13 +44,13 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return failure::report_usage(&error),
     };
-    match run(cli) {
-        Ok(code) => code,
-        Err(failure) => {
-            failure.report();
-            ExitCode::FAILURE
-        }
-    }
+    let code = run(cli).unwrap_or_else(|failure| {
+        failure.report();
+        ExitCode::FAILURE
+    });
+    let code = failure::unless_output_was_lost(code);
+    screen::flush_background(log::LAST_LINES_TIMEOUT);
+    code
 }
 
 fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {

@@ -1,17 +1,34 @@
-//! What goes to standard output, and what to standard error.
+//! Standard output and standard error.
 //!
-//! Output that nobody reads any more (`synckit app list | head -1`) is dropped without a fuss: `println!` would panic.
+//! A reader that closes the pipe early (`synckit app list | head -1`) is not a reason for a panic, as with `println!`; but
+//! output that was lost makes the exit code 1, because scripts must not take half a list for a whole one.
 //!
-//! Invariant: with `--json`, standard output holds JSON and nothing else; what people read goes to standard error then.
+//! Invariant: with `--json`, standard output holds JSON and nothing else; text for people then goes to standard error.
 
 use std::{
     fmt,
+    fs::File,
     io::{self, Write},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
+
+use crate::outlet::Outlet;
 
 /// Whether programs read the output. Set once, before anything is written.
 static FOR_PROGRAMS: AtomicBool = AtomicBool::new(false);
+/// The first error of standard output that nobody was told yet.
+static LOST_OUTPUT: Mutex<Option<io::Error>> = Mutex::new(None);
+/// Standard output and standard error of a server, which must wait for no reader.
+static OUTLETS: OnceLock<Outlets> = OnceLock::new();
+
+struct Outlets {
+    out: Outlet,
+    err: Outlet,
+}
 
 /// From now on programs read the output.
 pub(crate) fn write_for_programs() {
@@ -23,35 +40,95 @@ pub(crate) fn is_for_programs() -> bool {
     FOR_PROGRAMS.load(Ordering::Relaxed)
 }
 
+/// From now on no write waits for a reader, and lines that nobody takes are dropped: the process serves, and its output
+/// comes second.
+pub(crate) fn write_in_background() -> io::Result<()> {
+    let outlets = Outlets {
+        out: Outlet::new(file_of(&io::stdout())?, || {})?,
+        err: Outlet::new(file_of(&io::stderr())?, synckit_server::count_lost_log_line)?,
+    };
+    // A second call would find the first one's.
+    let _ = OUTLETS.set(outlets);
+    Ok(())
+}
+
+#[cfg(unix)]
+fn file_of(stream: &impl std::os::fd::AsFd) -> io::Result<File> {
+    Ok(stream.as_fd().try_clone_to_owned()?.into())
+}
+
+#[cfg(windows)]
+fn file_of(stream: &impl std::os::windows::io::AsHandle) -> io::Result<File> {
+    Ok(stream.as_handle().try_clone_to_owned()?.into())
+}
+
+/// Waits until the lines in the background are written, or until the time is up.
+pub(crate) fn flush_background(timeout: Duration) {
+    if let Some(outlets) = OUTLETS.get() {
+        outlets.out.flush(timeout);
+        outlets.err.flush(timeout);
+    }
+}
+
+/// Fails if some output was lost since the last call.
+pub(crate) fn all_written() -> io::Result<()> {
+    let lost = LOST_OUTPUT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    lost.map_or(Ok(()), Err)
+}
+
 /// Writes one line for people.
 pub(crate) fn line(text: impl fmt::Display) {
     if is_for_programs() {
         note(text);
     } else {
-        write(&mut io::stdout().lock(), text);
+        output(format_args!("{text}\n"));
     }
 }
 
 /// Writes one line beside the result: to standard error, for people, always.
 pub(crate) fn note(text: impl fmt::Display) {
-    write(&mut io::stderr().lock(), text);
+    raw_note(format!("{text}\n").as_bytes());
 }
 
-fn write(out: &mut impl Write, text: impl fmt::Display) {
-    // A reader that went away is its own business, and there is no other place to complain at.
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+/// Writes lines that end with a newline to standard error.
+pub(crate) fn raw_note(lines: &[u8]) {
+    match OUTLETS.get() {
+        Some(outlets) => outlets.err.write(lines),
+        // There is no other place to complain in.
+        None => drop(io::stderr().lock().write_all(lines)),
+    }
+}
+
+/// Writes to standard output, and notes an error for [`all_written`].
+fn output(text: fmt::Arguments<'_>) {
+    raw_output(text.to_string().as_bytes());
+}
+
+/// Writes bytes to standard output, and notes an error for [`all_written`].
+pub(crate) fn raw_output(bytes: &[u8]) {
+    if let Some(outlets) = OUTLETS.get() {
+        outlets.out.write(bytes);
+        return;
+    }
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        LOST_OUTPUT
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
+    }
 }
 
 /// Writes the result as one JSON document, for programs.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    write(&mut io::stdout().lock(), serde_json::to_string_pretty(value)?);
+    output(format_args!("{}\n", serde_json::to_string_pretty(value)?));
     Ok(())
 }
 
 /// Writes something that happened as one line of JSON, if programs read the output.
 pub(crate) fn event(value: &serde_json::Value) {
     if is_for_programs() {
-        write(&mut io::stdout().lock(), value);
+        output(format_args!("{value}\n"));
     }
 }
 

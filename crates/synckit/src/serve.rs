@@ -1,30 +1,23 @@
 //! `synckit serve`: the server in the foreground, until Ctrl-C or SIGTERM.
 
-use std::{
-    io::{self, IsTerminal as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use synckit_protocol::SecretText;
-use synckit_server::{
-    Config, Server,
-    config::{LogFormat, Settings},
-};
+use synckit_server::{Config, Server, config::Settings};
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     cli::{DEFAULT_DATA_DIR, SecretSettings, ServeArgs},
     failure::{Failure, WithHint as _},
-    screen,
+    log, screen,
     stop::StopSignal,
 };
 
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let mut config = resolve(&args)?;
-    start_log(&args.log, config.log_format)?;
-    synckit_server::log_panics();
+    screen::write_in_background()?;
+    log::start(&args.log, config.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = StopSignal::listen()?;
@@ -85,23 +78,4 @@ pub(crate) fn resolve(args: &ServeArgs) -> Result<Config, Failure> {
         ..Settings::default()
     };
     Ok(Config::resolve([args.settings(secrets), file, fallback])?)
-}
-
-fn start_log(filter: &str, format: LogFormat) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter)
-        .with_context(|| format!("{filter:?} is not a log filter"))
-        .hint("use error, warn, info, debug or trace, or such as synckit_server=debug,info")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    match format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Text => log.with_ansi(may_colour()).init(),
-    }
-    Ok(())
-}
-
-/// Whether the log may have colours: only on a terminal, and never where NO_COLOR is set (<https://no-color.org>).
-fn may_colour() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -1,18 +1,18 @@
 //! `synckit completions` and `synckit man`: what shells and `man` want to know of the command line.
 
-use std::{io::Write as _, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use crate::{cli::Cli, failure::Failure};
+use crate::{cli::Cli, failure::Failure, screen};
 
 /// Prints the completions of a shell.
 pub(crate) fn completions(shell: Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "synckit", &mut script);
-    print(&script);
+    screen::raw_output(&script);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -29,14 +29,8 @@ pub(crate) fn manual(directory: Option<&Path>) -> Result<ExitCode, Failure> {
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            print(&page);
+            screen::raw_output(&page);
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Scripts and pages are what they are, whether programs read them or people.
-fn print(text: &[u8]) {
-    // A reader that went away is its own business, and there is no other place to complain at.
-    let _ = std::io::stdout().lock().write_all(text);
 }

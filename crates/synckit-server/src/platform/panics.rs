@@ -9,31 +9,60 @@
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
-    panic::{self, AssertUnwindSafe},
+    fmt,
+    panic::{self, AssertUnwindSafe, Location},
 };
 
 use futures_util::FutureExt as _;
 use synckit_store::{TaskLost, panic_text};
 
-/// Makes panics log their place in the source, and their text only if it was written into the program. Without this, Rust
-/// prints the whole text to standard error, which mostly is the log.
+/// A panic, as much of it as a log may hold.
+#[derive(Debug)]
+pub struct PanicReport<'a> {
+    /// The place in the source.
+    pub location: Option<&'a Location<'a>>,
+    /// The text, if it was written into the program.
+    pub text: &'static str,
+    /// The functions that led there, without values, if `RUST_BACKTRACE` asks for them.
+    pub backtrace: Option<Backtrace>,
+}
+
+impl fmt::Display for PanicReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(location) = self.location {
+            write!(f, "location={location} ")?;
+        }
+        write!(f, "text={:?}", self.text)?;
+        match &self.backtrace {
+            Some(backtrace) => write!(f, " backtrace={backtrace}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Gives every panic of this process to `report`, in place of Rust's own hook, which prints the whole text to standard
+/// error.
 ///
-/// For a program that is a server, once, before it serves: the panic hook is the process's. With `RUST_BACKTRACE=1` the
-/// log has a backtrace, too, which names functions and no values.
+/// For a program that is a server, once, before it serves. `report` must not panic, which would abort the process; so it
+/// must not use a logger that can, and should not use the one that the program logs with: it may be what panicked.
 ///
 /// # Examples
 /// ```
-/// synckit_server::log_panics();
-/// // The log says "src/main.rs:3:1" and "(a text that may quote a request, withheld)".
+/// synckit_server::report_panics(|panic| {
+///     // "location=src/main.rs:3:1 text="(a text that may quote a request, withheld)""
+///     let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{panic}\n"));
+/// });
 /// let secret = "a password".to_owned();
 /// assert!(std::thread::spawn(move || panic!("cannot read {secret:?}")).join().is_err());
 /// ```
-pub fn log_panics() {
-    panic::set_hook(Box::new(|panic| {
-        let location = panic.location().map(tracing::field::display);
+pub fn report_panics(report: impl Fn(&PanicReport<'_>) + Send + Sync + 'static) {
+    panic::set_hook(Box::new(move |panic| {
         let backtrace = Backtrace::capture();
-        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(backtrace));
-        tracing::error!(location, text = panic_text(panic.payload()), backtrace, "panic");
+        report(&PanicReport {
+            location: panic.location(),
+            text: panic_text(panic.payload()),
+            backtrace: (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace),
+        });
     }));
 }
 

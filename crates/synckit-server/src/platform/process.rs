@@ -1,6 +1,23 @@
-//! What the process takes of its machine, as far as the system tells: everything on Linux, nothing elsewhere.
+//! What the process takes of its machine, as far as the system tells: everything on Linux, nothing elsewhere; and how much
+//! of its log is missing.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Lines of the log that were dropped. The log is the process's, so its figure is, too.
+static LOST_LOG_LINES: AtomicU64 = AtomicU64::new(0);
+
+/// Counts a line that the program could not log: its reader was too slow, or the write failed. `/metrics` shows the sum.
+pub fn count_lost_log_line() {
+    LOST_LOG_LINES.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The lines that were dropped since the process started.
+pub(crate) fn lost_log_lines() -> u64 {
+    LOST_LOG_LINES.load(Ordering::Relaxed)
+}
 
 /// What the process takes. What the system does not tell is absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

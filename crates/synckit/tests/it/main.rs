@@ -11,6 +11,9 @@ mod doctor;
 mod errors;
 mod export;
 mod http;
+#[cfg(target_os = "linux")]
+mod log;
+mod output;
 mod overload;
 mod person;
 mod program;

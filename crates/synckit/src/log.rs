@@ -1,0 +1,80 @@
+//! The log of a server, on standard error, as text or as JSON.
+//!
+//! Invariant: nothing that is logged blocks or fails (see [`crate::outlet`]), and a panic is written without the machinery
+//! that logs everything else, because that may be what panicked.
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use serde_json::json;
+use synckit_server::{PanicReport, config::LogFormat};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        format::Writer,
+        time::{FormatTime as _, SystemTime},
+    },
+};
+
+use crate::{
+    failure::{Failure, WithHint as _},
+    screen,
+};
+
+/// Time for the last lines, once the server has stopped.
+pub(crate) const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Starts the log and the hook that reports panics.
+pub(crate) fn start(filter: &str, format: LogFormat) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter)
+        .with_context(|| format!("{filter:?} is not a log filter"))
+        .hint("use error, warn, info, debug or trace, or such as synckit_server=debug,info")?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| Line)
+        // It would write to standard error by itself, and panic where it cannot.
+        .log_internal_errors(false);
+    match format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log.with_ansi(may_colour()).init(),
+    }
+    synckit_server::report_panics(move |panic| screen::note(line_of(panic, format)));
+    Ok(())
+}
+
+/// A writer to which each event comes in one piece.
+struct Line;
+
+impl io::Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        screen::raw_note(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn line_of(panic: &PanicReport<'_>, format: LogFormat) -> String {
+    let mut time = String::new();
+    // Without the time, the line is worth writing still.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    match format {
+        LogFormat::Text => format!("{time} ERROR panic {panic}"),
+        LogFormat::Json => json!({
+            "timestamp": time, "level": "ERROR", "message": "panic", "text": panic.text,
+            "location": panic.location.map(ToString::to_string),
+            "backtrace": panic.backtrace.as_ref().map(ToString::to_string),
+        })
+        .to_string(),
+    }
+}
+
+/// Whether the log may have colours: only on a terminal, and never where NO_COLOR is set (<https://no-color.org>).
+fn may_colour() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
