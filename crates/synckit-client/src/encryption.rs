@@ -12,7 +12,7 @@ use http::Method;
 use rand::rngs::OsRng;
 use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, RecoveryCode, StreamKeys, StreamScope, Vault};
 use synckit_protocol::{
-    KeyId, OwnerKey, Position, Problem, ProblemCode, UserId,
+    EnvelopeClaim, KeyId, OwnerKey, Position, Problem, ProblemCode, UserId,
     wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
 };
 use zeroize::Zeroizing;
@@ -69,8 +69,8 @@ pub(crate) struct EnvelopeInUse {
     pub(crate) envelope: Envelope,
     /// The server's count of writes. An envelope that was put back has an older one inside.
     pub(crate) version: u64,
-    /// Whose signature the server wants to see next. Absent if nobody has named an owner key yet.
-    pub(crate) owner: Option<OwnerKey>,
+    /// The key that must sign the next envelope.
+    pub(crate) owner: OwnerKey,
 }
 
 /// What became of an envelope.
@@ -174,9 +174,6 @@ impl SyncKitClient {
         let ring = envelope
             .open(&scope, &open.account_key)
             .map_err(Error::KeyMaterialForged)?;
-        if found.owner.is_none() {
-            inner.claim_stream(&scope, &ring, &found).await?;
-        }
         inner.install_keys(&scope, ring, envelope).await
     }
 
@@ -366,24 +363,31 @@ impl Inner {
         let own = ring.current().owner_signing_key(scope);
         let owner = own.public();
         let signing = match replaced {
-            Some(EnvelopeInUse {
-                owner: Some(named),
-                envelope,
-                ..
-            }) => ring.owner_signing_key(scope, named).ok_or(Error::KeyRotated {
-                key_id: envelope.key_id(),
-            })?,
-            _ => own,
+            Some(replaced) => ring
+                .owner_signing_key(scope, &replaced.owner)
+                .ok_or(Error::KeyRotated {
+                    key_id: replaced.envelope.key_id(),
+                })?,
+            None => own,
         };
-        let mut put = PutEnvelope {
-            envelope: envelope.encode().into(),
-            key_id: envelope.key_id(),
+        let bytes = envelope.encode();
+        let claim = EnvelopeClaim {
+            app_id: scope.app_id,
+            user_id: scope.user_id,
             expected_version: replaced.map_or(0, |replaced| replaced.version),
+            key_id: envelope.key_id(),
+            owner,
+            envelope: &bytes,
             head,
-            owner: Some(owner),
-            signature: None,
         };
-        put.signature = Some(signing.sign_envelope(&put.claim(scope.app_id, scope.user_id, owner)));
+        let put = PutEnvelope {
+            key_id: claim.key_id,
+            expected_version: claim.expected_version,
+            head,
+            owner,
+            signature: signing.sign_envelope(&claim),
+            envelope: bytes.into(),
+        };
         match self
             .authorized(Call::new(Method::PUT, "/api/sync/keys").body(&put)?)
             .await
@@ -400,14 +404,6 @@ impl Inner {
             },
             Err(error) => Err(error),
         }
-    }
-
-    /// Names the owner key of a stream whose envelope is from before there were any, by writing the same envelope once
-    /// more. Another device that was faster has done the same.
-    pub(crate) async fn claim_stream(&self, scope: &StreamScope, ring: &KeyRing, found: &EnvelopeInUse) -> Result<()> {
-        self.put_envelope(scope, ring, &found.envelope, Some(found), None)
-            .await
-            .map(|_| ())
     }
 
     /// The key ring in the credential store.

@@ -119,8 +119,6 @@ problem_codes! {
     VersionConflict = "version_conflict", 409, "Somebody else wrote first";
     /// The batch is sealed under another key than the envelope's current one.
     KeyMismatch = "key_mismatch", 409, "The key is not the current one";
-    /// The request must be signed by the stream's owner key: it is not, or the server has no owner key of the stream.
-    OwnerProofRequired = "owner_proof_required", 403, "A proof of the master key is required";
     /// The signature is not one of the stream's owner key over this request.
     OwnerProofInvalid = "owner_proof_invalid", 403, "The proof of the master key is not valid";
 

@@ -68,8 +68,8 @@ pub struct Envelope {
     pub key_id: KeyId,
     /// Its version, from 1.
     pub version: u64,
-    /// The owner key of that master key, unless it was written before there were any.
-    pub owner: Option<OwnerKey>,
+    /// The owner key of that master key.
+    pub owner: OwnerKey,
     /// When it was written.
     pub updated_at: UnixSeconds,
 }
@@ -89,7 +89,7 @@ pub struct NewEnvelope {
     pub head: Option<Position>,
     /// The owner key of its current master key.
     pub owner: OwnerKey,
-    /// The owner key under which the caller verified a signature of exactly this write, if there is one.
+    /// The owner key under which the caller verified the signature of exactly this write; `None` if it does not verify.
     pub signed_by: Option<OwnerKey>,
     /// Now.
     pub now: UnixSeconds,
@@ -102,7 +102,7 @@ pub enum EnvelopeWrite {
     Written(u64),
     /// Another version is current (0: there is none), and nothing changed.
     Conflict(u64),
-    /// It is not signed by the owner key of the envelope that it replaces, or, where that has none, by its own.
+    /// It is not signed by the owner key of the envelope that it replaces, or, if it is the first, by its own.
     NotProven,
     /// The master key would change, and no head was named.
     HeadMissing,

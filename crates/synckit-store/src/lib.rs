@@ -275,8 +275,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn snapshot_part(&self, stream: StreamId, id: SnapshotId, part: u32) -> Result<Option<Bytes>, StoreError>;
 
     /// Lets go one bounded piece of what may go, and answers whether there may be more: what deleted accounts stored;
-    /// unfinished snapshots; the log up to the newest settled snapshot that an owner key signed and every active device
-    /// has passed, with the snapshots before it. The newest batch ids of each device keep their first answer. What is
+    /// unfinished snapshots; the log up to the newest settled snapshot that every active device has passed, with the snapshots before it. The newest batch ids of each device keep their first answer. What is
     /// gone for readers goes at once, its bytes piece by piece. Objects of a deleted account are condemned, for the sweep.
     async fn retain(&self, retention: Retention) -> Result<bool, StoreError>;
 

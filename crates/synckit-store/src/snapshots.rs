@@ -49,7 +49,7 @@ pub struct NewSnapshot {
     pub parts: u32,
     /// The sealed manifest.
     pub manifest: Bytes,
-    /// The owner key under which the caller verified a signature of exactly this write, if there is one.
+    /// The owner key under which the caller verified the signature of exactly this write; `None` if it does not verify.
     pub signed_by: Option<OwnerKey>,
     /// Snapshots from before this time have settled.
     pub settled_before: UnixSeconds,
@@ -66,7 +66,7 @@ pub enum SnapshotWrite {
     NoEnvelope,
     /// The envelope's current key is another one.
     KeyMismatch,
-    /// It is not signed by the owner key of the current envelope, or that has none.
+    /// It is not signed by the owner key of the current envelope.
     NotProven,
     /// There is one of this position, or of a later one.
     Stale,

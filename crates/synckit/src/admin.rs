@@ -317,7 +317,7 @@ async fn list_envelopes(stream: &StreamArgs, data: &DataArgs) -> Result<(), Fail
         version: u64,
         current: bool,
         key_id: KeyId,
-        owner: Option<OwnerKey>,
+        owner: OwnerKey,
         size_bytes: usize,
         written_at: u64,
     }
@@ -351,7 +351,7 @@ async fn list_envelopes(stream: &StreamArgs, data: &DataArgs) -> Result<(), Fail
                 format!("{}{mark}", listed.version),
                 units::date(listed.written_at),
                 listed.key_id.to_string(),
-                listed.owner.map_or_else(|| "-".to_owned(), |owner| owner.to_string()),
+                listed.owner.to_string(),
                 listed.size_bytes.to_string(),
             ]
         })

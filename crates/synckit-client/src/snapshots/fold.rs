@@ -18,7 +18,7 @@ use synckit_crypto::{
     snapshot::{Manifest, PART_ROW_BYTES_MAX, PART_ROWS_MAX, PARTS_MAX, PartBody, PartDigest, SnapshotContext},
 };
 use synckit_protocol::{
-    DeviceId, Position, ProblemCode, SnapshotId,
+    DeviceId, Position, ProblemCode, SnapshotClaim, SnapshotId,
     wire::{
         log::Status,
         snapshots::{PutSnapshot, PutSnapshotPart},
@@ -388,38 +388,25 @@ impl Upload<'_> {
             .snapshot
             .seal_manifest(&keys.key_id, &self.context, manifest, &mut OsRng);
         self.sealed_bytes += sealed.len() as u64;
-        let mut put = PutSnapshot {
+        let signing = self.keys.ring.current().owner_signing_key(&self.context.scope);
+        let claim = SnapshotClaim {
+            app_id,
+            user_id,
+            snapshot_id: id,
             key_id: keys.key_id,
             position: self.context.position,
             parts: self.total,
-            manifest: sealed.into(),
-            signature: None,
+            manifest: &sealed,
         };
-        let signing = self.keys.ring.current().owner_signing_key(&self.context.scope);
-        put.signature = Some(signing.sign_snapshot(&put.claim(app_id, user_id, id)));
-        let call = || Call::new(Method::PUT, format!("/api/sync/snapshots/{id}")).body(&put);
-        match self.stored(call()?).await {
-            Err(error) if error.is_problem(ProblemCode::OwnerProofRequired) => {
-                self.name_owner().await?;
-                self.stored(call()?).await
-            }
-            stored => stored,
-        }
-    }
-
-    /// The server has no owner key of the stream yet: its envelope is from before there were any.
-    async fn name_owner(&self) -> Result<()> {
-        let scope = &self.context.scope;
-        let found = self.inner.envelope().await?.ok_or(Error::NoServerKey)?;
-        if found.envelope.key_id() != self.keys.current().key_id {
-            return Err(self.inner.key_mismatch(&self.keys).await);
-        }
-        let ring = &self.keys.ring;
-        found
-            .envelope
-            .verify_mac(scope, ring.current())
-            .map_err(Error::KeyMaterialForged)?;
-        self.inner.claim_stream(scope, ring, &found).await
+        let put = PutSnapshot {
+            key_id: claim.key_id,
+            position: claim.position,
+            parts: claim.parts,
+            signature: signing.sign_snapshot(&claim),
+            manifest: sealed.into(),
+        };
+        self.stored(Call::new(Method::PUT, format!("/api/sync/snapshots/{id}")).body(&put)?)
+            .await
     }
 
     async fn stored(&self, call: Call<'_>) -> Result<bool> {

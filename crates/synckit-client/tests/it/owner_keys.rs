@@ -5,53 +5,18 @@ use synckit_server::Admin;
 
 use crate::world::{User, World, change, changes, pull_all};
 
-/// Makes the server forget every owner key, as if its database were from before there were any.
-fn forget_owners(world: &World) {
-    let database = rusqlite::Connection::open(world.data_dir().join("synckit.db")).unwrap();
-    database
-        .execute_batch("UPDATE envelopes SET owner = NULL; UPDATE snapshots SET owner = NULL")
-        .unwrap();
-}
-
-/// The versions of the envelopes that the server keeps, newest first, and whether each has an owner key.
-async fn kept(world: &World, user: &User) -> Vec<(u64, bool)> {
+/// The versions of the envelopes that the server keeps, newest first.
+async fn kept(world: &World, user: &User) -> Vec<u64> {
     let admin = Admin::open(&world.data_dir()).unwrap();
     let user_id = admin.account_of(&user.email).await.unwrap().unwrap();
     let kept = admin.envelopes(world.app_id, user_id).await.unwrap();
-    kept.iter().map(|kept| (kept.version, kept.owner.is_some())).collect()
+    kept.iter().map(|kept| kept.version).collect()
 }
 
 async fn put_back(world: &World, user: &User, version: u64) -> u64 {
     let admin = Admin::open(&world.data_dir()).unwrap();
     let user_id = admin.account_of(&user.email).await.unwrap().unwrap();
     admin.restore_envelope(world.app_id, user_id, version).await.unwrap()
-}
-
-#[tokio::test]
-async fn a_stream_from_before_owner_keys_gets_one_by_a_fold_or_by_the_next_device() {
-    let world = World::start().await;
-    let user = world.user().await;
-    let (laptop, laptop_id) = world.first_device(&user).await;
-    laptop.push(laptop_id, changes(3)).await.unwrap();
-    forget_owners(&world);
-    assert_eq!(kept(&world, &user).await, [(1, false)]);
-    // Without the password: the device writes the envelope that is there once more.
-    assert_eq!(laptop.fold(laptop_id).await.unwrap().outcome, FoldOutcome::Stored);
-    assert_eq!(kept(&world, &user).await, [(2, true), (1, false)]);
-
-    forget_owners(&world);
-    let (phone, phone_id) = world.next_device(&user, "phone").await;
-    assert_eq!(kept(&world, &user).await, [(3, true), (2, false), (1, false)]);
-    assert_eq!(pull_all(&phone, phone_id, Cursor::START).await.unwrap().0.len(), 3);
-
-    // Or with the envelope of a rotation, which names it anyway.
-    forget_owners(&world);
-    phone.rotate_keys(&user.password).await.unwrap();
-    assert_eq!(kept(&world, &user).await[0], (4, true));
-    phone.push(phone_id, changes(1)).await.unwrap();
-    assert_eq!(phone.fold(phone_id).await.unwrap().outcome, FoldOutcome::Stored);
-    laptop.setup_encryption_existing(&user.password).await.unwrap();
-    laptop.rotate_keys(&user.password).await.unwrap();
 }
 
 #[tokio::test]

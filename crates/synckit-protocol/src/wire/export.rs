@@ -194,9 +194,8 @@ pub struct ExportedEnvelope {
     pub key_id: KeyId,
     /// When it was written.
     pub updated_at: UnixSeconds,
-    /// The owner key that came with it. Absent for an envelope from before there were owner keys.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<OwnerKey>,
+    /// The owner key that came with it.
+    pub owner: OwnerKey,
     /// The envelope.
     pub envelope: ByteString,
 }
@@ -261,7 +260,7 @@ pub struct ExportedSnapshot {
     /// How many parts it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<u32>,
-    /// The owner key that signed it. Absent, too, for a snapshot from before there were owner keys.
+    /// The owner key that signed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<OwnerKey>,
     /// The sealed manifest.

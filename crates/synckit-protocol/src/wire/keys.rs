@@ -12,8 +12,9 @@ use crate::{AppId, ByteString, EnvelopeClaim, KeyId, OwnerKey, OwnerSignature, P
 /// use synckit_protocol::wire::keys::PutEnvelope;
 ///
 /// let json = concat!(
-///     r#"{"envelope":"AQAA","key_id":"d558363920333aa915896fb8f72e0b8e","#,
-///     r#""expected_version":0}"#,
+///     r#"{"envelope":"AQAA","key_id":"d558363920333aa915896fb8f72e0b8e","expected_version":0,"#,
+///     r#""owner":"BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ","#,
+///     r#""signature":"BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQ"}"#,
 /// );
 /// let put: PutEnvelope = serde_json::from_str(json)?;
 /// assert_eq!(put.expected_version, 0); // the first one
@@ -33,24 +34,22 @@ pub struct PutEnvelope {
     /// in between. Another head is `behind`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Position>,
-    /// The owner key of its current master key. Without it: `owner_proof_required`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<OwnerKey>,
-    /// A signature of [`Self::claim`] by the owner key of the envelope that this one replaces, or by `owner` where the
-    /// server has none. Without it: `owner_proof_required`; another one is `owner_proof_invalid`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<OwnerSignature>,
+    /// The owner key of its current master key.
+    pub owner: OwnerKey,
+    /// A signature of [`Self::claim`] by the owner key of the envelope that this one replaces; the first envelope is
+    /// signed by `owner`. Another signature is `owner_proof_invalid`.
+    pub signature: OwnerSignature,
 }
 
 impl PutEnvelope {
-    /// What the signature is of, for an owner key.
-    pub fn claim(&self, app_id: AppId, user_id: UserId, owner: OwnerKey) -> EnvelopeClaim<'_> {
+    /// What the signature is of.
+    pub fn claim(&self, app_id: AppId, user_id: UserId) -> EnvelopeClaim<'_> {
         EnvelopeClaim {
             app_id,
             user_id,
             expected_version: self.expected_version,
             key_id: self.key_id,
-            owner,
+            owner: self.owner,
             envelope: &self.envelope.0,
             head: self.head,
         }
@@ -75,10 +74,8 @@ pub struct EnvelopeAnswer {
     pub key_id: KeyId,
     /// Its version: how often the server wrote one. An envelope that was put back has an older version inside.
     pub version: u64,
-    /// The owner key that came with it: the next envelope, and every snapshot, is to be signed by it. Absent for an
-    /// envelope that was written before there were owner keys.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<OwnerKey>,
+    /// The owner key that came with it: the next envelope and every snapshot must be signed by this key.
+    pub owner: OwnerKey,
     /// When it was written.
     pub updated_at: UnixSeconds,
 }

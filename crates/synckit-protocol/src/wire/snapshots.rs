@@ -62,10 +62,8 @@ pub struct PutSnapshot {
     pub parts: u32,
     /// The sealed manifest.
     pub manifest: ByteString,
-    /// A signature of [`Self::claim`] by the owner key of the current envelope. Without it: `owner_proof_required`;
-    /// another one is `owner_proof_invalid`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<OwnerSignature>,
+    /// A signature of [`Self::claim`] by the owner key of the current envelope; another one is `owner_proof_invalid`.
+    pub signature: OwnerSignature,
 }
 
 impl PutSnapshot {

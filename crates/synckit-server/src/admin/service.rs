@@ -104,8 +104,8 @@ pub struct KeptEnvelope {
     pub version: u64,
     /// The master key that batches were to be sealed under while it was the current one.
     pub key_id: KeyId,
-    /// The owner key that came with it, unless it was written before there were any.
-    pub owner: Option<OwnerKey>,
+    /// The owner key that came with it.
+    pub owner: OwnerKey,
     /// How large it is, in bytes.
     pub size_bytes: usize,
     /// When it was written.

@@ -54,22 +54,19 @@ pub(super) async fn write(
             format!("must be 1 to {max} bytes, but has {size}"),
         ));
     }
-    let (Some(owner), Some(signature)) = (body.owner, body.signature) else {
-        return Err(unsigned());
-    };
     // What is read here cannot be another envelope by the time of the write: the version says which one it replaces.
     let current = state.store.envelope(access.stream).await?;
-    let signer = current.and_then(|current| current.owner).unwrap_or(owner);
+    let signer = current.map_or(body.owner, |current| current.owner);
     let StreamId { app_id, user_id } = access.stream;
-    let message = body.claim(app_id, user_id, owner).message();
+    let message = body.claim(app_id, user_id).message();
     let envelope = NewEnvelope {
         stream: access.stream,
         envelope: body.envelope.0,
         key_id: body.key_id,
         expected_version: body.expected_version,
         head: body.head,
-        owner,
-        signed_by: owner_proof::is_valid(&signer, &message, &signature).then_some(signer),
+        owner: body.owner,
+        signed_by: owner_proof::is_valid(&signer, &message, &body.signature).then_some(signer),
         now: state.config.clock.now(),
     };
     match state.store.put_envelope(envelope).await? {
@@ -84,9 +81,4 @@ pub(super) async fn write(
         EnvelopeWrite::Compacted(snapshot) => Err(compacted(snapshot)),
         EnvelopeWrite::Diverged { latest } => Err(diverged(latest)),
     }
-}
-
-/// A write that only a holder of the master key may make, without a proof of it.
-pub(super) fn unsigned() -> ApiError {
-    ApiError::new(ProblemCode::OwnerProofRequired).with_detail("this must be signed by the stream's owner key")
 }

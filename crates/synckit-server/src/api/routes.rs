@@ -255,7 +255,6 @@ fn keys() -> Vec<Operation> {
             .answers::<EnvelopeWritten>("The new version.")
             .refuses(&[
                 P::InvalidValue,
-                P::OwnerProofRequired,
                 P::OwnerProofInvalid,
                 P::VersionConflict,
                 P::Behind,
@@ -330,7 +329,6 @@ fn snapshots() -> Vec<Operation> {
                 P::InvalidValue,
                 P::SnapshotNotFound,
                 P::NoEnvelope,
-                P::OwnerProofRequired,
                 P::OwnerProofInvalid,
                 P::KeyMismatch,
                 P::SnapshotStale,

@@ -18,7 +18,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     access::AppAccess,
-    envelopes::unsigned,
     log::{diverged, reserve},
 };
 use crate::{
@@ -75,17 +74,14 @@ pub(super) async fn write(
             format!("a snapshot has at most {max} parts"),
         ));
     }
-    let Some(signature) = body.signature else {
-        return Err(unsigned());
-    };
     let StreamId { app_id, user_id } = access.stream;
     let owner = state
         .store
         .envelope(access.stream)
         .await?
-        .and_then(|envelope| envelope.owner);
+        .map(|envelope| envelope.owner);
     let message = body.claim(app_id, user_id, snapshot_id).message();
-    let signed_by = owner.filter(|owner| owner_proof::is_valid(owner, &message, &signature));
+    let signed_by = owner.filter(|owner| owner_proof::is_valid(owner, &message, &body.signature));
     let now = state.config.clock.now();
     let snapshot = NewSnapshot {
         stream: access.stream,
@@ -102,8 +98,6 @@ pub(super) async fn write(
         SnapshotWrite::Stored => Ok(Reply::empty()),
         SnapshotWrite::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
         SnapshotWrite::KeyMismatch => Err(ProblemCode::KeyMismatch.into()),
-        SnapshotWrite::NotProven if owner.is_none() => Err(ApiError::new(ProblemCode::OwnerProofRequired)
-            .with_detail("the envelope names no owner key: write it again with one")),
         SnapshotWrite::NotProven => Err(ProblemCode::OwnerProofInvalid.into()),
         SnapshotWrite::Stale => Err(ProblemCode::SnapshotStale.into()),
         SnapshotWrite::Incomplete => Err(ProblemCode::SnapshotIncomplete.into()),

@@ -40,6 +40,10 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const KEY_ID: KeyId = KeyId::from_bytes([7; 16]);
 /// The seed of the owner key of [`KEY_ID`].
 pub(crate) const OWNER_SEED: u8 = 7;
+/// In the place of an owner key that is filled in by [`User::signed_envelope`].
+pub(crate) const UNNAMED: OwnerKey = OwnerKey::from_bytes([0; 32]);
+/// In the place of a signature that is made later: no key verifies it.
+pub(crate) const UNSIGNED: OwnerSignature = OwnerSignature::from_bytes([0; 64]);
 /// When every test begins: 2026-01-01.
 pub(crate) const BEGINNING: u64 = 1_767_225_600;
 
@@ -300,8 +304,8 @@ impl User {
             key_id: KEY_ID,
             expected_version: 0,
             head: None,
-            owner: None,
-            signature: None,
+            owner: UNNAMED,
+            signature: UNSIGNED,
         };
         let body = self.signed_envelope(body, OWNER_SEED, OWNER_SEED);
         let answer = world
@@ -315,15 +319,14 @@ impl User {
 
     /// A write of an envelope that names one owner key, signed by another.
     pub(crate) fn signed_envelope(&self, mut body: PutEnvelope, named: u8, signer: u8) -> PutEnvelope {
-        let named = OwnerKey::from_bytes(owner(named).verifying_key().to_bytes());
-        body.owner = Some(named);
-        body.signature = Some(sign(signer, &body.claim(self.app_id, self.user_id, named).message()));
+        body.owner = OwnerKey::from_bytes(owner(named).verifying_key().to_bytes());
+        body.signature = sign(signer, &body.claim(self.app_id, self.user_id).message());
         body
     }
 
     /// A manifest, signed by an owner key.
     pub(crate) fn signed_snapshot(&self, mut body: PutSnapshot, id: SnapshotId, signer: u8) -> PutSnapshot {
-        body.signature = Some(sign(signer, &body.claim(self.app_id, self.user_id, id).message()));
+        body.signature = sign(signer, &body.claim(self.app_id, self.user_id, id).message());
         body
     }
 

@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use synckit_client::{Cursor, Error, Position, SnapshotId};
 use synckit_crypto::{MasterKey, OwnerSigningKey};
 use synckit_protocol::{
-    KeyId, Problem,
+    KeyId, OwnerSignature, Problem,
     wire::{
         keys::{EnvelopeAnswer, PutEnvelope},
         log::Status,
@@ -27,6 +27,8 @@ use crate::{
 };
 
 const ENVELOPE: &str = "/api/sync/keys";
+/// In the place of a signature: no key verifies it.
+const UNSIGNED: OwnerSignature = OwnerSignature::from_bytes([0; 64]);
 const SNAPSHOT: SnapshotId = SnapshotId::from_bytes([9; 16]);
 
 /// Who holds a token of Ada's and nothing else.
@@ -83,7 +85,7 @@ impl<'a> Thief<'a> {
             expected_version: current.version,
             head: None,
             owner: current.owner,
-            signature: None,
+            signature: UNSIGNED,
         })
     }
 
@@ -96,19 +98,18 @@ impl<'a> Thief<'a> {
             position,
             parts: 0,
             manifest: vec![1; 100].into(),
-            signature: None,
+            signature: UNSIGNED,
         })
     }
 
     fn sign_envelope(&self, body: &mut PutEnvelope, key: &OwnerSigningKey) {
         let scope = self.stage.golden.scope(&self.stage.golden.ada);
-        let owner = body.owner.unwrap_or(key.public());
-        body.signature = Some(key.sign_envelope(&body.claim(scope.app_id, scope.user_id, owner)));
+        body.signature = key.sign_envelope(&body.claim(scope.app_id, scope.user_id));
     }
 
     fn sign_snapshot(&self, body: &mut PutSnapshot, key: &OwnerSigningKey) {
         let scope = self.stage.golden.scope(&self.stage.golden.ada);
-        body.signature = Some(key.sign_snapshot(&body.claim(scope.app_id, scope.user_id, SNAPSHOT)));
+        body.signature = key.sign_snapshot(&body.claim(scope.app_id, scope.user_id, SNAPSHOT));
     }
 
     /// The owner key of Ada's first master key, and one of the thief's own.
@@ -144,7 +145,7 @@ pub(super) async fn garbage_envelope(stage: Stage) -> anyhow::Result<Evidence> {
     let thief = Thief::robbing(&stage).await?;
     let (adas, own) = thief.keys()?;
     let mut body = thief.garbage_envelope().await?;
-    refused(thief.write(ENVELOPE, &body).await?, "owner_proof_required")?;
+    refused(thief.write(ENVELOPE, &body).await?, "owner_proof_invalid")?;
     thief.sign_envelope(&mut body, &own);
     let caught = refused(thief.write(ENVELOPE, &body).await?, "owner_proof_invalid")?;
     let device = stage.honest(1)?;
@@ -180,7 +181,7 @@ pub(super) async fn garbage_snapshot(stage: Stage) -> anyhow::Result<Evidence> {
     let (adas, own) = thief.keys()?;
     let key_id = stage.golden.key_ring(&stage.golden.ada)?.key_id();
     let mut body = thief.garbage_snapshot(key_id).await?;
-    refused(thief.write(&snapshot_path(), &body).await?, "owner_proof_required")?;
+    refused(thief.write(&snapshot_path(), &body).await?, "owner_proof_invalid")?;
     thief.sign_snapshot(&mut body, &own);
     let caught = refused(thief.write(&snapshot_path(), &body).await?, "owner_proof_invalid")?;
     let status: Status = thief.read("/api/sync/status").await?;

@@ -36,13 +36,18 @@ CREATE TABLE accounts (
     user_id           BLOB NOT NULL UNIQUE CHECK (length(user_id) = 16),
     email             TEXT NOT NULL UNIQUE,
     record            BLOB NOT NULL,
-    -- 1 if the record was made under an OPRF seed that is gone.
-    record_is_stale   INTEGER NOT NULL DEFAULT 0 CHECK (record_is_stale IN (0, 1)),
+    -- The OPRF seed that the record was made under. The record is valid while that seed is the server's: a seed file that
+    -- is found again makes the records of its time valid again. Null only until the first seed is claimed.
+    seed_id           BLOB CHECK (length(seed_id) = 16),
     vault             BLOB NOT NULL,
     vault_version     INTEGER NOT NULL DEFAULT 1,
     created_at        INTEGER NOT NULL,
-    email_verified_at INTEGER
+    email_verified_at INTEGER,
+    -- 1 if the row is all that is left of a deleted account: it has an id of its own, which nobody was ever told, holds no
+    -- address, and owns the streams until they are swept, piece by piece.
+    is_deleted        INTEGER NOT NULL DEFAULT 0 CHECK (is_deleted IN (0, 1))
 ) STRICT;
+CREATE INDEX accounts_to_sweep ON accounts (account_key) WHERE is_deleted = 1;
 
 -- The newest vault of each earlier generation, numbered by the vault version that replaced it.
 CREATE TABLE earlier_vaults (
@@ -58,6 +63,8 @@ CREATE TABLE invites (
     -- The account that used it up.
     used_by    INTEGER REFERENCES accounts (account_key)
 ) STRICT, WITHOUT ROWID;
+-- Which invitation an account used up: without it a deletion would look at all of them.
+CREATE INDEX invites_of_account ON invites (used_by) WHERE used_by IS NOT NULL;
 
 CREATE TABLE mail_codes (
     account_key INTEGER NOT NULL REFERENCES accounts (account_key),
@@ -125,6 +132,8 @@ CREATE TABLE envelopes (
     version    INTEGER NOT NULL,
     envelope   BLOB NOT NULL,
     key_id     BLOB NOT NULL CHECK (length(key_id) = 16),
+    -- The owner key of that master key: it must sign the next envelope.
+    owner      BLOB NOT NULL CHECK (length(owner) = 32),
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (stream_key, version)
 ) STRICT, WITHOUT ROWID;
@@ -188,6 +197,8 @@ CREATE TABLE snapshots (
     head         BLOB CHECK (length(head) = 32),
     part_count   INTEGER,
     manifest     BLOB,
+    -- The owner key that signed the manifest.
+    owner        BLOB CHECK (length(owner) = 32),
     UNIQUE (stream_key, snapshot_id)
 ) STRICT;
 CREATE INDEX snapshots_of_stream ON snapshots (stream_key, seq) WHERE state = 'kept';

@@ -41,16 +41,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Envelope> {
         envelope: row.get(0)?,
         key_id: id(row, 1, KeyId::from_bytes)?,
         version: unsigned(row, 2)?,
-        owner: owner_in(row, 3)?,
+        owner: id(row, 3, OwnerKey::from_bytes)?,
         updated_at: unsigned(row, 4)?,
     })
 }
 
-pub(super) fn owner_in(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<OwnerKey>> {
-    Ok(row.get::<_, Option<[u8; 32]>>(column)?.map(OwnerKey::from_bytes))
-}
-
-/// The owner key of the current envelope. `None` if there is no envelope, or one from before there were owner keys.
+/// The owner key of the current envelope; `None` if there is no envelope.
 pub(super) fn owner(db: &Connection, stream_key: i64) -> Result<Option<OwnerKey>, Failure> {
     let owner = db
         .prepare_cached(
@@ -58,9 +54,9 @@ pub(super) fn owner(db: &Connection, stream_key: i64) -> Result<Option<OwnerKey>
                  AND version = envelope_version
              WHERE streams.stream_key = ?1",
         )?
-        .query_row([stream_key], |row| owner_in(row, 0))
+        .query_row([stream_key], |row| id(row, 0, OwnerKey::from_bytes))
         .optional()?;
-    Ok(owner.flatten())
+    Ok(owner)
 }
 
 pub(super) fn put(db: &Connection, envelope: &NewEnvelope) -> Result<EnvelopeWrite, Failure> {
@@ -76,7 +72,7 @@ pub(super) fn put(db: &Connection, envelope: &NewEnvelope) -> Result<EnvelopeWri
     if current != envelope.expected_version {
         return Ok(EnvelopeWrite::Conflict(current));
     }
-    // Where there is no owner yet, whoever is first names it, and shows that it is not somebody else's key.
+    // The first envelope names the owner key, and is signed by it.
     let owner = owner(db, stream_key)?.unwrap_or(envelope.owner);
     if envelope.signed_by != Some(owner) {
         return Ok(EnvelopeWrite::NotProven);
@@ -97,7 +93,7 @@ pub(super) fn put(db: &Connection, envelope: &NewEnvelope) -> Result<EnvelopeWri
         envelope: envelope.envelope.clone(),
         key_id: envelope.key_id,
         version: current + 1,
-        owner: Some(envelope.owner),
+        owner: envelope.owner,
         updated_at: envelope.now,
     };
     write(db, stream_key, &next)?;
@@ -141,7 +137,7 @@ fn write(db: &Connection, stream_key: i64, envelope: &Envelope) -> Result<(), Fa
         Unsigned(envelope.version),
         envelope.envelope,
         envelope.key_id.as_bytes(),
-        envelope.owner.as_ref().map(OwnerKey::as_bytes),
+        envelope.owner.as_bytes(),
         Unsigned(envelope.updated_at)
     ])?;
     db.prepare_cached("UPDATE streams SET envelope_version = ?2, key_id = ?3 WHERE stream_key = ?1")?

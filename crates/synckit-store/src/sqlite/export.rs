@@ -10,7 +10,8 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
 use synckit_protocol::{
-    AppId, BatchId, BlobId, DeviceId, Head, KeyId, ObjectKey, Position, SessionId, SnapshotId, UploadId, UserId,
+    AppId, BatchId, BlobId, DeviceId, Head, KeyId, ObjectKey, OwnerKey, Position, SessionId, SnapshotId, UploadId,
+    UserId,
     wire::export::{
         ExportLine, ExportedAccount, ExportedBatch, ExportedBatchAnswer, ExportedBlob, ExportedDevice,
         ExportedEnvelope, ExportedSession, ExportedSnapshot, ExportedSnapshotPart, ExportedStream, ExportedUpload,
@@ -20,7 +21,6 @@ use synckit_protocol::{
 use super::{
     accounts,
     columns::{id, optional_unsigned, platform, unsigned},
-    envelopes::owner_in,
     failure::Failure,
 };
 use crate::export::{ExportCursor, ExportPage, ExportedLast};
@@ -351,7 +351,7 @@ fn envelopes(
                 version: unsigned(row, 0)?,
                 key_id: id(row, 1, KeyId::from_bytes)?,
                 updated_at: unsigned(row, 2)?,
-                owner: owner_in(row, 4)?,
+                owner: id(row, 4, OwnerKey::from_bytes)?,
                 envelope: envelope.into(),
             };
             Ok((ExportLine::Envelope(line), bytes, by_number(row, 0)?))
@@ -504,7 +504,7 @@ fn read_snapshot(row: &Row<'_>, stream: &Stream) -> rusqlite::Result<(ExportedSn
         key_id: optional_key_id(row, 4)?,
         position: optional_position(row, 5, 6)?,
         parts: row.get(7)?,
-        owner: owner_in(row, 9)?,
+        owner: row.get::<_, Option<[u8; 32]>>(9)?.map(OwnerKey::from_bytes),
         manifest: manifest.map(Into::into),
     };
     Ok((line, bytes))

@@ -3,9 +3,7 @@
 //! A cut is one small transaction that moves the base of a stream: from then on nothing below it is read. The rows and
 //! bytes below go in further transactions, each of them short, so that pushes are never held up for long.
 //!
-//! Invariants: a base is the position of a kept snapshot that an owner key signed, that has settled, and that every
-//! active device has passed;
-//! while a row below a base is there, the stream says so, so a crash between two steps loses nothing.
+//! Invariants: a base is the position of a kept snapshot that has settled and that every active device has passed; while a row below a base is there, the stream says so, so a crash between two steps loses nothing.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use synckit_protocol::limits::BATCH_IDS_KEPT_PER_DEVICE;
@@ -28,7 +26,7 @@ const STEP_UNFINISHED: u32 = 100;
 /// The newest snapshot to which the log of some stream can be cut.
 const CUT: &str = "SELECT snapshots.stream_key, snapshots.seq, snapshots.head
      FROM snapshots JOIN streams USING (stream_key)
-     WHERE state = 'kept' AND owner IS NOT NULL AND touched_at <= ?1 AND snapshots.seq > base_seq AND NOT EXISTS (
+     WHERE state = 'kept' AND touched_at <= ?1 AND snapshots.seq > base_seq AND NOT EXISTS (
          SELECT 1 FROM devices WHERE devices.stream_key = snapshots.stream_key AND revoked_at IS NULL
              AND last_seen_at > ?2 AND pulled_seq < snapshots.seq)
      ORDER BY touched_at DESC, snapshots.seq DESC LIMIT 1";

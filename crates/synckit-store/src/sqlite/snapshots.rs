@@ -135,7 +135,7 @@ pub(super) fn put(db: &Connection, snapshot: &NewSnapshot) -> Result<SnapshotWri
         Some(current) if current != snapshot.key_id => return Ok(SnapshotWrite::KeyMismatch),
         Some(_) => {}
     }
-    // Without an owner key nobody can show that the snapshot is the user's, and the log may be cut to it.
+    // The log may be cut to this snapshot, so a token alone must not be enough to store one.
     let Some(owner) = envelopes::owner(db, stream.key)?.filter(|owner| snapshot.signed_by == Some(*owner)) else {
         return Ok(SnapshotWrite::NotProven);
     };

@@ -427,39 +427,3 @@ async fn a_deletion_survives_a_kill_at_any_moment() {
     store.close().await.unwrap();
     assert_eq!(tables_with_rows(&path), [""; 0], "nothing of the others is left");
 }
-
-/// What schema 1 knew of a record was whether it is stale.
-#[tokio::test]
-async fn records_of_schema_1_belong_to_the_seed_of_the_server_unless_they_are_stale() {
-    let directory = tempfile::tempdir().unwrap();
-    let (path, newest) = (directory.path().join("store.db"), directory.path().join("newest.db"));
-    drop(open(&newest));
-    let database = Connection::open(&path).unwrap();
-    database
-        .execute_batch(include_str!("../../migrations/sqlite/V1__first_schema.sql"))
-        .unwrap();
-    database
-        .execute("ATTACH ?1 AS newest", [newest.to_str().unwrap()])
-        .unwrap();
-    database
-        .execute_batch(
-            "CREATE TABLE refinery_schema_history AS SELECT * FROM newest.refinery_schema_history WHERE version = 1;
-             UPDATE server SET seed_id = x'01010101010101010101010101010101';
-             INSERT INTO accounts (user_id, email, record, record_is_stale, vault, created_at) VALUES
-                 (x'00000000000000000000000000000001', 'a', x'', 0, x'', 1),
-                 (x'00000000000000000000000000000002', 'b', x'', 1, x'', 1);",
-        )
-        .unwrap();
-    drop(database);
-    assert_eq!(SqliteStore::schema(&path).unwrap().found, Some(1));
-    let store = open(&path);
-    let versions = SqliteStore::schema(&path).unwrap();
-    assert_eq!(versions.found, Some(versions.known));
-    let claim = store.claim_seed([1; 16], AcceptNewSeed::No).await.unwrap();
-    assert_eq!(claim, SeedClaim::Bound);
-    for (n, stale) in [(1, false), (2, true)] {
-        let credential = store.credential(CredentialOf::User(user_id(n))).await.unwrap().unwrap();
-        assert_eq!(credential.stale, stale);
-    }
-    create_account(&store, 3).await;
-}

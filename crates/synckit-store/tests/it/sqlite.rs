@@ -5,20 +5,15 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use rusqlite::Connection;
-use synckit_protocol::{Cursor, OwnerKey, SnapshotId};
-use synckit_store::{
-    Append, EnvelopeWrite, NewEnvelope, NewSnapshot, PageRead, Retention, SnapshotWrite, SqliteOptions, SqliteStore,
-    Store, StoreError,
-};
+use synckit_protocol::Cursor;
+use synckit_store::{Append, SqliteOptions, SqliteStore, Store, StoreError};
 use tempfile::TempDir;
 
 use crate::{
     conformance::conformance_suite,
     fixture::{
-        KEY, NO_BYTE_LIMIT, NOW, OWNER, append, append_all, batch, create_stream, end_of, new_envelope, page,
-        page_request, read_all, ready_stream, start, stored,
+        NO_BYTE_LIMIT, append, append_all, batch, create_stream, end_of, page, read_all, ready_stream, start, stored,
     },
 };
 
@@ -147,61 +142,6 @@ fn whoever_opens_a_new_file_at_once_with_others_gets_the_newest_schema() {
         let versions = SqliteStore::schema(&path).unwrap();
         assert_eq!(versions.found, Some(versions.known));
     }
-}
-
-#[tokio::test]
-async fn a_database_from_before_owner_keys_is_migrated_and_its_log_is_not_cut_to_its_old_snapshots() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("store.db");
-    let first = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
-    let stream = ready_stream(&first, 1).await;
-    let batches = append_all(&first, stream, start(stream), 1, 1, &[2, 3]).await;
-    let fold = |n: u8, batch: usize, signed_by| NewSnapshot {
-        stream,
-        snapshot_id: SnapshotId::from_bytes([n; 16]),
-        key_id: KEY,
-        position: end_of(&batches[batch]),
-        parts: 0,
-        manifest: Bytes::from_static(b"a sealed manifest"),
-        signed_by,
-        settled_before: NOW,
-        now: NOW,
-    };
-    let stored = first.put_snapshot(fold(1, 0, Some(OWNER))).await.unwrap();
-    assert_eq!(stored, SnapshotWrite::Stored);
-    page(&first, stream, 1, Cursor::at(end_of(&batches[1])), NO_BYTE_LIMIT).await;
-    first.close().await.unwrap();
-    let backwards = "ALTER TABLE envelopes DROP COLUMN owner; ALTER TABLE snapshots DROP COLUMN owner;
-                     DROP INDEX accounts_to_sweep; ALTER TABLE accounts DROP COLUMN is_deleted;
-                     DROP INDEX invites_of_account; ALTER TABLE accounts DROP COLUMN seed_id;
-                     ALTER TABLE accounts ADD COLUMN record_is_stale INTEGER NOT NULL DEFAULT 0;
-                     DELETE FROM refinery_schema_history WHERE version >= 2";
-    Connection::open(&path).unwrap().execute_batch(backwards).unwrap();
-
-    let second = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
-    let retention = Retention {
-        settled_before: NOW,
-        active_since: 0,
-        unfinished_before: 0,
-    };
-    assert_eq!(second.status(stream).await.unwrap().snapshot.unwrap().position.seq, 2);
-    assert!(!second.retain(retention).await.unwrap(), "nobody signed this snapshot");
-    assert_eq!(second.envelope(stream).await.unwrap().unwrap().owner, None);
-    let unowned = second.put_snapshot(fold(2, 1, Some(OWNER))).await.unwrap();
-    assert_eq!(unowned, SnapshotWrite::NotProven);
-    // Whoever writes the envelope first names the owner key, and holds it.
-    let other = NewEnvelope {
-        signed_by: Some(OwnerKey::from_bytes([1; 32])),
-        ..new_envelope(stream, 1)
-    };
-    assert_eq!(second.put_envelope(other).await.unwrap(), EnvelopeWrite::NotProven);
-    let written = second.put_envelope(new_envelope(stream, 1)).await.unwrap();
-    assert_eq!(written, EnvelopeWrite::Written(2));
-    let stored = second.put_snapshot(fold(2, 1, Some(OWNER))).await.unwrap();
-    assert_eq!(stored, SnapshotWrite::Stored);
-    while second.retain(retention).await.unwrap() {}
-    let whole = page_request(stream, 1, Cursor::at(end_of(&batches[0])), NO_BYTE_LIMIT);
-    assert!(matches!(second.page(whole).await.unwrap(), PageRead::Compacted(_)));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use synckit_protocol::{
 };
 use synckit_server::{Admin, admin::AdminError};
 
-use crate::support::{Answer, KEY_ID, OWNER_SEED, Syncing, World, owner, sign};
+use crate::support::{Answer, KEY_ID, OWNER_SEED, Syncing, UNNAMED, UNSIGNED, World, owner, sign};
 
 /// The seed of an owner key that is not the stream's.
 const THIEF: u8 = 66;
@@ -23,8 +23,8 @@ fn envelope(expected_version: u64) -> PutEnvelope {
         key_id: KEY_ID,
         expected_version,
         head: None,
-        owner: None,
-        signature: None,
+        owner: UNNAMED,
+        signature: UNSIGNED,
     }
 }
 
@@ -34,12 +34,19 @@ fn manifest(position: Position) -> PutSnapshot {
         position,
         parts: 0,
         manifest: vec![6; 100].into(),
-        signature: None,
+        signature: UNSIGNED,
     }
 }
 
 fn snapshot(n: u8) -> SnapshotId {
     SnapshotId::from_bytes([n; 16])
+}
+
+/// A body without one of its fields.
+fn without(body: &impl Serialize, field: &str) -> serde_json::Value {
+    let mut body = serde_json::to_value(body).unwrap();
+    body.as_object_mut().unwrap().remove(field).unwrap();
+    body
 }
 
 fn owner_key(seed: u8) -> OwnerKey {
@@ -68,23 +75,18 @@ async fn a_token_alone_does_not_replace_the_envelope() {
     let world = World::start().await;
     let user = world.ready_user("ada@example.com").await;
     let before = current(&world, &user).await;
-    assert_eq!(before.owner, Some(owner_key(OWNER_SEED)));
+    assert_eq!(before.owner, owner_key(OWNER_SEED));
 
-    // A body from before there were owner keys, and one that leaves one of the two out.
     let whole = user.user.signed_envelope(envelope(1), OWNER_SEED, OWNER_SEED);
-    let unsigned = PutEnvelope {
-        signature: None,
-        ..whole.clone()
-    };
-    let unnamed = PutEnvelope {
-        owner: None,
-        ..whole.clone()
-    };
-    for body in [envelope(1), unsigned, unnamed] {
-        assert_eq!(put_envelope(&world, &user, &body).await.code(), "owner_proof_required");
+    for field in ["owner", "signature"] {
+        let body = without(&whole, field);
+        assert_eq!(
+            put(&world, &user, "/api/sync/keys", &body).await.code(),
+            "malformed_body"
+        );
     }
     let zeros = PutEnvelope {
-        signature: Some(OwnerSignature::from_bytes([0; 64])),
+        signature: UNSIGNED,
         ..whole.clone()
     };
     let own_key = user.user.signed_envelope(envelope(1), THIEF, THIEF);
@@ -115,7 +117,7 @@ async fn a_signature_is_good_for_the_request_that_it_was_made_for_and_no_other()
     let changes: [fn(&mut PutEnvelope); 4] = [
         |body| body.envelope = b"another".to_vec().into(),
         |body| body.key_id = KeyId::from_bytes([1; 16]),
-        |body| body.owner = Some(owner_key(THIEF)),
+        |body| body.owner = owner_key(THIEF),
         |body| {
             body.head = Some(Position {
                 seq: 0,
@@ -207,8 +209,15 @@ async fn a_token_alone_does_not_complete_a_snapshot() {
         ..manifest(user.head)
     };
     assert_eq!(
-        put_snapshot(&world, &user, 1, &body).await.code(),
-        "owner_proof_required"
+        put(
+            &world,
+            &user,
+            &format!("/api/sync/snapshots/{}", snapshot(1)),
+            &without(&body, "signature")
+        )
+        .await
+        .code(),
+        "malformed_body"
     );
     let by_thief = user.user.signed_snapshot(body.clone(), snapshot(1), THIEF);
     assert_eq!(
@@ -278,14 +287,14 @@ async fn a_first_envelope_is_signed_by_the_key_that_it_names_and_a_weak_key_sign
     let mut signature = [0; 64];
     signature[0] = 1;
     let weak = PutEnvelope {
-        owner: Some(OwnerKey::from_bytes(one)),
-        signature: Some(OwnerSignature::from_bytes(signature)),
+        owner: OwnerKey::from_bytes(one),
+        signature: OwnerSignature::from_bytes(signature),
         ..envelope(0)
     };
     assert_eq!(put(&weak).await, "owner_proof_invalid");
     let no_point = PutEnvelope {
-        owner: Some(OwnerKey::from_bytes([0xff; 32])),
-        signature: Some(sign(THIEF, b"anything")),
+        owner: OwnerKey::from_bytes([0xff; 32]),
+        signature: sign(THIEF, b"anything"),
         ..envelope(0)
     };
     assert_eq!(put(&no_point).await, "owner_proof_invalid");
@@ -316,8 +325,8 @@ async fn an_operator_puts_an_older_envelope_back_with_its_owner_key() {
     assert_eq!(
         listed,
         [
-            (2, KeyId::from_bytes([8; 16]), Some(owner_key(8)), 11),
-            (1, KEY_ID, Some(owner_key(OWNER_SEED)), 17)
+            (2, KeyId::from_bytes([8; 16]), owner_key(8), 11),
+            (1, KEY_ID, owner_key(OWNER_SEED), 17)
         ]
     );
     let current_one = admin.restore_envelope(app_id, user_id, 2).await.unwrap_err();

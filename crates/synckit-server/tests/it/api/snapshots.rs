@@ -12,7 +12,7 @@ use synckit_protocol::{
     },
 };
 
-use crate::support::{Answer, KEY_ID, OWNER_SEED, Syncing, World, elsewhere};
+use crate::support::{Answer, KEY_ID, OWNER_SEED, Syncing, UNSIGNED, World, elsewhere};
 
 const DAY: u64 = 24 * 3600;
 
@@ -41,7 +41,7 @@ fn manifest(position: Position, parts: u32) -> PutSnapshot {
         position,
         parts,
         manifest: vec![6; 100].into(),
-        signature: None,
+        signature: UNSIGNED,
     }
 }
 

@@ -19,7 +19,7 @@ use synckit_server::Admin;
 
 use crate::{
     contract::{DocumentedOperation, document, operations, resolve},
-    support::{Answer, OWNER_SEED, PASSWORD, Syncing, User, World},
+    support::{Answer, OWNER_SEED, PASSWORD, Syncing, UNNAMED, UNSIGNED, User, World},
 };
 
 /// Kinds of ids and places, by the names of their schemas.
@@ -45,8 +45,8 @@ async fn ada(world: &World) -> (Syncing, Ids) {
         key_id,
         expected_version: 1,
         head: Some(ada.head),
-        owner: None,
-        signature: None,
+        owner: UNNAMED,
+        signature: UNSIGNED,
     };
     let rotation = ada.user.signed_envelope(rotation, ADAS_OWNER_SEED, OWNER_SEED);
     put(world, &ada.user, "/api/sync/keys", &rotation).await;
@@ -61,7 +61,7 @@ async fn ada(world: &World) -> (Syncing, Ids) {
         position: ada.head,
         parts: 1,
         manifest: vec![1; 100].into(),
-        signature: None,
+        signature: UNSIGNED,
     };
     let manifest = ada.user.signed_snapshot(manifest, snapshot_id, ADAS_OWNER_SEED);
     put(world, &ada.user, &path, &manifest).await;
@@ -238,6 +238,7 @@ fn body_of(operation: &DocumentedOperation<'_>, own: &Own, nth: usize) -> Option
         ("PATCH", "/api/sync/devices/{id}") => json!({ "device_name": "mine now" }),
         ("PUT", "/api/sync/keys") => json!({
             "envelope": "AAAA", "key_id": key_id, "expected_version": 1, "head": position,
+            "owner": UNNAMED, "signature": UNSIGNED,
         }),
         ("POST", "/api/sync/push") => json!({
             "device_id": device_id, "batch_id": format!("00000000-0000-7000-8000-{nth:012}"), "key_id": key_id,
@@ -245,7 +246,7 @@ fn body_of(operation: &DocumentedOperation<'_>, own: &Own, nth: usize) -> Option
         }),
         ("POST", "/api/sync/pull") => json!({ "device_id": device_id, "cursor": "0" }),
         ("PUT", "/api/sync/snapshots/{id}") => json!({
-            "key_id": key_id, "position": position, "parts": 1, "manifest": sealed,
+            "key_id": key_id, "position": position, "parts": 1, "manifest": sealed, "signature": UNSIGNED,
         }),
         ("PUT", "/api/sync/snapshots/{id}/parts/{part}") => json!({ "sealed": sealed }),
         ("POST", "/api/sync/blobs/upload") => json!({ "hash": hash, "size": 100, "key_id": key_id }),

@@ -6,7 +6,7 @@ use synckit_protocol::{
     wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
 };
 
-use crate::support::{KEY_ID, OWNER_SEED, World};
+use crate::support::{KEY_ID, OWNER_SEED, UNNAMED, UNSIGNED, World};
 
 #[tokio::test]
 async fn an_envelope_replaces_exactly_the_version_that_it_names() {
@@ -22,8 +22,8 @@ async fn an_envelope_replaces_exactly_the_version_that_it_names() {
             key_id: KEY_ID,
             expected_version,
             head: None,
-            owner: None,
-            signature: None,
+            owner: UNNAMED,
+            signature: UNSIGNED,
         };
         let body = user.signed_envelope(body, OWNER_SEED, OWNER_SEED);
         world
@@ -83,8 +83,8 @@ async fn a_change_of_the_master_key_must_name_the_head_of_the_stream() {
             key_id: KeyId::from_bytes([8; 16]),
             expected_version: 1,
             head,
-            owner: None,
-            signature: None,
+            owner: UNNAMED,
+            signature: UNSIGNED,
         };
         let body = ada.signed_envelope(body, 8, OWNER_SEED);
         world

@@ -27,7 +27,7 @@ pub(crate) async fn an_envelope_is_replaced_only_with_the_owner_key_of_the_one_b
     assert_eq!(put(0, Some(second), first).await, EnvelopeWrite::NotProven);
     assert_eq!(store.envelope(stream).await.unwrap(), None);
     assert_eq!(put(0, Some(first), first).await, EnvelopeWrite::Written(1));
-    assert_eq!(store.envelope(stream).await.unwrap().unwrap().owner, Some(first));
+    assert_eq!(store.envelope(stream).await.unwrap().unwrap().owner, first);
 
     for signed_by in [None, Some(second)] {
         assert_eq!(put(1, signed_by, second).await, EnvelopeWrite::NotProven);
@@ -130,7 +130,7 @@ pub(crate) async fn a_kept_envelope_is_put_back_with_its_owner_key(store: &dyn S
     assert_eq!((current.version, current.updated_at), (13, NOW + 1));
     assert_eq!(
         (current.envelope, current.key_id, current.owner),
-        (before.envelope, KeyId::from_bytes([5; 16]), Some(owner(5)))
+        (before.envelope, KeyId::from_bytes([5; 16]), owner(5))
     );
     let next = |signed_by| NewEnvelope {
         key_id: KeyId::from_bytes([5; 16]),
