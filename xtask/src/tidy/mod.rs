@@ -5,8 +5,12 @@
 mod documents;
 mod examples;
 mod house;
+mod imports;
 mod links;
+mod rooms;
+mod source;
 mod stamp;
+mod test_names;
 mod texts;
 mod tree;
 
@@ -83,7 +87,7 @@ pub(crate) fn run(review: ProtocolReview) -> anyhow::Result<bool> {
         tree.insert(stamp::DOCUMENT, document);
     }
     let metadata = metadata()?;
-    let checks: [(&str, Vec<Finding>); 13] = [
+    let checks: [(&str, Vec<Finding>); 16] = [
         ("crate edges", house::edges(&metadata)),
         ("server without crypto", house::server_cannot_decrypt(&metadata)),
         ("manifests", house::manifests(&tree)),
@@ -91,6 +95,9 @@ pub(crate) fn run(review: ProtocolReview) -> anyhow::Result<bool> {
         ("problem codes", documents::problem_codes(&tree)),
         ("limits", documents::limits(&tree)),
         ("decisions", documents::decisions(&tree)),
+        ("circles of files", imports::circles(&tree)),
+        ("words of rooms", rooms::words(&tree)),
+        ("test names", test_names::check(&tree)),
         ("examples", examples::check(&tree)),
         ("links", links::check(&tree)),
         ("unfinished code", texts::unfinished(&tree)),
