@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_without_a_figure_fails_and_so_does_a_figure_without_a_path() {
+    fn path_and_figure_must_match() {
         let one = figures(&[("push-batch", 1000)]);
         assert!(compare(&Figures::new(), &one).regressed);
         assert!(compare(&one, &Figures::new()).regressed);

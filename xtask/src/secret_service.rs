@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_has_an_unlocked_keychain_and_leaves_nothing_behind() {
+    fn session_has_a_keychain_and_leaves_nothing() {
         let session =
             SecretService::start().expect("run the tests through `cargo xtask test`, which installs what this needs");
         let output = Command::new("dbus-send")

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_with_a_bad_name_title_or_section_is_found() {
+    fn decision_with_bad_name_title_section_is_found() {
         let good = decision("0001");
         assert_eq!(decisions(&Tree::from([("docs/adr/1-a.md", good.as_str())])).len(), 1);
         assert_eq!(

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_links_the_crypto_is_found_with_the_way() {
+    fn server_that_links_crypto_is_found() {
         let metadata = workspace(&[(SERVER, "bridge", None), ("bridge", CRYPTO, None)]);
         let findings = server_cannot_decrypt(&metadata);
         assert_eq!(findings.len(), 1);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_whose_tests_use_the_crypto_does_not_link_it() {
+    fn tests_may_use_crypto() {
         assert_eq!(server_cannot_decrypt(&workspace(&[(SERVER, CRYPTO, Some("dev"))])), []);
     }
 

@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mark_of_unfinished_code_is_found_with_its_line() {
+    fn every_mark_of_unfinished_code_is_found() {
         for word in UNFINISHED {
             let findings = unfinished(&Tree::from([(
                 "crates/x/src/lib.rs",
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_inside_a_url_or_a_relative_path_is_no_path_of_a_machine() {
+    fn folder_inside_a_url_is_no_machine_path() {
         let text = format!(
             "https://example.org{0}x ..{0}y $DIR{1}\n",
             MACHINE_FOLDERS[0], MACHINE_FOLDERS[2]
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_file_is_warned_of_and_a_very_long_one_is_an_error() {
+    fn long_file_warns_very_long_file_fails() {
         let severities = |path: &str, lines: usize| {
             let tree = Tree::from([(path, "//\n".repeat(lines).as_str())]);
             lengths(&tree)

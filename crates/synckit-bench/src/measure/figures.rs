@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_of_one_is_the_limit_for_rates_and_for_times() {
+    fn share_of_one_is_the_limit() {
         let rate = Row::new("r", "", Unit::RecordsPerSecond, 50.0)
             .beside("x", 200.0)
             .at_least(60.0);

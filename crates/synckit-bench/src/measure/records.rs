@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_makes_the_same_records_of_the_size_that_was_asked_for() {
+    fn seed_makes_the_same_records_of_the_wanted_size() {
         let (a, b) = (Records::new(7, 200).take(50), Records::new(7, 200).take(50));
         assert_eq!(a, b);
         assert!(a != Records::new(8, 200).take(50));

@@ -5,7 +5,7 @@ use synckit_sim::attacks::ATTACKS;
 use crate::world::golden;
 
 #[test]
-fn every_attack_is_refused_and_every_control_shows_by_what() {
+fn every_attack_is_refused_every_control_shows_why() {
     let failed: Vec<String> = ATTACKS
         .iter()
         .filter_map(|attack| {

@@ -321,7 +321,7 @@ fn assert_nothing_was_written_down(server: &Server, secrets: &Secrets) {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_the_servers_database_blobs_log_or_memory() {
+async fn no_secret_in_database_blobs_log_or_memory() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::start(directory.path());
     let mut secrets = sync_everything(&server, directory.path()).await;

@@ -17,22 +17,22 @@ fn holds(name: &str) {
 }
 
 #[test]
-fn a_server_that_is_killed_again_and_again_loses_and_doubles_nothing() {
+fn killed_server_loses_and_doubles_nothing() {
     holds("server-kill");
 }
 
 #[test]
-fn clients_that_are_killed_in_the_middle_finish_when_they_are_started_again() {
+fn killed_clients_finish_when_started_again() {
     holds("client-kill");
 }
 
 #[test]
-fn a_full_disk_refuses_what_is_new_and_serves_what_is_there() {
+fn full_disk_refuses_writes_and_serves_reads() {
     holds("disk-full");
 }
 
 #[test]
-fn a_restored_backup_alarms_every_device_that_knew_more_and_costs_no_row() {
+fn restored_backup_alarms_devices_and_loses_no_row() {
     holds("restore");
 }
 
@@ -42,6 +42,6 @@ fn two_processes_of_a_device_stand_in_nobodys_way() {
 }
 
 #[test]
-fn clocks_that_jump_let_nothing_expired_in_and_lock_nobody_out() {
+fn clock_jumps_admit_nothing_expired_lock_nobody_out() {
     holds("clock");
 }

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_differs_in_one_byte_or_is_missing_is_named() {
+    fn changed_and_missing_files_are_named() {
         let (sent, received) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let content = vec![7; (2 << 20) + 1];
         let path = sent.path().join("file");

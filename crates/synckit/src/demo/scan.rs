@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_found_wherever_it_lies_also_across_two_pieces() {
+    fn value_is_found_also_across_two_pieces() {
         let value = b"Europe/Zurich (and a long tail of more than 32 bytes)";
         let needles = needles(&[value, b"12345678", b"short"]);
         assert_eq!(needles.len(), 2);
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_begins_with_zeros_is_looked_for_where_it_varies() {
+    fn value_with_leading_zeros_is_found() {
         let value = [[0; 100].as_slice(), b"and then words"].concat();
         let needles = needles(&[&value, &[0; 20]]);
         // Five zeros and the first three letters are varied enough.

@@ -6,7 +6,7 @@ use synckit_client::{CredentialStore, SyncKitClient, SyncKitConfig};
 use crate::program::{Server, field, on_data_dir, run_with};
 
 #[test]
-fn apps_are_created_listed_and_rekeyed_while_the_server_runs() {
+fn apps_are_managed_while_the_server_runs() {
     let server = Server::start();
     let data_dir = server.data_dir();
     let created = on_data_dir(&data_dir, &["app", "create", "Notes"]).expect_code(0);
@@ -130,7 +130,7 @@ fn an_older_envelope_is_listed_and_put_back() {
 }
 
 #[test]
-fn a_directory_without_a_server_is_not_made_into_one_by_a_listing() {
+fn listing_creates_no_server() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("mistyped");
     for arguments in [
@@ -153,7 +153,7 @@ fn a_directory_without_a_server_is_not_made_into_one_by_a_listing() {
 }
 
 #[test]
-fn an_account_needs_an_invitation_where_the_server_says_so() {
+fn account_needs_an_invitation_where_required() {
     let server = Server::start_with(&["--registration", "invite"]);
     let key = server.create_app();
     let folder = tempfile::tempdir().unwrap();
@@ -210,7 +210,7 @@ fn the_key_of_tokens_rotates_beside_a_running_server() {
 }
 
 #[test]
-fn the_data_directory_is_found_in_the_servers_configuration() {
+fn configuration_file_names_the_data_directory() {
     let server = Server::start();
     server.create_app();
     let config = server.directory.path().join("synckit.toml");

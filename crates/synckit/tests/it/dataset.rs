@@ -34,7 +34,7 @@ fn every_country_of_the_table_is_in_the_database() {
 }
 
 #[test]
-fn every_zone_of_the_table_is_in_the_database_with_its_countries() {
+fn every_zone_has_its_countries() {
     let database = database();
     let mut statement = database
         .prepare(

@@ -116,7 +116,7 @@ fn kept_databases_hold_the_same_rows_and_files() {
 }
 
 #[test]
-fn a_database_with_every_kind_of_table_and_value_is_synced_and_not_touched() {
+fn every_kind_of_table_and_value_is_synced() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("odd \"name\".sqlite");
     let database = Connection::open(&path).unwrap();
@@ -183,7 +183,7 @@ fn a_database_with_every_kind_of_table_and_value_is_synced_and_not_touched() {
 }
 
 #[test]
-fn rows_larger_than_an_entry_and_many_of_them_are_synced() {
+fn many_and_large_rows_are_synced() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("large.sqlite");
     let database = Connection::open(&path).unwrap();
@@ -246,7 +246,7 @@ fn a_folder_is_synced_file_by_file() {
 }
 
 #[test]
-fn an_empty_folder_and_an_empty_database_are_no_failure() {
+fn empty_folder_and_empty_database_pass() {
     let folder = tempfile::tempdir().unwrap();
     assert_passed(&run(synckit().arg("demo").arg(folder.path())));
     let path = folder.path().join("empty.sqlite");
@@ -283,7 +283,7 @@ fn what_is_no_dataset_is_refused() {
 }
 
 #[test]
-fn a_running_server_is_used_and_what_needs_its_disk_is_left_out() {
+fn demo_on_a_running_server_skips_its_disk() {
     let server = Server::start();
     let key = server.create_app();
     let ended = run(synckit()

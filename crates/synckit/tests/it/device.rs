@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[test]
-fn devices_are_listed_renamed_and_revoked_by_their_user() {
+fn user_lists_renames_and_revokes_devices() {
     let server = Server::start();
     block_on(async {
         let person = Person::on(&server).await;
@@ -60,7 +60,7 @@ fn devices_are_listed_renamed_and_revoked_by_their_user() {
 }
 
 #[test]
-fn a_revocation_with_rotation_changes_the_key_for_those_who_stay() {
+fn revocation_with_rotation_changes_the_key() {
     let server = Server::start();
     block_on(async {
         let person = Person::on(&server).await;
@@ -84,7 +84,7 @@ fn a_revocation_with_rotation_changes_the_key_for_those_who_stay() {
 }
 
 #[test]
-fn the_password_comes_from_standard_input_or_the_environment_and_from_no_flag() {
+fn password_comes_from_stdin_or_environment_only() {
     let server = Server::start();
     block_on(async {
         let person = Person::on(&server).await;
@@ -143,7 +143,7 @@ fn the_password_comes_from_standard_input_or_the_environment_and_from_no_flag() 
 }
 
 #[test]
-fn a_server_that_is_none_is_told_from_one_that_is_not_reached() {
+fn bad_url_and_unreachable_server_differ() {
     let to = |url: &str| {
         run(synckit()
             .args(["device", "list", "--server", url, "--api-key", "sk_x", "--email", EMAIL])

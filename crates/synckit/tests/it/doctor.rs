@@ -155,7 +155,7 @@ fn a_stopped_server_is_well_and_not_touched() {
 }
 
 #[test]
-fn a_running_server_is_looked_at_from_beside_and_from_outside() {
+fn doctor_checks_a_running_server_from_both_sides() {
     let server = Server::start();
     let address = server.url.trim_start_matches("http://");
     let beside = on_data_dir(&server.data_dir(), &["doctor", "--json", "--listen", address]);
@@ -198,7 +198,7 @@ fn what_is_wrong_from_outside_is_told_apart() {
 }
 
 #[test]
-fn a_directory_that_is_none_and_a_port_that_is_taken_are_named() {
+fn missing_directory_and_taken_port_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("mistyped");
     let ended = on_data_dir(&missing, &["doctor", "--json"]).expect_code(2);
@@ -278,7 +278,7 @@ fn keys_that_are_missing_foreign_or_open_are_found() {
 }
 
 #[test]
-fn a_database_of_another_schema_damaged_or_ahead_of_the_clock_is_found() {
+fn wrong_schema_damage_and_clock_are_found() {
     let stopped = Stopped::new();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     stopped
@@ -319,7 +319,7 @@ fn a_database_of_another_schema_damaged_or_ahead_of_the_clock_is_found() {
 }
 
 #[test]
-fn blobs_that_are_missing_and_files_that_nobody_knows_are_counted() {
+fn missing_blobs_and_unknown_files_are_counted() {
     let stopped = Stopped::new();
     let database = stopped.database();
     let account = "INSERT INTO accounts (user_id, email, record, vault, created_at) VALUES (x'00000000000000000000000000000001', 'a@b.c', x'', x'', 1)";

@@ -54,7 +54,7 @@ fn errors_are_json_where_json_was_asked_for() {
 }
 
 #[test]
-fn the_codes_of_a_server_that_does_not_start_are_stable() {
+fn start_errors_have_stable_codes() {
     let server = Server::start();
     let data_dir = server.data_dir();
     let refused = |arguments: &[&str]| {

@@ -26,7 +26,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn json_lines_hold_every_change_in_order_and_files_their_bytes() {
+fn json_lines_hold_every_change_in_order() {
     let server = Server::start();
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out");
@@ -94,7 +94,7 @@ fn json_lines_hold_every_change_in_order_and_files_their_bytes() {
 }
 
 #[test]
-fn a_sqlite_export_has_rows_in_their_newest_state_and_every_change() {
+fn sqlite_export_has_newest_rows_and_every_change() {
     let server = Server::start();
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out");
@@ -220,7 +220,7 @@ fn flip_newest_batch(server: &Server) {
 }
 
 #[test]
-fn an_interrupted_export_shows_nothing_half_and_goes_on() {
+fn interrupted_export_resumes() {
     let server = Server::start();
     let directory = tempfile::tempdir().unwrap();
     block_on(async {
@@ -284,7 +284,7 @@ fn an_interrupted_export_shows_nothing_half_and_goes_on() {
 }
 
 #[test]
-fn a_file_that_the_server_lost_is_named_and_the_others_are_there() {
+fn lost_file_is_named_others_are_exported() {
     let server = Server::start();
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out");
@@ -313,7 +313,7 @@ fn a_file_that_the_server_lost_is_named_and_the_others_are_there() {
 }
 
 #[test]
-fn the_recovery_code_opens_the_export_after_a_reset_of_the_password() {
+fn recovery_code_opens_export_after_reset() {
     let server = Server::start();
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out");

@@ -84,7 +84,7 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_large_bodies_is_refused_and_does_not_grow_the_server() {
+async fn flood_of_large_bodies_is_refused_in_bounded_memory() {
     let scene = Scene::set_up().await;
     let before = scene.memory("VmRSS:");
     let refused = thread::scope(|scope| {
@@ -105,7 +105,7 @@ async fn a_flood_of_large_bodies_is_refused_and_does_not_grow_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sdk_comes_back_when_the_server_has_shed_its_push() {
+async fn sdk_retries_a_push_that_was_shed() {
     let scene = Scene::set_up().await;
     // Two of the largest bodies, and one that takes exactly what is left: one permit a KiB, and one more each.
     let left = MEMORY - 2 * (PUSH_BODY_BYTES_MAX / 1024 + 1) * 1024;

@@ -39,7 +39,7 @@ fn sign_in(server: &Server, api_key: &str, email: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn generated_requests_get_documented_answers_and_no_server_error() {
+async fn generated_requests_get_documented_answers() {
     let python = interpreter();
     // Limits on guesses and requests would answer in place of what is tried.
     let mut arguments = vec!["--allow-password-login", "--log=error"];

@@ -22,7 +22,7 @@ fn get(url: &str, path: &str) -> String {
 }
 
 #[test]
-fn a_first_start_says_where_it_listens_and_what_comes_next() {
+fn first_start_names_address_and_next_step() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = synckit();
     command
@@ -95,7 +95,7 @@ fn an_address_that_is_taken_is_named() {
 }
 
 #[test]
-fn flags_go_before_the_environment_and_that_before_the_file() {
+fn flag_beats_environment_beats_file() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("synckit.toml");
     let place = |name: &str| directory.path().join(name);
@@ -247,7 +247,7 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
 
 #[cfg(unix)]
 #[test]
-fn a_log_in_json_holds_one_object_a_line_and_no_secret() {
+fn json_log_has_one_object_a_line_and_no_secret() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let mut command = synckit();
