@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Callable
 
 from synckit_client import opaque
+from synckit_client.api_key import ApiKey
 from synckit_client.body import ENTRIES_MAX, Entry, decode_body, encode_body, frame, padme, unframe
 from synckit_client.client import open_file, open_manifest
-from synckit_client.errors import (BatchForged, BlobForged, HistoryForked, HistoryRewound, KeyMaterialForged,
-                                   NotThisProtocol, SnapshotForged, UnsupportedFormat, WrongPassword)
+from synckit_client.errors import (BatchForged, BlobForged, HistoryForked, HistoryRewound, KeyMalformed,
+                                   KeyMaterialForged, NotThisProtocol, SnapshotForged, UnsupportedFormat, WrongPassword)
 from synckit_client.keys import (PASSWORD, RECOVERY, KeyRing, Stream, make_envelope, make_vault, open_envelope,
                                  open_vault, recovery_entropy)
 from synckit_client.owner import envelope_message, owner_key, snapshot_message
@@ -85,6 +86,20 @@ def rfc9807(vectors: dict) -> int:
         check("export key", login.export_key, raw(real["export_key"]))
         check("server key", login.server_public_key, raw(real["server_public_key"]))
     return len(vectors["real"])
+
+
+def api_key(vectors: dict) -> int:
+    for fields in vectors["keys"]:
+        key = ApiKey(fields["prefix"], raw(fields["app_id"]), raw(fields["secret"]))
+        check("key", key.text(), fields["key"])
+        check("key read", ApiKey.parse(fields["key"]), key)
+    for fields in vectors["refused_keys"]:
+        try:
+            key = ApiKey.parse(fields["key"])
+        except KeyMalformed:
+            continue
+        raise SystemExit(f"FAILED: {key} was taken although: {fields['rule']}")
+    return len(vectors["keys"]) + len(vectors["refused_keys"])
 
 
 def login(vectors: dict) -> int:
@@ -326,7 +341,8 @@ def walked(fields: dict) -> Position:
 
 CHECKS: dict[str, Callable[[dict], int]] = {
     check_.__name__: check_
-    for check_ in (rfc9807, login, recovery_code, vault, subkeys, envelope, owner, padding, batch, chain, snapshot, blob)
+    for check_ in (rfc9807, login, api_key, recovery_code, vault, subkeys, envelope, owner, padding, batch, chain,
+                   snapshot, blob)
 }
 
 

@@ -9,7 +9,7 @@ use synckit_crypto::{
     snapshot::{Manifest, PartBody},
 };
 use synckit_login::{ClientLogin, ClientRegistration, ExportKey, ServerLogin};
-use synckit_protocol::{AppId, Cursor, UserId, limits::BATCH_ENTRIES_MAX};
+use synckit_protocol::{ApiKey, AppId, Cursor, UserId, limits::BATCH_ENTRIES_MAX};
 
 use crate::rng::VectorRng;
 
@@ -23,6 +23,7 @@ pub(crate) type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 pub(crate) const TARGETS: &[Target] = &[
+    ("api_key", api_key),
     ("batch_body", batch_body),
     ("cursor", cursor),
     ("envelope", envelope),
@@ -99,6 +100,14 @@ pub(crate) fn key_ring(data: &[u8]) {
             ring.key_for(&retired.key_id())
                 .is_some_and(|found| found.until == Some(retired.until()))
         );
+    }
+}
+
+/// An API key that a client sent.
+pub(crate) fn api_key(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(key) = text.parse::<ApiKey>() {
+        assert_eq!(key.to_text().expose(), text);
     }
 }
 

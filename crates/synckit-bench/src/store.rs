@@ -76,7 +76,7 @@ fn device(n: u64) -> DeviceId {
 async fn prepare(store: &SqliteStore, streams: u64) -> anyhow::Result<()> {
     let key = NewApiKey {
         hash: SecretHash([0; 32]),
-        prefix: String::new(),
+        ending: String::new(),
         created_at: NOW,
     };
     let app = NewApp {

@@ -25,7 +25,8 @@ use crate::{SyncKitClient, transport::Transport};
 pub struct SyncKitConfig {
     /// The server, for example `https://sync.example.com`. Plain `http://` is refused except to loopback.
     pub server_url: String,
-    /// The key of the app. It identifies the app and is shipped with it; it is not a secret of a user.
+    /// The publishable key of the app, `skp_` and 72 characters. It names the app and every copy of the app contains it,
+    /// so it is no secret. Keys that begin with `sks_`, `skt_` or `skw_` are secrets: they do not belong into an app.
     pub api_key: String,
 }
 

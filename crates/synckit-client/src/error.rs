@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use synckit_crypto::KeyError;
 use synckit_login::LoginError;
 use synckit_protocol::{
-    BatchDigest, BatchId, Cursor, DeviceId, KeyId, Position, Problem, ProblemCode, SealedHash, SnapshotId,
+    ApiKeyError, BatchDigest, BatchId, Cursor, DeviceId, KeyId, Position, Problem, ProblemCode, SealedHash, SnapshotId,
 };
 
 use crate::{credentials::CredentialError, rejoin::RejoinEvidence, transport::TransportError};
@@ -111,6 +111,9 @@ pub enum Error {
     /// The call needs a password sign-in not older than five minutes: `confirm_password`.
     #[error("this needs a fresh sign-in with the password")]
     FreshLoginRequired,
+    /// The API key of the configuration is no publishable key: it is incomplete, or of another kind. Nothing was sent.
+    #[error(transparent)]
+    ApiKeyUnusable(#[from] ApiKeyError),
     /// The server takes no such API key.
     #[error("the API key is not valid on this server")]
     ApiKeyInvalid,

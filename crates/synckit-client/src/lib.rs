@@ -172,8 +172,8 @@ pub use synckit_crypto::{
     blob::{BlobHash, BlobHashParseError},
 };
 pub use synckit_protocol::{
-    AppId, BatchId, BlobId, Cursor, CursorParseError, DeviceId, Head, IdParseError, KeyId, Position, Problem,
-    ProblemCode, SealedHash, SessionId, SnapshotId, UserId,
+    ApiKeyError, AppId, BatchId, BlobId, Cursor, CursorParseError, DeviceId, Head, IdParseError, KeyId, KeyKind,
+    Position, Problem, ProblemCode, SealedHash, SessionId, SnapshotId, UserId,
     wire::{
         accounts::{AccountInfo, AppUsage, SessionInfo},
         blobs::BlobInfo,

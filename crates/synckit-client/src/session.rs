@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use synckit_crypto::{AccountKey, StreamScope, Vault};
 use synckit_login::{ClientLogin, ClientRegistration, ExportKey, LoginFinished, ServerPublicKey};
 use synckit_protocol::{
-    AppId, ByteString, LOGIN_SUITE, SecretText, UserId, limits,
+    ApiKey, AppId, ByteString, LOGIN_SUITE, SecretText, UserId, limits,
     wire::{
         UnixSeconds,
         accounts::{RegisterFinish, RegisterStart, RegisterStarted, Registered},
@@ -173,7 +173,7 @@ impl SyncKitClient {
     /// days. Signing in as another user than before drops that user's key from memory.
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`], [`Error::ApiKeyInvalid`], [`Error::RetryLater`] after too many guesses,
+    /// [`Error::InvalidCredentials`], [`Error::ApiKeyUnusable`], [`Error::ApiKeyInvalid`], [`Error::RetryLater`] after too many guesses,
     /// [`Error::ServerKeyChanged`] if the server is another one than at the first sign-in, [`Error::Credentials`] if
     /// there is no keychain.
     ///
@@ -192,6 +192,8 @@ impl SyncKitClient {
     /// ```
     pub async fn authenticate(&self, email: &str, password: &str) -> Result<(UserId, AppId)> {
         let inner = &self.inner;
+        // A secret key that was put into an app by mistake never leaves the machine.
+        ApiKey::publishable(&inner.api_key)?;
         inner.with_credentials(|credentials| credentials.probe()).await?;
         let (login, ke1) = ClientLogin::start(password, &mut OsRng)?;
         let start = LoginStart {
@@ -218,7 +220,7 @@ impl SyncKitClient {
     /// `port` is the port of [`SyncKitClient::build_authorize_url`].
     ///
     /// # Errors
-    /// [`Error::Problem`] if the server offers no browser sign-in or refuses the code.
+    /// [`Error::Problem`] if the server offers no browser sign-in or refuses the code, [`Error::ApiKeyUnusable`].
     ///
     /// # Examples
     /// ```
@@ -244,6 +246,7 @@ impl SyncKitClient {
             redirect_uri: String,
         }
         let inner = &self.inner;
+        ApiKey::publishable(&inner.api_key)?;
         inner.with_credentials(|credentials| credentials.probe()).await?;
         let request = TokenRequest {
             grant_type: "authorization_code",

@@ -223,7 +223,7 @@ where
 }
 
 /// Decodes lower-case hexadecimal of exactly the length of `out`; `false` if it is anything else.
-fn decode_hex(text: &[u8], out: &mut [u8]) -> bool {
+pub(crate) fn decode_hex(text: &[u8], out: &mut [u8]) -> bool {
     fn nibble(digit: u8) -> Option<u8> {
         match digit {
             b'0'..=b'9' => Some(digit - b'0'),

@@ -6,6 +6,7 @@
 //! What this crate deliberately is not: it does no I/O, is not async, and holds no secret keys. Every function is pure,
 //! so the same code runs in the client, in the server, in the test vectors and in WebAssembly.
 
+mod api_key;
 mod bytes;
 mod chain;
 mod cursor;
@@ -17,6 +18,7 @@ mod problem;
 mod schema;
 pub mod wire;
 
+pub use api_key::{ApiKey, ApiKeyError, KeyKind};
 pub use bytes::{ByteString, SecretText};
 pub use chain::{BatchDigest, Head, Position, SealedHash};
 pub use cursor::{Cursor, CursorParseError, SnapshotPlace};
@@ -25,6 +27,9 @@ pub use ids::{
 };
 pub use owner::{EnvelopeClaim, OwnerKey, OwnerSignature, SnapshotClaim};
 pub use problem::{Behind, Problem, ProblemCode, UnknownProblemCode};
+
+/// The version of the protocol, the one of `docs/protocol.md`. `/healthz` reports it.
+pub const PROTOCOL_VERSION: u8 = 1;
 
 /// The OPAQUE cipher suite that a login or a registration names. Parameters are compiled in; nobody negotiates numbers.
 ///

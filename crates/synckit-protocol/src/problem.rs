@@ -75,6 +75,10 @@ problem_codes! {
     Timeout = "timeout", 503, "The request took too long";
 
     // Who asks.
+    /// The API key is incomplete or mistyped: its checksum does not match.
+    KeyMalformed = "key_malformed", 400, "The API key is incomplete or mistyped";
+    /// The API key is of another kind than the endpoint takes: apps sign in with a publishable key.
+    KeyKind = "key_kind", 403, "The API key is of the wrong kind";
     /// The API key is unknown, or was rotated out.
     ApiKeyInvalid = "api_key_invalid", 401, "The API key is not valid";
     /// There is no token, or it is not one of this server's for this purpose.

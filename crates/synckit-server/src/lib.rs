@@ -58,6 +58,3 @@ pub use startup::{
     config::{self, Config},
     serve,
 };
-
-/// The version of the protocol that this server speaks, the one of `docs/protocol.md`. `/healthz` tells it.
-pub const PROTOCOL_VERSION: u8 = 1;

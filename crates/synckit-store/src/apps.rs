@@ -43,8 +43,8 @@ pub struct NewApp {
 pub struct NewApiKey {
     /// What the key is recognised by.
     pub hash: SecretHash,
-    /// The first characters of the key, for people to tell keys apart.
-    pub prefix: String,
+    /// The last characters of the key, by which people tell the keys of an app apart. No part of its secret.
+    pub ending: String,
     /// Now.
     pub created_at: UnixSeconds,
 }
@@ -65,8 +65,8 @@ pub struct App {
 /// An API key as people may see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    /// The first characters of the key.
-    pub prefix: String,
+    /// The last characters of the key.
+    pub ending: String,
     /// When it was created.
     pub created_at: UnixSeconds,
     /// When it ends, if a newer key replaced it.

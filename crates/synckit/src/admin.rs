@@ -104,7 +104,7 @@ fn shown(secret: &str, hint: impl Into<String>) -> Result<(), Failure> {
 async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Key {
-        prefix: String,
+        ending: String,
         created_at: u64,
         ends_at: Option<u64>,
     }
@@ -118,7 +118,7 @@ async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
     let apps = open(data)?.apps().await?;
     if screen::is_for_programs() {
         let key = |key: synckit_server::store::ApiKey| Key {
-            prefix: key.prefix,
+            ending: key.ending,
             created_at: key.created_at,
             ends_at: key.ends_at,
         };
@@ -163,8 +163,8 @@ async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
 
 fn describe_key(key: &synckit_server::store::ApiKey) -> String {
     match key.ends_at {
-        Some(ends_at) => format!("{}... until {}", key.prefix, units::date(ends_at)),
-        None => format!("{}...", key.prefix),
+        Some(ends_at) => format!("...{} until {}", key.ending, units::date(ends_at)),
+        None => format!("...{}", key.ending),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::ErrorCode;
 use serde::Serialize;
-use synckit_client::{CredentialError, ProblemCode};
+use synckit_client::{ApiKeyError, CredentialError, ProblemCode};
 use synckit_server::{
     DataDirError, KeyFileError, ServeError, admin::AdminError, config::ConfigError, store::StoreError,
 };
@@ -333,6 +333,14 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
         Error::AccountGone => Known::code("account_gone"),
         Error::SessionEnded => Known::new("session_ended", "run the command again"),
         Error::FreshLoginRequired => Known::new("fresh_login_required", "run the command again"),
+        Error::ApiKeyUnusable(ApiKeyError::Kind(_)) => Known::new(
+            "key_kind",
+            "give a publishable key: `synckit app rotate-key` makes one; a secret key that was in an app must be replaced",
+        ),
+        Error::ApiKeyUnusable(_) => Known::new(
+            "key_malformed",
+            "copy the whole key that `synckit app create` printed, or make a new one with `synckit app rotate-key`",
+        ),
         Error::ApiKeyInvalid => Known::new(
             "api_key_invalid",
             "show the apps with `synckit app list`, make a new key with `synckit app rotate-key`",

@@ -13,6 +13,14 @@ class WrongPassword(SyncKitError):
     """Address or password is wrong; nobody says which."""
 
 
+class KeyMalformed(SyncKitError):
+    """The API key is incomplete or mistyped."""
+
+
+class KeyKind(SyncKitError):
+    """The API key is of another kind than an app takes."""
+
+
 class ServerKeyChanged(SyncKitError):
     """The server has another OPAQUE key than the one that was pinned (section 3.1)."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from . import opaque
 from .api import Api
+from .api_key import check_publishable
 from .errors import (EnvelopeReplaced, KeyMaterialForged, NoServerKey, PasswordWasReset, Problem, WrongPassword)
 from .keys import (PASSWORD, RECOVERY, KeyRing, Stream, envelope_header, open_envelope, open_vault, recovery_entropy,
                    vault_generation)
@@ -21,6 +22,7 @@ class Session:
 
 def sign_in(api: Api, state: State, api_key: str, email: str, password: str) -> Session:
     """OPAQUE: the server learns neither the password nor the export key. The app's token stays in `api`."""
+    check_publishable(api_key)
     login_state, ke1 = opaque.login_start(opaque.normalize(password))
     begun = api.call("POST", "/api/sync/auth/start",
                      {"api_key": api_key, "email": email, "suite": opaque.SUITE, "ke1": ke1})

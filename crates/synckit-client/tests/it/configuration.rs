@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
-use synckit_client::{CredentialStore, Error, ProblemCode, SyncKitClient, SyncKitConfig};
+use synckit_client::{ApiKeyError, AppId, CredentialStore, Error, KeyKind, ProblemCode, SyncKitClient, SyncKitConfig};
+use synckit_protocol::ApiKey;
 
 use crate::world::World;
+
+/// Well-formed, and of no app.
+fn unknown_key() -> String {
+    let key = ApiKey::new(KeyKind::Publishable, AppId::from_bytes([9; 16]), [0; 16]);
+    key.to_text().expose().to_owned()
+}
 
 fn client(server_url: &str) -> SyncKitClient {
     SyncKitClient::builder(SyncKitConfig {
         server_url: server_url.into(),
-        api_key: "key".into(),
+        api_key: unknown_key(),
     })
     .credential_store(CredentialStore::Memory)
     .build()
@@ -54,7 +61,7 @@ async fn a_server_that_is_not_there_is_a_network_error() {
     for host in ["127.0.0.1", "localhost", "[::1]"] {
         let client = SyncKitClient::builder(SyncKitConfig {
             server_url: format!("http://{host}:{port}"),
-            api_key: "key".into(),
+            api_key: unknown_key(),
         })
         .credential_store(CredentialStore::Memory)
         .connect_timeout(Duration::from_secs(2))
@@ -91,14 +98,51 @@ async fn calls_before_their_time_say_what_to_call_first() {
 async fn a_wrong_api_key_is_named() {
     let world = World::start().await;
     let user = world.user().await;
+    let sign_in = async |api_key: &str| {
+        let client = SyncKitClient::builder(SyncKitConfig {
+            api_key: api_key.into(),
+            ..world.config()
+        })
+        .credential_store(CredentialStore::Memory)
+        .build();
+        client.authenticate(&user.email, &user.password).await
+    };
+    let key = |kind| ApiKey::new(kind, world.app_id, [0; 16]).to_text();
+    let error = sign_in(key(KeyKind::Publishable).expose()).await.unwrap_err();
+    assert!(matches!(error, Error::ApiKeyInvalid), "{error:?}");
+
+    let error = sign_in(&world.api_key[..world.api_key.len() - 1]).await.unwrap_err();
+    assert!(
+        matches!(error, Error::ApiKeyUnusable(ApiKeyError::Malformed)),
+        "{error:?}"
+    );
+    sign_in(&world.api_key).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_secret_key_is_never_sent() {
+    let key = ApiKey::new(KeyKind::ServerSecret, AppId::from_bytes([1; 16]), [0; 16]).to_text();
+    // Nothing listens there: a request would fail as one.
     let client = SyncKitClient::builder(SyncKitConfig {
-        api_key: "wrong".into(),
-        ..world.config()
+        server_url: "http://127.0.0.1:9".into(),
+        api_key: key.expose().to_owned(),
     })
     .credential_store(CredentialStore::Memory)
     .build();
-    let error = client.authenticate(&user.email, &user.password).await.unwrap_err();
-    assert!(matches!(error, Error::ApiKeyInvalid), "{error:?}");
+    for error in [
+        client.authenticate("ada@example.com", "password").await.unwrap_err(),
+        client
+            .authenticate_with_code("code", "verifier", 49152)
+            .await
+            .unwrap_err(),
+    ] {
+        let kind = ApiKeyError::Kind(KeyKind::ServerSecret);
+        assert!(
+            matches!(error, Error::ApiKeyUnusable(found) if found == kind),
+            "{error:?}"
+        );
+        assert!(!format!("{error} {error:?}").contains(key.expose()));
+    }
 }
 
 #[tokio::test]

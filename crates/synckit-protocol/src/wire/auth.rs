@@ -11,7 +11,7 @@ use crate::{AppId, ByteString, SecretText, UserId};
 /// ```
 /// use synckit_protocol::wire::auth::LoginStart;
 ///
-/// let json = r#"{"api_key":"sk_1","email":"me@example.com","suite":1,"ke1":"qGsH"}"#;
+/// let json = r#"{"api_key":"skp_a1","email":"me@example.com","suite":1,"ke1":"qGsH"}"#;
 /// let start: LoginStart = serde_json::from_str(json)?;
 /// assert_eq!(start.suite, synckit_protocol::LOGIN_SUITE);
 /// assert_eq!(serde_json::to_string(&start)?, json);

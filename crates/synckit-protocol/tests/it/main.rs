@@ -1,6 +1,7 @@
 //! What stands on the wire, seen from outside.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod api_key;
 mod chain;
 mod cursor;
 mod encodings;

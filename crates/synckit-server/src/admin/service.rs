@@ -162,7 +162,7 @@ impl Admin {
             return Err(AdminError::AppName);
         }
         let app_id = AppId::from_bytes(random_id());
-        let (api_key, key) = self.new_key();
+        let (api_key, key) = self.new_key(app_id);
         self.store
             .create_app(NewApp {
                 id: app_id,
@@ -187,7 +187,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::NoSuchApp`] and [`AdminError::Store`].
     pub async fn rotate_api_key(&self, app_id: AppId, overlap: Duration) -> Result<SecretText, AdminError> {
-        let (api_key, key) = self.new_key();
+        let (api_key, key) = self.new_key(app_id);
         let others_end_at = self.clock.now().saturating_add(overlap.as_secs());
         if self.store.rotate_api_key(app_id, key, others_end_at).await? {
             Ok(api_key)
@@ -338,11 +338,11 @@ impl Admin {
         self.clock.now()
     }
 
-    fn new_key(&self) -> (SecretText, NewApiKey) {
-        let (api_key, prefix) = fresh_api_key();
+    fn new_key(&self, app_id: AppId) -> (SecretText, NewApiKey) {
+        let (api_key, ending) = fresh_api_key(app_id);
         let key = NewApiKey {
             hash: SecretHash::of(api_key.expose()),
-            prefix,
+            ending,
             created_at: self.clock.now(),
         };
         (api_key, key)

@@ -10,7 +10,7 @@ use rand::rngs::OsRng;
 use serde::Deserialize;
 use synckit_login::{LoginError, ServerLogin};
 use synckit_protocol::{
-    AppId, ByteString, LOGIN_SUITE, ProblemCode, SecretText, SessionId, UserId,
+    ApiKey, AppId, ByteString, LOGIN_SUITE, ProblemCode, SecretText, SessionId, UserId,
     wire::auth::{LoginStart, LoginStarted, Refresh, Refreshed, SignedIn, UnlockFinish, UnlockStart, Unlocked},
 };
 use synckit_store::{Credential, CredentialOf, EndSessions, NewSession, RefreshUse, SecretHash, StoreError, StreamId};
@@ -177,8 +177,9 @@ pub(super) async fn sign_out(State(state): Server, access: AppAccess) -> Result<
     Ok(Reply::empty())
 }
 
-/// The app of an API key.
+/// The app of an API key. A key that can be told from its text to be the wrong one is refused without the store.
 async fn app_of_key(state: &ServerState, api_key: &str, scope: &RequestScope) -> Result<AppId, ApiError> {
+    ApiKey::publishable(api_key)?;
     let hash = SecretHash::of(api_key);
     let app_id = state
         .store

@@ -31,7 +31,7 @@ pub(super) async fn healthz() -> Result<Response, ApiError> {
     Reply(Format::Json).ok(&Alive {
         status: "ok",
         version: env!("CARGO_PKG_VERSION"),
-        protocol: crate::PROTOCOL_VERSION,
+        protocol: synckit_protocol::PROTOCOL_VERSION,
     })
 }
 

@@ -167,6 +167,8 @@ fn sessions() -> Vec<Operation> {
             .answers::<LoginStarted>("Of the same form and size for an unknown address.")
             .refuses(&[
                 P::UnsupportedSuite,
+                P::KeyMalformed,
+                P::KeyKind,
                 P::ApiKeyInvalid,
                 P::InvalidValue,
                 P::TooManyGuesses,
@@ -176,6 +178,8 @@ fn sessions() -> Vec<Operation> {
             .takes_schema(login_body)
             .answers::<SignedIn>("A session.")
             .refuses(&[
+                P::KeyMalformed,
+                P::KeyKind,
                 P::ApiKeyInvalid,
                 P::LoginExpired,
                 P::InvalidValue,

@@ -4,7 +4,7 @@ use std::{error::Error, sync::Arc};
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use synckit_protocol::{Problem, ProblemCode};
+use synckit_protocol::{ApiKeyError, Problem, ProblemCode};
 use synckit_store::StoreError;
 
 use crate::sign_in::StateError;
@@ -108,6 +108,16 @@ impl From<StoreError> for ApiError {
             cause: Some(Box::new(error)),
             ..Self::new(code)
         }
+    }
+}
+
+impl From<ApiKeyError> for ApiError {
+    fn from(error: ApiKeyError) -> Self {
+        let code = match error {
+            ApiKeyError::Kind(_) => ProblemCode::KeyKind,
+            _ => ProblemCode::KeyMalformed,
+        };
+        Self::new(code).with_detail(error.to_string())
     }
 }
 

@@ -1,17 +1,15 @@
 //! Secrets that the server gives out once and must recognise later: API keys, invitations, mailed codes.
 //!
-//! Each holds 32 random bytes, so a plain SHA-256 is enough to store it by: there is nothing to guess.
+//! Each holds at least 16 random bytes, so the server stores its plain SHA-256: there is nothing to guess.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use synckit_protocol::SecretText;
+use synckit_protocol::{ApiKey, AppId, KeyKind, SecretText};
 use zeroize::Zeroizing;
 
 use crate::platform::random_bytes;
 
-/// What an API key begins with, so that people and scanners for leaked secrets recognise one.
-const API_KEY_PREFIX: &str = "sk_";
-/// How much of an API key is stored for people to tell keys apart.
-const SHOWN_PREFIX_CHARS: usize = 9;
+/// Characters at the end of an API key that are stored, so that people can tell the keys of an app apart: its checksum.
+const ENDING_CHARS: usize = 8;
 
 /// A fresh secret as text: 43 characters of base64url.
 pub(crate) fn fresh_secret() -> SecretText {
@@ -19,9 +17,14 @@ pub(crate) fn fresh_secret() -> SecretText {
     SecretText::new(URL_SAFE_NO_PAD.encode(*bytes))
 }
 
-/// A fresh API key, and the part of it that may be shown again.
-pub(crate) fn fresh_api_key() -> (SecretText, String) {
-    let key = SecretText::new(format!("{API_KEY_PREFIX}{}", fresh_secret().expose()));
-    let shown = key.expose().chars().take(SHOWN_PREFIX_CHARS).collect();
-    (key, shown)
+/// A fresh publishable key of an app, and its ending, which may be shown again.
+pub(crate) fn fresh_api_key(app_id: AppId) -> (SecretText, String) {
+    let key = ApiKey::new(KeyKind::Publishable, app_id, random_bytes()).to_text();
+    let characters = key.expose().len();
+    let ending = key
+        .expose()
+        .chars()
+        .skip(characters.saturating_sub(ENDING_CHARS))
+        .collect();
+    (key, ending)
 }

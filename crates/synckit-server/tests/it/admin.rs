@@ -22,8 +22,8 @@ async fn an_app_that_was_created_beside_a_running_server_works_at_once() {
     let apps = admin.apps().await.unwrap();
     let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
     assert_eq!(names, ["Notes", "Photos"]);
-    let shown = &apps[1].keys[0].prefix;
-    assert!(app.api_key.expose().starts_with(shown.as_str()) && shown.len() < 12);
+    let shown = &apps[1].keys[0].ending;
+    assert!(app.api_key.expose().ends_with(shown.as_str()) && shown.len() == 8);
     assert_eq!(admin.account_of("ADA@example.com").await.unwrap(), Some(user.user_id));
     assert_eq!(admin.accounts().await.unwrap()[0].email, "ada@example.com");
 }

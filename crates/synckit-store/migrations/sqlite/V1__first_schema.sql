@@ -25,7 +25,7 @@ CREATE TABLE api_keys (
     api_key_key INTEGER PRIMARY KEY,
     app_key     INTEGER NOT NULL REFERENCES apps (app_key),
     hash        BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
-    prefix      TEXT NOT NULL,
+    ending      TEXT NOT NULL,
     created_at  INTEGER NOT NULL,
     ends_at     INTEGER
 ) STRICT;

@@ -45,15 +45,15 @@ pub(super) fn create(db: &Connection, app: &NewApp) -> Result<(), Failure> {
 }
 
 fn add_key(db: &Connection, app_key: i64, key: &NewApiKey) -> Result<(), Failure> {
-    db.prepare_cached("INSERT INTO api_keys (app_key, hash, prefix, created_at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![app_key, key.hash.0, key.prefix, Unsigned(key.created_at)])?;
+    db.prepare_cached("INSERT INTO api_keys (app_key, hash, ending, created_at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![app_key, key.hash.0, key.ending, Unsigned(key.created_at)])?;
     Ok(())
 }
 
 pub(super) fn list(db: &Connection, now: UnixSeconds) -> Result<Vec<App>, Failure> {
     let mut apps = db.prepare_cached("SELECT app_key, app_id, name, created_at FROM apps ORDER BY app_key")?;
     let mut keys = db.prepare_cached(
-        "SELECT prefix, created_at, ends_at FROM api_keys
+        "SELECT ending, created_at, ends_at FROM api_keys
          WHERE app_key = ?1 AND (ends_at IS NULL OR ends_at > ?2) ORDER BY api_key_key DESC",
     )?;
     let mut rows = apps.query([])?;
@@ -62,7 +62,7 @@ pub(super) fn list(db: &Connection, now: UnixSeconds) -> Result<Vec<App>, Failur
         let app_key: i64 = row.get(0)?;
         let keys = keys.query_map(params![app_key, Unsigned(now)], |row| {
             Ok(ApiKey {
-                prefix: row.get(0)?,
+                ending: row.get(0)?,
                 created_at: unsigned(row, 1)?,
                 ends_at: optional_unsigned(row, 2)?,
             })

@@ -80,7 +80,7 @@ pub(crate) fn stream_of(app: u64, user: u64) -> StreamId {
 pub(crate) fn new_key(n: u64) -> NewApiKey {
     NewApiKey {
         hash: secret(n),
-        prefix: format!("sk_{n}"),
+        ending: format!("key_{n}"),
         created_at: NOW,
     }
 }

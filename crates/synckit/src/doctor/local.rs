@@ -6,8 +6,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use synckit_protocol::PROTOCOL_VERSION;
 use synckit_server::{
-    Config, PROTOCOL_VERSION,
+    Config,
     config::{MailDelivery, PublicUrl, Registration},
     inspect::{DatabaseFacts, DatabaseInspection, Inspection, check_mail_settings, connect_to_mail_server},
 };

@@ -2,7 +2,7 @@
 
 use http::{StatusCode, header};
 use synckit_client::{CredentialStore, Error, Problem, SyncKitClient, SyncKitConfig};
-use synckit_server::PROTOCOL_VERSION;
+use synckit_protocol::PROTOCOL_VERSION;
 
 use super::{
     Report,

@@ -11,11 +11,11 @@ fn apps_are_managed_while_the_server_runs() {
     let data_dir = server.data_dir();
     let created = on_data_dir(&data_dir, &["app", "create", "Notes"]).expect_code(0);
     let (id, key) = (field(&created.stdout, "app id"), field(&created.stdout, "API key"));
-    assert!(key.starts_with("sk_"), "{key}");
+    assert!(key.starts_with("skp_"), "{key}");
 
     let listed = on_data_dir(&data_dir, &["app", "list"]).expect_code(0);
     assert!(
-        listed.stdout.contains(id) && listed.stdout.contains(&key[..9]),
+        listed.stdout.contains(id) && listed.stdout.contains(&key[key.len() - 8..]),
         "{}",
         listed.stdout
     );

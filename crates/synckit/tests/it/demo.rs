@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use rusqlite::Connection;
 
-use crate::program::{Ended, Server, run, run_with, synckit};
+use crate::program::{Ended, Server, UNKNOWN_KEY, run, run_with, synckit};
 
 /// The lines of steps, without the times that they took.
 fn steps(output: &str) -> Vec<String> {
@@ -311,7 +311,7 @@ fn demo_on_a_running_server_skips_its_disk() {
 #[test]
 fn a_server_that_cannot_be_used_is_named() {
     let server = Server::start();
-    let ended = run_with(["demo", "--server", &server.url, "--api-key", "sk_wrong"]).expect_code(1);
+    let ended = run_with(["demo", "--server", &server.url, "--api-key", UNKNOWN_KEY]).expect_code(1);
     assert!(
         ended
             .stderr
@@ -319,7 +319,7 @@ fn a_server_that_cannot_be_used_is_named() {
         "{}",
         ended.stderr
     );
-    let ended = run_with(["demo", "--server", "http://sync.example.com", "--api-key", "sk_wrong"]).expect_code(1);
+    let ended = run_with(["demo", "--server", "http://sync.example.com", "--api-key", UNKNOWN_KEY]).expect_code(1);
     insta::assert_snapshot!(ended.stderr, @r#"
     error: the server URL "http://sync.example.com" cannot be used: plain http is allowed to loopback only: use https
     hint: give the server's address as --server https://sync.example.com

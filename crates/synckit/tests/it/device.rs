@@ -7,7 +7,7 @@ use synckit_client::{ChangeOp, Cursor, Error};
 
 use crate::{
     person::{EMAIL, PASSWORD, Person, block_on, note},
-    program::{Server, run, synckit},
+    program::{Server, UNKNOWN_KEY, run, synckit},
 };
 
 #[test]
@@ -130,7 +130,7 @@ fn password_comes_from_stdin_or_environment_only() {
         ");
         let key = run(person
             .command()
-            .env("SYNCKIT_API_KEY", "sk_wrong")
+            .env("SYNCKIT_API_KEY", UNKNOWN_KEY)
             .args(["device", "list"]))
         .expect_code(1);
         insta::assert_snapshot!(key.stderr, @r"
@@ -146,7 +146,16 @@ fn password_comes_from_stdin_or_environment_only() {
 fn bad_url_and_unreachable_server_differ() {
     let to = |url: &str| {
         run(synckit()
-            .args(["device", "list", "--server", url, "--api-key", "sk_x", "--email", EMAIL])
+            .args([
+                "device",
+                "list",
+                "--server",
+                url,
+                "--api-key",
+                UNKNOWN_KEY,
+                "--email",
+                EMAIL,
+            ])
             .env("SYNCKIT_PASSWORD", "x"))
         .expect_code(1)
         .stderr

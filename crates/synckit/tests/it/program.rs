@@ -21,6 +21,9 @@ pub(crate) fn synckit() -> Command {
     command
 }
 
+/// A well-formed API key of no app.
+pub(crate) const UNKNOWN_KEY: &str = "skp_0909090909090909090909090909090900000000000000000000000000000000c6add4db";
+
 /// What a run of the program ended with.
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -56,7 +59,7 @@ pub(crate) fn run_with<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) 
     run(synckit().args(arguments))
 }
 
-/// The value of a line such as `API key  sk_...`.
+/// The value of a line such as `API key  skp_...`.
 #[track_caller]
 pub(crate) fn field<'a>(text: &'a str, name: &str) -> &'a str {
     let line = text.lines().find_map(|line| line.strip_prefix(name));

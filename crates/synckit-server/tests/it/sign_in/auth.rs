@@ -1,11 +1,13 @@
 //! `/api/sync/auth`.
 
+use std::time::Duration;
+
 use rand::rngs::OsRng;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use synckit_login::ClientLogin;
 use synckit_protocol::{
-    LOGIN_SUITE, SecretText, limits,
+    ApiKey, AppId, KeyKind, LOGIN_SUITE, SecretText, limits,
     wire::auth::{LoginFinish, LoginStart, LoginStarted, Refresh, Refreshed, SignedIn, Unlocked},
 };
 
@@ -141,8 +143,12 @@ async fn a_login_is_bound_to_its_app_its_purpose_and_a_minute() {
     let key = world.api_key();
     let sealed = started.login.0;
 
+    let unknown = ApiKey::new(KeyKind::Publishable, AppId::from_bytes([9; 16]), [0; 16]).to_text();
     assert_eq!(
-        finish("sk_unknown", sealed.clone(), ke3.clone()).send().await.code(),
+        finish(unknown.expose(), sealed.clone(), ke3.clone())
+            .send()
+            .await
+            .code(),
         "api_key_invalid"
     );
     let other = synckit_server::Admin::open(world.path())
@@ -199,11 +205,69 @@ async fn only_suite_one_is_spoken() {
         (answer.code().as_str(), answer.problem().field.as_deref()),
         ("invalid_value", Some("ke1"))
     );
-    let body = json!({ "api_key": "no", "email": "ada@example.com", "suite": 1, "ke1": "AAAA" });
+}
+
+#[tokio::test]
+async fn the_wrong_kind_of_key_is_told_apart() {
+    let world = World::start().await;
+    let app_id = world.app.app_id;
+    let own = world.api_key();
+    let refusal = async |api_key: &str| {
+        // Both requests that carry a key, each with nothing else that is right.
+        let start = json!({ "api_key": api_key, "email": "ada@example.com", "suite": 1, "ke1": "AAAA" });
+        let started = world.post("/api/sync/auth/start").json(&start).send().await;
+        let finish = json!({ "api_key": api_key, "login": "AAAA", "ke3": "AAAA" });
+        let finished = world.post("/api/sync/auth").json(&finish).send().await;
+        let detail = started.problem().detail;
+        assert_eq!(
+            (started.status, detail.clone()),
+            (finished.status, finished.problem().detail)
+        );
+        assert_eq!(started.code(), finished.code());
+        assert!(
+            !detail.is_some_and(|detail| detail.contains(&api_key[4..])),
+            "a key is never repeated"
+        );
+        (started.status.as_u16(), started.code())
+    };
+    for kind in [KeyKind::ServerSecret, KeyKind::PersonalToken, KeyKind::WebhookSecret] {
+        let key = ApiKey::new(kind, app_id, [3; 16]).to_text();
+        assert_eq!(refusal(key.expose()).await, (403, "key_kind".to_owned()), "{kind}");
+        // By its prefix alone it is of no kind: the checksum covers it.
+        let relabelled = format!("{}{}", kind.prefix(), &own[4..]);
+        assert_eq!(refusal(&relabelled).await, (400, "key_malformed".to_owned()), "{kind}");
+    }
+    let mut mistyped = own.clone();
+    mistyped.replace_range(40..41, if &own[40..41] == "0" { "1" } else { "0" });
+    for malformed in [&mistyped, &own[..own.len() - 1], "your-api-key", "sk_an-old-key"] {
+        assert_eq!(
+            refusal(malformed).await,
+            (400, "key_malformed".to_owned()),
+            "{malformed}"
+        );
+    }
+    let unknown = ApiKey::new(KeyKind::Publishable, app_id, [3; 16]).to_text();
+    let start = json!({ "api_key": unknown.expose(), "email": "ada@example.com", "suite": 1, "ke1": "AAAA" });
+    let answer = world.post("/api/sync/auth/start").json(&start).send().await;
     assert_eq!(
-        world.post("/api/sync/auth/start").json(&body).send().await.code(),
-        "api_key_invalid"
+        (answer.status.as_u16(), answer.code().as_str()),
+        (401, "api_key_invalid")
     );
+}
+
+#[tokio::test]
+async fn a_key_names_its_app() {
+    let world = World::start().await;
+    let key = ApiKey::publishable(&world.api_key()).unwrap();
+    assert_eq!(key.app_id(), world.app.app_id);
+    let admin = synckit_server::Admin::open(world.path()).unwrap();
+    let rotated = admin.rotate_api_key(world.app.app_id, Duration::ZERO).await.unwrap();
+    assert_eq!(
+        ApiKey::publishable(rotated.expose()).unwrap().app_id(),
+        world.app.app_id
+    );
+    let listed = &admin.apps().await.unwrap()[0].keys[0];
+    assert!(rotated.expose().ends_with(&listed.ending) && listed.ending.len() == 8);
 }
 
 #[tokio::test]
@@ -335,7 +399,7 @@ async fn an_allowed_password_login_is_a_login_like_any_other() {
     let body = json!({ "email": "ada@example.com", "password": PASSWORD, "api_key": "no" });
     assert_eq!(
         world.post("/api/sync/auth").json(&body).send().await.code(),
-        "api_key_invalid"
+        "key_malformed"
     );
     world.sign_in("ada@example.com", PASSWORD).await.unwrap();
 }

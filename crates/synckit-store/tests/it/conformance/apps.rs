@@ -110,9 +110,9 @@ pub(crate) async fn apps_are_listed_in_order_of_creation_with_their_keys(store: 
     let keys: Vec<_> = apps[0]
         .keys
         .iter()
-        .map(|key| (key.prefix.as_str(), key.created_at, key.ends_at))
+        .map(|key| (key.ending.as_str(), key.created_at, key.ends_at))
         .collect();
-    assert_eq!(keys, [("sk_22", NOW, None), ("sk_2", NOW, Some(NOW + 60))]);
+    assert_eq!(keys, [("key_22", NOW, None), ("key_2", NOW, Some(NOW + 60))]);
     assert_eq!(store.apps(NOW + 60).await.unwrap()[0].keys.len(), 1);
 }
 
