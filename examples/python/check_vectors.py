@@ -1,4 +1,4 @@
-"""Runs every vector of `vectors/` against this client: `python check_vectors.py [FOLDER]`.
+"""Runs every vector of `vectors/` against this client: `python check_vectors.py [FOLDER [NAME...]]`.
 
 What is drawn at random is taken from the vectors, everything else must come out as it stands there.
 """
@@ -349,10 +349,11 @@ CHECKS: dict[str, Callable[[dict], int]] = {
 def main() -> None:
     here = Path(__file__).resolve().parent
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else here.parent.parent / "vectors"
-    files = sorted(folder.glob("*.json"))
-    check("files", [file.stem for file in files], sorted(CHECKS))
-    for file in files:
-        print(f"{file.name}: {CHECKS[file.stem](json.loads(file.read_text()))} checked")
+    names = [file.stem for file in sorted(folder.glob("*.json"))]
+    check("files", names, sorted(CHECKS))
+    for name in sys.argv[2:] or names:
+        vectors = json.loads((folder / f"{name}.json").read_text())
+        print(f"{name}.json: {CHECKS[name](vectors)} checked")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 
 use synckit_crypto::{
     AccountKey, Envelope, KeyRing, RecoveryCode, StreamScope, Vault,
-    batch::BatchBody,
+    batch::{BatchBody, ChangeEntry},
     snapshot::{Manifest, PartBody},
 };
 use synckit_login::{ClientLogin, ClientRegistration, ExportKey, ServerLogin};
@@ -26,6 +26,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("api_key", api_key),
     ("batch_body", batch_body),
     ("cursor", cursor),
+    ("entries", entries),
     ("envelope", envelope),
     ("key_ring", key_ring),
     ("opaque", opaque),
@@ -51,6 +52,24 @@ pub(crate) fn batch_body(data: &[u8]) {
     assert_eq!(BatchBody::decode(data, count).as_ref(), Ok(&entries));
     let again = BatchBody::encode(&entries).expect("what decodes can be encoded");
     assert_eq!(again.plaintext(), data);
+}
+
+/// The entries of an app, as JSON. A body that its own decoder refuses would end the stream for every device, because a
+/// server stores whatever it gets.
+pub(crate) fn entries(data: &[u8]) {
+    let Ok(entries) = serde_json::from_slice::<Vec<ChangeEntry>>(data) else {
+        return;
+    };
+    if let Ok((taken, body)) = BatchBody::encode_prefix(&entries) {
+        let decoded = BatchBody::decode(body.plaintext(), body.count()).expect("what is encoded decodes");
+        assert_eq!(decoded.len(), taken);
+        let again = BatchBody::encode(&decoded).expect("what decodes can be encoded");
+        assert_eq!(again.plaintext(), body.plaintext());
+    }
+    if let Ok((taken, part)) = PartBody::encode_prefix(&entries) {
+        let decoded = PartBody::decode(part.plaintext()).expect("what is encoded decodes");
+        assert_eq!(decoded.len(), taken);
+    }
 }
 
 /// The plaintext of a part of a snapshot.

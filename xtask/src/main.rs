@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask test`, `tidy`, `instructions` and `with-keychain`.
+//! The project's own commands: `cargo xtask test`, `tidy`, `instructions`, `mutants` and `with-keychain`.
 //!
 //! What this crate deliberately is not: it holds nothing that the product needs, and no other crate depends on it.
 
 #![expect(clippy::print_stdout, reason = "a command line tool, whose output is its result")]
 
 mod instructions;
+mod mutants;
 mod packages;
 mod python;
 #[cfg(target_os = "linux")]
@@ -29,6 +30,7 @@ usage: cargo xtask <command>
   tidy --protocol-reviewed
                           the same, after recording that docs/protocol.md was read against its crate
   instructions [--update] count the instructions of the hot paths; over 15 % more than recorded fails
+  mutants [-- ARGS]       change the code place by place; fails where no test notices (hours: choose files with -f)
   with-keychain -- CMD    run a command in a private, throw-away Secret Service session";
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<bool> {
         (Some("tidy"), [flag]) if flag == "--protocol-reviewed" => tidy::run(tidy::ProtocolReview::Record),
         (Some("instructions"), []) => instructions::run(instructions::Baseline::Compare),
         (Some("instructions"), [flag]) if flag == "--update" => instructions::run(instructions::Baseline::Update),
+        (Some("mutants"), rest) => mutants::run(after_separator(rest)?),
         (Some("with-keychain"), rest) => test::run_with_keychain(after_separator(rest)?),
         (Some("help" | "--help" | "-h"), _) => {
             println!("{USAGE}");

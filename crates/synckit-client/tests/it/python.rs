@@ -157,6 +157,19 @@ async fn python_client_agrees_with_every_vector() {
 }
 
 #[tokio::test]
+async fn careless_clients_fail_on_the_vectors() {
+    let mut command = python();
+    command.arg("mutants.py");
+    let output = run(command, "").await;
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stdout.ends_with("mutants, 0 survived\n"), "{stdout}");
+}
+
+#[tokio::test]
 async fn python_client_reads_what_the_sdk_wrote() {
     let world = World::start().await;
     let user = world.user().await;

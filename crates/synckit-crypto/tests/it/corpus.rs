@@ -90,6 +90,9 @@ fn seeds() -> Seeds {
     for (index, (body, _)) in refused().iter().enumerate() {
         add("batch_body", &format!("refused-{index:02}"), &framed(&unhex(body)));
     }
+    let numbers = r#"[{"table":"t","op":"insert","row_id":"1","timestamp":0,"data":{"b":[2.50,1e5,-0,1e20],"a":{}}}]"#;
+    add("entries", "numbers", numbers.as_bytes());
+    add("entries", "every-shape", &serde_json::to_vec(&entries()).unwrap());
     let (_, part) = PartBody::encode_prefix(&entries()).unwrap();
     add("snapshot_part", "every-shape", part.plaintext());
     let digests = vec![PartDigest::of(&part, b"one"), PartDigest::of(&part, b"other")];

@@ -4,7 +4,7 @@ use proptest::{collection, option, prelude::*, sample};
 use serde_json::{Map, Number, Value};
 use synckit_crypto::{
     AccountKey, Envelope, KeyRing, RecoveryCode,
-    batch::{BatchBody, BatchContext, ChangeEntry, ChangeOp, Timestamp},
+    batch::{BatchBody, BatchContext, ChangeEntry, ChangeOp, EncodeErrorKind, Timestamp},
     snapshot::PartBody,
 };
 use synckit_protocol::{BatchId, DeviceId, Head, Position};
@@ -95,7 +95,47 @@ fn context() -> impl Strategy<Value = BatchContext> {
     })
 }
 
+/// A value inside arrays and objects, around the limit of their nesting.
+fn nested() -> impl Strategy<Value = Value> {
+    let levels = prop_oneof![0..4_usize, 124..133_usize];
+    let innermost = prop_oneof![
+        Just(Value::Null),
+        Just(Value::Array(Vec::new())),
+        Just(Value::Object(Map::new()))
+    ];
+    (innermost, levels).prop_flat_map(|(innermost, levels)| {
+        collection::vec(option::of(name()), levels).prop_map(move |around| {
+            around.into_iter().fold(innermost.clone(), |value, key| match key {
+                None => Value::Array(vec![value]),
+                Some(key) => Value::Object(Map::from_iter([(key, value)])),
+            })
+        })
+    })
+}
+
 proptest! {
+    #[test]
+    fn deep_data_is_refused_or_comes_back(entry in change(), data in nested()) {
+        let entries = [ChangeEntry { data: Some(data.clone()), ..entry }];
+        // Every array and object counts, an empty one too.
+        let levels = std::iter::successors(Some(&data), |value| match value {
+            Value::Array(items) => items.first(),
+            Value::Object(fields) => fields.values().next(),
+            _ => None,
+        });
+        let depth = levels.filter(|value| value.is_array() || value.is_object()).count();
+        match BatchBody::encode(&entries) {
+            Ok(body) => {
+                prop_assert!(depth <= 128);
+                prop_assert_eq!(&BatchBody::decode(body.plaintext(), 1).unwrap(), &entries);
+            }
+            Err(error) => {
+                prop_assert_eq!(error.kind, EncodeErrorKind::TooDeep);
+                prop_assert!(depth > 128);
+            }
+        }
+    }
+
     #[test]
     fn body_comes_back_and_has_one_encoding(entries in changes()) {
         let body = BatchBody::encode(&entries).unwrap();
