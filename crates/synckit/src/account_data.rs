@@ -39,7 +39,7 @@ pub(crate) async fn export(email: &str, out: &Path, data: &DataArgs) -> Result<(
         .hint("name a file that is not there yet with --out")?;
     if screen::is_for_programs() {
         return Ok(screen::json(
-            &serde_json::json!({ "user_id": user_id, "out": out, "lines": lines }),
+            &serde_json::json!({ "user_id": user_id, "out": out.to_string_lossy(), "lines": lines }),
         )?);
     }
     screen::line(format_args!(

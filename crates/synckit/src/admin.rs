@@ -67,7 +67,9 @@ async fn create_app(name: &str, data: &DataArgs) -> Result<(), Failure> {
         api_key: &'a str,
     }
     // An app may be created before the server's first start, so here, and only here, the directory may be new.
-    let admin = Admin::open(&data_dir(data)?)?;
+    let data_dir = data_dir(data)?;
+    refuse_to_write_for_another_user(&data_dir)?;
+    let admin = Admin::open(&data_dir)?;
     let created = admin.create_app(name).await?;
     let api_key = created.api_key.expose();
     if screen::is_for_programs() {
@@ -404,9 +406,10 @@ pub(crate) fn open(data: &DataArgs) -> Result<Admin, Failure> {
 
 /// Root may write everywhere; but what it creates in the data directory, the server's own user could not read any more.
 fn refuse_to_write_for_another_user(data_dir: &Path) -> Result<(), Failure> {
-    let owner = std::fs::metadata(data_dir)
-        .ok()
-        .and_then(|metadata| system::owner(&metadata));
+    // A directory that is not there yet is made in one that is.
+    let existing = std::path::absolute(data_dir)?;
+    let existing = existing.ancestors().find_map(|path| std::fs::metadata(path).ok());
+    let owner = existing.and_then(|metadata| system::owner(&metadata));
     match (system::this_user(), owner) {
         (Some(0), Some(owner)) if owner != 0 => Err(Failure::new(
             anyhow!("{} belongs to the user {owner}, and this is root", data_dir.display()),

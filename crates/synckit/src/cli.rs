@@ -1,8 +1,8 @@
 //! The command line, and which environment variable stands for which flag.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{ffi::OsStr, net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, builder::NonEmptyStringValueParser};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, builder::NonEmptyStringValueParser};
 use synckit_protocol::SecretText;
 use synckit_server::config::{AddressBlock, ByteSize, LogFormat, Registration, Settings, Span};
 
@@ -18,6 +18,34 @@ pub(crate) struct Cli {
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Reads the command line. A variable that is set to nothing counts as unset, for every flag.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&without_empty_variables(Cli::command()).try_get_matches()?)
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| match arg.get_env() {
+            Some(name) if is_empty(name) => arg.env(None::<&str>),
+            _ => arg,
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
+/// The variable that gave a flag its value, if the command line did not: `--listen <ADDR>` may stand for `SYNCKIT_LISTEN`.
+pub(crate) fn variable_behind(flag: &str) -> Option<String> {
+    fn find(command: &clap::Command, long: &str) -> Option<String> {
+        let own = command.get_arguments().find(|arg| arg.get_long() == Some(long));
+        let variable = own.and_then(|arg| arg.get_env()?.to_str().map(str::to_owned));
+        variable.or_else(|| command.get_subcommands().find_map(|command| find(command, long)))
+    }
+    let long = flag.strip_prefix("--")?.split([' ', '=', '[']).next()?;
+    let is_given = std::env::args().any(|arg| arg == format!("--{long}") || arg.starts_with(&format!("--{long}=")));
+    let variable = find(&Cli::command(), long)?;
+    (!is_given && std::env::var_os(&variable).is_some()).then_some(variable)
 }
 
 #[derive(Debug, Subcommand)]

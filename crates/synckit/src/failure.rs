@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use clap::error::{ContextKind, ContextValue};
 use rusqlite::ErrorCode;
 use serde::Serialize;
 use synckit_client::{ApiKeyError, CredentialError, ProblemCode};
@@ -14,7 +15,7 @@ use synckit_server::{
     DataDirError, KeyFileError, ServeError, admin::AdminError, config::ConfigError, store::StoreError,
 };
 
-use crate::screen;
+use crate::{cli, demo::Unreadable, screen};
 
 /// What a command fails with.
 pub(crate) struct Failure {
@@ -97,14 +98,27 @@ impl Failure {
 
 /// Says what is wrong with a command line, or what was asked for of it: help and version.
 pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
+    // The flag in the message may have come from a variable, which is then what is to be corrected.
+    let variable = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) => cli::variable_behind(flag),
+        _ => None,
+    };
+    let hint = variable.map(|variable| format!("the value is that of the environment variable {variable}"));
     if screen::is_for_programs() && error.use_stderr() {
         let text = error.render().to_string();
         let message = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ");
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-        report("usage", &message, Some("--help shows what is allowed"));
+        report(
+            "usage",
+            &message,
+            Some(hint.as_deref().unwrap_or("--help shows what is allowed")),
+        );
     } else if error.use_stderr() {
         // There is no other place to complain in.
         let _ = error.print();
+        if let Some(hint) = hint {
+            screen::note(format_args!("hint: {hint}"));
+        }
     } else {
         let text = error.render();
         let coloured = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -166,6 +180,12 @@ impl<T, E: Into<anyhow::Error>> WithHint<T> for Result<T, E> {
 fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
     if let Some(error) = cause.downcast_ref() {
         return Some(of_sdk(error));
+    }
+    if cause.is::<Unreadable>() {
+        return Some(Known::new(
+            "unreadable_database",
+            "if another program uses it, give a copy; if it is damaged, `sqlite3 FILE .recover` may save its rows",
+        ));
     }
     if let Some(error) = cause.downcast_ref::<CredentialError>() {
         return Some(of_credentials(error));

@@ -28,8 +28,6 @@ mod wire;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::Parser as _;
-
 use crate::{
     cli::{Cli, Command},
     failure::Failure,
@@ -40,7 +38,7 @@ fn main() -> ExitCode {
     if asks_for_json(std::env::args_os()) {
         screen::write_for_programs();
     }
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(error) => return failure::report_usage(&error),
     };

@@ -40,7 +40,9 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         }
         let has_apps = !server.admin().apps().await?.is_empty();
         screen::event(&serde_json::json!({
-            "event": "listening", "url": format!("http://{address}"), "public_url": public_url, "data_dir": data_dir,
+            "event": "listening", "url": format!("http://{address}"), "public_url": public_url,
+            // A path may hold bytes that no text can: they are shown as well as they can be.
+            "data_dir": data_dir.to_string_lossy(),
             "has_apps": has_apps,
         }));
         if !has_apps {

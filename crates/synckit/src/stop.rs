@@ -1,8 +1,10 @@
-//! Being asked to stop: Ctrl-C, and on Unix SIGTERM.
+//! Signals that ask the program to stop: Ctrl-C, and on Unix SIGTERM; for commands of a person also SIGHUP.
 
-use std::io;
+use std::{io, thread};
 
-use crate::screen;
+use anyhow::anyhow;
+
+use crate::{failure::Failure, screen};
 
 /// Ctrl-C, and on Unix SIGTERM.
 #[derive(Debug)]
@@ -56,4 +58,32 @@ impl StopSignal {
             std::process::exit(1);
         });
     }
+}
+
+/// Ends the process at the first signal, after `tidy_up`, whatever the rest of it is busy with: Ctrl-C, and on Unix SIGTERM
+/// and SIGHUP, which a closed terminal sends.
+pub(crate) fn end_at_signal(tidy_up: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // On a thread and a runtime of its own, because the command may keep all others busy.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut stop = runtime.block_on(async { StopSignal::listen() })?;
+    #[cfg(unix)]
+    let mut hangup =
+        runtime.block_on(async { tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) })?;
+    thread::Builder::new()
+        .name("synckit-signals".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                #[cfg(unix)]
+                tokio::select! {
+                    () = stop.next() => {}
+                    _ = hangup.recv() => {}
+                }
+                #[cfg(not(unix))]
+                stop.next().await;
+            });
+            tidy_up();
+            Failure::from(anyhow!("interrupted")).with_code("interrupted").report();
+            std::process::exit(1);
+        })?;
+    Ok(())
 }

@@ -46,6 +46,10 @@ mod unix {
         }))
     }
 
+    pub(crate) fn may_write(path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)
+    }
+
     pub(crate) fn file_limit() -> Option<u64> {
         rustix::process::getrlimit(rustix::process::Resource::Nofile).current
     }
@@ -77,15 +81,19 @@ mod other {
         Ok(None)
     }
 
+    pub(crate) fn may_write(_: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     pub(crate) fn file_limit() -> Option<u64> {
         None
     }
 }
 
 #[cfg(not(unix))]
-pub(crate) use other::{device, file_limit, mode, owner, this_user};
+pub(crate) use other::{device, file_limit, may_write, mode, owner, this_user};
 #[cfg(unix)]
-pub(crate) use unix::{device, file_limit, mode, owner, this_user};
+pub(crate) use unix::{device, file_limit, may_write, mode, owner, this_user};
 
 /// The space of the file system that a path is on.
 pub(crate) fn space(path: &Path) -> io::Result<Option<Space>> {

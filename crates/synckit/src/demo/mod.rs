@@ -20,24 +20,27 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use tempfile::TempDir;
 
-use crate::{cli::DemoArgs, failure::Failure, runtime, screen};
+use crate::{cli::DemoArgs, failure::Failure, runtime, screen, stop};
 
 use self::{play::Play, story::Story};
+
+pub(crate) use self::dataset::Unreadable;
+
+/// How often to try. Each try removes what the threads of the demo wrote since the one before.
+const REMOVALS_MAX: u32 = 50;
 
 pub(crate) fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::create()?;
     let mut story = Story::default();
     let keep = args.keep;
-    let ended = runtime()?.block_on(async {
-        tokio::select! {
-            ended = play(args, workspace.path(), &mut story) => ended,
-            // The temporary files go with the workspace, also then.
-            _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted").into()),
-        }
-    });
+    if !keep {
+        let directory = workspace.path().to_owned();
+        stop::end_at_signal(move || remove_while_used(&directory))?;
+    }
+    let ended = runtime()?.block_on(play(args, workspace.path(), &mut story));
     let account = match ended {
         Ok(account) => account,
         Err(failure) => {
@@ -83,6 +86,17 @@ async fn play(args: DemoArgs, workspace: &Path, story: &mut Story) -> Result<Str
     play.search().await?;
     play.tamper().await?;
     play.end().await
+}
+
+/// Removes the directory of a demo that is still writing to it.
+fn remove_while_used(directory: &Path) {
+    for _ in 0..REMOVALS_MAX {
+        // No error helps here: the next try may do better, and what is left after the last one is in a temporary place.
+        let _ = std::fs::remove_dir_all(directory);
+        if !directory.exists() {
+            return;
+        }
+    }
 }
 
 /// A temporary directory for everything that the demo writes.

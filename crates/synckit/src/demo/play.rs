@@ -45,7 +45,7 @@ impl<'a> Play<'a> {
     /// Opens the dataset, finds or starts the server, and loads the dataset into the laptop.
     pub(super) async fn begin(args: DemoArgs, workspace: &Path, story: &'a mut Story) -> Result<Self, Failure> {
         let dataset = match &args.path {
-            Some(path) => Dataset::open(path)?,
+            Some(path) => Dataset::open(path, &workspace.join("dataset"))?,
             None => Dataset::built_in(&workspace.join("dataset"))?,
         };
         let (server, access) = match (args.server, args.api_key) {

@@ -83,6 +83,24 @@ fn owners_and_modes(inspection: &Inspection, owner: Option<u32>, report: &mut Re
             format!("chmod -R go= {}", root.display()),
         );
     }
+    let written = [root.to_owned(), inspection.database_path()];
+    let written = written
+        .into_iter()
+        .chain([inspection.keys_path(), inspection.blobs_path()]);
+    // What another user may write, this one cannot tell.
+    let written =
+        written.filter(|path| path.exists() && (owner == system::this_user() || system::this_user() == Some(0)));
+    for path in written {
+        if let Err(error) = system::may_write(&path) {
+            is_good = false;
+            report.fail(
+                CHECK,
+                format_args!("{} cannot be written: {error}", path.display()),
+                "make it writable for the server's user; if the file system is read-only, look at `dmesg` before you remount it",
+            );
+            break;
+        }
+    }
     if is_good {
         let whose = match (owner, system::this_user()) {
             (Some(owner), Some(this)) if owner != this => format!(", of the user {owner}"),

@@ -278,7 +278,7 @@ fn what_is_no_dataset_is_refused() {
     fs::write(&broken, [b"SQLite format 3\0".as_slice(), &[0x5A; 4096]].concat()).unwrap();
     insta::assert_snapshot!(refusal(&broken), @"
     error: cannot read the database DIR/broken.sqlite: file is not a database
-    hint: if another program is using it, or it needs recovery, give a copy of it
+    hint: if another program uses it, give a copy; if it is damaged, `sqlite3 FILE .recover` may save its rows
     ");
 }
 
@@ -324,4 +324,118 @@ fn a_server_that_cannot_be_used_is_named() {
     error: the server URL "http://sync.example.com" cannot be used: plain http is allowed to loopback only: use https
     hint: give the server's address as --server https://sync.example.com
     "#);
+}
+
+/// A database with a write-ahead log and so many rows.
+fn write_ahead_database(path: &Path, rows: u32) -> Connection {
+    let database = Connection::open(path).unwrap();
+    database
+        .execute_batch(&format!(
+            "PRAGMA journal_mode = WAL;
+             CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT);
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+             INSERT INTO notes SELECT i, 'A note that nobody else should read, ' || i FROM n;"
+        ))
+        .unwrap();
+    database
+}
+
+fn names_in(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The loading of many rows keeps a thread busy when the signal comes.
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_the_demo_and_leaves_nothing() {
+    use std::{
+        io::{BufRead as _, BufReader, Read as _},
+        process::{Command, Stdio},
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("large.sqlite");
+    drop(write_ahead_database(&path, 200_000));
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut demo = synckit()
+            .arg("demo")
+            .arg(&path)
+            .env("TMPDIR", temporary.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(demo.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("a server starts") {
+            line.clear();
+            assert!(lines.read_line(&mut line).unwrap() > 0);
+        }
+        let pid = demo.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).unwrap();
+        let output = demo.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{signal}: {rest}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "error: interrupted\n");
+        assert_eq!(rest, "", "{signal} had to wait");
+        assert_eq!(names_in(temporary.path()), [""; 0], "{signal}");
+    }
+}
+
+#[test]
+fn a_database_is_read_without_a_trace() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("100% of #notes?.sqlite");
+    // Closed in order: the log is gone, and a reader would make it again.
+    drop(write_ahead_database(&path, 20));
+    let before = names_in(directory.path());
+    assert_passed(&run(synckit().arg("demo").arg(&path)));
+    assert_eq!(names_in(directory.path()), before);
+
+    // In use: the reader joins.
+    let user = write_ahead_database(&directory.path().join("used.sqlite"), 20);
+    let before = names_in(directory.path());
+    let ended = run(synckit().arg("demo").arg(directory.path().join("used.sqlite")));
+    assert_passed(&ended);
+    assert!(ended.stdout.contains("20 rows in 1 table"), "{}", ended.stdout);
+    assert_eq!(names_in(directory.path()), before);
+
+    // Its user died: the rows are in the log, and the log stays as it is.
+    let place = tempfile::tempdir().unwrap();
+    for name in ["used.sqlite", "used.sqlite-wal"] {
+        fs::copy(directory.path().join(name), place.path().join(name)).unwrap();
+    }
+    drop(user);
+    let log = || fs::read(place.path().join("used.sqlite-wal")).unwrap();
+    let before = log();
+    let ended = run(synckit().arg("demo").arg(place.path().join("used.sqlite")));
+    assert_passed(&ended);
+    assert!(ended.stdout.contains("20 rows in 1 table"), "{}", ended.stdout);
+    assert_eq!(names_in(place.path()), ["used.sqlite", "used.sqlite-wal"]);
+    assert_eq!(log(), before);
+}
+
+#[test]
+fn a_damaged_database_is_not_taken_for_the_servers() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("damaged.sqlite");
+    drop(write_ahead_database(&path, 5_000));
+    let mut bytes = fs::read(&path).unwrap();
+    // Everything but the schema.
+    bytes[4096..].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let ended = run(synckit().arg("demo").arg(&path)).expect_code(1);
+    assert!(
+        ended.stderr.contains(
+            "damaged.sqlite: database disk image is malformed\nhint: if another program uses it, give a copy"
+        ),
+        "{}",
+        ended.stderr
+    );
 }

@@ -363,3 +363,23 @@ fn missing_blobs_and_unknown_files_are_counted() {
         "{orphans}"
     );
 }
+
+/// A bind mount in a namespace of its own, so that the machine keeps its files.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_only_file_system_is_found() {
+    let stopped = Stopped::new();
+    let script =
+        "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\" && exec \"$2\" doctor --data-dir \"$1\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(&stopped.path)
+        .arg(env!("CARGO_BIN_EXE_synckit"));
+    let ended = run(&mut command).expect_code(2);
+    assert!(
+        ended.stdout.contains("cannot be written: Read-only file system"),
+        "{}",
+        ended.stdout
+    );
+}

@@ -117,13 +117,22 @@ fn the_data_directory_of_another_user_is_left_alone() {
         let foreign = tempfile::tempdir().unwrap();
         fs::write(foreign.path().join("synckit.db"), "").unwrap();
         chown(foreign.path(), Some(65_534), None).unwrap();
-        let ended = on_data_dir(foreign.path(), &["app", "list", "--json"]).expect_code(1);
-        let error = error_of(&ended.stderr);
-        assert_eq!(error["code"], "permission_denied", "{error:#}");
-        assert!(
-            error["hint"].as_str().unwrap().contains("sudo -u '#65534'"),
-            "{error:#}"
-        );
+        let new = foreign.path().join("new/data");
+        for (place, arguments) in [
+            (foreign.path(), &["app", "list", "--json"][..]),
+            (foreign.path(), &["app", "create", "Notes", "--json"]),
+            // What root makes inside would be root's, too.
+            (&new, &["app", "create", "Notes", "--json"]),
+        ] {
+            let ended = on_data_dir(place, arguments).expect_code(1);
+            let error = error_of(&ended.stderr);
+            assert_eq!(error["code"], "permission_denied", "{error:#}");
+            assert!(
+                error["hint"].as_str().unwrap().contains("sudo -u '#65534'"),
+                "{error:#}"
+            );
+        }
+        assert!(!new.exists());
     }
 }
 

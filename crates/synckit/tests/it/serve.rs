@@ -274,3 +274,78 @@ fn json_log_has_one_object_a_line_and_no_secret() {
         "{log}"
     );
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_data_directory_need_not_be_utf_8() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join(std::ffi::OsStr::from_bytes(b"data \xff"));
+    let mut command = synckit();
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data_dir);
+    let server = Server::spawn(command, directory);
+    assert!(get(&server.url, "/healthz").starts_with("HTTP/1.1 200"));
+    assert!(server.terminate("-TERM").1.success());
+    let mut command = synckit();
+    command
+        .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data_dir);
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let stdout = child.stdout.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(event["data_dir"].as_str().unwrap().ends_with("data \u{fffd}"), "{line}");
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = synckit();
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(directory.path().join("data"));
+    // Of every type: an address, a path, a choice, a number, a time, a size, a list, a text.
+    for name in [
+        "CONFIG",
+        "PUBLIC_URL",
+        "REGISTRATION",
+        "TRUSTED_PROXIES",
+        "GUESSES_PER_ADDRESS",
+        "STALL_TIMEOUT",
+        "PAGE_MEMORY",
+        "LOG",
+        "MAIL_FROM",
+        "ALLOW_PASSWORD_LOGIN",
+        "SMTP_URL",
+    ] {
+        command.env(format!("SYNCKIT_{name}"), "");
+    }
+    let server = Server::spawn(command, directory);
+    assert!(get(&server.url, "/healthz").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let ended = run(synckit().arg("serve").env("SYNCKIT_STALL_TIMEOUT", "soon")).expect_code(2);
+    assert!(
+        ended
+            .stderr
+            .ends_with("hint: the value is that of the environment variable SYNCKIT_STALL_TIMEOUT\n"),
+        "{}",
+        ended.stderr
+    );
+    let flag = run(synckit()
+        .args(["serve", "--stall-timeout", "soon"])
+        .env("SYNCKIT_STALL_TIMEOUT", "1s"))
+    .expect_code(2);
+    assert!(!flag.stderr.contains("environment variable"), "{}", flag.stderr);
+}

@@ -19,7 +19,7 @@ use synckit_protocol::limits::BLOB_BYTES_MAX;
 
 pub(crate) use self::cell::Cell;
 use self::sqlite::Database;
-pub(crate) use self::sqlite::{quoted, row_count, row_id};
+pub(crate) use self::sqlite::{Unreadable, quoted, row_count, row_id};
 use crate::{failure::Failure, units};
 
 /// A table of a dataset, as both devices keep it.
@@ -85,13 +85,13 @@ impl Dataset {
         for ((_, content), path) in files.iter().zip(&paths) {
             fs::write(path, content)?;
         }
-        let mut dataset = Self::of_database(&paths[0], &paths)?;
+        let mut dataset = Self::of_database(&paths[0], &paths, directory)?;
         dataset.title = "the IANA time zone tables".to_owned();
         Ok(dataset)
     }
 
-    /// A SQLite database or a folder.
-    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+    /// A SQLite database or a folder. What must be copied to be read is copied to `scratch`.
+    pub(crate) fn open(path: &Path, scratch: &Path) -> Result<Self, Failure> {
         let metadata = fs::metadata(path)
             .with_context(|| format!("cannot read {}", path.display()))
             .map_err(|error| {
@@ -113,11 +113,11 @@ impl Dataset {
                 "put other files into a folder and give that, or give nothing for the built-in dataset",
             ));
         }
-        Self::of_database(path, &[path.to_owned()])
+        Self::of_database(path, &[path.to_owned()], scratch)
     }
 
-    fn of_database(path: &Path, files: &[PathBuf]) -> Result<Self, Failure> {
-        let (database, mut left_out) = Database::open(path)?;
+    fn of_database(path: &Path, files: &[PathBuf], scratch: &Path) -> Result<Self, Failure> {
+        let (database, mut left_out) = Database::open(path, scratch)?;
         let files = files
             .iter()
             .map(|path| DatasetFile::of(path, path))

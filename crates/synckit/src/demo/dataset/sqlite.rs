@@ -3,9 +3,14 @@
 //! A row's id is its key as a JSON array: `[85]`, `["DE","Europe/Berlin"]`. A table without a primary key, or with one in
 //! which NULL stands (SQLite allows that), goes by rowid. A key longer than a row id should be becomes its SHA-256.
 
-use std::path::Path;
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -19,6 +24,7 @@ const ROW_ID_BYTES_MAX: usize = 512;
 /// A database that is open for reading.
 #[derive(Debug)]
 pub(super) struct Database {
+    path: PathBuf,
     connection: Connection,
     tables: Vec<SourceTable>,
 }
@@ -33,22 +39,19 @@ struct SourceTable {
 
 impl Database {
     /// Opens a database for reading, and says which tables are left out.
-    pub(super) fn open(path: &Path) -> Result<(Self, Vec<String>), Failure> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let open = || -> anyhow::Result<(Self, Vec<String>)> {
-            let connection = Connection::open_with_flags(path, flags)?;
-            let (tables, left_out) = read_tables(&connection)?;
-            Ok((Self { connection, tables }, left_out))
-        };
-        open()
-            .map_err(plain)
-            .with_context(|| format!("cannot read the database {}", path.display()))
-            .map_err(|error| {
-                Failure::new(
-                    error,
-                    "if another program is using it, or it needs recovery, give a copy of it",
-                )
-            })
+    pub(super) fn open(path: &Path, scratch: &Path) -> Result<(Self, Vec<String>), Failure> {
+        let connection = open_without_a_trace(path, scratch)
+            .with_context(|| format!("cannot read the database {}", path.display()))?;
+        let (tables, left_out) = read_tables(&connection).map_err(|error| Unreadable::from(error, path))?;
+        let path = path.to_owned();
+        Ok((
+            Self {
+                path,
+                connection,
+                tables,
+            },
+            left_out,
+        ))
     }
 
     pub(super) fn tables(&self) -> Vec<Table> {
@@ -58,7 +61,8 @@ impl Database {
     pub(super) fn row_count(&self) -> anyhow::Result<u64> {
         let mut rows = 0;
         for source in &self.tables {
-            rows += row_count(&self.connection, &source.table.name)?;
+            rows +=
+                row_count(&self.connection, &source.table.name).map_err(|error| Unreadable::from(error, &self.path))?;
         }
         Ok(rows)
     }
@@ -73,7 +77,10 @@ impl Database {
             let sql = format!("SELECT {} FROM main.{}", selected.join(", "), quoted(&table.name));
             let mut statement = snapshot.prepare(&sql)?;
             let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
+            while let Some(row) = rows
+                .next()
+                .map_err(|error| Unreadable::from(error.into(), &self.path))?
+            {
                 let mut cells = Vec::with_capacity(selected.len());
                 for index in 0..selected.len() {
                     cells.push(Cell::from(row.get_ref(index)?));
@@ -176,13 +183,77 @@ pub(crate) fn row_id(key: &[Cell]) -> String {
     )
 }
 
-/// What SQLite says is wrong, once: the library says it again with the number of the error.
-fn plain(error: anyhow::Error) -> anyhow::Error {
-    match error.downcast() {
-        Ok(rusqlite::Error::SqliteFailure(_, Some(message))) => anyhow!(message),
-        Ok(error) => error.into(),
-        Err(error) => error,
+/// A database of the user that SQLite cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the database {}: {reason}", path.display())]
+pub(crate) struct Unreadable {
+    path: PathBuf,
+    reason: String,
+}
+
+impl Unreadable {
+    /// The error of a failed read. It keeps no cause: what is known of SQLite's own errors is known of the server's database.
+    fn from(error: anyhow::Error, path: &Path) -> anyhow::Error {
+        match error.downcast::<rusqlite::Error>() {
+            Ok(rusqlite::Error::SqliteFailure(_, Some(reason))) => Self::because(reason, path),
+            Ok(error) => Self::because(error.to_string(), path),
+            Err(error) => error,
+        }
     }
+
+    fn because(reason: String, path: &Path) -> anyhow::Error {
+        let path = path.to_owned();
+        Self { path, reason }.into()
+    }
+}
+
+/// Opens a database so that no file appears beside it: a reader of a write-ahead log needs `-wal` and `-shm`, and makes them.
+fn open_without_a_trace(path: &Path, scratch: &Path) -> anyhow::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let [log, index] = ["-wal", "-shm"].map(|ending| beside(path, ending));
+    if !has_write_ahead_log(path)? || log.exists() && index.exists() {
+        // Locked as usual; if there is a log, its user made both files.
+        return Ok(Connection::open_with_flags(path, flags)?);
+    }
+    if log.exists() {
+        // Its user died; the log belongs to the database, and only a copy may be recovered.
+        fs::create_dir_all(scratch)?;
+        let copy = scratch.join("copy.sqlite");
+        fs::copy(path, &copy)?;
+        fs::copy(&log, beside(&copy, "-wal"))?;
+        return Ok(Connection::open(&copy)?);
+    }
+    let uri = format!(
+        "file:{}?mode=ro&immutable=1",
+        percent_encoded(&std::path::absolute(path)?)
+    );
+    Ok(Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)?)
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    name.into()
+}
+
+/// Whether the header says so: bytes 18 and 19 are 2 (<https://www.sqlite.org/fileformat.html>, section 1.3.3).
+fn has_write_ahead_log(path: &Path) -> anyhow::Result<bool> {
+    let mut header = Vec::new();
+    File::open(path)?.take(20).read_to_end(&mut header)?;
+    Ok(header.get(18..20) == Some(&[2, 2]))
+}
+
+/// An absolute path as SQLite reads it in a URI (<https://www.sqlite.org/uri.html>).
+fn percent_encoded(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    // On Windows, `C:\\x` becomes `/C:/x`.
+    let root = if bytes.first() == Some(&b'/') { "" } else { "/" };
+    let encoded = bytes.iter().map(|byte| match byte {
+        b'\\' if cfg!(windows) => "/".to_owned(),
+        byte if byte.is_ascii_alphanumeric() || b"/-._~:".contains(byte) => char::from(*byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    });
+    encoded.fold(root.to_owned(), |text, part| text + &part)
 }
 
 /// How many rows a table has.
