@@ -16,10 +16,10 @@ use synckit_protocol::{
 
 use crate::{
     SyncKitClient, UserId,
-    api::Call,
     client::Inner,
+    connection::api::Call,
     error::{Error, Result},
-    session::blocking,
+    sign_in::blocking,
 };
 
 /// A vault with the version that the server gave it.

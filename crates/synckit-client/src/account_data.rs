@@ -18,8 +18,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::{
     SyncKitClient,
-    api::Call,
     client::Inner,
+    connection::api::Call,
     error::{Error, Result},
 };
 

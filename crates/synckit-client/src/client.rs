@@ -13,15 +13,15 @@ use tokio::time::Instant;
 
 use crate::{
     SyncKitClientBuilder, SyncKitConfig,
-    api::{Api, Jitter},
     blobs::PendingUploads,
     config::{Server, app_fingerprint},
-    credentials::{CredentialError, Credentials},
-    encryption::Keys,
+    connection::api::{Api, Jitter},
+    connection::transport::{HttpTransport, Transport},
     error::{Error, Result},
-    history::StreamState,
-    session::{LoginCache, Session, blocking},
-    transport::{HttpTransport, Transport},
+    history::walk::StreamState,
+    secrets::credentials::{CredentialError, Credentials},
+    setup::Keys,
+    sign_in::{LoginCache, Session, blocking},
 };
 
 /// A client of one server for one app, signed in as at most one user at a time.

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use sha2::{Digest as _, Sha256};
 use url::{Host, Url};
 
-use crate::{SyncKitClient, transport::Transport};
+use crate::{SyncKitClient, connection::transport::Transport};
 
 /// What every client needs: where the server is, and which app this is.
 ///

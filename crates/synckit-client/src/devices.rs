@@ -11,7 +11,7 @@ use synckit_protocol::{
 
 use crate::{
     SyncKitClient,
-    api::Call,
+    connection::api::Call,
     error::{Error, Result},
 };
 

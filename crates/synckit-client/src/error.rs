@@ -8,7 +8,7 @@ use synckit_protocol::{
     ApiKeyError, BatchDigest, BatchId, Cursor, DeviceId, KeyId, Position, Problem, ProblemCode, SealedHash, SnapshotId,
 };
 
-use crate::{credentials::CredentialError, rejoin::RejoinEvidence, transport::TransportError};
+use crate::{connection::transport::TransportError, rejoin::RejoinEvidence, secrets::credentials::CredentialError};
 
 /// The result of every call of the SDK.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -139,32 +139,32 @@
 
 mod account;
 mod account_data;
-mod api;
 mod blobs;
 mod client;
 mod config;
-mod credentials;
+mod connection;
 mod devices;
-mod encryption;
 mod error;
 mod history;
-mod ledger;
 mod pull;
 mod push;
 mod rejoin;
 mod rotation;
-mod session;
+mod secrets;
+mod setup;
+mod sign_in;
 mod snapshots;
-pub mod transport;
+
+pub use connection::transport;
 
 pub use account_data::ExportReport;
 pub use blobs::{BlobProgress, BlobSource, BlobTarget, BlobUploadTicket, DownloadUrl, UploadUrl};
 pub use client::SyncKitClient;
 pub use config::{CredentialStore, SyncKitClientBuilder, SyncKitConfig};
-pub use credentials::CredentialError;
 pub use error::{BatchEvidence, Chain as ErrorChain, Error, HistoryEvidence, PushError, Result, SnapshotEvidence};
 pub use pull::Pulled;
 pub use rejoin::{RejoinEvidence, Rejoined};
+pub use secrets::credentials::CredentialError;
 pub use snapshots::{FoldOutcome, FoldReport};
 pub use synckit_crypto::{
     KeyError, RecoveryCode, RecoveryCodeError,

@@ -17,13 +17,13 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     SyncKitClient,
-    api::Call,
     client::Inner,
-    encryption::{EnvelopeInUse, Keys},
+    connection::api::Call,
     error::{BatchEvidence, Error, HistoryEvidence, Result},
-    history::{Walk, diverged},
-    ledger::SkippedBatches,
-    session::{blocking, record_name},
+    history::ledger::SkippedBatches,
+    history::walk::{Walk, diverged},
+    setup::{EnvelopeInUse, Keys},
+    sign_in::{blocking, record_name},
 };
 
 /// How often the newest position is written to the credential store.

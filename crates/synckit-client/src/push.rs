@@ -21,12 +21,12 @@ use uuid::Uuid;
 
 use crate::{
     SyncKitClient,
-    api::Call,
     client::Inner,
-    encryption::{EnvelopeInUse, Keys},
+    connection::api::Call,
     error::{Error, HistoryEvidence, PushError, Result},
-    history::{Walk, diverged},
-    session::blocking,
+    history::walk::{Walk, diverged},
+    setup::{EnvelopeInUse, Keys},
+    sign_in::blocking,
 };
 
 /// How often a batch is sealed again because other devices were faster, before the push gives up.

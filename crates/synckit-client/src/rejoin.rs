@@ -15,10 +15,10 @@ use synckit_protocol::{Cursor, Position, ProblemCode};
 use crate::{
     SyncKitClient,
     client::Inner,
-    encryption::Keys,
     error::{BatchEvidence, Error, HistoryEvidence, Result},
-    history::Walk,
-    session::record_name,
+    history::walk::Walk,
+    setup::Keys,
+    sign_in::record_name,
 };
 
 /// Why the user may want to rejoin: what an earlier call refused. From [`Error::rejoin_evidence`].

@@ -10,9 +10,9 @@ use synckit_protocol::{DeviceId, Position, Problem, ProblemCode};
 use crate::{
     SyncKitClient,
     client::Inner,
-    encryption::{EnvelopeInUse, EnvelopePut, Keys},
     error::{Error, Result},
-    history::{Walk, diverged},
+    history::walk::{Walk, diverged},
+    setup::{EnvelopeInUse, EnvelopePut, Keys},
 };
 
 /// How often a rotation is tried again because other devices pushed in between, before it gives up.

@@ -24,10 +24,10 @@ use super::{
 };
 use crate::{
     client::Inner,
-    encryption::EnvelopeInUse,
+    connection::transport::{RequestBody, TransportError, read_body},
     error::{Error, Result},
-    session::blocking,
-    transport::{RequestBody, TransportError, read_body},
+    setup::EnvelopeInUse,
+    sign_in::blocking,
 };
 
 /// Attempts at one download, each from the start.

@@ -27,9 +27,9 @@ use url::Url;
 pub use self::{download::BlobTarget, upload::BlobSource};
 use crate::{
     SyncKitClient,
-    api::Call,
     client::Inner,
     config::check_transport_security,
+    connection::api::Call,
     error::{Error, Result},
 };
 

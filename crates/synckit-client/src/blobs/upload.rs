@@ -25,9 +25,9 @@ use super::{
 };
 use crate::{
     client::Inner,
+    connection::transport::{RequestBody, TransportError, read_body},
     error::{Error, Result},
-    session::blocking,
-    transport::{RequestBody, TransportError, read_body},
+    sign_in::blocking,
 };
 
 /// Attempts at one upload, each to a fresh URL.

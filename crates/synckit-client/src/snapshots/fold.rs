@@ -29,12 +29,12 @@ use uuid::Uuid;
 use super::history::{History, Piece};
 use crate::{
     SyncKitClient,
-    api::Call,
     client::Inner,
-    encryption::Keys,
+    connection::api::Call,
     error::{Error, Result},
     pull::Avoid,
-    session::blocking,
+    setup::Keys,
+    sign_in::blocking,
 };
 
 /// What a fold did.
@@ -416,7 +416,7 @@ impl Upload<'_> {
                 Some(ProblemCode::SnapshotStale | ProblemCode::SnapshotIncomplete) => Ok(false),
                 Some(ProblemCode::KeyMismatch) => Err(self.inner.key_mismatch(&self.keys).await),
                 Some(ProblemCode::HistoryDiverged) => Err(match problem.latest {
-                    Some(latest) => crate::history::diverged(self.context.position, latest),
+                    Some(latest) => crate::history::walk::diverged(self.context.position, latest),
                     None => Error::Problem(problem),
                 }),
                 _ => Err(Error::Problem(problem)),

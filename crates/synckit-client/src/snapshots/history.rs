@@ -11,10 +11,10 @@ use synckit_protocol::{Cursor, DeviceId, Position, ProblemCode, wire::log::Page}
 use super::OpenSnapshot;
 use crate::{
     client::Inner,
-    encryption::Keys,
     error::{Error, Result},
-    history::Walk,
+    history::walk::Walk,
     pull::{Avoid, Request},
+    setup::Keys,
 };
 
 /// Where a history begins.

@@ -25,12 +25,12 @@ use synckit_protocol::{
 pub use self::fold::{FoldOutcome, FoldReport};
 pub(crate) use self::read::SnapshotReading;
 use crate::{
-    api::Call,
     client::Inner,
-    encryption::Keys,
+    connection::api::Call,
     error::{Error, Result, SnapshotEvidence},
-    history::Walk,
-    session::blocking,
+    history::walk::Walk,
+    setup::Keys,
+    sign_in::blocking,
 };
 
 /// A snapshot whose manifest was verified.

@@ -12,7 +12,7 @@ use super::OpenSnapshot;
 use crate::{
     client::Inner,
     error::{Error, Result},
-    history::Walk,
+    history::walk::Walk,
     pull::{AbortOnDrop, Pulled},
 };
 

@@ -19,10 +19,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     SyncKitClient,
-    api::Call,
     client::Inner,
+    connection::api::Call,
     error::{Error, Result},
-    session::record_name,
+    sign_in::record_name,
 };
 
 /// The keys of the stream, ready for use.

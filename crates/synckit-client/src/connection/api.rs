@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use crate::{
     config::Server,
+    connection::transport::{BodyStream, RequestBody, Transport, TransportError, read_body},
     error::{Error, Result},
-    transport::{BodyStream, RequestBody, Transport, TransportError, read_body},
 };
 
 /// Retries after the first attempt.

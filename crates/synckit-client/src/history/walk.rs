@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::{Error, HistoryEvidence, Result},
-    ledger::{PositionLedger, SkippedBatches, decode_positions, encode_positions},
+    history::ledger::{PositionLedger, SkippedBatches, decode_positions, encode_positions},
     pull::Prefetch,
     snapshots::SnapshotReading,
 };

@@ -26,10 +26,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     SyncKitClient,
-    api::{Answer, Call},
     client::{Inner, unix_now},
-    credentials::CredentialError,
+    connection::api::{Answer, Call},
     error::{Error, Result},
+    secrets::credentials::CredentialError,
 };
 
 /// How long before its end a token is refreshed.

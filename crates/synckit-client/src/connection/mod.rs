@@ -1,0 +1,4 @@
+//! How the SDK talks to the server.
+
+pub(crate) mod api;
+pub mod transport;
