@@ -21,7 +21,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
-use synckit_client::{ChangeEntry, ChangeOp, CredentialStore, Cursor, Error, SyncKitClient, SyncKitConfig, Timestamp};
+use synckit_client::{ChangeEntry, ChangeOp, Cursor, Error, FileStore, SyncKitClient, SyncKitConfig, Timestamp};
 
 /// What the app keeps on disk.
 #[derive(Default, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ async fn main() -> anyhow::Result<()> {
         server_url: env::var("SYNCKIT_URL").context("set SYNCKIT_URL")?,
         api_key: env::var("SYNCKIT_API_KEY").context("set SYNCKIT_API_KEY")?,
     })
-    .credential_store(CredentialStore::File(directory.join("credentials.json")))
+    .credential_store(FileStore::new(directory.join("credentials.json")))
     .build();
 
     let arguments: Vec<String> = env::args().skip(1).collect();

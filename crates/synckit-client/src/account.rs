@@ -7,27 +7,19 @@ use rand::rngs::OsRng;
 use synckit_crypto::{AccountKey, RecoveryCode, Vault};
 use synckit_login::ClientRegistration;
 use synckit_protocol::{
-    LOGIN_SUITE, ProblemCode, SecretText,
+    LOGIN_SUITE, ProblemCode, SecretText, UserId,
     wire::accounts::{
         PasswordChangeFinish, PasswordChangeStart, PutVault, RegisterFinish, RegisterStarted, Registered, ResetRequest,
-        ResetStart, VaultAnswer, VaultWritten, VerifyEmail,
+        ResetStart, VaultWritten, VerifyEmail,
     },
 };
 
 use crate::{
-    SyncKitClient, UserId,
-    client::Inner,
-    connection::api::Call,
+    client::SyncKitClient,
+    connection::{call::Call, session::Connection},
     error::{Error, Result},
-    sign_in::blocking,
+    runtime,
 };
-
-/// A vault with the version that the server gave it.
-pub(crate) struct OpenVault {
-    pub(crate) vault: Vault,
-    pub(crate) version: u64,
-    pub(crate) account_key: AccountKey,
-}
 
 impl SyncKitClient {
     /// Replaces the account's password, after checking the old one. No app's envelope changes; every other session of
@@ -48,21 +40,22 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn change_password(&self, old: &str, new: &str) -> Result<()> {
-        let inner = &self.inner;
-        let open = inner.open_vault(old).await?;
-        let token = inner.account_token().ok_or(Error::FreshLoginRequired)?;
-        let user_id = inner.scope()?.user_id;
+        let stream = self.stream()?;
+        let connection = &stream.connection;
+        let open = connection.open_vault(old).await?;
+        let token = connection.account_token()?;
+        let user_id = connection.scope().user_id;
         let (registration, request) = ClientRegistration::start(new, &mut OsRng)?;
         let start = PasswordChangeStart {
             suite: LOGIN_SUITE,
             request: request.into(),
         };
-        let started: RegisterStarted = inner
-            .api
+        let started: RegisterStarted = connection
+            .api()
             .call(Call::post("/api/account/password/start").body(&start)?.bearer(&token))
             .await?;
         let response = started.response.0.clone();
-        let finished = blocking(move || registration.finish(&response, &mut OsRng)).await??;
+        let finished = runtime::blocking(move || registration.finish(&response, &mut OsRng)).await??;
         let vault = open
             .vault
             .with_password(&user_id, &finished.export_key, &open.account_key, &mut OsRng)
@@ -75,8 +68,10 @@ impl SyncKitClient {
             expected_version: open.version,
         };
         let call = Call::post("/api/account/password").body(&finish)?.bearer(&token);
-        inner.write_vault(call, &vault, &token).await?;
-        inner.cache_login(new, finished.export_key);
+        write_vault(connection, call, &vault, &token).await?;
+        connection
+            .session
+            .remember_login(new, finished.export_key, runtime::now());
         Ok(())
     }
 
@@ -98,10 +93,11 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn recovery_code(&self, password: &str) -> Result<RecoveryCode> {
-        let inner = &self.inner;
-        let open = inner.open_vault(password).await?;
-        let token = inner.account_token().ok_or(Error::FreshLoginRequired)?;
-        let user_id = inner.scope()?.user_id;
+        let stream = self.stream()?;
+        let connection = &stream.connection;
+        let open = connection.open_vault(password).await?;
+        let token = connection.account_token()?;
+        let user_id = connection.scope().user_id;
         let code = RecoveryCode::generate(&mut OsRng);
         let vault = open
             .vault
@@ -113,7 +109,7 @@ impl SyncKitClient {
             expected_version: open.version,
         };
         let call = Call::new(Method::PUT, "/api/account/vault").body(&put)?.bearer(&token);
-        inner.write_vault(call, &vault, &token).await?;
+        write_vault(connection, call, &vault, &token).await?;
         Ok(code)
     }
 
@@ -136,7 +132,7 @@ impl SyncKitClient {
         let verify = VerifyEmail {
             code: SecretText::new(code),
         };
-        self.inner
+        self.app
             .api
             .send(&Call::post("/api/accounts/verify").body(&verify)?)
             .await
@@ -161,7 +157,7 @@ impl SyncKitClient {
         let request = ResetRequest {
             email: email.to_owned(),
         };
-        self.inner
+        self.app
             .api
             .send(&Call::post("/api/accounts/reset/request").body(&request)?)
             .await
@@ -189,14 +185,14 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn reset_password(&self, code: &str, new_password: &str) -> Result<UserId> {
-        let inner = &self.inner;
+        let app = &self.app;
         let (registration, request) = ClientRegistration::start(new_password, &mut OsRng)?;
         let start = ResetStart {
             code: SecretText::new(code),
             suite: LOGIN_SUITE,
             request: request.into(),
         };
-        let started: RegisterStarted = inner
+        let started: RegisterStarted = app
             .api
             .call(Call::post("/api/accounts/reset/start").body(&start)?)
             .await?;
@@ -205,8 +201,8 @@ impl SyncKitClient {
             reason: "the generation of the new vault",
         })?;
         let response = started.response.0.clone();
-        let finished = blocking(move || registration.finish(&response, &mut OsRng)).await??;
-        inner.pin_server_key(finished.server_public_key).await?;
+        let finished = runtime::blocking(move || registration.finish(&response, &mut OsRng)).await??;
+        app.pin_server_key(finished.server_public_key).await?;
         let account_key = AccountKey::generate(&mut OsRng);
         let vault = Vault::of_generation(
             generation,
@@ -220,54 +216,22 @@ impl SyncKitClient {
             record: finished.upload.into(),
             vault: vault.encode().into(),
         };
-        let registered: Registered = inner.api.call(Call::post("/api/accounts/reset").body(&finish)?).await?;
+        let registered: Registered = app.api.call(Call::post("/api/accounts/reset").body(&finish)?).await?;
         Ok(registered.user_id)
     }
 }
 
-impl Inner {
-    /// Opens the account's vault with the password.
-    pub(crate) async fn open_vault(&self, password: &str) -> Result<OpenVault> {
-        let user_id = self.scope()?.user_id;
-        let mut access = self.account_access(password).await?;
-        let answer = match self.vault(&access.token).await {
-            // The sign-in is older than this machine knows, whose clock stands while it sleeps; or the server takes this
-            // token no more, having lost the key that signed it. The password is at hand, so the user need not be asked
-            // for it again, and whether the session has ended the unlock finds out.
-            Err(Error::FreshLoginRequired | Error::SessionEnded) => {
-                access = self.unlock(password).await?;
-                self.vault(&access.token).await?
+/// Sends a write of the vault. A conflict with our own write, whose answer was lost, is a success.
+async fn write_vault(connection: &Connection, call: Call<'_>, vault: &[u8], token: &SecretText) -> Result<()> {
+    match connection.api().call::<VaultWritten>(call).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_problem(ProblemCode::VersionConflict) => {
+            if connection.vault(token).await?.vault.as_ref() == vault {
+                Ok(())
+            } else {
+                Err(error)
             }
-            answer => answer?,
-        };
-        let vault = Vault::decode(answer.vault.as_ref()).map_err(Error::KeyMaterialForged)?;
-        // The server has just accepted this password, so a slot that it does not open is not the user's mistake.
-        let account_key = vault
-            .open_with_password(&user_id, &access.export_key)
-            .map_err(Error::KeyMaterialForged)?;
-        Ok(OpenVault {
-            vault,
-            version: answer.version,
-            account_key,
-        })
-    }
-
-    pub(crate) async fn vault(&self, token: &SecretText) -> Result<VaultAnswer> {
-        self.api.call(Call::get("/api/account/vault").bearer(token)).await
-    }
-
-    /// Sends a write of the vault. A conflict with our own write, whose answer was lost, is a success.
-    async fn write_vault(&self, call: Call<'_>, vault: &[u8], token: &SecretText) -> Result<()> {
-        match self.api.call::<VaultWritten>(call).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_problem(ProblemCode::VersionConflict) => {
-                if self.vault(token).await?.vault.as_ref() == vault {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
-            }
-            Err(error) => Err(error),
         }
+        Err(error) => Err(error),
     }
 }

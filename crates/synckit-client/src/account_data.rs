@@ -8,7 +8,7 @@ use std::pin::pin;
 use futures_util::StreamExt as _;
 use http::Method;
 use synckit_protocol::{
-    SecretText, SessionId,
+    SessionId,
     wire::{
         accounts::{AccountInfo, SessionInfo, SessionList},
         export::ExportLine,
@@ -17,9 +17,8 @@ use synckit_protocol::{
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::{
-    SyncKitClient,
-    client::Inner,
-    connection::api::Call,
+    client::SyncKitClient,
+    connection::call::Call,
     error::{Error, Result},
 };
 
@@ -70,7 +69,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn confirm_password(&self, password: &str) -> Result<()> {
-        self.inner.unlock(password).await.map(drop)
+        self.stream()?.connection.unlock(password).await.map(drop)
     }
 
     /// The account of the user: address, when it was created, and what it keeps in each app on this server.
@@ -92,8 +91,8 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn account(&self) -> Result<AccountInfo> {
-        let token = self.inner.fresh_account_token()?;
-        self.inner.api.call(Call::get("/api/account").bearer(&token)).await
+        let token = self.stream()?.connection.account_token()?;
+        self.app.api.call(Call::get("/api/account").bearer(&token)).await
     }
 
     /// The sessions of the account, in every app, newest first: where somebody is signed in.
@@ -116,9 +115,9 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn sessions(&self) -> Result<Vec<SessionInfo>> {
-        let token = self.inner.fresh_account_token()?;
+        let token = self.stream()?.connection.account_token()?;
         let list: SessionList = self
-            .inner
+            .app
             .api
             .call(Call::get("/api/account/sessions").bearer(&token))
             .await?;
@@ -147,9 +146,9 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn revoke_session(&self, session_id: SessionId) -> Result<()> {
-        let token = self.inner.fresh_account_token()?;
+        let token = self.stream()?.connection.account_token()?;
         let call = Call::new(Method::DELETE, format!("/api/account/sessions/{session_id}")).bearer(&token);
-        self.inner.api.send(&call).await.map(drop)
+        self.app.api.send(&call).await.map(drop)
     }
 
     /// Writes everything that the server keeps of the user, in every app, as JSON lines, and flushes. What is sealed
@@ -175,9 +174,9 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn export_account(&self, writer: impl AsyncWrite + Send) -> Result<ExportReport> {
-        let token = self.inner.fresh_account_token()?;
+        let token = self.stream()?.connection.account_token()?;
         let call = Call::get("/api/account/export").bearer(&token);
-        let mut body = self.inner.api.stream(&call).await?;
+        let mut body = self.app.api.stream(&call).await?;
         let mut writer = pin!(writer);
         let mut seen = SeenLines::default();
         while let Some(chunk) = body.next().await {
@@ -214,25 +213,16 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn delete_account(&self, password: &str) -> Result<()> {
-        let inner = &self.inner;
-        let user_id = inner.scope()?.user_id;
+        let stream = self.stream()?;
         let deleted = async {
-            let access = inner.unlock(password).await?;
+            let access = stream.connection.unlock(password).await?;
             let call = Call::new(Method::DELETE, "/api/account").bearer(&access.token);
-            inner.api.send(&call).await.map(drop)
+            self.app.api.send(&call).await.map(drop)
         };
         match deleted.await {
-            Ok(()) | Err(Error::AccountGone) => inner.forget(user_id).await,
+            Ok(()) | Err(Error::AccountGone) => self.forget(stream.scope().user_id).await,
             Err(error) => Err(error),
         }
-    }
-}
-
-impl Inner {
-    /// The token for calls about the account.
-    fn fresh_account_token(&self) -> Result<SecretText> {
-        self.scope()?;
-        self.account_token().ok_or(Error::FreshLoginRequired)
     }
 }
 

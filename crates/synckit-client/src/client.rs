@@ -1,27 +1,25 @@
-//! The client itself: what it holds, and who may change it when.
+//! The client itself: the app on its server, and the user who is signed in.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fmt, sync::Arc};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use synckit_crypto::StreamScope;
-use synckit_protocol::{AppId, Cursor, Position, SecretText, UserId, limits, wire::UnixSeconds};
-use tokio::time::Instant;
+use synckit_protocol::{AppId, Cursor, UserId};
 
 use crate::{
-    SyncKitClientBuilder, SyncKitConfig,
-    blobs::PendingUploads,
-    config::{Server, app_fingerprint},
-    connection::api::{Api, Jitter},
-    connection::transport::{HttpTransport, Transport},
+    config::{SyncKitClientBuilder, SyncKitConfig},
+    connection::{
+        api::Api,
+        app::App,
+        retry::Jitter,
+        server::Server,
+        session::Connection,
+        transport::{HttpTransport, Transport},
+    },
     error::{Error, Result},
-    history::walk::StreamState,
-    secrets::credentials::{CredentialError, Credentials},
-    setup::Keys,
-    sign_in::{LoginCache, Session, blocking},
+    secrets::records::Secrets,
+    state::session::Tokens,
+    stream::handle::Stream,
 };
 
 /// A client of one server for one app, signed in as at most one user at a time.
@@ -45,30 +43,25 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct SyncKitClient {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) app: Arc<App>,
+    current: Arc<RwLock<Current>>,
 }
 
-pub(crate) struct Inner {
-    pub(crate) api: Api,
-    pub(crate) api_key: String,
-    pub(crate) page_bytes: u32,
-    pub(crate) credentials: Arc<Credentials>,
-    pub(crate) session: RwLock<Option<Session>>,
-    pub(crate) keys: RwLock<Option<Arc<Keys>>>,
-    pub(crate) stream: Mutex<StreamState>,
-    pub(crate) login_cache: Mutex<Option<LoginCache>>,
-    pub(crate) uploads: Mutex<PendingUploads>,
-    /// Held while a token is refreshed, so that calls in parallel refresh once.
-    pub(crate) refreshing: tokio::sync::Mutex<()>,
-    /// Held while a push is under way: two pushes of one client would only send each other back.
-    pub(crate) pushing: tokio::sync::Mutex<()>,
+/// Who is signed in.
+#[derive(Default)]
+struct Current {
+    /// The stream of the user, and with it everything that belongs to the user.
+    stream: Option<Arc<Stream>>,
+    /// Where the app said that it resumes, before anybody was signed in.
+    resume_at: Option<Cursor>,
 }
 
 impl fmt::Debug for SyncKitClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stream = self.current.read().stream.clone();
         f.debug_struct("SyncKitClient")
-            .field("user_id", &self.user_id())
-            .field("has_key", &self.inner.keys.read().is_some())
+            .field("user_id", &stream.as_ref().map(|stream| stream.scope().user_id))
+            .field("has_key", &stream.is_some_and(|stream| stream.keys().is_ok()))
             .finish_non_exhaustive()
     }
 }
@@ -101,11 +94,11 @@ impl SyncKitClient {
     /// # Examples
     /// ```
     /// use std::time::Duration;
-    /// use synckit_client::{CredentialStore, SyncKitClient, SyncKitConfig};
+    /// use synckit_client::{MemoryStore, SyncKitClient, SyncKitConfig};
     ///
     /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
     /// let client = SyncKitClient::builder(config)
-    ///     .credential_store(CredentialStore::Memory)
+    ///     .credential_store(MemoryStore::default())
     ///     .request_timeout(Duration::from_secs(10))
     ///     .build();
     /// assert_eq!(client.user_id(), None); // nobody is signed in yet
@@ -133,31 +126,21 @@ impl SyncKitClient {
                 .map(|transport| Arc::new(transport) as Arc<dyn Transport>)
                 .map_err(|error| tracing::error!(error = &error as &dyn std::error::Error, "no HTTP client")),
         };
-        let credentials = Arc::new(Credentials::new(
-            credentials,
-            &origin,
-            &app_fingerprint(&config.api_key),
-        ));
+        let app = App {
+            secrets: Secrets::new(credentials, &origin, &config.api_key),
+            api: Api {
+                transport,
+                server,
+                server_url: config.server_url,
+                request_timeout,
+                jitter: Jitter::new(jitter_seed),
+            },
+            api_key: config.api_key,
+            page_bytes,
+        };
         Self {
-            inner: Arc::new(Inner {
-                api: Api::new(
-                    transport,
-                    server,
-                    config.server_url,
-                    request_timeout,
-                    Jitter::new(jitter_seed),
-                ),
-                api_key: config.api_key,
-                page_bytes,
-                credentials,
-                session: RwLock::default(),
-                keys: RwLock::default(),
-                stream: Mutex::default(),
-                login_cache: Mutex::default(),
-                uploads: Mutex::default(),
-                refreshing: tokio::sync::Mutex::default(),
-                pushing: tokio::sync::Mutex::default(),
-            }),
+            app: Arc::new(app),
+            current: Arc::default(),
         }
     }
 
@@ -175,7 +158,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub fn user_id(&self) -> Option<UserId> {
-        self.inner.session.read().as_ref().map(|session| session.scope.user_id)
+        self.stream().ok().map(|stream| stream.scope().user_id)
     }
 
     /// The app of the session, if anybody is signed in.
@@ -191,7 +174,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub fn app_id(&self) -> Option<AppId> {
-        self.inner.session.read().as_ref().map(|session| session.scope.app_id)
+        self.stream().ok().map(|stream| stream.scope().app_id)
     }
 
     /// Tells the client how far the app has applied what it pulled: the cursor that the app stored beside its data. A
@@ -216,76 +199,67 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub fn resume_at(&self, cursor: Cursor) {
-        self.inner.stream.lock().resume_at(cursor);
-    }
-}
-
-impl Inner {
-    /// Runs work on the credential store, which may block, off the async threads.
-    pub(crate) async fn with_credentials<T, W>(&self, work: W) -> Result<T>
-    where
-        T: Send + 'static,
-        W: FnOnce(&Credentials) -> Result<T, CredentialError> + Send + 'static,
-    {
-        let credentials = Arc::clone(&self.credentials);
-        Ok(blocking(move || work(&credentials)).await??)
-    }
-
-    /// The account and app of the session.
-    pub(crate) fn scope(&self) -> Result<StreamScope> {
-        self.session
-            .read()
-            .as_ref()
-            .map(|session| session.scope)
-            .ok_or(Error::NotSignedIn)
-    }
-
-    /// The keys in memory.
-    pub(crate) fn keys(&self) -> Result<Arc<Keys>> {
-        self.scope()?;
-        self.keys.read().clone().ok_or(Error::EncryptionNotSetUp)
-    }
-
-    /// The first position of the stream.
-    pub(crate) fn start(&self) -> Result<Position> {
-        let scope = self.scope()?;
-        Ok(Position::start_of(scope.app_id, scope.user_id))
-    }
-
-    /// Makes a session current. Signing in as somebody else drops everything that belongs to the user before.
-    pub(crate) fn install_session(&self, session: Session) {
-        let mut current = self.session.write();
-        if current.as_ref().is_some_and(|before| before.scope != session.scope) {
-            self.forget_user_state();
+        let mut current = self.current.write();
+        match &current.stream {
+            Some(stream) => stream.state.resume_at(cursor),
+            None => current.resume_at = Some(cursor),
         }
-        *current = Some(session);
-    }
-
-    /// Drops the session and everything that belongs to its user.
-    pub(crate) fn drop_session(&self) {
-        *self.session.write() = None;
-        self.forget_user_state();
-    }
-
-    fn forget_user_state(&self) {
-        *self.keys.write() = None;
-        *self.stream.lock() = StreamState::default();
-        *self.login_cache.lock() = None;
-        *self.uploads.lock() = PendingUploads::default();
-    }
-
-    /// The token of account audience, if the sign-in behind it is fresh enough for another request.
-    pub(crate) fn account_token(&self) -> Option<SecretText> {
-        let session = self.session.read();
-        let (token, since) = session.as_ref()?.account_token.as_ref()?;
-        let lifetime = Duration::from_secs(limits::ACCOUNT_TOKEN_SECONDS - 15);
-        (Instant::now().duration_since(*since) < lifetime).then(|| token.clone())
     }
 }
 
-/// The clock of this machine, in the wire's unit. Only ever used to refresh early: a wrong clock costs a request.
-pub(crate) fn unix_now() -> UnixSeconds {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+impl SyncKitClient {
+    /// The stream of the user who is signed in.
+    pub(crate) fn stream(&self) -> Result<Arc<Stream>> {
+        self.current.read().stream.clone().ok_or(Error::NotSignedIn)
+    }
+
+    /// How far the app has applied what it pulled.
+    pub(crate) fn applied(&self) -> Cursor {
+        let current = self.current.read();
+        match &current.stream {
+            Some(stream) => stream.state.applied(),
+            None => current.resume_at.unwrap_or(Cursor::START),
+        }
+    }
+
+    /// Takes the tokens of a sign-in. The same user goes on with the same stream; for another one, everything begins
+    /// anew.
+    pub(crate) fn begin(&self, scope: StreamScope, tokens: Tokens) -> Arc<Stream> {
+        let mut current = self.current.write();
+        if let Some(stream) = current.stream.as_ref().filter(|stream| stream.scope() == scope) {
+            stream.connection.session.begin(tokens);
+            return Arc::clone(stream);
+        }
+        let stream = Arc::new(self.new_stream(scope, tokens));
+        current.adopt(Arc::clone(&stream));
+        stream
+    }
+
+    /// A stream that no other call sees yet.
+    pub(crate) fn new_stream(&self, scope: StreamScope, tokens: Tokens) -> Stream {
+        Stream::new(Connection::new(Arc::clone(&self.app), scope, tokens))
+    }
+
+    /// Makes such a stream the current one.
+    pub(crate) fn adopt(&self, stream: Stream) {
+        self.current.write().adopt(Arc::new(stream));
+    }
+
+    /// Forgets the user who is signed in. Calls that are still made find nobody.
+    pub(crate) fn end(&self) {
+        if let Some(stream) = self.current.write().stream.take() {
+            stream.connection.session.end();
+        }
+    }
+}
+
+impl Current {
+    fn adopt(&mut self, stream: Arc<Stream>) {
+        if let Some(cursor) = self.resume_at.take() {
+            stream.state.resume_at(cursor);
+        }
+        if let Some(before) = self.stream.replace(stream) {
+            before.connection.session.end();
+        }
+    }
 }

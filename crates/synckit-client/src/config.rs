@@ -1,11 +1,12 @@
 //! How a client is configured.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use sha2::{Digest as _, Sha256};
-use url::{Host, Url};
-
-use crate::{SyncKitClient, connection::transport::Transport};
+use crate::{
+    client::SyncKitClient,
+    connection::transport::Transport,
+    secrets::{keychain::KeychainStore, store::CredentialStore},
+};
 
 /// What every client needs: where the server is, and which app this is.
 ///
@@ -38,56 +39,21 @@ impl fmt::Debug for SyncKitConfig {
     }
 }
 
-/// Where the session and the master key live between two starts of the app.
-///
-/// # Examples
-/// ```
-/// # synckit_doctest::run(async |world| {
-/// # let (config, email, password) = (world.config(), world.email, world.password);
-/// # world.signed_in().await?;
-/// use synckit_client::{CredentialStore, Error, SyncKitClient};
-///
-/// // A service on a machine without a keychain.
-/// let file = CredentialStore::File(world.path("credentials.json"));
-/// let client = SyncKitClient::builder(config.clone()).credential_store(file.clone()).build();
-/// client.authenticate(email, password).await?;
-/// client.setup_encryption_new(password).await?;
-///
-/// // Its next start needs no password.
-/// let client = SyncKitClient::builder(config).credential_store(file).build();
-/// client.try_load_key_from_keychain()?;
-/// assert!(client.user_id().is_some());
-/// # Ok(())
-/// # });
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum CredentialStore {
-    /// The keychain of the operating system: Keychain on macOS, Credential Manager on Windows, Secret Service on Linux.
-    #[default]
-    Keychain,
-    /// A file that only this user can read (mode 0600). Whoever reads the file reads the user's data: for machines
-    /// without a keychain, by the developer's decision.
-    File(PathBuf),
-    /// Nowhere: the user types the password at every start.
-    Memory,
-}
-
 /// Builds a client with other settings than the default.
 ///
 /// # Examples
 /// ```
-/// use synckit_client::{CredentialStore, SyncKitClient, SyncKitConfig};
+/// use synckit_client::{MemoryStore, SyncKitClient, SyncKitConfig};
 ///
 /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
 /// let builder = SyncKitClient::builder(config).page_bytes(256 * 1024);
-/// let for_tests = builder.clone().credential_store(CredentialStore::Memory).build();
+/// let for_tests = builder.clone().credential_store(MemoryStore::default()).build();
 /// assert!(matches!(for_tests.try_load_key_from_keychain(), Err(synckit_client::Error::NoStoredKey)));
 /// ```
 #[derive(Debug, Clone)]
 pub struct SyncKitClientBuilder {
     pub(crate) config: SyncKitConfig,
-    pub(crate) credentials: CredentialStore,
+    pub(crate) credentials: Arc<dyn CredentialStore>,
     pub(crate) request_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) page_bytes: u32,
@@ -99,7 +65,7 @@ impl SyncKitClientBuilder {
     pub(crate) fn new(config: SyncKitConfig) -> Self {
         Self {
             config,
-            credentials: CredentialStore::default(),
+            credentials: Arc::new(KeychainStore),
             request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             page_bytes: synckit_protocol::limits::PAGE_BYTES_DEFAULT,
@@ -112,16 +78,16 @@ impl SyncKitClientBuilder {
     ///
     /// # Examples
     /// ```
-    /// use synckit_client::{CredentialStore, Error, SyncKitClient, SyncKitConfig};
+    /// use synckit_client::{Error, MemoryStore, SyncKitClient, SyncKitConfig};
     ///
     /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
-    /// let client = SyncKitClient::builder(config).credential_store(CredentialStore::Memory).build();
+    /// let client = SyncKitClient::builder(config).credential_store(MemoryStore::default()).build();
     /// // Memory holds nothing at the start of the app: ask for the password.
     /// assert!(matches!(client.try_load_key_from_keychain(), Err(Error::NoStoredKey)));
     /// ```
     #[must_use]
-    pub fn credential_store(mut self, store: CredentialStore) -> Self {
-        self.credentials = store;
+    pub fn credential_store(mut self, store: impl CredentialStore) -> Self {
+        self.credentials = Arc::new(store);
         self
     }
 
@@ -133,13 +99,13 @@ impl SyncKitClientBuilder {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::time::Duration;
-    /// use synckit_client::{CredentialStore, Error, SyncKitClient, SyncKitConfig};
+    /// use synckit_client::{Error, MemoryStore, SyncKitClient, SyncKitConfig};
     ///
     /// # let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await?; // takes connections, answers nothing
     /// # let server_url = format!("http://{}", deaf.local_addr()?);
     /// # let config = SyncKitConfig { server_url, api_key: "your-api-key".into() };
     /// let client = SyncKitClient::builder(config)
-    ///     .credential_store(CredentialStore::Memory)
+    ///     .credential_store(MemoryStore::default())
     ///     .request_timeout(Duration::from_millis(20))
     ///     .build();
     /// let error = client.request_password_reset("me@example.com").await.unwrap_err();
@@ -160,15 +126,15 @@ impl SyncKitClientBuilder {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::time::Duration;
-    /// use synckit_client::{CredentialStore, Error, SyncKitClient, SyncKitConfig};
+    /// use synckit_client::{Error, MemoryStore, SyncKitClient, SyncKitConfig};
     ///
     /// # let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     /// # let config = SyncKitConfig { server_url: format!("http://{closed}"), api_key: "your-api-key".into() };
     /// let client = SyncKitClient::builder(config)
-    ///     .credential_store(CredentialStore::Memory)
+    ///     .credential_store(MemoryStore::default())
     ///     .connect_timeout(Duration::from_secs(2))
     ///     .build();
-    /// let error = client.authenticate("me@example.com", "pass").await.unwrap_err();
+    /// let error = client.request_password_reset("me@example.com").await.unwrap_err();
     /// assert!(matches!(error, Error::Network(_))); // offline: go on with local data, try again later
     /// # Ok(())
     /// # }
@@ -190,10 +156,10 @@ impl SyncKitClientBuilder {
     /// #     laptop.push(device.id, vec![note(row, &"a long text ".repeat(1000))]).await?;
     /// # }
     /// # let (config, email, password) = (world.config(), world.email, world.password);
-    /// use synckit_client::{CredentialStore, Cursor, SyncKitClient};
+    /// use synckit_client::{Cursor, MemoryStore, SyncKitClient};
     ///
     /// let client = SyncKitClient::builder(config)
-    ///     .credential_store(CredentialStore::Memory)
+    ///     .credential_store(MemoryStore::default())
     ///     .page_bytes(4096) // a device with little memory
     ///     .build();
     /// # client.authenticate(email, password).await?;
@@ -236,12 +202,12 @@ impl SyncKitClientBuilder {
     ///
     /// # Examples
     /// ```
-    /// use synckit_client::{CredentialStore, SyncKitClient, SyncKitConfig};
+    /// use synckit_client::{MemoryStore, SyncKitClient, SyncKitConfig};
     ///
     /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
     /// // In a simulation: the pauses between retries are the same in every run.
     /// let client = SyncKitClient::builder(config)
-    ///     .credential_store(CredentialStore::Memory)
+    ///     .credential_store(MemoryStore::default())
     ///     .jitter_seed(42)
     ///     .build();
     /// assert!(client.try_load_key_from_keychain().is_err());
@@ -256,13 +222,13 @@ impl SyncKitClientBuilder {
     ///
     /// # Examples
     /// ```
-    /// use synckit_client::{CredentialStore, Error, SyncKitClient, SyncKitConfig};
+    /// use synckit_client::{Error, MemoryStore, SyncKitClient, SyncKitConfig};
     ///
     /// let client = SyncKitClient::builder(SyncKitConfig {
     ///     server_url: "sync.example.com".into(), // the scheme is missing
     ///     api_key: "your-api-key".into(),
     /// })
-    /// .credential_store(CredentialStore::Memory)
+    /// .credential_store(MemoryStore::default())
     /// .build();
     /// assert!(matches!(client.try_load_key_from_keychain(), Err(Error::InvalidServerUrl { .. })));
     /// ```
@@ -270,66 +236,4 @@ impl SyncKitClientBuilder {
     pub fn build(self) -> SyncKitClient {
         SyncKitClient::from_builder(self)
     }
-}
-
-/// The base of every request, checked once.
-#[derive(Debug, Clone)]
-pub(crate) struct Server {
-    /// The URL without a trailing slash.
-    base: String,
-    /// Scheme, host and port.
-    origin: String,
-}
-
-impl Server {
-    /// Reads the URL of a configuration; the error says what is wrong with it.
-    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let url = Url::parse(text).map_err(|_| "it is not a URL such as https://sync.example.com")?;
-        if url.host().is_none() {
-            return Err("it names no host");
-        }
-        check_transport_security(&url)?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("it must not carry a user name or a password");
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("it must not carry a query or a fragment");
-        }
-        Ok(Self {
-            base: url.as_str().trim_end_matches('/').to_owned(),
-            origin: url.origin().ascii_serialization(),
-        })
-    }
-
-    /// The URL of an API path, which begins with a slash.
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
-    }
-
-    /// Scheme, host and port.
-    pub(crate) fn origin(&self) -> &str {
-        &self.origin
-    }
-}
-
-/// Refuses what would send a token, or a presigned URL, in the clear over a network.
-pub(crate) fn check_transport_security(url: &Url) -> Result<(), &'static str> {
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    match url.scheme() {
-        "https" => Ok(()),
-        "http" if loopback => Ok(()),
-        "http" => Err("plain http is allowed to loopback only: use https"),
-        _ => Err("the scheme is not https"),
-    }
-}
-
-/// What the credentials of an app on a server are filed under: no key and no address in the clear.
-pub(crate) fn app_fingerprint(api_key: &str) -> String {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    URL_SAFE_NO_PAD.encode(Sha256::digest(api_key.as_bytes()))
 }

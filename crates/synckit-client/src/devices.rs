@@ -10,8 +10,8 @@ use synckit_protocol::{
 };
 
 use crate::{
-    SyncKitClient,
-    connection::api::Call,
+    client::SyncKitClient,
+    connection::call::Call,
     error::{Error, Result},
 };
 
@@ -44,7 +44,8 @@ impl SyncKitClient {
             device_name: name.to_owned(),
             platform,
         };
-        self.inner
+        self.stream()?
+            .connection
             .authorized(Call::post("/api/sync/devices").body(&request)?)
             .await?
             .decode()
@@ -67,7 +68,12 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn devices(&self) -> Result<Vec<Device>> {
-        let list: DeviceList = self.inner.authorized(Call::get("/api/sync/devices")).await?.decode()?;
+        let list: DeviceList = self
+            .stream()?
+            .connection
+            .authorized(Call::get("/api/sync/devices"))
+            .await?
+            .decode()?;
         Ok(list.devices)
     }
 
@@ -95,7 +101,7 @@ impl SyncKitClient {
             device_name: name.to_owned(),
         };
         let call = Call::new(Method::PATCH, format!("/api/sync/devices/{device_id}")).body(&request)?;
-        self.inner.authorized(call).await?.decode()
+        self.stream()?.connection.authorized(call).await?.decode()
     }
 
     /// Revokes a device: its sessions end within seconds, and its name becomes free. What it already holds, it keeps.
@@ -116,7 +122,8 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn revoke_device(&self, device_id: DeviceId) -> Result<()> {
-        self.inner
+        self.stream()?
+            .connection
             .authorized_unit(Call::new(Method::DELETE, format!("/api/sync/devices/{device_id}")))
             .await
     }
@@ -138,7 +145,11 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn status(&self) -> Result<Status> {
-        self.inner.authorized(Call::get("/api/sync/status")).await?.decode()
+        self.stream()?
+            .connection
+            .authorized(Call::get("/api/sync/status"))
+            .await?
+            .decode()
     }
 }
 

@@ -8,7 +8,7 @@ use synckit_protocol::{
     ApiKeyError, BatchDigest, BatchId, Cursor, DeviceId, KeyId, Position, Problem, ProblemCode, SealedHash, SnapshotId,
 };
 
-use crate::{connection::transport::TransportError, rejoin::RejoinEvidence, secrets::credentials::CredentialError};
+use crate::{connection::transport::TransportError, secrets::error::CredentialError};
 
 /// The result of every call of the SDK.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -333,6 +333,41 @@ pub struct SnapshotEvidence {
     pub part: Option<u32>,
     /// What did not agree.
     pub reason: &'static str,
+}
+
+/// Why the user may want to rejoin: what an earlier call refused. From [`Error::rejoin_evidence`].
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # use synckit_client::{Cursor, Head, Position};
+/// # use synckit_doctest::note;
+/// # let (client, device) = world.device("laptop").await?;
+/// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
+/// # // The app has come to 40; the server, restored from a backup, to 1.
+/// # let lost = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
+/// # let stored = lost;
+/// use synckit_client::RejoinEvidence;
+///
+/// let error = client.pull(device.id, stored).await.unwrap_err();
+/// let question = match error.rejoin_evidence() {
+///     Some(RejoinEvidence::History(evidence)) => {
+///         format!("The server lacks {} changes. Was it restored?", evidence.known.seq - evidence.claimed.seq)
+///     }
+///     Some(RejoinEvidence::Batch(batch)) => format!("Skip what {} wrote?", batch.device_id),
+///     _ => return Err(error.into()),
+/// };
+/// assert_eq!(question, "The server lacks 39 changes. Was it restored?");
+/// # Ok(())
+/// # });
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RejoinEvidence {
+    /// The server's history is not the one that this device knew.
+    History(HistoryEvidence),
+    /// The log holds a batch that no device of the user sealed.
+    Batch(Box<BatchEvidence>),
 }
 
 /// A push that did not come to its end.

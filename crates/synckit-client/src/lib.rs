@@ -60,8 +60,7 @@
 //!
 //! 1. Apply the changes of a page and store its cursor in **one** transaction of the app's database.
 //! 2. Keep a local change until [`push`](SyncKitClient::push) has returned. Pushing it twice is harmless;
-//!    [`push_with_id`](SyncKitClient::push_with_id) avoids even that, and [`push_at`](SyncKitClient::push_at) is for apps
-//!    that merge first.
+//!    [`push_at`](SyncKitClient::push_at), the strict form, avoids even that, and is for apps that merge first.
 //! 3. Store no cursor that did not come from `pull` or a push.
 //!
 //! ```
@@ -121,7 +120,8 @@
 //! A tokio runtime with time and I/O enabled. TLS is rustls with the roots of the operating system; plain `http://` is
 //! refused except to loopback. There are no Cargo features: one build, one behaviour. [`SyncKitClient`] is `Send + Sync`,
 //! every method takes `&self`, and a clone is as good as an `Arc`. The keychain is that of macOS, Windows or the Secret
-//! Service of Linux; [`CredentialStore`] names the alternatives.
+//! Service of Linux; [`FileStore`], [`MemoryStore`] and the host's own
+//! [`CredentialStore`] are the alternatives.
 //!
 //! An app names no other crate of the project: ids, [`Cursor`], [`ChangeEntry`] and the like are exported here, although
 //! the examples at these types name the crate that they come from.
@@ -150,22 +150,36 @@ mod pull;
 mod push;
 mod rejoin;
 mod rotation;
+mod runtime;
 mod secrets;
 mod setup;
 mod sign_in;
 mod snapshots;
+mod state;
+mod stream;
 
 pub use connection::transport;
 
 pub use account_data::ExportReport;
-pub use blobs::{BlobProgress, BlobSource, BlobTarget, BlobUploadTicket, DownloadUrl, UploadUrl};
+pub use blobs::{
+    download::BlobTarget,
+    movement::BlobProgress,
+    upload::BlobSource,
+    urls::{BlobUploadTicket, DownloadUrl, UploadUrl},
+};
 pub use client::SyncKitClient;
-pub use config::{CredentialStore, SyncKitClientBuilder, SyncKitConfig};
-pub use error::{BatchEvidence, Chain as ErrorChain, Error, HistoryEvidence, PushError, Result, SnapshotEvidence};
-pub use pull::Pulled;
-pub use rejoin::{RejoinEvidence, Rejoined};
-pub use secrets::credentials::CredentialError;
-pub use snapshots::{FoldOutcome, FoldReport};
+pub use config::{SyncKitClientBuilder, SyncKitConfig};
+pub use error::{
+    BatchEvidence, Chain as ErrorChain, Error, HistoryEvidence, PushError, RejoinEvidence, Result, SnapshotEvidence,
+};
+pub use rejoin::Rejoined;
+pub use secrets::{
+    error::CredentialError, file::FileStore, keychain::KeychainStore, memory::MemoryStore, store::CredentialStore,
+};
+pub use snapshots::{
+    fold::{FoldOutcome, FoldReport},
+    read::Pulled,
+};
 pub use synckit_crypto::{
     KeyError, RecoveryCode, RecoveryCodeError,
     batch::{ChangeEntry, ChangeOp, EncodeError, EncodeErrorKind, Timestamp, TimestampRangeError},
@@ -182,6 +196,8 @@ pub use synckit_protocol::{
         snapshots::SnapshotInfo,
     },
 };
+
+pub use zeroize::Zeroizing;
 
 /// Compiles the program of the guide, so that it stays true.
 #[cfg(doctest)]

@@ -9,52 +9,21 @@
 //! forward to its end; a batch that is gone past is never opened, and never one that a device of the user sealed; every
 //! step can be repeated after a crash.
 
-use synckit_crypto::{Envelope, KeyRing, RetiredKey, StreamScope};
+use synckit_crypto::{Envelope, KeyRing};
 use synckit_protocol::{Cursor, Position, ProblemCode};
+use zeroize::Zeroizing;
 
 use crate::{
-    SyncKitClient,
-    client::Inner,
-    error::{BatchEvidence, Error, HistoryEvidence, Result},
+    client::SyncKitClient,
+    error::{BatchEvidence, Error, RejoinEvidence, Result},
     history::walk::Walk,
-    setup::Keys,
-    sign_in::record_name,
+    state::keys::Keys,
+    stream::{
+        chain::Place,
+        common::{Common, marks_of},
+        handle::Stream,
+    },
 };
-
-/// Why the user may want to rejoin: what an earlier call refused. From [`Error::rejoin_evidence`].
-///
-/// # Examples
-/// ```
-/// # synckit_doctest::run(async |world| {
-/// # use synckit_client::{Cursor, Head, Position};
-/// # use synckit_doctest::note;
-/// # let (client, device) = world.device("laptop").await?;
-/// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
-/// # // The app has come to 40; the server, restored from a backup, to 1.
-/// # let lost = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
-/// # let stored = lost;
-/// use synckit_client::RejoinEvidence;
-///
-/// let error = client.pull(device.id, stored).await.unwrap_err();
-/// let question = match error.rejoin_evidence() {
-///     Some(RejoinEvidence::History(evidence)) => {
-///         format!("The server lacks {} changes. Was it restored?", evidence.known.seq - evidence.claimed.seq)
-///     }
-///     Some(RejoinEvidence::Batch(batch)) => format!("Skip what {} wrote?", batch.device_id),
-///     _ => return Err(error.into()),
-/// };
-/// assert_eq!(question, "The server lacks 39 changes. Was it restored?");
-/// # Ok(())
-/// # });
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RejoinEvidence {
-    /// The server's history is not the one that this device knew.
-    History(HistoryEvidence),
-    /// The log holds a batch that no device of the user sealed.
-    Batch(Box<BatchEvidence>),
-}
 
 /// What the app does after [`SyncKitClient::rejoin`].
 ///
@@ -103,7 +72,7 @@ impl SyncKitClient {
     /// 1. stores [`Rejoined::cursor`] in the place of its own, and remembers that a rejoin is under way;
     /// 2. pulls to the end and **merges by its own timestamps**: of two versions of a row the newer one stays, whichever
     ///    side it is on, because another device may have rejoined before this one;
-    /// 3. pushes **every row** it has, and every deletion that it remembers, by [`SyncKitClient::push_all_at`], so that it
+    /// 3. pushes **every row** it has, and every deletion that it remembers, by [`SyncKitClient::push_at`], so that it
     ///    never writes an older version of a row after a newer one that another device pushed meanwhile; and uploads its
     ///    files again (a file that is there costs one request). Then the rejoin is over.
     ///
@@ -178,7 +147,7 @@ impl SyncKitClient {
     ///     loop {
     ///         // As they are now: a newer version may have been pulled since.
     ///         let changes = rows.iter().map(|row| db.rows[row].clone()).collect();
-    ///         match client.push_all_at(device, db.cursor, changes).await {
+    ///         match client.push_at(device, db.cursor, None, changes).await {
     ///             Ok(cursor) => {
     ///                 db.cursor = cursor;
     ///                 return Ok(());
@@ -232,22 +201,22 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn rejoin(&self, evidence: &RejoinEvidence, cursor: Cursor) -> Result<Rejoined> {
-        let inner = &self.inner;
-        let (scope, keys) = (inner.scope()?, inner.keys()?);
+        let stream = self.stream()?;
+        let keys = stream.keys()?;
         // A push in between would be sealed on top of what is being given up.
-        let _pushing = inner.pushing.lock().await;
-        let offered = inner.offered_keys(scope, &keys.ring).await?;
+        let _turn = stream.turn_to_push().await;
+        let offered = offered_keys(&stream, &keys.ring).await?;
         let rejoined = match evidence {
             RejoinEvidence::History(evidence) => {
                 // Evidence of a contradiction that was resolved since must not resolve another one.
-                let mut believed = inner.positions_of(&keys.ring);
+                let mut believed = stream.believed(&keys.ring);
                 believed.extend(cursor.position());
                 if !believed.contains(&evidence.known) {
                     return Err(Error::NothingToRejoin);
                 }
-                inner.change_over(scope, &keys.ring, offered, cursor).await?
+                change_over(&stream, &keys.ring, offered, cursor).await?
             }
-            RejoinEvidence::Batch(batch) => inner.go_past(&keys, batch, cursor).await?,
+            RejoinEvidence::Batch(batch) => skip_batch(&stream, &keys, batch, cursor).await?,
         };
         tracing::warn!(
             cursor = %rejoined.cursor,
@@ -258,231 +227,96 @@ impl SyncKitClient {
     }
 }
 
-/// Where two histories were last the same.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Common {
-    /// Here.
-    At(Position),
-    /// Somewhere below where the server's log begins, if anywhere: it cannot be seen any more. The log is said to begin
-    /// at a snapshot of this position.
-    BelowBase(Position),
+/// The server's envelope and the ring in it, which must be under the very key that this device holds.
+async fn offered_keys(stream: &Stream, held: &KeyRing) -> Result<(KeyRing, Envelope)> {
+    let found = stream.envelope().await?.map(|found| found.envelope);
+    let found_version = found.as_ref().map_or(0, Envelope::key_version);
+    let Some(envelope) = found.filter(|envelope| envelope.key_version() >= held.key_version()) else {
+        return Err(Error::EnvelopeReplaced {
+            held_version: held.key_version(),
+            found_version,
+        });
+    };
+    if envelope.key_id() != held.key_id() {
+        return Err(Error::KeyRotated {
+            key_id: envelope.key_id(),
+        });
+    }
+    let ring = envelope
+        .open_as_holder(&stream.scope(), held)
+        .map_err(Error::KeyMaterialForged)?;
+    Ok((ring, envelope))
 }
 
-/// What the server says of a position.
-enum Asked {
-    OnChain,
-    NotOnChain { latest: Position },
-    BelowBase { base: Position },
+/// Goes over to the server's history.
+async fn change_over(
+    stream: &Stream,
+    held: &KeyRing,
+    (offered, envelope): (KeyRing, Envelope),
+    cursor: Cursor,
+) -> Result<Rejoined> {
+    if stream.agrees(cursor).await? {
+        return Err(Error::NothingToRejoin);
+    }
+    // What the app does not have yet it must pull, so nothing after its cursor will do.
+    let mut positions = stream.believed(held);
+    positions.extend(cursor.position());
+    positions.retain(|position| position.seq <= cursor.seq());
+    let common = stream.last_common(positions).await?;
+    let latest = stream.history_after(&offered, common).await?;
+
+    // The envelope's writer may not have rejoined either.
+    let ring = match stream.place_of(offered.floor()).await? {
+        Place::OnChain | Place::BelowBase { .. } => offered,
+        Place::NotOnChain { .. } => {
+            let anchor = stream.last_common(marks_of(&offered)).await?.position();
+            offered.rebase(anchor, latest).map_err(Error::Key)?
+        }
+    };
+    let cursor = match common {
+        Common::At(position) => Cursor::at(position),
+        // The snapshot comes first.
+        Common::BelowBase(_) => Cursor::START,
+    };
+    // A crash in between leaves a device that still contradicts the server, and can rejoin again.
+    let secret = Zeroizing::new(ring.to_secret_bytes().to_vec());
+    stream.store_keys(secret, &envelope).await?;
+    stream.state.change_over(common.position(), latest, cursor);
+    stream.key_state.install(Keys::new(&stream.scope(), ring));
+    stream.save_position_now().await?;
+    Ok(Rejoined {
+        cursor,
+        latest,
+        push_all_rows: true,
+    })
 }
 
-impl Inner {
-    /// The server's envelope and the ring in it, which must be under the very key that this device holds.
-    async fn offered_keys(&self, scope: StreamScope, held: &KeyRing) -> Result<(KeyRing, Envelope)> {
-        let found = self.envelope().await?.map(|found| found.envelope);
-        let found_version = found.as_ref().map_or(0, Envelope::key_version);
-        let Some(envelope) = found.filter(|envelope| envelope.key_version() >= held.key_version()) else {
-            return Err(Error::EnvelopeReplaced {
-                held_version: held.key_version(),
-                found_version,
-            });
-        };
-        if envelope.key_id() != held.key_id() {
-            return Err(Error::KeyRotated {
-                key_id: envelope.key_id(),
-            });
-        }
-        let ring = envelope
-            .open_as_holder(&scope, held)
-            .map_err(Error::KeyMaterialForged)?;
-        Ok((ring, envelope))
+/// Remembers to skip a batch.
+async fn skip_batch(stream: &Stream, keys: &Keys, batch: &BatchEvidence, cursor: Cursor) -> Result<Rejoined> {
+    if !batch.never_opens {
+        // A batch in the wrong place, or under a key that this device does not hold or no longer allows, may be
+        // somebody's. An honest server takes none of these.
+        return Err(Error::BatchForged(Box::new(batch.clone())));
     }
-
-    /// Goes over to the server's history.
-    async fn change_over(
-        &self,
-        scope: StreamScope,
-        held: &KeyRing,
-        (offered, envelope): (KeyRing, Envelope),
-        cursor: Cursor,
-    ) -> Result<Rejoined> {
-        if self.agrees(cursor).await? {
-            return Err(Error::NothingToRejoin);
-        }
-        // What the app does not have yet it must pull, so nothing after its cursor will do.
-        let mut positions = self.positions_of(held);
-        positions.extend(cursor.position());
-        positions.retain(|position| position.seq <= cursor.seq());
-        let common = self.last_common(positions).await?;
-        let latest = self.history_after(scope, &offered, common).await?;
-
-        // The envelope's writer may not have rejoined either.
-        let ring = match self.ask(offered.floor()).await? {
-            Asked::OnChain | Asked::BelowBase { .. } => offered,
-            Asked::NotOnChain { .. } => {
-                let anchor = self.last_common(marks_of(&offered)).await?.position();
-                offered.rebase(anchor, latest).map_err(Error::Key)?
-            }
-        };
-        let cursor = match common {
-            Common::At(position) => Cursor::at(position),
-            // The snapshot comes first.
-            Common::BelowBase(_) => Cursor::START,
-        };
-        self.install_history(scope, ring, &envelope, common, latest, cursor)
-            .await?;
-        Ok(Rejoined {
-            cursor,
-            latest,
-            push_all_rows: true,
-        })
-    }
-
-    /// Whether the server's chain leads through what this device knows and what its app has.
-    async fn agrees(&self, cursor: Cursor) -> Result<bool> {
-        let known = self.stream.lock().known();
-        for position in known.into_iter().chain(cursor.position()) {
-            if let Asked::NotOnChain { .. } = self.ask(position).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Every position that this device ever verified and still remembers.
-    pub(crate) fn positions_of(&self, ring: &KeyRing) -> Vec<Position> {
-        let mut positions = self.stream.lock().believed();
-        positions.extend(marks_of(ring));
-        positions
-    }
-
-    /// The newest of these positions that the server's chain leads through.
-    ///
-    /// The server's word is enough: a position is a hash of everything before it, so a server that says yes has bound
-    /// itself to the history that this device knows up to there, and one that says no in vain only makes it read more.
-    pub(crate) async fn last_common(&self, mut positions: Vec<Position>) -> Result<Common> {
-        positions.retain(|position| position.seq > 0);
-        positions.sort_unstable_by_key(|position| std::cmp::Reverse(position.seq));
-        positions.dedup();
-        let mut latest_seq = u64::MAX;
-        for position in positions {
-            if position.seq > latest_seq {
-                continue;
-            }
-            match self.ask(position).await? {
-                Asked::OnChain => return Ok(Common::At(position)),
-                Asked::NotOnChain { latest } => latest_seq = latest.seq,
-                // So are all that are older.
-                Asked::BelowBase { base } => return Ok(Common::BelowBase(base)),
-            }
-        }
-        let start = self.start()?;
-        match self.ask(start).await? {
-            Asked::BelowBase { base } => Ok(Common::BelowBase(base)),
-            Asked::OnChain | Asked::NotOnChain { .. } => Ok(Common::At(start)),
-        }
-    }
-
-    async fn ask(&self, position: Position) -> Result<Asked> {
-        match self.chain(position).await {
-            Ok(_) => Ok(Asked::OnChain),
-            Err(Error::HistoryRewound(evidence) | Error::HistoryForked(evidence)) => Ok(Asked::NotOnChain {
-                latest: evidence.claimed,
-            }),
-            Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::CursorCompacted) => {
-                let base = problem.snapshot.map(|snapshot| snapshot.position);
-                base.map_or(Err(Error::Problem(problem)), |base| Ok(Asked::BelowBase { base }))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Hashes the server's chain forward from where it was last the same, or from the snapshot that it begins at, and
-    /// returns its end.
-    pub(crate) async fn history_after(&self, scope: StreamScope, ring: &KeyRing, common: Common) -> Result<Position> {
-        let from = match common {
-            Common::At(position) => position,
-            Common::BelowBase(_) => self.start()?,
-        };
-        // A device that never heard of a rotation in the other history may have folded this one under the older key.
-        let anywhere = Position { seq: u64::MAX, ..from };
-        let ring = ring.rebase(common.position(), anywhere).map_err(Error::Key)?;
-        self.walk_to_head(&Keys::new(&scope, ring), Walk::new(from, None)?)
-            .await
-    }
-
-    /// Writes what belongs to the server's history in the place of what belonged to the other one. A crash in between
-    /// leaves a device that still contradicts the server, and can rejoin again.
-    async fn install_history(
-        &self,
-        scope: StreamScope,
-        ring: KeyRing,
-        envelope: &Envelope,
-        common: Common,
-        latest: Position,
-        cursor: Cursor,
-    ) -> Result<()> {
-        let user_id = scope.user_id;
-        let (secret, envelope) = (ring.to_secret_bytes(), envelope.encode());
-        self.with_credentials(move |credentials| {
-            credentials.write(&record_name(user_id, "keys"), &secret)?;
-            credentials.write(&record_name(user_id, "envelope"), &envelope)
-        })
-        .await?;
-        {
-            let mut stream = self.stream.lock();
-            stream.change_over(common.position(), latest, cursor);
-            *self.keys.write() = Some(std::sync::Arc::new(Keys::new(&scope, ring)));
-        }
-        self.save_position_now().await
-    }
-
-    /// Remembers to go past a batch.
-    async fn go_past(&self, keys: &Keys, batch: &BatchEvidence, cursor: Cursor) -> Result<Rejoined> {
-        if !batch.never_opens {
-            // A batch in the wrong place, or under a key that this device does not hold or no longer allows, may be
-            // somebody's. An honest server takes none of these.
-            return Err(Error::BatchForged(Box::new(batch.clone())));
-        }
-        let chain = match self.chain(batch.parent).await {
-            Ok(chain) => chain,
-            // A snapshot stands for it: the pull goes through that.
-            Err(error) if error.is_problem(ProblemCode::CursorCompacted) => return Err(Error::NothingToRejoin),
-            Err(error) => return Err(error),
-        };
-        let digest = batch.digest();
-        let after = batch.parent.advance(&digest);
-        let (Some(after), true) = (after, chain.digests.first() == Some(&digest)) else {
-            // The page was changed on its way; the chain was not.
-            return Err(Error::NothingToRejoin);
-        };
-        // All other protections stay: the chain must lead on to what this device knows.
-        let known = self.stream.lock().known();
-        let latest = self.walk_to_head(keys, Walk::new(batch.parent, known)?).await?;
-        let skipped = self.stream.lock().skipped().with(after);
-        let (user_id, record) = (self.scope()?.user_id, skipped.encode());
-        self.with_credentials(move |credentials| credentials.write(&record_name(user_id, "skipped"), &record))
-            .await?;
-        self.stream.lock().skip(skipped);
-        Ok(Rejoined {
-            cursor,
-            latest,
-            push_all_rows: false,
-        })
-    }
-}
-
-/// The positions that a ring vouches for.
-fn marks_of(ring: &KeyRing) -> Vec<Position> {
-    let untils = ring.retired().iter().map(RetiredKey::until);
-    untils.chain([ring.floor()]).collect()
-}
-
-impl Common {
-    /// The position up to which a key ring is right. Below the base, what it says cannot matter any more: nobody reads
-    /// a batch there.
-    pub(crate) fn position(self) -> Position {
-        match self {
-            Self::At(position) | Self::BelowBase(position) => position,
-        }
-    }
+    let chain = match stream.chain_page(batch.parent).await {
+        Ok(chain) => chain,
+        // A snapshot stands for it: the pull goes through that.
+        Err(error) if error.is_problem(ProblemCode::CursorCompacted) => return Err(Error::NothingToRejoin),
+        Err(error) => return Err(error),
+    };
+    let digest = batch.digest();
+    let after = batch.parent.advance(&digest);
+    let (Some(after), true) = (after, chain.digests.first() == Some(&digest)) else {
+        // The page was changed on its way; the chain was not.
+        return Err(Error::NothingToRejoin);
+    };
+    // All other protections stay: the chain must lead on to what this device knows.
+    let walk = Walk::new(batch.parent, stream.state.known())?;
+    let latest = stream.walk_to_head(keys, walk).await?;
+    stream.store_skipped(stream.state.skipped().with(after)).await?;
+    Ok(Rejoined {
+        cursor,
+        latest,
+        push_all_rows: false,
+    })
 }

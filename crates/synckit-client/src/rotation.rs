@@ -5,14 +5,15 @@
 
 use rand::rngs::OsRng;
 use synckit_crypto::Envelope;
-use synckit_protocol::{DeviceId, Position, Problem, ProblemCode};
+use synckit_protocol::{DeviceId, Position, Problem};
 
 use crate::{
-    SyncKitClient,
-    client::Inner,
+    client::SyncKitClient,
     error::{Error, Result},
-    history::walk::{Walk, diverged},
-    setup::{EnvelopeInUse, EnvelopePut, Keys},
+    stream::{
+        envelope::{EnvelopeInUse, EnvelopePut},
+        handle::Stream,
+    },
 };
 
 /// How often a rotation is tried again because other devices pushed in between, before it gives up.
@@ -51,12 +52,12 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn rotate_keys(&self, password: &str) -> Result<()> {
-        let inner = &self.inner;
-        let (scope, keys) = (inner.scope()?, inner.keys()?);
-        let open = inner.open_vault(password).await?;
+        let stream = self.stream()?;
+        let (scope, keys) = (stream.scope(), stream.keys()?);
+        let open = stream.connection.open_vault(password).await?;
         // A push of this client in between would only send the rotation back.
-        let _pushing = inner.pushing.lock().await;
-        let found = inner.envelope().await?.ok_or(Error::NoServerKey)?;
+        let _turn = stream.turn_to_push().await;
+        let found = stream.envelope().await?.ok_or(Error::NoServerKey)?;
         let envelope = &found.envelope;
         if envelope.key_id() != keys.current().key_id {
             return Err(Error::KeyRotated {
@@ -73,17 +74,17 @@ impl SyncKitClient {
                 vault_generation: generation,
             });
         }
-        let mut head = inner.newest(&keys).await?;
+        let mut head = stream.newest(&keys).await?;
         for _ in 0..ATTEMPTS_MAX {
             let ring = keys.ring.rotate(&scope, head, &mut OsRng).map_err(Error::Key)?;
             let version = found.version + 1;
             let envelope = Envelope::seal(&scope, &open.account_key, generation, version, &ring, &mut OsRng);
             let envelope = envelope.map_err(Error::Key)?;
-            let put = inner.put_envelope(&scope, &ring, &envelope, Some(&found), Some(head));
+            let put = stream.put_envelope(&ring, &envelope, Some(&found), Some(head));
             match put.await? {
-                EnvelopePut::Written => return inner.install_keys(&scope, ring, &envelope).await,
+                EnvelopePut::Written => return stream.install_keys(ring, &envelope).await,
                 EnvelopePut::AnotherWasFirst(key_id) => return Err(Error::KeyRotated { key_id }),
-                EnvelopePut::Behind(problem) => head = inner.catch_up(head, *problem).await?,
+                EnvelopePut::Behind(problem) => head = catch_up(&stream, head, *problem).await?,
             }
         }
         Err(Error::Behind { latest: head })
@@ -140,12 +141,12 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn restore_envelope(&self, password: &str) -> Result<()> {
-        let inner = &self.inner;
-        let scope = inner.scope()?;
-        let held = inner.stored_ring(&scope).await?.ok_or(Error::NoStoredKey)?;
-        let open = inner.open_vault(password).await?;
-        let _pushing = inner.pushing.lock().await;
-        let found = inner.envelope().await?;
+        let stream = self.stream()?;
+        let scope = stream.scope();
+        let held = stream.stored_ring().await?.ok_or(Error::NoStoredKey)?;
+        let open = stream.connection.open_vault(password).await?;
+        let _turn = stream.turn_to_push().await;
+        let found = stream.envelope().await?;
         if let Some(EnvelopeInUse { envelope: found, .. }) = &found
             && found.key_version() >= held.key_version()
             && found.key_id() != held.key_id()
@@ -154,74 +155,35 @@ impl SyncKitClient {
         }
         let version = found.as_ref().map_or(0, |found| found.version);
         // What is known moves back by a rejoin only, so it must not rest on the floor, which sinks here.
-        inner.restore_stream(scope.user_id).await?;
-        inner.stream.lock().know(held.floor());
-        inner.save_position_now().await?;
+        stream.restore().await?;
+        stream.state.know(held.floor());
+        stream.save_position_now().await?;
         let generation = open.vault.generation();
-        let common = inner.last_common(inner.positions_of(&held)).await?;
-        let mut head = inner.history_after(scope, &held, common).await?;
+        let common = stream.last_common(stream.believed(&held)).await?;
+        let mut head = stream.history_after(&held, common).await?;
         for _ in 0..ATTEMPTS_MAX {
             let ring = held.rebase(common.position(), head).map_err(Error::Key)?;
             let envelope = Envelope::seal(&scope, &open.account_key, generation, version + 1, &ring, &mut OsRng);
             let envelope = envelope.map_err(Error::Key)?;
-            match inner
-                .put_envelope(&scope, &ring, &envelope, found.as_ref(), Some(head))
+            match stream
+                .put_envelope(&ring, &envelope, found.as_ref(), Some(head))
                 .await?
             {
-                EnvelopePut::Written => return inner.install_keys(&scope, ring, &envelope).await,
+                EnvelopePut::Written => return stream.install_keys(ring, &envelope).await,
                 // Another device has put the same keys back.
                 EnvelopePut::AnotherWasFirst(key_id) if key_id == held.key_id() => return Ok(()),
                 EnvelopePut::AnotherWasFirst(key_id) => return Err(Error::KeyRotated { key_id }),
-                EnvelopePut::Behind(problem) => head = inner.hash_forward(head, None, *problem).await?,
+                EnvelopePut::Behind(problem) => head = stream.hash_forward(head, None, *problem).await?,
             }
         }
         Err(Error::Behind { latest: head })
     }
 }
 
-impl Inner {
-    /// The stream's newest position, verified from what this device knows.
-    pub(crate) async fn newest(&self, keys: &Keys) -> Result<Position> {
-        let known = self.stream.lock().known();
-        let newest = self.walk_to_head(keys, Walk::new(self.parent()?, known)?).await?;
-        self.stream.lock().know(newest);
-        Ok(newest)
-    }
-
-    /// Follows the server's chain to its end, from the snapshot that stands for the beginning if that is gone.
-    pub(crate) async fn walk_to_head(&self, keys: &Keys, mut walk: Walk) -> Result<Position> {
-        loop {
-            let chain = match self.chain(walk.at()).await {
-                Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::CursorCompacted) => {
-                    let position = self.snapshot_position(keys, walk.known(), *problem).await?;
-                    if position.seq <= walk.at().seq {
-                        return Err(diverged(walk.at(), position));
-                    }
-                    walk = Walk::new(position, walk.known())?;
-                    continue;
-                }
-                chain => chain?,
-            };
-            chain.digests.iter().try_for_each(|digest| walk.step(digest))?;
-            if !chain.has_more {
-                walk.expect(chain.latest)?;
-                walk.end()?;
-                return Ok(walk.at());
-            }
-            if chain.digests.is_empty() {
-                return Err(Error::Protocol {
-                    status: 200,
-                    reason: "a page of the chain that is not empty",
-                });
-            }
-        }
-    }
-
-    /// Verifies what came after `head`, and returns the newest position.
-    async fn catch_up(&self, head: Position, problem: Problem) -> Result<Position> {
-        let known = self.stream.lock().known();
-        let latest = self.hash_forward(head, known, problem).await?;
-        self.stream.lock().know(latest);
-        Ok(latest)
-    }
+/// Verifies what came after `head`, and returns the newest position.
+async fn catch_up(stream: &Stream, head: Position, problem: Problem) -> Result<Position> {
+    let known = stream.state.known();
+    let latest = stream.hash_forward(head, known, problem).await?;
+    stream.state.know(latest);
+    Ok(latest)
 }

@@ -14,7 +14,7 @@ use std::{
     time::SystemTime,
 };
 
-use synckit_client::{ChangeEntry, ChangeOp, CredentialStore, SyncKitClient, SyncKitConfig, Timestamp};
+use synckit_client::{ChangeEntry, ChangeOp, MemoryStore, SyncKitClient, SyncKitConfig, Timestamp};
 use synckit_server::{Admin, Config, Server};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -83,7 +83,7 @@ impl World {
     /// A client without a session, whose credentials live in memory.
     pub fn client(&self) -> SyncKitClient {
         SyncKitClient::builder(self.config())
-            .credential_store(CredentialStore::Memory)
+            .credential_store(MemoryStore::default())
             .build()
     }
 

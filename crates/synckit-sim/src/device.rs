@@ -45,9 +45,7 @@ pub type Rows = BTreeMap<String, serde_json::Value>;
 pub enum Manner {
     /// `push`: at least once.
     Plain,
-    /// `push_with_id`: exactly once, by an id that is on the disk before the push.
-    WithId,
-    /// `push_at`: exactly once, and only on top of what was merged.
+    /// `push_at`: exactly once, by an id that is on the disk before the push, and only on top of what was merged.
     Merging,
 }
 
@@ -392,7 +390,6 @@ impl Device {
         self.pull(pages).await?;
         match self.manner {
             Manner::Plain => self.push().await,
-            Manner::WithId => self.push_with_id().await,
             Manner::Merging => self.push_merged().await,
         }
     }
@@ -444,21 +441,6 @@ impl Device {
         }
     }
 
-    async fn push_with_id(&self) -> Result<(), Error> {
-        let Some((batch_id, changes)) = self.outgoing() else {
-            return Ok(());
-        };
-        step().await;
-        let count = changes.len();
-        let cursor = self.client.push_with_id(self.id, batch_id, changes).await?;
-        step().await;
-        let mut disk = self.disk.lock();
-        disk.acknowledge(count, &self.ledger);
-        disk.outgoing = None;
-        disk.cursor = cursor;
-        Ok(())
-    }
-
     async fn push_merged(&self) -> Result<(), Error> {
         let Some((batch_id, changes)) = self.outgoing() else {
             return Ok(());
@@ -466,7 +448,10 @@ impl Device {
         step().await;
         loop {
             let parent = self.disk.lock().cursor;
-            let pushed = self.client.push_at(self.id, parent, batch_id, changes.clone()).await;
+            let pushed = self
+                .client
+                .push_at(self.id, parent, Some(batch_id), changes.clone())
+                .await;
             step().await;
             match pushed {
                 Ok(cursor) => {

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use synckit_client::{AppId, CredentialStore, DeviceId, SyncKitClient, SyncKitClientBuilder, SyncKitConfig, UserId};
+use synckit_client::{AppId, DeviceId, FileStore, SyncKitClient, SyncKitClientBuilder, SyncKitConfig, UserId};
 use synckit_crypto::{KeyRing, StreamScope};
 use tempfile::TempDir;
 
@@ -117,7 +117,7 @@ impl Golden {
             server_url: SERVER_URL.to_owned(),
             api_key: self.api_key.clone(),
         };
-        SyncKitClient::builder(config).credential_store(CredentialStore::File(credential_file(directory, device)))
+        SyncKitClient::builder(config).credential_store(FileStore::new(credential_file(directory, device)))
     }
 
     /// The stream of an account in the app.
@@ -170,7 +170,7 @@ impl Maker {
                 api_key: self.api_key.clone(),
             };
             let client = SyncKitClient::builder(config)
-                .credential_store(CredentialStore::File(credential_file(&self.credentials, &device)))
+                .credential_store(FileStore::new(credential_file(&self.credentials, &device)))
                 .transport(Arc::new(Direct::new(Arc::clone(&self.endpoint))))
                 .build();
             if index == 0 {

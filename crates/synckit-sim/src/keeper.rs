@@ -311,7 +311,7 @@ impl Keeper {
                     .collect();
                 (disk.cursor, changes)
             };
-            let pushed = self.client.push_all_at(self.id, cursor, changes.clone()).await;
+            let pushed = self.client.push_at(self.id, cursor, None, changes.clone()).await;
             step().await;
             let (accepted, cursor, error) = match pushed {
                 Ok(cursor) => (changes.len(), cursor, None),

@@ -124,11 +124,11 @@ impl World {
             network: Arc::clone(&network),
             ledger: Arc::clone(&ledger),
         };
-        let first_manner = rng.gen_range(0..3);
+        let first_manner = rng.gen_range(0..2);
         let rotates = seed % ROTATION_EVERY == ROTATION_EVERY - 1;
         let devices = (0..count)
             .map(|index| {
-                let manner = [Manner::Plain, Manner::WithId, Manner::Merging][(first_manner + index) % 3];
+                let manner = [Manner::Plain, Manner::Merging][(first_manner + index) % 2];
                 let link = Link::new(Arc::clone(&network), index, weather, StdRng::seed_from_u64(rng.r#gen()));
                 let mut device = Device::start(index, manner, &surroundings, link, StdRng::seed_from_u64(rng.r#gen()))?;
                 if rotates {

@@ -7,7 +7,7 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 
 use anyhow::{Context as _, anyhow};
 use console::Term;
-use synckit_client::{CredentialStore, RecoveryCode, SyncKitClient, SyncKitConfig};
+use synckit_client::{MemoryStore, RecoveryCode, SyncKitClient, SyncKitConfig};
 use synckit_protocol::SecretText;
 
 use crate::{
@@ -32,7 +32,7 @@ pub(crate) async fn signed_in<T>(
         server_url: args.server.clone(),
         api_key: args.api_key.clone(),
     })
-    .credential_store(CredentialStore::Memory)
+    .credential_store(MemoryStore::default())
     .build();
     let user = User {
         client,

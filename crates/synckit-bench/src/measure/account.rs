@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use synckit_client::{CredentialStore, DeviceId, SyncKitClient, SyncKitConfig, transport::HttpTransport};
+use synckit_client::{DeviceId, MemoryStore, SyncKitClient, SyncKitConfig, transport::HttpTransport};
 use uuid::Uuid;
 
 use super::wire::CountingTransport;
@@ -31,7 +31,7 @@ impl Account {
     fn client(&self) -> anyhow::Result<(SyncKitClient, Arc<CountingTransport>)> {
         let wire = Arc::new(CountingTransport::new(HttpTransport::new(Duration::from_secs(10))?));
         let client = SyncKitClient::builder(self.config.clone())
-            .credential_store(CredentialStore::Memory)
+            .credential_store(MemoryStore::default())
             .transport(Arc::clone(&wire) as Arc<_>)
             .build();
         Ok((client, wire))

@@ -15,7 +15,7 @@ use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
 use synckit_client::{
-    ChangeEntry, CredentialStore, Cursor, DeviceId, SyncKitClient, SyncKitConfig, transport::HttpTransport,
+    ChangeEntry, Cursor, DeviceId, MemoryStore, SyncKitClient, SyncKitConfig, transport::HttpTransport,
 };
 use synckit_protocol::wire::log::Pull;
 use uuid::Uuid;
@@ -238,7 +238,7 @@ impl Member {
     ) -> anyhow::Result<Self> {
         let recorder = Arc::new(Recorder::new(transport));
         let client = SyncKitClient::builder(config)
-            .credential_store(CredentialStore::Memory)
+            .credential_store(MemoryStore::default())
             .transport(Arc::clone(&recorder) as Arc<_>)
             .build();
         let (email, password) = (format!("user-{number}@example.com"), Uuid::new_v4().to_string());

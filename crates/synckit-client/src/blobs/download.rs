@@ -6,32 +6,35 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use synckit_crypto::blob::BlobHash;
-use synckit_protocol::{Problem, ProblemCode, limits};
+use synckit_protocol::{ProblemCode, limits};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
 };
 
 use super::{
-    BlobProgress, DownloadUrl, Movement,
+    movement::{BlobProgress, Movement},
     partial::PartialFile,
     seal::{CHUNKS_WAITING, open_into},
+    urls::{DownloadUrl, download_url},
 };
 use crate::{
-    client::Inner,
-    connection::transport::{RequestBody, TransportError, read_body},
+    connection::{
+        api::problem,
+        retry::RETRIES_MAX,
+        transport::{RequestBody, read_body},
+    },
     error::{Error, Result},
-    setup::EnvelopeInUse,
-    sign_in::blocking,
+    runtime,
+    stream::handle::Stream,
 };
 
-/// Attempts at one download, each from the start.
-const ATTEMPTS_MAX: u32 = 4;
 /// The largest document that an object store answers with in place of an object.
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
@@ -108,192 +111,172 @@ impl From<&PathBuf> for BlobTarget<'_> {
     }
 }
 
-impl Inner {
-    pub(super) async fn download_to_memory(&self, url: &DownloadUrl) -> Result<Vec<u8>> {
-        // Until the bytes are here, the size is the server's word, which must not be able to cost 500 MB.
-        let room = usize::try_from(url.size_bytes()).map_or(0, |size| size.min(TRUSTED_ROOM_BYTES));
-        let (bytes, _) = self
-            .download(url, &|_| {}, move || Ok(Vec::with_capacity(room)))
-            .await?;
-        Ok(bytes)
-    }
+pub(super) async fn download_to_memory(stream: &Stream, url: &DownloadUrl) -> Result<Vec<u8>> {
+    // Until the bytes are here, the size is the server's word, which must not be able to cost 500 MB.
+    let room = usize::try_from(url.size_bytes()).map_or(0, |size| size.min(TRUSTED_ROOM_BYTES));
+    let (bytes, _) = download(stream, url, &|_| {}, move || Ok(Vec::with_capacity(room))).await?;
+    Ok(bytes)
+}
 
-    pub(super) async fn get(
-        &self,
-        url: &DownloadUrl,
-        target: BlobTarget<'_>,
-        progress: &(impl Fn(BlobProgress) + Send + Sync),
-    ) -> Result<u64> {
-        match target.0 {
-            Destination::Path(path) => {
-                let (file, _) = self.download_beside(url, progress, path.clone()).await?;
-                blocking(move || file.publish(&path)).await??;
-            }
-            Destination::Writer(mut writer) => {
-                let (mut file, _): (File, _) = self.download(url, progress, tempfile::tempfile).await?;
-                file.rewind()?;
-                tokio::io::copy(&mut tokio::fs::File::from_std(file), &mut writer).await?;
-                writer.flush().await?;
-            }
+pub(super) async fn get(
+    stream: &Stream,
+    url: &DownloadUrl,
+    target: BlobTarget<'_>,
+    progress: &(impl Fn(BlobProgress) + Send + Sync),
+) -> Result<u64> {
+    match target.0 {
+        Destination::Path(path) => {
+            let (file, _) = download_beside(stream, url, progress, path.clone()).await?;
+            runtime::blocking(move || file.publish(&path)).await??;
         }
-        Ok(url.size_bytes())
-    }
-
-    /// Downloads a file into a directory, under its hash.
-    pub(super) async fn get_named_by_hash(
-        &self,
-        url: &DownloadUrl,
-        directory: PathBuf,
-        progress: &(impl Fn(BlobProgress) + Send + Sync),
-    ) -> Result<BlobHash> {
-        // The name is known only when everything is there.
-        let (file, hash) = self.download_beside(url, progress, directory.join("download")).await?;
-        blocking(move || file.publish(&directory.join(hash.to_string()))).await??;
-        Ok(hash)
-    }
-
-    /// Downloads into a file beside the result.
-    async fn download_beside(
-        &self,
-        url: &DownloadUrl,
-        progress: &(impl Fn(BlobProgress) + Send + Sync),
-        target: PathBuf,
-    ) -> Result<(PartialFile, BlobHash)> {
-        self.download(url, progress, move || PartialFile::create(&target)).await
-    }
-
-    /// Downloads into what `create` makes for each attempt, and returns it verified.
-    async fn download<W, C>(
-        &self,
-        url: &DownloadUrl,
-        progress: &(impl Fn(BlobProgress) + Send + Sync),
-        create: C,
-    ) -> Result<(W, BlobHash)>
-    where
-        W: io::Write + Send + 'static,
-        C: Fn() -> io::Result<W> + Send + Sync + 'static,
-    {
-        let create = Arc::new(create);
-        let mut url = url.clone();
-        for attempt in 0.. {
-            let error = match self.download_once(&url, progress, Arc::clone(&create)).await {
-                Ok(out) => return Ok(out),
-                Err(error) => error,
-            };
-            let has_expired = error.is_problem(ProblemCode::UrlExpired);
-            let again = match &error {
-                Error::Network(TransportError::Connection(_) | TransportError::Timeout(_)) => true,
-                Error::Problem(problem) => matches!(problem.status, 429 | 502..=504) || has_expired,
-                _ => false,
-            };
-            if !again || attempt + 1 >= ATTEMPTS_MAX {
-                return Err(error);
-            }
-            tokio::time::sleep(self.api.pause(attempt)).await;
-            if has_expired {
-                // The machine slept between the two requests, or the download took longer than its URL lives.
-                url = self.download_url(url.blob_id, url.hash).await?;
-            }
+        Destination::Writer(mut writer) => {
+            let (mut file, _): (File, _) = download(stream, url, progress, tempfile::tempfile).await?;
+            file.rewind()?;
+            tokio::io::copy(&mut tokio::fs::File::from_std(file), &mut writer).await?;
+            writer.flush().await?;
         }
-        Err(Error::BlobForged {
-            reason: "it never arrived",
-        })
     }
+    Ok(url.size_bytes())
+}
 
-    /// Whether a blob under a key that this device does not hold was sealed by a device that rotated the key, or by the
-    /// server. Only a newer envelope can introduce a key.
-    async fn unknown_blob_key(&self, held_version: u32) -> Error {
-        match self.envelope().await {
-            Ok(Some(EnvelopeInUse { envelope, .. })) if envelope.key_version() > held_version => Error::KeyRotated {
-                key_id: envelope.key_id(),
-            },
-            Ok(_) => Error::BlobForged {
-                reason: "no device of this user ever had its key",
-            },
+/// Downloads a file into a directory, under its hash.
+pub(super) async fn get_named_by_hash(
+    stream: &Stream,
+    url: &DownloadUrl,
+    directory: PathBuf,
+    progress: &(impl Fn(BlobProgress) + Send + Sync),
+) -> Result<BlobHash> {
+    // The name is known only when everything is there.
+    let (file, hash) = download_beside(stream, url, progress, directory.join("download")).await?;
+    runtime::blocking(move || file.publish(&directory.join(hash.to_string()))).await??;
+    Ok(hash)
+}
+
+/// Downloads into a file beside the result.
+async fn download_beside(
+    stream: &Stream,
+    url: &DownloadUrl,
+    progress: &(impl Fn(BlobProgress) + Send + Sync),
+    target: PathBuf,
+) -> Result<(PartialFile, BlobHash)> {
+    download(stream, url, progress, move || PartialFile::create(&target)).await
+}
+
+/// Downloads into what `create` makes for each attempt, and returns it verified.
+async fn download<W, C>(
+    stream: &Stream,
+    url: &DownloadUrl,
+    progress: &(impl Fn(BlobProgress) + Send + Sync),
+    create: C,
+) -> Result<(W, BlobHash)>
+where
+    W: io::Write + Send + 'static,
+    C: Fn() -> io::Result<W> + Send + Sync + 'static,
+{
+    let create = Arc::new(create);
+    let mut url = url.clone();
+    for attempt in 0.. {
+        let error = match download_once(stream, &url, progress, Arc::clone(&create)).await {
+            Ok(out) => return Ok(out),
             Err(error) => error,
+        };
+        let has_expired = error.is_problem(ProblemCode::UrlExpired);
+        let wait = if has_expired && attempt < RETRIES_MAX {
+            Some(Duration::ZERO)
+        } else {
+            stream.connection.api().jitter.wait_after(&error, attempt)
+        };
+        let Some(wait) = wait else { return Err(error) };
+        runtime::sleep(wait).await;
+        if has_expired {
+            // The machine slept between the two requests, or the download took longer than its URL lives.
+            url = download_url(stream, url.blob_id, url.hash).await?;
         }
     }
+    Err(Error::BlobForged {
+        reason: "it never arrived",
+    })
+}
 
-    async fn download_once<W, C>(
-        &self,
-        url: &DownloadUrl,
-        progress: &(impl Fn(BlobProgress) + Send + Sync),
-        create: Arc<C>,
-    ) -> Result<(W, BlobHash)>
-    where
-        W: io::Write + Send + 'static,
-        C: Fn() -> io::Result<W> + Send + Sync + 'static,
-    {
-        let all_keys = self.keys()?;
-        let Some(keys) = all_keys.find(&url.key_id) else {
-            return Err(self.unknown_blob_key(all_keys.ring.key_version()).await);
+async fn download_once<W, C>(
+    stream: &Stream,
+    url: &DownloadUrl,
+    progress: &(impl Fn(BlobProgress) + Send + Sync),
+    create: Arc<C>,
+) -> Result<(W, BlobHash)>
+where
+    W: io::Write + Send + 'static,
+    C: Fn() -> io::Result<W> + Send + Sync + 'static,
+{
+    let all_keys = stream.keys()?;
+    let Some(keys) = all_keys.find(&url.key_id) else {
+        let forged = Error::BlobForged {
+            reason: "no device of this user ever had its key",
         };
-        let keys = Arc::clone(keys);
-        let (blob_id, size) = (url.blob_id, url.size_bytes());
-        let request = http::Request::get(url.url.expose())
-            .body(RequestBody::Empty)
-            .map_err(|_| Error::UnsafeUrl {
-                reason: "it cannot be requested",
-            })?;
-        let movement = Movement::default();
-        let transfer = async {
-            let response = self.transport_send(request).await?;
-            let status = response.status().as_u16();
-            let mut body = response.into_body();
-            if status != 200 {
-                let body = read_body(body, PROBLEM_BYTES_MAX, self.api.request_timeout())
-                    .await
-                    .map_err(Error::Network)?;
-                return Err(match serde_json::from_slice::<Problem>(&body) {
-                    Ok(problem) => Error::from_problem(problem),
-                    // A gateway's own page.
-                    Err(_) if matches!(status, 429 | 502..=504) => Error::Network(TransportError::Connection(
-                        format!("the object store answered {status}").into(),
-                    )),
-                    Err(_) => Error::Protocol {
-                        status,
-                        reason: "the object that was signed",
-                    },
-                });
-            }
-            let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_WAITING);
-            let opening = blocking(move || {
-                let mut out = create()?;
-                let hash = open_into(&keys, &blob_id, size, &mut receiver, &mut out)?;
-                Ok((out, hash))
+        return Err(stream.unknown_key(&all_keys, Some(forged)).await);
+    };
+    let keys = Arc::clone(keys);
+    let (blob_id, size) = (url.blob_id, url.size_bytes());
+    let request = http::Request::get(url.url.expose())
+        .body(RequestBody::Empty)
+        .map_err(|_| Error::UnsafeUrl {
+            reason: "it cannot be requested",
+        })?;
+    let api = stream.connection.api();
+    let movement = Movement::default();
+    let transfer = async {
+        let response = api.transport()?.send(request).await.map_err(Error::Network)?;
+        let status = response.status().as_u16();
+        let mut body = response.into_body();
+        if status != 200 {
+            let body = read_body(body, PROBLEM_BYTES_MAX, api.request_timeout)
+                .await
+                .map_err(Error::Network)?;
+            return Err(match problem(status, &body) {
+                Some(problem) => Error::from_problem(problem),
+                None => Error::Protocol {
+                    status,
+                    reason: "the object that was signed",
+                },
             });
-            let receiving = async {
-                while let Some(chunk) = body.next().await.transpose().map_err(Error::Network)? {
-                    movement.add(chunk.len());
-                    // A receiver that is gone has an error of its own to tell.
-                    if sender.send(chunk).await.is_err() {
-                        break;
-                    }
-                }
-                drop(sender);
-                Ok(())
-            };
-            let (received, opened): (Result<()>, Result<Result<(W, BlobHash)>>) = tokio::join!(receiving, opening);
-            // A connection that broke makes a short object; the connection is the cause.
-            received?;
-            let (out, hash) = opened??;
-            let is_asked_for = url.hash.is_none_or(|wanted| wanted == hash);
-            // A device of this user seals a file under the id of its hash only.
-            if !is_asked_for || all_keys.ring.blob_id_key().blob_id(&hash) != blob_id {
-                return Err(Error::BlobForged {
-                    reason: "it is another file than the one that was asked for",
-                });
-            }
+        }
+        let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_WAITING);
+        let opening = runtime::blocking(move || {
+            let mut out = create()?;
+            let hash = open_into(&keys, &blob_id, size, &mut receiver, &mut out)?;
             Ok((out, hash))
+        });
+        let receiving = async {
+            while let Some(chunk) = body.next().await.transpose().map_err(Error::Network)? {
+                movement.add(chunk.len());
+                // A receiver that is gone has an error of its own to tell.
+                if sender.send(chunk).await.is_err() {
+                    break;
+                }
+            }
+            drop(sender);
+            Ok(())
         };
-        let overhead = limits::SEAL_OVERHEAD_BYTES as u64;
-        let report = |moved: u64| {
-            let done_bytes = moved.saturating_sub(overhead).min(url.size_bytes());
-            progress(BlobProgress {
-                done_bytes,
-                total_bytes: url.size_bytes(),
+        let (received, opened): (Result<()>, io::Result<Result<(W, BlobHash)>>) = tokio::join!(receiving, opening);
+        // A connection that broke makes a short object; the connection is the cause.
+        received?;
+        let (out, hash) = opened??;
+        let is_asked_for = url.hash.is_none_or(|wanted| wanted == hash);
+        // A device of this user seals a file under the id of its hash only.
+        if !is_asked_for || all_keys.ring.blob_id_key().blob_id(&hash) != blob_id {
+            return Err(Error::BlobForged {
+                reason: "it is another file than the one that was asked for",
             });
-        };
-        movement.watch(self.api.request_timeout(), report, transfer).await
-    }
+        }
+        Ok((out, hash))
+    };
+    let overhead = limits::SEAL_OVERHEAD_BYTES as u64;
+    let report = |moved: u64| {
+        let done_bytes = moved.saturating_sub(overhead).min(url.size_bytes());
+        progress(BlobProgress {
+            done_bytes,
+            total_bytes: url.size_bytes(),
+        });
+    };
+    movement.watch(api.request_timeout, report, transfer).await
 }

@@ -4,214 +4,32 @@
 //! nobody without the key can ask whether a known file is there. Memory stays constant whatever the size, except in
 //! [`SyncKitClient::blob_upload`] and [`SyncKitClient::blob_download`], which take and return bytes.
 
-mod download;
+pub(crate) mod download;
+pub(crate) mod movement;
 mod partial;
 mod seal;
-mod upload;
-
-use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt,
-    time::Duration,
-};
+pub(crate) mod upload;
+pub(crate) mod urls;
 
 use bytes::Bytes;
 use http::Method;
 use synckit_crypto::blob::BlobHash;
 use synckit_protocol::{
-    BlobId, KeyId, SecretText, UploadId, limits,
-    wire::blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobInfo, BlobList, BlobUpload, BlobUploadAnswer},
+    BlobId,
+    wire::blobs::{BlobInfo, BlobList},
 };
-use url::Url;
 
-pub use self::{download::BlobTarget, upload::BlobSource};
+use self::{
+    download::{BlobTarget, download_to_memory, get, get_named_by_hash},
+    movement::BlobProgress,
+    upload::{BlobSource, put, upload},
+    urls::{BlobUploadTicket, DownloadUrl, UploadUrl, WhenThere, confirm, download_url, upload_url},
+};
 use crate::{
-    SyncKitClient,
-    client::Inner,
-    config::check_transport_security,
-    connection::api::Call,
+    client::SyncKitClient,
+    connection::call::Call,
     error::{Error, Result},
 };
-
-/// How many uploads may be between `blob_upload_url` and `blob_confirm` before the oldest is forgotten. A forgotten one
-/// is still confirmed, by its size.
-const PENDING_UPLOADS_MAX: usize = 256;
-
-/// How far a transfer has come, in bytes of the file.
-///
-/// # Examples
-/// ```
-/// # synckit_doctest::run(async |world| {
-/// # let (client, device) = world.device("laptop").await?;
-/// use std::sync::atomic::{AtomicU64, Ordering};
-/// use synckit_client::BlobProgress;
-///
-/// let percent = AtomicU64::new(0);
-/// let show = |progress: BlobProgress| {
-///     percent.store(progress.done_bytes * 100 / progress.total_bytes, Ordering::Relaxed);
-/// };
-/// client.blob_put(vec![7; 100_000], show).await?;
-/// assert_eq!(percent.into_inner(), 100);
-/// # Ok(())
-/// # });
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlobProgress {
-    /// Bytes that were moved, in the attempt that is running.
-    pub done_bytes: u64,
-    /// Bytes of the file.
-    pub total_bytes: u64,
-}
-
-/// What [`SyncKitClient::blob_upload_url`] answers.
-///
-/// # Examples
-/// ```
-/// # synckit_doctest::run(async |world| {
-/// # let (client, device) = world.device("laptop").await?;
-/// use synckit_client::BlobHash;
-///
-/// let photo = b"a photo";
-/// let hash = BlobHash::of(photo);
-/// let ticket = client.blob_upload_url(&hash, photo.len() as u64).await?;
-/// assert!(!ticket.already_exists);
-/// # Ok(())
-/// # });
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct BlobUploadTicket {
-    /// Whether the file is on the server already. Then there is nothing to upload.
-    pub already_exists: bool,
-    /// Where to upload, for [`SyncKitClient::blob_upload`].
-    pub upload_url: UploadUrl,
-}
-
-/// A presigned URL for one upload, with everything that the upload must agree with. Nothing is ever read back from the
-/// text of the URL.
-///
-/// # Examples
-/// ```
-/// # synckit_doctest::run(async |world| {
-/// # let (client, device) = world.device("laptop").await?;
-/// use synckit_client::BlobHash;
-///
-/// let hash = BlobHash::of(b"a photo");
-/// let ticket = client.blob_upload_url(&hash, 7).await?;
-/// assert!(!format!("{:?}", ticket.upload_url).contains("http")); // a secret while it is valid
-/// client.blob_upload(&ticket.upload_url, &b"a photo"[..]).await?;
-/// # Ok(())
-/// # });
-/// ```
-#[derive(Clone)]
-pub struct UploadUrl {
-    hash: BlobHash,
-    blob_id: BlobId,
-    size: u64,
-    /// What a fresh URL for another attempt is asked for with.
-    when_there: WhenThere,
-    /// Absent if the file is on the server already.
-    put: Option<PresignedPut>,
-}
-
-/// What to do with a file that the server has already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WhenThere {
-    /// Nothing is sent.
-    Skip,
-    /// Another object takes its place.
-    Replace,
-}
-
-#[derive(Clone)]
-struct PresignedPut {
-    url: SecretText,
-    headers: BTreeMap<String, String>,
-    upload_id: UploadId,
-}
-
-impl fmt::Debug for UploadUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A presigned URL is a secret for as long as it is valid.
-        f.debug_struct("UploadUrl")
-            .field("hash", &self.hash)
-            .field("size", &self.size)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A presigned URL for one download, with everything that the download must agree with.
-///
-/// # Examples
-/// ```
-/// # synckit_doctest::run(async |world| {
-/// # let (client, device) = world.device("laptop").await?;
-/// let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
-/// let url = client.blob_download_url(&hash).await?;
-/// assert_eq!(client.blob_download(&url).await?, b"a photo");
-/// # Ok(())
-/// # });
-/// ```
-#[derive(Clone)]
-pub struct DownloadUrl {
-    /// Absent where only the id is known, from the server's list.
-    hash: Option<BlobHash>,
-    blob_id: BlobId,
-    key_id: KeyId,
-    sealed_size: u64,
-    url: SecretText,
-}
-
-impl DownloadUrl {
-    /// The size of the file in bytes, as the server claims it; the download checks it.
-    ///
-    /// # Examples
-    /// ```
-    /// # synckit_doctest::run(async |world| {
-    /// # let (client, device) = world.device("laptop").await?;
-    /// let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
-    /// assert_eq!(client.blob_download_url(&hash).await?.size_bytes(), 7);
-    /// # Ok(())
-    /// # });
-    /// ```
-    pub fn size_bytes(&self) -> u64 {
-        self.sealed_size - limits::SEAL_OVERHEAD_BYTES as u64
-    }
-}
-
-impl fmt::Debug for DownloadUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DownloadUrl")
-            .field("hash", &self.hash)
-            .field("size", &self.size_bytes())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Uploads that were begun on this client and not confirmed.
-#[derive(Debug, Default)]
-pub(crate) struct PendingUploads(VecDeque<(BlobHash, UploadId)>);
-
-impl PendingUploads {
-    fn insert(&mut self, hash: BlobHash, upload_id: UploadId) {
-        self.0.retain(|(pending, _)| *pending != hash);
-        if self.0.len() == PENDING_UPLOADS_MAX {
-            self.0.pop_front();
-        }
-        self.0.push_back((hash, upload_id));
-    }
-
-    fn find(&self, hash: &BlobHash) -> Option<UploadId> {
-        self.0
-            .iter()
-            .find(|(pending, _)| pending == hash)
-            .map(|(_, upload_id)| *upload_id)
-    }
-
-    fn remove(&mut self, hash: &BlobHash) {
-        self.0.retain(|(pending, _)| pending != hash);
-    }
-}
 
 impl SyncKitClient {
     /// Asks for a URL to upload a file to. `hash` is its SHA-256 ([`BlobHash::of`]), `size` its length in bytes.
@@ -237,7 +55,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn blob_upload_url(&self, hash: &BlobHash, size: u64) -> Result<BlobUploadTicket> {
-        self.inner.upload_url(hash, size, WhenThere::Skip).await
+        upload_url(&*self.stream()?, hash, size, WhenThere::Skip).await
     }
 
     /// Encrypts a file in memory and uploads it. A retry goes to a fresh URL under a fresh nonce. If the file was on the
@@ -267,10 +85,7 @@ impl SyncKitClient {
                 reason: "its hash or its size is not the one that the URL was asked for".to_owned(),
             });
         }
-        self.inner
-            .upload(url, BlobSource::from(data), &(|_| {}))
-            .await
-            .map(|_| ())
+        upload(&*self.stream()?, url, BlobSource::from(data), &(|_| {})).await
     }
 
     /// Makes an uploaded file count. Idempotent.
@@ -291,9 +106,9 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn blob_confirm(&self, hash: &BlobHash, size: u64) -> Result<()> {
-        let upload_id = self.inner.uploads.lock().find(hash);
-        self.inner.confirm(hash, size, upload_id).await?;
-        self.inner.uploads.lock().remove(hash);
+        let stream = self.stream()?;
+        confirm(&stream, hash, size, stream.uploads.find(hash)).await?;
+        stream.uploads.remove(hash);
         Ok(())
     }
 
@@ -314,7 +129,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn blob_download_url(&self, hash: &BlobHash) -> Result<DownloadUrl> {
-        self.inner.download_url(self.blob_id(hash)?, Some(*hash)).await
+        download_url(&*self.stream()?, self.blob_id(hash)?, Some(*hash)).await
     }
 
     /// Downloads and decrypts a file into memory. For large files use [`SyncKitClient::blob_get`].
@@ -334,7 +149,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn blob_download(&self, url: &DownloadUrl) -> Result<Vec<u8>> {
-        self.inner.download_to_memory(url).await
+        download_to_memory(&*self.stream()?, url).await
     }
 
     /// Encrypts and uploads a file, or an async stream, in constant memory, unless the server has it; returns its hash.
@@ -362,7 +177,7 @@ impl SyncKitClient {
         source: impl Into<BlobSource>,
         progress: impl Fn(BlobProgress) + Send + Sync,
     ) -> Result<BlobHash> {
-        self.inner.put(source.into(), WhenThere::Skip, &progress).await
+        put(&*self.stream()?, source.into(), WhenThere::Skip, &progress).await
     }
 
     /// As [`SyncKitClient::blob_put`], but uploads even if the server says that it has the file: to mend an object that
@@ -393,7 +208,7 @@ impl SyncKitClient {
         source: impl Into<BlobSource>,
         progress: impl Fn(BlobProgress) + Send + Sync,
     ) -> Result<BlobHash> {
-        self.inner.put(source.into(), WhenThere::Replace, &progress).await
+        put(&*self.stream()?, source.into(), WhenThere::Replace, &progress).await
     }
 
     /// Downloads and decrypts a file in constant memory, to a path or into an async stream, and returns its size. The
@@ -423,7 +238,7 @@ impl SyncKitClient {
         progress: impl Fn(BlobProgress) + Send + Sync,
     ) -> Result<u64> {
         let url = self.blob_download_url(hash).await?;
-        self.inner.get(&url, target.into(), &progress).await
+        get(&*self.stream()?, &url, target.into(), &progress).await
     }
 
     /// Downloads and decrypts a file of which only the id is known, from [`SyncKitClient::blobs`], into a directory, where
@@ -452,8 +267,9 @@ impl SyncKitClient {
         directory: impl Into<std::path::PathBuf>,
         progress: impl Fn(BlobProgress) + Send + Sync,
     ) -> Result<(BlobHash, u64)> {
-        let url = self.inner.download_url(blob_id, None).await?;
-        let hash = self.inner.get_named_by_hash(&url, directory.into(), &progress).await?;
+        let stream = self.stream()?;
+        let url = download_url(&stream, blob_id, None).await?;
+        let hash = get_named_by_hash(&stream, &url, directory.into(), &progress).await?;
         Ok((hash, url.size_bytes()))
     }
 
@@ -476,8 +292,10 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn blob_delete(&self, hash: &BlobHash) -> Result<()> {
-        let blob_id = self.inner.keys()?.ring.blob_id_key().blob_id(hash);
-        self.inner
+        let stream = self.stream()?;
+        let blob_id = stream.keys()?.ring.blob_id_key().blob_id(hash);
+        stream
+            .connection
             .authorized_unit(Call::new(Method::DELETE, format!("/api/sync/blobs/{blob_id}")))
             .await
     }
@@ -513,7 +331,7 @@ impl SyncKitClient {
             None => "/api/sync/blobs".to_owned(),
             Some(after) => format!("/api/sync/blobs?after={after}"),
         };
-        let list: BlobList = self.inner.authorized(Call::get(path)).await?.decode()?;
+        let list: BlobList = self.stream()?.connection.authorized(Call::get(path)).await?.decode()?;
         Ok((list.blobs, list.has_more))
     }
 
@@ -533,141 +351,6 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub fn blob_id(&self, hash: &BlobHash) -> Result<BlobId> {
-        Ok(self.inner.keys()?.ring.blob_id_key().blob_id(hash))
-    }
-}
-
-impl Inner {
-    async fn download_url(&self, blob_id: BlobId, hash: Option<BlobHash>) -> Result<DownloadUrl> {
-        let answer: BlobDownloadAnswer = self
-            .authorized(Call::post("/api/sync/blobs/download").body(&BlobDownload { hash: blob_id })?)
-            .await?
-            .decode()?;
-        if !(limits::SEAL_OVERHEAD_BYTES as u64..=limits::BLOB_SEALED_BYTES_MAX).contains(&answer.size) {
-            return Err(Error::Protocol {
-                status: 200,
-                reason: "a size that a sealed blob can have",
-            });
-        }
-        check_presigned(&answer.download_url)?;
-        Ok(DownloadUrl {
-            hash,
-            blob_id,
-            key_id: answer.key_id,
-            sealed_size: answer.size,
-            url: SecretText::new(answer.download_url),
-        })
-    }
-
-    async fn upload_url(&self, hash: &BlobHash, size: u64, when_there: WhenThere) -> Result<BlobUploadTicket> {
-        if size > limits::BLOB_BYTES_MAX {
-            return Err(Error::InvalidArgument {
-                argument: "size",
-                reason: format!("a file may have {} bytes, this one has {size}", limits::BLOB_BYTES_MAX),
-            });
-        }
-        let keys = self.keys()?;
-        let blob_id = keys.ring.blob_id_key().blob_id(hash);
-        let request = BlobUpload {
-            hash: blob_id,
-            size: size + limits::SEAL_OVERHEAD_BYTES as u64,
-            key_id: keys.current().key_id,
-            replace: when_there == WhenThere::Replace,
-        };
-        let answer: BlobUploadAnswer = self
-            .authorized(Call::post("/api/sync/blobs/upload").body(&request)?)
-            .await?
-            .decode()?;
-        let put = match (answer.already_exists, answer.upload_url, answer.upload_id) {
-            (true, _, _) => None,
-            (false, Some(url), Some(upload_id)) => {
-                check_presigned(&url)?;
-                self.uploads.lock().insert(*hash, upload_id);
-                Some(PresignedPut {
-                    url: SecretText::new(url),
-                    headers: answer.headers,
-                    upload_id,
-                })
-            }
-            _ => {
-                return Err(Error::Protocol {
-                    status: 200,
-                    reason: "an upload URL and its id",
-                });
-            }
-        };
-        Ok(BlobUploadTicket {
-            already_exists: answer.already_exists,
-            upload_url: UploadUrl {
-                hash: *hash,
-                blob_id,
-                size,
-                when_there,
-                put,
-            },
-        })
-    }
-
-    async fn confirm(&self, hash: &BlobHash, size: u64, upload_id: Option<UploadId>) -> Result<()> {
-        let blob_id = self.keys()?.ring.blob_id_key().blob_id(hash);
-        let request = BlobConfirm {
-            hash: blob_id,
-            size: size + limits::SEAL_OVERHEAD_BYTES as u64,
-            upload_id,
-        };
-        self.authorized_unit(Call::post("/api/sync/blobs/confirm").body(&request)?)
-            .await
-    }
-}
-
-/// Refuses a presigned URL that would send sealed bytes, and the URL itself, in the clear over a network.
-fn check_presigned(url: &str) -> Result<()> {
-    let url = Url::parse(url).map_err(|_| Error::UnsafeUrl {
-        reason: "it is not a URL",
-    })?;
-    check_transport_security(&url).map_err(|reason| Error::UnsafeUrl { reason })
-}
-
-/// Counts what moved, so that a transfer that stands still can be told from a slow one.
-#[derive(Debug, Default)]
-struct Movement(std::sync::atomic::AtomicU64);
-
-impl Movement {
-    fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes as u64, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    fn total(&self) -> u64 {
-        self.0.load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    /// Waits for a transfer, and reports what moves, until it ends or nothing has moved for `idle`.
-    async fn watch<T>(
-        &self,
-        idle: Duration,
-        report: impl Fn(u64),
-        transfer: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        /// How often the caller hears of progress.
-        const TICK: Duration = Duration::from_millis(50);
-        tokio::pin!(transfer);
-        let mut last = (self.total(), tokio::time::Instant::now());
-        loop {
-            match tokio::time::timeout(TICK, &mut transfer).await {
-                Ok(result) => {
-                    report(self.total());
-                    return result;
-                }
-                Err(_) => {
-                    let total = self.total();
-                    if total != last.0 {
-                        last = (total, tokio::time::Instant::now());
-                        report(total);
-                    } else if last.1.elapsed() >= idle {
-                        return Err(Error::Network(crate::transport::TransportError::Timeout(idle)));
-                    }
-                }
-            }
-        }
+        Ok(self.stream()?.keys()?.ring.blob_id_key().blob_id(hash))
     }
 }

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -13,25 +14,28 @@ use futures_util::{StreamExt as _, stream};
 use http::{HeaderName, HeaderValue, Method, header};
 use sha2::{Digest as _, Sha256};
 use synckit_crypto::blob::BlobHash;
-use synckit_protocol::{Problem, ProblemCode, limits};
+use synckit_protocol::{ProblemCode, UploadId, limits};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     sync::mpsc,
 };
 
 use super::{
-    BlobProgress, Movement, PresignedPut, UploadUrl, WhenThere,
+    movement::{BlobProgress, Movement},
     seal::{CHUNKS_WAITING, Plan, SealStop, seal_into},
+    urls::{PresignedPut, UploadUrl, WhenThere, confirm, upload_url},
 };
 use crate::{
-    client::Inner,
-    connection::transport::{RequestBody, TransportError, read_body},
+    connection::{
+        api::problem,
+        retry::RETRIES_MAX,
+        transport::{RequestBody, read_body},
+    },
     error::{Error, Result},
-    sign_in::blocking,
+    runtime,
+    stream::handle::Stream,
 };
 
-/// Attempts at one upload, each to a fresh URL.
-const ATTEMPTS_MAX: u32 = 4;
 /// The largest answer that an object store gives to a `PUT`.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -159,170 +163,155 @@ impl Rereadable {
     }
 }
 
-impl Inner {
-    pub(super) async fn put(
-        &self,
-        source: BlobSource,
-        when_there: WhenThere,
-        progress: &(impl Fn(BlobProgress) + Send + Sync),
-    ) -> Result<BlobHash> {
-        let source = rereadable(source).await?;
-        let measured = source.clone();
-        let (hash, size) = blocking(move || measured.measure()).await??;
-        let ticket = self.upload_url(&hash, size, when_there).await?;
-        if !ticket.already_exists {
-            let upload_id = self.upload_rereadable(&ticket.upload_url, &source, progress).await?;
-            self.confirm(&hash, size, upload_id).await?;
-            self.uploads.lock().remove(&hash);
-        }
-        progress(BlobProgress {
-            done_bytes: size,
-            total_bytes: size,
-        });
-        Ok(hash)
+pub(super) async fn put(
+    stream: &Stream,
+    source: BlobSource,
+    when_there: WhenThere,
+    progress: &(impl Fn(BlobProgress) + Send + Sync),
+) -> Result<BlobHash> {
+    let source = rereadable(source).await?;
+    let measured = source.clone();
+    let (hash, size) = runtime::blocking(move || measured.measure()).await??;
+    let ticket = upload_url(stream, &hash, size, when_there).await?;
+    if !ticket.already_exists {
+        let upload_id = upload_rereadable(stream, &ticket.upload_url, &source, progress).await?;
+        confirm(stream, &hash, size, upload_id).await?;
+        stream.uploads.remove(&hash);
     }
+    progress(BlobProgress {
+        done_bytes: size,
+        total_bytes: size,
+    });
+    Ok(hash)
+}
 
-    pub(super) async fn upload(
-        &self,
-        url: &UploadUrl,
-        source: BlobSource,
-        progress: &(impl Fn(BlobProgress) + Send + Sync),
-    ) -> Result<()> {
-        let source = rereadable(source).await?;
-        self.upload_rereadable(url, &source, progress).await.map(|_| ())
-    }
+pub(super) async fn upload(
+    stream: &Stream,
+    url: &UploadUrl,
+    source: BlobSource,
+    progress: &(impl Fn(BlobProgress) + Send + Sync),
+) -> Result<()> {
+    let source = rereadable(source).await?;
+    upload_rereadable(stream, url, &source, progress).await.map(|_| ())
+}
 
-    /// Uploads, and again to a fresh URL while that can help; returns the upload that arrived.
-    async fn upload_rereadable(
-        &self,
-        url: &UploadUrl,
-        source: &Rereadable,
-        progress: &(impl Fn(BlobProgress) + Send + Sync),
-    ) -> Result<Option<synckit_protocol::UploadId>> {
-        let mut put = url.put.clone();
-        for attempt in 0.. {
-            let Some(target) = &put else { return Ok(None) };
-            let error = match self.put_once(url, target, source, progress).await {
-                Ok(()) => return Ok(Some(target.upload_id)),
-                Err(error) => error,
-            };
-            let again = match &error {
-                Error::Network(TransportError::Connection(_) | TransportError::Timeout(_)) => true,
-                Error::Problem(problem) => {
-                    matches!(problem.status, 429 | 502..=504) || problem.known_code() == Some(ProblemCode::UrlExpired)
-                }
-                _ => false,
-            };
-            if !again || attempt + 1 >= ATTEMPTS_MAX {
-                return Err(error);
-            }
-            tokio::time::sleep(self.api.pause(attempt)).await;
-            put = self
-                .upload_url(&url.hash, url.size, url.when_there)
-                .await?
-                .upload_url
-                .put;
-        }
-        Ok(None)
-    }
-
-    async fn put_once(
-        &self,
-        url: &UploadUrl,
-        target: &PresignedPut,
-        source: &Rereadable,
-        progress: &(impl Fn(BlobProgress) + Send + Sync),
-    ) -> Result<()> {
-        let keys = Arc::clone(self.keys()?.current());
-        let plan = Plan {
-            hash: url.hash,
-            blob_id: url.blob_id,
-            size: url.size,
+/// Uploads, and again to a fresh URL while that can help; returns the upload that arrived.
+async fn upload_rereadable(
+    stream: &Stream,
+    url: &UploadUrl,
+    source: &Rereadable,
+    progress: &(impl Fn(BlobProgress) + Send + Sync),
+) -> Result<Option<UploadId>> {
+    let mut put = url.put.clone();
+    for attempt in 0.. {
+        let Some(target) = &put else { return Ok(None) };
+        let error = match put_once(stream, url, target, source, progress).await {
+            Ok(()) => return Ok(Some(target.upload_id)),
+            Err(error) => error,
         };
-        let stop = Arc::new(OnceLock::new());
-        let movement = Arc::new(Movement::default());
-        let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
-        let (file, stopped) = (source.clone(), Arc::clone(&stop));
-        tokio::task::spawn_blocking(move || {
-            let sealed = file
-                .open()
-                .map_err(SealStop::Io)
-                .and_then(|file| seal_into(&keys, &plan, file, &sender));
-            if let Err(reason) = sealed {
-                let _ = stopped.set(reason);
-                // Aborts the request: the server must not take a cut body for a whole one.
-                let _ = sender.blocking_send(Err(io::Error::other("the upload was stopped")));
-            }
-        });
-        let moved = Arc::clone(&movement);
-        let chunks = stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|chunk| (chunk, receiver))
+        let wait = if error.is_problem(ProblemCode::UrlExpired) && attempt < RETRIES_MAX {
+            Some(Duration::ZERO)
+        } else {
+            stream.connection.api().jitter.wait_after(&error, attempt)
+        };
+        let Some(wait) = wait else { return Err(error) };
+        runtime::sleep(wait).await;
+        put = upload_url(stream, &url.hash, url.size, url.when_there)
+            .await?
+            .upload_url
+            .put;
+    }
+    Ok(None)
+}
+
+async fn put_once(
+    stream: &Stream,
+    url: &UploadUrl,
+    target: &PresignedPut,
+    source: &Rereadable,
+    progress: &(impl Fn(BlobProgress) + Send + Sync),
+) -> Result<()> {
+    let keys = Arc::clone(stream.keys()?.current());
+    let plan = Plan {
+        hash: url.hash,
+        blob_id: url.blob_id,
+        size: url.size,
+    };
+    let stop = Arc::new(OnceLock::new());
+    let movement = Arc::new(Movement::default());
+    let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
+    let (file, stopped) = (source.clone(), Arc::clone(&stop));
+    // Nobody waits for it: the request ends with its last chunk, or fails without it.
+    drop(runtime::blocking(move || {
+        let sealed = file
+            .open()
+            .map_err(SealStop::Io)
+            .and_then(|file| seal_into(&keys, &plan, file, &sender));
+        if let Err(reason) = sealed {
+            let _ = stopped.set(reason);
+            // Aborts the request: the server must not take a cut body for a whole one.
+            let _ = sender.blocking_send(Err(io::Error::other("the upload was stopped")));
+        }
+    }));
+    let moved = Arc::clone(&movement);
+    let chunks = stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|chunk| (chunk, receiver))
+    })
+    .inspect(move |chunk| moved.add(chunk.as_ref().map_or(0, Bytes::len)));
+    let mut request = http::Request::builder().method(Method::PUT).uri(target.url.expose());
+    for (name, value) in &target.headers {
+        // The token never goes to a presigned URL, whatever the server asks for.
+        let header = (HeaderName::try_from(name), HeaderValue::try_from(value));
+        if let (Ok(name), Ok(value)) = header
+            && name != header::AUTHORIZATION
+            && name != header::CONTENT_LENGTH
+        {
+            request = request.header(name, value);
+        }
+    }
+    let length = url.size + limits::SEAL_OVERHEAD_BYTES as u64;
+    let request = request
+        .body(RequestBody::Stream {
+            length,
+            chunks: Box::pin(chunks),
         })
-        .inspect(move |chunk| moved.add(chunk.as_ref().map_or(0, Bytes::len)));
-        let mut request = http::Request::builder().method(Method::PUT).uri(target.url.expose());
-        for (name, value) in &target.headers {
-            // The token never goes to a presigned URL, whatever the server asks for.
-            let header = (HeaderName::try_from(name), HeaderValue::try_from(value));
-            if let (Ok(name), Ok(value)) = header
-                && name != header::AUTHORIZATION
-                && name != header::CONTENT_LENGTH
-            {
-                request = request.header(name, value);
-            }
-        }
-        let length = url.size + limits::SEAL_OVERHEAD_BYTES as u64;
-        let request = request
-            .body(RequestBody::Stream {
-                length,
-                chunks: Box::pin(chunks),
-            })
-            .map_err(|_| Error::UnsafeUrl {
-                reason: "it cannot be requested",
-            })?;
-        let exchange = async {
-            let response = self.transport_send(request).await?;
-            let status = response.status();
-            let body = read_body(response.into_body(), ANSWER_BYTES_MAX, self.api.request_timeout())
-                .await
-                .map_err(Error::Network)?;
-            check_put_answer(status.as_u16(), &body)
-        };
-        let report = |moved: u64| {
-            progress(BlobProgress {
-                done_bytes: moved.min(url.size),
-                total_bytes: url.size,
-            });
-        };
-        let result = movement.watch(self.api.request_timeout(), report, exchange).await;
-        match (result, stop.get()) {
-            (Ok(()), _) => Ok(()),
-            (Err(_), Some(SealStop::Changed)) => Err(Error::FileChanged),
-            (Err(_), Some(SealStop::Io(error))) => Err(Error::Io(io::Error::new(error.kind(), error.to_string()))),
-            (Err(error), _) => Err(error),
-        }
-    }
-
-    pub(super) async fn transport_send(
-        &self,
-        request: http::Request<RequestBody>,
-    ) -> Result<http::Response<crate::transport::BodyStream<TransportError>>> {
-        self.api.transport()?.send(request).await.map_err(Error::Network)
+        .map_err(|_| Error::UnsafeUrl {
+            reason: "it cannot be requested",
+        })?;
+    let api = stream.connection.api();
+    let exchange = async {
+        let response = api.transport()?.send(request).await.map_err(Error::Network)?;
+        let status = response.status();
+        let body = read_body(response.into_body(), ANSWER_BYTES_MAX, api.request_timeout)
+            .await
+            .map_err(Error::Network)?;
+        check_put_answer(status.as_u16(), &body)
+    };
+    let report = |moved: u64| {
+        progress(BlobProgress {
+            done_bytes: moved.min(url.size),
+            total_bytes: url.size,
+        });
+    };
+    let result = movement.watch(api.request_timeout, report, exchange).await;
+    match (result, stop.get()) {
+        (Ok(()), _) => Ok(()),
+        (Err(_), Some(SealStop::Changed)) => Err(Error::FileChanged),
+        (Err(_), Some(SealStop::Io(error))) => Err(Error::Io(io::Error::new(error.kind(), error.to_string()))),
+        (Err(error), _) => Err(error),
     }
 }
 
 /// Whether an object store took the object. Our own answers with problems, others with documents of their own.
-pub(super) fn check_put_answer(status: u16, body: &[u8]) -> Result<()> {
+fn check_put_answer(status: u16, body: &[u8]) -> Result<()> {
     if (200..300).contains(&status) {
         return Ok(());
     }
-    match serde_json::from_slice::<Problem>(body) {
+    match problem(status, body) {
         // An earlier attempt at this URL arrived whole: that is what this attempt was for.
-        Ok(problem) if problem.known_code() == Some(ProblemCode::ObjectExists) => Ok(()),
-        Ok(problem) => Err(Error::from_problem(problem)),
-        Err(_) if matches!(status, 429 | 502..=504) => Err(Error::Network(TransportError::Connection(
-            format!("the object store answered {status}").into(),
-        ))),
-        Err(_) => Err(Error::Protocol {
+        Some(problem) if problem.known_code() == Some(ProblemCode::ObjectExists) => Ok(()),
+        Some(problem) => Err(Error::from_problem(problem)),
+        None => Err(Error::Protocol {
             status,
             reason: "an object store that takes what it signed",
         }),
@@ -336,7 +325,7 @@ async fn rereadable(source: BlobSource) -> Result<Rereadable> {
         Origin::Memory(bytes) => return Ok(Rereadable::Memory(bytes)),
         Origin::Reader(reader) => reader,
     };
-    let mut file = blocking(tempfile::tempfile).await??;
+    let mut file = runtime::blocking(tempfile::tempfile).await??;
     let mut buffer = vec![0; 256 * 1024];
     let mut size = 0;
     loop {
@@ -351,6 +340,7 @@ async fn rereadable(source: BlobSource) -> Result<Rereadable> {
                 reason: format!("a file may have {} bytes", limits::BLOB_BYTES_MAX),
             });
         }
-        (file, buffer) = blocking(move || file.write_all(&buffer[..length]).map(|()| (file, buffer))).await??;
+        (file, buffer) =
+            runtime::blocking(move || file.write_all(&buffer[..length]).map(|()| (file, buffer))).await??;
     }
 }

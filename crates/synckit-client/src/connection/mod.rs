@@ -1,4 +1,16 @@
-//! How the SDK talks to the server.
+//! How one user's requests reach the server.
+//!
+//! Each file stands on those before it: `transport` moves a request, `server` is where it goes, `call` is what it says,
+//! `retry` decides whether it is sent again, `api` puts these together; `session` adds the user, `refresh` keeps the
+//! user's token fresh, `login` and `vault` are what the password opens.
 
 pub(crate) mod api;
+pub(crate) mod app;
+pub(crate) mod call;
+pub(crate) mod login;
+pub(crate) mod refresh;
+pub(crate) mod retry;
+pub(crate) mod server;
+pub(crate) mod session;
 pub mod transport;
+pub(crate) mod vault;

@@ -8,6 +8,8 @@ use std::{fmt, future::Future, io, pin::Pin, time::Duration};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 
+use crate::runtime;
+
 /// A stream of body chunks.
 pub type BodyStream<E> = Pin<Box<dyn Stream<Item = Result<Bytes, E>> + Send>>;
 
@@ -60,7 +62,7 @@ pub type Exchange =
 /// # synckit_doctest::run(async |world| {
 /// # let config = world.config();
 /// use std::{sync::{Arc, atomic::{AtomicUsize, Ordering}}, time::Duration};
-/// use synckit_client::{CredentialStore, SyncKitClient, transport::{Exchange, HttpTransport, RequestBody, Transport}};
+/// use synckit_client::{MemoryStore, SyncKitClient, transport::{Exchange, HttpTransport, RequestBody, Transport}};
 ///
 /// /// Counts what is sent.
 /// #[derive(Debug)]
@@ -75,7 +77,7 @@ pub type Exchange =
 ///
 /// let counting = Arc::new(Counting(HttpTransport::new(Duration::from_secs(10))?, AtomicUsize::new(0)));
 /// let client = SyncKitClient::builder(config)
-///     .credential_store(CredentialStore::Memory)
+///     .credential_store(MemoryStore::default())
 ///     .transport(counting.clone())
 ///     .build();
 /// client.request_password_reset("me@example.com").await?;
@@ -100,11 +102,11 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 /// # let closed = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
 /// # let config = synckit_client::SyncKitConfig { server_url: format!("http://{closed}"), api_key: "key".into() };
 /// # let client = synckit_client::SyncKitClient::builder(config)
-/// #     .credential_store(synckit_client::CredentialStore::Memory)
+/// #     .credential_store(synckit_client::MemoryStore::default())
 /// #     .build();
 /// use synckit_client::{Error, transport::TransportError};
 ///
-/// match client.authenticate("me@example.com", "pass").await {
+/// match client.request_password_reset("me@example.com").await {
 ///     Err(Error::Network(TransportError::Timeout(_))) => println!("the server is slow"),
 ///     Err(Error::Network(_)) => println!("offline"),
 ///     other => panic!("{other:?}"),
@@ -223,8 +225,8 @@ pub(crate) async fn read_body(
     // Most answers are one chunk, which is then not copied.
     let mut buffer = Vec::new();
     loop {
-        let next = tokio::time::timeout(idle, body.next()).await;
-        let Some(chunk) = next.map_err(|_| TransportError::Timeout(idle))?.transpose()? else {
+        let next = runtime::timeout(idle, body.next()).await;
+        let Some(chunk) = next.ok_or(TransportError::Timeout(idle))?.transpose()? else {
             break;
         };
         if whole.len() + buffer.len() + chunk.len() > limit {

@@ -1,3 +1,8 @@
 //! Where a session and its keys live between two starts of the app.
 
-pub(crate) mod credentials;
+pub(crate) mod error;
+pub(crate) mod file;
+pub(crate) mod keychain;
+pub(crate) mod memory;
+pub(crate) mod records;
+pub(crate) mod store;

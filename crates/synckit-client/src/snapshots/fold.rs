@@ -28,13 +28,13 @@ use uuid::Uuid;
 
 use super::history::{History, Piece};
 use crate::{
-    SyncKitClient,
-    client::Inner,
-    connection::api::Call,
+    client::SyncKitClient,
+    connection::call::Call,
     error::{Error, Result},
-    pull::Avoid,
-    setup::Keys,
-    sign_in::blocking,
+    history::walk::diverged,
+    runtime,
+    state::keys::Keys,
+    stream::{handle::Stream, log::Avoid},
 };
 
 /// What a fold did.
@@ -122,63 +122,65 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn fold(&self, device_id: DeviceId) -> Result<FoldReport> {
-        let inner = &self.inner;
-        match inner.fold(device_id, Avoid::Nothing).await {
+        let stream = self.stream()?;
+        match fold(&stream, device_id, Avoid::Nothing).await {
             // A bad snapshot must not be the last one: what lies before it may still be there.
-            Err(Error::SnapshotForged(_)) => inner.fold(device_id, Avoid::Newest).await,
+            Err(Error::SnapshotForged(_)) => fold(&stream, device_id, Avoid::Newest).await,
             result => result,
         }
     }
 }
 
-impl Inner {
-    async fn fold(&self, device_id: DeviceId, avoid: Avoid) -> Result<FoldReport> {
-        let keys = self.keys()?;
-        let mut report = FoldReport {
-            outcome: FoldOutcome::NotNewer,
-            position: self.start()?,
-            entries: 0,
-            rows: 0,
-            parts: 0,
-            sealed_bytes: 0,
-        };
-        if avoid == Avoid::Nothing && self.is_folded().await? {
-            return Ok(report);
-        }
-        let Some(mut history) = History::begin(self, Arc::clone(&keys), device_id, avoid).await? else {
-            return Ok(report);
-        };
-        let Some((plan, position, entries)) = plan(&mut history).await? else {
-            return Ok(report);
-        };
-        self.stream.lock().know(position);
-        (report.position, report.entries) = (position, entries);
-        if position.seq == 0 {
-            return Ok(report);
-        }
-        let upload = Upload {
-            inner: self,
-            keys,
-            context: SnapshotContext {
-                scope: self.scope()?,
-                snapshot_id: SnapshotId::from_bytes(Uuid::new_v4().into_bytes()),
-                position,
-            },
-            total: u32::try_from(plan.parts.len()).unwrap_or(u32::MAX),
-            sealed_bytes: 0,
-        };
-        upload.run(history.again(position)?, plan, report).await
+async fn fold(stream: &Stream, device_id: DeviceId, avoid: Avoid) -> Result<FoldReport> {
+    let keys = stream.keys()?;
+    let mut report = FoldReport {
+        outcome: FoldOutcome::NotNewer,
+        position: stream.start(),
+        entries: 0,
+        rows: 0,
+        parts: 0,
+        sealed_bytes: 0,
+    };
+    if avoid == Avoid::Nothing && is_folded(stream).await? {
+        return Ok(report);
     }
+    let Some(mut history) = History::begin(stream, Arc::clone(&keys), device_id, avoid).await? else {
+        return Ok(report);
+    };
+    let Some((plan, position, entries)) = plan(&mut history).await? else {
+        return Ok(report);
+    };
+    stream.state.know(position);
+    (report.position, report.entries) = (position, entries);
+    if position.seq == 0 {
+        return Ok(report);
+    }
+    let upload = Upload {
+        stream,
+        keys,
+        context: SnapshotContext {
+            scope: stream.scope(),
+            snapshot_id: SnapshotId::from_bytes(Uuid::new_v4().into_bytes()),
+            position,
+        },
+        total: u32::try_from(plan.parts.len()).unwrap_or(u32::MAX),
+        sealed_bytes: 0,
+    };
+    upload.run(history.again(position)?, plan, report).await
+}
 
-    /// Whether the server says that its newest snapshot is of the stream's newest position. It may lie; but then it could
-    /// as well throw the next snapshot away.
-    async fn is_folded(&self) -> Result<bool> {
-        let status: Status = self.authorized(Call::get("/api/sync/status")).await?.decode()?;
-        Ok(status.latest.seq == 0
-            || status
-                .snapshot
-                .is_some_and(|snapshot| snapshot.position == status.latest))
-    }
+/// Whether the server says that its newest snapshot is of the stream's newest position. It may lie; but then it could
+/// as well throw the next snapshot away.
+async fn is_folded(stream: &Stream) -> Result<bool> {
+    let status: Status = stream
+        .connection
+        .authorized(Call::get("/api/sync/status"))
+        .await?
+        .decode()?;
+    Ok(status.latest.seq == 0
+        || status
+            .snapshot
+            .is_some_and(|snapshot| snapshot.position == status.latest))
 }
 
 /// First run: which entries are the last of their rows, and which parts they make. `None` if another device folded and
@@ -187,10 +189,10 @@ async fn plan(history: &mut History<'_>) -> Result<Option<(Plan, Position, u64)>
     let mut index = RowIndex::new();
     loop {
         match history.piece().await? {
-            Piece::Entries(entries) => index = blocking(move || index.note_all(&entries)).await??,
+            Piece::Entries(entries) => index = runtime::blocking(move || index.note_all(&entries)).await??,
             Piece::End(position) => {
                 let entries = index.entries;
-                let plan = blocking(move || index.plan()).await?;
+                let plan = runtime::blocking(move || index.plan()).await?;
                 if plan.parts.len() > PARTS_MAX as usize {
                     return Err(Error::InvalidArgument {
                         argument: "stream",
@@ -297,7 +299,7 @@ impl RowIndex {
 
 /// Second run: what seals and stores.
 struct Upload<'a> {
-    inner: &'a Inner,
+    stream: &'a Stream,
     keys: Arc<Keys>,
     context: SnapshotContext,
     total: u32,
@@ -356,7 +358,7 @@ impl Upload<'_> {
     async fn put_part(&mut self, index: usize, rows: Vec<ChangeEntry>) -> Result<Option<PartDigest>> {
         let (keys, context, total) = (Arc::clone(self.keys.current()), self.context, self.total);
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        let (digest, sealed) = blocking(move || {
+        let (digest, sealed) = runtime::blocking(move || {
             let (taken, body) = PartBody::encode_prefix(&rows).map_err(Error::Encode)?;
             if taken < rows.len() {
                 return Err(Error::Encode(EncodeError {
@@ -410,16 +412,12 @@ impl Upload<'_> {
     }
 
     async fn stored(&self, call: Call<'_>) -> Result<bool> {
-        match self.inner.authorized_unit(call).await {
+        match self.stream.connection.authorized_unit(call).await {
             Ok(()) => Ok(true),
             Err(Error::Problem(problem)) => match problem.known_code() {
                 Some(ProblemCode::SnapshotStale | ProblemCode::SnapshotIncomplete) => Ok(false),
-                Some(ProblemCode::KeyMismatch) => Err(self.inner.key_mismatch(&self.keys).await),
-                Some(ProblemCode::HistoryDiverged) => Err(match problem.latest {
-                    Some(latest) => crate::history::walk::diverged(self.context.position, latest),
-                    None => Error::Problem(problem),
-                }),
-                _ => Err(Error::Problem(problem)),
+                Some(ProblemCode::KeyMismatch) => Err(self.stream.unknown_key(&self.keys, None).await),
+                _ => Err(diverged(self.context.position, Error::Problem(problem))),
             },
             Err(error) => Err(error),
         }

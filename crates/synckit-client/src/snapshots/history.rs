@@ -8,13 +8,15 @@ use std::sync::Arc;
 use synckit_crypto::batch::ChangeEntry;
 use synckit_protocol::{Cursor, DeviceId, Position, ProblemCode, wire::log::Page};
 
-use super::OpenSnapshot;
 use crate::{
-    client::Inner,
     error::{Error, Result},
     history::walk::Walk,
-    pull::{Avoid, Request},
-    setup::Keys,
+    state::{keys::Keys, snapshot::OpenSnapshot},
+    stream::{
+        handle::Stream,
+        log::{Avoid, Request},
+        snapshot::snapshot_part,
+    },
 };
 
 /// Where a history begins.
@@ -28,7 +30,7 @@ pub(super) enum Origin {
 
 /// A reader of a whole history.
 pub(super) struct History<'a> {
-    inner: &'a Inner,
+    stream: &'a Stream,
     keys: Arc<Keys>,
     device_id: DeviceId,
     origin: Origin,
@@ -53,17 +55,17 @@ pub(super) enum Piece {
 impl<'a> History<'a> {
     /// Begins a history where the server begins it. With [`Avoid::Newest`], the newest snapshot was of no use.
     pub(super) async fn begin(
-        inner: &'a Inner,
+        stream: &'a Stream,
         keys: Arc<Keys>,
         device_id: DeviceId,
         avoid: Avoid,
     ) -> Result<Option<Self>> {
-        let known = inner.stream.lock().known();
+        let known = stream.state.known();
         let request = Request {
             avoid,
             ..Request::ahead(device_id, Cursor::START)
         };
-        let snapshot = match inner.page(request).await {
+        let snapshot = match request.send(&stream.connection).await {
             Ok(Page { snapshot, .. }) => snapshot,
             Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::CursorCompacted) => {
                 match problem.snapshot {
@@ -76,20 +78,20 @@ impl<'a> History<'a> {
         let origin = match snapshot {
             None => Origin::Log,
             Some(claimed) => {
-                let opened = inner.open_snapshot(&keys, claimed.snapshot_id, claimed.position);
+                let opened = stream.open_snapshot(&keys, claimed.snapshot_id, claimed.position);
                 match opened.await? {
                     Some(snapshot) => Origin::Snapshot(snapshot),
                     None => return Ok(None),
                 }
             }
         };
-        Self::new(inner, keys, device_id, origin, known, None).map(Some)
+        Self::new(stream, keys, device_id, origin, known, None).map(Some)
     }
 
     /// The same history again, up to where the first run ended.
     pub(super) fn again(self, until: Position) -> Result<Self> {
         Self::new(
-            self.inner,
+            self.stream,
             self.keys,
             self.device_id,
             self.origin,
@@ -99,7 +101,7 @@ impl<'a> History<'a> {
     }
 
     fn new(
-        inner: &'a Inner,
+        stream: &'a Stream,
         keys: Arc<Keys>,
         device_id: DeviceId,
         origin: Origin,
@@ -107,11 +109,11 @@ impl<'a> History<'a> {
         until: Option<Position>,
     ) -> Result<Self> {
         let next = match &origin {
-            Origin::Log => Next::Log(Walk::new(inner.start()?, known)?),
+            Origin::Log => Next::Log(Walk::new(stream.start(), known)?),
             Origin::Snapshot(snapshot) => Next::Part(0, Walk::new(snapshot.position(), known)?),
         };
         Ok(Self {
-            inner,
+            stream,
             keys,
             device_id,
             origin,
@@ -125,7 +127,7 @@ impl<'a> History<'a> {
         loop {
             match (&self.origin, &self.next) {
                 (Origin::Snapshot(snapshot), Next::Part(part, walk)) if *part < snapshot.parts() => {
-                    let Some(rows) = self.inner.snapshot_part(snapshot, *part).await? else {
+                    let Some(rows) = snapshot_part(&self.stream.connection, snapshot, *part).await? else {
                         return Ok(Piece::Overtaken);
                     };
                     self.next = Next::Part(part + 1, *walk);
@@ -148,7 +150,7 @@ impl<'a> History<'a> {
             avoid: Avoid::Newest,
             ..Request::ahead(self.device_id, Cursor::at(walk.at()))
         };
-        let mut page = match self.inner.page(request).await {
+        let mut page = match request.send(&self.stream.connection).await {
             Ok(page) if page.snapshot.is_none() => page,
             Ok(_) => return Ok(Piece::Overtaken),
             Err(error) if error.is_problem(ProblemCode::CursorCompacted) => return Ok(Piece::Overtaken),
@@ -168,9 +170,9 @@ impl<'a> History<'a> {
                 reason: "a page that is not empty where more follow",
             });
         }
-        let (entries, walk) = self.inner.open(Arc::clone(&self.keys), walk, page).await?;
+        let (entries, walk) = self.stream.open(Arc::clone(&self.keys), walk, page).await?;
         if !cut {
-            walk.expect(claimed.position().unwrap_or(self.inner.start()?))?;
+            walk.expect(claimed.position().unwrap_or(self.stream.start()))?;
         }
         self.next = if has_more || cut {
             Next::Log(walk)

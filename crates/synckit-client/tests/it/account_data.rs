@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use synckit_client::{CredentialStore, Cursor, Error, ProblemCode, SyncKitClient};
+use synckit_client::{Cursor, Error, MemoryStore, ProblemCode, SyncKitClient};
 
 use crate::{
     interference::{Fate, Interference},
@@ -155,7 +155,7 @@ async fn a_deletion_whose_answer_was_lost_is_a_success_when_it_is_repeated() {
     client.delete_account(&user.password).await.unwrap();
     assert_eq!(client.user_id(), None);
     let stranger = SyncKitClient::builder(world.config())
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
     assert!(matches!(stranger.account().await, Err(Error::NotSignedIn)));
 }

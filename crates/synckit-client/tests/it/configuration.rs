@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use synckit_client::{ApiKeyError, AppId, CredentialStore, Error, KeyKind, ProblemCode, SyncKitClient, SyncKitConfig};
+use synckit_client::{ApiKeyError, AppId, Error, KeyKind, MemoryStore, ProblemCode, SyncKitClient, SyncKitConfig};
 use synckit_protocol::ApiKey;
 
 use crate::world::World;
@@ -18,7 +18,7 @@ fn client(server_url: &str) -> SyncKitClient {
         server_url: server_url.into(),
         api_key: unknown_key(),
     })
-    .credential_store(CredentialStore::Memory)
+    .credential_store(MemoryStore::default())
     .build()
 }
 
@@ -63,7 +63,7 @@ async fn a_server_that_is_not_there_is_a_network_error() {
             server_url: format!("http://{host}:{port}"),
             api_key: unknown_key(),
         })
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .connect_timeout(Duration::from_secs(2))
         .build();
         let error = client.authenticate("user@example.com", "password").await.unwrap_err();
@@ -75,7 +75,7 @@ async fn a_server_that_is_not_there_is_a_network_error() {
 async fn calls_before_their_time_say_what_to_call_first() {
     let world = World::start().await;
     let client = SyncKitClient::builder(world.config())
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
     let error = client.status().await.unwrap_err();
     assert!(matches!(error, Error::NotSignedIn), "{error:?}");
@@ -103,7 +103,7 @@ async fn a_wrong_api_key_is_named() {
             api_key: api_key.into(),
             ..world.config()
         })
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
         client.authenticate(&user.email, &user.password).await
     };
@@ -127,7 +127,7 @@ async fn a_secret_key_is_never_sent() {
         server_url: "http://127.0.0.1:9".into(),
         api_key: key.expose().to_owned(),
     })
-    .credential_store(CredentialStore::Memory)
+    .credential_store(MemoryStore::default())
     .build();
     for error in [
         client.authenticate("ada@example.com", "password").await.unwrap_err(),
@@ -152,7 +152,7 @@ async fn another_service_at_the_url_is_not_taken_for_the_server() {
         server_url: format!("{}/blobs", world.url()),
         ..world.config()
     })
-    .credential_store(CredentialStore::Memory)
+    .credential_store(MemoryStore::default())
     .build();
     let error = client.authenticate("user@example.com", "password").await.unwrap_err();
     assert!(

@@ -117,7 +117,7 @@ impl Device {
             }
         }
         if self.with_id {
-            self.push_with_id(crash).await
+            self.push_exactly_once(crash).await
         } else {
             self.push(crash).await
         }
@@ -134,19 +134,22 @@ impl Device {
         Ok(())
     }
 
-    async fn push_with_id(&mut self, crash: &mut impl FnMut() -> bool) -> Result<(), Error> {
+    async fn push_exactly_once(&mut self, crash: &mut impl FnMut() -> bool) -> Result<(), Error> {
         if self.disk.outgoing.is_none() && !self.disk.pending.is_empty() {
             self.disk.outgoing = Some((SyncKitClient::new_batch_id(), self.disk.pending.len()));
         }
         let Some((batch_id, count)) = self.disk.outgoing else {
             return Ok(());
         };
+        let outgoing = self.disk.pending[..count].to_vec();
         let pushed = self
             .client
-            .push_with_id(self.id, batch_id, self.disk.pending[..count].to_vec())
+            .push_at(self.id, self.disk.cursor, Some(batch_id), outgoing.clone())
             .await
             .map_err(Error::from);
         let cursor = match pushed {
+            // Another device was faster. The next turn pulls first.
+            Err(Error::Behind { .. }) => return Ok(()),
             Err(error) if is_compacted(&error) => {
                 // The server says that it is stored, so far back that nobody can see it. Whole rows may come twice.
                 self.disk.outgoing = None;
@@ -157,9 +160,15 @@ impl Device {
         if crash() {
             return Ok(());
         }
+        if cursor.seq() > self.disk.cursor.seq() {
+            // The batch follows everything that was pulled, so its rows are the newest.
+            for change in &outgoing {
+                apply(&mut self.disk.rows, change);
+            }
+            self.disk.cursor = cursor;
+        }
         self.disk.pending.drain(..count);
         self.disk.outgoing = None;
-        self.disk.cursor = cursor;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The master key: made once, opened by password or recovery code, never made twice.
 
-use synckit_client::{CredentialStore, Cursor, Error, ProblemCode, RecoveryCode, SyncKitClient};
+use synckit_client::{Cursor, Error, MemoryStore, ProblemCode, RecoveryCode, SyncKitClient};
 
 use crate::{
     interference::{Fate, Interference},
@@ -24,7 +24,7 @@ async fn two_devices_that_are_first_at_once_end_with_one_key() {
     let clients: Vec<SyncKitClient> = (0..2)
         .map(|_| {
             SyncKitClient::builder(world.config())
-                .credential_store(CredentialStore::Memory)
+                .credential_store(MemoryStore::default())
                 .build()
         })
         .collect();
@@ -74,7 +74,7 @@ async fn the_wrong_password_opens_nothing() {
     let world = World::start().await;
     let user = world.user().await;
     let client = SyncKitClient::builder(world.config())
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
     let error = client.authenticate(&user.email, "wrong").await.unwrap_err();
     assert!(matches!(error, Error::InvalidCredentials), "{error:?}");
@@ -138,7 +138,7 @@ async fn the_recovery_code_opens_what_the_password_opens() {
     assert_eq!(words.split(' ').count(), 24);
 
     let client = SyncKitClient::builder(world.config())
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
     client.authenticate(&user.email, &user.password).await.unwrap();
     let error = client.setup_encryption_with_recovery(&first).await.unwrap_err();
@@ -160,7 +160,7 @@ async fn the_recovery_code_survives_a_change_of_the_password() {
     let code = laptop.recovery_code(&user.password).await.unwrap();
     laptop.change_password(&user.password, "new").await.unwrap();
     let client = SyncKitClient::builder(world.config())
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
     client.authenticate(&user.email, "new").await.unwrap();
     client.setup_encryption_with_recovery(&code).await.unwrap();
@@ -176,7 +176,7 @@ async fn after_a_reset_the_recovery_code_opens_the_data_and_the_new_password_fro
     let code = laptop.recovery_code(&user.password).await.unwrap();
 
     let client = SyncKitClient::builder(world.config())
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
     client.request_password_reset(&user.email).await.unwrap();
     let mailed = world.mailed_code(&user, "Reset your password").await;
@@ -206,7 +206,7 @@ async fn after_a_reset_the_recovery_code_opens_the_data_and_the_new_password_fro
     assert_eq!(pull_all(&client, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
     // The envelope was wrapped anew, so the next device needs the password only.
     let tablet = SyncKitClient::builder(world.config())
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
     tablet.authenticate(&user.email, "new").await.unwrap();
     tablet.setup_encryption_existing("new").await.unwrap();
@@ -231,7 +231,7 @@ async fn after_a_reset_a_device_that_holds_the_key_wraps_it_for_the_others() {
     laptop.authenticate(&user.email, "new").await.unwrap();
     laptop.setup_encryption_existing("new").await.unwrap();
     let phone = SyncKitClient::builder(world.config())
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
     phone.authenticate(&user.email, "new").await.unwrap();
     phone.setup_encryption_existing("new").await.unwrap();
@@ -243,7 +243,7 @@ async fn a_mailed_code_confirms_the_address() {
     let world = World::start().await;
     let user = world.user().await;
     let client = SyncKitClient::builder(world.config())
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
     let code = world.mailed_code(&user, "Confirm your address").await;
     client.verify_email(&code).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use synckit_client::{CredentialError, CredentialStore, Cursor, Error, SyncKitClient, SyncKitConfig};
+use synckit_client::{CredentialError, Cursor, Error, FileStore, SyncKitClient, SyncKitConfig};
 
 use crate::world::{World, changes, pull_all};
 
@@ -90,7 +90,7 @@ async fn a_credential_file_is_private_and_restores_everything() {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
         let client = SyncKitClient::builder(world.config())
-            .credential_store(CredentialStore::File(file.clone()))
+            .credential_store(FileStore::new(file.clone()))
             .build();
         let error = client.try_load_key_from_keychain().unwrap_err();
         assert!(
@@ -102,7 +102,7 @@ async fn a_credential_file_is_private_and_restores_everything() {
 
     std::fs::write(&file, "{").unwrap();
     let client = SyncKitClient::builder(world.config())
-        .credential_store(CredentialStore::File(file))
+        .credential_store(FileStore::new(file))
         .build();
     let error = client.try_load_key_from_keychain().unwrap_err();
     assert!(
@@ -135,7 +135,7 @@ fn without_a_keychain_the_error_says_what_to_do() {
         );
         let text = synckit_client::ErrorChain(&error).to_string();
         assert!(
-            text.contains("Secret Service") && text.contains("CredentialStore"),
+            text.contains("Secret Service") && text.contains("another credential store"),
             "{text}"
         );
         assert!(matches!(

@@ -161,15 +161,26 @@ async fn a_batch_pushed_again_after_a_crash_is_stored_once() {
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
     let id = SyncKitClient::new_batch_id();
-    laptop.push_with_id(laptop_id, id, changes(3)).await.unwrap();
+    let stored = laptop
+        .push_at(laptop_id, Cursor::START, Some(id), changes(3))
+        .await
+        .unwrap();
     // The app crashed before it noted the push; others wrote meanwhile.
     let (phone, phone_id) = world.next_device(&user, "phone").await;
     phone.push(phone_id, changes(2)).await.unwrap();
     let restarted = world.another_client(&user).await;
-    restarted.push_with_id(laptop_id, id, changes(3)).await.unwrap();
+    let again = restarted
+        .push_at(laptop_id, Cursor::START, Some(id), changes(3))
+        .await
+        .unwrap();
+    assert_eq!(again, stored);
     // And once more after everything was pulled, when the batch lies behind what the client knows.
-    pull_all(&restarted, laptop_id, Cursor::START).await.unwrap();
-    restarted.push_with_id(laptop_id, id, changes(3)).await.unwrap();
+    let (_, pulled) = pull_all(&restarted, laptop_id, Cursor::START).await.unwrap();
+    let again = restarted
+        .push_at(laptop_id, pulled, Some(id), changes(3))
+        .await
+        .unwrap();
+    assert_eq!(again, pulled);
     assert_eq!(restarted.status().await.unwrap().change_count, 5);
     // The client goes on from there.
     restarted.push(laptop_id, changes(1)).await.unwrap();
@@ -182,7 +193,12 @@ async fn a_push_with_an_id_must_fit_one_batch() {
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
     let too_many = laptop
-        .push_with_id(laptop_id, SyncKitClient::new_batch_id(), changes(501))
+        .push_at(
+            laptop_id,
+            Cursor::START,
+            Some(SyncKitClient::new_batch_id()),
+            changes(501),
+        )
         .await
         .unwrap_err();
     assert!(
@@ -196,7 +212,7 @@ async fn a_push_with_an_id_must_fit_one_batch() {
         "{too_many:?}"
     );
     let none = laptop
-        .push_with_id(laptop_id, SyncKitClient::new_batch_id(), vec![])
+        .push_at(laptop_id, Cursor::START, Some(SyncKitClient::new_batch_id()), vec![])
         .await
         .unwrap_err();
     assert!(
@@ -219,13 +235,18 @@ async fn push_at_refuses_to_seal_on_top_of_what_was_not_pulled() {
     let (laptop, laptop_id) = world.first_device(&user).await;
     let (phone, phone_id) = world.next_device(&user, "phone").await;
     let first = laptop
-        .push_at(laptop_id, Cursor::START, SyncKitClient::new_batch_id(), changes(2))
+        .push_at(
+            laptop_id,
+            Cursor::START,
+            Some(SyncKitClient::new_batch_id()),
+            changes(2),
+        )
         .await
         .unwrap();
     assert_eq!(first.seq(), 2);
 
     let refused = phone
-        .push_at(phone_id, Cursor::START, SyncKitClient::new_batch_id(), changes(1))
+        .push_at(phone_id, Cursor::START, Some(SyncKitClient::new_batch_id()), changes(1))
         .await
         .unwrap_err();
     assert!(
@@ -237,7 +258,7 @@ async fn push_at_refuses_to_seal_on_top_of_what_was_not_pulled() {
     let (_, cursor, _) = phone.pull(phone_id, Cursor::START).await.unwrap();
     assert_eq!(cursor, first);
     let second = phone
-        .push_at(phone_id, cursor, SyncKitClient::new_batch_id(), changes(1))
+        .push_at(phone_id, cursor, Some(SyncKitClient::new_batch_id()), changes(1))
         .await
         .unwrap();
     assert_eq!(second.seq(), 3);
@@ -347,7 +368,7 @@ async fn a_cancelled_push_or_pull_loses_nothing() {
     let id: BatchId = SyncKitClient::new_batch_id();
     // Polled a growing number of times and then dropped: cancelled at every await in turn.
     for polls in 0..12 {
-        let mut push = Box::pin(laptop.push_with_id(laptop_id, id, changes(2)));
+        let mut push = Box::pin(laptop.push_at(laptop_id, Cursor::START, Some(id), changes(2)));
         for _ in 0..polls {
             if futures_util::FutureExt::now_or_never(&mut push).is_some() {
                 break;
@@ -364,7 +385,10 @@ async fn a_cancelled_push_or_pull_loses_nothing() {
         }
         drop(pull);
     }
-    laptop.push_with_id(laptop_id, id, changes(2)).await.unwrap();
+    laptop
+        .push_at(laptop_id, Cursor::START, Some(id), changes(2))
+        .await
+        .unwrap();
     let (received, _) = pull_all(&laptop, laptop_id, Cursor::START).await.unwrap();
     assert_eq!(received, changes(2));
 }

@@ -99,7 +99,7 @@ impl App {
         let mut rows: Vec<String> = self.rows.keys().cloned().collect();
         loop {
             let changes = rows.iter().map(|row| self.rows[row].clone()).collect();
-            match self.client.push_all_at(self.id, self.cursor, changes).await {
+            match self.client.push_at(self.id, self.cursor, None, changes).await {
                 Ok(cursor) => {
                     self.cursor = cursor;
                     return Ok(());

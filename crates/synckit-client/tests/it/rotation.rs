@@ -1,6 +1,6 @@
 //! The life of the master key.
 
-use synckit_client::{CredentialStore, Cursor, Error, SyncKitClient};
+use synckit_client::{Cursor, Error, MemoryStore, SyncKitClient};
 
 use crate::world::{World, change, changes, pull_all};
 
@@ -129,7 +129,7 @@ async fn an_older_key_on_the_server_is_reported_and_can_be_put_right() {
 
     // Without keys of its own a device has nothing to put back.
     let client = SyncKitClient::builder(world.config())
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
     client.authenticate(&user.email, &user.password).await.unwrap();
     let error = client.restore_envelope(&user.password).await.unwrap_err();

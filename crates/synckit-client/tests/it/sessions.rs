@@ -147,6 +147,51 @@ async fn retries_stop_and_say_how_long_to_wait() {
 }
 
 #[tokio::test]
+async fn statuses_that_pass_are_retried_and_no_other() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    // As the gateways between an app and its server answer.
+    for (status, attempts) in [
+        (400, 1),
+        (403, 1),
+        (404, 1),
+        (408, 4),
+        (413, 1),
+        (429, 4),
+        (500, 4),
+        (501, 1),
+        (502, 4),
+        (503, 4),
+        (504, 4),
+        (505, 1),
+        (507, 1),
+        (519, 1),
+        (520, 4),
+        (530, 4),
+        (531, 1),
+    ] {
+        let transport = Interference::new(move |request| {
+            if request.uri().path() == "/api/sync/push" {
+                Fate::Answered(status, b"<html>no upstream</html>".to_vec())
+            } else {
+                Fate::Delivered
+            }
+        });
+        let client = world.resumed_over(&user, transport.clone());
+        let device = client.register_device("laptop", "linux").await.unwrap();
+        let before = transport.requests();
+        let error = client.push(device.id, changes(1)).await.unwrap_err();
+        let said = match &error.source {
+            Error::Problem(problem) => problem.status,
+            Error::Protocol { status, .. } => *status,
+            _ => panic!("{error:?}"),
+        };
+        assert_eq!((said, transport.requests() - before), (status, attempts), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_retried_that_a_retry_cannot_help() {
     let world = World::start().await;
     let user = world.user().await;

@@ -306,7 +306,12 @@ async fn a_device_that_was_away_for_long_does_not_hold_the_log_and_catches_up() 
     assert_eq!(rows, fresh_rows(&world, &user, "tablet").await);
     assert_eq!(rows.len(), 4);
     let error = phone
-        .push_at(phone_id, cursor, SyncKitClient::new_batch_id(), vec![update(6, 6)])
+        .push_at(
+            phone_id,
+            cursor,
+            Some(SyncKitClient::new_batch_id()),
+            vec![update(6, 6)],
+        )
         .await
         .unwrap_err();
     assert!(matches!(error.source, Error::Behind { .. }), "{error:?}");
@@ -664,7 +669,7 @@ async fn a_cursor_outside_its_snapshot_is_refused() {
         );
     }
     let error = laptop
-        .push_at(id, cursor, SyncKitClient::new_batch_id(), changes(1))
+        .push_at(id, cursor, Some(SyncKitClient::new_batch_id()), changes(1))
         .await
         .unwrap_err();
     assert!(

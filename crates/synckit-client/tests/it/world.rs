@@ -12,7 +12,8 @@ use std::{
 };
 
 use synckit_client::{
-    AppId, ChangeEntry, ChangeOp, CredentialStore, Cursor, DeviceId, Error, SyncKitClient, SyncKitConfig, Timestamp,
+    AppId, ChangeEntry, ChangeOp, Cursor, DeviceId, Error, FileStore, MemoryStore, SyncKitClient, SyncKitConfig,
+    Timestamp,
     transport::{RequestBody, Transport},
 };
 use synckit_protocol::wire::keys::PutEnvelope;
@@ -111,7 +112,7 @@ impl World {
             password: format!("correct horse {number}"),
         };
         let client = SyncKitClient::builder(self.config())
-            .credential_store(CredentialStore::Memory)
+            .credential_store(MemoryStore::default())
             .build();
         client.create_account(&user.email, &user.password).await.unwrap();
         user
@@ -165,7 +166,7 @@ impl World {
     /// A client that has signed in and done nothing else.
     pub(crate) async fn signed_in_over(&self, user: &User, transport: Arc<dyn Transport>) -> SyncKitClient {
         let client = SyncKitClient::builder(self.config())
-            .credential_store(CredentialStore::Memory)
+            .credential_store(MemoryStore::default())
             .transport(transport)
             .build();
         client.authenticate(&user.email, &user.password).await.unwrap();
@@ -194,7 +195,7 @@ impl World {
     /// A client with the credential file of a device.
     pub(crate) fn client(&self, user: &User, device: &str, transport: Option<Arc<dyn Transport>>) -> SyncKitClient {
         let file = self.file(&format!("{} {device}.json", user.email));
-        let builder = SyncKitClient::builder(self.config()).credential_store(CredentialStore::File(file));
+        let builder = SyncKitClient::builder(self.config()).credential_store(FileStore::new(file));
         match transport {
             Some(transport) => builder.transport(transport).build(),
             None => builder.build(),

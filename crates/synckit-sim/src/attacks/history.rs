@@ -211,8 +211,10 @@ pub(super) async fn push_not_stored(stage: Stage) -> anyhow::Result<Evidence> {
     // The true answer to this very push, told a second time to the app that did not hear it the first time.
     let again = stage.honest(3)?;
     let batch_id = synckit_client::SyncKitClient::new_batch_id();
+    let (_, applied) = pull_all(&again, Cursor::START).await?;
     for _ in 0..2 {
-        let pushed = again.client.push_with_id(again.id, batch_id, vec![change("six")]).await;
+        let changes = vec![change("six")];
+        let pushed = again.client.push_at(again.id, applied, Some(batch_id), changes).await;
         passes("the control", pushed.map_err(Error::from))?;
     }
     Ok(Evidence {
@@ -275,16 +277,17 @@ pub(super) async fn push_stored_long_ago(stage: Stage) -> anyhow::Result<Evidenc
     // A batch that was stored before everything that the device has read since, and whose answer was lost.
     let honest = stage.honest(3)?;
     let batch_id = synckit_client::SyncKitClient::new_batch_id();
+    let (_, mut applied) = pull_all(&honest, Cursor::START).await?;
     for name in ["five", "six"] {
         let pushed = honest
             .client
-            .push_with_id(honest.id, batch_id, vec![change("five")])
+            .push_at(honest.id, applied, Some(batch_id), vec![change("five")])
             .await;
         passes("the control", pushed.map_err(Error::from))?;
         pull_all(&honest, Cursor::START).await?;
         let author = stage.honest(0)?;
         author.client.push(author.id, vec![change(name)]).await?;
-        pull_all(&honest, Cursor::START).await?;
+        (_, applied) = pull_all(&honest, Cursor::START).await?;
     }
     Ok(Evidence {
         caught,

@@ -1,7 +1,7 @@
 //! Lies about key material, told while a device joins.
 
 use anyhow::{Context as _, bail, ensure};
-use synckit_client::{CredentialStore, Cursor, Error, KeyId, SyncKitClient};
+use synckit_client::{Cursor, Error, KeyId, MemoryStore, SyncKitClient};
 use synckit_protocol::{
     ByteString, ProblemCode,
     wire::{accounts::VaultAnswer, keys::EnvelopeAnswer, log::Page},
@@ -32,7 +32,7 @@ impl Stage {
         let client = self
             .golden
             .client(self.path(), "unused")
-            .credential_store(CredentialStore::Memory)
+            .credential_store(MemoryStore::default())
             .transport(std::sync::Arc::new(transport))
             .build();
         client.authenticate(&account.email, &account.password).await?;

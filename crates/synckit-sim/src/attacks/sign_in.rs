@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::ensure;
-use synckit_client::{CredentialStore, Error, SyncKitClient};
+use synckit_client::{Error, MemoryStore, SyncKitClient};
 use synckit_protocol::{LOGIN_SUITE, ProblemCode, wire::auth::LoginStart};
 
 use super::{
@@ -28,7 +28,7 @@ impl Stage {
         let client = self
             .golden
             .client(self.path(), "unused")
-            .credential_store(CredentialStore::Memory)
+            .credential_store(MemoryStore::default())
             .transport(Arc::new(transport))
             .build();
         (client, sent)

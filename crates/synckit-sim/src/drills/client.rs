@@ -4,13 +4,17 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use synckit_client::{BlobHash, CredentialStore, Cursor, DeviceId, Error, ErrorChain, ProblemCode, SyncKitClient};
+use synckit_client::{
+    BlobHash, CredentialStore, Cursor, DeviceId, Error, ErrorChain, FileStore, KeychainStore, ProblemCode,
+    SyncKitClient,
+};
 
 use super::{
     books::Batch,
@@ -105,10 +109,10 @@ pub fn run(arguments: ClientArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let store = if arguments.keychain {
-            CredentialStore::Keychain
+        let store: Arc<dyn CredentialStore> = if arguments.keychain {
+            Arc::new(KeychainStore)
         } else {
-            CredentialStore::File(credential_file(&arguments.directory, &arguments.device))
+            Arc::new(FileStore::new(credential_file(&arguments.directory, &arguments.device)))
         };
         let client = site::client(&arguments.url, &arguments.api_key, store);
         client.try_load_key_from_keychain()?;
@@ -262,8 +266,16 @@ impl App {
 
     async fn push_until_stored(&mut self, id: synckit_client::BatchId, batch: Batch) -> anyhow::Result<()> {
         let mut attempts = Attempts::default();
-        while let Err(error) = self.client.push_with_id(self.device_id, id, batch.changes()).await {
-            self.recover(error.source, &mut attempts).await?;
+        loop {
+            let pushed = self
+                .client
+                .push_at(self.device_id, self.cursor, Some(id), batch.changes());
+            match pushed.await.map_err(Error::from) {
+                // The rows come back with a pull, as every other's.
+                Ok(_) => break,
+                Err(Error::Behind { .. }) => while self.pull().await? {},
+                Err(error) => self.recover(error, &mut attempts).await?,
+            }
         }
         self.write(Record::Pushed { batch }, "pushed")
     }

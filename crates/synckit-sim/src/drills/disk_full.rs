@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use synckit_client::{
-    BatchId, BlobHash, ChangeEntry, ChangeOp, DeviceId, Error, ProblemCode, SyncKitClient, Timestamp,
+    BatchId, BlobHash, ChangeEntry, ChangeOp, Cursor, DeviceId, Error, ProblemCode, SyncKitClient, Timestamp,
 };
 use tempfile::TempDir;
 
@@ -126,6 +126,7 @@ impl Push {
 struct User {
     client: SyncKitClient,
     device_id: DeviceId,
+    cursor: Cursor,
     stored: Vec<String>,
     kept_file: BlobHash,
     other_file: BlobHash,
@@ -141,6 +142,7 @@ impl User {
         Ok(Self {
             client,
             device_id: member.id,
+            cursor: Cursor::START,
             stored: Vec::new(),
             kept_file,
             other_file,
@@ -148,8 +150,9 @@ impl User {
     }
 
     async fn push(&mut self, push: &Push) -> Result<(), Error> {
-        self.client
-            .push_with_id(self.device_id, push.id, push.changes())
+        self.cursor = self
+            .client
+            .push_at(self.device_id, self.cursor, Some(push.id), push.changes())
             .await?;
         self.stored.push(push.row.clone());
         Ok(())

@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context as _;
 use parking_lot::Mutex;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use synckit_client::{DeviceId, SyncKitClient};
+use synckit_client::{Cursor, DeviceId, Error, SyncKitClient};
 use synckit_protocol::limits;
 use tokio::{sync::Notify, task::JoinSet};
 
@@ -67,6 +67,7 @@ async fn drill(site: &mut Site, sizes: &Sizes) -> anyhow::Result<String> {
         let pusher = Pusher {
             client: site.resumed(&member.name)?,
             device_id: member.id,
+            cursor: Cursor::START,
             name: member.name.clone(),
             rng: StdRng::seed_from_u64(sizes.seed ^ ((index as u64 + 1) << 32)),
             shared: Arc::clone(&shared),
@@ -128,6 +129,7 @@ async fn kill_again_and_again(
 struct Pusher {
     client: SyncKitClient,
     device_id: DeviceId,
+    cursor: Cursor,
     name: String,
     rng: StdRng,
     shared: Arc<Shared>,
@@ -163,11 +165,36 @@ impl Pusher {
         let batch = self.batch(number, count);
         let id = SyncKitClient::new_batch_id();
         let mut attempts = Attempts::default();
-        while let Err(error) = self.client.push_with_id(self.device_id, id, batch.changes()).await {
-            attempts.next(&error.source).await?;
+        loop {
+            let pushed = self
+                .client
+                .push_at(self.device_id, self.cursor, Some(id), batch.changes());
+            match pushed.await.map_err(Error::from) {
+                Ok(cursor) => {
+                    self.cursor = cursor;
+                    break;
+                }
+                Err(Error::Behind { .. }) => self.catch_up().await?,
+                Err(error) => attempts.next(&error).await?,
+            }
         }
         self.shared.acknowledge(batch);
         Ok(())
+    }
+
+    async fn catch_up(&mut self) -> anyhow::Result<()> {
+        let mut attempts = Attempts::default();
+        loop {
+            match self.client.pull(self.device_id, self.cursor).await {
+                Ok((_, cursor, has_more)) => {
+                    self.cursor = cursor;
+                    if !has_more {
+                        return Ok(());
+                    }
+                }
+                Err(error) => attempts.next(&error).await?,
+            }
+        }
     }
 
     /// Two full batches and a part of one in one call, which is never repeated.

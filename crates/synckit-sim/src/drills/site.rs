@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use rand::Rng as _;
-use synckit_client::{CredentialStore, SyncKitClient, SyncKitConfig};
+use synckit_client::{CredentialStore, FileStore, SyncKitClient, SyncKitConfig};
 use tempfile::TempDir;
 
 use super::process::{Process, Programs, command, output_of, wrapped};
@@ -172,7 +172,7 @@ impl Site {
         client(
             &self.url(),
             &self.api_key,
-            CredentialStore::File(credential_file(self.directory(), device)),
+            FileStore::new(credential_file(self.directory(), device)),
         )
     }
 
@@ -261,7 +261,7 @@ impl Site {
 
 /// A client with a credential store of its own.
 #[must_use]
-pub fn client(url: &str, api_key: &str, store: CredentialStore) -> SyncKitClient {
+pub fn client(url: &str, api_key: &str, store: impl CredentialStore) -> SyncKitClient {
     SyncKitClient::builder(SyncKitConfig {
         server_url: url.to_owned(),
         api_key: api_key.to_owned(),

@@ -19,7 +19,7 @@ use futures_util::TryStreamExt as _;
 use rand::rngs::OsRng;
 use rustix::process::{Pid, Signal, kill_process};
 use synckit_client::{
-    ChangeEntry, ChangeOp, CredentialStore, Cursor, SyncKitClient, SyncKitConfig, Timestamp, UserId,
+    ChangeEntry, ChangeOp, Cursor, FileStore, SyncKitClient, SyncKitConfig, Timestamp, UserId,
     transport::{HttpTransport, RequestBody, Transport as _},
 };
 use synckit_crypto::{KeyRing, MasterKey, StreamScope, Vault};
@@ -146,7 +146,7 @@ async fn sync_everything(server: &Server, directory: &Path) -> Secrets {
             server_url: server.url.clone(),
             api_key: api_key.clone(),
         })
-        .credential_store(CredentialStore::File(credential_file(directory, name)))
+        .credential_store(FileStore::new(credential_file(directory, name)))
         .build()
     };
     let laptop = installation("laptop");

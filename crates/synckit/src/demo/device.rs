@@ -14,8 +14,8 @@ use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use indicatif::ProgressBar;
 use synckit_client::{
-    BatchId, BlobHash, BlobProgress, ChangeEntry, ChangeOp, CredentialStore, Cursor, DeviceId, SyncKitClient,
-    SyncKitConfig,
+    BatchId, BlobHash, BlobProgress, ChangeEntry, ChangeOp, Cursor, DeviceId, Error, MemoryStore, PushError,
+    SyncKitClient, SyncKitConfig,
     transport::{HttpTransport, Transport},
 };
 
@@ -49,7 +49,7 @@ impl ServerAccess {
             api_key: self.api_key.clone(),
         };
         SyncKitClient::builder(config)
-            .credential_store(CredentialStore::Memory)
+            .credential_store(MemoryStore::default())
             .transport(Arc::new(transport))
             .build()
     }
@@ -250,9 +250,24 @@ impl Device {
         self.upload_values(values).await?;
         let batch_id = SyncKitClient::new_batch_id();
         let first = pending.first().cloned();
-        self.client.push_with_id(self.device_id()?, batch_id, pending).await?;
+        self.push_exactly_once(batch_id, pending).await?;
         self.push(rest).await?;
         Ok(first.map(|first| (batch_id, first)))
+    }
+
+    /// Pushes on top of the newest log. The cursor stays where the last pull left it: the demo shows that own rows come back.
+    async fn push_exactly_once(&self, batch_id: BatchId, entries: Vec<ChangeEntry>) -> anyhow::Result<()> {
+        let id = self.device_id()?;
+        let mut cursor = self.cursor;
+        loop {
+            match self.client.push_at(id, cursor, Some(batch_id), entries.clone()).await {
+                Err(PushError {
+                    source: Error::Behind { latest },
+                    ..
+                }) => cursor = Cursor::at(latest),
+                pushed => return Ok(pushed.map(drop)?),
+            }
+        }
     }
 
     fn store(&mut self, op: ChangeOp, table: &Table, row: &Row) -> anyhow::Result<()> {

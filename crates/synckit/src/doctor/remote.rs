@@ -1,7 +1,7 @@
 //! A server from outside, as an app sees it: reached, safe, of this protocol, with a clock.
 
 use http::{StatusCode, header};
-use synckit_client::{CredentialStore, Error, Problem, SyncKitClient, SyncKitConfig};
+use synckit_client::{Error, MemoryStore, Problem, SyncKitClient, SyncKitConfig};
 use synckit_protocol::PROTOCOL_VERSION;
 
 use super::{
@@ -60,7 +60,7 @@ fn is_usable(url: &str) -> Result<(), Error> {
         server_url: url.to_owned(),
         api_key: String::new(),
     })
-    .credential_store(CredentialStore::Memory)
+    .credential_store(MemoryStore::default())
     .build();
     match client.try_load_key_from_keychain() {
         // There is nothing in an empty memory; but the address was read first.

@@ -1,7 +1,7 @@
 //! `synckit account export` and `synckit account delete`.
 
 use serde_json::Value;
-use synckit_client::{CredentialStore, SyncKitClient, SyncKitConfig};
+use synckit_client::{MemoryStore, SyncKitClient, SyncKitConfig};
 
 use crate::program::{Server, on_data_dir};
 
@@ -11,7 +11,7 @@ fn create_account(server: &Server, email: &str) {
         api_key: server.create_app(),
     };
     let client = SyncKitClient::builder(config)
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -1,7 +1,7 @@
 //! `synckit app`, `synckit account` and `synckit token`, beside a running server and without one.
 
 use serde_json::Value;
-use synckit_client::{CredentialStore, SyncKitClient, SyncKitConfig};
+use synckit_client::{MemoryStore, SyncKitClient, SyncKitConfig};
 
 use crate::program::{Server, field, on_data_dir, run_with};
 
@@ -71,7 +71,7 @@ async fn rotated(url: &str, api_key: &str) {
         server_url: url.to_owned(),
         api_key: api_key.to_owned(),
     })
-    .credential_store(CredentialStore::Memory)
+    .credential_store(MemoryStore::default())
     .build();
     let (email, password) = ("ada@example.com", "correct horse battery");
     client.create_account(email, password).await.unwrap();

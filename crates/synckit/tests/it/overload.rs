@@ -4,7 +4,7 @@
 use std::{fs, io::Write as _, net::TcpStream, thread, time::Duration};
 
 use serde_json::json;
-use synckit_client::{ChangeEntry, ChangeOp, CredentialStore, SyncKitClient, SyncKitConfig, Timestamp};
+use synckit_client::{ChangeEntry, ChangeOp, MemoryStore, SyncKitClient, SyncKitConfig, Timestamp};
 use synckit_protocol::limits::PUSH_BODY_BYTES_MAX;
 
 use crate::{http, program::Server};
@@ -33,7 +33,7 @@ impl Scene {
             api_key: api_key.clone(),
         };
         let client = SyncKitClient::builder(config)
-            .credential_store(CredentialStore::Memory)
+            .credential_store(MemoryStore::default())
             .build();
         client.create_account(EMAIL, PASSWORD).await.unwrap();
         client.authenticate(EMAIL, PASSWORD).await.unwrap();

@@ -3,7 +3,7 @@
 use std::{future::Future, process::Command};
 
 use serde_json::json;
-use synckit_client::{ChangeEntry, ChangeOp, CredentialStore, Device, SyncKitClient, SyncKitConfig, Timestamp};
+use synckit_client::{ChangeEntry, ChangeOp, Device, MemoryStore, SyncKitClient, SyncKitConfig, Timestamp};
 
 use crate::program::{Ended, Server, run, synckit};
 
@@ -68,7 +68,7 @@ fn client(url: &str, api_key: &str) -> SyncKitClient {
         server_url: url.to_owned(),
         api_key: api_key.to_owned(),
     })
-    .credential_store(CredentialStore::Memory)
+    .credential_store(MemoryStore::default())
     .build()
 }
 

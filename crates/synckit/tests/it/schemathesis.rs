@@ -4,7 +4,7 @@
 use std::{ffi::OsString, path::Path, process::Command};
 
 use serde_json::{Value, json};
-use synckit_client::{CredentialStore, SyncKitClient, SyncKitConfig};
+use synckit_client::{MemoryStore, SyncKitClient, SyncKitConfig};
 
 use crate::program::Server;
 
@@ -23,7 +23,7 @@ async fn account(server: &Server, api_key: &str, email: &str) -> String {
         api_key: api_key.to_owned(),
     };
     let client = SyncKitClient::builder(config)
-        .credential_store(CredentialStore::Memory)
+        .credential_store(MemoryStore::default())
         .build();
     client.create_account(email, PASSWORD).await.unwrap();
     client.authenticate(email, PASSWORD).await.unwrap();

@@ -1,0 +1,83 @@
+//! How far a transfer has come, and whether it still moves.
+
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::{
+    connection::transport::TransportError,
+    error::{Error, Result},
+    runtime,
+};
+
+/// How far a transfer has come, in bytes of the file.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use synckit_client::BlobProgress;
+///
+/// let percent = AtomicU64::new(0);
+/// let show = |progress: BlobProgress| {
+///     percent.store(progress.done_bytes * 100 / progress.total_bytes, Ordering::Relaxed);
+/// };
+/// client.blob_put(vec![7; 100_000], show).await?;
+/// assert_eq!(percent.into_inner(), 100);
+/// # Ok(())
+/// # });
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobProgress {
+    /// Bytes that were moved, in the attempt that is running.
+    pub done_bytes: u64,
+    /// Bytes of the file.
+    pub total_bytes: u64,
+}
+
+/// Counts what moved, so that a transfer that stands still can be told from a slow one.
+#[derive(Debug, Default)]
+pub(super) struct Movement(AtomicU64);
+
+impl Movement {
+    pub(super) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a transfer, and reports what moves, until it ends or nothing has moved for `idle`.
+    pub(super) async fn watch<T>(
+        &self,
+        idle: Duration,
+        report: impl Fn(u64),
+        transfer: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        /// How often the caller hears of progress.
+        const TICK: Duration = Duration::from_millis(50);
+        let mut transfer = pin!(transfer);
+        let mut last = (self.total(), runtime::now());
+        loop {
+            match runtime::timeout(TICK, &mut transfer).await {
+                Some(result) => {
+                    report(self.total());
+                    return result;
+                }
+                None => {
+                    let total = self.total();
+                    if total != last.0 {
+                        last = (total, runtime::now());
+                        report(total);
+                    } else if last.1.elapsed() >= idle {
+                        return Err(Error::Network(TransportError::Timeout(idle)));
+                    }
+                }
+            }
+        }
+    }
+}

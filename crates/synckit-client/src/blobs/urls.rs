@@ -1,0 +1,242 @@
+//! Presigned URLs: asked for, checked, and confirmed.
+
+use std::{collections::BTreeMap, fmt};
+
+use synckit_crypto::blob::BlobHash;
+use synckit_protocol::{
+    BlobId, KeyId, SecretText, UploadId, limits,
+    wire::blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobUpload, BlobUploadAnswer},
+};
+use url::Url;
+
+use crate::{
+    connection::{call::Call, server::check_transport_security},
+    error::{Error, Result},
+    stream::handle::Stream,
+};
+
+/// What [`crate::SyncKitClient::blob_upload_url`] answers.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// use synckit_client::BlobHash;
+///
+/// let photo = b"a photo";
+/// let hash = BlobHash::of(photo);
+/// let ticket = client.blob_upload_url(&hash, photo.len() as u64).await?;
+/// assert!(!ticket.already_exists);
+/// # Ok(())
+/// # });
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BlobUploadTicket {
+    /// Whether the file is on the server already. Then there is nothing to upload.
+    pub already_exists: bool,
+    /// Where to upload, for [`crate::SyncKitClient::blob_upload`].
+    pub upload_url: UploadUrl,
+}
+
+/// A presigned URL for one upload, with everything that the upload must agree with. Nothing is ever read back from the
+/// text of the URL.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// use synckit_client::BlobHash;
+///
+/// let hash = BlobHash::of(b"a photo");
+/// let ticket = client.blob_upload_url(&hash, 7).await?;
+/// assert!(!format!("{:?}", ticket.upload_url).contains("http")); // a secret while it is valid
+/// client.blob_upload(&ticket.upload_url, &b"a photo"[..]).await?;
+/// # Ok(())
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct UploadUrl {
+    pub(super) hash: BlobHash,
+    pub(super) blob_id: BlobId,
+    pub(super) size: u64,
+    /// What a fresh URL for another attempt is asked for with.
+    pub(super) when_there: WhenThere,
+    /// Absent if the file is on the server already.
+    pub(super) put: Option<PresignedPut>,
+}
+
+/// What to do with a file that the server has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenThere {
+    /// Nothing is sent.
+    Skip,
+    /// Another object takes its place.
+    Replace,
+}
+
+#[derive(Clone)]
+pub(super) struct PresignedPut {
+    pub(super) url: SecretText,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) upload_id: UploadId,
+}
+
+impl fmt::Debug for UploadUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A presigned URL is a secret for as long as it is valid.
+        f.debug_struct("UploadUrl")
+            .field("hash", &self.hash)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A presigned URL for one download, with everything that the download must agree with.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, device) = world.device("laptop").await?;
+/// let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+/// let url = client.blob_download_url(&hash).await?;
+/// assert_eq!(client.blob_download(&url).await?, b"a photo");
+/// # Ok(())
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct DownloadUrl {
+    /// Absent where only the id is known, from the server's list.
+    pub(super) hash: Option<BlobHash>,
+    pub(super) blob_id: BlobId,
+    pub(super) key_id: KeyId,
+    pub(super) sealed_size: u64,
+    pub(super) url: SecretText,
+}
+
+impl DownloadUrl {
+    /// The size of the file in bytes, as the server claims it; the download checks it.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+    /// assert_eq!(client.blob_download_url(&hash).await?.size_bytes(), 7);
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub fn size_bytes(&self) -> u64 {
+        self.sealed_size - limits::SEAL_OVERHEAD_BYTES as u64
+    }
+}
+
+impl fmt::Debug for DownloadUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DownloadUrl")
+            .field("hash", &self.hash)
+            .field("size", &self.size_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Asks for a URL to download from. `hash` is absent where only the id is known.
+pub(super) async fn download_url(stream: &Stream, blob_id: BlobId, hash: Option<BlobHash>) -> Result<DownloadUrl> {
+    let answer: BlobDownloadAnswer = stream
+        .connection
+        .authorized(Call::post("/api/sync/blobs/download").body(&BlobDownload { hash: blob_id })?)
+        .await?
+        .decode()?;
+    if !(limits::SEAL_OVERHEAD_BYTES as u64..=limits::BLOB_SEALED_BYTES_MAX).contains(&answer.size) {
+        return Err(Error::Protocol {
+            status: 200,
+            reason: "a size that a sealed blob can have",
+        });
+    }
+    check_presigned(&answer.download_url)?;
+    Ok(DownloadUrl {
+        hash,
+        blob_id,
+        key_id: answer.key_id,
+        sealed_size: answer.size,
+        url: SecretText::new(answer.download_url),
+    })
+}
+
+/// Asks for a URL to upload to.
+pub(super) async fn upload_url(
+    stream: &Stream,
+    hash: &BlobHash,
+    size: u64,
+    when_there: WhenThere,
+) -> Result<BlobUploadTicket> {
+    if size > limits::BLOB_BYTES_MAX {
+        return Err(Error::InvalidArgument {
+            argument: "size",
+            reason: format!("a file may have {} bytes, this one has {size}", limits::BLOB_BYTES_MAX),
+        });
+    }
+    let keys = stream.keys()?;
+    let blob_id = keys.ring.blob_id_key().blob_id(hash);
+    let request = BlobUpload {
+        hash: blob_id,
+        size: size + limits::SEAL_OVERHEAD_BYTES as u64,
+        key_id: keys.current().key_id,
+        replace: when_there == WhenThere::Replace,
+    };
+    let answer: BlobUploadAnswer = stream
+        .connection
+        .authorized(Call::post("/api/sync/blobs/upload").body(&request)?)
+        .await?
+        .decode()?;
+    let put = match (answer.already_exists, answer.upload_url, answer.upload_id) {
+        (true, _, _) => None,
+        (false, Some(url), Some(upload_id)) => {
+            check_presigned(&url)?;
+            stream.uploads.insert(*hash, upload_id);
+            Some(PresignedPut {
+                url: SecretText::new(url),
+                headers: answer.headers,
+                upload_id,
+            })
+        }
+        _ => {
+            return Err(Error::Protocol {
+                status: 200,
+                reason: "an upload URL and its id",
+            });
+        }
+    };
+    Ok(BlobUploadTicket {
+        already_exists: answer.already_exists,
+        upload_url: UploadUrl {
+            hash: *hash,
+            blob_id,
+            size,
+            when_there,
+            put,
+        },
+    })
+}
+
+/// Makes an uploaded object count.
+pub(super) async fn confirm(stream: &Stream, hash: &BlobHash, size: u64, upload_id: Option<UploadId>) -> Result<()> {
+    let blob_id = stream.keys()?.ring.blob_id_key().blob_id(hash);
+    let request = BlobConfirm {
+        hash: blob_id,
+        size: size + limits::SEAL_OVERHEAD_BYTES as u64,
+        upload_id,
+    };
+    stream
+        .connection
+        .authorized_unit(Call::post("/api/sync/blobs/confirm").body(&request)?)
+        .await
+}
+
+/// Refuses a presigned URL that would send sealed bytes, and the URL itself, in the clear over a network.
+fn check_presigned(url: &str) -> Result<()> {
+    let url = Url::parse(url).map_err(|_| Error::UnsafeUrl {
+        reason: "it is not a URL",
+    })?;
+    check_transport_security(&url).map_err(|reason| Error::UnsafeUrl { reason })
+}

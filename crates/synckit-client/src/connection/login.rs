@@ -1,0 +1,109 @@
+//! OPAQUE as every sign-in runs it: which server it is, and what a password opens under a session.
+//!
+//! The password leaves this device only as OPAQUE messages. The export key that a login yields is kept for five minutes,
+//! for the same password, so that `setup_encryption_*` right after `authenticate` asks for nothing twice.
+
+use rand::rngs::OsRng;
+use synckit_login::{ClientLogin, ExportKey, LoginFinished, ServerPublicKey};
+use synckit_protocol::{
+    ByteString, LOGIN_SUITE, SecretText,
+    wire::auth::{LoginStarted, UnlockFinish, UnlockStart, Unlocked},
+};
+
+use super::{app::App, call::Call, session::Connection};
+use crate::{
+    error::{Error, Result},
+    runtime,
+    secrets::{error::CredentialError, records::Record},
+};
+
+/// What a password opens at the server: the token for the account, and the key for the vault.
+pub(crate) struct AccountAccess {
+    pub(crate) token: SecretText,
+    pub(crate) export_key: ExportKey,
+}
+
+impl App {
+    /// Runs Argon2id off the async threads and pins the server's key.
+    pub(crate) async fn finish_login(&self, login: ClientLogin, started: &LoginStarted) -> Result<LoginFinished> {
+        let pinned = self.pinned_server_key().await?;
+        let ke2 = started.ke2.0.clone();
+        let finished = runtime::blocking(move || login.finish(&ke2, pinned.as_ref(), &mut OsRng)).await??;
+        self.pin_server_key(finished.server_public_key).await?;
+        Ok(finished)
+    }
+
+    /// Remembers the server's key at the first contact and refuses another one ever after.
+    pub(crate) async fn pin_server_key(&self, key: ServerPublicKey) -> Result<()> {
+        match self.pinned_server_key().await? {
+            Some(pinned) if pinned == key => Ok(()),
+            Some(_) => Err(Error::ServerKeyChanged),
+            None => {
+                self.secrets
+                    .run(move |secrets| secrets.write(Record::ServerKey, key.as_bytes()))
+                    .await
+            }
+        }
+    }
+
+    async fn pinned_server_key(&self) -> Result<Option<ServerPublicKey>> {
+        let record = self.secrets.run(|secrets| secrets.read(Record::ServerKey)).await?;
+        let Some(bytes) = record else { return Ok(None) };
+        let bytes: [u8; 32] = bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| CredentialError::Damaged("server key"))?;
+        Ok(Some(ServerPublicKey::from_bytes(bytes)))
+    }
+}
+
+impl Connection {
+    /// What the password opens: from the sign-in of the last minutes if it was this password's, else from another run
+    /// of OPAQUE under the session's token.
+    pub(crate) async fn account_access(&self, password: &str) -> Result<AccountAccess> {
+        let now = runtime::now();
+        match (
+            self.session.export_key_of(password, now),
+            self.session.account_token(now),
+        ) {
+            (Some(export_key), Some(token)) => Ok(AccountAccess { token, export_key }),
+            _ => self.unlock(password).await,
+        }
+    }
+
+    /// Runs OPAQUE under the session's token.
+    pub(crate) async fn unlock(&self, password: &str) -> Result<AccountAccess> {
+        let (login, ke1) = ClientLogin::start(password, &mut OsRng)?;
+        let start = UnlockStart {
+            suite: LOGIN_SUITE,
+            ke1: ke1.into(),
+        };
+        let started: LoginStarted = self
+            .authorized(Call::post("/api/sync/auth/unlock/start").body(&start)?)
+            .await?
+            .decode()?;
+        let finished = self.app().finish_login(login, &started).await?;
+        let finish = UnlockFinish {
+            login: started.login,
+            ke3: ByteString(finished.ke3.clone()),
+        };
+        let unlocked: Unlocked = self
+            .authorized(Call::post("/api/sync/auth/unlock").body(&finish)?)
+            .await?
+            .decode()?;
+        let now = runtime::now();
+        self.session.set_account_token(unlocked.account_token.clone(), now);
+        self.session.remember_login(password, finished.export_key.clone(), now);
+        Ok(AccountAccess {
+            token: unlocked.account_token,
+            export_key: finished.export_key,
+        })
+    }
+
+    /// The token for calls about the account, from a password sign-in of the last minutes.
+    pub(crate) fn account_token(&self) -> Result<SecretText> {
+        self.current_session()?;
+        let token = self.session.account_token(runtime::now());
+        token.ok_or(Error::FreshLoginRequired)
+    }
+}

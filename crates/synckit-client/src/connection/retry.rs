@@ -1,0 +1,67 @@
+//! Which failures are worth another attempt, and how long to wait for it: the one list of both.
+//!
+//! A request is repeated only after a failure that passes by itself. Every request of the protocol may be repeated: a
+//! write carries an id or a version, so it is stored once.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use synckit_protocol::ProblemCode;
+
+use super::transport::TransportError;
+use crate::error::Error;
+
+/// Retries after the first attempt.
+pub(crate) const RETRIES_MAX: u32 = 3;
+/// The longest that one call may go on retrying.
+pub(crate) const RETRY_BUDGET: Duration = Duration::from_secs(60);
+/// The first pause is drawn from zero to this; each further one from twice as much ("full jitter").
+const PAUSE_BASE: Duration = Duration::from_millis(200);
+
+/// Whether a status stands for a failure that passes by itself: too slow (408), too many (429), a fault of a gateway or an
+/// object store (500), a gateway that did not reach the server (502 to 504; 520 to 530 at Cloudflare).
+pub(crate) fn is_retried(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502..=504 | 520..=530)
+}
+
+/// Whether another attempt may end differently.
+pub(crate) fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Network(TransportError::Connection(_) | TransportError::Timeout(_)) => true,
+        Error::RetryLater { retry_after, .. } => *retry_after < RETRY_BUDGET,
+        // The server's own `internal` is a fault that it logged, and would log again.
+        Error::Problem(problem) => is_retried(problem.status) && problem.known_code() != Some(ProblemCode::Internal),
+        _ => false,
+    }
+}
+
+/// Where the pauses between retries are drawn from: never anything secret.
+#[derive(Debug)]
+pub(crate) struct Jitter(Mutex<StdRng>);
+
+impl Jitter {
+    /// From the operating system, unless a simulation gave a seed.
+    pub(crate) fn new(seed: Option<u64>) -> Self {
+        Self(Mutex::new(
+            seed.map_or_else(StdRng::from_entropy, StdRng::seed_from_u64),
+        ))
+    }
+
+    /// How long to wait after an error, or `None` if another attempt is of no use.
+    pub(crate) fn wait_after(&self, error: &Error, attempt: u32) -> Option<Duration> {
+        if attempt >= RETRIES_MAX || !may_pass(error) {
+            return None;
+        }
+        Some(match error {
+            Error::RetryLater { retry_after, .. } => *retry_after,
+            _ => self.pause(attempt),
+        })
+    }
+
+    /// A pause with full jitter: from zero to twice as much as the last.
+    pub(crate) fn pause(&self, attempt: u32) -> Duration {
+        let most = PAUSE_BASE.saturating_mul(1 << attempt.min(5));
+        self.0.lock().gen_range(Duration::ZERO..=most)
+    }
+}

@@ -1,0 +1,59 @@
+//! The server's URL: checked once, the base of every request.
+
+use url::{Host, Url};
+
+/// The base of every request, checked once.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    /// The URL without a trailing slash.
+    base: String,
+    /// Scheme, host and port.
+    origin: String,
+}
+
+impl Server {
+    /// Reads the URL of a configuration; the error says what is wrong with it.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let url = Url::parse(text).map_err(|_| "it is not a URL such as https://sync.example.com")?;
+        if url.host().is_none() {
+            return Err("it names no host");
+        }
+        check_transport_security(&url)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("it must not carry a user name or a password");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("it must not carry a query or a fragment");
+        }
+        Ok(Self {
+            base: url.as_str().trim_end_matches('/').to_owned(),
+            origin: url.origin().ascii_serialization(),
+        })
+    }
+
+    /// The URL of an API path, which begins with a slash.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Scheme, host and port.
+    pub(crate) fn origin(&self) -> &str {
+        &self.origin
+    }
+}
+
+/// Refuses what would send a token, or a presigned URL, in the clear over a network.
+pub(crate) fn check_transport_security(url: &Url) -> Result<(), &'static str> {
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if loopback => Ok(()),
+        "http" => Err("plain http is allowed to loopback only: use https"),
+        _ => Err("the scheme is not https"),
+    }
+}

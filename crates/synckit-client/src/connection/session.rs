@@ -1,0 +1,160 @@
+//! The connection of one user: the server, with the session that opens it, and what the credential store keeps of that.
+//!
+//! A connection belongs to one user of one app for good. It ends with the session; who signs in next gets another one.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use synckit_crypto::StreamScope;
+use synckit_protocol::{AppId, SecretText, UserId, wire::UnixSeconds};
+use tokio::sync::{Mutex, MutexGuard};
+use zeroize::Zeroizing;
+
+use super::{api::Api, app::App};
+use crate::{
+    error::{Error, Result},
+    secrets::{
+        error::CredentialError,
+        records::{Record, Secrets},
+    },
+    state::session::{Session, SessionState, Tokens},
+};
+
+/// The server, as one user of one app reaches it.
+pub(crate) struct Connection {
+    app: Arc<App>,
+    scope: StreamScope,
+    pub(crate) session: SessionState,
+    /// Held while a token is refreshed, so that calls in parallel refresh once.
+    refreshing: Mutex<()>,
+}
+
+/// A session as the credential store keeps it.
+#[derive(Serialize, Deserialize)]
+struct SessionRecord {
+    app_id: AppId,
+    user_id: UserId,
+    token: SecretText,
+    expires_at: UnixSeconds,
+    refresh: SecretText,
+}
+
+impl Connection {
+    pub(crate) fn new(app: Arc<App>, scope: StreamScope, tokens: Tokens) -> Self {
+        Self {
+            app,
+            scope,
+            session: SessionState::new(tokens),
+            refreshing: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn app(&self) -> &App {
+        &self.app
+    }
+
+    pub(crate) fn api(&self) -> &Api {
+        &self.app.api
+    }
+
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.app.secrets
+    }
+
+    /// The account and app that this connection is of.
+    pub(crate) fn scope(&self) -> StreamScope {
+        self.scope
+    }
+
+    pub(super) fn current_session(&self) -> Result<Session> {
+        self.session.current().ok_or(Error::NotSignedIn)
+    }
+
+    /// Waits for the turn to refresh.
+    pub(super) async fn turn_to_refresh(&self) -> MutexGuard<'_, ()> {
+        self.refreshing.lock().await
+    }
+
+    /// The tokens in the credential store: this process's, or newer ones of another process of this device.
+    pub(super) async fn stored_tokens(&self) -> Result<Option<Tokens>> {
+        let user_id = self.scope.user_id;
+        let stored = self
+            .secrets()
+            .run(move |secrets| read_session(secrets, user_id))
+            .await?;
+        Ok(stored.map(|(_, tokens)| tokens))
+    }
+
+    /// Writes the session to the credential store.
+    pub(crate) async fn save_session(&self) -> Result<()> {
+        let StreamScope { app_id, user_id } = self.scope;
+        let Tokens {
+            token,
+            expires_at,
+            refresh,
+        } = self.current_session()?.tokens;
+        let record = SessionRecord {
+            app_id,
+            user_id,
+            token,
+            expires_at,
+            refresh,
+        };
+        let record = Zeroizing::new(
+            minicbor_serde::to_vec(&record).map_err(|_| Error::Credentials(CredentialError::Damaged("session")))?,
+        );
+        self.secrets()
+            .run(move |secrets| {
+                secrets.write(Record::Session(user_id), &record)?;
+                secrets.write(Record::LastUser, user_id.as_bytes())
+            })
+            .await
+    }
+}
+
+/// The session in the credential store: of this user, or of the one who signed in last. Blocks.
+pub(crate) fn stored_session(
+    secrets: &Secrets,
+    user_id: Option<UserId>,
+) -> Result<Option<(StreamScope, Tokens)>, CredentialError> {
+    let user_id = match user_id {
+        Some(user_id) => user_id,
+        None => match secrets.read(Record::LastUser)? {
+            None => return Ok(None),
+            Some(bytes) => {
+                let bytes = bytes.as_slice().try_into();
+                UserId::from_bytes(bytes.map_err(|_| CredentialError::Damaged("last user"))?)
+            }
+        },
+    };
+    read_session(secrets, user_id)
+}
+
+fn read_session(secrets: &Secrets, user_id: UserId) -> Result<Option<(StreamScope, Tokens)>, CredentialError> {
+    let Some(bytes) = secrets.read(Record::Session(user_id))? else {
+        return Ok(None);
+    };
+    let record: SessionRecord = minicbor_serde::from_slice(&bytes).map_err(|_| CredentialError::Damaged("session"))?;
+    let scope = StreamScope {
+        app_id: record.app_id,
+        user_id: record.user_id,
+    };
+    let tokens = Tokens {
+        token: record.token,
+        expires_at: record.expires_at,
+        refresh: record.refresh,
+    };
+    Ok(Some((scope, tokens)))
+}
+
+/// Forgets session and keys of a user in the credential store.
+pub(crate) async fn forget_user(secrets: &Secrets, user_id: UserId) -> Result<()> {
+    secrets
+        .run(move |secrets| {
+            secrets.delete(Record::LastUser)?;
+            secrets.delete(Record::Session(user_id))?;
+            secrets.delete(Record::Keys(user_id))?;
+            secrets.delete(Record::Envelope(user_id))
+        })
+        .await
+}

@@ -1,0 +1,62 @@
+//! The async runtime and the clocks: the only file that names them, so that another runtime is one file.
+
+use std::{
+    future::Future,
+    io,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use synckit_protocol::wire::UnixSeconds;
+use tokio::task::JoinHandle;
+pub(crate) use tokio::time::Instant;
+
+/// The clock that measures time on this machine. It stops on most machines while they sleep.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// The clock on the wall, in the wire's unit. Only ever used to refresh early: a wrong clock costs a request.
+pub(crate) fn unix_now() -> UnixSeconds {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+pub(crate) async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// Waits for a future until `limit` has passed; then `None`.
+pub(crate) async fn timeout<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(limit, future).await.ok()
+}
+
+/// Runs work that blocks or computes for long off the async threads. It starts at once, and goes on when nobody waits.
+pub(crate) fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = io::Result<T>> + Send {
+    let handle = tokio::task::spawn_blocking(work);
+    async move { handle.await.map_err(io::Error::other) }
+}
+
+/// Starts a future that runs beside its caller.
+pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
+    Task(tokio::spawn(future))
+}
+
+/// A future that runs beside its caller and ends with this value.
+#[derive(Debug)]
+pub(crate) struct Task<T>(JoinHandle<T>);
+
+impl<T> Task<T> {
+    /// Waits for the result. Fails if the task panicked, or its runtime ended.
+    pub(crate) async fn join(mut self) -> io::Result<T> {
+        (&mut self.0).await.map_err(io::Error::other)
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,56 @@
+//! How a credential store fails.
+
+use std::{io, path::PathBuf};
+
+/// A credential store that failed.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (config, email, password) = (world.config(), world.email, world.password);
+/// # world.signed_in().await?;
+/// use synckit_client::{CredentialError, Error, FileStore, SyncKitClient};
+///
+/// // A folder, by mistake.
+/// # let folder = world.path("");
+/// let store = FileStore::new(folder.clone());
+/// let client = SyncKitClient::builder(config).credential_store(store).build();
+/// match client.authenticate(email, password).await {
+///     Err(Error::Credentials(CredentialError::Locked(_))) => println!("unlock the keychain, then try again"),
+///     Err(Error::Credentials(CredentialError::File { path, .. })) => assert_eq!(path, folder),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(())
+/// # });
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// This machine has no keychain.
+    #[error(
+        "this machine has no keychain (on Linux: no Secret Service on the session bus); start one, or build the client \
+         with another credential store"
+    )]
+    NoKeychain(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store is locked, or refused access. The user can unlock it.
+    #[error("the credential store is locked or refused access")]
+    Locked(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store failed.
+    #[error("the credential store failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The credential file could not be read or written.
+    #[error("the credential file {path:?} could not be read or written")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The credential file can be read by other users of the machine.
+    #[error("the credential file {0:?} can be read by others: give it mode 0600")]
+    FileNotPrivate(PathBuf),
+    /// A record exists, and is not one that this SDK wrote.
+    #[error("the stored record {0:?} is damaged: sign in again")]
+    Damaged(&'static str),
+}

@@ -1,0 +1,101 @@
+//! The records that the SDK keeps in a credential store: what they are called, and how they are reached.
+//!
+//! Invariant: no record is shared between servers, apps or users.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+use synckit_protocol::UserId;
+use zeroize::Zeroizing;
+
+use super::{error::CredentialError, store::CredentialStore};
+use crate::{error::Result, runtime};
+
+/// The largest record, as [`CredentialStore`] promises it to hosts.
+const RECORD_BYTES_MAX: usize = 32 * 1024;
+
+/// A record of an app on a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// The user who signed in last.
+    LastUser,
+    /// The server's OPAQUE public key.
+    ServerKey,
+    /// The tokens of a session.
+    Session(UserId),
+    /// The key ring of a stream.
+    Keys(UserId),
+    /// The envelope that the server held when the keys were stored.
+    Envelope(UserId),
+    /// The newest known position, and earlier ones.
+    Position(UserId),
+    /// The batches to skip.
+    Skipped(UserId),
+}
+
+impl Record {
+    fn name(self) -> String {
+        match self {
+            Self::LastUser => "last user".to_owned(),
+            Self::ServerKey => "server key".to_owned(),
+            Self::Session(user_id) => format!("{user_id}/session"),
+            Self::Keys(user_id) => format!("{user_id}/keys"),
+            Self::Envelope(user_id) => format!("{user_id}/envelope"),
+            Self::Position(user_id) => format!("{user_id}/position"),
+            Self::Skipped(user_id) => format!("{user_id}/skipped"),
+        }
+    }
+}
+
+/// The records of one app on one server. The calls block; [`Secrets::run`] makes them off the async threads.
+#[derive(Debug, Clone)]
+pub(crate) struct Secrets {
+    store: Arc<dyn CredentialStore>,
+    /// `origin` and fingerprint of the API key: no key and no address in the clear.
+    prefix: Arc<str>,
+}
+
+impl Secrets {
+    pub(crate) fn new(store: Arc<dyn CredentialStore>, origin: &str, api_key: &str) -> Self {
+        let app = URL_SAFE_NO_PAD.encode(Sha256::digest(api_key.as_bytes()));
+        Self {
+            store,
+            prefix: format!("{origin} {app}").into(),
+        }
+    }
+
+    /// Runs work on the store off the async threads.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, CredentialError> + Send + 'static,
+    ) -> Result<T> {
+        let secrets = self.clone();
+        Ok(runtime::blocking(move || work(&secrets)).await??)
+    }
+
+    /// Fails if the store cannot be used, before anything depends on it.
+    pub(crate) async fn probe(&self) -> Result<()> {
+        self.run(|secrets| secrets.store.read(&format!("{} probe", secrets.prefix)).map(drop))
+            .await
+    }
+
+    pub(crate) fn read(&self, record: Record) -> Result<Option<Zeroizing<Vec<u8>>>, CredentialError> {
+        self.store.read(&self.full_name(record))
+    }
+
+    pub(crate) fn write(&self, record: Record, value: &[u8]) -> Result<(), CredentialError> {
+        if value.len() > RECORD_BYTES_MAX {
+            return Err(CredentialError::Damaged("record of this size"));
+        }
+        self.store.write(&self.full_name(record), value)
+    }
+
+    pub(crate) fn delete(&self, record: Record) -> Result<(), CredentialError> {
+        self.store.delete(&self.full_name(record))
+    }
+
+    fn full_name(&self, record: Record) -> String {
+        format!("{} {}", self.prefix, record.name())
+    }
+}

@@ -1,0 +1,65 @@
+//! The keys of a stream.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use parking_lot::RwLock;
+use synckit_crypto::{KeyRing, StreamKeys, StreamScope};
+use synckit_protocol::{KeyId, Position};
+
+/// The keys of the stream, ready for use.
+pub(crate) struct Keys {
+    pub(crate) ring: KeyRing,
+    current: Arc<StreamKeys>,
+    retired: HashMap<KeyId, Arc<StreamKeys>>,
+}
+
+impl Keys {
+    pub(crate) fn new(scope: &StreamScope, ring: KeyRing) -> Self {
+        let current = Arc::new(ring.current().subkeys(scope));
+        let retired = ring
+            .retired()
+            .iter()
+            .map(|retired| (retired.key_id(), Arc::new(retired.key().subkeys(scope))))
+            .collect();
+        Self { ring, current, retired }
+    }
+
+    /// The keys that new batches and blobs are sealed under.
+    pub(crate) fn current(&self) -> &Arc<StreamKeys> {
+        &self.current
+    }
+
+    /// The keys of an id, retired ones included.
+    pub(crate) fn find(&self, key_id: &KeyId) -> Option<&Arc<StreamKeys>> {
+        if *key_id == self.current.key_id {
+            Some(&self.current)
+        } else {
+            self.retired.get(key_id)
+        }
+    }
+
+    /// Whether a batch that ends at `after` may be sealed under a key: a retired one ends at its last position.
+    pub(crate) fn permits(&self, key_id: &KeyId, after: Position) -> bool {
+        self.ring.key_for(key_id).is_some_and(|key| key.permits(after))
+    }
+}
+
+/// The keys that this client holds now. Absent until encryption is set up.
+#[derive(Default)]
+pub(crate) struct KeyState(RwLock<Option<Arc<Keys>>>);
+
+impl KeyState {
+    pub(crate) fn current(&self) -> Option<Arc<Keys>> {
+        self.0.read().clone()
+    }
+
+    pub(crate) fn install(&self, keys: Keys) {
+        *self.0.write() = Some(Arc::new(keys));
+    }
+}
+
+impl fmt::Debug for KeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyState").field(&self.0.read().is_some()).finish()
+    }
+}

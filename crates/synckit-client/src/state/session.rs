@@ -1,0 +1,157 @@
+//! The session of a user: its tokens, and what the last password opened.
+
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use rand::{RngCore as _, rngs::OsRng};
+use sha2::{Digest as _, Sha256};
+use synckit_login::ExportKey;
+use synckit_protocol::{SecretText, limits, wire::UnixSeconds};
+use zeroize::Zeroizing;
+
+use crate::runtime::Instant;
+
+/// How long a password that was typed stands for the user, as the server sees it.
+const PASSWORD_FRESH: Duration = Duration::from_secs(limits::ACCOUNT_TOKEN_SECONDS);
+/// How long before its end an account token is not used any more: a request takes time to arrive.
+const ACCOUNT_TOKEN_MARGIN: Duration = Duration::from_secs(15);
+
+/// What a refresh replaces.
+#[derive(Debug, Clone)]
+pub(crate) struct Tokens {
+    pub(crate) token: SecretText,
+    pub(crate) expires_at: UnixSeconds,
+    /// What gets the next token. Another one after every refresh, so it tells two states of a session apart; two tokens
+    /// of one second are equal.
+    pub(crate) refresh: SecretText,
+}
+
+/// A session as a caller sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) tokens: Tokens,
+    /// Whether this machine's clock is good for refreshing before the token ends. One that is days ahead takes every
+    /// token for old, and would refresh at every call; then the server's word has to do.
+    pub(crate) refresh_early: bool,
+}
+
+/// The session of one user, until it is ended.
+#[derive(Debug)]
+pub(crate) struct SessionState {
+    session: RwLock<Option<Session>>,
+    /// The token for `/api/account`, and when it was issued.
+    account_token: Mutex<Option<(SecretText, Instant)>>,
+    login: Mutex<Option<Login>>,
+}
+
+/// The export key of the last password sign-in, to be used again for the same password only.
+struct Login {
+    salt: [u8; 32],
+    password_hash: Zeroizing<[u8; 32]>,
+    export_key: ExportKey,
+    since: Instant,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").finish_non_exhaustive()
+    }
+}
+
+impl SessionState {
+    pub(crate) fn new(tokens: Tokens) -> Self {
+        let state = Self {
+            session: RwLock::default(),
+            account_token: Mutex::default(),
+            login: Mutex::default(),
+        };
+        state.begin(tokens);
+        state
+    }
+
+    /// Takes the tokens of a sign-in.
+    pub(crate) fn begin(&self, tokens: Tokens) {
+        *self.session.write() = Some(Session {
+            tokens,
+            refresh_early: true,
+        });
+        *self.account_token.lock() = None;
+    }
+
+    /// Forgets everything: calls that are still made under this session find nobody signed in.
+    pub(crate) fn end(&self) {
+        *self.session.write() = None;
+        *self.account_token.lock() = None;
+        *self.login.lock() = None;
+    }
+
+    pub(crate) fn current(&self) -> Option<Session> {
+        self.session.read().clone()
+    }
+
+    /// Takes newer tokens. `refresh_early` as it was, if it is not said.
+    pub(crate) fn replace_tokens(&self, tokens: Tokens, refresh_early: Option<bool>) {
+        if let Some(session) = self.session.write().as_mut() {
+            session.tokens = tokens;
+            session.refresh_early = refresh_early.unwrap_or(session.refresh_early);
+        }
+    }
+
+    pub(crate) fn set_account_token(&self, token: SecretText, now: Instant) {
+        *self.account_token.lock() = Some((token, now));
+    }
+
+    /// The token of account audience, if the sign-in behind it is fresh enough for another request.
+    pub(crate) fn account_token(&self, now: Instant) -> Option<SecretText> {
+        let current = self.account_token.lock();
+        let (token, since) = current.as_ref()?;
+        let is_fresh = now.saturating_duration_since(*since) < PASSWORD_FRESH - ACCOUNT_TOKEN_MARGIN;
+        is_fresh.then(|| token.clone())
+    }
+
+    /// Remembers a password that was just proven or set, so that the next call does not run OPAQUE again.
+    pub(crate) fn remember_login(&self, password: &str, export_key: ExportKey, now: Instant) {
+        let mut salt = [0; 32];
+        OsRng.fill_bytes(&mut salt);
+        *self.login.lock() = Some(Login {
+            salt,
+            password_hash: hash_password(&salt, password),
+            export_key,
+            since: now,
+        });
+    }
+
+    /// The export key of the last sign-in, if this is its password.
+    pub(crate) fn export_key_of(&self, password: &str, now: Instant) -> Option<ExportKey> {
+        let login = self.login.lock();
+        let login = login.as_ref()?;
+        // Both sides are hashes under a random salt, so how long the comparison takes says nothing about the password.
+        let same = *hash_password(&login.salt, password) == *login.password_hash;
+        (login.is_fresh(now) && same).then(|| login.export_key.clone())
+    }
+
+    /// The export key of the last sign-in, whatever its password was.
+    pub(crate) fn last_export_key(&self, now: Instant) -> Option<ExportKey> {
+        let login = self.login.lock();
+        login
+            .as_ref()
+            .filter(|login| login.is_fresh(now))
+            .map(|login| login.export_key.clone())
+    }
+}
+
+impl Login {
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) < PASSWORD_FRESH
+    }
+}
+
+fn hash_password(salt: &[u8; 32], password: &str) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(
+        Sha256::new()
+            .chain_update(salt)
+            .chain_update(password)
+            .finalize()
+            .into(),
+    )
+}

@@ -1,0 +1,174 @@
+//! What this client knows of the stream's history, and how far its app has come.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use synckit_protocol::{Cursor, Position};
+
+use super::{
+    prefetch::Prefetch,
+    snapshot::{OpenSnapshot, SnapshotReading},
+};
+use crate::{
+    history::ledger::{PositionLedger, SkippedBatches, decode_positions, encode_positions},
+    runtime::Instant,
+};
+
+/// How often the newest position is written to the credential store.
+const SAVE_POSITION_EVERY: Duration = Duration::from_secs(60);
+
+/// The state of the user's stream on this client.
+#[derive(Debug, Default)]
+pub(crate) struct StreamState(Mutex<Inside>);
+
+#[derive(Debug, Default)]
+struct Inside {
+    /// How far the app has what it pulled: what a push returns.
+    applied: Cursor,
+    /// The newest position that was verified, or that the envelope vouches for.
+    known: Option<Position>,
+    /// Earlier ones, to find what is common with a server that went back.
+    ledger: PositionLedger,
+    /// Batches that the user decided to skip.
+    skipped: Arc<SkippedBatches>,
+    /// When `known` was last written to the credential store.
+    saved_at: Option<Instant>,
+    /// The page after the last one, requested ahead of time.
+    prefetch: Option<Prefetch>,
+    /// The snapshot that the app pulls through, and the part of it that is in memory.
+    reading: Option<SnapshotReading>,
+}
+
+impl StreamState {
+    pub(crate) fn resume_at(&self, cursor: Cursor) {
+        let mut inside = self.0.lock();
+        inside.applied = cursor;
+        // The app got this cursor from a pull that verified it.
+        let in_snapshot = cursor.snapshot().map(|place| place.position);
+        if let Some(position) = cursor.position().or(in_snapshot) {
+            inside.know(position);
+        }
+    }
+
+    pub(crate) fn applied(&self) -> Cursor {
+        self.0.lock().applied
+    }
+
+    /// Records that the app has everything up to a cursor, which lies at or inside the state of `position`.
+    pub(crate) fn apply(&self, cursor: Cursor, position: Position) {
+        let mut inside = self.0.lock();
+        inside.applied = cursor;
+        inside.know(position);
+    }
+
+    pub(crate) fn known(&self) -> Option<Position> {
+        self.0.lock().known
+    }
+
+    /// Records a verified position.
+    pub(crate) fn know(&self, position: Position) {
+        self.0.lock().know(position);
+    }
+
+    /// Everything that was verified and is still remembered, newest first.
+    pub(crate) fn believed(&self) -> Vec<Position> {
+        self.0.lock().believed()
+    }
+
+    /// The record of this for the credential store: the newest known position, and then the earlier ones.
+    pub(crate) fn to_record(&self) -> Vec<u8> {
+        encode_positions(self.believed())
+    }
+
+    /// Whether it is time to write that record: at most once a minute. Counts as written from now on.
+    pub(crate) fn take_save(&self, now: Instant) -> bool {
+        let mut inside = self.0.lock();
+        let due = inside
+            .saved_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= SAVE_POSITION_EVERY);
+        let due = due && inside.known.is_some();
+        if due {
+            inside.saved_at = Some(now);
+        }
+        due
+    }
+
+    /// Takes up what the credential store remembers: positions, and batches to skip.
+    pub(crate) fn restore(&self, positions: Option<&[u8]>, skipped: Option<&[u8]>) {
+        let mut inside = self.0.lock();
+        // Oldest first, so that each becomes a note of the next.
+        for position in decode_positions(positions.unwrap_or_default()).into_iter().rev() {
+            inside.know(position);
+            if let Some(known) = inside.known.filter(|known| *known != position) {
+                inside.ledger.note(position, known);
+            }
+        }
+        if let Some(skipped) = skipped {
+            inside.skip(SkippedBatches::new(decode_positions(skipped)));
+        }
+    }
+
+    pub(crate) fn skipped(&self) -> Arc<SkippedBatches> {
+        Arc::clone(&self.0.lock().skipped)
+    }
+
+    pub(crate) fn skip(&self, skipped: SkippedBatches) {
+        self.0.lock().skip(skipped);
+    }
+
+    /// Goes over to another history, which leaves the known one after `common` and was verified up to `latest`. The only
+    /// way in which the known position moves back.
+    pub(crate) fn change_over(&self, common: Position, latest: Position, applied: Cursor) {
+        let mut inside = self.0.lock();
+        inside.applied = applied;
+        inside.known = Some(latest);
+        inside.ledger.forget_after(common);
+        inside.saved_at = None;
+        inside.prefetch = None;
+        inside.reading = None;
+    }
+
+    pub(crate) fn take_prefetch(&self) -> Option<Prefetch> {
+        self.0.lock().prefetch.take()
+    }
+
+    pub(crate) fn keep_prefetch(&self, prefetch: Prefetch) {
+        self.0.lock().prefetch = Some(prefetch);
+    }
+
+    /// The snapshot that the app pulls through.
+    pub(crate) fn open_snapshot(&self) -> Option<Arc<OpenSnapshot>> {
+        let inside = self.0.lock();
+        inside.reading.as_ref().map(|reading| Arc::clone(&reading.snapshot))
+    }
+
+    pub(crate) fn take_reading(&self) -> Option<SnapshotReading> {
+        self.0.lock().reading.take()
+    }
+
+    pub(crate) fn keep_reading(&self, reading: SnapshotReading) {
+        self.0.lock().reading = Some(reading);
+    }
+}
+
+impl Inside {
+    fn know(&mut self, position: Position) {
+        if self.known.is_none_or(|known| known.seq < position.seq)
+            && let Some(before) = self.known.replace(position)
+        {
+            self.ledger.note(before, position);
+        }
+    }
+
+    fn believed(&self) -> Vec<Position> {
+        self.known
+            .into_iter()
+            .chain(self.ledger.positions().iter().rev().copied())
+            .collect()
+    }
+
+    fn skip(&mut self, skipped: SkippedBatches) {
+        self.skipped = Arc::new(skipped);
+        self.prefetch = None;
+    }
+}

@@ -1,0 +1,36 @@
+//! Uploads that were begun on this client and not confirmed.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use synckit_crypto::blob::BlobHash;
+use synckit_protocol::UploadId;
+
+/// How many uploads may be between `blob_upload_url` and `blob_confirm` before the oldest is forgotten. A forgotten one
+/// is still confirmed, by its size.
+const PENDING_UPLOADS_MAX: usize = 256;
+
+/// Which upload of a file to confirm.
+#[derive(Debug, Default)]
+pub(crate) struct PendingUploads(Mutex<VecDeque<(BlobHash, UploadId)>>);
+
+impl PendingUploads {
+    pub(crate) fn insert(&self, hash: BlobHash, upload_id: UploadId) {
+        let mut pending = self.0.lock();
+        pending.retain(|(pending, _)| *pending != hash);
+        if pending.len() == PENDING_UPLOADS_MAX {
+            pending.pop_front();
+        }
+        pending.push_back((hash, upload_id));
+    }
+
+    pub(crate) fn find(&self, hash: &BlobHash) -> Option<UploadId> {
+        let pending = self.0.lock();
+        let found = pending.iter().find(|(pending, _)| pending == hash);
+        found.map(|(_, upload_id)| *upload_id)
+    }
+
+    pub(crate) fn remove(&self, hash: &BlobHash) {
+        self.0.lock().retain(|(pending, _)| pending != hash);
+    }
+}

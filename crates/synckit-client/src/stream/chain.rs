@@ -1,0 +1,188 @@
+//! The chain: everything that is asked of the server about where the log is, verified hash by hash.
+//!
+//! Invariant: a position is returned only after it was hashed forward from one that this device believes.
+
+use std::ops::ControlFlow;
+
+use synckit_protocol::{
+    BatchDigest, BatchId, Behind, Cursor, Position, Problem, ProblemCode,
+    wire::log::{Chain, Pushed},
+};
+
+use super::handle::Stream;
+use crate::{
+    connection::call::Call,
+    error::{Error, HistoryEvidence, Result},
+    history::walk::{Walk, contradiction, diverged},
+    state::keys::Keys,
+};
+
+/// A batch that this device sealed, as the answer to its push is checked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) batch_id: BatchId,
+    /// What was known when the push began.
+    pub(crate) base: Position,
+    /// Where the stream is once this sealing is stored.
+    pub(crate) after: Position,
+}
+
+/// What the server says of a position.
+pub(crate) enum Place {
+    OnChain,
+    NotOnChain { latest: Position },
+    BelowBase { base: Position },
+}
+
+impl Stream {
+    /// One page of the chain, as the server says it.
+    pub(crate) async fn chain_page(&self, from: Position) -> Result<Chain> {
+        let call = Call::get(format!("/api/sync/chain?from={}", Cursor::at(from)));
+        match self.connection.authorized(call).await {
+            Ok(answer) => answer.decode(),
+            Err(error) => Err(diverged(from, error)),
+        }
+    }
+
+    /// Follows the chain to its end, or until `visit` has seen enough. The only loop over its pages.
+    async fn follow(
+        &self,
+        walk: &mut Walk,
+        first: Option<Chain>,
+        mut visit: impl FnMut(&BatchDigest, Position) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut page = match first {
+            Some(page) => page,
+            None => self.chain_page(walk.at()).await?,
+        };
+        loop {
+            for digest in &page.digests {
+                walk.step(digest)?;
+                if visit(digest, walk.at()).is_break() {
+                    return Ok(());
+                }
+            }
+            if !page.has_more {
+                walk.expect(page.latest)?;
+                return walk.end();
+            }
+            if page.digests.is_empty() {
+                // A server that says so for ever would keep this device in the loop for ever.
+                return Err(Error::Protocol {
+                    status: 200,
+                    reason: "a page of the chain that is not empty",
+                });
+            }
+            page = self.chain_page(walk.at()).await?;
+        }
+    }
+
+    /// Follows the chain to its end, from the snapshot that stands for the beginning if that is gone.
+    pub(crate) async fn walk_to_head(&self, keys: &Keys, mut walk: Walk) -> Result<Position> {
+        loop {
+            let problem = match self.follow(&mut walk, None, |_, _| ControlFlow::Continue(())).await {
+                Ok(()) => return Ok(walk.at()),
+                Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::CursorCompacted) => problem,
+                Err(error) => return Err(error),
+            };
+            let position = self.snapshot_position(keys, walk.known(), *problem).await?;
+            if position.seq <= walk.at().seq {
+                return Err(contradiction(walk.at(), position));
+            }
+            walk = Walk::new(position, walk.known())?;
+        }
+    }
+
+    /// The stream's newest position, verified from the one that this device knows.
+    pub(crate) async fn newest(&self, keys: &Keys) -> Result<Position> {
+        let known = self.state.known();
+        let newest = self.walk_to_head(keys, Walk::new(self.newest_known(), known)?).await?;
+        self.state.know(newest);
+        Ok(newest)
+    }
+
+    /// Verifies the answer `behind` to a write on top of `parent`, and returns the stream's newest position. `known` was
+    /// read before the write was sent.
+    pub(crate) async fn hash_forward(
+        &self,
+        parent: Position,
+        known: Option<Position>,
+        problem: Problem,
+    ) -> Result<Position> {
+        let Behind {
+            latest,
+            digests,
+            has_more,
+        } = problem.behind.ok_or(Error::Protocol {
+            status: problem.status,
+            reason: "the digests in between",
+        })?;
+        let first = Chain {
+            digests,
+            latest,
+            has_more,
+        };
+        let mut walk = Walk::new(parent, known)?;
+        self.follow(&mut walk, Some(first), |_, _| ControlFlow::Continue(()))
+            .await?;
+        if walk.at() == parent {
+            return Err(Error::Protocol {
+                status: 409,
+                reason: "a head after the parent",
+            });
+        }
+        Ok(walk.at())
+    }
+
+    /// Where the server stored a batch, checked against what this device sealed.
+    ///
+    /// The answer may belong to an earlier sealing of the same batch, whose own answer was lost, or which an earlier run
+    /// of the app pushed. Then the chain must show the batch at that place, and lead through what this device knows: a
+    /// server must not get away with calling a batch stored that is not, by a history that it makes up for the purpose.
+    pub(crate) async fn stored_at(&self, sent: Sent, pushed: &Pushed) -> Result<Position> {
+        let Sent { batch_id, base, after } = sent;
+        let claimed = Position {
+            seq: pushed.last_seq,
+            head: pushed.head,
+        };
+        if claimed == after {
+            return Ok(claimed);
+        }
+        let from = if base.seq < claimed.seq { base } else { self.start() };
+        let known = self.state.known().filter(|known| known.seq > base.seq);
+        let known = known.unwrap_or(base);
+        let mut walk = Walk::new(from, Some(known))?;
+        let (mut is_there, mut is_known) = (false, false);
+        self.follow(&mut walk, None, |digest, at| {
+            is_there |= digest.batch_id == batch_id && at == claimed;
+            // An earlier place is part of this history only if what is known follows from it.
+            is_known = at.seq >= known.seq;
+            if is_known && (is_there || at.seq >= claimed.seq) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await?;
+        if is_there && is_known {
+            Ok(claimed)
+        } else {
+            Err(Error::HistoryForked(HistoryEvidence { known: after, claimed }))
+        }
+    }
+
+    /// Where a position is on the server's chain.
+    pub(crate) async fn place_of(&self, position: Position) -> Result<Place> {
+        match self.chain_page(position).await {
+            Ok(_) => Ok(Place::OnChain),
+            Err(Error::HistoryRewound(evidence) | Error::HistoryForked(evidence)) => Ok(Place::NotOnChain {
+                latest: evidence.claimed,
+            }),
+            Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::CursorCompacted) => {
+                let base = problem.snapshot.map(|snapshot| snapshot.position);
+                base.map_or(Err(Error::Problem(problem)), |base| Ok(Place::BelowBase { base }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The handle of one stream: its connection, its keys, its state.
+
+use std::sync::Arc;
+
+use synckit_crypto::StreamScope;
+use synckit_protocol::Position;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::{
+    connection::session::Connection,
+    error::{Error, Result},
+    state::{
+        keys::{KeyState, Keys},
+        stream::StreamState,
+        uploads::PendingUploads,
+    },
+};
+
+/// The stream of one user of one app. Whatever is known of it ends with it: another user gets another one.
+pub(crate) struct Stream {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) key_state: KeyState,
+    pub(crate) state: StreamState,
+    pub(crate) uploads: PendingUploads,
+    /// Held while a push is under way: two pushes of one client would only send each other back.
+    pushing: Mutex<()>,
+}
+
+impl Stream {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self {
+            connection: Arc::new(connection),
+            key_state: KeyState::default(),
+            state: StreamState::default(),
+            uploads: PendingUploads::default(),
+            pushing: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn scope(&self) -> StreamScope {
+        self.connection.scope()
+    }
+
+    /// The keys in memory.
+    pub(crate) fn keys(&self) -> Result<Arc<Keys>> {
+        self.key_state.current().ok_or(Error::EncryptionNotSetUp)
+    }
+
+    /// The first position of the stream.
+    pub(crate) fn start(&self) -> Position {
+        let StreamScope { app_id, user_id } = self.scope();
+        Position::start_of(app_id, user_id)
+    }
+
+    /// The newest position that this device knows: the one to write on top of.
+    pub(crate) fn newest_known(&self) -> Position {
+        self.state.known().unwrap_or_else(|| self.start())
+    }
+
+    /// Waits for the turn to write.
+    pub(crate) async fn turn_to_push(&self) -> MutexGuard<'_, ()> {
+        self.pushing.lock().await
+    }
+}

@@ -1,0 +1,134 @@
+//! Snapshots as the server shows them: opened, or refused.
+
+use std::sync::Arc;
+
+use synckit_crypto::{batch::ChangeEntry, snapshot::SnapshotContext};
+use synckit_protocol::{
+    Position, Problem, ProblemCode, SnapshotId,
+    wire::snapshots::{SnapshotAnswer, SnapshotPartAnswer},
+};
+
+use super::handle::Stream;
+use crate::{
+    connection::{call::Call, session::Connection},
+    error::{Error, Result, SnapshotEvidence},
+    history::walk::Walk,
+    runtime,
+    state::{keys::Keys, snapshot::OpenSnapshot},
+};
+
+impl Stream {
+    /// Fetches a snapshot's manifest and verifies that a device of this user sealed it for this position. `None` if the
+    /// server does not hold it any more.
+    pub(crate) async fn open_snapshot(
+        &self,
+        keys: &Keys,
+        snapshot_id: SnapshotId,
+        position: Position,
+    ) -> Result<Option<Arc<OpenSnapshot>>> {
+        let call = Call::get(format!("/api/sync/snapshots/{snapshot_id}"));
+        let Some(answer) = found(self.connection.authorized(call).await)? else {
+            return Ok(None);
+        };
+        let SnapshotAnswer { snapshot, manifest } = answer.decode()?;
+        let key_id = snapshot.key_id;
+        let forged = |reason| {
+            Error::SnapshotForged(SnapshotEvidence {
+                snapshot_id,
+                key_id,
+                position,
+                part: None,
+                reason,
+            })
+        };
+        if snapshot.snapshot_id != snapshot_id || snapshot.position != position {
+            return Err(forged("the server calls it by another id or position than before"));
+        }
+        let Some(stream_keys) = keys.find(&key_id) else {
+            let error = forged("no device of this user ever had its key");
+            return Err(self.unknown_key(keys, Some(error)).await);
+        };
+        if !keys.permits(&key_id, position) {
+            return Err(forged("its key was retired before"));
+        }
+        let context = SnapshotContext {
+            scope: self.scope(),
+            snapshot_id,
+            position,
+        };
+        let manifest = stream_keys
+            .snapshot
+            .open_manifest(&key_id, &context, manifest.as_ref())
+            .map_err(|_| forged("its manifest was not sealed by a device of this user for this position"))?;
+        Ok(Some(Arc::new(OpenSnapshot {
+            context,
+            keys: Arc::clone(stream_keys),
+            manifest,
+        })))
+    }
+
+    /// The position of the snapshot that stands for what the log does not hold any more. A device of this user sealed
+    /// it, and where `known` is the same place it has the same head.
+    pub(crate) async fn snapshot_position(
+        &self,
+        keys: &Keys,
+        known: Option<Position>,
+        problem: Problem,
+    ) -> Result<Position> {
+        let Some(claimed) = problem.snapshot else {
+            return Err(Error::Problem(Box::new(problem)));
+        };
+        let opened = self.open_snapshot(keys, claimed.snapshot_id, claimed.position);
+        match opened.await? {
+            Some(snapshot) => Ok(Walk::new(snapshot.position(), known)?.at()),
+            None => Err(Error::Problem(Box::new(problem))),
+        }
+    }
+}
+
+/// Fetches and verifies a part. `None` if the server does not hold the snapshot any more.
+pub(crate) async fn snapshot_part(
+    connection: &Connection,
+    snapshot: &Arc<OpenSnapshot>,
+    part: u32,
+) -> Result<Option<Vec<ChangeEntry>>> {
+    let id = snapshot.context.snapshot_id;
+    let call = Call::get(format!("/api/sync/snapshots/{id}/parts/{part}"));
+    let Some(answer) = found(connection.authorized(call).await)? else {
+        return Ok(None);
+    };
+    let answer: SnapshotPartAnswer = answer.decode()?;
+    let opening = Arc::clone(snapshot);
+    runtime::blocking(move || {
+        let OpenSnapshot {
+            context,
+            keys,
+            manifest,
+        } = opening.as_ref();
+        keys.snapshot
+            .open_part(&keys.key_id, context, manifest, part, answer.sealed.as_ref())
+            .map(Some)
+            .map_err(|_| part_forged(&opening, part, "this is not the part that its manifest names"))
+    })
+    .await?
+}
+
+/// The error of a part that is not the one of its manifest.
+fn part_forged(snapshot: &OpenSnapshot, part: u32, reason: &'static str) -> Error {
+    Error::SnapshotForged(SnapshotEvidence {
+        snapshot_id: snapshot.context.snapshot_id,
+        key_id: snapshot.keys.key_id,
+        position: snapshot.position(),
+        part: Some(part),
+        reason,
+    })
+}
+
+/// Tells an answer from the one that says that the snapshot is gone.
+fn found<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_problem(ProblemCode::SnapshotNotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
