@@ -31,6 +31,11 @@ const TOOLS: &[Tool] = &[
         command: "faketime",
         packages: &["faketime"],
     },
+    // The other engine of the store. Its own programs are not on the path, those of the package around them are.
+    Tool {
+        command: "pg_lsclusters",
+        packages: &["postgresql"],
+    },
     // The keychain. Without dbus-x11, apt chooses the session bus of systemd, and with it a whole init system.
     Tool {
         command: "gnome-keyring-daemon",
@@ -218,7 +223,14 @@ mod tests {
     fn each_missing_package_is_named_once() {
         assert_eq!(
             missing_packages(|_| false),
-            ["strace", "valgrind", "faketime", "gnome-keyring", "dbus-x11"]
+            [
+                "strace",
+                "valgrind",
+                "faketime",
+                "postgresql",
+                "gnome-keyring",
+                "dbus-x11"
+            ]
         );
         assert_eq!(missing_packages(|command| command != "dbus-send"), ["dbus-x11"]);
     }

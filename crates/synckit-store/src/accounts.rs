@@ -123,6 +123,16 @@ pub enum MailPurpose {
     Reset,
 }
 
+impl MailPurpose {
+    /// Its name in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Reset => "reset",
+        }
+    }
+}
+
 /// A mailed code to remember.
 #[derive(Debug, Clone)]
 pub struct NewMailCode {

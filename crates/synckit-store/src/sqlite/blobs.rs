@@ -12,13 +12,14 @@ use synckit_protocol::{
 
 use super::{
     columns::{Unsigned, id, unsigned},
+    executor::{Transaction, run},
     failure::Failure,
     streams,
 };
-use crate::{Blob, NewUpload, PendingUpload, StreamId, UploadBegin};
+use crate::{Blob, NewUpload, PendingUpload, StreamId, UploadBegin, records};
 
 pub(super) fn begin_upload(db: &Connection, upload: &NewUpload) -> Result<UploadBegin, Failure> {
-    let stream_key = streams::find_or_create(db, upload.stream)?;
+    let stream_key = run(records::streams::find_or_create(&Transaction(db), upload.stream))?;
     if !upload.replace {
         let brought_back = db
             .prepare_cached("UPDATE blobs SET deleted_at = NULL WHERE stream_key = ?1 AND blob_id = ?2")?

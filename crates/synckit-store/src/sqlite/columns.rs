@@ -6,8 +6,7 @@ use rusqlite::{
 };
 use synckit_protocol::wire::devices::Platform;
 
-use super::failure::ImpossibleValue;
-use crate::MailPurpose;
+use crate::records::ImpossibleValue;
 
 /// An unsigned number in SQLite's signed column. Anything past 2^63 - 1 is an error in either direction, never a
 /// negative number.
@@ -59,12 +58,4 @@ pub(super) fn platform(row: &Row<'_>, column: usize) -> rusqlite::Result<Platfor
         let error = Box::new(ImpossibleValue("platform"));
         rusqlite::Error::FromSqlConversionFailure(column, text.data_type(), error)
     })
-}
-
-/// The text of a purpose in its column.
-pub(super) const fn purpose(purpose: MailPurpose) -> &'static str {
-    match purpose {
-        MailPurpose::Verify => "verify",
-        MailPurpose::Reset => "reset",
-    }
 }

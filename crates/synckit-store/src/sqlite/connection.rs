@@ -13,12 +13,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig};
 
 use super::{
     SchemaVersions,
-    failure::{Failure, ImpossibleValue, database},
+    failure::{Failure, database},
 };
-use crate::StoreError;
+use crate::{StoreError, records::ImpossibleValue};
 
 mod embedded {
-    refinery::embed_migrations!("migrations/sqlite");
+    refinery::embed_migrations!("migrations");
 }
 
 /// Statements that a connection keeps prepared: more than the store has, so that none is ever prepared twice.

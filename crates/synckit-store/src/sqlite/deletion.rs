@@ -16,60 +16,20 @@ use synckit_protocol::{
 };
 
 use super::{
-    accounts, blobs,
+    blobs,
     columns::{id, unsigned},
     connection::overwriting,
+    executor::{Transaction, run},
     failure::Failure,
-    sessions,
 };
-
-/// Rows that one transaction deletes.
-const STEP_ROWS: u32 = 200;
+use crate::{records::accounts, rules::retention::STEP_ROWS};
 
 /// A deleted account of which something is left.
 const DELETED: &str = "SELECT account_key, user_id FROM accounts WHERE is_deleted = 1 LIMIT 1";
 
+/// Runs the record's deletion so that what it deletes is overwritten.
 pub(super) fn delete(db: &Connection, user_id: UserId) -> Result<Option<Vec<SessionId>>, Failure> {
-    let Some(account_key) = accounts::account_key(db, user_id)? else {
-        return Ok(None);
-    };
-    let ended = overwriting(db, || {
-        let ended = sessions::end_of_user(db, user_id, None)?;
-        for sql in [
-            "DELETE FROM mail_codes WHERE account_key = ?1",
-            "DELETE FROM earlier_vaults WHERE account_key = ?1",
-            // Not set free: an invitation is for one account, ever.
-            "DELETE FROM invites WHERE used_by = ?1",
-        ] {
-            db.prepare_cached(sql)?.execute([account_key])?;
-        }
-        hand_over(db, user_id)?;
-        db.prepare_cached("DELETE FROM accounts WHERE account_key = ?1")?
-            .execute([account_key])?;
-        Ok(ended)
-    })?;
-    Ok(Some(ended))
-}
-
-/// Hands the streams of an account to a nameless row, and condemns what they hold.
-fn hand_over(db: &Connection, user_id: UserId) -> Result<(), Failure> {
-    // The address is no address, so it can neither be found nor be taken.
-    let nameless: [u8; 16] = db
-        .prepare_cached(
-            "INSERT INTO accounts (user_id, email, record, vault, vault_version, created_at, is_deleted)
-             VALUES (randomblob(16), hex(randomblob(16)), x'', x'', 0, 0, 1) RETURNING user_id",
-        )?
-        .query_row([], |row| row.get(0))?;
-    db.prepare_cached(
-        "UPDATE streams SET user_id = ?2, base_seq = seq, base_head = iif(seq = 0, NULL, head) WHERE user_id = ?1",
-    )?
-    .execute(params![user_id.as_bytes(), nameless])?;
-    db.prepare_cached(
-        "UPDATE snapshots SET state = 'condemned'
-         WHERE stream_key IN (SELECT stream_key FROM streams WHERE user_id = ?1)",
-    )?
-    .execute([nameless])?;
-    Ok(())
+    overwriting(db, || run(accounts::delete(&Transaction(db), user_id)))
 }
 
 /// Whether anything of a deleted account is left. Reads only.

@@ -19,11 +19,14 @@ use synckit_protocol::{
 };
 
 use super::{
-    accounts,
     columns::{id, optional_unsigned, platform, unsigned},
+    executor::{Transaction, run},
     failure::Failure,
 };
-use crate::export::{ExportCursor, ExportPage, ExportedLast};
+use crate::{
+    export::{ExportCursor, ExportPage, ExportedLast},
+    records::accounts,
+};
 
 /// What a line counts for beside its bytes, so that a page of small lines ends too.
 const LINE_BYTES: usize = 256;
@@ -73,7 +76,7 @@ pub(super) fn page(
     after: Option<&ExportCursor>,
     max_bytes: usize,
 ) -> Result<Option<ExportPage>, Failure> {
-    let Some(account_key) = accounts::account_key(db, user_id)? else {
+    let Some(account_key) = run(accounts::key(&Transaction(db), user_id))? else {
         return Ok(None);
     };
     let mut page = Page {

@@ -12,21 +12,13 @@ pub(super) enum Failure {
     /// SQLite failed.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// The batch cannot be part of any log.
-    #[error("the batch cannot be part of any log")]
-    InvalidBatch,
-    /// The account or the app of a stream is not there.
-    #[error("the account or the app of the stream is not there")]
-    NoSuchStream,
+    /// What the caller is told.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// SQLite keeps no write-ahead log there.
     #[error("the file system has no shared memory, which a write-ahead log needs: is it a network share?")]
     NoWriteAheadLog,
 }
-
-/// A text or number in the database that no version of the server wrote.
-#[derive(Debug, thiserror::Error)]
-#[error("the database holds an impossible {0}")]
-pub(super) struct ImpossibleValue(pub(super) &'static str);
 
 /// The writer dropped a job without an answer, which takes a panic inside of it.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +31,10 @@ impl From<Failure> for StoreError {
             Failure::Sqlite(error) => match Kind::of(&error) {
                 Kind::Full => Self::Full(Box::new(error)),
                 Kind::Busy => Self::Busy,
+                Kind::NoParent => Self::NoSuchStream,
                 Kind::Other => Self::Database(Box::new(error)),
             },
-            Failure::InvalidBatch => Self::InvalidBatch,
-            Failure::NoSuchStream => Self::NoSuchStream,
+            Failure::Store(error) => error,
             Failure::NoWriteAheadLog => database(failure),
         }
     }
@@ -53,6 +45,7 @@ pub(super) fn shared(error: &Arc<rusqlite::Error>) -> StoreError {
     match Kind::of(error) {
         Kind::Full => StoreError::Full(Box::new(Arc::clone(error))),
         Kind::Busy => StoreError::Busy,
+        Kind::NoParent => StoreError::NoSuchStream,
         Kind::Other => StoreError::Database(Box::new(Arc::clone(error))),
     }
 }
@@ -68,6 +61,8 @@ enum Kind {
     Full,
     /// Try again: another process holds the write lock for longer than the time-out.
     Busy,
+    /// Nothing: the account or the app was deleted after the request was admitted.
+    NoParent,
     /// Nothing.
     Other,
 }
@@ -79,6 +74,7 @@ impl Kind {
             // The index of the WAL could not grow: on every file system that means that the disk is full.
             Some(inner) if inner.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Self::Full,
             Some(inner) if inner.code == ErrorCode::DatabaseBusy => Self::Busy,
+            Some(inner) if inner.extended_code == ffi::SQLITE_CONSTRAINT_FOREIGNKEY => Self::NoParent,
             _ => Self::Other,
         }
     }

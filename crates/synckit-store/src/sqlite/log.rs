@@ -7,23 +7,19 @@
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use synckit_protocol::{
-    BatchDigest, BatchId, Cursor, DeviceId, Head, KeyId, Position, SealedHash,
-    limits::{CHAIN_PAGE_DIGESTS_MAX, PAGE_ENTRIES_MAX},
-    wire::snapshots::SnapshotInfo,
-};
+use synckit_protocol::{BatchId, Cursor, DeviceId, Head, KeyId, Position, limits::PAGE_ENTRIES_MAX};
 
 use super::{
     columns::{Unsigned, id, unsigned},
     devices,
     failure::Failure,
-    snapshots,
+    positions,
     streams::{self, Stream},
 };
-use crate::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamId};
-
-/// The newest sequence that fits into SQLite's signed numbers.
-const SEQ_MAX: u64 = i64::MAX as u64;
+use crate::{
+    Append, NewBatch, PageRead, PageRequest, StoredBatch, StreamId, StreamStatus,
+    rules::log::{self as rules, Decision, PageSize, Source, Stored},
+};
 
 /// Sealed bytes that are kept in the row of the batch, at most. With them a row stays below a quarter of a page, above
 /// which SQLite would chain it over other pages.
@@ -42,34 +38,30 @@ pub(super) fn append(db: &Connection, batch: &NewBatch) -> Result<Attempt, Failu
     let Some(stream) = streams::find(db, batch.stream)? else {
         return Ok(Attempt::Answered(Append::DeviceNotFound));
     };
-    if let Some(first_answer) = first_answer(db, &stream, batch.digest.batch_id)? {
-        return Ok(Attempt::Answered(first_answer));
-    }
-    let Some(device) = devices::presence(db, stream.key, batch.digest.device_id)? else {
-        return Ok(Attempt::Answered(Append::DeviceNotFound));
+    let device = devices::presence(db, stream.key, batch.digest.device_id)?;
+    let stored = Stored {
+        stream: stream.state,
+        first_answer: first_answer(db, &stream, batch.digest.batch_id)?,
+        device: device.map(|device| device.state),
     };
-    if device.revoked {
-        return Ok(Attempt::Answered(Append::DeviceRevoked));
+    match (rules::append(stored, batch)?, device) {
+        (Decision::Answer(answer), _) => Ok(Attempt::Answered(answer)),
+        (Decision::ParentIsNotHead, _) => Ok(Attempt::ParentIsNotHead),
+        (Decision::Store { .. }, None) => Ok(Attempt::Answered(Append::DeviceNotFound)),
+        (
+            Decision::Store {
+                position,
+                device_is_due,
+            },
+            Some(device),
+        ) => {
+            insert(db, &stream, device.device_key, batch, position)?;
+            if device_is_due {
+                devices::seen(db, device.device_key, batch.now)?;
+            }
+            Ok(Attempt::Answered(Decision::stored(&stream.state, position)))
+        }
     }
-    match stream.key_id {
-        None => return Ok(Attempt::Answered(Append::NoEnvelope)),
-        Some(current) if current != batch.digest.key_id => return Ok(Attempt::Answered(Append::KeyMismatch)),
-        Some(_) => {}
-    }
-    if batch.parent != stream.latest {
-        return Ok(Attempt::ParentIsNotHead);
-    }
-    let position = stream.latest.advance(&batch.digest).filter(|next| next.seq <= SEQ_MAX);
-    let position = position.ok_or(Failure::InvalidBatch)?;
-    insert(db, &stream, device.device_key, batch, position)?;
-    if device.is_due(batch.now) {
-        devices::seen(db, device.device_key, batch.now)?;
-    }
-    Ok(Attempt::Answered(Append::Stored {
-        first_seq: stream.latest.seq + 1,
-        position,
-        repeated: false,
-    }))
 }
 
 /// What the first request with this batch id was answered, if there was one.
@@ -79,7 +71,7 @@ fn first_answer(db: &Connection, stream: &Stream, batch_id: BatchId) -> Result<O
         .prepare_cached("SELECT last_seq, entry_count, head FROM batches WHERE batch_id = ?2 AND stream_key = ?1")?
         .query_row(ids, read_answer)
         .optional()?;
-    if answer.is_some() || stream.base.is_none() {
+    if answer.is_some() || stream.state.base.is_none() {
         return Ok(answer);
     }
     let answer = db
@@ -147,114 +139,6 @@ fn insert(
     Ok(())
 }
 
-/// Where a position is that is not the stream's head.
-pub(super) enum Elsewhere {
-    /// On the chain, with these batches after it.
-    Behind(ChainPage),
-    /// Below what the log still holds.
-    Compacted(SnapshotInfo),
-    /// Not on the chain.
-    Diverged { latest: Position },
-}
-
-impl From<Elsewhere> for Append {
-    fn from(elsewhere: Elsewhere) -> Self {
-        match elsewhere {
-            Elsewhere::Behind(page) => Self::Behind(page),
-            Elsewhere::Compacted(snapshot) => Self::Compacted(snapshot),
-            Elsewhere::Diverged { latest } => Self::Diverged { latest },
-        }
-    }
-}
-
-/// Where a position is, unless it is the stream's head.
-pub(super) fn elsewhere(db: &Connection, id: StreamId, position: Position) -> Result<Option<Elsewhere>, Failure> {
-    // Somebody saw a row of this stream, and rows of streams stay.
-    let stream = streams::find(db, id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-    if position == stream.latest {
-        return Ok(None);
-    }
-    if position.seq < stream.base_seq() {
-        return Ok(Some(Elsewhere::Compacted(snapshots::newest_of(db, &stream)?)));
-    }
-    if !is_on_chain(db, id, &stream, position)? {
-        return Ok(Some(Elsewhere::Diverged { latest: stream.latest }));
-    }
-    let page = digests(db, &stream, position.seq, CHAIN_PAGE_DIGESTS_MAX)?;
-    Ok(Some(Elsewhere::Behind(page)))
-}
-
-/// Whether a batch ends at this position, or the log begins there. What is below the base is not on the chain any more.
-pub(super) fn is_on_chain(db: &Connection, id: StreamId, stream: &Stream, position: Position) -> Result<bool, Failure> {
-    if position.seq <= stream.base_seq() {
-        return Ok(position == stream.base.unwrap_or_else(|| streams::start(id)));
-    }
-    if position.seq >= stream.latest.seq {
-        return Ok(position == stream.latest);
-    }
-    let head = db
-        .prepare_cached("SELECT head FROM batches WHERE stream_key = ?1 AND last_seq = ?2")?
-        .query_row(params![stream.key, Unsigned(position.seq)], |row| {
-            self::id(row, 0, Head::from_bytes)
-        })
-        .optional()?;
-    Ok(head == Some(position.head))
-}
-
-fn is_valid(db: &Connection, id: StreamId, stream: &Stream, cursor: Cursor) -> Result<bool, Failure> {
-    match cursor.position() {
-        None => Ok(true),
-        Some(position) => is_on_chain(db, id, stream, position),
-    }
-}
-
-pub(super) fn chain(db: &Connection, id: StreamId, from: Cursor, limit: u32) -> Result<ChainRead, Failure> {
-    let Some(stream) = streams::find(db, id)? else {
-        let latest = streams::start(id);
-        return Ok(match from.position() {
-            None => ChainRead::Page(ChainPage {
-                digests: Vec::new(),
-                latest,
-                has_more: false,
-            }),
-            Some(_) => ChainRead::Diverged { latest },
-        });
-    };
-    if from.seq() < stream.base_seq() {
-        return snapshots::newest_of(db, &stream).map(ChainRead::Compacted);
-    }
-    if !is_valid(db, id, &stream, from)? {
-        return Ok(ChainRead::Diverged { latest: stream.latest });
-    }
-    digests(db, &stream, from.seq(), limit).map(ChainRead::Page)
-}
-
-fn digests(db: &Connection, stream: &Stream, after_seq: u64, limit: u32) -> Result<ChainPage, Failure> {
-    let mut statement = db.prepare_cached(
-        "SELECT batch_id, device_id, key_id, entry_count, sealed_hash, last_seq
-         FROM batches JOIN devices USING (device_key)
-         WHERE batches.stream_key = ?1 AND last_seq > ?2 ORDER BY last_seq LIMIT ?3",
-    )?;
-    let mut rows = statement.query(params![stream.key, Unsigned(after_seq), limit])?;
-    let mut digests = Vec::new();
-    let mut end = after_seq;
-    while let Some(row) = rows.next()? {
-        digests.push(BatchDigest {
-            batch_id: id(row, 0, BatchId::from_bytes)?,
-            device_id: id(row, 1, DeviceId::from_bytes)?,
-            key_id: id(row, 2, KeyId::from_bytes)?,
-            count: row.get(3)?,
-            sealed_hash: id(row, 4, SealedHash::from_bytes)?,
-        });
-        end = unsigned(row, 5)?;
-    }
-    Ok(ChainPage {
-        digests,
-        latest: stream.latest,
-        has_more: end < stream.latest.seq,
-    })
-}
-
 /// A page, and what it says of the device, if that is worth writing.
 pub(super) struct Page {
     pub(super) read: PageRead,
@@ -275,33 +159,32 @@ impl From<PageRead> for Page {
 }
 
 pub(super) fn page(db: &Connection, request: &PageRequest) -> Result<Page, Failure> {
-    let Some(stream) = streams::find(db, request.stream)? else {
+    let stream = streams::find(db, request.stream)?;
+    let device = match &stream {
+        Some(stream) => devices::presence(db, stream.key, request.device_id)?,
+        None => None,
+    };
+    let state = device.map(|device| device.state);
+    let source = rules::page(stream.as_ref().map(|stream| &stream.state), state.as_ref(), request);
+    let (Some(stream), Some(device)) = (stream, device) else {
         return Ok(PageRead::DeviceNotFound.into());
     };
-    let Some(device) = devices::presence(db, stream.key, request.device_id)? else {
-        return Ok(PageRead::DeviceNotFound.into());
+    let mut is_on_chain = false;
+    let read = match source {
+        Source::Answer(answer) => return Ok(answer.into()),
+        Source::NewestSnapshot => PageRead::Snapshot(positions::newest_of(db, &stream)?),
+        Source::CompactedToNewest => PageRead::Compacted(positions::newest_of(db, &stream)?),
+        Source::CompactedToOldest => PageRead::Compacted(positions::oldest_of(db, &stream)?),
+        Source::Log if positions::is_valid(db, &stream, request.cursor)? => {
+            is_on_chain = true;
+            read_page(db, &stream, request)?
+        }
+        Source::Log => PageRead::Diverged {
+            latest: stream.state.latest,
+        },
     };
-    if device.revoked {
-        return Ok(PageRead::DeviceRevoked.into());
-    }
-    let seq = request.cursor.seq();
-    let below_base = seq < stream.base_seq();
-    // Only a cursor that was found on the chain says anything: an invented one must not let the log go.
-    let mut pulled_seq = 0;
-    let read = if seq == 0 && stream.snapshot_seq > 0 && !request.avoid_snapshot {
-        PageRead::Snapshot(snapshots::newest_of(db, &stream)?)
-    } else if below_base && request.avoid_snapshot {
-        PageRead::Compacted(snapshots::oldest_of(db, &stream)?)
-    } else if below_base {
-        PageRead::Compacted(snapshots::newest_of(db, &stream)?)
-    } else if is_valid(db, request.stream, &stream, request.cursor)? {
-        pulled_seq = if request.ahead { 0 } else { seq };
-        read_page(db, &stream, request)?
-    } else {
-        PageRead::Diverged { latest: stream.latest }
-    };
-    let worth_writing = device.is_due(request.now) || device.passes(pulled_seq, stream.snapshot_seq);
-    let device = worth_writing.then_some(DeviceNews {
+    let reached = rules::reached(&stream.state, &device.state, request, is_on_chain);
+    let device = reached.map(|pulled_seq| DeviceNews {
         device_key: device.device_key,
         pulled_seq,
     });
@@ -348,13 +231,10 @@ fn read_page(db: &Connection, stream: &Stream, request: &PageRequest) -> Result<
     let mut rows = candidates.query(params![stream.key, Unsigned(request.cursor.seq()), PAGE_ENTRIES_MAX])?;
     let mut batches = Vec::new();
     let mut cursor = request.cursor;
-    let (mut entries, mut page_bytes) = (0_u64, 0_u64);
+    let mut size = PageSize::default();
     while let Some(row) = rows.next()? {
         let mut candidate = Candidate::read(row)?;
-        entries += u64::from(candidate.batch.count);
-        page_bytes += candidate.sealed_bytes;
-        let fits = entries <= u64::from(PAGE_ENTRIES_MAX) && page_bytes <= u64::from(request.max_bytes);
-        if !batches.is_empty() && !fits {
+        if !size.add(candidate.batch.count, candidate.sealed_bytes, request.max_bytes) {
             break;
         }
         candidate.batch.sealed = match row.get::<_, Option<i64>>(7)? {
@@ -366,11 +246,46 @@ fn read_page(db: &Connection, stream: &Stream, request: &PageRequest) -> Result<
     }
     Ok(PageRead::Page {
         batches,
-        has_more: cursor.seq() < stream.latest.seq,
+        has_more: cursor.seq() < stream.state.latest.seq,
         cursor,
     })
 }
 
 fn sealed(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
     Ok(Bytes::copy_from_slice(row.get_ref(column)?.as_blob()?))
+}
+
+pub(super) fn status(db: &Connection, stream: StreamId) -> Result<StreamStatus, Failure> {
+    let found = db
+        .prepare_cached(
+            "SELECT seq, head, batch_bytes + snapshot_bytes + blob_bytes,
+                 (SELECT count(*) FROM devices WHERE devices.stream_key = streams.stream_key AND revoked_at IS NULL),
+                 stream_key
+             FROM streams WHERE user_id = ?1 AND app_id = ?2",
+        )?
+        .query_row([stream.user_id.as_bytes(), stream.app_id.as_bytes()], |row| {
+            let status = StreamStatus {
+                latest: Position {
+                    seq: unsigned(row, 0)?,
+                    head: id(row, 1, Head::from_bytes)?,
+                },
+                stored_bytes: unsigned(row, 2)?,
+                devices: row.get(3)?,
+                snapshot: None,
+            };
+            Ok((status, row.get::<_, i64>(4)?))
+        })
+        .optional()?;
+    let Some((status, stream_key)) = found else {
+        return Ok(StreamStatus {
+            snapshot: None,
+            latest: Position::start_of(stream.app_id, stream.user_id),
+            stored_bytes: 0,
+            devices: 0,
+        });
+    };
+    Ok(StreamStatus {
+        snapshot: positions::newest(db, stream_key)?,
+        ..status
+    })
 }

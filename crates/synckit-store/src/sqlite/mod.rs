@@ -29,6 +29,7 @@ use synckit_protocol::{
 use self::{
     checkpoint::{Checkpointer, WalGauge},
     connection::Role,
+    executor::{Transaction, run},
     failure::{Abandoned, Failure, database},
     log::Attempt,
     readers::Readers,
@@ -42,9 +43,8 @@ use super::{
     PendingUpload, RefreshUse, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store,
     StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
 };
+use crate::records::{self, accounts, apps, sessions};
 
-mod accounts;
-mod apps;
 mod blobs;
 mod checkpoint;
 mod columns;
@@ -52,15 +52,16 @@ mod connection;
 mod deletion;
 mod devices;
 mod envelopes;
+mod executor;
 mod export;
 mod failure;
 mod figures;
 mod inspect;
 mod log;
+mod positions;
 mod queue;
 mod readers;
 mod retention;
-mod sessions;
 mod snapshots;
 mod streams;
 mod writer;
@@ -242,12 +243,15 @@ impl Parts {
 #[async_trait]
 impl Store for SqliteStore {
     async fn claim_seed(&self, seed_id: [u8; 16], accept_new: AcceptNewSeed) -> Result<SeedClaim, StoreError> {
-        self.write(Lane::Server, move |db| apps::claim_seed(db, seed_id, accept_new))
-            .await
+        self.write(Lane::Server, move |db| {
+            run(apps::claim_seed(&Transaction(db), seed_id, accept_new))
+        })
+        .await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.write(Lane::Server, apps::check).await?;
+        self.write(Lane::Server, |db| run(apps::check(&Transaction(db))))
+            .await?;
         self.read(|db| Ok(db.prepare_cached("SELECT 1 FROM server")?.query_row([], |_| Ok(()))?))
             .await
     }
@@ -266,11 +270,12 @@ impl Store for SqliteStore {
     }
 
     async fn create_app(&self, app: NewApp) -> Result<(), StoreError> {
-        self.write(Lane::Server, move |db| apps::create(db, &app)).await
+        self.write(Lane::Server, move |db| run(apps::create(&Transaction(db), &app)))
+            .await
     }
 
     async fn apps(&self, now: UnixSeconds) -> Result<Vec<App>, StoreError> {
-        self.read(move |db| apps::list(db, now)).await
+        self.read(move |db| run(apps::list(&Transaction(db), now))).await
     }
 
     async fn rotate_api_key(
@@ -280,49 +285,68 @@ impl Store for SqliteStore {
         others_end_at: UnixSeconds,
     ) -> Result<bool, StoreError> {
         self.write(Lane::Server, move |db| {
-            apps::rotate_key(db, app_id, &key, others_end_at)
+            run(apps::rotate_key(&Transaction(db), app_id, &key, others_end_at))
         })
         .await
     }
 
     async fn app_of_key(&self, key_hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {
-        self.read(move |db| apps::of_key(db, key_hash, now)).await
+        self.read(move |db| run(apps::of_key(&Transaction(db), key_hash, now)))
+            .await
     }
 
     async fn create_invite(&self, code: SecretHash, now: UnixSeconds) -> Result<(), StoreError> {
-        self.write(Lane::Server, move |db| accounts::create_invite(db, code, now))
-            .await
+        self.write(Lane::Server, move |db| {
+            run(accounts::create_invite(&Transaction(db), code, now))
+        })
+        .await
     }
 
     async fn invite_is_open(&self, code: SecretHash) -> Result<bool, StoreError> {
-        self.read(move |db| accounts::invite_is_open(db, code)).await
+        self.read(move |db| run(accounts::invite_is_open(&Transaction(db), code)))
+            .await
     }
 
     async fn create_account(&self, account: NewAccount) -> Result<AccountCreation, StoreError> {
-        self.write(account.user_id, move |db| accounts::create(db, &account))
-            .await
+        self.write(account.user_id, move |db| {
+            run(accounts::create(&Transaction(db), &account))
+        })
+        .await
     }
 
     async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        self.read(accounts::list).await
+        self.read(|db| run(accounts::list(&Transaction(db)))).await
     }
 
     async fn account(&self, user_id: UserId) -> Result<Option<AccountOverview>, StoreError> {
-        self.read(move |db| accounts::overview(db, user_id)).await
+        self.read(move |db| run(accounts::overview(&Transaction(db), user_id)))
+            .await
     }
 
     async fn credential(&self, of: CredentialOf<'_>) -> Result<Option<Credential>, StoreError> {
-        let owner = accounts::Owner::from(of);
-        self.read(move |db| accounts::credential(db, &owner)).await
+        match of {
+            CredentialOf::Email(email) => {
+                let email = email.to_owned();
+                self.read(move |db| run(accounts::credential(&Transaction(db), CredentialOf::Email(&email))))
+                    .await
+            }
+            CredentialOf::User(user_id) => {
+                self.read(move |db| run(accounts::credential(&Transaction(db), CredentialOf::User(user_id))))
+                    .await
+            }
+        }
     }
 
     async fn vault(&self, user_id: UserId) -> Result<Option<Vault>, StoreError> {
-        self.read(move |db| accounts::vault(db, user_id)).await
+        self.read(move |db| run(accounts::vault(&Transaction(db), user_id)))
+            .await
     }
 
     async fn write_vault(&self, write: VaultWrite) -> Result<VersionedWrite, StoreError> {
-        self.write(write.user_id, move |db| accounts::write_vault(db, &write))
-            .await
+        self.write(write.user_id, move |db| {
+            run(accounts::write_vault(&Transaction(db), &write))
+        })
+        .await
     }
 
     async fn export(
@@ -340,8 +364,10 @@ impl Store for SqliteStore {
     }
 
     async fn put_mail_code(&self, code: NewMailCode) -> Result<(), StoreError> {
-        self.write(code.user_id, move |db| accounts::put_mail_code(db, &code))
-            .await
+        self.write(code.user_id, move |db| {
+            run(accounts::put_mail_code(&Transaction(db), &code))
+        })
+        .await
     }
 
     async fn mail_code_owner(
@@ -350,54 +376,69 @@ impl Store for SqliteStore {
         code: SecretHash,
         now: UnixSeconds,
     ) -> Result<Option<UserId>, StoreError> {
-        self.read(move |db| accounts::mail_code_owner(db, purpose, code, now))
+        self.read(move |db| run(accounts::mail_code_owner(&Transaction(db), purpose, code, now)))
             .await
     }
 
     async fn verify_email(&self, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError> {
-        self.write(Lane::Server, move |db| accounts::verify_email(db, code, now))
-            .await
+        self.write(Lane::Server, move |db| {
+            run(accounts::verify_email(&Transaction(db), code, now))
+        })
+        .await
     }
 
     async fn reset_password(&self, reset: PasswordReset) -> Result<bool, StoreError> {
-        self.write(Lane::Server, move |db| accounts::reset_password(db, &reset))
-            .await
+        self.write(Lane::Server, move |db| {
+            run(accounts::reset_password(&Transaction(db), &reset))
+        })
+        .await
     }
 
     async fn open_session(&self, session: NewSession) -> Result<(), StoreError> {
-        self.write(session.stream, move |db| sessions::open(db, session)).await
+        self.write(session.stream, move |db| run(sessions::open(&Transaction(db), session)))
+            .await
     }
 
     async fn session(&self, id: SessionId, now: UnixSeconds) -> Result<Option<Session>, StoreError> {
-        self.read(move |db| sessions::find(db, id, now)).await
+        self.read(move |db| run(sessions::find(&Transaction(db), id, now)))
+            .await
     }
 
     async fn sessions(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<Session>, StoreError> {
-        self.read(move |db| sessions::of_user(db, user_id, now)).await
+        self.read(move |db| run(sessions::of_user(&Transaction(db), user_id, now)))
+            .await
     }
 
     async fn advance_refresh(&self, id: SessionId, counter: u64, now: UnixSeconds) -> Result<RefreshUse, StoreError> {
-        self.write(id, move |db| sessions::advance_refresh(db, id, counter, now))
-            .await
+        self.write(id, move |db| {
+            run(sessions::advance_refresh(&Transaction(db), id, counter, now))
+        })
+        .await
     }
 
     async fn end_sessions(&self, which: EndSessions) -> Result<Vec<SessionId>, StoreError> {
-        self.write(which, move |db| sessions::end(db, which)).await
-    }
-
-    async fn register_device(&self, device: NewDevice) -> Result<DeviceRegistration, StoreError> {
-        self.write(device.stream, move |db| devices::register(db, &device))
+        self.write(which, move |db| run(sessions::end(&Transaction(db), which)))
             .await
     }
 
+    async fn register_device(&self, device: NewDevice) -> Result<DeviceRegistration, StoreError> {
+        self.write(device.stream, move |db| {
+            run(records::devices::register(&Transaction(db), &device))
+        })
+        .await
+    }
+
     async fn devices(&self, stream: StreamId) -> Result<Vec<Device>, StoreError> {
-        self.read(move |db| devices::list(db, stream)).await
+        self.read(move |db| run(records::devices::list(&Transaction(db), stream)))
+            .await
     }
 
     async fn rename_device(&self, stream: StreamId, id: DeviceId, name: &str) -> Result<DeviceRename, StoreError> {
         let name = name.to_owned();
-        self.write(stream, move |db| devices::rename(db, stream, id, &name))
-            .await
+        self.write(stream, move |db| {
+            run(records::devices::rename(&Transaction(db), stream, id, &name))
+        })
+        .await
     }
 
     async fn revoke_device(
@@ -406,11 +447,15 @@ impl Store for SqliteStore {
         id: DeviceId,
         now: UnixSeconds,
     ) -> Result<Option<Vec<SessionId>>, StoreError> {
-        self.write(stream, move |db| devices::revoke(db, stream, id, now)).await
+        self.write(stream, move |db| {
+            run(records::devices::revoke(&Transaction(db), stream, id, now))
+        })
+        .await
     }
 
     async fn envelope(&self, stream: StreamId) -> Result<Option<Envelope>, StoreError> {
-        self.read(move |db| envelopes::current(db, stream)).await
+        self.read(move |db| run(records::envelopes::current(&Transaction(db), stream)))
+            .await
     }
 
     async fn put_envelope(&self, envelope: NewEnvelope) -> Result<EnvelopeWrite, StoreError> {
@@ -419,7 +464,8 @@ impl Store for SqliteStore {
     }
 
     async fn envelopes(&self, stream: StreamId) -> Result<Vec<Envelope>, StoreError> {
-        self.read(move |db| envelopes::kept(db, stream)).await
+        self.read(move |db| run(records::envelopes::kept(&Transaction(db), stream)))
+            .await
     }
 
     async fn restore_envelope(
@@ -428,8 +474,10 @@ impl Store for SqliteStore {
         version: u64,
         now: UnixSeconds,
     ) -> Result<EnvelopeRestore, StoreError> {
-        self.write(stream, move |db| envelopes::restore(db, stream, version, now))
-            .await
+        self.write(stream, move |db| {
+            run(records::envelopes::restore(&Transaction(db), stream, version, now))
+        })
+        .await
     }
 
     async fn append_batch(&self, batch: NewBatch) -> Result<Append, StoreError> {
@@ -444,7 +492,7 @@ impl Store for SqliteStore {
             // Nothing was written. A chain only grows, so what a later snapshot says of the parent is as true as what
             // the writer's own would have said.
             Attempt::ParentIsNotHead => {
-                let elsewhere = self.read(move |db| log::elsewhere(db, stream, parent)).await?;
+                let elsewhere = self.read(move |db| positions::elsewhere(db, stream, parent)).await?;
                 // By now the parent may have become the head: nothing came in between then, and the next try succeeds.
                 let nothing = ChainPage {
                     digests: Vec::new(),
@@ -467,11 +515,11 @@ impl Store for SqliteStore {
     }
 
     async fn chain(&self, stream: StreamId, from: Cursor, limit: u32) -> Result<ChainRead, StoreError> {
-        self.read(move |db| log::chain(db, stream, from, limit)).await
+        self.read(move |db| positions::chain(db, stream, from, limit)).await
     }
 
     async fn status(&self, stream: StreamId) -> Result<StreamStatus, StoreError> {
-        self.read(move |db| streams::status(db, stream)).await
+        self.read(move |db| log::status(db, stream)).await
     }
 
     async fn put_snapshot_part(&self, part: NewSnapshotPart) -> Result<SnapshotPartWrite, StoreError> {

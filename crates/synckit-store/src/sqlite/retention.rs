@@ -14,22 +14,11 @@ use super::{
     failure::Failure,
     snapshots,
 };
-use crate::Retention;
+use crate::{
+    Retention,
+    rules::retention::{Candidate, Reader, STEP_BATCHES, STEP_PARTS, STEP_UNFINISHED, may_cut, swept_to},
+};
 
-/// Batches that one transaction lets go.
-const STEP_BATCHES: u32 = 200;
-/// Parts that one transaction lets go, each of up to 4 MiB.
-const STEP_PARTS: u32 = 4;
-/// Unfinished snapshots that one transaction condemns.
-const STEP_UNFINISHED: u32 = 100;
-
-/// The newest snapshot to which the log of some stream can be cut.
-const CUT: &str = "SELECT snapshots.stream_key, snapshots.seq, snapshots.head
-     FROM snapshots JOIN streams USING (stream_key)
-     WHERE state = 'kept' AND touched_at <= ?1 AND snapshots.seq > base_seq AND NOT EXISTS (
-         SELECT 1 FROM devices WHERE devices.stream_key = snapshots.stream_key AND revoked_at IS NULL
-             AND last_seen_at > ?2 AND pulled_seq < snapshots.seq)
-     ORDER BY touched_at DESC, snapshots.seq DESC LIMIT 1";
 /// A stream that still has batches below its base.
 const SWEEP: &str = "SELECT stream_key, swept_seq, base_seq FROM streams WHERE swept_seq < base_seq LIMIT 1";
 /// A snapshot whose bytes still have to go.
@@ -37,14 +26,13 @@ const CONDEMNED: &str = "SELECT snapshot_key, stream_key, size_bytes FROM snapsh
 
 /// Whether there is anything to let go. Reads only.
 pub(super) fn is_due(db: &Connection, retention: &Retention) -> Result<bool, Failure> {
-    let times = params![Unsigned(retention.settled_before), Unsigned(retention.active_since)];
     Ok(db.prepare_cached(SWEEP)?.exists([])?
         || db.prepare_cached(CONDEMNED)?.exists([])?
         || deletion::is_due(db)?
         || db
             .prepare_cached("SELECT 1 FROM snapshots WHERE state = 'unfinished' AND touched_at <= ?1 LIMIT 1")?
             .exists([Unsigned(retention.unfinished_before)])?
-        || db.prepare_cached(CUT)?.exists(times)?)
+        || find_cut(db, retention)?.is_some())
 }
 
 /// What a step did.
@@ -74,13 +62,52 @@ fn condemn_unfinished(db: &Connection, retention: &Retention) -> Result<bool, Fa
     Ok(condemned > 0)
 }
 
+/// A log, and the snapshot that it is cut to.
+struct Cut {
+    stream_key: i64,
+    seq: u64,
+    head: [u8; 32],
+}
+
+/// The newest snapshot that the log of some stream may be cut to.
+fn find_cut(db: &Connection, retention: &Retention) -> Result<Option<Cut>, Failure> {
+    let mut settled = db.prepare_cached(
+        "SELECT snapshots.stream_key, snapshots.seq, snapshots.head, touched_at, base_seq
+         FROM snapshots JOIN streams USING (stream_key)
+         WHERE state = 'kept' AND touched_at <= ?1 AND snapshots.seq > base_seq
+         ORDER BY touched_at DESC, snapshots.seq DESC",
+    )?;
+    let mut devices =
+        db.prepare_cached("SELECT last_seen_at, pulled_seq FROM devices WHERE stream_key = ?1 AND revoked_at IS NULL")?;
+    let mut rows = settled.query([Unsigned(retention.settled_before)])?;
+    while let Some(row) = rows.next()? {
+        let cut = Cut {
+            stream_key: row.get(0)?,
+            seq: unsigned(row, 1)?,
+            head: row.get(2)?,
+        };
+        let candidate = Candidate {
+            seq: cut.seq,
+            at: unsigned(row, 3)?,
+            base_seq: unsigned(row, 4)?,
+        };
+        let readers: Vec<Reader> = devices
+            .query_map([cut.stream_key], |row| {
+                Ok(Reader {
+                    last_seen_at: unsigned(row, 0)?,
+                    pulled_seq: unsigned(row, 1)?,
+                })
+            })?
+            .collect::<Result<_, _>>()?;
+        if may_cut(&candidate, &readers, retention) {
+            return Ok(Some(cut));
+        }
+    }
+    Ok(None)
+}
+
 fn cut(db: &Connection, retention: &Retention) -> Result<Step, Failure> {
-    let times = params![Unsigned(retention.settled_before), Unsigned(retention.active_since)];
-    let found: Option<(i64, u64, [u8; 32])> = db
-        .prepare_cached(CUT)?
-        .query_row(times, |row| Ok((row.get(0)?, unsigned(row, 1)?, row.get(2)?)))
-        .optional()?;
-    let Some((stream_key, seq, head)) = found else {
+    let Some(Cut { stream_key, seq, head }) = find_cut(db, retention)? else {
         return Ok(Step::Swept);
     };
     db.prepare_cached("UPDATE streams SET base_seq = ?2, base_head = ?3 WHERE stream_key = ?1")?
@@ -126,12 +153,8 @@ fn sweep_batches(db: &Connection) -> Result<bool, Failure> {
             },
         )?
         .collect::<Result<_, _>>()?;
-    // With fewer than a full step nothing is left below the base.
-    let done = gone.len() < STEP_BATCHES as usize;
-    let swept_to = match gone.last() {
-        Some(last) if !done => last.last_seq,
-        _ => base_seq,
-    };
+    let ends: Vec<u64> = gone.iter().map(|batch| batch.last_seq).collect();
+    let swept_to = swept_to(base_seq, &ends);
     keep_answers(db, stream_key, swept_seq, swept_to, &gone)?;
     for batch in &gone {
         if let Some(sealed_key) = batch.sealed_key {

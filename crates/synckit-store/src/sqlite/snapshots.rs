@@ -5,29 +5,25 @@
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use synckit_protocol::{
-    Head, KeyId, OwnerKey, Position, SnapshotId,
-    limits::SNAPSHOT_UPLOADS_MAX,
-    wire::{UnixSeconds, snapshots::SnapshotInfo},
-};
+use synckit_protocol::{OwnerKey, SnapshotId, limits::SNAPSHOT_UPLOADS_MAX, wire::UnixSeconds};
 
 use super::{
-    columns::{Unsigned, id, unsigned},
-    envelopes,
+    columns::{Unsigned, unsigned},
+    executor::{Transaction, run},
     failure::Failure,
-    log,
+    positions,
     streams::{self, Stream},
 };
-use crate::{NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite, StoredSnapshot, StreamId};
-
-/// How far a snapshot is in its life, as the column has it.
-const UNFINISHED: &str = "unfinished";
-const KEPT: &str = "kept";
+use crate::{
+    NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite, StoredSnapshot, StreamId,
+    records::{ImpossibleValue, envelopes},
+    rules::snapshots::{self as rules, Kept, Stage},
+};
 
 /// The row of a snapshot, in any state.
 struct Found {
     key: i64,
-    state: String,
+    stage: Stage,
 }
 
 fn find_any(db: &Connection, stream_key: i64, snapshot_id: SnapshotId) -> Result<Option<Found>, Failure> {
@@ -36,7 +32,7 @@ fn find_any(db: &Connection, stream_key: i64, snapshot_id: SnapshotId) -> Result
         .query_row(params![stream_key, snapshot_id.as_bytes()], |row| {
             Ok(Found {
                 key: row.get(0)?,
-                state: row.get(1)?,
+                stage: stage(row, 1)?,
             })
         })
         .optional()?;
@@ -44,20 +40,22 @@ fn find_any(db: &Connection, stream_key: i64, snapshot_id: SnapshotId) -> Result
 }
 
 pub(super) fn put_part(db: &Connection, part: &NewSnapshotPart) -> Result<SnapshotPartWrite, Failure> {
-    let Some(stream) = streams::find(db, part.stream)?.filter(|stream| stream.key_id.is_some()) else {
+    let Some(stream) = streams::find(db, part.stream)? else {
         return Ok(SnapshotPartWrite::NoEnvelope);
     };
-    let snapshot_key = match find_any(db, stream.key, part.snapshot_id)? {
-        Some(found) if found.state == UNFINISHED => found.key,
-        Some(found) => {
-            // The answer to the last part may have been lost, and the manifest come by another way.
-            let same = part_of(db, found.key, part.part)?.is_some_and(|stored| stored == part.sealed);
-            return Ok(if same && found.state == KEPT {
-                SnapshotPartWrite::Stored
-            } else {
-                SnapshotPartWrite::Stale
-            });
+    let found = find_any(db, stream.key, part.snapshot_id)?;
+    let is_same = match &found {
+        Some(found) if found.stage == Stage::Kept => {
+            part_of(db, found.key, part.part)?.is_some_and(|stored| stored == part.sealed)
         }
+        _ => false,
+    };
+    let stage = found.as_ref().map(|found| found.stage);
+    if let Some(answer) = rules::put_part(stream.state.key_id, stage, is_same) {
+        return Ok(answer);
+    }
+    let snapshot_key = match found {
+        Some(found) => found.key,
         None => begin(db, &stream, part)?,
     };
     let replaced: Option<u64> = db
@@ -125,25 +123,18 @@ pub(super) fn put(db: &Connection, snapshot: &NewSnapshot) -> Result<SnapshotWri
         return Ok(SnapshotWrite::NoEnvelope);
     };
     let found = find_any(db, stream.key, snapshot.snapshot_id)?;
-    match &found {
-        Some(found) if found.state == KEPT => return Ok(SnapshotWrite::Stored),
-        Some(found) if found.state != UNFINISHED => return Ok(SnapshotWrite::Stale),
-        _ => {}
+    let owner = run(envelopes::owner(&Transaction(db), snapshot.stream))?;
+    let stage = found.as_ref().map(|found| found.stage);
+    if let Some(answer) = rules::put(&stream.state, owner, stage, snapshot) {
+        return Ok(answer);
     }
-    match stream.key_id {
-        None => return Ok(SnapshotWrite::NoEnvelope),
-        Some(current) if current != snapshot.key_id => return Ok(SnapshotWrite::KeyMismatch),
-        Some(_) => {}
-    }
-    // The log may be cut to this snapshot, so a token alone must not be enough to store one.
-    let Some(owner) = envelopes::owner(db, stream.key)?.filter(|owner| snapshot.signed_by == Some(*owner)) else {
-        return Ok(SnapshotWrite::NotProven);
+    let Some(owner) = owner else {
+        return Ok(SnapshotWrite::NoEnvelope);
     };
-    if snapshot.position.seq <= stream.snapshot_seq {
-        return Ok(SnapshotWrite::Stale);
-    }
-    if !log::is_on_chain(db, snapshot.stream, &stream, snapshot.position)? {
-        return Ok(SnapshotWrite::Diverged { latest: stream.latest });
+    if !positions::is_on_chain(db, &stream, snapshot.position)? {
+        return Ok(SnapshotWrite::Diverged {
+            latest: stream.state.latest,
+        });
     }
     let key = match found {
         Some(found) => found.key,
@@ -154,7 +145,7 @@ pub(super) fn put(db: &Connection, snapshot: &NewSnapshot) -> Result<SnapshotWri
     let (count, last): (u32, Option<u32>) = db
         .prepare_cached("SELECT count(*), max(part) FROM snapshot_parts WHERE snapshot_key = ?1")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if count != snapshot.parts || last.map_or(0, |last| last + 1) != count {
+    if !rules::is_complete(snapshot.parts, count, last) {
         return Ok(SnapshotWrite::Incomplete);
     }
     complete(db, &stream, key, snapshot, owner)?;
@@ -189,74 +180,33 @@ fn complete(
     prune(db, stream, snapshot.settled_before)
 }
 
-/// Condemns what is of no use any more. However often somebody folds, at most four stay: the one that the base rests
-/// on; the newest that has settled, to which the log may be cut; the oldest that has not, because if only the newest
-/// stayed none would ever settle; and the newest.
+/// Condemns the snapshots that are of no use any more.
 fn prune(db: &Connection, stream: &Stream, settled_before: UnixSeconds) -> Result<(), Failure> {
-    let kept: Vec<(i64, u64, UnixSeconds)> = db
+    let kept: Vec<Kept> = db
         .prepare_cached(
             "SELECT snapshot_key, seq, touched_at FROM snapshots WHERE stream_key = ?1 AND state = 'kept' ORDER BY seq",
         )?
         .query_map([stream.key], |row| {
-            Ok((row.get(0)?, unsigned(row, 1)?, unsigned(row, 2)?))
+            Ok(Kept {
+                key: row.get(0)?,
+                seq: unsigned(row, 1)?,
+                at: unsigned(row, 2)?,
+            })
         })?
         .collect::<Result<_, _>>()?;
-    let base_seq = stream.base_seq();
-    let useful = [
-        kept.iter().rfind(|(_, seq, _)| *seq <= base_seq),
-        kept.iter().rfind(|(_, _, at)| *at <= settled_before),
-        kept.iter().find(|(_, _, at)| *at > settled_before),
-        kept.last(),
-    ];
-    for (key, ..) in &kept {
-        if !useful.iter().flatten().any(|(useful, ..)| useful == key) {
-            db.prepare_cached("UPDATE snapshots SET state = 'condemned' WHERE snapshot_key = ?1")?
-                .execute([key])?;
-        }
+    for key in rules::prune(&kept, stream.state.base_seq(), settled_before) {
+        db.prepare_cached("UPDATE snapshots SET state = 'condemned' WHERE snapshot_key = ?1")?
+            .execute([key])?;
     }
     Ok(())
 }
 
-fn read_info(row: &Row<'_>) -> rusqlite::Result<SnapshotInfo> {
-    Ok(SnapshotInfo {
-        snapshot_id: id(row, 0, SnapshotId::from_bytes)?,
-        key_id: id(row, 1, KeyId::from_bytes)?,
-        position: Position {
-            seq: unsigned(row, 2)?,
-            head: id(row, 3, Head::from_bytes)?,
-        },
-        parts: row.get(4)?,
-        size: unsigned(row, 5)?,
-        created_at: unsigned(row, 6)?,
+fn stage(row: &Row<'_>, column: usize) -> rusqlite::Result<Stage> {
+    let text = row.get_ref(column)?;
+    Stage::parse(text.as_str()?).ok_or_else(|| {
+        let error = Box::new(ImpossibleValue("state of a snapshot"));
+        rusqlite::Error::FromSqlConversionFailure(column, text.data_type(), error)
     })
-}
-
-/// The newest snapshot of a stream.
-pub(super) fn newest(db: &Connection, stream_key: i64) -> Result<Option<SnapshotInfo>, Failure> {
-    let newest = db
-        .prepare_cached(
-            "SELECT snapshot_id, key_id, seq, head, part_count, size_bytes, touched_at FROM snapshots
-             WHERE stream_key = ?1 AND state = 'kept' ORDER BY seq DESC LIMIT 1",
-        )?
-        .query_row([stream_key], read_info)
-        .optional()?;
-    Ok(newest)
-}
-
-/// The newest snapshot of a stream that has one.
-pub(super) fn newest_of(db: &Connection, stream: &Stream) -> Result<SnapshotInfo, Failure> {
-    newest(db, stream.key)?.ok_or_else(|| rusqlite::Error::QueryReturnedNoRows.into())
-}
-
-/// The oldest snapshot that the log of a stream goes on from.
-pub(super) fn oldest_of(db: &Connection, stream: &Stream) -> Result<SnapshotInfo, Failure> {
-    let oldest = db
-        .prepare_cached(
-            "SELECT snapshot_id, key_id, seq, head, part_count, size_bytes, touched_at FROM snapshots
-             WHERE stream_key = ?1 AND state = 'kept' AND seq >= ?2 ORDER BY seq LIMIT 1",
-        )?
-        .query_row(params![stream.key, Unsigned(stream.base_seq())], read_info)?;
-    Ok(oldest)
 }
 
 pub(super) fn find(
@@ -279,7 +229,7 @@ pub(super) fn find(
             ],
             |row| {
                 Ok(StoredSnapshot {
-                    info: read_info(row)?,
+                    info: positions::read_snapshot(row)?,
                     manifest: blob(row, 7)?,
                 })
             },
@@ -298,7 +248,7 @@ pub(super) fn part(
         return Ok(None);
     };
     match find_any(db, stream.key, snapshot_id)? {
-        Some(found) if found.state == KEPT => part_of(db, found.key, part),
+        Some(found) if found.stage == Stage::Kept => part_of(db, found.key, part),
         _ => Ok(None),
     }
 }

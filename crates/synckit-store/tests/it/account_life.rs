@@ -8,10 +8,10 @@ use std::{
 };
 
 use rusqlite::Connection;
-use synckit_store::{AcceptNewSeed, CredentialOf, SeedClaim, SqliteOptions, SqliteStore, Store};
+use synckit_store::{SqliteOptions, SqliteStore, Store};
 
 use crate::{
-    fixture::{create_account, create_app, user_id},
+    fixture::{create_app, user_id},
     whole_account::{LATER, create_whole_account, retain, retention},
 };
 

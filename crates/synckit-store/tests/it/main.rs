@@ -13,5 +13,8 @@ mod durability;
 mod fixture;
 mod group_commit;
 mod model;
+#[cfg(target_os = "linux")]
+mod postgres;
+mod rules;
 mod sqlite;
 mod whole_account;

@@ -1,0 +1,396 @@
+//! Accounts, invitations, vaults and mailed codes.
+
+use rand::random;
+use synckit_protocol::{
+    SessionId, UserId,
+    wire::{UnixSeconds, accounts::AppUsage},
+};
+
+use super::{Executor, ImpossibleValue, Row, params, sessions, streams};
+use crate::{
+    Account, AccountCreation, AccountOverview, Credential, CredentialOf, MailPurpose, NewAccount, NewMailCode,
+    PasswordReset, SecretHash, StoreError, Vault, VaultWrite, VersionedWrite,
+    rules::accounts::{EARLIER_VAULTS_KEPT, next_vault},
+};
+
+/// [`crate::Store::create_invite`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn create_invite(db: &impl Executor, code: SecretHash, now: UnixSeconds) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO invites (code, created_at) VALUES ($1, $2)",
+        params![&code, now],
+    )
+    .await?;
+    Ok(())
+}
+
+/// [`crate::Store::invite_is_open`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn invite_is_open(db: &impl Executor, code: SecretHash) -> Result<bool, StoreError> {
+    let open = db
+        .query_one(
+            "SELECT created_at FROM invites WHERE code = $1 AND used_by IS NULL",
+            params![&code],
+        )
+        .await?;
+    Ok(open.is_some())
+}
+
+/// [`crate::Store::create_account`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn create(db: &impl Executor, account: &NewAccount) -> Result<AccountCreation, StoreError> {
+    if key(db, account.user_id).await?.is_some() {
+        return Ok(AccountCreation::Created);
+    }
+    // Before the address, so that nobody without an invitation learns which addresses are taken.
+    if let Some(code) = account.invite
+        && !invite_is_open(db, code).await?
+    {
+        return Ok(AccountCreation::InviteInvalid);
+    }
+    let taken = db
+        .query_one(
+            "SELECT account_key FROM accounts WHERE email = $1",
+            params![&account.email],
+        )
+        .await?;
+    if taken.is_some() {
+        return Ok(AccountCreation::EmailTaken);
+    }
+    let created = db
+        .query_one(
+            "INSERT INTO accounts (user_id, email, record, seed_id, vault, created_at)
+             VALUES ($1, $2, $3, (SELECT seed_id FROM server), $4, $5) RETURNING account_key",
+            params![
+                &account.user_id,
+                &account.email,
+                &account.record,
+                &account.vault,
+                account.created_at
+            ],
+        )
+        .await?;
+    if let Some(code) = account.invite {
+        let account_key: i64 = created.ok_or(ImpossibleValue("account without a key"))?.get(0)?;
+        db.execute(
+            "UPDATE invites SET used_by = $2 WHERE code = $1",
+            params![&code, account_key],
+        )
+        .await?;
+    }
+    Ok(AccountCreation::Created)
+}
+
+/// The key of an account.
+pub(crate) async fn key(db: &impl Executor, user_id: UserId) -> Result<Option<i64>, StoreError> {
+    let row = db
+        .query_one("SELECT account_key FROM accounts WHERE user_id = $1", params![&user_id])
+        .await?;
+    row.map(|row| row.get(0)).transpose()
+}
+
+fn read(row: &Row) -> Result<Account, StoreError> {
+    Ok(Account {
+        user_id: row.get(0)?,
+        email: row.get(1)?,
+        created_at: row.get(2)?,
+        email_verified_at: row.get(3)?,
+    })
+}
+
+/// [`crate::Store::accounts`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn list(db: &impl Executor) -> Result<Vec<Account>, StoreError> {
+    let rows = db
+        .query(
+            "SELECT user_id, email, created_at, email_verified_at FROM accounts
+             WHERE is_deleted = 0 ORDER BY account_key",
+            &[],
+        )
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// [`crate::Store::account`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn overview(db: &impl Executor, user_id: UserId) -> Result<Option<AccountOverview>, StoreError> {
+    let account = db
+        .query_one(
+            "SELECT user_id, email, created_at, email_verified_at FROM accounts WHERE user_id = $1",
+            params![&user_id],
+        )
+        .await?;
+    let Some(account) = account else { return Ok(None) };
+    let apps = db
+        .query(
+            "SELECT streams.app_id, name, seq, batch_bytes + snapshot_bytes + blob_bytes,
+                 (SELECT count(*) FROM devices WHERE devices.stream_key = streams.stream_key AND revoked_at IS NULL)
+             FROM streams JOIN apps ON apps.app_id = streams.app_id WHERE user_id = $1 ORDER BY stream_key",
+            params![&user_id],
+        )
+        .await?;
+    let apps = apps.iter().map(|row| {
+        Ok(AppUsage {
+            app_id: row.get(0)?,
+            app_name: row.get(1)?,
+            change_count: row.get(2)?,
+            stored_bytes: row.get(3)?,
+            devices: row.get(4)?,
+        })
+    });
+    Ok(Some(AccountOverview {
+        account: read(&account)?,
+        apps: apps.collect::<Result<_, StoreError>>()?,
+    }))
+}
+
+/// [`crate::Store::credential`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn credential(db: &impl Executor, of: CredentialOf<'_>) -> Result<Option<Credential>, StoreError> {
+    let row = match of {
+        CredentialOf::Email(email) => {
+            db.query_one(
+                "SELECT user_id, email, record, accounts.seed_id, server.seed_id FROM accounts CROSS JOIN server
+                 WHERE email = $1",
+                params![email],
+            )
+            .await?
+        }
+        CredentialOf::User(user_id) => {
+            db.query_one(
+                "SELECT user_id, email, record, accounts.seed_id, server.seed_id FROM accounts CROSS JOIN server
+                 WHERE user_id = $1",
+                params![&user_id],
+            )
+            .await?
+        }
+    };
+    let Some(row) = row else { return Ok(None) };
+    let (made_under, bound): (Option<[u8; 16]>, Option<[u8; 16]>) = (row.get(3)?, row.get(4)?);
+    Ok(Some(Credential {
+        user_id: row.get(0)?,
+        email: row.get(1)?,
+        record: row.get(2)?,
+        stale: made_under != bound,
+    }))
+}
+
+/// The account, its current vault, and the vault's version.
+struct CurrentVault {
+    account_key: i64,
+    vault: Vec<u8>,
+    version: u64,
+}
+
+async fn current_vault(db: &impl Executor, user_id: UserId) -> Result<Option<CurrentVault>, StoreError> {
+    let row = db
+        .query_one(
+            "SELECT account_key, vault, vault_version FROM accounts WHERE user_id = $1",
+            params![&user_id],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(CurrentVault {
+        account_key: row.get(0)?,
+        vault: row.get(1)?,
+        version: row.get(2)?,
+    }))
+}
+
+/// [`crate::Store::vault`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn vault(db: &impl Executor, user_id: UserId) -> Result<Option<Vault>, StoreError> {
+    let Some(current) = current_vault(db, user_id).await? else {
+        return Ok(None);
+    };
+    let earlier = db
+        .query(
+            "SELECT vault FROM earlier_vaults WHERE account_key = $1 ORDER BY replaced_by",
+            params![current.account_key],
+        )
+        .await?;
+    Ok(Some(Vault {
+        vault: current.vault,
+        version: current.version,
+        earlier: earlier.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?,
+    }))
+}
+
+/// [`crate::Store::write_vault`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn write_vault(db: &impl Executor, write: &VaultWrite) -> Result<VersionedWrite, StoreError> {
+    let current = current_vault(db, write.user_id).await?;
+    let decision = next_vault(current.as_ref().map(|current| current.version), write.expected_version);
+    if let (VersionedWrite::Written(version), Some(current)) = (decision, current) {
+        set_vault(db, current.account_key, &write.vault, version).await?;
+        if let Some(record) = &write.record {
+            set_record(db, current.account_key, record).await?;
+            sessions::end_of_user(db, write.user_id, write.keep_session).await?;
+        }
+    }
+    Ok(decision)
+}
+
+async fn set_vault(db: &impl Executor, account_key: i64, vault: &[u8], version: u64) -> Result<(), StoreError> {
+    db.execute(
+        "UPDATE accounts SET vault = $2, vault_version = $3 WHERE account_key = $1",
+        params![account_key, vault, version],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn set_record(db: &impl Executor, account_key: i64, record: &[u8]) -> Result<(), StoreError> {
+    db.execute(
+        "UPDATE accounts SET record = $2, seed_id = (SELECT seed_id FROM server) WHERE account_key = $1",
+        params![account_key, record],
+    )
+    .await?;
+    Ok(())
+}
+
+/// [`crate::Store::put_mail_code`].
+///
+/// # Errors
+/// [`StoreError::NoSuchStream`] if there is no such account, and those of the engine.
+pub async fn put_mail_code(db: &impl Executor, code: &NewMailCode) -> Result<(), StoreError> {
+    // An account that is gone must not pass in silence: hence no INSERT ... SELECT.
+    let account_key = key(db, code.user_id).await?.ok_or(StoreError::NoSuchStream)?;
+    db.execute(
+        "INSERT INTO mail_codes (account_key, purpose, code, expires_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (account_key, purpose) DO UPDATE SET code = excluded.code, expires_at = excluded.expires_at",
+        params![account_key, code.purpose.as_str(), &code.code, code.expires_at],
+    )
+    .await?;
+    Ok(())
+}
+
+/// [`crate::Store::mail_code_owner`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn mail_code_owner(
+    db: &impl Executor,
+    purpose: MailPurpose,
+    code: SecretHash,
+    now: UnixSeconds,
+) -> Result<Option<UserId>, StoreError> {
+    let owner = db
+        .query_one(
+            "SELECT user_id FROM mail_codes JOIN accounts USING (account_key)
+             WHERE code = $1 AND purpose = $2 AND expires_at > $3",
+            params![&code, purpose.as_str(), now],
+        )
+        .await?;
+    owner.map(|row| row.get(0)).transpose()
+}
+
+/// The owner of a valid code, which is used up by this.
+async fn use_mail_code(
+    db: &impl Executor,
+    purpose: MailPurpose,
+    code: SecretHash,
+    now: UnixSeconds,
+) -> Result<Option<UserId>, StoreError> {
+    let owner = mail_code_owner(db, purpose, code, now).await?;
+    if owner.is_some() {
+        db.execute("DELETE FROM mail_codes WHERE code = $1", params![&code])
+            .await?;
+    }
+    Ok(owner)
+}
+
+/// [`crate::Store::verify_email`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn verify_email(db: &impl Executor, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError> {
+    let Some(user_id) = use_mail_code(db, MailPurpose::Verify, code, now).await? else {
+        return Ok(false);
+    };
+    db.execute(
+        "UPDATE accounts SET email_verified_at = coalesce(email_verified_at, $2) WHERE user_id = $1",
+        params![&user_id, now],
+    )
+    .await?;
+    Ok(true)
+}
+
+/// [`crate::Store::reset_password`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn reset_password(db: &impl Executor, reset: &PasswordReset) -> Result<bool, StoreError> {
+    let Some(user_id) = use_mail_code(db, MailPurpose::Reset, reset.code, reset.now).await? else {
+        return Ok(false);
+    };
+    let Some(current) = current_vault(db, user_id).await? else {
+        return Ok(false);
+    };
+    let version = current.version + 1;
+    db.execute(
+        "INSERT INTO earlier_vaults (account_key, replaced_by, vault) VALUES ($1, $2, $3)",
+        params![current.account_key, version, &current.vault],
+    )
+    .await?;
+    db.execute(
+        "DELETE FROM earlier_vaults WHERE account_key = $1 AND replaced_by NOT IN
+         (SELECT replaced_by FROM earlier_vaults WHERE account_key = $1 ORDER BY replaced_by DESC LIMIT $2)",
+        params![current.account_key, EARLIER_VAULTS_KEPT],
+    )
+    .await?;
+    set_vault(db, current.account_key, &reset.vault, version).await?;
+    set_record(db, current.account_key, &reset.record).await?;
+    sessions::end_of_user(db, user_id, None).await?;
+    Ok(true)
+}
+
+/// [`crate::Store::delete_account`]: one small transaction ends the sessions, deletes the account's own rows, and hands
+/// its streams to a nameless row, which has an id that nobody was ever told and no address. What the streams hold is
+/// deleted in further transactions. See `docs/adr/0013-accounts-are-deleted-under-a-nameless-row.md`.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn delete(db: &impl Executor, user_id: UserId) -> Result<Option<Vec<SessionId>>, StoreError> {
+    let Some(account_key) = key(db, user_id).await? else {
+        return Ok(None);
+    };
+    let ended = sessions::end_of_user(db, user_id, None).await?;
+    for sql in [
+        "DELETE FROM mail_codes WHERE account_key = $1",
+        "DELETE FROM earlier_vaults WHERE account_key = $1",
+        // Not reopened: an invitation is for one account, ever.
+        "DELETE FROM invites WHERE used_by = $1",
+    ] {
+        db.execute(sql, params![account_key]).await?;
+    }
+    let nameless = UserId::from_bytes(random());
+    // The address is no address, so it can neither be found nor be taken.
+    let address = UserId::from_bytes(random()).to_string();
+    db.execute(
+        "INSERT INTO accounts (user_id, email, record, vault, vault_version, created_at, is_deleted)
+         VALUES ($1, $2, $3, $3, 0, 0, 1)",
+        params![&nameless, &address, &[]],
+    )
+    .await?;
+    streams::hand_over(db, user_id, nameless).await?;
+    db.execute("DELETE FROM accounts WHERE account_key = $1", params![account_key])
+        .await?;
+    Ok(Some(ended))
+}

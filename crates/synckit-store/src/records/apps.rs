@@ -1,0 +1,152 @@
+//! The seed binding, apps, and their API keys.
+
+use synckit_protocol::{AppId, wire::UnixSeconds};
+
+use super::{Executor, ImpossibleValue, params};
+use crate::{AcceptNewSeed, ApiKey, App, NewApiKey, NewApp, SecretHash, SeedClaim, StoreError};
+
+/// [`crate::Store::claim_seed`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn claim_seed(
+    db: &impl Executor,
+    seed_id: [u8; 16],
+    accept_new: AcceptNewSeed,
+) -> Result<SeedClaim, StoreError> {
+    let server = db.query_one("SELECT seed_id FROM server", &[]).await?;
+    let bound: Option<[u8; 16]> = server.ok_or(ImpossibleValue("table without its row"))?.get(0)?;
+    match bound {
+        Some(bound) if bound == seed_id => return Ok(SeedClaim::Bound),
+        Some(_) if accept_new == AcceptNewSeed::No => return Ok(SeedClaim::OtherSeed),
+        _ => {}
+    }
+    db.execute("UPDATE server SET seed_id = $1", params![&seed_id]).await?;
+    if bound.is_none() {
+        // Records that were made before the first seed was claimed can only be of it.
+        db.execute(
+            "UPDATE accounts SET seed_id = $1 WHERE seed_id IS NULL",
+            params![&seed_id],
+        )
+        .await?;
+        return Ok(SeedClaim::Bound);
+    }
+    let stale = db
+        .query_one(
+            "SELECT count(*) FROM accounts WHERE seed_id IS DISTINCT FROM $1 AND is_deleted = 0",
+            params![&seed_id],
+        )
+        .await?;
+    let stale_records = stale.map_or(Ok(0), |row| row.get(0))?;
+    Ok(SeedClaim::Rebound { stale_records })
+}
+
+/// The half of [`crate::Store::check`] that writes.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn check(db: &impl Executor) -> Result<(), StoreError> {
+    db.execute("UPDATE server SET checks = checks + 1", &[]).await?;
+    Ok(())
+}
+
+/// [`crate::Store::create_app`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn create(db: &impl Executor, app: &NewApp) -> Result<(), StoreError> {
+    let created = db
+        .query_one(
+            "INSERT INTO apps (app_id, name, created_at) VALUES ($1, $2, $3) RETURNING app_key",
+            params![&app.id, &app.name, app.key.created_at],
+        )
+        .await?;
+    let app_key = created.ok_or(ImpossibleValue("app without a key"))?.get(0)?;
+    add_key(db, app_key, &app.key).await
+}
+
+async fn add_key(db: &impl Executor, app_key: i64, key: &NewApiKey) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO api_keys (app_key, hash, ending, created_at) VALUES ($1, $2, $3, $4)",
+        params![app_key, &key.hash, &key.ending, key.created_at],
+    )
+    .await?;
+    Ok(())
+}
+
+/// [`crate::Store::apps`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn list(db: &impl Executor, now: UnixSeconds) -> Result<Vec<App>, StoreError> {
+    let apps = db
+        .query(
+            "SELECT app_key, app_id, name, created_at FROM apps ORDER BY app_key",
+            &[],
+        )
+        .await?;
+    let mut list = Vec::with_capacity(apps.len());
+    for row in apps {
+        let app_key: i64 = row.get(0)?;
+        let keys = db
+            .query(
+                "SELECT ending, created_at, ends_at FROM api_keys
+                 WHERE app_key = $1 AND (ends_at IS NULL OR ends_at > $2) ORDER BY api_key_key DESC",
+                params![app_key, now],
+            )
+            .await?;
+        let keys = keys.iter().map(|row| {
+            Ok(ApiKey {
+                ending: row.get(0)?,
+                created_at: row.get(1)?,
+                ends_at: row.get(2)?,
+            })
+        });
+        list.push(App {
+            id: row.get(1)?,
+            name: row.get(2)?,
+            created_at: row.get(3)?,
+            keys: keys.collect::<Result<_, StoreError>>()?,
+        });
+    }
+    Ok(list)
+}
+
+/// [`crate::Store::rotate_api_key`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn rotate_key(
+    db: &impl Executor,
+    app_id: AppId,
+    key: &NewApiKey,
+    others_end_at: UnixSeconds,
+) -> Result<bool, StoreError> {
+    let found = db
+        .query_one("SELECT app_key FROM apps WHERE app_id = $1", params![&app_id])
+        .await?;
+    let Some(app) = found else { return Ok(false) };
+    let app_key: i64 = app.get(0)?;
+    db.execute(
+        "UPDATE api_keys SET ends_at = $2 WHERE app_key = $1 AND (ends_at IS NULL OR ends_at > $2)",
+        params![app_key, others_end_at],
+    )
+    .await?;
+    add_key(db, app_key, key).await?;
+    Ok(true)
+}
+
+/// [`crate::Store::app_of_key`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn of_key(db: &impl Executor, hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {
+    let app = db
+        .query_one(
+            "SELECT app_id FROM api_keys JOIN apps USING (app_key)
+             WHERE hash = $1 AND (ends_at IS NULL OR ends_at > $2)",
+            params![&hash, now],
+        )
+        .await?;
+    app.map(|row| row.get(0)).transpose()
+}

@@ -1,0 +1,161 @@
+//! Devices. A revoked device keeps its row, because batches name it.
+
+use synckit_protocol::{DeviceId, SessionId, limits::DEVICES_MAX, wire::UnixSeconds};
+
+use super::{Executor, ImpossibleValue, Row, params, sessions, streams};
+use crate::{Device, DeviceRegistration, DeviceRename, NewDevice, StoreError, StreamId};
+
+fn read(row: &Row) -> Result<Device, StoreError> {
+    Ok(Device {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        platform: row.get(2)?,
+        created_at: row.get(3)?,
+        last_seen_at: row.get(4)?,
+    })
+}
+
+/// [`crate::Store::register_device`].
+///
+/// # Errors
+/// [`StoreError::NoSuchStream`], and those of the engine.
+pub async fn register(db: &impl Executor, device: &NewDevice) -> Result<DeviceRegistration, StoreError> {
+    let stream_key = streams::find_or_create(db, device.stream).await?;
+    let found = db
+        .query_one(
+            "UPDATE devices SET platform = $3,
+                 last_seen_at = CASE WHEN last_seen_at < $4 THEN $4 ELSE last_seen_at END
+             WHERE stream_key = $1 AND name = $2 AND revoked_at IS NULL RETURNING device_key",
+            params![stream_key, &device.name, device.platform.as_str(), device.now],
+        )
+        .await?;
+    let row = match found {
+        Some(row) => row,
+        None if count(db, stream_key).await? >= DEVICES_MAX => return Ok(DeviceRegistration::TooMany),
+        None => {
+            let inserted = db
+                .query_one(
+                    "INSERT INTO devices (stream_key, device_id, name, platform, created_at, last_seen_at)
+                     VALUES ($1, $2, $3, $4, $5, $5) RETURNING device_key",
+                    params![
+                        stream_key,
+                        &device.new_id,
+                        &device.name,
+                        device.platform.as_str(),
+                        device.now
+                    ],
+                )
+                .await?;
+            inserted.ok_or(ImpossibleValue("device without a key"))?
+        }
+    };
+    let device_key: i64 = row.get(0)?;
+    db.execute(
+        "UPDATE sessions SET device_key = $3 WHERE session_id = $1 AND stream_key = $2",
+        params![&device.session_id, stream_key, device_key],
+    )
+    .await?;
+    Ok(DeviceRegistration::Registered(by_key(db, device_key).await?))
+}
+
+async fn count(db: &impl Executor, stream_key: i64) -> Result<u32, StoreError> {
+    let row = db
+        .query_one(
+            "SELECT count(*) FROM devices WHERE stream_key = $1 AND revoked_at IS NULL",
+            params![stream_key],
+        )
+        .await?;
+    row.map_or(Ok(0), |row| row.get(0))
+}
+
+async fn by_key(db: &impl Executor, device_key: i64) -> Result<Device, StoreError> {
+    let row = db
+        .query_one(
+            "SELECT device_id, name, platform, created_at, last_seen_at FROM devices WHERE device_key = $1",
+            params![device_key],
+        )
+        .await?;
+    read(&row.ok_or(ImpossibleValue("device without a row"))?)
+}
+
+/// [`crate::Store::devices`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn list(db: &impl Executor, stream: StreamId) -> Result<Vec<Device>, StoreError> {
+    let rows = db
+        .query(
+            "SELECT device_id, devices.name, platform, devices.created_at, last_seen_at
+             FROM streams JOIN devices USING (stream_key)
+             WHERE user_id = $1 AND app_id = $2 AND revoked_at IS NULL ORDER BY device_key",
+            params![&stream.user_id, &stream.app_id],
+        )
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// The stream and the key of a device, revoked or not.
+async fn find(db: &impl Executor, stream: StreamId, id: DeviceId) -> Result<Option<(i64, i64, bool)>, StoreError> {
+    let row = db
+        .query_one(
+            "SELECT stream_key, device_key, revoked_at FROM streams JOIN devices USING (stream_key)
+             WHERE user_id = $1 AND app_id = $2 AND device_id = $3",
+            params![&stream.user_id, &stream.app_id, &id],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let revoked_at: Option<UnixSeconds> = row.get(2)?;
+    Ok(Some((row.get(0)?, row.get(1)?, revoked_at.is_some())))
+}
+
+/// [`crate::Store::rename_device`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn rename(
+    db: &impl Executor,
+    stream: StreamId,
+    id: DeviceId,
+    name: &str,
+) -> Result<DeviceRename, StoreError> {
+    let Some((stream_key, device_key, false)) = find(db, stream, id).await? else {
+        return Ok(DeviceRename::NotFound);
+    };
+    let taken = db
+        .query_one(
+            "SELECT device_key FROM devices
+             WHERE stream_key = $1 AND name = $2 AND revoked_at IS NULL AND device_key <> $3",
+            params![stream_key, name, device_key],
+        )
+        .await?;
+    if taken.is_some() {
+        return Ok(DeviceRename::NameTaken);
+    }
+    db.execute(
+        "UPDATE devices SET name = $2 WHERE device_key = $1",
+        params![device_key, name],
+    )
+    .await?;
+    Ok(DeviceRename::Renamed(by_key(db, device_key).await?))
+}
+
+/// [`crate::Store::revoke_device`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn revoke(
+    db: &impl Executor,
+    stream: StreamId,
+    id: DeviceId,
+    now: UnixSeconds,
+) -> Result<Option<Vec<SessionId>>, StoreError> {
+    let Some((_, device_key, _)) = find(db, stream, id).await? else {
+        return Ok(None);
+    };
+    db.execute(
+        "UPDATE devices SET revoked_at = $2 WHERE device_key = $1 AND revoked_at IS NULL",
+        params![device_key, now],
+    )
+    .await?;
+    sessions::end_of_device(db, device_key).await.map(Some)
+}

@@ -1,0 +1,191 @@
+//! Sessions. A session that has ended has no row.
+
+use synckit_protocol::{SessionId, UserId, wire::UnixSeconds};
+
+use super::{Executor, Row, params, streams};
+use crate::{
+    EndSessions, NewSession, RefreshUse, Session, StoreError, StreamId,
+    rules::sessions::{Refresh, expired, refresh},
+};
+
+/// The columns that [`read`] expects; the caller adds its condition.
+macro_rules! select_sessions {
+    ($condition:literal) => {
+        concat!(
+            "SELECT session_id, streams.app_id, streams.user_id, apps.name, devices.device_id, devices.name,
+                 sessions.created_at, refreshed_at
+             FROM sessions JOIN streams USING (stream_key) JOIN apps ON apps.app_id = streams.app_id
+                 LEFT JOIN devices ON devices.device_key = sessions.device_key
+             WHERE ",
+            $condition
+        )
+    };
+}
+
+fn read(row: &Row) -> Result<Session, StoreError> {
+    Ok(Session {
+        id: row.get(0)?,
+        stream: StreamId {
+            app_id: row.get(1)?,
+            user_id: row.get(2)?,
+        },
+        app_name: row.get(3)?,
+        device_id: row.get(4)?,
+        device_name: row.get(5)?,
+        created_at: row.get(6)?,
+        refreshed_at: row.get(7)?,
+    })
+}
+
+/// [`crate::Store::open_session`].
+///
+/// # Errors
+/// [`StoreError::NoSuchStream`], and those of the engine.
+pub async fn open(db: &impl Executor, session: NewSession) -> Result<(), StoreError> {
+    let stream_key = streams::find_or_create(db, session.stream).await?;
+    // Expired rows are deleted where a new session of the same stream takes their place.
+    db.execute(
+        "DELETE FROM sessions WHERE stream_key = $1 AND refreshed_at <= $2",
+        params![stream_key, expired(session.now)],
+    )
+    .await?;
+    db.execute(
+        "INSERT INTO sessions (session_id, stream_key, refresh_counter, created_at, refreshed_at)
+         VALUES ($1, $2, 1, $3, $3)",
+        params![&session.id, stream_key, session.now],
+    )
+    .await?;
+    Ok(())
+}
+
+/// [`crate::Store::session`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn find(db: &impl Executor, id: SessionId, now: UnixSeconds) -> Result<Option<Session>, StoreError> {
+    let row = db
+        .query_one(
+            select_sessions!("session_id = $1 AND refreshed_at > $2"),
+            params![&id, expired(now)],
+        )
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// [`crate::Store::sessions`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn of_user(db: &impl Executor, user_id: UserId, now: UnixSeconds) -> Result<Vec<Session>, StoreError> {
+    let rows = db
+        .query(
+            select_sessions!("streams.user_id = $1 AND refreshed_at > $2 ORDER BY sessions.session_key DESC"),
+            params![&user_id, expired(now)],
+        )
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// [`crate::Store::advance_refresh`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn advance_refresh(
+    db: &impl Executor,
+    id: SessionId,
+    counter: u64,
+    now: UnixSeconds,
+) -> Result<RefreshUse, StoreError> {
+    let row = db
+        .query_one(
+            "SELECT refresh_counter, refreshed_at, app_id, user_id FROM sessions JOIN streams USING (stream_key)
+             WHERE session_id = $1",
+            params![&id],
+        )
+        .await?;
+    let Some(row) = row else {
+        return Ok(RefreshUse::Ended);
+    };
+    let next = match refresh(row.get(0)?, row.get(1)?, counter, now) {
+        Refresh::Refuse => return Ok(RefreshUse::Refused),
+        Refresh::End => {
+            end(db, EndSessions::One(id)).await?;
+            return Ok(RefreshUse::Ended);
+        }
+        Refresh::Continue(next) => next,
+    };
+    db.execute(
+        "UPDATE sessions SET refresh_counter = $2,
+             refreshed_at = CASE WHEN refreshed_at < $3 THEN $3 ELSE refreshed_at END
+         WHERE session_id = $1",
+        params![&id, next, now],
+    )
+    .await?;
+    let stream = StreamId {
+        app_id: row.get(2)?,
+        user_id: row.get(3)?,
+    };
+    Ok(RefreshUse::Next { counter: next, stream })
+}
+
+/// [`crate::Store::end_sessions`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn end(db: &impl Executor, which: EndSessions) -> Result<Vec<SessionId>, StoreError> {
+    match which {
+        EndSessions::One(id) => {
+            let rows = db
+                .query(
+                    "DELETE FROM sessions WHERE session_id = $1 RETURNING session_id",
+                    params![&id],
+                )
+                .await?;
+            ids(&rows)
+        }
+        EndSessions::OneOfUser(user_id, id) => {
+            let rows = db
+                .query(
+                    "DELETE FROM sessions
+                     WHERE session_id = $1 AND stream_key IN (SELECT stream_key FROM streams WHERE user_id = $2)
+                     RETURNING session_id",
+                    params![&id, &user_id],
+                )
+                .await?;
+            ids(&rows)
+        }
+        EndSessions::OfUser(user_id) => end_of_user(db, user_id, None).await,
+    }
+}
+
+/// Ends every session of an account but one.
+pub(crate) async fn end_of_user(
+    db: &impl Executor,
+    user_id: UserId,
+    keep: Option<SessionId>,
+) -> Result<Vec<SessionId>, StoreError> {
+    let rows = db
+        .query(
+            "DELETE FROM sessions
+             WHERE stream_key IN (SELECT stream_key FROM streams WHERE user_id = $1) AND session_id IS DISTINCT FROM $2
+             RETURNING session_id",
+            params![&user_id, keep.as_ref()],
+        )
+        .await?;
+    ids(&rows)
+}
+
+/// Ends every session that is bound to a device.
+pub(crate) async fn end_of_device(db: &impl Executor, device_key: i64) -> Result<Vec<SessionId>, StoreError> {
+    let rows = db
+        .query(
+            "DELETE FROM sessions WHERE device_key = $1 RETURNING session_id",
+            params![device_key],
+        )
+        .await?;
+    ids(&rows)
+}
+
+fn ids(rows: &[Row]) -> Result<Vec<SessionId>, StoreError> {
+    rows.iter().map(|row| row.get(0)).collect()
+}

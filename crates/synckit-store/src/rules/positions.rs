@@ -1,0 +1,73 @@
+//! The place of a position in a log: at its head, on its chain, below its base, or elsewhere.
+
+use synckit_protocol::{Cursor, Head, KeyId, Position};
+
+/// The row of a stream, as the rules need it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamState {
+    /// The position where the stream begins.
+    pub start: Position,
+    /// Its newest position.
+    pub latest: Position,
+    /// The current master key, once encryption is set up.
+    pub key_id: Option<KeyId>,
+    /// The position where the log begins, unless the log is whole.
+    pub base: Option<Position>,
+    /// The sequence of the newest snapshot, 0 if there is none.
+    pub snapshot_seq: u64,
+}
+
+impl StreamState {
+    /// The sequence that the log begins after.
+    pub fn base_seq(&self) -> u64 {
+        self.base.map_or(0, |base| base.seq)
+    }
+}
+
+/// The place of a position, as far as the row of its stream says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It is the newest position, or the first that the log still has, or both.
+    OnChain,
+    /// The log does not hold it any more: a snapshot took its place.
+    BelowBase,
+    /// It is not on the chain.
+    Diverged,
+    /// It is on the chain if a batch ends at its sequence with its head: [`is_end_of`].
+    Inside,
+}
+
+/// The place of a position.
+pub fn place(stream: &StreamState, position: Position) -> Place {
+    let on_chain = |other: Position| {
+        if position == other {
+            Place::OnChain
+        } else {
+            Place::Diverged
+        }
+    };
+    let base = stream.base.unwrap_or(stream.start);
+    if position.seq < base.seq {
+        Place::BelowBase
+    } else if position.seq == base.seq {
+        on_chain(base)
+    } else if position.seq >= stream.latest.seq {
+        on_chain(stream.latest)
+    } else {
+        Place::Inside
+    }
+}
+
+/// The place of a cursor. The start of a log that is not whole is below its base.
+pub fn place_of_cursor(stream: &StreamState, cursor: Cursor) -> Place {
+    match cursor.position() {
+        Some(position) => place(stream, position),
+        None if stream.base_seq() > 0 => Place::BelowBase,
+        None => Place::OnChain,
+    }
+}
+
+/// Whether the batch that ends at the position's sequence, if there is one, has this head.
+pub fn is_end_of(head_of_batch: Option<Head>, position: Position) -> bool {
+    head_of_batch == Some(position.head)
+}

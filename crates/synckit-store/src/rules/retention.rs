@@ -1,0 +1,62 @@
+//! Retention: to which snapshot a log may be cut, and how far one step deletes.
+
+use synckit_protocol::wire::UnixSeconds;
+
+use crate::Retention;
+
+/// Batches that one transaction deletes.
+pub const STEP_BATCHES: u32 = 200;
+/// Snapshot parts that one transaction deletes, each of up to 4 MiB.
+pub const STEP_PARTS: u32 = 4;
+/// Unfinished snapshots that one transaction condemns.
+pub const STEP_UNFINISHED: u32 = 100;
+/// Rows of a deleted account that one transaction deletes.
+pub const STEP_ROWS: u32 = 200;
+
+/// A complete snapshot that a log could be cut to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// The sequence of its position.
+    pub seq: u64,
+    /// When its manifest came.
+    pub at: UnixSeconds,
+    /// The sequence that its stream's log begins after.
+    pub base_seq: u64,
+}
+
+/// A device that was not revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reader {
+    /// When it was last seen.
+    pub last_seen_at: UnixSeconds,
+    /// A sequence that its app has reached.
+    pub pulled_seq: u64,
+}
+
+/// Whether a log may be cut to a snapshot: it has settled, it is above the base, and every active device has passed it.
+///
+/// # Examples
+/// ```
+/// use synckit_store::{Retention, rules::retention::{Candidate, Reader, may_cut}};
+///
+/// let ages = Retention { settled_before: 100, active_since: 50, unfinished_before: 0 };
+/// let candidate = Candidate { seq: 7, at: 90, base_seq: 0 };
+/// assert!(may_cut(&candidate, &[Reader { last_seen_at: 80, pulled_seq: 7 }], &ages));
+/// assert!(!may_cut(&candidate, &[Reader { last_seen_at: 80, pulled_seq: 6 }], &ages));
+/// ```
+pub fn may_cut(candidate: &Candidate, readers: &[Reader], ages: &Retention) -> bool {
+    candidate.at <= ages.settled_before
+        && candidate.seq > candidate.base_seq
+        && !readers
+            .iter()
+            .any(|reader| reader.last_seen_at > ages.active_since && reader.pulled_seq < candidate.seq)
+}
+
+/// The sequence up to which a step deletes: the end of the last batch that it read, or the base if it read fewer than a
+/// full step, because then nothing is left below the base.
+pub fn swept_to(base_seq: u64, ends: &[u64]) -> u64 {
+    match ends.last() {
+        Some(last) if ends.len() >= STEP_BATCHES as usize => *last,
+        _ => base_seq,
+    }
+}

@@ -1,0 +1,44 @@
+//! Sessions and their refresh secrets.
+
+use synckit_protocol::{limits::REFRESH_SECONDS, wire::UnixSeconds};
+
+/// A session that was last refreshed at this time, or earlier, has ended.
+pub const fn expired(now: UnixSeconds) -> UnixSeconds {
+    now.saturating_sub(REFRESH_SECONDS)
+}
+
+/// What becomes of a session whose refresh secret is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// It continues with this counter.
+    Continue(u64),
+    /// It ends: only a copied secret can be that old.
+    End,
+    /// Nothing changes.
+    Refuse,
+}
+
+/// Decides by the session's current counter and the time of its last refresh, when the secret of `counter` is used.
+///
+/// A counter past the current one was never given out by this database, which then is an older copy: the session is not
+/// at fault and stays. A session that looks expired stays too, because the clock may be ahead. The counter before the
+/// current one is used by a device that lost the answer, and by its second process.
+///
+/// # Examples
+/// ```
+/// use synckit_store::rules::sessions::{Refresh, refresh};
+///
+/// assert_eq!(refresh(5, 1_000, 5, 2_000), Refresh::Continue(6));
+/// assert_eq!(refresh(5, 1_000, 4, 2_000), Refresh::Continue(5));
+/// assert_eq!(refresh(5, 1_000, 3, 2_000), Refresh::End);
+/// ```
+pub const fn refresh(current: u64, refreshed_at: UnixSeconds, counter: u64, now: UnixSeconds) -> Refresh {
+    if counter > current || (refreshed_at <= expired(now)) {
+        return Refresh::Refuse;
+    }
+    match current - counter {
+        0 if counter > 0 => Refresh::Continue(current.saturating_add(1)),
+        1 if counter > 0 => Refresh::Continue(current),
+        _ => Refresh::End,
+    }
+}

@@ -1,0 +1,441 @@
+//! Records on a real PostgreSQL: every statement of `src/records` parses and runs there, and answers as on SQLite.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use synckit_protocol::{KeyId, wire::devices::Platform};
+use synckit_store::{
+    AcceptNewSeed, AccountCreation, CredentialOf, DeviceRegistration, DeviceRename, EndSessions, EnvelopeRestore,
+    MailPurpose, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewSession, PasswordReset, RefreshUse,
+    SeedClaim, StoreError, VaultWrite, VersionedWrite,
+    records::{Column, Executor, ImpossibleValue, Row, Value, accounts, apps, devices, envelopes, sessions, streams},
+    schema,
+};
+use tempfile::TempDir;
+use tokio_postgres::{
+    Client, NoTls,
+    error::SqlState,
+    types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked},
+};
+
+use crate::fixture::{
+    NOW, device_id, new_account, new_device, new_envelope, new_key, secret, session_id, stream_of, user_id,
+};
+
+/// A server of its own on a private socket, without durability.
+struct Server {
+    directory: TempDir,
+    programs: PathBuf,
+}
+
+impl Server {
+    fn start() -> Self {
+        let programs = newest_programs();
+        let directory = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").unwrap();
+        if is_root() {
+            // PostgreSQL refuses to run as root.
+            succeed(Command::new("chown").arg("postgres").arg(directory.path()));
+        }
+        let server = Self { directory, programs };
+        succeed(
+            server
+                .program("initdb")
+                .args([
+                    "-U",
+                    "postgres",
+                    "-A",
+                    "trust",
+                    "-E",
+                    "UTF8",
+                    "--locale=C.UTF-8",
+                    "--no-sync",
+                    "--no-instructions",
+                    "-D",
+                ])
+                .arg(server.data()),
+        );
+        let options = format!(
+            "-c listen_addresses='' -c unix_socket_directories={} -c fsync=off -c synchronous_commit=off \
+             -c full_page_writes=off -c shared_buffers=16MB",
+            server.directory.path().display()
+        );
+        succeed(
+            server
+                .program("pg_ctl")
+                .args(["-w", "-t", "60", "-o", &options, "-l"])
+                .arg(server.directory.path().join("log"))
+                .arg("-D")
+                .arg(server.data())
+                .arg("start"),
+        );
+        server
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let program = self.programs.join(name);
+        let mut command = if is_root() {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.current_dir("/");
+        command
+    }
+
+    async fn connect(&self) -> Client {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host_path(self.directory.path())
+            .user("postgres")
+            .dbname("postgres");
+        let (client, connection) = config.connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let data = self.data();
+        let mut stop = self.program("pg_ctl");
+        let _ = stop.args(["-m", "immediate", "-w", "stop", "-D"]).arg(data).output();
+    }
+}
+
+fn is_root() -> bool {
+    std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").unwrap()) == 0
+}
+
+/// The programs of the newest version that Debian's packages installed.
+fn newest_programs() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL: `apt-get install postgresql`");
+    let newest = versions
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok())
+        .max();
+    Path::new("/usr/lib/postgresql")
+        .join(newest.expect("PostgreSQL: `apt-get install postgresql`").to_string())
+        .join("bin")
+}
+
+fn succeed(command: &mut Command) {
+    // `pg_ctl` leaves a server behind that would hold a pipe open.
+    let status = command.stdout(std::process::Stdio::null()).status().unwrap();
+    assert!(status.success(), "{command:?}");
+}
+
+/// A transaction, and the statements that it ran.
+struct Transaction<'a> {
+    inner: tokio_postgres::Transaction<'a>,
+    statements: &'a RefCell<BTreeSet<String>>,
+}
+
+impl Executor for Transaction<'_> {
+    async fn query(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
+        self.statements.borrow_mut().insert(on_one_line(sql));
+        let values: Vec<Parameter<'_>> = values.iter().copied().map(Parameter).collect();
+        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+        let rows = self.inner.query(sql, &values).await.map_err(failure)?;
+        Ok(rows.iter().map(read).collect())
+    }
+
+    async fn execute(&self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
+        self.statements.borrow_mut().insert(on_one_line(sql));
+        let values: Vec<Parameter<'_>> = values.iter().copied().map(Parameter).collect();
+        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+        self.inner.execute(sql, &values).await.map_err(failure)
+    }
+}
+
+fn failure(error: tokio_postgres::Error) -> StoreError {
+    if error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION) {
+        StoreError::NoSuchStream
+    } else {
+        StoreError::Database(Box::new(error))
+    }
+}
+
+fn read(row: &tokio_postgres::Row) -> Row {
+    let columns = row.columns().iter().enumerate().map(|(index, column)| {
+        let column = match *column.type_() {
+            Type::INT8 => row.get::<_, Option<i64>>(index).map(Column::Number),
+            Type::TEXT => row.get::<_, Option<String>>(index).map(Column::Text),
+            Type::BYTEA => row.get::<_, Option<Vec<u8>>>(index).map(Column::Bytes),
+            ref other => panic!("a column of type {other}"),
+        };
+        column.unwrap_or(Column::Null)
+    });
+    Row::new(columns.collect())
+}
+
+#[derive(Debug)]
+struct Parameter<'a>(Value<'a>);
+
+impl ToSql for Parameter<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match (self.0, self.0.number()?) {
+            (Value::Null, _) => Ok(IsNull::Yes),
+            (Value::Text(text), _) if *ty == Type::TEXT => text.to_sql(ty, out),
+            (Value::Bytes(bytes), _) if *ty == Type::BYTEA => bytes.to_sql(ty, out),
+            (_, Some(number)) if *ty == Type::INT8 => number.to_sql(ty, out),
+            _ => Err(Box::new(ImpossibleValue("parameter"))),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+fn on_one_line(sql: &str) -> String {
+    sql.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Every statement that stands in `src/records`.
+fn statements_in_source() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/records")).unwrap() {
+        let source = fs::read_to_string(file.unwrap().path()).unwrap();
+        let code: String = source
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let texts = code.split('"').skip(1).step_by(2).map(on_one_line);
+        found.extend(texts.filter(|text| {
+            ["SELECT ", "INSERT ", "UPDATE ", "DELETE "]
+                .iter()
+                .any(|verb| text.starts_with(verb))
+        }));
+    }
+    found
+}
+
+#[tokio::test]
+async fn every_record_runs_on_postgresql() {
+    let server = Server::start();
+    let mut client = server.connect().await;
+    for migration in schema::MIGRATIONS {
+        client.batch_execute(&schema::postgresql(migration)).await.unwrap();
+    }
+    let ran = RefCell::new(BTreeSet::new());
+    let db = Transaction {
+        inner: client.transaction().await.unwrap(),
+        statements: &ran,
+    };
+    of_apps_and_accounts(&db).await;
+    of_sessions_and_devices(&db).await;
+    of_envelopes(&db).await;
+    of_vaults_and_codes(&db).await;
+    of_deletion(&db).await;
+    drop(db);
+
+    // A session of a stream whose account is gone is refused as on SQLite. The refusal ends the transaction.
+    let db = Transaction {
+        inner: client.transaction().await.unwrap(),
+        statements: &ran,
+    };
+    let orphan = NewSession {
+        id: session_id(1),
+        stream: stream_of(1, 1),
+        now: NOW,
+    };
+    let refused = sessions::open(&db, orphan).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchStream)), "{refused:?}");
+    drop(db);
+
+    let ran = ran.into_inner();
+    let written = statements_in_source();
+    assert!(written.len() > 50, "only {} statements were found", written.len());
+    let missing: Vec<String> = written
+        .into_iter()
+        .filter(|text| !ran.iter().any(|ran| ran.starts_with(text.as_str())))
+        .collect();
+    assert_eq!(missing, [""; 0], "these statements never ran");
+}
+
+async fn of_apps_and_accounts(db: &impl Executor) {
+    let claim = async |seed, accept| apps::claim_seed(db, [seed; 16], accept).await.unwrap();
+    apps::check(db).await.unwrap();
+    assert_eq!(
+        accounts::create(db, &new_account(1)).await.unwrap(),
+        AccountCreation::Created
+    );
+    assert_eq!(claim(1, AcceptNewSeed::No).await, SeedClaim::Bound);
+    assert_eq!(claim(2, AcceptNewSeed::No).await, SeedClaim::OtherSeed);
+    assert_eq!(
+        claim(2, AcceptNewSeed::Yes).await,
+        SeedClaim::Rebound { stale_records: 1 }
+    );
+    for of in [CredentialOf::User(user_id(1)), CredentialOf::Email("1@example.org")] {
+        assert!(accounts::credential(db, of).await.unwrap().unwrap().stale);
+    }
+
+    let app = NewApp {
+        id: stream_of(1, 1).app_id,
+        name: "an app".to_owned(),
+        key: new_key(1),
+    };
+    apps::create(db, &app).await.unwrap();
+    assert!(apps::rotate_key(db, app.id, &new_key(2), NOW + 10).await.unwrap());
+    assert_eq!(apps::of_key(db, secret(1), NOW + 9).await.unwrap(), Some(app.id));
+    assert_eq!(apps::of_key(db, secret(1), NOW + 10).await.unwrap(), None);
+    let listed = apps::list(db, NOW).await.unwrap();
+    let ends: Vec<_> = listed[0].keys.iter().map(|key| key.ends_at).collect();
+    assert_eq!(ends, [None, Some(NOW + 10)]);
+
+    accounts::create_invite(db, secret(9), NOW).await.unwrap();
+    let invited = NewAccount {
+        invite: Some(secret(9)),
+        ..new_account(2)
+    };
+    assert_eq!(accounts::create(db, &invited).await.unwrap(), AccountCreation::Created);
+    assert!(!accounts::invite_is_open(db, secret(9)).await.unwrap());
+    let same_address = NewAccount {
+        user_id: user_id(3),
+        ..new_account(1)
+    };
+    assert_eq!(
+        accounts::create(db, &same_address).await.unwrap(),
+        AccountCreation::EmailTaken
+    );
+    assert_eq!(accounts::list(db).await.unwrap().len(), 2);
+}
+
+async fn of_sessions_and_devices(db: &impl Executor) {
+    let stream = stream_of(1, 1);
+    for n in 1..=3 {
+        let session = NewSession {
+            id: session_id(n),
+            stream,
+            now: NOW,
+        };
+        sessions::open(db, session).await.unwrap();
+    }
+    let registered = devices::register(db, &new_device(stream, 1)).await.unwrap();
+    let DeviceRegistration::Registered(laptop) = registered else {
+        panic!("too many devices");
+    };
+    let again = NewDevice {
+        platform: Platform::Macos,
+        now: NOW + 5,
+        new_id: device_id(7),
+        ..new_device(stream, 1)
+    };
+    let DeviceRegistration::Registered(found) = devices::register(db, &again).await.unwrap() else {
+        panic!("too many devices");
+    };
+    assert_eq!(
+        (found.id, found.platform, found.last_seen_at),
+        (laptop.id, Platform::Macos, NOW + 5)
+    );
+    devices::register(db, &new_device(stream, 2)).await.unwrap();
+    let taken = devices::rename(db, stream, laptop.id, "device 2").await.unwrap();
+    assert_eq!(taken, DeviceRename::NameTaken);
+    let renamed = devices::rename(db, stream, laptop.id, "a laptop").await.unwrap();
+    assert!(matches!(renamed, DeviceRename::Renamed(device) if device.name == "a laptop"));
+    assert_eq!(devices::list(db, stream).await.unwrap().len(), 2);
+
+    let session = sessions::find(db, session_id(1), NOW).await.unwrap().unwrap();
+    assert_eq!(session.device_name.as_deref(), Some("a laptop"));
+    let listed = sessions::of_user(db, user_id(1), NOW).await.unwrap();
+    let ids: Vec<_> = listed.iter().map(|session| session.id).collect();
+    assert_eq!(ids, [session_id(3), session_id(2), session_id(1)]);
+    let next = sessions::advance_refresh(db, session_id(3), 1, NOW + 1).await.unwrap();
+    assert_eq!(next, RefreshUse::Next { counter: 2, stream });
+    let copied = sessions::advance_refresh(db, session_id(3), 0, NOW + 1).await.unwrap();
+    assert_eq!(copied, RefreshUse::Ended);
+    let revoked = devices::revoke(db, stream, laptop.id, NOW).await.unwrap();
+    assert_eq!(revoked, Some(vec![session_id(1)]));
+    let other = EndSessions::OneOfUser(user_id(2), session_id(2));
+    assert_eq!(sessions::end(db, other).await.unwrap(), []);
+}
+
+async fn of_envelopes(db: &impl Executor) {
+    let stream = stream_of(1, 1);
+    assert_eq!(envelopes::state(db, stream).await.unwrap(), None);
+    for version in 0..11 {
+        let envelope = NewEnvelope {
+            key_id: KeyId::from_bytes([u8::try_from(version).unwrap(); 16]),
+            ..new_envelope(stream, version)
+        };
+        assert_eq!(envelopes::write(db, &envelope).await.unwrap(), version + 1);
+    }
+    assert_eq!(envelopes::kept(db, stream).await.unwrap().len(), 10);
+    let restored = envelopes::restore(db, stream, 5, NOW).await.unwrap();
+    assert_eq!(restored, EnvelopeRestore::Restored(12));
+    let current = envelopes::current(db, stream).await.unwrap().unwrap();
+    assert_eq!((current.version, current.key_id), (12, KeyId::from_bytes([4; 16])));
+    let usage = accounts::overview(db, user_id(1)).await.unwrap().unwrap();
+    assert_eq!((usage.apps.len(), usage.apps[0].devices), (1, 1));
+}
+
+async fn of_vaults_and_codes(db: &impl Executor) {
+    let write = VaultWrite {
+        user_id: user_id(1),
+        vault: vec![2],
+        expected_version: 1,
+        record: Some(vec![3]),
+        keep_session: Some(session_id(2)),
+    };
+    assert_eq!(
+        accounts::write_vault(db, &write).await.unwrap(),
+        VersionedWrite::Written(2)
+    );
+    assert_eq!(
+        accounts::write_vault(db, &write).await.unwrap(),
+        VersionedWrite::Conflict(2)
+    );
+    assert!(sessions::find(db, session_id(2), NOW).await.unwrap().is_some());
+    for n in 0..12 {
+        for purpose in [MailPurpose::Verify, MailPurpose::Reset] {
+            let code = NewMailCode {
+                user_id: user_id(1),
+                purpose,
+                code: secret(100 + 2 * n + u64::from(purpose == MailPurpose::Reset)),
+                expires_at: NOW + 10,
+            };
+            accounts::put_mail_code(db, &code).await.unwrap();
+        }
+        let reset = PasswordReset {
+            code: secret(101 + 2 * n),
+            record: vec![4],
+            vault: vec![5],
+            now: NOW,
+        };
+        assert!(accounts::reset_password(db, &reset).await.unwrap());
+    }
+    let vault = accounts::vault(db, user_id(1)).await.unwrap().unwrap();
+    assert_eq!((vault.version, vault.earlier.len()), (14, 10));
+    assert!(accounts::verify_email(db, secret(122), NOW).await.unwrap());
+    assert!(!accounts::verify_email(db, secret(122), NOW).await.unwrap());
+}
+
+async fn of_deletion(db: &impl Executor) {
+    let stream = stream_of(1, 1);
+    let session = NewSession {
+        id: session_id(8),
+        stream,
+        now: NOW,
+    };
+    sessions::open(db, session).await.unwrap();
+    assert_eq!(
+        accounts::delete(db, user_id(1)).await.unwrap(),
+        Some(vec![session_id(8)])
+    );
+    assert_eq!(accounts::delete(db, user_id(1)).await.unwrap(), None);
+    assert_eq!(streams::find(db, stream).await.unwrap(), None);
+    assert_eq!(accounts::list(db).await.unwrap().len(), 1);
+}

@@ -1,0 +1,390 @@
+//! The rules, without a database.
+
+use bytes::Bytes;
+use synckit_protocol::{
+    Cursor, Head, KeyId, OwnerKey, Position, SnapshotId,
+    limits::{PAGE_ENTRIES_MAX, REFRESH_SECONDS},
+};
+use synckit_store::{
+    Append, Envelope, EnvelopeRestore, EnvelopeWrite, NewEnvelope, NewSnapshot, PageRead, Retention, SnapshotPartWrite,
+    SnapshotWrite, StoreError, VersionedWrite,
+    rules::{
+        accounts::next_vault,
+        devices::{DeviceState, LAST_SEEN_SECONDS},
+        envelopes::{self, Current, Put, Restore, restored},
+        log::{self, Decision, PageSize, SEQ_MAX, Source, Stored},
+        positions::{Place, StreamState, is_end_of, place, place_of_cursor},
+        retention::{Candidate, Reader, STEP_BATCHES, may_cut, swept_to},
+        sessions::{Refresh, refresh},
+        snapshots::{self, Kept, Stage, is_complete, prune},
+    },
+};
+
+use crate::fixture::{KEY, NOW, OWNER, batch, new_envelope, page_request, start, stream_of};
+
+fn at(seq: u64, head: u8) -> Position {
+    Position {
+        seq,
+        head: Head::from_bytes([head; 32]),
+    }
+}
+
+/// A stream at sequence 9 whose log begins after 4, with a snapshot of 6.
+fn stream() -> StreamState {
+    StreamState {
+        start: start(stream_of(1, 1)),
+        latest: at(9, 9),
+        key_id: Some(KEY),
+        base: Some(at(4, 4)),
+        snapshot_seq: 6,
+    }
+}
+
+fn device() -> DeviceState {
+    DeviceState {
+        revoked: false,
+        last_seen_at: NOW,
+        pulled_seq: 0,
+    }
+}
+
+#[test]
+fn a_batch_is_checked_in_the_order_of_the_contract() {
+    let pushed = batch(stream_of(1, 1), at(9, 9), 1, 1, 3, 10);
+    let first = Append::Stored {
+        first_seq: 1,
+        position: at(3, 3),
+        repeated: true,
+    };
+    // Everything is wrong at once, and put right one by one.
+    let mut stored = Stored {
+        stream: StreamState {
+            key_id: None,
+            latest: at(8, 8),
+            ..stream()
+        },
+        first_answer: Some(first.clone()),
+        device: None,
+    };
+    let decide = |stored: &Stored| log::append(stored.clone(), &pushed).unwrap();
+    assert_eq!(decide(&stored), Decision::Answer(first));
+    stored.first_answer = None;
+    assert_eq!(decide(&stored), Decision::Answer(Append::DeviceNotFound));
+    stored.device = Some(DeviceState {
+        revoked: true,
+        ..device()
+    });
+    assert_eq!(decide(&stored), Decision::Answer(Append::DeviceRevoked));
+    stored.device = Some(device());
+    assert_eq!(decide(&stored), Decision::Answer(Append::NoEnvelope));
+    stored.stream.key_id = Some(KeyId::from_bytes([1; 16]));
+    assert_eq!(decide(&stored), Decision::Answer(Append::KeyMismatch));
+    stored.stream.key_id = Some(KEY);
+    assert_eq!(decide(&stored), Decision::ParentIsNotHead);
+    stored.stream.latest = at(9, 9);
+    let position = pushed.parent.advance(&pushed.digest).unwrap();
+    let decision = decide(&stored);
+    assert_eq!(
+        decision,
+        Decision::Store {
+            position,
+            device_is_due: false
+        }
+    );
+}
+
+#[test]
+fn a_log_ends_at_its_last_sequence_number() {
+    let end = at(SEQ_MAX - 3, 1);
+    for (count, fits) in [(3, true), (4, false), (0, false)] {
+        let pushed = batch(stream_of(1, 1), end, 1, 1, count, 10);
+        let stored = Stored {
+            stream: StreamState {
+                latest: end,
+                ..stream()
+            },
+            first_answer: None,
+            device: Some(device()),
+        };
+        let decision = log::append(stored, &pushed);
+        match decision {
+            Ok(_) => assert!(fits, "{count}"),
+            Err(error) => assert!(!fits && matches!(error, StoreError::InvalidBatch), "{count}"),
+        }
+    }
+}
+
+#[test]
+fn a_position_has_one_place() {
+    let whole = StreamState {
+        base: None,
+        snapshot_seq: 0,
+        ..stream()
+    };
+    for (state, position, expected) in [
+        (stream(), at(9, 9), Place::OnChain),
+        (stream(), at(9, 8), Place::Diverged),
+        (stream(), at(10, 9), Place::Diverged),
+        (stream(), at(7, 7), Place::Inside),
+        (stream(), at(4, 4), Place::OnChain),
+        (stream(), at(4, 5), Place::Diverged),
+        (stream(), at(3, 3), Place::BelowBase),
+        (whole, whole.start, Place::OnChain),
+        (whole, at(0, 1), Place::Diverged),
+        (whole, at(1, 1), Place::Inside),
+    ] {
+        assert_eq!(place(&state, position), expected, "{position:?}");
+    }
+    assert_eq!(place_of_cursor(&stream(), Cursor::START), Place::BelowBase);
+    assert_eq!(place_of_cursor(&whole, Cursor::START), Place::OnChain);
+    assert!(is_end_of(Some(Head::from_bytes([7; 32])), at(7, 7)));
+    assert!(!is_end_of(Some(Head::from_bytes([8; 32])), at(7, 7)) && !is_end_of(None, at(7, 7)));
+}
+
+#[test]
+fn a_page_has_one_source() {
+    let request = |cursor, avoid_snapshot| {
+        let mut request = page_request(stream_of(1, 1), 1, cursor, 100);
+        request.avoid_snapshot = avoid_snapshot;
+        request
+    };
+    let source = |cursor, avoid| log::page(Some(&stream()), Some(&device()), &request(cursor, avoid));
+    assert_eq!(source(Cursor::START, false), Source::NewestSnapshot);
+    assert_eq!(source(Cursor::START, true), Source::CompactedToOldest);
+    assert_eq!(source(Cursor::at(at(3, 3)), false), Source::CompactedToNewest);
+    assert_eq!(source(Cursor::at(at(4, 4)), false), Source::Log);
+    let revoked = DeviceState {
+        revoked: true,
+        ..device()
+    };
+    let asked = request(Cursor::START, false);
+    for (device, answer) in [
+        (None, PageRead::DeviceNotFound),
+        (Some(&revoked), PageRead::DeviceRevoked),
+    ] {
+        assert_eq!(log::page(Some(&stream()), device, &asked), Source::Answer(answer));
+    }
+}
+
+#[test]
+fn only_a_cursor_on_the_chain_is_reached() {
+    let mut request = page_request(stream_of(1, 1), 1, Cursor::at(at(6, 6)), 100);
+    assert_eq!(log::reached(&stream(), &device(), &request, true), Some(6));
+    assert_eq!(log::reached(&stream(), &device(), &request, false), None);
+    request.ahead = true;
+    assert_eq!(log::reached(&stream(), &device(), &request, true), None);
+    request.now = NOW + LAST_SEEN_SECONDS + 1;
+    assert_eq!(log::reached(&stream(), &device(), &request, true), Some(0));
+    let passed = DeviceState {
+        pulled_seq: 6,
+        ..device()
+    };
+    request = page_request(stream_of(1, 1), 1, Cursor::at(at(6, 6)), 100);
+    assert_eq!(log::reached(&stream(), &passed, &request, true), None);
+}
+
+#[test]
+fn a_page_has_one_batch_and_keeps_its_limits() {
+    let mut size = PageSize::default();
+    assert!(size.add(PAGE_ENTRIES_MAX + 1, u64::MAX, 10));
+    assert!(!size.add(1, 1, 10));
+    let mut size = PageSize::default();
+    assert!(size.add(PAGE_ENTRIES_MAX - 1, 4, 10) && size.add(1, 6, 10) && !size.add(1, 0, 10));
+    let mut size = PageSize::default();
+    assert!(size.add(1, 4, 10) && !size.add(1, 7, 10));
+}
+
+#[test]
+fn an_envelope_is_checked_in_order() {
+    let other_key = KeyId::from_bytes([1; 16]);
+    let stored = Some(Current {
+        version: 3,
+        key_id: other_key,
+        owner: OWNER,
+    });
+    let mut asked = NewEnvelope {
+        signed_by: None,
+        ..new_envelope(stream_of(1, 1), 2)
+    };
+    assert_eq!(envelopes::put(stored, &asked), Put::Refuse(EnvelopeWrite::Conflict(3)));
+    asked.expected_version = 3;
+    assert_eq!(envelopes::put(stored, &asked), Put::Refuse(EnvelopeWrite::NotProven));
+    asked.signed_by = Some(OWNER);
+    assert_eq!(envelopes::put(stored, &asked), Put::Refuse(EnvelopeWrite::HeadMissing));
+    asked.head = Some(at(9, 9));
+    assert_eq!(envelopes::put(stored, &asked), Put::WriteAtHead(at(9, 9)));
+    asked.key_id = other_key;
+    assert_eq!(envelopes::put(stored, &asked), Put::Write);
+    // The first one is signed by the key that it names.
+    let first = new_envelope(stream_of(1, 1), 0);
+    assert_eq!(envelopes::put(None, &first), Put::Write);
+    let named = NewEnvelope {
+        owner: OwnerKey::from_bytes([3; 32]),
+        ..first
+    };
+    assert_eq!(envelopes::put(None, &named), Put::Refuse(EnvelopeWrite::NotProven));
+}
+
+#[test]
+fn only_a_kept_older_envelope_is_restored() {
+    let kept = |version| Envelope {
+        envelope: vec![1],
+        key_id: KEY,
+        version,
+        owner: OWNER,
+        updated_at: NOW,
+    };
+    let all = || vec![kept(5), kept(4)];
+    let restore = |version| restored(all(), version, NOW + 1);
+    assert_eq!(restore(5), Restore::Refuse(EnvelopeRestore::Current));
+    assert_eq!(restore(3), Restore::Refuse(EnvelopeRestore::NotKept));
+    assert_eq!(restored(Vec::new(), 0, NOW), Restore::Refuse(EnvelopeRestore::NotKept));
+    let expected = Envelope {
+        updated_at: NOW + 1,
+        ..kept(6)
+    };
+    assert_eq!(restore(4), Restore::Write(expected));
+}
+
+#[test]
+fn a_vault_is_written_over_its_version() {
+    assert_eq!(next_vault(Some(3), 3), VersionedWrite::Written(4));
+    assert_eq!(next_vault(Some(3), 4), VersionedWrite::Conflict(3));
+    assert_eq!(next_vault(None, 0), VersionedWrite::Conflict(0));
+}
+
+#[test]
+fn only_a_copied_refresh_secret_ends_a_session() {
+    let now = NOW + REFRESH_SECONDS;
+    for (counter, refreshed_at, expected) in [
+        (5, NOW + 1, Refresh::Continue(6)),
+        (4, NOW + 1, Refresh::Continue(5)),
+        (3, NOW + 1, Refresh::End),
+        (0, NOW + 1, Refresh::End),
+        (6, NOW + 1, Refresh::Refuse),
+        (5, NOW, Refresh::Refuse),
+        (3, NOW, Refresh::Refuse),
+    ] {
+        assert_eq!(refresh(5, refreshed_at, counter, now), expected, "{counter}");
+    }
+    // Secrets count from 1: 0 was never given out.
+    assert_eq!(refresh(1, NOW, 0, NOW), Refresh::End);
+}
+
+fn manifest(seq: u64) -> NewSnapshot {
+    NewSnapshot {
+        stream: stream_of(1, 1),
+        snapshot_id: SnapshotId::from_bytes([1; 16]),
+        key_id: KEY,
+        position: at(seq, 1),
+        parts: 2,
+        manifest: Bytes::new(),
+        signed_by: Some(OWNER),
+        settled_before: NOW,
+        now: NOW,
+    }
+}
+
+#[test]
+fn a_manifest_is_checked_in_order() {
+    let put = |stream: StreamState, owner, stage, snapshot| snapshots::put(&stream, owner, stage, &snapshot);
+    let unfinished = Some(Stage::Unfinished);
+    let bad = NewSnapshot {
+        key_id: KeyId::from_bytes([1; 16]),
+        signed_by: None,
+        ..manifest(6)
+    };
+    let no_key = StreamState {
+        key_id: None,
+        ..stream()
+    };
+    let answers = [
+        put(no_key, None, Some(Stage::Kept), bad.clone()),
+        put(no_key, None, Some(Stage::Condemned), bad.clone()),
+        put(no_key, None, unfinished, bad.clone()),
+        put(stream(), Some(OWNER), unfinished, bad.clone()),
+        put(stream(), Some(OWNER), unfinished, NewSnapshot { key_id: KEY, ..bad }),
+        put(stream(), Some(OWNER), None, manifest(6)),
+    ];
+    let expected = [
+        SnapshotWrite::Stored,
+        SnapshotWrite::Stale,
+        SnapshotWrite::NoEnvelope,
+        SnapshotWrite::KeyMismatch,
+        SnapshotWrite::NotProven,
+        SnapshotWrite::Stale,
+    ];
+    assert_eq!(answers, expected.map(Some));
+    assert_eq!(put(stream(), Some(OWNER), None, manifest(7)), None);
+    assert!(is_complete(2, 2, Some(1)) && is_complete(0, 0, None));
+    assert!(!is_complete(2, 2, Some(2)) && !is_complete(2, 1, Some(0)) && !is_complete(1, 1, Some(u32::MAX)));
+}
+
+#[test]
+fn a_part_is_taken_until_its_snapshot_is_complete() {
+    let put = snapshots::put_part;
+    assert_eq!(put(None, None, false), Some(SnapshotPartWrite::NoEnvelope));
+    assert_eq!(put(Some(KEY), None, false), None);
+    assert_eq!(put(Some(KEY), Some(Stage::Unfinished), false), None);
+    assert_eq!(put(Some(KEY), Some(Stage::Kept), true), Some(SnapshotPartWrite::Stored));
+    assert_eq!(put(Some(KEY), Some(Stage::Kept), false), Some(SnapshotPartWrite::Stale));
+    assert_eq!(
+        put(Some(KEY), Some(Stage::Condemned), true),
+        Some(SnapshotPartWrite::Stale)
+    );
+    for stage in [Stage::Unfinished, Stage::Kept, Stage::Condemned] {
+        assert_eq!(Stage::parse(stage.as_str()), Some(stage));
+    }
+}
+
+#[test]
+fn at_most_four_snapshots_stay_and_one_settles() {
+    let kept: Vec<Kept> = (1..=8)
+        .map(|n| Kept {
+            key: n,
+            seq: n.unsigned_abs() * 10,
+            at: n.unsigned_abs() * 100,
+        })
+        .collect();
+    // 2 carries the base, 4 has settled, 5 has not, 8 is the newest.
+    assert_eq!(prune(&kept, 25, 450), [1, 3, 6, 7]);
+    assert_eq!(prune(&kept[..1], 0, 0), [0; 0]);
+    assert_eq!(prune(&[], 0, 0), [0; 0]);
+}
+
+#[test]
+fn an_active_device_holds_the_log() {
+    let ages = Retention {
+        settled_before: 100,
+        active_since: 50,
+        unfinished_before: 0,
+    };
+    let candidate = Candidate {
+        seq: 7,
+        at: 100,
+        base_seq: 0,
+    };
+    let reader = |last_seen_at, pulled_seq| Reader {
+        last_seen_at,
+        pulled_seq,
+    };
+    assert!(may_cut(&candidate, &[reader(51, 7), reader(50, 0)], &ages));
+    assert!(!may_cut(&candidate, &[reader(51, 7), reader(51, 6)], &ages));
+    assert!(!may_cut(&Candidate { at: 101, ..candidate }, &[], &ages));
+    assert!(!may_cut(
+        &Candidate {
+            base_seq: 7,
+            ..candidate
+        },
+        &[],
+        &ages
+    ));
+}
+
+#[test]
+fn a_step_ends_at_a_batch_or_at_the_base() {
+    let full: Vec<u64> = (1..=u64::from(STEP_BATCHES)).collect();
+    assert_eq!(swept_to(1000, &full), u64::from(STEP_BATCHES));
+    assert_eq!(swept_to(1000, &full[1..]), 1000);
+    assert_eq!(swept_to(1000, &[]), 1000);
+}
