@@ -8,7 +8,8 @@ use synckit_protocol::{ProblemCode, SessionId, UserId};
 use synckit_store::StreamId;
 
 use crate::{
-    http::{ApiError, ClientAddress, RequestScope},
+    http::{ApiError, ClientAddress, RequestScope, Work},
+    limits::Owners,
     sign_in::{Known, LiveSession, TokenError},
     state::ServerState,
 };
@@ -18,6 +19,13 @@ use crate::{
 pub(super) struct AppAccess {
     pub(super) stream: StreamId,
     pub(super) session_id: SessionId,
+}
+
+impl AppAccess {
+    /// Whose share the request counts against.
+    pub(super) const fn owners(&self) -> Owners {
+        Owners::session(self.stream.user_id, self.session_id)
+    }
 }
 
 /// A request with a token for the account, from a password login not older than five minutes.
@@ -45,10 +53,12 @@ impl FromRequestParts<Arc<ServerState>> for AppAccess {
             return Err(ProblemCode::TokenInvalid.into());
         }
         RequestScope::of(parts).note_app(claims.stream.app_id);
-        Ok(Self {
+        let access = Self {
             stream: claims.stream,
             session_id: claims.session_id,
-        })
+        };
+        Work::of(parts).enter(state, access.owners())?;
+        Ok(access)
     }
 }
 
@@ -69,6 +79,7 @@ impl FromRequestParts<Arc<ServerState>> for AccountAccess {
             return Err(ProblemCode::TokenInvalid.into());
         }
         RequestScope::of(parts).note_app(session.stream.app_id);
+        Work::of(parts).enter(state, Owners::session(claims.user_id, claims.session_id))?;
         Ok(Self {
             user_id: claims.user_id,
             session_id: claims.session_id,

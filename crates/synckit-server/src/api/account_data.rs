@@ -20,6 +20,7 @@ use crate::{
     admin::{Export, ExportError},
     blobs::{ObjectUrl, UrlMethod},
     http::{ApiError, Reply},
+    limits::Owners,
     state::ServerState,
 };
 
@@ -55,11 +56,11 @@ pub(super) async fn delete(
 
 /// `GET /api/account/export`. The token is checked when the export begins; the answer may take as long as the line needs.
 pub(super) async fn export(State(state): Server, access: AccountAccess) -> Result<Response, ApiError> {
-    let room = Arc::clone(&state.capacity.exports)
-        .try_acquire_owned()
-        .map_err(|_| ApiError::new(ProblemCode::Overloaded).with_detail("too many exports are under way"))?;
+    let owners = Owners::session(access.user_id, access.session_id);
+    let room = state.capacity.exports.try_take(owners, 1)?;
     let signer = Arc::clone(&state);
-    let complete_blob = move |blob: &mut ExportedBlob| add_url(&signer, blob);
+    let owner = state.urls.tag(access.user_id);
+    let complete_blob = move |blob: &mut ExportedBlob| add_url(&signer, owner, blob);
     let mut export = Export::new(
         Arc::clone(&state.store),
         access.user_id,
@@ -82,13 +83,14 @@ pub(super) async fn export(State(state): Server, access: AccountAccess) -> Resul
 }
 
 /// A deleted blob has a URL, too, until it is swept.
-fn add_url(state: &ServerState, blob: &mut ExportedBlob) {
+fn add_url(state: &ServerState, owner: [u8; 16], blob: &mut ExportedBlob) {
     let expires_at = state.config.clock.now() + limits::PRESIGNED_URL_SECONDS;
     let url = ObjectUrl {
         method: UrlMethod::Get,
         key: blob.object_key,
         size: blob.size,
         expires_at,
+        owner,
     };
     blob.download_url = Some(state.urls.sign(&url));
     blob.url_expires_at = Some(expires_at);

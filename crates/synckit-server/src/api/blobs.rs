@@ -56,6 +56,7 @@ pub(super) async fn upload(
                 key: new.object_key,
                 size: new.size,
                 expires_at,
+                owner: state.urls.tag(access.stream.user_id),
             };
             reply.ok(&BlobUploadAnswer {
                 already_exists: false,
@@ -117,6 +118,7 @@ pub(super) async fn download(
         key: blob.object_key,
         size: blob.size,
         expires_at,
+        owner: state.urls.tag(access.stream.user_id),
     };
     reply.ok(&BlobDownloadAnswer {
         download_url: state.urls.sign(&url),

@@ -8,6 +8,7 @@ use synckit_protocol::ProblemCode;
 
 use crate::{
     http::{ApiError, Format, Reply},
+    limits::Pool,
     state::ServerState,
 };
 
@@ -35,12 +36,18 @@ pub(super) async fn healthz() -> Result<Response, ApiError> {
     })
 }
 
-/// `GET /readyz`: the store reads and writes, there is room for more, and the server is not about to stop.
+/// `GET /readyz`: the store reads and writes, there is room for more, and the server is not about to stop. A server that
+/// turned work away within the last seconds because a pool as a whole is used up is not ready.
 pub(super) async fn readyz(State(state): State<Arc<ServerState>>) -> Result<Response, ApiError> {
     if state.stopping.is_cancelled() {
         return Err(ApiError::new(ProblemCode::Overloaded).with_detail("the server is stopping"));
     }
     state.readiness.check(state.store.as_ref()).await?;
     state.disk.check(0)?;
+    let used_up: Vec<_> = state.capacity.used_up().map(Pool::name).collect();
+    if !used_up.is_empty() {
+        let detail = format!("used up: {}", used_up.join(", "));
+        return Err(ApiError::new(ProblemCode::Overloaded).with_detail(detail));
+    }
     Reply(Format::Json).ok(&Health { status: "ready" })
 }

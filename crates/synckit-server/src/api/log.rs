@@ -18,14 +18,14 @@ use synckit_protocol::{
     },
 };
 use synckit_store::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, TaskLost};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     access::AppAccess,
     log_codec::{PushBody, decode_push, encode_page},
 };
 use crate::{
-    http::{ApiError, Format, Received, Reply, announced_length, content_format, decode, malformed, read_body},
+    http::{ApiError, Format, Received, Reply, content_format, decode, malformed, read_body},
+    limits::{Permit, kib},
     state::ServerState,
 };
 
@@ -40,12 +40,7 @@ const HASH_INLINE_BYTES_MAX: usize = 256 * 1024;
 pub(super) async fn push(State(state): Server, access: AppAccess, request: Request) -> Result<Response, ApiError> {
     let reply = Reply::wanted_by(request.headers());
     let format = content_format(request.headers())?;
-    let body_max = limits::PUSH_BODY_BYTES_MAX;
-    let expected = announced_length(request.headers())
-        .unwrap_or(u64::MAX)
-        .min(body_max as u64);
-    let _memory = reserve(&state.capacity.push_memory, expected).await?;
-    let body = read_body(request, body_max, state.config.timeouts.request_body).await?;
+    let body = read_body(request, limits::PUSH_BODY_BYTES_MAX, &state).await?;
     let push = match format {
         Format::Cbor => decode_push(&body).map_err(|error| malformed(&error.to_string()))?,
         Format::Json => PushBody::from(decode::<Push>(Format::Json, &body)?),
@@ -138,11 +133,7 @@ pub(super) async fn pull(
         ));
     }
     // The first batch of a page comes whole even if it is larger than what was asked for.
-    let mut memory = reserve(
-        &state.capacity.page_memory,
-        u64::from(max_bytes).max(FIRST_BATCH_BYTES_MAX),
-    )
-    .await?;
+    let mut memory = page_memory(&state, access, u64::from(max_bytes).max(FIRST_BATCH_BYTES_MAX)).await?;
     let request = PageRequest {
         stream: access.stream,
         device_id: body.device_id,
@@ -159,7 +150,7 @@ pub(super) async fn pull(
             has_more,
         } => {
             let sealed_bytes = batches.iter().map(|batch| batch.sealed.len() as u64).sum();
-            keep_only(&mut memory, sealed_bytes);
+            memory.keep_only(kib(sealed_bytes));
             let entries = batches.iter().map(|batch| u64::from(batch.count)).sum();
             state.metrics.pulled_entries.inc_by(entries);
             state.metrics.pulled_bytes.inc_by(sealed_bytes);
@@ -278,22 +269,8 @@ pub(super) fn compacted(snapshot: SnapshotInfo) -> ApiError {
     ApiError::new(ProblemCode::CursorCompacted).with(|problem| problem.snapshot = Some(snapshot))
 }
 
-/// Waits for memory of so many bytes; sheds the request if that takes too long.
-pub(super) async fn reserve(memory: &Arc<Semaphore>, bytes: u64) -> Result<OwnedSemaphorePermit, ApiError> {
-    let permits = permits_of(bytes);
-    match tokio::time::timeout(MEMORY_WAIT_MAX, Arc::clone(memory).acquire_many_owned(permits)).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err(ProblemCode::Overloaded.into()),
-    }
-}
-
-/// Gives back what was reserved beyond `bytes`.
-fn keep_only(memory: &mut OwnedSemaphorePermit, bytes: u64) {
-    let surplus = memory.num_permits().saturating_sub(permits_of(bytes) as usize);
-    drop(memory.split(surplus));
-}
-
-/// One permit a KiB, and one for the small things around.
-fn permits_of(bytes: u64) -> u32 {
-    u32::try_from(bytes / 1024).unwrap_or(u32::MAX - 1) + 1
+/// Waits for memory of a page of so many bytes; sheds the request if that takes too long.
+pub(super) async fn page_memory(state: &ServerState, access: AppAccess, bytes: u64) -> Result<Permit, ApiError> {
+    let pages = &state.capacity.pages;
+    Ok(pages.take(access.owners(), kib(bytes), MEMORY_WAIT_MAX).await?)
 }

@@ -16,9 +16,8 @@ use http_body::{Frame, SizeHint};
 use minicbor::{Decoder, Encoder, data::Type, decode, encode};
 use synckit_protocol::{BatchId, Cursor, DeviceId, Head, KeyId, Position, wire::log::Push};
 use synckit_store::StoredBatch;
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::http::held_until_sent;
+use crate::{http::held_until_sent, limits::Permit};
 
 /// A push whose sealed batch is a slice of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +126,7 @@ pub(super) fn encode_page(
     batches: Vec<StoredBatch>,
     cursor: &Cursor,
     has_more: bool,
-    memory: OwnedSemaphorePermit,
+    memory: Permit,
 ) -> Result<PageBody, encode::Error<Infallible>> {
     let mut pieces = VecDeque::with_capacity(batches.len() * 2 + 1);
     let mut encoder = Encoder::new(Vec::with_capacity(192));
@@ -187,13 +186,11 @@ impl http_body::Body for PageBody {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use http_body_util::BodyExt as _;
     use synckit_protocol::{ByteString, wire::log::Page};
-    use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::limits::{Owners, Pool};
 
     fn push(sealed: &[u8]) -> Push {
         Push {
@@ -289,7 +286,7 @@ mod tests {
             head: Head::from_bytes([8; 32]),
         });
         for (batches, has_more) in [(batches, true), (Vec::new(), false)] {
-            let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+            let permit = Pool::new("test", 1, 1).try_take(Owners::NOBODY, 1).unwrap();
             let body = encode_page(batches.clone(), &cursor, has_more, permit).unwrap();
             let announced = http_body::Body::size_hint(&body).exact().unwrap();
             let bytes = body.collect().await.unwrap().to_bytes();

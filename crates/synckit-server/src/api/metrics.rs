@@ -14,7 +14,6 @@ use axum::{
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use synckit_protocol::ProblemCode;
 use synckit_store::{SecretHash, TaskLost};
-use tokio::sync::Semaphore;
 
 use super::access::bearer;
 use crate::{
@@ -48,15 +47,14 @@ pub(super) async fn read(State(state): State<Arc<ServerState>>, parts: Parts) ->
     let (disk, process) = system
         .await
         .map_err(|error| ApiError::internal(TaskLost::from(error)))?;
-    let (bounds, capacity) = (state.config.bounds, &state.capacity);
-    let taken = |all: u64, semaphore: &Semaphore| all.saturating_sub(semaphore.available_permits() as u64);
+    let capacity = &state.capacity;
     let scraped = Scraped {
         store,
         guesses: state.guesses.totals(),
-        requests_at_work: taken(bounds.requests as u64, &capacity.requests),
-        transfers: taken(bounds.transfers as u64, &capacity.transfers),
-        push_memory_bytes: taken(bounds.push_body_bytes / 1024, &capacity.push_memory) * 1024,
-        page_memory_bytes: taken(bounds.page_bytes / 1024, &capacity.page_memory) * 1024,
+        requests_at_work: capacity.requests_at_work(),
+        transfers: capacity.transfers.taken(),
+        push_memory_bytes: capacity.body_bytes(),
+        page_memory_bytes: capacity.pages.taken() * 1024,
         disk,
         process,
     };

@@ -3,7 +3,7 @@
 //! Constant memory in both directions: a piece of at most 256 KiB is in flight for each side of a transfer, however large
 //! the object.
 
-use std::sync::Arc;
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -13,11 +13,13 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
 use synckit_protocol::{ProblemCode, limits};
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     blobs::{ByteRange, ObjectError, ObjectUrl, ObjectWriter, RangeError, UrlError, UrlMethod},
-    http::{ApiError, PathText, announced_length},
+    http::{ApiError, Pace, PathText, announced_length},
+    limits::{Owners, Permit},
+    platform::is_out_of_descriptors,
     state::ServerState,
 };
 
@@ -35,43 +37,53 @@ pub(super) async fn write(
     if announced_length(request.headers()).is_some_and(|length| length != url.size) {
         return Err(length_mismatch());
     }
-    let _room = transfer_room(&state)?;
+    let _room = transfer_room(&state, &url)?;
     state.disk.check(url.size)?;
     let problem = |error: ObjectError| match error {
         ObjectError::Exists => ProblemCode::ObjectExists.into(),
         ObjectError::Length => length_mismatch(),
         ObjectError::Full(error) => ApiError::new(ProblemCode::ServerFull).caused_by(error),
-        ObjectError::Io(error) => ApiError::internal(error),
+        ObjectError::Io(error) => of_disk(error),
     };
     let writer = state.objects.write(url.key, url.size).await.map_err(problem)?;
-    receive(&state, request.into_body(), &writer).await?;
-    let written = writer.finish().await.map_err(problem)?;
     // An upload that is swept an hour after its URL expired must not appear after the sweep, when nobody would ever
-    // remove it.
-    if state.config.clock.now() > url.expires_at + limits::UPLOAD_SWEEP_SECONDS / 2 {
+    // remove it. So that is also the time that it may take in all.
+    let last_moment = url.expires_at.saturating_add(limits::UPLOAD_SWEEP_SECONDS / 2);
+    let time_left = Duration::from_secs(last_moment.saturating_sub(state.config.clock.now()));
+    match timeout(time_left, receive(&state, request.into_body(), &writer)).await {
+        Ok(received) => received?,
+        Err(_) => return Err(ProblemCode::UrlExpired.into()),
+    }
+    let written = writer.finish().await.map_err(problem)?;
+    if state.config.clock.now() > last_moment {
         return Err(ProblemCode::UrlExpired.into());
     }
     written.publish().await.map_err(problem)?;
     Ok(StatusCode::OK.into_response())
 }
 
-/// Passes a body on to the disk, as long as it keeps coming.
+/// Passes a body on to the disk, as long as it keeps the minimum pace.
 async fn receive(state: &ServerState, mut body: Body, writer: &ObjectWriter) -> Result<(), ApiError> {
-    let stall = state.config.timeouts.stall;
+    let mut pace = Pace::new(state.config.timeouts.stall);
     loop {
+        let began = Instant::now();
         let frame = tokio::select! {
-            frame = timeout(stall, body.frame()) => frame,
+            frame = timeout_at(pace.deadline(), body.frame()) => frame,
             () = stopped_for(state) => return Err(ProblemCode::Overloaded.into()),
         };
         match frame {
             Err(_) => {
-                return Err(ApiError::new(ProblemCode::Timeout).with_detail("the upload stopped moving"));
+                return Err(ApiError::new(ProblemCode::Timeout).with_detail("the upload was too slow"));
             }
             Ok(None) => return Ok(()),
             // A connection that broke off: the length tells, and nothing is left.
             Ok(Some(Err(_))) => return Ok(()),
             Ok(Some(Ok(frame))) => {
-                let Ok(data) = frame.into_data() else { continue };
+                let data = frame.into_data().unwrap_or_default();
+                pace.moved(began.elapsed(), data.len());
+                if data.is_empty() {
+                    continue;
+                }
                 if !writer.put(data).await {
                     // Failed: finishing says why.
                     return Ok(());
@@ -96,7 +108,7 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let url = verify(&state, UrlMethod::Get, &key, &uri)?;
-    let room = transfer_room(&state)?;
+    let room = transfer_room(&state, &url)?;
     // Objects never change, so that their key is their validator.
     let etag = format!("\"{}\"", url.key);
     let range = wanted_range(&headers, &etag, url.size);
@@ -104,7 +116,7 @@ pub(super) async fn read(
         .objects
         .read(url.key)
         .await
-        .map_err(ApiError::internal)?
+        .map_err(of_disk)?
         .ok_or(ProblemCode::BlobNotFound)?;
     let size = object.size;
     if size != url.size {
@@ -123,7 +135,7 @@ pub(super) async fn read(
     let body = if method == Method::HEAD {
         Body::empty()
     } else {
-        Body::from_stream(object.pieces(part, room).await.map_err(ApiError::internal)?)
+        Body::from_stream(object.pieces(part, room).await.map_err(of_disk)?)
     };
     let mut response = body.into_response();
     let headers = response.headers_mut();
@@ -160,10 +172,17 @@ fn verify(state: &ServerState, method: UrlMethod, key: &str, uri: &Uri) -> Resul
         })
 }
 
-fn transfer_room(state: &ServerState) -> Result<OwnedSemaphorePermit, ApiError> {
-    Arc::clone(&state.capacity.transfers)
-        .try_acquire_owned()
-        .map_err(|_| ProblemCode::Overloaded.into())
+/// An error of the disk. Without descriptors a client tries again, as it never does after a 500.
+fn of_disk(error: io::Error) -> ApiError {
+    if is_out_of_descriptors(&error) {
+        ApiError::new(ProblemCode::Overloaded).caused_by(error)
+    } else {
+        ApiError::internal(error)
+    }
+}
+
+fn transfer_room(state: &ServerState, url: &ObjectUrl) -> Result<Permit, ApiError> {
+    Ok(state.capacity.transfers.try_take(Owners::tag(url.owner), 1)?)
 }
 
 fn insert(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {

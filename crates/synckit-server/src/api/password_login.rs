@@ -13,6 +13,7 @@ use synckit_store::TaskLost;
 use super::auth::{count_guess, find_account, finish_login, start_login};
 use crate::{
     http::{ApiError, ClientAddress},
+    limits::Owners,
     sign_in::NormalEmail,
     state::ServerState,
 };
@@ -31,10 +32,8 @@ pub(super) async fn check(
     let email = NormalEmail::parse(email).map_err(|error| ApiError::invalid("email", error.to_string()))?;
     let account = find_account(state, &email).await?;
     let ticket = count_guess(state, &account, address)?;
-    let turn = Arc::clone(&state.capacity.password_logins).acquire_owned();
-    let Ok(Ok(turn)) = tokio::time::timeout(WAIT_MAX, turn).await else {
-        return Err(ProblemCode::Overloaded.into());
-    };
+    let owners = Owners::address(address.prefix());
+    let turn = state.capacity.password_logins.take(owners, 1, WAIT_MAX).await?;
     let state = Arc::clone(state);
     let checked = tokio::task::spawn_blocking(move || {
         let (client, ke1) = ClientLogin::start(password.expose(), &mut OsRng).map_err(client_problem)?;

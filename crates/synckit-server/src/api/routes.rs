@@ -437,6 +437,7 @@ fn presigned(operation: Operation) -> Operation {
         )
         .query::<u64>("size", "The size of the object in bytes.")
         .query::<u64>("expires", "When the URL stops working, in seconds since 1970.")
+        .query::<String>("by", "A pseudonym of the account that asked for the URL.")
         .query::<String>("sig", "The server's signature of all of this.")
 }
 

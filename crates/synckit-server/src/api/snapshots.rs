@@ -14,14 +14,13 @@ use synckit_protocol::{
     wire::snapshots::{PutSnapshot, PutSnapshotPart, SnapshotAnswer, SnapshotPartAnswer},
 };
 use synckit_store::{NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite, StreamId};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     access::AppAccess,
-    log::{diverged, reserve},
+    log::{diverged, page_memory},
 };
 use crate::{
-    http::{ApiError, PathText, Reply, announced_length, content_format, decode, read_body},
+    http::{ApiError, PathText, Reply, content_format, decode, read_body},
     sign_in::owner_proof,
     state::ServerState,
 };
@@ -41,7 +40,7 @@ pub(super) async fn write_part(
         let max = limits::SNAPSHOT_PARTS_MAX;
         return Err(ApiError::invalid("part", format!("a snapshot has at most {max} parts")));
     }
-    let (body, _memory): (PutSnapshotPart, _) = receive(&state, request).await?;
+    let body: PutSnapshotPart = receive(&state, request).await?;
     check_size("sealed", &body.sealed, limits::SNAPSHOT_PART_SEALED_BYTES_MAX)?;
     let part = NewSnapshotPart {
         stream: access.stream,
@@ -65,7 +64,7 @@ pub(super) async fn write(
     request: Request,
 ) -> Result<Response, ApiError> {
     let snapshot_id = snapshot_of(&id)?;
-    let (body, _memory): (PutSnapshot, _) = receive(&state, request).await?;
+    let body: PutSnapshot = receive(&state, request).await?;
     check_size("manifest", &body.manifest, limits::SNAPSHOT_MANIFEST_SEALED_BYTES_MAX)?;
     if body.parts > limits::SNAPSHOT_PARTS_MAX {
         let max = limits::SNAPSHOT_PARTS_MAX;
@@ -113,11 +112,7 @@ pub(super) async fn read(
     reply: Reply,
 ) -> Result<Response, ApiError> {
     let snapshot_id = snapshot_of(&id)?;
-    let memory = reserve(
-        &state.capacity.page_memory,
-        limits::SNAPSHOT_MANIFEST_SEALED_BYTES_MAX as u64,
-    )
-    .await?;
+    let memory = page_memory(&state, access, limits::SNAPSHOT_MANIFEST_SEALED_BYTES_MAX as u64).await?;
     let found = state.store.snapshot(access.stream, snapshot_id).await?;
     let snapshot = found.ok_or(ProblemCode::SnapshotNotFound)?;
     let answer = SnapshotAnswer {
@@ -135,11 +130,7 @@ pub(super) async fn read_part(
     reply: Reply,
 ) -> Result<Response, ApiError> {
     let (snapshot_id, part) = part_of(path)?;
-    let memory = reserve(
-        &state.capacity.page_memory,
-        limits::SNAPSHOT_PART_SEALED_BYTES_MAX as u64,
-    )
-    .await?;
+    let memory = page_memory(&state, access, limits::SNAPSHOT_PART_SEALED_BYTES_MAX as u64).await?;
     let found = state.store.snapshot_part(access.stream, snapshot_id, part).await?;
     let sealed = found.ok_or(ProblemCode::SnapshotNotFound)?;
     let answer = SnapshotPartAnswer {
@@ -148,21 +139,13 @@ pub(super) async fn read_part(
     reply.ok_holding(&answer, memory)
 }
 
-/// Reads a body of up to the size of a push, with its share of the memory for those.
-async fn receive<T: DeserializeOwned>(
-    state: &ServerState,
-    request: Request,
-) -> Result<(T, OwnedSemaphorePermit), ApiError> {
+/// Reads a body of up to the size of a push.
+async fn receive<T: DeserializeOwned>(state: &ServerState, request: Request) -> Result<T, ApiError> {
     let format = content_format(request.headers())?;
-    let body_max = limits::PUSH_BODY_BYTES_MAX;
-    let expected = announced_length(request.headers())
-        .unwrap_or(u64::MAX)
-        .min(body_max as u64);
-    let memory = reserve(&state.capacity.push_memory, expected).await?;
-    let body = read_body(request, body_max, state.config.timeouts.request_body).await?;
+    let body = read_body(request, limits::PUSH_BODY_BYTES_MAX, state).await?;
     // Once in the write-ahead log, and once in the database.
     state.disk.check(2 * body.len() as u64)?;
-    Ok((decode(format, &body)?, memory))
+    decode(format, &body)
 }
 
 fn check_size(field: &str, sealed: &ByteString, max: usize) -> Result<(), ApiError> {

@@ -1,13 +1,14 @@
-//! Presigned URLs of objects: `{public_url}/blobs/{object key}?op=…&size=…&expires=…&sig=…`.
+//! Presigned URLs of objects: `{public_url}/blobs/{object key}?op=…&size=…&expires=…&by=…&sig=…`.
 //!
-//! `sig = base64url(HMAC-SHA256(key, op || 0 || object key (32) || size (u64 BE) || expires (u64 BE)))`. Whoever has the
-//! URL may do the one thing that it names, until it expires; no token is needed or looked at.
+//! `sig = base64url(HMAC-SHA256(key, op || 0 || object key (32) || size (u64 BE) || expires (u64 BE) || by (16)))`. Who has
+//! the URL may do the one thing that it names, until it expires; no token is needed or looked at. `by` is a pseudonym of
+//! the account that asked for the URL, so that transfers count against its share.
 
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use synckit_protocol::{ObjectKey, limits, wire::UnixSeconds};
+use synckit_protocol::{ObjectKey, UserId, limits, wire::UnixSeconds};
 
 use crate::startup::MacKey;
 
@@ -41,6 +42,8 @@ pub(crate) struct ObjectUrl {
     /// The exact length of the object, in bytes.
     pub(crate) size: u64,
     pub(crate) expires_at: UnixSeconds,
+    /// The account that asked for it: see [`UrlSigner::tag`].
+    pub(crate) owner: [u8; 16],
 }
 
 /// Why a URL does not count.
@@ -57,6 +60,7 @@ struct Query {
     op: UrlMethod,
     size: u64,
     expires: UnixSeconds,
+    by: String,
     sig: String,
 }
 
@@ -75,6 +79,12 @@ impl UrlSigner {
         }
     }
 
+    /// The pseudonym of an account in its URLs: the same in all of them, and meaningless without the key.
+    pub(crate) fn tag(&self, account: UserId) -> [u8; 16] {
+        let mac = self.key.sign(&[b"owner", &[0], account.as_bytes()]);
+        std::array::from_fn(|index| mac[index])
+    }
+
     pub(crate) fn sign(&self, url: &ObjectUrl) -> String {
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(&parts(url).each_ref().map(Vec::as_slice)));
         let ObjectUrl {
@@ -82,9 +92,11 @@ impl UrlSigner {
             key,
             size,
             expires_at,
+            owner,
         } = url;
+        let owner = URL_SAFE_NO_PAD.encode(owner);
         format!(
-            "{}/{key}?op={}&size={size}&expires={expires_at}&sig={signature}",
+            "{}/{key}?op={}&size={size}&expires={expires_at}&by={owner}&sig={signature}",
             self.base,
             method.as_str()
         )
@@ -105,11 +117,17 @@ impl UrlSigner {
                 .map_err(|_| UrlError::Invalid)?,
         )
         .map_err(|_| UrlError::Invalid)?;
+        let owner = URL_SAFE_NO_PAD
+            .decode(&query.by)
+            .ok()
+            .and_then(|tag| tag.try_into().ok())
+            .ok_or(UrlError::Invalid)?;
         let url = ObjectUrl {
             method: query.op,
             key,
             size: query.size,
             expires_at: query.expires,
+            owner,
         };
         let signature = URL_SAFE_NO_PAD.decode(&query.sig).map_err(|_| UrlError::Invalid)?;
         if !self.key.verify(&parts(&url).each_ref().map(Vec::as_slice), &signature) || url.method != method {
@@ -126,13 +144,14 @@ impl UrlSigner {
     }
 }
 
-fn parts(url: &ObjectUrl) -> [Vec<u8>; 5] {
+fn parts(url: &ObjectUrl) -> [Vec<u8>; 6] {
     [
         url.method.as_str().as_bytes().to_vec(),
         vec![0],
         url.key.as_bytes().to_vec(),
         url.size.to_be_bytes().to_vec(),
         url.expires_at.to_be_bytes().to_vec(),
+        url.owner.to_vec(),
     ]
 }
 

@@ -12,10 +12,13 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use http_body_util::BodyExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_JSON, ProblemCode, limits};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
-use super::ApiError;
-use crate::state::ServerState;
+use super::{ApiError, Pace, Work};
+use crate::{
+    limits::{Permit, SMALL_BODY_BYTES_MAX},
+    state::ServerState,
+};
 
 /// The encoding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,11 +82,7 @@ impl Reply {
     }
 
     /// An answer with a large body, which holds its share of the memory for such until it is sent.
-    pub(crate) fn ok_holding<T: Serialize>(
-        self,
-        value: &T,
-        memory: OwnedSemaphorePermit,
-    ) -> Result<Response, ApiError> {
+    pub(crate) fn ok_holding<T: Serialize>(self, value: &T, memory: Permit) -> Result<Response, ApiError> {
         Ok(self.raw(Body::from(held_until_sent(self.encode(value)?, memory))))
     }
 
@@ -127,7 +126,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<ServerState>> for Received<T> {
     async fn from_request(request: Request, state: &Arc<ServerState>) -> Result<Self, ApiError> {
         let reply = Reply::wanted_by(request.headers());
         let format = content_format(request.headers())?;
-        let body = read_body(request, limits::BODY_BYTES_MAX, state.config.timeouts.request_body).await?;
+        let body = read_body(request, limits::BODY_BYTES_MAX, state).await?;
         let value = decode(format, &body)?;
         Ok(Self { value, reply })
     }
@@ -148,47 +147,68 @@ impl<S: Send + Sync> FromRequestParts<S> for PathText {
     }
 }
 
-/// Reads a whole body of at most `limit` bytes within `timeout`, and as much longer as a slow line needs.
-pub(crate) async fn read_body(request: Request, limit: usize, timeout: Duration) -> Result<Bytes, ApiError> {
+/// How long a body waits for memory before it is shed.
+const MEMORY_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Reads a whole body of at most `limit` bytes, and takes a place at work for its request. The body holds memory for as
+/// long as the request is at work.
+///
+/// An announcement reserves nothing: a small body holds its memory from its first byte, and a large one only after it has
+/// delivered as much as a small one may. A body that does not keep the minimum pace is given up.
+pub(crate) async fn read_body(request: Request, limit: usize, state: &ServerState) -> Result<Bytes, ApiError> {
     let too_large =
         || ApiError::new(ProblemCode::BodyTooLarge).with_detail(format!("the body may have {limit} bytes at most"));
     let announced = announced_length(request.headers());
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
-    let slow_line = slow_line(request.headers());
-    let mut body = request.into_body();
-    let reading = async {
-        let Some(first) = next_data(&mut body).await? else {
-            return Ok(Bytes::new());
-        };
-        let Some(second) = next_data(&mut body).await? else {
-            // What came in one piece is not copied.
-            return if first.len() > limit {
-                Err(too_large())
-            } else {
-                Ok(first)
-            };
-        };
-        let expected = announced
-            .and_then(|length| usize::try_from(length).ok())
-            .unwrap_or(first.len() * 2);
-        let mut whole = BytesMut::with_capacity(expected.min(limit));
-        whole.extend_from_slice(&first);
-        let mut next = Some(second);
-        while let Some(data) = next {
-            if whole.len() + data.len() > limit {
-                return Err(too_large());
-            }
-            whole.extend_from_slice(&data);
-            next = next_data(&mut body).await?;
+    let expected = announced
+        .and_then(|length| usize::try_from(length).ok())
+        .map_or(limit, |length| length.min(limit));
+    let (parts, mut body) = request.into_parts();
+    let work = Work::of(&parts);
+    let mut pace = Pace::new(state.config.timeouts.request_body);
+    // What came in one piece is not copied.
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    let mut small = None;
+    let mut has_large = false;
+    while let Some(data) = next_data(&mut body, &mut pace).await? {
+        let arrived = first.len().max(whole.len()).saturating_add(data.len());
+        if arrived > limit {
+            return Err(too_large());
         }
-        Ok(whole.freeze())
-    };
-    match tokio::time::timeout(timeout + slow_line, reading).await {
-        Ok(read) => read,
-        Err(_) => Err(ApiError::new(ProblemCode::Timeout).with_detail("the body did not arrive in time")),
+        if arrived > SMALL_BODY_BYTES_MAX && !has_large {
+            small = None;
+            work.hold(body_memory(state, &work, expected.max(arrived)).await?);
+            has_large = true;
+        } else if small.is_none() && !has_large {
+            small = Some(body_memory(state, &work, expected.min(SMALL_BODY_BYTES_MAX)).await?);
+        }
+        if whole.is_empty() && first.is_empty() {
+            first = data;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.reserve(if has_large {
+                expected.max(arrived)
+            } else {
+                expected.min(SMALL_BODY_BYTES_MAX)
+            });
+            whole.extend_from_slice(&first);
+        }
+        whole.extend_from_slice(&data);
     }
+    if let Some(small) = small {
+        work.hold(small);
+    }
+    work.begin(state)?;
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+async fn body_memory(state: &ServerState, work: &Work, bytes: usize) -> Result<Permit, ApiError> {
+    let (pool, amount) = state.capacity.body_memory(work.owners(), bytes);
+    Ok(pool.take(work.owners(), amount, MEMORY_WAIT_MAX).await?)
 }
 
 /// The length that a request announces for its body.
@@ -197,32 +217,39 @@ pub(crate) fn announced_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// How much longer than any other a request may take because its announced body comes over a slow line.
-pub(crate) fn slow_line(headers: &HeaderMap) -> Duration {
+pub(super) fn slow_line(headers: &HeaderMap) -> Duration {
     let body_bytes = announced_length(headers)
         .unwrap_or(0)
         .min(limits::PUSH_BODY_BYTES_MAX as u64);
     Duration::from_secs(body_bytes / limits::SLOWEST_LINE_BYTES_PER_SECOND)
 }
 
-async fn next_data(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
-    while let Some(frame) = body.frame().await {
+async fn next_data(body: &mut Body, pace: &mut Pace) -> Result<Option<Bytes>, ApiError> {
+    loop {
+        let began = Instant::now();
+        let Ok(frame) = timeout_at(pace.deadline(), body.frame()).await else {
+            return Err(ApiError::new(ProblemCode::Timeout).with_detail("the body did not arrive in time"));
+        };
+        let Some(frame) = frame else { return Ok(None) };
         let frame = frame.map_err(|_| {
-            ApiError::new(ProblemCode::MalformedBody).with_detail("the connection broke before the body was complete")
+            ApiError::new(ProblemCode::MalformedBody)
+                .with_detail("the body is not well-formed, or the connection broke before it was complete")
         })?;
-        if let Ok(data) = frame.into_data() {
+        let data = frame.into_data().unwrap_or_default();
+        pace.moved(began.elapsed(), data.len());
+        if !data.is_empty() {
             return Ok(Some(data));
         }
     }
-    Ok(None)
 }
 
 /// Bytes that hold their share of some memory until the last of them is sent, or the client has gone away. Whoever reads
 /// slowly must not make room for the next page in the meantime, and hyper keeps what it was given after it dropped the
 /// body.
-pub(crate) fn held_until_sent(bytes: Vec<u8>, memory: OwnedSemaphorePermit) -> Bytes {
+pub(crate) fn held_until_sent(bytes: Vec<u8>, memory: Permit) -> Bytes {
     struct Held {
         bytes: Vec<u8>,
-        _memory: OwnedSemaphorePermit,
+        _memory: Permit,
     }
 
     impl AsRef<[u8]> for Held {

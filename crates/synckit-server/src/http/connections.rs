@@ -3,14 +3,16 @@
 //! HTTP/1.1 on plain TCP: TLS and HTTP/2 are a reverse proxy's business. hyper is driven directly rather than through
 //! `axum::serve`, which has no time-out for request heads and no bound on connections.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::gauge::Gauge;
+use synckit_protocol::{MEDIA_TYPE_PROBLEM, Problem, ProblemCode};
 use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
@@ -20,10 +22,20 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{PeerAddress, stall::StallGuard};
-use crate::state::ServerState;
+use crate::{
+    limits::{AddressPrefix, Owners},
+    startup::config::Config,
+    state::ServerState,
+};
 
-/// The largest buffer of a connection: also the largest request head.
+/// The largest buffer of a connection.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// Connections at once that are told that there is no room for them; further ones are closed.
+const TURNED_AWAY_MAX: usize = 32;
+/// How long it may take to end a connection that was refused.
+const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
+/// The most that is read of what such a connection still sends.
+const UNREAD_BYTES_MAX: u64 = 1 << 20;
 
 /// Serves connections until `stopping`, then lets running requests end within the grace time.
 pub(crate) async fn serve_connections(
@@ -33,20 +45,26 @@ pub(crate) async fn serve_connections(
     stopping: CancellationToken,
 ) {
     let config = &state.config;
-    let room = Arc::new(Semaphore::new(config.bounds.connections.min(Semaphore::MAX_PERMITS)));
+    let turning_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
     let mut connections = JoinSet::new();
     loop {
-        let next = async {
-            let permit = room.clone().acquire_owned().await.ok();
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            next = next => next,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = stopping.cancelled() => break,
         };
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
+                let Ok(permit) = state.capacity.connections.try_take(owners_of(peer.ip(), config), 1) else {
+                    // More than these are closed without a word.
+                    if let Ok(turn) = Arc::clone(&turning_away).try_acquire_owned() {
+                        connections.spawn(async move {
+                            let _ = timeout(REFUSAL_TIME_MAX, turn_away(stream)).await;
+                            drop(turn);
+                        });
+                    }
+                    continue;
+                };
                 let connection = Connection {
                     stream,
                     peer: PeerAddress(peer),
@@ -73,6 +91,37 @@ pub(crate) async fn serve_connections(
         );
     }
     connections.shutdown().await;
+}
+
+/// Whose share a connection counts against. A proxy speaks for many, so that only the total bounds it.
+fn owners_of(peer: IpAddr, config: &Config) -> Owners {
+    if config.trusted_proxies.iter().any(|block| block.contains(peer)) {
+        Owners::NOBODY
+    } else {
+        Owners::address(AddressPrefix::of(peer))
+    }
+}
+
+/// Tells a client that there is no room for its connection, whatever it asks.
+async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
+    let problem = Problem::new(ProblemCode::Overloaded);
+    let body = serde_json::to_string(&problem)?;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {MEDIA_TYPE_PROBLEM}\r\ncontent-length: {}\r\n\
+         retry-after: 1\r\ncache-control: no-store\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    close_after_unread(stream).await
+}
+
+/// Closes a connection on which the client may still send. One that is closed over unread bytes loses the answer on its
+/// way (RFC 9112, section 9.6).
+async fn close_after_unread(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut unread = stream.take(UNREAD_BYTES_MAX);
+    tokio::io::copy(&mut unread, &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 /// Some failures of `accept` belong to one connection; the others (no file descriptors left, say) would make a loop
@@ -127,17 +176,16 @@ impl Connection {
             router.clone().oneshot(request)
         });
         let io = TokioIo::new(StallGuard::new(stream, stall_timeout));
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(head_timeout)
             .max_buf_size(BUFFER_BYTES_MAX)
             .serve_connection(io, service);
-        tokio::pin!(connection);
         let served = tokio::select! {
-            served = connection.as_mut() => served,
+            served = &mut connection => served,
             () = stopping.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                Pin::new(&mut connection).graceful_shutdown();
+                (&mut connection).await
             }
         };
         if let Err(error) = served {

@@ -8,13 +8,16 @@ mod connections;
 mod drain;
 mod error;
 mod observe;
+mod pace;
 mod stall;
+mod work;
 
 pub(crate) use address::{ClientAddress, PeerAddress};
 pub(crate) use body::{
     Format, PathText, Received, Reply, announced_length, content_format, decode, held_until_sent, malformed, read_body,
-    slow_line,
 };
 pub(crate) use connections::serve_connections;
 pub(crate) use error::ApiError;
 pub(crate) use observe::{Observer, RequestScope, admit, count_by_address, observe};
+pub(crate) use pace::Pace;
+pub(crate) use work::Work;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use axum::{
+    Extension,
     body::Body,
     extract::{FromRequestParts, MatchedPath, Request, State},
     middleware::Next,
@@ -19,9 +20,9 @@ use axum::{
 use http::{HeaderName, HeaderValue, header, request::Parts};
 use synckit_protocol::{AppId, MEDIA_TYPE_PROBLEM, ProblemCode};
 
-use super::{ApiError, ClientAddress, drain::drained_when_dropped, error::Refusal, slow_line};
+use super::{ApiError, ClientAddress, Work, body::slow_line, drain::drained_when_dropped, error::Refusal};
 use crate::{
-    limits::TooManyRequests,
+    limits::{Owners, TooManyRequests},
     metrics::Answered,
     platform::{caught, random_bytes},
     state::ServerState,
@@ -137,11 +138,10 @@ fn set_common_headers(response: &mut Response, request_id: &str) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-/// Lets an API request in if there is room, and answers it in time or not at all.
-pub(crate) async fn admit(State(state): State<Arc<ServerState>>, request: Request, next: Next) -> Response {
-    let Ok(_room) = state.capacity.requests.try_acquire() else {
-        return ApiError::new(ProblemCode::Overloaded).into_response();
-    };
+/// Lets an API request in, and answers it in time or not at all. What it holds is given back with the answer.
+pub(crate) async fn admit(State(state): State<Arc<ServerState>>, mut request: Request, next: Next) -> Response {
+    let work = Work::of_request(&request);
+    request.extensions_mut().insert(work.clone());
     let patience = state.config.timeouts.request + slow_line(request.headers());
     match tokio::time::timeout(patience, next.run(request)).await {
         Ok(response) => response,
@@ -153,12 +153,15 @@ pub(crate) async fn admit(State(state): State<Arc<ServerState>>, request: Reques
 pub(crate) async fn count_by_address(
     State(state): State<Arc<ServerState>>,
     address: ClientAddress,
+    Extension(work): Extension<Work>,
     request: Request,
     next: Next,
 ) -> Response {
-    match state.rates.count_address(address.prefix()) {
+    let prefix = address.prefix();
+    let counted = state.rates.count_address(prefix).map_err(ApiError::from);
+    match counted.and_then(|()| work.enter(&state, Owners::address(prefix))) {
         Ok(()) => next.run(request).await,
-        Err(refused) => ApiError::from(refused).into_response(),
+        Err(refused) => refused.into_response(),
     }
 }
 

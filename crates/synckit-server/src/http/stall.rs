@@ -1,6 +1,6 @@
-//! A connection that must keep moving: whoever stops reading an answer is cut off.
+//! A connection that must keep moving: who stops reading an answer, or only trickles, is cut off.
 //!
-//! Without it, clients that never read could hold every connection, and the pages behind them, for ever. Reading is
+//! Without it, clients that read slowly could hold every connection, and the pages behind them, for ever. Reading is
 //! bounded elsewhere, by what is read: heads, bodies and blobs have time-outs of their own.
 
 use std::{
@@ -16,33 +16,39 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// A TCP stream whose writes fail when the other side takes nothing for a while.
+use super::Pace;
+
+/// A TCP stream whose writes fail when the other side takes less than the minimum rate.
 pub(crate) struct StallGuard {
     stream: TcpStream,
-    patience: Duration,
+    pace: Pace,
     deadline: Pin<Box<Sleep>>,
-    waiting: bool,
+    waiting_since: Option<Instant>,
 }
 
 impl StallGuard {
     pub(crate) fn new(stream: TcpStream, patience: Duration) -> Self {
         Self {
             stream,
-            patience,
+            pace: Pace::new(patience),
             deadline: Box::pin(sleep(patience)),
-            waiting: false,
+            waiting_since: None,
         }
     }
 
-    /// Passes progress on; fails when there has been none for too long.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.waiting = false;
-            return polled;
+    /// Passes progress on; fails when there has been too little for too long.
+    fn watch(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = polled {
+            let waited = self
+                .waiting_since
+                .take()
+                .map_or(Duration::ZERO, |since| since.elapsed());
+            self.pace.moved(waited, *written.as_ref().unwrap_or(&0));
+            return Poll::Ready(written);
         }
-        if !self.waiting {
-            self.waiting = true;
-            self.deadline.as_mut().reset(Instant::now() + self.patience);
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(Instant::now());
+            self.deadline.as_mut().reset(self.pace.deadline());
         }
         match self.deadline.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
@@ -77,12 +83,11 @@ impl AsyncWrite for StallGuard {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch(cx, polled)
+        // A socket has nothing to flush.
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watch(cx, polled)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

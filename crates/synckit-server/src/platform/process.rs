@@ -75,6 +75,43 @@ pub(crate) fn disk_of(_: &Path) -> Option<(u64, u64)> {
     None
 }
 
+/// Raises the number of descriptors that this process may have open to what the system allows it, and tells that number;
+/// `None` if it is unlimited or not known.
+#[cfg(unix)]
+pub(crate) fn raise_descriptor_limit() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if current != maximum && setrlimit(Resource::Nofile, raised).is_ok() {
+        return maximum;
+    }
+    current
+}
+
+#[cfg(not(unix))]
+pub(crate) fn raise_descriptor_limit() -> Option<u64> {
+    None
+}
+
+/// Whether the process or the system has no descriptors left.
+pub(crate) fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let code = error.raw_os_error();
+        code == Some(Errno::MFILE.raw_os_error()) || code == Some(Errno::NFILE.raw_os_error())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = error;
+        false
+    }
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;

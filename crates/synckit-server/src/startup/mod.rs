@@ -2,6 +2,7 @@
 
 pub mod config;
 mod data_dir;
+mod descriptors;
 mod keys;
 mod readiness;
 mod server;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     DataDir, DataDirError, KeyFileError, MissingLogin, Readiness, ServeLock, ServerKeys,
     config::{Config, PublicUrl},
+    descriptors::connections_to_serve,
     has_login_secrets,
 };
 use crate::{
@@ -164,7 +165,7 @@ impl Server {
             urls: UrlSigner::new(&public_url, derived.urls.clone()),
             objects,
             mailer,
-            capacity: Capacity::new(&config),
+            capacity: Capacity::new(&config, connections_to_serve(&config.bounds)),
             readiness: Readiness::default(),
             disk: DiskReserve::new(&data_dir),
             stopping: CancellationToken::new(),

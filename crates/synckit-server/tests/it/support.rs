@@ -160,6 +160,12 @@ impl World {
         Call(self.http.request(method, url))
     }
 
+    /// Whether the server answers on a connection, and does not turn it away.
+    pub(crate) async fn answers(&self) -> bool {
+        let asked = self.http.get(format!("{}/healthz", self.url)).send().await;
+        asked.is_ok_and(|answer| answer.status().is_success())
+    }
+
     pub(crate) fn get(&self, path: &str) -> Call {
         self.call(Method::GET, path)
     }

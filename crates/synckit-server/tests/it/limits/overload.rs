@@ -1,29 +1,68 @@
-//! Memory is bounded before the server is: bodies that do not fit are not read, pages that nobody reads make no room.
+//! No client stops the server: not by announcing, not by trickling, not by reading slowly, not by many connections.
 
 use std::time::Duration;
 
-use synckit_protocol::{Cursor, limits, wire::log::Pull};
+use reqwest::Method;
+use synckit_protocol::{
+    BlobId, Cursor, limits,
+    wire::{
+        blobs::{BlobUpload, BlobUploadAnswer},
+        log::Pull,
+    },
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    task::JoinHandle,
 };
 
-use crate::support::{Syncing, World};
+use crate::support::{KEY_ID, PASSWORD, Syncing, User, World};
 
 /// The smallest memory that a configuration may give.
 const MEMORY: u64 = 16 << 20;
 
-/// A connection that announces a push of so many bytes, and sends none of them unless it is told to go on.
-async fn announce(world: &World, user: &Syncing, bytes: usize) -> TcpStream {
+/// A connection that announced a body of so many bytes, and was told to go on.
+async fn announce(world: &World, request: &str, token: &str, bytes: usize) -> TcpStream {
     let mut stream = TcpStream::connect(world.address()).await.unwrap();
     let head = format!(
-        "POST /api/sync/push HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/cbor\r\n\
-         expect: 100-continue\r\ncontent-length: {bytes}\r\n\r\n",
-        user.user.token
+        "{request} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/cbor\r\n\
+         expect: 100-continue\r\ncontent-length: {bytes}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(first_line(&mut stream).await, "HTTP/1.1 100 Continue");
+    assert_eq!(first_line(&mut stream).await, "");
     stream
 }
+
+/// A push of the largest size that has delivered all but a byte.
+async fn large_push(world: &World, user: &Syncing) -> TcpStream {
+    let mut stream = announce(world, PUSH, &user.user.token, limits::PUSH_BODY_BYTES_MAX).await;
+    let body = vec![0; limits::PUSH_BODY_BYTES_MAX - 1];
+    stream.write_all(&body).await.unwrap();
+    stream
+}
+
+/// Writes a byte every few milliseconds until the server has had enough of it, and returns the first line of its answer.
+fn trickle(mut stream: TcpStream) -> JoinHandle<String> {
+    tokio::spawn(async move {
+        let mut beat = tokio::time::interval(Duration::from_millis(5));
+        let mut answer = [0];
+        loop {
+            tokio::select! {
+                _ = beat.tick() => { let _ = stream.write_all(b"x").await; }
+                read = stream.read(&mut answer) => {
+                    read.unwrap();
+                    let line = first_line(&mut stream).await;
+                    return format!("{}{line}", char::from(answer[0]));
+                }
+            }
+        }
+    })
+}
+
+const PUSH: &str = "POST /api/sync/push";
+const SIGN_IN: &str = "POST /api/sync/auth/start";
+const OVERLOADED: &str = "HTTP/1.1 503 Service Unavailable";
 
 /// The first line of what the server says on a connection.
 async fn first_line(stream: &mut TcpStream) -> String {
@@ -55,72 +94,242 @@ async fn wait_for(world: &World, name: &str, wanted: impl Fn(u64) -> bool) {
 }
 
 #[tokio::test]
-async fn bodies_that_do_not_fit_into_the_memory_are_shed_and_not_read() {
-    let world = World::start_with(|config| config.bounds.push_body_bytes = MEMORY).await;
-    let user = world.ready_user("ada@example.com").await;
-    let largest = limits::PUSH_BODY_BYTES_MAX;
-    let mut at_work = Vec::new();
-    for _ in 0..2 {
-        let mut stream = announce(&world, &user, largest).await;
-        assert_eq!(first_line(&mut stream).await, "HTTP/1.1 100 Continue");
-        at_work.push(stream);
+async fn trickled_bodies_keep_nobody_from_working() {
+    let world = World::start_with(|config| config.bounds.requests = 8).await;
+    let user = world.user("ada@example.com").await;
+    let mut trickling = Vec::new();
+    for _ in 0..20 {
+        for (request, token) in [(SIGN_IN, ""), (PUSH, user.token.as_str())] {
+            let mut stream = announce(&world, request, token, 300).await;
+            stream.write_all(b"x").await.unwrap();
+            trickling.push(stream);
+        }
     }
-    let taken = figure(&world, "synckit_push_memory_bytes").await;
-    assert!(taken <= MEMORY && taken > 2 * largest as u64, "{taken}");
-    let mut shed = Vec::new();
-    for _ in 0..10 {
-        shed.push(announce(&world, &user, largest).await);
-    }
-    for mut stream in shed {
-        // Nobody was told to go on: the answer comes instead of it.
-        assert_eq!(first_line(&mut stream).await, "HTTP/1.1 503 Service Unavailable");
-        let mut rest = vec![0; 512];
-        let length = stream.read(&mut rest).await.unwrap();
-        assert!(String::from_utf8_lossy(&rest[..length]).contains("retry-after: 1"));
-    }
-    drop(at_work);
-    wait_for(&world, "synckit_push_memory_bytes", |taken| taken == 0).await;
-    let mut stream = announce(&world, &user, largest).await;
-    assert_eq!(
-        first_line(&mut stream).await,
-        "HTTP/1.1 100 Continue",
-        "there is room again"
-    );
+    assert_eq!(figure(&world, "synckit_requests_at_work").await, 0);
+    assert!(world.sign_in("ada@example.com", PASSWORD).await.is_ok());
+    let status = world.get("/api/sync/status").bearer(&user.token);
+    assert_eq!(status.send().await.code(), "200");
+    assert_eq!(world.get("/readyz").send().await.code(), "200");
 }
 
 #[tokio::test]
-async fn a_page_that_nobody_reads_keeps_its_share_of_the_memory() {
+async fn trickled_body_is_given_up() {
+    let world = World::start_with(|config| config.timeouts.request_body = Duration::from_millis(300)).await;
+    let user = world.user("ada@example.com").await;
+    let large = announce(&world, PUSH, &user.token, limits::PUSH_BODY_BYTES_MAX).await;
+    let small = announce(&world, SIGN_IN, "", 60_000).await;
+    for answer in [trickle(large), trickle(small)] {
+        assert_eq!(answer.await.unwrap(), OVERLOADED);
+    }
+}
+
+#[tokio::test]
+async fn announced_bodies_reserve_nothing() {
+    let world = World::start_with(|config| config.bounds.push_body_bytes = MEMORY).await;
+    let ada = world.ready_user("ada@example.com").await;
+    let mut bob = world.ready_user("bob@example.com").await;
+    let mut announced = Vec::new();
+    for _ in 0..20 {
+        announced.push(announce(&world, PUSH, &ada.user.token, limits::PUSH_BODY_BYTES_MAX).await);
+    }
+    assert_eq!(figure(&world, "synckit_push_memory_bytes").await, 0);
+    bob.push(&world, 1, 300).await;
+    bob.push(&world, 1, limits::BATCH_SEALED_BYTES_MAX).await;
+}
+
+#[tokio::test]
+async fn large_bodies_of_one_session_hold_its_share() {
+    let world = World::start().await;
+    let ada = world.ready_user("ada@example.com").await;
+    let mut bob = world.ready_user("bob@example.com").await;
+    let mut at_work = large_push(&world, &ada).await;
+    let held = figure(&world, "synckit_push_memory_bytes").await;
+    assert!(held > 5_000_000 && held < 8 << 20, "{held}");
+    // The second waits for the share of its session, and is shed.
+    let mut second = announce(&world, PUSH, &ada.user.token, limits::PUSH_BODY_BYTES_MAX).await;
+    second.write_all(&vec![0; 2 * limits::BODY_BYTES_MAX]).await.unwrap();
+    bob.push(&world, 1, limits::BATCH_SEALED_BYTES_MAX).await;
+    assert_eq!(first_line(&mut second).await, OVERLOADED);
+    // A small one has memory of its own.
+    let small = world.get("/api/sync/status").bearer(&ada.user.token);
+    assert_eq!(small.send().await.code(), "200");
+    at_work.write_all(&[0]).await.unwrap();
+    assert_eq!(first_line(&mut at_work).await, "HTTP/1.1 400 Bad Request");
+    wait_for(&world, "synckit_push_memory_bytes", |taken| taken == 0).await;
+}
+
+/// Asks for the largest page, and reads the first line of the answer and nothing else.
+async fn start_reading(world: &World, user: &Syncing, media_type: &str) -> TcpStream {
+    let body = serde_json::to_string(&Pull {
+        device_id: user.device_id,
+        cursor: Cursor::START,
+        max_bytes: Some(limits::PAGE_BYTES_MAX),
+        ahead: false,
+        avoid_snapshot: false,
+    })
+    .unwrap();
+    let mut stream = TcpStream::connect(world.address()).await.unwrap();
+    let request = format!(
+        "POST /api/sync/pull HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\naccept: {media_type}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        user.user.token,
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(first_line(&mut stream).await, "HTTP/1.1 200 OK");
+    stream
+}
+
+#[tokio::test]
+async fn page_that_nobody_reads_keeps_its_memory() {
     for media_type in ["application/json", "application/cbor"] {
         let world = World::start_with(|config| config.bounds.page_bytes = 2 * MEMORY).await;
-        let mut user = world.ready_user("ada@example.com").await;
-        for _ in 0..2 {
-            user.push(&world, 1, limits::BATCH_SEALED_BYTES_MAX - 100).await;
-        }
-        let body = serde_json::to_string(&Pull {
-            device_id: user.device_id,
-            cursor: Cursor::START,
-            max_bytes: Some(limits::PAGE_BYTES_MAX),
-            ahead: false,
-            avoid_snapshot: false,
-        })
-        .unwrap();
         let mut readers = Vec::new();
-        for _ in 0..2 {
-            let mut stream = TcpStream::connect(world.address()).await.unwrap();
-            let request = format!(
-                "POST /api/sync/pull HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\naccept: {media_type}\r\n\
-                 content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-                user.user.token,
-                body.len()
-            );
-            stream.write_all(request.as_bytes()).await.unwrap();
-            assert_eq!(first_line(&mut stream).await, "HTTP/1.1 200 OK");
-            readers.push(stream);
+        for email in ["ada@example.com", "bob@example.com"] {
+            let mut user = world.ready_user(email).await;
+            for _ in 0..2 {
+                user.push(&world, 1, limits::BATCH_SEALED_BYTES_MAX - 100).await;
+            }
+            readers.push(start_reading(&world, &user, media_type).await);
         }
-        // Two pages are on their way and stay there, because the lines are full.
+        // Two pages stay where they are, because the lines are full.
         let taken = figure(&world, "synckit_page_memory_bytes").await;
         assert!(taken >= 2 * 8_000_000, "{media_type}: {taken}");
         drop(readers);
         wait_for(&world, "synckit_page_memory_bytes", |taken| taken == 0).await;
     }
+}
+
+#[tokio::test]
+async fn slow_readers_of_one_account_hold_its_share() {
+    let world = World::start_with(|config| config.bounds.page_bytes = 2 * MEMORY).await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let mut bob = world.ready_user("bob@example.com").await;
+    for _ in 0..2 {
+        ada.push(&world, 1, limits::BATCH_SEALED_BYTES_MAX - 100).await;
+    }
+    bob.push(&world, 1, 300).await;
+    let _reader = start_reading(&world, &ada, "application/cbor").await;
+    // The share of the account is one page of this size.
+    assert_eq!(ada.pull(&world, Cursor::START, None).await.code(), "overloaded");
+    assert_eq!(bob.pull(&world, Cursor::START, None).await.code(), "200");
+    assert_eq!(
+        world.get("/readyz").send().await.code(),
+        "200",
+        "a share is not the server"
+    );
+}
+
+#[tokio::test]
+async fn trickling_reader_is_cut_off() {
+    let world = World::start_with(|config| config.timeouts.stall = Duration::from_millis(300)).await;
+    let mut user = world.ready_user("ada@example.com").await;
+    for _ in 0..2 {
+        user.push(&world, 1, limits::BATCH_SEALED_BYTES_MAX - 100).await;
+    }
+    let mut reader = start_reading(&world, &user, "application/cbor").await;
+    let trickling = tokio::spawn(async move {
+        let mut beat = tokio::time::interval(Duration::from_millis(5));
+        loop {
+            beat.tick().await;
+            reader.read_u8().await.unwrap();
+        }
+    });
+    wait_for(&world, "synckit_page_memory_bytes", |taken| taken == 0).await;
+    trickling.abort();
+}
+
+/// Where a user may upload a blob of so many bytes: the path of the URL.
+async fn upload_path(world: &World, user: &User, n: u8, size: u64) -> String {
+    let asked = BlobUpload {
+        hash: BlobId::from_bytes([n; 32]),
+        size,
+        key_id: KEY_ID,
+        replace: false,
+    };
+    let answer = world.post("/api/sync/blobs/upload").bearer(&user.token).json(&asked);
+    let url = answer.send().await.ok::<BlobUploadAnswer>().upload_url.unwrap();
+    url.strip_prefix(&world.url).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn uploads_of_one_account_hold_its_share() {
+    let world = World::start_with(|config| config.bounds.transfers = 8).await;
+    let ada = world.user("ada@example.com").await;
+    let bob = world.user("bob@example.com").await;
+    let mut at_work = Vec::new();
+    for n in 0..2 {
+        let path = upload_path(&world, &ada, n, 1000).await;
+        at_work.push(announce(&world, &format!("PUT {path}"), "", 1000).await);
+    }
+    let put = async |user: &User| {
+        let path = upload_path(&world, user, 9, 1000).await;
+        world.call(Method::PUT, &path).raw(vec![0; 1000]).send().await
+    };
+    assert_eq!(put(&ada).await.code(), "overloaded");
+    assert_eq!(put(&bob).await.code(), "200");
+    drop(at_work);
+    wait_for(&world, "synckit_transfers", |transfers| transfers == 0).await;
+    assert_eq!(put(&ada).await.code(), "200");
+}
+
+#[tokio::test]
+async fn trickled_upload_is_given_up() {
+    let world = World::start_with(|config| config.timeouts.stall = Duration::from_millis(300)).await;
+    let user = world.user("ada@example.com").await;
+    let path = upload_path(&world, &user, 1, 500_000_000).await;
+    let stream = announce(&world, &format!("PUT {path}"), "", 500_000_000).await;
+    assert_eq!(trickle(stream).await.unwrap(), OVERLOADED);
+}
+
+#[tokio::test]
+async fn address_holds_a_share_of_the_connections() {
+    let world = World::start_with(|config| config.bounds.connections = 16).await;
+    let mut connections = Vec::new();
+    let refused = loop {
+        let mut stream = TcpStream::connect(world.address()).await.unwrap();
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        match first_line(&mut stream).await.as_str() {
+            "HTTP/1.1 200 OK" => connections.push(stream),
+            refused => break refused.to_owned(),
+        }
+    };
+    assert_eq!((connections.len(), refused.as_str()), (4, OVERLOADED));
+    drop(connections);
+    // Asks over one connection as soon as there is room for it.
+    let asking = async { while !world.answers().await {} };
+    tokio::time::timeout(Duration::from_secs(30), asking).await.unwrap();
+}
+
+#[tokio::test]
+async fn server_without_room_says_so() {
+    let world = World::start_with(|config| {
+        config.bounds.connections = 8;
+        // A proxy speaks for many: all of the connections are its share.
+        config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    })
+    .await;
+    assert_eq!(world.get("/readyz").send().await.code(), "200");
+    let mut connections = Vec::new();
+    loop {
+        let mut stream = TcpStream::connect(world.address()).await.unwrap();
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        if first_line(&mut stream).await == OVERLOADED {
+            break;
+        }
+        connections.push(stream);
+    }
+    // Seven, and the one that asked first and is kept.
+    assert_eq!(connections.len(), 7);
+    let ready = world.get("/readyz").send().await.problem();
+    assert_eq!(
+        (ready.code.as_str(), ready.detail.as_deref()),
+        ("overloaded", Some("used up: connections"))
+    );
 }
