@@ -21,15 +21,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{PeerAddress, stall::StallGuard};
+use super::{PeerAddress, framing::HeadGuard, stall::StallGuard};
 use crate::{
     limits::{AddressPrefix, Owners},
     startup::config::Config,
     state::ServerState,
 };
 
-/// The largest buffer of a connection.
+/// The largest buffer of a connection. Request heads have a bound of their own ([`HeadGuard`]).
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// Header lines of one request.
+const HEADERS_MAX: usize = 100;
 /// Connections at once that are told that there is no room for them; further ones are closed.
 const TURNED_AWAY_MAX: usize = 32;
 /// How long it may take to end a connection that was refused.
@@ -175,11 +177,12 @@ impl Connection {
             request.extensions_mut().insert(peer);
             router.clone().oneshot(request)
         });
-        let io = TokioIo::new(StallGuard::new(stream, stall_timeout));
+        let io = TokioIo::new(HeadGuard::new(StallGuard::new(stream, stall_timeout), HEADERS_MAX));
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(head_timeout)
             .max_buf_size(BUFFER_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
             .serve_connection(io, service);
         let served = tokio::select! {
             served = &mut connection => served,
@@ -191,6 +194,9 @@ impl Connection {
         if let Err(error) = served {
             // Broken connections are everyday; their errors carry no contents of requests.
             tracing::debug!(%error, "a connection ended early");
+            if let Some(stream) = connection.into_parts().io.into_inner().into_refused() {
+                let _ = timeout(REFUSAL_TIME_MAX, close_after_unread(stream)).await;
+            }
         }
     }
 }

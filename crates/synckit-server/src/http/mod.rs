@@ -7,6 +7,7 @@ mod body;
 mod connections;
 mod drain;
 mod error;
+mod framing;
 mod observe;
 mod pace;
 mod stall;

@@ -5,6 +5,7 @@
 mod admin;
 mod api;
 mod contract;
+mod framing;
 mod limits;
 mod observe;
 mod sign_in;
