@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::process::{self, Memory, Usage};
 
 /// What differs from a server as it comes: room for the idle connections, time for them to rest, users who sign up from
-/// one address all at once, and drivers that send more requests than one app on one device.
+/// one address all at once, and drivers that send more requests than one app on one device, as if through a proxy.
 const CONFIG: &str = "connections_max = 65536
 request_head_timeout = \"10 min\"
 guesses_per_address = 100000
@@ -22,6 +22,7 @@ session_requests_per_second = 1000000
 session_request_burst = 1000000
 address_requests_per_second = 1000000
 address_request_burst = 1000000
+trusted_proxies = [\"127.0.0.1\"]
 ";
 
 /// A server in a process of its own, killed when it is dropped.

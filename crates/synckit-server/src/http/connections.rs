@@ -3,7 +3,7 @@
 //! HTTP/1.1 on plain TCP: TLS and HTTP/2 are a reverse proxy's business. hyper is driven directly rather than through
 //! `axum::serve`, which has no time-out for request heads and no bound on connections.
 
-use std::{io, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use http::Request;
@@ -187,7 +187,7 @@ impl Connection {
         let served = tokio::select! {
             served = &mut connection => served,
             () = stopping.cancelled() => {
-                Pin::new(&mut connection).graceful_shutdown();
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
                 (&mut connection).await
             }
         };

@@ -3,3 +3,5 @@
 mod guesses;
 mod overload;
 mod rates;
+
+pub(crate) use overload::figure;

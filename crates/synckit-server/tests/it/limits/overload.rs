@@ -74,7 +74,7 @@ async fn first_line(stream: &mut TcpStream) -> String {
 }
 
 /// A figure of `/metrics`.
-async fn figure(world: &World, name: &str) -> u64 {
+pub(crate) async fn figure(world: &World, name: &str) -> u64 {
     let answer = world.get("/metrics").send().await;
     let text = String::from_utf8(answer.body).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
