@@ -4,11 +4,13 @@ use std::{fmt, time::Duration};
 
 use synckit_crypto::KeyError;
 use synckit_login::LoginError;
-use synckit_protocol::{
-    ApiKeyError, BatchDigest, BatchId, Cursor, DeviceId, KeyId, Position, Problem, ProblemCode, SealedHash, SnapshotId,
-};
+use synckit_protocol::{ApiKeyError, Cursor, KeyId, Position, Problem, ProblemCode};
 
-use crate::{connection::transport::TransportError, secrets::error::CredentialError};
+use crate::{
+    connection::transport::TransportError,
+    secrets::error::CredentialError,
+    tampering::{RejoinEvidence, Tampering},
+};
 
 /// The result of every call of the SDK.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -148,15 +150,6 @@ pub enum Error {
         /// The generation of the account's current vault.
         vault_generation: u32,
     },
-    /// The server holds an envelope with an older master key than this device: a restored backup, or an attack. After
-    /// the first, and by the user's decision, `restore_envelope` puts this device's keys back.
-    #[error("the server holds an older master key (version {found_version}) than this device (version {held_version})")]
-    EnvelopeReplaced {
-        /// The version of the master key on this device.
-        held_version: u32,
-        /// The version of the master key in the server's envelope; 0 if it holds none at all.
-        found_version: u32,
-    },
     /// `rejoin`: the server's history agrees with what this device knows, or the evidence is of something that was resolved
     /// since. Pull again.
     #[error("the server's history agrees with what this device knows: there is nothing to rejoin")]
@@ -186,188 +179,10 @@ pub enum Error {
     #[error("the file changed while it was uploaded")]
     FileChanged,
 
-    // Tampering. Do not repeat; keep the evidence.
-    /// The server is behind what this device knew: a restored backup, or an attack.
-    #[error("the server went back: this device knew {}, the server holds {}", .0.known.seq, .0.claimed.seq)]
-    HistoryRewound(HistoryEvidence),
-    /// The server tells another history than the one that this device knew.
-    #[error("the server tells another history at {}", .0.known.seq)]
-    HistoryForked(HistoryEvidence),
-    /// A batch is not what any device of the user sealed at this place of this history.
-    #[error("a batch was forged or moved: {}", .0.reason)]
-    BatchForged(Box<BatchEvidence>),
-    /// A snapshot, or a part of one, is not what a device of the user sealed for this place, and what it stands for cannot
-    /// be read by another way.
-    #[error("a snapshot was forged or damaged: {}", .0.reason)]
-    SnapshotForged(SnapshotEvidence),
-    /// A blob is not what was asked for. Nothing of it was released.
-    #[error("a blob was forged or damaged: {reason}")]
-    BlobForged {
-        /// What did not agree.
-        reason: &'static str,
-    },
-    /// The envelope or the vault does not verify.
-    #[error("the server's key material was forged or damaged")]
-    KeyMaterialForged(#[source] KeyError),
-    /// The server proved itself with another key than at the first sign-in.
-    #[error("the server's sign-in key changed: this may be another server")]
-    ServerKeyChanged,
-    /// A URL that the server gave out would weaken the connection.
-    #[error("the server gave out a URL that is not safe to use: {reason}")]
-    UnsafeUrl {
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-}
-
-/// Two positions of one stream that cannot both be true.
-///
-/// # Examples
-/// ```
-/// # synckit_doctest::run(async |world| {
-/// # use synckit_client::{Cursor, Head, Position};
-/// # use synckit_doctest::note;
-/// # let (client, device) = world.device("laptop").await?;
-/// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
-/// # // The app has come to 40; the server, restored from a backup, to 1.
-/// # let stored = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
-/// use synckit_client::Error;
-///
-/// fn report(error: &Error) -> Option<String> {
-///     let (Error::HistoryRewound(evidence) | Error::HistoryForked(evidence)) = error else { return None };
-///     Some(format!("known {}, claimed {}", evidence.known.seq, evidence.claimed.seq))
-/// }
-///
-/// let error = client.pull(device.id, stored).await.unwrap_err();
-/// assert_eq!(report(&error).as_deref(), Some("known 40, claimed 1"));
-/// # Ok(())
-/// # });
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HistoryEvidence {
-    /// The newest position that this device had verified.
-    pub known: Position,
-    /// What the server claimed instead.
-    pub claimed: Position,
-}
-
-/// The batch that was refused.
-///
-/// # Examples
-/// ```
-/// use synckit_client::{BatchEvidence, Error};
-///
-/// fn report(error: &Error) -> Option<String> {
-///     let Error::BatchForged(evidence) = error else { return None };
-///     let BatchEvidence { batch_id, parent, reason, .. } = evidence.as_ref();
-///     Some(format!("batch {batch_id} after {}: {reason}", parent.seq))
-/// }
-/// assert_eq!(report(&Error::NotSignedIn), None); // nothing that a rejoin goes past
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BatchEvidence {
-    /// The batch as the server named it.
-    pub batch_id: BatchId,
-    /// The device as the server named it.
-    pub device_id: DeviceId,
-    /// The key as the server named it.
-    pub key_id: KeyId,
-    /// How many entries the server said that it holds.
-    pub count: u32,
-    /// SHA-256 of its sealed bytes.
-    pub sealed_hash: SealedHash,
-    /// The position that it should have been sealed on top of.
-    pub parent: Position,
-    /// What did not agree.
-    pub reason: &'static str,
-    /// Whether its bytes do not open under a key that this device holds: then they are, for ever and for every device,
-    /// nothing that anybody of the user sealed at this place.
-    pub(crate) never_opens: bool,
-}
-
-impl BatchEvidence {
-    /// What the chain needs of the batch.
-    pub(crate) fn digest(&self) -> BatchDigest {
-        BatchDigest {
-            batch_id: self.batch_id,
-            device_id: self.device_id,
-            key_id: self.key_id,
-            count: self.count,
-            sealed_hash: self.sealed_hash,
-        }
-    }
-}
-
-/// The snapshot that was refused.
-///
-/// # Examples
-/// ```
-/// use synckit_client::{Error, SnapshotEvidence};
-///
-/// fn report(error: &Error) -> Option<String> {
-///     let Error::SnapshotForged(SnapshotEvidence { snapshot_id, part, reason, .. }) = error else { return None };
-///     let place = part.map_or("manifest".to_owned(), |part| format!("part {part}"));
-///     Some(format!("{place} of {snapshot_id}: {reason}"))
-/// }
-/// # use synckit_client::{Head, KeyId, Position, SnapshotId};
-/// # let error = Error::SnapshotForged(SnapshotEvidence {
-/// #     snapshot_id: SnapshotId::from_bytes([1; 16]),
-/// #     key_id: KeyId::from_bytes([3; 16]),
-/// #     position: Position { seq: 40, head: Head::from_bytes([0; 32]) },
-/// #     part: Some(2),
-/// #     reason: "it does not open here",
-/// # });
-/// assert!(report(&error).is_some_and(|text| text.starts_with("part 2 of ")));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotEvidence {
-    /// The snapshot as the server named it.
-    pub snapshot_id: SnapshotId,
-    /// The key as the server named it.
-    pub key_id: KeyId,
-    /// The position whose state it was said to be.
-    pub position: Position,
-    /// The part, or `None` if it was the manifest.
-    pub part: Option<u32>,
-    /// What did not agree.
-    pub reason: &'static str,
-}
-
-/// Why the user may want to rejoin: what an earlier call refused. From [`Error::rejoin_evidence`].
-///
-/// # Examples
-/// ```
-/// # synckit_doctest::run(async |world| {
-/// # use synckit_client::{Cursor, Head, Position};
-/// # use synckit_doctest::note;
-/// # let (client, device) = world.device("laptop").await?;
-/// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
-/// # // The app has come to 40; the server, restored from a backup, to 1.
-/// # let lost = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
-/// # let stored = lost;
-/// use synckit_client::RejoinEvidence;
-///
-/// let error = client.pull(device.id, stored).await.unwrap_err();
-/// let question = match error.rejoin_evidence() {
-///     Some(RejoinEvidence::History(evidence)) => {
-///         format!("The server lacks {} changes. Was it restored?", evidence.known.seq - evidence.claimed.seq)
-///     }
-///     Some(RejoinEvidence::Batch(batch)) => format!("Skip what {} wrote?", batch.device_id),
-///     _ => return Err(error.into()),
-/// };
-/// assert_eq!(question, "The server lacks 39 changes. Was it restored?");
-/// # Ok(())
-/// # });
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RejoinEvidence {
-    /// The server's history is not the one that this device knew.
-    History(HistoryEvidence),
-    /// The log holds a batch that no device of the user sealed.
-    Batch(Box<BatchEvidence>),
+    /// The server did what no honest server does, short of having been restored from a backup. Do not repeat; keep the
+    /// evidence.
+    #[error(transparent)]
+    Tampering(#[from] Tampering),
 }
 
 /// A push that did not come to its end.
@@ -466,8 +281,7 @@ impl Error {
     /// ```
     pub fn rejoin_evidence(&self) -> Option<RejoinEvidence> {
         match self {
-            Self::HistoryRewound(evidence) | Self::HistoryForked(evidence) => Some(RejoinEvidence::History(*evidence)),
-            Self::BatchForged(evidence) => Some(RejoinEvidence::Batch(evidence.clone())),
+            Self::Tampering(tampering) => tampering.rejoin_evidence(),
             _ => None,
         }
     }
@@ -476,24 +290,13 @@ impl Error {
     ///
     /// # Examples
     /// ```
-    /// use synckit_client::Error;
+    /// use synckit_client::{Error, Tampering};
     ///
-    /// assert!(Error::BlobForged { reason: "it has another hash" }.is_tampering());
+    /// assert!(Error::from(Tampering::BlobForged { reason: "it has another hash" }).is_tampering());
     /// assert!(!Error::NotSignedIn.is_tampering());
     /// ```
     pub fn is_tampering(&self) -> bool {
-        matches!(
-            self,
-            Self::HistoryRewound(_)
-                | Self::HistoryForked(_)
-                | Self::BatchForged(_)
-                | Self::SnapshotForged(_)
-                | Self::BlobForged { .. }
-                | Self::KeyMaterialForged(_)
-                | Self::EnvelopeReplaced { .. }
-                | Self::ServerKeyChanged
-                | Self::UnsafeUrl { .. }
-        )
+        matches!(self, Self::Tampering(_))
     }
 }
 
@@ -501,7 +304,7 @@ impl From<LoginError> for Error {
     fn from(error: LoginError) -> Self {
         match error {
             LoginError::WrongPassword => Self::InvalidCredentials,
-            LoginError::ServerKeyChanged { .. } => Self::ServerKeyChanged,
+            LoginError::ServerKeyChanged { .. } => Self::Tampering(Tampering::ServerKeyChanged),
             _ => Self::Protocol {
                 status: 200,
                 reason: "a message of an OPAQUE login",

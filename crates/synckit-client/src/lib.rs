@@ -103,7 +103,7 @@
 //! | not now | [`Error::Network`], [`Error::RetryLater`] | go on with local data, try again later |
 //! | who is it? | [`Error::InvalidCredentials`], [`Error::SessionEnded`] | ask for the password |
 //! | something to resolve | [`Error::KeyRotated`], [`Error::Behind`], [`Error::DeviceRevoked`], [`Error::PasswordWasReset`] | the call that the variant names, perhaps after asking the user |
-//! | the server lies | [`Error::HistoryRewound`], [`Error::BatchForged`] and all others of [`Error::is_tampering`] | stop, tell the user, keep the evidence |
+//! | the server lies | [`Error::Tampering`] with any [`Tampering`] | stop, tell the user, keep the evidence |
 //!
 //! # Limits
 //!
@@ -157,6 +157,7 @@ mod sign_in;
 mod snapshots;
 mod state;
 mod stream;
+mod tampering;
 
 pub use connection::transport;
 
@@ -169,9 +170,7 @@ pub use blobs::{
 };
 pub use client::SyncKitClient;
 pub use config::{SyncKitClientBuilder, SyncKitConfig};
-pub use error::{
-    BatchEvidence, Chain as ErrorChain, Error, HistoryEvidence, PushError, RejoinEvidence, Result, SnapshotEvidence,
-};
+pub use error::{Chain as ErrorChain, Error, PushError, Result};
 pub use rejoin::Rejoined;
 pub use secrets::{
     error::CredentialError, file::FileStore, keychain::KeychainStore, memory::MemoryStore, store::CredentialStore,
@@ -196,6 +195,7 @@ pub use synckit_protocol::{
         snapshots::SnapshotInfo,
     },
 };
+pub use tampering::{BatchEvidence, HistoryEvidence, RejoinEvidence, SnapshotEvidence, Tampering};
 
 pub use zeroize::Zeroizing;
 

@@ -9,7 +9,7 @@ use synckit_protocol::{
 
 use crate::{
     client::SyncKitClient,
-    error::{Error, HistoryEvidence, Result},
+    error::{Error, Result},
     history::walk::Walk,
     runtime,
     snapshots::read::{Pulled, pull_rows},
@@ -18,6 +18,7 @@ use crate::{
         handle::Stream,
         log::{Avoid, Request},
     },
+    tampering::{HistoryEvidence, Tampering},
 };
 
 /// Snapshots that one pull goes to before it gives up: each may have been replaced just then.
@@ -34,9 +35,9 @@ impl SyncKitClient {
     /// A page holds at most 500 changes. Applying one twice is harmless, because changes carry whole rows.
     ///
     /// # Errors
-    /// [`Error::HistoryRewound`], [`Error::HistoryForked`] and [`Error::BatchForged`] with evidence;
+    /// [`Tampering::HistoryRewound`](crate::Tampering::HistoryRewound), [`Tampering::HistoryForked`](crate::Tampering::HistoryForked) and [`Tampering::BatchForged`](crate::Tampering::BatchForged) with evidence;
     /// [`Error::KeyRotated`] if another device changed the master key; [`Error::DeviceRevoked`];
-    /// [`Error::SnapshotForged`] if the beginning of the log is gone and no snapshot of it verifies;
+    /// [`Tampering::SnapshotForged`](crate::Tampering::SnapshotForged) if the beginning of the log is gone and no snapshot of it verifies;
     /// [`Error::EncryptionNotSetUp`]. Nothing of a page with an error is returned.
     ///
     /// # Examples
@@ -96,7 +97,7 @@ impl SyncKitClient {
                 Ok(Some(pulled)) => return Ok(pulled),
                 // Newer ones took its place: all rows come again, deletions too, so what the app has of it is made good.
                 Ok(None) => from = restarted(from),
-                Err(error @ Error::SnapshotForged(_)) => match refused {
+                Err(error @ Error::Tampering(Tampering::SnapshotForged(_))) => match refused {
                     Some((_, first)) => return Err(first),
                     None => {
                         tracing::warn!(%error, "a snapshot was refused: the pull goes around it; a fold puts another in its place");
@@ -205,10 +206,12 @@ enum LogPull {
 fn enter(cursor: Cursor, snapshot: SnapshotInfo) -> Result<LogPull> {
     match cursor.position() {
         // A log that was cut goes on after the cursor, or it was not cut there.
-        Some(known) if snapshot.position.seq <= known.seq => Err(Error::HistoryRewound(HistoryEvidence {
-            known,
-            claimed: snapshot.position,
-        })),
+        Some(known) if snapshot.position.seq <= known.seq => {
+            Err(Error::Tampering(Tampering::HistoryRewound(HistoryEvidence {
+                known,
+                claimed: snapshot.position,
+            })))
+        }
         _ => Ok(LogPull::Snapshot(SnapshotPlace {
             snapshot_id: snapshot.snapshot_id,
             position: snapshot.position,

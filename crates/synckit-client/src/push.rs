@@ -81,7 +81,7 @@ impl SyncKitClient {
     /// # Errors
     /// [`PushError`], with how many changes are stored and why the others are not: among others
     /// [`Error::Encode`], [`Error::KeyRotated`], [`Error::WrongKey`], [`Error::DeviceRevoked`],
-    /// [`Error::HistoryRewound`], [`Error::HistoryForked`].
+    /// [`Tampering::HistoryRewound`](crate::Tampering::HistoryRewound), [`Tampering::HistoryForked`](crate::Tampering::HistoryForked).
     ///
     /// # Examples
     /// ```

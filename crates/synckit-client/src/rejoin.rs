@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     client::SyncKitClient,
-    error::{BatchEvidence, Error, RejoinEvidence, Result},
+    error::{Error, Result},
     history::walk::Walk,
     state::keys::Keys,
     stream::{
@@ -23,6 +23,7 @@ use crate::{
         common::{Common, marks_of},
         handle::Stream,
     },
+    tampering::{BatchEvidence, RejoinEvidence, Tampering},
 };
 
 /// What the app does after [`SyncKitClient::rejoin`].
@@ -61,8 +62,8 @@ pub struct Rejoined {
 }
 
 impl SyncKitClient {
-    /// Goes on with a server whose history is not the one that this device knew, after [`Error::HistoryRewound`],
-    /// [`Error::HistoryForked`] or [`Error::BatchForged`]: **only by the user's decision**, and only if the operator says
+    /// Goes on with a server whose history is not the one that this device knew, after [`Tampering::HistoryRewound`](crate::Tampering::HistoryRewound),
+    /// [`Tampering::HistoryForked`](crate::Tampering::HistoryForked) or [`Tampering::BatchForged`](crate::Tampering::BatchForged): **only by the user's decision**, and only if the operator says
     /// that the server was restored from a backup or that somebody vandalised the log. `cursor` is what the app has
     /// stored.
     ///
@@ -80,7 +81,7 @@ impl SyncKitClient {
     /// An app that remembers no deletions should pull from [`Cursor::START`] instead: else a row that was deleted since
     /// the backup is gone on the devices of today and comes back on those of tomorrow.
     ///
-    /// If the server's envelope is older than this device's keys, this is [`Error::EnvelopeReplaced`]: call
+    /// If the server's envelope is older than this device's keys, this is [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced): call
     /// [`SyncKitClient::restore_envelope`] with the password, then this again.
     ///
     /// *A batch that nobody can open.* Whoever stole a token, but not the key, can append garbage. The server cannot know,
@@ -91,16 +92,16 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::NothingToRejoin`] if the server agrees with this device now, or the evidence is of something that was
     /// resolved since: pull again.
-    /// [`Error::EnvelopeReplaced`] and [`Error::KeyRotated`] as above. [`Error::BatchForged`] for a batch that a device
+    /// [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced) and [`Error::KeyRotated`] as above. [`Tampering::BatchForged`](crate::Tampering::BatchForged) for a batch that a device
     /// of the user might have sealed: only a server that lies shows one, and there is no way past it.
-    /// [`Error::HistoryRewound`] or [`Error::HistoryForked`] with other evidence if the server changes its history
+    /// [`Tampering::HistoryRewound`](crate::Tampering::HistoryRewound) or [`Tampering::HistoryForked`](crate::Tampering::HistoryForked) with other evidence if the server changes its history
     /// meanwhile. [`Error::SessionEnded`] if the backup does not know the session: sign in, and register the device.
     ///
     /// # Examples
     /// ```
     /// # synckit_doctest::run(async |world| {
     /// use std::collections::HashMap;
-    /// use synckit_client::{ChangeEntry, Cursor, DeviceId, Error, SyncKitClient};
+    /// use synckit_client::{ChangeEntry, Cursor, DeviceId, Error, SyncKitClient, Tampering};
     ///
     /// /// What this app has in its database: the last change of every row, deletions too, by table and row.
     /// struct Database {
@@ -175,7 +176,7 @@ impl SyncKitClient {
     ///     let Some(evidence) = failed.rejoin_evidence() else { return Ok(()) };
     ///     let rejoined = match client.rejoin(&evidence, db.cursor).await {
     ///         // The backup is from before a rotation of the key.
-    ///         Err(Error::EnvelopeReplaced { .. }) => {
+    ///         Err(Error::Tampering(Tampering::EnvelopeReplaced { .. })) => {
     ///             client.restore_envelope(password).await?;
     ///             client.rejoin(&evidence, db.cursor).await?
     ///         }
@@ -232,10 +233,10 @@ async fn offered_keys(stream: &Stream, held: &KeyRing) -> Result<(KeyRing, Envel
     let found = stream.envelope().await?.map(|found| found.envelope);
     let found_version = found.as_ref().map_or(0, Envelope::key_version);
     let Some(envelope) = found.filter(|envelope| envelope.key_version() >= held.key_version()) else {
-        return Err(Error::EnvelopeReplaced {
+        return Err(Error::Tampering(Tampering::EnvelopeReplaced {
             held_version: held.key_version(),
             found_version,
-        });
+        }));
     };
     if envelope.key_id() != held.key_id() {
         return Err(Error::KeyRotated {
@@ -244,7 +245,7 @@ async fn offered_keys(stream: &Stream, held: &KeyRing) -> Result<(KeyRing, Envel
     }
     let ring = envelope
         .open_as_holder(&stream.scope(), held)
-        .map_err(Error::KeyMaterialForged)?;
+        .map_err(Tampering::KeyMaterialForged)?;
     Ok((ring, envelope))
 }
 
@@ -296,7 +297,7 @@ async fn skip_batch(stream: &Stream, keys: &Keys, batch: &BatchEvidence, cursor:
     if !batch.never_opens {
         // A batch in the wrong place, or under a key that this device does not hold or no longer allows, may be
         // somebody's. An honest server takes none of these.
-        return Err(Error::BatchForged(Box::new(batch.clone())));
+        return Err(Error::Tampering(Tampering::BatchForged(Box::new(batch.clone()))));
     }
     let chain = match stream.chain_page(batch.parent).await {
         Ok(chain) => chain,

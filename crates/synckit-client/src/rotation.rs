@@ -14,6 +14,7 @@ use crate::{
         envelope::{EnvelopeInUse, EnvelopePut},
         handle::Stream,
     },
+    tampering::Tampering,
 };
 
 /// How often a rotation is tried again because other devices pushed in between, before it gives up.
@@ -66,7 +67,7 @@ impl SyncKitClient {
         }
         envelope
             .verify_mac(&scope, keys.ring.current())
-            .map_err(Error::KeyMaterialForged)?;
+            .map_err(Tampering::KeyMaterialForged)?;
         let generation = open.vault.generation();
         if envelope.vault_generation() != generation {
             return Err(Error::PasswordWasReset {
@@ -114,7 +115,7 @@ impl SyncKitClient {
     }
 
     /// Puts the keys that this device holds back in the place of an older envelope, after
-    /// [`Error::EnvelopeReplaced`]: only by the user's decision, and only if the operator says that the server was
+    /// [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced): only by the user's decision, and only if the operator says that the server was
     /// restored from a backup. If its history went back as well, [`SyncKitClient::rejoin`] comes next.
     ///
     /// Keys that were retired in the history that is gone end at the newest position of the one that the server has now:
@@ -129,11 +130,11 @@ impl SyncKitClient {
     /// # synckit_doctest::run(async |world| {
     /// # let (client, device) = world.device("laptop").await?;
     /// # let password = world.password;
-    /// use synckit_client::Error;
+    /// use synckit_client::{Error, Tampering};
     ///
     /// match client.setup_encryption_existing(password).await {
     ///     // The operator says that the server was restored from a backup, and the user agrees.
-    ///     Err(Error::EnvelopeReplaced { .. }) => client.restore_envelope(password).await?,
+    ///     Err(Error::Tampering(Tampering::EnvelopeReplaced { .. })) => client.restore_envelope(password).await?,
     ///     other => other?,
     /// }
     /// # assert!(client.has_server_key().await?);

@@ -14,6 +14,7 @@ use crate::{
         envelope::{EnvelopeInUse, EnvelopePut},
         handle::Stream,
     },
+    tampering::Tampering,
 };
 
 impl SyncKitClient {
@@ -57,7 +58,7 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::NoServerKey`] if no device has set up encryption yet, [`Error::InvalidCredentials`],
-    /// [`Error::PasswordWasReset`] if this device does not hold the key either (one that does wraps it anew), [`Error::EnvelopeReplaced`] if the server holds older keys than this device, [`Error::KeyMaterialForged`] if what the server holds does not verify.
+    /// [`Error::PasswordWasReset`] if this device does not hold the key either (one that does wraps it anew), [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced) if the server holds older keys than this device, [`Tampering::KeyMaterialForged`](crate::Tampering::KeyMaterialForged) if what the server holds does not verify.
     ///
     /// # Examples
     /// ```
@@ -86,10 +87,10 @@ impl SyncKitClient {
         let found = stream.envelope().await?.ok_or(Error::NoServerKey)?;
         let envelope = &found.envelope;
         if let Some(held) = held.as_ref().filter(|ring| envelope.key_version() < ring.key_version()) {
-            return Err(Error::EnvelopeReplaced {
+            return Err(Error::Tampering(Tampering::EnvelopeReplaced {
                 held_version: held.key_version(),
                 found_version: envelope.key_version(),
-            });
+            }));
         }
         let open = stream.connection.open_vault(password).await?;
         if envelope.vault_generation() != open.vault.generation() {
@@ -103,7 +104,7 @@ impl SyncKitClient {
         }
         let ring = envelope
             .open(&scope, &open.account_key)
-            .map_err(Error::KeyMaterialForged)?;
+            .map_err(Tampering::KeyMaterialForged)?;
         stream.install_keys(ring, envelope).await
     }
 
@@ -221,8 +222,10 @@ impl SyncKitClient {
             .find(|vault| vault.generation() == generation)
             .and_then(|vault| vault.open_with_recovery(&scope.user_id, code).ok())
             .ok_or(Error::WrongRecoveryCode)?;
-        let ring = envelope.open(&scope, &account_key).map_err(Error::KeyMaterialForged)?;
-        let current = Vault::decode(answer.vault.as_ref()).map_err(Error::KeyMaterialForged)?;
+        let ring = envelope
+            .open(&scope, &account_key)
+            .map_err(Tampering::KeyMaterialForged)?;
+        let current = Vault::decode(answer.vault.as_ref()).map_err(Tampering::KeyMaterialForged)?;
         if current.generation() == generation {
             return stream.install_keys(ring, envelope).await;
         }

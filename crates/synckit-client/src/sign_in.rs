@@ -75,7 +75,7 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::ApiKeyUnusable`], [`Error::ApiKeyInvalid`], [`Error::RetryLater`] after too
     /// many guesses,
-    /// [`Error::ServerKeyChanged`] if the server is another one than at the first sign-in, [`Error::Credentials`] if
+    /// [`Tampering::ServerKeyChanged`](crate::Tampering::ServerKeyChanged) if the server is another one than at the first sign-in, [`Error::Credentials`] if
     /// there is no keychain.
     ///
     /// # Examples
@@ -195,7 +195,7 @@ impl SyncKitClient {
     }
 
     /// Forgets the key by which this device recognises the server, so that the next sign-in takes whatever key it finds:
-    /// after [`Error::ServerKeyChanged`], and only if the operator says that the server's keys were lost and replaced.
+    /// after [`Tampering::ServerKeyChanged`](crate::Tampering::ServerKeyChanged), and only if the operator says that the server's keys were lost and replaced.
     /// Another server in the place of the true one could still learn neither the password nor any data; it could refuse
     /// service and start a history of its own.
     ///
@@ -206,11 +206,11 @@ impl SyncKitClient {
     /// ```
     /// # synckit_doctest::run(async |world| {
     /// # let (client, email, password) = (world.signed_in().await?, world.email, world.password);
-    /// use synckit_client::Error;
+    /// use synckit_client::{Error, Tampering};
     ///
     /// match client.authenticate(email, password).await {
     ///     // The operator has confirmed that the server's keys were lost and replaced.
-    ///     Err(Error::ServerKeyChanged) => client.danger_accept_new_server_key().await?,
+    ///     Err(Error::Tampering(Tampering::ServerKeyChanged)) => client.danger_accept_new_server_key().await?,
     ///     other => drop(other?),
     /// }
     /// # client.danger_accept_new_server_key().await?;

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rand::{Rng as _, rngs::StdRng};
 use synckit_client::{
     BatchId, BlobHash, ChangeEntry, ChangeOp, Cursor, DeviceId, Error, ErrorChain, ProblemCode, PushError,
-    SyncKitClient, Timestamp,
+    SyncKitClient, Tampering, Timestamp,
 };
 use synckit_protocol::limits;
 use tokio::time::Instant;
@@ -513,9 +513,9 @@ impl Device {
         if found == expected {
             Ok(())
         } else {
-            Err(Error::BlobForged {
+            Err(Error::Tampering(Tampering::BlobForged {
                 reason: "the simulation found other bytes than were put",
-            })
+            }))
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 use clap::error::{ContextKind, ContextValue};
 use rusqlite::ErrorCode;
 use serde::Serialize;
-use synckit_client::{ApiKeyError, CredentialError, ProblemCode};
+use synckit_client::{ApiKeyError, CredentialError, ProblemCode, Tampering};
 use synckit_server::{
     DataDirError, KeyFileError, ServeError, admin::AdminError, config::ConfigError, store::StoreError,
 };
@@ -378,7 +378,7 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
         Error::DeviceRevoked => Known::new("device_revoked", "run the command again: it registers anew"),
         Error::Io(error) => of_io(error),
         Error::Credentials(error) => of_credentials(error),
-        Error::ServerKeyChanged => Known::new(
+        Error::Tampering(Tampering::ServerKeyChanged) => Known::new(
             "server_key_changed",
             "ask the operator whether the server's keys were lost and replaced; if not, do not sign in there",
         ),

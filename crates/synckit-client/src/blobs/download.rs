@@ -33,6 +33,7 @@ use crate::{
     error::{Error, Result},
     runtime,
     stream::handle::Stream,
+    tampering::Tampering,
 };
 
 /// The largest document that an object store answers with in place of an object.
@@ -193,9 +194,9 @@ where
             url = download_url(stream, url.blob_id, url.hash).await?;
         }
     }
-    Err(Error::BlobForged {
+    Err(Error::Tampering(Tampering::BlobForged {
         reason: "it never arrived",
-    })
+    }))
 }
 
 async fn download_once<W, C>(
@@ -210,17 +211,19 @@ where
 {
     let all_keys = stream.keys()?;
     let Some(keys) = all_keys.find(&url.key_id) else {
-        let forged = Error::BlobForged {
+        let forged = Error::Tampering(Tampering::BlobForged {
             reason: "no device of this user ever had its key",
-        };
+        });
         return Err(stream.unknown_key(&all_keys, Some(forged)).await);
     };
     let keys = Arc::clone(keys);
     let (blob_id, size) = (url.blob_id, url.size_bytes());
     let request = http::Request::get(url.url.expose())
         .body(RequestBody::Empty)
-        .map_err(|_| Error::UnsafeUrl {
-            reason: "it cannot be requested",
+        .map_err(|_| {
+            Error::Tampering(Tampering::UnsafeUrl {
+                reason: "it cannot be requested",
+            })
         })?;
     let api = stream.connection.api();
     let movement = Movement::default();
@@ -264,9 +267,9 @@ where
         let is_asked_for = url.hash.is_none_or(|wanted| wanted == hash);
         // A device of this user seals a file under the id of its hash only.
         if !is_asked_for || all_keys.ring.blob_id_key().blob_id(&hash) != blob_id {
-            return Err(Error::BlobForged {
+            return Err(Error::Tampering(Tampering::BlobForged {
                 reason: "it is another file than the one that was asked for",
-            });
+            }));
         }
         Ok((out, hash))
     };

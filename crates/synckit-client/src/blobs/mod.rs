@@ -135,7 +135,7 @@ impl SyncKitClient {
     /// Downloads and decrypts a file into memory. For large files use [`SyncKitClient::blob_get`].
     ///
     /// # Errors
-    /// [`Error::BlobForged`] if it is not the file that was asked for; nothing of it is returned.
+    /// [`Tampering::BlobForged`](crate::Tampering::BlobForged) if it is not the file that was asked for; nothing of it is returned.
     ///
     /// # Examples
     /// ```
@@ -192,11 +192,13 @@ impl SyncKitClient {
     /// # let (client, device) = world.device("laptop").await?;
     /// # let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
     /// # let destination = world.path("photo.jpg");
-    /// use synckit_client::Error;
+    /// use synckit_client::{Error, Tampering};
     ///
     /// match client.blob_get(&hash, destination, |_| {}).await {
     ///     // The server's copy is damaged, and this device still has the file.
-    ///     Err(Error::BlobForged { .. }) => drop(client.blob_replace(b"a photo".to_vec(), |_| {}).await?),
+    ///     Err(Error::Tampering(Tampering::BlobForged { .. })) => {
+    ///         client.blob_replace(b"a photo".to_vec(), |_| {}).await?;
+    ///     }
     ///     other => assert_eq!(other?, 7),
     /// }
     /// # assert_eq!(client.blob_replace(b"a photo".to_vec(), |_| {}).await?, hash);
@@ -217,7 +219,7 @@ impl SyncKitClient {
     /// (`.<name>.<random>.synckit-part`), which the next download to the same path removes if the process was killed.
     ///
     /// # Errors
-    /// [`Error::BlobForged`], [`Error::Io`], [`Error::Problem`] with `blob_not_found`.
+    /// [`Tampering::BlobForged`](crate::Tampering::BlobForged), [`Error::Io`], [`Error::Problem`] with `blob_not_found`.
     ///
     /// # Examples
     /// ```

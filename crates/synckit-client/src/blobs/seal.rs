@@ -15,7 +15,10 @@ use synckit_protocol::BlobId;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    tampering::Tampering,
+};
 
 /// Bytes of a file that are read and sealed at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -82,7 +85,7 @@ pub(super) fn open_into(
     chunks: &mut mpsc::Receiver<Bytes>,
     out: &mut impl Write,
 ) -> Result<BlobHash> {
-    let forged = |reason| Error::BlobForged { reason };
+    let forged = |reason| Error::Tampering(Tampering::BlobForged { reason });
     let mut sealed = Pieces {
         chunks,
         rest: Bytes::new(),

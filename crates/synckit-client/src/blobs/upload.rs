@@ -34,6 +34,7 @@ use crate::{
     error::{Error, Result},
     runtime,
     stream::handle::Stream,
+    tampering::Tampering,
 };
 
 /// The largest answer that an object store gives to a `PUT`.
@@ -275,8 +276,10 @@ async fn put_once(
             length,
             chunks: Box::pin(chunks),
         })
-        .map_err(|_| Error::UnsafeUrl {
-            reason: "it cannot be requested",
+        .map_err(|_| {
+            Error::Tampering(Tampering::UnsafeUrl {
+                reason: "it cannot be requested",
+            })
         })?;
     let api = stream.connection.api();
     let exchange = async {

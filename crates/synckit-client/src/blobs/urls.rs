@@ -13,6 +13,7 @@ use crate::{
     connection::{call::Call, server::check_transport_security},
     error::{Error, Result},
     stream::handle::Stream,
+    tampering::Tampering,
 };
 
 /// What [`crate::SyncKitClient::blob_upload_url`] answers.
@@ -235,8 +236,10 @@ pub(super) async fn confirm(stream: &Stream, hash: &BlobHash, size: u64, upload_
 
 /// Refuses a presigned URL that would send sealed bytes, and the URL itself, in the clear over a network.
 fn check_presigned(url: &str) -> Result<()> {
-    let url = Url::parse(url).map_err(|_| Error::UnsafeUrl {
-        reason: "it is not a URL",
+    let url = Url::parse(url).map_err(|_| {
+        Error::Tampering(Tampering::UnsafeUrl {
+            reason: "it is not a URL",
+        })
     })?;
-    check_transport_security(&url).map_err(|reason| Error::UnsafeUrl { reason })
+    check_transport_security(&url).map_err(|reason| Error::Tampering(Tampering::UnsafeUrl { reason }))
 }

@@ -15,6 +15,7 @@ use crate::{
     error::{Error, Result},
     runtime,
     secrets::{error::CredentialError, records::Record},
+    tampering::Tampering,
 };
 
 /// What a password opens at the server: the token for the account, and the key for the vault.
@@ -37,7 +38,7 @@ impl App {
     pub(crate) async fn pin_server_key(&self, key: ServerPublicKey) -> Result<()> {
         match self.pinned_server_key().await? {
             Some(pinned) if pinned == key => Ok(()),
-            Some(_) => Err(Error::ServerKeyChanged),
+            Some(_) => Err(Error::Tampering(Tampering::ServerKeyChanged)),
             None => {
                 self.secrets
                     .run(move |secrets| secrets.write(Record::ServerKey, key.as_bytes()))

@@ -7,6 +7,7 @@ use super::{call::Call, session::Connection};
 use crate::{
     error::{Error, Result},
     runtime,
+    tampering::Tampering,
 };
 
 /// A vault with the version that the server gave it.
@@ -30,11 +31,11 @@ impl Connection {
             }
             answer => answer?,
         };
-        let vault = Vault::decode(answer.vault.as_ref()).map_err(Error::KeyMaterialForged)?;
+        let vault = Vault::decode(answer.vault.as_ref()).map_err(Tampering::KeyMaterialForged)?;
         // The server has just accepted this password, so a slot that it does not open is not the user's mistake.
         let account_key = vault
             .open_with_password(&self.scope().user_id, &access.export_key)
-            .map_err(Error::KeyMaterialForged)?;
+            .map_err(Tampering::KeyMaterialForged)?;
         Ok(OpenVault {
             vault,
             version: answer.version,

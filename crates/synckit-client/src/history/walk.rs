@@ -5,7 +5,10 @@
 
 use synckit_protocol::{BatchDigest, Position, ProblemCode};
 
-use crate::error::{Error, HistoryEvidence, Result};
+use crate::{
+    error::{Error, Result},
+    tampering::{HistoryEvidence, Tampering},
+};
 
 /// Walks a history from a believed position and compares it with the newest one that was known before.
 #[derive(Debug, Clone, Copy)]
@@ -50,20 +53,22 @@ impl Walk {
         if claimed == self.at {
             Ok(())
         } else {
-            Err(Error::HistoryForked(HistoryEvidence {
+            Err(Error::Tampering(Tampering::HistoryForked(HistoryEvidence {
                 known: self.at,
                 claimed,
-            }))
+            })))
         }
     }
 
     /// Checks, where the server says that nothing follows, that nothing is missing.
     pub(crate) fn end(&self) -> Result<()> {
         match self.known {
-            Some(known) if self.at.seq < known.seq => Err(Error::HistoryRewound(HistoryEvidence {
-                known,
-                claimed: self.at,
-            })),
+            Some(known) if self.at.seq < known.seq => {
+                Err(Error::Tampering(Tampering::HistoryRewound(HistoryEvidence {
+                    known,
+                    claimed: self.at,
+                })))
+            }
             _ => Ok(()),
         }
     }
@@ -76,10 +81,10 @@ impl Walk {
     }
 
     fn forked(&self, known: Position) -> Error {
-        Error::HistoryForked(HistoryEvidence {
+        Error::Tampering(Tampering::HistoryForked(HistoryEvidence {
             known,
             claimed: self.at,
-        })
+        }))
     }
 }
 
@@ -98,8 +103,8 @@ pub(crate) fn diverged(known: Position, error: Error) -> Error {
 pub(crate) fn contradiction(known: Position, claimed: Position) -> Error {
     let evidence = HistoryEvidence { known, claimed };
     if claimed.seq < known.seq {
-        Error::HistoryRewound(evidence)
+        Error::Tampering(Tampering::HistoryRewound(evidence))
     } else {
-        Error::HistoryForked(evidence)
+        Error::Tampering(Tampering::HistoryForked(evidence))
     }
 }

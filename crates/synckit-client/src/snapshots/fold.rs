@@ -35,6 +35,7 @@ use crate::{
     runtime,
     state::keys::Keys,
     stream::{handle::Stream, log::Avoid},
+    tampering::Tampering,
 };
 
 /// What a fold did.
@@ -125,7 +126,7 @@ impl SyncKitClient {
         let stream = self.stream()?;
         match fold(&stream, device_id, Avoid::Nothing).await {
             // A bad snapshot must not be the last one: what lies before it may still be there.
-            Err(Error::SnapshotForged(_)) => fold(&stream, device_id, Avoid::Newest).await,
+            Err(Error::Tampering(Tampering::SnapshotForged(_))) => fold(&stream, device_id, Avoid::Newest).await,
             result => result,
         }
     }

@@ -12,9 +12,10 @@ use synckit_protocol::{
 use super::handle::Stream;
 use crate::{
     connection::call::Call,
-    error::{Error, HistoryEvidence, Result},
+    error::{Error, Result},
     history::walk::{Walk, contradiction, diverged},
     state::keys::Keys,
+    tampering::{HistoryEvidence, Tampering},
 };
 
 /// A batch that this device sealed, as the answer to its push is checked.
@@ -167,7 +168,10 @@ impl Stream {
         if is_there && is_known {
             Ok(claimed)
         } else {
-            Err(Error::HistoryForked(HistoryEvidence { known: after, claimed }))
+            Err(Error::Tampering(Tampering::HistoryForked(HistoryEvidence {
+                known: after,
+                claimed,
+            })))
         }
     }
 
@@ -175,9 +179,11 @@ impl Stream {
     pub(crate) async fn place_of(&self, position: Position) -> Result<Place> {
         match self.chain_page(position).await {
             Ok(_) => Ok(Place::OnChain),
-            Err(Error::HistoryRewound(evidence) | Error::HistoryForked(evidence)) => Ok(Place::NotOnChain {
-                latest: evidence.claimed,
-            }),
+            Err(Error::Tampering(Tampering::HistoryRewound(evidence) | Tampering::HistoryForked(evidence))) => {
+                Ok(Place::NotOnChain {
+                    latest: evidence.claimed,
+                })
+            }
             Err(Error::Problem(problem)) if problem.known_code() == Some(ProblemCode::CursorCompacted) => {
                 let base = problem.snapshot.map(|snapshot| snapshot.position);
                 base.map_or(Err(Error::Problem(problem)), |base| Ok(Place::BelowBase { base }))

@@ -15,6 +15,7 @@ use crate::{
     connection::call::Call,
     error::{Error, Result},
     state::keys::Keys,
+    tampering::Tampering,
 };
 
 /// The envelope that the server holds.
@@ -47,13 +48,13 @@ impl Stream {
             Err(error) if error.is_problem(ProblemCode::NoEnvelope) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let envelope = Envelope::decode(answer.envelope.as_ref()).map_err(Error::KeyMaterialForged)?;
+        let envelope = Envelope::decode(answer.envelope.as_ref()).map_err(Tampering::KeyMaterialForged)?;
         // The key id is inside the seal; a server that names another serves another envelope. The version is not
         // compared: it is the server's count, and differs for an envelope that was put back.
         if envelope.key_id() != answer.key_id {
-            return Err(Error::KeyMaterialForged(KeyError::Malformed {
+            return Err(Error::Tampering(Tampering::KeyMaterialForged(KeyError::Malformed {
                 what: "envelope of this key",
-            }));
+            })));
         }
         Ok(Some(EnvelopeInUse {
             envelope,

@@ -14,13 +14,14 @@ use synckit_protocol::{
 use super::handle::Stream;
 use crate::{
     connection::{call::Call, session::Connection},
-    error::{BatchEvidence, Error, Result},
+    error::{Error, Result},
     history::{
         ledger::SkippedBatches,
         walk::{Walk, diverged},
     },
     runtime,
     state::keys::Keys,
+    tampering::{BatchEvidence, Tampering},
 };
 
 /// A request for a page.
@@ -82,9 +83,9 @@ impl Stream {
         let opening = Arc::clone(&keys);
         match runtime::blocking(move || open_page(&opening, scope, &skipped, walk, page)).await? {
             Ok(opened) => Ok(opened),
-            Err(PageError::UnknownKey(evidence)) => {
-                Err(self.unknown_key(&keys, Some(Error::BatchForged(evidence))).await)
-            }
+            Err(PageError::UnknownKey(evidence)) => Err(self
+                .unknown_key(&keys, Some(Error::Tampering(Tampering::BatchForged(evidence))))
+                .await),
             Err(PageError::Refused(error)) => Err(error),
         }
     }
@@ -125,7 +126,7 @@ fn open_page(
             reason,
             never_opens: false,
         };
-        let forged = |reason| PageError::Refused(Error::BatchForged(Box::new(evidence(reason))));
+        let forged = |reason| PageError::Refused(Error::Tampering(Tampering::BatchForged(Box::new(evidence(reason)))));
         if parent.seq.checked_add(1) != Some(batch.first_seq) {
             return Err(forged("it does not follow the batch before it"));
         }
@@ -145,10 +146,12 @@ fn open_page(
             Err(cause) => {
                 let after = parent.advance(&digest(&batch));
                 if !after.is_some_and(|after| skipped.contains(after)) {
-                    return Err(PageError::Refused(Error::BatchForged(Box::new(BatchEvidence {
-                        never_opens: cause == OpenError::Authentication,
-                        ..evidence("it was not sealed by a device of this user at this place of this history")
-                    }))));
+                    return Err(PageError::Refused(Error::Tampering(Tampering::BatchForged(Box::new(
+                        BatchEvidence {
+                            never_opens: cause == OpenError::Authentication,
+                            ..evidence("it was not sealed by a device of this user at this place of this history")
+                        },
+                    )))));
                 }
                 // It holds nothing that anybody of the user wrote, and is part of the chain all the same.
                 Vec::new()

@@ -11,10 +11,11 @@ use synckit_protocol::{
 use super::handle::Stream;
 use crate::{
     connection::{call::Call, session::Connection},
-    error::{Error, Result, SnapshotEvidence},
+    error::{Error, Result},
     history::walk::Walk,
     runtime,
     state::{keys::Keys, snapshot::OpenSnapshot},
+    tampering::{SnapshotEvidence, Tampering},
 };
 
 impl Stream {
@@ -33,13 +34,13 @@ impl Stream {
         let SnapshotAnswer { snapshot, manifest } = answer.decode()?;
         let key_id = snapshot.key_id;
         let forged = |reason| {
-            Error::SnapshotForged(SnapshotEvidence {
+            Error::Tampering(Tampering::SnapshotForged(SnapshotEvidence {
                 snapshot_id,
                 key_id,
                 position,
                 part: None,
                 reason,
-            })
+            }))
         };
         if snapshot.snapshot_id != snapshot_id || snapshot.position != position {
             return Err(forged("the server calls it by another id or position than before"));
@@ -115,13 +116,13 @@ pub(crate) async fn snapshot_part(
 
 /// The error of a part that is not the one of its manifest.
 fn part_forged(snapshot: &OpenSnapshot, part: u32, reason: &'static str) -> Error {
-    Error::SnapshotForged(SnapshotEvidence {
+    Error::Tampering(Tampering::SnapshotForged(SnapshotEvidence {
         snapshot_id: snapshot.context.snapshot_id,
         key_id: snapshot.keys.key_id,
         position: snapshot.position(),
         part: Some(part),
         reason,
-    })
+    }))
 }
 
 /// Tells an answer from the one that says that the snapshot is gone.

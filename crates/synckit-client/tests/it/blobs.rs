@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
-use synckit_client::{BlobHash, BlobProgress, BlobSource, BlobTarget, Error, ProblemCode};
+use synckit_client::{BlobHash, BlobProgress, BlobSource, BlobTarget, Error, ProblemCode, Tampering};
 
 use crate::{
     interference::{Fate, Interference},
@@ -183,11 +183,17 @@ async fn a_damaged_object_is_never_released() {
         let client = world.resumed_over(&user, transport);
         let target = world.file("target");
         let error = client.blob_get(&hash, &target, |_| {}).await.unwrap_err();
-        assert!(matches!(error, Error::BlobForged { .. }), "{name}: {error:?}");
+        assert!(
+            matches!(error, Error::Tampering(Tampering::BlobForged { .. })),
+            "{name}: {error:?}"
+        );
         assert!(!target.exists(), "{name}");
         let url = client.blob_download_url(&hash).await.unwrap();
         assert!(
-            matches!(client.blob_download(&url).await, Err(Error::BlobForged { .. })),
+            matches!(
+                client.blob_download(&url).await,
+                Err(Error::Tampering(Tampering::BlobForged { .. }))
+            ),
             "{name}"
         );
     }
@@ -207,7 +213,10 @@ async fn a_damaged_object_is_mended_by_a_device_that_has_the_file() {
         std::fs::write(&object, sealed).unwrap();
     }
     let error = laptop.blob_get(&hash, world.file("x"), |_| {}).await.unwrap_err();
-    assert!(matches!(error, Error::BlobForged { .. }), "{error:?}");
+    assert!(
+        matches!(error, Error::Tampering(Tampering::BlobForged { .. })),
+        "{error:?}"
+    );
     laptop.blob_put(data.clone(), |_| {}).await.unwrap();
     assert!(
         laptop.blob_get(&hash, world.file("x"), |_| {}).await.is_err(),
@@ -251,7 +260,10 @@ async fn another_file_of_the_same_user_is_not_taken_for_the_one_that_was_asked_f
     });
     let client = world.resumed_over(&user, transport);
     let error = client.blob_get(&hash, world.file("x"), |_| {}).await.unwrap_err();
-    assert!(matches!(error, Error::BlobForged { .. }), "{error:?}");
+    assert!(
+        matches!(error, Error::Tampering(Tampering::BlobForged { .. })),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -369,5 +381,8 @@ async fn a_url_in_the_clear_or_with_the_token_is_refused() {
     let client = world.resumed_over(&user, transport);
     client.blob_put(random(200), |_| {}).await.unwrap();
     let error = client.blob_get(&hash, world.file("x"), |_| {}).await.unwrap_err();
-    assert!(matches!(error, Error::UnsafeUrl { .. }), "{error:?}");
+    assert!(
+        matches!(error, Error::Tampering(Tampering::UnsafeUrl { .. })),
+        "{error:?}"
+    );
 }

@@ -1,6 +1,6 @@
 //! The owner key of a stream, as a device uses it: what it writes is signed by the key that the server names.
 
-use synckit_client::{Cursor, Error, FoldOutcome};
+use synckit_client::{Cursor, Error, FoldOutcome, Tampering};
 use synckit_server::Admin;
 
 use crate::world::{User, World, change, changes, pull_all};
@@ -39,7 +39,10 @@ async fn an_envelope_that_the_operator_put_back_opens_and_the_stream_goes_on_fro
     let error = laptop.push(laptop_id, changes(1)).await.unwrap_err();
     assert!(matches!(error.source, Error::WrongKey { .. }), "{error:?}");
     let error = laptop.setup_encryption_existing(&user.password).await.unwrap_err();
-    assert!(matches!(error, Error::EnvelopeReplaced { .. }), "{error:?}");
+    assert!(
+        matches!(error, Error::Tampering(Tampering::EnvelopeReplaced { .. })),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

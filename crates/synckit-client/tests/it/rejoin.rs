@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 use synckit_client::{
     ChangeEntry, ChangeOp, Cursor, DeviceId, Error, FoldOutcome, KeyId, RejoinEvidence, Rejoined, SyncKitClient,
-    Timestamp, transport::RequestBody,
+    Tampering, Timestamp, transport::RequestBody,
 };
 use synckit_protocol::wire::log::{Page, Push};
 
@@ -359,10 +359,10 @@ async fn a_rotation_that_the_backup_does_not_know_is_put_back() {
     assert!(
         matches!(
             error,
-            Error::EnvelopeReplaced {
+            Error::Tampering(Tampering::EnvelopeReplaced {
                 held_version: 3,
                 found_version: 1
-            }
+            })
         ),
         "{error:?}"
     );
@@ -663,7 +663,10 @@ async fn a_liar_gains_nothing_by_a_rejoin() {
     for lie in lies {
         let (client, id, evidence) = first_page_changed(&world, &user, 1, lie).await;
         let error = client.rejoin(&evidence, Cursor::START).await.unwrap_err();
-        assert!(matches!(error, Error::BatchForged(_)), "{error:?}");
+        assert!(
+            matches!(error, Error::Tampering(Tampering::BatchForged(_))),
+            "{error:?}"
+        );
         assert_eq!(pull_all(&client, id, Cursor::START).await.unwrap().0.len(), 3);
     }
 
@@ -698,5 +701,8 @@ async fn a_liar_gains_nothing_by_a_rejoin() {
         world.resumed(&user, "reader", liar)
     };
     let error = client.pull(id, Cursor::START).await.unwrap_err();
-    assert!(matches!(error, Error::BatchForged(_)), "{error:?}");
+    assert!(
+        matches!(error, Error::Tampering(Tampering::BatchForged(_))),
+        "{error:?}"
+    );
 }

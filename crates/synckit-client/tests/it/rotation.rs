@@ -1,6 +1,6 @@
 //! The life of the master key.
 
-use synckit_client::{Cursor, Error, MemoryStore, SyncKitClient};
+use synckit_client::{Cursor, Error, MemoryStore, SyncKitClient, Tampering};
 
 use crate::world::{World, change, changes, pull_all};
 
@@ -113,10 +113,10 @@ async fn an_older_key_on_the_server_is_reported_and_can_be_put_right() {
     assert!(
         matches!(
             error,
-            Error::EnvelopeReplaced {
+            Error::Tampering(Tampering::EnvelopeReplaced {
                 held_version: 2,
                 found_version: 1
-            }
+            })
         ),
         "{error:?}"
     );

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use synckit_client::{Cursor, Error};
+use synckit_client::{Cursor, Error, Tampering};
 use synckit_protocol::{Problem, ProblemCode, wire::auth::SignedIn};
 
 use crate::{
@@ -119,7 +119,10 @@ async fn a_server_with_another_sign_in_key_is_refused() {
     std::fs::write(&file, serde_json::to_vec(&records).unwrap()).unwrap();
     let client = world.another_client(&user).await;
     let error = client.authenticate(&user.email, &user.password).await.unwrap_err();
-    assert!(matches!(error, Error::ServerKeyChanged), "{error:?}");
+    assert!(
+        matches!(error, Error::Tampering(Tampering::ServerKeyChanged)),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use synckit_client::{
-    ChangeEntry, ChangeOp, Cursor, DeviceId, Error, FoldOutcome, SyncKitClient, transport::RequestBody,
+    ChangeEntry, ChangeOp, Cursor, DeviceId, Error, FoldOutcome, SyncKitClient, Tampering, transport::RequestBody,
 };
 use synckit_protocol::wire::{
     log::Page,
@@ -513,7 +513,7 @@ async fn a_forged_snapshot_is_an_error_with_evidence_when_the_log_is_gone() {
         let (phone, id) = world.device_over(&user, &format!("phone {index}"), lying(lie)).await;
         let error = pull_all(&phone, id, Cursor::START).await.unwrap_err();
         assert!(
-            matches!(&error, Error::SnapshotForged(evidence) if evidence.position.seq == 6),
+            matches!(&error, Error::Tampering(Tampering::SnapshotForged(evidence)) if evidence.position.seq == 6),
             "lie {index}: {error:?}"
         );
         assert!(error.is_tampering());
@@ -613,7 +613,10 @@ async fn a_snapshot_of_another_history_is_a_fork() {
     };
     phone.resume_at(Cursor::at(other));
     let error = phone.pull(phone_id, Cursor::START).await.unwrap_err();
-    assert!(matches!(error, Error::HistoryForked(_)), "{error:?}");
+    assert!(
+        matches!(error, Error::Tampering(Tampering::HistoryForked(_))),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -646,7 +649,10 @@ async fn an_older_snapshot_than_the_cursor_is_a_server_that_went_back() {
     let (_, cursor, has_more) = phone.pull(phone_id, Cursor::START).await.unwrap();
     assert!(has_more);
     let error = phone.pull(phone_id, cursor).await.unwrap_err();
-    assert!(matches!(error, Error::HistoryRewound(_)), "{error:?}");
+    assert!(
+        matches!(error, Error::Tampering(Tampering::HistoryRewound(_))),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

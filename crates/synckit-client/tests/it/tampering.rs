@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use synckit_client::{Cursor, Error, Position, Problem};
+use synckit_client::{Cursor, Error, Position, Problem, Tampering};
 use synckit_protocol::{
     BatchDigest, SealedHash,
     wire::{
@@ -60,7 +60,7 @@ async fn a_changed_batch_is_forged() {
             .await
             .unwrap_err();
         assert!(
-            matches!(&error, Error::BatchForged(evidence) if evidence.parent.seq == 2),
+            matches!(&error, Error::Tampering(Tampering::BatchForged(evidence)) if evidence.parent.seq == 2),
             "{error:?}"
         );
         assert!(error.is_tampering());
@@ -91,7 +91,10 @@ async fn swapped_repeated_and_dropped_batches_are_forged() {
     ];
     for (index, lie) in lies.into_iter().enumerate() {
         let error = pull_changed(&world, &user, lie).await.unwrap_err();
-        assert!(matches!(error, Error::BatchForged(_)), "lie {index}: {error:?}");
+        assert!(
+            matches!(error, Error::Tampering(Tampering::BatchForged(_))),
+            "lie {index}: {error:?}"
+        );
     }
 }
 
@@ -107,7 +110,10 @@ async fn relabelled_batches_are_forged() {
     ];
     for (index, lie) in lies.into_iter().enumerate() {
         let error = pull_changed(&world, &user, lie).await.unwrap_err();
-        assert!(matches!(error, Error::BatchForged(_)), "lie {index}: {error:?}");
+        assert!(
+            matches!(error, Error::Tampering(Tampering::BatchForged(_))),
+            "lie {index}: {error:?}"
+        );
     }
 }
 
@@ -119,14 +125,20 @@ async fn a_page_that_ends_elsewhere_than_it_says_is_a_fork() {
         page.batches.pop();
     });
     let error = truncated.await.unwrap_err();
-    assert!(matches!(error, Error::HistoryForked(_)), "{error:?}");
+    assert!(
+        matches!(error, Error::Tampering(Tampering::HistoryForked(_))),
+        "{error:?}"
+    );
     let other_head = pull_changed(&world, &user, |page| {
         let mut position = page.cursor.position().unwrap();
         position.head = synckit_client::Head::from_bytes([1; 32]);
         page.cursor = Cursor::at(position);
     });
     let error = other_head.await.unwrap_err();
-    assert!(matches!(error, Error::HistoryForked(_)), "{error:?}");
+    assert!(
+        matches!(error, Error::Tampering(Tampering::HistoryForked(_))),
+        "{error:?}"
+    );
 }
 
 /// Leaves out the last batch of the page that holds the whole stream, with a cursor that fits what is left.
@@ -163,7 +175,7 @@ async fn withholding_what_a_device_has_seen_is_a_rewind() {
     let (_, cursor) = pull_all(&victim, victim_id, Cursor::START).await.unwrap();
     *lie_from.lock().unwrap() = Some(Position::start_of(victim.app_id().unwrap(), victim.user_id().unwrap()));
     let error = pull_all(&victim, victim_id, Cursor::START).await.unwrap_err();
-    let Error::HistoryRewound(evidence) = error else {
+    let Error::Tampering(Tampering::HistoryRewound(evidence)) = error else {
         panic!("{error:?}")
     };
     assert_eq!(evidence.known, cursor.position().unwrap());
@@ -185,12 +197,12 @@ async fn a_server_that_lost_what_it_acknowledged_is_caught_at_the_next_push() {
     let _world = world.restore(backup).await;
     let error = laptop.push(laptop_id, changes(1)).await.unwrap_err();
     assert!(
-        matches!(&error.source, Error::HistoryRewound(evidence) if evidence.known.seq == 5 && evidence.claimed.seq == 3),
+        matches!(&error.source, Error::Tampering(Tampering::HistoryRewound(evidence)) if evidence.known.seq == 5 && evidence.claimed.seq == 3),
         "{error:?}"
     );
     let error = laptop.pull(laptop_id, cursor).await.unwrap_err();
     assert!(
-        matches!(&error, Error::HistoryRewound(evidence) if evidence.known.seq == 5 && evidence.claimed.seq == 3),
+        matches!(&error, Error::Tampering(Tampering::HistoryRewound(evidence)) if evidence.known.seq == 5 && evidence.claimed.seq == 3),
         "{error:?}"
     );
 }
@@ -214,7 +226,10 @@ async fn a_push_that_was_not_stored_cannot_be_called_stored() {
     let (victim, victim_id) = world.device_over(&user, "victim", transport).await;
     pull_all(&victim, victim_id, Cursor::START).await.unwrap();
     let error = victim.push(victim_id, changes(1)).await.unwrap_err();
-    assert!(matches!(error.source, Error::HistoryForked(_)), "{error:?}");
+    assert!(
+        matches!(error.source, Error::Tampering(Tampering::HistoryForked(_))),
+        "{error:?}"
+    );
     assert_eq!(error.accepted, 0);
 }
 
@@ -234,7 +249,10 @@ async fn a_made_up_answer_to_a_parent_that_is_behind_is_refused() {
     // A device that has pulled nothing is behind, and must not seal on top of what does not hash to the head.
     let (victim, victim_id) = world.device_over(&user, "victim", transport).await;
     let error = victim.push(victim_id, changes(1)).await.unwrap_err();
-    assert!(matches!(error.source, Error::HistoryForked(_)), "{error:?}");
+    assert!(
+        matches!(error.source, Error::Tampering(Tampering::HistoryForked(_))),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -252,7 +270,10 @@ async fn an_envelope_of_another_account_or_a_changed_one_is_refused() {
     });
     let client = world.signed_in_over(&user, transport).await;
     let error = client.setup_encryption_existing(&user.password).await.unwrap_err();
-    assert!(matches!(error, Error::KeyMaterialForged(_)), "{error:?}");
+    assert!(
+        matches!(error, Error::Tampering(Tampering::KeyMaterialForged(_))),
+        "{error:?}"
+    );
 
     let length = world.stored_envelope(&user).len();
     for place in (0..length).step_by(29) {
@@ -264,7 +285,10 @@ async fn an_envelope_of_another_account_or_a_changed_one_is_refused() {
         let client = world.resumed_over(&user, transport);
         let error = client.setup_encryption_existing(&user.password).await.unwrap_err();
         assert!(
-            matches!(error, Error::KeyMaterialForged(_) | Error::PasswordWasReset { .. }),
+            matches!(
+                error,
+                Error::Tampering(Tampering::KeyMaterialForged(_)) | Error::PasswordWasReset { .. }
+            ),
             "byte {place}: {error:?}"
         );
     }

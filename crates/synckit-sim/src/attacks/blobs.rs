@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use rand::rngs::OsRng;
-use synckit_client::{BlobHash, Error};
+use synckit_client::{BlobHash, Error, Tampering};
 
 use super::{
     Evidence, caught, passes,
@@ -60,7 +60,7 @@ async fn changed(
     std::fs::remove_file(stage.path().join("downloaded"))?;
     let caught = caught(
         stage.download(2, change).await?,
-        |error| matches!(error, Error::BlobForged { reason: found } if *found == reason),
+        |error| matches!(error, Error::Tampering(Tampering::BlobForged { reason: found }) if *found == reason),
     )?;
     // Every byte of the object is another one, and it is believed: whoever holds the key sealed the same file again.
     let resealed = sealed_as_photo(&stage, &photo())?;

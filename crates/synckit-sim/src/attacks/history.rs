@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use parking_lot::Mutex;
-use synckit_client::{Cursor, Error, Head, Position};
+use synckit_client::{Cursor, Error, Head, Position, Tampering};
 use synckit_protocol::{
     BatchDigest, Problem, SealedHash,
     wire::log::{Chain, Page, Push, Pushed},
@@ -42,7 +42,7 @@ pub(super) async fn truncated_page(stage: Stage) -> anyhow::Result<Evidence> {
     let victim = stage.victim(1, truncating())?;
     let caught = caught(
         pull_all(&victim, Cursor::START).await,
-        |error| matches!(error, Error::HistoryRewound(evidence) if evidence.known == end && evidence.claimed.seq == 4),
+        |error| matches!(error, Error::Tampering(Tampering::HistoryRewound(evidence)) if evidence.known == end && evidence.claimed.seq == 4),
     )?;
     let forgetful = stage.victim(2, truncating())?;
     let rows = passes("the control", pull_all(&forgetful, Cursor::START).await)?.0;
@@ -64,7 +64,7 @@ pub(super) async fn page_ends_elsewhere(stage: Stage) -> anyhow::Result<Evidence
     let liar = stage.victim(2, rewriting::<Page>(PULL, move |page| page.cursor = Cursor::at(other)))?;
     let caught = caught(
         pull_all(&liar, Cursor::START).await,
-        |error| matches!(error, Error::HistoryForked(evidence) if evidence.known == end && evidence.claimed == other),
+        |error| matches!(error, Error::Tampering(Tampering::HistoryForked(evidence)) if evidence.known == end && evidence.claimed == other),
     )?;
     // The same cursor, where it is the hash of what the page holds.
     let forger = stage.forger.clone();
@@ -91,7 +91,7 @@ pub(super) async fn older_head(stage: Stage) -> anyhow::Result<Evidence> {
     ensure!(rows.len() == 6, "the honest run brought {rows:?}");
 
     let known = position(end)?;
-    let rewound = |error: &Error| matches!(error, Error::HistoryRewound(evidence) if evidence.known == known && evidence.claimed.seq == 0);
+    let rewound = |error: &Error| matches!(error, Error::Tampering(Tampering::HistoryRewound(evidence)) if evidence.known == known && evidence.claimed.seq == 0);
     // From its cursor, and, with the cursor lost, from the position in its keychain.
     let victim = stage.device_at(1, &older, |_, _| Lie::Truth)?;
     caught(pull_all(&victim, end).await, rewound)?;
@@ -128,7 +128,7 @@ pub(super) async fn other_history(stage: Stage) -> anyhow::Result<Evidence> {
     let forked = |error: &Error| {
         matches!(
             error,
-            Error::HistoryForked(evidence) if evidence.known == known && evidence.claimed.seq == known.seq
+            Error::Tampering(Tampering::HistoryForked(evidence)) if evidence.known == known && evidence.claimed.seq == known.seq
         )
     };
     let victim = stage.device_at(1, &other, |_, _| Lie::Truth)?;
@@ -164,14 +164,14 @@ pub(super) async fn crossed(stage: Stage) -> anyhow::Result<Evidence> {
     let crossed_left = stage.device_at(1, &other, |_, _| Lie::Truth)?;
     let caught_left = caught(
         pull_all(&crossed_left, Cursor::at(left_end)).await,
-        |error| matches!(error, Error::HistoryForked(evidence) if evidence.known == left_end && evidence.claimed == right_end),
+        |error| matches!(error, Error::Tampering(Tampering::HistoryForked(evidence)) if evidence.known == left_end && evidence.claimed == right_end),
     )?;
     let crossed_right = stage.honest(2)?;
     crossed_right.client.resume_at(Cursor::at(right_end));
     let pushed = crossed_right.client.push(crossed_right.id, vec![change("more")]).await;
     caught(
         pushed.map_err(Error::from),
-        |error| matches!(error, Error::HistoryForked(evidence) if evidence.known == right_end && evidence.claimed == left_end),
+        |error| matches!(error, Error::Tampering(Tampering::HistoryForked(evidence)) if evidence.known == right_end && evidence.claimed == left_end),
     )?;
     // Kept apart for ever, nobody can know.
     for (actor, cursor) in [(&left, left_end), (&right, right_end)] {
@@ -206,7 +206,7 @@ pub(super) async fn push_not_stored(stage: Stage) -> anyhow::Result<Evidence> {
     let pushed = victim.client.push(victim.id, vec![change("five")]).await;
     let caught = caught(
         pushed.map_err(Error::from),
-        |error| matches!(error, Error::HistoryForked(evidence) if evidence.claimed == end),
+        |error| matches!(error, Error::Tampering(Tampering::HistoryForked(evidence)) if evidence.claimed == end),
     )?;
     // The true answer to this very push, told a second time to the app that did not hear it the first time.
     let again = stage.honest(3)?;
@@ -272,7 +272,7 @@ pub(super) async fn push_stored_long_ago(stage: Stage) -> anyhow::Result<Evidenc
     let pushed = victim.client.push(victim.id, vec![change("four")]).await;
     let caught = caught(
         pushed.map_err(Error::from),
-        |error| matches!(error, Error::HistoryRewound(evidence) if evidence.known == end),
+        |error| matches!(error, Error::Tampering(Tampering::HistoryRewound(evidence)) if evidence.known == end),
     )?;
     // A batch that was stored before everything that the device has read since, and whose answer was lost.
     let honest = stage.honest(3)?;
@@ -334,7 +334,7 @@ pub(super) async fn forged_digests(stage: Stage) -> anyhow::Result<Evidence> {
     let liar = stage.victim(2, forging(true))?;
     let pushed = liar.client.push(liar.id, vec![change("six")]).await;
     let caught = caught(pushed.map_err(Error::from), |error| {
-        matches!(error, Error::HistoryForked(_))
+        matches!(error, Error::Tampering(Tampering::HistoryForked(_)))
     })?;
     Ok(Evidence {
         caught,

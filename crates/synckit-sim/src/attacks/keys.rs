@@ -1,7 +1,7 @@
 //! Lies about key material, told while a device joins.
 
 use anyhow::{Context as _, bail, ensure};
-use synckit_client::{Cursor, Error, KeyId, MemoryStore, SyncKitClient};
+use synckit_client::{Cursor, Error, KeyId, MemoryStore, SyncKitClient, Tampering};
 use synckit_protocol::{
     ByteString, ProblemCode,
     wire::{accounts::VaultAnswer, keys::EnvelopeAnswer, log::Page},
@@ -61,7 +61,7 @@ impl Stage {
 }
 
 fn is_forged(error: &Error) -> bool {
-    matches!(error, Error::KeyMaterialForged(_))
+    matches!(error, Error::Tampering(Tampering::KeyMaterialForged(_)))
 }
 
 /// Whether a client may go on: it holds a key.
@@ -179,7 +179,7 @@ pub(super) async fn retired_key(stage: Stage) -> anyhow::Result<Evidence> {
     let victim = stage.victim(2, appending(stage.forger.clone()))?;
     let caught = caught(
         pull_all(&victim, Cursor::START).await,
-        |error| matches!(error, Error::BatchForged(evidence) if evidence.parent == end && evidence.reason.contains("retired")),
+        |error| matches!(error, Error::Tampering(Tampering::BatchForged(evidence)) if evidence.parent == end && evidence.reason.contains("retired")),
     )?;
     // Under the key that took its place, which the thief does not have.
     let scope = stage.golden.scope(&stage.golden.ada);
@@ -213,11 +213,11 @@ pub(super) async fn older_envelope(stage: Stage) -> anyhow::Result<Evidence> {
     let caught = caught(victim.client.setup_encryption_existing(&ada.password).await, |error| {
         matches!(
             error,
-            Error::EnvelopeReplaced {
+            Error::Tampering(Tampering::EnvelopeReplaced {
                 held_version: 2,
                 found_version: 1,
                 ..
-            }
+            })
         )
     })?;
     let fresh = stage.joining(ada, showing_older()).await?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use rand::rngs::OsRng;
-use synckit_client::{Cursor, DeviceId, Error};
+use synckit_client::{Cursor, DeviceId, Error, Tampering};
 use synckit_crypto::KeyRing;
 use synckit_protocol::wire::log::{Page, PulledBatch};
 
@@ -38,7 +38,7 @@ async fn arranged(stage: Stage, arrange: impl Arrange, refused_at: u64, believed
     )?;
     let caught = caught(
         pull_all(&liar, Cursor::START).await,
-        |error| matches!(error, Error::BatchForged(evidence) if evidence.parent.seq == refused_at),
+        |error| matches!(error, Error::Tampering(Tampering::BatchForged(evidence)) if evidence.parent.seq == refused_at),
     )?;
 
     let forger = stage.forger.clone();
@@ -115,7 +115,7 @@ async fn with_changed_batch(
     )?;
     let caught = caught(
         pull_all(&liar, Cursor::START).await,
-        |error| matches!(error, Error::BatchForged(evidence) if evidence.parent.seq == 2),
+        |error| matches!(error, Error::Tampering(Tampering::BatchForged(evidence)) if evidence.parent.seq == 2),
     )?;
 
     // Whoever holds the key needs no lie about the second batch: it makes another one.
@@ -182,7 +182,7 @@ pub(super) async fn server_made_key(stage: Stage) -> anyhow::Result<Evidence> {
         )?;
         caught(
             pull_all(&liar, Cursor::START).await,
-            |error| matches!(error, Error::BatchForged(evidence) if evidence.parent.seq == 0),
+            |error| matches!(error, Error::Tampering(Tampering::BatchForged(evidence)) if evidence.parent.seq == 0),
         )?;
     }
     with_changed_batch(

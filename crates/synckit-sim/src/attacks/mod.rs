@@ -186,9 +186,12 @@ fn passes<T>(what: &'static str, result: Result<T, Error>) -> anyhow::Result<T> 
         .context(what)
 }
 
-/// The name of an error's variant.
+/// The name of an error's variant; of tampering, its kind.
 fn variant(error: &Error) -> String {
-    let debug = format!("{error:?}");
+    let debug = match error {
+        Error::Tampering(tampering) => format!("{tampering:?}"),
+        error => format!("{error:?}"),
+    };
     let end = debug
         .find(|letter: char| !letter.is_alphanumeric())
         .unwrap_or(debug.len());

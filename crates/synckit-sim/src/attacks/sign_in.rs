@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::ensure;
-use synckit_client::{Error, MemoryStore, SyncKitClient};
+use synckit_client::{Error, MemoryStore, SyncKitClient, Tampering};
 use synckit_protocol::{LOGIN_SUITE, ProblemCode, wire::auth::LoginStart};
 
 use super::{
@@ -124,7 +124,10 @@ pub(super) async fn other_server(stage: Stage) -> anyhow::Result<Evidence> {
     passes("the honest run", known.authenticate(&ada.email, &ada.password).await)?;
     let fooled = connect(&impostor, member);
     let caught = caught(fooled.authenticate(&ada.email, &ada.password).await, |error| {
-        matches!(error, Error::InvalidCredentials | Error::ServerKeyChanged)
+        matches!(
+            error,
+            Error::InvalidCredentials | Error::Tampering(Tampering::ServerKeyChanged)
+        )
     })?;
     let again = connect(&stage.server, member);
     passes("the control", again.authenticate(&ada.email, &ada.password).await)?;

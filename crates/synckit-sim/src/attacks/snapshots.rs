@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::rngs::OsRng;
 use serde::Serialize;
-use synckit_client::{ChangeEntry, Cursor, Error, FoldOutcome, SnapshotId};
+use synckit_client::{ChangeEntry, Cursor, Error, FoldOutcome, SnapshotId, Tampering};
 use synckit_crypto::{
     KeyRing,
     snapshot::{Manifest, PartBody, PartDigest, SnapshotContext},
@@ -213,7 +213,7 @@ impl Folded {
         let (seen, ended) = read(&victim).await;
         let caught = caught(
             ended,
-            |error| matches!(error, Error::SnapshotForged(evidence) if evidence.part == part && evidence.reason == reason),
+            |error| matches!(error, Error::Tampering(Tampering::SnapshotForged(evidence)) if evidence.part == part && evidence.reason == reason),
         )?;
         // Where there is more than one part, each is a row: those before the forged one are verified by themselves, and
         // nothing else came.
@@ -371,7 +371,7 @@ pub(super) async fn changed_manifest(stage: Stage) -> anyhow::Result<Evidence> {
 fn refused_key(ended: Result<(), Error>, reason: &'static str) -> anyhow::Result<String> {
     caught(
         ended,
-        |error| matches!(error, Error::SnapshotForged(evidence) if evidence.part.is_none() && evidence.reason == reason),
+        |error| matches!(error, Error::Tampering(Tampering::SnapshotForged(evidence)) if evidence.part.is_none() && evidence.reason == reason),
     )
 }
 
@@ -461,7 +461,7 @@ pub(super) async fn older_to_who_is_past_it(stage: Stage) -> anyhow::Result<Evid
     let (known, claimed) = (end.position().context("an empty stream")?, older.info.position);
     let caught = caught(
         pull_all(&victim, end).await,
-        |error| matches!(error, Error::HistoryRewound(evidence) if evidence.known == known && evidence.claimed == claimed),
+        |error| matches!(error, Error::Tampering(Tampering::HistoryRewound(evidence)) if evidence.known == known && evidence.claimed == claimed),
     )?;
     let fresh = stage.victim(2, telling(&older))?;
     let rows = passes("the control", pull_all(&fresh, Cursor::START).await)?.0;
@@ -495,7 +495,7 @@ pub(super) async fn other_history(stage: Stage) -> anyhow::Result<Evidence> {
     let (known, claimed) = (end.position().context("an empty stream")?, folded.position);
     let caught = caught(
         pull_all(&victim, Cursor::START).await,
-        |error| matches!(error, Error::HistoryForked(evidence) if evidence.known == known && evidence.claimed == claimed),
+        |error| matches!(error, Error::Tampering(Tampering::HistoryForked(evidence)) if evidence.known == known && evidence.claimed == claimed),
     )?;
     let fresh = stage.device_at(2, &other, |_, _| Lie::Truth)?;
     let rows = passes("the control", pull_all(&fresh, Cursor::START).await)?.0;

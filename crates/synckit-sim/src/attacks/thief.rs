@@ -6,7 +6,7 @@ use axum::body::Body;
 use http::Method;
 use rand::rngs::OsRng;
 use serde::{Serialize, de::DeserializeOwned};
-use synckit_client::{Cursor, Error, Position, SnapshotId};
+use synckit_client::{Cursor, Error, Position, SnapshotId, Tampering};
 use synckit_crypto::{MasterKey, OwnerSigningKey};
 use synckit_protocol::{
     KeyId, OwnerSignature, Problem,
@@ -166,7 +166,7 @@ pub(super) async fn garbage_envelope(stage: Stage) -> anyhow::Result<Evidence> {
         .setup_encryption_existing(&stage.golden.ada.password)
         .await
     {
-        Err(Error::KeyMaterialForged(_)) => {}
+        Err(Error::Tampering(Tampering::KeyMaterialForged(_))) => {}
         other => bail!("the control did no harm: {other:?}"),
     }
     Ok(Evidence {

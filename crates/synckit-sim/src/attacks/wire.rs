@@ -9,7 +9,7 @@ use anyhow::ensure;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use synckit_client::{
-    BlobHash, Cursor, Error,
+    BlobHash, Cursor, Error, Tampering,
     transport::{BodyStream, TransportError},
 };
 use synckit_protocol::{
@@ -93,7 +93,7 @@ pub(super) async fn plain_http(stage: Stage) -> anyhow::Result<Evidence> {
         }),
     )?;
     let caught = caught(victim.client.blob_download_url(&hash).await, |error| {
-        matches!(error, Error::UnsafeUrl { .. })
+        matches!(error, Error::Tampering(Tampering::UnsafeUrl { .. }))
     })?;
     let honest = stage.victim(2, rewriting::<BlobDownloadAnswer>("/api/sync/blobs/download", |_| {}))?;
     let url = passes("the control", honest.client.blob_download_url(&hash).await)?;
@@ -243,7 +243,7 @@ pub(super) async fn endless_blob(stage: Stage) -> anyhow::Result<Evidence> {
     let victim = stage.victim(1, flooding(OBJECTS, 200, &read))?;
     let url = victim.client.blob_download_url(&hash).await?;
     let caught = caught(victim.client.blob_download(&url).await, |error| {
-        matches!(error, Error::BlobForged { .. })
+        matches!(error, Error::Tampering(Tampering::BlobForged { .. }))
     })?;
     ensure!(
         read.load(Ordering::SeqCst) < 64 * PIECE,
@@ -309,7 +309,7 @@ pub(super) async fn lying_blob_size(stage: Stage) -> anyhow::Result<Evidence> {
     let url = victim.client.blob_download_url(&hash).await?;
     let caught = caught(
         victim.client.blob_download(&url).await,
-        |error| matches!(error, Error::BlobForged { reason } if *reason == "it is too short"),
+        |error| matches!(error, Error::Tampering(Tampering::BlobForged { reason }) if *reason == "it is too short"),
     )?;
     let victim = stage.victim(
         2,

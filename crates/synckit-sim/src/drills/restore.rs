@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fs};
 use anyhow::{Context as _, ensure};
 use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use synckit_client::{
-    BlobHash, ChangeEntry, ChangeOp, Cursor, DeviceId, Error, ErrorChain, Rejoined, SyncKitClient, Timestamp,
+    BlobHash, ChangeEntry, ChangeOp, Cursor, DeviceId, Error, ErrorChain, Rejoined, SyncKitClient, Tampering, Timestamp,
 };
 
 use super::{
@@ -142,7 +142,7 @@ impl App {
         let Rejoined {
             cursor, push_all_rows, ..
         } = match self.client.rejoin(&evidence, self.cursor).await {
-            Err(Error::EnvelopeReplaced { .. }) => {
+            Err(Error::Tampering(Tampering::EnvelopeReplaced { .. })) => {
                 self.client.restore_envelope(password).await?;
                 restored = true;
                 self.client.rejoin(&evidence, self.cursor).await?
@@ -234,7 +234,10 @@ async fn rejoin_all(account: &Account, apps: &mut [App], seed: u64, file: &[u8])
             .err()
             .context("a device did not notice that the server went back")?;
         ensure!(
-            matches!(alarm, Error::HistoryRewound(_) | Error::HistoryForked(_)),
+            matches!(
+                alarm,
+                Error::Tampering(Tampering::HistoryRewound(_) | Tampering::HistoryForked(_))
+            ),
             "device {index}: {}",
             ErrorChain(&alarm)
         );

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path, sync::atomic::Ordering};
 use anyhow::{Context as _, anyhow};
 use indicatif::ProgressBar;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
-use synckit_client::{BatchId, ChangeEntry, Cursor, Error};
+use synckit_client::{BatchId, ChangeEntry, Cursor, Error, Tampering};
 use uuid::Uuid;
 
 use super::{
@@ -521,14 +521,14 @@ impl<'a> Play<'a> {
         // A control: the same device, the same page, no flipped bit.
         let control = tablet.pull(device.id, Cursor::START).await;
         let (passed, text) = match (refused, control) {
-            (Err(Error::BatchForged(evidence)), Ok((changes, _, _))) if !changes.is_empty() => (
+            (Err(Error::Tampering(Tampering::BatchForged(evidence))), Ok((changes, _, _))) if !changes.is_empty() => (
                 true,
                 format!(
                     "a tablet refuses a batch with one flipped bit (BatchForged: {}), and takes it without",
                     evidence.reason
                 ),
             ),
-            (Err(Error::BatchForged(_)), _) => (
+            (Err(Error::Tampering(Tampering::BatchForged(_))), _) => (
                 false,
                 "a tablet refuses the batch also without the flipped bit".to_owned(),
             ),

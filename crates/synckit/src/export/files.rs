@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
-use synckit_client::{BlobHash, BlobId, Error, ProblemCode, SyncKitClient};
+use synckit_client::{BlobHash, BlobId, Error, ProblemCode, SyncKitClient, Tampering};
 
 use super::{bar, place::Progress};
 use crate::failure::Failure;
@@ -85,7 +85,9 @@ enum Outcome {
 fn outcome(downloaded: Result<(BlobHash, u64), Error>) -> Result<Outcome, Error> {
     match downloaded {
         Ok((_, bytes)) => Ok(Outcome::Exported { bytes }),
-        Err(error @ (Error::BlobForged { .. } | Error::UnsafeUrl { .. })) => Ok(Outcome::Failed(error.to_string())),
+        Err(
+            error @ (Error::Tampering(Tampering::BlobForged { .. }) | Error::Tampering(Tampering::UnsafeUrl { .. })),
+        ) => Ok(Outcome::Failed(error.to_string())),
         Err(error) if error.problem_code() == Some(ProblemCode::BlobNotFound) => Ok(Outcome::Failed(error.to_string())),
         Err(error) => Err(error),
     }
