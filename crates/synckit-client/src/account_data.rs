@@ -124,8 +124,8 @@ impl SyncKitClient {
         Ok(list.sessions)
     }
 
-    /// Ends one session of the account: whoever uses it must sign in again. What its device holds, it keeps; to keep it
-    /// from what is written later, revoke the device and rotate the keys.
+    /// Ends one session of the account: its device must sign in again. The device keeps the data that it holds; so that it
+    /// cannot read later data, revoke the device and rotate the keys.
     ///
     /// # Errors
     /// [`Error::FreshLoginRequired`] without a password sign-in of the last five minutes; [`Error::Problem`] with

@@ -24,7 +24,7 @@ use crate::{
 
 /// A client of one server for one app, signed in as at most one user at a time.
 ///
-/// `Send + Sync`; every method takes `&self`. Clones share everything, so a clone is as good as an `Arc`.
+/// `Send + Sync`; every method takes `&self`. Clones share everything: a clone costs what the clone of an `Arc` costs.
 ///
 /// # Examples
 /// ```
@@ -222,8 +222,7 @@ impl SyncKitClient {
         }
     }
 
-    /// Takes the tokens of a sign-in. The same user goes on with the same stream; for another one, everything begins
-    /// anew.
+    /// Takes the tokens of a sign-in. The same user keeps the stream; another user gets a new one.
     pub(crate) fn begin(&self, scope: StreamScope, tokens: Tokens) -> Arc<Stream> {
         let mut current = self.current.write();
         if let Some(stream) = current.stream.as_ref().filter(|stream| stream.scope() == scope) {

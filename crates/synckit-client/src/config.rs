@@ -91,8 +91,8 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// How long an answer may be waited for, retries not counted, and how long nothing of it may arrive; for blobs, how
-    /// long nothing may move. A large push has longer, for a line of 16 KiB a second. Default: 30 seconds.
+    /// Time limit for the first byte of an answer, without retries, and for each pause in it; for files, for each pause in
+    /// the transfer. A large push gets more time, enough for 16 KiB a second. Default: 30 seconds.
     ///
     /// # Examples
     /// ```
@@ -119,7 +119,7 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// How long a connection may take to be made. Default: 10 seconds.
+    /// Time limit for making a connection. Default: 10 seconds.
     ///
     /// # Examples
     /// ```
@@ -145,7 +145,7 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// How many sealed bytes one page of a pull asks for, at most 8 MiB. Default: 1 MiB.
+    /// How many sealed bytes one page of a pull requests, at most 8 MiB. Default: 1 MiB.
     ///
     /// # Examples
     /// ```

@@ -17,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of the SDK.
 ///
-/// The variants stand in groups: what to correct in the call, what to repeat later, when to sign in again, what to
+/// The variants are grouped: what to correct in the call, what to repeat later, when to sign in again, what to
 /// resolve together with the user, and what a server did that no honest server does.
 ///
 /// # Examples

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Everything is encrypted on the device; the server stores what it cannot read, and a server that lies about it is
-//! caught: [`Error::is_tampering`]. The wire is `docs/protocol.md`; `docs/guide.md` goes from an empty directory to two
+//! caught: [`Error::is_tampering`]. The wire is `docs/protocol.md`; `docs/guide.md` leads from an empty directory to two
 //! devices.
 //!
 //! What this crate deliberately is not: it has no database, decides nothing about the app's data, and prints nothing.
@@ -27,7 +27,7 @@
 //!
 //! # The start of an app
 //!
-//! The password is needed once on each device. From then on the credential store has what it takes.
+//! The password is needed once on each device. From then on the session and the key are in the credential store.
 //!
 //! ```
 //! # synckit_doctest::run(async |world| {
@@ -94,14 +94,15 @@
 //!
 //! # Errors
 //!
-//! Requests that fail on the way are repeated by the SDK, three times within a minute, and never store anything twice.
-//! What comes back as an [`Error`] is for the app, and its variants stand in groups by what can be done:
+//! The SDK repeats requests that fail in transit, three times within a minute, and never stores anything twice. It repeats
+//! after a broken connection, a time-out, and the statuses 408, 429, 500, 502 to 504 and 520 to 530. An [`Error`] is for the
+//! app. Its variants are grouped by what the app can do:
 //!
 //! | what happened | for example | what to do |
 //! | --- | --- | --- |
 //! | the call is wrong | [`Error::InvalidArgument`], [`Error::Encode`], [`Error::EncryptionNotSetUp`] | correct it |
 //! | not now | [`Error::Network`], [`Error::RetryLater`] | go on with local data, try again later |
-//! | who is it? | [`Error::InvalidCredentials`], [`Error::SessionEnded`] | ask for the password |
+//! | nobody is signed in | [`Error::InvalidCredentials`], [`Error::SessionEnded`] | ask for the password |
 //! | something to resolve | [`Error::KeyRotated`], [`Error::Behind`], [`Error::DeviceRevoked`], [`Error::PasswordWasReset`] | the call that the variant names, perhaps after asking the user |
 //! | the server lies | [`Error::Tampering`] with any [`Tampering`] | stop, tell the user, keep the evidence |
 //!
@@ -119,7 +120,7 @@
 //!
 //! A tokio runtime with time and I/O enabled. TLS is rustls with the roots of the operating system; plain `http://` is
 //! refused except to loopback. There are no Cargo features: one build, one behaviour. [`SyncKitClient`] is `Send + Sync`,
-//! every method takes `&self`, and a clone is as good as an `Arc`. The keychain is that of macOS, Windows or the Secret
+//! every method takes `&self`, and a clone costs what the clone of an `Arc` costs. The keychain is that of macOS, Windows or the Secret
 //! Service of Linux; [`FileStore`], [`MemoryStore`] and the host's own
 //! [`CredentialStore`] are the alternatives.
 //!

@@ -21,16 +21,16 @@ use crate::{
     tampering::{HistoryEvidence, Tampering},
 };
 
-/// Snapshots that one pull goes to before it gives up: each may have been replaced just then.
+/// Snapshots that one pull tries before it gives up: each may have been replaced just then.
 const SNAPSHOTS_TRIED_MAX: u32 = 4;
 
 impl SyncKitClient {
     /// Pulls the changes after a cursor: verified, decrypted, in log order, own changes included. Store the returned
     /// cursor together with the changes, and pull again while the last value is `true`. Start with [`Cursor::START`].
     ///
-    /// Where a device folded the history, and the log's beginning need not be read or is gone, rows come in its place, as
-    /// insertions and deletions: so after a long absence an app may get rows again that it has. The cursor may then be a
-    /// place inside a snapshot, to be stored like any other.
+    /// If a snapshot replaces the start of the log, its rows are returned instead, as insertions and deletions. After a long
+    /// absence an app may get rows again that it has. The cursor is then a place inside the snapshot; store it like any
+    /// other.
     ///
     /// A page holds at most 500 changes. Applying one twice is harmless, because changes carry whole rows.
     ///
@@ -100,7 +100,7 @@ impl SyncKitClient {
                 Err(error @ Error::Tampering(Tampering::SnapshotForged(_))) => match refused {
                     Some((_, first)) => return Err(first),
                     None => {
-                        tracing::warn!(%error, "a snapshot was refused: the pull goes around it; a fold puts another in its place");
+                        tracing::warn!(%error, "a snapshot was refused: the pull skips it; a fold replaces it");
                         refused = Some((place.snapshot_id, error));
                         from = restarted(from);
                     }

@@ -29,7 +29,7 @@ use crate::{
 /// How often a batch is sealed again because other devices were faster, before the push gives up.
 const RESEALS_MAX: u32 = 100;
 
-/// What a push stands on.
+/// The place that a push seals on top of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Parent {
     /// The newest history that this device knows. If the stream has moved on: hash forward over the batches in between,

@@ -6,7 +6,7 @@
 //! app pulls, merges and pushes again, as [`SyncKitClient::rejoin`] says.
 //!
 //! Invariants: what is known moves back only here, and only to a position from which the server's chain was hashed
-//! forward to its end; a batch that is gone past is never opened, and never one that a device of the user sealed; every
+//! forward to its end; a batch that is skipped is never opened, and never one that a device of the user sealed; every
 //! step can be repeated after a crash.
 
 use synckit_crypto::{Envelope, KeyRing};
@@ -51,7 +51,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rejoined {
-    /// Store this in the place of the app's cursor, and pull from here to the end. Never after the cursor that was given,
+    /// Store this instead of the app's cursor, and pull from here to the end. Never after the cursor that was given,
     /// and [`Cursor::START`] where nothing later is common.
     pub cursor: Cursor,
     /// The newest position of the server's history, verified.
@@ -70,7 +70,7 @@ impl SyncKitClient {
     /// *Another history.* Finds the newest position that both histories have in common and is not after `cursor`, and
     /// verifies the server's chain from there. The app then
     ///
-    /// 1. stores [`Rejoined::cursor`] in the place of its own, and remembers that a rejoin is under way;
+    /// 1. stores [`Rejoined::cursor`] instead of its own, and remembers that a rejoin is under way;
     /// 2. pulls to the end and **merges by its own timestamps**: of two versions of a row the newer one stays, whichever
     ///    side it is on, because another device may have rejoined before this one;
     /// 3. pushes **every row** it has, and every deletion that it remembers, by [`SyncKitClient::push_at`], so that it
@@ -84,10 +84,10 @@ impl SyncKitClient {
     /// If the server's envelope is older than this device's keys, this is [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced): call
     /// [`SyncKitClient::restore_envelope`] with the password, then this again.
     ///
-    /// *A batch that nobody can open.* Whoever stole a token, but not the key, can append garbage. The server cannot know,
-    /// and the chain goes on behind it. From now on this device goes past exactly this batch, by its hash; the batch adds
-    /// nothing, and nothing is lost. Other devices, new ones too, meet it in turn, until one that has gone past it calls
-    /// [`SyncKitClient::fold`]. End the session of the thief.
+    /// *A batch that nobody can open.* A thief of a token, who does not have the key, can append garbage. The server cannot
+    /// know, and honest batches follow it in the chain. From now on this device skips exactly this batch, by its hash. The
+    /// batch contains nothing, so nothing is lost. Every other device, new ones too, refuses it in turn, until a device that
+    /// skips it calls [`SyncKitClient::fold`]. End the session of the thief.
     ///
     /// # Errors
     /// [`Error::NothingToRejoin`] if the server agrees with this device now, or the evidence is of something that was

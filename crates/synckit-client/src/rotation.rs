@@ -25,8 +25,8 @@ impl SyncKitClient {
     /// get the new key. Other devices report [`Error::KeyRotated`] and call
     /// [`SyncKitClient::setup_encryption_existing`].
     ///
-    /// Rotate after a device was lost: together with [`SyncKitClient::revoke_device`] it keeps whoever found the device
-    /// out of everything that is written later, even with the help of the server.
+    /// Rotate after a device was lost: together with [`SyncKitClient::revoke_device`] a stranger who found the device
+    /// reads nothing that is written later, even with the help of the server.
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::KeyRotated`] if another device was first, [`Error::Key`] with
@@ -91,8 +91,8 @@ impl SyncKitClient {
         Err(Error::Behind { latest: head })
     }
 
-    /// Revokes a device and replaces the master key, so that whoever has the device reads nothing that is written from
-    /// now on. If the second fails the device is revoked all the same, and [`SyncKitClient::rotate_keys`] can be called
+    /// Revokes a device and replaces the master key, so that a stranger who has the device reads nothing that is written
+    /// from now on. If the second fails the device is revoked all the same, and [`SyncKitClient::rotate_keys`] can be called
     /// again.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl SyncKitClient {
         self.rotate_keys(password).await
     }
 
-    /// Puts the keys that this device holds back in the place of an older envelope, after
+    /// Replaces an older envelope with the keys that this device holds, after
     /// [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced): only by the user's decision, and only if the operator says that the server was
     /// restored from a backup. If its history went back as well, [`SyncKitClient::rejoin`] comes next.
     ///

@@ -49,7 +49,7 @@ impl SyncKitClient {
         register(&self.app, email, password, None).await
     }
 
-    /// Creates an account on a server that asks for an invitation.
+    /// Creates an account on a server that requires an invitation.
     ///
     /// # Errors
     /// As [`SyncKitClient::create_account`].
@@ -196,8 +196,8 @@ impl SyncKitClient {
 
     /// Forgets the key by which this device recognises the server, so that the next sign-in takes whatever key it finds:
     /// after [`Tampering::ServerKeyChanged`](crate::Tampering::ServerKeyChanged), and only if the operator says that the server's keys were lost and replaced.
-    /// Another server in the place of the true one could still learn neither the password nor any data; it could refuse
-    /// service and start a history of its own.
+    /// Another server that replaces the true one still learns neither the password nor any data. It can refuse service, and
+    /// it can begin another history.
     ///
     /// # Errors
     /// [`Error::Credentials`].

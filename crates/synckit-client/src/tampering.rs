@@ -39,8 +39,8 @@ pub enum Tampering {
     /// A batch is not what any device of the user sealed at this place of this history.
     #[error("a batch was forged or moved: {}", .0.reason)]
     BatchForged(Box<BatchEvidence>),
-    /// A snapshot, or a part of one, is not what a device of the user sealed for this place, and what it stands for cannot
-    /// be read by another way.
+    /// A snapshot, or a part of one, is not what a device of the user sealed for this place, and the log that it replaces
+    /// is gone.
     #[error("a snapshot was forged or damaged: {}", .0.reason)]
     SnapshotForged(SnapshotEvidence),
     /// A blob is not what was asked for. Nothing of it was released.
@@ -127,7 +127,7 @@ pub struct HistoryEvidence {
 ///     let BatchEvidence { batch_id, parent, reason, .. } = evidence.as_ref();
 ///     Some(format!("batch {batch_id} after {}: {reason}", parent.seq))
 /// }
-/// assert_eq!(report(&Error::NotSignedIn), None); // nothing that a rejoin goes past
+/// assert_eq!(report(&Error::NotSignedIn), None); // no batch to skip
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

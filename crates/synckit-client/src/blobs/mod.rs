@@ -58,7 +58,7 @@ impl SyncKitClient {
         upload_url(&*self.stream()?, hash, size, WhenThere::Skip).await
     }
 
-    /// Encrypts a file in memory and uploads it. A retry goes to a fresh URL under a fresh nonce. If the file was on the
+    /// Encrypts a file in memory and uploads it. A retry uses a fresh URL and a fresh nonce. If the file was on the
     /// server already, nothing is sent.
     ///
     /// # Errors
@@ -245,7 +245,7 @@ impl SyncKitClient {
 
     /// Downloads and decrypts a file of which only the id is known, from [`SyncKitClient::blobs`], into a directory, where
     /// it appears whole and verified, named by its SHA-256. Returns that hash and the size in bytes. An app that knows
-    /// its hashes needs [`SyncKitClient::blob_get`]; this is for taking everything along.
+    /// its hashes needs [`SyncKitClient::blob_get`]; this is for exporting every file.
     ///
     /// # Errors
     /// As [`SyncKitClient::blob_get`].

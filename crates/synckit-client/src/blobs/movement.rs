@@ -38,7 +38,7 @@ pub struct BlobProgress {
     pub total_bytes: u64,
 }
 
-/// Counts what moved, so that a transfer that stands still can be told from a slow one.
+/// Counts transferred bytes, so that a stalled transfer can be told from a slow one.
 #[derive(Debug, Default)]
 pub(super) struct Movement(AtomicU64);
 

@@ -321,7 +321,7 @@ fn check_put_answer(status: u16, body: &[u8]) -> Result<()> {
     }
 }
 
-/// Makes a source that can be read again: a stream goes to a private temporary file.
+/// Makes a source that can be read again: a stream is written to a private temporary file.
 async fn rereadable(source: BlobSource) -> Result<Rereadable> {
     let mut reader = match source.0 {
         Origin::Path(path) => return Ok(Rereadable::Path(path)),

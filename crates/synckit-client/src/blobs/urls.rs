@@ -61,7 +61,7 @@ pub struct UploadUrl {
     pub(super) hash: BlobHash,
     pub(super) blob_id: BlobId,
     pub(super) size: u64,
-    /// What a fresh URL for another attempt is asked for with.
+    /// Whether a fresh URL for another attempt replaces an existing file.
     pub(super) when_there: WhenThere,
     /// Absent if the file is on the server already.
     pub(super) put: Option<PresignedPut>,

@@ -138,7 +138,7 @@ impl Api {
             .map_err(Error::Network)
     }
 
-    /// The error that an answer of another status than success stands for.
+    /// The error of an answer without success.
     async fn refusal(&self, parts: &http::response::Parts, body: BodyStream<TransportError>) -> Error {
         let status = parts.status.as_u16();
         if parts.status.is_redirection() {

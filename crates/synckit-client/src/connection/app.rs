@@ -8,7 +8,7 @@ use crate::secrets::records::Secrets;
 pub(crate) struct App {
     pub(crate) api: Api,
     pub(crate) api_key: String,
-    /// How many sealed bytes one page of a pull asks for.
+    /// How many sealed bytes one page of a pull requests.
     pub(crate) page_bytes: u32,
     pub(crate) secrets: Secrets,
 }

@@ -1,7 +1,7 @@
 //! OPAQUE as every sign-in runs it: which server it is, and what a password opens under a session.
 //!
 //! The password leaves this device only as OPAQUE messages. The export key that a login yields is kept for five minutes,
-//! for the same password, so that `setup_encryption_*` right after `authenticate` asks for nothing twice.
+//! for the same password, so that `setup_encryption_*` right after `authenticate` needs no second login.
 
 use rand::rngs::OsRng;
 use synckit_login::{ClientLogin, ExportKey, LoginFinished, ServerPublicKey};

@@ -1,6 +1,6 @@
 //! How one user's requests reach the server.
 //!
-//! Each file stands on those before it: `transport` moves a request, `server` is where it goes, `call` is what it says,
+//! Each file uses those before it: `transport` moves a request, `server` is its URL, `call` is its content,
 //! `retry` decides whether it is sent again, `api` puts these together; `session` adds the user, `refresh` keeps the
 //! user's token fresh, `login` and `vault` are what the password opens.
 

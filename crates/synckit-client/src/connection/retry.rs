@@ -1,6 +1,6 @@
 //! Which failures are worth another attempt, and how long to wait for it: the one list of both.
 //!
-//! A request is repeated only after a failure that passes by itself. Every request of the protocol may be repeated: a
+//! A request is repeated only after a temporary failure. Every request of the protocol may be repeated: a
 //! write carries an id or a version, so it is stored once.
 
 use std::time::Duration;
@@ -19,14 +19,14 @@ pub(crate) const RETRY_BUDGET: Duration = Duration::from_secs(60);
 /// The first pause is drawn from zero to this; each further one from twice as much ("full jitter").
 const PAUSE_BASE: Duration = Duration::from_millis(200);
 
-/// Whether a status stands for a failure that passes by itself: too slow (408), too many (429), a fault of a gateway or an
+/// Whether a status means a temporary failure: too slow (408), too many (429), a fault of a gateway or an
 /// object store (500), a gateway that did not reach the server (502 to 504; 520 to 530 at Cloudflare).
 pub(crate) fn is_retried(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502..=504 | 520..=530)
 }
 
 /// Whether another attempt may end differently.
-pub(crate) fn may_pass(error: &Error) -> bool {
+pub(crate) fn is_temporary(error: &Error) -> bool {
     match error {
         Error::Network(TransportError::Connection(_) | TransportError::Timeout(_)) => true,
         Error::RetryLater { retry_after, .. } => *retry_after < RETRY_BUDGET,
@@ -50,7 +50,7 @@ impl Jitter {
 
     /// How long to wait after an error, or `None` if another attempt is of no use.
     pub(crate) fn wait_after(&self, error: &Error, attempt: u32) -> Option<Duration> {
-        if attempt >= RETRIES_MAX || !may_pass(error) {
+        if attempt >= RETRIES_MAX || !is_temporary(error) {
             return None;
         }
         Some(match error {

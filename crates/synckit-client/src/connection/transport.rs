@@ -151,7 +151,7 @@ pub struct HttpTransport {
 }
 
 impl HttpTransport {
-    /// A transport with a connection pool of its own.
+    /// A transport with its own connection pool.
     ///
     /// # Errors
     /// [`TransportError::Connection`] if the TLS stack cannot start, for example without any trusted root certificate.

@@ -1,5 +1,5 @@
-//! Positions as the credential store keeps them: the earlier ones that this device verified, and the batches that it
-//! goes past.
+//! Positions as the credential store keeps them: the earlier ones that this device verified, and the ends of the batches
+//! that it skips.
 //!
 //! A server that was restored from a backup shares with a device the history up to the backup. Of the positions that the
 //! device verified, few can be kept; they are kept ever sparser towards the past, so that one of them is close to the
@@ -13,7 +13,7 @@ use synckit_protocol::{Head, Position};
 const POSITION_BYTES: usize = 40;
 /// Distances are told apart by their power of two, up to this one; so many earlier positions are kept, and one more.
 const DISTANCE_POWER_MAX: u32 = 30;
-/// Refused batches that a device goes past. Each took a decision of the user.
+/// Refused batches that a device skips. Each took a decision of the user.
 const SKIPPED_MAX: usize = 256;
 
 /// Earlier positions of a history: of those between 2^n and 2^(n+1) entries before the newest, one for each n.
@@ -53,8 +53,8 @@ impl PositionLedger {
     }
 }
 
-/// The batches that this device goes past without opening them, each by the position after it. That position is a hash
-/// of the refused bytes and of everything before them, so it stands for no other batch at no other place.
+/// The batches that this device skips, each by the position after it. That position is a hash of the refused bytes and of
+/// everything before them, so it fits no other batch and no other place.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SkippedBatches {
     /// In the order of the decisions.

@@ -1,4 +1,4 @@
-//! The seam where a host brings a credential store of its own.
+//! The seam for a host's own credential store.
 
 use std::{fmt, sync::Arc};
 
@@ -70,7 +70,7 @@ pub trait CredentialStore: fmt::Debug + Send + Sync + 'static {
     /// [`CredentialError`] if the store cannot be read.
     fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, CredentialError>;
 
-    /// Writes a record, in the place of the one of this name.
+    /// Writes a record, and replaces the one of this name.
     ///
     /// # Errors
     /// [`CredentialError`] if the record is not stored; the one before it then remains.

@@ -1,4 +1,4 @@
-//! Folding: a device writes the last entry of every row as a snapshot, so that the edits before can go.
+//! Folding: a device writes the last entry of every row as a snapshot, so that the server can delete older edits.
 //!
 //! The history is read twice, because a part names the number of all parts, and no device should have to hold all rows:
 //! the first run finds out which entries are the last of their rows, the second one seals those. In memory are 28 bytes
@@ -89,18 +89,17 @@ pub struct FoldReport {
 pub enum FoldOutcome {
     /// The snapshot is stored, and the newest.
     Stored,
-    /// There is a snapshot of this position, or another device was faster. Nothing was stored, nothing is wrong.
+    /// A snapshot of this position exists, or another device was faster. Nothing was stored, and nothing is wrong.
     NotNewer,
 }
 
 impl SyncKitClient {
-    /// Folds the stream's history into a snapshot: the last entry of every row, deletions included, sealed and stored.
-    /// A device that starts from nothing then pulls rows and not edits, and after some time the server lets the edits
-    /// go.
+    /// Compacts the stream's history into a snapshot: the last entry of every row, deletions included, sealed and stored.
+    /// A new device then pulls rows instead of edits, and after some time the server deletes the edits.
     ///
-    /// Any device may fold, at any time; several at once do no harm, and neither does one that stops in the middle. It
-    /// reads the whole history twice, so once in a while is enough: say, when the log has grown to twice the rows.
-    /// Memory: about 60 bytes for each row that was ever written, and one part of at most 50,000 rows.
+    /// Any device may fold at any time. Several devices that fold at once do no harm, and neither does one that stops
+    /// halfway. A fold reads the whole history twice, so fold rarely: for example, when the log has twice as many entries
+    /// as there are rows. Memory: about 60 bytes for each row that was ever written, and one part of at most 50,000 rows.
     ///
     /// # Errors
     /// As [`SyncKitClient::pull`]; [`Error::KeyRotated`] or [`Error::WrongKey`] if the master key changed meanwhile;
@@ -382,7 +381,7 @@ impl Upload<'_> {
 
     /// Stores the manifest, and with it the snapshot. `false` if another one was faster.
     ///
-    /// It is signed by the owner key of the master key that it is sealed under: the server lets edits go because of it.
+    /// It is signed by the owner key of the master key that it is sealed under: the server deletes edits because of it.
     async fn put_manifest(&mut self, manifest: &Manifest) -> Result<bool> {
         let keys = self.keys.current();
         let StreamScope { app_id, user_id } = self.context.scope;

@@ -1,4 +1,4 @@
-//! A whole history in pieces, for whoever folds it: the current snapshot, if there is one, and the log after it.
+//! A whole history in pieces, for a fold: the current snapshot, if one exists, and the log after it.
 //!
 //! Invariant: everything is verified as a pull verifies it, and a second run over a history ends exactly where the
 //! first one did.
@@ -45,7 +45,7 @@ enum Next {
     End(Position),
 }
 
-/// What a history is that another device folded, and the server let go, while it was read.
+/// A piece of a history. `Overtaken`: another device folded, and the server deleted this history while it was read.
 pub(super) enum Piece {
     Entries(Vec<ChangeEntry>),
     End(Position),

@@ -1,7 +1,7 @@
 //! Pulling through a snapshot: its rows in pages of the app's usual size, and then the log.
 //!
-//! While the app stores the rows of one part, the next is fetched and opened. A row is handed out once: whoever asks for
-//! the same place again has the part fetched again.
+//! While the app stores the rows of one part, the next is fetched and opened. A row is returned once: a second pull
+//! of the same place fetches the part again.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -138,7 +138,7 @@ fn outside() -> Error {
     }
 }
 
-/// A row that is there is new to whoever pulls it; one that is gone is deleted. Deletions are never left out: an app
+/// An existing row is new to the app that pulls it; a deleted one is a deletion. Deletions are never left out: an app
 /// that starts again may have rows that it pushed itself and that others deleted since.
 fn as_pulled(row: ChangeEntry) -> ChangeEntry {
     let op = match row.op {

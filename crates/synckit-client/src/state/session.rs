@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::runtime::Instant;
 
-/// How long a password that was typed stands for the user, as the server sees it.
+/// How long the server counts a password sign-in as fresh.
 const PASSWORD_FRESH: Duration = Duration::from_secs(limits::ACCOUNT_TOKEN_SECONDS);
 /// How long before its end an account token is not used any more: a request takes time to arrive.
 const ACCOUNT_TOKEN_MARGIN: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! The chain: everything that is asked of the server about where the log is, verified hash by hash.
+//! The chain: every question to the server about positions of the log, verified hash by hash.
 //!
 //! Invariant: a position is returned only after it was hashed forward from one that this device believes.
 
@@ -78,7 +78,7 @@ impl Stream {
         }
     }
 
-    /// Follows the chain to its end, from the snapshot that stands for the beginning if that is gone.
+    /// Follows the chain to its end, from the snapshot that replaces the beginning if that is deleted.
     pub(crate) async fn walk_to_head(&self, keys: &Keys, mut walk: Walk) -> Result<Position> {
         loop {
             let problem = match self.follow(&mut walk, None, |_, _| ControlFlow::Continue(())).await {

@@ -1,6 +1,6 @@
 //! The envelope of the keys, as the server holds it.
 //!
-//! Every envelope that goes to the server is signed by the owner key of the one that it replaces (`docs/protocol.md`,
+//! Every envelope that is sent to the server is signed by the owner key of the one that it replaces (`docs/protocol.md`,
 //! section 4.7), so only a device that holds that one's master key can write it.
 
 use http::Method;
@@ -63,7 +63,7 @@ impl Stream {
         }))
     }
 
-    /// Writes an envelope of a ring in the place of the server's. A conflict with our own write, whose answer was lost,
+    /// Writes an envelope of a ring, which replaces the server's. A conflict with our own write, whose answer was lost,
     /// is a success.
     ///
     /// It is signed by the owner key that the server names, which the ring must hold: as its current key, or as one that

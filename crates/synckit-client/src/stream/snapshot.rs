@@ -68,7 +68,7 @@ impl Stream {
         })))
     }
 
-    /// The position of the snapshot that stands for what the log does not hold any more. A device of this user sealed
+    /// The position of the snapshot that replaces the deleted part of the log. A device of this user sealed
     /// it, and where `known` is the same place it has the same head.
     pub(crate) async fn snapshot_position(
         &self,

@@ -10,7 +10,8 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_account_is_open_after_a_sign_in_and_after_the_password_was_confirmed() {
+async fn account_opens_after_sign_in_or_confirmation() {
+    // The account is open after a sign in and after the password was confirmed.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, device_id) = world.first_device(&user).await;
@@ -103,7 +104,8 @@ async fn an_export_arrives_whole_or_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_deleted_account_is_forgotten_on_this_device_and_known_as_gone_on_others() {
+async fn deleted_account_is_gone_on_every_device() {
+    // A deleted account is forgotten on this device and known as gone on others.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
@@ -136,7 +138,8 @@ async fn a_deleted_account_is_forgotten_on_this_device_and_known_as_gone_on_othe
 }
 
 #[tokio::test]
-async fn a_deletion_whose_answer_was_lost_is_a_success_when_it_is_repeated() {
+async fn repeated_deletion_after_lost_answer_succeeds() {
+    // A deletion whose answer was lost is a success when it is repeated.
     let world = World::start().await;
     let user = world.user().await;
     let lost = AtomicUsize::new(0);

@@ -98,7 +98,8 @@ async fn every_listed_file_comes_back_under_its_hash() {
 }
 
 #[tokio::test]
-async fn an_equal_file_is_stored_once_for_a_user_and_apart_for_another() {
+async fn equal_files_are_shared_within_one_user_only() {
+    // An equal file is stored once for a user and apart for another.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, _) = world.first_device(&user).await;
@@ -201,7 +202,8 @@ async fn a_damaged_object_is_never_released() {
 }
 
 #[tokio::test]
-async fn a_damaged_object_is_mended_by_a_device_that_has_the_file() {
+async fn damaged_object_is_replaced_from_the_file() {
+    // A damaged object is mended by a device that has the file.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, _) = world.first_device(&user).await;
@@ -228,7 +230,8 @@ async fn a_damaged_object_is_mended_by_a_device_that_has_the_file() {
 }
 
 #[tokio::test]
-async fn another_file_of_the_same_user_is_not_taken_for_the_one_that_was_asked_for() {
+async fn swapped_files_of_one_user_are_refused() {
+    // Another file of the same user is not taken for the one that was asked for.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, _) = world.first_device(&user).await;
@@ -267,7 +270,8 @@ async fn another_file_of_the_same_user_is_not_taken_for_the_one_that_was_asked_f
 }
 
 #[tokio::test]
-async fn a_file_that_changes_while_it_is_uploaded_is_not_stored() {
+async fn file_changed_during_upload_is_not_stored() {
+    // A file that changes while it is uploaded is not stored.
     let world = World::start().await;
     let user = world.user().await;
     world.first_device(&user).await;

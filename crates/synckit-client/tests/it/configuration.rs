@@ -23,7 +23,8 @@ fn client(server_url: &str) -> SyncKitClient {
 }
 
 #[tokio::test]
-async fn a_url_that_cannot_be_used_is_the_error_of_the_first_call() {
+async fn unusable_url_fails_the_first_call() {
+    // A URL that cannot be used is the error of the first call.
     for (url, hint) in [
         ("", "it is not a URL"),
         ("sync.example.com", "it is not a URL"),
@@ -146,7 +147,8 @@ async fn a_secret_key_is_never_sent() {
 }
 
 #[tokio::test]
-async fn another_service_at_the_url_is_not_taken_for_the_server() {
+async fn another_service_at_the_url_is_noticed() {
+    // Another service at the url is not taken for the server.
     let world = World::start().await;
     let client = SyncKitClient::builder(SyncKitConfig {
         server_url: format!("{}/blobs", world.url()),

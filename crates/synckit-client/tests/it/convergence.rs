@@ -305,7 +305,8 @@ async fn every_device_converges_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_device_converges_while_the_log_is_folded_and_cut_under_it() {
+async fn devices_converge_while_the_log_is_compacted() {
+    // Every device converges while the log is folded and cut under it.
     let world = World::start_with(|config| {
         config.sweep_interval = Duration::from_millis(5);
         // Every snapshot has settled, and no device holds the log.

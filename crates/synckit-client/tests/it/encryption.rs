@@ -18,7 +18,8 @@ async fn the_first_device_makes_the_key_and_only_the_first() {
 }
 
 #[tokio::test]
-async fn two_devices_that_are_first_at_once_end_with_one_key() {
+async fn two_first_devices_end_with_one_key() {
+    // Two devices that are first at once end with one key.
     let world = World::start().await;
     let user = world.user().await;
     let clients: Vec<SyncKitClient> = (0..2)
@@ -90,7 +91,8 @@ async fn the_wrong_password_opens_nothing() {
 }
 
 #[tokio::test]
-async fn setting_up_right_after_signing_in_asks_the_server_for_no_second_login() {
+async fn setup_after_sign_in_needs_no_second_login() {
+    // Setting up right after signing in asks the server for no second login.
     let world = World::start().await;
     let user = world.user().await;
     let transport = Interference::new(|_| Fate::Delivered);
@@ -102,7 +104,8 @@ async fn setting_up_right_after_signing_in_asks_the_server_for_no_second_login()
 }
 
 #[tokio::test]
-async fn a_changed_password_opens_the_same_data_and_the_old_one_nothing() {
+async fn changed_password_opens_the_same_data() {
+    // A changed password opens the same data and the old one nothing.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
@@ -153,7 +156,8 @@ async fn the_recovery_code_opens_what_the_password_opens() {
 }
 
 #[tokio::test]
-async fn the_recovery_code_survives_a_change_of_the_password() {
+async fn recovery_code_survives_a_password_change() {
+    // The recovery code survives a change of the password.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, _) = world.first_device(&user).await;
@@ -168,7 +172,8 @@ async fn the_recovery_code_survives_a_change_of_the_password() {
 }
 
 #[tokio::test]
-async fn after_a_reset_the_recovery_code_opens_the_data_and_the_new_password_from_then_on() {
+async fn recovery_code_after_reset_enables_new_password() {
+    // After a reset the recovery code opens the data and the new password from then on.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
@@ -214,7 +219,8 @@ async fn after_a_reset_the_recovery_code_opens_the_data_and_the_new_password_fro
 }
 
 #[tokio::test]
-async fn after_a_reset_a_device_that_holds_the_key_wraps_it_for_the_others() {
+async fn device_with_the_key_rewraps_it_after_a_reset() {
+    // After a reset a device that holds the key wraps it for the others.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;

@@ -25,6 +25,8 @@ pub(crate) enum Fate {
     Unanswered,
     /// It never arrives, and this status and body are the answer.
     Answered(u16, Vec<u8>),
+    /// It never arrives, and the answer asks to wait for so many seconds.
+    Busy(u64),
     /// Something else arrives in its place.
     Rewritten(Vec<u8>),
     /// It arrives, and its answer is changed on the way.
@@ -91,6 +93,11 @@ impl Transport for Interference {
                 })
             }
             Fate::Answered(status, body) => Box::pin(async move { Ok(answer(status, body)) }),
+            Fate::Busy(seconds) => Box::pin(async move {
+                let mut busy = answer(503, b"<html>busy</html>".to_vec());
+                busy.headers_mut().insert("retry-after", seconds.into());
+                Ok(busy)
+            }),
             Fate::Rewritten(body) => self.inner.send(request.map(|_| RequestBody::Full(Bytes::from(body)))),
             Fate::Changed(change) => {
                 let exchange = self.inner.send(request);

@@ -7,7 +7,8 @@ use synckit_client::{CredentialError, Cursor, Error, FileStore, SyncKitClient, S
 use crate::world::{World, changes, pull_all};
 
 #[tokio::test]
-async fn the_keychain_restores_session_and_key_without_a_prompt() {
+async fn keychain_restores_session_and_key_silently() {
+    // The keychain restores session and key without a prompt.
     let world = World::start().await;
     let user = world.user().await;
     let client = SyncKitClient::new(world.config());
@@ -68,7 +69,8 @@ async fn apps_and_users_do_not_share_a_keychain_record() {
 }
 
 #[tokio::test]
-async fn a_credential_file_is_private_and_restores_everything() {
+async fn credential_file_is_private_and_complete() {
+    // A credential file is private and restores everything.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;

@@ -20,7 +20,8 @@ async fn put_back(world: &World, user: &User, version: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn an_envelope_that_the_operator_put_back_opens_and_the_stream_goes_on_from_it() {
+async fn envelope_put_back_by_the_operator_opens() {
+    // An envelope that the operator put back opens and the stream goes on from it.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
@@ -46,7 +47,8 @@ async fn an_envelope_that_the_operator_put_back_opens_and_the_stream_goes_on_fro
 }
 
 #[tokio::test]
-async fn a_newer_key_is_put_back_over_an_envelope_that_the_operator_put_back() {
+async fn newer_key_replaces_envelope_put_back_by_operator() {
+    // A newer key is put back over an envelope that the operator put back.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
@@ -64,7 +66,8 @@ async fn a_newer_key_is_put_back_over_an_envelope_that_the_operator_put_back() {
 }
 
 #[tokio::test]
-async fn an_envelope_over_one_whose_key_this_device_never_had_is_not_written() {
+async fn envelope_over_an_unknown_key_is_not_written() {
+    // An envelope over one whose key this device never had is not written.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, _) = world.first_device(&user).await;

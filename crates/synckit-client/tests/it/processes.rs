@@ -30,7 +30,8 @@ fn refusing_tokens(times: usize) -> Arc<Interference> {
 
 /// Another process had refreshed the session; then the server's signing key was lost once more, and with it that token.
 #[tokio::test]
-async fn a_token_that_another_process_stored_and_the_server_refuses_too_does_not_end_the_session() {
+async fn refused_shared_token_keeps_session() {
+    // A token that another process stored and the server refuses too does not end the session.
     let world = World::start().await;
     let user = world.user().await;
     world.first_device(&user).await;
@@ -43,7 +44,8 @@ async fn a_token_that_another_process_stored_and_the_server_refuses_too_does_not
 
 /// The server lost its signing key between the sign-in and the call that needs its account token.
 #[tokio::test]
-async fn an_account_token_that_the_server_refuses_does_not_end_the_session() {
+async fn refused_account_token_keeps_session() {
+    // An account token that the server refuses does not end the session.
     let world = World::start().await;
     let user = world.user().await;
     world.first_device(&user).await;
@@ -61,7 +63,8 @@ async fn an_account_token_that_the_server_refuses_does_not_end_the_session() {
 
 /// The envelope arrives, and before it is looked at, another process of the device changes the key.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_another_process_changes_meanwhile_is_no_older_envelope() {
+async fn key_changed_by_another_process_is_accepted() {
+    // A key that another process changes meanwhile is no older envelope.
     let world = World::start().await;
     let user = world.user().await;
     let (_, device) = world.first_device(&user).await;
@@ -95,7 +98,8 @@ fn change_key_elsewhere(other: SyncKitClient, password: String) {
 }
 
 #[tokio::test]
-async fn what_a_killed_download_left_goes_with_the_next_to_the_same_path() {
+async fn next_download_removes_leftovers_of_a_killed_one() {
+    // What a killed download left goes with the next to the same path.
     let world = World::start().await;
     let user = world.user().await;
     let (client, _) = world.first_device(&user).await;
@@ -124,7 +128,8 @@ async fn what_a_killed_download_left_goes_with_the_next_to_the_same_path() {
 }
 
 #[tokio::test]
-async fn secrets_that_a_killed_write_of_credentials_left_go_with_the_next_write() {
+async fn next_write_removes_leftovers_of_a_killed_one() {
+    // Secrets that a killed write of credentials left go with the next write.
     let world = World::start().await;
     let user = world.user().await;
     let (client, _) = world.first_device(&user).await;

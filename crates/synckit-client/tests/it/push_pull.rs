@@ -70,7 +70,8 @@ async fn an_empty_push_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_push_returns_the_cursor_of_the_last_pull_so_that_own_changes_come_back() {
+async fn push_returns_the_cursor_of_the_last_pull() {
+    // A push returns the cursor of the last pull so that own changes come back.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
@@ -229,7 +230,8 @@ async fn a_push_with_an_id_must_fit_one_batch() {
 }
 
 #[tokio::test]
-async fn push_at_refuses_to_seal_on_top_of_what_was_not_pulled() {
+async fn push_at_fails_when_the_stream_has_moved_on() {
+    // `push_at` refuses to seal on top of what was not pulled.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
@@ -324,7 +326,8 @@ async fn a_revoked_device_is_told_so_and_may_register_again() {
 }
 
 #[tokio::test]
-async fn a_renamed_device_keeps_its_id_and_no_two_have_one_name() {
+async fn renamed_device_keeps_its_id_and_names_are_unique() {
+    // A renamed device keeps its id and no two have one name.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, _) = world.first_device(&user).await;

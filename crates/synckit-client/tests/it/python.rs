@@ -284,7 +284,8 @@ async fn python_client_goes_around_a_damaged_snapshot() {
 }
 
 #[tokio::test]
-async fn python_client_reads_with_a_recovery_code_after_a_reset() {
+async fn python_client_reads_with_a_recovery_code() {
+    // Python client reads with a recovery code after a reset.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, id) = world.first_device(&user).await;

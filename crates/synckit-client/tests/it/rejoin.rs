@@ -177,7 +177,8 @@ fn union(apps: &[&App]) -> Rows {
 }
 
 #[tokio::test]
-async fn all_devices_rejoin_a_restored_server_and_nothing_that_any_of_them_had_is_lost() {
+async fn rejoin_after_a_restore_loses_nothing() {
+    // All devices rejoin a restored server and nothing that any of them had is lost.
     let world = World::start().await;
     let user = world.user().await;
     let mut laptop = App::new(world.first_device(&user).await);
@@ -231,7 +232,8 @@ async fn all_devices_rejoin_a_restored_server_and_nothing_that_any_of_them_had_i
 }
 
 #[tokio::test]
-async fn devices_that_rejoin_at_once_write_no_older_version_after_a_newer_one() {
+async fn concurrent_rejoins_keep_the_newest_versions() {
+    // Devices that rejoin at once write no older version after a newer one.
     let world = World::start().await;
     let user = world.user().await;
     let mut laptop = App::new(world.first_device(&user).await);
@@ -264,7 +266,8 @@ async fn devices_that_rejoin_at_once_write_no_older_version_after_a_newer_one() 
 }
 
 #[tokio::test]
-async fn the_last_common_position_is_near_and_found_after_a_restart_too() {
+async fn last_common_position_survives_a_restart() {
+    // The last common position is near and found after a restart too.
     let world = World::start().await;
     let user = world.user().await;
     let mut laptop = App::new(world.first_device(&user).await);
@@ -322,7 +325,8 @@ async fn a_cursor_that_lags_is_never_moved_forward() {
 }
 
 #[tokio::test]
-async fn a_rotation_that_the_backup_does_not_know_is_put_back() {
+async fn rotation_unknown_to_the_backup_is_put_back() {
+    // A rotation that the backup does not know is put back.
     let world = World::start().await;
     let user = world.user().await;
     let mut laptop = App::new(world.first_device(&user).await);
@@ -383,7 +387,8 @@ async fn a_rotation_that_the_backup_does_not_know_is_put_back() {
 }
 
 #[tokio::test]
-async fn two_devices_that_rotated_in_two_histories_come_together() {
+async fn rotations_in_two_histories_are_joined() {
+    // Two devices that rotated in two histories come together.
     let world = World::start().await;
     let user = world.user().await;
     let mut laptop = App::new(world.first_device(&user).await);
@@ -526,7 +531,8 @@ async fn a_rejoin_that_was_cut_off_anywhere_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_restored_log_that_was_cut_is_rejoined_through_its_snapshot() {
+async fn compacted_log_is_rejoined_through_its_snapshot() {
+    // A restored log that was cut is rejoined through its snapshot.
     let (world, now) = world_with_days().await;
     let user = world.user().await;
     let mut laptop = App::new(world.first_device(&user).await);
@@ -580,7 +586,8 @@ async fn garbage(world: &World, user: &User, id: DeviceId) {
 }
 
 #[tokio::test]
-async fn what_a_thief_of_a_token_appended_is_gone_past_and_folded_away() {
+async fn garbage_of_a_token_thief_is_skipped_and_compacted() {
+    // What a thief of a token appended is skipped and compacted.
     let world = World::start().await;
     let user = world.user().await;
     let mut laptop = App::new(world.first_device(&user).await);

@@ -5,7 +5,8 @@ use synckit_client::{Cursor, Error, MemoryStore, SyncKitClient, Tampering};
 use crate::world::{World, change, changes, pull_all};
 
 #[tokio::test]
-async fn a_rotated_key_leaves_what_was_written_readable_and_the_others_ask_for_the_password_once() {
+async fn rotated_key_leaves_older_batches_readable() {
+    // A rotated key leaves what was written readable and the others ask for the password once.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
@@ -36,7 +37,8 @@ async fn a_rotated_key_leaves_what_was_written_readable_and_the_others_ask_for_t
 }
 
 #[tokio::test]
-async fn a_rotation_that_comes_second_does_not_retire_a_key_that_this_device_has_not_seen() {
+async fn second_rotation_retires_no_unseen_key() {
+    // A rotation that comes second does not retire a key that this device has not seen.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, _) = world.first_device(&user).await;
@@ -83,7 +85,8 @@ async fn rotations_and_pushes_at_once_lose_nothing() {
 }
 
 #[tokio::test]
-async fn a_revoked_device_gets_nothing_of_what_is_written_after_the_rotation() {
+async fn revoked_device_reads_nothing_after_a_rotation() {
+    // A revoked device gets nothing of what is written after the rotation.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
@@ -98,7 +101,8 @@ async fn a_revoked_device_gets_nothing_of_what_is_written_after_the_rotation() {
 }
 
 #[tokio::test]
-async fn an_older_key_on_the_server_is_reported_and_can_be_put_right() {
+async fn older_key_on_the_server_is_reported_and_repaired() {
+    // An older key on the server is reported and can be put right.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;

@@ -14,7 +14,8 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_token_that_the_server_calls_expired_is_refreshed_and_the_call_repeated() {
+async fn expired_token_is_refreshed_and_the_call_repeated() {
+    // A token that the server calls expired is refreshed and the call repeated.
     let world = World::start().await;
     let user = world.user().await;
     world.first_device(&user).await;
@@ -39,7 +40,8 @@ async fn a_token_that_the_server_calls_expired_is_refreshed_and_the_call_repeate
 }
 
 #[tokio::test]
-async fn a_token_near_its_end_is_refreshed_before_the_call_and_once_for_all_calls() {
+async fn token_near_its_end_is_refreshed_once() {
+    // A token near its end is refreshed before the call and once for all calls.
     let world = World::start().await;
     let user = world.user().await;
     let refreshes = Arc::new(AtomicUsize::new(0));
@@ -65,7 +67,8 @@ async fn a_token_near_its_end_is_refreshed_before_the_call_and_once_for_all_call
 }
 
 #[tokio::test]
-async fn a_lost_answer_to_a_refresh_does_not_end_the_session() {
+async fn lost_answer_to_a_refresh_keeps_the_session() {
+    // A lost answer to a refresh does not end the session.
     let world = World::start().await;
     let user = world.user().await;
     world.first_device(&user).await;
@@ -147,6 +150,44 @@ async fn retries_stop_and_say_how_long_to_wait() {
     );
     assert_eq!(transport.requests() - before, 4, "one attempt and three retries");
     assert_eq!(error.accepted, 0);
+}
+
+#[tokio::test]
+async fn long_retry_after_is_an_error_of_any_size() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    for seconds in [61, u64::from(u32::MAX), i64::MAX as u64, u64::MAX] {
+        let transport = Interference::new(move |request| match request.uri().path() {
+            "/api/sync/devices" => Fate::Busy(seconds),
+            _ => Fate::Delivered,
+        });
+        let client = world.resumed_over(&user, transport);
+        let error = client.devices().await.unwrap_err();
+        assert!(
+            matches!(error, Error::RetryLater { retry_after, .. } if retry_after.as_secs() == seconds),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn calls_of_the_user_before_find_nobody() {
+    // A call that is made while another user signs in must not write under that user's session.
+    let world = World::start().await;
+    let (ada, bob) = (world.user().await, world.user().await);
+    let (client, ada_device) = world.first_device(&ada).await;
+    let mut push = Box::pin(client.push(ada_device, changes(2)));
+    // It has begun, and its request is not sent yet: the changes are sealed on another thread first.
+    assert!(futures_util::FutureExt::now_or_never(&mut push).is_none());
+    client.authenticate(&bob.email, &bob.password).await.unwrap();
+    let error = push.await.unwrap_err();
+    assert!(matches!(error.source, Error::NotSignedIn), "{error:?}");
+
+    client.setup_encryption_new(&bob.password).await.unwrap();
+    let device = client.register_device("phone", "android").await.unwrap();
+    assert_eq!(client.push(device.id, changes(1)).await.unwrap(), Cursor::START);
+    assert_eq!(client.status().await.unwrap().change_count, 1);
 }
 
 #[tokio::test]

@@ -89,7 +89,8 @@ pub(crate) async fn stored(client: &SyncKitClient, id: DeviceId) {
 
 /// `SYNCKIT_TEST_EDITS=1000000` shows the same for a million edits to ten thousand rows.
 #[tokio::test]
-async fn many_edits_to_few_rows_cost_space_and_time_for_the_rows() {
+async fn snapshot_costs_by_rows_and_not_by_edits() {
+    // Many edits to few rows cost space and time for the rows.
     let edit_count: usize = std::env::var("SYNCKIT_TEST_EDITS").map_or(20_000, |text| text.parse().unwrap());
     let row_count = (edit_count / 100).max(500);
     let (world, now) = world_with_days().await;
@@ -144,7 +145,8 @@ async fn many_edits_to_few_rows_cost_space_and_time_for_the_rows() {
 }
 
 #[tokio::test]
-async fn a_fold_goes_on_from_the_snapshot_before_and_keeps_deletions() {
+async fn fold_continues_from_the_last_snapshot() {
+    // A fold goes on from the snapshot before and keeps deletions.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, id) = world.first_device(&user).await;
@@ -239,7 +241,8 @@ async fn a_place_in_a_snapshot_may_be_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_snapshot_that_is_replaced_while_it_is_read_is_read_anew_with_its_deletions() {
+async fn replaced_snapshot_is_read_anew_with_deletions() {
+    // A snapshot that is replaced while it is read is read anew with its deletions.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, id) = world.first_device(&user).await;
@@ -264,7 +267,8 @@ async fn a_snapshot_that_is_replaced_while_it_is_read_is_read_anew_with_its_dele
 }
 
 #[tokio::test]
-async fn a_device_that_was_away_for_long_does_not_hold_the_log_and_catches_up() {
+async fn device_away_for_long_catches_up() {
+    // A device that was away for long does not hold the log and catches up.
     let (world, now) = world_with_days().await;
     let user = world.user().await;
     let (laptop, id) = world.first_device(&user).await;
@@ -321,7 +325,8 @@ async fn a_device_that_was_away_for_long_does_not_hold_the_log_and_catches_up() 
 }
 
 #[tokio::test]
-async fn a_fold_that_stops_at_any_request_leaves_nothing_half_done() {
+async fn interrupted_fold_leaves_nothing_half_done() {
+    // A fold that stops at any request leaves nothing half done.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, id) = world.first_device(&user).await;
@@ -386,7 +391,8 @@ async fn a_fold_survives_the_loss_of_any_answer() {
 }
 
 #[tokio::test]
-async fn of_two_devices_that_fold_at_once_one_comes_too_late_and_nothing_is_wrong() {
+async fn slower_of_two_concurrent_folds_does_no_harm() {
+    // Of two devices that fold at once one comes too late and nothing is wrong.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, id) = world.first_device(&user).await;
@@ -405,7 +411,8 @@ async fn of_two_devices_that_fold_at_once_one_comes_too_late_and_nothing_is_wron
 }
 
 #[tokio::test]
-async fn a_fold_under_a_key_that_was_retired_meanwhile_is_refused() {
+async fn fold_under_a_retired_key_is_refused() {
+    // A fold under a key that was retired meanwhile is refused.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, id) = world.first_device(&user).await;
@@ -485,7 +492,8 @@ const LIES: [Lie; 6] = [
 ];
 
 #[tokio::test]
-async fn a_forged_snapshot_is_gone_around_while_the_log_is_there() {
+async fn forged_snapshot_is_skipped_while_the_log_exists() {
+    // A forged snapshot is skipped while the log exists.
     let world = World::start().await;
     let (user, _, _) = stream_of_parts(&world).await;
     for (index, lie) in LIES.into_iter().enumerate() {
@@ -501,7 +509,8 @@ async fn a_forged_snapshot_is_gone_around_while_the_log_is_there() {
 }
 
 #[tokio::test]
-async fn a_forged_snapshot_is_an_error_with_evidence_when_the_log_is_gone() {
+async fn forged_snapshot_without_a_log_fails_with_evidence() {
+    // A forged snapshot is an error with evidence when the log is gone.
     let (world, now) = world_with_days().await;
     let (user, laptop, laptop_id) = stream_of_parts(&world).await;
     let (_, end) = pull_all(&laptop, laptop_id, Cursor::START).await.unwrap();
@@ -523,7 +532,8 @@ async fn a_forged_snapshot_is_an_error_with_evidence_when_the_log_is_gone() {
 }
 
 #[tokio::test]
-async fn where_the_log_is_cut_an_older_snapshot_stands_in_for_a_damaged_one() {
+async fn older_snapshot_replaces_a_damaged_one() {
+    // Where the log is cut an older snapshot replaces a damaged one.
     let (world, now) = world_with_days().await;
     let user = world.user().await;
     let (laptop, id) = world.first_device(&user).await;
@@ -620,7 +630,8 @@ async fn a_snapshot_of_another_history_is_a_fork() {
 }
 
 #[tokio::test]
-async fn an_older_snapshot_than_the_cursor_is_a_server_that_went_back() {
+async fn snapshot_older_than_the_cursor_is_a_rewind() {
+    // An older snapshot than the cursor is a server that went back.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, id) = world.first_device(&user).await;

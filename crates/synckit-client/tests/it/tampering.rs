@@ -186,7 +186,8 @@ async fn withholding_what_a_device_has_seen_is_a_rewind() {
 }
 
 #[tokio::test]
-async fn a_server_that_lost_what_it_acknowledged_is_caught_at_the_next_push() {
+async fn push_catches_a_server_that_lost_a_batch() {
+    // A server that lost what it acknowledged is caught at the next push.
     let world = World::start().await;
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
@@ -234,7 +235,8 @@ async fn a_push_that_was_not_stored_cannot_be_called_stored() {
 }
 
 #[tokio::test]
-async fn a_made_up_answer_to_a_parent_that_is_behind_is_refused() {
+async fn invented_answer_behind_is_refused() {
+    // A made up answer to a parent that is behind is refused.
     let world = World::start().await;
     let user = stream_of_three(&world).await;
     let transport = Interference::changing("/api/sync/push", |body| {
@@ -256,7 +258,8 @@ async fn a_made_up_answer_to_a_parent_that_is_behind_is_refused() {
 }
 
 #[tokio::test]
-async fn an_envelope_of_another_account_or_a_changed_one_is_refused() {
+async fn foreign_or_changed_envelope_is_refused() {
+    // An envelope of another account or a changed one is refused.
     let world = World::start().await;
     let user = world.user().await;
     world.first_device(&user).await;
@@ -295,7 +298,8 @@ async fn an_envelope_of_another_account_or_a_changed_one_is_refused() {
 }
 
 #[tokio::test]
-async fn a_404_of_any_other_kind_is_not_an_account_without_a_key() {
+async fn another_404_is_not_an_account_without_a_key() {
+    // A 404 of any other kind is not an account without a key.
     let world = World::start().await;
     let user = world.user().await;
     world.first_device(&user).await;
