@@ -69,9 +69,7 @@ impl SyncKitClient {
         };
         let call = Call::post("/api/account/password").body(&finish)?.bearer(&token);
         write_vault(connection, call, &vault, &token).await?;
-        connection
-            .session
-            .remember_login(new, finished.export_key, runtime::now());
+        connection.remember_login(new, finished.export_key);
         Ok(())
     }
 

@@ -113,8 +113,7 @@ impl SyncKitClient {
         let signed_in: SignedIn = app.api.call(Call::post("/api/sync/auth").body(&finish)?).await?;
 
         let stream = self.install_signed_in(signed_in).await?;
-        let session = &stream.connection.session;
-        session.remember_login(password, finished.export_key, runtime::now());
+        stream.connection.remember_login(password, finished.export_key);
         let StreamScope { app_id, user_id } = stream.scope();
         Ok((user_id, app_id))
     }

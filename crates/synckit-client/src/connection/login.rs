@@ -3,7 +3,7 @@
 //! The password leaves this device only as OPAQUE messages. The export key that a login yields is kept for five minutes,
 //! for the same password, so that `setup_encryption_*` right after `authenticate` needs no second login.
 
-use rand::rngs::OsRng;
+use rand::{RngCore as _, rngs::OsRng};
 use synckit_login::{ClientLogin, ExportKey, LoginFinished, ServerPublicKey};
 use synckit_protocol::{
     ByteString, LOGIN_SUITE, SecretText,
@@ -92,13 +92,20 @@ impl Connection {
             .authorized(Call::post("/api/sync/auth/unlock").body(&finish)?)
             .await?
             .decode()?;
-        let now = runtime::now();
-        self.session.set_account_token(unlocked.account_token.clone(), now);
-        self.session.remember_login(password, finished.export_key.clone(), now);
+        self.session
+            .set_account_token(unlocked.account_token.clone(), runtime::now());
+        self.remember_login(password, finished.export_key.clone());
         Ok(AccountAccess {
             token: unlocked.account_token,
             export_key: finished.export_key,
         })
+    }
+
+    /// Remembers a password that was just proven or set.
+    pub(crate) fn remember_login(&self, password: &str, export_key: ExportKey) {
+        let mut salt = [0; 32];
+        OsRng.fill_bytes(&mut salt);
+        self.session.remember_login(password, export_key, salt, runtime::now());
     }
 
     /// The token for calls about the account, from a password sign-in of the last minutes.

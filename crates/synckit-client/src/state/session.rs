@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use rand::{RngCore as _, rngs::OsRng};
 use sha2::{Digest as _, Sha256};
 use synckit_login::ExportKey;
 use synckit_protocol::{SecretText, limits, wire::UnixSeconds};
@@ -110,9 +109,7 @@ impl SessionState {
     }
 
     /// Remembers a password that was just proven or set, so that the next call does not run OPAQUE again.
-    pub(crate) fn remember_login(&self, password: &str, export_key: ExportKey, now: Instant) {
-        let mut salt = [0; 32];
-        OsRng.fill_bytes(&mut salt);
+    pub(crate) fn remember_login(&self, password: &str, export_key: ExportKey, salt: [u8; 32], now: Instant) {
         *self.login.lock() = Some(Login {
             salt,
             password_hash: hash_password(&salt, password),
