@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use synckit_client::{CredentialError, Cursor, Error, FileStore, SyncKitClient, SyncKitConfig};
+use synckit_client::{AppId, CredentialError, Cursor, Error, FileStore, KeyKind, SyncKitClient, SyncKitConfig};
+use synckit_protocol::ApiKey;
 
 use crate::world::{World, changes, pull_all};
 
@@ -118,9 +119,10 @@ async fn credential_file_is_private_and_complete() {
 fn without_a_keychain_the_error_says_what_to_do() {
     const CHILD: &str = "SYNCKIT_TEST_WITHOUT_KEYCHAIN";
     if std::env::var_os(CHILD).is_some() {
+        let key = ApiKey::new(KeyKind::Publishable, AppId::from_bytes([9; 16]), [0; 16]);
         let config = SyncKitConfig {
             server_url: "https://sync.example.com".into(),
-            api_key: "key".into(),
+            api_key: key.to_text().expose().to_owned(),
         };
         let client = SyncKitClient::new(config);
         let runtime = tokio::runtime::Builder::new_current_thread()
