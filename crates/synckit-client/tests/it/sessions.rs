@@ -176,13 +176,27 @@ async fn calls_of_the_user_before_find_nobody() {
     // A call that is made while another user signs in must not write under that user's session.
     let world = World::start().await;
     let (ada, bob) = (world.user().await, world.user().await);
-    let (client, ada_device) = world.first_device(&ada).await;
-    let mut push = Box::pin(client.push(ada_device, changes(2)));
-    // It has begun, and its request is not sent yet: the changes are sealed on another thread first.
-    assert!(futures_util::FutureExt::now_or_never(&mut push).is_none());
+    world.first_device(&ada).await;
+    let pushes = Arc::new(AtomicUsize::new(0));
+    let sent = Arc::clone(&pushes);
+    let transport = Interference::new(move |request| {
+        if request.uri().path() == "/api/sync/push" {
+            sent.fetch_add(1, Ordering::SeqCst);
+        }
+        Fate::Delivered
+    });
+    let client = world.resumed_over(&ada, transport);
+    let device = client.register_device("laptop", "linux").await.unwrap();
+    // Two batches: the first is sent as ada, and its answer is read after bob has signed in.
+    let mut push = Box::pin(client.push(device.id, changes(501)));
+    while pushes.load(Ordering::SeqCst) == 0 {
+        assert!(futures_util::FutureExt::now_or_never(&mut push).is_none());
+        tokio::task::yield_now().await;
+    }
     client.authenticate(&bob.email, &bob.password).await.unwrap();
-    let error = push.await.unwrap_err();
-    assert!(matches!(error.source, Error::NotSignedIn), "{error:?}");
+    let failed = push.await.unwrap_err();
+    assert!(matches!(failed.source, Error::NotSignedIn), "{failed:?}");
+    assert_eq!((failed.accepted, pushes.load(Ordering::SeqCst)), (500, 1));
 
     client.setup_encryption_new(&bob.password).await.unwrap();
     let device = client.register_device("phone", "android").await.unwrap();
