@@ -5,7 +5,7 @@ use synckit_protocol::{
     wire::{UnixSeconds, accounts::AppUsage},
 };
 
-use super::SecretHash;
+use crate::ids::SecretHash;
 
 /// An account to create.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub struct NewAccount {
     pub created_at: UnixSeconds,
 }
 
-/// The answer of [`super::Store::create_account`].
+/// The answer of [`crate::Store::create_account`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountCreation {
     /// Created, or created before by the same request (same user id): a repeated request changes nothing.

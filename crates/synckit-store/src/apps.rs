@@ -2,7 +2,7 @@
 
 use synckit_protocol::{AppId, wire::UnixSeconds};
 
-use super::SecretHash;
+use crate::ids::SecretHash;
 
 /// Whether a database that was made under another OPRF seed may be taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum AcceptNewSeed {
     Yes,
 }
 
-/// The answer of [`super::Store::claim_seed`].
+/// The answer of [`crate::Store::claim_seed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeedClaim {
     /// The database was new, or is bound to this seed.

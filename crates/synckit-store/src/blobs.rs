@@ -2,7 +2,7 @@
 
 use synckit_protocol::{BlobId, KeyId, ObjectKey, UploadId, wire::UnixSeconds};
 
-use super::StreamId;
+use crate::ids::StreamId;
 
 /// An upload to begin.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,7 @@ pub struct NewUpload {
     pub expires_at: UnixSeconds,
 }
 
-/// The answer of [`super::Store::begin_upload`].
+/// The answer of [`crate::Store::begin_upload`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadBegin {
     /// The upload may begin.

@@ -5,7 +5,7 @@ use synckit_protocol::{
     wire::{UnixSeconds, devices::Platform, snapshots::SnapshotInfo},
 };
 
-use super::{ChainPage, StreamId};
+use crate::{ids::StreamId, log::ChainPage};
 
 /// A device to register.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub struct NewDevice {
     pub now: UnixSeconds,
 }
 
-/// The answer of [`super::Store::register_device`].
+/// The answer of [`crate::Store::register_device`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceRegistration {
     /// Registered or found.
@@ -33,7 +33,7 @@ pub enum DeviceRegistration {
     TooMany,
 }
 
-/// The answer of [`super::Store::rename_device`].
+/// The answer of [`crate::Store::rename_device`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceRename {
     /// Renamed.
@@ -95,7 +95,7 @@ pub struct NewEnvelope {
     pub now: UnixSeconds,
 }
 
-/// The answer of [`super::Store::put_envelope`].
+/// The answer of [`crate::Store::put_envelope`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvelopeWrite {
     /// Written, as this version.
@@ -117,7 +117,7 @@ pub enum EnvelopeWrite {
     },
 }
 
-/// The answer of [`super::Store::restore_envelope`].
+/// The answer of [`crate::Store::restore_envelope`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnvelopeRestore {
     /// Restored, as this version. The one that it was is still kept.

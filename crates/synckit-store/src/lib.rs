@@ -13,7 +13,6 @@ use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use synckit_protocol::{
     AppId, BlobId, Cursor, DeviceId, ObjectKey, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
 };
@@ -22,8 +21,10 @@ mod accounts;
 mod apps;
 mod blobs;
 mod devices;
+mod error;
 mod export;
 mod figures;
+mod ids;
 mod log;
 pub mod objects;
 pub mod private_files;
@@ -44,8 +45,10 @@ pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
 pub use devices::{
     Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeRestore, EnvelopeWrite, NewDevice, NewEnvelope,
 };
+pub use error::StoreError;
 pub use export::{ExportCursor, ExportPage};
 pub use figures::{CommitGroups, StoreFigures};
+pub use ids::{SecretHash, StreamId};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
 pub use sessions::{EndSessions, NewSession, RefreshUse, Session};
 pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
@@ -320,54 +323,4 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Forgets condemned objects whose deletion is done. Any other object is left alone.
     async fn forget_objects(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), StoreError>;
-}
-
-/// What went wrong in the store itself.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The disk is full. Nothing was stored.
-    #[error("the disk is full")]
-    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The queue in front of the store is full, or the store is shutting down. Nothing was stored.
-    #[error("the store takes no more work at the moment")]
-    Busy,
-    /// The batch claims no entries, or its stream has no sequence numbers left (they end at 2^63 - 1). Nothing was stored.
-    #[error("the batch claims no entries, or its stream has no sequence numbers left")]
-    InvalidBatch,
-    /// The database was written by a newer version of the server.
-    #[error("the database has schema {found}, this server knows up to {known}: start a newer server")]
-    NewerSchema {
-        /// The schema version in the database.
-        found: u32,
-        /// The newest that this server knows.
-        known: u32,
-    },
-    /// What would be stored belongs to an account or an app that is not there (any more). Nothing was stored.
-    #[error("the account or the app is not there")]
-    NoSuchStream,
-    /// The database failed.
-    #[error("the database failed")]
-    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// SHA-256 of a secret that the server gave out and must recognise: an API key, an invitation, a mailed code. The secrets
-/// are random and long, so a fast hash is enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SecretHash(pub [u8; 32]);
-
-impl SecretHash {
-    /// The hash by which the server recognises `secret`.
-    pub fn of(secret: &str) -> Self {
-        Self(Sha256::digest(secret.as_bytes()).into())
-    }
-}
-
-/// The log of one account in one app: the unit that every token is confined to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct StreamId {
-    /// The app.
-    pub app_id: AppId,
-    /// The account.
-    pub user_id: UserId,
 }

@@ -6,7 +6,7 @@ use synckit_protocol::{
     wire::{UnixSeconds, snapshots::SnapshotInfo},
 };
 
-use super::StreamId;
+use crate::ids::StreamId;
 
 /// A batch to append. Its hash is computed before it is queued, so that the writer does not.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub struct NewBatch {
     pub now: UnixSeconds,
 }
 
-/// The answer of [`super::Store::append_batch`].
+/// The answer of [`crate::Store::append_batch`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Append {
     /// Stored durably, now or by an earlier request with the same batch id.
@@ -65,7 +65,7 @@ pub struct ChainPage {
     pub has_more: bool,
 }
 
-/// The answer of [`super::Store::chain`].
+/// The answer of [`crate::Store::chain`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChainRead {
     /// A page of digests.
@@ -128,7 +128,7 @@ impl StoredBatch {
     }
 }
 
-/// The answer of [`super::Store::page`].
+/// The answer of [`crate::Store::page`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PageRead {
     /// A page.
@@ -155,7 +155,7 @@ pub enum PageRead {
     },
 }
 
-/// The answer of [`super::Store::status`].
+/// The answer of [`crate::Store::status`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamStatus {
     /// The newest position.

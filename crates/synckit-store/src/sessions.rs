@@ -2,7 +2,7 @@
 
 use synckit_protocol::{DeviceId, SessionId, UserId, wire::UnixSeconds};
 
-use super::StreamId;
+use crate::ids::StreamId;
 
 /// A session to open.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub struct Session {
     pub refreshed_at: UnixSeconds,
 }
 
-/// The answer of [`super::Store::advance_refresh`].
+/// The answer of [`crate::Store::advance_refresh`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshUse {
     /// The session goes on; the next refresh secret has this counter.

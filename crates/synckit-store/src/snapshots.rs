@@ -6,7 +6,7 @@ use synckit_protocol::{
     wire::{UnixSeconds, snapshots::SnapshotInfo},
 };
 
-use super::StreamId;
+use crate::ids::StreamId;
 
 /// A part of a snapshot that has no manifest yet.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub struct NewSnapshotPart {
     pub now: UnixSeconds,
 }
 
-/// The answer of [`super::Store::put_snapshot_part`].
+/// The answer of [`crate::Store::put_snapshot_part`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotPartWrite {
     /// Stored, or there already.
@@ -57,7 +57,7 @@ pub struct NewSnapshot {
     pub now: UnixSeconds,
 }
 
-/// The answer of [`super::Store::put_snapshot`].
+/// The answer of [`crate::Store::put_snapshot`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotWrite {
     /// Stored, now or by an earlier request: it was the newest.

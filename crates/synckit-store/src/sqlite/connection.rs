@@ -11,14 +11,20 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, config::DbConfig};
 
-use super::{
-    SchemaVersions,
-    failure::{Failure, database},
-};
+use super::failure::{Failure, database};
 use crate::{StoreError, records::ImpossibleValue};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
+}
+
+/// The schema of a database file beside the one that this program makes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchemaVersions {
+    /// The version in the file; `None` if nothing was ever stored in it.
+    pub found: Option<u32>,
+    /// The version that [`crate::SqliteStore::open`] makes of an older file.
+    pub known: u32,
 }
 
 /// Statements that a connection keeps prepared: more than the store has, so that none is ever prepared twice.

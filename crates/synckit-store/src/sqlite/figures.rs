@@ -1,40 +1,27 @@
-//! What the store measures of itself, for the metrics.
+//! What the database says of its size, for the metrics.
 
-use std::{ffi::OsString, fs, path::Path, sync::atomic::Ordering};
+use std::{ffi::OsString, fs, path::Path};
 
-use super::{SqliteStore, columns::unsigned, writer::GROUP_SIZES};
-use crate::{CommitGroups, StoreError, StoreFigures};
+use rusqlite::Connection;
 
-/// Reads everything. The sums go over one row for each stream, without any of its data.
-pub(super) async fn read(store: &SqliteStore) -> Result<StoreFigures, StoreError> {
-    let parts = &store.parts;
-    let path = parts.path.clone();
-    let mut figures = store
-        .read(move |db| {
-            let sums = "SELECT count(*), coalesce(sum(batch_bytes), 0), coalesce(sum(snapshot_bytes), 0),
-                 coalesce(sum(blob_bytes), 0) FROM streams";
-            let figures = db.prepare_cached(sums)?.query_row([], |row| {
-                Ok(StoreFigures {
-                    streams: unsigned(row, 0)?,
-                    batch_bytes: unsigned(row, 1)?,
-                    snapshot_bytes: unsigned(row, 2)?,
-                    blob_bytes: unsigned(row, 3)?,
-                    database_bytes: size_of(&path),
-                    write_ahead_log_bytes: size_of(&beside(&path, "-wal")),
-                    ..StoreFigures::default()
-                })
-            })?;
-            Ok(figures)
+use super::{columns::unsigned, failure::Failure};
+use crate::StoreFigures;
+
+/// The figures that are stored. The sums go over one row for each stream, without any of its data.
+pub(super) fn stored(db: &Connection, path: &Path) -> Result<StoreFigures, Failure> {
+    let sums = "SELECT count(*), coalesce(sum(batch_bytes), 0), coalesce(sum(snapshot_bytes), 0),
+         coalesce(sum(blob_bytes), 0) FROM streams";
+    let figures = db.prepare_cached(sums)?.query_row([], |row| {
+        Ok(StoreFigures {
+            streams: unsigned(row, 0)?,
+            batch_bytes: unsigned(row, 1)?,
+            snapshot_bytes: unsigned(row, 2)?,
+            blob_bytes: unsigned(row, 3)?,
+            database_bytes: size_of(path),
+            write_ahead_log_bytes: size_of(&beside(path, "-wal")),
+            ..StoreFigures::default()
         })
-        .await?;
-    let (writes, _) = parts.writer.counts();
-    let (queued_writes, queued_bytes) = parts.writer.queued();
-    figures.writes = writes;
-    figures.commits = CommitGroups(GROUP_SIZES.into_iter().zip(parts.writer.groups()).collect());
-    figures.checkpoints = parts.gauge.checkpoints();
-    figures.queued_writes = queued_writes as u64;
-    figures.queued_bytes = queued_bytes as u64;
-    figures.retention_cuts = parts.cuts.load(Ordering::Relaxed);
+    })?;
     Ok(figures)
 }
 

@@ -33,15 +33,16 @@ use self::{
     failure::{Abandoned, Failure, database},
     log::Attempt,
     readers::Readers,
-    writer::{Lane, Writer},
+    writer::{GROUP_SIZES, Lane, Writer},
 };
 use super::{
-    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, Append, Blob, ChainPage, ChainRead, Credential,
-    CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeRestore, EnvelopeWrite,
-    ExportCursor, ExportPage, MailPurpose, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope,
-    NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead, PageRequest, PasswordReset,
-    PendingUpload, RefreshUse, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store,
-    StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
+    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, Append, Blob, ChainPage, ChainRead, CommitGroups,
+    Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeRestore,
+    EnvelopeWrite, ExportCursor, ExportPage, MailPurpose, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice,
+    NewEnvelope, NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead, PageRequest,
+    PasswordReset, PendingUpload, RefreshUse, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite,
+    SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault,
+    VaultWrite, VersionedWrite,
 };
 use crate::records::{self, accounts, apps, sessions};
 
@@ -66,6 +67,7 @@ mod snapshots;
 mod streams;
 mod writer;
 
+pub use connection::SchemaVersions;
 pub use inspect::{DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey};
 pub use writer::WriteStatistics;
 
@@ -96,15 +98,6 @@ impl Default for SqliteOptions {
             empty_log_after: Duration::from_secs(2),
         }
     }
-}
-
-/// The schema of a database file beside the one that this program makes of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SchemaVersions {
-    /// The version in the file; `None` if nothing was ever stored in it.
-    pub found: Option<u32>,
-    /// The version that [`SqliteStore::open`] makes of an older file.
-    pub known: u32,
 }
 
 /// A store in one SQLite file.
@@ -257,7 +250,18 @@ impl Store for SqliteStore {
     }
 
     async fn figures(&self) -> Result<StoreFigures, StoreError> {
-        figures::read(self).await
+        let parts = &self.parts;
+        let path = parts.path.clone();
+        let mut figures = self.read(move |db| figures::stored(db, &path)).await?;
+        let (writes, _) = parts.writer.counts();
+        let (queued_writes, queued_bytes) = parts.writer.queued();
+        figures.writes = writes;
+        figures.commits = CommitGroups(GROUP_SIZES.into_iter().zip(parts.writer.groups()).collect());
+        figures.checkpoints = parts.gauge.checkpoints();
+        figures.queued_writes = queued_writes as u64;
+        figures.queued_bytes = queued_bytes as u64;
+        figures.retention_cuts = parts.cuts.load(Ordering::Relaxed);
+        Ok(figures)
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -1,0 +1,30 @@
+//! How a store fails.
+
+/// What went wrong in the store itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The disk is full. Nothing was stored.
+    #[error("the disk is full")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The queue in front of the store is full, or the store is shutting down. Nothing was stored.
+    #[error("the store takes no more work at the moment")]
+    Busy,
+    /// The batch claims no entries, or its stream has no sequence numbers left (they end at 2^63 - 1). Nothing was stored.
+    #[error("the batch claims no entries, or its stream has no sequence numbers left")]
+    InvalidBatch,
+    /// The database was written by a newer version of the server.
+    #[error("the database has schema {found}, this server knows up to {known}: start a newer server")]
+    NewerSchema {
+        /// The schema version in the database.
+        found: u32,
+        /// The newest that this server knows.
+        known: u32,
+    },
+    /// What would be stored belongs to an account or an app that is not there (any more). Nothing was stored.
+    #[error("the account or the app is not there")]
+    NoSuchStream,
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

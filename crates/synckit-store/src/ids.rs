@@ -1,0 +1,25 @@
+//! What a store finds secrets and logs by.
+
+use sha2::{Digest as _, Sha256};
+use synckit_protocol::{AppId, UserId};
+
+/// SHA-256 of a secret that the server gave out and must recognise: an API key, an invitation, a mailed code. The secrets
+/// are random and long, so a fast hash is enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SecretHash(pub [u8; 32]);
+
+impl SecretHash {
+    /// The hash by which the server recognises `secret`.
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+}
+
+/// The log of one account in one app: the unit that every token is confined to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamId {
+    /// The app.
+    pub app_id: AppId,
+    /// The account.
+    pub user_id: UserId,
+}
