@@ -4,8 +4,7 @@
 //! `insert_row`), and whatever the caller must decide by comes back as an outcome, while [`StoreError`] is for what went
 //! wrong in the store itself. Time comes in as an argument: a store has no clock.
 //!
-//! What the trait promises, every implementation proves in the conformance suite of `tests/it/conformance/`: SQLite
-//! today, PostgreSQL next.
+//! What the trait promises, every implementation proves by the [`conformance`] suite: SQLite today, PostgreSQL next.
 //!
 //! Invariant: a method that changed something returns only after the change survives a power cut.
 
@@ -20,6 +19,7 @@ use synckit_protocol::{
 mod accounts;
 mod apps;
 mod blobs;
+pub mod conformance;
 mod devices;
 mod error;
 mod export;

@@ -301,7 +301,7 @@ async fn an_export_has_every_row_and_column_of_every_table() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_is_cut_off_after_any_step_is_finished_by_the_next_process() {
+async fn a_deletion_that_was_cut_off_is_finished() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.db");
     let store = open(&path);
@@ -322,7 +322,7 @@ async fn a_deletion_that_is_cut_off_after_any_step_is_finished_by_the_next_proce
 }
 
 #[tokio::test]
-async fn what_people_can_read_of_a_deleted_account_is_not_in_the_file_any_more() {
+async fn a_deleted_account_leaves_no_text_in_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store.db");
     let store = open(&path);

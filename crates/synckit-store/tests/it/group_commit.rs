@@ -144,7 +144,7 @@ async fn what_a_failed_request_wrote_is_undone() {
 }
 
 #[tokio::test]
-async fn a_request_that_fills_the_disk_does_not_fail_its_neighbours() {
+async fn a_request_that_fills_the_disk_fails_alone() {
     let options = SqliteOptions {
         max_bytes: Some(2 * 1024 * 1024),
         ..SqliteOptions::default()
@@ -164,7 +164,7 @@ async fn a_request_that_fills_the_disk_does_not_fail_its_neighbours() {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_never_freed_is_busy_and_stores_nothing() {
+async fn a_lock_that_is_never_freed_is_busy() {
     let options = SqliteOptions {
         busy_timeout: Duration::from_millis(1),
         ..SqliteOptions::default()
@@ -183,7 +183,7 @@ async fn a_lock_that_is_never_freed_is_busy_and_stores_nothing() {
 }
 
 #[tokio::test]
-async fn a_full_queue_turns_requests_away_and_does_the_others() {
+async fn a_full_queue_turns_requests_away() {
     let harness = SqliteHarness::open().await;
     let store = harness.store();
     let results = queued_together(&harness, (0..1100).map(|n| store.create_invite(secret(n), NOW))).await;

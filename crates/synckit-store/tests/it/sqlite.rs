@@ -10,11 +10,8 @@ use synckit_protocol::Cursor;
 use synckit_store::{Append, SqliteOptions, SqliteStore, Store, StoreError};
 use tempfile::TempDir;
 
-use crate::{
-    conformance::conformance_suite,
-    fixture::{
-        NO_BYTE_LIMIT, append, append_all, batch, create_stream, end_of, page, read_all, ready_stream, start, stored,
-    },
+use crate::fixture::{
+    NO_BYTE_LIMIT, append, append_all, batch, create_stream, end_of, page, read_all, ready_stream, start, stored,
 };
 
 /// A store in a directory of its own.
@@ -47,7 +44,7 @@ impl SqliteHarness {
     }
 }
 
-conformance_suite!(crate::sqlite::SqliteHarness);
+synckit_store::conformance_suite!(crate::sqlite::SqliteHarness);
 
 fn files_in(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(directory)
@@ -128,7 +125,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
 }
 
 #[test]
-fn whoever_opens_a_new_file_at_once_with_others_gets_the_newest_schema() {
+fn a_file_opened_at_once_gets_the_newest_schema() {
     for _ in 0..20 {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store.db");

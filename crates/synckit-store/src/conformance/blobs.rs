@@ -1,13 +1,13 @@
 //! Blobs, uploads and the sweep.
 
+use crate::{Blob, NewUpload, PendingUpload, Store, StreamId, UploadBegin};
 use synckit_protocol::{
     BlobId, ObjectKey,
     limits::{BLOB_UNDELETE_SECONDS, PRESIGNED_URL_SECONDS, UPLOAD_SWEEP_SECONDS},
     wire::UnixSeconds,
 };
-use synckit_store::{Blob, NewUpload, PendingUpload, Store, StreamId, UploadBegin};
 
-use crate::fixture::{KEY, NOW, blob_id, create_stream, new_upload, object_key, upload, upload_id};
+use crate::conformance::fixture::{KEY, NOW, blob_id, create_stream, new_upload, object_key, upload, upload_id};
 
 const MANY: u32 = 1000;
 
@@ -21,7 +21,7 @@ async fn blob_bytes(store: &dyn Store, stream: StreamId) -> u64 {
     store.status(stream).await.unwrap().stored_bytes
 }
 
-pub(crate) async fn a_confirmed_upload_is_a_blob(store: &dyn Store) {
+pub async fn a_confirmed_upload_is_a_blob(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     assert_eq!(
         store.begin_upload(new_upload(stream, 1, 7)).await.unwrap(),
@@ -40,7 +40,7 @@ pub(crate) async fn a_confirmed_upload_is_a_blob(store: &dyn Store) {
     assert_eq!(store.blobs(stream, None, MANY).await.unwrap(), [expected]);
 }
 
-pub(crate) async fn an_upload_is_confirmed_once(store: &dyn Store) {
+pub async fn an_upload_is_confirmed_once(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let other = create_stream(store, 2).await;
     assert!(!store.confirm_upload(stream, upload_id(1), NOW).await.unwrap());
@@ -51,7 +51,7 @@ pub(crate) async fn an_upload_is_confirmed_once(store: &dyn Store) {
     assert_eq!(blob_bytes(store, stream).await, 1007);
 }
 
-pub(crate) async fn a_blob_that_is_there_needs_no_upload(store: &dyn Store) {
+pub async fn a_blob_that_is_there_needs_no_upload(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     upload(store, stream, 1, 7).await;
     assert_eq!(
@@ -81,7 +81,7 @@ pub(crate) async fn a_blob_that_is_there_needs_no_upload(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn a_blob_in_one_stream_is_not_in_another(store: &dyn Store) {
+pub async fn a_blob_in_one_stream_is_not_in_another(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let other = create_stream(store, 2).await;
     upload(store, stream, 1, 7).await;
@@ -101,7 +101,7 @@ pub(crate) async fn a_blob_in_one_stream_is_not_in_another(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn pending_uploads_are_found_by_blob_and_size_newest_first(store: &dyn Store) {
+pub async fn pending_uploads_are_found_by_blob_and_size(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     for n in [2, 1, 3] {
         store.begin_upload(new_upload(stream, n, 7)).await.unwrap();
@@ -118,7 +118,7 @@ pub(crate) async fn pending_uploads_are_found_by_blob_and_size_newest_first(stor
     assert!(found(1008, None).await.is_empty());
 }
 
-pub(crate) async fn a_deleted_blob_is_gone_and_brought_back_by_an_upload(store: &dyn Store) {
+pub async fn a_deleted_blob_is_brought_back_by_an_upload(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     assert!(!store.delete_blob(stream, blob_id(7), NOW).await.unwrap());
     upload(store, stream, 1, 7).await;
@@ -138,7 +138,7 @@ pub(crate) async fn a_deleted_blob_is_gone_and_brought_back_by_an_upload(store: 
     assert!(sweepable(store, NOW + BLOB_UNDELETE_SECONDS).await.is_empty());
 }
 
-pub(crate) async fn a_replaced_object_is_swept_when_its_urls_are_over(store: &dyn Store) {
+pub async fn a_replaced_object_is_swept_when_its_urls_are_over(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     upload(store, stream, 1, 7).await;
     upload(store, stream, 2, 7).await;
@@ -146,7 +146,7 @@ pub(crate) async fn a_replaced_object_is_swept_when_its_urls_are_over(store: &dy
     assert_eq!(sweepable(store, NOW + PRESIGNED_URL_SECONDS).await, [object_key(1)]);
 }
 
-pub(crate) async fn an_abandoned_upload_is_swept_an_hour_after_its_url(store: &dyn Store) {
+pub async fn an_abandoned_upload_is_swept_an_hour_after_its_url(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let upload = new_upload(stream, 1, 7);
     store.begin_upload(upload).await.unwrap();
@@ -163,7 +163,7 @@ pub(crate) async fn an_abandoned_upload_is_swept_an_hour_after_its_url(store: &d
     );
 }
 
-pub(crate) async fn a_deleted_blob_is_swept_after_thirty_days(store: &dyn Store) {
+pub async fn a_deleted_blob_is_swept_after_thirty_days(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     upload(store, stream, 1, 7).await;
     upload(store, stream, 2, 8).await;
@@ -172,7 +172,7 @@ pub(crate) async fn a_deleted_blob_is_swept_after_thirty_days(store: &dyn Store)
     assert_eq!(sweepable(store, NOW + BLOB_UNDELETE_SECONDS).await, [object_key(1)]);
 }
 
-pub(crate) async fn a_condemned_blob_cannot_be_brought_back(store: &dyn Store) {
+pub async fn a_condemned_blob_cannot_be_brought_back(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     upload(store, stream, 1, 7).await;
     store.delete_blob(stream, blob_id(7), NOW).await.unwrap();
@@ -191,7 +191,7 @@ pub(crate) async fn a_condemned_blob_cannot_be_brought_back(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn forgotten_objects_are_not_swept_again(store: &dyn Store) {
+pub async fn forgotten_objects_are_not_swept_again(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     for n in [1, 2, 3] {
         upload(store, stream, n, n).await;
@@ -211,7 +211,7 @@ pub(crate) async fn forgotten_objects_are_not_swept_again(store: &dyn Store) {
     assert!(sweepable(store, later).await.is_empty());
 }
 
-pub(crate) async fn only_condemned_objects_are_forgotten(store: &dyn Store) {
+pub async fn only_condemned_objects_are_forgotten(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     upload(store, stream, 1, 7).await;
     upload(store, stream, 2, 7).await;
@@ -225,7 +225,7 @@ pub(crate) async fn only_condemned_objects_are_forgotten(store: &dyn Store) {
     assert_eq!(sweepable(store, NOW + PRESIGNED_URL_SECONDS).await, [object_key(1)]);
 }
 
-pub(crate) async fn the_sweep_is_bounded(store: &dyn Store) {
+pub async fn the_sweep_is_bounded(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     for n in 1..=5 {
         upload(store, stream, n, n).await;
@@ -244,7 +244,7 @@ pub(crate) async fn the_sweep_is_bounded(store: &dyn Store) {
     assert_eq!(swept, [1, 2, 3, 4, 5, 11, 12, 13, 14, 15].map(object_key));
 }
 
-pub(crate) async fn blobs_are_listed_in_pages(store: &dyn Store) {
+pub async fn blobs_are_listed_in_pages(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     for n in [4, 2, 5, 1, 3] {
         upload(store, stream, n, n).await;
@@ -260,7 +260,7 @@ pub(crate) async fn blobs_are_listed_in_pages(store: &dyn Store) {
     assert!(listed(Some(5), 2).await.is_empty());
 }
 
-pub(crate) async fn stored_bytes_count_a_blob_until_it_is_swept(store: &dyn Store) {
+pub async fn stored_bytes_count_a_blob_until_it_is_swept(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     store.begin_upload(new_upload(stream, 9, 9)).await.unwrap();
     assert_eq!(blob_bytes(store, stream).await, 0);

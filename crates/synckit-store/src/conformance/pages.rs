@@ -1,13 +1,13 @@
 //! Reading the log.
 
+use crate::{PageRead, PageRequest, Store, StreamId};
 use synckit_protocol::{
     Cursor, Head, Position,
     limits::{BATCH_SEALED_BYTES_MAX, PAGE_BYTES_DEFAULT},
     wire::UnixSeconds,
 };
-use synckit_store::{PageRead, PageRequest, Store, StreamId};
 
-use crate::fixture::{
+use crate::conformance::fixture::{
     NO_BYTE_LIMIT, NOW, append, append_all, batch, device_id, end_of, page, page_request, ready_stream, register,
     start, stored, stream_of,
 };
@@ -25,7 +25,7 @@ async fn last_seen(store: &dyn Store, stream: StreamId) -> UnixSeconds {
     store.devices(stream).await.unwrap()[0].last_seen_at
 }
 
-pub(crate) async fn an_empty_log_is_an_empty_page(store: &dyn Store) {
+pub async fn an_empty_log_is_an_empty_page(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     assert_eq!(
         page(store, stream, 1, Cursor::START, NO_BYTE_LIMIT).await,
@@ -33,7 +33,7 @@ pub(crate) async fn an_empty_log_is_an_empty_page(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn a_page_is_what_was_appended(store: &dyn Store) {
+pub async fn a_page_is_what_was_appended(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     register(store, stream, 2).await;
     let first = append_all(store, stream, start(stream), 1, 1, &[1, 2]).await;
@@ -47,7 +47,7 @@ pub(crate) async fn a_page_is_what_was_appended(store: &dyn Store) {
     assert_eq!(expected[2].digest(), second[0].digest);
 }
 
-pub(crate) async fn a_page_ends_before_entry_501(store: &dyn Store) {
+pub async fn a_page_ends_before_entry_501(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let batches = append_all(store, stream, start(stream), 1, 1, &[300, 200, 1, 499, 2]).await;
     let mut cursor = Cursor::START;
@@ -59,7 +59,7 @@ pub(crate) async fn a_page_ends_before_entry_501(store: &dyn Store) {
     }
 }
 
-pub(crate) async fn a_page_ends_before_its_byte_limit(store: &dyn Store) {
+pub async fn a_page_ends_before_its_byte_limit(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let batches = append_all(store, stream, start(stream), 1, 1, &[1; 5]).await;
     for (max_bytes, expected) in [(199, 1), (200, 2), (299, 2), (499, 4), (500, 5)] {
@@ -73,7 +73,7 @@ pub(crate) async fn a_page_ends_before_its_byte_limit(store: &dyn Store) {
     }
 }
 
-pub(crate) async fn a_batch_beyond_the_byte_limit_is_a_page_of_its_own(store: &dyn Store) {
+pub async fn a_batch_beyond_the_byte_limit_is_a_page_of_its_own(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     append_all(store, stream, start(stream), 1, 1, &[1; 3]).await;
     let mut cursor = Cursor::START;
@@ -84,7 +84,7 @@ pub(crate) async fn a_batch_beyond_the_byte_limit_is_a_page_of_its_own(store: &d
     }
 }
 
-pub(crate) async fn a_batch_of_the_largest_size_comes_back_unchanged(store: &dyn Store) {
+pub async fn a_batch_of_the_largest_size_comes_back_unchanged(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let largest = batch(stream, start(stream), 1, 1, 500, BATCH_SEALED_BYTES_MAX);
     let end = append(store, &largest).await;
@@ -98,7 +98,7 @@ pub(crate) async fn a_batch_of_the_largest_size_comes_back_unchanged(store: &dyn
     );
 }
 
-pub(crate) async fn pages_follow_one_another_without_gap_or_repetition(store: &dyn Store) {
+pub async fn pages_follow_one_another_without_gap_or_repetition(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let counts: Vec<u32> = (0..60).map(|n| n * 7 % 90 + 1).collect();
     let batches = append_all(store, stream, start(stream), 1, 1, &counts).await;
@@ -118,14 +118,14 @@ pub(crate) async fn pages_follow_one_another_without_gap_or_repetition(store: &d
     }
 }
 
-pub(crate) async fn a_cursor_at_the_end_is_an_empty_page(store: &dyn Store) {
+pub async fn a_cursor_at_the_end_is_an_empty_page(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let batches = append_all(store, stream, start(stream), 1, 1, &[2]).await;
     let end = Cursor::at(end_of(&batches[0]));
     assert_eq!(page(store, stream, 1, end, NO_BYTE_LIMIT).await, (vec![], end, false));
 }
 
-pub(crate) async fn a_cursor_inside_a_batch_has_diverged(store: &dyn Store) {
+pub async fn a_cursor_inside_a_batch_has_diverged(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let batches = append_all(store, stream, start(stream), 1, 1, &[3, 3]).await;
     let latest = end_of(&batches[1]);
@@ -139,7 +139,7 @@ pub(crate) async fn a_cursor_inside_a_batch_has_diverged(store: &dyn Store) {
     }
 }
 
-pub(crate) async fn a_cursor_with_another_head_has_diverged(store: &dyn Store) {
+pub async fn a_cursor_with_another_head_has_diverged(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let batches = append_all(store, stream, start(stream), 1, 1, &[3, 3]).await;
     let latest = end_of(&batches[1]);
@@ -156,7 +156,7 @@ pub(crate) async fn a_cursor_with_another_head_has_diverged(store: &dyn Store) {
     }
 }
 
-pub(crate) async fn a_cursor_beyond_the_end_has_diverged(store: &dyn Store) {
+pub async fn a_cursor_beyond_the_end_has_diverged(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let beginning = start(stream);
     let from = Position { seq: 1, ..beginning };
@@ -174,7 +174,7 @@ pub(crate) async fn a_cursor_beyond_the_end_has_diverged(store: &dyn Store) {
     }
 }
 
-pub(crate) async fn only_a_device_of_the_stream_reads(store: &dyn Store) {
+pub async fn only_a_device_of_the_stream_reads(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let other = ready_stream(store, 2).await;
     append_all(store, other, start(other), 2, 1, &[1]).await;
@@ -184,14 +184,14 @@ pub(crate) async fn only_a_device_of_the_stream_reads(store: &dyn Store) {
     }
 }
 
-pub(crate) async fn a_revoked_device_does_not_read(store: &dyn Store) {
+pub async fn a_revoked_device_does_not_read(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     store.revoke_device(stream, device_id(1), NOW).await.unwrap();
     let request = page_request(stream, 1, Cursor::START, NO_BYTE_LIMIT);
     assert_eq!(store.page(request).await.unwrap(), PageRead::DeviceRevoked);
 }
 
-pub(crate) async fn reading_is_seen_to_about_an_hour(store: &dyn Store) {
+pub async fn reading_is_seen_to_about_an_hour(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     for (read_at, expected) in [(NOW + 3600, NOW), (NOW + 3601, NOW + 3601), (NOW + 7000, NOW + 3601)] {
         let request = PageRequest {
@@ -203,7 +203,7 @@ pub(crate) async fn reading_is_seen_to_about_an_hour(store: &dyn Store) {
     }
 }
 
-pub(crate) async fn appending_is_seen_to_about_an_hour(store: &dyn Store) {
+pub async fn appending_is_seen_to_about_an_hour(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let mut parent = start(stream);
     for (n, appended_at, expected) in [(1, NOW + 3600, NOW), (2, NOW + 3601, NOW + 3601), (3, NOW, NOW + 3601)] {

@@ -1,11 +1,11 @@
 //! Accounts, invitations, vaults and mailed codes.
 
-use synckit_protocol::wire::{UnixSeconds, accounts::AppUsage};
-use synckit_store::{
+use crate::{
     AccountCreation, CredentialOf, MailPurpose, NewMailCode, PasswordReset, Store, VaultWrite, VersionedWrite,
 };
+use synckit_protocol::wire::{UnixSeconds, accounts::AppUsage};
 
-use crate::fixture::{
+use crate::conformance::fixture::{
     NOW, app_id, append_all, create_account, create_app, create_stream, new_account, open_session, ready_stream,
     secret, session_id, start, stream_of, upload, user_id,
 };
@@ -48,7 +48,7 @@ fn reset(code: u64, now: UnixSeconds) -> PasswordReset {
     }
 }
 
-pub(crate) async fn a_created_account_is_found_by_address_and_by_id(store: &dyn Store) {
+pub async fn a_created_account_is_found_by_address_and_by_id(store: &dyn Store) {
     create_account(store, 1).await;
     create_account(store, 2).await;
     for of in [CredentialOf::Email("2@example.org"), CredentialOf::User(user_id(2))] {
@@ -65,7 +65,7 @@ pub(crate) async fn a_created_account_is_found_by_address_and_by_id(store: &dyn 
     );
 }
 
-pub(crate) async fn accounts_are_listed_in_order_of_creation(store: &dyn Store) {
+pub async fn accounts_are_listed_in_order_of_creation(store: &dyn Store) {
     for n in [3, 1, 2] {
         create_account(store, n).await;
     }
@@ -78,7 +78,7 @@ pub(crate) async fn accounts_are_listed_in_order_of_creation(store: &dyn Store) 
     assert_eq!((accounts[0].created_at, accounts[0].email_verified_at), (NOW, None));
 }
 
-pub(crate) async fn an_unknown_account_has_nothing(store: &dyn Store) {
+pub async fn an_unknown_account_has_nothing(store: &dyn Store) {
     create_account(store, 1).await;
     assert!(
         store
@@ -102,7 +102,7 @@ pub(crate) async fn an_unknown_account_has_nothing(store: &dyn Store) {
     assert!(store.sessions(user_id(2), NOW).await.unwrap().is_empty());
 }
 
-pub(crate) async fn an_account_is_shown_with_what_it_keeps_in_each_app(store: &dyn Store) {
+pub async fn an_account_is_shown_with_what_it_keeps_in_each_app(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     create_stream(store, 2).await;
     append_all(store, stream, start(stream), 1, 1, &[3, 4]).await;
@@ -122,7 +122,7 @@ pub(crate) async fn an_account_is_shown_with_what_it_keeps_in_each_app(store: &d
     assert_eq!(store.account(user_id(3)).await.unwrap(), None);
 }
 
-pub(crate) async fn a_repeated_creation_changes_nothing(store: &dyn Store) {
+pub async fn a_repeated_creation_changes_nothing(store: &dyn Store) {
     store.create_invite(secret(7), NOW).await.unwrap();
     let mut account = new_account(1);
     account.invite = Some(secret(7));
@@ -136,7 +136,7 @@ pub(crate) async fn a_repeated_creation_changes_nothing(store: &dyn Store) {
     assert_eq!(store.accounts().await.unwrap().len(), 1);
 }
 
-pub(crate) async fn a_taken_address_is_refused_and_leaves_the_invitation_open(store: &dyn Store) {
+pub async fn a_taken_address_leaves_the_invitation_open(store: &dyn Store) {
     create_account(store, 1).await;
     store.create_invite(secret(7), NOW).await.unwrap();
     let mut account = new_account(2);
@@ -151,7 +151,7 @@ pub(crate) async fn a_taken_address_is_refused_and_leaves_the_invitation_open(st
     assert_eq!(record_of(store, 1).await, b"record 1");
 }
 
-pub(crate) async fn an_invitation_is_good_for_one_account(store: &dyn Store) {
+pub async fn an_invitation_is_good_for_one_account(store: &dyn Store) {
     store.create_invite(secret(7), NOW).await.unwrap();
     assert!(store.invite_is_open(secret(7)).await.unwrap());
     let invited = |n| {
@@ -171,7 +171,7 @@ pub(crate) async fn an_invitation_is_good_for_one_account(store: &dyn Store) {
     assert_eq!(store.accounts().await.unwrap().len(), 1);
 }
 
-pub(crate) async fn an_unknown_invitation_is_refused_before_the_address_is_looked_at(store: &dyn Store) {
+pub async fn an_unknown_invitation_is_refused_first(store: &dyn Store) {
     create_account(store, 1).await;
     assert!(!store.invite_is_open(secret(7)).await.unwrap());
     for email in ["1@example.org", "2@example.org"] {
@@ -185,7 +185,7 @@ pub(crate) async fn an_unknown_invitation_is_refused_before_the_address_is_looke
     }
 }
 
-pub(crate) async fn a_vault_is_replaced_only_at_its_version(store: &dyn Store) {
+pub async fn a_vault_is_replaced_only_at_its_version(store: &dyn Store) {
     create_account(store, 1).await;
     assert_eq!(
         store.write_vault(vault_write(1, 1)).await.unwrap(),
@@ -204,7 +204,7 @@ pub(crate) async fn a_vault_is_replaced_only_at_its_version(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn a_new_vault_alone_keeps_record_and_sessions(store: &dyn Store) {
+pub async fn a_new_vault_alone_keeps_record_and_sessions(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     open_session(store, stream, 1).await;
     store.write_vault(vault_write(1, 1)).await.unwrap();
@@ -212,7 +212,7 @@ pub(crate) async fn a_new_vault_alone_keeps_record_and_sessions(store: &dyn Stor
     assert!(store.session(session_id(1), NOW).await.unwrap().is_some());
 }
 
-pub(crate) async fn a_new_record_ends_every_session_but_one(store: &dyn Store) {
+pub async fn a_new_record_ends_every_session_but_one(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let other_account = create_stream(store, 2).await;
     let other_app = stream_of(2, 1);
@@ -249,7 +249,7 @@ pub(crate) async fn a_new_record_ends_every_session_but_one(store: &dyn Store) {
     assert_eq!(store.sessions(user_id(2), NOW).await.unwrap().len(), 1);
 }
 
-pub(crate) async fn a_mailed_code_is_good_until_it_expires_and_for_its_purpose(store: &dyn Store) {
+pub async fn a_mailed_code_has_an_end_and_one_purpose(store: &dyn Store) {
     create_account(store, 1).await;
     mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
     let owner = async |purpose, now| store.mail_code_owner(purpose, secret(7), now).await.unwrap();
@@ -261,7 +261,7 @@ pub(crate) async fn a_mailed_code_is_good_until_it_expires_and_for_its_purpose(s
     assert_eq!(record_of(store, 1).await, b"record 1");
 }
 
-pub(crate) async fn a_newer_code_replaces_an_older_one(store: &dyn Store) {
+pub async fn a_newer_code_replaces_an_older_one(store: &dyn Store) {
     create_account(store, 1).await;
     mail_code(store, 1, MailPurpose::Verify, 5, NOW + 60).await;
     mail_code(store, 1, MailPurpose::Reset, 6, NOW + 60).await;
@@ -272,7 +272,7 @@ pub(crate) async fn a_newer_code_replaces_an_older_one(store: &dyn Store) {
     assert_eq!(owner(MailPurpose::Verify, 5).await, Some(user_id(1)));
 }
 
-pub(crate) async fn an_address_is_confirmed_once(store: &dyn Store) {
+pub async fn an_address_is_confirmed_once(store: &dyn Store) {
     create_account(store, 1).await;
     mail_code(store, 1, MailPurpose::Verify, 7, NOW + 60).await;
     assert!(store.verify_email(secret(7), NOW + 1).await.unwrap());
@@ -280,7 +280,7 @@ pub(crate) async fn an_address_is_confirmed_once(store: &dyn Store) {
     assert_eq!(store.accounts().await.unwrap()[0].email_verified_at, Some(NOW + 1));
 }
 
-pub(crate) async fn a_reset_starts_a_new_generation(store: &dyn Store) {
+pub async fn a_reset_starts_a_new_generation(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     open_session(store, stream, 1).await;
     store.write_vault(vault_write(1, 1)).await.unwrap();
@@ -293,7 +293,7 @@ pub(crate) async fn a_reset_starts_a_new_generation(store: &dyn Store) {
     assert!(store.sessions(user_id(1), NOW).await.unwrap().is_empty());
 }
 
-pub(crate) async fn a_reset_code_is_used_up(store: &dyn Store) {
+pub async fn a_reset_code_is_used_up(store: &dyn Store) {
     create_app(store, 1).await;
     create_account(store, 1).await;
     mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
@@ -302,7 +302,7 @@ pub(crate) async fn a_reset_code_is_used_up(store: &dyn Store) {
     assert_eq!(store.vault(user_id(1)).await.unwrap().unwrap().version, 2);
 }
 
-pub(crate) async fn ten_earlier_generations_are_kept(store: &dyn Store) {
+pub async fn ten_earlier_generations_are_kept(store: &dyn Store) {
     create_account(store, 1).await;
     for code in 1..=12 {
         mail_code(store, 1, MailPurpose::Reset, code, NOW + 60).await;

@@ -1,15 +1,15 @@
 //! The end of an account.
 
+use crate::{
+    AccountCreation, Append, CredentialOf, MailPurpose, NewSession, PageRead, RefreshUse, Store, StoreError, StreamId,
+};
 use synckit_protocol::{
     Cursor, SnapshotId,
     limits::{PRESIGNED_URL_SECONDS, UPLOAD_SWEEP_SECONDS},
     wire::export::ExportLine,
 };
-use synckit_store::{
-    AccountCreation, Append, CredentialOf, MailPurpose, NewSession, PageRead, RefreshUse, Store, StoreError, StreamId,
-};
 
-use crate::{
+use super::{
     fixture::{
         NO_BYTE_LIMIT, NOW, append, batch, blob_id, create_account, create_app, id16, new_account, new_device,
         new_envelope, new_upload, object_key, open_session, page_request, ready_stream, register, secret, session_id,
@@ -68,7 +68,7 @@ async fn finds_anything(store: &dyn Store, n: u64, stream: StreamId) -> bool {
             .is_empty()
 }
 
-pub(crate) async fn a_deleted_account_is_gone_at_once(store: &dyn Store) {
+pub async fn a_deleted_account_is_gone_at_once(store: &dyn Store) {
     create_app(store, 1).await;
     let stream = create_whole_account(store, 1, 1).await;
     assert!(finds_anything(store, 1, stream).await);
@@ -80,14 +80,14 @@ pub(crate) async fn a_deleted_account_is_gone_at_once(store: &dyn Store) {
     assert!(!finds_anything(store, 1, stream).await);
 }
 
-pub(crate) async fn an_account_is_deleted_once(store: &dyn Store) {
+pub async fn an_account_is_deleted_once(store: &dyn Store) {
     create_account(store, 1).await;
     assert_eq!(store.delete_account(user_id(1)).await.unwrap(), Some(Vec::new()));
     assert_eq!(store.delete_account(user_id(1)).await.unwrap(), None);
     assert_eq!(store.delete_account(user_id(2)).await.unwrap(), None);
 }
 
-pub(crate) async fn a_deletion_leaves_other_accounts_alone(store: &dyn Store) {
+pub async fn a_deletion_leaves_other_accounts_alone(store: &dyn Store) {
     create_app(store, 1).await;
     create_app(store, 2).await;
     let stream = create_whole_account(store, 1, 1).await;
@@ -109,7 +109,7 @@ async fn export(store: &dyn Store, n: u64) -> Vec<ExportLine> {
     page.lines
 }
 
-pub(crate) async fn a_deleted_address_is_free_and_its_next_owner_finds_nothing(store: &dyn Store) {
+pub async fn the_next_owner_of_an_address_finds_nothing(store: &dyn Store) {
     create_app(store, 1).await;
     create_whole_account(store, 1, 1).await;
     store.delete_account(user_id(1)).await.unwrap().unwrap();
@@ -125,7 +125,7 @@ pub(crate) async fn a_deleted_address_is_free_and_its_next_owner_finds_nothing(s
     assert_eq!(export(store, 2).await, found);
 }
 
-pub(crate) async fn an_invitation_stays_used_up_when_its_account_is_deleted(store: &dyn Store) {
+pub async fn a_deletion_reopens_no_invitation(store: &dyn Store) {
     create_app(store, 1).await;
     create_whole_account(store, 1, 1).await;
     store.delete_account(user_id(1)).await.unwrap().unwrap();
@@ -139,7 +139,7 @@ pub(crate) async fn an_invitation_stays_used_up_when_its_account_is_deleted(stor
 }
 
 /// A request that was let in before the deletion must not bring anything of the account back.
-pub(crate) async fn what_arrives_after_a_deletion_is_refused(store: &dyn Store) {
+pub async fn what_arrives_after_a_deletion_is_refused(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     store.delete_account(user_id(1)).await.unwrap().unwrap();
     let session = NewSession {
@@ -159,7 +159,7 @@ pub(crate) async fn what_arrives_after_a_deletion_is_refused(store: &dyn Store) 
     refused(store.open_session(session).await);
 }
 
-pub(crate) async fn objects_of_a_deleted_account_are_swept_when_no_url_can_write_them(store: &dyn Store) {
+pub async fn deleted_objects_are_swept_after_their_urls(store: &dyn Store) {
     create_app(store, 1).await;
     create_whole_account(store, 1, 1).await;
     store.delete_account(user_id(1)).await.unwrap().unwrap();
@@ -181,7 +181,7 @@ pub(crate) async fn objects_of_a_deleted_account_are_swept_when_no_url_can_write
 }
 
 /// More than fits one piece, of everything that there can be many of.
-pub(crate) async fn a_large_account_is_deleted_in_pieces(store: &dyn Store) {
+pub async fn a_large_account_is_deleted_in_pieces(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let mut position = start(stream);
     for n in 1..=450 {

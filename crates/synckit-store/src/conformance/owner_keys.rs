@@ -1,10 +1,10 @@
 //! Owner keys: who may replace an envelope and complete a snapshot, and what an operator may put back.
 
+use crate::{EnvelopeRestore, EnvelopeWrite, NewEnvelope, NewSnapshot, SnapshotWrite, Store, StreamId};
 use bytes::Bytes;
 use synckit_protocol::{KeyId, OwnerKey, Position, SnapshotId};
-use synckit_store::{EnvelopeRestore, EnvelopeWrite, NewEnvelope, NewSnapshot, SnapshotWrite, Store, StreamId};
 
-use crate::fixture::{
+use crate::conformance::fixture::{
     KEY, NOW, OWNER, append_all, create_stream, end_of, id16, new_envelope, ready_stream, start, stream_of,
 };
 
@@ -12,7 +12,7 @@ fn owner(n: u8) -> OwnerKey {
     OwnerKey::from_bytes([n; 32])
 }
 
-pub(crate) async fn an_envelope_is_replaced_only_with_the_owner_key_of_the_one_before(store: &dyn Store) {
+pub async fn only_the_owner_key_replaces_an_envelope(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let put = async |expected_version, signed_by, named| {
         let envelope = NewEnvelope {
@@ -62,7 +62,7 @@ fn manifest(stream: StreamId, n: u64, position: Position, signed_by: Option<Owne
     }
 }
 
-pub(crate) async fn only_the_current_owner_key_completes_a_snapshot(store: &dyn Store) {
+pub async fn only_the_current_owner_key_completes_a_snapshot(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let batches = append_all(store, stream, start(stream), 1, 1, &[2, 3]).await;
     let (middle, end) = (end_of(&batches[0]), end_of(&batches[1]));
@@ -100,7 +100,7 @@ pub(crate) async fn only_the_current_owner_key_completes_a_snapshot(store: &dyn 
     assert_eq!(put(under_the_new_key(Some(owner(2)))).await, SnapshotWrite::Stored);
 }
 
-pub(crate) async fn a_kept_envelope_is_put_back_with_its_owner_key(store: &dyn Store) {
+pub async fn a_kept_envelope_is_put_back_with_its_owner_key(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     for version in 0..12_u8 {
         let envelope = NewEnvelope {

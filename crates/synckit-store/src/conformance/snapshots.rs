@@ -1,13 +1,13 @@
 //! Snapshots, and the log that they stand for.
 
-use bytes::Bytes;
-use synckit_protocol::{Cursor, Head, KeyId, Position, SnapshotId, wire::snapshots::SnapshotInfo};
-use synckit_store::{
+use crate::{
     Append, ChainRead, EnvelopeWrite, NewBatch, NewSnapshot, NewSnapshotPart, PageRead, PageRequest, Retention,
     SnapshotPartWrite, SnapshotWrite, Store, StreamId,
 };
+use bytes::Bytes;
+use synckit_protocol::{Cursor, Head, KeyId, Position, SnapshotId, wire::snapshots::SnapshotInfo};
 
-use crate::fixture::{
+use crate::conformance::fixture::{
     KEY, NO_BYTE_LIMIT, NOW, OWNER, append, append_all, batch, device_id, end_of, id16, new_envelope, page,
     page_request, ready_stream, register, start, stored, stream_of,
 };
@@ -125,7 +125,7 @@ async fn cut_stream(store: &dyn Store) -> (StreamId, Vec<NewBatch>, SnapshotInfo
     (stream, batches, info(1, base, 2, NOW))
 }
 
-pub(crate) async fn a_snapshot_counts_from_its_manifest(store: &dyn Store) {
+pub async fn a_snapshot_counts_from_its_manifest(store: &dyn Store) {
     let (stream, batches) = three_batches(store).await;
     let position = end_of(&batches[1]);
     for index in 0..2 {
@@ -166,7 +166,7 @@ pub(crate) async fn a_snapshot_counts_from_its_manifest(store: &dyn Store) {
     assert!(matches!(read(store, avoiding).await, PageRead::Page { batches, .. } if batches.len() == 3));
 }
 
-pub(crate) async fn parts_and_manifest_may_come_again(store: &dyn Store) {
+pub async fn parts_and_manifest_may_come_again(store: &dyn Store) {
     let (stream, batches) = three_batches(store).await;
     let position = end_of(&batches[2]);
     for _ in 0..2 {
@@ -185,7 +185,7 @@ pub(crate) async fn parts_and_manifest_may_come_again(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn a_snapshot_without_all_its_parts_is_incomplete(store: &dyn Store) {
+pub async fn a_snapshot_without_all_its_parts_is_incomplete(store: &dyn Store) {
     let (stream, batches) = three_batches(store).await;
     let position = end_of(&batches[2]);
     let write = async |parts| {
@@ -205,7 +205,7 @@ pub(crate) async fn a_snapshot_without_all_its_parts_is_incomplete(store: &dyn S
     assert_eq!(write(3).await, SnapshotWrite::Stored);
 }
 
-pub(crate) async fn a_snapshot_is_of_the_current_key_newer_than_the_newest_and_on_the_chain(store: &dyn Store) {
+pub async fn a_snapshot_is_current_newer_and_on_the_chain(store: &dyn Store) {
     let (stream, batches) = three_batches(store).await;
     let middle = end_of(&batches[1]);
     let latest = end_of(&batches[2]);
@@ -250,9 +250,7 @@ pub(crate) async fn a_snapshot_is_of_the_current_key_newer_than_the_newest_and_o
     assert_eq!(store.snapshot_part(elsewhere, snapshot_id(1), 0).await.unwrap(), None);
 }
 
-pub(crate) async fn the_log_is_cut_when_the_snapshot_has_settled_and_every_active_device_has_passed_it(
-    store: &dyn Store,
-) {
+pub async fn the_log_is_cut_when_every_device_has_passed(store: &dyn Store) {
     let (stream, batches) = three_batches(store).await;
     register(store, stream, 2).await;
     let base = end_of(&batches[1]);
@@ -277,7 +275,7 @@ pub(crate) async fn the_log_is_cut_when_the_snapshot_has_settled_and_every_activ
     assert_eq!(retain(store, NOW + 14 * DAY).await, 0, "once is enough");
 }
 
-pub(crate) async fn only_a_cursor_that_the_app_has_lets_the_log_go(store: &dyn Store) {
+pub async fn only_a_cursor_that_the_app_has_lets_the_log_go(store: &dyn Store) {
     let (stream, batches) = three_batches(store).await;
     let base = end_of(&batches[2]);
     put(store, stream, 1, base, 1, NOW).await;
@@ -306,7 +304,7 @@ pub(crate) async fn only_a_cursor_that_the_app_has_lets_the_log_go(store: &dyn S
     assert!(retain(store, NOW + 15 * DAY).await > 0);
 }
 
-pub(crate) async fn a_device_that_is_away_or_revoked_does_not_hold_the_log(store: &dyn Store) {
+pub async fn an_absent_or_revoked_device_holds_no_log(store: &dyn Store) {
     let (stream, batches) = three_batches(store).await;
     register(store, stream, 2).await;
     register(store, stream, 3).await;
@@ -318,7 +316,7 @@ pub(crate) async fn a_device_that_is_away_or_revoked_does_not_hold_the_log(store
     assert!(retain(store, NOW + 90 * DAY).await > 0);
 }
 
-pub(crate) async fn below_its_base_a_log_is_compacted(store: &dyn Store) {
+pub async fn below_its_base_a_log_is_compacted(store: &dyn Store) {
     let (stream, batches, snapshot) = cut_stream(store).await;
     let (base, latest) = (end_of(&batches[1]), end_of(&batches[2]));
     // From the base on everything is as before.
@@ -367,7 +365,7 @@ pub(crate) async fn below_its_base_a_log_is_compacted(store: &dyn Store) {
     assert_eq!(read(store, avoiding).await, PageRead::Compacted(snapshot));
 }
 
-pub(crate) async fn a_log_can_be_cut_to_its_end_and_goes_on(store: &dyn Store) {
+pub async fn a_log_can_be_cut_to_its_end_and_goes_on(store: &dyn Store) {
     let (stream, batches) = three_batches(store).await;
     let end = end_of(&batches[2]);
     put(store, stream, 1, end, 1, NOW).await;
@@ -386,7 +384,7 @@ pub(crate) async fn a_log_can_be_cut_to_its_end_and_goes_on(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn the_newest_batch_ids_of_each_device_outlive_their_batches(store: &dyn Store) {
+pub async fn the_newest_batch_ids_outlive_their_batches(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     register(store, stream, 2).await;
     let rare = append_all(store, stream, start(stream), 2, 1000, &[5]).await;
@@ -411,7 +409,7 @@ pub(crate) async fn the_newest_batch_ids_of_each_device_outlive_their_batches(st
     }
 }
 
-pub(crate) async fn an_unfinished_snapshot_is_swept_a_day_after_its_last_part(store: &dyn Store) {
+pub async fn an_unfinished_snapshot_is_swept_after_a_day(store: &dyn Store) {
     let (stream, batches) = three_batches(store).await;
     store.put_snapshot_part(part(stream, 1, 0, NOW)).await.unwrap();
     store.put_snapshot_part(part(stream, 1, 1, NOW + 100)).await.unwrap();
@@ -423,7 +421,7 @@ pub(crate) async fn an_unfinished_snapshot_is_swept_a_day_after_its_last_part(st
     assert_eq!(store.put_snapshot(late).await.unwrap(), SnapshotWrite::Incomplete);
 }
 
-pub(crate) async fn a_fifth_unfinished_snapshot_pushes_out_the_oldest(store: &dyn Store) {
+pub async fn a_fifth_unfinished_snapshot_pushes_out_the_oldest(store: &dyn Store) {
     let (stream, batches) = three_batches(store).await;
     for n in 1..=5 {
         store.put_snapshot_part(part(stream, n, 0, NOW + n)).await.unwrap();
@@ -438,7 +436,7 @@ pub(crate) async fn a_fifth_unfinished_snapshot_pushes_out_the_oldest(store: &dy
     assert_eq!(bytes(store, stream).await, 300 + 3 * 1000 + 1017);
 }
 
-pub(crate) async fn however_often_one_folds_at_most_four_snapshots_stay_and_one_settles(store: &dyn Store) {
+pub async fn of_many_snapshots_four_stay_and_one_settles(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     register(store, stream, 2).await;
     let batches = append_all(store, stream, start(stream), 1, 1, &[1; 60]).await;

@@ -1,8 +1,8 @@
 //! The server's seed, apps and their keys.
 
-use synckit_store::{AcceptNewSeed, CredentialOf, SeedClaim, Store, StoreError, VaultWrite, VersionedWrite};
+use crate::{AcceptNewSeed, CredentialOf, SeedClaim, Store, StoreError, VaultWrite, VersionedWrite};
 
-use crate::fixture::{NOW, app_id, create_account, create_app, new_key, secret, user_id};
+use crate::conformance::fixture::{NOW, app_id, create_account, create_app, new_key, secret, user_id};
 
 const SEED: [u8; 16] = [1; 16];
 const OTHER_SEED: [u8; 16] = [2; 16];
@@ -16,13 +16,13 @@ async fn is_stale(store: &dyn Store, n: u64) -> bool {
         .stale
 }
 
-pub(crate) async fn the_first_seed_is_bound(store: &dyn Store) {
+pub async fn the_first_seed_is_bound(store: &dyn Store) {
     for accept in [AcceptNewSeed::No, AcceptNewSeed::No, AcceptNewSeed::Yes] {
         assert_eq!(store.claim_seed(SEED, accept).await.unwrap(), SeedClaim::Bound);
     }
 }
 
-pub(crate) async fn another_seed_is_refused_and_changes_nothing(store: &dyn Store) {
+pub async fn another_seed_is_refused_and_changes_nothing(store: &dyn Store) {
     create_account(store, 1).await;
     store.claim_seed(SEED, AcceptNewSeed::No).await.unwrap();
     assert_eq!(
@@ -36,7 +36,7 @@ pub(crate) async fn another_seed_is_refused_and_changes_nothing(store: &dyn Stor
     assert!(!is_stale(store, 1).await);
 }
 
-pub(crate) async fn an_accepted_seed_makes_every_record_stale_until_it_is_replaced(store: &dyn Store) {
+pub async fn an_accepted_seed_makes_every_record_stale(store: &dyn Store) {
     create_account(store, 1).await;
     create_account(store, 2).await;
     store.claim_seed(SEED, AcceptNewSeed::No).await.unwrap();
@@ -61,7 +61,7 @@ pub(crate) async fn an_accepted_seed_makes_every_record_stale_until_it_is_replac
 }
 
 /// The seed file that was lost turned up: who did not reset the password meanwhile signs in as before.
-pub(crate) async fn records_of_an_earlier_seed_are_good_again_when_it_is_bound_again(store: &dyn Store) {
+pub async fn an_earlier_seed_makes_its_records_valid_again(store: &dyn Store) {
     store.claim_seed(SEED, AcceptNewSeed::No).await.unwrap();
     create_account(store, 1).await;
     create_account(store, 2).await;
@@ -84,12 +84,12 @@ pub(crate) async fn records_of_an_earlier_seed_are_good_again_when_it_is_bound_a
     assert!(is_stale(store, 1).await && !is_stale(store, 2).await && !is_stale(store, 3).await);
 }
 
-pub(crate) async fn a_store_in_order_passes_its_check(store: &dyn Store) {
+pub async fn a_store_in_order_passes_its_check(store: &dyn Store) {
     store.check().await.unwrap();
     store.check().await.unwrap();
 }
 
-pub(crate) async fn a_closed_store_takes_no_more_work(store: &dyn Store) {
+pub async fn a_closed_store_takes_no_more_work(store: &dyn Store) {
     create_app(store, 1).await;
     store.close().await.unwrap();
     assert!(matches!(store.check().await, Err(StoreError::Busy)));
@@ -97,7 +97,7 @@ pub(crate) async fn a_closed_store_takes_no_more_work(store: &dyn Store) {
     store.close().await.unwrap();
 }
 
-pub(crate) async fn apps_are_listed_in_order_of_creation_with_their_keys(store: &dyn Store) {
+pub async fn apps_are_listed_with_their_keys(store: &dyn Store) {
     create_app(store, 2).await;
     create_app(store, 1).await;
     assert!(store.rotate_api_key(app_id(2), new_key(22), NOW + 60).await.unwrap());
@@ -116,14 +116,14 @@ pub(crate) async fn apps_are_listed_in_order_of_creation_with_their_keys(store: 
     assert_eq!(store.apps(NOW + 60).await.unwrap()[0].keys.len(), 1);
 }
 
-pub(crate) async fn a_key_finds_its_app(store: &dyn Store) {
+pub async fn a_key_finds_its_app(store: &dyn Store) {
     create_app(store, 1).await;
     create_app(store, 2).await;
     assert_eq!(store.app_of_key(secret(2), NOW).await.unwrap(), Some(app_id(2)));
     assert_eq!(store.app_of_key(secret(3), NOW).await.unwrap(), None);
 }
 
-pub(crate) async fn a_replaced_key_works_until_the_overlap_ends(store: &dyn Store) {
+pub async fn a_replaced_key_works_until_the_overlap_ends(store: &dyn Store) {
     create_app(store, 1).await;
     assert!(store.rotate_api_key(app_id(1), new_key(11), NOW + 60).await.unwrap());
     assert_eq!(store.app_of_key(secret(1), NOW + 59).await.unwrap(), Some(app_id(1)));
@@ -131,7 +131,7 @@ pub(crate) async fn a_replaced_key_works_until_the_overlap_ends(store: &dyn Stor
     assert_eq!(store.app_of_key(secret(11), NOW + 60).await.unwrap(), Some(app_id(1)));
 }
 
-pub(crate) async fn a_second_rotation_does_not_prolong_an_older_key(store: &dyn Store) {
+pub async fn a_second_rotation_does_not_prolong_an_older_key(store: &dyn Store) {
     create_app(store, 1).await;
     assert!(store.rotate_api_key(app_id(1), new_key(11), NOW + 60).await.unwrap());
     assert!(store.rotate_api_key(app_id(1), new_key(12), NOW + 600).await.unwrap());
@@ -141,7 +141,7 @@ pub(crate) async fn a_second_rotation_does_not_prolong_an_older_key(store: &dyn 
     assert_eq!(store.app_of_key(secret(11), NOW + 10).await.unwrap(), None);
 }
 
-pub(crate) async fn a_key_of_an_unknown_app_is_not_added(store: &dyn Store) {
+pub async fn a_key_of_an_unknown_app_is_not_added(store: &dyn Store) {
     assert!(!store.rotate_api_key(app_id(1), new_key(11), NOW).await.unwrap());
     assert_eq!(store.app_of_key(secret(11), NOW).await.unwrap(), None);
 }

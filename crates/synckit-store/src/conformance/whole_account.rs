@@ -1,23 +1,23 @@
 //! An account with something of every kind that a store keeps.
 
-use bytes::Bytes;
-use synckit_protocol::{Cursor, Position, SnapshotId};
-use synckit_store::{
+use crate::{
     AccountCreation, MailPurpose, NewAccount, NewMailCode, NewSnapshot, NewSnapshotPart, PasswordReset, Retention,
     SnapshotPartWrite, SnapshotWrite, Store, StreamId, UploadBegin,
 };
+use bytes::Bytes;
+use synckit_protocol::{Cursor, Position, SnapshotId};
 
-use crate::fixture::{
+use crate::conformance::fixture::{
     KEY, NO_BYTE_LIMIT, NOW, OWNER, append, batch, blob_id, id16, new_account, new_upload, open_session, page_request,
     register, secret, set_up_encryption, start, stream_of, upload, user_id,
 };
 
 const DAY: u64 = 24 * 3600;
 /// When the account has all that it ever has.
-pub(crate) const LATER: u64 = NOW + 15 * DAY;
+pub const LATER: u64 = NOW + 15 * DAY;
 
 /// What may go at `now` by the ages of the default configuration.
-pub(crate) fn retention(now: u64) -> Retention {
+pub fn retention(now: u64) -> Retention {
     Retention {
         settled_before: now - 14 * DAY,
         active_since: now - 90 * DAY,
@@ -26,7 +26,7 @@ pub(crate) fn retention(now: u64) -> Retention {
 }
 
 /// Lets go all that may go. Returns in how many pieces.
-pub(crate) async fn retain(store: &dyn Store, now: u64) -> usize {
+pub async fn retain(store: &dyn Store, now: u64) -> usize {
     for pieces in 0..10_000 {
         if !store.retain(retention(now)).await.unwrap() {
             return pieces;
@@ -83,7 +83,7 @@ async fn fold(store: &dyn Store, stream: StreamId, device: u64, id: u64, positio
 }
 
 /// Creates account `n` in an app that is there. The numbers of its things begin at 1000 times `n`.
-pub(crate) async fn create_whole_account(store: &dyn Store, app: u64, n: u64) -> StreamId {
+pub async fn create_whole_account(store: &dyn Store, app: u64, n: u64) -> StreamId {
     let (stream, first) = (stream_of(app, n), 1000 * n);
     store.create_invite(secret(first), NOW).await.unwrap();
     let account = NewAccount {

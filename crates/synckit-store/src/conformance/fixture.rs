@@ -1,83 +1,83 @@
 //! A small world for stores: apps, accounts, devices and batches that are told apart by small numbers.
 
+use crate::{
+    AccountCreation, Append, Device, DeviceRegistration, EnvelopeWrite, NewAccount, NewApiKey, NewApp, NewBatch,
+    NewDevice, NewEnvelope, NewSession, NewUpload, PageRead, PageRequest, SecretHash, Store, StoredBatch, StreamId,
+    UploadBegin,
+};
 use bytes::Bytes;
 use synckit_protocol::{
     AppId, BatchDigest, BatchId, BlobId, Cursor, DeviceId, KeyId, ObjectKey, OwnerKey, Position, SealedHash, SessionId,
     UploadId, UserId,
     wire::{UnixSeconds, devices::Platform},
 };
-use synckit_store::{
-    AccountCreation, Append, Device, DeviceRegistration, EnvelopeWrite, NewAccount, NewApiKey, NewApp, NewBatch,
-    NewDevice, NewEnvelope, NewSession, NewUpload, PageRead, PageRequest, SecretHash, Store, StoredBatch, StreamId,
-    UploadBegin,
-};
 
 /// When tests happen, unless they say otherwise.
-pub(crate) const NOW: UnixSeconds = 1_700_000_000;
+pub const NOW: UnixSeconds = 1_700_000_000;
 /// The key that batches are sealed under.
-pub(crate) const KEY: KeyId = KeyId::from_bytes([0xee; 16]);
+pub const KEY: KeyId = KeyId::from_bytes([0xee; 16]);
 /// Its owner key.
-pub(crate) const OWNER: OwnerKey = OwnerKey::from_bytes([0x0e; 32]);
+pub const OWNER: OwnerKey = OwnerKey::from_bytes([0x0e; 32]);
 /// A page of this size is limited by its entries only.
-pub(crate) const NO_BYTE_LIMIT: u32 = u32::MAX;
+pub const NO_BYTE_LIMIT: u32 = u32::MAX;
 
 /// 16 bytes that end in a number.
-pub(crate) fn id16(n: u64) -> [u8; 16] {
+pub fn id16(n: u64) -> [u8; 16] {
     u128::from(n).to_be_bytes()
 }
 
 /// 32 bytes that end in a number.
-pub(crate) fn id32(n: u64) -> [u8; 32] {
+pub fn id32(n: u64) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[24..].copy_from_slice(&n.to_be_bytes());
     bytes
 }
 
-pub(crate) fn app_id(n: u64) -> AppId {
+pub fn app_id(n: u64) -> AppId {
     AppId::from_bytes(id16(n))
 }
 
-pub(crate) fn user_id(n: u64) -> UserId {
+pub fn user_id(n: u64) -> UserId {
     UserId::from_bytes(id16(n))
 }
 
-pub(crate) fn session_id(n: u64) -> SessionId {
+pub fn session_id(n: u64) -> SessionId {
     SessionId::from_bytes(id16(n))
 }
 
-pub(crate) fn device_id(n: u64) -> DeviceId {
+pub fn device_id(n: u64) -> DeviceId {
     DeviceId::from_bytes(id16(n))
 }
 
-pub(crate) fn batch_id(n: u64) -> BatchId {
+pub fn batch_id(n: u64) -> BatchId {
     BatchId::from_bytes(id16(n))
 }
 
-pub(crate) fn blob_id(n: u64) -> BlobId {
+pub fn blob_id(n: u64) -> BlobId {
     BlobId::from_bytes(id32(n))
 }
 
-pub(crate) fn object_key(n: u64) -> ObjectKey {
+pub fn object_key(n: u64) -> ObjectKey {
     ObjectKey::from_bytes(id32(n))
 }
 
-pub(crate) fn upload_id(n: u64) -> UploadId {
+pub fn upload_id(n: u64) -> UploadId {
     UploadId::from_bytes(id16(n))
 }
 
-pub(crate) fn secret(n: u64) -> SecretHash {
+pub fn secret(n: u64) -> SecretHash {
     SecretHash(id32(n))
 }
 
 /// The stream of an account in an app.
-pub(crate) fn stream_of(app: u64, user: u64) -> StreamId {
+pub fn stream_of(app: u64, user: u64) -> StreamId {
     StreamId {
         app_id: app_id(app),
         user_id: user_id(user),
     }
 }
 
-pub(crate) fn new_key(n: u64) -> NewApiKey {
+pub fn new_key(n: u64) -> NewApiKey {
     NewApiKey {
         hash: secret(n),
         ending: format!("key_{n}"),
@@ -86,7 +86,7 @@ pub(crate) fn new_key(n: u64) -> NewApiKey {
 }
 
 /// Creates app `n`, whose first key is number `n`.
-pub(crate) async fn create_app(store: &dyn Store, n: u64) -> AppId {
+pub async fn create_app(store: &dyn Store, n: u64) -> AppId {
     let app = NewApp {
         id: app_id(n),
         name: format!("app {n}"),
@@ -96,7 +96,7 @@ pub(crate) async fn create_app(store: &dyn Store, n: u64) -> AppId {
     app_id(n)
 }
 
-pub(crate) fn new_account(n: u64) -> NewAccount {
+pub fn new_account(n: u64) -> NewAccount {
     NewAccount {
         user_id: user_id(n),
         email: format!("{n}@example.org"),
@@ -108,7 +108,7 @@ pub(crate) fn new_account(n: u64) -> NewAccount {
 }
 
 /// Creates account `n`.
-pub(crate) async fn create_account(store: &dyn Store, n: u64) -> UserId {
+pub async fn create_account(store: &dyn Store, n: u64) -> UserId {
     assert_eq!(
         store.create_account(new_account(n)).await.unwrap(),
         AccountCreation::Created
@@ -117,14 +117,14 @@ pub(crate) async fn create_account(store: &dyn Store, n: u64) -> UserId {
 }
 
 /// Creates app `n`, account `n`, and returns their stream.
-pub(crate) async fn create_stream(store: &dyn Store, n: u64) -> StreamId {
+pub async fn create_stream(store: &dyn Store, n: u64) -> StreamId {
     create_app(store, n).await;
     create_account(store, n).await;
     stream_of(n, n)
 }
 
 /// Opens session `n`.
-pub(crate) async fn open_session(store: &dyn Store, stream: StreamId, n: u64) -> SessionId {
+pub async fn open_session(store: &dyn Store, stream: StreamId, n: u64) -> SessionId {
     let session = NewSession {
         id: session_id(n),
         stream,
@@ -134,7 +134,7 @@ pub(crate) async fn open_session(store: &dyn Store, stream: StreamId, n: u64) ->
     session_id(n)
 }
 
-pub(crate) fn new_device(stream: StreamId, n: u64) -> NewDevice {
+pub fn new_device(stream: StreamId, n: u64) -> NewDevice {
     NewDevice {
         stream,
         new_id: device_id(n),
@@ -146,18 +146,18 @@ pub(crate) fn new_device(stream: StreamId, n: u64) -> NewDevice {
 }
 
 /// Registers device `n`, bound to session `n` if there is one.
-pub(crate) async fn register(store: &dyn Store, stream: StreamId, n: u64) -> DeviceId {
+pub async fn register(store: &dyn Store, stream: StreamId, n: u64) -> DeviceId {
     registered(store, new_device(stream, n)).await.id
 }
 
-pub(crate) async fn registered(store: &dyn Store, device: NewDevice) -> Device {
+pub async fn registered(store: &dyn Store, device: NewDevice) -> Device {
     match store.register_device(device).await.unwrap() {
         DeviceRegistration::Registered(device) => device,
         DeviceRegistration::TooMany => panic!("too many devices"),
     }
 }
 
-pub(crate) fn new_envelope(stream: StreamId, expected_version: u64) -> NewEnvelope {
+pub fn new_envelope(stream: StreamId, expected_version: u64) -> NewEnvelope {
     NewEnvelope {
         stream,
         envelope: format!("envelope {}", expected_version + 1).into_bytes(),
@@ -171,13 +171,13 @@ pub(crate) fn new_envelope(stream: StreamId, expected_version: u64) -> NewEnvelo
 }
 
 /// Sets up encryption under [`KEY`].
-pub(crate) async fn set_up_encryption(store: &dyn Store, stream: StreamId) {
+pub async fn set_up_encryption(store: &dyn Store, stream: StreamId) {
     let written = store.put_envelope(new_envelope(stream, 0)).await.unwrap();
     assert_eq!(written, EnvelopeWrite::Written(1));
 }
 
 /// A stream of app and account `n` that is ready for batches of device `n`.
-pub(crate) async fn ready_stream(store: &dyn Store, n: u64) -> StreamId {
+pub async fn ready_stream(store: &dyn Store, n: u64) -> StreamId {
     let stream = create_stream(store, n).await;
     register(store, stream, n).await;
     set_up_encryption(store, stream).await;
@@ -185,12 +185,12 @@ pub(crate) async fn ready_stream(store: &dyn Store, n: u64) -> StreamId {
 }
 
 /// The start of a stream.
-pub(crate) fn start(stream: StreamId) -> Position {
+pub fn start(stream: StreamId) -> Position {
     Position::start_of(stream.app_id, stream.user_id)
 }
 
 /// Batch `n` of device `device`: `count` entries in `size` bytes.
-pub(crate) fn batch(stream: StreamId, parent: Position, device: u64, n: u64, count: u32, size: usize) -> NewBatch {
+pub fn batch(stream: StreamId, parent: Position, device: u64, n: u64, count: u32, size: usize) -> NewBatch {
     let mut sealed = vec![0x5a; size];
     for (byte, number) in sealed.iter_mut().zip(n.to_be_bytes()) {
         *byte = number;
@@ -211,7 +211,7 @@ pub(crate) fn batch(stream: StreamId, parent: Position, device: u64, n: u64, cou
 }
 
 /// The batch as a page returns it.
-pub(crate) fn stored(batch: &NewBatch) -> StoredBatch {
+pub fn stored(batch: &NewBatch) -> StoredBatch {
     StoredBatch {
         batch_id: batch.digest.batch_id,
         device_id: batch.digest.device_id,
@@ -223,7 +223,7 @@ pub(crate) fn stored(batch: &NewBatch) -> StoredBatch {
 }
 
 /// Appends a batch that must be stored as new, and returns the position after it.
-pub(crate) async fn append(store: &dyn Store, batch: &NewBatch) -> Position {
+pub async fn append(store: &dyn Store, batch: &NewBatch) -> Position {
     let expected = batch.parent.advance(&batch.digest).unwrap();
     let stored = Append::Stored {
         first_seq: batch.parent.seq + 1,
@@ -235,7 +235,7 @@ pub(crate) async fn append(store: &dyn Store, batch: &NewBatch) -> Position {
 }
 
 /// Appends batches of these entry counts from device `device`, numbered from `first`, on top of `parent`.
-pub(crate) async fn append_all(
+pub async fn append_all(
     store: &dyn Store,
     stream: StreamId,
     mut parent: Position,
@@ -253,11 +253,11 @@ pub(crate) async fn append_all(
 }
 
 /// The position after a batch.
-pub(crate) fn end_of(batch: &NewBatch) -> Position {
+pub fn end_of(batch: &NewBatch) -> Position {
     batch.parent.advance(&batch.digest).unwrap()
 }
 
-pub(crate) fn page_request(stream: StreamId, device: u64, cursor: Cursor, max_bytes: u32) -> PageRequest {
+pub fn page_request(stream: StreamId, device: u64, cursor: Cursor, max_bytes: u32) -> PageRequest {
     PageRequest {
         stream,
         device_id: device_id(device),
@@ -270,7 +270,7 @@ pub(crate) fn page_request(stream: StreamId, device: u64, cursor: Cursor, max_by
 }
 
 /// A page that must be there.
-pub(crate) async fn page(
+pub async fn page(
     store: &dyn Store,
     stream: StreamId,
     device: u64,
@@ -292,7 +292,7 @@ pub(crate) async fn page(
 }
 
 /// Every batch from the start, page by page.
-pub(crate) async fn read_all(store: &dyn Store, stream: StreamId, device: u64) -> Vec<StoredBatch> {
+pub async fn read_all(store: &dyn Store, stream: StreamId, device: u64) -> Vec<StoredBatch> {
     let mut all = Vec::new();
     let mut cursor = Cursor::START;
     loop {
@@ -305,7 +305,7 @@ pub(crate) async fn read_all(store: &dyn Store, stream: StreamId, device: u64) -
     }
 }
 
-pub(crate) fn new_upload(stream: StreamId, n: u64, blob: u64) -> NewUpload {
+pub fn new_upload(stream: StreamId, n: u64, blob: u64) -> NewUpload {
     NewUpload {
         stream,
         upload_id: upload_id(n),
@@ -319,7 +319,7 @@ pub(crate) fn new_upload(stream: StreamId, n: u64, blob: u64) -> NewUpload {
 }
 
 /// Uploads blob `blob` as upload `n`, over whatever is there.
-pub(crate) async fn upload(store: &dyn Store, stream: StreamId, n: u64, blob: u64) {
+pub async fn upload(store: &dyn Store, stream: StreamId, n: u64, blob: u64) {
     let mut upload = new_upload(stream, n, blob);
     upload.replace = true;
     assert_eq!(store.begin_upload(upload).await.unwrap(), UploadBegin::Begun);

@@ -1,14 +1,14 @@
 //! Devices and envelopes.
 
+use crate::{Device, DeviceRegistration, DeviceRename, EnvelopeWrite, NewDevice, NewEnvelope, Store};
 use synckit_protocol::{Head, KeyId, Position, limits::DEVICES_MAX, wire::devices::Platform};
-use synckit_store::{Device, DeviceRegistration, DeviceRename, EnvelopeWrite, NewDevice, NewEnvelope, Store};
 
-use crate::fixture::{
+use crate::conformance::fixture::{
     KEY, NOW, append_all, create_stream, device_id, end_of, new_device, new_envelope, open_session, ready_stream,
     register, registered, session_id, start,
 };
 
-pub(crate) async fn a_new_name_is_a_new_device(store: &dyn Store) {
+pub async fn a_new_name_is_a_new_device(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let device = registered(store, new_device(stream, 1)).await;
     let expected = Device {
@@ -22,7 +22,7 @@ pub(crate) async fn a_new_name_is_a_new_device(store: &dyn Store) {
     assert_eq!(store.devices(stream).await.unwrap(), [expected]);
 }
 
-pub(crate) async fn a_known_name_is_found_again_with_its_new_platform(store: &dyn Store) {
+pub async fn a_known_name_is_found_again_with_its_new_platform(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     register(store, stream, 1).await;
     let again = NewDevice {
@@ -37,7 +37,7 @@ pub(crate) async fn a_known_name_is_found_again_with_its_new_platform(store: &dy
     assert_eq!(store.devices(stream).await.unwrap(), [device]);
 }
 
-pub(crate) async fn registering_binds_the_session(store: &dyn Store) {
+pub async fn registering_binds_the_session(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     open_session(store, stream, 1).await;
     register(store, stream, 1).await;
@@ -48,7 +48,7 @@ pub(crate) async fn registering_binds_the_session(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn the_same_name_in_another_stream_is_another_device(store: &dyn Store) {
+pub async fn the_same_name_in_another_stream_is_another_device(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let other = create_stream(store, 2).await;
     register(store, stream, 1).await;
@@ -59,7 +59,7 @@ pub(crate) async fn the_same_name_in_another_stream_is_another_device(store: &dy
     assert_eq!(registered(store, device).await.id, device_id(2));
 }
 
-pub(crate) async fn the_hundred_and_first_device_is_too_many(store: &dyn Store) {
+pub async fn the_hundred_and_first_device_is_too_many(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let most = u64::from(DEVICES_MAX);
     for n in 1..=most {
@@ -75,7 +75,7 @@ pub(crate) async fn the_hundred_and_first_device_is_too_many(store: &dyn Store) 
     assert_eq!(registered(store, one_more).await.id, device_id(most + 1));
 }
 
-pub(crate) async fn devices_are_listed_in_order_of_registration(store: &dyn Store) {
+pub async fn devices_are_listed_in_order_of_registration(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     assert!(store.devices(stream).await.unwrap().is_empty());
     for n in [3, 1, 2] {
@@ -91,7 +91,7 @@ pub(crate) async fn devices_are_listed_in_order_of_registration(store: &dyn Stor
     assert_eq!(listed, [3, 1, 2].map(device_id));
 }
 
-pub(crate) async fn a_device_is_renamed_to_a_free_name(store: &dyn Store) {
+pub async fn a_device_is_renamed_to_a_free_name(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     register(store, stream, 1).await;
     register(store, stream, 2).await;
@@ -106,7 +106,7 @@ pub(crate) async fn a_device_is_renamed_to_a_free_name(store: &dyn Store) {
     assert_eq!(store.devices(stream).await.unwrap()[0].name, "shelf");
 }
 
-pub(crate) async fn a_device_of_another_stream_is_not_found(store: &dyn Store) {
+pub async fn a_device_of_another_stream_is_not_found(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let other = create_stream(store, 2).await;
     register(store, stream, 1).await;
@@ -119,7 +119,7 @@ pub(crate) async fn a_device_of_another_stream_is_not_found(store: &dyn Store) {
     assert_eq!(store.devices(other).await.unwrap()[0].name, "device 2");
 }
 
-pub(crate) async fn revoking_ends_the_sessions_of_the_device_only(store: &dyn Store) {
+pub async fn revoking_ends_the_sessions_of_the_device_only(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     for n in [1, 2, 3] {
         open_session(store, stream, n).await;
@@ -139,7 +139,7 @@ pub(crate) async fn revoking_ends_the_sessions_of_the_device_only(store: &dyn St
     assert_eq!(store.devices(stream).await.unwrap().len(), 1);
 }
 
-pub(crate) async fn revoking_twice_ends_nothing_more(store: &dyn Store) {
+pub async fn revoking_twice_ends_nothing_more(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     open_session(store, stream, 1).await;
     register(store, stream, 1).await;
@@ -154,7 +154,7 @@ pub(crate) async fn revoking_twice_ends_nothing_more(store: &dyn Store) {
     assert_eq!(store.revoke_device(stream, device_id(2), NOW).await.unwrap(), None);
 }
 
-pub(crate) async fn a_revoked_name_is_free_for_a_new_device(store: &dyn Store) {
+pub async fn a_revoked_name_is_free_for_a_new_device(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     register(store, stream, 1).await;
     store.revoke_device(stream, device_id(1), NOW).await.unwrap();
@@ -167,7 +167,7 @@ pub(crate) async fn a_revoked_name_is_free_for_a_new_device(store: &dyn Store) {
     assert_eq!(store.devices(stream).await.unwrap(), [device]);
 }
 
-pub(crate) async fn a_revoked_device_cannot_be_renamed(store: &dyn Store) {
+pub async fn a_revoked_device_cannot_be_renamed(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     register(store, stream, 1).await;
     store.revoke_device(stream, device_id(1), NOW).await.unwrap();
@@ -177,7 +177,7 @@ pub(crate) async fn a_revoked_device_cannot_be_renamed(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn the_first_envelope_replaces_version_zero(store: &dyn Store) {
+pub async fn the_first_envelope_replaces_version_zero(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     assert_eq!(store.envelope(stream).await.unwrap(), None);
     assert_eq!(
@@ -200,7 +200,7 @@ pub(crate) async fn the_first_envelope_replaces_version_zero(store: &dyn Store) 
     assert_eq!((envelope.key_id, envelope.updated_at), (KEY, NOW));
 }
 
-pub(crate) async fn an_envelope_replaces_only_the_current_version(store: &dyn Store) {
+pub async fn an_envelope_replaces_only_the_current_version(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     for version in 0..20 {
         let mut envelope = new_envelope(stream, version);
@@ -225,7 +225,7 @@ pub(crate) async fn an_envelope_replaces_only_the_current_version(store: &dyn St
     assert_eq!(envelope.key_id, KeyId::from_bytes([19; 16]));
 }
 
-pub(crate) async fn envelopes_of_streams_are_apart(store: &dyn Store) {
+pub async fn envelopes_of_streams_are_apart(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let other = create_stream(store, 2).await;
     store.put_envelope(new_envelope(stream, 0)).await.unwrap();
@@ -236,7 +236,7 @@ pub(crate) async fn envelopes_of_streams_are_apart(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn another_master_key_is_written_only_at_the_head(store: &dyn Store) {
+pub async fn another_master_key_is_written_only_at_the_head(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let batches = append_all(store, stream, start(stream), 1, 1, &[2, 3]).await;
     let (first, second) = (end_of(&batches[0]), end_of(&batches[1]));

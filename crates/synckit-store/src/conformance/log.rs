@@ -1,10 +1,10 @@
 //! Appending, the chain, and the status.
 
+use crate::{Append, ChainPage, ChainRead, NewBatch, NewEnvelope, Store, StoreError, StreamId, StreamStatus};
 use futures_util::future::join_all;
 use synckit_protocol::{BatchDigest, Cursor, Head, KeyId, Position, limits::CHAIN_PAGE_DIGESTS_MAX};
-use synckit_store::{Append, ChainPage, ChainRead, NewBatch, NewEnvelope, Store, StoreError, StreamId, StreamStatus};
 
-use crate::fixture::{
+use crate::conformance::fixture::{
     NOW, append, append_all, batch, create_stream, device_id, end_of, new_envelope, read_all, ready_stream, register,
     set_up_encryption, start, stored, stream_of, upload,
 };
@@ -24,7 +24,7 @@ fn digests(batches: &[NewBatch]) -> Vec<BatchDigest> {
     batches.iter().map(|batch| batch.digest).collect()
 }
 
-pub(crate) async fn batches_follow_one_another(store: &dyn Store) {
+pub async fn batches_follow_one_another(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let first = batch(stream, start(stream), 1, 1, 3, 100);
     let middle = append(store, &first).await;
@@ -34,7 +34,7 @@ pub(crate) async fn batches_follow_one_another(store: &dyn Store) {
     assert_eq!(store.status(stream).await.unwrap().latest, end);
 }
 
-pub(crate) async fn a_repeated_append_returns_the_first_answer(store: &dyn Store) {
+pub async fn a_repeated_append_returns_the_first_answer(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let first = batch(stream, start(stream), 1, 1, 3, 100);
     let middle = append(store, &first).await;
@@ -53,7 +53,7 @@ pub(crate) async fn a_repeated_append_returns_the_first_answer(store: &dyn Store
     assert_eq!(read_all(store, stream, 1).await, [stored(&first), stored(&second)]);
 }
 
-pub(crate) async fn the_first_answer_comes_before_every_check(store: &dyn Store) {
+pub async fn the_first_answer_comes_before_every_check(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     register(store, stream, 2).await;
     let first = batch(stream, start(stream), 1, 1, 3, 100);
@@ -75,14 +75,14 @@ pub(crate) async fn the_first_answer_comes_before_every_check(store: &dyn Store)
     assert_eq!(answer(store, &hopeless).await, repeated);
 }
 
-pub(crate) async fn batch_ids_of_streams_are_apart(store: &dyn Store) {
+pub async fn batch_ids_of_streams_are_apart(store: &dyn Store) {
     for n in [1, 2] {
         let stream = ready_stream(store, n).await;
         append(store, &batch(stream, start(stream), n, 77, 1, 100)).await;
     }
 }
 
-pub(crate) async fn an_append_checks_the_device_first(store: &dyn Store) {
+pub async fn an_append_checks_the_device_first(store: &dyn Store) {
     let unused = stream_of(8, 8);
     assert_eq!(
         answer(store, &batch(unused, start(unused), 1, 1, 1, 9)).await,
@@ -103,7 +103,7 @@ pub(crate) async fn an_append_checks_the_device_first(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn an_append_needs_the_current_key(store: &dyn Store) {
+pub async fn an_append_needs_the_current_key(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     register(store, stream, 1).await;
     let mut batch = batch(stream, start(stream), 1, 1, 1, 9);
@@ -116,12 +116,12 @@ pub(crate) async fn an_append_needs_the_current_key(store: &dyn Store) {
         ..new_envelope(stream, 1)
     };
     store.put_envelope(next_key).await.unwrap();
-    batch.digest.batch_id = crate::fixture::batch_id(2);
+    batch.digest.batch_id = crate::conformance::fixture::batch_id(2);
     // The key comes before the parent: who must fetch a new key need not look at the chain first.
     assert_eq!(answer(store, &batch).await, Append::KeyMismatch);
 }
 
-pub(crate) async fn a_parent_on_the_chain_is_behind(store: &dyn Store) {
+pub async fn a_parent_on_the_chain_is_behind(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let batches = append_all(store, stream, start(stream), 1, 1, &[2, 3, 4]).await;
     let latest = end_of(&batches[2]);
@@ -137,7 +137,7 @@ pub(crate) async fn a_parent_on_the_chain_is_behind(store: &dyn Store) {
     assert_eq!(store.status(stream).await.unwrap().latest, latest);
 }
 
-pub(crate) async fn a_long_way_behind_comes_in_pages(store: &dyn Store) {
+pub async fn a_long_way_behind_comes_in_pages(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let most = usize::try_from(CHAIN_PAGE_DIGESTS_MAX).unwrap();
     let batches = append_all(store, stream, start(stream), 1, 1, &vec![1; most + 1]).await;
@@ -149,7 +149,7 @@ pub(crate) async fn a_long_way_behind_comes_in_pages(store: &dyn Store) {
     assert_eq!(page.latest, end_of(&batches[most]));
 }
 
-pub(crate) async fn a_parent_off_the_chain_has_diverged(store: &dyn Store) {
+pub async fn a_parent_off_the_chain_has_diverged(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let other_start = start(stream_of(2, 2));
     let diverged = async |parent: Position| {
@@ -179,7 +179,7 @@ pub(crate) async fn a_parent_off_the_chain_has_diverged(store: &dyn Store) {
     append(store, &batch(stream, end, 1, 3, 1, 9)).await;
 }
 
-pub(crate) async fn a_batch_without_entries_is_invalid(store: &dyn Store) {
+pub async fn a_batch_without_entries_is_invalid(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let mut empty = batch(stream, start(stream), 1, 1, 0, 9);
     assert!(matches!(
@@ -190,7 +190,7 @@ pub(crate) async fn a_batch_without_entries_is_invalid(store: &dyn Store) {
     append(store, &empty).await;
 }
 
-pub(crate) async fn of_concurrent_appends_to_one_parent_one_is_stored(store: &dyn Store) {
+pub async fn of_concurrent_appends_to_one_parent_one_is_stored(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let batches: Vec<_> = (1..=20).map(|n| batch(stream, start(stream), 1, n, 5, 1000)).collect();
     let answers = join_all(batches.iter().map(|batch| answer(store, batch))).await;
@@ -211,7 +211,7 @@ pub(crate) async fn of_concurrent_appends_to_one_parent_one_is_stored(store: &dy
     assert_eq!(read_all(store, stream, 1).await, [stored(winner)]);
 }
 
-pub(crate) async fn concurrent_streams_do_not_disturb_each_other(store: &dyn Store) {
+pub async fn concurrent_streams_do_not_disturb_each_other(store: &dyn Store) {
     let mut streams = Vec::new();
     for n in 1..=10 {
         streams.push((n, ready_stream(store, n).await));
@@ -229,7 +229,7 @@ pub(crate) async fn concurrent_streams_do_not_disturb_each_other(store: &dyn Sto
     }
 }
 
-pub(crate) async fn the_chain_is_read_in_pages(store: &dyn Store) {
+pub async fn the_chain_is_read_in_pages(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let batches = append_all(store, stream, start(stream), 1, 1, &[1, 2, 3, 4, 5]).await;
     let latest = end_of(&batches[4]);
@@ -252,7 +252,7 @@ pub(crate) async fn the_chain_is_read_in_pages(store: &dyn Store) {
     assert_eq!((at_the_end.digests.len(), at_the_end.has_more), (0, false));
 }
 
-pub(crate) async fn the_chain_hashes_to_the_head(store: &dyn Store) {
+pub async fn the_chain_hashes_to_the_head(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     register(store, stream, 2).await;
     let first = append_all(store, stream, start(stream), 1, 1, &[1, 200, 3]).await;
@@ -265,7 +265,7 @@ pub(crate) async fn the_chain_hashes_to_the_head(store: &dyn Store) {
     assert_eq!(end, Some(page.latest));
 }
 
-pub(crate) async fn the_chain_is_not_read_from_a_foreign_position(store: &dyn Store) {
+pub async fn the_chain_is_not_read_from_a_foreign_position(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let batches = append_all(store, stream, start(stream), 1, 1, &[2, 3]).await;
     let latest = end_of(&batches[1]);
@@ -285,7 +285,7 @@ pub(crate) async fn the_chain_is_not_read_from_a_foreign_position(store: &dyn St
     }
 }
 
-pub(crate) async fn the_chain_of_an_unused_stream_is_empty(store: &dyn Store) {
+pub async fn the_chain_of_an_unused_stream_is_empty(store: &dyn Store) {
     let stream = stream_of(1, 1);
     let latest = start(stream);
     let page = chain_page(store, stream, Cursor::START, 10).await;
@@ -297,7 +297,7 @@ pub(crate) async fn the_chain_of_an_unused_stream_is_empty(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn the_status_adds_up(store: &dyn Store) {
+pub async fn the_status_adds_up(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     register(store, stream, 2).await;
     register(store, stream, 3).await;
@@ -314,7 +314,7 @@ pub(crate) async fn the_status_adds_up(store: &dyn Store) {
     assert_eq!(store.status(stream).await.unwrap(), expected);
 }
 
-pub(crate) async fn the_status_of_an_unused_stream_is_its_start(store: &dyn Store) {
+pub async fn the_status_of_an_unused_stream_is_its_start(store: &dyn Store) {
     let stream = stream_of(1, 1);
     let expected = StreamStatus {
         snapshot: None,

@@ -1,9 +1,9 @@
 //! Sessions and their refresh counters.
 
+use crate::{EndSessions, NewSession, RefreshUse, Store, StoreError};
 use synckit_protocol::limits::REFRESH_SECONDS;
-use synckit_store::{EndSessions, NewSession, RefreshUse, Store, StoreError};
 
-use crate::fixture::{NOW, create_account, create_stream, open_session, session_id, stream_of, user_id};
+use crate::conformance::fixture::{NOW, create_account, create_stream, open_session, session_id, stream_of, user_id};
 
 fn next(counter: u64) -> RefreshUse {
     RefreshUse::Next {
@@ -12,7 +12,7 @@ fn next(counter: u64) -> RefreshUse {
     }
 }
 
-pub(crate) async fn an_opened_session_is_found(store: &dyn Store) {
+pub async fn an_opened_session_is_found(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     open_session(store, stream, 1).await;
     let session = store.session(session_id(1), NOW).await.unwrap().unwrap();
@@ -23,7 +23,7 @@ pub(crate) async fn an_opened_session_is_found(store: &dyn Store) {
     assert_eq!(store.session(session_id(2), NOW).await.unwrap(), None);
 }
 
-pub(crate) async fn a_session_belongs_to_an_account_and_an_app_that_exist(store: &dyn Store) {
+pub async fn a_session_needs_its_account_and_its_app(store: &dyn Store) {
     create_stream(store, 1).await;
     for stream in [stream_of(1, 2), stream_of(2, 1)] {
         let session = NewSession {
@@ -39,7 +39,7 @@ pub(crate) async fn a_session_belongs_to_an_account_and_an_app_that_exist(store:
     assert_eq!(store.session(session_id(1), NOW).await.unwrap(), None);
 }
 
-pub(crate) async fn sessions_are_listed_newest_first_across_apps(store: &dyn Store) {
+pub async fn sessions_are_listed_newest_first_across_apps(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     create_stream(store, 2).await;
     open_session(store, stream, 3).await;
@@ -61,7 +61,7 @@ pub(crate) async fn sessions_are_listed_newest_first_across_apps(store: &dyn Sto
     );
 }
 
-pub(crate) async fn a_session_ends_ninety_days_after_its_last_refresh(store: &dyn Store) {
+pub async fn a_session_ends_ninety_days_after_its_last_refresh(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     open_session(store, stream, 1).await;
     open_session(store, stream, 2).await;
@@ -84,7 +84,7 @@ pub(crate) async fn a_session_ends_ninety_days_after_its_last_refresh(store: &dy
     assert_eq!(store.advance_refresh(session_id(2), 1, later).await.unwrap(), next(2));
 }
 
-pub(crate) async fn a_refresh_moves_the_counter_on(store: &dyn Store) {
+pub async fn a_refresh_moves_the_counter_on(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     open_session(store, stream, 1).await;
     for counter in 1..5 {
@@ -106,7 +106,7 @@ pub(crate) async fn a_refresh_moves_the_counter_on(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn the_counter_before_returns_the_current_one(store: &dyn Store) {
+pub async fn the_counter_before_returns_the_current_one(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     open_session(store, stream, 1).await;
     for _ in 0..3 {
@@ -115,7 +115,7 @@ pub(crate) async fn the_counter_before_returns_the_current_one(store: &dyn Store
     assert_eq!(store.advance_refresh(session_id(1), 2, NOW).await.unwrap(), next(3));
 }
 
-pub(crate) async fn an_older_counter_ends_the_session(store: &dyn Store) {
+pub async fn an_older_counter_ends_the_session(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     open_session(store, stream, 1).await;
     for counter in [1, 2] {
@@ -132,7 +132,7 @@ pub(crate) async fn an_older_counter_ends_the_session(store: &dyn Store) {
     );
 }
 
-pub(crate) async fn a_counter_that_was_never_given_out_refreshes_nothing(store: &dyn Store) {
+pub async fn an_unknown_refresh_counter_changes_nothing(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     open_session(store, stream, 1).await;
     assert_eq!(
@@ -143,7 +143,7 @@ pub(crate) async fn a_counter_that_was_never_given_out_refreshes_nothing(store: 
     assert_eq!(store.advance_refresh(session_id(1), 1, NOW).await.unwrap(), next(2));
 }
 
-pub(crate) async fn ending_one_session_leaves_the_others(store: &dyn Store) {
+pub async fn ending_one_session_leaves_the_others(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     open_session(store, stream, 1).await;
     open_session(store, stream, 2).await;
@@ -162,7 +162,7 @@ pub(crate) async fn ending_one_session_leaves_the_others(store: &dyn Store) {
     assert!(store.session(session_id(2), NOW).await.unwrap().is_some());
 }
 
-pub(crate) async fn ending_the_sessions_of_an_account_leaves_other_accounts(store: &dyn Store) {
+pub async fn ending_sessions_leaves_other_accounts(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     create_stream(store, 2).await;
     create_account(store, 3).await;
@@ -176,7 +176,7 @@ pub(crate) async fn ending_the_sessions_of_an_account_leaves_other_accounts(stor
     assert_eq!(store.sessions(user_id(3), NOW).await.unwrap().len(), 1);
 }
 
-pub(crate) async fn a_session_is_ended_for_its_own_account_only(store: &dyn Store) {
+pub async fn a_session_is_ended_for_its_own_account_only(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     create_account(store, 2).await;
     open_session(store, stream, 1).await;

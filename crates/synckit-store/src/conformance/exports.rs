@@ -1,12 +1,12 @@
 //! Everything that is held of an account.
 
+use crate::{ExportCursor, Store};
 use synckit_protocol::{
     ByteString,
     wire::export::{ExportLine, ExportedAccount, ExportedBatch},
 };
-use synckit_store::{ExportCursor, Store};
 
-use crate::{
+use super::{
     fixture::{
         KEY, NOW, app_id, append_all, create_account, create_app, device_id, open_session, ready_stream, start,
         stream_of, user_id,
@@ -33,7 +33,7 @@ async fn export(store: &dyn Store, n: u64, max_bytes: usize) -> (Vec<ExportLine>
     }
 }
 
-pub(crate) async fn an_export_holds_everything_in_order(store: &dyn Store) {
+pub async fn an_export_holds_everything_in_order(store: &dyn Store) {
     create_app(store, 1).await;
     create_app(store, 2).await;
     create_whole_account(store, 1, 1).await;
@@ -84,7 +84,7 @@ pub(crate) async fn an_export_holds_everything_in_order(store: &dyn Store) {
     assert!(!text.contains("2@example.org"), "nothing of anybody else");
 }
 
-pub(crate) async fn an_export_comes_in_pages_however_small(store: &dyn Store) {
+pub async fn an_export_comes_in_pages_however_small(store: &dyn Store) {
     create_app(store, 1).await;
     create_whole_account(store, 1, 1).await;
     let (whole, pages) = export(store, 1, usize::MAX).await;
@@ -96,7 +96,7 @@ pub(crate) async fn an_export_comes_in_pages_however_small(store: &dyn Store) {
     }
 }
 
-pub(crate) async fn exported_batches_are_what_was_appended(store: &dyn Store) {
+pub async fn exported_batches_are_what_was_appended(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let batches = append_all(store, stream, start(stream), 1, 1, &[3, 500]).await;
     let (lines, _) = export(store, 1, 100).await;
@@ -123,7 +123,7 @@ pub(crate) async fn exported_batches_are_what_was_appended(store: &dyn Store) {
     assert_eq!(found, expected);
 }
 
-pub(crate) async fn an_export_ends_when_its_account_does(store: &dyn Store) {
+pub async fn an_export_ends_when_its_account_does(store: &dyn Store) {
     assert_eq!(store.export(user_id(1), None, 1000).await.unwrap(), None);
     create_app(store, 1).await;
     create_account(store, 1).await;
