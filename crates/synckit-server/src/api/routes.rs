@@ -34,13 +34,13 @@ use crate::openapi::{Access, Answer, Content, Operation, Place, delete, get, pat
 pub(super) fn operations() -> Vec<Operation> {
     let groups: [(&'static str, Vec<Operation>); 9] = [
         ("accounts", accounts()),
-        ("account", account()),
         ("sessions", sessions()),
         ("devices", devices()),
         ("keys", keys()),
         ("log", log()),
         ("snapshots", snapshots()),
         ("blobs", blobs()),
+        ("account", account()),
         ("server", server()),
     ];
     let tagged = |(tag, operations): (_, Vec<Operation>)| operations.into_iter().map(move |one| one.tagged(tag));

@@ -79,10 +79,6 @@ const TAGS: &[(&str, &str)] = &[
         "accounts",
         "Registration and forgotten passwords, with OPAQUE (RFC 9807)",
     ),
-    (
-        "account",
-        "What belongs to a person and not to an app; needs a fresh password login",
-    ),
     ("sessions", "Sign-in, unlock, refresh, sign-out"),
     ("devices", "Installations of an app"),
     ("keys", "The envelope: master keys, sealed on a device"),
@@ -91,6 +87,10 @@ const TAGS: &[(&str, &str)] = &[
     (
         "blobs",
         "Sealed files. On the wire `hash` is the blob id and `size` the sealed size",
+    ),
+    (
+        "account",
+        "What belongs to a person and not to an app; needs a fresh password login",
     ),
     ("server", "Health, metrics and this document"),
 ];
@@ -449,6 +449,7 @@ fn tidy_schema(schema: &mut Map<String, Value>) {
 /// The documentation of a Rust item without its example, and with names in place of links: ``[`crate::limits::X`]`` and
 /// ``[`X`]`` become `X` in backticks.
 fn for_readers(text: &str) -> String {
+    let text = text.split("# Examples").next().unwrap_or_default();
     let text = text.split("```").next().unwrap_or_default().trim_end();
     text.replace("[`crate::limits::", "`")
         .replace("[`crate::", "`")

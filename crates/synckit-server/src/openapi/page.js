@@ -117,6 +117,8 @@ const nav = make("nav", {}, make("h1", {}, api.info.title, " ", make("small", {}
 const main = make("main", {}, make("h1", {}, `${api.info.title} API`),
   api.info.description.split("\n\n").map((text) => make("p", {}, prose(text))),
   make("p", {}, "Machine-readable: ", make("a", { href: "openapi.json" }, "openapi.json"), `, OpenAPI ${api.openapi}.`));
+const nothing = make("p", { class: "soft", role: "status", hidden: "" }, "No operation matches.");
+nav.append(nothing);
 const shown = [];
 for (const tag of api.tags) {
   const list = make("ul", {});
@@ -148,6 +150,7 @@ document.body.append(nav, main);
 
 filter.addEventListener("input", () => {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+  let found = false;
   for (const { group, parts } of shown) {
     let any = false;
     for (const { body, link, text } of parts) {
@@ -156,6 +159,8 @@ filter.addEventListener("input", () => {
       any ||= matches;
     }
     for (const element of group) element.hidden = !any;
+    found ||= any;
   }
+  nothing.hidden = found;
 });
 if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();

@@ -173,3 +173,12 @@ async fn the_page_holds_the_document_and_loads_nothing() {
     let head = world.call(Method::HEAD, "/api/docs").send().await;
     assert!(head.status.is_success() && head.body.is_empty());
 }
+
+/// Examples are for those who read the Rust.
+#[tokio::test]
+async fn descriptions_hold_no_rust() {
+    let document = document().await.to_string();
+    for mark in ["# Examples", "```", "[`", "crate::"] {
+        assert!(!document.contains(mark), "{mark}");
+    }
+}
