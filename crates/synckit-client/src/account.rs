@@ -18,7 +18,7 @@ use crate::{
     client::SyncKitClient,
     connection::{call::Call, session::Connection},
     error::{Error, Result},
-    runtime,
+    new_password, runtime,
 };
 
 impl SyncKitClient {
@@ -40,6 +40,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn change_password(&self, old: &str, new: &str) -> Result<()> {
+        new_password::check(new)?;
         let stream = self.stream()?;
         let connection = &stream.connection;
         let open = connection.open_vault(old).await?;
@@ -183,6 +184,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn reset_password(&self, code: &str, new_password: &str) -> Result<UserId> {
+        new_password::check(new_password)?;
         let app = &self.app;
         let (registration, request) = ClientRegistration::start(new_password, &mut OsRng)?;
         let start = ResetStart {

@@ -112,6 +112,7 @@
 //! | --- | --- | --- |
 //! | changes in one call of `push` | as many as fit the memory; batches of 500 changes or 4 MiB are atomic | split by the SDK |
 //! | one change | 3 MiB encoded, data nested 128 deep; numbers are 64-bit integers or finite doubles | [`Error::Encode`]: put large values into a file |
+//! | a new password | 4 characters or more, not all the same; at most 1,024 bytes | [`Error::InvalidArgument`] |
 //! | a file | 500 MB, in constant memory | [`Error::InvalidArgument`] |
 //! | devices of an account in an app | 100 | `device_limit` |
 //! | rotations of the master key | 24 | [`Error::Key`] |
@@ -147,6 +148,7 @@ mod connection;
 mod devices;
 mod error;
 mod history;
+mod new_password;
 mod pull;
 mod push;
 mod rejoin;

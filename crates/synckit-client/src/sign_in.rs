@@ -19,7 +19,7 @@ use crate::{
     client::SyncKitClient,
     connection::{app::App, call::Call, session::forget_user},
     error::{Error, Result},
-    runtime,
+    new_password, runtime,
     secrets::records::Record,
     state::session::Tokens,
     stream::handle::Stream,
@@ -277,6 +277,7 @@ impl SyncKitClient {
 }
 
 async fn register(app: &App, email: &str, password: &str, invite: Option<SecretText>) -> Result<UserId> {
+    new_password::check(password)?;
     let (registration, request) = ClientRegistration::start(password, &mut OsRng)?;
     let start = RegisterStart {
         email: email.to_owned(),

@@ -274,3 +274,36 @@ async fn nothing_is_retried_that_a_retry_cannot_help() {
         assert_eq!(transport.requests() - before, 1);
     }
 }
+
+#[tokio::test]
+async fn a_password_that_is_no_secret_is_refused() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let client = world.another_client(&user).await;
+    for weak in ["", "a", "abc", "aaaaaaaa", "    "] {
+        let calls = [
+            client.create_account("new@example.com", weak).await.map(drop),
+            client
+                .create_account_with_invite("new@example.com", weak, "code")
+                .await
+                .map(drop),
+            client.change_password(&user.password, weak).await,
+            client.reset_password("code", weak).await.map(drop),
+        ];
+        for refused in calls {
+            let error = refused.unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    Error::InvalidArgument {
+                        argument: "password",
+                        ..
+                    }
+                ),
+                "{weak:?}: {error:?}"
+            );
+        }
+    }
+    // Four characters are enough for the SDK; an app asks for more.
+    client.create_account("new@example.com", "pass").await.unwrap();
+}
