@@ -1,15 +1,13 @@
 //! `synckit account export` and `synckit account delete`: what an operator owes to the people on the server.
 
-use std::{
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
-    path::Path,
-};
+use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 
 use crate::{
     admin::{account_of, open},
     cli::DataArgs,
+    confirm::confirm,
     failure::{Failure, WithHint as _},
     screen, units,
 };
@@ -56,11 +54,8 @@ pub(crate) async fn export(email: &str, out: &Path, data: &DataArgs) -> Result<(
 pub(crate) async fn delete(email: &str, yes: bool, data: &DataArgs) -> Result<(), Failure> {
     let admin = open(data)?;
     let user_id = account_of(&admin, email).await?;
-    if !yes && !confirmed(email)? {
-        return Err(
-            Failure::new(anyhow!("nothing was deleted"), "repeat the address to confirm").with_code("not_confirmed"),
-        );
-    }
+    let consequence = format!("This deletes {email} and all of the account's data, in every app, for good.");
+    confirm(yes, &consequence, email)?;
     let sessions_ended = admin.delete_account(user_id).await?;
     if screen::is_for_programs() {
         return Ok(screen::json(
@@ -73,24 +68,4 @@ pub(crate) async fn delete(email: &str, yes: bool, data: &DataArgs) -> Result<()
         "The server sweeps the account's files within two hours. Backups, and mails in mail/, are yours to clear.",
     );
     Ok(())
-}
-
-/// Lets a person repeat the address. Without a person there is nobody to ask.
-fn confirmed(email: &str) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::new(
-            anyhow!("a deletion must be confirmed, and standard input is no terminal"),
-            "add --yes",
-        )
-        .with_code("not_confirmed"));
-    }
-    let mut prompt = io::stderr().lock();
-    write!(
-        prompt,
-        "This deletes {email} and everything that the account keeps, in every app, for good.\nRepeat the address: "
-    )?;
-    prompt.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(answer.trim().eq_ignore_ascii_case(email.trim()))
 }

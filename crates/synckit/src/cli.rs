@@ -11,7 +11,7 @@ pub(crate) const DEFAULT_DATA_DIR: &str = "synckit-data";
 
 /// End-to-end encrypted sync: a server that cannot read what it stores.
 #[derive(Debug, Parser)]
-#[command(name = "synckit", version, disable_help_subcommand = true)]
+#[command(name = "synckit", version)]
 pub(crate) struct Cli {
     /// Print JSON, for programs
     #[arg(long, global = true, display_order = 100)]
@@ -20,9 +20,36 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The commands by who needs them, as the help lists them.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("See it work", &["demo"]),
+    ("Run a server", &["serve", "app", "account", "token", "doctor"]),
+    ("Use an account", &["login", "logout", "device", "export"]),
+    ("Other", &["completions", "man", "help"]),
+];
+
+/// Help of the program itself, in place of clap's one long list.
+fn grouped_help(command: &clap::Command) -> String {
+    let mut text = "{about}\n\n{usage-heading} {usage}\n".to_owned();
+    for (title, names) in GROUPS {
+        text.push_str(&format!("\n{title}:\n"));
+        for name in *names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
+            let about = about.map_or(
+                "Print this message or the help of a command".to_owned(),
+                ToString::to_string,
+            );
+            text.push_str(&format!("  {name:<13}{about}\n"));
+        }
+    }
+    text + "\nOptions:\n{options}"
+}
+
 /// Reads the command line. A variable that is set to nothing counts as unset, for every flag.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
-    Cli::from_arg_matches(&without_empty_variables(Cli::command()).try_get_matches()?)
+    let command = without_empty_variables(Cli::command());
+    let help = grouped_help(&command);
+    Cli::from_arg_matches(&command.help_template(help).try_get_matches()?)
 }
 
 fn without_empty_variables(command: clap::Command) -> clap::Command {
@@ -55,18 +82,25 @@ pub(crate) enum Command {
     /// Create and list apps, rotate their API keys
     #[command(subcommand)]
     App(AppCommand),
-    /// List, export and delete accounts, create invitations, end sessions, put envelopes back
+    /// List, export and delete accounts, create invitations, end sessions, restore key envelopes
     #[command(subcommand)]
     Account(AccountCommand),
     /// Rotate the key that signs the tokens of sessions
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Check server, API key and address of a user, and keep them for later commands
+    Login {
+        #[command(flatten)]
+        sign_in: SignInArgs,
+    },
+    /// Forget what `login` keeps
+    Logout,
     /// List, rename and revoke the devices of a user
     #[command(subcommand)]
     Device(DeviceCommand),
-    /// Take everything of a user along, decrypted: JSON lines or SQLite, and the files
+    /// Export all of a user's data, decrypted: JSON lines or SQLite, and the files
     Export(ExportArgs),
-    /// Find out what is wrong with a server, and what to do about it
+    /// Check a server, and say what to do about each problem
     Doctor(Box<DoctorArgs>),
     /// Watch two devices sync a database and files through a server that can read neither
     Demo(DemoArgs),
@@ -77,7 +111,7 @@ pub(crate) enum Command {
     },
     /// Write the manual pages
     Man {
-        /// Where to, a file for each command [default: the main page to standard output]
+        /// Directory for the pages, one a command [default: the main page to standard output]
         #[arg(value_name = "DIR")]
         directory: Option<PathBuf>,
     },
@@ -331,25 +365,26 @@ pub(crate) struct DataArgs {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// As whom a command signs in. The password is asked for at the terminal, or read from SYNCKIT_PASSWORD; it is never an
-/// argument, which every user of the machine could read.
+/// The user as whom a command signs in; what is missing comes from `synckit login`. The password is asked for at the
+/// terminal, or read from SYNCKIT_PASSWORD; it is never an argument, which every user of the machine could read.
 #[derive(Debug, Args)]
 pub(crate) struct SignInArgs {
-    /// The server
+    /// The server [default: that of `synckit login`]
     #[arg(long, value_name = "URL", env = "SYNCKIT_SERVER")]
-    pub(crate) server: String,
-    /// The API key of the app
+    pub(crate) server: Option<String>,
+    /// The API key of the app [default: that of `synckit login`]
     #[arg(long, value_name = "KEY", env = "SYNCKIT_API_KEY", hide_env_values = true)]
-    pub(crate) api_key: String,
-    /// The e-mail address of the account; its password is asked for, or in SYNCKIT_PASSWORD
+    pub(crate) api_key: Option<String>,
+    /// The e-mail address of the account [default: that of `synckit login`]
     #[arg(long, value_name = "ADDRESS", env = "SYNCKIT_EMAIL")]
-    pub(crate) email: String,
+    pub(crate) email: Option<String>,
     /// Read the password from the first line of standard input
     #[arg(long)]
     pub(crate) password_stdin: bool,
 }
 
 #[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
 pub(crate) enum DeviceCommand {
     /// List the devices of a user in an app
     List {
@@ -365,18 +400,24 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         sign_in: SignInArgs,
     },
-    /// Replace the master key: what is written from now on, only those read who get the new key with the password
+    /// Replace the master key: later data is readable only with the new key, which devices get with the password
     RotateKey {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         sign_in: SignInArgs,
     },
-    /// Shut a device out: its sessions end within seconds
+    /// Revoke a device: its sessions end within seconds
     Revoke {
         /// The id or the name of the device
         device: String,
-        /// Replace the master key too, so that whoever has the device reads nothing that is written from now on
+        /// Replace the master key too, so that the device cannot read later data
         #[arg(long)]
         rotate: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         sign_in: SignInArgs,
     },
@@ -391,7 +432,7 @@ pub(crate) enum ExportFormat {
     Sqlite,
 }
 
-/// Take everything of a user along, decrypted: JSON lines or SQLite, and the files
+/// Export all of a user's data, decrypted: JSON lines or SQLite, and the files
 ///
 /// The export stands in DIR as changes.jsonl or export.sqlite, files in DIR/blobs under their SHA-256. They appear whole or
 /// not at all: an export that was interrupted goes on where it was when the same command runs again. While it runs it is a
@@ -410,14 +451,14 @@ pub(crate) struct ExportArgs {
     /// Open the data with the recovery code (asked for, or in SYNCKIT_RECOVERY_CODE) after the password was reset
     #[arg(long)]
     pub(crate) recovery_code: bool,
-    /// Replace an export that is there, and do not go on with one that was interrupted
+    /// Replace an existing export, and restart an interrupted one
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) sign_in: SignInArgs,
 }
 
-/// Find out what is wrong with a server, and what to do about it
+/// Check a server, and say what to do about each problem
 ///
 /// Looks at the configuration, the data directory, the keys, the database, the blobs, the clock, the disk, mail and the
 /// address, and changes nothing, also beside a running server. Give it the flags and the environment of `synckit serve`.
@@ -436,6 +477,7 @@ pub(crate) struct DoctorArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
 pub(crate) enum AppCommand {
     /// Create an app and show its API key, once
     Create {
@@ -449,11 +491,11 @@ pub(crate) enum AppCommand {
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Make a new API key and let the old ones end
+    /// Create a new API key and expire the old ones
     RotateKey {
         /// The id or the name of the app
         app: String,
-        /// How long the old keys go on working, such as 12h or 7d
+        /// Time until the old keys expire, such as 12h or 7d
         #[arg(long, value_name = "TIME", default_value = "7d")]
         overlap: Span,
         #[command(flatten)]
@@ -462,6 +504,7 @@ pub(crate) enum AppCommand {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
 pub(crate) enum AccountCommand {
     /// List the accounts
     List {
@@ -473,17 +516,17 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Write everything that is kept of an account to a file, as JSON lines
+    /// Write all data of an account to a file, as JSON lines
     Export {
         /// The e-mail address of the account
         email: String,
-        /// The file to write; it must not be there yet
+        /// The file to write; it must not exist
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Delete an account and everything that it keeps, in every app, for good
+    /// Delete an account and all of its data, in every app, for good
     Delete {
         /// The e-mail address of the account
         email: String,
@@ -500,18 +543,18 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         data: DataArgs,
     },
-    /// List the key envelopes of an account in an app that are kept
+    /// List the kept key envelopes of an account in an app
     Envelopes {
         #[command(flatten)]
         stream: StreamArgs,
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Put an older key envelope back, for a user whose devices cannot open the newest
+    /// Restore an older key envelope, for a user whose devices cannot open the newest
     RestoreEnvelope {
         #[command(flatten)]
         stream: StreamArgs,
-        /// Which of those that `account envelopes` lists
+        /// A version that `account envelopes` lists
         #[arg(long)]
         version: u64,
         #[command(flatten)]
@@ -531,8 +574,9 @@ pub(crate) struct StreamArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
 pub(crate) enum TokenCommand {
-    /// Add a key that signs tokens from the server's next start on
+    /// Add a signing key for tokens, used from the server's next start on
     RotateKey {
         #[command(flatten)]
         data: DataArgs,
@@ -559,7 +603,7 @@ pub(crate) struct DemoArgs {
     /// The e-mail address of the account to create [default: a random one]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) email: Option<String>,
-    /// Leave the server's data and both devices' databases there to look at
+    /// Keep the server's data and both devices' databases
     #[arg(long)]
     pub(crate) keep: bool,
 }
@@ -568,4 +612,23 @@ pub(crate) struct DemoArgs {
 fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse()
         .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8080 or [::]:8080")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_in_one_group_of_the_help() {
+        let command = Cli::command();
+        let mut names: Vec<&str> = command
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .chain(["help"])
+            .collect();
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
+        names.sort_unstable();
+        grouped.sort_unstable();
+        assert_eq!(names, grouped);
+    }
 }

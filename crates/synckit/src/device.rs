@@ -9,6 +9,7 @@ use synckit_protocol::wire::devices::Platform;
 
 use crate::{
     cli::{DeviceCommand, SignInArgs},
+    confirm::confirm,
     failure::Failure,
     runtime, screen, units,
     user::signed_in,
@@ -22,12 +23,13 @@ pub(crate) fn run(command: DeviceCommand) -> Result<ExitCode, Failure> {
         match command {
             DeviceCommand::List { sign_in } => list(&sign_in).await,
             DeviceCommand::Rename { device, name, sign_in } => rename(&device, &name, &sign_in).await,
-            DeviceCommand::RotateKey { sign_in } => rotate_key(&sign_in).await,
+            DeviceCommand::RotateKey { yes, sign_in } => rotate_key(yes, &sign_in).await,
             DeviceCommand::Revoke {
                 device,
                 rotate,
+                yes,
                 sign_in,
-            } => revoke(&device, rotate, &sign_in).await,
+            } => revoke(&device, rotate, yes, &sign_in).await,
         }
     })?;
     Ok(ExitCode::SUCCESS)
@@ -94,10 +96,15 @@ async fn rename(wanted: &str, name: &str, sign_in: &SignInArgs) -> Result<(), Fa
     Ok(())
 }
 
-async fn revoke(wanted: &str, rotate: bool, sign_in: &SignInArgs) -> Result<(), Failure> {
+async fn revoke(wanted: &str, rotate: bool, yes: bool, sign_in: &SignInArgs) -> Result<(), Failure> {
     let device = signed_in(sign_in, async |user| {
         let (client, password) = (&user.client, user.password.expose());
         let device = find(wanted, client).await?;
+        let consequence = format!(
+            "This revokes {} for good: it must sign in anew, and is another device then.",
+            device.device_name
+        );
+        confirm(yes, &consequence, &device.device_name)?;
         if rotate {
             // Before the device is shut out: what can fail with the password must fail while nothing is half done.
             client.setup_encryption_existing(password).await?;
@@ -126,7 +133,12 @@ async fn revoke(wanted: &str, rotate: bool, sign_in: &SignInArgs) -> Result<(), 
     Ok(())
 }
 
-async fn rotate_key(sign_in: &SignInArgs) -> Result<(), Failure> {
+async fn rotate_key(yes: bool, sign_in: &SignInArgs) -> Result<(), Failure> {
+    confirm(
+        yes,
+        "This replaces the master key: every other device asks for the password once.",
+        "yes",
+    )?;
     signed_in(sign_in, async |user| {
         let password = user.password.expose();
         user.client.setup_encryption_existing(password).await?;

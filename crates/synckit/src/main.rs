@@ -10,12 +10,14 @@
 mod account_data;
 mod admin;
 mod cli;
+mod confirm;
 mod demo;
 mod device;
 mod doctor;
 mod export;
 mod failure;
 mod log;
+mod login;
 mod outlet;
 mod screen;
 mod serve;
@@ -64,6 +66,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::App(command) => admin::run_app(command),
         Command::Account(command) => admin::run_account(command),
         Command::Token(command) => admin::run_token(command),
+        Command::Login { sign_in } => login::run(sign_in),
+        Command::Logout => login::forget(),
         Command::Device(command) => device::run(command),
         Command::Export(args) => export::run(args),
         Command::Doctor(args) => doctor::run(*args),

@@ -13,6 +13,7 @@ use synckit_protocol::SecretText;
 use crate::{
     cli::SignInArgs,
     failure::{Failure, WithHint as _},
+    login::Login,
     screen,
 };
 
@@ -28,17 +29,18 @@ pub(crate) async fn signed_in<T>(
     args: &SignInArgs,
     work: impl AsyncFnOnce(&User) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
+    let login = Login::resolve(args)?;
     let client = SyncKitClient::builder(SyncKitConfig {
-        server_url: args.server.clone(),
-        api_key: args.api_key.clone(),
+        server_url: login.server,
+        api_key: login.api_key,
     })
     .credential_store(MemoryStore::default())
     .build();
     let user = User {
         client,
-        password: password(args)?,
+        password: password(args, &login.email)?,
     };
-    user.client.authenticate(&args.email, user.password.expose()).await?;
+    user.client.authenticate(&login.email, user.password.expose()).await?;
     let done = work(&user).await;
     if let Err(error) = user.client.sign_out().await
         && done.is_ok()
@@ -50,7 +52,7 @@ pub(crate) async fn signed_in<T>(
     done
 }
 
-fn password(args: &SignInArgs) -> Result<SecretText, Failure> {
+fn password(args: &SignInArgs, email: &str) -> Result<SecretText, Failure> {
     if args.password_stdin {
         let mut line = String::new();
         io::stdin()
@@ -68,7 +70,7 @@ fn password(args: &SignInArgs) -> Result<SecretText, Failure> {
         }
         return Ok(password);
     }
-    let question = format!("Password of {}: ", args.email);
+    let question = format!("Password of {email}: ");
     secret("SYNCKIT_PASSWORD", &question)?.ok_or_else(|| {
         Failure::new(
             anyhow!("the password is needed, and there is no terminal to ask at"),

@@ -23,17 +23,26 @@ fn help_names_every_command() {
 
     Usage: synckit [OPTIONS] <COMMAND>
 
-    Commands:
+    See it work:
+      demo         Watch two devices sync a database and files through a server that can read neither
+
+    Run a server:
       serve        Run the server
       app          Create and list apps, rotate their API keys
-      account      List, export and delete accounts, create invitations, end sessions, put envelopes back
+      account      List, export and delete accounts, create invitations, end sessions, restore key envelopes
       token        Rotate the key that signs the tokens of sessions
+      doctor       Check a server, and say what to do about each problem
+
+    Use an account:
+      login        Check server, API key and address of a user, and keep them for later commands
+      logout       Forget what `login` keeps
       device       List, rename and revoke the devices of a user
-      export       Take everything of a user along, decrypted: JSON lines or SQLite, and the files
-      doctor       Find out what is wrong with a server, and what to do about it
-      demo         Watch two devices sync a database and files through a server that can read neither
+      export       Export all of a user's data, decrypted: JSON lines or SQLite, and the files
+
+    Other:
       completions  Print a script that completes commands and flags in a shell
       man          Write the manual pages
+      help         Print this message or the help of a command
 
     Options:
           --json     Print JSON, for programs
@@ -48,25 +57,25 @@ fn help_names_every_command() {
     Commands:
       create      Create an app and show its API key, once
       list        List the apps and their keys
-      rotate-key  Make a new API key and let the old ones end
+      rotate-key  Create a new API key and expire the old ones
 
     Options:
           --json  Print JSON, for programs
       -h, --help  Print help
     "#);
     insta::assert_snapshot!(help_of(&["account", "--help"]), @r#"
-    List, export and delete accounts, create invitations, end sessions, put envelopes back
+    List, export and delete accounts, create invitations, end sessions, restore key envelopes
 
     Usage: synckit account [OPTIONS] <COMMAND>
 
     Commands:
       list              List the accounts
       invite            Create an invitation for one account and show its code, once
-      export            Write everything that is kept of an account to a file, as JSON lines
-      delete            Delete an account and everything that it keeps, in every app, for good
+      export            Write all data of an account to a file, as JSON lines
+      delete            Delete an account and all of its data, in every app, for good
       sign-out          End every session of an account, in every app
-      envelopes         List the key envelopes of an account in an app that are kept
-      restore-envelope  Put an older key envelope back, for a user whose devices cannot open the newest
+      envelopes         List the kept key envelopes of an account in an app
+      restore-envelope  Restore an older key envelope, for a user whose devices cannot open the newest
 
     Options:
           --json  Print JSON, for programs
@@ -131,12 +140,12 @@ fn help_of_demo_and_app() {
           --api-key <KEY>    The API key of an app on that server [env: SYNCKIT_API_KEY]
           --invite <CODE>    An invitation, if that server asks for one
           --email <ADDRESS>  The e-mail address of the account to create [default: a random one]
-          --keep             Leave the server's data and both devices' databases there to look at
+          --keep             Keep the server's data and both devices' databases
           --json             Print JSON, for programs
       -h, --help             Print help
     "#);
     insta::assert_snapshot!(help_of(&["app", "rotate-key", "-h"]), @r#"
-    Make a new API key and let the old ones end
+    Create a new API key and expire the old ones
 
     Usage: synckit app rotate-key [OPTIONS] <APP>
 
@@ -144,7 +153,7 @@ fn help_of_demo_and_app() {
       <APP>  The id or the name of the app
 
     Options:
-          --overlap <TIME>  How long the old keys go on working, such as 12h or 7d [default: 7d]
+          --overlap <TIME>  Time until the old keys expire, such as 12h or 7d [default: 7d]
           --data-dir <DIR>  The data directory of the server [default: synckit-data] [env: SYNCKIT_DATA_DIR=]
           --config <FILE>   The configuration file of the server, to find its data directory [env: SYNCKIT_CONFIG=]
           --json            Print JSON, for programs
@@ -155,44 +164,44 @@ fn help_of_demo_and_app() {
 #[test]
 fn help_of_what_users_do() {
     insta::assert_snapshot!(help_of(&["device", "revoke", "-h"]), @r#"
-    Shut a device out: its sessions end within seconds
+    Revoke a device: its sessions end within seconds
 
-    Usage: synckit device revoke [OPTIONS] --server <URL> --api-key <KEY> --email <ADDRESS> <DEVICE>
+    Usage: synckit device revoke [OPTIONS] <DEVICE>
 
     Arguments:
       <DEVICE>  The id or the name of the device
 
     Options:
-          --rotate           Replace the master key too, so that whoever has the device reads nothing that is written from now on
-          --server <URL>     The server [env: SYNCKIT_SERVER=]
-          --api-key <KEY>    The API key of the app [env: SYNCKIT_API_KEY]
-          --email <ADDRESS>  The e-mail address of the account; its password is asked for, or in SYNCKIT_PASSWORD [env: SYNCKIT_EMAIL=]
+          --rotate           Replace the master key too, so that the device cannot read later data
+          --yes              Do not ask
+          --server <URL>     The server [default: that of `synckit login`] [env: SYNCKIT_SERVER=]
+          --api-key <KEY>    The API key of the app [default: that of `synckit login`] [env: SYNCKIT_API_KEY]
+          --email <ADDRESS>  The e-mail address of the account [default: that of `synckit login`] [env: SYNCKIT_EMAIL=]
           --password-stdin   Read the password from the first line of standard input
           --json             Print JSON, for programs
       -h, --help             Print help
     "#);
     insta::assert_snapshot!(help_of(&["export", "-h"]), @r#"
-    Take everything of a user along, decrypted: JSON lines or SQLite, and the files
+    Export all of a user's data, decrypted: JSON lines or SQLite, and the files
 
-    Usage: synckit export [OPTIONS] --server <URL> --api-key <KEY> --email <ADDRESS>
+    Usage: synckit export [OPTIONS]
 
     Options:
           --out <DIR>        The directory of the export; created, for this user only [default: synckit-export]
           --format <FORM>    The form of the export [default: jsonl] [possible values: jsonl, sqlite]
           --blobs            Download every file too
           --recovery-code    Open the data with the recovery code (asked for, or in SYNCKIT_RECOVERY_CODE) after the password was reset
-          --force            Replace an export that is there, and do not go on with one that was interrupted
-          --server <URL>     The server [env: SYNCKIT_SERVER=]
-          --api-key <KEY>    The API key of the app [env: SYNCKIT_API_KEY]
-          --email <ADDRESS>  The e-mail address of the account; its password is asked for, or in SYNCKIT_PASSWORD [env: SYNCKIT_EMAIL=]
+          --force            Replace an existing export, and restart an interrupted one
+          --server <URL>     The server [default: that of `synckit login`] [env: SYNCKIT_SERVER=]
+          --api-key <KEY>    The API key of the app [default: that of `synckit login`] [env: SYNCKIT_API_KEY]
+          --email <ADDRESS>  The e-mail address of the account [default: that of `synckit login`] [env: SYNCKIT_EMAIL=]
           --password-stdin   Read the password from the first line of standard input
           --json             Print JSON, for programs
       -h, --help             Print help (see more with '--help')
     "#);
     let doctor = help_of(&["doctor", "-h"]);
     assert!(
-        doctor.starts_with("Find out what is wrong with a server, and what to do about it\n")
-            && doctor.contains("--full"),
+        doctor.starts_with("Check a server, and say what to do about each problem\n") && doctor.contains("--full"),
         "{doctor}"
     );
 }

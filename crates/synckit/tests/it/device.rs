@@ -44,14 +44,25 @@ fn user_lists_renames_and_revokes_devices() {
             taken.stderr
         );
 
-        let revoked = person.run(&["device", "revoke", "old phone"]).expect_code(0);
+        // Without a person to ask, nothing happens that cannot be taken back.
+        for arguments in [&["device", "revoke", "old phone"][..], &["device", "rotate-key"]] {
+            let asked = person.run(arguments).expect_code(1);
+            assert!(
+                asked.stderr.starts_with("error: this must be confirmed")
+                    && asked.stderr.ends_with("hint: add --yes\n"),
+                "{}",
+                asked.stderr
+            );
+        }
+        phone.pull(phone_device.id, Cursor::START).await.unwrap();
+        let revoked = person.run(&["device", "revoke", "old phone", "--yes"]).expect_code(0);
         insta::assert_snapshot!(revoked.stdout, @r"
         old phone is revoked: its sessions end within 5 seconds. What it holds already, it keeps.
         If it was lost or stolen, replace the master key as well: `synckit device rotate-key`.
         ");
         let shut_out = phone.pull(phone_device.id, Cursor::START).await.unwrap_err();
         assert!(matches!(shut_out, Error::SessionEnded), "{shut_out:?}");
-        let missing = person.run(&["device", "revoke", "old phone"]).expect_code(1);
+        let missing = person.run(&["device", "revoke", "old phone", "--yes"]).expect_code(1);
         insta::assert_snapshot!(missing.stderr, @r#"
         error: this account has no device "old phone" in this app
         hint: `synckit device list` shows the devices of this account
@@ -67,7 +78,7 @@ fn revocation_with_rotation_changes_the_key() {
         let (_, phone) = person.device("phone").await;
         let id = phone.id.to_string();
         let revoked = person
-            .run(&["device", "revoke", &id, "--rotate", "--json"])
+            .run(&["device", "revoke", &id, "--rotate", "--yes", "--json"])
             .expect_code(0);
         let json: Value = serde_json::from_str(&revoked.stdout).unwrap();
         assert_eq!((&json["revoked"], &json["rotated"]), (&true.into(), &true.into()));
@@ -77,7 +88,7 @@ fn revocation_with_rotation_changes_the_key() {
             .await
             .unwrap_err();
         assert!(matches!(refused.source, Error::KeyRotated { .. }), "{refused:?}");
-        person.run(&["device", "rotate-key"]).expect_code(0);
+        person.run(&["device", "rotate-key", "--yes"]).expect_code(0);
         person.client.setup_encryption_existing(PASSWORD).await.unwrap();
         person.push(vec![note(ChangeOp::Insert, "1", 1)]).await;
     });

@@ -13,6 +13,7 @@ mod export;
 mod http;
 #[cfg(target_os = "linux")]
 mod log;
+mod login;
 mod output;
 mod overload;
 mod person;

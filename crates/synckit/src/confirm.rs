@@ -1,0 +1,34 @@
+//! Asking a person before something that cannot be taken back.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use anyhow::anyhow;
+
+use crate::failure::Failure;
+
+/// Lets a person confirm, by typing `answer`; `yes` did so on the command line. Without a person there is nobody to ask.
+pub(crate) fn confirm(yes: bool, consequence: &str, answer: &str) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(
+            anyhow!("this must be confirmed, and standard input is no terminal: {consequence}"),
+            "add --yes",
+        )
+        .with_code("not_confirmed"));
+    }
+    let mut prompt = io::stderr().lock();
+    write!(prompt, "{consequence}\nType {answer} to go on: ")?;
+    prompt.flush()?;
+    let mut typed = String::new();
+    io::stdin().lock().read_line(&mut typed)?;
+    if typed.trim().eq_ignore_ascii_case(answer.trim()) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        anyhow!("nothing was changed"),
+        format!("type {answer} to confirm, or add --yes"),
+    )
+    .with_code("not_confirmed"))
+}

@@ -1,0 +1,96 @@
+//! `synckit login`: what it keeps, what it does not, and what goes before it.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{
+    person::{EMAIL, PASSWORD, Person, block_on},
+    program::{Server, run, synckit},
+};
+
+#[test]
+fn login_keeps_server_key_and_address() {
+    let server = Server::start();
+    block_on(async {
+        let person = Person::on(&server).await;
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("synckit/login.json");
+        let at_home = |arguments: &[&str]| {
+            let mut command = synckit();
+            command
+                .args(arguments)
+                .env("XDG_CONFIG_HOME", home.path())
+                .env("SYNCKIT_PASSWORD", PASSWORD);
+            command
+        };
+        let before = run(&mut at_home(&["device", "list"])).expect_code(1);
+        insta::assert_snapshot!(before.stderr, @r"
+        error: --server is missing
+        hint: `synckit login` keeps server, API key and address for all commands; or give --server
+        ");
+
+        let login = [
+            "login",
+            "--server",
+            &server.url,
+            "--api-key",
+            &person.api_key,
+            "--email",
+            EMAIL,
+        ];
+        // A wrong password is found at once, and nothing is kept.
+        run(at_home(&login).env("SYNCKIT_PASSWORD", "another password")).expect_code(1);
+        assert!(!file.exists());
+        let kept = run(&mut at_home(&login)).expect_code(0);
+        assert!(kept.stdout.contains("the password is not"), "{}", kept.stdout);
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(!text.contains(PASSWORD), "{text}");
+        let json: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&json["server"], &json["email"]),
+            (&server.url.clone().into(), &EMAIL.into())
+        );
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+
+        let listed = run(&mut at_home(&["device", "list"])).expect_code(0);
+        assert!(listed.stdout.contains("laptop"), "{}", listed.stdout);
+        // Flags and variables go before it.
+        let other = run(at_home(&["device", "list"]).env("SYNCKIT_SERVER", "http://127.0.0.1:9")).expect_code(1);
+        assert!(other.stderr.contains("cannot be reached"), "{}", other.stderr);
+
+        run(&mut at_home(&["logout"])).expect_code(0);
+        assert!(!file.exists());
+        let again = run(&mut at_home(&["logout"])).expect_code(0);
+        assert_eq!(again.stdout, "nothing was kept\n");
+        run(&mut at_home(&["device", "list"])).expect_code(1);
+    });
+}
+
+#[test]
+fn a_damaged_login_file_says_how_to_go_on() {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join("synckit")).unwrap();
+    fs::write(home.path().join("synckit/login.json"), "{").unwrap();
+    let ended = run(synckit().args(["device", "list"]).env("XDG_CONFIG_HOME", home.path())).expect_code(1);
+    assert!(
+        ended
+            .stderr
+            .ends_with("hint: `synckit logout` removes it, `synckit login` writes a new one\n"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn login_without_a_home_is_refused() {
+    let ended = run(synckit().arg("login")).expect_code(1);
+    insta::assert_snapshot!(ended.stderr, @r"
+    error: there is no place for settings of this user
+    hint: set HOME or XDG_CONFIG_HOME; or give --server, --api-key and --email to each command
+    ");
+}
