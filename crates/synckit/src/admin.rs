@@ -9,11 +9,11 @@ use std::{
 use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 use synckit_protocol::{AppId, KeyId, OwnerKey, UserId};
-use synckit_server::{Admin, config::Settings, store::App};
+use synckit_server::{Admin, Config, config::Settings, store::App};
 
 use crate::{
     account_data,
-    cli::{AccountCommand, AppCommand, DEFAULT_DATA_DIR, DataArgs, StreamArgs, TokenCommand},
+    cli::{AccountCommand, AppCommand, DataArgs, StreamArgs, TokenCommand},
     failure::{Failure, WithHint as _},
     runtime, screen, system, units,
 };
@@ -426,8 +426,8 @@ fn data_dir(data: &DataArgs) -> Result<PathBuf, Failure> {
         return Ok(data_dir.clone());
     }
     let configured = match &data.config {
-        Some(path) => Settings::read_file(path)?.data_dir,
+        Some(path) => Settings::read_file(path)?.value("data_dir").map(PathBuf::from),
         None => None,
     };
-    Ok(configured.unwrap_or_else(|| DEFAULT_DATA_DIR.into()))
+    Ok(configured.unwrap_or_else(|| Config::DEFAULT_DATA_DIR.into()))
 }

@@ -1,13 +1,11 @@
 //! The command line, and which environment variable stands for which flag.
 
-use std::{ffi::OsStr, net::SocketAddr, path::PathBuf};
+use std::{ffi::OsStr, path::PathBuf};
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, builder::NonEmptyStringValueParser};
-use synckit_protocol::SecretText;
-use synckit_server::config::{AddressBlock, ByteSize, LogFormat, Registration, Settings, Span};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use synckit_server::config::Span;
 
-/// Where the server keeps its data unless it is told otherwise.
-pub(crate) const DEFAULT_DATA_DIR: &str = "synckit-data";
+use crate::settings::SettingArgs;
 
 /// End-to-end encrypted sync: a server that cannot read what it stores.
 #[derive(Debug, Parser)]
@@ -126,231 +124,17 @@ pub(crate) struct ServeArgs {
     /// A TOML file with the keys below (data_dir, listen, ...)
     #[arg(long, value_name = "FILE", env = "SYNCKIT_CONFIG")]
     config: Option<PathBuf>,
-    /// Where everything is kept; created on first start [default: synckit-data]
-    #[arg(long, value_name = "DIR", env = "SYNCKIT_DATA_DIR")]
-    data_dir: Option<PathBuf>,
-    /// The address to listen at; port 0 takes any free one [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR", env = "SYNCKIT_LISTEN", value_parser = socket_address)]
-    listen: Option<SocketAddr>,
-    /// The URL under which clients reach this server [default: http:// and the listen address]
-    #[arg(long, value_name = "URL", env = "SYNCKIT_PUBLIC_URL")]
-    public_url: Option<String>,
-    /// Who may create an account: open, invite or closed [default: open]
-    #[arg(long, value_name = "WHO", env = "SYNCKIT_REGISTRATION")]
-    registration: Option<Registration>,
-    /// Take passwords in request bodies too, for scripts; the server then sees them
-    #[arg(long, value_name = "BOOL", env = "SYNCKIT_ALLOW_PASSWORD_LOGIN", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true")]
-    allow_password_login: Option<bool>,
-    /// Go on after the OPRF seed was lost: every password must then be reset
-    #[arg(long, value_name = "BOOL", env = "SYNCKIT_ACCEPT_NEW_OPRF_SEED", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true")]
-    accept_new_oprf_seed: Option<bool>,
-    /// Proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8 [default: none]
-    #[arg(
-        long,
-        value_name = "ADDR[/BITS],...",
-        env = "SYNCKIT_TRUSTED_PROXIES",
-        value_delimiter = ','
-    )]
-    trusted_proxies: Option<Vec<AddressBlock>>,
-    /// The form of the log on standard error: text or json [default: text]
-    #[arg(long, value_name = "FORM", env = "SYNCKIT_LOG_FORMAT")]
-    log_format: Option<LogFormat>,
     /// What is logged: error, warn, info, debug or trace, also by module
     #[arg(long, value_name = "FILTER", env = "SYNCKIT_LOG", default_value = "info")]
     pub(crate) log: String,
-    /// The sender of mails; needs smtp_url in the file or in SYNCKIT_SMTP_URL [default: mails become files]
-    #[arg(long, value_name = "ADDRESS", env = "SYNCKIT_MAIL_FROM", value_parser = NonEmptyStringValueParser::new())]
-    mail_from: Option<String>,
     #[command(flatten)]
-    limits: LimitArgs,
-}
-
-/// Limits that few operators change.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Limits (times as 30s, 15min, 12h, 7d; sizes as 64MiB)")]
-struct LimitArgs {
-    /// The time in which used-up sign-in guesses come back [default: 15min]
-    #[arg(long, value_name = "TIME", env = "SYNCKIT_GUESS_WINDOW", hide_short_help = true)]
-    guess_window: Option<Span>,
-    /// Guesses at one account from one address [default: 10]
-    #[arg(
-        long,
-        value_name = "N",
-        env = "SYNCKIT_GUESSES_PER_ACCOUNT_AND_ADDRESS",
-        hide_short_help = true
-    )]
-    guesses_per_account_and_address: Option<u32>,
-    /// Guesses from one address at any account [default: 60]
-    #[arg(long, value_name = "N", env = "SYNCKIT_GUESSES_PER_ADDRESS", hide_short_help = true)]
-    guesses_per_address: Option<u32>,
-    /// Guesses at one account from addresses that it was never used from [default: 100]
-    #[arg(
-        long,
-        value_name = "N",
-        env = "SYNCKIT_GUESSES_PER_ACCOUNT_FROM_STRANGERS",
-        hide_short_help = true
-    )]
-    guesses_per_account_from_strangers: Option<u32>,
-    /// Requests a second of one session [default: 1000]
-    #[arg(
-        long,
-        value_name = "N",
-        env = "SYNCKIT_SESSION_REQUESTS_PER_SECOND",
-        hide_short_help = true
-    )]
-    session_requests_per_second: Option<u32>,
-    /// Requests of one session at once [default: 2000]
-    #[arg(
-        long,
-        value_name = "N",
-        env = "SYNCKIT_SESSION_REQUEST_BURST",
-        hide_short_help = true
-    )]
-    session_request_burst: Option<u32>,
-    /// Requests a second from one address that need no token [default: 200]
-    #[arg(
-        long,
-        value_name = "N",
-        env = "SYNCKIT_ADDRESS_REQUESTS_PER_SECOND",
-        hide_short_help = true
-    )]
-    address_requests_per_second: Option<u32>,
-    /// Requests from one address that need no token, at once [default: 1000]
-    #[arg(
-        long,
-        value_name = "N",
-        env = "SYNCKIT_ADDRESS_REQUEST_BURST",
-        hide_short_help = true
-    )]
-    address_request_burst: Option<u32>,
-    /// Until the head of a request is there [default: 60s]
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "SYNCKIT_REQUEST_HEAD_TIMEOUT",
-        hide_short_help = true
-    )]
-    request_head_timeout: Option<Span>,
-    /// Until the body of a request is there [default: 30s]
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "SYNCKIT_REQUEST_BODY_TIMEOUT",
-        hide_short_help = true
-    )]
-    request_body_timeout: Option<Span>,
-    /// Until a request is answered [default: 60s]
-    #[arg(long, value_name = "TIME", env = "SYNCKIT_REQUEST_TIMEOUT", hide_short_help = true)]
-    request_timeout: Option<Span>,
-    /// Between two pieces of a blob or an answer [default: 30s]
-    #[arg(long, value_name = "TIME", env = "SYNCKIT_STALL_TIMEOUT", hide_short_help = true)]
-    stall_timeout: Option<Span>,
-    /// How long running requests may go on after the server was told to stop [default: 30s]
-    #[arg(long, value_name = "TIME", env = "SYNCKIT_SHUTDOWN_GRACE", hide_short_help = true)]
-    shutdown_grace: Option<Span>,
-    /// How often expired uploads and deleted blobs are swept [default: 60s]
-    #[arg(long, value_name = "TIME", env = "SYNCKIT_SWEEP_INTERVAL", hide_short_help = true)]
-    sweep_interval: Option<Span>,
-    /// How old a snapshot is before the log below it may go [default: 14d]
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "SYNCKIT_SNAPSHOT_SETTLE_TIME",
-        hide_short_help = true
-    )]
-    snapshot_settle_time: Option<Span>,
-    /// How long a device that was not seen holds the log that it has not pulled [default: 90d]
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "SYNCKIT_DEVICE_ACTIVE_TIME",
-        hide_short_help = true
-    )]
-    device_active_time: Option<Span>,
-    /// How long after its last part an unfinished snapshot is swept [default: 24h]
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "SYNCKIT_SNAPSHOT_UPLOAD_TIME",
-        hide_short_help = true
-    )]
-    snapshot_upload_time: Option<Span>,
-    /// Open connections [default: 4096]
-    #[arg(long, value_name = "N", env = "SYNCKIT_CONNECTIONS_MAX", hide_short_help = true)]
-    connections_max: Option<u32>,
-    /// API requests at work [default: 1024]
-    #[arg(long, value_name = "N", env = "SYNCKIT_REQUESTS_MAX", hide_short_help = true)]
-    requests_max: Option<u32>,
-    /// Blobs on their way [default: 128]
-    #[arg(long, value_name = "N", env = "SYNCKIT_TRANSFERS_MAX", hide_short_help = true)]
-    transfers_max: Option<u32>,
-    /// Memory for the bodies of pushes [default: 64MiB]
-    #[arg(long, value_name = "SIZE", env = "SYNCKIT_PUSH_BODY_MEMORY", hide_short_help = true)]
-    push_body_memory: Option<ByteSize>,
-    /// Memory for the pages of pulls [default: 64MiB]
-    #[arg(long, value_name = "SIZE", env = "SYNCKIT_PAGE_MEMORY", hide_short_help = true)]
-    page_memory: Option<ByteSize>,
-    /// The most that the database may take; blobs do not count [default: what the disk holds]
-    #[arg(long, value_name = "SIZE", env = "SYNCKIT_DATABASE_MAX", hide_short_help = true)]
-    database_max: Option<ByteSize>,
-}
-
-/// What only the environment and the file may say.
-#[derive(Debug, Default)]
-pub(crate) struct SecretSettings {
-    /// The URL of an SMTP server, which holds a password.
-    pub(crate) smtp_url: Option<SecretText>,
-    /// The token that opens `/metrics`.
-    pub(crate) metrics_token: Option<SecretText>,
+    pub(crate) settings: SettingArgs,
 }
 
 impl ServeArgs {
     /// The configuration file.
     pub(crate) fn config_file(&self) -> Option<&PathBuf> {
         self.config.as_ref()
-    }
-
-    /// What flags and environment say. Secrets have no flags, which every user of the machine could read.
-    pub(crate) fn settings(&self, secrets: SecretSettings) -> Settings {
-        let limits = &self.limits;
-        Settings {
-            data_dir: self.data_dir.clone(),
-            listen: self.listen,
-            public_url: self.public_url.clone(),
-            registration: self.registration,
-            allow_password_login: self.allow_password_login,
-            accept_new_oprf_seed: self.accept_new_oprf_seed,
-            trusted_proxies: self.trusted_proxies.clone(),
-            guess_window: limits.guess_window,
-            guesses_per_account_and_address: limits.guesses_per_account_and_address,
-            guesses_per_address: limits.guesses_per_address,
-            guesses_per_account_from_strangers: limits.guesses_per_account_from_strangers,
-            session_requests_per_second: limits.session_requests_per_second,
-            session_request_burst: limits.session_request_burst,
-            address_requests_per_second: limits.address_requests_per_second,
-            address_request_burst: limits.address_request_burst,
-            metrics_token: secrets.metrics_token,
-            request_head_timeout: limits.request_head_timeout,
-            request_body_timeout: limits.request_body_timeout,
-            request_timeout: limits.request_timeout,
-            stall_timeout: limits.stall_timeout,
-            shutdown_grace: limits.shutdown_grace,
-            connections_max: limits.connections_max,
-            requests_max: limits.requests_max,
-            transfers_max: limits.transfers_max,
-            push_body_memory: limits.push_body_memory,
-            page_memory: limits.page_memory,
-            database_max: limits.database_max,
-            sweep_interval: limits.sweep_interval,
-            snapshot_settle_time: limits.snapshot_settle_time,
-            device_active_time: limits.device_active_time,
-            snapshot_upload_time: limits.snapshot_upload_time,
-            log_format: self.log_format,
-            smtp_url: secrets.smtp_url,
-            mail_from: self.mail_from.clone(),
-        }
     }
 }
 
@@ -607,13 +391,6 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     pub(crate) keep: bool,
 }
-
-/// An address to listen at. A host name could mean several, so it is none.
-fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.parse()
-        .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8080 or [::]:8080")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

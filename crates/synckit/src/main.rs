@@ -21,6 +21,7 @@ mod login;
 mod outlet;
 mod screen;
 mod serve;
+mod settings;
 mod shell;
 mod stop;
 mod system;

@@ -3,12 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use synckit_protocol::SecretText;
 use synckit_server::{Config, Server, config::Settings};
 use tokio::net::TcpListener;
 
 use crate::{
-    cli::{DEFAULT_DATA_DIR, SecretSettings, ServeArgs},
+    cli::ServeArgs,
     failure::{Failure, WithHint as _},
     log, screen,
     stop::StopSignal,
@@ -46,7 +45,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
             "has_apps": has_apps,
         }));
         if !has_apps {
-            let place = if data_dir.as_os_str() == DEFAULT_DATA_DIR {
+            let place = if data_dir.as_os_str() == Config::DEFAULT_DATA_DIR {
                 String::new()
             } else {
                 format!(" --data-dir {}", data_dir.display())
@@ -63,21 +62,9 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
 
 /// The configuration: flags over environment (both by clap) over file over default.
 pub(crate) fn resolve(args: &ServeArgs) -> Result<Config, Failure> {
-    let secret = |name| {
-        let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-        value.map(SecretText::new)
-    };
-    let secrets = SecretSettings {
-        smtp_url: secret("SYNCKIT_SMTP_URL"),
-        metrics_token: secret("SYNCKIT_METRICS_TOKEN"),
-    };
     let file = match args.config_file() {
         Some(path) => Settings::read_file(path)?,
         None => Settings::default(),
     };
-    let fallback = Settings {
-        data_dir: Some(DEFAULT_DATA_DIR.into()),
-        ..Settings::default()
-    };
-    Ok(Config::resolve([args.settings(secrets), file, fallback])?)
+    Ok(Config::resolve([args.settings.with_secrets()?, file])?)
 }

@@ -65,12 +65,11 @@ pub(crate) struct Mailer {
 /// # let directory = tempfile::tempdir()?;
 /// use synckit_server::{Config, ServeError, Server, config::Settings};
 ///
-/// let config = Config::resolve([Settings {
-///     data_dir: Some(directory.path().into()),
-///     smtp_url: Some(serde_json::from_str(r#""smtps://mail.example.com""#)?),
-///     mail_from: Some("not an address".into()),
-///     ..Settings::default()
-/// }])?;
+/// let settings = Settings::default()
+///     .with("smtp_url", "smtps://mail.example.com")?
+///     .with("mail_from", "no address @")?;
+/// let mut config = Config::resolve([settings])?;
+/// config.data_dir = directory.path().into();
 /// assert!(matches!(Server::open(config).await, Err(ServeError::Mail(_))));
 /// # Ok(())
 /// # }

@@ -5,13 +5,17 @@ use std::collections::BTreeSet;
 use clap::{Command, CommandFactory as _};
 
 use super::Report;
-use crate::cli::Cli;
+use crate::{cli::Cli, settings::secret_variables};
 
-/// Variables that no flag stands beside, because they hold secrets.
-const WITHOUT_FLAG: [&str; 3] = ["SYNCKIT_SMTP_URL", "SYNCKIT_PASSWORD", "SYNCKIT_RECOVERY_CODE"];
+/// Variables of commands that have no flag, because they hold secrets.
+const WITHOUT_FLAG: [&str; 2] = ["SYNCKIT_PASSWORD", "SYNCKIT_RECOVERY_CODE"];
 
 pub(super) fn check(report: &mut Report) {
-    let mut known: BTreeSet<String> = WITHOUT_FLAG.iter().map(|name| (*name).to_owned()).collect();
+    let mut known: BTreeSet<String> = WITHOUT_FLAG
+        .into_iter()
+        .chain(secret_variables())
+        .map(str::to_owned)
+        .collect();
     collect(&Cli::command(), &mut known);
     let mut unknown: Vec<String> = std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())

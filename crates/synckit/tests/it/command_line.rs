@@ -93,26 +93,26 @@ fn help_of_serve_names_flags_and_variables() {
     Options:
           --config <FILE>
               A TOML file with the keys below (data_dir, listen, ...) [env: SYNCKIT_CONFIG=]
+          --log <FILTER>
+              What is logged: error, warn, info, debug or trace, also by module [env: SYNCKIT_LOG=] [default: info]
           --data-dir <DIR>
-              Where everything is kept; created on first start [default: synckit-data] [env: SYNCKIT_DATA_DIR=]
+              Directory for all data; created on first start [default: synckit-data] [env: SYNCKIT_DATA_DIR=]
           --listen <ADDR>
-              The address to listen at; port 0 takes any free one [default: 127.0.0.1:8080] [env: SYNCKIT_LISTEN=]
+              Address to listen at; port 0 takes any free port [default: 127.0.0.1:8080] [env: SYNCKIT_LISTEN=]
           --public-url <URL>
-              The URL under which clients reach this server [default: http:// and the listen address] [env: SYNCKIT_PUBLIC_URL=]
+              URL under which clients reach this server [default: http:// and the listen address] [env: SYNCKIT_PUBLIC_URL=]
           --registration <WHO>
               Who may create an account: open, invite or closed [default: open] [env: SYNCKIT_REGISTRATION=]
           --allow-password-login[=<BOOL>]
-              Take passwords in request bodies too, for scripts; the server then sees them [env: SYNCKIT_ALLOW_PASSWORD_LOGIN=] [possible values: true, false]
+              Accept passwords in request bodies, for scripts; the server then sees them [env: SYNCKIT_ALLOW_PASSWORD_LOGIN=]
           --accept-new-oprf-seed[=<BOOL>]
-              Go on after the OPRF seed was lost: every password must then be reset [env: SYNCKIT_ACCEPT_NEW_OPRF_SEED=] [possible values: true, false]
+              Continue after the OPRF seed was lost: every password must then be reset [env: SYNCKIT_ACCEPT_NEW_OPRF_SEED=]
           --trusted-proxies <ADDR[/BITS],...>
-              Proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8 [default: none] [env: SYNCKIT_TRUSTED_PROXIES=]
+              Proxies whose X-Forwarded-For is trusted, such as 10.0.0.0/8 [default: none] [env: SYNCKIT_TRUSTED_PROXIES=]
           --log-format <FORM>
-              The form of the log on standard error: text or json [default: text] [env: SYNCKIT_LOG_FORMAT=]
-          --log <FILTER>
-              What is logged: error, warn, info, debug or trace, also by module [env: SYNCKIT_LOG=] [default: info]
+              Format of the log on standard error: text or json [default: text] [env: SYNCKIT_LOG_FORMAT=]
           --mail-from <ADDRESS>
-              The sender of mails; needs smtp_url in the file or in SYNCKIT_SMTP_URL [default: mails become files] [env: SYNCKIT_MAIL_FROM=]
+              Sender of mails; needs smtp_url in the file or in SYNCKIT_SMTP_URL [default: none: mails become files] [env: SYNCKIT_MAIL_FROM=]
           --json
               Print JSON, for programs
       -h, --help

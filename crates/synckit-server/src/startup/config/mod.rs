@@ -1,23 +1,26 @@
 //! The configuration of a server: typed, and checked before anything starts.
 //!
-//! A [`Config`] comes from up to three [`Settings`], in which every key is optional: what flags say wins over what the
-//! environment says, that over the file, that over the default. This module reads neither flags nor environment: the
-//! binary does, and hands over typed values. Nothing here is printed.
+//! A [`Config`] comes from up to three [`Settings`], in which every key is optional: flags win over the environment, the
+//! environment over the file, the file over the default. Which keys exist, and everything about each, is in one table
+//! ([`Setting::all`]). This module reads neither flags nor environment: the binary does. Nothing here is printed.
 //!
 //! Invariant: a `Config` that [`Config::resolve`] returned holds no value that the server cannot run with.
 
 mod addresses;
+mod forms;
 mod settings;
+mod table;
 mod units;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::Deserialize;
-use synckit_protocol::{SecretText, limits};
+use synckit_protocol::SecretText;
 
 pub(crate) use addresses::network_of;
 pub use addresses::{AddressBlock, AddressBlockParseError};
 pub use settings::{ConfigError, Settings};
+pub use table::{Bounds, GuessLimits, RequestRates, RetentionAges, Setting, SettingKind, Timeouts};
 pub use units::{ByteSize, Span, UnitParseError};
 
 use crate::platform::Clock;
@@ -80,6 +83,9 @@ pub struct Config {
 }
 
 impl Config {
+    /// Where data is kept if nobody says otherwise, below the current directory.
+    pub const DEFAULT_DATA_DIR: &'static str = "synckit-data";
+
     /// The defaults, with everything in `data_dir`.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -157,138 +163,6 @@ impl FromStr for LogFormat {
             "text" => Ok(Self::Text),
             "json" => Ok(Self::Json),
             _ => Err(WordParseError { allowed: "text, json" }),
-        }
-    }
-}
-
-/// How many sign-ins may fail within [`GuessLimits::window`]. Every start of a sign-in counts, a good finish gives it
-/// back. Counters live in memory: they are bounded, and a restart forgets them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GuessLimits {
-    /// The time in which a used-up allowance is whole again. Default 15 min.
-    pub window: Duration,
-    /// Guesses at one account from one address (IPv6: one /64). Default 10.
-    pub per_account_and_address: u32,
-    /// Guesses from one address at any account. Default 60.
-    pub per_address: u32,
-    /// Guesses at one account from all addresses that it was never used from. Default 100. Addresses from which the
-    /// account signed in or synced within 90 days do not count here, so that strangers cannot lock its owner out.
-    pub per_account_from_strangers: u32,
-}
-
-impl Default for GuessLimits {
-    fn default() -> Self {
-        Self {
-            window: Duration::from_secs(15 * 60),
-            per_account_and_address: 10,
-            per_address: 60,
-            per_account_from_strangers: 100,
-        }
-    }
-}
-
-/// How many requests a session, and an address without a token, may send. Past it: `rate_limited`. Counters live in
-/// memory: they are bounded, and a restart forgets them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RequestRates {
-    /// Requests a second of one session, in the long run. Default 1,000: twice what an SDK sends at full speed.
-    pub session_per_second: u32,
-    /// Requests of one session at once. Default 2,000.
-    pub session_burst: u32,
-    /// Requests a second from one address (IPv6: one /64) to endpoints that need no token, in the long run. Default 200.
-    pub address_per_second: u32,
-    /// Requests from one address to such endpoints at once. Default 1,000.
-    pub address_burst: u32,
-}
-
-impl Default for RequestRates {
-    fn default() -> Self {
-        Self {
-            session_per_second: 1_000,
-            session_burst: 2_000,
-            address_per_second: 200,
-            address_burst: 1_000,
-        }
-    }
-}
-
-/// How long things may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Timeouts {
-    /// Until the head of a request is there; an idle connection is closed after as long. Default 60 s.
-    pub request_head: Duration,
-    /// Until the body of an API request is there. Default 30 s.
-    pub request_body: Duration,
-    /// Until an API request is answered, its body included. Default 60 s.
-    pub request: Duration,
-    /// Between two pieces of a blob, or of any answer, that a connection takes or gives. Default 30 s.
-    pub stall: Duration,
-    /// How long running requests may go on after the server was told to stop. Default 30 s.
-    pub shutdown_grace: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            request_head: Duration::from_secs(60),
-            request_body: Duration::from_secs(30),
-            request: Duration::from_secs(60),
-            stall: Duration::from_secs(30),
-            shutdown_grace: Duration::from_secs(30),
-        }
-    }
-}
-
-/// How much may happen at once. What does not fit waits for a moment and is then shed with `overloaded`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Bounds {
-    /// Open connections; further ones wait in the listener's queue. Default 4096.
-    pub connections: usize,
-    /// API requests at work. Default 1024.
-    pub requests: usize,
-    /// Blobs on their way up or down. Default 128.
-    pub transfers: usize,
-    /// Memory for the bodies of pushes. Default 64 MiB.
-    pub push_body_bytes: u64,
-    /// Memory for the pages of pulls, until they are sent. Default 64 MiB.
-    pub page_bytes: u64,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            connections: 4096,
-            requests: 1024,
-            transfers: 128,
-            push_body_bytes: 64 << 20,
-            page_bytes: 64 << 20,
-        }
-    }
-}
-
-/// How long what is not needed any more is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RetentionAges {
-    /// How old a snapshot is before the log below it may go: the time in which a bad one can be gone around. Default 14
-    /// days.
-    pub snapshot_settle: Duration,
-    /// How long a device that was not seen still holds the log that it has not pulled. Default 90 days.
-    pub device_active: Duration,
-    /// How long after its last part an unfinished snapshot is swept. Default 24 hours.
-    pub snapshot_upload: Duration,
-}
-
-impl Default for RetentionAges {
-    fn default() -> Self {
-        Self {
-            snapshot_settle: Duration::from_secs(limits::SNAPSHOT_SETTLE_SECONDS),
-            device_active: Duration::from_secs(limits::DEVICE_ACTIVE_SECONDS),
-            snapshot_upload: Duration::from_secs(limits::SNAPSHOT_UPLOAD_SECONDS),
         }
     }
 }

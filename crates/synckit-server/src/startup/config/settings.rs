@@ -1,117 +1,32 @@
 //! Partial configurations, and how they become a whole one.
 
 use std::{
-    net::SocketAddr,
+    collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use synckit_protocol::SecretText;
 
-use super::{AddressBlock, ByteSize, Config, LogFormat, MailDelivery, PublicUrl, Registration, Span};
+use super::{Config, MailDelivery, Setting, SettingKind};
 
-/// Declares the keys once: the struct, and the rule by which one set of settings goes before another.
-macro_rules! settings {
-    ($($(#[doc = $doc:literal])* $key:ident: $kind:ty,)*) => {
-        /// Some keys of a configuration; the others are left to a lower layer or to the default. As a file it is TOML
-        /// with these keys at the top; a key that does not exist is an error.
-        ///
-        /// # Examples
-        /// ```
-        /// use synckit_server::{Config, config::Settings};
-        ///
-        /// let from_flags = Settings { data_dir: Some("data".into()), ..Settings::default() };
-        /// let from_file = Settings::from_toml("registration = \"invite\"", "synckit.toml".as_ref())?;
-        /// let config = Config::resolve([from_flags, from_file])?;
-        /// assert_eq!(config.registration, synckit_server::config::Registration::Invite);
-        /// # Ok::<(), synckit_server::config::ConfigError>(())
-        /// ```
-        #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        pub struct Settings {
-            $($(#[doc = $doc])* pub $key: Option<$kind>,)*
-        }
-
-        impl Settings {
-            /// These settings, and `lower` where they say nothing.
-            #[must_use]
-            pub fn over(self, lower: Self) -> Self {
-                Self { $($key: self.$key.or(lower.$key),)* }
-            }
-        }
-    };
-}
-
-settings! {
-    /// See [`Config::data_dir`].
-    data_dir: PathBuf,
-    /// See [`Config::listen`].
-    listen: SocketAddr,
-    /// See [`Config::public_url`].
-    public_url: String,
-    /// See [`Config::registration`].
-    registration: Registration,
-    /// See [`Config::allow_password_login`].
-    allow_password_login: bool,
-    /// See [`Config::accept_new_oprf_seed`].
-    accept_new_oprf_seed: bool,
-    /// See [`Config::trusted_proxies`].
-    trusted_proxies: Vec<AddressBlock>,
-    /// See [`super::GuessLimits::window`].
-    guess_window: Span,
-    /// See [`super::GuessLimits::per_account_and_address`].
-    guesses_per_account_and_address: u32,
-    /// See [`super::GuessLimits::per_address`].
-    guesses_per_address: u32,
-    /// See [`super::GuessLimits::per_account_from_strangers`].
-    guesses_per_account_from_strangers: u32,
-    /// See [`super::RequestRates::session_per_second`].
-    session_requests_per_second: u32,
-    /// See [`super::RequestRates::session_burst`].
-    session_request_burst: u32,
-    /// See [`super::RequestRates::address_per_second`].
-    address_requests_per_second: u32,
-    /// See [`super::RequestRates::address_burst`].
-    address_request_burst: u32,
-    /// See [`Config::metrics_token`]: at least 16 characters.
-    metrics_token: SecretText,
-    /// See [`super::Timeouts::request_head`].
-    request_head_timeout: Span,
-    /// See [`super::Timeouts::request_body`].
-    request_body_timeout: Span,
-    /// See [`super::Timeouts::request`].
-    request_timeout: Span,
-    /// See [`super::Timeouts::stall`].
-    stall_timeout: Span,
-    /// See [`super::Timeouts::shutdown_grace`].
-    shutdown_grace: Span,
-    /// See [`super::Bounds::connections`].
-    connections_max: u32,
-    /// See [`super::Bounds::requests`].
-    requests_max: u32,
-    /// See [`super::Bounds::transfers`].
-    transfers_max: u32,
-    /// See [`super::Bounds::push_body_bytes`].
-    push_body_memory: ByteSize,
-    /// See [`super::Bounds::page_bytes`].
-    page_memory: ByteSize,
-    /// See [`Config::database_bytes_max`].
-    database_max: ByteSize,
-    /// See [`Config::sweep_interval`].
-    sweep_interval: Span,
-    /// See [`super::RetentionAges::snapshot_settle`].
-    snapshot_settle_time: Span,
-    /// See [`super::RetentionAges::device_active`].
-    device_active_time: Span,
-    /// See [`super::RetentionAges::snapshot_upload`].
-    snapshot_upload_time: Span,
-    /// See [`Config::log_format`].
-    log_format: LogFormat,
-    /// The URL of an SMTP server: see [`MailDelivery::Smtp`]. Needs `mail_from`.
-    smtp_url: SecretText,
-    /// The sender of mails. Needs `smtp_url`.
-    mail_from: String,
-}
+/// Some keys of a configuration; a lower layer or the default has the others. As a file it is TOML with the keys of
+/// [`Setting::all`] at the top level; a key that does not exist is an error.
+///
+/// # Examples
+/// ```
+/// use synckit_server::{Config, config::Settings};
+///
+/// let from_flags = Settings::default().with("data_dir", "data")?;
+/// let from_file = Settings::from_toml("registration = \"invite\"", "synckit.toml".as_ref())?;
+/// let config = Config::resolve([from_flags, from_file])?;
+/// assert_eq!(config.registration, synckit_server::config::Registration::Invite);
+/// # Ok::<(), synckit_server::config::ConfigError>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Settings(BTreeMap<&'static str, SecretText>);
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +47,12 @@ pub enum ConfigError {
         path: PathBuf,
         /// Where, and what would be allowed.
         source: toml::de::Error,
+    },
+    /// There is no such key.
+    #[error("there is no setting {key}")]
+    UnknownKey {
+        /// The key.
+        key: String,
     },
     /// A key has a value that is not allowed.
     #[error("{key} = {value}: {allowed}")]
@@ -171,235 +92,169 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::File`].
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(|source| ConfigError::File {
-            path: path.to_owned(),
-            source,
+        toml::from_str(text).map_err(|mut source: toml::de::Error| {
+            if source.span().is_some_and(|span| is_secret(text, span.start)) {
+                // The error would show the whole line, and with it a password.
+                source.set_input(None);
+            }
+            ConfigError::File {
+                path: path.to_owned(),
+                source,
+            }
         })
     }
+
+    /// These settings, and a value for a key.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownKey`] and [`ConfigError::Value`].
+    pub fn with(mut self, key: &str, value: &str) -> Result<Self, ConfigError> {
+        let setting = Setting::of_key(key).ok_or_else(|| ConfigError::UnknownKey { key: key.to_owned() })?;
+        self.insert(setting, value)?;
+        Ok(self)
+    }
+
+    /// The value of a key, if these settings have one.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(SecretText::expose)
+    }
+
+    /// These settings, and those of `lower` for the keys that these do not have.
+    #[must_use]
+    pub fn over(mut self, lower: Self) -> Self {
+        for (key, value) in lower.0 {
+            self.0.entry(key).or_insert(value);
+        }
+        self
+    }
+
+    fn insert(&mut self, setting: &'static Setting, value: &str) -> Result<(), ConfigError> {
+        setting
+            .check(value)
+            .map_err(|allowed| refused(setting, value, allowed))?;
+        self.0.insert(setting.key, SecretText::new(value));
+        Ok(())
+    }
+}
+
+/// Whether the line at a place sets a secret.
+fn is_secret(text: &str, at: usize) -> bool {
+    let before = text.get(..at).unwrap_or(text);
+    let line = text.get(before.rfind('\n').map_or(0, |end| end + 1)..).unwrap_or(text);
+    let key = line.split('=').next().unwrap_or(line).trim().trim_matches(['"', '\'']);
+    Setting::of_key(key).is_some_and(|setting| setting.kind == SettingKind::Secret)
+}
+
+fn refused(setting: &Setting, value: &str, allowed: String) -> ConfigError {
+    let value = match setting.kind {
+        SettingKind::Secret => "(not shown)".to_owned(),
+        _ => value.to_owned(),
+    };
+    ConfigError::Value {
+        key: setting.key,
+        value,
+        allowed,
+    }
+}
+
+impl fmt::Debug for Settings {
+    /// The keys alone: values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> de::Visitor<'de> for Keys {
+            type Value = Settings;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("settings")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Settings, A::Error> {
+                let mut settings = Settings::default();
+                while let Some(key) = map.next_key::<KnownKey>()? {
+                    let KnownKey(setting) = key;
+                    map.next_value_seed(ValueOf(setting, &mut settings))?;
+                }
+                Ok(settings)
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// A key that exists. Any other is an error at its line.
+struct KnownKey(&'static Setting);
+
+impl<'de> Deserialize<'de> for KnownKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        static KEYS: LazyLock<Vec<&'static str>> =
+            LazyLock::new(|| Setting::all().map(|setting| setting.key).collect());
+        let key = String::deserialize(deserializer)?;
+        Setting::of_key(&key)
+            .map(Self)
+            .ok_or_else(|| de::Error::unknown_field(&key, &KEYS))
+    }
+}
+
+/// A value as text, checked where its line is still known.
+struct ValueOf<'a>(&'static Setting, &'a mut Settings);
+
+impl<'de> de::DeserializeSeed<'de> for ValueOf<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let text = match FileValue::deserialize(deserializer)? {
+            FileValue::Text(text) => text,
+            FileValue::Truth(truth) => truth.to_string(),
+            FileValue::Number(number) => number.to_string(),
+            FileValue::Texts(texts) => texts.join(","),
+        };
+        self.1.insert(self.0, &text).map_err(de::Error::custom)
+    }
+}
+
+/// The types of TOML that a setting may have in a file.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a text, a number, true, false, or an array of texts")]
+enum FileValue {
+    Text(String),
+    Truth(bool),
+    Number(i64),
+    Texts(Vec<String>),
 }
 
 impl Config {
     /// The configuration that layers of settings describe, the strongest first: flags, environment, file.
     ///
     /// # Errors
-    /// [`ConfigError::Value`] or [`ConfigError::Missing`] for the first key that the server cannot run with.
+    /// [`ConfigError::Missing`] if one of two keys that need each other is missing.
     pub fn resolve(layers: impl IntoIterator<Item = Settings>) -> Result<Self, ConfigError> {
         let settings = layers.into_iter().fold(Settings::default(), Settings::over);
-        let data_dir = settings.data_dir.clone().ok_or(ConfigError::Missing {
-            key: "data_dir",
-            reason: "the server must know where to keep its data",
-        })?;
-        let mut config = Self::new(data_dir);
-        config.apply_identity(&settings)?;
-        config.apply_limits(&settings)?;
+        let mut config = Self::new(Self::DEFAULT_DATA_DIR);
+        for setting in Setting::all() {
+            if let Some(value) = settings.value(setting.key) {
+                setting
+                    .apply(&mut config, value)
+                    .map_err(|allowed| refused(setting, value, allowed))?;
+            }
+        }
         config.mail = mail_delivery(&settings)?;
         Ok(config)
     }
-
-    fn apply_identity(&mut self, settings: &Settings) -> Result<(), ConfigError> {
-        replace(&mut self.listen, settings.listen);
-        replace(&mut self.registration, settings.registration);
-        replace(&mut self.allow_password_login, settings.allow_password_login);
-        replace(&mut self.accept_new_oprf_seed, settings.accept_new_oprf_seed);
-        replace(&mut self.trusted_proxies, settings.trusted_proxies.clone());
-        replace(&mut self.log_format, settings.log_format);
-        self.metrics_token = metrics_token(settings)?;
-        self.database_bytes_max = settings.database_max.map(|size| size.0);
-        if let Some(text) = &settings.public_url {
-            let url: PublicUrl = text
-                .parse()
-                .map_err(|error: super::PublicUrlParseError| ConfigError::Value {
-                    key: "public_url",
-                    value: text.clone(),
-                    allowed: error.to_string(),
-                })?;
-            self.public_url = Some(url);
-        }
-        Ok(())
-    }
-
-    fn apply_limits(&mut self, settings: &Settings) -> Result<(), ConfigError> {
-        let guesses = &mut self.guesses;
-        let rates = &mut self.rates;
-        replace(&mut guesses.window, span("guess_window", settings.guess_window)?);
-        let counts = [
-            (
-                "guesses_per_account_and_address",
-                settings.guesses_per_account_and_address,
-                &mut guesses.per_account_and_address,
-            ),
-            (
-                "guesses_per_address",
-                settings.guesses_per_address,
-                &mut guesses.per_address,
-            ),
-            (
-                "guesses_per_account_from_strangers",
-                settings.guesses_per_account_from_strangers,
-                &mut guesses.per_account_from_strangers,
-            ),
-            (
-                "session_requests_per_second",
-                settings.session_requests_per_second,
-                &mut rates.session_per_second,
-            ),
-            (
-                "session_request_burst",
-                settings.session_request_burst,
-                &mut rates.session_burst,
-            ),
-            (
-                "address_requests_per_second",
-                settings.address_requests_per_second,
-                &mut rates.address_per_second,
-            ),
-            (
-                "address_request_burst",
-                settings.address_request_burst,
-                &mut rates.address_burst,
-            ),
-        ];
-        for (key, value, target) in counts {
-            replace(target, positive(key, value)?);
-        }
-        let spans = [
-            (
-                "request_head_timeout",
-                settings.request_head_timeout,
-                &mut self.timeouts.request_head,
-            ),
-            (
-                "request_body_timeout",
-                settings.request_body_timeout,
-                &mut self.timeouts.request_body,
-            ),
-            ("request_timeout", settings.request_timeout, &mut self.timeouts.request),
-            ("stall_timeout", settings.stall_timeout, &mut self.timeouts.stall),
-            ("sweep_interval", settings.sweep_interval, &mut self.sweep_interval),
-            (
-                "snapshot_settle_time",
-                settings.snapshot_settle_time,
-                &mut self.retention.snapshot_settle,
-            ),
-            (
-                "device_active_time",
-                settings.device_active_time,
-                &mut self.retention.device_active,
-            ),
-            (
-                "snapshot_upload_time",
-                settings.snapshot_upload_time,
-                &mut self.retention.snapshot_upload,
-            ),
-        ];
-        for (key, value, target) in spans {
-            replace(target, span(key, value)?);
-        }
-        // No grace at all is a choice that an operator may make.
-        replace(
-            &mut self.timeouts.shutdown_grace,
-            settings.shutdown_grace.map(|span| span.0),
-        );
-        let bounds = [
-            (
-                "connections_max",
-                settings.connections_max,
-                &mut self.bounds.connections,
-            ),
-            ("requests_max", settings.requests_max, &mut self.bounds.requests),
-            ("transfers_max", settings.transfers_max, &mut self.bounds.transfers),
-        ];
-        for (key, value, target) in bounds {
-            replace(target, positive(key, value)?.map(|count| count as usize));
-        }
-        let memory = [
-            (
-                "push_body_memory",
-                settings.push_body_memory,
-                &mut self.bounds.push_body_bytes,
-            ),
-            ("page_memory", settings.page_memory, &mut self.bounds.page_bytes),
-        ];
-        for (key, value, target) in memory {
-            replace(target, memory_size(key, value)?);
-        }
-        Ok(())
-    }
-}
-
-fn replace<T>(target: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *target = value;
-    }
-}
-
-fn span(key: &'static str, value: Option<Span>) -> Result<Option<std::time::Duration>, ConfigError> {
-    match value {
-        Some(span) if span.0.is_zero() => Err(ConfigError::Value {
-            key,
-            value: span.to_string(),
-            allowed: "must be longer than nothing".to_owned(),
-        }),
-        _ => Ok(value.map(|span| span.0)),
-    }
-}
-
-fn positive(key: &'static str, value: Option<u32>) -> Result<Option<u32>, ConfigError> {
-    match value {
-        Some(0) => Err(ConfigError::Value {
-            key,
-            value: "0".to_owned(),
-            allowed: "must be at least 1".to_owned(),
-        }),
-        _ => Ok(value),
-    }
-}
-
-/// The smallest memory that lets one body or one page of the largest size through.
-const MEMORY_BYTES_MIN: u64 = 16 << 20;
-/// The largest, so that it counts in KiB as a number of permits.
-const MEMORY_BYTES_MAX: u64 = 256 << 30;
-
-fn memory_size(key: &'static str, value: Option<ByteSize>) -> Result<Option<u64>, ConfigError> {
-    match value {
-        Some(size) if !(MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX).contains(&size.0) => Err(ConfigError::Value {
-            key,
-            value: size.to_string(),
-            allowed: "must be 16 MiB to 256 GiB".to_owned(),
-        }),
-        _ => Ok(value.map(|size| size.0)),
-    }
-}
-
-/// The shortest token: what is shorter is guessed.
-const METRICS_TOKEN_CHARACTERS_MIN: usize = 16;
-
-fn metrics_token(settings: &Settings) -> Result<Option<SecretText>, ConfigError> {
-    match &settings.metrics_token {
-        Some(token) if token.expose().len() < METRICS_TOKEN_CHARACTERS_MIN || !is_bearer(token.expose()) => {
-            Err(ConfigError::Value {
-                key: "metrics_token",
-                value: "(not shown)".to_owned(),
-                allowed: format!(
-                    "must have at least {METRICS_TOKEN_CHARACTERS_MIN} letters, digits or any of - . _ ~ + / ="
-                ),
-            })
-        }
-        token => Ok(token.clone()),
-    }
-}
-
-/// Whether a text can stand behind `Bearer` (RFC 6750, section 2.1).
-fn is_bearer(text: &str) -> bool {
-    text.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
 }
 
 fn mail_delivery(settings: &Settings) -> Result<MailDelivery, ConfigError> {
-    match (&settings.smtp_url, &settings.mail_from) {
+    match (settings.value("smtp_url"), settings.value("mail_from")) {
         (Some(url), Some(from)) => Ok(MailDelivery::Smtp {
-            url: url.clone(),
-            from: from.clone(),
+            url: SecretText::new(url),
+            from: from.to_owned(),
         }),
         (None, None) => Ok(MailDelivery::Directory),
         (Some(_), None) => Err(ConfigError::Missing {
@@ -408,7 +263,7 @@ fn mail_delivery(settings: &Settings) -> Result<MailDelivery, ConfigError> {
         }),
         (None, Some(_)) => Err(ConfigError::Missing {
             key: "smtp_url",
-            reason: "mail_from says who sends, but not through which server",
+            reason: "mail_from names the sender, but no mail server is set",
         }),
     }
 }

@@ -2,9 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
+use synckit_protocol::limits;
 use synckit_server::{
     Config,
-    config::{AddressBlock, ByteSize, MailDelivery, Registration, Settings, Span},
+    config::{AddressBlock, ByteSize, MailDelivery, Registration, Setting, SettingKind, Settings, Span},
 };
 
 fn file(text: &str) -> Result<Settings, String> {
@@ -16,26 +17,24 @@ fn file(text: &str) -> Result<Settings, String> {
     })
 }
 
+fn settings(pairs: &[(&str, &str)]) -> Settings {
+    let with = |settings: Settings, (key, value): &(&str, &str)| settings.with(key, value).unwrap();
+    pairs.iter().fold(Settings::default(), with)
+}
+
 fn resolve(text: &str) -> Result<Config, String> {
     Config::resolve([file(text)?]).map_err(|error| error.to_string())
 }
 
 #[test]
-fn flags_go_before_environment_before_file_before_default() {
+fn flags_win_over_environment_file_and_default() {
     let file = file(
         "data_dir = '/file'\nlisten = '127.0.0.1:1'\nregistration = 'closed'\nguess_window = '1 h'\n\
          trusted_proxies = ['10.0.0.0/8']",
     )
     .unwrap();
-    let environment = Settings {
-        listen: Some("127.0.0.1:2".parse().unwrap()),
-        registration: Some(Registration::Invite),
-        ..Settings::default()
-    };
-    let flags = Settings {
-        listen: Some("127.0.0.1:3".parse().unwrap()),
-        ..Settings::default()
-    };
+    let environment = settings(&[("listen", "127.0.0.1:2"), ("registration", "invite")]);
+    let flags = settings(&[("listen", "127.0.0.1:3")]);
     let config = Config::resolve([flags, environment, file]).unwrap();
     assert_eq!(config.listen.port(), 3);
     assert_eq!(config.registration, Registration::Invite);
@@ -96,51 +95,130 @@ fn every_key_of_a_file_is_understood() {
 #[test]
 fn errors_name_the_key_and_what_is_allowed() {
     let error = |text: &str| resolve(text).unwrap_err();
-    assert_eq!(
-        error(""),
-        "data_dir is missing: the server must know where to keep its data"
+    assert_eq!(resolve("").unwrap().data_dir, Path::new(Config::DEFAULT_DATA_DIR));
+    let unknown = error("data_dir = '/d'\nregistratoin = 'open'");
+    assert!(
+        unknown.contains("at line 2, column 1") && unknown.contains("unknown field `registratoin`"),
+        "{unknown}"
     );
-    insta::assert_snapshot!(error("data_dir = '/d'\nregistratoin = 'open'").replace("unknown field `registratoin`, expected one of ", "").lines().take(6).collect::<Vec<_>>().join("\n"), @"
-    the configuration file synckit.toml is not valid: TOML parse error at line 2, column 1
-      |
-    2 | registratoin = 'open'
-      | ^^^^^^^^^^^^
-    `data_dir`, `listen`, `public_url`, `registration`, `allow_password_login`, `accept_new_oprf_seed`, `trusted_proxies`, `guess_window`, `guesses_per_account_and_address`, `guesses_per_address`, `guesses_per_account_from_strangers`, `session_requests_per_second`, `session_request_burst`, `address_requests_per_second`, `address_request_burst`, `metrics_token`, `request_head_timeout`, `request_body_timeout`, `request_timeout`, `stall_timeout`, `shutdown_grace`, `connections_max`, `requests_max`, `transfers_max`, `push_body_memory`, `page_memory`, `database_max`, `sweep_interval`, `snapshot_settle_time`, `device_active_time`, `snapshot_upload_time`, `log_format`, `smtp_url`, `mail_from`
-    ");
-    assert!(error("data_dir = '/d'\nregistration = 'maybe'").contains("expected one of `open`, `invite`, `closed`"));
+    assert!(
+        Setting::all().all(|setting| unknown.contains(&format!("`{}`", setting.key))),
+        "{unknown}"
+    );
+    assert!(error("data_dir = '/d'\nregistration = 'maybe'").contains("expected one of open, invite, closed"));
     assert!(error("data_dir = '/d'\nguess_window = '15'").contains("units: ms, s, min, h, d"));
     assert!(error("data_dir = '/d'\npage_memory = 5").contains("page_memory"));
+    let refused = |line: &str| {
+        let shown = error(&format!("data_dir = '/d'\n{line}"));
+        assert!(shown.contains("line 2"), "{shown}");
+        shown.lines().last().unwrap().to_owned()
+    };
     assert_eq!(
-        error("data_dir = '/d'\nguesses_per_address = 0"),
+        refused("guesses_per_address = 0"),
         "guesses_per_address = 0: must be at least 1"
     );
     assert_eq!(
-        error("data_dir = '/d'\nrequest_timeout = '0 s'"),
-        "request_timeout = 0 ms: must be longer than nothing"
+        refused("request_timeout = '0 s'"),
+        "request_timeout = 0 s: must be longer than nothing"
     );
     assert_eq!(
-        error("data_dir = '/d'\npage_memory = '1 MiB'"),
-        "page_memory = 1048576 B: must be 16 MiB to 256 GiB"
+        refused("page_memory = '1 MiB'"),
+        "page_memory = 1 MiB: must be 16 MiB to 256 GiB"
     );
     assert_eq!(
-        error("data_dir = '/d'\npublic_url = 'sync.example.com'"),
+        refused("public_url = 'sync.example.com'"),
         "public_url = sync.example.com: expected http:// or https:// and a host, without user, query or fragment"
     );
     assert_eq!(
-        error("data_dir = '/d'\nsession_request_burst = 0"),
+        refused("session_request_burst = 0"),
         "session_request_burst = 0: must be at least 1"
     );
+    assert_eq!(
+        refused("listen = 'localhost:80'").split(": ").next(),
+        Some("listen = localhost:80")
+    );
+    assert!(refused("listen = 1.5").contains("expected a text, a number, true, false, or an array of texts"));
     for token in ["0123456789", "with a space 0123456789"] {
         let shown = error(&format!("data_dir = '/d'\nmetrics_token = '{token}'"));
-        assert_eq!(
-            shown,
-            "metrics_token = (not shown): must have at least 16 letters, digits or any of - . _ ~ + / ="
-        );
+        let refusal = "metrics_token = (not shown): must have at least 16 letters, digits or any of - . _ ~ + / =\n";
+        assert!(shown.contains(refusal), "{shown}");
+        assert!(!shown.contains(token), "{shown}");
     }
     assert_eq!(
         error("data_dir = '/d'\nsmtp_url = 'smtp://x'"),
         "mail_from is missing: mails need a sender"
     );
+}
+
+#[test]
+fn every_setting_is_in_the_table_once() {
+    let keys: Vec<&str> = Setting::all().map(|setting| setting.key).collect();
+    let unique: std::collections::BTreeSet<&str> = keys.iter().copied().collect();
+    assert_eq!(unique.len(), keys.len(), "{keys:?}");
+    for setting in Setting::all() {
+        let file = format!("{} = 'no value of any setting \u{1}'", setting.key);
+        assert!(
+            !setting.help.ends_with('.') && !setting.help.is_empty(),
+            "{}",
+            setting.key
+        );
+        // Every form refuses something, but for names of directories.
+        assert!(
+            setting.key == "data_dir" || self::file(&file).is_err(),
+            "{}",
+            setting.key
+        );
+        if setting.kind == SettingKind::Secret {
+            assert!(
+                !self::file(&file).unwrap_err().contains("no value of any"),
+                "{}",
+                setting.key
+            );
+        }
+    }
+}
+
+/// The default that help and document name is the one that the server uses.
+#[test]
+fn named_defaults_are_the_defaults() {
+    let config = |settings| {
+        format!("{:?}", Config::resolve([settings]).unwrap())
+            .split("clock")
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let default = config(Settings::default());
+    let mut named = 0;
+    for setting in Setting::all() {
+        // Some defaults are words: no limit, or the address of the listener.
+        if let Ok(settings) = Settings::default().with(setting.key, setting.default) {
+            assert_eq!(config(settings), default, "{}", setting.key);
+            named += 1;
+        }
+    }
+    assert!(named >= Setting::all().count() - 6, "{named}");
+    let retention = Config::new("").retention;
+    assert_eq!(retention.snapshot_settle.as_secs(), limits::SNAPSHOT_SETTLE_SECONDS);
+    assert_eq!(retention.device_active.as_secs(), limits::DEVICE_ACTIVE_SECONDS);
+    assert_eq!(retention.snapshot_upload.as_secs(), limits::SNAPSHOT_UPLOAD_SECONDS);
+}
+
+/// `UPDATE_DOCUMENTS=1` writes the table.
+#[test]
+fn the_document_shows_the_table_of_settings() {
+    const BEGIN: &str = "| key | default | meaning |\n| --- | --- | --- |\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
+    let document = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = document.split_once(BEGIN).unwrap();
+    let (shown, after) = rest.split_once("\n\n").unwrap();
+    let rows: Vec<String> = Setting::all().map(Setting::documentation).collect();
+    let rows = rows.join("\n");
+    if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+        std::fs::write(&path, format!("{before}{BEGIN}{rows}\n\n{after}")).unwrap();
+    } else {
+        assert_eq!(shown, rows, "UPDATE_DOCUMENTS=1 writes the table");
+    }
 }
 
 #[test]

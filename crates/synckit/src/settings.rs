@@ -1,0 +1,111 @@
+//! The settings of a server as flags and environment variables, made from the server's table of settings.
+
+use std::sync::LazyLock;
+
+use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind};
+use synckit_server::config::{Setting, SettingKind, Settings};
+
+use crate::failure::Failure;
+
+const LIMITS: &str = "Limits (times as 30s, 15min, 12h, 7d; sizes as 64MiB)";
+
+/// What flags and environment variables set.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SettingArgs(Settings);
+
+impl SettingArgs {
+    /// The settings of flags, of their variables, and of the variables that have no flag because they hold secrets.
+    pub(crate) fn with_secrets(&self) -> Result<Settings, Failure> {
+        let mut settings = self.0.clone();
+        for Named { setting, variable, .. } in NAMED.iter().filter(|named| is_secret(named.setting)) {
+            if let Some(value) = std::env::var(variable).ok().filter(|value| !value.is_empty()) {
+                settings = settings.with(setting.key, &value)?;
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// The variables of settings that have no flag.
+pub(crate) fn secret_variables() -> impl Iterator<Item = &'static str> {
+    NAMED
+        .iter()
+        .filter(|named| is_secret(named.setting))
+        .map(|named| named.variable.as_str())
+}
+
+/// A setting with the names that clap borrows for as long as the program runs.
+struct Named {
+    setting: &'static Setting,
+    flag: String,
+    variable: String,
+}
+
+static NAMED: LazyLock<Vec<Named>> = LazyLock::new(|| {
+    Setting::all()
+        .map(|setting| Named {
+            setting,
+            flag: setting.flag(),
+            variable: setting.variable(),
+        })
+        .collect()
+});
+
+fn is_secret(setting: &Setting) -> bool {
+    setting.kind == SettingKind::Secret
+}
+
+fn argument(named: &'static Named) -> Arg {
+    let setting = named.setting;
+    let default = match setting.kind {
+        // A switch is off unless it is given.
+        SettingKind::Switch => String::new(),
+        _ => format!(" [default: {}]", setting.default),
+    };
+    let check = |value: &str| setting.check(value).map(|()| value.to_owned());
+    let argument = Arg::new(setting.key)
+        .long(named.flag.as_str())
+        .env(named.variable.as_str())
+        .value_name(setting.value_name)
+        .help(format!("{}{default}", setting.help))
+        .value_parser(check);
+    match setting.kind {
+        SettingKind::Switch => argument
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+        SettingKind::Limit => argument.hide_short_help(true).help_heading(LIMITS),
+        _ => argument,
+    }
+}
+
+impl Args for SettingArgs {
+    fn augment_args(command: Command) -> Command {
+        let flags = NAMED.iter().filter(|named| !is_secret(named.setting));
+        command.args(flags.map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let mut args = Self::default();
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        for Named { setting, .. } in NAMED.iter().filter(|named| !is_secret(named.setting)) {
+            if let Some(value) = matches.get_one::<String>(setting.key) {
+                let settings = std::mem::take(&mut self.0);
+                self.0 = settings
+                    .with(setting.key, value)
+                    .map_err(|error| Error::raw(ErrorKind::ValueValidation, error))?;
+            }
+        }
+        Ok(())
+    }
+}
