@@ -97,7 +97,7 @@ impl Metrics {
         registry.register("requests", "Requests answered", requests.clone());
         registry.register_with_unit(
             "request_duration",
-            "Time until the head of the answer was ready",
+            "Time until the headers of the answer were ready",
             Unit::Seconds,
             durations.clone(),
         );
@@ -194,21 +194,17 @@ impl Scraped {
         let mut registry = Registry::with_prefix("synckit");
         let store = &self.store;
         let counters = [
-            ("writes", "Writes of the store answered", store.writes),
+            ("writes", "Completed writes of the store", store.writes),
             ("checkpoints", "Checkpoints taken", store.checkpoints),
-            (
-                "retention_cuts",
-                "Logs that were cut at a snapshot",
-                store.retention_cuts,
-            ),
+            ("retention_cuts", "Logs deleted up to a snapshot", store.retention_cuts),
             (
                 "sign_in_guesses",
-                "Sign-ins, registrations and codes begun",
+                "Started sign-ins, registrations and uses of mailed codes",
                 self.guesses.counted,
             ),
             (
                 "sign_in_refusals",
-                "The same, refused for too many",
+                "Sign-ins, registrations and mailed codes refused by a limit",
                 self.guesses.refused,
             ),
             (
@@ -221,22 +217,26 @@ impl Scraped {
             registry.register(name, help, ConstCounter::new(value));
         }
         let gauges = [
-            ("requests_at_work", "API requests at work", self.requests_at_work),
-            ("transfers", "Blobs on their way", self.transfers),
-            ("write_queue", "Writes that wait for the disk", store.queued_writes),
+            ("requests_at_work", "Concurrent API requests", self.requests_at_work),
+            ("transfers", "Concurrent blob transfers", self.transfers),
+            ("write_queue", "Queued writes", store.queued_writes),
             ("streams", "Streams", store.streams),
         ];
         for (name, help, value) in gauges {
             registry.register(name, help, ConstGauge::new(value));
         }
         let mut bytes = vec![
-            ("write_queue", "Sealed bytes that wait for the disk", store.queued_bytes),
+            ("write_queue", "Sealed bytes of queued writes", store.queued_bytes),
             (
                 "push_memory",
-                "Memory taken by bodies of pushes",
+                "Memory used by the bodies of pushes",
                 self.push_memory_bytes,
             ),
-            ("page_memory", "Memory taken by pages of pulls", self.page_memory_bytes),
+            (
+                "page_memory",
+                "Memory used by the pages of pulls",
+                self.page_memory_bytes,
+            ),
             ("database", "Size of the database file", store.database_bytes),
             (
                 "write_ahead_log",
@@ -249,7 +249,7 @@ impl Scraped {
         ];
         if let Some((free, size)) = self.disk {
             bytes.push(("disk_free", "Free bytes of the disk under the data directory", free));
-            bytes.push(("disk_size", "Size of that disk", size));
+            bytes.push(("disk_size", "Size of the disk under the data directory", size));
         }
         for (name, help, value) in bytes {
             registry.register_with_unit(name, help, Unit::Bytes, ConstGauge::new(value));
@@ -290,7 +290,7 @@ fn process_registry(process: ProcessFigures, started: SystemTime) -> Registry {
     let since_1970 = started.duration_since(UNIX_EPOCH).unwrap_or_default();
     registry.register_with_unit(
         "start_time",
-        "When the server was opened, since 1970",
+        "Start time of the server, as Unix time",
         Unit::Seconds,
         ConstGauge::new(since_1970.as_secs_f64()),
     );

@@ -57,7 +57,7 @@ pub enum AdminError {
     #[error(transparent)]
     Keys(#[from] KeyFileError),
     /// The database failed.
-    #[error("the command could not be carried out")]
+    #[error("the database refused the command")]
     Store(#[from] StoreError),
     /// A name is empty, too long, or has control characters.
     #[error(
@@ -266,7 +266,7 @@ impl Admin {
     pub async fn delete_account(&self, user_id: UserId) -> Result<usize, AdminError> {
         let ended = self.store.delete_account(user_id).await?;
         let ended = ended.ok_or(AdminError::NoSuchAccount(user_id))?;
-        // Nothing is old enough for these times, so this lets go what is condemned, and nothing else.
+        // Nothing is old enough for these times, so this deletes the remains of deleted accounts, and nothing else.
         let condemned = Retention {
             settled_before: 0,
             active_since: 0,
@@ -333,7 +333,7 @@ impl Admin {
         Ok(rotate_token_key(&self.data_dir.keys(), self.clock.now())?)
     }
 
-    /// The time by which the administration goes.
+    /// The time by the administration's clock.
     pub fn now(&self) -> UnixSeconds {
         self.clock.now()
     }

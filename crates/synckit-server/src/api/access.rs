@@ -123,7 +123,7 @@ async fn live_session(
     };
     let session = LiveSession { stream: found.stream };
     state.sessions.remember(id, session, now);
-    // Whoever syncs from an address with a valid token makes it familiar: sign-ins from there are not held up by
+    // A sync with a valid token makes its address familiar: sign-ins from there are not held up by
     // strangers, also after a restart that forgot them.
     let address = ClientAddress::of(parts, &state.config.trusted_proxies);
     state
@@ -133,7 +133,7 @@ async fn live_session(
 }
 
 /// Tells a session that has ended from an account that is gone, so that a device does not ask for a password that nobody
-/// will take. Whoever asks holds a token that this server signed for the account, so this betrays no address.
+/// will take. The client holds a token that this server signed for the account, so this betrays no address.
 async fn why_ended(state: &ServerState, user_id: UserId) -> ApiError {
     match state.store.account(user_id).await {
         Ok(Some(_)) => ProblemCode::SessionEnded.into(),

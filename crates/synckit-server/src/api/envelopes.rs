@@ -11,8 +11,8 @@ use synckit_store::{EnvelopeWrite, NewEnvelope, StreamId};
 
 use super::{
     access::AppAccess,
-    account::version_conflict,
     log::{behind, compacted, diverged},
+    problems::version_conflict,
 };
 use crate::{
     http::{ApiError, Received, Reply},

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_decodes_as_serde_encodes_it_and_shares_the_body() {
+    fn push_decodes_like_serde_and_shares_the_body() {
         for length in [0, 1, 23, 24, 255, 256, 70_000] {
             let push = push(&vec![9; length]);
             let body = Bytes::from(minicbor_serde::to_vec(&push).unwrap());
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_and_extension_of_a_push_is_refused() {
+    fn cut_and_extended_pushes_are_refused() {
         let body = minicbor_serde::to_vec(push(&[9; 40])).unwrap();
         for length in 0..body.len() {
             assert!(
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_may_be_indefinite_and_have_unknown_fields_but_none_twice() {
+    fn push_may_have_unknown_fields_but_none_twice() {
         let mut encoder = Encoder::new(Vec::new());
         encoder.begin_map().unwrap();
         encoder

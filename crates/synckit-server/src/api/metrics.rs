@@ -1,6 +1,6 @@
 //! `GET /metrics`: the figures of the server, for the operator's Prometheus.
 //!
-//! Who may read them: whoever has `metrics_token`; where none is configured, whoever connects from the server's own machine,
+//! Who may read them: holders of `metrics_token`; where none is configured, clients on the server's own machine,
 //! and not through a proxy, which would make everybody local. They hold nothing about a user, but how busy a service is
 //! is nobody else's business.
 

@@ -1,15 +1,15 @@
 //! The API: one router, and a module for each resource.
 //!
-//! What routes there are stands in one table, `routes`, with what the OpenAPI document says of them. Handlers check what
+//! All routes are in one table, `routes`, together with their description in the OpenAPI document. Handlers check what
 //! came in, call one method of the store, and turn its outcome into an answer or a problem. They hold no state and know
 //! no SQL.
 //!
 //! Invariant: which stream a request may touch is decided by its token alone, never by an id in its body or path.
 
 mod access;
-mod account;
-mod account_data;
-mod accounts;
+mod account_deletion;
+mod account_export;
+mod account_overview;
 mod auth;
 mod blobs;
 mod devices;
@@ -20,9 +20,16 @@ mod log;
 mod log_codec;
 mod metrics;
 mod objects;
+mod opaque_exchange;
+mod password_change;
 mod password_login;
+mod password_reset;
+mod problems;
+mod registration;
 mod routes;
+mod sessions;
 mod snapshots;
+mod vault;
 
 use std::{collections::HashSet, mem, sync::Arc};
 

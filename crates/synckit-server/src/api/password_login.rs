@@ -10,7 +10,10 @@ use synckit_login::{ClientLogin, LoginError};
 use synckit_protocol::{AppId, ProblemCode, SecretText, SessionId, UserId};
 use synckit_store::TaskLost;
 
-use super::auth::{count_guess, find_account, finish_login, start_login};
+use super::{
+    opaque_exchange::{count_guess, find_account, finish_login, start_login},
+    problems::invalid_email,
+};
 use crate::{
     http::{ApiError, ClientAddress},
     limits::Owners,
@@ -29,7 +32,7 @@ pub(super) async fn check(
     email: &str,
     password: SecretText,
 ) -> Result<UserId, ApiError> {
-    let email = NormalEmail::parse(email).map_err(|error| ApiError::invalid("email", error.to_string()))?;
+    let email = NormalEmail::parse(email).map_err(invalid_email)?;
     let account = find_account(state, &email).await?;
     let ticket = count_guess(state, &account, address)?;
     let owners = Owners::address(address.prefix());

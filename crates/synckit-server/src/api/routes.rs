@@ -25,8 +25,8 @@ use synckit_protocol::{
 };
 
 use super::{
-    account, account_data, accounts, auth, blobs, devices, documents, envelopes, health, log, metrics, objects,
-    snapshots,
+    account_deletion, account_export, account_overview, auth, blobs, devices, documents, envelopes, health, log,
+    metrics, objects, password_change, password_reset, registration, sessions, snapshots, vault,
 };
 use crate::openapi::{Access, Answer, Content, Operation, Place, delete, get, patch, post, put};
 
@@ -49,7 +49,7 @@ pub(super) fn operations() -> Vec<Operation> {
 
 fn accounts() -> Vec<Operation> {
     vec![
-        post("/api/accounts/start", accounts::start)
+        post("/api/accounts/start", registration::start)
             .does("Begins a registration")
             .takes::<RegisterStart>()
             .answers::<RegisterStarted>("The same for an address that has an account.")
@@ -60,7 +60,7 @@ fn accounts() -> Vec<Operation> {
                 P::InviteInvalid,
                 P::InvalidValue,
             ]),
-        post("/api/accounts", accounts::finish)
+        post("/api/accounts", registration::finish)
             .does("Creates the account")
             .takes::<RegisterFinish>()
             .answers::<Registered>("The same for an address that has an account; its owner gets a mail.")
@@ -71,18 +71,18 @@ fn accounts() -> Vec<Operation> {
                 P::InviteInvalid,
             ])
             .writes(),
-        post("/api/accounts/verify", accounts::verify)
+        post("/api/accounts/verify", registration::verify)
             .does("Confirms the address by the code from the mail")
             .takes::<VerifyEmail>()
             .answers_nothing("The address is confirmed.")
             .refuses(&[P::TooManyGuesses, P::MailCodeInvalid])
             .writes(),
-        post("/api/accounts/reset/request", accounts::reset_request)
+        post("/api/accounts/reset/request", password_reset::request)
             .does("Asks for a mail with a reset code")
             .takes::<ResetRequest>()
-            .answers_nothing("A mail goes out, if there is such an account.")
+            .answers_nothing("The server sends a mail if the account exists.")
             .refuses(&[P::InvalidValue, P::TooManyGuesses]),
-        post("/api/accounts/reset/start", accounts::reset_start)
+        post("/api/accounts/reset/start", password_reset::start)
             .does("Begins a registration that replaces a forgotten password")
             .takes::<ResetStart>()
             .answers::<RegisterStarted>("What the new vault must be made for.")
@@ -92,7 +92,7 @@ fn accounts() -> Vec<Operation> {
                 P::MailCodeInvalid,
                 P::InvalidValue,
             ]),
-        post("/api/accounts/reset", accounts::reset_finish)
+        post("/api/accounts/reset", password_reset::finish)
             .does("Replaces a forgotten password and ends every session of the account")
             .takes::<RegisterFinish>()
             .answers::<Registered>("The account.")
@@ -103,16 +103,16 @@ fn accounts() -> Vec<Operation> {
 
 fn account() -> Vec<Operation> {
     vec![
-        get("/api/account", account_data::info)
+        get("/api/account", account_overview::info)
             .does("Tells what is kept of the account")
             .by_account_token()
             .answers::<AccountInfo>("The account, and what it keeps in each app."),
-        delete("/api/account", account_data::delete)
+        delete("/api/account", account_deletion::delete)
             .does("Deletes the account and all that it stored, for good")
             .by_account_token()
             .answers_nothing("The account is deleted; also if it was before.")
             .writes(),
-        get("/api/account/export", account_data::export)
+        get("/api/account/export", account_export::export)
             .does("Exports everything that the server holds of the account, as JSON lines")
             .by_account_token()
             .answer(Answer {
@@ -121,35 +121,35 @@ fn account() -> Vec<Operation> {
                 content: Content::Other(MEDIA_TYPE_JSON_LINES),
                 headers: &[],
             }),
-        get("/api/account/vault", account::vault)
+        get("/api/account/vault", vault::read)
             .does("Reads the vault, and those that resets left behind")
             .by_account_token()
             .answers::<VaultAnswer>("The vault."),
-        put("/api/account/vault", account::put_vault)
+        put("/api/account/vault", vault::replace)
             .does("Replaces the vault without touching the password")
             .by_account_token()
             .takes::<PutVault>()
             .answers::<VaultWritten>("The new version.")
             .refuses(&[P::InvalidValue, P::VersionConflict])
             .writes(),
-        post("/api/account/password/start", account::password_start)
+        post("/api/account/password/start", password_change::start)
             .does("Begins a change of password")
             .by_account_token()
             .takes::<PasswordChangeStart>()
             .answers::<RegisterStarted>("Without `vault_generation`: the vault keeps its own.")
             .refuses(&[P::UnsupportedSuite, P::InvalidValue]),
-        post("/api/account/password", account::password_finish)
+        post("/api/account/password", password_change::finish)
             .does("Changes the password and ends every other session of the account")
             .by_account_token()
             .takes::<PasswordChangeFinish>()
             .answers::<VaultWritten>("The new version of the vault.")
             .refuses(&[P::LoginExpired, P::InvalidValue, P::VersionConflict])
             .writes(),
-        get("/api/account/sessions", account::sessions)
+        get("/api/account/sessions", sessions::list)
             .does("Lists the sessions of the account in every app, newest first")
             .by_account_token()
             .answers::<SessionList>("The sessions."),
-        delete("/api/account/sessions/{id}", account::end_session)
+        delete("/api/account/sessions/{id}", sessions::end)
             .does("Ends a session of the account")
             .by_account_token()
             .path::<SessionId>("id", "The session.")
@@ -292,7 +292,7 @@ fn log() -> Vec<Operation> {
             .does("Reads a page of the log after a cursor")
             .by_app_token()
             .takes::<Pull>()
-            .answers::<Page>("The page, or the snapshot that stands for the beginning of the log.")
+            .answers::<Page>("The page, or the snapshot that covers the beginning of the log.")
             .refuses(&[
                 P::InvalidValue,
                 P::DeviceNotFound,

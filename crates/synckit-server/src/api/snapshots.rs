@@ -1,6 +1,6 @@
 //! `/api/sync/snapshots`: the folded state of a stream, which the server cannot open.
 //!
-//! A quota never stands in the way of a snapshot: it is what makes room.
+//! No quota refuses a snapshot: snapshots free space.
 
 use std::sync::Arc;
 

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_vouches_for_the_address_before_it_only() {
+    fn trusted_proxy_vouches_for_one_address_only() {
         assert_eq!(
             client("10.0.0.1", "1.1.1.1, 198.51.100.1", &["10.0.0.0/8"]),
             "198.51.100.1"

@@ -4,10 +4,7 @@ use std::{error::Error, sync::Arc};
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use synckit_protocol::{ApiKeyError, Problem, ProblemCode};
-use synckit_store::StoreError;
-
-use crate::sign_in::StateError;
+use synckit_protocol::{Problem, ProblemCode};
 
 /// A refused or failed request.
 ///
@@ -92,42 +89,6 @@ impl ApiError {
 impl From<ProblemCode> for ApiError {
     fn from(code: ProblemCode) -> Self {
         Self::new(code)
-    }
-}
-
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        let code = match &error {
-            StoreError::Full(_) => ProblemCode::ServerFull,
-            StoreError::Busy => ProblemCode::Overloaded,
-            // The account was deleted after the request was let in.
-            StoreError::NoSuchStream => return Self::new(ProblemCode::AccountGone),
-            _ => ProblemCode::Internal,
-        };
-        Self {
-            cause: Some(Box::new(error)),
-            ..Self::new(code)
-        }
-    }
-}
-
-impl From<ApiKeyError> for ApiError {
-    fn from(error: ApiKeyError) -> Self {
-        let code = match error {
-            ApiKeyError::Kind(_) => ProblemCode::KeyKind,
-            _ => ProblemCode::KeyMalformed,
-        };
-        Self::new(code).with_detail(error.to_string())
-    }
-}
-
-impl From<StateError> for ApiError {
-    fn from(error: StateError) -> Self {
-        match error {
-            StateError::Expired => Self::new(ProblemCode::LoginExpired),
-            StateError::Invalid => Self::new(ProblemCode::LoginExpired)
-                .with_detail("this is no exchange that the server began: start again"),
-        }
     }
 }
 

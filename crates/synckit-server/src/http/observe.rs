@@ -22,7 +22,7 @@ use synckit_protocol::{AppId, MEDIA_TYPE_PROBLEM, ProblemCode};
 
 use super::{ApiError, ClientAddress, Work, body::slow_line, drain::drained_when_dropped, error::Refusal};
 use crate::{
-    limits::{Owners, TooManyRequests},
+    limits::Owners,
     metrics::Answered,
     platform::{caught, random_bytes},
     state::ServerState,
@@ -138,7 +138,7 @@ fn set_common_headers(response: &mut Response, request_id: &str) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-/// Lets an API request in, and answers it in time or not at all. What it holds is given back with the answer.
+/// Admits an API request, and answers it within the time limit or with a problem. The answer returns what it holds.
 pub(crate) async fn admit(State(state): State<Arc<ServerState>>, mut request: Request, next: Next) -> Response {
     let work = Work::of_request(&request);
     request.extensions_mut().insert(work.clone());
@@ -162,12 +162,6 @@ pub(crate) async fn count_by_address(
     match counted.and_then(|()| work.enter(&state, Owners::address(prefix))) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
-    }
-}
-
-impl From<TooManyRequests> for ApiError {
-    fn from(refused: TooManyRequests) -> Self {
-        Self::new(ProblemCode::RateLimited).retry_after(refused.retry_after_seconds)
     }
 }
 

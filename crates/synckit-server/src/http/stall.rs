@@ -1,4 +1,4 @@
-//! A connection that must keep moving: who stops reading an answer, or only trickles, is cut off.
+//! A connection that must keep moving: a client that stops reading an answer, or reads too slowly, is disconnected.
 //!
 //! Without it, clients that read slowly could hold every connection, and the pages behind them, for ever. Reading is
 //! bounded elsewhere, by what is read: heads, bodies and blobs have time-outs of their own.

@@ -1,6 +1,6 @@
-//! Work that nobody waits for: done at every interval, until the server stops.
+//! Repeats a job at every interval, until the server stops.
 //!
-//! Invariant: work that failed, or panicked, is tried again at the next interval, and ends the task of nothing else.
+//! Invariant: a job that fails or panics runs again at the next interval, and ends no other job.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{platform::caught, state::ServerState};
 
-/// Does `work` now and then at every [`crate::Config::sweep_interval`], until the server stops. `name` is what the log
-/// calls it.
+/// Runs `work` now and at every [`crate::Config::sweep_interval`], until the server stops. `name` is its name in
+/// the log.
 pub(crate) async fn repeat_until_stopped(
     state: Arc<ServerState>,
     name: &'static str,

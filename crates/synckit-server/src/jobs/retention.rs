@@ -1,5 +1,4 @@
-//! Retention: the log below a settled snapshot, and what is left of deleted accounts, go piece by piece, in the
-//! background.
+//! Retention: deletes the log that a settled snapshot covers, and the remains of deleted accounts, in bounded pieces.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,10 +7,10 @@ use synckit_store::{Retention, StoreError};
 use super::repeat_until_stopped;
 use crate::state::ServerState;
 
-/// Pause after each piece, so that whatever waits for the writer goes first.
+/// Pause after each piece, so that waiting requests get the writer first.
 pub(crate) const BREATH: Duration = Duration::from_millis(5);
 
-/// Lets go at every interval what may go, until the server stops.
+/// Deletes unneeded data at every interval, until the server stops.
 pub(crate) async fn retain_until_stopped(state: Arc<ServerState>) {
     repeat_until_stopped(state, "retention", retain).await;
 }
@@ -23,7 +22,7 @@ async fn retain(state: &ServerState) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Lets one piece go. `false` if nothing more may go now.
+/// Deletes a bounded amount of unneeded data; returns whether more remains.
 pub(crate) async fn step(state: &ServerState) -> Result<bool, StoreError> {
     let now = state.config.clock.now();
     let ages = state.config.retention;

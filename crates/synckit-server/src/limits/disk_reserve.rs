@@ -1,17 +1,15 @@
-//! The last of the disk, kept for what must work on a full one.
+//! The disk reserve: free space for the writes that must work on a full disk.
 //!
-//! What brings bytes (pushes, snapshots, files) is refused while there is still room, so that what is small and must go
-//! on finds some: sign-ins, deletions, key changes, notes of what was seen. And the write-ahead log must fit into the
-//! database file, or it could never be emptied.
+//! Pushes, snapshots and files are refused while some space is still free, so that small writes that must not fail have
+//! room: sign-ins, deletions, key changes. And the write-ahead log must fit into the database file, or it could never be
+//! emptied.
 //!
 //! What it deliberately is not: a promise. Others write to the same disk, and a disk without a single free byte refuses
 //! every write with `server_full`.
 
 use std::path::PathBuf;
 
-use synckit_protocol::ProblemCode;
-
-use crate::{http::ApiError, startup::DataDir};
+use crate::startup::DataDir;
 
 /// The most that is kept.
 const RESERVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -25,6 +23,11 @@ pub(crate) struct DiskReserve {
     write_ahead_log: PathBuf,
 }
 
+/// What is to be stored does not fit beside the reserve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the disk is nearly full")]
+pub(crate) struct DiskNearlyFull;
+
 impl DiskReserve {
     pub(crate) fn new(data_dir: &DataDir) -> Self {
         let mut write_ahead_log = data_dir.database().into_os_string();
@@ -36,7 +39,7 @@ impl DiskReserve {
     }
 
     /// Whether so many bytes more leave the reserve alone. Costs two system calls, which do not wait for the disk.
-    pub(crate) fn check(&self, more_bytes: u64) -> Result<(), ApiError> {
+    pub(crate) fn check(&self, more_bytes: u64) -> Result<(), DiskNearlyFull> {
         let Some((free_bytes, total_bytes)) = self.measure() else {
             // A file system that does not say: it refuses when it is full.
             return Ok(());
@@ -46,7 +49,7 @@ impl DiskReserve {
         if free_bytes >= reserve_bytes.saturating_add(unwritten_bytes).saturating_add(more_bytes) {
             return Ok(());
         }
-        Err(ApiError::new(ProblemCode::ServerFull).with_detail("the disk is nearly full"))
+        Err(DiskNearlyFull)
     }
 
     /// Free bytes and all bytes.

@@ -9,7 +9,7 @@
 //!
 //! An address is familiar to an account for 90 days after the account signed in or synced from it. Familiar addresses
 //! do not draw on the third allowance and are not stopped by it: strangers can use it up, but the owner's devices at
-//! their usual places sign in all the same. Sessions that exist never guess, so sync goes on in any case.
+//! their usual places sign in all the same. Sessions that exist never guess, so they always continue to sync.
 //!
 //! An address is an IPv4 address or an IPv6 /64, the smallest block that one household has. Accounts that do not exist
 //! are counted like those that do.
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_ahead_locks_nobody_out_after_it_was_put_right() {
+    fn corrected_clock_locks_nobody_out() {
         let guesses = guesses();
         let ahead = 8 * 24 * 3600;
         for _ in 0..10 {

@@ -1,6 +1,6 @@
 //! How many requests one session, and one address without a token, may send.
 //!
-//! The limits are far above what an SDK does at full speed; they stop a client that has gone wild, and whoever would keep
+//! The limits are far above what an SDK does at full speed; they stop a client in a loop, and an attacker that would keep
 //! the server busy with requests that need no token. Guesses at passwords have stricter limits of their own (`sign_in`).
 //!
 //! Counted by the session, not by the address, wherever there is a token: a campus is one address and many sessions.

@@ -1,4 +1,4 @@
-//! Allowances that are drawn on and grow back evenly: token buckets by key, in bounded memory.
+//! Token buckets by key, in bounded memory.
 //!
 //! Guesses at passwords and rates of requests are counted with these. A table of a library would grow with every key that
 //! an attacker makes up, and would go by a clock of its own; this one is bounded and takes the time as an argument.
@@ -36,7 +36,7 @@ impl<K> Default for Allowances<K> {
 }
 
 impl<K: Eq + Hash> Allowances<K> {
-    /// How long until there is a whole one left; `None` if there is one.
+    /// Time until one whole token is left; `None` if one is left now.
     pub(crate) fn wait(&mut self, key: &K, rule: Rule, now: Duration) -> Option<Duration> {
         let left = self.0.get_mut(key).map_or(rule.allowance, |left| {
             *left = left.grown(rule, now);

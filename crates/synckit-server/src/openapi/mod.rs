@@ -191,7 +191,7 @@ fn security_schemes() -> Value {
         "accountToken": bearer("JWT", "The `account_token` of a password login or unlock: for one account, 5 minutes."),
         "presignedUrl": {
             "type": "apiKey", "in": "query", "name": "sig",
-            "description": "A URL that the server gave out: for one method on one object, for an hour. No token goes with it.",
+            "description": "A presigned URL: for one method on one object, valid for an hour. Send no token with it.",
         },
         "metricsToken": bearer("", "The operator's `metrics_token`. Without one, only loopback is answered."),
     })

@@ -44,13 +44,13 @@ pub(crate) struct Description {
 pub(crate) enum Access {
     /// Anybody.
     Anybody,
-    /// Whoever has a token for the app.
+    /// Holders of a token for the app.
     App,
-    /// Whoever has a token for the account.
+    /// Holders of a token for the account.
     Account,
-    /// Whoever has the URL.
+    /// Holders of the URL.
     PresignedUrl,
-    /// Whoever has the operator's token for metrics, or is on the server's own machine where there is none.
+    /// Holders of the operator's token for metrics; without such a token, clients on the server's own machine.
     Metrics,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Parameter {
     pub(crate) schema: SchemaOf,
 }
 
-/// Where a parameter stands. What stands in the path is always needed.
+/// Where a parameter is. A parameter in the path is always required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Path,

@@ -2,7 +2,7 @@
 //! while it ran.
 //!
 //! No request panics the server on purpose, and none is known to. But where a bug lets one, the text of the panic is made
-//! of what was at hand: `unwrap` shows the error, an error may quote what it could not read, and cutting a text in the
+//! of runtime values: `unwrap` shows the error, an error may quote what it could not read, and cutting a text in the
 //! middle of a letter shows the text. That would carry a password or a token into a log that others read.
 //!
 //! Invariant: the text of a panic reaches the log as a `&'static str` or not at all.
@@ -66,7 +66,7 @@ pub fn report_panics(report: impl Fn(&PanicReport<'_>) + Send + Sync + 'static) 
     }));
 }
 
-/// Does work that must not take along whoever asked for it: a panic in it is an error.
+/// Does work whose panic must not reach its caller: the panic becomes an error.
 pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, TaskLost> {
     let done = AssertUnwindSafe(work).catch_unwind().await;
     done.map_err(|payload| TaskLost::by_panic(payload.as_ref()))

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_name_with_parentheses_does_not_shift_the_fields() {
+    fn parentheses_in_a_name_do_not_shift_fields() {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 30 12 0 0 20 0 1 0 100 1 1";
         assert_eq!(cpu_ticks(stat), Some(42));
     }

@@ -11,7 +11,7 @@ mod sealed_state;
 mod sessions;
 mod tokens;
 
-pub(crate) use email::NormalEmail;
+pub(crate) use email::{EmailError, NormalEmail};
 pub(crate) use given_secrets::{fresh_api_key, fresh_secret};
 pub(crate) use refresh::RefreshSecret;
 pub(crate) use sealed_state::{LoginState, PasswordState, Purpose, RegistrationState, SealedStates, StateError};

@@ -55,7 +55,7 @@ const SERVER_FILE: &str = "server.key";
 #[non_exhaustive]
 pub enum KeyFileError {
     /// Others than the server's user may read or write the file.
-    #[error("{} can be read by others (mode {mode:o}): chmod 600 it, and think about who has seen it", path.display())]
+    #[error("{} can be read by others (mode {mode:o}): chmod 600 it, and replace it if others may have read it", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -71,7 +71,7 @@ pub enum KeyFileError {
     /// There is a database, but the login secrets that its passwords were registered with are gone.
     #[error(
         "{} is missing, but the database has accounts: restore it from a backup. Without it no password works; \
-         --accept-new-oprf-seed goes on with new secrets, and every password must be reset",
+         --accept-new-oprf-seed continues with new secrets, and every password must be reset",
         path.display()
     )]
     LoginSecretsMissing {
@@ -368,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signing_key_is_kept_until_its_last_token_has_expired() {
+    fn signing_key_is_kept_until_its_last_token_expires() {
         let directory = tempfile::TempDir::new().unwrap();
         let ids = || -> Vec<String> {
             let keys = ServerKeys::open(directory.path(), MissingLogin::Generate, 1000).unwrap();

@@ -11,5 +11,5 @@ pub use data_dir::DataDirError;
 pub(crate) use data_dir::{DataDir, ServeLock};
 pub(crate) use keys::{DerivedKeys, MacKey, MissingLogin, ServerKeys, TokenKey, has_login_secrets, rotate_token_key};
 pub use keys::{KeyFileError, KeySurvey};
-pub(crate) use readiness::Readiness;
+pub(crate) use readiness::{NotReady, Readiness, Trouble};
 pub use server::{ServeError, Server, serve};

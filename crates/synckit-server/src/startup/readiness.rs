@@ -1,41 +1,59 @@
 //! What `/readyz` answers.
 //!
-//! The check of the store writes to the disk, and `/readyz` is open to everybody: without a memory, whoever can reach it
-//! could force a write for each request.
+//! The check of the store writes to the disk, and `/readyz` is public: without a cache, every request to it would force a
+//! write.
 
 use std::time::Duration;
 
-use synckit_protocol::ProblemCode;
-use synckit_store::Store;
+use synckit_store::{Store, StoreError};
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::http::ApiError;
-
-/// How long an answer of the store stands.
-const CHECK_STANDS: Duration = Duration::from_secs(1);
+/// How long an answer of the store is reused.
+const REUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What the last check of the store said.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     /// Held while the store is asked, so that requests at the same time share one check.
-    last: Mutex<Option<(Instant, Result<(), ProblemCode>)>>,
+    last: Mutex<Option<(Instant, Result<(), Trouble>)>>,
+}
+
+/// Why the store does no work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotReady {
+    /// The store failed just now.
+    #[error(transparent)]
+    Checked(StoreError),
+    /// The store failed within the last second; the log has the error.
+    #[error("the store failed within the last second")]
+    Remembered(Trouble),
+}
+
+/// What is remembered of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    Full,
+    Busy,
+    Failed,
 }
 
 impl Readiness {
     /// Answers whether the store reads and writes, as it was within the last second.
-    pub(crate) async fn check(&self, store: &dyn Store) -> Result<(), ApiError> {
+    pub(crate) async fn check(&self, store: &dyn Store) -> Result<(), NotReady> {
         let mut last = self.last.lock().await;
         if let Some((at, outcome)) = *last
-            && at.elapsed() < CHECK_STANDS
+            && at.elapsed() < REUSE_MAX
         {
-            return outcome.map_err(ApiError::from);
+            return outcome.map_err(NotReady::Remembered);
         }
-        let outcome = store.check().await.map_err(ApiError::from);
+        let outcome = store.check().await;
         let remembered = match &outcome {
             Ok(()) => Ok(()),
-            Err(error) => Err(error.problem().known_code().unwrap_or(ProblemCode::Internal)),
+            Err(StoreError::Full(_)) => Err(Trouble::Full),
+            Err(StoreError::Busy) => Err(Trouble::Busy),
+            Err(_) => Err(Trouble::Failed),
         };
         *last = Some((Instant::now(), remembered));
-        outcome
+        outcome.map_err(NotReady::Checked)
     }
 }

@@ -65,7 +65,7 @@ pub enum ServeError {
     /// The passwords in the database were registered under another OPRF seed.
     #[error(
         "the database was made under another OPRF seed than the one in keys/opaque.key: restore that file from a backup. \
-         --accept-new-oprf-seed goes on with this one, and every password must be reset"
+         --accept-new-oprf-seed continues with this one, and every password must be reset"
     )]
     OtherSeed,
     /// Mails cannot be sent as configured.
@@ -104,7 +104,7 @@ fn reachable_url(address: SocketAddr) -> PublicUrl {
 
 /// A server that is open: its data directory is locked, its keys are read, its store is up to date.
 ///
-/// [`serve`] is the usual way. This type is for whoever drives the router without a network, as the simulator does.
+/// [`serve`] is the usual way. This type is for callers that drive the router without a network, such as the simulator.
 #[derive(Debug)]
 pub struct Server {
     state: Arc<ServerState>,
@@ -126,7 +126,7 @@ impl Server {
         Self::open_as(config, issuer).await
     }
 
-    /// Opens a server whose tokens name `issuer`. Without a configured URL the server's own id stands there, so that
+    /// Opens a server whose tokens name `issuer`. Without a configured URL they name the server's own id, so that
     /// tokens survive a restart on another port.
     async fn open_as(config: Config, issuer: Option<PublicUrl>) -> Result<Self, ServeError> {
         let data_dir = DataDir::open(&config.data_dir)?;
@@ -195,11 +195,11 @@ impl Server {
         )
     }
 
-    /// Lets one piece of the logs go that snapshots stand for. `false` if nothing more may go at this time. [`serve`] does
-    /// so by itself; this is for whoever drives the router and the clock.
+    /// Deletes a bounded amount of unneeded data; returns whether more remains. [`serve`] does this in the background;
+    /// this method is for callers that drive the router and the clock.
     ///
     /// # Errors
-    /// [`StoreError`], and the piece goes another time.
+    /// [`StoreError`]; a later call deletes the piece.
     pub async fn retain(&self) -> Result<bool, StoreError> {
         retention_step(&self.state).await
     }

@@ -8,7 +8,7 @@ use synckit_server::{Admin, admin::AdminError};
 use crate::support::{PASSWORD, World};
 
 #[tokio::test]
-async fn an_app_that_was_created_beside_a_running_server_works_at_once() {
+async fn app_created_beside_a_running_server_works() {
     let world = World::start().await;
     world.register("ada@example.com", PASSWORD).await;
     let admin = Admin::open(world.path()).unwrap();

@@ -44,8 +44,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The address to listen at. Default `127.0.0.1:8080`; [`crate::serve`] takes a listener that is bound already.
     pub listen: SocketAddr,
-    /// The URL under which clients reach the server, without a slash at the end. It stands in presigned URLs and mails,
-    /// and is the issuer of tokens. Default: `http://` and the address of the listener.
+    /// The URL under which clients reach the server, without a slash at the end. Presigned URLs and mails contain it,
+    /// and it is the issuer of tokens. Default: `http://` and the address of the listener.
     pub public_url: Option<PublicUrl>,
     /// Who may register. Default [`Registration::Open`].
     pub registration: Registration,
@@ -58,25 +58,25 @@ pub struct Config {
     pub trusted_proxies: Vec<AddressBlock>,
     /// How many sign-ins may fail.
     pub guesses: GuessLimits,
-    /// How many requests may come.
+    /// How many requests sessions and addresses may send.
     pub rates: RequestRates,
-    /// What `GET /metrics` asks for as a bearer token. Default none: then it answers to connections from the same
-    /// machine that did not come through a proxy, and to nobody else.
+    /// Bearer token for `GET /metrics`. Default none: then it answers only connections from the same machine that did not
+    /// come through a proxy.
     pub metrics_token: Option<SecretText>,
-    /// How long things may take.
+    /// Time limits.
     pub timeouts: Timeouts,
     /// How much may happen at once.
     pub bounds: Bounds,
-    /// The most that the database file may take, in bytes; past it, what would store more is refused with `server_full`.
-    /// Blobs do not count. Default: what the disk holds.
+    /// Maximum size of the database file, in bytes; past it, requests that would store more get `server_full`. Blobs do not
+    /// count. Default: the free space of the disk.
     pub database_bytes_max: Option<u64>,
-    /// How often expired objects are swept, and the log below settled snapshots. Default 60 s.
+    /// Interval between runs of the background jobs. Default 60 s.
     pub sweep_interval: Duration,
-    /// How long what is not needed any more is kept.
+    /// How long data that is no longer needed is kept.
     pub retention: RetentionAges,
     /// The form of the log. The binary sets the subscriber up; the server only carries the value.
     pub log_format: LogFormat,
-    /// Where mails go. Default: as files into `mail/` in the data directory.
+    /// How mails are delivered. Default: as files into `mail/` in the data directory.
     pub mail: MailDelivery,
     /// The time of day.
     pub clock: Clock,
@@ -117,7 +117,7 @@ impl Config {
 pub enum Registration {
     /// Anybody. The default, so that a first run needs no second command; a server on the Internet wants `invite`.
     Open,
-    /// Whoever has an invitation.
+    /// Anybody with an invitation.
     Invite,
     /// Nobody.
     Closed,

@@ -136,7 +136,7 @@ async fn an_export_is_lines_of_json_from_begin_to_end() {
 }
 
 #[tokio::test]
-async fn everything_about_the_account_needs_a_fresh_password() {
+async fn account_requests_need_a_fresh_password() {
     let world = World::start().await;
     let ada = world.user("ada@example.com").await;
     let session = format!("/api/account/sessions/{}", SessionId::from_bytes([1; 16]));
@@ -182,7 +182,7 @@ async fn a_deleted_account_signs_in_like_an_unknown_address() {
 }
 
 #[tokio::test]
-async fn devices_of_a_deleted_account_are_told_that_it_is_gone() {
+async fn devices_of_a_deleted_account_get_account_gone() {
     let world = World::start().await;
     let mut laptop = somebody(&world, "ada@example.com").await;
     let phone = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
@@ -208,7 +208,7 @@ async fn devices_of_a_deleted_account_are_told_that_it_is_gone() {
 }
 
 #[tokio::test]
-async fn a_deleted_address_is_registered_again_and_sees_nothing_of_before() {
+async fn deleted_address_starts_anew_and_sees_nothing() {
     let world = World::start().await;
     let before = somebody(&world, "ada@example.com").await;
     let bob = somebody(&world, "bob@example.com").await;
@@ -288,7 +288,7 @@ async fn files_of_a_deleted_account_are_swept_from_the_disk() {
 
 /// A reader that takes its time holds the export where it is; the account ends meanwhile.
 #[tokio::test]
-async fn an_export_of_an_account_that_is_deleted_meanwhile_is_not_whole() {
+async fn export_of_a_deleted_account_is_not_whole() {
     let world = World::start().await;
     let mut ada = world.ready_user("ada@example.com").await;
     for _ in 0..12 {
@@ -313,7 +313,7 @@ async fn an_export_of_an_account_that_is_deleted_meanwhile_is_not_whole() {
 }
 
 #[tokio::test]
-async fn an_operator_exports_and_deletes_an_account_beside_the_running_server() {
+async fn operator_exports_and_deletes_beside_the_server() {
     let world = World::start().await;
     let ada = somebody(&world, "ada@example.com").await;
     let admin = Admin::open(world.path()).unwrap();
@@ -363,7 +363,7 @@ async fn an_older_running_server_keeps_its_schema() {
 }
 
 #[tokio::test]
-async fn the_readiness_check_does_not_write_for_every_request() {
+async fn readiness_does_not_write_for_every_request() {
     let world = World::start().await;
     let asked = futures_util::future::join_all((0..200).map(|_| world.get("/readyz").send())).await;
     assert!(asked.iter().all(|answer| answer.status == StatusCode::OK));

@@ -57,7 +57,7 @@ async fn registration_works_in_json() {
 }
 
 #[tokio::test]
-async fn a_taken_address_gets_the_same_answer_and_its_owner_a_mail() {
+async fn taken_address_is_not_told_but_its_owner_mailed() {
     let world = World::start().await;
     world.register("ada@example.com", PASSWORD).await.ok::<Registered>();
     let (start, finish) = world.register_start("eve@example.com", "other", None).await;
@@ -81,7 +81,7 @@ async fn a_taken_address_gets_the_same_answer_and_its_owner_a_mail() {
 }
 
 #[tokio::test]
-async fn a_registration_is_valid_for_a_minute_and_its_parts_are_checked() {
+async fn registration_lives_a_minute_and_is_checked() {
     let world = World::start().await;
     let (_, finish) = world.register_start("ada@example.com", PASSWORD, None).await;
     let finish = finish.unwrap();
@@ -209,7 +209,7 @@ async fn a_vault_replaces_exactly_the_version_that_it_names() {
 }
 
 #[tokio::test]
-async fn a_changed_password_replaces_record_and_vault_and_ends_the_other_sessions() {
+async fn new_password_ends_the_other_sessions() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     let other = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
@@ -348,7 +348,7 @@ async fn a_mailed_code_confirms_an_address_once() {
 }
 
 #[tokio::test]
-async fn a_forgotten_password_is_replaced_with_a_mailed_code() {
+async fn forgotten_password_is_replaced_by_mailed_code() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     assert_eq!(
@@ -398,7 +398,7 @@ async fn a_forgotten_password_is_replaced_with_a_mailed_code() {
 }
 
 #[tokio::test]
-async fn a_reset_code_lives_for_an_hour_and_a_newer_one_replaces_it() {
+async fn reset_code_lives_an_hour_or_until_a_newer() {
     let world = World::start().await;
     world.user("ada@example.com").await;
     let ask = async || {

@@ -159,7 +159,7 @@ async fn a_blob_goes_up_and_comes_down_whole() {
 }
 
 #[tokio::test]
-async fn confirm_without_an_id_takes_the_newest_complete_upload() {
+async fn confirm_without_id_takes_newest_whole_upload() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     let complete = user.ask_upload(&world, HASH, 100, false).await;
@@ -292,7 +292,7 @@ async fn a_url_expires_after_an_hour() {
 }
 
 #[tokio::test]
-async fn a_url_of_a_clock_that_was_ahead_ends_when_the_clock_is_put_right() {
+async fn url_of_the_future_ends_when_clock_is_corrected() {
     const DAYS: u64 = 6 * 24 * 3600;
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
@@ -380,7 +380,7 @@ async fn sizes_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_deleted_blob_is_gone_until_an_upload_brings_it_back() {
+async fn deleted_blob_is_gone_until_uploaded_again() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     user.put_blob(&world, HASH, &contents(100)).await;
@@ -505,7 +505,7 @@ async fn the_sweep_removes_what_nothing_points_at() {
 }
 
 #[tokio::test]
-async fn what_an_interrupted_upload_left_is_removed_at_the_next_start() {
+async fn interrupted_upload_is_removed_at_next_start() {
     let mut world = World::start().await;
     world.stop().await.unwrap();
     std::fs::write(world.path().join("blobs/incoming/half"), b"half").unwrap();

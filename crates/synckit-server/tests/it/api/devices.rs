@@ -114,7 +114,7 @@ async fn names_and_platforms_are_checked() {
 }
 
 #[tokio::test]
-async fn a_revoked_device_loses_its_sessions_at_once_and_its_name_is_free() {
+async fn revoked_device_loses_sessions_and_name_at_once() {
     let world = World::start().await;
     let owner = world.user("ada@example.com").await;
     let thief = world.sign_in("ada@example.com", PASSWORD).await.unwrap();

@@ -19,7 +19,7 @@ fn digest_of(push: &synckit_protocol::wire::log::Push) -> BatchDigest {
 }
 
 #[tokio::test]
-async fn what_was_pushed_is_pulled_with_the_chain_that_the_client_computes() {
+async fn pulled_chain_is_the_one_the_client_computes() {
     let world = World::start().await;
     let mut user = world.ready_user("ada@example.com").await;
     let start = user.head;
@@ -143,7 +143,7 @@ async fn replayed_push_is_idempotent() {
 }
 
 #[tokio::test]
-async fn a_push_on_an_old_head_is_behind_and_gets_the_digests_in_between() {
+async fn push_on_an_old_head_gets_digests_in_between() {
     let world = World::start().await;
     let mut user = world.ready_user("ada@example.com").await;
     let (first, _) = user.push(&world, 3, 100).await;
@@ -221,7 +221,7 @@ async fn pages_respect_the_bytes_that_the_client_asks_for() {
 }
 
 #[tokio::test]
-async fn the_largest_batch_passes_in_both_formats_and_a_larger_one_does_not() {
+async fn largest_batch_passes_in_both_formats() {
     let world = World::start().await;
     let mut user = world.ready_user("ada@example.com").await;
     let size = synckit_protocol::limits::BATCH_SEALED_BYTES_MAX;
@@ -262,7 +262,7 @@ async fn the_largest_batch_passes_in_both_formats_and_a_larger_one_does_not() {
 }
 
 #[tokio::test]
-async fn a_push_needs_a_device_an_envelope_and_its_current_key() {
+async fn push_needs_device_envelope_and_current_key() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     let push = |device_id, key_id| synckit_protocol::wire::log::Push {

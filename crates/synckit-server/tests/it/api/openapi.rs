@@ -115,7 +115,7 @@ async fn every_operation_says_what_it_does_and_has_a_place() {
 }
 
 #[tokio::test]
-async fn an_operation_takes_the_token_that_the_document_names_and_no_other() {
+async fn operations_take_only_the_documented_token() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     for operation in operations(document().await) {

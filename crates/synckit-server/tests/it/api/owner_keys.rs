@@ -105,7 +105,7 @@ async fn a_token_alone_does_not_replace_the_envelope() {
 }
 
 #[tokio::test]
-async fn a_signature_is_good_for_the_request_that_it_was_made_for_and_no_other() {
+async fn signature_is_good_for_its_own_request_only() {
     let world = World::start().await;
     let user = world.ready_user("ada@example.com").await;
     let other = world.ready_user("eve@example.com").await;
@@ -272,7 +272,7 @@ async fn a_retired_key_signs_nothing_any_more() {
 }
 
 #[tokio::test]
-async fn a_first_envelope_is_signed_by_the_key_that_it_names_and_a_weak_key_signs_nothing() {
+async fn first_envelope_is_signed_by_its_own_strong_key() {
     let world = World::start().await;
     let ada = world.user("ada@example.com").await;
     let put = async |body: &PutEnvelope| {
@@ -302,7 +302,7 @@ async fn a_first_envelope_is_signed_by_the_key_that_it_names_and_a_weak_key_sign
 }
 
 #[tokio::test]
-async fn an_operator_puts_an_older_envelope_back_with_its_owner_key() {
+async fn operator_restores_envelope_with_its_owner_key() {
     let world = World::start().await;
     let mut user = world.ready_user("ada@example.com").await;
     user.push(&world, 1, 100).await;

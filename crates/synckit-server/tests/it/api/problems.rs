@@ -67,7 +67,7 @@ async fn a_body_must_say_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_malformed_body_says_what_is_wrong_and_repeats_no_value() {
+async fn malformed_body_is_explained_without_its_values() {
     let world = World::start().await;
     let detail = async |content_type: &str, body: &[u8]| {
         let answer = world
@@ -123,7 +123,7 @@ async fn a_malformed_body_says_what_is_wrong_and_repeats_no_value() {
 }
 
 #[tokio::test]
-async fn a_large_body_is_refused_whether_it_announces_itself_or_not() {
+async fn large_body_is_refused_announced_or_not() {
     let world = World::start().await;
     let body = vec![b' '; 70_000];
     let answer = world
@@ -156,7 +156,7 @@ async fn a_refused_large_push_still_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn every_answer_has_an_id_and_is_not_stored_or_sniffed() {
+async fn every_answer_has_an_id_and_is_not_cached() {
     let world = World::start().await;
     let mut ids = Vec::new();
     for path in ["/healthz", "/readyz", "/nowhere", "/api/sync/status"] {

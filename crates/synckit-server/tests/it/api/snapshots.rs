@@ -208,7 +208,7 @@ async fn a_snapshot_of_somebody_else_is_not_there() {
 }
 
 #[tokio::test]
-async fn the_log_below_a_settled_snapshot_goes_in_the_background() {
+async fn log_below_a_settled_snapshot_is_deleted() {
     let (world, mut user) = world_and_user().await;
     fold(&world, &user, 1).await;
     let base = user.head;

@@ -421,7 +421,7 @@ async fn is_untouched(world: &World, ada: &Syncing, ids: &Ids) {
 }
 
 #[tokio::test]
-async fn another_users_ids_are_answered_like_ids_that_were_never_given_out() {
+async fn ids_of_another_user_are_like_unknown_ids() {
     let world = World::start().await;
     let (ada, ids) = ada(&world).await;
     let eve = world.ready_user("eve@example.com").await;
@@ -431,7 +431,7 @@ async fn another_users_ids_are_answered_like_ids_that_were_never_given_out() {
 }
 
 #[tokio::test]
-async fn ids_of_the_same_user_in_another_app_are_answered_like_ids_that_were_never_given_out() {
+async fn ids_in_another_app_are_like_unknown_ids() {
     let world = World::start().await;
     let (ada, ids) = ada(&world).await;
     world.register("bob@example.com", PASSWORD).await;

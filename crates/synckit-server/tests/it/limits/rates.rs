@@ -3,7 +3,7 @@
 use crate::support::World;
 
 #[tokio::test]
-async fn a_session_that_sends_too_much_is_told_when_to_come_back_and_others_are_not_held_up() {
+async fn busy_session_is_limited_and_holds_up_no_other() {
     let world = World::start_with(|config| {
         config.rates.session_per_second = 1;
         config.rates.session_burst = 5;
@@ -34,7 +34,7 @@ async fn a_session_that_sends_too_much_is_told_when_to_come_back_and_others_are_
 }
 
 #[tokio::test]
-async fn an_address_without_a_token_has_an_allowance_of_its_own() {
+async fn address_without_token_has_its_own_limit() {
     let world = World::start_with(|config| {
         config.rates.address_per_second = 1;
         config.rates.address_burst = 10;

@@ -90,7 +90,7 @@ async fn labels_do_not_grow_with_what_clients_make_up() {
 }
 
 #[tokio::test]
-async fn without_a_token_only_the_machine_itself_is_answered() {
+async fn without_a_token_only_loopback_is_answered() {
     let world = World::start().await;
     assert_eq!(world.get("/metrics").send().await.code(), "200");
     for header in ["x-forwarded-for", "forwarded", "x-real-ip", "via"] {

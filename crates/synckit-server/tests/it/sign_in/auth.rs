@@ -82,7 +82,7 @@ async fn sign_in_works_in_json() {
 }
 
 #[tokio::test]
-async fn the_address_is_compared_without_regard_to_case_and_space() {
+async fn addresses_compare_without_case_and_space() {
     let world = World::start().await;
     world.register(" Ada@Example.COM ", PASSWORD).await;
     world.sign_in("ada@example.com", PASSWORD).await.unwrap();
@@ -126,7 +126,7 @@ async fn an_unknown_account_looks_like_a_wrong_password() {
 }
 
 #[tokio::test]
-async fn a_login_is_bound_to_its_app_its_purpose_and_a_minute() {
+async fn login_is_bound_to_app_purpose_and_a_minute() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     let (login, answer) = world.login_start("ada@example.com").await;
@@ -271,7 +271,7 @@ async fn a_key_names_its_app() {
 }
 
 #[tokio::test]
-async fn an_unlock_gives_an_account_token_for_the_same_session() {
+async fn unlock_gives_account_token_of_same_session() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     world.clock.advance(1000);
@@ -292,7 +292,7 @@ async fn an_unlock_gives_an_account_token_for_the_same_session() {
 }
 
 #[tokio::test]
-async fn a_refresh_secret_rotates_and_a_lost_answer_is_repeated() {
+async fn refresh_rotates_and_repeats_a_lost_answer() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     world.clock.advance(100);
@@ -314,7 +314,7 @@ async fn a_refresh_secret_rotates_and_a_lost_answer_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_refresh_secret_that_the_server_did_not_make_is_refused() {
+async fn foreign_refresh_secret_is_refused() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     let secret = user.refresh.expose();
@@ -326,7 +326,7 @@ async fn a_refresh_secret_that_the_server_did_not_make_is_refused() {
 }
 
 #[tokio::test]
-async fn a_session_lives_for_ninety_days_after_its_last_refresh() {
+async fn session_lives_ninety_days_after_a_refresh() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     world.clock.advance(limits::REFRESH_SECONDS - 1);
@@ -336,7 +336,7 @@ async fn a_session_lives_for_ninety_days_after_its_last_refresh() {
 }
 
 #[tokio::test]
-async fn a_signed_out_session_is_over_at_once_and_others_go_on() {
+async fn sign_out_ends_one_session_at_once() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     let other = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
@@ -355,7 +355,7 @@ async fn a_signed_out_session_is_over_at_once_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_session_that_ended_elsewhere_stops_within_five_seconds() {
+async fn session_ended_elsewhere_stops_in_five_seconds() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     assert_eq!(world.status_code(&user.token).await, "200");
@@ -366,7 +366,7 @@ async fn a_session_that_ended_elsewhere_stops_within_five_seconds() {
 }
 
 #[tokio::test]
-async fn a_password_in_the_body_is_refused_unless_the_operator_allows_it() {
+async fn password_in_the_body_is_refused_by_default() {
     let world = World::start().await;
     world.register("ada@example.com", PASSWORD).await;
     let body = json!({ "email": "ada@example.com", "password": PASSWORD, "api_key": world.api_key() });
@@ -384,7 +384,7 @@ async fn a_password_in_the_body_is_refused_unless_the_operator_allows_it() {
 }
 
 #[tokio::test]
-async fn an_allowed_password_login_is_a_login_like_any_other() {
+async fn allowed_password_login_is_a_normal_login() {
     let world = World::start_with(|config| config.allow_password_login = true).await;
     world.register("ada@example.com", PASSWORD).await;
     let log_in = async |email: &str, password: &str| {

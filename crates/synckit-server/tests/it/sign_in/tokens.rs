@@ -76,7 +76,7 @@ async fn a_token_says_who_for_which_app_and_until_when() {
 }
 
 #[tokio::test]
-async fn the_issuer_is_the_public_url_where_one_is_configured() {
+async fn issuer_is_the_configured_public_url() {
     let url = "https://sync.example.com";
     let world = World::start_with(|config| config.public_url = Some(url.parse().unwrap())).await;
     let user = world.user("ada@example.com").await;
@@ -186,7 +186,7 @@ async fn a_token_expires_after_seven_days() {
 }
 
 #[tokio::test]
-async fn tokens_of_app_and_account_do_not_pass_for_each_other() {
+async fn app_and_account_tokens_are_not_interchangeable() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     assert_eq!(sync_code(&world, &user.account_token).await, "token_invalid");
@@ -224,7 +224,7 @@ async fn an_account_token_lives_for_five_minutes() {
 }
 
 #[tokio::test]
-async fn an_older_signing_key_goes_on_until_its_tokens_have_expired() {
+async fn old_signing_key_verifies_until_tokens_expire() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     synckit_server::Admin::open(world.path())

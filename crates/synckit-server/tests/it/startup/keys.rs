@@ -9,7 +9,7 @@ use synckit_protocol::{
 use crate::support::{KEY_ID, OWNER_SEED, UNNAMED, UNSIGNED, World};
 
 #[tokio::test]
-async fn an_envelope_replaces_exactly_the_version_that_it_names() {
+async fn envelope_replaces_the_version_it_names() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     assert_eq!(
@@ -73,7 +73,7 @@ async fn an_envelope_replaces_exactly_the_version_that_it_names() {
 }
 
 #[tokio::test]
-async fn a_change_of_the_master_key_must_name_the_head_of_the_stream() {
+async fn rotation_must_name_the_head_of_the_stream() {
     let world = World::start().await;
     let mut user = world.ready_user("ada@example.com").await;
     let ada = user.user.clone();

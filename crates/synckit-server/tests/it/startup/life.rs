@@ -80,7 +80,7 @@ async fn a_damaged_key_file_is_refused() {
 }
 
 #[tokio::test]
-async fn a_lost_oprf_seed_is_noticed_and_accepted_only_on_request() {
+async fn lost_oprf_seed_is_accepted_only_on_request() {
     let mut world = World::start().await;
     let mut user = world.ready_user("ada@example.com").await;
     world.stop().await.unwrap();
@@ -138,7 +138,7 @@ async fn what_was_acknowledged_is_there_after_a_stop() {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_finished_before_the_server_stops() {
+async fn running_request_ends_before_the_server_stops() {
     let mut world = World::start().await;
     let mut user = world.ready_user("ada@example.com").await;
     let push = user.batch(3, 1000);
@@ -170,7 +170,7 @@ async fn a_request_under_way_is_finished_before_the_server_stops() {
 }
 
 #[tokio::test]
-async fn a_connection_that_does_not_end_is_cut_off_after_the_grace_time() {
+async fn endless_connection_is_cut_after_the_grace_time() {
     let mut world =
         World::start_with(|config| config.timeouts.shutdown_grace = std::time::Duration::from_millis(50)).await;
     let mut slow = tokio::net::TcpStream::connect(world.address()).await.unwrap();

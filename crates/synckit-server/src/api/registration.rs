@@ -1,6 +1,6 @@
-//! `/api/accounts`: registration, confirmation of the address, and the reset of a forgotten password.
+//! Registration: `POST /api/accounts/start`, `POST /api/accounts`, and the confirmation of the address.
 //!
-//! Invariant: nobody learns here whether an address has an account, except whoever reads its mail.
+//! Invariant: nobody learns here whether an address has an account, except the reader of its mail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,22 +8,21 @@ use axum::{extract::State, response::Response};
 use synckit_login::ServerLogin;
 use synckit_protocol::{
     ProblemCode, SecretText, UserId,
-    wire::accounts::{
-        RegisterFinish, RegisterStart, RegisterStarted, Registered, ResetRequest, ResetStart, VerifyEmail,
-    },
+    wire::accounts::{RegisterFinish, RegisterStart, RegisterStarted, Registered, VerifyEmail},
 };
-use synckit_store::{AccountCreation, MailPurpose, NewAccount, PasswordReset, SecretHash};
+use synckit_store::{AccountCreation, NewAccount, SecretHash};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    account::check_vault,
-    auth::{login_problem, require_suite},
+    opaque_exchange::{login_problem, require_suite},
+    problems::invalid_email,
+    vault::check_vault,
 };
 use crate::{
     http::{ApiError, ClientAddress, Received, Reply},
     mail::MailJob,
     platform::random_id,
-    sign_in::{NormalEmail, PasswordState, Purpose, RegistrationState},
+    sign_in::{NormalEmail, RegistrationState},
     startup::config::Registration,
     state::ServerState,
 };
@@ -44,7 +43,7 @@ pub(super) async fn start(
     require_suite(body.suite)?;
     state.guesses.count_address(address.prefix(), now)?;
     let invite = check_invite(&state, body.invite.as_ref()).await?;
-    let email = NormalEmail::parse(&body.email).map_err(|error| ApiError::invalid("email", error.to_string()))?;
+    let email = NormalEmail::parse(&body.email).map_err(invalid_email)?;
     // Drawn now, because the vault that the client is about to make is bound to it.
     let user_id = UserId::from_bytes(random_id());
     let response = state
@@ -119,83 +118,6 @@ pub(super) async fn verify(
     } else {
         Err(ProblemCode::MailCodeInvalid.into())
     }
-}
-
-/// `POST /api/accounts/reset/request`. Everything that depends on the account happens after the answer.
-pub(super) async fn reset_request(
-    State(state): Server,
-    address: ClientAddress,
-    Received { value: body, .. }: Received<ResetRequest>,
-) -> Result<Response, ApiError> {
-    let email = NormalEmail::parse(&body.email).map_err(|error| ApiError::invalid("email", error.to_string()))?;
-    state
-        .guesses
-        .count_address(address.prefix(), state.config.clock.now())?;
-    state.mailer.enqueue(MailJob::ResetPassword {
-        email: email.as_str().to_owned(),
-    });
-    Ok(Reply::empty())
-}
-
-/// `POST /api/accounts/reset/start`.
-pub(super) async fn reset_start(
-    State(state): Server,
-    address: ClientAddress,
-    Received { value: body, reply }: Received<ResetStart>,
-) -> Result<Response, ApiError> {
-    let now = state.config.clock.now();
-    require_suite(body.suite)?;
-    state.guesses.count_address(address.prefix(), now)?;
-    let code = SecretHash::of(body.code.expose());
-    let user_id = state
-        .store
-        .mail_code_owner(MailPurpose::Reset, code, now)
-        .await?
-        .ok_or(ProblemCode::MailCodeInvalid)?;
-    let response = state
-        .login
-        .register(&body.request.0, user_id.as_bytes())
-        .map_err(|error| login_problem(error, "request"))?;
-    // Every write of a vault counts, so this is more than any generation before.
-    let vault = state.store.vault(user_id).await?.ok_or(ProblemCode::MailCodeInvalid)?;
-    let vault_generation = u32::try_from(vault.version + 1).map_err(ApiError::internal)?;
-    let reset = PasswordState {
-        user_id,
-        authority: code.0,
-    };
-    let registration = state.states.seal_password(Purpose::Reset, &reset, now).into();
-    reply.ok(&RegisterStarted {
-        registration,
-        user_id,
-        response: response.into(),
-        vault_generation: Some(vault_generation),
-    })
-}
-
-/// `POST /api/accounts/reset`.
-pub(super) async fn reset_finish(
-    State(state): Server,
-    Received { value: body, reply }: Received<RegisterFinish>,
-) -> Result<Response, ApiError> {
-    let now = state.config.clock.now();
-    let started = state.states.open_password(Purpose::Reset, &body.registration.0, now)?;
-    check_vault(&body.vault.0)?;
-    let record = ServerLogin::finish_registration(&body.record.0).map_err(|error| login_problem(error, "record"))?;
-    let sessions = state.store.sessions(started.user_id, now).await?;
-    let reset = PasswordReset {
-        code: SecretHash(started.authority),
-        record,
-        vault: body.vault.0,
-        now,
-    };
-    if !state.store.reset_password(reset).await? {
-        return Err(ProblemCode::MailCodeInvalid.into());
-    }
-    let ended: Vec<_> = sessions.iter().map(|session| session.id).collect();
-    state.sessions.end(&ended, now);
-    reply.ok(&Registered {
-        user_id: started.user_id,
-    })
 }
 
 /// The invitation that the new account will use up, where one is needed.

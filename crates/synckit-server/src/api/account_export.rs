@@ -1,4 +1,4 @@
-//! `/api/account` as a whole: what is kept of it, all of it as a file, and its end.
+//! `GET /api/account/export`: everything that is kept of an account, as JSON lines.
 
 use std::sync::Arc;
 
@@ -10,49 +10,18 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{TryStreamExt as _, stream};
 use http::{HeaderValue, header};
-use synckit_protocol::{
-    MEDIA_TYPE_JSON_LINES, ProblemCode, limits,
-    wire::{accounts::AccountInfo, export::ExportedBlob},
-};
+use synckit_protocol::{MEDIA_TYPE_JSON_LINES, ProblemCode, limits, wire::export::ExportedBlob};
 
 use super::access::AccountAccess;
 use crate::{
     admin::{Export, ExportError},
     blobs::{ObjectUrl, UrlMethod},
-    http::{ApiError, Reply},
+    http::ApiError,
     limits::Owners,
     state::ServerState,
 };
 
 type Server = State<Arc<ServerState>>;
-
-/// `GET /api/account`.
-pub(super) async fn info(State(state): Server, access: AccountAccess, reply: Reply) -> Result<Response, ApiError> {
-    let overview = state.store.account(access.user_id).await?;
-    let overview = overview.ok_or(ProblemCode::AccountGone)?;
-    reply.ok(&AccountInfo {
-        user_id: overview.account.user_id,
-        email: overview.account.email,
-        created_at: overview.account.created_at,
-        email_verified_at: overview.account.email_verified_at,
-        apps: overview.apps,
-    })
-}
-
-/// `DELETE /api/account`. A repeated request finds no account behind its token, and that is what it asked for.
-pub(super) async fn delete(
-    State(state): Server,
-    access: Result<AccountAccess, ApiError>,
-) -> Result<Response, ApiError> {
-    let access = match access {
-        Err(error) if error.problem().known_code() == Some(ProblemCode::AccountGone) => return Ok(Reply::empty()),
-        access => access?,
-    };
-    let ended = state.store.delete_account(access.user_id).await?.unwrap_or_default();
-    state.sessions.end(&ended, state.config.clock.now());
-    tracing::info!(sessions = ended.len(), "an account was deleted");
-    Ok(Reply::empty())
-}
 
 /// `GET /api/account/export`. The token is checked when the export begins; the answer may take as long as the line needs.
 pub(super) async fn export(State(state): Server, access: AccountAccess) -> Result<Response, ApiError> {
@@ -94,14 +63,4 @@ fn add_url(state: &ServerState, owner: [u8; 16], blob: &mut ExportedBlob) {
     };
     blob.download_url = Some(state.urls.sign(&url));
     blob.url_expires_at = Some(expires_at);
-}
-
-impl From<ExportError> for ApiError {
-    fn from(error: ExportError) -> Self {
-        match error {
-            ExportError::AccountGone => ProblemCode::AccountGone.into(),
-            ExportError::Store(error) => error.into(),
-            ExportError::Encode(error) => Self::internal(error),
-        }
-    }
 }

@@ -1,0 +1,91 @@
+//! `/api/account/password`: a new password, with a vault that it opens. Needs a token of account audience.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use synckit_login::ServerLogin;
+use synckit_protocol::{
+    ProblemCode,
+    wire::accounts::{PasswordChangeFinish, PasswordChangeStart, RegisterStarted, VaultWritten},
+};
+use synckit_store::VaultWrite;
+
+use super::{
+    access::AccountAccess,
+    opaque_exchange::{login_problem, require_suite},
+    vault::{check_vault, written},
+};
+use crate::{
+    http::{ApiError, Received},
+    sign_in::{PasswordState, Purpose},
+    state::ServerState,
+};
+
+type Server = State<Arc<ServerState>>;
+
+/// `POST /api/account/password/start`.
+pub(super) async fn start(
+    State(state): Server,
+    access: AccountAccess,
+    Received { value: body, reply }: Received<PasswordChangeStart>,
+) -> Result<Response, ApiError> {
+    require_suite(body.suite)?;
+    let response = state
+        .login
+        .register(&body.request.0, access.user_id.as_bytes())
+        .map_err(|error| login_problem(error, "request"))?;
+    let change = PasswordState {
+        user_id: access.user_id,
+        authority: session_authority(access),
+    };
+    let registration = state
+        .states
+        .seal_password(Purpose::ChangePassword, &change, state.config.clock.now());
+    reply.ok(&RegisterStarted {
+        registration: registration.into(),
+        user_id: access.user_id,
+        response: response.into(),
+        vault_generation: None,
+    })
+}
+
+/// `POST /api/account/password`.
+pub(super) async fn finish(
+    State(state): Server,
+    access: AccountAccess,
+    Received { value: body, reply }: Received<PasswordChangeFinish>,
+) -> Result<Response, ApiError> {
+    let now = state.config.clock.now();
+    let change = state
+        .states
+        .open_password(Purpose::ChangePassword, &body.registration.0, now)?;
+    if change.user_id != access.user_id || change.authority != session_authority(access) {
+        return Err(ApiError::new(ProblemCode::LoginExpired).with_detail("the change belongs to another session"));
+    }
+    check_vault(&body.vault.0)?;
+    let record = ServerLogin::finish_registration(&body.record.0).map_err(|error| login_problem(error, "record"))?;
+    // Read before the write, to know which sessions ended with it: here at once, on other nodes within seconds.
+    let others = state.store.sessions(access.user_id, now).await?;
+    let write = VaultWrite {
+        user_id: access.user_id,
+        vault: body.vault.0,
+        expected_version: body.expected_version,
+        record: Some(record),
+        keep_session: Some(access.session_id),
+    };
+    let version = written(state.store.write_vault(write).await?)?;
+    let ended: Vec<_> = others
+        .iter()
+        .map(|session| session.id)
+        .filter(|id| *id != access.session_id)
+        .collect();
+    state.sessions.end(&ended, now);
+    reply.ok(&VaultWritten { version })
+}
+
+/// Binds a change of password to the session that began it.
+fn session_authority(access: AccountAccess) -> [u8; 32] {
+    let mut authority = [0; 32];
+    authority[..16].copy_from_slice(access.session_id.as_bytes());
+    authority
+}

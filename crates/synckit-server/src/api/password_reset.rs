@@ -1,0 +1,104 @@
+//! A forgotten password: `/api/accounts/reset`, with a code from a mail.
+//!
+//! Invariant: nobody learns here whether an address has an account, except the reader of its mail.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use synckit_login::ServerLogin;
+use synckit_protocol::{
+    ProblemCode,
+    wire::accounts::{RegisterFinish, RegisterStarted, Registered, ResetRequest, ResetStart},
+};
+use synckit_store::{MailPurpose, PasswordReset, SecretHash};
+
+use super::{
+    opaque_exchange::{login_problem, require_suite},
+    problems::invalid_email,
+    vault::check_vault,
+};
+use crate::{
+    http::{ApiError, ClientAddress, Received, Reply},
+    mail::MailJob,
+    sign_in::{NormalEmail, PasswordState, Purpose},
+    state::ServerState,
+};
+
+type Server = State<Arc<ServerState>>;
+
+/// `POST /api/accounts/reset/request`. Everything that depends on the account happens after the answer.
+pub(super) async fn request(
+    State(state): Server,
+    address: ClientAddress,
+    Received { value: body, .. }: Received<ResetRequest>,
+) -> Result<Response, ApiError> {
+    let email = NormalEmail::parse(&body.email).map_err(invalid_email)?;
+    state
+        .guesses
+        .count_address(address.prefix(), state.config.clock.now())?;
+    state.mailer.enqueue(MailJob::ResetPassword {
+        email: email.as_str().to_owned(),
+    });
+    Ok(Reply::empty())
+}
+
+/// `POST /api/accounts/reset/start`.
+pub(super) async fn start(
+    State(state): Server,
+    address: ClientAddress,
+    Received { value: body, reply }: Received<ResetStart>,
+) -> Result<Response, ApiError> {
+    let now = state.config.clock.now();
+    require_suite(body.suite)?;
+    state.guesses.count_address(address.prefix(), now)?;
+    let code = SecretHash::of(body.code.expose());
+    let user_id = state
+        .store
+        .mail_code_owner(MailPurpose::Reset, code, now)
+        .await?
+        .ok_or(ProblemCode::MailCodeInvalid)?;
+    let response = state
+        .login
+        .register(&body.request.0, user_id.as_bytes())
+        .map_err(|error| login_problem(error, "request"))?;
+    // Every write of a vault counts, so this is more than any generation before.
+    let vault = state.store.vault(user_id).await?.ok_or(ProblemCode::MailCodeInvalid)?;
+    let vault_generation = u32::try_from(vault.version + 1).map_err(ApiError::internal)?;
+    let reset = PasswordState {
+        user_id,
+        authority: code.0,
+    };
+    let registration = state.states.seal_password(Purpose::Reset, &reset, now).into();
+    reply.ok(&RegisterStarted {
+        registration,
+        user_id,
+        response: response.into(),
+        vault_generation: Some(vault_generation),
+    })
+}
+
+/// `POST /api/accounts/reset`.
+pub(super) async fn finish(
+    State(state): Server,
+    Received { value: body, reply }: Received<RegisterFinish>,
+) -> Result<Response, ApiError> {
+    let now = state.config.clock.now();
+    let started = state.states.open_password(Purpose::Reset, &body.registration.0, now)?;
+    check_vault(&body.vault.0)?;
+    let record = ServerLogin::finish_registration(&body.record.0).map_err(|error| login_problem(error, "record"))?;
+    let sessions = state.store.sessions(started.user_id, now).await?;
+    let reset = PasswordReset {
+        code: SecretHash(started.authority),
+        record,
+        vault: body.vault.0,
+        now,
+    };
+    if !state.store.reset_password(reset).await? {
+        return Err(ProblemCode::MailCodeInvalid.into());
+    }
+    let ended: Vec<_> = sessions.iter().map(|session| session.id).collect();
+    state.sessions.end(&ended, now);
+    reply.ok(&Registered {
+        user_id: started.user_id,
+    })
+}

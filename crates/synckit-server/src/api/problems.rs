@@ -1,0 +1,98 @@
+//! What the errors of the rooms below mean to a client, and the problems that several resources share.
+//!
+//! Invariant: below the API no code knows problems or statuses. Every error becomes one here.
+
+use synckit_protocol::{ApiKeyError, ProblemCode};
+use synckit_store::StoreError;
+
+use crate::{
+    admin::ExportError,
+    http::ApiError,
+    limits::{DiskNearlyFull, TooManyGuesses, TooManyRequests},
+    sign_in::{EmailError, StateError},
+    startup::{NotReady, Trouble},
+};
+
+/// What a write is told that names another version than the current one.
+pub(super) fn version_conflict(current: u64) -> ApiError {
+    ApiError::new(ProblemCode::VersionConflict).with(|problem| problem.current_version = Some(current))
+}
+
+/// What a request is told whose e-mail address cannot be one.
+pub(super) fn invalid_email(error: EmailError) -> ApiError {
+    ApiError::invalid("email", error.to_string())
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::Full(_) => ProblemCode::ServerFull,
+            StoreError::Busy => ProblemCode::Overloaded,
+            // The account was deleted after the request was let in.
+            StoreError::NoSuchStream => return Self::new(ProblemCode::AccountGone),
+            _ => ProblemCode::Internal,
+        };
+        Self::new(code).caused_by(error)
+    }
+}
+
+impl From<NotReady> for ApiError {
+    fn from(error: NotReady) -> Self {
+        match error {
+            NotReady::Checked(error) => error.into(),
+            NotReady::Remembered(trouble) => Self::new(match trouble {
+                Trouble::Full => ProblemCode::ServerFull,
+                Trouble::Busy => ProblemCode::Overloaded,
+                Trouble::Failed => ProblemCode::Internal,
+            }),
+        }
+    }
+}
+
+impl From<DiskNearlyFull> for ApiError {
+    fn from(_: DiskNearlyFull) -> Self {
+        Self::new(ProblemCode::ServerFull).with_detail("the disk is nearly full")
+    }
+}
+
+impl From<ApiKeyError> for ApiError {
+    fn from(error: ApiKeyError) -> Self {
+        let code = match error {
+            ApiKeyError::Kind(_) => ProblemCode::KeyKind,
+            _ => ProblemCode::KeyMalformed,
+        };
+        Self::new(code).with_detail(error.to_string())
+    }
+}
+
+impl From<StateError> for ApiError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Expired => Self::new(ProblemCode::LoginExpired),
+            StateError::Invalid => Self::new(ProblemCode::LoginExpired)
+                .with_detail("this is no exchange that the server began: start again"),
+        }
+    }
+}
+
+impl From<TooManyGuesses> for ApiError {
+    fn from(refused: TooManyGuesses) -> Self {
+        Self::new(ProblemCode::TooManyGuesses).retry_after(refused.retry_after.as_secs().max(1))
+    }
+}
+
+impl From<TooManyRequests> for ApiError {
+    fn from(refused: TooManyRequests) -> Self {
+        Self::new(ProblemCode::RateLimited).retry_after(refused.retry_after_seconds)
+    }
+}
+
+impl From<ExportError> for ApiError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::AccountGone => ProblemCode::AccountGone.into(),
+            ExportError::Store(error) => error.into(),
+            ExportError::Encode(error) => Self::internal(error),
+        }
+    }
+}
