@@ -426,7 +426,7 @@ fn data_dir(data: &DataArgs) -> Result<PathBuf, Failure> {
         return Ok(data_dir.clone());
     }
     let configured = match &data.config {
-        Some(path) => Settings::read_file(path)?.value("data_dir").map(PathBuf::from),
+        Some(path) => Settings::read_file(path)?.data_dir().map(Path::to_owned),
         None => None,
     };
     Ok(configured.unwrap_or_else(|| Config::DEFAULT_DATA_DIR.into()))

@@ -1,12 +1,14 @@
 //! The settings of a server as flags and environment variables, made from the server's table of settings.
 
-use std::sync::LazyLock;
+use std::{path::PathBuf, sync::LazyLock};
 
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind};
 use synckit_server::config::{Setting, SettingKind, Settings};
 
 use crate::failure::Failure;
 
+/// The one setting that need not be UTF-8.
+const DATA_DIR: &str = "data_dir";
 const LIMITS: &str = "Limits (times as 30s, 15min, 12h, 7d; sizes as 64MiB)";
 
 /// What flags and environment variables set.
@@ -69,6 +71,9 @@ fn argument(named: &'static Named) -> Arg {
         .value_name(setting.value_name)
         .help(format!("{}{default}", setting.help))
         .value_parser(check);
+    if setting.key == DATA_DIR {
+        return argument.value_parser(clap::value_parser!(PathBuf));
+    }
     match setting.kind {
         SettingKind::Switch => argument
             .num_args(0..=1)
@@ -99,12 +104,20 @@ impl FromArgMatches for SettingArgs {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
         for Named { setting, .. } in NAMED.iter().filter(|named| !is_secret(named.setting)) {
-            if let Some(value) = matches.get_one::<String>(setting.key) {
-                let settings = std::mem::take(&mut self.0);
-                self.0 = settings
-                    .with(setting.key, value)
-                    .map_err(|error| Error::raw(ErrorKind::ValueValidation, error))?;
-            }
+            let settings = std::mem::take(&mut self.0);
+            self.0 = if setting.key == DATA_DIR {
+                match matches.get_one::<PathBuf>(DATA_DIR) {
+                    Some(data_dir) => settings.with_data_dir(data_dir),
+                    None => settings,
+                }
+            } else {
+                match matches.get_one::<String>(setting.key) {
+                    Some(value) => settings
+                        .with(setting.key, value)
+                        .map_err(|error| Error::raw(ErrorKind::ValueValidation, error))?,
+                    None => settings,
+                }
+            };
         }
         Ok(())
     }

@@ -26,7 +26,13 @@ use super::{Config, MailDelivery, Setting, SettingKind};
 /// # Ok::<(), synckit_server::config::ConfigError>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Settings(BTreeMap<&'static str, SecretText>);
+pub struct Settings {
+    values: BTreeMap<&'static str, SecretText>,
+    /// The one value that need not be UTF-8.
+    data_dir: Option<PathBuf>,
+}
+
+const DATA_DIR: &str = "data_dir";
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -114,17 +120,29 @@ impl Settings {
         Ok(self)
     }
 
-    /// The value of a key, if these settings have one.
-    pub fn value(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(SecretText::expose)
+    /// These settings, and a data directory, whose name need not be UTF-8.
+    #[must_use]
+    pub fn with_data_dir(mut self, data_dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(data_dir.into());
+        self
+    }
+
+    /// The data directory, if these settings have one.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
+    }
+
+    fn value(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(SecretText::expose)
     }
 
     /// These settings, and those of `lower` for the keys that these do not have.
     #[must_use]
     pub fn over(mut self, lower: Self) -> Self {
-        for (key, value) in lower.0 {
-            self.0.entry(key).or_insert(value);
+        for (key, value) in lower.values {
+            self.values.entry(key).or_insert(value);
         }
+        self.data_dir = self.data_dir.or(lower.data_dir);
         self
     }
 
@@ -132,7 +150,11 @@ impl Settings {
         setting
             .check(value)
             .map_err(|allowed| refused(setting, value, allowed))?;
-        self.0.insert(setting.key, SecretText::new(value));
+        if setting.key == DATA_DIR {
+            self.data_dir = Some(value.into());
+        } else {
+            self.values.insert(setting.key, SecretText::new(value));
+        }
         Ok(())
     }
 }
@@ -160,7 +182,10 @@ fn refused(setting: &Setting, value: &str, allowed: String) -> ConfigError {
 impl fmt::Debug for Settings {
     /// The keys alone: values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set()
+            .entries(self.values.keys())
+            .entries(&self.data_dir)
+            .finish()
     }
 }
 
@@ -237,7 +262,7 @@ impl Config {
     /// [`ConfigError::Missing`] if one of two keys that need each other is missing.
     pub fn resolve(layers: impl IntoIterator<Item = Settings>) -> Result<Self, ConfigError> {
         let settings = layers.into_iter().fold(Settings::default(), Settings::over);
-        let mut config = Self::new(Self::DEFAULT_DATA_DIR);
+        let mut config = Self::new(settings.data_dir().unwrap_or(Path::new(Self::DEFAULT_DATA_DIR)));
         for setting in Setting::all() {
             if let Some(value) = settings.value(setting.key) {
                 setting
