@@ -247,7 +247,7 @@ fn settings_that_are_none_or_unwise_are_found() {
     seed.arg("--accept-new-oprf-seed");
     assert_finds(seed, "configuration", "warn", "accept_new_oprf_seed is on");
     let mut mail = stopped.doctor();
-    mail.args(["--mail-from", "nobody"])
+    mail.args(["--mail-from", "no address @"])
         .env("SYNCKIT_SMTP_URL", "smtps://mail.example.com");
     assert_finds(mail, "mail", "fail", "mail_from is not valid");
 }

@@ -69,7 +69,12 @@ fn start_errors_have_stable_codes() {
     );
     let address = server.url.trim_start_matches("http://");
     assert_eq!(refused(&["serve", "--listen", address, "--json"]), "address_in_use");
-    assert_eq!(refused(&["serve", "--stall-timeout", "0s", "--json"]), "configuration");
+    let config = data_dir.join("synckit.toml");
+    std::fs::write(&config, "stall_timeout = \"0 s\"\n").unwrap();
+    assert_eq!(
+        refused(&["serve", "--config", config.to_str().unwrap(), "--json"]),
+        "configuration"
+    );
     let database = rusqlite::Connection::open(data_dir.join("synckit.db")).unwrap();
     database
         .execute(

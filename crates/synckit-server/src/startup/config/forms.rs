@@ -73,7 +73,7 @@ pub(super) fn size(text: &str) -> Parsed<u64> {
 /// An IP address and a port.
 pub(super) fn socket_address(text: &str) -> Parsed<SocketAddr> {
     text.parse()
-        .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned())
+        .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8080 or [::]:8080".to_owned())
 }
 
 /// `true` or `false`.
