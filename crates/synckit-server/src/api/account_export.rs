@@ -10,7 +10,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{TryStreamExt as _, stream};
 use http::{HeaderValue, header};
-use synckit_protocol::{MEDIA_TYPE_JSON_LINES, ProblemCode, limits, wire::export::ExportedBlob};
+use synckit_protocol::{MEDIA_TYPE_JSON_LINES, limits, wire::export::ExportedBlob};
 
 use super::access::AccountAccess;
 use crate::{

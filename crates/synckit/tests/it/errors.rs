@@ -70,7 +70,7 @@ fn start_errors_have_stable_codes() {
     let address = server.url.trim_start_matches("http://");
     assert_eq!(refused(&["serve", "--listen", address, "--json"]), "address_in_use");
     let config = data_dir.join("synckit.toml");
-    std::fs::write(&config, "stall_timeout = \"0 s\"\n").unwrap();
+    fs::write(&config, "stall_timeout = \"0 s\"\n").unwrap();
     assert_eq!(
         refused(&["serve", "--config", config.to_str().unwrap(), "--json"]),
         "configuration"
