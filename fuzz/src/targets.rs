@@ -1,6 +1,6 @@
 //! The bodies of the fuzz targets: every decoder of bytes that a server, a keychain or a person hands over.
 //!
-//! A target checks two things: no input makes the decoder panic, and what decodes has no other encoding. They stand in
+//! A target checks two things: no input makes the decoder panic, and what decodes has no other encoding. They are in
 //! a file of their own so that the fuzzer and the ordinary test that replays the corpus run the same code.
 
 use synckit_crypto::{

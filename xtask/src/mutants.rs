@@ -1,7 +1,7 @@
 //! `cargo xtask mutants`: changes the code one place at a time, and shows which changes no test notices.
 //!
-//! `.cargo/mutants.toml` says which files are changed, and explains every change that makes no difference. A whole run
-//! takes hours, so it is no part of `cargo xtask test`; arguments choose a file: `-- -f crates/synckit-crypto/src/vault.rs`.
+//! `.cargo/mutants.toml` explains every change that makes no difference. A whole run takes hours, so it is no part of
+//! `cargo xtask test`. Arguments replace the list of files: `-- -f crates/synckit-crypto/src/vault.rs`.
 
 use std::{env, ffi::OsString, process::Command};
 
@@ -14,6 +14,14 @@ const VERSION: &str = "27.1.0";
 
 /// The packages whose tests must notice a change of their code.
 const PACKAGES: &[&str] = &["synckit-crypto", "synckit-login", "synckit-protocol"];
+
+/// The files that are changed: what decides about keys, seals and history.
+const FILES: &[&str] = &[
+    "crates/synckit-crypto/src/**",
+    "crates/synckit-login/src/**",
+    "crates/synckit-protocol/src/chain.rs",
+    "crates/synckit-protocol/src/cursor.rs",
+];
 
 /// Installs cargo-mutants into `target/tools` if it is missing there, and runs it. `Ok(false)`: a mutant survived.
 pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<bool> {
@@ -43,6 +51,9 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<bool> {
     command.args(["mutants", "--jobs", "1", "--output", "target"]);
     for package in PACKAGES {
         command.args(["--package", package]);
+    }
+    if arguments.is_empty() {
+        command.args(FILES.iter().flat_map(|file| ["--file", file]));
     }
     // The documentation's examples notice nothing that the tests do not, and double the time.
     command.args(arguments).args(["--", "--lib", "--test", "it"]);

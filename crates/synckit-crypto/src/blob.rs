@@ -37,7 +37,7 @@ const BLOCK_BYTES: usize = 16;
 
 /// SHA-256 of a file: what the app calls its hash. Lower-case hexadecimal as text.
 ///
-/// The server never sees it: whoever knows the hash of a public file could ask whether somebody has it.
+/// The server never sees it: with the hash of a public file it could look for the accounts that have the file.
 ///
 /// # Examples
 /// ```

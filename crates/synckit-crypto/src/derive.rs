@@ -33,7 +33,7 @@ pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 /// A wrapping key, and the commitment to it that is stored beside what it wraps.
 ///
 /// XChaCha20-Poly1305 does not commit to its key: one ciphertext can be made that opens under two keys. With the
-/// commitment stored and compared first, whoever holds the storage cannot learn from one answer about many passwords
+/// commitment stored and compared first, a thief of the storage cannot learn from one answer about many passwords
 /// (the partitioning oracle attack).
 pub(crate) struct WrappingKey {
     pub(crate) key: Zeroizing<[u8; 32]>,

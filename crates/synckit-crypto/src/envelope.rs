@@ -17,7 +17,7 @@ use std::fmt;
 
 use rand::{CryptoRng, RngCore};
 use subtle::ConstantTimeEq as _;
-use synckit_protocol::{KeyId, Position, limits::RETIRED_KEYS_MAX};
+use synckit_protocol::{KeyId, Position};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -149,7 +149,7 @@ impl Envelope {
     /// # Errors
     /// [`KeyError::WrongKey`]: the envelope's current key is not that of `held`, or its bytes were changed.
     pub fn open_as_holder(&self, scope: &StreamScope, held: &KeyRing) -> Result<KeyRing, KeyError> {
-        // The blob id key of a stream never changes, so the one at hand is that in the envelope.
+        // The blob id key of a stream never changes, so the held one is that in the envelope.
         self.key_ring(scope, held.current().clone(), held.blob_id_key().clone())
     }
 
@@ -166,7 +166,7 @@ impl Envelope {
             .ok_or(KeyError::Malformed { what: WHAT })
     }
 
-    /// Checks that the envelope was written by somebody who holds `master_key`, which must be its current key.
+    /// Checks that a holder of `master_key` wrote the envelope, whose current key it must be.
     ///
     /// For a device that has the key in its keychain and wants to believe the floor without asking for the password.
     ///
@@ -236,7 +236,9 @@ impl Envelope {
             let mac = reader.array()?;
             // All three count from 1.
             let counts = header.vault_generation > 0 && header.version > 0 && header.key_version > 0;
-            (counts && is_history_len(history_len)).then_some(Self {
+            // A sealed history of no keys would be a second encoding of none. Which keys there are, the ring checks.
+            let whole = history_len == 0 || history_len > OVERHEAD_BYTES;
+            (counts && whole).then_some(Self {
                 header,
                 salt,
                 commitment,
@@ -253,7 +255,7 @@ impl Envelope {
         out.extend_from_slice(&self.salt);
         out.extend_from_slice(&self.commitment);
         out.extend_from_slice(&self.wrapped);
-        // At most 1768 bytes: `seal` is bounded by the ring's invariant, `decode` checks it.
+        // At most 1768 bytes from `seal`, by the ring's invariant; from `decode`, what a u16 said.
         out.extend_from_slice(&u16::try_from(self.history.len()).unwrap_or(u16::MAX).to_be_bytes());
         out.extend_from_slice(&self.history);
         out
@@ -296,17 +298,6 @@ impl Header {
         aad.extend_from_slice(&scope.to_bytes());
         self.put(&mut aad);
         aad
-    }
-}
-
-/// Whether a history of this length holds whole retired keys: none, or between one and [`RETIRED_KEYS_MAX`] under a seal.
-/// A sealed history of none would be a second encoding of none.
-const fn is_history_len(len: usize) -> bool {
-    match len.checked_sub(OVERHEAD_BYTES) {
-        None => len == 0,
-        Some(retired) => {
-            retired > 0 && retired.is_multiple_of(RETIRED_BYTES) && retired / RETIRED_BYTES <= RETIRED_KEYS_MAX
-        }
     }
 }
 

@@ -14,8 +14,8 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The key does not open this, or the bytes were changed. The two are one error on purpose: whoever could tell
-    /// them apart could test keys.
+    /// The key does not open this, or the bytes were changed. The two are one error on purpose: a caller that
+    /// can tell them apart can test keys.
     #[error("the key does not open this, or it was tampered with")]
     WrongKey,
 

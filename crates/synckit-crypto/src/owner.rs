@@ -1,6 +1,6 @@
 //! The owner key: what shows the server that a device holds the master key.
 //!
-//! Whoever has a token of a stream reaches its envelope and its snapshots at the server, also without any key. So the
+//! A token of a stream reaches its envelope and its snapshots at the server, without any key. So the
 //! two writes that could cost the user data are signed (RFC 8032, Ed25519), by a key that only holders of the current
 //! master key can derive.
 //!

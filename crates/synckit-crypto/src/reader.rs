@@ -21,8 +21,8 @@ pub(crate) fn read_format<'b, T>(
     let mut reader = Reader(bytes);
     match reader.u8() {
         Some(FORMAT) => {}
-        Some(found) if found > FORMAT => return Err(KeyError::UnsupportedFormat { what, found }),
-        _ => return Err(KeyError::Malformed { what }),
+        None | Some(0) => return Err(KeyError::Malformed { what }),
+        Some(found) => return Err(KeyError::UnsupportedFormat { what, found }),
     }
     let parsed = fields(&mut reader);
     // Trailing bytes would give one value two encodings.

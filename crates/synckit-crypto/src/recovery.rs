@@ -68,7 +68,6 @@ impl RecoveryCode {
         }
         let mnemonic = Mnemonic::parse_in_normalized(Language::English, &words).map_err(|error| match error {
             bip39::Error::UnknownWord(index) => RecoveryCodeError::UnknownWord { position: index + 1 },
-            bip39::Error::BadWordCount(found) => RecoveryCodeError::WordCount { found },
             _ => RecoveryCodeError::Checksum,
         })?;
         let (mut entropy, _) = mnemonic.to_entropy_array();

@@ -51,7 +51,7 @@ pub struct RetiredKey {
     until: Position,
 }
 
-/// A key of a ring, and the part of the log where it may stand.
+/// A key of a ring, and the part of the log that may be sealed under it.
 #[derive(Debug, Clone, Copy)]
 pub struct RingKey<'r> {
     /// The key.
@@ -210,7 +210,7 @@ impl KeyRing {
     }
 
     /// The ring for a stream whose server was restored from a backup: its history leaves the one that this ring knows
-    /// after `common`, and has come to `latest`. Keys that were retired after `common`, in a history that is gone, end at
+    /// after `common`, and has come to `latest`. Keys that were retired after `common`, in a history that the server lost, end at
     /// `latest` instead, because the server took batches under them up to there; and `latest` is the floor.
     ///
     /// The only way in which a floor sinks: by the user's decision, never because a server says so.
@@ -299,7 +299,7 @@ impl KeyRing {
             let key = MasterKey::from_bytes(bytes);
             bytes.zeroize();
             let key_id = key.key_id(scope);
-            // A key that stands twice would be retired and current at once.
+            // A key that occurs twice would be retired and current at once.
             if ring.key_for(&key_id).is_some() || !follows(previous, until) {
                 return None;
             }

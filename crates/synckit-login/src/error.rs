@@ -30,7 +30,7 @@ pub enum LoginError {
     WrongPassword,
 
     /// The login succeeded, but under another server key than the one that was pinned: either the server was set up
-    /// anew and the account registered again, or somebody else answers in its place.
+    /// anew and the account registered again, or another server answers in its place.
     #[error("the server's key is not the one that this account was registered with")]
     ServerKeyChanged {
         /// The key that was pinned.

@@ -16,13 +16,13 @@ use crate::{
     suite::{Suite1, read},
 };
 
-/// Length of the OPRF seed, which stands first among the server's secrets.
+/// Length of the OPRF seed, the first of the server's secrets.
 const OPRF_SEED_BYTES: usize = 64;
 
 /// The server's long-term secrets: the OPRF seed and the key pair of the key exchange.
 ///
-/// Whoever has them and the records can guess passwords at the cost of one Argon2id each; whoever loses them strands
-/// every password. They live in a file or a secret store of their own, never in the database beside the records.
+/// A thief of them and of the records can guess passwords at the cost of one Argon2id each. Their loss makes every record
+/// useless. They live in a file or a secret store of their own, never in the database beside the records.
 ///
 /// # Examples
 /// ```
@@ -46,7 +46,7 @@ impl ServerLogin {
         }
     }
 
-    /// The secrets in [`SERVER_SETUP_BYTES`] bytes: seed, private key, and the public key that stands in for accounts
+    /// The secrets in [`SERVER_SETUP_BYTES`] bytes: seed, private key, and the public key in the answers for accounts
     /// that do not exist.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut serialized = self.setup.serialize();
@@ -121,7 +121,7 @@ impl ServerLogin {
 
     /// Answers the first message of a login: returns the state to keep until the third, and the second message, KE2.
     ///
-    /// The state is secret: whoever reads it can pretend to know the password. Seal it before it leaves the process.
+    /// The state is secret: its reader can pretend to know the password. Seal it before it leaves the process.
     ///
     /// With `record` as `None` the account does not exist, and the answer is made from a fake record: of the same
     /// length, with the same work, and to the client no different from a wrong password. `credential_id` must then be

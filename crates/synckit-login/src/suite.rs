@@ -103,8 +103,8 @@ mod tests {
 
     use super::Argon2idKsf;
 
-    /// The expected value is that of the reference implementation of Argon2 in C, for the bytes 0 to 63. It stands in
-    /// `vectors/login.json` too.
+    /// The expected value is that of the reference implementation of Argon2 in C, for the bytes 0 to 63. `vectors/login.json` has
+    /// it too.
     #[test]
     fn key_stretching_is_the_argon2id_of_suite_1() {
         let input: [u8; 64] = std::array::from_fn(|at| u8::try_from(at).unwrap());

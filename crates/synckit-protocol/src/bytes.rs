@@ -1,4 +1,4 @@
-//! Byte strings and secret texts as they stand on the wire.
+//! Byte strings and secret texts in their wire form.
 
 use std::fmt;
 

@@ -40,7 +40,7 @@ enum Place {
 pub struct SnapshotPlace {
     /// The snapshot.
     pub snapshot_id: SnapshotId,
-    /// The position whose state the snapshot is: where the log goes on after its last row.
+    /// The position whose state the snapshot is: where the log continues after its last row.
     pub position: Position,
     /// The part, from 0.
     pub part: u32,

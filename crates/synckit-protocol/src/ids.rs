@@ -1,4 +1,4 @@
-//! A newtype for every id, so that one can never stand where another is meant.
+//! A newtype for every id, so that no id can be used in the place of another.
 
 use std::{fmt, str::FromStr};
 

@@ -53,7 +53,7 @@ pub const SNAPSHOT_MANIFEST_SEALED_BYTES_MAX: usize = 13 + 36 * SNAPSHOT_PARTS_M
 pub const SNAPSHOT_UPLOADS_MAX: u32 = 4;
 /// How long after its last part an unfinished snapshot is swept.
 pub const SNAPSHOT_UPLOAD_SECONDS: u64 = 24 * 3600;
-/// How old a snapshot is before the log below it may go: the time in which a bad one can be gone around.
+/// Minimum age of a snapshot before the log that it covers is deleted: until then a client can skip a bad one.
 pub const SNAPSHOT_SETTLE_SECONDS: u64 = 14 * 24 * 3600;
 /// How long a device that was not seen still holds the log that it has not pulled.
 pub const DEVICE_ACTIVE_SECONDS: u64 = 90 * 24 * 3600;
@@ -91,5 +91,5 @@ pub const ACCOUNT_TOKEN_SECONDS: u64 = 300;
 /// How soon a revoked session stops working on every node.
 pub const REVOCATION_SECONDS: u64 = 5;
 
-/// Batch ids that the server remembers of each device after their batches are gone.
+/// Batch ids of each device that the server remembers after it deleted their batches.
 pub const BATCH_IDS_KEPT_PER_DEVICE: u32 = 64;

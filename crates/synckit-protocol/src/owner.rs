@@ -78,7 +78,7 @@ impl EnvelopeClaim<'_> {
 
 /// What is signed to complete a snapshot, by the owner key of the current envelope.
 ///
-/// The sealed manifest commits to every part, so its hash stands for them.
+/// The sealed manifest commits to every part, so its hash covers them.
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotClaim<'a> {
     /// The app of the stream.

@@ -36,7 +36,7 @@ macro_rules! problem_codes {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// The HTTP status that goes with the code.
+            /// The HTTP status of the code.
             pub const fn status(self) -> u16 {
                 match self { $(Self::$name => $status,)* }
             }
@@ -119,8 +119,8 @@ problem_codes! {
     DeviceLimit = "device_limit", 409, "There are too many devices";
     /// There is no envelope yet: the only answer that means so.
     NoEnvelope = "no_envelope", 404, "Encryption is not set up";
-    /// `expected_version` is not the current one: somebody else wrote first.
-    VersionConflict = "version_conflict", 409, "Somebody else wrote first";
+    /// `expected_version` is not the current one: another write came first.
+    VersionConflict = "version_conflict", 409, "Another write came first";
     /// The batch is sealed under another key than the envelope's current one.
     KeyMismatch = "key_mismatch", 409, "The key is not the current one";
     /// The signature is not one of the stream's owner key over this request.
@@ -215,7 +215,7 @@ pub struct Problem {
     /// The current version, with `version_conflict`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_version: Option<u64>,
-    /// The snapshot that stands for what the log does not hold any more, with `cursor_compacted`.
+    /// With `cursor_compacted`: the snapshot that replaces the start of the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotInfo>,
 }

@@ -248,7 +248,7 @@ def check_ring(ring: KeyRing) -> None:
         raise KeyMaterialForged("more retired keys than there can be")
     ids = {ring.stream.key_id(key) for _, key in ring.retired} | {ring.current_key_id()}
     if len(ids) != len(ring.retired) + 1:
-        raise KeyMaterialForged("a key stands twice")
+        raise KeyMaterialForged("a key occurs twice")
     before = Position.start(ring.stream.app_id, ring.stream.user_id)
     for position in [*(until for until, _ in ring.retired), ring.floor]:
         if not position.follows(before):

@@ -53,7 +53,7 @@ pub enum ChangeOp {
     Insert,
     /// The row was there and has another content.
     Update,
-    /// The row is gone.
+    /// The row was deleted.
     Delete,
 }
 

@@ -31,8 +31,8 @@ pub(crate) fn decode_body(body: &[u8], entries_max: u32) -> Result<Vec<ChangeEnt
 /// The rule that a body broke.
 struct Rule(&'static str);
 
-/// A body that is not CBOR, or another item than the one that must stand there.
-const NOT_CBOR: Rule = Rule("not the CBOR item that must stand here");
+/// A body that is not CBOR, or another item than the expected one.
+const NOT_CBOR: Rule = Rule("not the CBOR item expected here");
 
 impl From<minicbor::decode::Error> for Rule {
     fn from(_: minicbor::decode::Error) -> Self {
@@ -176,7 +176,7 @@ const fn deeper(depth: usize) -> Result<usize, Rule> {
     }
 }
 
-/// The names of a body, and how many of them were used: names stand in the order of first use.
+/// The names of a body, and how many of them were used: names are in the order of first use.
 struct ReadNames<'b> {
     list: Vec<&'b str>,
     used: usize,
@@ -195,7 +195,7 @@ impl<'b> ReadNames<'b> {
             .windows(2)
             .any(|pair| matches!(pair, [one, other] if one == other))
         {
-            return Err(Rule("a name that stands twice"));
+            return Err(Rule("a name that occurs twice"));
         }
         Ok(Self { list, used: 0 })
     }

@@ -88,7 +88,7 @@ pub(crate) fn encode_prefix(entries: &[ChangeEntry], entries_max: u32) -> Result
     Ok((taken, encoder.finish()))
 }
 
-/// The most bytes that an entry can add to a body, whatever stands before it: as if nobody else used its names, and
+/// The most bytes that an entry can add to a body, whatever precedes it: as if no other entry used its names, and
 /// each of them had the longest index.
 pub(crate) fn entry_len_max(entry: &ChangeEntry) -> Result<usize, EncodeErrorKind> {
     /// What an index takes beyond the one byte that it takes at least.
@@ -111,12 +111,12 @@ enum Pushed {
     Full,
 }
 
-/// A body under construction. The names stand first in it but are known last, so entries are collected apart.
+/// A body under construction. The names come first in it but are known last, so entries are collected apart.
 struct BodyEncoder<'a> {
     names: Names<'a>,
     entries: SecretBuffer,
     count: usize,
-    /// The fields of the entry at hand, kept to save an allocation for each.
+    /// The fields of the present entry, kept to save an allocation for each.
     fields: Vec<(u32, &'a Value)>,
     /// Those of them whose names are new.
     fresh: Vec<(&'a str, &'a Value)>,
@@ -203,7 +203,7 @@ impl<'a> BodyEncoder<'a> {
         Ok(names_len)
     }
 
-    /// The length of the body as it stands.
+    /// The length of the body so far.
     fn body_len(&self) -> usize {
         1 + head_len(self.names.list.len() as u64)
             + self.names.encoded_len
@@ -222,7 +222,7 @@ impl<'a> BodyEncoder<'a> {
         plaintext
     }
 
-    /// Writes everything that stands before the entries.
+    /// Writes everything before the entries.
     fn head(&self, encoder: &mut Encoder<Vec<u8>>) -> Result<(), encode::Error<Infallible>> {
         encoder.array(2)?.array(self.names.list.len() as u64)?;
         for name in &self.names.list {
@@ -257,7 +257,7 @@ impl<'a> Names<'a> {
         self.last_table
     }
 
-    /// The index of a field's name, if it has one. `position` is where the field stands in its row.
+    /// The index of a field's name, if it has one. `position` is the place of the field in its row.
     fn field(&mut self, position: usize, name: &str) -> Option<u32> {
         if let Some(guess) = self.last_fields.get(position)
             && self.is_at(*guess, name)

@@ -97,7 +97,7 @@ impl BatchKey {
         )
     }
 
-    /// Opens a batch that stands at a place and claims `count` entries.
+    /// Opens a batch at a place. It claims `count` entries.
     ///
     /// # Errors
     /// [`OpenError`]: this is not what an honest device sealed for this place.

@@ -165,6 +165,21 @@ fn prefix_ends_at_4_mib_without_a_trace_of_the_rest() {
 }
 
 #[test]
+fn batch_of_exactly_4_mib_is_taken() {
+    let with = |row: &str, len: usize| entry(row, Some(Value::String("x".repeat(len))));
+    // The frame is 5 bytes; names and the heads of the body are 9; each entry is 19 bytes and its text.
+    let rest = BATCH_PLAINTEXT_BYTES_MAX - 5 - 9 - 2 * 19;
+    let entries = |rest: usize| [with("r", 3_000_000), with("s", rest - 3_000_000)];
+    let full = BatchBody::encode(&entries(rest)).unwrap();
+    assert_eq!(full.plaintext_len(), BATCH_PLAINTEXT_BYTES_MAX);
+    let body_len = u32::from_be_bytes(full.plaintext()[1..5].try_into().unwrap()) as usize;
+    assert_eq!(body_len, BATCH_PLAINTEXT_BYTES_MAX - 5, "no padding at all");
+    assert_eq!(BatchBody::decode(full.plaintext(), 2).unwrap(), entries(rest));
+    let error = BatchBody::encode(&entries(rest + 1)).unwrap_err();
+    assert_eq!((error.index, error.kind), (1, EncodeErrorKind::BatchTooLarge));
+}
+
+#[test]
 fn entry_of_3_mib_fits_and_one_byte_more_does_not() {
     let with = |len: usize| entry("r", Some(Value::String("x".repeat(len))));
     // 5 parts, index, op, "r", timestamp, text of four length bytes; and the name "notes".

@@ -27,7 +27,7 @@ pub(crate) fn refused() -> Vec<(String, &'static str)> {
     written.chain(nested_too_deeply()).collect()
 }
 
-/// Arrays and objects that stand in one more than may be nested, an empty one included.
+/// Arrays and objects that are nested one level too deep, empty ones included.
 fn nested_too_deeply() -> impl Iterator<Item = (String, &'static str)> {
     let arrays = |count: usize| "81".repeat(count);
     // An array at the top of the data, and an object there.
@@ -48,10 +48,10 @@ fn nested_too_deeply() -> impl Iterator<Item = (String, &'static str)> {
 
 const REFUSED: &[(&str, &str)] = &[
     // names ["t"], entries [["t", insert, "r", 0]] is 82 81 6174 81 84 00 00 6172 00.
-    ("", "not the CBOR item that must stand here"),
+    ("", "not the CBOR item expected here"),
     ("81 81 6174", "a body has two parts"),
     ("83 81 6174 81 84 00 00 6172 00 00", "a body has two parts"),
-    ("82 81 6174 81 84 00 00 6172", "not the CBOR item that must stand here"),
+    ("82 81 6174 81 84 00 00 6172", "not the CBOR item expected here"),
     ("82 81 6174 81 84 00 00 6172 00 00", "bytes after the body"),
     ("82 80 80", "too many entries, or none"),
     ("82 81 6174 81 83 00 00 6172", "an entry has four or five parts"),
@@ -60,42 +60,30 @@ const REFUSED: &[(&str, &str)] = &[
         "an entry has four or five parts",
     ),
     // Names.
-    ("82 82 6174 6174 81 84 00 00 6172 00", "a name that stands twice"),
+    ("82 82 6174 6174 81 84 00 00 6172 00", "a name that occurs twice"),
     ("82 82 6174 6175 81 84 00 00 6172 00", "a name that is not used"),
     (
         "82 82 6174 6175 81 84 01 00 6172 00",
         "names that are not in the order of first use",
     ),
     ("82 81 6174 81 84 01 00 6172 00", "an index beyond the names"),
-    (
-        "82 81 4174 81 84 00 00 6172 00",
-        "not the CBOR item that must stand here",
-    ),
-    (
-        "82 81 61ff 81 84 00 00 6172 00",
-        "not the CBOR item that must stand here",
-    ),
-    ("82 80 81 84 6174 00 6172 00", "not the CBOR item that must stand here"),
+    ("82 81 4174 81 84 00 00 6172 00", "not the CBOR item expected here"),
+    ("82 81 61ff 81 84 00 00 6172 00", "not the CBOR item expected here"),
+    ("82 80 81 84 6174 00 6172 00", "not the CBOR item expected here"),
     // Operation, row id, timestamp.
     ("82 81 6174 81 84 00 03 6172 00", "unknown operation"),
-    (
-        "82 81 6174 81 84 00 20 6172 00",
-        "not the CBOR item that must stand here",
-    ),
+    ("82 81 6174 81 84 00 20 6172 00", "not the CBOR item expected here"),
     ("82 81 6174 81 84 00 00 4172 00", "a row id of bytes is a UUID"),
-    ("82 81 6174 81 84 00 00 07 00", "not the CBOR item that must stand here"),
+    ("82 81 6174 81 84 00 00 07 00", "not the CBOR item expected here"),
     (
         "82 81 6174 81 84 00 00 7824 30313930633261342d376431652d376630302d386130302d303132333435363738396162 00",
         "a row id that is a UUID is 16 bytes",
     ),
     (
         "82 81 6174 81 84 00 00 6172 1b8000000000000000",
-        "not the CBOR item that must stand here",
+        "not the CBOR item expected here",
     ),
-    (
-        "82 81 6174 81 84 00 00 6172 f90000",
-        "not the CBOR item that must stand here",
-    ),
+    ("82 81 6174 81 84 00 00 6172 f90000", "not the CBOR item expected here"),
     // Lengths and integers in more bytes than they need, and indefinite lengths.
     (
         "9802 81 6174 81 84 00 00 6172 00",
@@ -135,38 +123,23 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("9f 81 6174 81 84 00 00 6172 00 ff", "an indefinite length"),
     ("82 81 6174 9f 84 00 00 6172 00 ff", "an indefinite length"),
-    (
-        "82 81 7f6174ff 81 84 00 00 6172 00",
-        "not the CBOR item that must stand here",
-    ),
-    (
-        "82 81 6174 81 85 00 00 6172 00 9fff",
-        "not the CBOR item that must stand here",
-    ),
-    (
-        "82 81 6174 81 85 00 00 6172 00 bfff",
-        "not the CBOR item that must stand here",
-    ),
+    ("82 81 7f6174ff 81 84 00 00 6172 00", "not the CBOR item expected here"),
+    ("82 81 6174 81 85 00 00 6172 00 9fff", "not the CBOR item expected here"),
+    ("82 81 6174 81 85 00 00 6172 00 bfff", "not the CBOR item expected here"),
     (
         "82 81 6174 81 85 00 00 6172 00 81 9f00ff",
-        "not the CBOR item that must stand here",
+        "not the CBOR item expected here",
     ),
     // Values that are none of JSON's, or not in the form that they must have.
-    (
-        "82 81 6174 81 85 00 00 6172 00 f7",
-        "not the CBOR item that must stand here",
-    ),
-    (
-        "82 81 6174 81 85 00 00 6172 00 f800",
-        "not the CBOR item that must stand here",
-    ),
+    ("82 81 6174 81 85 00 00 6172 00 f7", "not the CBOR item expected here"),
+    ("82 81 6174 81 85 00 00 6172 00 f800", "not the CBOR item expected here"),
     (
         "82 81 6174 81 85 00 00 6172 00 f93c00",
-        "not the CBOR item that must stand here",
+        "not the CBOR item expected here",
     ),
     (
         "82 81 6174 81 85 00 00 6172 00 fa3f800000",
-        "not the CBOR item that must stand here",
+        "not the CBOR item expected here",
     ),
     (
         "82 81 6174 81 85 00 00 6172 00 fb7ff0000000000000",
@@ -176,21 +149,15 @@ const REFUSED: &[(&str, &str)] = &[
         "82 81 6174 81 85 00 00 6172 00 fb7ff8000000000000",
         "a float that is not finite",
     ),
-    (
-        "82 81 6174 81 85 00 00 6172 00 4101",
-        "not the CBOR item that must stand here",
-    ),
-    (
-        "82 81 6174 81 85 00 00 6172 00 c001",
-        "not the CBOR item that must stand here",
-    ),
+    ("82 81 6174 81 85 00 00 6172 00 4101", "not the CBOR item expected here"),
+    ("82 81 6174 81 85 00 00 6172 00 c001", "not the CBOR item expected here"),
     (
         "82 81 6174 81 85 00 00 6172 00 c24101",
-        "not the CBOR item that must stand here",
+        "not the CBOR item expected here",
     ),
     (
         "82 81 6174 81 85 00 00 6172 00 3b8000000000000000",
-        "not the CBOR item that must stand here",
+        "not the CBOR item expected here",
     ),
     // Objects at the top: indexes ascending; new names of one entry ascending.
     (
@@ -207,7 +174,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "82 81 6174 81 85 00 00 6172 00 a1 6161 00",
-        "not the CBOR item that must stand here",
+        "not the CBOR item expected here",
     ),
     (
         "82 82 6174 6161 81 85 00 00 6172 00 b801 01 00",
@@ -216,7 +183,7 @@ const REFUSED: &[(&str, &str)] = &[
     // Objects below: text keys, shorter first, then by bytes.
     (
         "82 81 6174 81 85 00 00 6172 00 81 a1 00 00",
-        "not the CBOR item that must stand here",
+        "not the CBOR item expected here",
     ),
     (
         "82 81 6174 81 85 00 00 6172 00 81 a2 6161 00 6161 00",

@@ -1,8 +1,8 @@
 //! Whole registrations and logins.
 
 use synckit_login::{
-    ClientLogin, ClientRegistration, KE1_BYTES, KE2_BYTES, KE3_BYTES, LOGIN_STATE_BYTES, LoginError, LoginFinished,
-    PASSWORD_BYTES_MAX, RECORD_BYTES, REGISTRATION_REQUEST_BYTES, REGISTRATION_RESPONSE_BYTES,
+    ClientLogin, ClientRegistration, ExportKey, KE1_BYTES, KE2_BYTES, KE3_BYTES, LOGIN_STATE_BYTES, LoginError,
+    LoginFinished, PASSWORD_BYTES_MAX, RECORD_BYTES, REGISTRATION_REQUEST_BYTES, REGISTRATION_RESPONSE_BYTES,
     REGISTRATION_UPLOAD_BYTES, RegistrationFinished, ServerLogin, ServerPublicKey,
 };
 
@@ -125,6 +125,8 @@ fn unusable_password_is_refused_before_a_message() {
             LoginError::UnusablePassword
         );
     }
+    // The limit is that of the normalised password: 1,533 bytes become 1,022.
+    assert!(ClientLogin::start(&"e\u{301}".repeat(511), &mut rng).is_ok());
 }
 
 #[test]
@@ -257,6 +259,16 @@ fn stored_server_secrets_keep_their_id() {
     account.server = restored;
     let record = account.record.clone();
     account.login("correct horse", Some(&record), None).unwrap().1.unwrap();
+}
+
+#[test]
+fn export_keys_and_server_keys_are_told_apart() {
+    let (one, other) = (ExportKey::from_bytes([1; 64]), ExportKey::from_bytes([2; 64]));
+    assert_ne!(one, other);
+    assert_eq!(one, ExportKey::from_bytes([1; 64]));
+    let key = ServerPublicKey::from_bytes([0xab; 32]);
+    assert_eq!(key.to_string(), "ab".repeat(32));
+    assert_eq!(format!("{key:?}"), format!("ServerPublicKey({key})"));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::{
 /// The version of the format that [`ExportLine::Begin`] names.
 pub const EXPORT_FORMAT: u32 = 1;
 
-/// One line of an export. Later versions may add kinds and fields; whoever reads an export skips kinds that it does not
+/// One line of an export. Later versions may add kinds and fields; a reader of an export skips kinds that it does not
 /// know.
 ///
 /// # Examples
@@ -83,7 +83,7 @@ pub enum ExportLine {
     Envelope(ExportedEnvelope),
     /// A batch of the log, in log order.
     Batch(ExportedBatch),
-    /// What a batch was answered that a snapshot stands for.
+    /// The answer to a batch that a snapshot replaced.
     BatchAnswer(ExportedBatchAnswer),
     /// A snapshot. Its parts follow.
     Snapshot(ExportedSnapshot),
@@ -221,7 +221,7 @@ pub struct ExportedBatch {
     pub sealed: ByteString,
 }
 
-/// What a batch was answered whose bytes are gone.
+/// The answer to a batch whose bytes were deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedBatchAnswer {
     /// The app.

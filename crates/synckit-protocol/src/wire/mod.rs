@@ -1,6 +1,6 @@
 //! Request and response bodies, a module for each resource.
 //!
-//! The same types stand for JSON and CBOR: ids, hashes and byte strings are texts in the one and byte strings in the
+//! The same types serve JSON and CBOR: ids, hashes and byte strings are texts in the one and byte strings in the
 //! other. Unknown fields are ignored, so that either side can be the older one.
 
 pub mod accounts;

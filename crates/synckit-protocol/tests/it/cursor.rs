@@ -86,6 +86,21 @@ fn a_place_in_a_snapshot_is_no_position_of_the_log() {
     assert_eq!((cursor.position(), cursor.seq()), (None, 0));
     assert_eq!(cursor.snapshot(), Some(place));
     assert!(size_of::<Cursor>() <= 72);
+    // There is no snapshot of the start.
+    let start = Position {
+        seq: 0,
+        ..place.position
+    };
+    let at_start = Cursor::in_snapshot(SnapshotPlace {
+        position: start,
+        ..place
+    });
+    assert_eq!(at_start, Cursor::START);
+    assert_eq!(Cursor::START.snapshot(), None);
+    assert_eq!(
+        (Cursor::at(place.position).snapshot(), Cursor::START.position()),
+        (None, None)
+    );
 }
 
 proptest! {

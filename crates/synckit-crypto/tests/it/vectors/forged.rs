@@ -219,6 +219,8 @@ struct Forge {
     sealed_nothing: bool,
     commitment_change: u8,
     history_change: u8,
+    /// Bytes after the last retired key, inside the seal.
+    trailing: Vec<u8>,
 }
 
 const BLOB_ID_KEY: [u8; 32] = [0xb1; 32];
@@ -236,6 +238,7 @@ impl Forge {
             sealed_nothing: false,
             commitment_change: 0,
             history_change: 0,
+            trailing: Vec::new(),
         }
     }
 
@@ -269,7 +272,8 @@ impl Forge {
         let mut history = if self.retired.is_empty() && !self.sealed_nothing {
             Vec::new()
         } else {
-            by_hand::seal(&subkey(label), &NONCE, &aad(label), &self.retired_bytes())
+            let plaintext = [self.retired_bytes(), self.trailing.clone()].concat();
+            by_hand::seal(&subkey(label), &NONCE, &aad(label), &plaintext)
         };
         if let Some(last) = history.last_mut() {
             *last ^= self.history_change;
@@ -416,6 +420,13 @@ pub(super) fn envelopes(account_key: &AccountKey) -> Vec<Value> {
             "a history that was changed",
             bytes(&Forge {
                 history_change: 1,
+                ..right.clone()
+            }),
+        ),
+        (
+            "a history of two keys and a byte",
+            bytes(&Forge {
+                trailing: vec![0],
                 ..right.clone()
             }),
         ),
