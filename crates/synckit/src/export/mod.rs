@@ -19,11 +19,11 @@ use std::{
 use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use synckit_client::{ChangeEntry, Cursor, DeviceId, Error, RecoveryCode};
+use synckit_client::{ChangeEntry, Cursor, DeviceId, Error, RecoveryCode, RejoinEvidence};
 
 use self::{
     lines::Lines,
-    place::{Owner, Place, Progress, Saved},
+    place::{LeftOut, Owner, Place, Progress, Saved},
     tables::{TableReport, Tables},
 };
 use crate::{
@@ -46,7 +46,8 @@ pub(crate) fn run(args: ExportArgs) -> Result<ExitCode, Failure> {
         as_a_device(user, &args, place, recovery.as_ref()).await
     });
     let report = runtime()?.block_on(work)?;
-    let code = if report.blobs.as_ref().is_some_and(|blobs| !blobs.failed.is_empty()) {
+    let lacks_files = report.blobs.as_ref().is_some_and(|blobs| !blobs.failed.is_empty());
+    let code = if lacks_files || !report.left_out.is_empty() {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
@@ -65,6 +66,8 @@ struct ExportReport {
     changes: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tables: Vec<TableReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOut>,
     blobs: Option<files::BlobReport>,
 }
 
@@ -139,6 +142,7 @@ async fn export(
         format: place::format_name(args.format),
         changes: progress.saved().changes,
         tables,
+        left_out: progress.left_out().to_vec(),
         blobs,
     })
 }
@@ -165,6 +169,11 @@ async fn pull(
                 open_keys(user, recovery).await?;
                 continue;
             }
+            // One batch must not keep the user from all the others.
+            Err(error @ Error::BatchForged(_)) => {
+                cursor = leave_out(user, progress, error, cursor).await?;
+                continue;
+            }
             pulled => pulled?,
         };
         has_new_key = false;
@@ -180,6 +189,27 @@ async fn pull(
             saved_at = Instant::now();
         }
     }
+}
+
+/// Skips a batch that no device can read, and remembers it for the report. Returns the cursor to pull from.
+///
+/// The device of the export is revoked at its end, so this decides nothing for the user's own devices.
+async fn leave_out(user: &User, progress: &mut Progress, error: Error, cursor: Cursor) -> Result<Cursor, Failure> {
+    let Some(RejoinEvidence::Batch(batch)) = error.rejoin_evidence() else {
+        return Err(error.into());
+    };
+    let left_out = LeftOut {
+        batch_id: batch.batch_id,
+        device_id: batch.device_id,
+        first_seq: batch.parent.seq.saturating_add(1),
+        changes: batch.count,
+        reason: batch.reason.to_owned(),
+    };
+    // Refused for a batch in a place that is not its own, and for a page that was changed on the way: then the server
+    // lies, and nothing that it sends is exported.
+    let rejoined = user.client.rejoin(&RejoinEvidence::Batch(batch), cursor).await?;
+    progress.leave_out(left_out)?;
+    Ok(rejoined.cursor)
 }
 
 /// Where changes go.
@@ -254,6 +284,16 @@ fn tell(report: &ExportReport) -> Result<(), Failure> {
             .map(|table| vec![table.table.clone(), table.sqlite_name.clone(), units::count(table.rows)])
             .collect();
         screen::table(&["table", "in SQLite", "rows"], &rows, &[2]);
+    }
+    for batch in &report.left_out {
+        screen::note(format_args!(
+            "error: {} from sequence {} on (batch {} of device {}) cannot be read and are left out: {}",
+            units::counted(u64::from(batch.changes), "change"),
+            batch.first_seq,
+            batch.batch_id,
+            batch.device_id,
+            batch.reason
+        ));
     }
     if let Some(blobs) = &report.blobs {
         screen::line(format_args!(

@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
-use synckit_client::{AppId, BlobHash, BlobId, Cursor, SyncKitClient, UserId};
+use synckit_client::{AppId, BatchId, BlobHash, BlobId, Cursor, DeviceId, SyncKitClient, UserId};
 
 use crate::{
     cli::{ExportArgs, ExportFormat},
@@ -60,6 +60,18 @@ pub(super) struct SavedBlobs {
     pub(super) bytes: u64,
 }
 
+/// A batch that no device can read, which the export leaves out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct LeftOut {
+    pub(super) batch_id: BatchId,
+    /// The device that pushed it, as the server says.
+    pub(super) device_id: DeviceId,
+    /// The sequence of its first change.
+    pub(super) first_seq: u64,
+    pub(super) changes: u32,
+    pub(super) reason: String,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
     #[serde(flatten)]
@@ -67,6 +79,7 @@ struct State {
     format: String,
     device_name: String,
     saved: Saved,
+    left_out: Vec<LeftOut>,
     is_pulled: bool,
     blobs: SavedBlobs,
 }
@@ -160,6 +173,7 @@ impl Place {
                     format: format_name(self.format).to_owned(),
                     device_name: format!("synckit export {suffix}"),
                     saved: Saved::NOTHING,
+                    left_out: Vec::new(),
                     is_pulled: false,
                     blobs: SavedBlobs::default(),
                 }
@@ -284,6 +298,17 @@ impl Progress {
     /// Remembers what is on the disk.
     pub(super) fn save(&mut self, saved: Saved) -> anyhow::Result<()> {
         self.state.saved = saved;
+        self.write()
+    }
+
+    /// The batches that were left out, by earlier runs too.
+    pub(super) fn left_out(&self) -> &[LeftOut] {
+        &self.state.left_out
+    }
+
+    /// Remembers a batch that was left out.
+    pub(super) fn leave_out(&mut self, batch: LeftOut) -> anyhow::Result<()> {
+        self.state.left_out.push(batch);
         self.write()
     }
 

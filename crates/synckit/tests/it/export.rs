@@ -333,3 +333,40 @@ fn recovery_code_opens_export_after_reset() {
         assert_eq!(lines(&out.join("changes.jsonl")).len(), 1);
     });
 }
+
+#[test]
+fn unreadable_batch_is_left_out_and_reported() {
+    let server = Server::start();
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let out_text = out.to_str().unwrap();
+    block_on(async {
+        let person = Person::on(&server).await;
+        let changes = |rows: std::ops::Range<i64>| rows.map(|row| note(ChangeOp::Insert, &row.to_string(), row)).collect();
+        let (before, after): (Vec<_>, Vec<_>) = (changes(0..2), changes(2..5));
+        person.push(before.clone()).await;
+        person.push_garbage(changes(100..107)).await;
+        person.push(after.clone()).await;
+        person.push_garbage(changes(200..201)).await;
+
+        let ended = person.run(&["export", "--out", out_text]).expect_code(1);
+        assert!(ended.stdout.starts_with("5 changes in "), "{}", ended.stdout);
+        let expected = "error: 7 changes from sequence 3 on (batch ";
+        assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+        assert!(ended.stderr.contains("error: 1 change from sequence 13 on (batch "), "{}", ended.stderr);
+        assert_eq!(lines(&out.join("changes.jsonl")), [before, after].concat());
+        assert_eq!(names(&out), ["changes.jsonl"]);
+
+        let json = person.run(&["--json", "export", "--force", "--format", "sqlite", "--out", out_text]);
+        let report: Value = serde_json::from_str(&json.expect_code(1).stdout).unwrap();
+        let left_out = report["left_out"].as_array().unwrap();
+        let numbers: Vec<_> = left_out.iter().map(|batch| (&batch["first_seq"], &batch["changes"])).collect();
+        assert_eq!(numbers, [(&json!(3), &json!(7)), (&json!(13), &json!(1))]);
+        assert_eq!(report["changes"], 5);
+
+        // The devices of the person still meet it: only a person decides to skip it.
+        let (phone, device) = person.device("phone").await;
+        let error = phone.pull(device.id, synckit_client::Cursor::START).await.unwrap_err();
+        assert!(matches!(error, synckit_client::Error::BatchForged(_)), "{error:?}");
+    });
+}

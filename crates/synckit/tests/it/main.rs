@@ -11,6 +11,9 @@ mod doctor;
 mod errors;
 mod export;
 mod http;
+#[path = "../../../synckit-client/tests/it/interference.rs"]
+#[expect(dead_code, reason = "these tests need a part of it")]
+mod interference;
 #[cfg(target_os = "linux")]
 mod log;
 mod login;

@@ -3,9 +3,16 @@
 use std::{future::Future, process::Command};
 
 use serde_json::json;
-use synckit_client::{ChangeEntry, ChangeOp, Device, MemoryStore, SyncKitClient, SyncKitConfig, Timestamp};
+use synckit_client::{
+    ChangeEntry, ChangeOp, Device, MemoryStore, SyncKitClient, SyncKitClientBuilder, SyncKitConfig, Timestamp,
+    transport::RequestBody,
+};
+use synckit_protocol::wire::log::Push;
 
-use crate::program::{Ended, Server, run, synckit};
+use crate::{
+    interference::{Fate, Interference},
+    program::{Ended, Server, run, synckit},
+};
 
 pub(crate) const EMAIL: &str = "me@example.com";
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -47,6 +54,24 @@ impl Person {
         self.client.push(self.laptop.id, changes).await.unwrap();
     }
 
+    /// Appends a batch under this person's token that no device can open: a thief of the token needs no key for it.
+    pub(crate) async fn push_garbage(&self, changes: Vec<ChangeEntry>) {
+        let thief = Interference::new(|request| match request.body() {
+            RequestBody::Full(body) if request.uri().path() == "/api/sync/push" => {
+                let mut push: Push = minicbor_serde::from_slice(body).unwrap();
+                push.sealed.0.iter_mut().for_each(|byte| *byte ^= 0x55);
+                Fate::Rewritten(minicbor_serde::to_vec(&push).unwrap())
+            }
+            _ => Fate::Delivered,
+        });
+        let client = builder(&self.url, &self.api_key).transport(thief).build();
+        client.authenticate(EMAIL, PASSWORD).await.unwrap();
+        client.setup_encryption_existing(PASSWORD).await.unwrap();
+        let device = client.register_device("thief", "linux").await.unwrap();
+        client.push(device.id, changes).await.unwrap();
+        client.revoke_device(device.id).await.unwrap();
+    }
+
     /// The program as this person, with the password in the environment.
     pub(crate) fn command(&self) -> Command {
         let mut command = synckit();
@@ -64,12 +89,15 @@ impl Person {
 }
 
 fn client(url: &str, api_key: &str) -> SyncKitClient {
+    builder(url, api_key).build()
+}
+
+fn builder(url: &str, api_key: &str) -> SyncKitClientBuilder {
     SyncKitClient::builder(SyncKitConfig {
         server_url: url.to_owned(),
         api_key: api_key.to_owned(),
     })
     .credential_store(MemoryStore::default())
-    .build()
 }
 
 /// A change of a note, at a time that follows from its number.
