@@ -1,13 +1,12 @@
 //! Going on after the server's history and this device's have parted for good: after a restored backup, or past a batch
-//! that no device can open.
+//! that no device can read.
 //!
 //! What it deliberately is not: automatic. Whatever a server shows after a rejoin is believed where it was not before, so
 //! the user decides, after the operator has said what happened. And it moves no data: the SDK has no database, so the
 //! app pulls, merges and pushes again, as [`SyncKitClient::rejoin`] says.
 //!
 //! Invariants: what is known moves back only here, and only to a position from which the server's chain was hashed
-//! forward to its end; a batch that is skipped is never opened, and never one that a device of the user sealed; every
-//! step can be repeated after a crash.
+//! forward to its end; a skipped batch is one that no device can read; every step can be repeated after a crash.
 
 use synckit_crypto::{Envelope, KeyRing};
 use synckit_protocol::{Cursor, Position, ProblemCode};
@@ -23,7 +22,7 @@ use crate::{
         common::{Common, marks_of},
         handle::Stream,
     },
-    tampering::{BatchEvidence, RejoinEvidence, Tampering},
+    tampering::{BatchEvidence, BatchFault, RejoinEvidence, Tampering},
 };
 
 /// What the app does after [`SyncKitClient::rejoin`].
@@ -84,10 +83,12 @@ impl SyncKitClient {
     /// If the server's envelope is older than this device's keys, this is [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced): call
     /// [`SyncKitClient::restore_envelope`] with the password, then this again.
     ///
-    /// *A batch that nobody can open.* A thief of a token, who does not have the key, can append garbage. The server cannot
-    /// know, and honest batches follow it in the chain. From now on this device skips exactly this batch, by its hash. The
-    /// batch contains nothing, so nothing is lost. Every other device, new ones too, refuses it in turn, until a device that
-    /// skips it calls [`SyncKitClient::fold`]. End the session of the thief.
+    /// *A batch that no device can read.* A thief of a token, who does not have the key, can append garbage; and a device
+    /// whose encoder has a defect can append a batch that opens and breaks a rule of the format, which `reason` of the
+    /// evidence names. The server cannot know, and honest batches follow it in the chain. From now on this device skips
+    /// exactly this batch, by its hash. Every other device, new ones too, refuses it in turn, until a device that skips it
+    /// calls [`SyncKitClient::fold`]. After garbage nothing is lost: end the session of the thief. After a batch that breaks
+    /// a rule, [`Rejoined::push_all_rows`] is set: what it held has reached no other device.
     ///
     /// # Errors
     /// [`Error::NothingToRejoin`] if the server agrees with this device now, or the evidence is of something that was
@@ -294,7 +295,7 @@ async fn change_over(
 
 /// Remembers to skip a batch.
 async fn skip_batch(stream: &Stream, keys: &Keys, batch: &BatchEvidence, cursor: Cursor) -> Result<Rejoined> {
-    if !batch.never_opens {
+    if batch.fault == BatchFault::Elsewhere {
         // A batch in the wrong place, or under a key that this device does not hold or no longer allows, may be
         // somebody's. An honest server takes none of these.
         return Err(Error::Tampering(Tampering::BatchForged(Box::new(batch.clone()))));
@@ -318,6 +319,7 @@ async fn skip_batch(stream: &Stream, keys: &Keys, batch: &BatchEvidence, cursor:
     Ok(Rejoined {
         cursor,
         latest,
-        push_all_rows: false,
+        // The rows of a batch that no device can read are missing everywhere but on the device that sealed it.
+        push_all_rows: batch.fault == BatchFault::BreaksRule,
     })
 }

@@ -146,9 +146,19 @@ pub struct BatchEvidence {
     pub parent: Position,
     /// What did not agree.
     pub reason: &'static str,
-    /// Whether its bytes do not open under a key that this device holds: then they are, for ever and for every device,
-    /// nothing that anybody of the user sealed at this place.
-    pub(crate) never_opens: bool,
+    /// Whether every device refuses it for ever.
+    pub(crate) fault: BatchFault,
+}
+
+/// How a refused batch can be told from one that a device of the user sealed in another place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BatchFault {
+    /// Its place or its key is wrong: it may be a batch of the user's that the server moved.
+    Elsewhere,
+    /// Its bytes do not open under the key that it names: no device of the user sealed them here.
+    Unopened,
+    /// It opens in its place and breaks a rule of the format: a device of the user sealed what no device can read.
+    BreaksRule,
 }
 
 impl BatchEvidence {

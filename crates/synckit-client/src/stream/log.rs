@@ -21,7 +21,7 @@ use crate::{
     },
     runtime,
     state::keys::Keys,
-    tampering::{BatchEvidence, Tampering},
+    tampering::{BatchEvidence, BatchFault, Tampering},
 };
 
 /// A request for a page.
@@ -124,7 +124,7 @@ fn open_page(
             sealed_hash: SealedHash::of(batch.sealed.as_ref()),
             parent,
             reason,
-            never_opens: false,
+            fault: BatchFault::Elsewhere,
         };
         let forged = |reason| PageError::Refused(Error::Tampering(Tampering::BatchForged(Box::new(evidence(reason)))));
         if parent.seq.checked_add(1) != Some(batch.first_seq) {
@@ -146,14 +146,21 @@ fn open_page(
             Err(cause) => {
                 let after = parent.advance(&digest(&batch));
                 if !after.is_some_and(|after| skipped.contains(after)) {
+                    let (fault, reason) = match cause {
+                        OpenError::Malformed { reason } => (BatchFault::BreaksRule, reason),
+                        _ => (
+                            BatchFault::Unopened,
+                            "it was not sealed by a device of this user at this place of this history",
+                        ),
+                    };
                     return Err(PageError::Refused(Error::Tampering(Tampering::BatchForged(Box::new(
                         BatchEvidence {
-                            never_opens: cause == OpenError::Authentication,
-                            ..evidence("it was not sealed by a device of this user at this place of this history")
+                            fault,
+                            ..evidence(reason)
                         },
                     )))));
                 }
-                // It holds nothing that anybody of the user wrote, and is part of the chain all the same.
+                // It holds nothing that a device can read, and is part of the chain all the same.
                 Vec::new()
             }
         };

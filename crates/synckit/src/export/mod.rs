@@ -19,7 +19,7 @@ use std::{
 use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use synckit_client::{ChangeEntry, Cursor, DeviceId, Error, RecoveryCode, RejoinEvidence};
+use synckit_client::{BatchEvidence, ChangeEntry, Cursor, DeviceId, Error, RecoveryCode, RejoinEvidence};
 
 use self::{
     lines::Lines,
@@ -169,12 +169,15 @@ async fn pull(
                 open_keys(user, recovery).await?;
                 continue;
             }
-            // One batch must not keep the user from all the others.
-            Err(error @ Error::BatchForged(_)) => {
-                cursor = leave_out(user, progress, error, cursor).await?;
-                continue;
-            }
-            pulled => pulled?,
+            Err(error) => match error.rejoin_evidence() {
+                // One batch must not keep the user from all the others.
+                Some(RejoinEvidence::Batch(batch)) => {
+                    cursor = leave_out(user, progress, batch, cursor).await?;
+                    continue;
+                }
+                _ => return Err(error.into()),
+            },
+            Ok(pulled) => pulled,
         };
         has_new_key = false;
         sink.write(&changes, next)?;
@@ -194,10 +197,12 @@ async fn pull(
 /// Skips a batch that no device can read, and remembers it for the report. Returns the cursor to pull from.
 ///
 /// The device of the export is revoked at its end, so this decides nothing for the user's own devices.
-async fn leave_out(user: &User, progress: &mut Progress, error: Error, cursor: Cursor) -> Result<Cursor, Failure> {
-    let Some(RejoinEvidence::Batch(batch)) = error.rejoin_evidence() else {
-        return Err(error.into());
-    };
+async fn leave_out(
+    user: &User,
+    progress: &mut Progress,
+    batch: Box<BatchEvidence>,
+    cursor: Cursor,
+) -> Result<Cursor, Failure> {
     let left_out = LeftOut {
         batch_id: batch.batch_id,
         device_id: batch.device_id,

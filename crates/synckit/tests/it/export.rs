@@ -342,7 +342,8 @@ fn unreadable_batch_is_left_out_and_reported() {
     let out_text = out.to_str().unwrap();
     block_on(async {
         let person = Person::on(&server).await;
-        let changes = |rows: std::ops::Range<i64>| rows.map(|row| note(ChangeOp::Insert, &row.to_string(), row)).collect();
+        let changes =
+            |rows: std::ops::Range<i64>| rows.map(|row| note(ChangeOp::Insert, &row.to_string(), row)).collect();
         let (before, after): (Vec<_>, Vec<_>) = (changes(0..2), changes(2..5));
         person.push(before.clone()).await;
         person.push_garbage(changes(100..107)).await;
@@ -353,14 +354,21 @@ fn unreadable_batch_is_left_out_and_reported() {
         assert!(ended.stdout.starts_with("5 changes in "), "{}", ended.stdout);
         let expected = "error: 7 changes from sequence 3 on (batch ";
         assert!(ended.stderr.contains(expected), "{}", ended.stderr);
-        assert!(ended.stderr.contains("error: 1 change from sequence 13 on (batch "), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("error: 1 change from sequence 13 on (batch "),
+            "{}",
+            ended.stderr
+        );
         assert_eq!(lines(&out.join("changes.jsonl")), [before, after].concat());
         assert_eq!(names(&out), ["changes.jsonl"]);
 
         let json = person.run(&["--json", "export", "--force", "--format", "sqlite", "--out", out_text]);
         let report: Value = serde_json::from_str(&json.expect_code(1).stdout).unwrap();
         let left_out = report["left_out"].as_array().unwrap();
-        let numbers: Vec<_> = left_out.iter().map(|batch| (&batch["first_seq"], &batch["changes"])).collect();
+        let numbers: Vec<_> = left_out
+            .iter()
+            .map(|batch| (&batch["first_seq"], &batch["changes"]))
+            .collect();
         assert_eq!(numbers, [(&json!(3), &json!(7)), (&json!(13), &json!(1))]);
         assert_eq!(report["changes"], 5);
 
