@@ -172,7 +172,7 @@ async fn pull(
             Err(error) => match error.rejoin_evidence() {
                 // One batch must not keep the user from all the others.
                 Some(RejoinEvidence::Batch(batch)) => {
-                    cursor = leave_out(user, progress, batch, cursor).await?;
+                    cursor = leave_out(user, progress, batch, cursor).await?.ok_or(error)?;
                     continue;
                 }
                 _ => return Err(error.into()),
@@ -194,7 +194,8 @@ async fn pull(
     }
 }
 
-/// Skips a batch that no device can read, and remembers it for the report. Returns the cursor to pull from.
+/// Skips a batch that no device can read, and remembers it for the report. Returns the cursor to pull from, or `None` if
+/// the chain does not hold this batch: the page was changed on the way, and a server that lies is not exported.
 ///
 /// The device of the export is revoked at its end, so this decides nothing for the user's own devices.
 async fn leave_out(
@@ -202,7 +203,7 @@ async fn leave_out(
     progress: &mut Progress,
     batch: Box<BatchEvidence>,
     cursor: Cursor,
-) -> Result<Cursor, Failure> {
+) -> Result<Option<Cursor>, Failure> {
     let left_out = LeftOut {
         batch_id: batch.batch_id,
         device_id: batch.device_id,
@@ -210,11 +211,14 @@ async fn leave_out(
         changes: batch.count,
         reason: batch.reason.to_owned(),
     };
-    // Refused for a batch in a place that is not its own, and for a page that was changed on the way: then the server
-    // lies, and nothing that it sends is exported.
-    let rejoined = user.client.rejoin(&RejoinEvidence::Batch(batch), cursor).await?;
-    progress.leave_out(left_out)?;
-    Ok(rejoined.cursor)
+    match user.client.rejoin(&RejoinEvidence::Batch(batch), cursor).await {
+        Ok(rejoined) => {
+            progress.leave_out(left_out)?;
+            Ok(Some(rejoined.cursor))
+        }
+        Err(Error::NothingToRejoin) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Where changes go.

@@ -306,8 +306,12 @@ impl Progress {
         &self.state.left_out
     }
 
-    /// Remembers a batch that was left out.
+    /// Remembers a batch that was left out, once: a run that continues an earlier one may meet it again.
     pub(super) fn leave_out(&mut self, batch: LeftOut) -> anyhow::Result<()> {
+        let place = (batch.first_seq, batch.batch_id);
+        self.state
+            .left_out
+            .retain(|known| (known.first_seq, known.batch_id) != place);
         self.state.left_out.push(batch);
         self.write()
     }
