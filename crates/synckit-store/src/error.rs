@@ -21,6 +21,20 @@ pub enum StoreError {
         /// The newest that this server knows.
         known: u32,
     },
+    /// The database has another schema than this program works on.
+    #[error(
+        "the database has {}, this program works on schema {known}",
+        found.map_or_else(|| "no tables of a server".to_owned(), |found| format!("schema {found}"))
+    )]
+    OtherSchema {
+        /// The schema version in the database; `None` if nothing was ever stored in it.
+        found: Option<u32>,
+        /// The version of this program.
+        known: u32,
+    },
+    /// The database is damaged. What was found.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
     /// What would be stored belongs to an account or an app that is not there (any more). Nothing was stored.
     #[error("the account or the app is not there")]
     NoSuchStream,

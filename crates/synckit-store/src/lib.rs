@@ -53,8 +53,8 @@ pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, Sto
 pub use sessions::{EndSessions, NewSession, RefreshUse, Session};
 pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
 pub use sqlite::{
-    DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey, SchemaVersions, SqliteOptions, SqliteStore,
-    WriteStatistics,
+    DamagedLog, DatabaseFacts, DatabaseInspection, IntegrityCheck, LogDamage, LogSurvey, ObjectExtent, ObjectSurvey,
+    OpenedBy, SchemaVersions, SqliteOptions, SqliteStore, WriteStatistics,
 };
 pub use task::{TaskLost, panic_text};
 

@@ -7,6 +7,10 @@ use std::{
     fs::{self, File},
     io::{self, SeekFrom, Write as _},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -24,8 +28,10 @@ use crate::{
     private_files::{create_private_dir, create_private_file, sync_dir},
 };
 
+mod copy;
 mod range;
 
+pub use copy::{ObjectCopy, copy_object, remove_other_objects, sync_objects};
 pub use range::{ByteRange, RangeError};
 
 /// Bytes that are read from the disk at a time.
@@ -111,6 +117,8 @@ impl ObjectDirectory {
             path: self.incoming().join(format!("{key}.{suffix:016x}")),
         };
         let target = self.path(key);
+        let written_bytes = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&written_bytes);
         let (pieces, mut waiting) = mpsc::channel::<Bytes>(PIECES_WAITING_MAX);
         // One thread for the whole upload: handing every piece to the pool on its own costs more than writing it.
         let writing = tokio::task::spawn_blocking(move || {
@@ -122,6 +130,7 @@ impl ObjectDirectory {
                     return Err(ObjectError::Length);
                 }
                 file.write_all(&piece)?;
+                counter.store(written, Ordering::Relaxed);
             }
             if written != size {
                 return Err(ObjectError::Length);
@@ -129,7 +138,12 @@ impl ObjectDirectory {
             file.sync_all()?;
             Ok(WrittenObject { incoming, target })
         });
-        Ok(ObjectWriter { pieces, writing })
+        Ok(ObjectWriter {
+            pieces,
+            size,
+            written: written_bytes,
+            writing,
+        })
     }
 
     /// Removes an object; one that is not there is removed already.
@@ -180,6 +194,9 @@ impl StoredObject {
 #[derive(Debug)]
 pub struct ObjectWriter {
     pieces: mpsc::Sender<Bytes>,
+    size: u64,
+    /// Bytes that are in the file.
+    written: Arc<AtomicU64>,
     writing: JoinHandle<Result<WrittenObject, ObjectError>>,
 }
 
@@ -187,6 +204,11 @@ impl ObjectWriter {
     /// Writes a piece. `false` once the object has failed; [`ObjectWriter::finish`] says why.
     pub async fn put(&self, piece: Bytes) -> bool {
         self.pieces.send(piece).await.is_ok()
+    }
+
+    /// How many bytes are not in the file yet.
+    pub fn missing_bytes(&self) -> u64 {
+        self.size.saturating_sub(self.written.load(Ordering::Relaxed))
     }
 
     /// Waits until everything is on disk. The object appears by [`WrittenObject::publish`].

@@ -6,8 +6,11 @@ use crate::Retention;
 
 /// Batches that one transaction deletes.
 pub const STEP_BATCHES: u32 = 200;
+/// Sealed bytes of batches that one transaction deletes, unless a single batch has more. SQLite reads every page that it
+/// frees, and pushes wait meanwhile.
+pub const STEP_BYTES: u64 = 512 * 1024;
 /// Snapshot parts that one transaction deletes, each of up to 4 MiB.
-pub const STEP_PARTS: u32 = 4;
+pub const STEP_PARTS: u32 = 1;
 /// Unfinished snapshots that one transaction condemns.
 pub const STEP_UNFINISHED: u32 = 100;
 /// Rows of a deleted account that one transaction deletes.
@@ -52,11 +55,29 @@ pub fn may_cut(candidate: &Candidate, readers: &[Reader], ages: &Retention) -> b
             .any(|reader| reader.last_seen_at > ages.active_since && reader.pulled_seq < candidate.seq)
 }
 
-/// The sequence up to which a step deletes: the end of the last batch that it read, or the base if it read fewer than a
-/// full step, because then nothing is left below the base.
-pub fn swept_to(base_seq: u64, ends: &[u64]) -> u64 {
-    match ends.last() {
-        Some(last) if ends.len() >= STEP_BATCHES as usize => *last,
-        _ => base_seq,
+/// A batch below the base of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Below {
+    /// The sequence of its last entry.
+    pub end: u64,
+    /// Its sealed bytes.
+    pub sealed_bytes: u64,
+}
+
+/// How many of the batches that a step found, up to [`STEP_BATCHES`], it deletes, and up to which sequence: the end of the
+/// last one, or the base if nothing is left below it.
+pub fn step(base_seq: u64, found: &[Below]) -> (usize, u64) {
+    let mut bytes = 0_u64;
+    let fitting = found
+        .iter()
+        .take_while(|batch| {
+            bytes = bytes.saturating_add(batch.sealed_bytes);
+            bytes <= STEP_BYTES
+        })
+        .count();
+    let batches = fitting.max(1).min(found.len());
+    match found.get(batches.saturating_sub(1)) {
+        Some(last) if batches < found.len() || batches >= STEP_BATCHES as usize => (batches, last.end),
+        _ => (batches, base_seq),
     }
 }

@@ -9,6 +9,7 @@
 use std::{
     collections::HashMap,
     fs, io,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::mpsc,
     time::Duration,
@@ -58,6 +59,16 @@ pub struct DatabaseFacts {
     pub seed_id: Option<[u8; 16]>,
     /// The newest time in any of its rows.
     pub newest_time: Option<UnixSeconds>,
+}
+
+/// How closely a database is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntegrityCheck {
+    /// Every page and every row, not whether indexes agree with their tables; for so long at most. While it reads, a server
+    /// that writes cannot empty its write-ahead log.
+    Quick(Duration),
+    /// Everything, for as long as it takes.
+    Whole,
 }
 
 /// Which objects a survey compares.
@@ -137,13 +148,16 @@ impl DatabaseInspection {
         connection::schema_version(&self.connection)
     }
 
-    /// Looks for damage with SQLite's `quick_check`: every page, every row, not whether indexes agree. Returns what it
-    /// found, at most ten lines, and `None` if it did not come to its end within `limit`: while it reads, a server that
-    /// writes cannot empty its write-ahead log. Without a limit it runs to its end.
+    /// Looks for damage with SQLite's own checks. Returns what was found, at most ten lines, and `None` if the check did
+    /// not come to its end.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub fn quick_check(&self, limit: Option<Duration>) -> Result<Option<Vec<String>>, StoreError> {
+    pub fn check(&self, extent: IntegrityCheck) -> Result<Option<Vec<String>>, StoreError> {
+        let (pragma, limit) = match extent {
+            IntegrityCheck::Quick(limit) => ("quick_check", Some(limit)),
+            IntegrityCheck::Whole => ("integrity_check", None),
+        };
         let interrupt = self.connection.get_interrupt_handle();
         let (finished, waiting) = mpsc::channel::<()>();
         let timer = limit.map(|limit| {
@@ -154,9 +168,7 @@ impl DatabaseInspection {
             })
         });
         let checked = (|| {
-            let mut check = self
-                .connection
-                .prepare(&format!("PRAGMA quick_check({FINDINGS_MAX})"))?;
+            let mut check = self.connection.prepare(&format!("PRAGMA {pragma}({FINDINGS_MAX})"))?;
             let lines = check.query_map([], |row| row.get::<_, String>(0))?;
             lines.collect::<Result<Vec<_>, _>>()
         })();
@@ -239,6 +251,44 @@ impl DatabaseInspection {
             from = to;
         }
         Ok(survey)
+    }
+
+    /// Ranges of the first byte of object keys that together are all of them, each with so few objects that these fit into
+    /// memory. Only for a database whose schema this server knows.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn object_ranges(&self) -> Result<Vec<RangeInclusive<u8>>, StoreError> {
+        let known = self
+            .connection
+            .query_row("SELECT count(*) FROM blobs", [], |row| unsigned(row, 0))
+            .map_err(Failure::from)?;
+        let step = (SHARDS * OBJECTS_AT_ONCE / known.max(1)).clamp(1, SHARDS);
+        let byte = |shard: u64| u8::try_from(shard).unwrap_or(u8::MAX);
+        let firsts = (0..SHARDS).step_by(usize::try_from(step).unwrap_or(1));
+        Ok(firsts.map(|first| byte(first)..=byte(first + step - 1)).collect())
+    }
+
+    /// The objects of a range that blobs name, with their sizes. Only for a database whose schema this server knows.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn objects(&self, range: &RangeInclusive<u8>) -> Result<HashMap<ObjectKey, u64>, StoreError> {
+        let read = || -> rusqlite::Result<HashMap<ObjectKey, u64>> {
+            self.connection
+                .prepare_cached(
+                    "SELECT object_key, size_bytes FROM blobs WHERE substr(object_key, 1, 1) BETWEEN ?1 AND ?2",
+                )?
+                .query_map([[*range.start()], [*range.end()]], |row| {
+                    Ok((ObjectKey::from_bytes(row.get(0)?), unsigned(row, 1)?))
+                })?
+                .collect()
+        };
+        Ok(read().map_err(Failure::from)?)
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// The files are listed first and the rows are read second: whatever appears in between is in the rows only, and is

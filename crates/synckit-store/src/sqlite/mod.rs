@@ -46,10 +46,12 @@ use super::{
 };
 use crate::records::{self, accounts, apps, sessions};
 
+mod backup;
 mod blobs;
 mod checkpoint;
 mod columns;
 mod connection;
+mod copies;
 mod deletion;
 mod devices;
 mod envelopes;
@@ -59,6 +61,7 @@ mod failure;
 mod figures;
 mod inspect;
 mod log;
+mod log_survey;
 mod positions;
 mod queue;
 mod readers;
@@ -68,15 +71,27 @@ mod streams;
 mod writer;
 
 pub use connection::SchemaVersions;
-pub use inspect::{DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey};
+pub use inspect::{DatabaseFacts, DatabaseInspection, IntegrityCheck, ObjectExtent, ObjectSurvey};
+pub use log_survey::{DamagedLog, LogDamage, LogSurvey};
 pub use writer::WriteStatistics;
 
 /// How long to wait before a file is opened again that another process holds.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
+/// On whose behalf a database is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenedBy {
+    /// The one server that works on it: a copy of a database that a server had open is checked whole first.
+    Server,
+    /// A command, perhaps beside a server.
+    Command,
+}
+
 /// How a [`SqliteStore`] uses the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqliteOptions {
+    /// On whose behalf it is opened. A command by default.
+    pub opened_by: OpenedBy,
     /// Connections that read, at least 1. Four by default.
     pub readers: usize,
     /// How long a transaction waits for one of another process before it fails with [`StoreError::Busy`]. Five seconds
@@ -92,6 +107,7 @@ pub struct SqliteOptions {
 impl Default for SqliteOptions {
     fn default() -> Self {
         Self {
+            opened_by: OpenedBy::Command,
             readers: 4,
             busy_timeout: Duration::from_secs(5),
             max_bytes: None,
@@ -121,6 +137,7 @@ struct Parts {
     readers: Readers,
     gauge: Arc<WalGauge>,
     path: PathBuf,
+    opened_by: OpenedBy,
     /// Logs that were cut since the store was opened.
     cuts: AtomicU64,
     /// Held while stopping, so that a second caller waits for the first.
@@ -133,6 +150,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::NewerSchema`] if a newer server wrote the file, [`StoreError::Full`] if there is no room,
+    /// [`StoreError::Damaged`] if it is a damaged copy of a database that a server had open,
     /// [`StoreError::Database`] if the file cannot be opened or is not a database of this server.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         connection::create_file(path)?;
@@ -151,6 +169,9 @@ impl SqliteStore {
             connection::migrate(&mut writing)?;
             Ok(writing)
         })?;
+        if options.opened_by == OpenedBy::Server {
+            copies::claim(&writing, path)?;
+        }
         if let Some(max_bytes) = options.max_bytes {
             connection::limit_size(&writing, max_bytes)?;
         }
@@ -166,6 +187,7 @@ impl SqliteStore {
                 readers: Readers::new(reading),
                 gauge,
                 path: path.to_owned(),
+                opened_by: options.opened_by,
                 cuts: AtomicU64::new(0),
                 stopping: Mutex::new(()),
             }),
@@ -228,6 +250,11 @@ impl Parts {
         self.readers.disconnect();
         // The last connection: only now can the log be emptied and its file go.
         if let Some(connection) = connection {
+            if self.opened_by == OpenedBy::Server
+                && let Err(error) = copies::release(&connection)
+            {
+                tracing::warn!(%error, "the database stays marked as open: a copy of it is checked whole");
+            }
             checkpoint::finish(&connection);
         }
     }

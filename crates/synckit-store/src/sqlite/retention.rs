@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Retention,
-    rules::retention::{Candidate, Reader, STEP_BATCHES, STEP_PARTS, STEP_UNFINISHED, may_cut, swept_to},
+    rules::retention::{self as rules, Below, Candidate, Reader, STEP_BATCHES, STEP_PARTS, STEP_UNFINISHED, may_cut},
 };
 
 /// A stream that still has batches below its base.
@@ -136,7 +136,7 @@ fn sweep_batches(db: &Connection) -> Result<bool, Failure> {
     let Some((stream_key, swept_seq, base_seq)) = found else {
         return Ok(false);
     };
-    let gone: Vec<Gone> = db
+    let mut found: Vec<Gone> = db
         .prepare_cached(
             "SELECT last_seq, device_key, sealed_key, sealed_bytes FROM batches
              WHERE stream_key = ?1 AND last_seq > ?2 AND last_seq <= ?3 ORDER BY last_seq LIMIT ?4",
@@ -153,8 +153,16 @@ fn sweep_batches(db: &Connection) -> Result<bool, Failure> {
             },
         )?
         .collect::<Result<_, _>>()?;
-    let ends: Vec<u64> = gone.iter().map(|batch| batch.last_seq).collect();
-    let swept_to = swept_to(base_seq, &ends);
+    let below: Vec<Below> = found
+        .iter()
+        .map(|batch| Below {
+            end: batch.last_seq,
+            sealed_bytes: batch.sealed_bytes,
+        })
+        .collect();
+    let (batches, swept_to) = rules::step(base_seq, &below);
+    found.truncate(batches);
+    let gone = found;
     keep_answers(db, stream_key, swept_seq, swept_to, &gone)?;
     for batch in &gone {
         if let Some(sealed_key) = batch.sealed_key {

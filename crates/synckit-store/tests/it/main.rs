@@ -11,6 +11,7 @@ use synckit_store::conformance::{fixture, whole_account};
 
 mod account_life;
 mod conformance;
+mod copies;
 mod durability;
 mod group_commit;
 mod model;

@@ -14,7 +14,7 @@ use synckit_store::{
         envelopes::{self, Current, Put, Restore, restored},
         log::{self, Decision, PageSize, SEQ_MAX, Source, Stored},
         positions::{Place, StreamState, is_end_of, place, place_of_cursor},
-        retention::{Candidate, Reader, STEP_BATCHES, may_cut, swept_to},
+        retention::{Below, Candidate, Reader, STEP_BATCHES, STEP_BYTES, may_cut, step},
         sessions::{Refresh, refresh},
         snapshots::{self, Kept, Stage, is_complete, prune},
     },
@@ -383,8 +383,22 @@ fn an_active_device_holds_the_log() {
 
 #[test]
 fn a_step_ends_at_a_batch_or_at_the_base() {
-    let full: Vec<u64> = (1..=u64::from(STEP_BATCHES)).collect();
-    assert_eq!(swept_to(1000, &full), u64::from(STEP_BATCHES));
-    assert_eq!(swept_to(1000, &full[1..]), 1000);
-    assert_eq!(swept_to(1000, &[]), 1000);
+    let small = |end| Below { end, sealed_bytes: 10 };
+    let full: Vec<Below> = (1..=u64::from(STEP_BATCHES)).map(small).collect();
+    assert_eq!(step(1000, &full), (full.len(), u64::from(STEP_BATCHES)));
+    assert_eq!(step(1000, &full[1..]), (full.len() - 1, 1000));
+    assert_eq!(step(1000, &[]), (0, 1000));
+    let half = |end| Below {
+        end,
+        sealed_bytes: STEP_BYTES / 2,
+    };
+    let larger = Below {
+        end: 7,
+        sealed_bytes: STEP_BYTES + 1,
+    };
+    assert_eq!(step(1000, &[half(5), half(6), small(7)]), (2, 6));
+    assert_eq!(step(1000, &[half(5), half(6)]), (2, 1000));
+    assert_eq!(step(1000, &[larger, small(8)]), (1, 7));
+    assert_eq!(step(1000, &[larger]), (1, 1000));
+    assert_eq!(step(1000, &[small(5), larger]), (1, 5));
 }

@@ -7,7 +7,7 @@ use std::{
 
 use rusqlite::Connection;
 use synckit_protocol::Cursor;
-use synckit_store::{Append, SqliteOptions, SqliteStore, Store, StoreError};
+use synckit_store::{Append, Retention, SqliteOptions, SqliteStore, Store, StoreError};
 use tempfile::TempDir;
 
 use crate::fixture::{
@@ -292,4 +292,36 @@ async fn a_log_that_a_long_reader_grew_shrinks() {
         parent = append(store, &batch(stream, parent, 1, 1000 + writes, 5, 1_000_000)).await;
     }
     assert_eq!(read_all(store, stream, 1).await.len() as u64, 17 + writes);
+}
+
+#[tokio::test]
+async fn a_deletion_frees_little_at_a_time() {
+    const STEP_BYTES_MAX: u64 = 512 * 1024;
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    let stream = ready_stream(store, 1).await;
+    let mut parent = start(stream);
+    for n in 0..30 {
+        // One is larger than a step: it goes alone.
+        let size = if n == 10 { 900_000 } else { 200_000 };
+        parent = append(store, &batch(stream, parent, 1, n, 1, size)).await;
+    }
+    store.delete_account(stream.user_id).await.unwrap().unwrap();
+    let only_condemned = Retention {
+        settled_before: 0,
+        active_since: 0,
+        unfinished_before: 0,
+    };
+    let held = async || store.figures().await.unwrap().batch_bytes;
+    let mut before = held().await;
+    assert_eq!(before, 29 * 200_000 + 900_000);
+    let mut largest = Vec::new();
+    while store.retain(only_condemned).await.unwrap() {
+        let after = held().await;
+        largest.push(before - after);
+        before = after;
+    }
+    largest.sort_unstable();
+    assert_eq!((before, largest.pop()), (0, Some(900_000)));
+    assert!(largest.pop() <= Some(STEP_BYTES_MAX), "{largest:?}");
 }
