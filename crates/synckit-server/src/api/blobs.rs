@@ -11,7 +11,7 @@ use synckit_protocol::{
     BlobId, ObjectKey, ProblemCode, UploadId, limits,
     wire::blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobInfo, BlobList, BlobUpload, BlobUploadAnswer},
 };
-use synckit_store::{NewUpload, UploadBegin};
+use synckit_store::{Blob, NewUpload, StreamId, UploadBegin};
 
 use super::access::AppAccess;
 use crate::{
@@ -42,7 +42,12 @@ pub(super) async fn upload(
         replace: body.replace,
         expires_at,
     };
-    match state.store.begin_upload(new).await? {
+    let mut begun = state.store.begin_upload(new).await?;
+    if begun == UploadBegin::AlreadyExists && !is_stored(&state, access.stream, body.hash).await? {
+        // The device that has the file repairs what the disk lost.
+        begun = state.store.begin_upload(NewUpload { replace: true, ..new }).await?;
+    }
+    match begun {
         UploadBegin::AlreadyExists => reply.ok(&BlobUploadAnswer {
             already_exists: true,
             upload_url: None,
@@ -112,6 +117,9 @@ pub(super) async fn download(
         .blob(access.stream, body.hash)
         .await?
         .ok_or(ProblemCode::BlobNotFound)?;
+    if !is_whole(&state, &blob).await? {
+        return Err(ProblemCode::BlobNotFound.into());
+    }
     let expires_at = state.config.clock.now() + limits::PRESIGNED_URL_SECONDS;
     let url = ObjectUrl {
         method: UrlMethod::Get,
@@ -126,6 +134,24 @@ pub(super) async fn download(
         key_id: blob.key_id,
         expires_at,
     })
+}
+
+/// Whether a blob is known, and its object is whole.
+async fn is_stored(state: &ServerState, stream: StreamId, blob_id: BlobId) -> Result<bool, ApiError> {
+    match state.store.blob(stream, blob_id).await? {
+        Some(blob) => is_whole(state, &blob).await,
+        None => Ok(false),
+    }
+}
+
+/// Whether the object of a blob is there, with its size.
+async fn is_whole(state: &ServerState, blob: &Blob) -> Result<bool, ApiError> {
+    let found = state.objects.size(blob.object_key).await.map_err(ApiError::internal)?;
+    let is_whole = found == Some(blob.size);
+    if !is_whole {
+        tracing::error!(object_key = %blob.object_key, expected = blob.size, ?found, "the object of a blob is not whole");
+    }
+    Ok(is_whole)
 }
 
 /// The query of `GET /api/sync/blobs`.

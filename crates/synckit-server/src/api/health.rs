@@ -43,7 +43,7 @@ pub(super) async fn readyz(State(state): State<Arc<ServerState>>) -> Result<Resp
         return Err(ApiError::new(ProblemCode::Overloaded).with_detail("the server is stopping"));
     }
     state.readiness.check(state.store.as_ref()).await?;
-    state.disk.check(0)?;
+    state.disk.reserve(0)?;
     let used_up: Vec<_> = state.capacity.used_up().map(Pool::name).collect();
     if !used_up.is_empty() {
         let detail = format!("used up: {}", used_up.join(", "));

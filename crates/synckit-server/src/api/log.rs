@@ -47,7 +47,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
     };
     check_batch(&push)?;
     // Once in the write-ahead log, and once in the database.
-    state.disk.check(2 * push.sealed.len() as u64)?;
+    let _room = state.disk.reserve(2 * push.sealed.len() as u64)?;
     let digest = BatchDigest {
         batch_id: push.batch_id,
         device_id: push.device_id,

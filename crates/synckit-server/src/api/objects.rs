@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::{
     blobs::{ByteRange, ObjectError, ObjectUrl, ObjectWriter, RangeError, UrlError, UrlMethod},
     http::{ApiError, Pace, PathText, announced_length},
-    limits::{Owners, Permit},
+    limits::{Owners, Permit, Reservation},
     platform::is_out_of_descriptors,
     state::ServerState,
 };
@@ -38,7 +38,7 @@ pub(super) async fn write(
         return Err(length_mismatch());
     }
     let _room = transfer_room(&state, &url)?;
-    state.disk.check(url.size)?;
+    let mut room = state.disk.reserve(url.size)?;
     let problem = |error: ObjectError| match error {
         ObjectError::Exists => ProblemCode::ObjectExists.into(),
         ObjectError::Length => length_mismatch(),
@@ -50,7 +50,7 @@ pub(super) async fn write(
     // remove it. So that is also the time that it may take in all.
     let last_moment = url.expires_at.saturating_add(limits::UPLOAD_SWEEP_SECONDS / 2);
     let time_left = Duration::from_secs(last_moment.saturating_sub(state.config.clock.now()));
-    match timeout(time_left, receive(&state, request.into_body(), &writer)).await {
+    match timeout(time_left, receive(&state, request.into_body(), &writer, &mut room)).await {
         Ok(received) => received?,
         Err(_) => return Err(ProblemCode::UrlExpired.into()),
     }
@@ -63,7 +63,12 @@ pub(super) async fn write(
 }
 
 /// Passes a body on to the disk, as long as it keeps the minimum pace.
-async fn receive(state: &ServerState, mut body: Body, writer: &ObjectWriter) -> Result<(), ApiError> {
+async fn receive(
+    state: &ServerState,
+    mut body: Body,
+    writer: &ObjectWriter,
+    room: &mut Reservation,
+) -> Result<(), ApiError> {
     let mut pace = Pace::new(state.config.timeouts.stall);
     loop {
         let began = Instant::now();
@@ -88,6 +93,7 @@ async fn receive(state: &ServerState, mut body: Body, writer: &ObjectWriter) -> 
                     // Failed: finishing says why.
                     return Ok(());
                 }
+                room.keep(writer.missing_bytes());
             }
         }
     }
@@ -120,7 +126,9 @@ pub(super) async fn read(
         .ok_or(ProblemCode::BlobNotFound)?;
     let size = object.size;
     if size != url.size {
-        return Err(ApiError::internal("an object has another size than its blob"));
+        // As if it were not there: a device that has the file uploads it again.
+        tracing::error!(object_key = %url.key, expected = url.size, found = size, "an object is not whole");
+        return Err(ProblemCode::BlobNotFound.into());
     }
     let Ok(range) = range else {
         let mut response = ApiError::new(ProblemCode::RangeNotSatisfiable).into_response();

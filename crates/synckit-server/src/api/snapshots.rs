@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     http::{ApiError, PathText, Reply, content_format, decode, read_body},
+    limits::Reservation,
     sign_in::owner_proof,
     state::ServerState,
 };
@@ -40,7 +41,7 @@ pub(super) async fn write_part(
         let max = limits::SNAPSHOT_PARTS_MAX;
         return Err(ApiError::invalid("part", format!("a snapshot has at most {max} parts")));
     }
-    let body: PutSnapshotPart = receive(&state, request).await?;
+    let (body, _room): (PutSnapshotPart, _) = receive(&state, request).await?;
     check_size("sealed", &body.sealed, limits::SNAPSHOT_PART_SEALED_BYTES_MAX)?;
     let part = NewSnapshotPart {
         stream: access.stream,
@@ -64,7 +65,7 @@ pub(super) async fn write(
     request: Request,
 ) -> Result<Response, ApiError> {
     let snapshot_id = snapshot_of(&id)?;
-    let body: PutSnapshot = receive(&state, request).await?;
+    let (body, _room): (PutSnapshot, _) = receive(&state, request).await?;
     check_size("manifest", &body.manifest, limits::SNAPSHOT_MANIFEST_SEALED_BYTES_MAX)?;
     if body.parts > limits::SNAPSHOT_PARTS_MAX {
         let max = limits::SNAPSHOT_PARTS_MAX;
@@ -139,13 +140,13 @@ pub(super) async fn read_part(
     reply.ok_holding(&answer, memory)
 }
 
-/// Reads a body of up to the size of a push.
-async fn receive<T: DeserializeOwned>(state: &ServerState, request: Request) -> Result<T, ApiError> {
+/// Reads a body of up to the size of a push, with its share of the disk.
+async fn receive<T: DeserializeOwned>(state: &ServerState, request: Request) -> Result<(T, Reservation), ApiError> {
     let format = content_format(request.headers())?;
     let body = read_body(request, limits::PUSH_BODY_BYTES_MAX, state).await?;
     // Once in the write-ahead log, and once in the database.
-    state.disk.check(2 * body.len() as u64)?;
-    decode(format, &body)
+    let room = state.disk.reserve(2 * body.len() as u64)?;
+    Ok((decode(format, &body)?, room))
 }
 
 fn check_size(field: &str, sealed: &ByteString, max: usize) -> Result<(), ApiError> {

@@ -3,10 +3,21 @@
 //! HTTP/1.1 on plain TCP: TLS and HTTP/2 are a reverse proxy's business. hyper is driven directly rather than through
 //! `axum::serve`, which has no time-out for request heads and no bound on connections.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{Router, body::Body};
+use bytes::Bytes;
 use http::Request;
+use http_body::Body as HttpBody;
+use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::gauge::Gauge;
@@ -38,6 +49,10 @@ const TURNED_AWAY_MAX: usize = 32;
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
 /// The most that is read of what such a connection still sends.
 const UNREAD_BYTES_MAX: u64 = 1 << 20;
+
+/// How long a connection without a running request may stay open once the server stops: for the last bytes of an answer,
+/// and for a request of which only a part has arrived.
+const STOP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves connections until `stopping`, then lets running requests end within the grace time.
 pub(crate) async fn serve_connections(
@@ -155,6 +170,49 @@ impl Drop for OpenConnection {
     }
 }
 
+/// The requests of one connection that are not answered to the last byte.
+#[derive(Debug, Clone, Default)]
+struct RequestCount(Arc<AtomicUsize>);
+
+/// One of them.
+struct RunningRequest(Arc<AtomicUsize>);
+
+impl RequestCount {
+    fn begin(&self) -> RunningRequest {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        RunningRequest(Arc::clone(&self.0))
+    }
+
+    /// Resolves when there was none at two looks in a row, with this pause before each.
+    async fn none_for(&self, pause: Duration) {
+        let mut looks = 0;
+        while looks < 2 {
+            sleep(pause).await;
+            looks = if self.0.load(Ordering::Relaxed) == 0 {
+                looks + 1
+            } else {
+                0
+            };
+        }
+    }
+}
+
+impl RunningRequest {
+    /// A body that counts as a running request until it was taken, or dropped.
+    fn until_sent(self, body: Body) -> impl HttpBody<Data = Bytes, Error = axum::Error> {
+        body.map_frame(move |frame| {
+            let _running = &self;
+            frame
+        })
+    }
+}
+
+impl Drop for RunningRequest {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 struct Connection {
     stream: TcpStream,
     peer: PeerAddress,
@@ -172,10 +230,18 @@ impl Connection {
         } = self;
         // Answers are written whole; waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
+        let requests = RequestCount::default();
+        let counted = requests.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
-            router.clone().oneshot(request)
+            let running = counted.begin();
+            let answer = router.clone().oneshot(request);
+            async move {
+                answer
+                    .await
+                    .map(|response| response.map(|body| running.until_sent(body)))
+            }
         });
         let io = TokioIo::new(HeadGuard::new(StallGuard::new(stream, stall_timeout), HEADERS_MAX));
         let mut connection = http1::Builder::new()
@@ -188,7 +254,10 @@ impl Connection {
             served = &mut connection => served,
             () = stopping.cancelled() => {
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
-                (&mut connection).await
+                tokio::select! {
+                    served = &mut connection => served,
+                    () = requests.none_for(STOP_PAUSE) => return,
+                }
             }
         };
         if let Err(error) = served {

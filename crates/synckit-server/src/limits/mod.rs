@@ -13,7 +13,7 @@ mod rates;
 mod token_buckets;
 
 pub(crate) use capacity::{Capacity, SMALL_BODY_BYTES_MAX, kib};
-pub(crate) use disk_reserve::{DiskNearlyFull, DiskReserve};
+pub(crate) use disk_reserve::{DiskNearlyFull, DiskReserve, Reservation};
 pub(crate) use guesses::{AddressPrefix, GuessTotals, Guesses, Ticket, TooManyGuesses};
 pub(crate) use pool::{Exhausted, Owners, Permit, Pool};
 pub(crate) use rates::{Rates, TooManyRequests};

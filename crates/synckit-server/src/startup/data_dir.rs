@@ -12,12 +12,12 @@
 //! database beside a running server.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
 };
 
-use synckit_store::private_files::create_private_dir;
+use synckit_store::{SqliteStore, StoreError, private_files::create_private_dir};
 
 /// A data directory that exists.
 #[derive(Debug, Clone)]
@@ -57,6 +57,21 @@ pub enum DataDirError {
         /// Why it failed.
         source: io::Error,
     },
+    /// It holds what a server has stored, but no database.
+    #[error(
+        "{} {}, but {}: restore the database from a backup, or name an empty directory to begin with a new server",
+        database.display(),
+        if *is_empty { "is empty" } else { "is missing" },
+        of_before.join(" and ")
+    )]
+    DatabaseMissing {
+        /// Where the database should be.
+        database: PathBuf,
+        /// Whether there is a file, without anything in it.
+        is_empty: bool,
+        /// What is there.
+        of_before: Vec<&'static str>,
+    },
     /// Another process serves from it.
     #[error("another process serves from {}: stop it first, or choose another data directory", path.display())]
     InUse {
@@ -73,6 +88,39 @@ impl DataDir {
             create_private_dir(&path).map_err(|source| DataDirError::Io { path, source })?;
         }
         Ok(this)
+    }
+
+    /// Refuses a directory that lost its database. A new one beside the keys and files of before would tell every device
+    /// that its account is gone.
+    pub(crate) fn check_database<E: From<DataDirError> + From<StoreError>>(&self) -> Result<(), E> {
+        let database = self.database();
+        // SQLite deletes the log of a database without a byte, so such a file must not even be opened.
+        let length = fs::metadata(&database).ok().map(|metadata| metadata.len());
+        if length > Some(0) && SqliteStore::schema(&database)?.found.is_some() {
+            return Ok(());
+        }
+        let log = self.root.join("synckit.db-wal");
+        let of_before: Vec<&str> = [
+            (has_entries(&self.keys()), "keys/ has key files"),
+            (has_objects(&self.blobs()), "blobs/ has files of users"),
+            (
+                length.is_none_or(|length| length == 0) && fs::metadata(log).is_ok_and(|log| log.len() > 0),
+                "its write-ahead log is not",
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(is_there, what)| is_there.then_some(what))
+        .collect();
+        if of_before.is_empty() {
+            return Ok(());
+        }
+        let is_empty = length.is_some();
+        Err(DataDirError::DatabaseMissing {
+            database,
+            is_empty,
+            of_before,
+        }
+        .into())
     }
 
     /// A data directory as it is; nothing is created.
@@ -140,4 +188,16 @@ impl DataDir {
     pub(crate) fn mail(&self) -> PathBuf {
         self.root.join("mail")
     }
+}
+
+fn has_entries(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Whether any of the directories that objects are spread over has one.
+fn has_objects(blobs: &Path) -> bool {
+    let shards = fs::read_dir(blobs).into_iter().flatten().filter_map(Result::ok);
+    shards
+        .filter(|shard| shard.file_name().len() == 2)
+        .any(|shard| has_entries(&shard.path()))
 }

@@ -166,6 +166,16 @@ impl KeySurvey {
     }
 }
 
+/// Copies every key file that is there to another directory, in place of those of an earlier copy.
+pub(crate) fn copy_key_files(from: &Path, to: &Path) -> Result<(), KeyFileError> {
+    for name in [LOGIN_FILE, TOKENS_FILE, SERVER_FILE] {
+        if let Some(contents) = read(&from.join(name))? {
+            write(&to.join(name), &contents)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether a directory of keys holds login secrets.
 pub(crate) fn has_login_secrets(directory: &Path) -> bool {
     directory.join(LOGIN_FILE).exists()

@@ -9,7 +9,9 @@ mod server;
 
 pub use data_dir::DataDirError;
 pub(crate) use data_dir::{DataDir, ServeLock};
-pub(crate) use keys::{DerivedKeys, MacKey, MissingLogin, ServerKeys, TokenKey, has_login_secrets, rotate_token_key};
+pub(crate) use keys::{
+    DerivedKeys, MacKey, MissingLogin, ServerKeys, TokenKey, copy_key_files, has_login_secrets, rotate_token_key,
+};
 pub use keys::{KeyFileError, KeySurvey};
 pub(crate) use readiness::{NotReady, Readiness, Trouble};
 pub use server::{ServeError, Server, serve};

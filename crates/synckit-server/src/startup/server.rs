@@ -9,7 +9,7 @@ use std::{
 
 use axum::Router;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use synckit_store::{AcceptNewSeed, SeedClaim, SqliteOptions, SqliteStore, Store, StoreError};
+use synckit_store::{AcceptNewSeed, OpenedBy, SeedClaim, SqliteOptions, SqliteStore, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -132,7 +132,9 @@ impl Server {
         let data_dir = DataDir::open(&config.data_dir)?;
         let lock = data_dir.lock()?;
         let now = config.clock.now();
+        data_dir.check_database::<ServeError>()?;
         let options = SqliteOptions {
+            opened_by: OpenedBy::Server,
             max_bytes: config.database_bytes_max,
             ..SqliteOptions::default()
         };

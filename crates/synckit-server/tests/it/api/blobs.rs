@@ -32,6 +32,13 @@ impl User {
             .ok()
     }
 
+    /// Uploads an object that is never confirmed; returns its file.
+    pub(crate) async fn upload_object(&self, world: &World) -> std::path::PathBuf {
+        let url = self.ask_upload(world, HASH, 100, false).await.upload_url.unwrap();
+        world.call(Method::PUT, &url).raw(contents(100)).send().await;
+        objects(world).pop().unwrap()
+    }
+
     async fn confirm(&self, world: &World, hash: BlobId, size: u64, upload_id: Option<UploadId>) -> Answer {
         let body = BlobConfirm { hash, size, upload_id };
         world
@@ -479,6 +486,28 @@ async fn blobs_are_listed_in_order_of_their_hashes() {
             .code(),
         "invalid_value"
     );
+}
+
+#[tokio::test]
+async fn a_file_of_another_size_is_missing_and_comes_back() {
+    let world = World::start().await;
+    let user = world.user("ada@example.com").await;
+    let url = user.put_blob(&world, HASH, &contents(1000)).await;
+    assert!(user.ask_upload(&world, HASH, 1000, false).await.already_exists);
+    for damage in [Some(999), Some(1001), None] {
+        let object = objects(&world).pop().unwrap();
+        match damage {
+            Some(size) => std::fs::write(&object, contents(size)).unwrap(),
+            None => std::fs::remove_file(&object).unwrap(),
+        }
+        assert_eq!(world.get(&url).send().await.code(), "blob_not_found");
+        assert_eq!(user.ask_download(&world, HASH).await.code(), "blob_not_found");
+        // A device that has the file stores it as if nobody had.
+        let repaired = user.put_blob(&world, HASH, &contents(1000)).await;
+        assert_eq!(world.get(&repaired).send().await.body, contents(1000));
+        std::fs::remove_file(&object).unwrap_or_default();
+    }
+    assert!(user.ask_upload(&world, HASH, 1000, false).await.already_exists);
 }
 
 #[tokio::test]

@@ -3,12 +3,12 @@
 use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
 use reqwest::StatusCode;
-use synckit_protocol::{Cursor, wire::log::Pushed};
-use synckit_server::{Admin, Config, KeyFileError, ServeError, Server};
+use synckit_protocol::{Cursor, limits, wire::log::Pushed};
+use synckit_server::{Admin, Clock, Config, KeyFileError, ServeError, Server};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{PASSWORD, World};
+use crate::support::{BEGINNING, PASSWORD, World};
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -31,6 +31,59 @@ async fn a_first_start_makes_a_private_data_directory() {
     }
     drop(server);
     assert_eq!(std::fs::read(root.join("keys/server.key")).unwrap().len(), 32);
+}
+
+#[tokio::test]
+async fn a_lost_database_beside_keys_is_refused() {
+    let dir = TempDir::new().unwrap();
+    drop(Server::open(Config::new(dir.path())).await.unwrap());
+    let database = dir.path().join("synckit.db");
+    let whole = std::fs::read(&database).unwrap();
+    let tableless = dir.path().join("tableless");
+    rusqlite::Connection::open(&tableless)
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 1; PRAGMA user_version = 0")
+        .unwrap();
+    let tableless = std::fs::read(tableless).unwrap();
+    let shard = dir.path().join("blobs/0a");
+    std::fs::create_dir(&shard).unwrap();
+    for (contents, said) in [
+        (None, "synckit.db is missing, but keys/ has key files: "),
+        (Some(vec![]), "synckit.db is empty, but keys/ has key files: "),
+        (Some(tableless), "synckit.db is empty, but keys/ has key files: "),
+    ] {
+        std::fs::remove_file(&database).unwrap_or_default();
+        if let Some(contents) = &contents {
+            std::fs::write(&database, contents).unwrap();
+        }
+        let error = Server::open(Config::new(dir.path())).await.unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+        let error = Admin::open(dir.path()).unwrap_err();
+        assert!(
+            error.to_string().contains("restore the database from a backup"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read(&database).ok(), contents, "it was touched");
+    }
+    std::fs::remove_file(&database).unwrap();
+    std::fs::write(shard.join("an object"), "x").unwrap();
+    std::fs::remove_dir_all(dir.path().join("keys")).unwrap();
+    let error = Server::open(Config::new(dir.path())).await.unwrap_err();
+    assert!(error.to_string().contains("but blobs/ has files of users: "), "{error}");
+    std::fs::remove_dir_all(shard).unwrap();
+    std::fs::write(&database, "").unwrap();
+    std::fs::write(dir.path().join("synckit.db-wal"), "the log of it").unwrap();
+    let error = Server::open(Config::new(dir.path())).await.unwrap_err();
+    assert!(
+        error.to_string().contains("but its write-ahead log is not: "),
+        "{error}"
+    );
+    std::fs::remove_file(dir.path().join("synckit.db-wal")).unwrap();
+    // Nothing of before: this is how a first start looks that was killed.
+    drop(Server::open(Config::new(dir.path())).await.unwrap());
+    std::fs::write(&database, whole).unwrap();
+    std::fs::remove_dir_all(dir.path().join("keys")).unwrap();
+    drop(Server::open(Config::new(dir.path())).await.unwrap());
 }
 
 #[tokio::test]
@@ -181,6 +234,69 @@ async fn endless_connection_is_cut_after_the_grace_time() {
     slow.read_exact(&mut continued).await.unwrap();
     world.stop().await.unwrap();
     Server::open(Config::new(world.path())).await.unwrap();
+}
+
+#[tokio::test]
+async fn half_a_request_head_does_not_delay_the_stop() {
+    // The end of the grace time would be the end of this test's patience.
+    let grace = std::time::Duration::from_secs(3600);
+    let mut world = World::start_with(|config| config.timeouts.shutdown_grace = grace).await;
+    let mut stuck = tokio::net::TcpStream::connect(world.address()).await.unwrap();
+    stuck.write_all(b"GET /healthz HTTP/1.1\r\nho").await.unwrap();
+    // A connection that was used, too.
+    let mut used = tokio::net::TcpStream::connect(world.address()).await.unwrap();
+    used.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = [0; 12];
+    used.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    used.write_all(b"GET /healthz HTTP/1.1\r\nho").await.unwrap();
+    let patience = std::time::Duration::from_secs(60);
+    tokio::time::timeout(patience, world.stop()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn background_work_that_panicked_is_tried_again() {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU64, Ordering},
+        },
+        time::{Duration, UNIX_EPOCH},
+    };
+    // The clock panics at time 0.
+    let (time, panics) = (Arc::new(AtomicU64::new(BEGINNING)), Arc::new(AtomicU64::new(0)));
+    let clock = {
+        let (time, panics) = (Arc::clone(&time), Arc::clone(&panics));
+        Clock::from_fn(move || match time.load(Ordering::SeqCst) {
+            0 => {
+                panics.fetch_add(1, Ordering::SeqCst);
+                panic!("the clock broke")
+            }
+            time => UNIX_EPOCH + Duration::from_secs(time),
+        })
+    };
+    let mut world = World::start_with(|config| {
+        config.sweep_interval = Duration::from_millis(20);
+        config.clock = clock;
+    })
+    .await;
+    let user = world.user("ada@example.com").await;
+    let upload = user.upload_object(&world).await;
+    assert!(upload.is_file());
+    time.store(0, Ordering::SeqCst);
+    // Both kinds of work, several times.
+    while panics.load(Ordering::SeqCst) < 6 {
+        tokio::task::yield_now().await;
+    }
+    assert!(upload.is_file());
+    let later = limits::PRESIGNED_URL_SECONDS + limits::UPLOAD_SWEEP_SECONDS + 1;
+    time.store(BEGINNING + later, Ordering::SeqCst);
+    while upload.is_file() {
+        tokio::task::yield_now().await;
+    }
+    world.stop().await.unwrap();
 }
 
 #[tokio::test]
