@@ -13,7 +13,7 @@ use synckit_protocol::{
         export::{EXPORT_FORMAT, ExportLine, ExportedBlob},
     },
 };
-use synckit_store::{ExportCursor, Store, StoreError};
+use synckit_store::{ExportCursor, Store, StoreError, TaskLost};
 
 /// Bytes of a page, unless its last line is larger: a batch or a part of a snapshot has up to 4 MiB.
 const PAGE_BYTES: usize = 256 * 1024;
@@ -30,6 +30,9 @@ pub(crate) enum ExportError {
     /// A line could not be encoded.
     #[error("a line could not be encoded")]
     Encode(#[from] serde_json::Error),
+    /// The encoding did not come to its end.
+    #[error("the lines could not be encoded")]
+    Lost(#[source] TaskLost),
 }
 
 /// An export under way.
@@ -67,22 +70,20 @@ impl<F: Fn(&mut ExportedBlob)> Export<F> {
 
     /// The next lines; `None` after the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ExportError> {
-        let mut text = Vec::new();
+        let mut lines = Vec::new();
         let after = match mem::replace(&mut self.next, Next::Nothing) {
             Next::Begin { created_at } => {
-                let begin = ExportLine::Begin {
+                lines.push(ExportLine::Begin {
                     format: EXPORT_FORMAT,
                     user_id: self.user_id,
                     created_at,
-                };
-                self.write(&mut text, &begin)?;
+                });
                 None
             }
             Next::Page(cursor) => Some(cursor),
             Next::End => {
-                let lines = self.lines;
-                self.write(&mut text, &ExportLine::End { lines })?;
-                return Ok(Some(text.into()));
+                let end = ExportLine::End { lines: self.lines };
+                return self.encoded(vec![end]).await.map(Some);
             }
             Next::Nothing => return Ok(None),
         };
@@ -92,17 +93,24 @@ impl<F: Fn(&mut ExportedBlob)> Export<F> {
             if let ExportLine::Blob(blob) = &mut line {
                 (self.complete_blob)(blob);
             }
-            self.write(&mut text, &line)?;
+            lines.push(line);
         }
         self.next = page.next.map_or(Next::End, Next::Page);
-        Ok(Some(text.into()))
+        self.encoded(lines).await.map(Some)
     }
 
-    fn write(&mut self, text: &mut Vec<u8>, line: &ExportLine) -> Result<(), ExportError> {
-        serde_json::to_writer(&mut *text, line)?;
-        text.push(b'\n');
-        self.lines += 1;
-        Ok(())
+    /// Off the threads that answer requests: a page is a megabyte of text and more.
+    async fn encoded(&mut self, lines: Vec<ExportLine>) -> Result<Bytes, ExportError> {
+        self.lines += lines.len() as u64;
+        let encoding = tokio::task::spawn_blocking(move || {
+            let mut text = Vec::new();
+            for line in &lines {
+                serde_json::to_writer(&mut text, line)?;
+                text.push(b'\n');
+            }
+            Ok(text.into())
+        });
+        encoding.await.map_err(|error| ExportError::Lost(error.into()))?
     }
 }
 

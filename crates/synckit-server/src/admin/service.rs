@@ -6,7 +6,12 @@
 //!
 //! What it deliberately is not: it creates no accounts. An account's vault is made by a client, which alone can encrypt.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use synckit_protocol::{AppId, KeyId, OwnerKey, SecretText, UserId, limits, wire::UnixSeconds};
 use synckit_store::{
@@ -17,7 +22,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::{Export, ExportError};
 use crate::{
-    jobs::BREATH,
+    jobs::pause_after,
     platform::{Clock, random_id},
     sign_in::{fresh_api_key, fresh_secret},
     startup::{DataDir, DataDirError, KeyFileError, rotate_token_key},
@@ -129,6 +134,7 @@ impl Admin {
     /// [`AdminError::DataDir`], [`AdminError::OlderServer`] and [`AdminError::Store`].
     pub fn open(data_dir: &Path) -> Result<Self, AdminError> {
         let data_dir = DataDir::open(data_dir)?;
+        data_dir.check_database::<AdminError>()?;
         let schema = SqliteStore::schema(&data_dir.database())?;
         let known = schema.known;
         // Held while the database is brought up to date, so that no server starts on it meanwhile.
@@ -248,6 +254,7 @@ impl Admin {
             ExportError::AccountGone => AdminError::NoSuchAccount(user_id),
             ExportError::Store(error) => error.into(),
             ExportError::Encode(error) => AdminError::Export(Box::new(error)),
+            ExportError::Lost(error) => AdminError::Export(Box::new(error)),
         };
         while let Some(lines) = export.next().await.map_err(failed)? {
             writer.write_all(&lines).await.map_err(AdminError::Write)?;
@@ -272,10 +279,13 @@ impl Admin {
             active_since: 0,
             unfinished_before: 0,
         };
-        while self.store.retain(condemned).await? {
-            tokio::time::sleep(BREATH).await;
+        loop {
+            let began = Instant::now();
+            if !self.store.retain(condemned).await? {
+                return Ok(ended.len());
+            }
+            pause_after(began).await;
         }
-        Ok(ended.len())
     }
 
     /// Ends every session of an account, in every app: on a running server within

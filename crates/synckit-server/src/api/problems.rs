@@ -93,6 +93,7 @@ impl From<ExportError> for ApiError {
             ExportError::AccountGone => ProblemCode::AccountGone.into(),
             ExportError::Store(error) => error.into(),
             ExportError::Encode(error) => Self::internal(error),
+            ExportError::Lost(error) => Self::internal(error),
         }
     }
 }

@@ -7,5 +7,5 @@ mod retention;
 mod sweep;
 
 use background::repeat_until_stopped;
-pub(crate) use retention::{BREATH, retain_until_stopped, step as retention_step};
+pub(crate) use retention::{pause_after, retain_until_stopped, step as retention_step};
 pub(crate) use sweep::sweep_until_stopped;

@@ -1,14 +1,23 @@
 //! Retention: deletes the log that a settled snapshot covers, and the remains of deleted accounts, in bounded pieces.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use synckit_store::{Retention, StoreError};
 
 use super::repeat_until_stopped;
 use crate::state::ServerState;
 
-/// Pause after each piece, so that waiting requests get the writer first.
-pub(crate) const BREATH: Duration = Duration::from_millis(5);
+/// The shortest pause after a piece.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+
+/// Pauses after a piece, for as long as it took: what waits for the writer goes first, and a slow disk is others' for half
+/// of the time.
+pub(crate) async fn pause_after(began: Instant) {
+    tokio::time::sleep(began.elapsed().max(PAUSE_MIN)).await;
+}
 
 /// Deletes unneeded data at every interval, until the server stops.
 pub(crate) async fn retain_until_stopped(state: Arc<ServerState>) {
@@ -16,8 +25,12 @@ pub(crate) async fn retain_until_stopped(state: Arc<ServerState>) {
 }
 
 async fn retain(state: &ServerState) -> Result<(), StoreError> {
-    while !state.stopping.is_cancelled() && step(state).await? {
-        tokio::time::sleep(BREATH).await;
+    while !state.stopping.is_cancelled() {
+        let began = Instant::now();
+        if !step(state).await? {
+            break;
+        }
+        pause_after(began).await;
     }
     Ok(())
 }
