@@ -421,7 +421,7 @@ fn refuse_to_write_for_another_user(data_dir: &Path) -> Result<(), Failure> {
 }
 
 /// The data directory: the flag, the environment, the configuration file, the default.
-fn data_dir(data: &DataArgs) -> Result<PathBuf, Failure> {
+pub(crate) fn data_dir(data: &DataArgs) -> Result<PathBuf, Failure> {
     if let Some(data_dir) = &data.data_dir {
         return Ok(data_dir.clone());
     }

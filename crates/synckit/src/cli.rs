@@ -21,7 +21,7 @@ pub(crate) struct Cli {
 /// The commands by who needs them, as the help lists them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("See it work", &["demo"]),
-    ("Run a server", &["serve", "app", "account", "token", "doctor"]),
+    ("Run a server", &["serve", "app", "account", "token", "backup", "doctor"]),
     ("Use an account", &["login", "logout", "device", "export"]),
     ("Other", &["completions", "man", "help"]),
 ];
@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Device(DeviceCommand),
     /// Export all of a user's data, decrypted: JSON lines or SQLite, and the files
     Export(ExportArgs),
+    /// Back up the database and the files of a server, while it runs
+    Backup(BackupArgs),
     /// Check a server, and say what to do about each problem
     Doctor(Box<DoctorArgs>),
     /// Watch two devices sync a database and files through a server that can read neither
@@ -242,6 +244,23 @@ pub(crate) struct ExportArgs {
     pub(crate) sign_in: SignInArgs,
 }
 
+/// Back up the database and the files of a server, while it runs
+///
+/// Copies the database in one step, checks the copy, copies the files that it names, and only then gives the database its
+/// name: a backup that was interrupted leaves the one before as it was. Run it again with the same directory to bring the
+/// backup up to date; files that are there are not copied again. Key files are copied with --keys only, and belong apart.
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The directory of the backup; created, for this user only
+    #[arg(value_name = "DIR")]
+    pub(crate) target: PathBuf,
+    /// Copy the key files too, to this other directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
 /// Check a server, and say what to do about each problem
 ///
 /// Looks at the configuration, the data directory, the keys, the database, the blobs, the clock, the disk, mail and the
@@ -253,7 +272,7 @@ pub(crate) struct DoctorArgs {
     /// Look at this server from outside instead of at a data directory
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
-    /// Read the whole database, compare every blob, and connect to the mail server: may take long
+    /// Check the whole database, hash every stored change, compare every blob, connect to the mail server: may take long
     #[arg(long)]
     pub(crate) full: bool,
     #[command(flatten)]

@@ -12,7 +12,10 @@ use rusqlite::ErrorCode;
 use serde::Serialize;
 use synckit_client::{ApiKeyError, CredentialError, ProblemCode, Tampering};
 use synckit_server::{
-    DataDirError, KeyFileError, ServeError, admin::AdminError, config::ConfigError, store::StoreError,
+    DataDirError, KeyFileError, ServeError,
+    admin::{AdminError, BackupError},
+    config::ConfigError,
+    store::StoreError,
 };
 
 use crate::{cli, demo::Unreadable, screen};
@@ -223,6 +226,9 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
             _ => None,
         };
     }
+    if let Some(error) = cause.downcast_ref::<BackupError>() {
+        return of_backup(error);
+    }
     if let Some(error) = cause.downcast_ref() {
         return Some(of_configuration(error));
     }
@@ -256,10 +262,39 @@ fn of_data_dir(error: &DataDirError) -> Known {
             "permission_denied",
             "run it as the user who owns the data directory, or choose another one with --data-dir",
         ),
+        DataDirError::DatabaseMissing { .. } => {
+            Known::new("database_missing", "docs/operations.md says how to restore a backup")
+        }
         _ => Known::new(
             "data_dir",
             "choose a directory that this user can write with --data-dir",
         ),
+    }
+}
+
+fn of_backup(error: &BackupError) -> Option<Known> {
+    match error {
+        BackupError::NoData { .. } => Some(Known::new(
+            "no_data",
+            "name the server's data directory with --data-dir",
+        )),
+        BackupError::TargetIsDataDir { .. } => Some(Known::new(
+            "data_dir",
+            "name a directory that is new, or that holds an earlier backup",
+        )),
+        BackupError::TargetInUse { .. } => Some(Known::new("data_dir_in_use", "wait until it has ended")),
+        BackupError::KeysInTarget { .. } => Some(Known::new(
+            "invalid_value",
+            "name another directory with --keys: a thief of one should not have both",
+        )),
+        BackupError::Io { source, .. } => Some(of_io(source)),
+        BackupError::Store(error) => of_store(error),
+        BackupError::Keys(error) => Some(of_keys(error)),
+        BackupError::OtherKeys => Some(Known::new(
+            "other_oprf_seed",
+            "`synckit doctor` looks at the keys; docs/operations.md says how to restore them",
+        )),
+        _ => None,
     }
 }
 
@@ -279,6 +314,14 @@ fn of_store(error: &StoreError) -> Option<Known> {
         StoreError::NewerSchema { .. } => Some(Known::new(
             "newer_schema",
             "use the newer synckit that made this database",
+        )),
+        StoreError::OtherSchema { .. } => Some(Known::new(
+            "other_schema",
+            "use the synckit of the server that works on this database",
+        )),
+        StoreError::Damaged(_) => Some(Known::new(
+            "database_damaged",
+            "restore a backup that `synckit backup` made: see docs/operations.md",
         )),
         StoreError::Full(_) => Some(Known::new(
             "disk_full",

@@ -9,6 +9,7 @@
 
 mod account_data;
 mod admin;
+mod backup;
 mod cli;
 mod confirm;
 mod demo;
@@ -18,6 +19,7 @@ mod export;
 mod failure;
 mod log;
 mod login;
+mod notify;
 mod outlet;
 mod screen;
 mod serve;
@@ -71,6 +73,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Logout => login::forget(),
         Command::Device(command) => device::run(command),
         Command::Export(args) => export::run(args),
+        Command::Backup(args) => backup::run(args),
         Command::Doctor(args) => doctor::run(*args),
         Command::Demo(args) => demo::run(args),
         Command::Completions { shell } => shell::completions(shell),

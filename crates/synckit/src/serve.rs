@@ -9,8 +9,10 @@ use tokio::net::TcpListener;
 use crate::{
     cli::ServeArgs,
     failure::{Failure, WithHint as _},
-    log, screen,
-    stop::StopSignal,
+    log,
+    notify::{self, Phase},
+    screen,
+    stop::{HangupIgnored, StopSignal},
 };
 
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
@@ -20,6 +22,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = StopSignal::listen()?;
+        let _ignored = HangupIgnored::install()?;
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen at {}", config.listen))
@@ -53,7 +56,12 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
             screen::line("this server has no app yet; in another terminal, make one and get its API key:");
             screen::line(format_args!("    synckit app create \"My app\"{place}"));
         }
-        server.serve(listener, shutdown.received()).await?;
+        notify::service_manager(Phase::Ready);
+        let told_to_stop = async {
+            shutdown.received().await;
+            notify::service_manager(Phase::Stopping);
+        };
+        server.serve(listener, told_to_stop).await?;
         screen::event(&serde_json::json!({ "event": "stopped" }));
         screen::line("stopped");
         Ok(ExitCode::SUCCESS)

@@ -1,4 +1,5 @@
-//! Signals that ask the program to stop: Ctrl-C, and on Unix SIGTERM; for commands of a person also SIGHUP.
+//! Signals that ask the program to stop: Ctrl-C, and on Unix SIGTERM; for commands of a person also SIGHUP, which a server
+//! ignores.
 
 use std::{io, thread};
 
@@ -86,4 +87,22 @@ pub(crate) fn end_at_signal(tidy_up: impl FnOnce() + Send + 'static) -> io::Resu
             std::process::exit(1);
         })?;
     Ok(())
+}
+
+/// SIGHUP does nothing for as long as this lives. Managers and terminals send it, some of them to make a program read its
+/// configuration and open its log again: the server has no file of either open, and its default action is to kill.
+#[derive(Debug)]
+pub(crate) struct HangupIgnored {
+    #[cfg(unix)]
+    _signal: tokio::signal::unix::Signal,
+}
+
+impl HangupIgnored {
+    /// From now on.
+    pub(crate) fn install() -> io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            _signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
+        })
+    }
 }

@@ -16,7 +16,9 @@ use crate::{
 };
 
 pub use crate::{mail::MailCheckError, startup::KeySurvey};
-pub use synckit_store::{DatabaseFacts, DatabaseInspection, ObjectExtent, ObjectSurvey};
+pub use synckit_store::{
+    DamagedLog, DatabaseFacts, DatabaseInspection, IntegrityCheck, LogDamage, LogSurvey, ObjectExtent, ObjectSurvey,
+};
 
 /// A data directory that is looked at.
 ///

@@ -1,8 +1,10 @@
 //! Administration of a data directory: one service for every front end, and the inspection that changes nothing.
 
 mod account_export;
+mod backup;
 pub mod inspect;
 mod service;
 
 pub(crate) use account_export::{Export, ExportError};
+pub use backup::{Backup, BackupError, back_up};
 pub use service::{Admin, AdminError, CreatedApp, KeptEnvelope};

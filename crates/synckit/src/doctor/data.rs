@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use synckit_server::{
-    inspect::{DatabaseFacts, DatabaseInspection, Inspection, ObjectExtent},
+    inspect::{DatabaseFacts, DatabaseInspection, Inspection, IntegrityCheck, ObjectExtent},
     store::StoreError,
 };
 
@@ -28,7 +28,7 @@ pub(super) fn database(
         report.fail(
             CHECK,
             format_args!("{} is missing", path.display()),
-            "restore it from a backup, or start the server to begin with an empty one",
+            "restore it from a backup: a server does not start without it beside keys and files of before",
         );
         return None;
     }
@@ -41,6 +41,14 @@ pub(super) fn database(
         Err(error) => return failed(error, report),
     };
     let known = DatabaseInspection::known_schema();
+    if schema == 0 {
+        report.fail(
+            CHECK,
+            format_args!("{} is empty", path.display()),
+            "restore it from a backup: a server does not start on it beside keys and files of before",
+        );
+        return None;
+    }
     if schema > known {
         report.fail(
             CHECK,
@@ -68,6 +76,9 @@ pub(super) fn database(
         Ok(facts) => facts,
         Err(error) => return failed(error, report),
     };
+    if args.full {
+        logs(&database, report);
+    }
     blobs(&database, inspection, args, report);
     if database.was_disturbed() {
         report.warn(
@@ -88,8 +99,12 @@ fn failed(error: StoreError, report: &mut Report) -> Option<DatabaseFacts> {
 
 fn integrity(database: &DatabaseInspection, args: &DoctorArgs, report: &mut Report, schema: u32) {
     const CHECK: &str = "database";
-    let limit = (!args.full).then_some(INTEGRITY_TIME_MAX);
-    match database.quick_check(limit) {
+    let extent = if args.full {
+        IntegrityCheck::Whole
+    } else {
+        IntegrityCheck::Quick(INTEGRITY_TIME_MAX)
+    };
+    match database.check(extent) {
         Ok(Some(findings)) if findings.is_empty() => {
             report.ok(CHECK, format_args!("opens, schema {schema}, and is not damaged"));
         }
@@ -112,6 +127,55 @@ fn integrity(database: &DatabaseInspection, args: &DoctorArgs, report: &mut Repo
             "restore a backup: see docs/operations.md",
         ),
     }
+}
+
+/// What a device would find out, long after it can be repaired.
+fn logs(database: &DatabaseInspection, report: &mut Report) {
+    const CHECK: &str = "logs";
+    let survey = match database.survey_logs() {
+        Ok(survey) => survey,
+        Err(error) => {
+            return report.fail(
+                CHECK,
+                Failure::from(error).message(),
+                "restore a backup: see docs/operations.md",
+            );
+        }
+    };
+    let hashed = format!(
+        "{} of {} hashed in {}",
+        units::bytes(survey.bytes),
+        counted_batches(survey.batches),
+        units::counted(survey.streams, "stream")
+    );
+    if survey.damaged == 0 {
+        return report.ok(CHECK, format_args!("{hashed}, every chain is whole"));
+    }
+    let examples: Vec<String> = survey
+        .examples
+        .iter()
+        .map(|found| {
+            let (stream, seq) = (found.stream, found.seq);
+            format!(
+                "{} (app {}, account {}, entry {seq})",
+                found.damage, stream.app_id, stream.user_id
+            )
+        })
+        .collect();
+    report.fail(
+        CHECK,
+        format_args!(
+            "{hashed}: {}, such as {}",
+            units::counted(survey.damaged, "damaged place"),
+            examples.join("; ")
+        ),
+        "devices of these accounts report BatchForged: restore a backup that is whole, and distrust the disk",
+    );
+}
+
+fn counted_batches(number: u64) -> String {
+    let plural = if number == 1 { "" } else { "es" };
+    format!("{} batch{plural}", units::count(number))
 }
 
 fn write_ahead_log(database: &Path, is_served: bool, report: &mut Report) {

@@ -3,6 +3,7 @@
 
 mod account_data;
 mod admin;
+mod backup;
 mod command_line;
 mod dataset;
 mod demo;

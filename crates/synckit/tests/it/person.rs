@@ -41,6 +41,14 @@ impl Person {
         }
     }
 
+    /// The same person, at another address of the server.
+    pub(crate) fn at(self, url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            ..self
+        }
+    }
+
     /// Another device of the person.
     pub(crate) async fn device(&self, name: &str) -> (SyncKitClient, Device) {
         let client = client(&self.url, &self.api_key);

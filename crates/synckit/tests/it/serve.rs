@@ -69,6 +69,48 @@ fn sigterm_ends_a_server_in_order_and_it_starts_again() {
     assert!(status.success() && !rest.contains("no app yet"), "{status} {rest}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_service_manager_is_told_and_a_hangup_ignored() {
+    use std::{os::unix::net::UnixDatagram, process, time::Duration};
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let at_path = (UnixDatagram::bind(&path).unwrap(), path.to_str().unwrap().to_owned());
+    let mut managers = vec![at_path];
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::{linux::net::SocketAddrExt as _, unix::net::SocketAddr};
+        let name = format!("synckit-test-{}", process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        managers.push((UnixDatagram::bind_addr(&address).unwrap(), format!("@{name}")));
+    }
+    for (manager, address) in managers {
+        manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let told = || {
+            let mut message = [0; 64];
+            let length = manager.recv(&mut message).unwrap();
+            String::from_utf8_lossy(&message[..length]).into_owned()
+        };
+        let data = tempfile::tempdir().unwrap();
+        let mut command = synckit();
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data.path())
+            .env("NOTIFY_SOCKET", &address);
+        let server = Server::spawn(command, tempfile::tempdir().unwrap());
+        assert_eq!(told(), "READY=1");
+        assert!(get(&server.url, "/readyz").starts_with("HTTP/1.1 200"));
+        let hangup = process::Command::new("kill")
+            .args(["-HUP", &server.process_id().to_string()])
+            .status();
+        assert!(hangup.unwrap().success());
+        assert!(get(&server.url, "/readyz").starts_with("HTTP/1.1 200"));
+        let (_, status) = server.terminate("-TERM");
+        assert!(status.success(), "{status}");
+        assert_eq!(told(), "STOPPING=1");
+    }
+}
+
 #[test]
 fn a_second_server_on_the_same_data_is_refused() {
     let server = Server::start();

@@ -1,0 +1,65 @@
+//! `synckit backup`: the database and the files of a server, copied while it runs or not.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use serde::Serialize;
+use synckit_protocol::ObjectKey;
+use synckit_server::admin::back_up;
+
+use crate::{admin::data_dir, cli::BackupArgs, failure::Failure, screen, units};
+
+pub(crate) fn run(args: BackupArgs) -> Result<ExitCode, Failure> {
+    #[derive(Serialize)]
+    struct Made<'a> {
+        database_bytes: u64,
+        objects_copied: u64,
+        copied_bytes: u64,
+        objects_present: u64,
+        objects_removed: u64,
+        objects_missing: u64,
+        missing: &'a [ObjectKey],
+    }
+    let data_dir = data_dir(&args.data)?;
+    let backup = back_up(&data_dir, &args.target, args.keys.as_deref())?;
+    if screen::is_for_programs() {
+        screen::json(&Made {
+            database_bytes: backup.database_bytes,
+            objects_copied: backup.objects_copied,
+            copied_bytes: backup.copied_bytes,
+            objects_present: backup.objects_present,
+            objects_removed: backup.objects_removed,
+            objects_missing: backup.objects_missing,
+            missing: &backup.missing,
+        })?;
+    } else {
+        screen::line(format_args!(
+            "database  {}, checked",
+            units::bytes(backup.database_bytes)
+        ));
+        screen::line(format_args!(
+            "blobs     {} copied ({}), {} copied earlier, {} removed",
+            units::count(backup.objects_copied),
+            units::bytes(backup.copied_bytes),
+            units::count(backup.objects_present),
+            units::count(backup.objects_removed)
+        ));
+        match &args.keys {
+            Some(keys) => screen::line(format_args!("keys      copied to {}", keys.display())),
+            None => screen::line("keys      not copied; they belong apart from this backup (--keys DIR)"),
+        }
+    }
+    if backup.objects_missing == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let missing: Vec<String> = backup.missing.iter().map(ToString::to_string).collect();
+    Err(Failure::new(
+        anyhow!(
+            "the data directory lacks the {} of some blobs, such as {}",
+            units::counted(backup.objects_missing, "file"),
+            missing.join(", ")
+        ),
+        "all else is in the backup; `synckit doctor --full` looks at every file",
+    )
+    .with_code("backup_incomplete"))
+}
