@@ -49,7 +49,7 @@ enum Command {
     Attacks,
     /// Runs one drill with real processes.
     Drill {
-        /// server-kill, client-kill, disk-full, restore, two-processes or clock.
+        /// server-kill, client-kill, disk-full, restore, busy-copy, two-processes or clock.
         #[arg(value_parser = Drill::named)]
         drill: &'static Drill,
         #[command(flatten)]

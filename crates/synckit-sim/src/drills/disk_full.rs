@@ -32,6 +32,10 @@ const BALLAST_BYTES: usize = 12 * 1024 * 1024;
 const DATABASE_MAX: &str = "4MiB";
 /// Text of one entry; a batch holds one.
 const ENTRY_BYTES: usize = 256 * 1024;
+/// Files that are stored at the same time, of which some fit.
+const UPLOADS_AT_ONCE: u8 = 40;
+/// The bytes of each.
+const UPLOAD_BYTES: usize = 1024 * 1024;
 /// Pushes after which any such disk is full.
 const PUSHES_MAX: u64 = 200;
 
@@ -70,14 +74,52 @@ fn on_a_small_disk(programs: &Programs, disk: SmallDisk) -> anyhow::Result<Strin
 
     disk.empty()?;
     block_on(user.goes_on(refused))?;
+    let at_once = uploads_at_once(programs)?;
     let result = format!(
         "after {stored} pushes of 256 KiB the disk of {} MiB was full: `507 server_full` for pushes and files, reads and \
          deletions went on; without a free byte, too, for reads, also after a SIGKILL and a start; with room again the \
-         refused push went through, without a restart, and every acknowledged entry is there once",
+         refused push went through, without a restart, and every acknowledged entry is there once; {at_once}",
         DISK_BYTES >> 20
     );
     site.stop()?;
     Ok(result)
+}
+
+/// Many files at once, more than fit: each finds the room that the others have not taken yet.
+fn uploads_at_once(programs: &Programs) -> anyhow::Result<String> {
+    let disk = SmallDisk::mount()?;
+    let launch = Launch {
+        data_dir: Some(disk.mount_point.path().join("data")),
+        wrapper: disk.enter.clone(),
+        ..Launch::default()
+    };
+    let mut site = Site::open(programs, launch)?;
+    let user = block_on(User::sign_up(&site))?;
+    let stored = block_on(async {
+        let uploads = (0..UPLOADS_AT_ONCE).map(|number| {
+            let client = user.client.clone();
+            tokio::spawn(async move { client.blob_put(vec![number; UPLOAD_BYTES], |_| {}).await })
+        });
+        let mut stored = 0;
+        for upload in uploads.collect::<Vec<_>>() {
+            match upload.await? {
+                Ok(_) => stored += 1,
+                Err(error) => expect_full(&error)?,
+            }
+        }
+        ensure!(stored > 0 && stored < UPLOADS_AT_ONCE, "{stored} files fit");
+        // What is small and must go on finds room.
+        user.client
+            .rename_device(user.device_id, "renamed")
+            .await
+            .context("a rename")?;
+        user.deletes_a_file().await?;
+        Ok(stored)
+    })?;
+    site.stop()?;
+    Ok(format!(
+        "of {UPLOADS_AT_ONCE} files at once {stored} were stored, the others refused, and a device was renamed afterwards"
+    ))
 }
 
 fn with_a_limit(programs: &Programs) -> anyhow::Result<String> {

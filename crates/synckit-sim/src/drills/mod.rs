@@ -3,7 +3,7 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`server_kill`], [`client_kill`], [`disk_full`], [`restore`], [`two_processes`], [`clock`] | the drills |
+//! | [`server_kill`], [`client_kill`], [`disk_full`], [`restore`], [`busy_copy`], [`two_processes`], [`clock`] | the drills |
 //! | [`site`] | a server in a process of its own, on a directory of its own |
 //! | [`process`] | starting, killing and stopping processes |
 //! | [`client`] | the app: what a client's process does |
@@ -17,6 +17,7 @@
 //! Invariant: a drill never excuses a loss. Either every promise is kept, or it is an error that names the seed.
 
 pub mod books;
+pub mod busy_copy;
 pub mod client;
 pub mod client_kill;
 pub mod clock;
@@ -144,6 +145,11 @@ pub const DRILLS: &[Drill] = &[
         name: "restore",
         what: "the server's database is restored from an older backup",
         run: restore::run,
+    },
+    Drill {
+        name: "busy-copy",
+        what: "the directory of a busy server is copied by `cp` and by `synckit backup`",
+        run: busy_copy::run,
     },
     Drill {
         name: "two-processes",

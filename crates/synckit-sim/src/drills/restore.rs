@@ -36,13 +36,13 @@ pub(super) fn run(programs: &Programs, sizes: &Sizes) -> anyhow::Result<String> 
         .iter()
         .map(|member| Ok(App::new(site.resumed(&member.name)?, member.id)))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let backup = site.directory().join("backup.db");
+    let backup = site.directory().join("backup");
     let file = block_on(live_past_a_backup(&site, &account, &mut apps, &backup))?;
     let held: BTreeMap<String, i64> = apps.iter().flat_map(App::versions).fold(BTreeMap::new(), newest);
 
     site.stop()?;
     let database = site.data_dir().join("synckit.db");
-    fs::copy(&backup, &database)?;
+    fs::copy(backup.join("synckit.db"), &database)?;
     for suffix in ["-wal", "-shm"] {
         let _ = fs::remove_file(format!("{}{suffix}", database.display()));
     }
@@ -179,13 +179,10 @@ async fn live_past_a_backup(
     for app in &mut *apps {
         app.pull().await?;
     }
-    let source = site.data_dir().join("synckit.db");
-    let target = backup.display().to_string();
-    let backing_up =
-        tokio::task::spawn_blocking(move || rusqlite::Connection::open(source)?.execute("VACUUM INTO ?1", [target]));
+    let mut backing_up = site.start_admin(&["backup", &backup.display().to_string()])?;
     let (offline, online) = apps.split_last_mut().context("no devices")?;
     edit_all(online, 1_000_000).await?;
-    backing_up.await??;
+    ensure!(backing_up.wait()?.success(), "the backup failed");
     edit_all(online, 2_000_000).await?;
     let first = online.first().context("no devices")?;
     first.client.rotate_keys(&account.password).await?;

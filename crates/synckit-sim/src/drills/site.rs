@@ -160,6 +160,16 @@ impl Site {
         output_of(self.synckit().args(arguments).arg("--data-dir").arg(self.data_dir()))
     }
 
+    /// Starts another command of `synckit` on the data directory, to be waited for.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start_admin(&self, arguments: &[&str]) -> anyhow::Result<Process> {
+        let mut command = self.synckit();
+        command.args(arguments).arg("--data-dir").arg(self.data_dir());
+        Process::start(command, &self.directory().join("admin.log"))
+    }
+
     fn synckit(&self) -> Command {
         let mut command = wrapped(&self.launch.wrapper, &self.programs.synckit);
         command.envs(self.launch.environment.iter().map(|(name, value)| (name, value)));

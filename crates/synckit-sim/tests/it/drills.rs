@@ -37,6 +37,11 @@ fn restored_backup_alarms_devices_and_loses_no_row() {
 }
 
 #[test]
+fn a_torn_copy_is_refused_and_a_backup_is_whole() {
+    holds("busy-copy");
+}
+
+#[test]
 fn two_processes_of_a_device_stand_in_nobodys_way() {
     holds("two-processes");
 }

@@ -31,6 +31,7 @@ fn help_names_every_command() {
       app          Create and list apps, rotate their API keys
       account      List, export and delete accounts, create invitations, end sessions, restore key envelopes
       token        Rotate the key that signs the tokens of sessions
+      backup       Back up the database and the files of a server, while it runs
       doctor       Check a server, and say what to do about each problem
 
     Use an account:
