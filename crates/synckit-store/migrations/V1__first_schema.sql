@@ -233,6 +233,8 @@ CREATE TABLE blobs (
     blob_id    BLOB NOT NULL CHECK (length(blob_id) = 32),
     object_key BLOB NOT NULL CHECK (length(object_key) = 32),
     size_bytes INTEGER NOT NULL,
+    -- SHA-256 of the object, as it was stored: what tells a rotten one.
+    sealed_hash BLOB NOT NULL CHECK (length(sealed_hash) = 32),
     key_id     BLOB NOT NULL CHECK (length(key_id) = 16),
     created_at INTEGER NOT NULL,
     deleted_at INTEGER,

@@ -13,7 +13,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, SealedHash, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
 };
 
 mod accounts;
@@ -301,10 +301,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         upload_id: Option<UploadId>,
     ) -> Result<Vec<PendingUpload>, StoreError>;
 
-    /// Lets the blob id point at the object of an upload. The object that it pointed at before is left to the sweep, an
+    /// Lets the blob id point at the object of an upload, which has this hash. The object that it pointed at before is left to the sweep, an
     /// hour later: until then a download URL of it may be in use. `false` if there is no such upload (any more).
-    async fn confirm_upload(&self, stream: StreamId, upload_id: UploadId, now: UnixSeconds)
-    -> Result<bool, StoreError>;
+    async fn confirm_upload(
+        &self,
+        stream: StreamId,
+        upload_id: UploadId,
+        sealed_hash: SealedHash,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError>;
 
     /// A confirmed blob that is not deleted.
     async fn blob(&self, stream: StreamId, blob_id: BlobId) -> Result<Option<Blob>, StoreError>;

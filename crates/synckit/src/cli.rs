@@ -21,7 +21,10 @@ pub(crate) struct Cli {
 /// The commands by who needs them, as the help lists them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("See it work", &["demo"]),
-    ("Run a server", &["serve", "app", "account", "token", "backup", "doctor"]),
+    (
+        "Run a server",
+        &["serve", "app", "account", "token", "backup", "doctor"],
+    ),
     ("Use an account", &["login", "logout", "device", "export"]),
     ("Other", &["completions", "man", "help"]),
 ];

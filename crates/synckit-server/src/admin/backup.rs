@@ -38,7 +38,7 @@ pub struct Backup {
     pub objects_present: u64,
     /// Objects of an earlier backup that no blob names any more.
     pub objects_removed: u64,
-    /// Objects that the data directory lacks, or has in another size.
+    /// Objects that the data directory lacks, or has with another size or other bytes.
     pub objects_missing: u64,
     /// Some of these.
     pub missing: Vec<ObjectKey>,
@@ -150,11 +150,11 @@ pub fn back_up(data_dir: &Path, target: &Path, keys: Option<&Path>) -> Result<Ba
     let ranges = inspection.object_ranges()?;
     let objects = copy.blobs();
     for range in &ranges {
-        for (key, size) in inspection.objects(range)? {
-            match copy_object(&source.blobs(), &objects, key, size).map_err(in_place(&objects))? {
+        for (key, stored) in inspection.objects(range)? {
+            match copy_object(&source.blobs(), &objects, key, stored).map_err(in_place(&objects))? {
                 ObjectCopy::Copied => {
                     backup.objects_copied += 1;
-                    backup.copied_bytes = backup.copied_bytes.saturating_add(size);
+                    backup.copied_bytes = backup.copied_bytes.saturating_add(stored.0);
                 }
                 ObjectCopy::Present => backup.objects_present += 1,
                 ObjectCopy::Missing => {

@@ -93,7 +93,17 @@ pub(super) async fn confirm(
             .await
             .map_err(ApiError::internal)?;
         let now = state.config.clock.now();
-        if stored == Some(body.size) && state.store.confirm_upload(access.stream, upload.upload_id, now).await? {
+        if stored != Some(body.size) {
+            continue;
+        }
+        let hash = state
+            .objects
+            .hash(upload.object_key)
+            .await
+            .map_err(ApiError::internal)?;
+        let Some(hash) = hash else { continue };
+        let confirmed = state.store.confirm_upload(access.stream, upload.upload_id, hash, now);
+        if confirmed.await? {
             return Ok(Reply::empty());
         }
     }

@@ -7,7 +7,7 @@ use synckit_protocol::{
     wire::UnixSeconds,
 };
 
-use crate::conformance::fixture::{KEY, NOW, blob_id, create_stream, new_upload, object_key, upload, upload_id};
+use crate::conformance::fixture::{HASH, KEY, NOW, blob_id, create_stream, new_upload, object_key, upload, upload_id};
 
 const MANY: u32 = 1000;
 
@@ -28,7 +28,7 @@ pub async fn a_confirmed_upload_is_a_blob(store: &dyn Store) {
         UploadBegin::Begun
     );
     assert_eq!(store.blob(stream, blob_id(7)).await.unwrap(), None);
-    assert!(store.confirm_upload(stream, upload_id(1), NOW + 5).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(1), HASH, NOW + 5).await.unwrap());
     let expected = Blob {
         blob_id: blob_id(7),
         object_key: object_key(1),
@@ -43,11 +43,11 @@ pub async fn a_confirmed_upload_is_a_blob(store: &dyn Store) {
 pub async fn an_upload_is_confirmed_once(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let other = create_stream(store, 2).await;
-    assert!(!store.confirm_upload(stream, upload_id(1), NOW).await.unwrap());
+    assert!(!store.confirm_upload(stream, upload_id(1), HASH, NOW).await.unwrap());
     store.begin_upload(new_upload(stream, 1, 7)).await.unwrap();
-    assert!(!store.confirm_upload(other, upload_id(1), NOW).await.unwrap());
-    assert!(store.confirm_upload(stream, upload_id(1), NOW).await.unwrap());
-    assert!(!store.confirm_upload(stream, upload_id(1), NOW).await.unwrap());
+    assert!(!store.confirm_upload(other, upload_id(1), HASH, NOW).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(1), HASH, NOW).await.unwrap());
+    assert!(!store.confirm_upload(stream, upload_id(1), HASH, NOW).await.unwrap());
     assert_eq!(blob_bytes(store, stream).await, 1007);
 }
 
@@ -74,7 +74,7 @@ pub async fn a_blob_that_is_there_needs_no_upload(store: &dyn Store) {
         store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
         object_key(1)
     );
-    assert!(store.confirm_upload(stream, upload_id(2), NOW).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(2), HASH, NOW).await.unwrap());
     assert_eq!(
         store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
         object_key(2)
@@ -153,7 +153,7 @@ pub async fn an_abandoned_upload_is_swept_an_hour_after_its_url(store: &dyn Stor
     let end = upload.expires_at + UPLOAD_SWEEP_SECONDS;
     assert!(sweepable(store, end - 1).await.is_empty());
     assert_eq!(sweepable(store, end).await, [object_key(1)]);
-    assert!(!store.confirm_upload(stream, upload_id(1), end).await.unwrap());
+    assert!(!store.confirm_upload(stream, upload_id(1), HASH, end).await.unwrap());
     assert!(
         store
             .pending_uploads(stream, blob_id(7), 1007, None)
@@ -183,7 +183,7 @@ pub async fn a_condemned_blob_cannot_be_brought_back(store: &dyn Store) {
         store.begin_upload(new_upload(stream, 2, 7)).await.unwrap(),
         UploadBegin::Begun
     );
-    assert!(store.confirm_upload(stream, upload_id(2), later).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(2), HASH, later).await.unwrap());
     store.forget_objects(&[object_key(1)], later).await.unwrap();
     assert_eq!(
         store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
@@ -221,7 +221,7 @@ pub async fn only_condemned_objects_are_forgotten(store: &dyn Store) {
         store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
         object_key(2)
     );
-    assert!(store.confirm_upload(stream, upload_id(3), NOW).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(3), HASH, NOW).await.unwrap());
     assert_eq!(sweepable(store, NOW + PRESIGNED_URL_SECONDS).await, [object_key(1)]);
 }
 

@@ -18,6 +18,8 @@ pub const NOW: UnixSeconds = 1_700_000_000;
 pub const KEY: KeyId = KeyId::from_bytes([0xee; 16]);
 /// Its owner key.
 pub const OWNER: OwnerKey = OwnerKey::from_bytes([0x0e; 32]);
+/// The hash of every object.
+pub const HASH: SealedHash = SealedHash::from_bytes([0x0a; 32]);
 /// A page of this size is limited by its entries only.
 pub const NO_BYTE_LIMIT: u32 = u32::MAX;
 
@@ -323,5 +325,5 @@ pub async fn upload(store: &dyn Store, stream: StreamId, n: u64, blob: u64) {
     let mut upload = new_upload(stream, n, blob);
     upload.replace = true;
     assert_eq!(store.begin_upload(upload).await.unwrap(), UploadBegin::Begun);
-    assert!(store.confirm_upload(stream, upload_id(n), NOW).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(n), HASH, NOW).await.unwrap());
 }

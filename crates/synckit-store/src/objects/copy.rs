@@ -9,8 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use synckit_protocol::ObjectKey;
+use synckit_protocol::{ObjectKey, SealedHash};
 
+use super::hash_of_file;
 use crate::private_files::{create_private_dir, create_private_file, sync_dir};
 
 /// What became of an object that was to be copied.
@@ -20,15 +21,15 @@ pub enum ObjectCopy {
     Copied,
     /// It was there.
     Present,
-    /// There is no such object, or it has another size.
+    /// There is no such object, or it has another size or other bytes.
     Missing,
 }
 
-/// Copies an object of `size` bytes between two directories of objects, durably but for the name: see [`sync_objects`].
+/// Copies an object of this size and hash between two directories of objects, durably but for the name: see [`sync_objects`].
 ///
 /// # Errors
 /// If a file cannot be read or written.
-pub fn copy_object(from: &Path, to: &Path, key: ObjectKey, size: u64) -> io::Result<ObjectCopy> {
+pub fn copy_object(from: &Path, to: &Path, key: ObjectKey, (size, hash): (u64, SealedHash)) -> io::Result<ObjectCopy> {
     let target = path_of(to, key);
     if length_of(&target)? == Some(size) {
         return Ok(ObjectCopy::Present);
@@ -47,6 +48,10 @@ pub fn copy_object(from: &Path, to: &Path, key: ObjectKey, size: u64) -> io::Res
     let mut file = create_private_file(&part)?;
     io::copy(&mut source, &mut file)?;
     file.sync_all()?;
+    if hash_of_file(&part)? != hash {
+        fs::remove_file(&part)?;
+        return Ok(ObjectCopy::Missing);
+    }
     fs::rename(&part, &target)?;
     Ok(ObjectCopy::Copied)
 }
@@ -71,7 +76,7 @@ pub fn sync_objects(directory: &Path, range: &RangeInclusive<u8>) -> io::Result<
 pub fn remove_other_objects(
     directory: &Path,
     range: &RangeInclusive<u8>,
-    wanted: &HashMap<ObjectKey, u64>,
+    wanted: &HashMap<ObjectKey, (u64, SealedHash)>,
 ) -> io::Result<u64> {
     let mut removed = 0;
     for shard in range.clone() {

@@ -15,7 +15,8 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use synckit_protocol::ObjectKey;
+use sha2::{Digest as _, Sha256};
+use synckit_protocol::{ObjectKey, SealedHash};
 use tokio::{
     io::{AsyncReadExt as _, AsyncSeekExt as _},
     sync::mpsc,
@@ -23,15 +24,18 @@ use tokio::{
 };
 use tokio_util::io::ReaderStream;
 
+use self::hashes::RecentHashes;
 use crate::{
     TaskLost,
     private_files::{create_private_dir, create_private_file, sync_dir},
 };
 
 mod copy;
+mod hashes;
 mod range;
 
 pub use copy::{ObjectCopy, copy_object, remove_other_objects, sync_objects};
+pub use hashes::hash_of_file;
 pub use range::{ByteRange, RangeError};
 
 /// Bytes that are read from the disk at a time.
@@ -43,6 +47,8 @@ const PIECES_WAITING_MAX: usize = 4;
 #[derive(Debug, Clone)]
 pub struct ObjectDirectory {
     root: PathBuf,
+    /// Of the objects that were written last: a confirmation follows, and wants them.
+    hashes: Arc<RecentHashes>,
 }
 
 /// What can go wrong with an object.
@@ -75,7 +81,10 @@ impl ObjectDirectory {
     /// Opens the directory, and removes what uploads of an earlier run left unfinished. Only the process that serves may
     /// call this: the uploads of another one would be removed under its hands.
     pub fn open(root: PathBuf) -> io::Result<Self> {
-        let this = Self { root };
+        let this = Self {
+            root,
+            hashes: Arc::default(),
+        };
         create_private_dir(&this.root)?;
         create_private_dir(&this.incoming())?;
         for entry in fs::read_dir(this.incoming())? {
@@ -91,6 +100,19 @@ impl ObjectDirectory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// SHA-256 of an object, or `None` if there is none. Reads it, unless it was written a short while ago.
+    pub async fn hash(&self, key: ObjectKey) -> io::Result<Option<SealedHash>> {
+        if let Some(hash) = self.hashes.of(&key) {
+            return Ok(Some(hash));
+        }
+        let path = self.path(key);
+        on_disk(move || match hash_of_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            hash => hash.map(Some),
+        })
+        .await
     }
 
     /// Opens an object, or `None` if there is none.
@@ -119,24 +141,33 @@ impl ObjectDirectory {
         let target = self.path(key);
         let written_bytes = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&written_bytes);
+        let hashes = Arc::clone(&self.hashes);
         let (pieces, mut waiting) = mpsc::channel::<Bytes>(PIECES_WAITING_MAX);
         // One thread for the whole upload: handing every piece to the pool on its own costs more than writing it.
         let writing = tokio::task::spawn_blocking(move || {
             let mut file = create_private_file(&incoming.path)?;
             let mut written = 0_u64;
+            let mut hash = Sha256::new();
             while let Some(piece) = waiting.blocking_recv() {
                 written += piece.len() as u64;
                 if written > size {
                     return Err(ObjectError::Length);
                 }
                 file.write_all(&piece)?;
+                hash.update(&piece);
                 counter.store(written, Ordering::Relaxed);
             }
             if written != size {
                 return Err(ObjectError::Length);
             }
             file.sync_all()?;
-            Ok(WrittenObject { incoming, target })
+            Ok(WrittenObject {
+                incoming,
+                target,
+                key,
+                hash: SealedHash::from_bytes(hash.finalize().into()),
+                hashes,
+            })
         });
         Ok(ObjectWriter {
             pieces,
@@ -225,6 +256,9 @@ impl ObjectWriter {
 pub struct WrittenObject {
     incoming: Incoming,
     target: PathBuf,
+    key: ObjectKey,
+    hash: SealedHash,
+    hashes: Arc<RecentHashes>,
 }
 
 impl WrittenObject {
@@ -236,7 +270,9 @@ impl WrittenObject {
             fs::hard_link(&self.incoming.path, &self.target)?;
             sync_dir(directory)?;
             // The directory itself may be new.
-            sync_dir(directory.parent().unwrap_or(Path::new(".")))
+            sync_dir(directory.parent().unwrap_or(Path::new(".")))?;
+            self.hashes.remember(self.key, self.hash);
+            Ok(())
         })
         .await
         .map_err(|error| match error.kind() {

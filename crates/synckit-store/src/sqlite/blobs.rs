@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use synckit_protocol::{
-    BlobId, KeyId, ObjectKey, UploadId,
+    BlobId, KeyId, ObjectKey, SealedHash, UploadId,
     limits::{BLOB_UNDELETE_SECONDS, PRESIGNED_URL_SECONDS, UPLOAD_SWEEP_SECONDS},
     wire::UnixSeconds,
 };
@@ -98,6 +98,7 @@ pub(super) fn confirm_upload(
     db: &Connection,
     stream: StreamId,
     upload_id: UploadId,
+    sealed_hash: SealedHash,
     now: UnixSeconds,
 ) -> Result<bool, Failure> {
     let Some(stream) = streams::find(db, stream)? else {
@@ -116,15 +117,18 @@ pub(super) fn confirm_upload(
         condemn(db, old.object_key, now.saturating_add(PRESIGNED_URL_SECONDS))?;
     }
     db.prepare_cached(
-        "INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, key_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, sealed_hash, key_id, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (stream_key, blob_id) DO UPDATE SET object_key = excluded.object_key,
-             size_bytes = excluded.size_bytes, key_id = excluded.key_id, created_at = excluded.created_at, deleted_at = NULL",
+             size_bytes = excluded.size_bytes, sealed_hash = excluded.sealed_hash, key_id = excluded.key_id,
+             created_at = excluded.created_at, deleted_at = NULL",
     )?
     .execute(params![
         stream.key,
         new.blob_id.as_bytes(),
         new.object_key.as_bytes(),
         Unsigned(new.size),
+        sealed_hash.as_bytes(),
         new.key_id.as_bytes(),
         Unsigned(new.created_at)
     ])?;

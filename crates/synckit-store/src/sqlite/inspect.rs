@@ -9,21 +9,21 @@
 use std::{
     collections::HashMap,
     fs, io,
-    ops::RangeInclusive,
+    ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
     sync::mpsc,
     time::Duration,
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, params};
-use synckit_protocol::{ObjectKey, wire::UnixSeconds};
+use synckit_protocol::{ObjectKey, SealedHash, wire::UnixSeconds};
 
 use super::{
-    columns::{optional_unsigned, unsigned},
+    columns::{id, optional_unsigned, unsigned},
     connection,
     failure::{Failure, database},
 };
-use crate::StoreError;
+use crate::{StoreError, objects::hash_of_file};
 
 /// Findings of the integrity check that are returned.
 const FINDINGS_MAX: u32 = 10;
@@ -76,7 +76,7 @@ pub enum IntegrityCheck {
 pub enum ObjectExtent {
     /// All if they are few, or else some thousands.
     Sample,
-    /// All.
+    /// All, with the hash of every one: reads every file.
     All,
 }
 
@@ -92,6 +92,8 @@ pub struct ObjectSurvey {
     pub missing: u64,
     /// Compared ones whose file has another size.
     pub wrong_size: u64,
+    /// Compared ones of the right size whose bytes are not those that were stored. Only where all are compared.
+    pub rotten: u64,
     /// Files that the database does not know.
     pub orphaned: u64,
     /// The bytes of those.
@@ -247,7 +249,7 @@ impl DatabaseInspection {
         let mut from = first;
         while from < end {
             let to = (from + step).min(end);
-            self.survey_shards(directory, from, to, &mut survey)?;
+            self.survey_shards(directory, from..to, extent, &mut survey)?;
             from = to;
         }
         Ok(survey)
@@ -269,18 +271,20 @@ impl DatabaseInspection {
         Ok(firsts.map(|first| byte(first)..=byte(first + step - 1)).collect())
     }
 
-    /// The objects of a range that blobs name, with their sizes. Only for a database whose schema this server knows.
+    /// The objects of a range that blobs name, with their sizes and hashes. Only for a database whose schema this server knows.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub fn objects(&self, range: &RangeInclusive<u8>) -> Result<HashMap<ObjectKey, u64>, StoreError> {
-        let read = || -> rusqlite::Result<HashMap<ObjectKey, u64>> {
+    pub fn objects(&self, range: &RangeInclusive<u8>) -> Result<HashMap<ObjectKey, (u64, SealedHash)>, StoreError> {
+        let read = || -> rusqlite::Result<HashMap<ObjectKey, (u64, SealedHash)>> {
             self.connection
                 .prepare_cached(
-                    "SELECT object_key, size_bytes FROM blobs WHERE substr(object_key, 1, 1) BETWEEN ?1 AND ?2",
+                    "SELECT object_key, size_bytes, sealed_hash FROM blobs
+                     WHERE substr(object_key, 1, 1) BETWEEN ?1 AND ?2",
                 )?
                 .query_map([[*range.start()], [*range.end()]], |row| {
-                    Ok((ObjectKey::from_bytes(row.get(0)?), unsigned(row, 1)?))
+                    let stored = (unsigned(row, 1)?, id(row, 2, SealedHash::from_bytes)?);
+                    Ok((ObjectKey::from_bytes(row.get(0)?), stored))
                 })?
                 .collect()
         };
@@ -294,7 +298,14 @@ impl DatabaseInspection {
     /// The files are listed first and the rows are read second: whatever appears in between is in the rows only, and is
     /// looked up once more before it is called missing; whatever goes in between is looked up before it is called an
     /// orphan.
-    fn survey_shards(&self, directory: &Path, from: u64, to: u64, survey: &mut ObjectSurvey) -> Result<(), StoreError> {
+    fn survey_shards(
+        &self,
+        directory: &Path,
+        shards: Range<u64>,
+        extent: ObjectExtent,
+        survey: &mut ObjectSurvey,
+    ) -> Result<(), StoreError> {
+        let Range { start: from, end: to } = shards;
         let mut files = HashMap::new();
         for shard in from..to {
             list_shard(&directory.join(format!("{shard:02x}")), &mut files).map_err(database)?;
@@ -303,7 +314,7 @@ impl DatabaseInspection {
         let bounds = params![shard_byte(from), shard_byte(to - 1)];
         let mut blobs = self
             .connection
-            .prepare("SELECT object_key, size_bytes FROM blobs WHERE substr(object_key, 1, 1) BETWEEN ?1 AND ?2")
+            .prepare("SELECT object_key, size_bytes, sealed_hash FROM blobs WHERE substr(object_key, 1, 1) BETWEEN ?1 AND ?2")
             .map_err(Failure::from)?;
         let mut rows = blobs.query(bounds).map_err(Failure::from)?;
         while let Some(row) = rows.next().map_err(Failure::from)? {
@@ -312,7 +323,13 @@ impl DatabaseInspection {
             survey.compared += 1;
             let found = files.remove(&key).or_else(|| size_of(directory, &key));
             match found {
-                Some(found) if found == size => continue,
+                Some(found) if found == size => {
+                    let stored: SealedHash = id(row, 2, SealedHash::from_bytes).map_err(Failure::from)?;
+                    if extent == ObjectExtent::Sample || is_whole(directory, &key, stored)? {
+                        continue;
+                    }
+                    survey.rotten += 1;
+                }
                 Some(_) => survey.wrong_size += 1,
                 None => survey.missing += 1,
             }
@@ -358,10 +375,27 @@ fn list_shard(path: &Path, files: &mut HashMap<ObjectKey, u64>) -> io::Result<()
     Ok(())
 }
 
-fn size_of(directory: &Path, key: &ObjectKey) -> Option<u64> {
+/// Whether an object has the bytes that were stored. One that cannot be read has not, and one that was removed meanwhile is
+/// no business of a survey.
+fn is_whole(directory: &Path, key: &ObjectKey, stored: SealedHash) -> Result<bool, StoreError> {
+    match hash_of_file(&path_of(directory, key)) {
+        Ok(found) => Ok(found == stored),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        // What the disk cannot read any more.
+        Err(error) if error.raw_os_error().is_some() => Ok(false),
+        Err(error) => Err(database(error)),
+    }
+}
+
+fn path_of(directory: &Path, key: &ObjectKey) -> PathBuf {
     let name = key.to_string();
-    let path = directory.join(name.get(..2)?).join(&name);
-    fs::metadata(path).ok().map(|metadata| metadata.len())
+    directory.join(name.get(..2).unwrap_or_default()).join(&name)
+}
+
+fn size_of(directory: &Path, key: &ObjectKey) -> Option<u64> {
+    fs::metadata(path_of(directory, key))
+        .ok()
+        .map(|metadata| metadata.len())
 }
 
 /// A file that SQLite keeps beside the database.

@@ -205,6 +205,7 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
             ("stream_key", KEY),
             ("blob_id", "hash"),
             ("object_key", "object_key"),
+            ("sealed_hash", "- of the file that comes with the export"),
             ("size_bytes", "size"),
             ("key_id", "key_id"),
             ("created_at", "created_at"),

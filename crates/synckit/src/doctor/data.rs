@@ -219,16 +219,18 @@ fn blobs(database: &DatabaseInspection, inspection: &Inspection, args: &DoctorAr
         units::count(survey.compared),
         units::counted(survey.known, "object")
     );
-    if survey.missing + survey.wrong_size == 0 {
-        report.ok(CHECK, format_args!("{compared}, all there"));
+    if survey.missing + survey.wrong_size + survey.rotten == 0 {
+        let hashed = if args.full { ", all hashed" } else { "" };
+        report.ok(CHECK, format_args!("{compared}{hashed}, all there"));
     } else {
         let examples: Vec<String> = survey.examples.iter().map(ToString::to_string).collect();
         report.fail(
             CHECK,
             format_args!(
-                "{compared}: {} missing, {} of another size, such as {}",
+                "{compared}: {} missing, {} of another size, {} with other bytes, such as {}",
                 units::count(survey.missing),
                 units::count(survey.wrong_size),
+                units::count(survey.rotten),
                 examples.join(", ")
             ),
             "copy blobs/ back from a backup; devices that still have a file can upload it again (blob_replace)",

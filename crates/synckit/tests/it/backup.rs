@@ -186,19 +186,23 @@ fn a_backup_names_files_that_are_missing() {
     let server = Server::start();
     let person = block_on(Person::on(&server));
     block_on(async {
-        for contents in [b"first", b"other"] {
+        for contents in [b"first", b"other", b"third"] {
             person.client.blob_put(contents.to_vec(), |_| {}).await.unwrap();
         }
     });
     let objects = files(&server.data_dir().join("blobs"));
     let objects: Vec<_> = objects.iter().filter(|path| path.is_file()).collect();
+    // Gone, and rotten at the same size.
     fs::remove_file(objects[0]).unwrap();
+    let mut bytes = fs::read(objects[1]).unwrap();
+    bytes[20] ^= 1;
+    fs::write(objects[1], bytes).unwrap();
     let place = tempfile::tempdir().unwrap();
     let ended = back_up(&server, place.path()).expect_code(1);
     let backup: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(
         (&backup["objects_copied"], &backup["objects_missing"]),
-        (&1.into(), &1.into())
+        (&1.into(), &2.into())
     );
     let name = objects[0].file_name().unwrap().to_str().unwrap();
     assert!(

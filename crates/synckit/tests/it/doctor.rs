@@ -334,8 +334,8 @@ fn missing_blobs_and_unknown_files_are_counted() {
         let key = [byte; 32];
         database
             .execute(
-                "INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, key_id, created_at)
-                 SELECT stream_key, ?1, ?1, ?2, zeroblob(16), 1 FROM streams",
+                "INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, sealed_hash, key_id, created_at)
+                 SELECT stream_key, ?1, ?1, ?2, zeroblob(32), zeroblob(16), 1 FROM streams",
                 rusqlite::params![key, size],
             )
             .unwrap();
@@ -357,6 +357,12 @@ fn missing_blobs_and_unknown_files_are_counted() {
     );
     assert_finds(stopped.doctor(), "blobs", "fail", &"0b".repeat(32));
     let ended = run(stopped.doctor().arg("--full")).expect_code(2);
+    let found = trouble(&ended, "blobs");
+    // Nothing has the hash of zeros: a sample does not look, and everything does.
+    assert!(
+        found[0].contains("1 missing, 1 of another size, 1 with other bytes"),
+        "{found:?}"
+    );
     let orphans = trouble(&ended, "blobs").pop().unwrap();
     assert!(
         orphans.starts_with("warn: 1 file (17 B) that the database does not know"),

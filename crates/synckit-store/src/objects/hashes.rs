@@ -1,0 +1,62 @@
+//! SHA-256 of objects: what tells a rotten one from the one that was stored.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
+
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use synckit_protocol::{ObjectKey, SealedHash};
+
+/// Objects whose hashes are remembered.
+const REMEMBERED_MAX: usize = 10_000;
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+/// The hashes of the objects that were written last.
+#[derive(Debug, Default)]
+pub(super) struct RecentHashes(Mutex<Recent>);
+
+#[derive(Debug, Default)]
+struct Recent {
+    hashes: HashMap<ObjectKey, SealedHash>,
+    /// Oldest first.
+    order: VecDeque<ObjectKey>,
+}
+
+impl RecentHashes {
+    pub(super) fn of(&self, key: &ObjectKey) -> Option<SealedHash> {
+        self.0.lock().hashes.get(key).copied()
+    }
+
+    pub(super) fn remember(&self, key: ObjectKey, hash: SealedHash) {
+        let mut recent = self.0.lock();
+        if recent.hashes.insert(key, hash).is_none() {
+            recent.order.push_back(key);
+        }
+        if recent.order.len() > REMEMBERED_MAX
+            && let Some(oldest) = recent.order.pop_front()
+        {
+            recent.hashes.remove(&oldest);
+        }
+    }
+}
+
+/// Reads a file, piece by piece, and hashes it.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn hash_of_file(path: &Path) -> io::Result<SealedHash> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; READ_BYTES];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(SealedHash::from_bytes(hash.finalize().into())),
+            length => hash.update(piece.get(..length).unwrap_or_default()),
+        }
+    }
+}
