@@ -29,7 +29,7 @@ pub(super) fn circles(tree: &Tree) -> Vec<Finding> {
             findings.push(Finding::new(name, "no file of the crate was found"));
         }
         for circle in files.circles() {
-            findings.push(Finding::warning(
+            findings.push(Finding::new(
                 name,
                 format!("{} files form a circle: {}", circle.len(), circle.join(", ")),
             ));
