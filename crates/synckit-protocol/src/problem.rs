@@ -165,6 +165,8 @@ problem_codes! {
     // The server.
     /// The disk is full. Nothing was stored.
     ServerFull = "server_full", 507, "The server is full";
+    /// The account keeps as much as it may; `field` names the quota. Nothing was stored.
+    QuotaExceeded = "quota_exceeded", 403, "The account keeps as much as it may";
     /// More requests than this session, or this address without a token, may send; `Retry-After` says when to go on.
     RateLimited = "rate_limited", 429, "Too many requests";
     /// The server sheds load; `Retry-After` says when to come back.
@@ -200,7 +202,7 @@ pub struct Problem {
     /// What was wrong this time, and what to do. Never a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The field with `invalid_value`.
+    /// The field with `invalid_value`; the quota with `quota_exceeded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     /// The request id, to find the request in the server's log.

@@ -86,6 +86,8 @@ CREATE TABLE streams (
     envelope_version INTEGER NOT NULL DEFAULT 0,
     batch_bytes      INTEGER NOT NULL DEFAULT 0,
     blob_bytes       INTEGER NOT NULL DEFAULT 0,
+    -- Blobs, deleted ones included until they are swept.
+    blob_count       INTEGER NOT NULL DEFAULT 0,
     -- Parts and manifests, unfinished ones and those that wait for the sweep included.
     snapshot_bytes   INTEGER NOT NULL DEFAULT 0,
     -- The sequence of the newest snapshot, 0 if there is none.

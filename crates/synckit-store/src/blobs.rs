@@ -2,7 +2,7 @@
 
 use synckit_protocol::{BlobId, KeyId, ObjectKey, UploadId, wire::UnixSeconds};
 
-use crate::ids::StreamId;
+use crate::{ids::StreamId, rules::quotas::Quota};
 
 /// An upload to begin.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,8 @@ pub enum UploadBegin {
     Begun,
     /// The blob is there.
     AlreadyExists,
+    /// The account would keep more than it may.
+    OverQuota(Quota),
 }
 
 /// An upload that is begun and not confirmed.

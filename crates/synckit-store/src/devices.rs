@@ -5,7 +5,7 @@ use synckit_protocol::{
     wire::{UnixSeconds, devices::Platform, snapshots::SnapshotInfo},
 };
 
-use crate::{ids::StreamId, log::ChainPage};
+use crate::{ids::StreamId, log::ChainPage, rules::quotas::Quota};
 
 /// A device to register.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub enum DeviceRegistration {
     Registered(Device),
     /// The account has as many devices in this app as it may.
     TooMany,
+    /// The account would keep more than it may.
+    OverQuota(Quota),
 }
 
 /// The answer of [`crate::Store::rename_device`].

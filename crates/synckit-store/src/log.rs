@@ -6,7 +6,7 @@ use synckit_protocol::{
     wire::{UnixSeconds, snapshots::SnapshotInfo},
 };
 
-use crate::ids::StreamId;
+use crate::{ids::StreamId, rules::quotas::Quota};
 
 /// A batch to append. Its hash is computed before it is queued, so that the writer does not.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub enum Append {
     NoEnvelope,
     /// The envelope's current key is another one.
     KeyMismatch,
+    /// The account would keep more than it may.
+    OverQuota(Quota),
     /// The parent is on the chain, but not its head.
     Behind(ChainPage),
     /// The log does not hold it any more: this snapshot stands for it.

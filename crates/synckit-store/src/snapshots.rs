@@ -6,7 +6,7 @@ use synckit_protocol::{
     wire::{UnixSeconds, snapshots::SnapshotInfo},
 };
 
-use crate::ids::StreamId;
+use crate::{ids::StreamId, rules::quotas::Quota};
 
 /// A part of a snapshot that has no manifest yet.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub enum SnapshotPartWrite {
     NoEnvelope,
     /// The snapshot is complete, with another part in this place, or is over.
     Stale,
+    /// The account would keep more than it may.
+    OverQuota(Quota),
 }
 
 /// A manifest: the end of an upload.

@@ -13,7 +13,7 @@ use synckit_protocol::{
 };
 use synckit_store::{Blob, NewUpload, StreamId, UploadBegin};
 
-use super::access::AppAccess;
+use super::{access::AppAccess, problems};
 use crate::{
     blobs::{ObjectUrl, UrlMethod},
     http::{ApiError, PathText, Received, Reply},
@@ -48,6 +48,7 @@ pub(super) async fn upload(
         begun = state.store.begin_upload(NewUpload { replace: true, ..new }).await?;
     }
     match begun {
+        UploadBegin::OverQuota(quota) => Err(problems::over_quota(quota)),
         UploadBegin::AlreadyExists => reply.ok(&BlobUploadAnswer {
             already_exists: true,
             upload_url: None,

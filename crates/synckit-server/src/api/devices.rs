@@ -9,7 +9,7 @@ use synckit_protocol::{
 };
 use synckit_store::{DeviceRegistration, DeviceRename, NewDevice};
 
-use super::access::AppAccess;
+use super::{access::AppAccess, problems};
 use crate::{
     http::{ApiError, PathText, Received, Reply},
     platform::random_id,
@@ -34,6 +34,7 @@ pub(super) async fn register(
     };
     match state.store.register_device(device).await? {
         DeviceRegistration::Registered(device) => reply.ok(&on_the_wire(device)),
+        DeviceRegistration::OverQuota(quota) => Err(problems::over_quota(quota)),
         DeviceRegistration::TooMany => Err(ApiError::new(ProblemCode::DeviceLimit).with_detail(format!(
             "an account may have {} devices in one app: revoke one",
             limits::DEVICES_MAX

@@ -22,6 +22,7 @@ use synckit_store::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageReques
 use super::{
     access::AppAccess,
     log_codec::{PushBody, decode_push, encode_page},
+    problems,
 };
 use crate::{
     http::{ApiError, Format, Received, Reply, content_format, decode, malformed, read_body},
@@ -83,6 +84,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
         Append::DeviceRevoked => Err(ProblemCode::DeviceRevoked.into()),
         Append::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
         Append::KeyMismatch => Err(ProblemCode::KeyMismatch.into()),
+        Append::OverQuota(quota) => Err(problems::over_quota(quota)),
         Append::Behind(page) => Err(behind(page)),
         Append::Compacted(snapshot) => Err(compacted(snapshot)),
         Append::Diverged { latest } => Err(diverged(latest)),

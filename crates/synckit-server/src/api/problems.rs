@@ -3,7 +3,7 @@
 //! Invariant: below the API no code knows problems or statuses. Every error becomes one here.
 
 use synckit_protocol::{ApiKeyError, ProblemCode};
-use synckit_store::StoreError;
+use synckit_store::{StoreError, rules::quotas::Quota};
 
 use crate::{
     admin::ExportError,
@@ -16,6 +16,11 @@ use crate::{
 /// What a write is told that names another version than the current one.
 pub(super) fn version_conflict(current: u64) -> ApiError {
     ApiError::new(ProblemCode::VersionConflict).with(|problem| problem.current_version = Some(current))
+}
+
+/// What a write is told past a quota of the account.
+pub(super) fn over_quota(quota: Quota) -> ApiError {
+    ApiError::new(ProblemCode::QuotaExceeded).with(|problem| problem.field = Some(quota.as_str().to_owned()))
 }
 
 /// What a request is told whose e-mail address cannot be one.

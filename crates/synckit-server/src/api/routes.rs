@@ -221,7 +221,7 @@ fn devices() -> Vec<Operation> {
             .by_app_token()
             .takes::<RegisterDevice>()
             .answers::<Device>("The device.")
-            .refuses(&[P::InvalidValue, P::DeviceLimit])
+            .refuses(&[P::InvalidValue, P::DeviceLimit, P::QuotaExceeded])
             .writes(),
         get("/api/sync/devices", devices::list)
             .does("Lists the devices that are not revoked, in order of registration")
@@ -283,6 +283,7 @@ fn log() -> Vec<Operation> {
                 P::DeviceRevoked,
                 P::NoEnvelope,
                 P::KeyMismatch,
+                P::QuotaExceeded,
                 P::Behind,
                 P::CursorCompacted,
                 P::HistoryDiverged,
@@ -354,7 +355,13 @@ fn snapshots() -> Vec<Operation> {
             .parameter(Place::Path, "part", part, part_number)
             .takes_large::<PutSnapshotPart>()
             .answers_nothing("The part is stored.")
-            .refuses(&[P::InvalidValue, P::SnapshotNotFound, P::NoEnvelope, P::SnapshotStale])
+            .refuses(&[
+                P::InvalidValue,
+                P::SnapshotNotFound,
+                P::NoEnvelope,
+                P::SnapshotStale,
+                P::QuotaExceeded,
+            ])
             .writes(),
     ]
 }
@@ -372,7 +379,7 @@ fn blobs() -> Vec<Operation> {
             .by_app_token()
             .takes::<BlobUpload>()
             .answers::<BlobUploadAnswer>("The URL.")
-            .refuses(&[P::InvalidValue, P::BlobTooLarge])
+            .refuses(&[P::InvalidValue, P::BlobTooLarge, P::QuotaExceeded])
             .writes(),
         post("/api/sync/blobs/confirm", blobs::confirm)
             .does("Makes an uploaded object count")

@@ -1,6 +1,6 @@
 //! `/api/sync/snapshots`: the folded state of a stream, which the server cannot open.
 //!
-//! No quota refuses a snapshot: snapshots free space.
+//! Its parts may take as much beyond the quota of bytes as is within it: a snapshot is what makes room.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use synckit_store::{NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWri
 use super::{
     access::AppAccess,
     log::{diverged, page_memory},
+    problems,
 };
 use crate::{
     http::{ApiError, PathText, Reply, content_format, decode, read_body},
@@ -54,6 +55,7 @@ pub(super) async fn write_part(
         SnapshotPartWrite::Stored => Ok(Reply::empty()),
         SnapshotPartWrite::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
         SnapshotPartWrite::Stale => Err(ProblemCode::SnapshotStale.into()),
+        SnapshotPartWrite::OverQuota(quota) => Err(problems::over_quota(quota)),
     }
 }
 

@@ -9,13 +9,15 @@ use std::{
 
 use axum::Router;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use synckit_store::{AcceptNewSeed, OpenedBy, SeedClaim, SqliteOptions, SqliteStore, Store, StoreError};
+use synckit_store::{
+    AcceptNewSeed, OpenedBy, SeedClaim, SqliteOptions, SqliteStore, Store, StoreError, rules::quotas::Quotas,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     DataDir, DataDirError, KeyFileError, MissingLogin, Readiness, ServeLock, ServerKeys,
-    config::{Config, PublicUrl},
+    config::{AccountQuotas, Config, PublicUrl},
     descriptors::connections_to_serve,
     has_login_secrets,
 };
@@ -136,6 +138,7 @@ impl Server {
         let options = SqliteOptions {
             opened_by: OpenedBy::Server,
             max_bytes: config.database_bytes_max,
+            quotas: store_quotas(config.quotas),
             ..SqliteOptions::default()
         };
         let store = SqliteStore::open(&data_dir.database(), options)?;
@@ -247,6 +250,17 @@ impl Server {
         tracing::info!("stopped");
         drop(self.lock);
         Ok(())
+    }
+}
+
+/// The quotas as the store takes them.
+fn store_quotas(quotas: AccountQuotas) -> Quotas {
+    Quotas {
+        bytes: quotas.bytes,
+        blobs: quotas.blobs.into(),
+        pending_uploads: quotas.pending_uploads.into(),
+        sessions: quotas.sessions.into(),
+        revoked_devices: quotas.revoked_devices.into(),
     }
 }
 

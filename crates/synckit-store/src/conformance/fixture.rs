@@ -155,7 +155,7 @@ pub async fn register(store: &dyn Store, stream: StreamId, n: u64) -> DeviceId {
 pub async fn registered(store: &dyn Store, device: NewDevice) -> Device {
     match store.register_device(device).await.unwrap() {
         DeviceRegistration::Registered(device) => device,
-        DeviceRegistration::TooMany => panic!("too many devices"),
+        DeviceRegistration::TooMany | DeviceRegistration::OverQuota(_) => panic!("too many devices"),
     }
 }
 

@@ -3,7 +3,10 @@
 use synckit_protocol::{DeviceId, SessionId, limits::DEVICES_MAX, wire::UnixSeconds};
 
 use super::{Executor, ImpossibleValue, Row, params, sessions, streams};
-use crate::{Device, DeviceRegistration, DeviceRename, NewDevice, StoreError, StreamId};
+use crate::{
+    Device, DeviceRegistration, DeviceRename, NewDevice, StoreError, StreamId,
+    rules::quotas::{self, Quotas},
+};
 
 fn read(row: &Row) -> Result<Device, StoreError> {
     Ok(Device {
@@ -19,7 +22,11 @@ fn read(row: &Row) -> Result<Device, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::NoSuchStream`], and those of the engine.
-pub async fn register(db: &impl Executor, device: &NewDevice) -> Result<DeviceRegistration, StoreError> {
+pub async fn register(
+    db: &impl Executor,
+    device: &NewDevice,
+    quotas: &Quotas,
+) -> Result<DeviceRegistration, StoreError> {
     let stream_key = streams::find_or_create(db, device.stream).await?;
     let found = db
         .query_one(
@@ -33,6 +40,9 @@ pub async fn register(db: &impl Executor, device: &NewDevice) -> Result<DeviceRe
         Some(row) => row,
         None if count(db, stream_key).await? >= DEVICES_MAX => return Ok(DeviceRegistration::TooMany),
         None => {
+            if let Some(quota) = quotas::device(quotas, count_revoked(db, stream_key).await?) {
+                return Ok(DeviceRegistration::OverQuota(quota));
+            }
             let inserted = db
                 .query_one(
                     "INSERT INTO devices (stream_key, device_id, name, platform, created_at, last_seen_at)
@@ -62,6 +72,16 @@ async fn count(db: &impl Executor, stream_key: i64) -> Result<u32, StoreError> {
     let row = db
         .query_one(
             "SELECT count(*) FROM devices WHERE stream_key = $1 AND revoked_at IS NULL",
+            params![stream_key],
+        )
+        .await?;
+    row.map_or(Ok(0), |row| row.get(0))
+}
+
+async fn count_revoked(db: &impl Executor, stream_key: i64) -> Result<u64, StoreError> {
+    let row = db
+        .query_one(
+            "SELECT count(*) FROM devices WHERE stream_key = $1 AND revoked_at IS NOT NULL",
             params![stream_key],
         )
         .await?;

@@ -17,6 +17,7 @@ pub mod devices;
 pub mod envelopes;
 pub mod sessions;
 pub mod streams;
+pub mod usage;
 
 pub(crate) use executor::params;
 pub use executor::{Column, Executor, FromColumn, ImpossibleValue, Row, Value};

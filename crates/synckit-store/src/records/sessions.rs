@@ -5,7 +5,10 @@ use synckit_protocol::{SessionId, UserId, wire::UnixSeconds};
 use super::{Executor, Row, params, streams};
 use crate::{
     EndSessions, NewSession, RefreshUse, Session, StoreError, StreamId,
-    rules::sessions::{Refresh, expired, refresh},
+    rules::{
+        quotas::{Quotas, sessions_beside_new},
+        sessions::{Refresh, expired, refresh},
+    },
 };
 
 /// The columns that [`read`] expects; the caller adds its condition.
@@ -41,12 +44,20 @@ fn read(row: &Row) -> Result<Session, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::NoSuchStream`], and those of the engine.
-pub async fn open(db: &impl Executor, session: NewSession) -> Result<(), StoreError> {
+pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> Result<(), StoreError> {
     let stream_key = streams::find_or_create(db, session.stream).await?;
     // Expired rows are deleted where a new session of the same stream takes their place.
     db.execute(
         "DELETE FROM sessions WHERE stream_key = $1 AND refreshed_at <= $2",
         params![stream_key, expired(session.now)],
+    )
+    .await?;
+    // The least recently refreshed sessions beyond the quota end. No account has as many as the limit.
+    db.execute(
+        "DELETE FROM sessions WHERE session_key IN (
+             SELECT session_key FROM streams JOIN sessions USING (stream_key) WHERE user_id = $1
+             ORDER BY refreshed_at DESC, session_key DESC LIMIT 1000000000 OFFSET $2)",
+        params![&session.stream.user_id, sessions_beside_new(quotas)],
     )
     .await?;
     db.execute(

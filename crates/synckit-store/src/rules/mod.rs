@@ -8,6 +8,7 @@ pub mod devices;
 pub mod envelopes;
 pub mod log;
 pub mod positions;
+pub mod quotas;
 pub mod retention;
 pub mod sessions;
 pub mod snapshots;

@@ -16,9 +16,12 @@ use super::{
     failure::Failure,
     streams,
 };
-use crate::{Blob, NewUpload, PendingUpload, StreamId, UploadBegin, records};
+use crate::{
+    Blob, NewUpload, PendingUpload, StreamId, UploadBegin, records,
+    rules::quotas::{self, Quotas},
+};
 
-pub(super) fn begin_upload(db: &Connection, upload: &NewUpload) -> Result<UploadBegin, Failure> {
+pub(super) fn begin_upload(db: &Connection, upload: &NewUpload, quotas: &Quotas) -> Result<UploadBegin, Failure> {
     let stream_key = run(records::streams::find_or_create(&Transaction(db), upload.stream))?;
     if !upload.replace {
         let brought_back = db
@@ -27,6 +30,10 @@ pub(super) fn begin_upload(db: &Connection, upload: &NewUpload) -> Result<Upload
         if brought_back > 0 {
             return Ok(UploadBegin::AlreadyExists);
         }
+    }
+    let usage = run(records::usage::usage(&Transaction(db), upload.stream.user_id))?;
+    if let Some(quota) = quotas::upload(quotas, &usage, upload.size) {
+        return Ok(UploadBegin::OverQuota(quota));
     }
     db.prepare_cached(
         "INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, key_id, expires_at)
@@ -132,12 +139,15 @@ pub(super) fn confirm_upload(
         new.key_id.as_bytes(),
         Unsigned(new.created_at)
     ])?;
-    db.prepare_cached("UPDATE streams SET blob_bytes = blob_bytes + ?2 - ?3 WHERE stream_key = ?1")?
-        .execute(params![
-            stream.key,
-            Unsigned(new.size),
-            Unsigned(replaced.map_or(0, |old| old.size))
-        ])?;
+    db.prepare_cached(
+        "UPDATE streams SET blob_bytes = blob_bytes + ?2 - ?3, blob_count = blob_count + ?4 WHERE stream_key = ?1",
+    )?
+    .execute(params![
+        stream.key,
+        Unsigned(new.size),
+        Unsigned(replaced.map_or(0, |old| old.size)),
+        u8::from(replaced.is_none())
+    ])?;
     Ok(true)
 }
 
@@ -230,8 +240,10 @@ fn condemn_deleted_blobs(db: &Connection, now: UnixSeconds, limit: u32) -> Resul
     for (stream_key, blob) in gone {
         db.prepare_cached("DELETE FROM blobs WHERE stream_key = ?1 AND blob_id = ?2")?
             .execute(params![stream_key, blob.blob_id.as_bytes()])?;
-        db.prepare_cached("UPDATE streams SET blob_bytes = blob_bytes - ?2 WHERE stream_key = ?1")?
-            .execute(params![stream_key, Unsigned(blob.size)])?;
+        db.prepare_cached(
+            "UPDATE streams SET blob_bytes = blob_bytes - ?2, blob_count = blob_count - 1 WHERE stream_key = ?1",
+        )?
+        .execute(params![stream_key, Unsigned(blob.size)])?;
         condemn(db, blob.object_key, now)?;
     }
     Ok(())

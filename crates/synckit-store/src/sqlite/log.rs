@@ -12,13 +12,17 @@ use synckit_protocol::{BatchId, Cursor, DeviceId, Head, KeyId, Position, limits:
 use super::{
     columns::{Unsigned, id, unsigned},
     devices,
+    executor::{Transaction, run},
     failure::Failure,
     positions,
     streams::{self, Stream},
 };
 use crate::{
-    Append, NewBatch, PageRead, PageRequest, StoredBatch, StreamId, StreamStatus,
-    rules::log::{self as rules, Decision, PageSize, Source, Stored},
+    Append, NewBatch, PageRead, PageRequest, StoredBatch, StreamId, StreamStatus, records,
+    rules::{
+        log::{self as rules, Decision, PageSize, Source, Stored},
+        quotas::{self, Quotas},
+    },
 };
 
 /// Sealed bytes that are kept in the row of the batch, at most. With them a row stays below a quarter of a page, above
@@ -34,7 +38,7 @@ pub(super) enum Attempt {
     ParentIsNotHead,
 }
 
-pub(super) fn append(db: &Connection, batch: &NewBatch) -> Result<Attempt, Failure> {
+pub(super) fn append(db: &Connection, batch: &NewBatch, quotas: &Quotas) -> Result<Attempt, Failure> {
     let Some(stream) = streams::find(db, batch.stream)? else {
         return Ok(Attempt::Answered(Append::DeviceNotFound));
     };
@@ -55,6 +59,10 @@ pub(super) fn append(db: &Connection, batch: &NewBatch) -> Result<Attempt, Failu
             },
             Some(device),
         ) => {
+            let stored_bytes = run(records::usage::stored_bytes(&Transaction(db), batch.stream.user_id))?;
+            if let Some(quota) = quotas::batch(quotas, stored_bytes, batch.sealed.len() as u64) {
+                return Ok(Attempt::Answered(Append::OverQuota(quota)));
+            }
             insert(db, &stream, device.device_key, batch, position)?;
             if device_is_due {
                 devices::seen(db, device.device_key, batch.now)?;

@@ -42,7 +42,7 @@ use super::{
     NewEnvelope, NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead, PageRequest,
     PasswordReset, PendingUpload, RefreshUse, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite,
     SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault,
-    VaultWrite, VersionedWrite,
+    VaultWrite, VersionedWrite, rules::quotas::Quotas,
 };
 use crate::records::{self, accounts, apps, sessions};
 
@@ -102,6 +102,8 @@ pub struct SqliteOptions {
     pub max_bytes: Option<u64>,
     /// How long nothing is written before the write-ahead log is emptied. Two seconds by default.
     pub empty_log_after: Duration,
+    /// What one account may keep.
+    pub quotas: Quotas,
 }
 
 impl Default for SqliteOptions {
@@ -112,6 +114,7 @@ impl Default for SqliteOptions {
             busy_timeout: Duration::from_secs(5),
             max_bytes: None,
             empty_log_after: Duration::from_secs(2),
+            quotas: Quotas::default(),
         }
     }
 }
@@ -138,6 +141,7 @@ struct Parts {
     gauge: Arc<WalGauge>,
     path: PathBuf,
     opened_by: OpenedBy,
+    quotas: Quotas,
     /// Logs that were cut since the store was opened.
     cuts: AtomicU64,
     /// Held while stopping, so that a second caller waits for the first.
@@ -188,6 +192,7 @@ impl SqliteStore {
                 gauge,
                 path: path.to_owned(),
                 opened_by: options.opened_by,
+                quotas: options.quotas,
                 cuts: AtomicU64::new(0),
                 stopping: Mutex::new(()),
             }),
@@ -426,8 +431,11 @@ impl Store for SqliteStore {
     }
 
     async fn open_session(&self, session: NewSession) -> Result<(), StoreError> {
-        self.write(session.stream, move |db| run(sessions::open(&Transaction(db), session)))
-            .await
+        let quotas = self.parts.quotas;
+        self.write(session.stream, move |db| {
+            run(sessions::open(&Transaction(db), session, &quotas))
+        })
+        .await
     }
 
     async fn session(&self, id: SessionId, now: UnixSeconds) -> Result<Option<Session>, StoreError> {
@@ -453,8 +461,9 @@ impl Store for SqliteStore {
     }
 
     async fn register_device(&self, device: NewDevice) -> Result<DeviceRegistration, StoreError> {
+        let quotas = self.parts.quotas;
         self.write(device.stream, move |db| {
-            run(records::devices::register(&Transaction(db), &device))
+            run(records::devices::register(&Transaction(db), &device, &quotas))
         })
         .await
     }
@@ -512,11 +521,13 @@ impl Store for SqliteStore {
     }
 
     async fn append_batch(&self, batch: NewBatch) -> Result<Append, StoreError> {
-        let (stream, parent) = (batch.stream, batch.parent);
+        let (stream, parent, quotas) = (batch.stream, batch.parent, self.parts.quotas);
         match self
             .parts
             .writer
-            .write(stream.into(), batch.sealed.len(), move |db| log::append(db, &batch))
+            .write(stream.into(), batch.sealed.len(), move |db| {
+                log::append(db, &batch, &quotas)
+            })
             .await?
         {
             Attempt::Answered(answer) => Ok(answer),
@@ -554,10 +565,12 @@ impl Store for SqliteStore {
     }
 
     async fn put_snapshot_part(&self, part: NewSnapshotPart) -> Result<SnapshotPartWrite, StoreError> {
-        let size = part.sealed.len();
+        let (size, quotas) = (part.sealed.len(), self.parts.quotas);
         self.parts
             .writer
-            .write(part.stream.into(), size, move |db| snapshots::put_part(db, &part))
+            .write(part.stream.into(), size, move |db| {
+                snapshots::put_part(db, &part, &quotas)
+            })
             .await
     }
 
@@ -592,7 +605,8 @@ impl Store for SqliteStore {
     }
 
     async fn begin_upload(&self, upload: NewUpload) -> Result<UploadBegin, StoreError> {
-        self.write(upload.stream, move |db| blobs::begin_upload(db, &upload))
+        let quotas = self.parts.quotas;
+        self.write(upload.stream, move |db| blobs::begin_upload(db, &upload, &quotas))
             .await
     }
 

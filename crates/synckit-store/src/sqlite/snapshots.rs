@@ -16,8 +16,11 @@ use super::{
 };
 use crate::{
     NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite, StoredSnapshot, StreamId,
-    records::{ImpossibleValue, envelopes},
-    rules::snapshots::{self as rules, Kept, Stage},
+    records::{self, ImpossibleValue, envelopes},
+    rules::{
+        quotas::{self, Quotas},
+        snapshots::{self as rules, Kept, Stage},
+    },
 };
 
 /// The row of a snapshot, in any state.
@@ -39,7 +42,7 @@ fn find_any(db: &Connection, stream_key: i64, snapshot_id: SnapshotId) -> Result
     Ok(found)
 }
 
-pub(super) fn put_part(db: &Connection, part: &NewSnapshotPart) -> Result<SnapshotPartWrite, Failure> {
+pub(super) fn put_part(db: &Connection, part: &NewSnapshotPart, quotas: &Quotas) -> Result<SnapshotPartWrite, Failure> {
     let Some(stream) = streams::find(db, part.stream)? else {
         return Ok(SnapshotPartWrite::NoEnvelope);
     };
@@ -53,6 +56,10 @@ pub(super) fn put_part(db: &Connection, part: &NewSnapshotPart) -> Result<Snapsh
     let stage = found.as_ref().map(|found| found.stage);
     if let Some(answer) = rules::put_part(stream.state.key_id, stage, is_same) {
         return Ok(answer);
+    }
+    let stored_bytes = run(records::usage::stored_bytes(&Transaction(db), part.stream.user_id))?;
+    if let Some(quota) = quotas::snapshot_part(quotas, stored_bytes, part.sealed.len() as u64) {
+        return Ok(SnapshotPartWrite::OverQuota(quota));
     }
     let snapshot_key = match found {
         Some(found) => found.key,

@@ -13,7 +13,10 @@ use synckit_store::{
     AcceptNewSeed, AccountCreation, CredentialOf, DeviceRegistration, DeviceRename, EndSessions, EnvelopeRestore,
     MailPurpose, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewSession, PasswordReset, RefreshUse,
     SeedClaim, StoreError, VaultWrite, VersionedWrite,
-    records::{Column, Executor, ImpossibleValue, Row, Value, accounts, apps, devices, envelopes, sessions, streams},
+    records::{
+        Column, Executor, ImpossibleValue, Row, Value, accounts, apps, devices, envelopes, sessions, streams, usage,
+    },
+    rules::quotas::{Quotas, Usage},
     schema,
 };
 use tempfile::TempDir;
@@ -252,7 +255,7 @@ async fn every_record_runs_on_postgresql() {
         stream: stream_of(1, 1),
         now: NOW,
     };
-    let refused = sessions::open(&db, orphan).await;
+    let refused = sessions::open(&db, orphan, &Quotas::default()).await;
     assert!(matches!(refused, Err(StoreError::NoSuchStream)), "{refused:?}");
     drop(db);
 
@@ -322,9 +325,12 @@ async fn of_sessions_and_devices(db: &impl Executor) {
             stream,
             now: NOW,
         };
-        sessions::open(db, session).await.unwrap();
+        sessions::open(db, session, &Quotas::default()).await.unwrap();
     }
-    let registered = devices::register(db, &new_device(stream, 1)).await.unwrap();
+    assert_eq!(usage::usage(db, user_id(1)).await.unwrap(), Usage::default());
+    let registered = devices::register(db, &new_device(stream, 1), &Quotas::default())
+        .await
+        .unwrap();
     let DeviceRegistration::Registered(laptop) = registered else {
         panic!("too many devices");
     };
@@ -334,14 +340,16 @@ async fn of_sessions_and_devices(db: &impl Executor) {
         new_id: device_id(7),
         ..new_device(stream, 1)
     };
-    let DeviceRegistration::Registered(found) = devices::register(db, &again).await.unwrap() else {
+    let DeviceRegistration::Registered(found) = devices::register(db, &again, &Quotas::default()).await.unwrap() else {
         panic!("too many devices");
     };
     assert_eq!(
         (found.id, found.platform, found.last_seen_at),
         (laptop.id, Platform::Macos, NOW + 5)
     );
-    devices::register(db, &new_device(stream, 2)).await.unwrap();
+    devices::register(db, &new_device(stream, 2), &Quotas::default())
+        .await
+        .unwrap();
     let taken = devices::rename(db, stream, laptop.id, "device 2").await.unwrap();
     assert_eq!(taken, DeviceRename::NameTaken);
     let renamed = devices::rename(db, stream, laptop.id, "a laptop").await.unwrap();
@@ -430,7 +438,7 @@ async fn of_deletion(db: &impl Executor) {
         stream,
         now: NOW,
     };
-    sessions::open(db, session).await.unwrap();
+    sessions::open(db, session, &Quotas::default()).await.unwrap();
     assert_eq!(
         accounts::delete(db, user_id(1)).await.unwrap(),
         Some(vec![session_id(8)])

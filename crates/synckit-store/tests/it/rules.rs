@@ -14,6 +14,7 @@ use synckit_store::{
         envelopes::{self, Current, Put, Restore, restored},
         log::{self, Decision, PageSize, SEQ_MAX, Source, Stored},
         positions::{Place, StreamState, is_end_of, place, place_of_cursor},
+        quotas::{self, Quota, Quotas, Usage, sessions_beside_new},
         retention::{Below, Candidate, Reader, STEP_BATCHES, STEP_BYTES, may_cut, step},
         sessions::{Refresh, refresh},
         snapshots::{self, Kept, Stage, is_complete, prune},
@@ -401,4 +402,38 @@ fn a_step_ends_at_a_batch_or_at_the_base() {
     assert_eq!(step(1000, &[larger, small(8)]), (1, 7));
     assert_eq!(step(1000, &[larger]), (1, 1000));
     assert_eq!(step(1000, &[small(5), larger]), (1, 5));
+}
+
+#[test]
+fn quotas_hold_to_the_byte_and_to_the_piece() {
+    let quotas = Quotas {
+        bytes: 100,
+        blobs: 3,
+        pending_uploads: 2,
+        sessions: 5,
+        revoked_devices: 1,
+    };
+    assert_eq!(quotas::batch(&quotas, 90, 10), None);
+    assert_eq!(quotas::batch(&quotas, 90, 11), Some(Quota::Bytes));
+    assert_eq!(quotas::batch(&quotas, u64::MAX, u64::MAX), Some(Quota::Bytes));
+    assert_eq!(quotas::snapshot_part(&quotas, 190, 10), None);
+    assert_eq!(quotas::snapshot_part(&quotas, 190, 11), Some(Quota::Bytes));
+    let usage = |stored_bytes, pending_bytes, blobs, pending_uploads| Usage {
+        stored_bytes,
+        pending_bytes,
+        blobs,
+        pending_uploads,
+    };
+    assert_eq!(quotas::upload(&quotas, &usage(50, 40, 1, 1), 10), None);
+    assert_eq!(quotas::upload(&quotas, &usage(50, 40, 1, 1), 11), Some(Quota::Bytes));
+    assert_eq!(quotas::upload(&quotas, &usage(0, 0, 2, 1), 1), Some(Quota::Blobs));
+    assert_eq!(
+        quotas::upload(&quotas, &usage(0, 0, 0, 2), 1),
+        Some(Quota::PendingUploads)
+    );
+    assert_eq!(
+        (quotas::device(&quotas, 0), quotas::device(&quotas, 1)),
+        (None, Some(Quota::RevokedDevices))
+    );
+    assert_eq!(sessions_beside_new(&quotas), 4);
 }

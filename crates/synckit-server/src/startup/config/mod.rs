@@ -20,7 +20,7 @@ use synckit_protocol::SecretText;
 pub(crate) use addresses::network_of;
 pub use addresses::{AddressBlock, AddressBlockParseError};
 pub use settings::{ConfigError, Settings};
-pub use table::{Bounds, GuessLimits, RequestRates, RetentionAges, Setting, SettingKind, Timeouts};
+pub use table::{AccountQuotas, Bounds, GuessLimits, RequestRates, RetentionAges, Setting, SettingKind, Timeouts};
 pub use units::{ByteSize, Span, UnitParseError};
 
 use crate::platform::Clock;
@@ -67,6 +67,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How much may happen at once.
     pub bounds: Bounds,
+    /// How much one account may keep.
+    pub quotas: AccountQuotas,
     /// Maximum size of the database file, in bytes; past it, requests that would store more get `server_full`. Blobs do not
     /// count. Default: the free space of the disk.
     pub database_bytes_max: Option<u64>,
@@ -101,6 +103,7 @@ impl Config {
             metrics_token: None,
             timeouts: Timeouts::default(),
             bounds: Bounds::default(),
+            quotas: AccountQuotas::default(),
             database_bytes_max: None,
             sweep_interval: Duration::from_secs(60),
             retention: RetentionAges::default(),

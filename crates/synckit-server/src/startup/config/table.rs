@@ -272,4 +272,17 @@ limit_groups! {
         page_memory => page_bytes: u64, memory, "64 MiB", "Memory for the pages of pulls, until they are sent",
             "16 MiB to 256 GiB.";
     }
+
+    /// How much one account may keep, in all apps. Past it: `quota_exceeded`.
+    AccountQuotas in quotas {
+        account_bytes_max => bytes: u64, size, "100 GiB", "Maximum size of what one account stores",
+            "It counts batches, snapshots, blobs and announced uploads. See [quotas](#quotas).";
+        account_blobs_max => blobs: u32, number, "1000000", "Maximum blobs of one account",
+            "Deleted ones count until they are swept.";
+        account_pending_uploads_max => pending_uploads: u32, number, "1000", "Maximum unconfirmed uploads of one account", "";
+        account_sessions_max => sessions: u32, number, "1000", "Maximum sessions of one account",
+            "A further one ends the one that was refreshed least recently.";
+        account_revoked_devices_max => revoked_devices: u32, number, "10000",
+            "Maximum revoked devices of one account in one app", "";
+    }
 }

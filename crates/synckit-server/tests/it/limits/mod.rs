@@ -2,6 +2,7 @@
 
 mod guesses;
 mod overload;
+mod quotas;
 mod rates;
 
 pub(crate) use overload::figure;

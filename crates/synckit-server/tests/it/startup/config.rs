@@ -71,6 +71,11 @@ fn every_key_of_a_file_is_understood() {
         push_body_memory = "32 MiB"
         page_memory = "1 GB"
         database_max = "10 GiB"
+        account_bytes_max = "1 GB"
+        account_blobs_max = 5000
+        account_pending_uploads_max = 20
+        account_sessions_max = 30
+        account_revoked_devices_max = 40
         sweep_interval = "5 min"
         snapshot_settle_time = "1 d"
         device_active_time = "7 d"
@@ -88,6 +93,12 @@ fn every_key_of_a_file_is_understood() {
         (config.bounds.push_body_bytes, config.bounds.page_bytes),
         (32 << 20, 1_000_000_000)
     );
+    let quotas = config.quotas;
+    assert_eq!(
+        (quotas.bytes, quotas.blobs, quotas.pending_uploads),
+        (1_000_000_000, 5000, 20)
+    );
+    assert_eq!((quotas.sessions, quotas.revoked_devices), (30, 40));
     assert!(matches!(&config.mail, MailDelivery::Smtp { from, .. } if from == "Sync <sync@example.com>"));
     assert!(!format!("{config:?}").contains("secret"));
 }

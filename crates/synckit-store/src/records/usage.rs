@@ -1,0 +1,51 @@
+//! What an account keeps, for its quotas. The sizes stand in the rows of its streams.
+
+use synckit_protocol::UserId;
+
+use super::{Executor, params};
+use crate::{StoreError, rules::quotas::Usage};
+
+/// Sealed bytes that an account stores, in every app.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn stored_bytes(db: &impl Executor, user_id: UserId) -> Result<u64, StoreError> {
+    let row = db
+        .query_one(
+            "SELECT CAST(coalesce(sum(batch_bytes + snapshot_bytes + blob_bytes), 0) AS bigint)
+             FROM streams WHERE user_id = $1",
+            params![&user_id],
+        )
+        .await?;
+    row.map_or(Ok(0), |row| row.get(0))
+}
+
+/// What an account keeps that uploads count against.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn usage(db: &impl Executor, user_id: UserId) -> Result<Usage, StoreError> {
+    let blobs = db
+        .query_one(
+            "SELECT CAST(coalesce(sum(blob_count), 0) AS bigint) FROM streams WHERE user_id = $1",
+            params![&user_id],
+        )
+        .await?;
+    let uploads = db
+        .query_one(
+            "SELECT count(*), CAST(coalesce(sum(size_bytes), 0) AS bigint)
+             FROM streams JOIN uploads USING (stream_key) WHERE user_id = $1",
+            params![&user_id],
+        )
+        .await?;
+    let (pending_uploads, pending_bytes) = match uploads {
+        Some(row) => (row.get(0)?, row.get(1)?),
+        None => (0, 0),
+    };
+    Ok(Usage {
+        stored_bytes: stored_bytes(db, user_id).await?,
+        pending_bytes,
+        blobs: blobs.map_or(Ok(0), |row| row.get(0))?,
+        pending_uploads,
+    })
+}

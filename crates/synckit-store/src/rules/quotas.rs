@@ -1,0 +1,111 @@
+//! How much one account may keep, so that none fills the disk for all.
+
+/// What one account may keep, over all apps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Sealed bytes of batches, snapshots and blobs, and of blobs that are announced. Parts of snapshots may take as much
+    /// again: a snapshot is what makes room.
+    pub bytes: u64,
+    /// Blobs, deleted ones included until it is too late to bring them back.
+    pub blobs: u64,
+    /// Uploads that are begun and not confirmed.
+    pub pending_uploads: u64,
+    /// Sessions. A further one ends the one that was refreshed least recently.
+    pub sessions: u64,
+    /// Revoked devices in one app, whose rows stay because batches name them.
+    pub revoked_devices: u64,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            bytes: 100 << 30,
+            blobs: 1_000_000,
+            pending_uploads: 1_000,
+            sessions: 1_000,
+            revoked_devices: 10_000,
+        }
+    }
+}
+
+/// A quota that a write would exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// [`Quotas::bytes`].
+    Bytes,
+    /// [`Quotas::blobs`].
+    Blobs,
+    /// [`Quotas::pending_uploads`].
+    PendingUploads,
+    /// [`Quotas::revoked_devices`].
+    RevokedDevices,
+}
+
+impl Quota {
+    /// Its name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Blobs => "blobs",
+            Self::PendingUploads => "pending_uploads",
+            Self::RevokedDevices => "revoked_devices",
+        }
+    }
+}
+
+/// What an account keeps that uploads count against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Sealed bytes that are stored.
+    pub stored_bytes: u64,
+    /// Sealed bytes that are announced and not confirmed.
+    pub pending_bytes: u64,
+    /// Blobs.
+    pub blobs: u64,
+    /// Uploads that are begun and not confirmed.
+    pub pending_uploads: u64,
+}
+
+/// The quota that a batch of so many bytes would exceed.
+pub const fn batch(quotas: &Quotas, stored_bytes: u64, more_bytes: u64) -> Option<Quota> {
+    over(stored_bytes, more_bytes, quotas.bytes, Quota::Bytes)
+}
+
+/// The quota that a part of a snapshot would exceed.
+pub const fn snapshot_part(quotas: &Quotas, stored_bytes: u64, more_bytes: u64) -> Option<Quota> {
+    over(stored_bytes, more_bytes, quotas.bytes.saturating_mul(2), Quota::Bytes)
+}
+
+/// The quota that an upload of so many bytes would exceed.
+pub const fn upload(quotas: &Quotas, usage: &Usage, more_bytes: u64) -> Option<Quota> {
+    if usage.pending_uploads >= quotas.pending_uploads {
+        return Some(Quota::PendingUploads);
+    }
+    if usage.blobs.saturating_add(usage.pending_uploads) >= quotas.blobs {
+        return Some(Quota::Blobs);
+    }
+    let taken = usage.stored_bytes.saturating_add(usage.pending_bytes);
+    over(taken, more_bytes, quotas.bytes, Quota::Bytes)
+}
+
+/// The quota that a new device would exceed beside so many revoked ones.
+pub const fn device(quotas: &Quotas, revoked: u64) -> Option<Quota> {
+    if revoked >= quotas.revoked_devices {
+        Some(Quota::RevokedDevices)
+    } else {
+        None
+    }
+}
+
+/// How many sessions stay when another one begins.
+pub const fn sessions_beside_new(quotas: &Quotas) -> u64 {
+    quotas.sessions.saturating_sub(1)
+}
+
+const fn over(taken: u64, more: u64, max: u64, quota: Quota) -> Option<Quota> {
+    if taken.saturating_add(more) > max {
+        Some(quota)
+    } else {
+        None
+    }
+}
