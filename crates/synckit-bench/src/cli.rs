@@ -121,6 +121,8 @@ pub(crate) enum BenchRow {
     Users,
     /// Single entries from many streams concurrently, without the SDK
     Singles,
+    /// A quiet user's pushes beside neighbours at full speed
+    Neighbours,
     /// Memory of idle connections
     Idle,
     /// A file up and down, through the SDK

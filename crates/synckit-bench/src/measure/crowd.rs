@@ -34,8 +34,8 @@ use crate::cli::Load;
 
 /// Entries of a full batch.
 const BATCH_ENTRIES: u32 = 500;
-const PUSH: &str = "/api/sync/push";
-const PULL: &str = "/api/sync/pull";
+pub(super) const PUSH: &str = "/api/sync/push";
+pub(super) const PULL: &str = "/api/sync/pull";
 
 /// The users, ready to push.
 #[derive(Debug)]
@@ -43,12 +43,13 @@ pub(super) struct Crowd {
     members: Vec<Member>,
 }
 
+/// A user of a crowd, with pushes that the SDK sealed.
 #[derive(Debug)]
-struct Member {
-    recorder: Arc<Recorder>,
+pub(super) struct Member {
+    pub(super) recorder: Arc<Recorder>,
     device_id: DeviceId,
     batches: Vec<Prepared>,
-    singles: Vec<Prepared>,
+    pub(super) singles: Vec<Prepared>,
 }
 
 impl Crowd {
@@ -67,7 +68,10 @@ impl Crowd {
             .map(|number| {
                 let batches = if number < users { &batch_changes[..] } else { &[] };
                 let singles = if number < streams { &single_changes[..] } else { &[] };
-                let member = Member::prepare(config.clone(), Arc::clone(&transport), number, batches, singles);
+                let member = {
+                    let email = format!("user-{number}@example.com");
+                    Member::prepare(config.clone(), Arc::clone(&transport), email, batches, singles)
+                };
                 let bar = &bar;
                 async move {
                     let member = member.await;
@@ -229,10 +233,11 @@ impl Crowd {
 }
 
 impl Member {
-    async fn prepare(
+    /// Signs up, and seals the batches and the singles.
+    pub(super) async fn prepare(
         config: SyncKitConfig,
         transport: Arc<HttpTransport>,
-        number: u32,
+        email: String,
         batches: &[ChangeEntry],
         singles: &[ChangeEntry],
     ) -> anyhow::Result<Self> {
@@ -241,7 +246,7 @@ impl Member {
             .credential_store(MemoryStore::default())
             .transport(Arc::clone(&recorder) as Arc<_>)
             .build();
-        let (email, password) = (format!("user-{number}@example.com"), Uuid::new_v4().to_string());
+        let password = Uuid::new_v4().to_string();
         client.create_account(&email, &password).await?;
         client.authenticate(&email, &password).await?;
         client.setup_encryption_new(&password).await?;

@@ -11,6 +11,7 @@ mod figures;
 mod fresh_device;
 mod idle;
 mod machine;
+mod neighbours;
 mod one_user;
 mod process;
 mod raw;
@@ -81,6 +82,9 @@ async fn measure(args: &MeasureArgs, program: &Path, directory: &Path) -> anyhow
     let mut rows = one_account(args, directory, &machine, &mut server, config.clone()).await?;
     if args.wants(BenchRow::Users) || args.wants(BenchRow::Singles) {
         rows.extend(many_accounts(args, &machine, &server, &config).await?);
+    }
+    if args.wants(BenchRow::Neighbours) {
+        rows.extend(neighbours::measure(args, &server, &config).await?);
     }
     if args.wants(BenchRow::Idle) {
         rows.extend(idle::measure(args, &mut server).await?);

@@ -23,7 +23,7 @@ const LITTLE: [&str; 14] = [
 ];
 
 /// Every row, in the order of the report.
-const ROWS: [&str; 29] = [
+const ROWS: [&str; 39] = [
     "push",
     "pull",
     "push_cpu",
@@ -53,6 +53,16 @@ const ROWS: [&str; 29] = [
     "push_singles",
     "push_singles_p50",
     "push_singles_p99",
+    "quiet_alone_p50",
+    "quiet_alone_p99",
+    "quiet_beside_batches_p50",
+    "quiet_beside_batches_p99",
+    "quiet_beside_large_p50",
+    "quiet_beside_large_p99",
+    "quiet_beside_pulls_p50",
+    "quiet_beside_pulls_p99",
+    "quiet_beside_trickle_p50",
+    "quiet_beside_trickle_p99",
 ];
 
 /// A run of the program.
