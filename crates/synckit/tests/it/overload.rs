@@ -1,7 +1,14 @@
 //! A real server under more than it has memory for: it refuses instead of growing, and the SDK comes back.
 #![cfg(target_os = "linux")]
 
-use std::{fs, io::Write as _, net::TcpStream, thread, time::Duration};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use serde_json::json;
 use synckit_client::{ChangeEntry, ChangeOp, MemoryStore, SyncKitClient, SyncKitConfig, Timestamp};
@@ -97,7 +104,7 @@ async fn flood_of_large_bodies_is_refused_in_bounded_memory() {
             .count()
     });
     let grown = scene.memory("VmHWM:").saturating_sub(before);
-    // Two bodies fit. They, and what the sockets of all of them hold in the server, are far less than what was sent.
+    // One body fits into the share of the account. It, and what the sockets of all of them hold in the server, are far less than what was sent.
     assert!(refused >= CLIENTS - 5, "{refused} of {CLIENTS} were refused");
     let allowed = 2 * MEMORY + CLIENTS * (1 << 20);
     assert!(grown < allowed, "the server grew by {grown} bytes");
@@ -107,12 +114,9 @@ async fn flood_of_large_bodies_is_refused_in_bounded_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sdk_retries_a_push_that_was_shed() {
     let scene = Scene::set_up().await;
-    // Two of the largest bodies, and one that takes exactly what is left: one permit a KiB, and one more each.
-    let left = MEMORY - 2 * (PUSH_BODY_BYTES_MAX / 1024 + 1) * 1024;
-    let hogs: Vec<TcpStream> = [PUSH_BODY_BYTES_MAX, PUSH_BODY_BYTES_MAX, left - 1]
-        .map(|bytes| scene.almost_push(bytes))
-        .into();
-    while scene.figure("synckit_push_memory_bytes") < MEMORY {
+    // One of the largest bodies is the share of an account of so little memory.
+    let hog = scene.almost_push(PUSH_BODY_BYTES_MAX);
+    while scene.figure("synckit_push_memory_bytes") < PUSH_BODY_BYTES_MAX {
         thread::yield_now();
     }
     let change = ChangeEntry {
@@ -120,17 +124,73 @@ async fn sdk_retries_a_push_that_was_shed() {
         op: ChangeOp::Insert,
         row_id: "1".to_owned(),
         timestamp: Timestamp::from_micros(0),
-        data: Some(json!({ "text": "hello" })),
+        // Too large for the memory of small bodies.
+        data: Some(json!({ "text": "x".repeat(200_000) })),
     };
     let pushing = scene.client.push(scene.device_id, vec![change]);
     let releasing = async {
         while scene.figure(r#"synckit_problems_total{code="overloaded"}"#) == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        drop(hogs);
+        drop(hog);
     };
     let (pushed, ()) = tokio::join!(pushing, releasing);
     pushed.unwrap();
     let status = scene.client.status().await.unwrap();
     assert_eq!(status.change_count, 1, "stored, and once");
+}
+
+#[test]
+fn few_descriptors_bound_the_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let mut command = Command::new("sh");
+    // As if through a proxy, so that all connections are the share of one address.
+    command
+        .args([
+            "-c",
+            "ulimit -n 128 && exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_synckit"),
+        ])
+        .args([
+            "serve",
+            "--listen=127.0.0.1:0",
+            "--trusted-proxies=127.0.0.1",
+            "--data-dir",
+        ])
+        .arg(directory.path().join("data"));
+    let server = Server::spawn_logging(command, directory, fs::File::create(&log).unwrap());
+    let ask = |mut stream: &TcpStream, path: &str| {
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
+            .unwrap();
+        let mut answer = [0; 1024];
+        let length = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    };
+    let address = server.url.trim_start_matches("http://");
+    let mut connections = Vec::new();
+    let refused = loop {
+        let stream = TcpStream::connect(address).unwrap();
+        let answer = ask(&stream, "/healthz");
+        if !answer.starts_with("HTTP/1.1 200") {
+            break answer;
+        }
+        connections.push(stream);
+    };
+    // 128 descriptors are 64 for the server itself, and two for each transfer over a connection.
+    assert_eq!(connections.len(), 32);
+    assert!(
+        refused.starts_with("HTTP/1.1 503") && refused.contains("overloaded"),
+        "{refused}"
+    );
+    let ready = ask(&connections[0], "/readyz");
+    assert!(
+        ready.starts_with("HTTP/1.1 503") && ready.contains("used up: connections"),
+        "{ready}"
+    );
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(log.contains("too few descriptors"), "{log}");
+    assert!(log.contains("a pool is used up"), "{log}");
 }
