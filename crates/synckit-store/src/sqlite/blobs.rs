@@ -31,7 +31,12 @@ pub(super) fn begin_upload(db: &Connection, upload: &NewUpload, quotas: &Quotas)
             return Ok(UploadBegin::AlreadyExists);
         }
     }
-    let usage = run(records::usage::usage(&Transaction(db), upload.stream.user_id))?;
+    let mut usage = run(records::usage::usage(&Transaction(db), upload.stream.user_id))?;
+    if let Some(replaced) = any_blob(db, stream_key, upload.blob_id)? {
+        // It makes room for the new one.
+        usage.blobs = usage.blobs.saturating_sub(1);
+        usage.stored_bytes = usage.stored_bytes.saturating_sub(replaced.size);
+    }
     if let Some(quota) = quotas::upload(quotas, &usage, upload.size) {
         return Ok(UploadBegin::OverQuota(quota));
     }
