@@ -413,6 +413,7 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     pub(crate) keep: bool,
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
