@@ -1,8 +1,11 @@
 //! The seam between records and an engine: statements in, rows out.
 
-use std::future::Future;
+use std::{future::Future, ops::ControlFlow};
 
-use synckit_protocol::{AppId, DeviceId, Head, KeyId, OwnerKey, SessionId, UserId, wire::devices::Platform};
+use synckit_protocol::{
+    AppId, BatchId, BlobId, ByteString, DeviceId, Head, KeyId, ObjectKey, OwnerKey, SessionId, SnapshotId, UploadId,
+    UserId, wire::devices::Platform,
+};
 
 use crate::{SecretHash, StoreError};
 
@@ -10,14 +13,16 @@ use crate::{SecretHash, StoreError};
 ///
 /// # Examples
 /// ```
-/// use synckit_store::{StoreError, records::{Column, Executor, Row, Value}};
+/// use std::ops::ControlFlow;
+/// use synckit_store::{StoreError, records::{Column, EachRow, Executor, Row, Value}};
 ///
 /// /// An engine that knows one row.
 /// struct Fixed;
 ///
 /// impl Executor for Fixed {
-///     async fn query(&self, _: &'static str, _: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
-///         Ok(vec![Row::new(vec![Column::Number(7), Column::Null])])
+///     async fn each(&self, _: &'static str, _: &[Value<'_>], each: &mut EachRow<'_>) -> Result<(), StoreError> {
+///         let _: ControlFlow<()> = each(Row::new(vec![Column::Number(7), Column::Null]))?;
+///         Ok(())
 ///     }
 ///
 ///     async fn execute(&self, _: &'static str, _: &[Value<'_>]) -> Result<u64, StoreError> {
@@ -33,13 +38,33 @@ use crate::{SecretHash, StoreError};
 /// # }
 /// ```
 pub trait Executor {
-    /// Runs a statement and returns its rows. Parameter `$n` is `values[n - 1]`.
-    fn query(&self, sql: &'static str, values: &[Value<'_>]) -> impl Future<Output = Result<Vec<Row>, StoreError>>;
+    /// Runs a statement and calls `each` with each row, until it breaks. Parameter `$n` is `values[n - 1]`.
+    ///
+    /// An engine reads at most a few rows ahead: a statement may have far more rows than its caller has memory for.
+    fn each(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+        each: &mut EachRow<'_>,
+    ) -> impl Future<Output = Result<(), StoreError>>;
 
     /// Runs a statement that returns no rows, and returns how many it changed.
     fn execute(&self, sql: &'static str, values: &[Value<'_>]) -> impl Future<Output = Result<u64, StoreError>>;
 
-    /// Runs a statement and returns its first row.
+    /// Runs a statement and returns its rows.
+    fn query(&self, sql: &'static str, values: &[Value<'_>]) -> impl Future<Output = Result<Vec<Row>, StoreError>> {
+        async move {
+            let mut rows = Vec::new();
+            self.each(sql, values, &mut |row| {
+                rows.push(row);
+                Ok(ControlFlow::Continue(()))
+            })
+            .await?;
+            Ok(rows)
+        }
+    }
+
+    /// Runs a statement to its end and returns its first row.
     fn query_one(
         &self,
         sql: &'static str,
@@ -48,6 +73,9 @@ pub trait Executor {
         async move { Ok(self.query(sql, values).await?.into_iter().next()) }
     }
 }
+
+/// Takes a row; breaks if it wants no more.
+pub type EachRow<'a> = dyn FnMut(Row) -> Result<ControlFlow<()>, StoreError> + Send + 'a;
 
 /// A parameter of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +150,22 @@ impl Row {
         let column = self.0.get(index).ok_or(ImpossibleValue("row without this column"))?;
         Ok(T::from_column(column)?)
     }
+
+    /// The size of its texts and bytes.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let sizes = self.0.iter().map(|column| match column {
+            Column::Null | Column::Number(_) => 0,
+            Column::Text(text) => text.len(),
+            Column::Bytes(bytes) => bytes.len(),
+        });
+        sizes.sum()
+    }
+
+    /// Its first columns.
+    pub(crate) fn into_first(mut self, count: usize) -> Vec<Column> {
+        self.0.truncate(count);
+        self.0
+    }
 }
 
 /// A type that a column can hold.
@@ -172,6 +216,12 @@ impl FromColumn for Vec<u8> {
     }
 }
 
+impl FromColumn for ByteString {
+    fn from_column(column: &Column) -> Result<Self, ImpossibleValue> {
+        Vec::from_column(column).map(Self)
+    }
+}
+
 impl<const N: usize> FromColumn for [u8; N] {
     fn from_column(column: &Column) -> Result<Self, ImpossibleValue> {
         match column {
@@ -216,7 +266,20 @@ macro_rules! ids {
     };
 }
 
-ids!(AppId, DeviceId, Head, KeyId, OwnerKey, SessionId, UserId);
+ids!(
+    AppId, BatchId, BlobId, DeviceId, Head, KeyId, ObjectKey, OwnerKey, SessionId, SnapshotId, UploadId, UserId
+);
+
+impl<'a> From<&'a Column> for Value<'a> {
+    fn from(column: &'a Column) -> Self {
+        match column {
+            Column::Null => Self::Null,
+            Column::Number(number) => Self::Number(*number),
+            Column::Text(text) => Self::Text(text),
+            Column::Bytes(bytes) => Self::Bytes(bytes),
+        }
+    }
+}
 
 impl<'a> From<&'a SecretHash> for Value<'a> {
     fn from(hash: &'a SecretHash) -> Self {

@@ -4,7 +4,7 @@
 //! statements are plain SQL of the dialect that SQLite and PostgreSQL share (numbered parameters `$1`, `ON CONFLICT`,
 //! `RETURNING`, `IS DISTINCT FROM`), and run through the thin [`Executor`] of an engine. The hot path (append, page,
 //! chain, snapshot parts, uploads) is not here: each engine has statements of its own for it. See
-//! `docs/adr/0018-records-are-written-once.md`.
+//! `docs/adr/0017-records-are-written-once.md`.
 //!
 //! Each function runs inside a transaction that it neither begins nor ends. It may read first and write by what it read:
 //! an engine runs it under serializable isolation.
@@ -15,9 +15,10 @@ pub mod accounts;
 pub mod apps;
 pub mod devices;
 pub mod envelopes;
+pub mod export;
 pub mod sessions;
 pub mod streams;
 pub mod usage;
 
 pub(crate) use executor::params;
-pub use executor::{Column, Executor, FromColumn, ImpossibleValue, Row, Value};
+pub use executor::{Column, EachRow, Executor, FromColumn, ImpossibleValue, Row, Value};

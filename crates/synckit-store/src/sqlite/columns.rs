@@ -4,9 +4,6 @@ use rusqlite::{
     Row, RowIndex, ToSql,
     types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef},
 };
-use synckit_protocol::wire::devices::Platform;
-
-use crate::records::ImpossibleValue;
 
 /// An unsigned number in SQLite's signed column. Anything past 2^63 - 1 is an error in either direction, never a
 /// negative number.
@@ -48,14 +45,4 @@ pub(super) fn id<const N: usize, T>(
     wrap: impl FnOnce([u8; N]) -> T,
 ) -> rusqlite::Result<T> {
     row.get::<_, [u8; N]>(column).map(wrap)
-}
-
-/// Reads a platform.
-pub(super) fn platform(row: &Row<'_>, column: usize) -> rusqlite::Result<Platform> {
-    let text = row.get_ref(column)?;
-    let parsed = text.as_str()?.parse();
-    parsed.map_err(|_| {
-        let error = Box::new(ImpossibleValue("platform"));
-        rusqlite::Error::FromSqlConversionFailure(column, text.data_type(), error)
-    })
 }

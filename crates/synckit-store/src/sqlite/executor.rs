@@ -14,7 +14,7 @@ use rusqlite::{
 use super::failure::{Abandoned, Failure, database};
 use crate::{
     StoreError,
-    records::{Column, Executor, ImpossibleValue, Row, Value},
+    records::{Column, EachRow, Executor, ImpossibleValue, Row, Value},
 };
 
 /// An open transaction, which somebody else began and ends.
@@ -27,8 +27,8 @@ pub(super) fn run<T>(work: impl Future<Output = Result<T, StoreError>>) -> Resul
 }
 
 impl Executor for Transaction<'_> {
-    async fn query(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
-        Ok(self.rows(sql, values)?)
+    async fn each(&self, sql: &'static str, values: &[Value<'_>], each: &mut EachRow<'_>) -> Result<(), StoreError> {
+        Ok(self.rows(sql, values, each)?)
     }
 
     async fn execute(&self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
@@ -37,17 +37,18 @@ impl Executor for Transaction<'_> {
 }
 
 impl Transaction<'_> {
-    fn rows(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Failure> {
+    fn rows(&self, sql: &str, values: &[Value<'_>], each: &mut EachRow<'_>) -> Result<(), Failure> {
         let mut statement = self.0.prepare_cached(sql)?;
         bind(&mut statement, values)?;
         let columns = statement.column_count();
         let mut rows = statement.raw_query();
-        let mut all = Vec::new();
         while let Some(row) = rows.next()? {
             let columns = (0..columns).map(|index| column(row.get_ref(index)?));
-            all.push(Row::new(columns.collect::<Result<_, Failure>>()?));
+            if each(Row::new(columns.collect::<Result<_, Failure>>()?))?.is_break() {
+                break;
+            }
         }
-        Ok(all)
+        Ok(())
     }
 
     fn changes(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Failure> {

@@ -7,7 +7,7 @@
 //! Other processes of the same machine may use the file at the same time (the command line does); they wait for each
 //! other's transactions. The file must not lie on a network file system, whose locks and syncs cannot be trusted.
 //!
-//! Invariant: what was answered survives a power cut, as far as the disk keeps what it was told to sync.
+//! Invariant: an answered write survives a power cut, as far as the disk keeps the bytes that it was told to sync.
 
 use std::{
     fmt,
@@ -56,7 +56,6 @@ mod deletion;
 mod devices;
 mod envelopes;
 mod executor;
-mod export;
 mod failure;
 mod figures;
 mod inspect;
@@ -121,7 +120,7 @@ impl Default for SqliteOptions {
 
 /// A store in one SQLite file.
 ///
-/// Reads need a tokio runtime. Dropping the store finishes what was accepted, as [`Store::close`] does.
+/// Reads need a tokio runtime. Dropping the store finishes accepted work, as [`Store::close`] does.
 pub struct SqliteStore {
     parts: Arc<Parts>,
 }
@@ -153,7 +152,7 @@ impl SqliteStore {
     /// two more files beside it while it is open, `-wal` and `-shm`; an orderly stop leaves one file.
     ///
     /// # Errors
-    /// [`StoreError::NewerSchema`] if a newer server wrote the file, [`StoreError::Full`] if there is no room,
+    /// [`StoreError::NewerSchema`] if a newer server wrote the file, [`StoreError::Full`] if the disk is full,
     /// [`StoreError::Damaged`] if it is a damaged copy of a database that a server had open,
     /// [`StoreError::Database`] if the file cannot be opened or is not a database of this server.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
@@ -212,7 +211,7 @@ impl SqliteStore {
         }
     }
 
-    /// What the writer did since the store was opened.
+    /// The writer's work since the store was opened.
     pub fn write_statistics(&self) -> WriteStatistics {
         let (jobs, commits) = self.parts.writer.counts();
         WriteStatistics {
@@ -246,14 +245,14 @@ impl Drop for SqliteStore {
 }
 
 impl Parts {
-    /// Finishes what was accepted and closes the files. Blocks.
+    /// Finishes accepted work and closes the files. Blocks.
     fn stop(&self) {
         let _stopping = self.stopping.lock();
         self.writer.refuse();
         let connection = self.writer.join();
         self.checkpointer.join();
         self.readers.disconnect();
-        // The last connection: only now can the log be emptied and its file go.
+        // The last connection: only now can the log be emptied and its file deleted.
         if let Some(connection) = connection {
             if self.opened_by == OpenedBy::Server
                 && let Err(error) = copies::release(&connection)
@@ -391,7 +390,7 @@ impl Store for SqliteStore {
         after: Option<ExportCursor>,
         max_bytes: usize,
     ) -> Result<Option<ExportPage>, StoreError> {
-        self.read(move |db| export::page(db, user_id, after.as_ref(), max_bytes))
+        self.read(move |db| run(records::export::page(&Transaction(db), user_id, after, max_bytes)))
             .await
     }
 
@@ -591,7 +590,7 @@ impl Store for SqliteStore {
     }
 
     async fn retain(&self, retention: Retention) -> Result<bool, StoreError> {
-        // Mostly there is nothing to do, and then the writer is left alone.
+        // Mostly no data is due, and then the writer is not asked.
         if !self.read(move |db| retention::is_due(db, &retention)).await? {
             return Ok(false);
         }

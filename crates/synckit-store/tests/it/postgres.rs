@@ -8,13 +8,17 @@ use std::{
     process::Command,
 };
 
-use synckit_protocol::{KeyId, wire::devices::Platform};
+use synckit_protocol::{
+    KeyId,
+    wire::{devices::Platform, export::ExportLine},
+};
 use synckit_store::{
     AcceptNewSeed, AccountCreation, CredentialOf, DeviceRegistration, DeviceRename, EndSessions, EnvelopeRestore,
     MailPurpose, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewSession, PasswordReset, RefreshUse,
     SeedClaim, StoreError, VaultWrite, VersionedWrite,
     records::{
-        Column, Executor, ImpossibleValue, Row, Value, accounts, apps, devices, envelopes, sessions, streams, usage,
+        Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, apps, devices, envelopes, export, sessions,
+        streams, usage,
     },
     rules::quotas::{Quotas, Usage},
     schema,
@@ -137,6 +141,9 @@ fn succeed(command: &mut Command) {
     assert!(status.success(), "{command:?}");
 }
 
+/// How many rows a portal returns at once.
+const ROWS_AHEAD: i32 = 16;
+
 /// A transaction, and the statements that it ran.
 struct Transaction<'a> {
     inner: tokio_postgres::Transaction<'a>,
@@ -144,12 +151,23 @@ struct Transaction<'a> {
 }
 
 impl Executor for Transaction<'_> {
-    async fn query(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
+    async fn each(&self, sql: &'static str, values: &[Value<'_>], each: &mut EachRow<'_>) -> Result<(), StoreError> {
         self.statements.borrow_mut().insert(on_one_line(sql));
         let values: Vec<Parameter<'_>> = values.iter().copied().map(Parameter).collect();
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
-        let rows = self.inner.query(sql, &values).await.map_err(failure)?;
-        Ok(rows.iter().map(read).collect())
+        let portal = self.inner.bind(sql, &values).await.map_err(failure)?;
+        loop {
+            let rows = self.inner.query_portal(&portal, ROWS_AHEAD).await.map_err(failure)?;
+            let is_last = rows.len() < ROWS_AHEAD.unsigned_abs() as usize;
+            for row in &rows {
+                if each(read(row))?.is_break() {
+                    return Ok(());
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
     }
 
     async fn execute(&self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
@@ -242,6 +260,7 @@ async fn every_record_runs_on_postgresql() {
     of_sessions_and_devices(&db).await;
     of_envelopes(&db).await;
     of_vaults_and_codes(&db).await;
+    of_export(&db).await;
     of_deletion(&db).await;
     drop(db);
 
@@ -429,6 +448,118 @@ async fn of_vaults_and_codes(db: &impl Executor) {
     assert_eq!((vault.version, vault.earlier.len()), (14, 10));
     assert!(accounts::verify_email(db, secret(122), NOW).await.unwrap());
     assert!(!accounts::verify_email(db, secret(122), NOW).await.unwrap());
+}
+
+/// Rows of the tables that engines write by hand, for the first device.
+const WRITTEN_BY_HAND: &str = "
+    INSERT INTO sealed_batches (sealed_key, sealed) VALUES (7, 'sealed apart');
+    INSERT INTO snapshots (snapshot_key, stream_key, snapshot_id, state, touched_at, key_id, seq, head, part_count,
+        manifest, owner)
+        SELECT 1, stream_key, id, 'kept', 9, id, 3, hash, 2, 'manifest', hash FROM first;
+    INSERT INTO snapshots (snapshot_key, stream_key, snapshot_id, state, touched_at)
+        SELECT 2, stream_key, other_id, 'unfinished', 9 FROM first;
+    INSERT INTO snapshot_parts (snapshot_key, part, sealed) VALUES (2, 0, 'c'), (1, 1, 'b'), (1, 0, 'a');
+    INSERT INTO batches (stream_key, last_seq, entry_count, batch_id, device_key, key_id, sealed_hash, head,
+        sealed_bytes, sealed_key)
+        SELECT stream_key, 5, 2, id, device_key, id, hash, hash, 12, 7 FROM first;
+    INSERT INTO batch_answers (stream_key, device_key, last_seq, entry_count, batch_id, head)
+        SELECT stream_key, device_key, 3, 2, other_id, hash FROM first;
+    INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, key_id, expires_at)
+        SELECT stream_key, id, hash, hash, 10, id, 9 FROM first;
+    INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, key_id, created_at)
+        SELECT stream_key, hash, hash, 10, id, 9 FROM first;
+";
+
+/// The view that these rows are made from.
+const FIRST: &str = "
+    CREATE TEMPORARY VIEW first AS SELECT stream_key, device_key, decode(repeat('01', 16), 'hex') AS id,
+        decode(repeat('03', 16), 'hex') AS other_id, decode(repeat('02', 32), 'hex') AS hash
+    FROM devices ORDER BY device_key LIMIT 1;
+";
+
+fn kind(line: &ExportLine) -> &'static str {
+    match line {
+        ExportLine::Account(_) => "account",
+        ExportLine::EarlierVault { .. } => "earlier_vault",
+        ExportLine::MailCode { .. } => "mail_code",
+        ExportLine::Invite { .. } => "invite",
+        ExportLine::Stream(_) => "stream",
+        ExportLine::Session(_) => "session",
+        ExportLine::Device(_) => "device",
+        ExportLine::Envelope(_) => "envelope",
+        ExportLine::Batch(_) => "batch",
+        ExportLine::BatchAnswer(_) => "batch_answer",
+        ExportLine::Snapshot(_) => "snapshot",
+        ExportLine::SnapshotPart(_) => "snapshot_part",
+        ExportLine::Upload(_) => "upload",
+        ExportLine::Blob(_) => "blob",
+        other => panic!("a store makes no {other:?}"),
+    }
+}
+
+async fn of_export(db: &Transaction<'_>) {
+    db.inner.batch_execute(FIRST).await.unwrap();
+    db.inner.batch_execute(WRITTEN_BY_HAND).await.unwrap();
+    let code = NewMailCode {
+        user_id: user_id(1),
+        purpose: MailPurpose::Reset,
+        code: secret(200),
+        expires_at: NOW + 10,
+    };
+    accounts::put_mail_code(db, &code).await.unwrap();
+    accounts::create_invite(db, secret(201), NOW).await.unwrap();
+    let session = NewSession {
+        id: session_id(9),
+        stream: stream_of(1, 1),
+        now: NOW,
+    };
+    sessions::open(db, session).await.unwrap();
+    db.inner
+        .batch_execute("UPDATE invites SET used_by = (SELECT min(account_key) FROM accounts) WHERE used_by IS NULL")
+        .await
+        .unwrap();
+
+    let whole = export::page(db, user_id(1), None, usize::MAX).await.unwrap().unwrap();
+    let mut kinds: Vec<_> = whole.lines.iter().map(kind).collect();
+    kinds.dedup();
+    let expected = [
+        "account",
+        "earlier_vault",
+        "mail_code",
+        "invite",
+        "stream",
+        "session",
+        "device",
+        "envelope",
+        "batch",
+        "batch_answer",
+        "snapshot",
+        "snapshot_part",
+        "snapshot",
+        "snapshot_part",
+        "upload",
+        "blob",
+    ];
+    assert_eq!(kinds, expected);
+    let parts = whole.lines.iter().filter_map(|line| match line {
+        ExportLine::SnapshotPart(part) => Some(part.sealed.0.as_slice()),
+        _ => None,
+    });
+    assert_eq!(parts.collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+
+    // Pages of one line each.
+    let (mut lines, mut after) = (Vec::new(), None);
+    loop {
+        let page = export::page(db, user_id(1), after, 1).await.unwrap().unwrap();
+        lines.extend(page.lines);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(lines, whole.lines);
+    let ended = sessions::end(db, EndSessions::OfUser(user_id(1))).await.unwrap();
+    assert_eq!(ended, [session_id(9)]);
 }
 
 async fn of_deletion(db: &impl Executor) {
