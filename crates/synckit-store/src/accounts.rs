@@ -66,7 +66,7 @@ pub enum CredentialOf<'a> {
     User(UserId),
 }
 
-/// What a login needs of an account.
+/// The columns of an account that a login needs.
 #[derive(Debug, Clone)]
 pub struct Credential {
     /// The account.
@@ -101,7 +101,7 @@ pub struct VaultWrite {
     pub expected_version: u64,
     /// The new OPAQUE record, when the password changes.
     pub record: Option<Vec<u8>>,
-    /// The session that goes on when the password changes.
+    /// The session that continues when the password changes.
     pub keep_session: Option<SessionId>,
 }
 
@@ -110,11 +110,11 @@ pub struct VaultWrite {
 pub enum VersionedWrite {
     /// Written, as this version.
     Written(u64),
-    /// Another version is current (0: there is none), and nothing changed.
+    /// Another version is current (0: none), and nothing changed.
     Conflict(u64),
 }
 
-/// What a mailed code is for.
+/// The purpose of a mailed code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MailPurpose {
     /// To confirm an address.

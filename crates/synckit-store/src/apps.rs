@@ -41,7 +41,7 @@ pub struct NewApp {
 /// An API key to add. The key itself is shown once and never stored.
 #[derive(Debug, Clone)]
 pub struct NewApiKey {
-    /// What the key is recognised by.
+    /// The hash by which the key is recognised.
     pub hash: SecretHash,
     /// The last characters of the key, by which people tell the keys of an app apart. No part of its secret.
     pub ending: String,

@@ -19,7 +19,7 @@ pub struct NewUpload {
     pub size: u64,
     /// The master key that it is sealed under.
     pub key_id: KeyId,
-    /// Begin even if the blob is there.
+    /// Begin even if the blob exists.
     pub replace: bool,
     /// When the URL stops working.
     pub expires_at: UnixSeconds,
@@ -30,7 +30,7 @@ pub struct NewUpload {
 pub enum UploadBegin {
     /// The upload may begin.
     Begun,
-    /// The blob is there.
+    /// The blob exists, or was deleted and is restored.
     AlreadyExists,
     /// The account would keep more than it may.
     OverQuota(Quota),

@@ -40,7 +40,7 @@ pub enum DeviceRegistration {
 pub enum DeviceRename {
     /// Renamed.
     Renamed(Device),
-    /// There is no such device, or it was revoked.
+    /// The device does not exist, or was revoked.
     NotFound,
     /// Another device has the name.
     NameTaken,
@@ -102,7 +102,7 @@ pub struct NewEnvelope {
 pub enum EnvelopeWrite {
     /// Written, as this version.
     Written(u64),
-    /// Another version is current (0: there is none), and nothing changed.
+    /// Another version is current (0: none), and nothing changed.
     Conflict(u64),
     /// It is not signed by the owner key of the envelope that it replaces, or, if it is the first, by its own.
     NotProven,
@@ -110,7 +110,7 @@ pub enum EnvelopeWrite {
     HeadMissing,
     /// The head that was named is on the chain, but not its head.
     Behind(ChainPage),
-    /// The head that was named is below what the log still holds.
+    /// The named head is below the base of the log.
     Compacted(SnapshotInfo),
     /// The head that was named is not on the chain.
     Diverged {

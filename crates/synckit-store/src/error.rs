@@ -1,6 +1,6 @@
 //! How a store fails.
 
-/// What went wrong in the store itself.
+/// A failure of the store itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -8,7 +8,7 @@ pub enum StoreError {
     #[error("the disk is full")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The queue in front of the store is full, or the store is shutting down. Nothing was stored.
-    #[error("the store takes no more work at the moment")]
+    #[error("the store is busy or shutting down")]
     Busy,
     /// The batch claims no entries, or its stream has no sequence numbers left (they end at 2^63 - 1). Nothing was stored.
     #[error("the batch claims no entries, or its stream has no sequence numbers left")]
@@ -35,8 +35,8 @@ pub enum StoreError {
     /// The database is damaged. What was found.
     #[error("the database is damaged: {0}")]
     Damaged(String),
-    /// What would be stored belongs to an account or an app that is not there (any more). Nothing was stored.
-    #[error("the account or the app is not there")]
+    /// The account or the app does not exist, or was deleted. Nothing was stored.
+    #[error("the account or the app does not exist")]
     NoSuchStream,
     /// The database failed.
     #[error("the database failed")]

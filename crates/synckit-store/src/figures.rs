@@ -1,6 +1,6 @@
-//! What a store measures of itself.
+//! Measurements of a store.
 
-/// What a store measures of itself, since it was opened or as of now. None of it is about a single user.
+/// Measurements of a store, since it was opened or as of now. None of them is about a single user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoreFigures {
     /// Writes that were answered, failed ones included.

@@ -1,4 +1,4 @@
-//! What a store finds secrets and logs by.
+//! The names by which a store finds secrets and logs.
 
 use sha2::{Digest as _, Sha256};
 use synckit_protocol::{AppId, UserId};

@@ -1,10 +1,11 @@
-//! What the server remembers, behind one trait.
+//! The server's persistent state, behind one trait.
 //!
 //! One method is one transaction; connections never escape. The methods are verbs of the domain (`append_batch`, not
-//! `insert_row`), and whatever the caller must decide by comes back as an outcome, while [`StoreError`] is for what went
-//! wrong in the store itself. Time comes in as an argument: a store has no clock.
+//! `insert_row`). A result on which the caller decides is an outcome; a [`StoreError`] is a failure of the store itself.
+//! Time is an argument: a store has no clock.
 //!
-//! What the trait promises, every implementation proves by the [`conformance`] suite: SQLite today, PostgreSQL next.
+//! Every implementation passes the [`conformance`] suite, which tests the promises of the trait: SQLite today, PostgreSQL
+//! next.
 //!
 //! Invariant: a method that changed something returns only after the change survives a power cut.
 
@@ -72,7 +73,7 @@ pub use task::{TaskLost, panic_text};
 /// let stream = StreamId { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
 /// let ChainRead::Page(page) = store.chain(stream, Cursor::START, 500).await? else { panic!() };
 /// assert!(page.digests.is_empty() && !page.has_more);
-/// // What the caller must decide by is an outcome and no error.
+/// // A result on which the caller decides is an outcome, not an error.
 /// let never = Cursor::at(Position { seq: 7, head: Head::from_bytes([9; 32]) });
 /// assert!(matches!(store.chain(stream, never, 500).await?, ChainRead::Diverged { .. }));
 /// # Ok(())
@@ -84,17 +85,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Binds the database to an OPRF seed, or checks that it is bound to this one. With `accept_new`, a database of
     /// another seed is bound to this one. Password records that were made under another seed than the bound one are
-    /// stale: nobody can sign in by them, devices that hold keys go on. So the records of an earlier seed are good again
-    /// when it is bound again.
+    /// stale: they allow no login, while devices that hold keys continue to work. When an earlier seed is bound again, its
+    /// records are valid again.
     async fn claim_seed(&self, seed_id: [u8; 16], accept_new: AcceptNewSeed) -> Result<SeedClaim, StoreError>;
 
-    /// Answers whether the store can read and write, for `/readyz`, by doing both.
+    /// Reads and writes once, for `/readyz`; an error if either fails.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// What the store measures of itself, for the metrics. None of it is about a single user.
+    /// Measurements of the store, for the metrics. None of them is about a single user.
     async fn figures(&self) -> Result<StoreFigures, StoreError>;
 
-    /// Stops: refuses new work with [`StoreError::Busy`], finishes what was accepted, releases files and threads. A
+    /// Stops: refuses new work with [`StoreError::Busy`], finishes accepted work, releases files and threads. A
     /// second call waits for the first. Dropping the store does the same, but blocks the thread that drops it.
     async fn close(&self) -> Result<(), StoreError>;
 
@@ -106,8 +107,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Every app, in order of creation, with the keys that are not expired.
     async fn apps(&self, now: UnixSeconds) -> Result<Vec<App>, StoreError>;
 
-    /// Adds a key to an app and lets its other keys end at `others_end_at`, unless they end sooner. `false` if there is
-    /// no such app.
+    /// Adds a key to an app; its other keys end at `others_end_at`, unless they end sooner. `false` if the app does not
+    /// exist.
     async fn rotate_api_key(
         &self,
         app_id: AppId,
@@ -123,7 +124,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Creates an invitation for one account.
     async fn create_invite(&self, code: SecretHash, now: UnixSeconds) -> Result<(), StoreError>;
 
-    /// Whether an invitation is there and unused. Using it up is part of [`Store::create_account`].
+    /// Whether an invitation exists and is unused. [`Store::create_account`] uses it up.
     async fn invite_is_open(&self, code: SecretHash) -> Result<bool, StoreError>;
 
     /// Creates an account and uses up its invitation, if it names one. The order of checks is part of the contract: the
@@ -133,7 +134,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Every account, in order of creation.
     async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
 
-    /// An account by its id, and what it keeps in each app.
+    /// An account by its id, and its usage in each app.
     async fn account(&self, user_id: UserId) -> Result<Option<AccountOverview>, StoreError>;
 
     /// The OPAQUE record of an account.
@@ -146,10 +147,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// `keep_session`.
     async fn write_vault(&self, write: VaultWrite) -> Result<VersionedWrite, StoreError>;
 
-    /// A page of everything that is held of an account, in an order that holds while the account is written to: what a
-    /// snapshot comes to stand for between two pages, is in the snapshot on a later page. A page ends with the line that
-    /// brings it to `max_bytes`, and holds at least one line unless nothing is left. `None` if there is no such account
-    /// (any more).
+    /// A page of all data of an account. Concurrent writes lose nothing: if a batch is deleted between two pages, a
+    /// snapshot on a later page contains its changes. A page ends with the line that brings it to `max_bytes`, and holds
+    /// at least one line unless no line is left. `None` if the account does not exist or was deleted.
     async fn export(
         &self,
         user_id: UserId,
@@ -157,15 +157,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         max_bytes: usize,
     ) -> Result<Option<ExportPage>, StoreError>;
 
-    /// Deletes an account: at once for everybody who asks for it, its sessions, codes, used invitation and address
-    /// included. What it stored is condemned and goes by [`Store::retain`]. Returns the sessions that ended; `None` if
-    /// there is no such account.
+    /// Deletes an account. No method finds the account, its sessions, codes, used invitation or address from now on; the
+    /// data of its streams is condemned, and [`Store::retain`] deletes it. Returns the sessions that ended; `None` if the
+    /// account does not exist.
     async fn delete_account(&self, user_id: UserId) -> Result<Option<Vec<SessionId>>, StoreError>;
 
-    /// Remembers a code that was mailed. A newer code of the same purpose replaces an older one of the account.
+    /// Stores a mailed code. A newer code of the same purpose replaces an older one of the account.
     async fn put_mail_code(&self, code: NewMailCode) -> Result<(), StoreError>;
 
-    /// The account that a mailed code stands for at `now`. Using it up is part of the method that it allows.
+    /// The account of a mailed code that is valid at `now`. The method that the code allows uses it up.
     async fn mail_code_owner(
         &self,
         purpose: MailPurpose,
@@ -194,7 +194,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Uses a refresh secret. The current counter moves on by one; the one before it returns the current (its answer was
     /// lost, or a second process of the device was slower); an older one ends the session, because only a copied secret
-    /// can be that old. A counter that was never given out (the database is an older copy) changes nothing.
+    /// can be that old. A counter that was never issued (the database is an older copy) changes nothing.
     async fn advance_refresh(&self, id: SessionId, counter: u64, now: UnixSeconds) -> Result<RefreshUse, StoreError>;
 
     /// Ends sessions and returns the ids of those that it ended.
@@ -212,7 +212,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Renames a device.
     async fn rename_device(&self, stream: StreamId, id: DeviceId, name: &str) -> Result<DeviceRename, StoreError>;
 
-    /// Revokes a device and ends its sessions, whose ids it returns; `None` if there is no such device. A second call
+    /// Revokes a device and ends its sessions, whose ids it returns; `None` if the device does not exist. A second call
     /// returns an empty list. The name becomes free.
     async fn revoke_device(
         &self,
@@ -235,7 +235,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn envelopes(&self, stream: StreamId) -> Result<Vec<Envelope>, StoreError>;
 
     /// Writes a kept envelope once more, as the newest version: its master key and its owner key are the current ones
-    /// again. Nothing is checked; this is the operator's.
+    /// again. Checks nothing; for the operator only.
     async fn restore_envelope(
         &self,
         stream: StreamId,
@@ -252,8 +252,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// A page of the log: check of the cursor, batches, cursor and `has_more` from one snapshot of the database. It ends
     /// at a batch boundary, at [`synckit_protocol::limits::PAGE_ENTRIES_MAX`] entries or at `max_bytes`, and holds at
-    /// least one batch if there is one. At the start the newest snapshot comes first, if there is one; below the log's
-    /// base a snapshot stands for what is gone. A cursor inside a snapshot counts as the start. Updates the device's
+    /// least one batch unless the cursor is at the head. At the start the newest snapshot comes first, if the stream has
+    /// one; below the log's base a snapshot replaces the deleted batches. A cursor inside a snapshot counts as the start. Updates the device's
     /// last-seen time (to about an hour), and how far it has pulled, as far as retention needs it.
     async fn page(&self, request: PageRequest) -> Result<PageRead, StoreError>;
 
@@ -265,8 +265,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     // Snapshots.
 
-    /// Stores a part of a snapshot that has no manifest yet, over one that is there. A fifth unfinished snapshot of a
-    /// stream pushes out the oldest.
+    /// Stores a part of a snapshot that has no manifest yet, and replaces an earlier upload of the part. A fifth
+    /// unfinished snapshot of a stream evicts the oldest.
     async fn put_snapshot_part(&self, part: NewSnapshotPart) -> Result<SnapshotPartWrite, StoreError>;
 
     /// Completes a snapshot, which is from then on the newest of its stream. The order of checks is part of the
@@ -280,15 +280,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// A part of a complete snapshot.
     async fn snapshot_part(&self, stream: StreamId, id: SnapshotId, part: u32) -> Result<Option<Bytes>, StoreError>;
 
-    /// Lets go one bounded piece of what may go, and answers whether there may be more: what deleted accounts stored;
-    /// unfinished snapshots; the log up to the newest settled snapshot that every active device has passed, with the snapshots before it. The newest batch ids of each device keep their first answer. What is
-    /// gone for readers goes at once, its bytes piece by piece. Objects of a deleted account are condemned, for the sweep.
+    /// Deletes a bounded amount of unneeded data; returns whether more may remain. Unneeded are the data of deleted
+    /// accounts, unfinished snapshots, and the log up to the newest settled snapshot that every active device has passed,
+    /// with the snapshots before it. The newest batch ids of each device keep their first answer. Readers stop seeing the
+    /// data in one transaction; further calls delete its bytes. Objects of a deleted account are condemned, for the sweep.
     async fn retain(&self, retention: Retention) -> Result<bool, StoreError>;
 
     // Blobs.
 
-    /// Begins an upload under a fresh object key, unless the blob is there (a deleted one is brought back) and
-    /// `replace` is not asked for.
+    /// Begins an upload under a fresh object key. Without `replace`, a blob that exists makes the upload unnecessary; a
+    /// deleted blob is restored instead.
     async fn begin_upload(&self, upload: NewUpload) -> Result<UploadBegin, StoreError>;
 
     /// The uploads of a blob with this sealed size that are begun and not confirmed, newest first; only `upload_id` if
@@ -301,8 +302,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         upload_id: Option<UploadId>,
     ) -> Result<Vec<PendingUpload>, StoreError>;
 
-    /// Lets the blob id point at the object of an upload, which has this hash. The object that it pointed at before is left to the sweep, an
-    /// hour later: until then a download URL of it may be in use. `false` if there is no such upload (any more).
+    /// Points the blob id at the object of an upload, which has this hash. The sweep deletes its previous object an hour
+    /// later: until then a download URL of it may be in use. `false` if the upload does not exist or has ended.
     async fn confirm_upload(
         &self,
         stream: StreamId,
@@ -317,15 +318,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Confirmed blobs that are not deleted, in order of their ids, after `after`.
     async fn blobs(&self, stream: StreamId, after: Option<BlobId>, limit: u32) -> Result<Vec<Blob>, StoreError>;
 
-    /// Deletes a blob, to be undone by an upload within 30 days. `false` if there is no such blob.
+    /// Deletes a blob; an upload within 30 days restores it. `false` if the blob does not exist.
     async fn delete_blob(&self, stream: StreamId, blob_id: BlobId, now: UnixSeconds) -> Result<bool, StoreError>;
 
     /// Condemns objects and returns them: ones replaced an hour ago, blobs deleted 30 days ago, uploads an hour after
     /// their URL expired. At most `limit`, those condemned by an earlier call included. Nothing can point at a condemned
-    /// object again, so deleting it cannot race with an upload that brings its blob back. Deleting them is the caller's;
-    /// [`Store::forget_objects`] follows.
+    /// object again, so deleting it cannot race with an upload that brings its blob back. The caller deletes them and
+    /// then calls [`Store::forget_objects`].
     async fn sweepable_objects(&self, now: UnixSeconds, limit: u32) -> Result<Vec<ObjectKey>, StoreError>;
 
-    /// Forgets condemned objects whose deletion is done. Any other object is left alone.
+    /// Forgets condemned objects that were deleted. Ignores any other object.
     async fn forget_objects(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), StoreError>;
 }

@@ -15,7 +15,7 @@ pub struct NewBatch {
     pub stream: StreamId,
     /// The position that it was sealed on top of.
     pub parent: Position,
-    /// What the chain needs of it.
+    /// Its digest, for the chain.
     pub digest: BatchDigest,
     /// The sealed bytes, whose SHA-256 is `digest.sealed_hash`.
     pub sealed: Bytes,
@@ -35,7 +35,7 @@ pub enum Append {
         /// Whether an earlier request had stored it.
         repeated: bool,
     },
-    /// There is no such device of this stream.
+    /// The stream has no such device.
     DeviceNotFound,
     /// The device was revoked.
     DeviceRevoked,
@@ -47,7 +47,7 @@ pub enum Append {
     OverQuota(Quota),
     /// The parent is on the chain, but not its head.
     Behind(ChainPage),
-    /// The log does not hold it any more: this snapshot stands for it.
+    /// The position is below the base of the log: this snapshot replaces the batches there.
     Compacted(SnapshotInfo),
     /// The parent is not on the chain.
     Diverged {
@@ -72,7 +72,7 @@ pub struct ChainPage {
 pub enum ChainRead {
     /// A page of digests.
     Page(ChainPage),
-    /// The log does not hold it any more: this snapshot stands for it.
+    /// The position is below the base of the log: this snapshot replaces the batches there.
     Compacted(SnapshotInfo),
     /// The cursor is not on the chain.
     Diverged {
@@ -88,7 +88,7 @@ pub struct PageRequest {
     pub stream: StreamId,
     /// The device that reads.
     pub device_id: DeviceId,
-    /// Where to go on.
+    /// The place of the next page.
     pub cursor: Cursor,
     /// The most sealed bytes, unless the first batch alone is larger.
     pub max_bytes: u32,
@@ -118,7 +118,7 @@ pub struct StoredBatch {
 }
 
 impl StoredBatch {
-    /// What the chain needs of the batch.
+    /// Its digest, for the chain.
     pub fn digest(&self) -> BatchDigest {
         BatchDigest {
             batch_id: self.batch_id,
@@ -144,9 +144,9 @@ pub enum PageRead {
     },
     /// A snapshot to read in place of the log's beginning.
     Snapshot(SnapshotInfo),
-    /// The log does not hold it any more: this snapshot stands for it.
+    /// The position is below the base of the log: this snapshot replaces the batches there.
     Compacted(SnapshotInfo),
-    /// There is no such device of this stream.
+    /// The stream has no such device.
     DeviceNotFound,
     /// The device was revoked.
     DeviceRevoked,

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 /// The most that a key file may hold. A larger one is not a key file.
 const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Creates a directory of mode 0700, and its parents as the system does by default. One that is there stays as it is.
+/// Creates a directory of mode 0700, and its parents as the system does by default. An existing one is not changed.
 pub fn create_private_dir(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
@@ -28,7 +28,7 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a new file of mode 0600 for writing; fails if there is one.
+/// Opens a new file of mode 0600 for writing; fails if it exists.
 pub fn create_private_file(path: &Path) -> io::Result<File> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -37,7 +37,7 @@ pub fn create_private_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Writes a whole file of mode 0600 durably: after a crash there is the old one or the new one, never half of one.
+/// Writes a whole file of mode 0600 durably: after a crash the old or the new file is complete, never half of one.
 pub fn write_private_file(path: &Path, contents: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let suffix = rand::random::<u64>();
@@ -70,7 +70,7 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
 pub enum PrivateRead {
     /// Here it is.
     Contents(Zeroizing<Vec<u8>>),
-    /// There is no such file.
+    /// The file does not exist.
     Absent,
     /// Others than its owner may read or write it.
     Exposed {

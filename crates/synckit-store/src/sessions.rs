@@ -37,7 +37,7 @@ pub struct Session {
 /// The answer of [`crate::Store::advance_refresh`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshUse {
-    /// The session goes on; the next refresh secret has this counter.
+    /// The session continues; the next refresh secret has this counter.
     Next {
         /// The counter of the next refresh secret.
         counter: u64,

@@ -1,4 +1,4 @@
-//! Snapshots and what they let go, as a store takes and returns them.
+//! Snapshots and retention, as a store takes and returns them.
 
 use bytes::Bytes;
 use synckit_protocol::{
@@ -70,9 +70,9 @@ pub enum SnapshotWrite {
     KeyMismatch,
     /// It is not signed by the owner key of the current envelope.
     NotProven,
-    /// There is one of this position, or of a later one.
+    /// The stream has a snapshot of this position or of a later one.
     Stale,
-    /// A part is missing, or there is one too many.
+    /// A part is missing, or one too many was uploaded.
     Incomplete,
     /// The position is not on the chain.
     Diverged {
@@ -90,7 +90,7 @@ pub struct StoredSnapshot {
     pub manifest: Bytes,
 }
 
-/// What may go.
+/// The ages from which on data may be deleted.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
     /// Snapshots from before this time have settled.

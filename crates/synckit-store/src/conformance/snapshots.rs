@@ -1,4 +1,4 @@
-//! Snapshots, and the log that they stand for.
+//! Snapshots, and the log that they replace.
 
 use crate::{
     Append, ChainRead, EnvelopeWrite, NewBatch, NewSnapshot, NewSnapshotPart, PageRead, PageRequest, Retention,
@@ -89,7 +89,7 @@ async fn pulled(store: &dyn Store, stream: StreamId, device: u64, position: Posi
     store.check().await.unwrap();
 }
 
-/// Lets go all that may go. Returns in how many pieces.
+/// Deletes all unneeded data. Returns the number of steps.
 async fn retain(store: &dyn Store, now: u64) -> usize {
     let retention = Retention {
         settled_before: now - 14 * DAY,
@@ -101,7 +101,7 @@ async fn retain(store: &dyn Store, now: u64) -> usize {
             return pieces;
         }
     }
-    panic!("there is always more to let go");
+    panic!("retention never ends");
 }
 
 async fn bytes(store: &dyn Store, stream: StreamId) -> u64 {

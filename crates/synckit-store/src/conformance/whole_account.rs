@@ -16,7 +16,7 @@ const DAY: u64 = 24 * 3600;
 /// When the account has all that it ever has.
 pub const LATER: u64 = NOW + 15 * DAY;
 
-/// What may go at `now` by the ages of the default configuration.
+/// The ages of the default configuration at `now`.
 pub fn retention(now: u64) -> Retention {
     Retention {
         settled_before: now - 14 * DAY,
@@ -25,14 +25,14 @@ pub fn retention(now: u64) -> Retention {
     }
 }
 
-/// Lets go all that may go. Returns in how many pieces.
+/// Deletes all unneeded data. Returns the number of steps.
 pub async fn retain(store: &dyn Store, now: u64) -> usize {
     for pieces in 0..10_000 {
         if !store.retain(retention(now)).await.unwrap() {
             return pieces;
         }
     }
-    panic!("there is always more to let go");
+    panic!("retention never ends");
 }
 
 async fn mail_code(store: &dyn Store, n: u64, purpose: MailPurpose, code: u64) {
@@ -56,7 +56,7 @@ async fn snapshot_part(store: &dyn Store, stream: StreamId, id: u64, part: u32, 
     assert_eq!(store.put_snapshot_part(part).await.unwrap(), SnapshotPartWrite::Stored);
 }
 
-/// Folds the stream at a position, and lets the log before it go.
+/// Compacts the stream at a position, and deletes the log before it.
 async fn fold(store: &dyn Store, stream: StreamId, device: u64, id: u64, position: Position) {
     for part in 0..2 {
         snapshot_part(store, stream, id, part, NOW).await;

@@ -1,7 +1,7 @@
 //! The directory of objects: `blobs/<first byte of the key>/<key>`, in hexadecimal.
 //!
 //! An upload is written to `blobs/incoming/` and appears under its key only when it is whole and on disk. A hard link
-//! makes it appear, because a link, unlike a rename, never replaces what is there.
+//! makes it appear, because a link, unlike a rename, never replaces a file.
 
 use std::{
     fs::{self, File},
@@ -51,14 +51,14 @@ pub struct ObjectDirectory {
     hashes: Arc<RecentHashes>,
 }
 
-/// What can go wrong with an object.
+/// The failures of an object.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
-    /// There is one under this key.
-    #[error("the object is there already")]
+    /// An object under this key exists.
+    #[error("the object already exists")]
     Exists,
-    /// The bytes are not as many as signed.
-    #[error("the object has another length")]
+    /// The number of bytes is not the signed one.
+    #[error("the upload is not as long as the signed length")]
     Length,
     /// The disk is full.
     #[error("the disk is full")]
@@ -78,8 +78,8 @@ impl From<io::Error> for ObjectError {
 }
 
 impl ObjectDirectory {
-    /// Opens the directory, and removes what uploads of an earlier run left unfinished. Only the process that serves may
-    /// call this: the uploads of another one would be removed under its hands.
+    /// Opens the directory, and removes unfinished uploads of an earlier run. Only the process that serves may call this:
+    /// it removes the running uploads of any other.
     pub fn open(root: PathBuf) -> io::Result<Self> {
         let this = Self {
             root,
@@ -93,7 +93,7 @@ impl ObjectDirectory {
         Ok(this)
     }
 
-    /// The size of an object, or `None` if there is none.
+    /// The size of an object; `None` if it does not exist.
     pub async fn size(&self, key: ObjectKey) -> io::Result<Option<u64>> {
         match tokio::fs::metadata(self.path(key)).await {
             Ok(metadata) => Ok(Some(metadata.len())),
@@ -102,7 +102,7 @@ impl ObjectDirectory {
         }
     }
 
-    /// SHA-256 of an object, or `None` if there is none. Reads it, unless it was written a short while ago.
+    /// SHA-256 of an object; `None` if it does not exist. Reads it, unless it was written a short while ago.
     pub async fn hash(&self, key: ObjectKey) -> io::Result<Option<SealedHash>> {
         if let Some(hash) = self.hashes.of(&key) {
             return Ok(Some(hash));
@@ -115,7 +115,7 @@ impl ObjectDirectory {
         .await
     }
 
-    /// Opens an object, or `None` if there is none.
+    /// Opens an object; `None` if it does not exist.
     pub async fn read(&self, key: ObjectKey) -> io::Result<Option<StoredObject>> {
         let path = self.path(key);
         on_disk(move || {
@@ -177,7 +177,7 @@ impl ObjectDirectory {
         })
     }
 
-    /// Removes an object; one that is not there is removed already.
+    /// Removes an object. Succeeds if it does not exist.
     pub async fn remove(&self, key: ObjectKey) -> io::Result<()> {
         match tokio::fs::remove_file(self.path(key)).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -204,8 +204,8 @@ pub struct StoredObject {
 }
 
 impl StoredObject {
-    /// Reads a part of the object, piece by piece, as fast as the pieces are taken. `held` is kept until the last one is
-    /// taken or nobody wants more.
+    /// Reads a part of the object, piece by piece, as fast as the pieces are taken. `held` is dropped after the
+    /// last piece, or with the stream.
     pub async fn pieces(
         self,
         part: ByteRange,
@@ -221,7 +221,7 @@ impl StoredObject {
     }
 }
 
-/// An object on its way in. Dropped before [`ObjectWriter::finish`], it leaves nothing behind.
+/// An object that is being written. Dropped before [`ObjectWriter::finish`], it leaves no file behind.
 #[derive(Debug)]
 pub struct ObjectWriter {
     pieces: mpsc::Sender<Bytes>,
@@ -242,7 +242,7 @@ impl ObjectWriter {
         self.size.saturating_sub(self.written.load(Ordering::Relaxed))
     }
 
-    /// Waits until everything is on disk. The object appears by [`WrittenObject::publish`].
+    /// Waits until every byte is on disk. The object appears by [`WrittenObject::publish`].
     pub async fn finish(self) -> Result<WrittenObject, ObjectError> {
         drop(self.pieces);
         self.writing
@@ -262,7 +262,7 @@ pub struct WrittenObject {
 }
 
 impl WrittenObject {
-    /// Lets the object appear, durably.
+    /// Makes the object appear under its key, durably.
     pub async fn publish(self) -> Result<(), ObjectError> {
         on_disk(move || {
             let directory = self.target.parent().unwrap_or(Path::new("."));

@@ -268,7 +268,7 @@ async fn set_record(db: &impl Executor, account_key: i64, record: &[u8]) -> Resu
 /// [`crate::Store::put_mail_code`].
 ///
 /// # Errors
-/// [`StoreError::NoSuchStream`] if there is no such account, and those of the engine.
+/// [`StoreError::NoSuchStream`] if the account does not exist, and those of the engine.
 pub async fn put_mail_code(db: &impl Executor, code: &NewMailCode) -> Result<(), StoreError> {
     // An account that is gone must not pass in silence: hence no INSERT ... SELECT.
     let account_key = key(db, code.user_id).await?.ok_or(StoreError::NoSuchStream)?;

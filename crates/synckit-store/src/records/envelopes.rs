@@ -53,7 +53,7 @@ fn read(row: &Row) -> Result<Envelope, StoreError> {
     })
 }
 
-/// The owner key of the current envelope of a stream; `None` if there is no envelope.
+/// The owner key of the current envelope of a stream; `None` without an envelope.
 ///
 /// # Errors
 /// Those of the engine.

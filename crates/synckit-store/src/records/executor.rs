@@ -145,7 +145,7 @@ impl Row {
     /// A column, counted from 0.
     ///
     /// # Errors
-    /// [`StoreError::Database`] if there is no such column, or it holds something else.
+    /// [`StoreError::Database`] if the row has no such column, or it holds something else.
     pub fn get<T: FromColumn>(&self, index: usize) -> Result<T, StoreError> {
         let column = self.0.get(index).ok_or(ImpossibleValue("row without this column"))?;
         Ok(T::from_column(column)?)

@@ -68,7 +68,7 @@ const ACCOUNT: [(&str, fn(&Row) -> Result<ExportLine, StoreError>); 4] = [
 
 /// The rows of one kind that a stream has, in the order of their places.
 struct Section {
-    /// A place before the first row. The first columns of every row are its place; there are as many as here.
+    /// A place before the first row. The first columns of every row are its place, as many as here.
     start: &'static [Value<'static>],
     /// Read one after the other, from the same place. The section ends when none of them returns a row.
     queries: &'static [Query],

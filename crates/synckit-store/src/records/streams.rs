@@ -27,7 +27,7 @@ pub async fn find(db: &impl Executor, stream: StreamId) -> Result<Option<i64>, S
 /// The key of a stream, whose row is made if this is the first write to it.
 ///
 /// # Errors
-/// [`StoreError::NoSuchStream`] if the account was deleted after the request was admitted, or there is no such app.
+/// [`StoreError::NoSuchStream`] if the account was deleted after the request was admitted, or the app does not exist.
 pub async fn find_or_create(db: &impl Executor, stream: StreamId) -> Result<i64, StoreError> {
     if let Some(key) = find(db, stream).await? {
         return Ok(key);

@@ -8,7 +8,7 @@ use crate::{Append, NewBatch, PageRead, PageRequest, StoreError};
 /// The newest sequence: it fits into the signed numbers of every engine.
 pub const SEQ_MAX: u64 = i64::MAX as u64;
 
-/// What is stored, when a batch is appended.
+/// The stored rows by which an append is decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// The stream, unless nothing was ever written to it.

@@ -1,6 +1,6 @@
-//! What the protocol decides: pure functions of what is stored and what is asked.
+//! The decisions of the protocol: pure functions of the stored rows and the request.
 //!
-//! A store reads rows, asks a rule, and writes rows. Each rule stands here once, for every engine. Nothing in this module
+//! A store reads rows, asks a rule, and writes rows. Each rule is written here once, for every engine. Nothing in this module
 //! knows a database, a clock or a task.
 
 pub mod accounts;

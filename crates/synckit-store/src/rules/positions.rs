@@ -13,7 +13,7 @@ pub struct StreamState {
     pub key_id: Option<KeyId>,
     /// The position where the log begins, unless the log is whole.
     pub base: Option<Position>,
-    /// The sequence of the newest snapshot, 0 if there is none.
+    /// The sequence of the newest snapshot, 0 if the stream has none.
     pub snapshot_seq: u64,
 }
 
@@ -67,7 +67,7 @@ pub fn place_of_cursor(stream: &StreamState, cursor: Cursor) -> Place {
     }
 }
 
-/// Whether the batch that ends at the position's sequence, if there is one, has this head.
+/// Whether a batch ends at the position's sequence and has this head.
 pub fn is_end_of(head_of_batch: Option<Head>, position: Position) -> bool {
     head_of_batch == Some(position.head)
 }

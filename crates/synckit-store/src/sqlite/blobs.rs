@@ -1,7 +1,7 @@
-//! Blobs, uploads, and the objects that wait for the sweep. The bytes themselves are elsewhere.
+//! Blobs, uploads, and the objects that wait for the sweep. The bytes themselves are in [`crate::objects`].
 //!
-//! Invariant: an object is condemned in the transaction that takes away the last thing that pointed at it, and nothing
-//! points at it ever again.
+//! Invariant: an object is condemned in the transaction that deletes the last row that pointed at it, and no later row
+//! points at it.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use synckit_protocol::{
@@ -181,7 +181,7 @@ pub(super) fn list(db: &Connection, stream: StreamId, after: Option<BlobId>, lim
         "SELECT blob_id, object_key, size_bytes, key_id, created_at FROM blobs
          WHERE stream_key = ?1 AND blob_id > ?2 AND deleted_at IS NULL ORDER BY blob_id LIMIT ?3",
     )?;
-    // Every id is greater than no bytes at all.
+    // Every id is greater than the empty string of bytes.
     let after: &[u8] = after.as_ref().map_or(&[], |after| after.as_bytes());
     let blobs = statement.query_map(params![stream.key, after, limit], read)?;
     Ok(blobs.collect::<Result<_, _>>()?)
@@ -233,7 +233,7 @@ fn condemn_deleted_blobs(db: &Connection, now: UnixSeconds, limit: u32) -> Resul
     let Some(deleted_before) = now.checked_sub(BLOB_UNDELETE_SECONDS) else {
         return Ok(());
     };
-    let gone: Vec<(i64, Blob)> = db
+    let deleted: Vec<(i64, Blob)> = db
         .prepare_cached(
             "SELECT blob_id, object_key, size_bytes, key_id, created_at, stream_key FROM blobs
              WHERE deleted_at <= ?1 ORDER BY deleted_at LIMIT ?2",
@@ -242,7 +242,7 @@ fn condemn_deleted_blobs(db: &Connection, now: UnixSeconds, limit: u32) -> Resul
             Ok((row.get(5)?, read(row)?))
         })?
         .collect::<Result<_, _>>()?;
-    for (stream_key, blob) in gone {
+    for (stream_key, blob) in deleted {
         db.prepare_cached("DELETE FROM blobs WHERE stream_key = ?1 AND blob_id = ?2")?
             .execute(params![stream_key, blob.blob_id.as_bytes()])?;
         db.prepare_cached(

@@ -3,15 +3,15 @@
 //! The write-ahead log grows with every commit until its pages are copied into the database file. A thread with a
 //! connection of its own copies them after every few megabytes, and at the latest after a pause; a copy neither waits for
 //! readers nor stops the writer. SQLite writes over the log from its start only when every page is copied and no
-//! transaction reads from it. Under a writer that never pauses that moment does not come by itself. So when the log is
+//! transaction reads from it. Under a writer that never pauses that moment never comes. So when the log is
 //! long and little of it is left to copy, the writer, between two transactions, copies the rest and starts the log over:
 //! milliseconds. When nothing was written for a while, the thread empties the log.
 //!
-//! A transaction that reads for long (an export by another process, a backup) keeps the log from both. Meanwhile nobody
-//! waits for it: the log grows, and the first copy after its end leads to a restart, which also shortens the file.
+//! A transaction that reads for long (an export by another process, a backup) keeps the log from both. No request
+//! waits for it: the log grows meanwhile, and the first copy after its end leads to a restart, which also shortens the file.
 //!
 //! Invariant: a commit waits for a checkpoint only if the log is long enough to start over and no long reader keeps it
-//! from that, and then for at most twice [`LOCKS_WAIT`] beside the copy of what is left.
+//! from that, and then for at most twice [`LOCKS_WAIT`] and the copy of the remaining pages.
 
 use std::{
     io,
@@ -33,14 +33,15 @@ use crate::TaskLost;
 const CHECKPOINT_EVERY_BYTES: u64 = 4 * 1024 * 1024;
 /// The length from which on the log is started over.
 const RESTART_BYTES: u64 = 16 * 1024 * 1024;
-/// What may be left to copy when the writer starts the log over. More than this after a copy is a reader's doing.
+/// The most that may remain to be copied when the writer starts the log over. More than this after a copy means that a
+/// reader holds it.
 const RESTART_TAIL_BYTES: u64 = 1024 * 1024;
-/// Copies in a row, each of what was written during the one before, until so little is left.
+/// Copies in a row, each of the pages written during the one before, until [`RESTART_TAIL_BYTES`] remain.
 const COPIES_IN_A_ROW_MAX: u32 = 4;
 /// Written bytes since the last copy from which on the writer is slowed down: it writes faster than the thread copies.
 /// Also the length to which a longer file is cut when the log starts over.
 pub(super) const WAL_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// What one job writes beside the bytes that it carries, about: a few pages of tables and indexes.
+/// About the size of the pages of tables and indexes that one job writes beside the bytes that it carries.
 const JOB_PAGES_BYTES: u64 = 8 * 1024;
 /// How long the writer waits for the thread, and a start over for transactions that read. A page of a pull is read in
 /// milliseconds.
@@ -51,7 +52,7 @@ pub(super) const LOCKS_WAIT: Duration = Duration::from_millis(10);
 pub(super) struct WalGauge {
     busy_timeout: Duration,
     empty_after: Duration,
-    /// All that was ever written, about.
+    /// About all bytes written since the start.
     written_bytes: AtomicU64,
     /// `written_bytes` when the thread was last asked for a checkpoint. Only the writer uses it.
     asked_at_bytes: AtomicU64,
@@ -65,11 +66,11 @@ pub(super) struct WalGauge {
     changed: Condvar,
 }
 
-/// The last that was known for certain of the log.
+/// The state of the log after the last checkpoint.
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
     log_bytes: u64,
-    /// What of it was not copied, because a transaction still read what is older.
+    /// Its bytes that were not copied, because a transaction still read older pages.
     held_bytes: u64,
     /// `written_bytes` at that moment.
     at_bytes: u64,
@@ -169,7 +170,7 @@ impl WalGauge {
             .written_bytes
             .load(Ordering::Relaxed)
             .saturating_sub(known.at_bytes);
-        // Only what came since the last copy: what was there before it is the business of `restart`.
+        // Only bytes since the last copy: `restart` deals with the earlier ones.
         !known.is_held() && since > WAL_BYTES_MAX
     }
 
@@ -198,17 +199,17 @@ impl WalGauge {
         }
     }
 
-    /// Copies what can be copied without waiting for anybody, and asks the writer to start a long log over. Whether
-    /// nothing is left.
+    /// Copies all pages that need no waiting, and asks the writer to start a long log over. Returns whether every page
+    /// is copied.
     fn copy(&self, connection: &Connection) -> bool {
         let turn = self.turn.lock();
         let mut copies = 0;
         let known = loop {
-            // Read first: what is written meanwhile counts twice rather than not at all.
+            // Read first: bytes that are written during the copy count twice rather than never.
             let at_bytes = self.written_bytes.load(Ordering::Relaxed);
             let known = match checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)") {
                 Ok(progress) => progress.known(at_bytes),
-                // Most likely the disk is full. Commits go on as long as the log can grow.
+                // Most likely the disk is full. Commits continue as long as the log can grow.
                 Err(error) => {
                     tracing::warn!(%error, "a checkpoint failed");
                     return false;
@@ -303,13 +304,13 @@ fn run(connection: &Connection, gauge: &WalGauge) {
     }
 }
 
-/// What a checkpoint answered.
+/// The result of a checkpoint.
 struct Progress {
     /// Whether a lock of another connection kept it from finishing.
     blocked: bool,
     /// The length of the log.
     log_bytes: u64,
-    /// What of it is in the database file.
+    /// Its bytes that are in the database file.
     copied_bytes: u64,
 }
 
@@ -328,7 +329,7 @@ fn checkpoint(connection: &Connection, sql: &str) -> rusqlite::Result<Progress> 
         .prepare_cached("PRAGMA page_size")?
         .query_row([], |row| row.get(0))?;
     connection.prepare_cached(sql)?.query_row([], |row| {
-        // -1 when there is no log at all.
+        // -1 without a log.
         let bytes = |pages: i64| u64::try_from(pages.saturating_mul(page_bytes)).unwrap_or(0);
         Ok(Progress {
             blocked: row.get::<_, i64>(0)? != 0,
@@ -338,7 +339,7 @@ fn checkpoint(connection: &Connection, sql: &str) -> rusqlite::Result<Progress> 
     })
 }
 
-/// Copies everything and leaves an empty log: the last thing before the database is closed.
+/// Copies every page and leaves an empty log: the last step before the database is closed.
 pub(super) fn finish(connection: &Connection) {
     match checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)") {
         Ok(progress) if !progress.blocked => {}

@@ -33,7 +33,7 @@ const CACHED_STATEMENTS: usize = 128;
 /// The length to which the file of the write-ahead log is cut when the log starts over.
 const LOG_FILE_BYTES_MAX: i64 = super::checkpoint::WAL_BYTES_MAX.cast_signed();
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// Writes, checkpoints, or both.
@@ -66,7 +66,7 @@ fn file_error(error: io::Error) -> StoreError {
     }
 }
 
-/// A file whose directory entry is not on the disk is gone after a power cut, whatever was synced into it.
+/// A file whose directory entry is not on the disk is lost in a power cut, even if its content was synced.
 fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if cfg!(unix) {
@@ -105,7 +105,7 @@ pub(super) fn open(path: &Path, role: Role, busy_timeout: Duration) -> Result<Co
             connection.pragma_update(None, "temp_store", "memory")?;
             // A log that a long reader let grow is cut back when it starts over; without this its file stays as long.
             connection.pragma_update_and_check(None, "journal_size_limit", LOG_FILE_BYTES_MAX, |_| Ok(()))?;
-            // Checkpoints have a thread of their own; here one would be paid by whoever commits.
+            // Checkpoints have a thread of their own; here a commit would pay for one.
             connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
         }
         Role::Reader => connection.pragma_update(None, "query_only", true)?,
@@ -154,7 +154,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let runner = embedded::migrations::runner().set_grouped(true);
     match runner.run(connection) {
         Ok(_) => Ok(()),
-        // Another process may have migrated the same file in the meantime; then there is nothing left to do.
+        // Another process may have migrated the same file in the meantime; then no migration remains.
         Err(_) if schema_version(connection)? == Some(known) => Ok(()),
         Err(error) if is_busy(&error) => Err(StoreError::Busy),
         Err(error) => Err(database(error)),

@@ -1,12 +1,10 @@
-//! Deleting an account: gone at once for everybody who asks, its bytes piece by piece.
+//! Deleting an account: no query finds it after one transaction; its bytes are deleted step by step.
 //!
 //! One small transaction ends the sessions, deletes the account's own rows, and hands its streams to a nameless row: one
-//! with an id that nobody was ever told, and without an address. From then on no query finds anything of the account,
-//! whether it goes by the address, by the id of the account or by a session. What the streams hold goes in further
-//! transactions, each of them short. See `docs/adr/0013-accounts-are-deleted-under-a-nameless-row.md`.
+//! with a secret id and without an address. From then on no query by address, account id or session finds a row of the
+//! account. Further transactions delete the data of the streams, each of them short. See `docs/adr/0013-accounts-are-deleted-under-a-nameless-row.md`.
 //!
-//! Invariant: as long as anything of a deleted account is there, so is its nameless row, so a crash between two steps
-//! loses nothing.
+//! Invariant: the nameless row is deleted last, so after a crash between two steps the next one finds the remaining data.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use synckit_protocol::{
@@ -24,21 +22,21 @@ use super::{
 };
 use crate::{records::accounts, rules::retention::STEP_ROWS};
 
-/// A deleted account of which something is left.
+/// A deleted account whose data is not all deleted yet.
 const DELETED: &str = "SELECT account_key, user_id FROM accounts WHERE is_deleted = 1 LIMIT 1";
 
-/// Runs the record's deletion so that what it deletes is overwritten.
+/// Runs the record's deletion so that SQLite overwrites the deleted bytes.
 pub(super) fn delete(db: &Connection, user_id: UserId) -> Result<Option<Vec<SessionId>>, Failure> {
     overwriting(db, || run(accounts::delete(&Transaction(db), user_id)))
 }
 
-/// Whether anything of a deleted account is left. Reads only.
+/// Whether data of a deleted account remains. Reads only.
 pub(super) fn is_due(db: &Connection) -> Result<bool, Failure> {
     Ok(db.prepare_cached(DELETED)?.exists([])?)
 }
 
-/// Deletes a piece of what is left of a deleted account, and answers whether there was any. Batches and snapshots are
-/// not here: retention sweeps them first, like everything that is below the base of a log or condemned.
+/// Deletes a bounded amount of a deleted account's data; returns whether any was found. Batches and snapshots are
+/// retention's: it sweeps them first, like all batches below the base of a log and all condemned snapshots.
 pub(super) fn sweep(db: &Connection) -> Result<bool, Failure> {
     let found: Option<(i64, [u8; 16])> = db
         .prepare_cached(DELETED)?

@@ -1,4 +1,4 @@
-//! How a database job fails, and what the caller learns of it.
+//! The failures of a database job, and the errors that a caller gets for them.
 
 use std::{error::Error, sync::Arc};
 
@@ -12,17 +12,17 @@ pub(super) enum Failure {
     /// SQLite failed.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// What the caller is told.
+    /// An error for the caller.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// SQLite keeps no write-ahead log there.
+    /// The file system allows no write-ahead log.
     #[error("the file system has no shared memory, which a write-ahead log needs: is it a network share?")]
     NoWriteAheadLog,
 }
 
-/// The writer dropped a job without an answer, which takes a panic inside of it.
+/// The writer dropped a job without an answer, because it panicked.
 #[derive(Debug, thiserror::Error)]
-#[error("the job was abandoned")]
+#[error("the database job ended without an answer")]
 pub(super) struct Abandoned;
 
 impl From<Failure> for StoreError {
@@ -55,7 +55,7 @@ pub(super) fn database(error: impl Error + Send + Sync + 'static) -> StoreError 
     StoreError::Database(Box::new(error))
 }
 
-/// What a caller can do about an error of SQLite.
+/// An error of SQLite, by the caller's way out of it.
 enum Kind {
     /// Free some space.
     Full,

@@ -1,4 +1,4 @@
-//! What the database says of its size, for the metrics.
+//! The sizes that the database knows, for the metrics.
 
 use std::{ffi::OsString, fs, path::Path};
 
@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::{columns::unsigned, failure::Failure};
 use crate::StoreFigures;
 
-/// The figures that are stored. The sums go over one row for each stream, without any of its data.
+/// The figures that are stored. The sums read one row for each stream, and none of its data.
 pub(super) fn stored(db: &Connection, path: &Path) -> Result<StoreFigures, Failure> {
     let sums = "SELECT count(*), coalesce(sum(batch_bytes), 0), coalesce(sum(snapshot_bytes), 0),
          coalesce(sum(blob_bytes), 0) FROM streams";

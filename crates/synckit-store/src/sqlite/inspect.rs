@@ -1,10 +1,10 @@
-//! Reading a database file from beside: what `synckit doctor` wants to know of it.
+//! Reads a database file that a server may be using, for `synckit doctor`.
 //!
-//! The connection is opened read-only, never migrates, never checkpoints, and makes no file: where no write-ahead log
-//! lies beside the database, nobody uses it, and it is read as an immutable file, because an ordinary connection would
-//! make the log and its index first.
+//! The connection is opened read-only, never migrates, never checkpoints, and makes no file. A database
+//! without a write-ahead log beside it is in use by no process; it is read as an immutable file, because an ordinary
+//! connection would first make the log and its index.
 //!
-//! Invariant: whatever this module does, a server on the same file neither waits for it nor finds anything changed.
+//! Invariant: a server on the same file never waits for this module, and finds no byte changed.
 
 use std::{
     collections::HashMap,
@@ -36,16 +36,16 @@ const EXAMPLES_MAX: usize = 5;
 /// Directories that objects are spread over by the first byte of their keys.
 const SHARDS: u64 = 256;
 
-/// A database file, open for looking at it.
+/// A database file, open for reading only.
 #[derive(Debug)]
 pub struct DatabaseInspection {
     connection: Connection,
     path: PathBuf,
-    /// Nobody used it when it was opened.
+    /// No process used it when it was opened.
     is_immutable: bool,
 }
 
-/// What a database of the schema that this server knows says of itself.
+/// Facts about a database, read from its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DatabaseFacts {
@@ -98,7 +98,7 @@ pub struct ObjectSurvey {
     pub orphaned: u64,
     /// The bytes of those.
     pub orphaned_bytes: u64,
-    /// Some of what is missing or has another size.
+    /// Some of the objects that are missing or have another size.
     pub examples: Vec<ObjectKey>,
 }
 
@@ -111,7 +111,7 @@ impl DatabaseInspection {
     /// Opens a database file for reading.
     ///
     /// # Errors
-    /// [`StoreError::Database`] if there is no such file, or it cannot be read.
+    /// [`StoreError::Database`] if the file does not exist or cannot be read.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let is_immutable = !beside(path, "-wal").exists();
         let opened = if is_immutable {
@@ -136,8 +136,7 @@ impl DatabaseInspection {
         })
     }
 
-    /// Whether somebody began to use the file while it was read as one that nobody uses: then what was read may be
-    /// nonsense.
+    /// Whether a process began to use the file while it was read as an immutable one: then the results may be wrong.
     pub fn was_disturbed(&self) -> bool {
         self.is_immutable && beside(&self.path, "-wal").exists()
     }
@@ -183,14 +182,14 @@ impl DatabaseInspection {
             Ok(lines) => Ok(Some(lines.into_iter().filter(|line| line != "ok").collect())),
             Err(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::OperationInterrupted) => Ok(None),
-                // Damage so bad that not even the check can go on.
+                // The damage is so bad that the check itself cannot continue.
                 Some(ErrorCode::DatabaseCorrupt) => Ok(Some(vec![error.to_string()])),
                 _ => Err(Failure::from(error).into()),
             },
         }
     }
 
-    /// What the database says of itself. Only for one whose schema this server knows.
+    /// Reads the facts. Only for a database whose schema this server knows.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -218,7 +217,7 @@ impl DatabaseInspection {
         Ok(facts.map_err(Failure::from)?)
     }
 
-    /// Compares what the database knows of objects with the files in a directory, by names and sizes. Only for a database
+    /// Compares the objects in the database with the files in a directory, by names and sizes. Only for a database
     /// whose schema this server knows.
     ///
     /// # Errors
@@ -295,9 +294,9 @@ impl DatabaseInspection {
         &self.connection
     }
 
-    /// The files are listed first and the rows are read second: whatever appears in between is in the rows only, and is
-    /// looked up once more before it is called missing; whatever goes in between is looked up before it is called an
-    /// orphan.
+    /// Lists the files first and reads the rows second. An object that appears in between is in the rows only, so it is
+    /// looked up once more before it counts as missing; one that is deleted in between is looked up before its file counts
+    /// as an orphan.
     fn survey_shards(
         &self,
         directory: &Path,

@@ -1,6 +1,6 @@
 //! The log: appending batches, reading pages and digests.
 //!
-//! Nothing here works per entry, counts rows, or reads sealed bytes that do not go into an answer.
+//! No function here works per entry, counts rows, or reads sealed bytes that are not part of an answer.
 //!
 //! Invariant: the batches of a stream above its base have no gaps between their sequences, and the head in its row is
 //! the head of its last batch. Nothing at or below the base is read, whether its rows are still there or not.
@@ -29,7 +29,7 @@ use crate::{
 /// which SQLite would chain it over other pages.
 const INLINE_BYTES_MAX: usize = 768;
 
-/// What the writer found.
+/// The writer's finding.
 #[derive(Debug)]
 pub(super) enum Attempt {
     /// An answer.
@@ -72,7 +72,7 @@ pub(super) fn append(db: &Connection, batch: &NewBatch, quotas: &Quotas) -> Resu
     }
 }
 
-/// What the first request with this batch id was answered, if there was one.
+/// The answer to the first request with this batch id, if the log has one.
 fn first_answer(db: &Connection, stream: &Stream, batch_id: BatchId) -> Result<Option<Append>, Failure> {
     let ids = params![stream.key, batch_id.as_bytes()];
     let answer = db
@@ -199,7 +199,7 @@ pub(super) fn page(db: &Connection, request: &PageRequest) -> Result<Page, Failu
     Ok(Page { read, device })
 }
 
-/// What a page needs to know of a batch before it reads its bytes.
+/// The columns of a batch that a page reads before its bytes.
 struct Candidate {
     batch: StoredBatch,
     end: Position,

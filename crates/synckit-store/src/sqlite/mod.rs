@@ -158,7 +158,7 @@ impl SqliteStore {
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         connection::create_file(path)?;
         let open = |role, busy_timeout| connection::open(path, role, busy_timeout).map_err(StoreError::from);
-        // SQLite does not wait for a lock where a file goes over to a write-ahead log, or where a connection that has read
+        // SQLite does not wait for a lock where a file switches to a write-ahead log, or where a connection that has read
         // wants to write: another process that starts or stops on the same file would be a refusal.
         let deadline = Instant::now() + options.busy_timeout;
         let patiently = |open: &dyn Fn() -> Result<rusqlite::Connection, StoreError>| loop {

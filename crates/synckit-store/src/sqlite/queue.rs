@@ -3,7 +3,7 @@
 //! Weighted fair queueing (Demers, Keshav and Shenker, SIGCOMM 1989) with one weight for all: a job finishes, in virtual
 //! time, its size after the later of now and the finish of the job before it in its lane; the job that finishes first is
 //! next. A small push of a quiet stream thus passes the large ones of its neighbours, the jobs of one lane stay in order,
-//! and nothing starves: time goes on with every job, so that what waits long enough is before everything new.
+//! and no job starves: virtual time advances with every job, so a job that waits long enough is before every new one.
 //!
 //! Invariant: jobs and bytes that wait are bounded, and no lane takes more than a quarter of either.
 
@@ -17,13 +17,13 @@ use parking_lot::{Condvar, Mutex};
 
 /// Jobs that may wait.
 pub(super) const QUEUED_JOBS_MAX: usize = 1024;
-/// Bytes of sealed batches that may wait: what bounds the memory of the queue.
+/// Bytes of sealed batches that may wait: the bound on the memory of the queue.
 pub(super) const QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The part of either bound that one lane may take: one in so many.
 const LANE_DIVISOR: usize = 4;
-/// What a job costs beside the bytes that it carries: about the pages of tables and indexes that it writes.
+/// The cost of a job without the bytes that it carries: about the pages of tables and indexes that it writes.
 const JOB_COST_BYTES: u64 = 8 * 1024;
-/// Lanes that are remembered. Past it, those without a waiting job are forgotten, and with them what they used.
+/// Remembered lanes. Above this number, lanes without a waiting job are forgotten, together with their use.
 const LANES_MAX: usize = 4096;
 
 /// A queue of jobs of type `J` in lanes named by `L`.

@@ -3,7 +3,7 @@
 //! Reads run on tokio's blocking threads, each with a connection from a small pool, each in one deferred transaction:
 //! one snapshot, which the writer does not disturb and which does not disturb the writer.
 //!
-//! Invariant: a connection goes back to the pool without an open transaction, even when a read panics. A snapshot that
+//! Invariant: a connection returns to the pool without an open transaction, even when a read panics. A snapshot that
 //! was left open would keep the write-ahead log from ever starting over.
 
 use std::sync::{

@@ -1,9 +1,10 @@
-//! Retention: what a snapshot stands for goes, and so do what nobody finished and what deleted accounts left.
+//! Retention: deletes batches that a snapshot covers, unfinished snapshots, and the data of deleted accounts.
 //!
-//! A cut is one small transaction that moves the base of a stream: from then on nothing below it is read. The rows and
-//! bytes below go in further transactions, each of them short, so that pushes are never held up for long.
+//! A cut is one small transaction that moves the base of a stream: from then on no reader sees a batch below it. Further
+//! transactions delete the rows and bytes below, each of them short, so that no push waits for long.
 //!
-//! Invariants: a base is the position of a kept snapshot that has settled and that every active device has passed; while a row below a base is there, the stream says so, so a crash between two steps loses nothing.
+//! Invariants: a base is the position of a kept snapshot that has settled and that every active device has passed. While
+//! rows below a base remain, `swept_seq` is below `base_seq`: after a crash the next step finds them.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use synckit_protocol::limits::BATCH_IDS_KEPT_PER_DEVICE;
@@ -21,10 +22,10 @@ use crate::{
 
 /// A stream that still has batches below its base.
 const SWEEP: &str = "SELECT stream_key, swept_seq, base_seq FROM streams WHERE swept_seq < base_seq LIMIT 1";
-/// A snapshot whose bytes still have to go.
+/// A snapshot whose bytes are still to be deleted.
 const CONDEMNED: &str = "SELECT snapshot_key, stream_key, size_bytes FROM snapshots WHERE state = 'condemned' LIMIT 1";
 
-/// Whether there is anything to let go. Reads only.
+/// Whether unneeded data remains. Reads only.
 pub(super) fn is_due(db: &Connection, retention: &Retention) -> Result<bool, Failure> {
     Ok(db.prepare_cached(SWEEP)?.exists([])?
         || db.prepare_cached(CONDEMNED)?.exists([])?
@@ -35,16 +36,16 @@ pub(super) fn is_due(db: &Connection, retention: &Retention) -> Result<bool, Fai
         || find_cut(db, retention)?.is_some())
 }
 
-/// What a step did.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Let go what a cut or an unfinished upload had left behind, or found nothing any more.
+    /// Deleted or condemned unneeded data, or found none.
     Swept,
     /// Moved the base of a log.
     Cut,
 }
 
-/// Lets one piece go.
+/// Deletes a bounded amount of unneeded data, or makes one cut.
 pub(super) fn step(db: &Connection, retention: &Retention) -> Result<Step, Failure> {
     if sweep_batches(db)? || sweep_snapshot(db)? || deletion::sweep(db)? || condemn_unfinished(db, retention)? {
         return Ok(Step::Swept);
@@ -112,7 +113,7 @@ fn cut(db: &Connection, retention: &Retention) -> Result<Step, Failure> {
     };
     db.prepare_cached("UPDATE streams SET base_seq = ?2, base_head = ?3 WHERE stream_key = ?1")?
         .execute(params![stream_key, Unsigned(seq), head])?;
-    // The log does not go on from them any more.
+    // No log continues after them any more.
     db.prepare_cached(
         "UPDATE snapshots SET state = 'condemned' WHERE stream_key = ?1 AND state = 'kept' AND seq < ?2",
     )?
@@ -120,8 +121,8 @@ fn cut(db: &Connection, retention: &Retention) -> Result<Step, Failure> {
     Ok(Step::Cut)
 }
 
-/// A batch whose bytes go.
-struct Gone {
+/// A batch to delete.
+struct Swept {
     last_seq: u64,
     device_key: i64,
     sealed_key: Option<i64>,
@@ -136,7 +137,7 @@ fn sweep_batches(db: &Connection) -> Result<bool, Failure> {
     let Some((stream_key, swept_seq, base_seq)) = found else {
         return Ok(false);
     };
-    let mut found: Vec<Gone> = db
+    let mut found: Vec<Swept> = db
         .prepare_cached(
             "SELECT last_seq, device_key, sealed_key, sealed_bytes FROM batches
              WHERE stream_key = ?1 AND last_seq > ?2 AND last_seq <= ?3 ORDER BY last_seq LIMIT ?4",
@@ -144,7 +145,7 @@ fn sweep_batches(db: &Connection) -> Result<bool, Failure> {
         .query_map(
             params![stream_key, Unsigned(swept_seq), Unsigned(base_seq), STEP_BATCHES],
             |row| {
-                Ok(Gone {
+                Ok(Swept {
                     last_seq: unsigned(row, 0)?,
                     device_key: row.get(1)?,
                     sealed_key: row.get(2)?,
@@ -162,9 +163,9 @@ fn sweep_batches(db: &Connection) -> Result<bool, Failure> {
         .collect();
     let (batches, swept_to) = rules::step(base_seq, &below);
     found.truncate(batches);
-    let gone = found;
-    keep_answers(db, stream_key, swept_seq, swept_to, &gone)?;
-    for batch in &gone {
+    let swept = found;
+    keep_answers(db, stream_key, swept_seq, swept_to, &swept)?;
+    for batch in &swept {
         if let Some(sealed_key) = batch.sealed_key {
             db.prepare_cached("DELETE FROM sealed_batches WHERE sealed_key = ?1")?
                 .execute([sealed_key])?;
@@ -172,21 +173,27 @@ fn sweep_batches(db: &Connection) -> Result<bool, Failure> {
     }
     db.prepare_cached("DELETE FROM batches WHERE stream_key = ?1 AND last_seq > ?2 AND last_seq <= ?3")?
         .execute(params![stream_key, Unsigned(swept_seq), Unsigned(swept_to)])?;
-    let bytes = gone.iter().map(|batch| batch.sealed_bytes).sum();
+    let bytes = swept.iter().map(|batch| batch.sealed_bytes).sum();
     db.prepare_cached("UPDATE streams SET swept_seq = ?2, batch_bytes = batch_bytes - ?3 WHERE stream_key = ?1")?
         .execute(params![stream_key, Unsigned(swept_to), Unsigned(bytes)])?;
     Ok(true)
 }
 
-/// Keeps the first answers of the batches that go, and of each device only the newest.
-fn keep_answers(db: &Connection, stream_key: i64, swept_seq: u64, swept_to: u64, gone: &[Gone]) -> Result<(), Failure> {
+/// Keeps the first answers of the batches to delete, of each device only the newest.
+fn keep_answers(
+    db: &Connection,
+    stream_key: i64,
+    swept_seq: u64,
+    swept_to: u64,
+    swept: &[Swept],
+) -> Result<(), Failure> {
     db.prepare_cached(
         "INSERT INTO batch_answers (stream_key, device_key, last_seq, entry_count, batch_id, head)
          SELECT stream_key, device_key, last_seq, entry_count, batch_id, head FROM batches
          WHERE stream_key = ?1 AND last_seq > ?2 AND last_seq <= ?3",
     )?
     .execute(params![stream_key, Unsigned(swept_seq), Unsigned(swept_to)])?;
-    let mut devices: Vec<i64> = gone.iter().map(|batch| batch.device_key).collect();
+    let mut devices: Vec<i64> = swept.iter().map(|batch| batch.device_key).collect();
     devices.sort_unstable();
     devices.dedup();
     for device_key in devices {
@@ -220,7 +227,7 @@ fn sweep_snapshot(db: &Connection) -> Result<bool, Failure> {
     }
     let bytes: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
     if parts.len() < STEP_PARTS as usize {
-        // What is left is the manifest.
+        // Only the manifest remains.
         snapshots::count_bytes(db, stream_key, snapshot_key, 0, size_bytes)?;
         db.prepare_cached("DELETE FROM snapshots WHERE snapshot_key = ?1")?
             .execute([snapshot_key])?;

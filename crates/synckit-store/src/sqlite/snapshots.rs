@@ -1,6 +1,6 @@
 //! Snapshots: parts while they come, complete ones, and which of them stay.
 //!
-//! Invariants: a snapshot without a manifest is seen by nobody; a complete one never changes; while a stream's log does
+//! Invariants: no reader sees a snapshot without a manifest; a complete one never changes; while a stream's log does
 //! not begin at its start, a snapshot of its base or of a later position is kept.
 
 use bytes::Bytes;
@@ -86,7 +86,7 @@ pub(super) fn put_part(db: &Connection, part: &NewSnapshotPart, quotas: &Quotas)
     Ok(SnapshotPartWrite::Stored)
 }
 
-/// Begins an upload. Whoever begins many and finishes none fills a bounded part of the disk.
+/// Begins an upload. The bound on unfinished ones bounds the disk that a client can fill without finishing any.
 fn begin(db: &Connection, stream: &Stream, part: &NewSnapshotPart) -> Result<i64, Failure> {
     db.prepare_cached(
         "UPDATE snapshots SET state = 'condemned' WHERE snapshot_key IN (

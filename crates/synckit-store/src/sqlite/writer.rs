@@ -37,7 +37,7 @@ const GROUP_BYTES_MAX: usize = 1024 * 1024;
 /// The sizes of transactions that are told apart, by the most jobs of each.
 pub(super) const GROUP_SIZES: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, GROUP_JOBS_MAX as u64];
 
-/// What the writer did since the store was opened.
+/// The writer's work since the store was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WriteStatistics {
@@ -163,7 +163,7 @@ impl Writer {
         answer.await.unwrap_or_else(|_| Err(database(Abandoned)))
     }
 
-    /// Runs a job some time, if there is room for it: for what is only worth knowing roughly.
+    /// Runs a job some time, if the queue has room for it: for facts that need not be exact.
     pub(super) fn write_eventually<F>(&self, lane: Lane, work: F)
     where
         F: Fn(&Connection) -> Result<(), Failure> + Send + 'static,
@@ -211,7 +211,7 @@ impl Writer {
         )
     }
 
-    /// Takes no more jobs. What is queued is still done.
+    /// Takes no more jobs. Queued jobs are still done.
     pub(super) fn refuse(&self) {
         self.queue.close();
     }
@@ -223,7 +223,7 @@ impl Writer {
     }
 }
 
-/// One queued job, whatever its result type.
+/// One queued job, of any result type.
 trait Job: Send {
     /// Bytes that it carries.
     fn size_bytes(&self) -> usize;
@@ -303,7 +303,7 @@ struct GroupCommit {
 
 /// Why a group was not committed.
 enum Broken {
-    /// The job at this index ended the transaction by its failure: a full disk, mostly. The others can go on without it.
+    /// The job at this index ended the transaction by its failure: a full disk, mostly. The others can continue without it.
     ByJob(usize),
     /// The transaction could not begin or end.
     ByError(rusqlite::Error),
@@ -334,9 +334,9 @@ impl GroupCommit {
         self.connection
     }
 
-    /// Runs the group and whatever waits behind it in one transaction.
+    /// Runs the group and the jobs that wait behind it in one transaction.
     fn commit(&self, group: &mut Vec<Box<dyn Job>>) -> Result<(), Broken> {
-        // IMMEDIATE: the write lock is taken before anything is read, so what a job read is still true when it writes.
+        // IMMEDIATE: the write lock is taken before anything is read, so the rows that a job read are unchanged when it writes.
         self.execute("BEGIN IMMEDIATE")?;
         let committed = self.run_group(group).and_then(|()| Ok(self.execute("COMMIT")?));
         if committed.is_ok() {
