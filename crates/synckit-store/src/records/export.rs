@@ -25,8 +25,11 @@ use crate::{ExportCursor, ExportPage, StoreError};
 /// The size of a line without its columns, so that a page of small lines ends too.
 const LINE_BYTES: usize = 256;
 
+/// Makes a line of the columns of a row.
+type AccountLine = fn(&Row) -> Result<ExportLine, StoreError>;
+
 /// The rows of the account itself: a handful, of at most a few KiB each. `$1` is the key of the account.
-const ACCOUNT: [(&str, fn(&Row) -> Result<ExportLine, StoreError>); 4] = [
+const ACCOUNT: [(&str, AccountLine); 4] = [
     (
         "SELECT user_id, email, created_at, email_verified_at, vault, vault_version
          FROM accounts WHERE account_key = $1",

@@ -13,6 +13,7 @@ mod executor;
 
 pub mod accounts;
 pub mod apps;
+pub mod blobs;
 pub mod devices;
 pub mod envelopes;
 pub mod export;

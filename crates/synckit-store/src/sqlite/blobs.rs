@@ -1,13 +1,9 @@
-//! Blobs, uploads, and the objects that wait for the sweep. The bytes themselves are in [`crate::objects`].
-//!
-//! Invariant: an object is condemned in the transaction that deletes the last row that pointed at it, and no later row
-//! points at it.
+//! Uploads, and the look-up of a blob for a download: the hot path. The rest of blobs is `records::blobs`, their bytes are
+//! in [`crate::objects`].
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use synckit_protocol::{
-    BlobId, KeyId, ObjectKey, SealedHash, UploadId,
-    limits::{BLOB_UNDELETE_SECONDS, PRESIGNED_URL_SECONDS, UPLOAD_SWEEP_SECONDS},
-    wire::UnixSeconds,
+    BlobId, KeyId, ObjectKey, SealedHash, UploadId, limits::PRESIGNED_URL_SECONDS, wire::UnixSeconds,
 };
 
 use super::{
@@ -126,7 +122,8 @@ pub(super) fn confirm_upload(
     let Some(new) = confirmed else { return Ok(false) };
     let replaced = any_blob(db, stream.key, new.blob_id)?;
     if let Some(old) = replaced {
-        condemn(db, old.object_key, now.saturating_add(PRESIGNED_URL_SECONDS))?;
+        let sweep_after = now.saturating_add(PRESIGNED_URL_SECONDS);
+        run(records::blobs::condemn(&Transaction(db), old.object_key, sweep_after))?;
     }
     db.prepare_cached(
         "INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, sealed_hash, key_id, created_at)
@@ -156,12 +153,6 @@ pub(super) fn confirm_upload(
     Ok(true)
 }
 
-pub(super) fn condemn(db: &Connection, object_key: ObjectKey, sweep_after: UnixSeconds) -> Result<(), Failure> {
-    db.prepare_cached("INSERT INTO condemned_objects (object_key, sweep_after) VALUES (?1, ?2)")?
-        .execute(params![object_key.as_bytes(), Unsigned(sweep_after)])?;
-    Ok(())
-}
-
 pub(super) fn find(db: &Connection, stream: StreamId, blob_id: BlobId) -> Result<Option<Blob>, Failure> {
     let blob = db
         .prepare_cached(
@@ -171,94 +162,4 @@ pub(super) fn find(db: &Connection, stream: StreamId, blob_id: BlobId) -> Result
         .query_row(params![stream.user_id.as_bytes(), stream.app_id.as_bytes(), blob_id.as_bytes()], read)
         .optional()?;
     Ok(blob)
-}
-
-pub(super) fn list(db: &Connection, stream: StreamId, after: Option<BlobId>, limit: u32) -> Result<Vec<Blob>, Failure> {
-    let Some(stream) = streams::find(db, stream)? else {
-        return Ok(Vec::new());
-    };
-    let mut statement = db.prepare_cached(
-        "SELECT blob_id, object_key, size_bytes, key_id, created_at FROM blobs
-         WHERE stream_key = ?1 AND blob_id > ?2 AND deleted_at IS NULL ORDER BY blob_id LIMIT ?3",
-    )?;
-    // Every id is greater than the empty string of bytes.
-    let after: &[u8] = after.as_ref().map_or(&[], |after| after.as_bytes());
-    let blobs = statement.query_map(params![stream.key, after, limit], read)?;
-    Ok(blobs.collect::<Result<_, _>>()?)
-}
-
-pub(super) fn delete(db: &Connection, stream: StreamId, blob_id: BlobId, now: UnixSeconds) -> Result<bool, Failure> {
-    let Some(stream) = streams::find(db, stream)? else {
-        return Ok(false);
-    };
-    let deleted = db
-        .prepare_cached(
-            "UPDATE blobs SET deleted_at = ?3 WHERE stream_key = ?1 AND blob_id = ?2 AND deleted_at IS NULL",
-        )?
-        .execute(params![stream.key, blob_id.as_bytes(), Unsigned(now)])?;
-    Ok(deleted > 0)
-}
-
-pub(super) fn sweepable(db: &Connection, now: UnixSeconds, limit: u32) -> Result<Vec<ObjectKey>, Failure> {
-    condemn_stale_uploads(db, now, limit)?;
-    condemn_deleted_blobs(db, now, limit)?;
-    let mut statement = db.prepare_cached(
-        "SELECT object_key FROM condemned_objects WHERE sweep_after <= ?1 ORDER BY sweep_after, object_key LIMIT ?2",
-    )?;
-    let keys = statement.query_map(params![Unsigned(now), limit], |row| id(row, 0, ObjectKey::from_bytes))?;
-    Ok(keys.collect::<Result<_, _>>()?)
-}
-
-fn condemn_stale_uploads(db: &Connection, now: UnixSeconds, limit: u32) -> Result<(), Failure> {
-    let Some(expired_before) = now.checked_sub(UPLOAD_SWEEP_SECONDS) else {
-        return Ok(());
-    };
-    let stale: Vec<(i64, ObjectKey)> = db
-        .prepare_cached(
-            "SELECT upload_key, object_key FROM uploads WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
-        )?
-        .query_map(params![Unsigned(expired_before), limit], |row| {
-            Ok((row.get(0)?, id(row, 1, ObjectKey::from_bytes)?))
-        })?
-        .collect::<Result<_, _>>()?;
-    for (upload_key, object_key) in stale {
-        db.prepare_cached("DELETE FROM uploads WHERE upload_key = ?1")?
-            .execute([upload_key])?;
-        condemn(db, object_key, now)?;
-    }
-    Ok(())
-}
-
-fn condemn_deleted_blobs(db: &Connection, now: UnixSeconds, limit: u32) -> Result<(), Failure> {
-    let Some(deleted_before) = now.checked_sub(BLOB_UNDELETE_SECONDS) else {
-        return Ok(());
-    };
-    let deleted: Vec<(i64, Blob)> = db
-        .prepare_cached(
-            "SELECT blob_id, object_key, size_bytes, key_id, created_at, stream_key FROM blobs
-             WHERE deleted_at <= ?1 ORDER BY deleted_at LIMIT ?2",
-        )?
-        .query_map(params![Unsigned(deleted_before), limit], |row| {
-            Ok((row.get(5)?, read(row)?))
-        })?
-        .collect::<Result<_, _>>()?;
-    for (stream_key, blob) in deleted {
-        db.prepare_cached("DELETE FROM blobs WHERE stream_key = ?1 AND blob_id = ?2")?
-            .execute(params![stream_key, blob.blob_id.as_bytes()])?;
-        db.prepare_cached(
-            "UPDATE streams SET blob_bytes = blob_bytes - ?2, blob_count = blob_count - 1 WHERE stream_key = ?1",
-        )?
-        .execute(params![stream_key, Unsigned(blob.size)])?;
-        condemn(db, blob.object_key, now)?;
-    }
-    Ok(())
-}
-
-pub(super) fn forget(db: &Connection, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), Failure> {
-    let mut statement =
-        db.prepare_cached("DELETE FROM condemned_objects WHERE object_key = ?1 AND sweep_after <= ?2")?;
-    for key in keys {
-        statement.execute(params![key.as_bytes(), Unsigned(now)])?;
-    }
-    Ok(())
 }

@@ -14,13 +14,15 @@ use synckit_protocol::{
 };
 
 use super::{
-    blobs,
     columns::{id, unsigned},
     connection::overwriting,
     executor::{Transaction, run},
     failure::Failure,
 };
-use crate::{records::accounts, rules::retention::STEP_ROWS};
+use crate::{
+    records::{accounts, blobs},
+    rules::retention::STEP_ROWS,
+};
 
 /// A deleted account whose data is not all deleted yet.
 const DELETED: &str = "SELECT account_key, user_id FROM accounts WHERE is_deleted = 1 LIMIT 1";
@@ -106,7 +108,7 @@ fn condemn_objects(db: &Connection, stream_key: i64) -> Result<bool, Failure> {
             .query_map(params![stream_key, STEP_ROWS], read)?
             .collect::<Result<_, _>>()?;
         for object in &loose {
-            blobs::condemn(db, object.object_key, object.sweep_after)?;
+            run(blobs::condemn(&Transaction(db), object.object_key, object.sweep_after))?;
         }
         if !loose.is_empty() {
             return Ok(true);

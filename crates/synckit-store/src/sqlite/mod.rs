@@ -638,21 +638,29 @@ impl Store for SqliteStore {
     }
 
     async fn blobs(&self, stream: StreamId, after: Option<BlobId>, limit: u32) -> Result<Vec<Blob>, StoreError> {
-        self.read(move |db| blobs::list(db, stream, after, limit)).await
+        self.read(move |db| run(records::blobs::list(&Transaction(db), stream, after, limit)))
+            .await
     }
 
     async fn delete_blob(&self, stream: StreamId, blob_id: BlobId, now: UnixSeconds) -> Result<bool, StoreError> {
-        self.write(stream, move |db| blobs::delete(db, stream, blob_id, now))
-            .await
+        self.write(stream, move |db| {
+            run(records::blobs::delete(&Transaction(db), stream, blob_id, now))
+        })
+        .await
     }
 
     async fn sweepable_objects(&self, now: UnixSeconds, limit: u32) -> Result<Vec<ObjectKey>, StoreError> {
-        self.write(Lane::Server, move |db| blobs::sweepable(db, now, limit))
-            .await
+        self.write(Lane::Server, move |db| {
+            run(records::blobs::sweepable(&Transaction(db), now, limit))
+        })
+        .await
     }
 
     async fn forget_objects(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), StoreError> {
         let keys = keys.to_vec();
-        self.write(Lane::Server, move |db| blobs::forget(db, &keys, now)).await
+        self.write(Lane::Server, move |db| {
+            run(records::blobs::forget(&Transaction(db), &keys, now))
+        })
+        .await
     }
 }

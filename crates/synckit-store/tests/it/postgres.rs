@@ -9,7 +9,8 @@ use std::{
 };
 
 use synckit_protocol::{
-    KeyId,
+    BlobId, KeyId, ObjectKey,
+    limits::BLOB_UNDELETE_SECONDS,
     wire::{devices::Platform, export::ExportLine},
 };
 use synckit_store::{
@@ -17,8 +18,8 @@ use synckit_store::{
     MailPurpose, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewSession, PasswordReset, RefreshUse,
     SeedClaim, StoreError, VaultWrite, VersionedWrite,
     records::{
-        Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, apps, devices, envelopes, export, sessions,
-        streams, usage,
+        Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, apps, blobs, devices, envelopes, export,
+        sessions, streams, usage,
     },
     rules::quotas::{Quotas, Usage},
     schema,
@@ -261,6 +262,7 @@ async fn every_record_runs_on_postgresql() {
     of_envelopes(&db).await;
     of_vaults_and_codes(&db).await;
     of_export(&db).await;
+    of_blobs(&db).await;
     of_deletion(&db).await;
     drop(db);
 
@@ -465,9 +467,10 @@ const WRITTEN_BY_HAND: &str = "
     INSERT INTO batch_answers (stream_key, device_key, last_seq, entry_count, batch_id, head)
         SELECT stream_key, device_key, 3, 2, other_id, hash FROM first;
     INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, key_id, expires_at)
-        SELECT stream_key, id, hash, hash, 10, id, 9 FROM first;
-    INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, key_id, created_at)
-        SELECT stream_key, hash, hash, 10, id, 9 FROM first;
+        SELECT stream_key, id, decode(repeat('04', 32), 'hex'), hash, 10, id, 9 FROM first;
+    UPDATE streams SET blob_bytes = 10, blob_count = 1;
+    INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, sealed_hash, key_id, created_at)
+        SELECT stream_key, hash, hash, 10, hash, id, 9 FROM first;
 ";
 
 /// The view that these rows are made from.
@@ -513,7 +516,7 @@ async fn of_export(db: &Transaction<'_>) {
         stream: stream_of(1, 1),
         now: NOW,
     };
-    sessions::open(db, session).await.unwrap();
+    sessions::open(db, session, &Quotas::default()).await.unwrap();
     db.inner
         .batch_execute("UPDATE invites SET used_by = (SELECT min(account_key) FROM accounts) WHERE used_by IS NULL")
         .await
@@ -560,6 +563,24 @@ async fn of_export(db: &Transaction<'_>) {
     assert_eq!(lines, whole.lines);
     let ended = sessions::end(db, EndSessions::OfUser(user_id(1))).await.unwrap();
     assert_eq!(ended, [session_id(9)]);
+}
+
+/// The blob and the upload that [`of_export`] left, until nothing of them is left.
+async fn of_blobs(db: &impl Executor) {
+    let (stream, blob) = (stream_of(1, 1), BlobId::from_bytes([2; 32]));
+    let listed = blobs::list(db, stream, None, 10).await.unwrap();
+    assert_eq!(listed.iter().map(|blob| blob.blob_id).collect::<Vec<_>>(), [blob]);
+    assert_eq!(blobs::list(db, stream, Some(blob), 10).await.unwrap(), []);
+    assert!(blobs::delete(db, stream, blob, NOW).await.unwrap());
+    assert!(!blobs::delete(db, stream, blob, NOW).await.unwrap());
+    let later = NOW + BLOB_UNDELETE_SECONDS;
+    let (of_blob, of_upload) = (ObjectKey::from_bytes([2; 32]), ObjectKey::from_bytes([4; 32]));
+    assert_eq!(blobs::sweepable(db, later - 1, 10).await.unwrap(), [of_upload]);
+    assert_eq!(blobs::sweepable(db, later, 10).await.unwrap(), [of_upload, of_blob]);
+    blobs::forget(db, &[of_upload, of_blob], later - 1).await.unwrap();
+    assert_eq!(blobs::sweepable(db, later, 10).await.unwrap(), [of_blob]);
+    blobs::forget(db, &[of_blob], later).await.unwrap();
+    assert_eq!(blobs::sweepable(db, later, 10).await.unwrap(), []);
 }
 
 async fn of_deletion(db: &impl Executor) {

@@ -1,0 +1,162 @@
+//! Confirmed blobs after their upload, and the objects that wait for the sweep. Uploads are written for each engine.
+//!
+//! Invariant: an object is condemned in the transaction that deletes the last row that pointed at it, and no later row
+//! points at it.
+
+use synckit_protocol::{
+    BlobId, ObjectKey,
+    limits::{BLOB_UNDELETE_SECONDS, UPLOAD_SWEEP_SECONDS},
+    wire::UnixSeconds,
+};
+
+use super::{Executor, Row, Value, params, streams};
+use crate::{Blob, StoreError, StreamId};
+
+fn read(row: &Row) -> Result<Blob, StoreError> {
+    Ok(Blob {
+        blob_id: row.get(0)?,
+        object_key: row.get(1)?,
+        size: row.get(2)?,
+        key_id: row.get(3)?,
+        created_at: row.get(4)?,
+    })
+}
+
+/// [`crate::Store::blobs`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn list(
+    db: &impl Executor,
+    stream: StreamId,
+    after: Option<BlobId>,
+    limit: u32,
+) -> Result<Vec<Blob>, StoreError> {
+    let Some(stream_key) = streams::find(db, stream).await? else {
+        return Ok(Vec::new());
+    };
+    // Every id is greater than the empty string of bytes.
+    let after = after.as_ref().map_or(Value::Bytes(&[]), Value::from);
+    let rows = db
+        .query(
+            "SELECT blob_id, object_key, size_bytes, key_id, created_at FROM blobs
+             WHERE stream_key = $1 AND blob_id > $2 AND deleted_at IS NULL ORDER BY blob_id LIMIT $3",
+            params![stream_key, after, limit],
+        )
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// [`crate::Store::delete_blob`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn delete(
+    db: &impl Executor,
+    stream: StreamId,
+    blob_id: BlobId,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    let Some(stream_key) = streams::find(db, stream).await? else {
+        return Ok(false);
+    };
+    let deleted = db
+        .execute(
+            "UPDATE blobs SET deleted_at = $3 WHERE stream_key = $1 AND blob_id = $2 AND deleted_at IS NULL",
+            params![stream_key, &blob_id, now],
+        )
+        .await?;
+    Ok(deleted > 0)
+}
+
+/// Leaves an object to the sweep, which may delete it from `sweep_after` on.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn condemn(db: &impl Executor, object_key: ObjectKey, sweep_after: UnixSeconds) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO condemned_objects (object_key, sweep_after) VALUES ($1, $2)",
+        params![&object_key, sweep_after],
+    )
+    .await?;
+    Ok(())
+}
+
+/// [`crate::Store::sweepable_objects`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn sweepable(db: &impl Executor, now: UnixSeconds, limit: u32) -> Result<Vec<ObjectKey>, StoreError> {
+    condemn_stale_uploads(db, now, limit).await?;
+    condemn_deleted_blobs(db, now, limit).await?;
+    let rows = db
+        .query(
+            "SELECT object_key FROM condemned_objects WHERE sweep_after <= $1
+             ORDER BY sweep_after, object_key LIMIT $2",
+            params![now, limit],
+        )
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+async fn condemn_stale_uploads(db: &impl Executor, now: UnixSeconds, limit: u32) -> Result<(), StoreError> {
+    let Some(expired_before) = now.checked_sub(UPLOAD_SWEEP_SECONDS) else {
+        return Ok(());
+    };
+    let stale = db
+        .query(
+            "SELECT upload_key, object_key FROM uploads WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2",
+            params![expired_before, limit],
+        )
+        .await?;
+    for row in stale {
+        let upload_key: i64 = row.get(0)?;
+        db.execute("DELETE FROM uploads WHERE upload_key = $1", params![upload_key])
+            .await?;
+        condemn(db, row.get(1)?, now).await?;
+    }
+    Ok(())
+}
+
+async fn condemn_deleted_blobs(db: &impl Executor, now: UnixSeconds, limit: u32) -> Result<(), StoreError> {
+    let Some(deleted_before) = now.checked_sub(BLOB_UNDELETE_SECONDS) else {
+        return Ok(());
+    };
+    let deleted = db
+        .query(
+            "SELECT blob_id, object_key, size_bytes, key_id, created_at, stream_key FROM blobs
+             WHERE deleted_at <= $1 ORDER BY deleted_at LIMIT $2",
+            params![deleted_before, limit],
+        )
+        .await?;
+    for row in deleted {
+        let (blob, stream_key): (_, i64) = (read(&row)?, row.get(5)?);
+        db.execute(
+            "DELETE FROM blobs WHERE stream_key = $1 AND blob_id = $2",
+            params![stream_key, &blob.blob_id],
+        )
+        .await?;
+        db.execute(
+            "UPDATE streams SET blob_bytes = blob_bytes - $2, blob_count = blob_count - 1 WHERE stream_key = $1",
+            params![stream_key, blob.size],
+        )
+        .await?;
+        condemn(db, blob.object_key, now).await?;
+    }
+    Ok(())
+}
+
+/// [`crate::Store::forget_objects`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn forget(db: &impl Executor, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), StoreError> {
+    for key in keys {
+        db.execute(
+            "DELETE FROM condemned_objects WHERE object_key = $1 AND sweep_after <= $2",
+            params![key, now],
+        )
+        .await?;
+    }
+    Ok(())
+}
