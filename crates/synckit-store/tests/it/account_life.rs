@@ -80,6 +80,7 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
             ("envelope_version", "envelope_version"),
             ("batch_bytes", "batch_bytes"),
             ("blob_bytes", "blob_bytes"),
+            ("blob_count", "- the number of its blobs, which are in the export"),
             ("snapshot_bytes", "snapshot_bytes"),
             ("snapshot_seq", "- the position of the newest snapshot"),
             ("base_seq", "base"),
