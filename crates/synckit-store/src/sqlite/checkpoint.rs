@@ -11,7 +11,8 @@
 //! waits for it: the log grows meanwhile, and the first copy after its end leads to a restart, which also shortens the file.
 //!
 //! Invariant: a commit waits for a checkpoint only if the log is long enough to start over and no long reader keeps it
-//! from that, and then for at most twice [`LOCKS_WAIT`] and the copy of the remaining pages.
+//! from that, and then for at most twice [`LOCKS_WAIT`] and the copy of the remaining pages; past twice
+//! [`WAL_BYTES_MAX`] also for the copy that the thread has begun.
 
 use std::{
     io,
@@ -120,12 +121,18 @@ impl WalGauge {
 
     /// Starts the log over if it is time. For the writer, between two transactions.
     pub(super) fn restart_if_due(&self, writer: &Connection) {
-        if !self.restart.load(Ordering::Relaxed) && !self.is_too_long() {
+        if !self.restart.load(Ordering::Relaxed) && !self.is_too_long() && !self.is_overlong() {
             return;
         }
         // A writer that is faster than the thread pays a little for each transaction, never the whole of a copy.
-        let Some(_turn) = self.turn.try_lock_for(LOCKS_WAIT) else {
-            return;
+        // Past twice the bound it waits for the thread, or a busy machine could let the log grow without end.
+        let _turn = if self.is_overlong() {
+            self.turn.lock()
+        } else {
+            let Some(turn) = self.turn.try_lock_for(LOCKS_WAIT) else {
+                return;
+            };
+            turn
         };
         self.restart.store(false, Ordering::Relaxed);
         // The thread may have found a reader, or an empty log, meanwhile.
@@ -172,6 +179,14 @@ impl WalGauge {
             .saturating_sub(known.at_bytes);
         // Only bytes since the last copy: `restart` deals with the earlier ones.
         !known.is_held() && since > WAL_BYTES_MAX
+    }
+
+    /// Whether the log has grown to twice its bound, and no long reader is the cause.
+    fn is_overlong(&self) -> bool {
+        let known = *self.known.lock();
+        let written = self.written_bytes.load(Ordering::Relaxed);
+        let since = written.saturating_sub(known.at_bytes);
+        !known.is_held() && known.log_bytes.saturating_add(since) > 2 * WAL_BYTES_MAX
     }
 
     /// Checkpoints that were taken.
