@@ -17,7 +17,7 @@ use synckit_protocol::{
     wire::{UnixSeconds, devices::Platform},
 };
 use synckit_store::{
-    Append, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, PageRead, PageRequest, SecretHash,
+    Append, CredentialId, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, PageRead, PageRequest, PasswordRecord, SecretHash,
     SqliteOptions, SqliteStore, Store, StreamId,
 };
 
@@ -89,7 +89,10 @@ async fn prepare(store: &SqliteStore, streams: u64) -> anyhow::Result<()> {
         let account = NewAccount {
             user_id: stream(n).user_id,
             email: n.to_string(),
-            record: vec![0; 200],
+            password: PasswordRecord {
+                credential_id: CredentialId([0; 16]),
+                record: vec![0; 200],
+            },
             vault: vec![0; 300],
             invite: None,
             created_at: NOW,

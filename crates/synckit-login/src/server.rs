@@ -6,6 +6,7 @@ use opaque_ke::{
     CredentialFinalization, CredentialRequest, Identifiers, RegistrationRequest, RegistrationUpload,
     ServerLoginParameters, ServerRegistration, ServerSetup,
 };
+use hmac::{Hmac, Mac as _};
 use rand::{CryptoRng, RngCore};
 use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -85,10 +86,29 @@ impl ServerLogin {
         id
     }
 
+    /// The credential identifier that stands in for an e-mail address without an account.
+    ///
+    /// HMAC-SHA256 of the normalised address under the OPRF seed, first 16 bytes. Derived from nothing else: so it stays
+    /// the same as long as the answers for an account do, which follow from the seed too, and another identifier than
+    /// yesterday's betrays nothing.
+    pub fn stand_in(&self, address: &[u8]) -> [u8; 16] {
+        let secrets = self.to_bytes();
+        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+        let mut mac = <Hmac<Sha256> as hmac::Mac>::new_from_slice(secrets.get(..OPRF_SEED_BYTES).unwrap_or_default())
+            .expect("a key of any length");
+        mac.update(b"synckit/1 unknown address\0");
+        mac.update(address);
+        let tag: [u8; 32] = mac.finalize().into_bytes().into();
+        let mut id = [0; 16];
+        id.copy_from_slice(&tag[..16]);
+        id
+    }
+
     /// Answers the first message of a registration. Keeps nothing.
     ///
-    /// `credential_id` is what the password will be bound to (the account id); every later login must come with the
-    /// same.
+    /// `credential_id` chooses the OPRF key that the password is bound to; every later login must come with the same.
+    /// Draw 16 random bytes for every registration: whoever may register again under the identifier of a record that is
+    /// in use could test guesses at its password with it, uncounted.
     ///
     /// # Errors
     /// [`LoginError::MalformedMessage`].
@@ -124,8 +144,8 @@ impl ServerLogin {
     /// The state is secret: its reader can pretend to know the password. Seal it before it leaves the process.
     ///
     /// With `record` as `None` the account does not exist, and the answer is made from a fake record: of the same
-    /// length, with the same work, and to the client no different from a wrong password. `credential_id` must then be
-    /// derived from the e-mail address by a secret key, so that two tries see the same account.
+    /// length, with the same work, and to the client no different from a wrong password. `credential_id` is then
+    /// [`Self::stand_in`], so that two tries see the same account.
     ///
     /// # Errors
     /// [`LoginError::MalformedMessage`].

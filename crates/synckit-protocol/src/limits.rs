@@ -82,6 +82,8 @@ pub const APP_NAME_BYTES_MAX: usize = 100;
 
 /// How long the server's sealed half of a login or registration is valid.
 pub const LOGIN_SECONDS: u64 = 60;
+/// Resets that may be started with one mailed code.
+pub const RESET_STARTS_MAX: u32 = 5;
 /// How long a token is valid.
 pub const TOKEN_SECONDS: u64 = 7 * 24 * 3600;
 /// How long a session lives after it was last refreshed.

@@ -35,6 +35,8 @@ CREATE TABLE accounts (
     account_key       INTEGER PRIMARY KEY,
     user_id           BLOB NOT NULL UNIQUE CHECK (length(user_id) = 16),
     email             TEXT NOT NULL UNIQUE,
+    -- The credential identifier of the record, which its OPRF key follows from: another one for every record.
+    credential_id     BLOB NOT NULL CHECK (length(credential_id) = 16),
     record            BLOB NOT NULL,
     -- The OPRF seed that the record was made under. The record is valid while that seed is the server's: a seed file that
     -- is found again makes the records of its time valid again. Null only until the first seed is claimed.
@@ -71,6 +73,8 @@ CREATE TABLE mail_codes (
     purpose     TEXT NOT NULL CHECK (purpose IN ('verify', 'reset')),
     code        BLOB NOT NULL UNIQUE CHECK (length(code) = 32),
     expires_at  INTEGER NOT NULL,
+    -- How often a reset was started with it.
+    starts      INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (account_key, purpose)
 ) STRICT, WITHOUT ROWID;
 

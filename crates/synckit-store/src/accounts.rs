@@ -7,6 +7,20 @@ use synckit_protocol::{
 
 use crate::ids::SecretHash;
 
+/// What binds a password to its OPRF key. Drawn anew for every registration, change and reset, so that no exchange but a
+/// counted sign-in evaluates under the key of the current record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CredentialId(pub [u8; 16]);
+
+/// What the server stores of a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordRecord {
+    /// The credential identifier that the record was made under.
+    pub credential_id: CredentialId,
+    /// The OPAQUE record.
+    pub record: Vec<u8>,
+}
+
 /// An account to create.
 #[derive(Debug, Clone)]
 pub struct NewAccount {
@@ -14,8 +28,8 @@ pub struct NewAccount {
     pub user_id: UserId,
     /// Its e-mail address, normalised.
     pub email: String,
-    /// Its OPAQUE record.
-    pub record: Vec<u8>,
+    /// The record of its password.
+    pub password: PasswordRecord,
     /// Its first vault.
     pub vault: Vec<u8>,
     /// The invitation to use up.
@@ -73,8 +87,8 @@ pub struct Credential {
     pub user_id: UserId,
     /// Its e-mail address.
     pub email: String,
-    /// Its OPAQUE record.
-    pub record: Vec<u8>,
+    /// The record of its password.
+    pub password: PasswordRecord,
     /// Whether the record was made under another OPRF seed than the server's, so that no password can match it.
     pub stale: bool,
 }
@@ -99,8 +113,8 @@ pub struct VaultWrite {
     pub vault: Vec<u8>,
     /// The version that it replaces.
     pub expected_version: u64,
-    /// The new OPAQUE record, when the password changes.
-    pub record: Option<Vec<u8>>,
+    /// The new record, when the password changes.
+    pub password: Option<PasswordRecord>,
     /// The session that continues when the password changes.
     pub keep_session: Option<SessionId>,
 }
@@ -146,13 +160,22 @@ pub struct NewMailCode {
     pub expires_at: UnixSeconds,
 }
 
+/// A mailed code that still allows to reset a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResetStart {
+    /// The account.
+    pub user_id: UserId,
+    /// The version of its vault.
+    pub vault_version: u64,
+}
+
 /// A reset of a forgotten password.
 #[derive(Debug, Clone)]
 pub struct PasswordReset {
     /// The mailed code.
     pub code: SecretHash,
-    /// The new OPAQUE record.
-    pub record: Vec<u8>,
+    /// The new record.
+    pub password: PasswordRecord,
     /// The vault of the new generation.
     pub vault: Vec<u8>,
     /// Now.

@@ -38,8 +38,8 @@ mod sqlite;
 mod task;
 
 pub use accounts::{
-    Account, AccountCreation, AccountOverview, Credential, CredentialOf, MailPurpose, NewAccount, NewMailCode,
-    PasswordReset, Vault, VaultWrite, VersionedWrite,
+    Account, AccountCreation, AccountOverview, Credential, CredentialId, CredentialOf, MailPurpose, NewAccount,
+    NewMailCode, PasswordRecord, PasswordReset, ResetStart, Vault, VaultWrite, VersionedWrite,
 };
 pub use apps::{AcceptNewSeed, ApiKey, App, NewApiKey, NewApp, SeedClaim};
 pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
@@ -165,13 +165,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Stores a mailed code. A newer code of the same purpose replaces an older one of the account.
     async fn put_mail_code(&self, code: NewMailCode) -> Result<(), StoreError>;
 
-    /// The account of a mailed code that is valid at `now`. The method that the code allows uses it up.
-    async fn mail_code_owner(
-        &self,
-        purpose: MailPurpose,
-        code: SecretHash,
-        now: UnixSeconds,
-    ) -> Result<Option<UserId>, StoreError>;
+    /// Counts one start of a reset with a mailed code. `None` if the code is unknown, expired, or was started
+    /// [`RESET_STARTS_MAX`](synckit_protocol::limits::RESET_STARTS_MAX) times. The code itself is used up by [`Store::reset_password`].
+    async fn start_reset(&self, code: SecretHash, now: UnixSeconds) -> Result<Option<ResetStart>, StoreError>;
 
     /// Confirms the address of the code's account and uses the code up. `false` if the code is not valid.
     async fn verify_email(&self, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError>;

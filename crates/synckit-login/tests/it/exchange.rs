@@ -279,3 +279,14 @@ fn secrets_are_redacted_in_debug() {
     assert_eq!(format!("{:?}", account.finished.export_key), "ExportKey(redacted)");
     assert!(!format!("{:?}", account.server).contains("seed"));
 }
+
+#[test]
+fn stand_in_follows_from_seed_and_address() {
+    let mut account = registered("correct horse");
+    let stand_in = account.server.stand_in(b"ada@example.com");
+    let restored = ServerLogin::from_bytes(&account.server.to_bytes()).unwrap();
+    assert_eq!(restored.stand_in(b"ada@example.com"), stand_in);
+    assert_ne!(restored.stand_in(b"bob@example.com"), stand_in);
+    let other = ServerLogin::generate(&mut account.rng);
+    assert_ne!(other.stand_in(b"ada@example.com"), stand_in);
+}

@@ -15,7 +15,7 @@ use synckit_store::{CredentialOf, EndSessions, NewSession, RefreshUse, SecretHas
 
 use super::{
     access::AppAccess,
-    opaque_exchange::{Account, count_guess, find_account, finish_login, require_suite, start_login, usable_record},
+    opaque_exchange::{Account, count_guess, find_account, finish_login, require_suite, start_login},
     password_login,
     problems::invalid_email,
 };
@@ -100,10 +100,7 @@ pub(super) async fn unlock_start(
     require_suite(body.suite)?;
     let user_id = access.stream.user_id;
     let credential = state.store.credential(CredentialOf::User(user_id)).await?;
-    let account = Account {
-        id: user_id,
-        record: usable_record(credential),
-    };
+    let account = Account::of(credential, *user_id.as_bytes());
     let ticket = count_guess(&state, &account, address)?;
     let started = start_login(
         &state,

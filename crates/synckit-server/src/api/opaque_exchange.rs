@@ -6,12 +6,13 @@
 use rand::rngs::OsRng;
 use synckit_login::{LoginError, ServerLogin};
 use synckit_protocol::{AppId, LOGIN_SUITE, ProblemCode, SessionId, UserId, wire::auth::LoginStarted};
-use synckit_store::{Credential, CredentialOf};
+use synckit_store::{Credential, CredentialId, CredentialOf};
 use zeroize::Zeroizing;
 
 use crate::{
     http::{ApiError, ClientAddress},
     limits::Ticket,
+    platform::random_id,
     sign_in::{LoginState, NormalEmail, Purpose},
     state::ServerState,
 };
@@ -19,30 +20,36 @@ use crate::{
 /// An account to sign in to, or what stands in for one that does not exist.
 pub(super) struct Account {
     pub(super) id: UserId,
+    /// Of the record, also of one that no password matches any more.
+    credential_id: CredentialId,
     /// The OPAQUE record. `None` makes the exchange run on a fake one.
-    pub(super) record: Option<Vec<u8>>,
+    record: Option<Vec<u8>>,
+}
+
+impl Account {
+    /// The account of a credential, or, without one, what stands in for it.
+    pub(super) fn of(credential: Option<Credential>, stand_in: [u8; 16]) -> Self {
+        let (id, credential_id) = credential.as_ref().map_or(
+            (UserId::from_bytes(stand_in), CredentialId(stand_in)),
+            |credential| (credential.user_id, credential.password.credential_id),
+        );
+        Self {
+            id,
+            credential_id,
+            // A record of an OPRF seed that is gone matches no password. It is treated like none: the answer is "wrong
+            // password", and only a reset by mail helps.
+            record: credential
+                .filter(|credential| !credential.stale)
+                .map(|credential| credential.password.record),
+        }
+    }
 }
 
 pub(super) async fn find_account(state: &ServerState, email: &NormalEmail) -> Result<Account, ApiError> {
     let credential = state.store.credential(CredentialOf::Email(email.as_str())).await?;
     // Computed in both cases, so that both take the same time.
-    let mut stand_in = [0; 16];
-    stand_in.copy_from_slice(&state.derived.unknown_accounts.sign(&[email.as_str().as_bytes()])[..16]);
-    let id = credential
-        .as_ref()
-        .map_or(UserId::from_bytes(stand_in), |credential| credential.user_id);
-    Ok(Account {
-        id,
-        record: usable_record(credential),
-    })
-}
-
-/// A record of an OPRF seed that is gone matches no password. It is treated like none: the answer is "wrong password",
-/// and only a reset by mail helps.
-pub(super) fn usable_record(credential: Option<Credential>) -> Option<Vec<u8>> {
-    credential
-        .filter(|credential| !credential.stale)
-        .map(|credential| credential.record)
+    let stand_in = state.login.stand_in(email.as_str().as_bytes());
+    Ok(Account::of(credential, stand_in))
 }
 
 pub(super) fn count_guess(state: &ServerState, account: &Account, address: ClientAddress) -> Result<Ticket, ApiError> {
@@ -77,7 +84,7 @@ pub(super) fn start_login(
 ) -> Result<StartedLogin, ApiError> {
     let (opaque, ke2) = state
         .login
-        .start(account.record.as_deref(), ke1, account.id.as_bytes(), &mut OsRng)
+        .start(account.record.as_deref(), ke1, &account.credential_id.0, &mut OsRng)
         .map_err(|error| login_problem(error, "ke1"))?;
     let state = LoginState {
         app_id,
@@ -101,6 +108,19 @@ pub(super) fn finish_login(state: &ServerState, opened: &LoginState, ke3: &[u8])
     })?;
     state.guesses.give_back(opened.ticket, state.config.clock.now());
     Ok(opened.user_id)
+}
+
+/// Answers the first message of OPAQUE for a new record, under a credential identifier of its own.
+///
+/// Never under that of a record that is in use: these calls are counted more leniently than guesses, and each evaluates an
+/// element of the caller's choice.
+pub(super) fn answer_registration(state: &ServerState, request: &[u8]) -> Result<(CredentialId, Vec<u8>), ApiError> {
+    let credential_id = CredentialId(random_id());
+    let response = state
+        .login
+        .register(request, &credential_id.0)
+        .map_err(|error| login_problem(error, "request"))?;
+    Ok((credential_id, response))
 }
 
 /// What a failure of OPAQUE means to the client; `field` is the message that it sent.

@@ -8,15 +8,15 @@ use synckit_protocol::{
     ProblemCode,
     wire::accounts::{PasswordChangeFinish, PasswordChangeStart, RegisterStarted, VaultWritten},
 };
-use synckit_store::VaultWrite;
+use synckit_store::{PasswordRecord, VaultWrite};
 
 use super::{
     access::AccountAccess,
-    opaque_exchange::{login_problem, require_suite},
+    opaque_exchange::{answer_registration, login_problem, require_suite},
     vault::{check_vault, written},
 };
 use crate::{
-    http::{ApiError, Received},
+    http::{ApiError, ClientAddress, Received},
     sign_in::{PasswordState, Purpose},
     state::ServerState,
 };
@@ -27,20 +27,22 @@ type Server = State<Arc<ServerState>>;
 pub(super) async fn start(
     State(state): Server,
     access: AccountAccess,
+    address: ClientAddress,
     Received { value: body, reply }: Received<PasswordChangeStart>,
 ) -> Result<Response, ApiError> {
+    let now = state.config.clock.now();
     require_suite(body.suite)?;
-    let response = state
-        .login
-        .register(&body.request.0, access.user_id.as_bytes())
-        .map_err(|error| login_problem(error, "request"))?;
+    state.guesses.count_address(address.prefix(), now)?;
+    state
+        .guesses
+        .count_account(*access.user_id.as_bytes(), address.prefix(), now)?;
+    let (credential_id, response) = answer_registration(&state, &body.request.0)?;
     let change = PasswordState {
         user_id: access.user_id,
+        credential_id,
         authority: session_authority(access),
     };
-    let registration = state
-        .states
-        .seal_password(Purpose::ChangePassword, &change, state.config.clock.now());
+    let registration = state.states.seal_password(Purpose::ChangePassword, &change, now);
     reply.ok(&RegisterStarted {
         registration: registration.into(),
         user_id: access.user_id,
@@ -70,7 +72,10 @@ pub(super) async fn finish(
         user_id: access.user_id,
         vault: body.vault.0,
         expected_version: body.expected_version,
-        record: Some(record),
+        password: Some(PasswordRecord {
+            credential_id: change.credential_id,
+            record,
+        }),
         keep_session: Some(access.session_id),
     };
     let version = written(state.store.write_vault(write).await?)?;

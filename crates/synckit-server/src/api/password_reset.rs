@@ -10,10 +10,10 @@ use synckit_protocol::{
     ProblemCode,
     wire::accounts::{RegisterFinish, RegisterStarted, Registered, ResetRequest, ResetStart},
 };
-use synckit_store::{MailPurpose, PasswordReset, SecretHash};
+use synckit_store::{PasswordRecord, PasswordReset, SecretHash};
 
 use super::{
-    opaque_exchange::{login_problem, require_suite},
+    opaque_exchange::{answer_registration, login_problem, require_suite},
     problems::invalid_email,
     vault::check_vault,
 };
@@ -52,20 +52,21 @@ pub(super) async fn start(
     require_suite(body.suite)?;
     state.guesses.count_address(address.prefix(), now)?;
     let code = SecretHash::of(body.code.expose());
-    let user_id = state
+    let found = state
         .store
-        .mail_code_owner(MailPurpose::Reset, code, now)
+        .start_reset(code, now)
         .await?
         .ok_or(ProblemCode::MailCodeInvalid)?;
-    let response = state
-        .login
-        .register(&body.request.0, user_id.as_bytes())
-        .map_err(|error| login_problem(error, "request"))?;
+    let user_id = found.user_id;
+    state
+        .guesses
+        .count_account(*user_id.as_bytes(), address.prefix(), now)?;
+    let (credential_id, response) = answer_registration(&state, &body.request.0)?;
     // Every write of a vault counts, so this is more than any generation before.
-    let vault = state.store.vault(user_id).await?.ok_or(ProblemCode::MailCodeInvalid)?;
-    let vault_generation = u32::try_from(vault.version + 1).map_err(ApiError::internal)?;
+    let vault_generation = u32::try_from(found.vault_version.saturating_add(1)).map_err(ApiError::internal)?;
     let reset = PasswordState {
         user_id,
+        credential_id,
         authority: code.0,
     };
     let registration = state.states.seal_password(Purpose::Reset, &reset, now).into();
@@ -89,7 +90,10 @@ pub(super) async fn finish(
     let sessions = state.store.sessions(started.user_id, now).await?;
     let reset = PasswordReset {
         code: SecretHash(started.authority),
-        record,
+        password: PasswordRecord {
+            credential_id: started.credential_id,
+            record,
+        },
         vault: body.vault.0,
         now,
     };

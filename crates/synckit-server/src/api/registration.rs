@@ -10,11 +10,11 @@ use synckit_protocol::{
     ProblemCode, SecretText, UserId,
     wire::accounts::{RegisterFinish, RegisterStart, RegisterStarted, Registered, VerifyEmail},
 };
-use synckit_store::{AccountCreation, NewAccount, SecretHash};
+use synckit_store::{AccountCreation, NewAccount, PasswordRecord, SecretHash};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    opaque_exchange::{login_problem, require_suite},
+    opaque_exchange::{answer_registration, login_problem, require_suite},
     problems::invalid_email,
     vault::check_vault,
 };
@@ -46,12 +46,10 @@ pub(super) async fn start(
     let email = NormalEmail::parse(&body.email).map_err(invalid_email)?;
     // Drawn now, because the vault that the client is about to make is bound to it.
     let user_id = UserId::from_bytes(random_id());
-    let response = state
-        .login
-        .register(&body.request.0, user_id.as_bytes())
-        .map_err(|error| login_problem(error, "request"))?;
+    let (credential_id, response) = answer_registration(&state, &body.request.0)?;
     let registration = RegistrationState {
         user_id,
+        credential_id,
         invite,
         email: email.as_str().to_owned(),
     };
@@ -80,7 +78,10 @@ pub(super) async fn finish(
     let account = NewAccount {
         user_id: started.user_id,
         email: started.email.clone(),
-        record,
+        password: PasswordRecord {
+            credential_id: started.credential_id,
+            record,
+        },
         vault: body.vault.0,
         invite: started.invite,
         created_at: now,

@@ -137,7 +137,7 @@ fn account() -> Vec<Operation> {
             .by_account_token()
             .takes::<PasswordChangeStart>()
             .answers::<RegisterStarted>("Without `vault_generation`: the vault keeps its own.")
-            .refuses(&[P::UnsupportedSuite, P::InvalidValue]),
+            .refuses(&[P::UnsupportedSuite, P::TooManyGuesses, P::InvalidValue]),
         post("/api/account/password", password_change::finish)
             .does("Changes the password and ends every other session of the account")
             .by_account_token()

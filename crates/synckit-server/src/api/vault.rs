@@ -42,7 +42,7 @@ pub(super) async fn replace(
         user_id: access.user_id,
         vault: body.vault.0,
         expected_version: body.expected_version,
-        record: None,
+        password: None,
         keep_session: None,
     };
     let version = written(state.store.write_vault(write).await?)?;

@@ -182,6 +182,26 @@ impl Guesses {
         }
     }
 
+    /// Counts an attempt of somebody who has shown more than an address: a token of the account, or a mailed code.
+    /// Strangers cannot use this allowance up, so it does not lock the owner out.
+    pub(crate) fn count_account(
+        &self,
+        account: AccountKey,
+        address: AddressPrefix,
+        now: UnixSeconds,
+    ) -> Result<(), TooManyGuesses> {
+        let at = Duration::from_secs(now);
+        let mut tables = self.tables.lock();
+        let rule = self.rule(self.limits.per_account_and_address);
+        match tables.account_and_address.wait(&(account, address), rule, at) {
+            Some(wait) => Err(self.refuse(wait)),
+            None => {
+                tables.account_and_address.draw((account, address), rule, at);
+                Ok(())
+            }
+        }
+    }
+
     /// Gives a guess back that turned out to be right, and makes its address familiar. A ticket counts once: who
     /// repeats the last message of one good login must not earn guesses by it.
     pub(crate) fn give_back(&self, ticket: Ticket, now: UnixSeconds) {

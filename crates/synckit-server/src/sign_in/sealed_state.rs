@@ -11,7 +11,7 @@ use chacha20poly1305::{
     aead::{Aead as _, KeyInit as _, Payload},
 };
 use synckit_protocol::{AppId, SessionId, UserId, limits, wire::UnixSeconds};
-use synckit_store::SecretHash;
+use synckit_store::{CredentialId, SecretHash};
 use zeroize::Zeroizing;
 
 use crate::{limits::Ticket, platform::random_bytes};
@@ -63,6 +63,8 @@ pub(crate) struct LoginState {
 /// The server's half of a registration.
 pub(crate) struct RegistrationState {
     pub(crate) user_id: UserId,
+    /// Drawn for this exchange, to be stored with its record.
+    pub(crate) credential_id: CredentialId,
     pub(crate) invite: Option<SecretHash>,
     pub(crate) email: String,
 }
@@ -70,6 +72,8 @@ pub(crate) struct RegistrationState {
 /// The server's half of a change or a reset of a password.
 pub(crate) struct PasswordState {
     pub(crate) user_id: UserId,
+    /// Drawn for this exchange, to be stored with its record.
+    pub(crate) credential_id: CredentialId,
     /// The mailed code, for a reset; the session, for a change, in the first 16 bytes.
     pub(crate) authority: [u8; 32],
 }
@@ -127,6 +131,7 @@ impl SealedStates {
     pub(crate) fn seal_registration(&self, state: &RegistrationState, now: UnixSeconds) -> Vec<u8> {
         let mut writer = Writer::new(now);
         writer.put(state.user_id.as_bytes());
+        writer.put(&state.credential_id.0);
         writer.put(&[u8::from(state.invite.is_some())]);
         writer.put(&state.invite.map_or([0; 32], |hash| hash.0));
         writer.put(state.email.as_bytes());
@@ -137,6 +142,7 @@ impl SealedStates {
         let plaintext = self.open(Purpose::Register, sealed)?;
         let mut reader = Reader::new(&plaintext, now)?;
         let user_id = UserId::from_bytes(reader.take()?);
+        let credential_id = CredentialId(reader.take()?);
         let invited = reader.take::<1>()? == [1];
         let invite = SecretHash(reader.take()?);
         let email = std::str::from_utf8(reader.rest())
@@ -144,6 +150,7 @@ impl SealedStates {
             .to_owned();
         Ok(RegistrationState {
             user_id,
+            credential_id,
             invite: invited.then_some(invite),
             email,
         })
@@ -152,6 +159,7 @@ impl SealedStates {
     pub(crate) fn seal_password(&self, purpose: Purpose, state: &PasswordState, now: UnixSeconds) -> Vec<u8> {
         let mut writer = Writer::new(now);
         writer.put(state.user_id.as_bytes());
+        writer.put(&state.credential_id.0);
         writer.put(&state.authority);
         self.seal(purpose, &writer.0)
     }
@@ -166,6 +174,7 @@ impl SealedStates {
         let mut reader = Reader::new(&plaintext, now)?;
         Ok(PasswordState {
             user_id: UserId::from_bytes(reader.take()?),
+            credential_id: CredentialId(reader.take()?),
             authority: reader.take()?,
         })
     }

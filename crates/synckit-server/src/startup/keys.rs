@@ -286,8 +286,6 @@ pub(crate) struct DerivedKeys {
     pub(crate) refresh: MacKey,
     /// Signs the URLs of objects.
     pub(crate) urls: MacKey,
-    /// Stands in for the account id of an unknown e-mail address.
-    pub(crate) unknown_accounts: MacKey,
     /// Names this server where no public URL does.
     pub(crate) server_id: [u8; 16],
 }
@@ -312,7 +310,6 @@ impl DerivedKeys {
             sealing: derive(&root, "synckit/1 sealed state"),
             refresh: MacKey(derive(&root, "synckit/1 refresh")),
             urls: MacKey(derive(&root, "synckit/1 url")),
-            unknown_accounts: MacKey(derive(&root, "synckit/1 unknown account")),
             server_id,
         })
     }
@@ -399,12 +396,8 @@ mod tests {
         let directory = tempfile::TempDir::new().unwrap();
         let keys = DerivedKeys::open(&directory.path().join(SERVER_FILE)).unwrap();
         let again = DerivedKeys::open(&directory.path().join(SERVER_FILE)).unwrap();
-        let tags = [
-            keys.refresh.sign(&[b"x"]),
-            keys.urls.sign(&[b"x"]),
-            keys.unknown_accounts.sign(&[b"x"]),
-        ];
-        assert!(tags[0] != tags[1] && tags[1] != tags[2] && tags[0] != tags[2]);
+        let tags = [keys.refresh.sign(&[b"x"]), keys.urls.sign(&[b"x"])];
+        assert!(tags[0] != tags[1] && !keys.urls.verify(&[b"x"], &tags[0]));
         assert_eq!(
             (again.refresh.sign(&[b"x"]), again.server_id),
             (tags[0], keys.server_id)

@@ -10,7 +10,10 @@ use serde::Serialize;
 use synckit_login::ClientLogin;
 use synckit_protocol::{
     LOGIN_SUITE, Problem,
-    wire::auth::{LoginFinish, LoginStart, LoginStarted, SignedIn},
+    wire::{
+        accounts::{PasswordChangeStart, RegisterStarted},
+        auth::{LoginFinish, LoginStart, LoginStarted, SignedIn},
+    },
 };
 
 use super::{Evidence, caught, stage::Stage, thief::refused};
@@ -22,15 +25,25 @@ use crate::{
 
 const START: &str = "/api/sync/auth/start";
 const FINISH: &str = "/api/sync/auth";
+const CHANGE: &str = "/api/account/password/start";
+/// A blinded element: the first bytes of KE1, KE2 and a registration response.
+const ELEMENT_BYTES: usize = 32;
 /// Guesses at one account before the next one waits.
 const GUESSES: usize = 10;
 
 async fn post(stage: &Stage, path: &str, body: &impl Serialize) -> anyhow::Result<Answer> {
-    let request = http::Request::builder()
+    post_as(stage, path, None, body).await
+}
+
+async fn post_as(stage: &Stage, path: &str, token: Option<&str>, body: &impl Serialize) -> anyhow::Result<Answer> {
+    let mut request = http::Request::builder()
         .method(Method::POST)
         .uri(format!("{SERVER_URL}{path}"))
         .header(http::header::CONTENT_TYPE, "application/cbor")
         .header(http::header::ACCEPT, "application/cbor");
+    if let Some(token) = token {
+        request = request.header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+    }
     let body = minicbor_serde::to_vec(body)?;
     stage.server.call(request.body(Body::from(body))?).await
 }
@@ -189,5 +202,48 @@ pub(super) async fn unfinished_guesses(stage: Stage) -> anyhow::Result<Evidence>
     Ok(Evidence {
         caught,
         control: "of eleven starts, one that was finished with the right password is given back".to_owned(),
+    })
+}
+
+/// Who has seen one KE2 of an account could test passwords against it without limit, if anything else evaluated elements
+/// under the same OPRF key.
+pub(super) async fn uncounted_evaluations(stage: Stage) -> anyhow::Result<Evidence> {
+    let Account { email, password, .. } = &stage.golden.ada;
+    let user = sign_in(&stage, email, password).await.context("the honest run")?;
+    let account = user.account_token.context("no token for the account")?;
+    let (_, ke1) = ClientLogin::start("a guess", &mut OsRng)?;
+    let counted = async || {
+        let body = LoginStart {
+            api_key: stage.golden.api_key.clone(),
+            email: email.to_owned(),
+            suite: LOGIN_SUITE,
+            ke1: ke1.clone().into(),
+        };
+        let answer = post(&stage, START, &body).await?;
+        let started: LoginStarted = minicbor_serde::from_slice(&answer.body)?;
+        anyhow::Ok(started.ke2.0[..ELEMENT_BYTES].to_vec())
+    };
+    let current = counted().await?;
+    ensure!(counted().await? == current, "the control: one element, two evaluations");
+
+    let body = PasswordChangeStart {
+        suite: LOGIN_SUITE,
+        request: ke1[..ELEMENT_BYTES].to_vec().into(),
+    };
+    let mut evaluations = BTreeSet::from([current]);
+    let refusal = loop {
+        let answer = post_as(&stage, CHANGE, Some(account.expose()), &body).await?;
+        if let Err(problem) = outcome(&answer)? {
+            break problem;
+        }
+        let started: RegisterStarted = minicbor_serde::from_slice(&answer.body)?;
+        let is_new = evaluations.insert(started.response.0[..ELEMENT_BYTES].to_vec());
+        ensure!(is_new, "a change of password evaluated under a key that was used before");
+        ensure!(evaluations.len() <= GUESSES, "nothing counts changes of a password");
+    };
+    let caught = refused(Err(refusal), "too_many_guesses")?;
+    Ok(Evidence {
+        caught: format!("every answer is under a key of its own, and after a few: {caught}"),
+        control: "two starts of a sign-in, which count as guesses, evaluate one element alike".to_owned(),
     })
 }

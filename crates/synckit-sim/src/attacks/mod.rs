@@ -110,6 +110,7 @@ pub const ATTACKS: &[Attack] = attacks! {
     "another server under the same name" => sign_in::other_server;
     "a sign-in, to learn whether an address has an account" => guesses::who_has_an_account;
     "an eleventh guess, when none was right" => guesses::unfinished_guesses;
+    "guesses tested by a change of password, uncounted" => guesses::uncounted_evaluations;
     "a token without a signature, or of another algorithm" => tokens::no_algorithm;
     "a token signed with another key" => tokens::other_key;
     "a token for another app" => tokens::other_app;

@@ -1,13 +1,17 @@
 //! Accounts, invitations, vaults and mailed codes.
 
 use crate::{
-    AccountCreation, CredentialOf, MailPurpose, NewMailCode, PasswordReset, Store, VaultWrite, VersionedWrite,
+    AccountCreation, CredentialOf, MailPurpose, NewMailCode, PasswordReset, ResetStart, Store, VaultWrite,
+    VersionedWrite,
 };
-use synckit_protocol::wire::{UnixSeconds, accounts::AppUsage};
+use synckit_protocol::{
+    limits,
+    wire::{UnixSeconds, accounts::AppUsage},
+};
 
 use crate::conformance::fixture::{
-    NOW, app_id, append_all, create_account, create_app, create_stream, new_account, open_session, ready_stream,
-    secret, session_id, start, stream_of, upload, user_id,
+    NOW, app_id, append_all, create_account, create_app, create_stream, new_account, open_session, password,
+    ready_stream, secret, session_id, start, stream_of, upload, user_id,
 };
 
 async fn record_of(store: &dyn Store, n: u64) -> Vec<u8> {
@@ -16,6 +20,7 @@ async fn record_of(store: &dyn Store, n: u64) -> Vec<u8> {
         .await
         .unwrap()
         .unwrap()
+        .password
         .record
 }
 
@@ -24,7 +29,7 @@ fn vault_write(n: u64, expected_version: u64) -> VaultWrite {
         user_id: user_id(n),
         vault: format!("vault after {expected_version}").into_bytes(),
         expected_version,
-        record: None,
+        password: None,
         keep_session: None,
     }
 }
@@ -42,7 +47,7 @@ async fn mail_code(store: &dyn Store, account: u64, purpose: MailPurpose, code: 
 fn reset(code: u64, now: UnixSeconds) -> PasswordReset {
     PasswordReset {
         code: secret(code),
-        record: format!("record of {code}").into_bytes(),
+        password: password(code, format!("record of {code}").as_bytes()),
         vault: format!("vault of {code}").into_bytes(),
         now,
     }
@@ -55,7 +60,7 @@ pub async fn a_created_account_is_found_by_address_and_by_id(store: &dyn Store) 
         let credential = store.credential(of).await.unwrap().unwrap();
         assert_eq!(credential.user_id, user_id(2));
         assert_eq!(credential.email, "2@example.org");
-        assert_eq!(credential.record, b"record 2");
+        assert_eq!(credential.password, password(2, b"record 2"));
         assert!(!credential.stale);
     }
     let vault = store.vault(user_id(2)).await.unwrap().unwrap();
@@ -130,7 +135,7 @@ pub async fn a_repeated_creation_changes_nothing(store: &dyn Store) {
         store.create_account(account.clone()).await.unwrap(),
         AccountCreation::Created
     );
-    account.record = b"another record".to_vec();
+    account.password = password(9, b"another record");
     assert_eq!(store.create_account(account).await.unwrap(), AccountCreation::Created);
     assert_eq!(record_of(store, 1).await, b"record 1");
     assert_eq!(store.accounts().await.unwrap().len(), 1);
@@ -220,7 +225,7 @@ pub async fn a_new_record_ends_every_session_but_one(store: &dyn Store) {
         open_session(store, stream, session).await;
     }
     let write = VaultWrite {
-        record: Some(b"new record".to_vec()),
+        password: Some(password(9, b"new record")),
         keep_session: Some(session_id(2)),
         ..vault_write(1, 1)
     };
@@ -237,7 +242,8 @@ pub async fn a_new_record_ends_every_session_but_one(store: &dyn Store) {
     assert_eq!(store.sessions(user_id(1), NOW).await.unwrap().len(), 3);
 
     store.write_vault(write).await.unwrap();
-    assert_eq!(record_of(store, 1).await, b"new record");
+    let credential = store.credential(CredentialOf::User(user_id(1))).await.unwrap();
+    assert_eq!(credential.unwrap().password, password(9, b"new record"));
     let left: Vec<_> = store
         .sessions(user_id(1), NOW)
         .await
@@ -252,10 +258,13 @@ pub async fn a_new_record_ends_every_session_but_one(store: &dyn Store) {
 pub async fn a_mailed_code_has_an_end_and_one_purpose(store: &dyn Store) {
     create_account(store, 1).await;
     mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
-    let owner = async |purpose, now| store.mail_code_owner(purpose, secret(7), now).await.unwrap();
-    assert_eq!(owner(MailPurpose::Reset, NOW + 59).await, Some(user_id(1)));
-    assert_eq!(owner(MailPurpose::Reset, NOW + 60).await, None);
-    assert_eq!(owner(MailPurpose::Verify, NOW).await, None);
+    let start = async |now| store.start_reset(secret(7), now).await.unwrap();
+    let expected = ResetStart {
+        user_id: user_id(1),
+        vault_version: 1,
+    };
+    assert_eq!(start(NOW + 59).await, Some(expected));
+    assert_eq!(start(NOW + 60).await, None);
     assert!(!store.verify_email(secret(7), NOW).await.unwrap());
     assert!(!store.reset_password(reset(7, NOW + 60)).await.unwrap());
     assert_eq!(record_of(store, 1).await, b"record 1");
@@ -266,10 +275,23 @@ pub async fn a_newer_code_replaces_an_older_one(store: &dyn Store) {
     mail_code(store, 1, MailPurpose::Verify, 5, NOW + 60).await;
     mail_code(store, 1, MailPurpose::Reset, 6, NOW + 60).await;
     mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
-    let owner = async |purpose, code| store.mail_code_owner(purpose, secret(code), NOW).await.unwrap();
-    assert_eq!(owner(MailPurpose::Reset, 6).await, None);
-    assert_eq!(owner(MailPurpose::Reset, 7).await, Some(user_id(1)));
-    assert_eq!(owner(MailPurpose::Verify, 5).await, Some(user_id(1)));
+    assert!(store.start_reset(secret(5), NOW).await.unwrap().is_none(), "of another purpose");
+    assert!(store.start_reset(secret(6), NOW).await.unwrap().is_none());
+    assert!(store.start_reset(secret(7), NOW).await.unwrap().is_some());
+    assert!(store.verify_email(secret(5), NOW).await.unwrap());
+}
+
+pub async fn a_reset_code_allows_few_starts(store: &dyn Store) {
+    create_account(store, 1).await;
+    for code in [7, 8] {
+        mail_code(store, 1, MailPurpose::Reset, code, NOW + 60).await;
+        for _ in 0..limits::RESET_STARTS_MAX {
+            assert!(store.start_reset(secret(code), NOW).await.unwrap().is_some());
+        }
+        assert!(store.start_reset(secret(code), NOW).await.unwrap().is_none());
+    }
+    // The reset that the last start began can be finished.
+    assert!(store.reset_password(reset(8, NOW)).await.unwrap());
 }
 
 pub async fn an_address_is_confirmed_once(store: &dyn Store) {

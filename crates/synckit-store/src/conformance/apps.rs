@@ -2,7 +2,7 @@
 
 use crate::{AcceptNewSeed, CredentialOf, SeedClaim, Store, StoreError, VaultWrite, VersionedWrite};
 
-use crate::conformance::fixture::{NOW, app_id, create_account, create_app, new_key, secret, user_id};
+use crate::conformance::fixture::{NOW, app_id, create_account, create_app, new_key, password, secret, user_id};
 
 const SEED: [u8; 16] = [1; 16];
 const OTHER_SEED: [u8; 16] = [2; 16];
@@ -52,7 +52,7 @@ pub async fn an_accepted_seed_makes_every_record_stale(store: &dyn Store) {
         user_id: user_id(1),
         vault: b"new vault".to_vec(),
         expected_version: 1,
-        record: Some(b"new record".to_vec()),
+        password: Some(password(9, b"new record")),
         keep_session: None,
     };
     assert_eq!(store.write_vault(write).await.unwrap(), VersionedWrite::Written(2));
@@ -70,7 +70,7 @@ pub async fn an_earlier_seed_makes_its_records_valid_again(store: &dyn Store) {
         user_id: user_id(2),
         vault: b"new vault".to_vec(),
         expected_version: 1,
-        record: Some(b"new record".to_vec()),
+        password: Some(password(9, b"new record")),
         keep_session: None,
     };
     store.write_vault(write).await.unwrap();

@@ -1,8 +1,6 @@
 //! The end of an account.
 
-use crate::{
-    AccountCreation, Append, CredentialOf, MailPurpose, NewSession, PageRead, RefreshUse, Store, StoreError, StreamId,
-};
+use crate::{AccountCreation, Append, CredentialOf, NewSession, PageRead, RefreshUse, Store, StoreError, StreamId};
 use synckit_protocol::{
     Cursor, SnapshotId,
     limits::{PRESIGNED_URL_SECONDS, UPLOAD_SWEEP_SECONDS},
@@ -35,16 +33,8 @@ async fn finds_anything(store: &dyn Store, n: u64, stream: StreamId) -> bool {
             .any(|account| account.user_id == user_id || account.email == email)
         || store.vault(user_id).await.unwrap().is_some()
         || store.export(user_id, None, 1000).await.unwrap().is_some()
-        || store
-            .mail_code_owner(MailPurpose::Verify, secret(first + 2), NOW)
-            .await
-            .unwrap()
-            .is_some()
-        || store
-            .mail_code_owner(MailPurpose::Reset, secret(first + 3), NOW)
-            .await
-            .unwrap()
-            .is_some()
+        || store.verify_email(secret(first + 2), NOW).await.unwrap()
+        || store.start_reset(secret(first + 3), NOW).await.unwrap().is_some()
         || store.session(session_id(first + 1), NOW).await.unwrap().is_some()
         || !store.sessions(user_id, NOW).await.unwrap().is_empty()
         || store.advance_refresh(session_id(first + 1), 1, NOW).await.unwrap() != RefreshUse::Ended

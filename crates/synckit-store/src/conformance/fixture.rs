@@ -1,9 +1,9 @@
 //! A small world for stores: apps, accounts, devices and batches that are told apart by small numbers.
 
 use crate::{
-    AccountCreation, Append, Device, DeviceRegistration, EnvelopeWrite, NewAccount, NewApiKey, NewApp, NewBatch,
-    NewDevice, NewEnvelope, NewSession, NewUpload, PageRead, PageRequest, SecretHash, Store, StoredBatch, StreamId,
-    UploadBegin,
+    AccountCreation, Append, CredentialId, Device, DeviceRegistration, EnvelopeWrite, NewAccount, NewApiKey, NewApp,
+    NewBatch, NewDevice, NewEnvelope, NewSession, NewUpload, PageRead, PageRequest, PasswordRecord, SecretHash, Store,
+    StoredBatch, StreamId, UploadBegin,
 };
 use bytes::Bytes;
 use synckit_protocol::{
@@ -98,11 +98,19 @@ pub async fn create_app(store: &dyn Store, n: u64) -> AppId {
     app_id(n)
 }
 
+/// The record of a password, under credential identifier `n`.
+pub fn password(n: u64, record: &[u8]) -> PasswordRecord {
+    PasswordRecord {
+        credential_id: CredentialId(id16(n)),
+        record: record.to_vec(),
+    }
+}
+
 pub fn new_account(n: u64) -> NewAccount {
     NewAccount {
         user_id: user_id(n),
         email: format!("{n}@example.org"),
-        record: format!("record {n}").into_bytes(),
+        password: password(n, format!("record {n}").as_bytes()),
         vault: format!("vault {n}").into_bytes(),
         invite: None,
         created_at: NOW,

@@ -58,6 +58,7 @@ macro_rules! conformance_suite {
                 a_new_record_ends_every_session_but_one,
                 a_mailed_code_has_an_end_and_one_purpose,
                 a_newer_code_replaces_an_older_one,
+                a_reset_code_allows_few_starts,
                 an_address_is_confirmed_once,
                 a_reset_starts_a_new_generation,
                 a_reset_code_is_used_up,

@@ -9,7 +9,7 @@ use synckit_protocol::{Cursor, Position, SnapshotId};
 
 use crate::conformance::fixture::{
     KEY, NO_BYTE_LIMIT, NOW, OWNER, append, batch, blob_id, id16, new_account, new_upload, open_session, page_request,
-    register, secret, set_up_encryption, start, stream_of, upload, user_id,
+    password, register, secret, set_up_encryption, start, stream_of, upload, user_id,
 };
 
 const DAY: u64 = 24 * 3600;
@@ -94,7 +94,7 @@ pub async fn create_whole_account(store: &dyn Store, app: u64, n: u64) -> Stream
     mail_code(store, n, MailPurpose::Reset, first + 1).await;
     let reset = PasswordReset {
         code: secret(first + 1),
-        record: format!("second record {n}").into_bytes(),
+        password: password(first + 1, format!("second record {n}").as_bytes()),
         vault: format!("second vault {n}").into_bytes(),
         now: NOW,
     };

@@ -3,13 +3,14 @@
 use rand::random;
 use synckit_protocol::{
     SessionId, UserId,
+    limits::RESET_STARTS_MAX,
     wire::{UnixSeconds, accounts::AppUsage},
 };
 
 use super::{Executor, ImpossibleValue, Row, params, sessions, streams};
 use crate::{
-    Account, AccountCreation, AccountOverview, Credential, CredentialOf, MailPurpose, NewAccount, NewMailCode,
-    PasswordReset, SecretHash, StoreError, Vault, VaultWrite, VersionedWrite,
+    Account, AccountCreation, AccountOverview, Credential, CredentialId, CredentialOf, MailPurpose, NewAccount,
+    NewMailCode, PasswordRecord, PasswordReset, ResetStart, SecretHash, StoreError, Vault, VaultWrite, VersionedWrite,
     rules::accounts::{EARLIER_VAULTS_KEPT, next_vault},
 };
 
@@ -65,12 +66,13 @@ pub async fn create(db: &impl Executor, account: &NewAccount) -> Result<AccountC
     }
     let created = db
         .query_one(
-            "INSERT INTO accounts (user_id, email, record, seed_id, vault, created_at)
-             VALUES ($1, $2, $3, (SELECT seed_id FROM server), $4, $5) RETURNING account_key",
+            "INSERT INTO accounts (user_id, email, credential_id, record, seed_id, vault, created_at)
+             VALUES ($1, $2, $3, $4, (SELECT seed_id FROM server), $5, $6) RETURNING account_key",
             params![
                 &account.user_id,
                 &account.email,
-                &account.record,
+                &account.password.credential_id,
+                &account.password.record,
                 &account.vault,
                 account.created_at
             ],
@@ -162,27 +164,30 @@ pub async fn credential(db: &impl Executor, of: CredentialOf<'_>) -> Result<Opti
     let row = match of {
         CredentialOf::Email(email) => {
             db.query_one(
-                "SELECT user_id, email, record, accounts.seed_id, server.seed_id FROM accounts CROSS JOIN server
-                 WHERE email = $1",
+                "SELECT user_id, email, credential_id, record, accounts.seed_id, server.seed_id
+                 FROM accounts CROSS JOIN server WHERE email = $1",
                 params![email],
             )
             .await?
         }
         CredentialOf::User(user_id) => {
             db.query_one(
-                "SELECT user_id, email, record, accounts.seed_id, server.seed_id FROM accounts CROSS JOIN server
-                 WHERE user_id = $1",
+                "SELECT user_id, email, credential_id, record, accounts.seed_id, server.seed_id
+                 FROM accounts CROSS JOIN server WHERE user_id = $1",
                 params![&user_id],
             )
             .await?
         }
     };
     let Some(row) = row else { return Ok(None) };
-    let (made_under, bound): (Option<[u8; 16]>, Option<[u8; 16]>) = (row.get(3)?, row.get(4)?);
+    let (made_under, bound): (Option<[u8; 16]>, Option<[u8; 16]>) = (row.get(4)?, row.get(5)?);
     Ok(Some(Credential {
         user_id: row.get(0)?,
         email: row.get(1)?,
-        record: row.get(2)?,
+        password: PasswordRecord {
+            credential_id: row.get(2)?,
+            record: row.get(3)?,
+        },
         stale: made_under != bound,
     }))
 }
@@ -239,8 +244,8 @@ pub async fn write_vault(db: &impl Executor, write: &VaultWrite) -> Result<Versi
     let decision = next_vault(current.as_ref().map(|current| current.version), write.expected_version);
     if let (VersionedWrite::Written(version), Some(current)) = (decision, current) {
         set_vault(db, current.account_key, &write.vault, version).await?;
-        if let Some(record) = &write.record {
-            set_record(db, current.account_key, record).await?;
+        if let Some(password) = &write.password {
+            set_password(db, current.account_key, password).await?;
             sessions::end_of_user(db, write.user_id, write.keep_session).await?;
         }
     }
@@ -256,10 +261,11 @@ async fn set_vault(db: &impl Executor, account_key: i64, vault: &[u8], version: 
     Ok(())
 }
 
-async fn set_record(db: &impl Executor, account_key: i64, record: &[u8]) -> Result<(), StoreError> {
+async fn set_password(db: &impl Executor, account_key: i64, password: &PasswordRecord) -> Result<(), StoreError> {
     db.execute(
-        "UPDATE accounts SET record = $2, seed_id = (SELECT seed_id FROM server) WHERE account_key = $1",
-        params![account_key, record],
+        "UPDATE accounts SET credential_id = $2, record = $3, seed_id = (SELECT seed_id FROM server)
+         WHERE account_key = $1",
+        params![account_key, &password.credential_id, &password.record],
     )
     .await?;
     Ok(())
@@ -274,18 +280,46 @@ pub async fn put_mail_code(db: &impl Executor, code: &NewMailCode) -> Result<(),
     let account_key = key(db, code.user_id).await?.ok_or(StoreError::NoSuchStream)?;
     db.execute(
         "INSERT INTO mail_codes (account_key, purpose, code, expires_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (account_key, purpose) DO UPDATE SET code = excluded.code, expires_at = excluded.expires_at",
+         ON CONFLICT (account_key, purpose)
+             DO UPDATE SET code = excluded.code, expires_at = excluded.expires_at, starts = 0",
         params![account_key, code.purpose.as_str(), &code.code, code.expires_at],
     )
     .await?;
     Ok(())
 }
 
-/// [`crate::Store::mail_code_owner`].
+/// [`crate::Store::start_reset`].
 ///
 /// # Errors
 /// Those of the engine.
-pub async fn mail_code_owner(
+pub async fn start_reset(
+    db: &impl Executor,
+    code: SecretHash,
+    now: UnixSeconds,
+) -> Result<Option<ResetStart>, StoreError> {
+    let started = db
+        .query_one(
+            "UPDATE mail_codes SET starts = starts + 1
+             WHERE code = $1 AND purpose = 'reset' AND expires_at > $2 AND starts < $3 RETURNING account_key",
+            params![&code, now, RESET_STARTS_MAX],
+        )
+        .await?;
+    let Some(started) = started else { return Ok(None) };
+    let account_key: i64 = started.get(0)?;
+    let account = db
+        .query_one(
+            "SELECT user_id, vault_version FROM accounts WHERE account_key = $1",
+            params![account_key],
+        )
+        .await?
+        .ok_or(ImpossibleValue("code without an account"))?;
+    Ok(Some(ResetStart {
+        user_id: account.get(0)?,
+        vault_version: account.get(1)?,
+    }))
+}
+
+async fn mail_code_owner(
     db: &impl Executor,
     purpose: MailPurpose,
     code: SecretHash,
@@ -356,7 +390,7 @@ pub async fn reset_password(db: &impl Executor, reset: &PasswordReset) -> Result
     )
     .await?;
     set_vault(db, current.account_key, &reset.vault, version).await?;
-    set_record(db, current.account_key, &reset.record).await?;
+    set_password(db, current.account_key, &reset.password).await?;
     sessions::end_of_user(db, user_id, None).await?;
     Ok(true)
 }
@@ -384,9 +418,9 @@ pub async fn delete(db: &impl Executor, user_id: UserId) -> Result<Option<Vec<Se
     // The address is no address, so it can neither be found nor be taken.
     let address = UserId::from_bytes(random()).to_string();
     db.execute(
-        "INSERT INTO accounts (user_id, email, record, vault, vault_version, created_at, is_deleted)
-         VALUES ($1, $2, $3, $3, 0, 0, 1)",
-        params![&nameless, &address, &[]],
+        "INSERT INTO accounts (user_id, email, credential_id, record, vault, vault_version, created_at, is_deleted)
+         VALUES ($1, $2, $3, $4, $4, 0, 0, 1)",
+        params![&nameless, &address, &CredentialId([0; 16]), &[]],
     )
     .await?;
     streams::hand_over(db, user_id, nameless).await?;

@@ -7,7 +7,7 @@ use synckit_protocol::{
     UserId, wire::devices::Platform,
 };
 
-use crate::{SecretHash, StoreError};
+use crate::{CredentialId, SecretHash, StoreError};
 
 /// One open transaction of an engine.
 ///
@@ -284,6 +284,18 @@ impl<'a> From<&'a Column> for Value<'a> {
 impl<'a> From<&'a SecretHash> for Value<'a> {
     fn from(hash: &'a SecretHash) -> Self {
         Self::Bytes(&hash.0)
+    }
+}
+
+impl FromColumn for CredentialId {
+    fn from_column(column: &Column) -> Result<Self, ImpossibleValue> {
+        FromColumn::from_column(column).map(Self)
+    }
+}
+
+impl<'a> From<&'a CredentialId> for Value<'a> {
+    fn from(id: &'a CredentialId) -> Self {
+        Self::Bytes(&id.0)
     }
 }
 

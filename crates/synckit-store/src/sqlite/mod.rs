@@ -38,11 +38,11 @@ use self::{
 use super::{
     AcceptNewSeed, Account, AccountCreation, AccountOverview, App, Append, Blob, ChainPage, ChainRead, CommitGroups,
     Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeRestore,
-    EnvelopeWrite, ExportCursor, ExportPage, MailPurpose, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice,
-    NewEnvelope, NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead, PageRequest,
-    PasswordReset, PendingUpload, RefreshUse, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite,
-    SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault,
-    VaultWrite, VersionedWrite, rules::quotas::Quotas,
+    EnvelopeWrite, ExportCursor, ExportPage, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope,
+    NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead, PageRequest, PasswordReset,
+    PendingUpload, RefreshUse, ResetStart, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite,
+    Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite,
+    VersionedWrite, rules::quotas::Quotas,
 };
 use crate::records::{self, accounts, apps, sessions};
 
@@ -405,14 +405,11 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn mail_code_owner(
-        &self,
-        purpose: MailPurpose,
-        code: SecretHash,
-        now: UnixSeconds,
-    ) -> Result<Option<UserId>, StoreError> {
-        self.read(move |db| run(accounts::mail_code_owner(&Transaction(db), purpose, code, now)))
-            .await
+    async fn start_reset(&self, code: SecretHash, now: UnixSeconds) -> Result<Option<ResetStart>, StoreError> {
+        self.write(Lane::Server, move |db| {
+            run(accounts::start_reset(&Transaction(db), code, now))
+        })
+        .await
     }
 
     async fn verify_email(&self, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError> {

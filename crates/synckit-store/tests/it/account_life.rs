@@ -38,6 +38,7 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
             ("account_key", KEY),
             ("user_id", "user_id"),
             ("email", "email"),
+            ("credential_id", SECRET),
             ("record", SECRET),
             ("seed_id", SECRET),
             ("vault", "vault"),
@@ -65,6 +66,7 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
             ("purpose", "purpose"),
             ("code", SECRET),
             ("expires_at", "expires_at"),
+            ("starts", "- how often a reset was started"),
         ],
     ),
     (

@@ -32,7 +32,7 @@ use tokio_postgres::{
 };
 
 use crate::fixture::{
-    NOW, device_id, new_account, new_device, new_envelope, new_key, secret, session_id, stream_of, user_id,
+    NOW, device_id, new_account, new_device, new_envelope, new_key, password, secret, session_id, stream_of, user_id,
 };
 
 /// A server of its own on a private socket, without durability.
@@ -416,7 +416,7 @@ async fn of_vaults_and_codes(db: &impl Executor) {
         user_id: user_id(1),
         vault: vec![2],
         expected_version: 1,
-        record: Some(vec![3]),
+        password: Some(password(3, &[3])),
         keep_session: Some(session_id(2)),
     };
     assert_eq!(
@@ -440,7 +440,7 @@ async fn of_vaults_and_codes(db: &impl Executor) {
         }
         let reset = PasswordReset {
             code: secret(101 + 2 * n),
-            record: vec![4],
+            password: password(4, &[4]),
             vault: vec![5],
             now: NOW,
         };

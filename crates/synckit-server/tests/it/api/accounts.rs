@@ -483,7 +483,7 @@ impl World {
         }
     }
 
-    async fn mailed_code(&self, email: &str, subject: &str) -> String {
+    pub(crate) async fn mailed_code(&self, email: &str, subject: &str) -> String {
         let mail = self.mail_to(email, subject).await;
         let line = mail.lines().find(|line| line.starts_with("    ")).unwrap();
         line.trim().to_owned()

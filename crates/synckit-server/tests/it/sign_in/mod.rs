@@ -1,4 +1,5 @@
 //! Sign-in and tokens.
 
 mod auth;
+mod oprf;
 mod tokens;
