@@ -76,7 +76,7 @@ def rfc9807(vectors: dict) -> int:
         _, request = opaque.registration_start(password, raw(real["blind_registration"]))
         check("registration request", request, raw(real["registration_request"]))
         registration = opaque.registration_finish(password, raw(real["blind_registration"]),
-                                                  raw(real["registration_response"]), raw(real["envelope_nonce"]), suite)
+                                                  raw(real["registration_response"]), suite, raw(real["envelope_nonce"]))
         check("registration upload", registration.record, raw(real["registration_upload"]))
         state, ke1 = opaque.login_start(password, raw(real["blind_login"]), raw(real["client_nonce"]),
                                         raw(real["client_keyshare_seed"]))
@@ -105,13 +105,15 @@ def api_key(vectors: dict) -> int:
 def login(vectors: dict) -> int:
     stretching = vectors["key_stretching"]
     check("Argon2id", opaque.argon2id(raw(stretching["input"])), raw(stretching["output"]))
+    suite = opaque.Suite.of_app(raw(vectors["app_id"]))
+    check("context", suite.context, raw(vectors["context"]))
     password = opaque.normalize(vectors["password"])
     check("NFC", password, raw(vectors["password_nfc_utf8"]))
 
     fields = vectors["registration"]
     blind, request = opaque.registration_start(password, scalar(raw(fields["client_start_random"])))
     check("registration request", request, raw(fields["request"]))
-    registration = opaque.registration_finish(password, blind, raw(fields["response"]),
+    registration = opaque.registration_finish(password, blind, raw(fields["response"]), suite,
                                               raw(fields["client_finish_random"]))
     check("record", registration.record, raw(fields["upload"]))
     check("export key", registration.export_key, raw(fields["export_key"]))
@@ -120,17 +122,17 @@ def login(vectors: dict) -> int:
     random = raw(fields["client_random"])
     state, ke1 = opaque.login_start(password, scalar(random[:64]), nonce=random[96:], seed=random[64:96])
     check("KE1", ke1, raw(fields["ke1"]))
-    finished = opaque.login_finish(state, raw(fields["ke2"]))
+    finished = opaque.login_finish(state, raw(fields["ke2"]), suite)
     check("KE3", finished.ke3, raw(fields["ke3"]))
     check("export key", finished.export_key, raw(fields["export_key"]))
     check("server key", finished.server_public_key, raw(vectors["server"]["public_key"]))
 
     without = raw(vectors["login_without_record"]["ke2"])
-    refuses("there is no account", WrongPassword, lambda: opaque.login_finish(state, without))
+    refuses("there is no account", WrongPassword, lambda: opaque.login_finish(state, without, suite))
     for fields in vectors["refused_ke2"]:
         refusal = NotThisProtocol if fields["malformed"] else WrongPassword
-        refuses(fields["what"], refusal, lambda: opaque.login_finish(state, raw(fields["ke2"])))
-    return 4 + len(vectors["refused_ke2"])
+        refuses(fields["what"], refusal, lambda: opaque.login_finish(state, raw(fields["ke2"]), suite))
+    return 5 + len(vectors["refused_ke2"])
 
 
 def recovery_code(vectors: dict) -> int:

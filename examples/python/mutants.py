@@ -93,6 +93,7 @@ MUTANTS = [
     Mutant("KE2's server MAC unchecked", "login", "opaque", "if not same(server_mac, expected):", "if False:"),
     Mutant("KE2's auth tag unchecked", "login", "opaque",
            "if not same(auth_tag, envelope_tag(keys, envelope_nonce, server_public_key, suite)):", "if False:"),
+    Mutant("the app left out of the context", "login", "opaque", "cls(CONTEXT_LABEL + app_id)", "cls(CONTEXT_LABEL)"),
     Mutant("passwords not normalised", "login", "opaque", 'unicodedata.normalize("NFC", password)', "password"),
     # Sections 4.2 to 4.4.
     Mutant("the checksum of a recovery code unchecked", "recovery_code", "keys",

@@ -146,6 +146,9 @@ pub(crate) fn recovery_code(data: &[u8]) {
     }
 }
 
+/// The app that signs in.
+const APP: AppId = AppId::from_bytes([7; 16]);
+
 /// The messages of registration and login. The first byte says which one the rest is.
 pub(crate) fn opaque(data: &[u8]) {
     let Some((kind, message)) = data.split_first() else {
@@ -160,14 +163,14 @@ pub(crate) fn opaque(data: &[u8]) {
                 assert_eq!(record, message);
             }
         }
-        2 => drop(server.start(None, message, b"account", &mut rng)),
+        2 => drop(server.start(APP, None, message, b"account", &mut rng)),
         3 => {
             let (_, ke1) = ClientLogin::start("password", &mut rng).expect("a usable password");
-            drop(server.start(Some(message), &ke1, b"account", &mut rng));
+            drop(server.start(APP, Some(message), &ke1, b"account", &mut rng));
         }
         4 => {
             let (state, ke3) = message.split_at(message.len().min(128));
-            drop(ServerLogin::finish(state, ke3));
+            drop(ServerLogin::finish(APP, state, ke3));
         }
         5 => {
             if let Ok(server) = ServerLogin::from_bytes(message) {
@@ -177,7 +180,7 @@ pub(crate) fn opaque(data: &[u8]) {
         // The client stretches the password whenever a message parses, which is slow by design.
         6 => {
             let (client, _) = ClientLogin::start("password", &mut rng).expect("a usable password");
-            assert!(client.finish(message, None, &mut rng).is_err());
+            assert!(client.finish(APP, message, None, &mut rng).is_err());
         }
         _ => {
             let (client, _) = ClientRegistration::start("password", &mut rng).expect("a usable password");

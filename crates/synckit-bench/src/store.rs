@@ -17,8 +17,8 @@ use synckit_protocol::{
     wire::{UnixSeconds, devices::Platform},
 };
 use synckit_store::{
-    Append, CredentialId, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, PageRead, PageRequest, PasswordRecord, SecretHash,
-    SqliteOptions, SqliteStore, Store, StreamId,
+    Append, CredentialId, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, PageRead, PageRequest,
+    PasswordRecord, SecretHash, SqliteOptions, SqliteStore, Store, StreamId,
 };
 
 const NOW: UnixSeconds = 1_700_000_000;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use synckit_crypto::{AccountKey, StreamScope, Vault};
 use synckit_login::{ClientLogin, ClientRegistration};
 use synckit_protocol::{
-    ApiKey, AppId, LOGIN_SUITE, SecretText, UserId,
+    AppId, LOGIN_SUITE, SecretText, UserId,
     wire::{
         accounts::{RegisterFinish, RegisterStart, RegisterStarted, Registered},
         auth::{LoginFinish, LoginStart, LoginStarted, SignedIn},
@@ -75,7 +75,9 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::ApiKeyUnusable`], [`Error::ApiKeyInvalid`], [`Error::RetryLater`] after too
     /// many guesses,
-    /// [`Tampering::ServerKeyChanged`](crate::Tampering::ServerKeyChanged) if the server is another one than at the first sign-in, [`Error::Credentials`] if
+    /// [`Tampering::OtherApp`](crate::Tampering::OtherApp) if the server answers for another app than the key names,
+    /// [`Tampering::ServerKeyChanged`](crate::Tampering::ServerKeyChanged) if it is another one than at the first
+    /// sign-in, [`Error::Credentials`] if
     /// there is no keychain.
     ///
     /// # Examples
@@ -94,7 +96,7 @@ impl SyncKitClient {
     pub async fn authenticate(&self, email: &str, password: &str) -> Result<(UserId, AppId)> {
         let app = &self.app;
         // A secret key that was put into an app by mistake never leaves the machine.
-        ApiKey::publishable(&app.api_key)?;
+        app.app_id()?;
         app.secrets.probe().await?;
         let (login, ke1) = ClientLogin::start(password, &mut OsRng)?;
         let start = LoginStart {
@@ -149,7 +151,7 @@ impl SyncKitClient {
         }
         let app = &self.app;
         // A secret key that was put into an app by mistake never leaves the machine.
-        ApiKey::publishable(&app.api_key)?;
+        app.app_id()?;
         app.secrets.probe().await?;
         let request = TokenRequest {
             grant_type: "authorization_code",
@@ -261,6 +263,7 @@ impl SyncKitClient {
 
     /// Makes a new session current, in memory and in the credential store.
     async fn install_signed_in(&self, signed_in: SignedIn) -> Result<Arc<Stream>> {
+        self.app.check_app(signed_in.app_id)?;
         let (app_id, user_id) = (signed_in.app_id, signed_in.user_id);
         let tokens = Tokens {
             token: signed_in.token,

@@ -1,7 +1,7 @@
 //! What a server did that no honest server does, and the evidence of it.
 
 use synckit_crypto::KeyError;
-use synckit_protocol::{BatchDigest, BatchId, DeviceId, KeyId, Position, SealedHash, SnapshotId};
+use synckit_protocol::{AppId, BatchDigest, BatchId, DeviceId, KeyId, Position, SealedHash, SnapshotId};
 
 /// Something that no honest server does, short of having been restored from a backup. In [`Error::Tampering`].
 ///
@@ -55,6 +55,12 @@ pub enum Tampering {
     /// The server proved itself with another key than at the first sign-in.
     #[error("the server's sign-in key changed: this may be another server")]
     ServerKeyChanged,
+    /// The server answered for another app than the one that the API key names.
+    #[error("the server answered for another app ({answered}) than the API key names")]
+    OtherApp {
+        /// The app that it named.
+        answered: AppId,
+    },
     /// A URL that the server gave out would weaken the connection.
     #[error("the server gave out a URL that is not safe to use: {reason}")]
     UnsafeUrl {

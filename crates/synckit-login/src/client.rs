@@ -9,12 +9,13 @@ use opaque_ke::{
     generic_array::{GenericArray, typenum::U64},
 };
 use rand::{CryptoRng, RngCore};
+use synckit_protocol::AppId;
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
-    ExportKey, KE2_BYTES, LOGIN_CONTEXT, LoginError, REGISTRATION_RESPONSE_BYTES, ServerPublicKey,
-    suite::{Suite1, read},
+    ExportKey, KE2_BYTES, LoginError, REGISTRATION_RESPONSE_BYTES, ServerPublicKey,
+    suite::{Suite1, login_context, read},
 };
 
 /// The longest password, in bytes of UTF-8 after normalisation.
@@ -29,7 +30,7 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 ///
 /// let server = ServerLogin::generate(&mut OsRng);
 /// let (client, request) = ClientRegistration::start("correct horse", &mut OsRng)?;
-/// let response = server.register(&request, b"account id")?;
+/// let response = server.register(&request, &[7; 16])?;
 /// let registered = client.finish(&response, &mut OsRng)?;
 /// assert_eq!(registered.server_public_key, server.public_key());
 /// # Ok::<(), synckit_login::LoginError>(())
@@ -128,6 +129,7 @@ impl ClientLogin {
     /// Finishes a login with the server's message KE2.
     ///
     /// After this the client knows whether the password was right and which server it talks to, before it sends KE3.
+    /// `app_id` is the app of the API key that the login was begun with: a login of another app fails like a wrong password.
     /// If `pinned` is given and the server proved another key, nothing is returned that could be used by mistake.
     ///
     /// Blocks for the length of one Argon2id (64 MiB, 3 passes): about 150 ms, more on a phone. Call it on a thread
@@ -137,13 +139,15 @@ impl ClientLogin {
     /// [`LoginError::WrongPassword`], [`LoginError::ServerKeyChanged`], [`LoginError::MalformedMessage`].
     pub fn finish(
         self,
+        app_id: AppId,
         ke2: &[u8],
         pinned: Option<&ServerPublicKey>,
         rng: &mut (impl CryptoRng + RngCore),
     ) -> Result<LoginFinished, LoginError> {
         const MESSAGE: &str = "KE2";
         let response = read(MESSAGE, ke2, KE2_BYTES, CredentialResponse::<Suite1>::deserialize)?;
-        let parameters = ClientLoginFinishParameters::new(Some(LOGIN_CONTEXT), Identifiers::default(), None);
+        let context = login_context(app_id);
+        let parameters = ClientLoginFinishParameters::new(Some(&context), Identifiers::default(), None);
         let Pending { state, password } = self.0;
         let mut finished = state
             .finish(rng, &password, response, parameters)

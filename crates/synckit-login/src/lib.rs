@@ -17,19 +17,21 @@
 //! ```
 //! use rand::rngs::OsRng;
 //! use synckit_login::{ClientLogin, ClientRegistration, ServerLogin};
+//! use synckit_protocol::AppId;
 //!
 //! # fn main() -> Result<(), synckit_login::LoginError> {
 //! let server = ServerLogin::generate(&mut OsRng);
 //!
 //! let (client, request) = ClientRegistration::start("correct horse", &mut OsRng)?;
-//! let response = server.register(&request, b"account id")?;
+//! let response = server.register(&request, &[7; 16])?; // 16 fresh random bytes
 //! let registered = client.finish(&response, &mut OsRng)?;
 //! let record = ServerLogin::finish_registration(&registered.upload)?;
 //!
+//! let app_id = AppId::from_bytes([1; 16]); // of the API key
 //! let (client, ke1) = ClientLogin::start("correct horse", &mut OsRng)?;
-//! let (state, ke2) = server.start(Some(&record), &ke1, b"account id", &mut OsRng)?;
-//! let login = client.finish(&ke2, Some(&registered.server_public_key), &mut OsRng)?;
-//! ServerLogin::finish(&state, &login.ke3)?;
+//! let (state, ke2) = server.start(app_id, Some(&record), &ke1, &[7; 16], &mut OsRng)?;
+//! let login = client.finish(app_id, &ke2, Some(&registered.server_public_key), &mut OsRng)?;
+//! ServerLogin::finish(app_id, &state, &login.ke3)?;
 //! assert_eq!(login.export_key, registered.export_key);
 //! # Ok(())
 //! # }
@@ -51,6 +53,6 @@ pub use error::LoginError;
 pub use export_key::{ExportKey, ServerPublicKey};
 pub use server::ServerLogin;
 pub use suite::{
-    KE1_BYTES, KE2_BYTES, KE3_BYTES, LOGIN_CONTEXT, LOGIN_STATE_BYTES, RECORD_BYTES, REGISTRATION_REQUEST_BYTES,
-    REGISTRATION_RESPONSE_BYTES, REGISTRATION_UPLOAD_BYTES, SERVER_SETUP_BYTES, SUITE,
+    KE1_BYTES, KE2_BYTES, KE3_BYTES, LOGIN_STATE_BYTES, RECORD_BYTES, REGISTRATION_REQUEST_BYTES,
+    REGISTRATION_RESPONSE_BYTES, REGISTRATION_UPLOAD_BYTES, SERVER_SETUP_BYTES, SUITE, login_context,
 };

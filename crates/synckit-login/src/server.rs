@@ -2,19 +2,20 @@
 
 use std::fmt;
 
+use hmac::{Hmac, Mac as _};
 use opaque_ke::{
     CredentialFinalization, CredentialRequest, Identifiers, RegistrationRequest, RegistrationUpload,
     ServerLoginParameters, ServerRegistration, ServerSetup,
 };
-use hmac::{Hmac, Mac as _};
 use rand::{CryptoRng, RngCore};
 use sha2::{Digest as _, Sha256};
+use synckit_protocol::AppId;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
-    KE1_BYTES, KE3_BYTES, LOGIN_CONTEXT, LOGIN_STATE_BYTES, LoginError, RECORD_BYTES, REGISTRATION_REQUEST_BYTES,
+    KE1_BYTES, KE3_BYTES, LOGIN_STATE_BYTES, LoginError, RECORD_BYTES, REGISTRATION_REQUEST_BYTES,
     REGISTRATION_UPLOAD_BYTES, SERVER_SETUP_BYTES, ServerPublicKey,
-    suite::{Suite1, read},
+    suite::{Suite1, login_context, read},
 };
 
 /// Length of the OPRF seed, the first of the server's secrets.
@@ -139,7 +140,7 @@ impl ServerLogin {
         Ok(ServerRegistration::<Suite1>::finish(upload).serialize().to_vec())
     }
 
-    /// Answers the first message of a login: returns the state to keep until the third, and the second message, KE2.
+    /// Answers the first message of a login to an app: returns the state to keep until the third, and the second message, KE2.
     ///
     /// The state is secret: its reader can pretend to know the password. Seal it before it leaves the process.
     ///
@@ -151,6 +152,7 @@ impl ServerLogin {
     /// [`LoginError::MalformedMessage`].
     pub fn start(
         &self,
+        app_id: AppId,
         record: Option<&[u8]>,
         ke1: &[u8],
         credential_id: &[u8],
@@ -168,21 +170,22 @@ impl ServerLogin {
                 )
             })
             .transpose()?;
-        let started =
-            opaque_ke::ServerLogin::start(rng, &self.setup, record, request, credential_id, login_parameters())
-                .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
+        let context = login_context(app_id);
+        let parameters = login_parameters(&context);
+        let started = opaque_ke::ServerLogin::start(rng, &self.setup, record, request, credential_id, parameters)
+            .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
         let mut state = started.state.serialize();
         let kept = state.to_vec();
         state.as_mut_slice().zeroize();
         Ok((kept, started.message.serialize().to_vec()))
     }
 
-    /// Checks the last message of a login against the state that [`Self::start`] returned.
+    /// Checks the last message of a login to an app against the state that [`Self::start`] returned.
     ///
     /// # Errors
     /// [`LoginError::WrongPassword`] if the client did not prove that it knows the password,
     /// [`LoginError::MalformedMessage`].
-    pub fn finish(state: &[u8], ke3: &[u8]) -> Result<(), LoginError> {
+    pub fn finish(app_id: AppId, state: &[u8], ke3: &[u8]) -> Result<(), LoginError> {
         const MESSAGE: &str = "KE3";
         let state = read(
             "login state",
@@ -192,7 +195,7 @@ impl ServerLogin {
         )?;
         let finalization = read(MESSAGE, ke3, KE3_BYTES, CredentialFinalization::<Suite1>::deserialize)?;
         let mut finished = state
-            .finish(finalization, login_parameters())
+            .finish(finalization, login_parameters(&login_context(app_id)))
             .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
         finished.session_key.as_mut_slice().zeroize();
         Ok(())
@@ -207,9 +210,9 @@ impl fmt::Debug for ServerLogin {
     }
 }
 
-fn login_parameters() -> ServerLoginParameters<'static, 'static> {
+fn login_parameters(context: &[u8]) -> ServerLoginParameters<'_, '_> {
     ServerLoginParameters {
-        context: Some(LOGIN_CONTEXT),
+        context: Some(context),
         identifiers: Identifiers::default(),
     }
 }

@@ -8,6 +8,7 @@ use opaque_ke::{
     ksf::Ksf,
 };
 use sha2::Sha512;
+use synckit_protocol::AppId;
 use zeroize::Zeroize as _;
 
 use crate::LoginError;
@@ -15,10 +16,31 @@ use crate::LoginError;
 /// The number of this suite on the wire.
 pub const SUITE: u16 = synckit_protocol::LOGIN_SUITE;
 
-/// The OPAQUE context, which both sides put into the transcript of a login (RFC 9807, section 6.4).
+/// The first part of the OPAQUE context.
+const CONTEXT_LABEL: &[u8; 23] = b"synckit/1 login suite 1";
+
+/// The OPAQUE context, which both sides put into the transcript of a login (RFC 9807, section 6.4): a label, and the app
+/// id.
 ///
-/// It names protocol and suite, so that messages of one suite can never complete a login of another.
-pub const LOGIN_CONTEXT: &[u8] = b"synckit/1 login suite 1";
+/// It names protocol, suite and app, so that messages of one suite can never complete a login of another, and whoever
+/// swaps the API key on its way cannot lead an app into the stream of another app.
+///
+/// # Examples
+/// ```
+/// use synckit_login::login_context;
+/// use synckit_protocol::AppId;
+///
+/// let context = login_context(AppId::from_bytes([7; 16]));
+/// assert_eq!(context[..23], *b"synckit/1 login suite 1");
+/// assert_eq!(context[23..], [7; 16]);
+/// ```
+pub fn login_context(app_id: AppId) -> [u8; 39] {
+    let mut context = [0; 39];
+    let (label, app) = context.split_at_mut(CONTEXT_LABEL.len());
+    label.copy_from_slice(CONTEXT_LABEL);
+    app.copy_from_slice(app_id.as_bytes());
+    context
+}
 
 /// Length of a registration request: one group element.
 pub const REGISTRATION_REQUEST_BYTES: usize = 32;

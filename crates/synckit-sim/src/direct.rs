@@ -35,6 +35,17 @@ impl Sent {
         self.head.headers.contains_key(http::header::AUTHORIZATION)
     }
 
+    /// The same request with another body.
+    fn with_body(&self, body: Bytes) -> Self {
+        let mut head = (*self.head).clone();
+        head.headers
+            .insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(body.len()));
+        Self {
+            head: Arc::new(head),
+            body,
+        }
+    }
+
     /// As a server takes it.
     #[must_use]
     pub fn to_request(&self, body: Body) -> http::Request<Body> {
@@ -46,6 +57,8 @@ impl Sent {
 pub enum Lie {
     /// What the server said.
     Truth,
+    /// The server is asked with another body. Only before it is asked.
+    Asking(Bytes),
     /// Another answer, in place of the server's.
     Instead(http::Response<BodyStream<TransportError>>),
 }
@@ -96,13 +109,15 @@ impl Transport for Direct {
         Box::pin(async move {
             let sent = read_request(request).await?;
             sent_log.lock().push(sent.clone());
-            if let Lie::Instead(response) = tell(&sent, None) {
-                return Ok(response);
-            }
-            let request = sent.to_request(Body::from(sent.body.clone()));
+            let asked = match tell(&sent, None) {
+                Lie::Truth => sent.clone(),
+                Lie::Asking(body) => sent.with_body(body),
+                Lie::Instead(response) => return Ok(response),
+            };
+            let request = asked.to_request(Body::from(asked.body.clone()));
             let answer = endpoint.call(request).await.map_err(broken)?;
             Ok(match tell(&sent, Some(answer.clone())) {
-                Lie::Truth => response_of(answer.head, answer.body),
+                Lie::Truth | Lie::Asking(_) => response_of(answer.head, answer.body),
                 Lie::Instead(response) => response,
             })
         })

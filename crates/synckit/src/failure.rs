@@ -425,6 +425,10 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
             "server_key_changed",
             "ask the operator whether the server's keys were lost and replaced; if not, do not sign in there",
         ),
+        Error::Tampering(Tampering::OtherApp { .. }) => Known::new(
+            "other_app",
+            "the server answers for another app than the API key names: do not sign in there, and tell its operator",
+        ),
         error if error.is_tampering() => Known::new(
             "tampering",
             "the server does not hold what it held before: ask its operator whether a backup was restored, and keep this message",

@@ -17,7 +17,7 @@ from .errors import NotThisProtocol, WrongPassword
 from .primitives import same, u8, u16
 
 SUITE = 1
-CONTEXT = b"synckit/1 login suite 1"
+CONTEXT_LABEL = b"synckit/1 login suite 1"
 OPRF_CONTEXT = b"OPRFV1-\x00-ristretto255-SHA512"
 KE2_BYTES = 320
 
@@ -39,10 +39,15 @@ def argon2id(text: bytes) -> bytes:
 class Suite:
     """What RFC 9807 leaves open. The RFC's own vectors choose otherwise: no key stretching, and identities."""
 
-    context: bytes = CONTEXT
+    context: bytes
     stretch: Callable[[bytes], bytes] = argon2id
     client_identity: bytes | None = None
     server_identity: bytes | None = None
+
+    @classmethod
+    def of_app(cls, app_id: bytes) -> "Suite":
+        """Suite 1. The context names the app, so that nobody leads one app into the stream of another."""
+        return cls(CONTEXT_LABEL + app_id)
 
     def identities(self, client_public_key: bytes, server_public_key: bytes) -> tuple[bytes, bytes]:
         """Without identities of their own, client and server are their public keys."""
@@ -86,7 +91,7 @@ def login_start(password: bytes, blind: bytes | None = None, nonce: bytes | None
     return LoginState(password, blind, secret, ke1), ke1
 
 
-def login_finish(state: LoginState, ke2: bytes, suite: Suite = Suite()) -> Login:
+def login_finish(state: LoginState, ke2: bytes, suite: Suite) -> Login:
     """KE3 and the export key, or `WrongPassword`. The caller compares the server's key with the pinned one first."""
     if len(ke2) != KE2_BYTES:
         raise NotThisProtocol("KE2 has another length")
@@ -119,8 +124,8 @@ def registration_start(password: bytes, blind: bytes | None = None) -> tuple[byt
     return blind, blinded(password, blind)
 
 
-def registration_finish(password: bytes, blind: bytes, response: bytes, nonce: bytes | None = None,
-                        suite: Suite = Suite()) -> Registration:
+def registration_finish(password: bytes, blind: bytes, response: bytes, suite: Suite,
+                        nonce: bytes | None = None) -> Registration:
     """The record for the server, and the export key."""
     if len(response) != 64:
         raise NotThisProtocol("the registration response has another length")

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from . import opaque
 from .api import Api
-from .api_key import check_publishable
-from .errors import (EnvelopeReplaced, KeyMaterialForged, NoServerKey, PasswordWasReset, Problem, WrongPassword)
+from .api_key import ApiKey, check_publishable
+from .errors import (EnvelopeReplaced, KeyMaterialForged, NoServerKey, NotThisProtocol, PasswordWasReset, Problem,
+                     WrongPassword)
 from .keys import (PASSWORD, RECOVERY, KeyRing, Stream, envelope_header, open_envelope, open_vault, recovery_entropy,
                    vault_generation)
 from .state import State
@@ -26,7 +27,8 @@ def sign_in(api: Api, state: State, api_key: str, email: str, password: str) -> 
     login_state, ke1 = opaque.login_start(opaque.normalize(password))
     begun = api.call("POST", "/api/sync/auth/start",
                      {"api_key": api_key, "email": email, "suite": opaque.SUITE, "ke1": ke1})
-    login = opaque.login_finish(login_state, begun["ke2"])
+    app_id = ApiKey.parse(api_key).app_id
+    login = opaque.login_finish(login_state, begun["ke2"], opaque.Suite.of_app(app_id))
     # Before KE3 is sent and before the export key is used.
     state.pin_server_key(login.server_public_key)
     try:
@@ -35,6 +37,8 @@ def sign_in(api: Api, state: State, api_key: str, email: str, password: str) -> 
         if problem.code == "invalid_credentials":
             raise WrongPassword from problem
         raise
+    if answer["app_id"] != app_id:
+        raise NotThisProtocol("the server signed in to another app than the API key names")
     api.token = answer["token"]
     return Session(Stream(answer["app_id"], answer["user_id"]), answer["account_token"], login.export_key)
 

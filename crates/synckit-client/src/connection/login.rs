@@ -27,9 +27,10 @@ pub(crate) struct AccountAccess {
 impl App {
     /// Runs Argon2id off the async threads and pins the server's key.
     pub(crate) async fn finish_login(&self, login: ClientLogin, started: &LoginStarted) -> Result<LoginFinished> {
+        let app_id = self.app_id()?;
         let pinned = self.pinned_server_key().await?;
         let ke2 = started.ke2.0.clone();
-        let finished = runtime::blocking(move || login.finish(&ke2, pinned.as_ref(), &mut OsRng)).await??;
+        let finished = runtime::blocking(move || login.finish(app_id, &ke2, pinned.as_ref(), &mut OsRng)).await??;
         self.pin_server_key(finished.server_public_key).await?;
         Ok(finished)
     }

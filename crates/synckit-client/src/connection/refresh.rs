@@ -80,8 +80,9 @@ impl Connection {
             }
             let used = self.current_session()?.tokens.refresh;
             let call = Call::post("/api/sync/auth/refresh").body(&Refresh { refresh: used.clone() })?;
-            match self.api().call(call.once()).await {
+            match self.api().call::<Refreshed>(call.once()).await {
                 Ok(refreshed) => {
+                    self.app().check_app(refreshed.app_id)?;
                     self.install_refreshed(refreshed, &used).await?;
                     break;
                 }

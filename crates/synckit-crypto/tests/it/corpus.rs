@@ -12,7 +12,7 @@ use synckit_crypto::{
     snapshot::{Manifest, PartBody, PartDigest},
 };
 use synckit_login::{ClientLogin, ClientRegistration, ServerLogin};
-use synckit_protocol::{Cursor, SnapshotId, SnapshotPlace};
+use synckit_protocol::{AppId, Cursor, SnapshotId, SnapshotPlace};
 
 use crate::{
     canonical::{framed, refused, unhex},
@@ -151,9 +151,10 @@ fn seeds() -> Seeds {
     let (client, request) = ClientRegistration::start("password", &mut rng).unwrap();
     let response = server.register(&request, b"account").unwrap();
     let upload = client.finish(&response, &mut rng).unwrap().upload;
+    let app_id = AppId::from_bytes([7; 16]);
     let (client, ke1) = ClientLogin::start("password", &mut rng).unwrap();
-    let (state, ke2) = server.start(Some(&upload), &ke1, b"account", &mut rng).unwrap();
-    let ke3 = client.finish(&ke2, None, &mut rng).unwrap().ke3;
+    let (state, ke2) = server.start(app_id, Some(&upload), &ke1, b"account", &mut rng).unwrap();
+    let ke3 = client.finish(app_id, &ke2, None, &mut rng).unwrap().ke3;
     message(0, "request", &request);
     message(1, "upload", &upload);
     message(2, "ke1", &ke1);

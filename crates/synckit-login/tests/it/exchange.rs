@@ -5,10 +5,12 @@ use synckit_login::{
     LoginFinished, PASSWORD_BYTES_MAX, RECORD_BYTES, REGISTRATION_REQUEST_BYTES, REGISTRATION_RESPONSE_BYTES,
     REGISTRATION_UPLOAD_BYTES, RegistrationFinished, ServerLogin, ServerPublicKey,
 };
+use synckit_protocol::AppId;
 
 use crate::rng::VectorRng;
 
 const ACCOUNT: &[u8] = b"0123456789abcdef";
+const APP: AppId = AppId::from_bytes([0xa1; 16]);
 
 struct Account {
     server: ServerLogin,
@@ -46,11 +48,11 @@ impl Account {
     ) -> Result<(LoginFinished, Result<(), LoginError>), LoginError> {
         let (client, ke1) = ClientLogin::start(password, &mut self.rng)?;
         assert_eq!(ke1.len(), KE1_BYTES);
-        let (state, ke2) = self.server.start(record, &ke1, ACCOUNT, &mut self.rng)?;
+        let (state, ke2) = self.server.start(APP, record, &ke1, ACCOUNT, &mut self.rng)?;
         assert_eq!((state.len(), ke2.len()), (LOGIN_STATE_BYTES, KE2_BYTES));
-        let finished = client.finish(&ke2, pinned, &mut self.rng)?;
+        let finished = client.finish(APP, &ke2, pinned, &mut self.rng)?;
         assert_eq!(finished.ke3.len(), KE3_BYTES);
-        let verdict = ServerLogin::finish(&state, &finished.ke3);
+        let verdict = ServerLogin::finish(APP, &state, &finished.ke3);
         Ok((finished, verdict))
     }
 }
@@ -83,10 +85,10 @@ fn record_under_another_credential_id_does_not_open() {
     let (client, ke1) = ClientLogin::start("correct horse", &mut account.rng).unwrap();
     let (_, ke2) = account
         .server
-        .start(Some(&account.record), &ke1, b"somebody else", &mut account.rng)
+        .start(APP, Some(&account.record), &ke1, b"somebody else", &mut account.rng)
         .unwrap();
     assert_eq!(
-        client.finish(&ke2, None, &mut account.rng).unwrap_err(),
+        client.finish(APP, &ke2, None, &mut account.rng).unwrap_err(),
         LoginError::WrongPassword
     );
 }
@@ -135,22 +137,22 @@ fn forged_last_message_is_refused() {
     let (client, ke1) = ClientLogin::start("correct horse", &mut account.rng).unwrap();
     let (state, ke2) = account
         .server
-        .start(Some(&account.record), &ke1, ACCOUNT, &mut account.rng)
+        .start(APP, Some(&account.record), &ke1, ACCOUNT, &mut account.rng)
         .unwrap();
-    let mut ke3 = client.finish(&ke2, None, &mut account.rng).unwrap().ke3;
+    let mut ke3 = client.finish(APP, &ke2, None, &mut account.rng).unwrap().ke3;
     for bit in [0, 255, 511] {
         ke3[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(ServerLogin::finish(&state, &ke3), Err(LoginError::WrongPassword));
+        assert_eq!(ServerLogin::finish(APP, &state, &ke3), Err(LoginError::WrongPassword));
         ke3[bit / 8] ^= 1 << (bit % 8);
     }
-    ServerLogin::finish(&state, &ke3).unwrap();
+    ServerLogin::finish(APP, &state, &ke3).unwrap();
     // Another login's state does not take it.
     let (_, other_ke1) = ClientLogin::start("correct horse", &mut account.rng).unwrap();
     let (other, _) = account
         .server
-        .start(Some(&account.record), &other_ke1, ACCOUNT, &mut account.rng)
+        .start(APP, Some(&account.record), &other_ke1, ACCOUNT, &mut account.rng)
         .unwrap();
-    assert_eq!(ServerLogin::finish(&other, &ke3), Err(LoginError::WrongPassword));
+    assert_eq!(ServerLogin::finish(APP, &other, &ke3), Err(LoginError::WrongPassword));
 }
 
 #[test]
@@ -161,10 +163,10 @@ fn tampered_second_message_is_never_accepted() {
         let (client, ke1) = ClientLogin::start("correct horse", &mut account.rng).unwrap();
         let (_, mut ke2) = account
             .server
-            .start(Some(&account.record), &ke1, ACCOUNT, &mut account.rng)
+            .start(APP, Some(&account.record), &ke1, ACCOUNT, &mut account.rng)
             .unwrap();
         ke2[position] ^= 1;
-        let error = client.finish(&ke2, None, &mut account.rng).unwrap_err();
+        let error = client.finish(APP, &ke2, None, &mut account.rng).unwrap_err();
         assert!(
             matches!(error, LoginError::WrongPassword | LoginError::MalformedMessage { .. }),
             "byte {position}: {error:?}"
@@ -180,7 +182,7 @@ fn messages_of_another_length_are_malformed() {
     let (_, ke1) = ClientLogin::start("p", &mut account.rng).unwrap();
     let (state, ke2) = account
         .server
-        .start(Some(&account.record), &ke1, ACCOUNT, &mut account.rng)
+        .start(APP, Some(&account.record), &ke1, ACCOUNT, &mut account.rng)
         .unwrap();
     let longer = |bytes: &[u8]| [bytes, &[0]].concat();
     let shorter = |bytes: &[u8]| bytes[..bytes.len() - 1].to_vec();
@@ -195,20 +197,24 @@ fn messages_of_another_length_are_malformed() {
         assert!(malformed(
             account
                 .server
-                .start(Some(&record), &ke1, ACCOUNT, &mut account.rng)
+                .start(APP, Some(&record), &ke1, ACCOUNT, &mut account.rng)
                 .unwrap_err()
         ));
         assert!(malformed(
             account
                 .server
-                .start(None, &change(&ke1), ACCOUNT, &mut account.rng)
+                .start(APP, None, &change(&ke1), ACCOUNT, &mut account.rng)
                 .unwrap_err()
         ));
-        assert!(malformed(ServerLogin::finish(&change(&state), &[0; 64]).unwrap_err()));
-        assert!(malformed(ServerLogin::finish(&state, &change(&[0; 64])).unwrap_err()));
+        assert!(malformed(
+            ServerLogin::finish(APP, &change(&state), &[0; 64]).unwrap_err()
+        ));
+        assert!(malformed(
+            ServerLogin::finish(APP, &state, &change(&[0; 64])).unwrap_err()
+        ));
         let (client, _) = ClientLogin::start("p", &mut account.rng).unwrap();
         assert!(malformed(
-            client.finish(&change(&ke2), None, &mut account.rng).unwrap_err()
+            client.finish(APP, &change(&ke2), None, &mut account.rng).unwrap_err()
         ));
         let (client, _) = ClientRegistration::start("p", &mut account.rng).unwrap();
         assert!(malformed(
@@ -229,7 +235,10 @@ fn group_elements_that_are_none_are_malformed() {
         assert!(matches!(error, LoginError::MalformedMessage { .. }), "{error:?}");
         let (_, mut ke1) = ClientLogin::start("p", &mut account.rng).unwrap();
         ke1[..32].copy_from_slice(&element);
-        let error = account.server.start(None, &ke1, ACCOUNT, &mut account.rng).unwrap_err();
+        let error = account
+            .server
+            .start(APP, None, &ke1, ACCOUNT, &mut account.rng)
+            .unwrap_err();
         assert!(matches!(error, LoginError::MalformedMessage { .. }), "{error:?}");
         let (client, _) = ClientRegistration::start("p", &mut account.rng).unwrap();
         let response = [element, [0; 32]].concat();
@@ -289,4 +298,24 @@ fn stand_in_follows_from_seed_and_address() {
     assert_ne!(restored.stand_in(b"bob@example.com"), stand_in);
     let other = ServerLogin::generate(&mut account.rng);
     assert_ne!(other.stand_in(b"ada@example.com"), stand_in);
+}
+
+#[test]
+fn login_of_another_app_fails_like_a_wrong_password() {
+    let mut account = registered("correct horse");
+    let other = AppId::from_bytes([0xa2; 16]);
+    for (server_app, client_app) in [(APP, other), (other, APP)] {
+        let (client, ke1) = ClientLogin::start("correct horse", &mut account.rng).unwrap();
+        let record = Some(account.record.as_slice());
+        let (_, ke2) = account
+            .server
+            .start(server_app, record, &ke1, ACCOUNT, &mut account.rng)
+            .unwrap();
+        let error = client.finish(client_app, &ke2, None, &mut account.rng).unwrap_err();
+        assert_eq!(error, LoginError::WrongPassword);
+    }
+    let (_, verdict) = account
+        .login("correct horse", Some(&account.record.clone()), None)
+        .unwrap();
+    verdict.unwrap();
 }

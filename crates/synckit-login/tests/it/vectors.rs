@@ -6,9 +6,14 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use synckit_login::{ClientLogin, ClientRegistration, LOGIN_CONTEXT, LoginError, SUITE, ServerLogin, ServerPublicKey};
+use synckit_login::{ClientLogin, ClientRegistration, LoginError, SUITE, ServerLogin, ServerPublicKey, login_context};
+use synckit_protocol::AppId;
 
 use crate::{rfc9807::Given, rng::VectorRng};
+
+/// The app that signs in, and another one.
+const APP: AppId = AppId::from_bytes([0xa1; 16]);
+const OTHER_APP: AppId = AppId::from_bytes([0xa2; 16]);
 
 #[test]
 fn login_vectors_match() {
@@ -41,10 +46,12 @@ fn login_vectors() -> Value {
 
     let (client, ke1) = ClientLogin::start(password, &mut rng).unwrap();
     let client_random = rng.take_drawn();
-    let (state, ke2) = server.start(Some(&record), &ke1, &credential_id, &mut rng).unwrap();
+    let (state, ke2) = server
+        .start(APP, Some(&record), &ke1, &credential_id, &mut rng)
+        .unwrap();
     let server_random = rng.take_drawn();
-    let finished = client.finish(&ke2, Some(&server.public_key()), &mut rng).unwrap();
-    ServerLogin::finish(&state, &finished.ke3).unwrap();
+    let finished = client.finish(APP, &ke2, Some(&server.public_key()), &mut rng).unwrap();
+    ServerLogin::finish(APP, &state, &finished.ke3).unwrap();
     assert_eq!(finished.export_key, registered.export_key);
     let login = json!({
         "client_random": hex(&client_random),
@@ -55,10 +62,14 @@ fn login_vectors() -> Value {
         "ke3": hex(&finished.ke3),
         "export_key": hex(finished.export_key.as_bytes()),
     });
-    let refused = refused_ke2(password, &client_random, &ke2, &server.public_key());
+    let mut again = Given(server_random.clone());
+    let (_, other) = server
+        .start(OTHER_APP, Some(&record), &ke1, &credential_id, &mut again)
+        .unwrap();
+    let refused = refused_ke2(password, &client_random, &ke2, &server.public_key(), other);
 
     rng.take_drawn();
-    let (state, ke2) = server.start(None, &ke1, &credential_id, &mut rng).unwrap();
+    let (state, ke2) = server.start(APP, None, &ke1, &credential_id, &mut rng).unwrap();
     let unknown = json!({
         "ke1": hex(&ke1),
         "server_random": hex(&rng.take_drawn()),
@@ -75,7 +86,7 @@ fn login_vectors() -> Value {
 
     json!({
         "description": "OPAQUE (RFC 9807) in suite 1: ristretto255-SHA512, 3DH with SHA-512, Argon2id v1.3 (64 MiB, t=3, \
-            p=1, salt of 16 zero bytes, output of 64 bytes), default identities. Byte strings in hexadecimal; the fields \
+            p=1, salt of 16 zero bytes, output of 64 bytes), default identities. The context is the label and the app id. Byte strings in hexadecimal; the fields \
             *_random are the random bytes that a step drew, in order. A drawn scalar takes 64 bytes, read as a \
             little-endian number and reduced modulo the group order. client_start_random: blind (64). \
             client_finish_random: envelope nonce (32). client_random: blind (64), key share seed (32), nonce (32). \
@@ -83,7 +94,8 @@ fn login_vectors() -> Value {
             (32), key share seed (32), nonce (32). refused_ke2: answers to the ke1 of login that must be refused, each with \
             one fault.",
         "suite": SUITE,
-        "context": String::from_utf8(LOGIN_CONTEXT.to_vec()).unwrap(),
+        "app_id": hex(APP.as_bytes()),
+        "context": hex(&login_context(APP)),
         "key_stretching": {"input": hex(&stretched), "output": hex(&stretching)},
         "password": password,
         "password_nfc_utf8": hex("Caf\u{e9} \u{c5}ngstr\u{f6}m".as_bytes()),
@@ -104,10 +116,16 @@ fn login_vectors() -> Value {
 
 /// Second messages of the login above that a client must refuse, each with one fault. Some of them are encodings that are
 /// no group element, for which a client reports a malformed message.
-fn refused_ke2(password: &str, client_random: &[u8], ke2: &[u8], pinned: &ServerPublicKey) -> Vec<Value> {
+fn refused_ke2(
+    password: &str,
+    client_random: &[u8],
+    ke2: &[u8],
+    pinned: &ServerPublicKey,
+    of_another_app: Vec<u8>,
+) -> Vec<Value> {
     let finish = |ke2: &[u8]| {
         let (client, _) = ClientLogin::start(password, &mut Given(client_random.to_vec())).unwrap();
-        client.finish(ke2, Some(pinned), &mut VectorRng::new("unused"))
+        client.finish(APP, ke2, Some(pinned), &mut VectorRng::new("unused"))
     };
     assert!(finish(ke2).is_ok());
     let changed = |at: usize| {
@@ -128,6 +146,7 @@ fn refused_ke2(password: &str, client_random: &[u8], ke2: &[u8], pinned: &Server
         ("the first byte of the server's MAC changed", changed(256)),
         ("the last byte of the server's MAC changed", changed(319)),
         ("a server's MAC of zeros", with(256, &[0; 64])),
+        ("a login of another app", of_another_app),
         ("an evaluated element that is the identity", with(0, &[0; 32])),
         ("an evaluated element that encodes nothing", with(0, &[0xff; 32])),
         ("a key share that is the identity", with(224, &[0; 32])),

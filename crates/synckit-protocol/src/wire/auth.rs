@@ -130,4 +130,6 @@ pub struct Refreshed {
     pub expires_at: UnixSeconds,
     /// The next refresh secret.
     pub refresh: SecretText,
+    /// The app of the session, which the client compares with the one in its API key.
+    pub app_id: AppId,
 }

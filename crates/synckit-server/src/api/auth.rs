@@ -157,6 +157,7 @@ pub(super) async fn refresh(
                 token,
                 expires_at,
                 refresh,
+                app_id: stream.app_id,
             })
         }
         RefreshUse::Ended => {

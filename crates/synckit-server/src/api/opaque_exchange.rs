@@ -29,10 +29,11 @@ pub(super) struct Account {
 impl Account {
     /// The account of a credential, or, without one, what stands in for it.
     pub(super) fn of(credential: Option<Credential>, stand_in: [u8; 16]) -> Self {
-        let (id, credential_id) = credential.as_ref().map_or(
-            (UserId::from_bytes(stand_in), CredentialId(stand_in)),
-            |credential| (credential.user_id, credential.password.credential_id),
-        );
+        let (id, credential_id) = credential
+            .as_ref()
+            .map_or((UserId::from_bytes(stand_in), CredentialId(stand_in)), |credential| {
+                (credential.user_id, credential.password.credential_id)
+            });
         Self {
             id,
             credential_id,
@@ -84,7 +85,13 @@ pub(super) fn start_login(
 ) -> Result<StartedLogin, ApiError> {
     let (opaque, ke2) = state
         .login
-        .start(account.record.as_deref(), ke1, &account.credential_id.0, &mut OsRng)
+        .start(
+            app_id,
+            account.record.as_deref(),
+            ke1,
+            &account.credential_id.0,
+            &mut OsRng,
+        )
         .map_err(|error| login_problem(error, "ke1"))?;
     let state = LoginState {
         app_id,
@@ -99,7 +106,7 @@ pub(super) fn start_login(
 
 /// Checks the last message, gives the guess back, and returns whose password it was.
 pub(super) fn finish_login(state: &ServerState, opened: &LoginState, ke3: &[u8]) -> Result<UserId, ApiError> {
-    let finished = ServerLogin::finish(&opened.opaque, ke3).map_err(|error| login_problem(error, "ke3"));
+    let finished = ServerLogin::finish(opened.app_id, &opened.opaque, ke3).map_err(|error| login_problem(error, "ke3"));
     // A fake record matches no password; this holds even if it did.
     finished.and(if opened.known {
         Ok(())

@@ -42,7 +42,9 @@ pub(super) async fn check(
         let (client, ke1) = ClientLogin::start(password.expose(), &mut OsRng).map_err(client_problem)?;
         let none = SessionId::from_bytes([0; 16]);
         let started = start_login(&state, &account, app_id, none, ticket, &ke1)?;
-        let finished = client.finish(&started.ke2, None, &mut OsRng).map_err(client_problem)?;
+        let finished = client
+            .finish(app_id, &started.ke2, None, &mut OsRng)
+            .map_err(client_problem)?;
         // Held until here: the work is what is bounded, not the wait.
         drop(turn);
         finish_login(&state, &started.state, &finished.ke3)

@@ -19,7 +19,7 @@ use reqwest::{
 use serde::{Serialize, de::DeserializeOwned};
 use synckit_login::{ClientLogin, ClientRegistration};
 use synckit_protocol::{
-    AppId, BatchId, Cursor, DeviceId, Head, KeyId, LOGIN_SUITE, OwnerKey, OwnerSignature, Position, Problem,
+    ApiKey, AppId, BatchId, Cursor, DeviceId, Head, KeyId, LOGIN_SUITE, OwnerKey, OwnerSignature, Position, Problem,
     SecretText, SnapshotId, UserId,
     wire::{
         accounts::{RegisterFinish, RegisterStart, RegisterStarted, Registered},
@@ -248,7 +248,12 @@ impl World {
         let started: LoginStarted = answer.ok();
         // A wrong password shows here; the server is asked all the same, as an attacker's client would.
         let ke3 = login
-            .finish(&started.ke2.0, None, &mut OsRng)
+            .finish(
+                ApiKey::publishable(api_key).unwrap().app_id(),
+                &started.ke2.0,
+                None,
+                &mut OsRng,
+            )
             .map_or(vec![0; 64], |finished| finished.ke3);
         let finish = LoginFinish {
             api_key: api_key.to_owned(),
@@ -353,7 +358,7 @@ impl User {
         }
         let started: LoginStarted = answer.ok();
         let ke3 = login
-            .finish(&started.ke2.0, None, &mut OsRng)
+            .finish(self.app_id, &started.ke2.0, None, &mut OsRng)
             .map_or(vec![0; 64], |finished| finished.ke3);
         let finish = UnlockFinish {
             login: started.login,

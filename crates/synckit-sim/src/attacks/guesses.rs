@@ -75,7 +75,7 @@ async fn finish(stage: &Stage, started: &Answer, ke3: Option<Vec<u8>>) -> anyhow
 pub(super) async fn sign_in(stage: &Stage, email: &str, password: &str) -> anyhow::Result<SignedIn> {
     let (login, answer) = start(stage, email, password).await?;
     let started: LoginStarted = minicbor_serde::from_slice(&answer.body)?;
-    let finished = login.finish(&started.ke2.0, None, &mut OsRng)?;
+    let finished = login.finish(stage.golden.app_id, &started.ke2.0, None, &mut OsRng)?;
     let answer = finish(stage, &answer, Some(finished.ke3)).await?;
     ensure!(answer.head.status.is_success(), "a sign-in: {}", answer.head.status);
     Ok(minicbor_serde::from_slice(&answer.body)?)
@@ -238,7 +238,10 @@ pub(super) async fn uncounted_evaluations(stage: Stage) -> anyhow::Result<Eviden
         }
         let started: RegisterStarted = minicbor_serde::from_slice(&answer.body)?;
         let is_new = evaluations.insert(started.response.0[..ELEMENT_BYTES].to_vec());
-        ensure!(is_new, "a change of password evaluated under a key that was used before");
+        ensure!(
+            is_new,
+            "a change of password evaluated under a key that was used before"
+        );
         ensure!(evaluations.len() <= GUESSES, "nothing counts changes of a password");
     };
     let caught = refused(Err(refusal), "too_many_guesses")?;

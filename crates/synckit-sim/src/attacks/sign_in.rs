@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::ensure;
+use serde::{Serialize, de::DeserializeOwned};
 use synckit_client::{Error, MemoryStore, SyncKitClient, Tampering};
-use synckit_protocol::{LOGIN_SUITE, ProblemCode, wire::auth::LoginStart};
+use synckit_protocol::{
+    LOGIN_SUITE, ProblemCode,
+    wire::auth::{LoginFinish, LoginStart, SignedIn},
+};
 
 use super::{
     Evidence, caught, passes,
-    stage::{Stage, invented},
+    stage::{Stage, invented, rewriting},
 };
 use crate::{
     direct::{Direct, Lie, Sent},
@@ -42,6 +46,15 @@ fn holds(sent: &Requests, needle: &str) -> bool {
             .windows(needle.len())
             .any(|window| window == needle.as_bytes())
     })
+}
+
+/// Asks the server something else.
+fn asking<T: Serialize + DeserializeOwned>(sent: &Sent, change: impl FnOnce(&mut T)) -> Lie {
+    let Ok(mut body) = minicbor_serde::from_slice::<T>(&sent.body) else {
+        return Lie::Truth;
+    };
+    change(&mut body);
+    minicbor_serde::to_vec(&body).map_or(Lie::Truth, |body| Lie::Asking(body.into()))
 }
 
 fn refusing(code: ProblemCode) -> impl Fn(&Sent, Option<Answer>) -> Lie + Send + Sync {
@@ -134,5 +147,48 @@ pub(super) async fn other_server(stage: Stage) -> anyhow::Result<Evidence> {
     Ok(Evidence {
         caught,
         control: "the server itself is believed by the same device, before and after".to_owned(),
+    })
+}
+
+pub(super) async fn other_app(stage: Stage) -> anyhow::Result<Evidence> {
+    const FINISH: &str = "/api/sync/auth";
+    let ada = &stage.golden.ada;
+    let other = stage.server.create_app("another").await?.app_id;
+    let (client, _) = stage.new_installation(rewriting(FINISH, move |answer: &mut SignedIn| answer.app_id = other));
+    let caught = caught(
+        client.authenticate(&ada.email, &ada.password).await,
+        |error| matches!(error, Error::Tampering(Tampering::OtherApp { answered }) if *answered == other),
+    )?;
+    ensure!(client.user_id().is_none(), "the session was kept");
+    let own = stage.golden.app_id;
+    let (client, _) = stage.new_installation(rewriting(FINISH, move |answer: &mut SignedIn| answer.app_id = own));
+    passes("the control", client.authenticate(&ada.email, &ada.password).await)?;
+    Ok(Evidence {
+        caught,
+        control: "rewritten to the app that the key names, the answer is believed".to_owned(),
+    })
+}
+
+/// Somebody between app and server who swaps the API key, which is public, in every message.
+pub(super) async fn swapped_api_key(stage: Stage) -> anyhow::Result<Evidence> {
+    let ada = &stage.golden.ada;
+    let other = stage.server.create_app("another").await?.api_key;
+    let between = |key: String| {
+        let (client, _) = stage.new_installation(move |sent, answer| match (sent.path(), answer) {
+            ("/api/sync/auth/start", None) => asking(sent, |body: &mut LoginStart| body.api_key.clone_from(&key)),
+            ("/api/sync/auth", None) => asking(sent, |body: &mut LoginFinish| body.api_key.clone_from(&key)),
+            _ => Lie::Truth,
+        });
+        client
+    };
+    let fooled = between(other.expose().to_owned());
+    let caught = caught(fooled.authenticate(&ada.email, &ada.password).await, |error| {
+        matches!(error, Error::InvalidCredentials)
+    })?;
+    let client = between(stage.golden.api_key.clone());
+    passes("the control", client.authenticate(&ada.email, &ada.password).await)?;
+    Ok(Evidence {
+        caught,
+        control: "swapped for the key of its own app, the sign-in passes".to_owned(),
     })
 }

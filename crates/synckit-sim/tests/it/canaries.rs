@@ -25,7 +25,7 @@ use synckit_client::{
 use synckit_crypto::{KeyRing, MasterKey, StreamScope, Vault};
 use synckit_login::{ClientLogin, ExportKey};
 use synckit_protocol::{
-    LOGIN_SUITE,
+    ApiKey, LOGIN_SUITE,
     wire::auth::{LoginStart, LoginStarted},
 };
 use synckit_server::Admin;
@@ -226,7 +226,11 @@ async fn export_key(server: &Server, api_key: &str, password: &str) -> ExportKey
     let (status, answer) = server.post("/api/sync/auth/start", None, body).await;
     assert_eq!(status, 200);
     let started: LoginStarted = serde_json::from_slice(&answer).unwrap();
-    login.finish(&started.ke2.0, None, &mut OsRng).unwrap().export_key
+    let app_id = ApiKey::publishable(api_key).unwrap().app_id();
+    login
+        .finish(app_id, &started.ke2.0, None, &mut OsRng)
+        .unwrap()
+        .export_key
 }
 
 /// The database, as a thief reads it.

@@ -275,7 +275,10 @@ pub async fn a_newer_code_replaces_an_older_one(store: &dyn Store) {
     mail_code(store, 1, MailPurpose::Verify, 5, NOW + 60).await;
     mail_code(store, 1, MailPurpose::Reset, 6, NOW + 60).await;
     mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
-    assert!(store.start_reset(secret(5), NOW).await.unwrap().is_none(), "of another purpose");
+    assert!(
+        store.start_reset(secret(5), NOW).await.unwrap().is_none(),
+        "of another purpose"
+    );
     assert!(store.start_reset(secret(6), NOW).await.unwrap().is_none());
     assert!(store.start_reset(secret(7), NOW).await.unwrap().is_some());
     assert!(store.verify_email(secret(5), NOW).await.unwrap());

@@ -51,7 +51,10 @@ async fn sign_in_works_in_json() {
     }
     "#);
     let started: LoginStarted = answer.ok();
-    let ke3 = login.finish(&started.ke2.0, None, &mut OsRng).unwrap().ke3;
+    let ke3 = login
+        .finish(world.app.app_id, &started.ke2.0, None, &mut OsRng)
+        .unwrap()
+        .ke3;
     let body = LoginFinish {
         api_key: world.api_key(),
         login: started.login,
@@ -131,7 +134,10 @@ async fn login_is_bound_to_app_purpose_and_a_minute() {
     let user = world.user("ada@example.com").await;
     let (login, answer) = world.login_start("ada@example.com").await;
     let started: LoginStarted = answer.ok();
-    let ke3 = login.finish(&started.ke2.0, None, &mut OsRng).unwrap().ke3;
+    let ke3 = login
+        .finish(world.app.app_id, &started.ke2.0, None, &mut OsRng)
+        .unwrap()
+        .ke3;
     let finish = |api_key: &str, login: Vec<u8>, ke3: Vec<u8>| {
         let body = LoginFinish {
             api_key: api_key.to_owned(),

@@ -60,7 +60,10 @@ impl<'a> Prober<'a> {
             suite: LOGIN_SUITE,
             request: self.request(),
         };
-        let call = self.world.post("/api/account/password/start").bearer(&user.account_token);
+        let call = self
+            .world
+            .post("/api/account/password/start")
+            .bearer(&user.account_token);
         call.cbor(&body).send().await
     }
 
@@ -90,7 +93,12 @@ fn element(answer: &Answer) -> Vec<u8> {
 
 async fn reset_code(world: &World, email: &str) -> String {
     let body = json!({ "email": email });
-    world.post("/api/accounts/reset/request").json(&body).send().await.empty();
+    world
+        .post("/api/accounts/reset/request")
+        .json(&body)
+        .send()
+        .await
+        .empty();
     world.mailed_code(email, "Reset your password").await
 }
 
