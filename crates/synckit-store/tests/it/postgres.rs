@@ -444,7 +444,10 @@ async fn of_vaults_and_codes(db: &impl Executor) {
             vault: vec![5],
             now: NOW,
         };
+        let started = accounts::start_reset(db, reset.code, NOW).await.unwrap().unwrap();
+        assert_eq!(started.user_id, user_id(1));
         assert!(accounts::reset_password(db, &reset).await.unwrap());
+        assert_eq!(accounts::start_reset(db, reset.code, NOW).await.unwrap(), None);
     }
     let vault = accounts::vault(db, user_id(1)).await.unwrap().unwrap();
     assert_eq!((vault.version, vault.earlier.len()), (14, 10));
