@@ -37,6 +37,7 @@ pub struct BlobUpload {
         deserialize_with = "super::flag",
         skip_serializing_if = "std::ops::Not::not"
     )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<bool>"))]
     pub replace: bool,
 }
 

@@ -68,6 +68,7 @@ pub struct Pull {
         deserialize_with = "super::flag",
         skip_serializing_if = "std::ops::Not::not"
     )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<bool>"))]
     pub ahead: bool,
     /// The device could not use the newest snapshot: from the log if that is whole, else from the oldest snapshot.
     #[serde(
@@ -75,6 +76,7 @@ pub struct Pull {
         deserialize_with = "super::flag",
         skip_serializing_if = "std::ops::Not::not"
     )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<bool>"))]
     pub avoid_snapshot: bool,
 }
 
