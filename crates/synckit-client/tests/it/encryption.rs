@@ -112,7 +112,7 @@ async fn changed_password_opens_the_same_data() {
     laptop.push(laptop_id, changes(2)).await.unwrap();
     let (phone, phone_id) = world.next_device(&user, "phone").await;
 
-    let error = laptop.change_password("wrong", "new").await.unwrap_err();
+    let error = laptop.change_password("wrong", "new pass").await.unwrap_err();
     assert!(matches!(error, Error::InvalidCredentials), "{error:?}");
     laptop.change_password(&user.password, "new password").await.unwrap();
 
@@ -162,13 +162,13 @@ async fn recovery_code_survives_a_password_change() {
     let user = world.user().await;
     let (laptop, _) = world.first_device(&user).await;
     let code = laptop.recovery_code(&user.password).await.unwrap();
-    laptop.change_password(&user.password, "new").await.unwrap();
+    laptop.change_password(&user.password, "new pass").await.unwrap();
     let client = SyncKitClient::builder(world.config())
         .credential_store(MemoryStore::default())
         .build();
-    client.authenticate(&user.email, "new").await.unwrap();
+    client.authenticate(&user.email, "new pass").await.unwrap();
     client.setup_encryption_with_recovery(&code).await.unwrap();
-    client.setup_encryption_existing("new").await.unwrap();
+    client.setup_encryption_existing("new pass").await.unwrap();
 }
 
 #[tokio::test]
@@ -185,14 +185,14 @@ async fn recovery_code_after_reset_enables_new_password() {
         .build();
     client.request_password_reset(&user.email).await.unwrap();
     let mailed = world.mailed_code(&user, "Reset your password").await;
-    client.reset_password(&mailed, "new").await.unwrap();
+    client.reset_password(&mailed, "new pass").await.unwrap();
     let used = client.reset_password(&mailed, "newer").await.unwrap_err();
     assert_eq!(used.problem_code(), Some(ProblemCode::MailCodeInvalid), "{used:?}");
 
     let error = client.authenticate(&user.email, &user.password).await.unwrap_err();
     assert!(matches!(error, Error::InvalidCredentials), "{error:?}");
-    client.authenticate(&user.email, "new").await.unwrap();
-    let error = client.setup_encryption_existing("new").await.unwrap_err();
+    client.authenticate(&user.email, "new pass").await.unwrap();
+    let error = client.setup_encryption_existing("new pass").await.unwrap_err();
     let Error::PasswordWasReset {
         envelope_generation,
         vault_generation,
@@ -201,7 +201,7 @@ async fn recovery_code_after_reset_enables_new_password() {
         panic!("{error:?}")
     };
     assert!(envelope_generation < vault_generation);
-    let error = client.setup_encryption_new("new").await.unwrap_err();
+    let error = client.setup_encryption_new("new pass").await.unwrap_err();
     assert!(
         matches!(error, Error::KeyAlreadyExists),
         "a reset never leads to a second key: {error:?}"
@@ -213,8 +213,8 @@ async fn recovery_code_after_reset_enables_new_password() {
     let tablet = SyncKitClient::builder(world.config())
         .credential_store(MemoryStore::default())
         .build();
-    tablet.authenticate(&user.email, "new").await.unwrap();
-    tablet.setup_encryption_existing("new").await.unwrap();
+    tablet.authenticate(&user.email, "new pass").await.unwrap();
+    tablet.setup_encryption_existing("new pass").await.unwrap();
     assert_eq!(pull_all(&tablet, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
 }
 
@@ -227,20 +227,20 @@ async fn device_with_the_key_rewraps_it_after_a_reset() {
     laptop.push(laptop_id, changes(2)).await.unwrap();
     laptop.request_password_reset(&user.email).await.unwrap();
     let mailed = world.mailed_code(&user, "Reset your password").await;
-    laptop.reset_password(&mailed, "new").await.unwrap();
+    laptop.reset_password(&mailed, "new pass").await.unwrap();
     let error = laptop.pull(laptop_id, Cursor::START).await.unwrap_err();
     assert!(
         matches!(error, Error::SessionEnded),
         "a reset ends every session: {error:?}"
     );
 
-    laptop.authenticate(&user.email, "new").await.unwrap();
-    laptop.setup_encryption_existing("new").await.unwrap();
+    laptop.authenticate(&user.email, "new pass").await.unwrap();
+    laptop.setup_encryption_existing("new pass").await.unwrap();
     let phone = SyncKitClient::builder(world.config())
         .credential_store(MemoryStore::default())
         .build();
-    phone.authenticate(&user.email, "new").await.unwrap();
-    phone.setup_encryption_existing("new").await.unwrap();
+    phone.authenticate(&user.email, "new pass").await.unwrap();
+    phone.setup_encryption_existing("new pass").await.unwrap();
     assert_eq!(pull_all(&phone, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
 }
 
