@@ -279,7 +279,7 @@ async fn nothing_is_retried_that_a_retry_cannot_help() {
 async fn a_password_that_is_no_secret_is_refused() {
     let world = World::start().await;
     let user = world.user().await;
-    let client = world.another_client(&user).await;
+    let (client, _) = world.first_device(&user).await;
     for weak in ["", "a", "abc", "aaaaaaaa", "    "] {
         let calls = [
             client.create_account("new@example.com", weak).await.map(drop),
