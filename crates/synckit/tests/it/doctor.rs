@@ -284,7 +284,8 @@ fn wrong_schema_damage_and_clock_are_found() {
     stopped
         .database()
         .execute(
-            "INSERT INTO accounts (user_id, email, record, vault, created_at) VALUES (randomblob(16), 'a@b.c', x'', x'', ?1)",
+            "INSERT INTO accounts (user_id, email, credential_id, record, vault, created_at)
+             VALUES (randomblob(16), 'a@b.c', zeroblob(16), x'', x'', ?1)",
             [(now + 7200).cast_signed()],
         )
         .unwrap();
@@ -322,7 +323,8 @@ fn wrong_schema_damage_and_clock_are_found() {
 fn missing_blobs_and_unknown_files_are_counted() {
     let stopped = Stopped::new();
     let database = stopped.database();
-    let account = "INSERT INTO accounts (user_id, email, record, vault, created_at) VALUES (x'00000000000000000000000000000001', 'a@b.c', x'', x'', 1)";
+    let account = "INSERT INTO accounts (user_id, email, credential_id, record, vault, created_at)
+         VALUES (x'00000000000000000000000000000001', 'a@b.c', zeroblob(16), x'', x'', 1)";
     database.execute(account, []).unwrap();
     database
         .execute(
