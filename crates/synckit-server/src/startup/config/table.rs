@@ -183,7 +183,6 @@ macro_rules! limit_groups {
             }
 
             impl Default for $group {
-                #[expect(clippy::expect_used, reason = "the defaults are in the table above, and a test reads each")]
                 fn default() -> Self {
                     Self { $($field: forms::$form($default).expect("a default is allowed"),)* }
                 }
