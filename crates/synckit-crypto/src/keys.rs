@@ -47,30 +47,16 @@ macro_rules! secret_key {
         $(#[doc = $doc])*
         ///
         /// Erased when dropped, redacted in `Debug`, compared in constant time.
-        #[doc = concat!("use synckit_crypto::", stringify!($name), ";")]
-        ///
-        #[doc = concat!("let key = ", stringify!($name), "::from_bytes([1; 32]);")]
-        #[doc = concat!("assert_eq!(format!(\"{key:?}\"), \"", stringify!($name), "(redacted)\");")]
-        /// ```
         #[derive(Clone, Zeroize, ZeroizeOnDrop)]
         pub struct $name([u8; 32]);
 
         impl $name {
             /// Wraps the 32 raw bytes.
-            #[doc = concat!("use synckit_crypto::", stringify!($name), ";")]
-            ///
-            #[doc = concat!("let key = ", stringify!($name), "::from_bytes([1; 32]);")]
-            #[doc = concat!("assert_ne!(key, ", stringify!($name), "::from_bytes([2; 32]));")]
-            /// ```
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
 
             /// The 32 raw bytes. Named so that every place that reads them is found by a search.
-            #[doc = concat!("use synckit_crypto::", stringify!($name), ";")]
-            ///
-            #[doc = concat!("assert_eq!(", stringify!($name), "::from_bytes([1; 32]).expose_bytes(), &[1; 32]);")]
-            /// ```
             pub const fn expose_bytes(&self) -> &[u8; 32] {
                 &self.0
             }

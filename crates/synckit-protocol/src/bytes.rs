@@ -84,34 +84,16 @@ impl fmt::Debug for SecretText {
 macro_rules! fixed_bytes {
     ($(#[doc = $doc:literal])* $name:ident, $len:literal) => {
         $(#[doc = $doc])*
-        #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
-        ///
-        #[doc = concat!("let value = ", stringify!($name), "::from_bytes([0xab; ", $len, "]);")]
-        /// let json = serde_json::to_string(&value)?;
-        /// assert_eq!(json, format!("\"{value}\""));
-        #[doc = concat!("assert_eq!(serde_json::from_str::<", stringify!($name), ">(&json)?, value);")]
-        /// # Ok::<(), serde_json::Error>(())
-        /// ```
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; $len]);
 
         impl $name {
             #[doc = concat!("Wraps the ", $len, " raw bytes.")]
-            #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
-            ///
-            #[doc = concat!("let ones = ", stringify!($name), "::from_bytes([1; ", $len, "]);")]
-            #[doc = concat!("assert_ne!(ones, ", stringify!($name), "::from_bytes([2; ", $len, "]));")]
-            /// ```
             pub const fn from_bytes(bytes: [u8; $len]) -> Self {
                 Self(bytes)
             }
 
             #[doc = concat!("The ", $len, " raw bytes.")]
-            #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
-            ///
-            #[doc = concat!("let value = ", stringify!($name), "::from_bytes([7; ", $len, "]);")]
-            #[doc = concat!("assert_eq!(value.as_bytes(), &[7; ", $len, "]);")]
-            /// ```
             pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
             }

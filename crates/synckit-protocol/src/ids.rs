@@ -26,34 +26,16 @@ pub struct IdParseError {
 macro_rules! raw_id {
     ($(#[doc = $doc:literal])* $name:ident, $length:literal) => {
         $(#[doc = $doc])*
-        #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
-        ///
-        #[doc = concat!("let value = ", stringify!($name), "::from_bytes([0xab; ", stringify!($length), "]);")]
-        /// let json = serde_json::to_string(&value)?;
-        /// assert_eq!(json, format!("\"{value}\""));
-        #[doc = concat!("assert_eq!(serde_json::from_str::<", stringify!($name), ">(&json)?, value);")]
-        /// # Ok::<(), serde_json::Error>(())
-        /// ```
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name([u8; $length]);
 
         impl $name {
             /// Wraps the raw bytes of an id.
-            #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
-            ///
-            #[doc = concat!("let ones = ", stringify!($name), "::from_bytes([1; ", stringify!($length), "]);")]
-            #[doc = concat!("assert_ne!(ones, ", stringify!($name), "::from_bytes([2; ", stringify!($length), "]));")]
-            /// ```
             pub const fn from_bytes(bytes: [u8; $length]) -> Self {
                 Self(bytes)
             }
 
             /// The raw bytes.
-            #[doc = concat!("use synckit_protocol::", stringify!($name), ";")]
-            ///
-            #[doc = concat!("let value = ", stringify!($name), "::from_bytes([7; ", stringify!($length), "]);")]
-            #[doc = concat!("assert_eq!(value.as_bytes(), &[7; ", stringify!($length), "]);")]
-            /// ```
             pub const fn as_bytes(&self) -> &[u8; $length] {
                 &self.0
             }

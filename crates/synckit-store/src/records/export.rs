@@ -1,6 +1,6 @@
 //! All data of an account, page by page.
 //!
-//! One table says it all: [`ACCOUNT`] for the rows of the account itself, [`SECTIONS`] for those of each of its streams.
+//! One table says it all: `ACCOUNT` for the rows of the account itself, `SECTIONS` for those of each of its streams.
 //! An entry is a query and the columns of a line. A test compares the lines with the schema, so that no table and no
 //! column of a later schema is forgotten. An export omits values by which the server only recognises secrets, values that
 //! follow from another column, and the small keys by which rows name each other.
