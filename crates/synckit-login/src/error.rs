@@ -10,12 +10,14 @@ use crate::ServerPublicKey;
 /// ```
 /// use rand::rngs::OsRng;
 /// use synckit_login::{ClientLogin, LoginError, ServerLogin};
+/// use synckit_protocol::AppId;
 ///
 /// // No such account: to the client no different from a wrong password.
 /// let server = ServerLogin::generate(&mut OsRng);
+/// let app_id = AppId::from_bytes([1; 16]);
 /// let (client, ke1) = ClientLogin::start("correct horse", &mut OsRng)?;
-/// let (_, ke2) = server.start(None, &ke1, b"account id", &mut OsRng)?;
-/// match client.finish(&ke2, None, &mut OsRng) {
+/// let (_, ke2) = server.start(app_id, None, &ke1, &[7; 16], &mut OsRng)?;
+/// match client.finish(app_id, &ke2, None, &mut OsRng) {
 ///     Err(LoginError::WrongPassword) => println!("address or password is wrong"),
 ///     other => panic!("{other:?}"),
 /// }
