@@ -170,7 +170,7 @@ async fn pull_log(stream: &Stream, device_id: DeviceId, cursor: Cursor, avoid: A
         });
     }
     if has_more {
-        prefetch(stream, device_id, next);
+        prefetch(stream, device_id, next).await;
     }
     let (entries, walk) = stream.open(keys, Walk::new(from, known)?, page).await?;
     let end = walk.at();
@@ -183,10 +183,10 @@ async fn pull_log(stream: &Stream, device_id: DeviceId, cursor: Cursor, avoid: A
     Ok(LogPull::Page((entries, Cursor::at(end), has_more)))
 }
 
-fn prefetch(stream: &Stream, device_id: DeviceId, cursor: Cursor) {
+async fn prefetch(stream: &Stream, device_id: DeviceId, cursor: Cursor) {
     let known = stream.state.known();
     let connection = Arc::clone(&stream.connection);
-    let page = runtime::spawn(async move { Request::ahead(device_id, cursor).send(&connection).await });
+    let page = runtime::start(async move { Request::ahead(device_id, cursor).send(&connection).await }).await;
     stream.state.keep_prefetch(Prefetch {
         device_id,
         cursor,

@@ -44,6 +44,14 @@ pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 
     Task(tokio::spawn(future))
 }
 
+/// Starts a future that runs beside its caller, and waits until it had its first turn: its request is sent before
+/// anything that the caller does next, on every runtime and under every load.
+pub(crate) async fn start<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
+    let task = spawn(future);
+    tokio::task::yield_now().await;
+    task
+}
+
 /// A future that runs beside its caller and ends with this value.
 #[derive(Debug)]
 pub(crate) struct Task<T>(JoinHandle<T>);

@@ -90,7 +90,11 @@ async fn reading_at(
         return Err(outside());
     }
     rows.drain(..place.row as usize);
-    let next = (place.part + 1 < snapshot.parts()).then(|| part_ahead(stream, snapshot, place.part + 1));
+    let next = if place.part + 1 < snapshot.parts() {
+        Some(part_ahead(stream, snapshot, place.part + 1).await)
+    } else {
+        None
+    };
     Ok(Some(SnapshotReading {
         snapshot: Arc::clone(snapshot),
         part: place.part,
@@ -100,9 +104,13 @@ async fn reading_at(
     }))
 }
 
-fn part_ahead(stream: &Stream, snapshot: &Arc<OpenSnapshot>, part: u32) -> Task<Result<Option<Vec<ChangeEntry>>>> {
+async fn part_ahead(
+    stream: &Stream,
+    snapshot: &Arc<OpenSnapshot>,
+    part: u32,
+) -> Task<Result<Option<Vec<ChangeEntry>>>> {
     let (connection, snapshot) = (Arc::clone(&stream.connection), Arc::clone(snapshot));
-    runtime::spawn(async move { snapshot_part(&connection, &snapshot, part).await })
+    runtime::start(async move { snapshot_part(&connection, &snapshot, part).await }).await
 }
 
 /// The rows of one page, and the place after them.
