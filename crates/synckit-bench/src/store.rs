@@ -84,7 +84,7 @@ async fn prepare(store: &SqliteStore, streams: u64) -> anyhow::Result<()> {
         name: "bench".into(),
         key,
     };
-    store.create_app(app).await?;
+    anyhow::ensure!(store.create_app(app).await?, "the app exists already");
     for n in 0..streams {
         let account = NewAccount {
             user_id: stream(n).user_id,

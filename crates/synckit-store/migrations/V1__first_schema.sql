@@ -18,8 +18,12 @@ CREATE TABLE apps (
     app_key    INTEGER PRIMARY KEY,
     app_id     BLOB NOT NULL UNIQUE CHECK (length(app_id) = 16),
     name       TEXT NOT NULL,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    -- 1 if the app is deleted and streams of it remain: it has no name and no key, and its sessions have ended.
+    is_deleted INTEGER NOT NULL DEFAULT 0 CHECK (is_deleted IN (0, 1))
 ) STRICT;
+CREATE UNIQUE INDEX app_names ON apps (name) WHERE is_deleted = 0;
+CREATE INDEX apps_to_sweep ON apps (app_key) WHERE is_deleted = 1;
 
 CREATE TABLE api_keys (
     api_key_key INTEGER PRIMARY KEY,
@@ -103,6 +107,8 @@ CREATE TABLE streams (
     swept_seq        INTEGER NOT NULL DEFAULT 0,
     UNIQUE (user_id, app_id)
 ) STRICT;
+-- To find the streams of a deleted app.
+CREATE INDEX streams_of_app ON streams (app_id);
 CREATE INDEX streams_to_sweep ON streams (stream_key) WHERE swept_seq < base_seq;
 
 CREATE TABLE devices (

@@ -38,6 +38,17 @@ pub struct NewApp {
     pub key: NewApiKey,
 }
 
+/// The answer of [`crate::Store::rename_app`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppRename {
+    /// The app has the name, as before or from now on.
+    Renamed,
+    /// Another app has the name.
+    NameTaken,
+    /// There is no such app.
+    NoSuchApp,
+}
+
 /// An API key to add. The key itself is shown once and never stored.
 #[derive(Debug, Clone)]
 pub struct NewApiKey {

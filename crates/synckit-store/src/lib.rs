@@ -41,7 +41,7 @@ pub use accounts::{
     Account, AccountCreation, AccountOverview, Credential, CredentialId, CredentialOf, MailPurpose, NewAccount,
     NewMailCode, PasswordRecord, PasswordReset, ResetStart, Vault, VaultWrite, VersionedWrite,
 };
-pub use apps::{AcceptNewSeed, ApiKey, App, NewApiKey, NewApp, SeedClaim};
+pub use apps::{AcceptNewSeed, ApiKey, App, AppRename, NewApiKey, NewApp, SeedClaim};
 pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
 pub use devices::{
     Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeRestore, EnvelopeWrite, NewDevice, NewEnvelope,
@@ -101,8 +101,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     // Apps and their API keys.
 
-    /// Creates an app with its first key.
-    async fn create_app(&self, app: NewApp) -> Result<(), StoreError>;
+    /// Creates an app with its first key. `false` if another app has the name.
+    async fn create_app(&self, app: NewApp) -> Result<bool, StoreError>;
+
+    /// Gives an app another name.
+    async fn rename_app(&self, app_id: AppId, name: String) -> Result<AppRename, StoreError>;
+
+    /// Deletes an app: its keys and all of its sessions end at once, its name is free, and nothing new is stored in it.
+    /// Retention deletes what its users kept in it, step by step. `false` if there is no such app.
+    async fn delete_app(&self, app_id: AppId) -> Result<bool, StoreError>;
 
     /// Every app, in order of creation, with the keys that are not expired.
     async fn apps(&self, now: UnixSeconds) -> Result<Vec<App>, StoreError>;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 use synckit_protocol::{AppId, KeyId, OwnerKey, UserId};
 use synckit_server::{Admin, Config, config::Settings, store::App};
@@ -14,6 +14,7 @@ use synckit_server::{Admin, Config, config::Settings, store::App};
 use crate::{
     account_data,
     cli::{AccountCommand, AppCommand, DataArgs, StreamArgs, TokenCommand},
+    confirm::confirm,
     failure::{Failure, WithHint as _},
     runtime, screen, system, units,
 };
@@ -23,6 +24,8 @@ pub(crate) fn run_app(command: AppCommand) -> Result<ExitCode, Failure> {
         match command {
             AppCommand::Create { name, data } => create_app(&name, &data).await,
             AppCommand::List { data } => list_apps(&data).await,
+            AppCommand::Rename { app, name, data } => rename_app(&app, &name, &data).await,
+            AppCommand::Delete { app, yes, data } => delete_app(&app, yes, &data).await,
             AppCommand::RotateKey { app, overlap, data } => rotate_key(&app, overlap.0, &data).await,
         }
     })?;
@@ -178,9 +181,7 @@ async fn rotate_key(app: &str, overlap: Duration, data: &DataArgs) -> Result<(),
         others_end_at: u64,
     }
     let admin = open(data)?;
-    let app_id = find_app(app, &admin.apps().await?)
-        .hint("`synckit app list` shows the apps of this server")
-        .map_err(|failure| failure.with_code("not_found"))?;
+    let App { id: app_id, .. } = app_of(&admin, app).await?;
     let others_end_at = admin.now().saturating_add(overlap.as_secs());
     let api_key = admin.rotate_api_key(app_id, overlap).await?;
     let api_key = api_key.expose();
@@ -207,21 +208,57 @@ async fn rotate_key(app: &str, overlap: Duration, data: &DataArgs) -> Result<(),
     shown("the API key", hint)
 }
 
-/// The app that an id or a name means.
-fn find_app(wanted: &str, apps: &[App]) -> anyhow::Result<AppId> {
-    if let Ok(app_id) = wanted.parse::<AppId>() {
-        return apps
-            .iter()
-            .find(|app| app.id == app_id)
-            .map(|app| app.id)
-            .ok_or_else(|| anyhow!("there is no app with the id {wanted}"));
+async fn rename_app(app: &str, name: &str, data: &DataArgs) -> Result<(), Failure> {
+    let admin = open(data)?;
+    let app = app_of(&admin, app).await?;
+    admin.rename_app(app.id, name).await?;
+    if screen::is_for_programs() {
+        return Ok(screen::json(
+            &serde_json::json!({ "app_id": app.id, "name": name, "old_name": app.name }),
+        )?);
     }
-    let named: Vec<&App> = apps.iter().filter(|app| app.name == wanted).collect();
-    match named.as_slice() {
-        [app] => Ok(app.id),
-        [] => bail!("there is no app named {wanted:?}"),
-        _ => bail!("{} apps are named {wanted:?}: give the id instead", named.len()),
+    screen::line(format_args!("the app {} is now named {name}", app.name));
+    Ok(())
+}
+
+async fn delete_app(app: &str, yes: bool, data: &DataArgs) -> Result<(), Failure> {
+    let admin = open(data)?;
+    let app = app_of(&admin, app).await?;
+    let consequence = format!(
+        "This deletes the app {} and all data that its users keep in it, for good. Their accounts stay.",
+        app.name
+    );
+    confirm(yes, &consequence, &app.name)?;
+    admin.delete_app(app.id).await?;
+    if screen::is_for_programs() {
+        return Ok(screen::json(
+            &serde_json::json!({ "app_id": app.id, "name": app.name, "deleted": true }),
+        )?);
     }
+    screen::line(format_args!(
+        "the app {} is deleted: its keys and sessions have ended",
+        app.name
+    ));
+    screen::line(
+        "The server deletes its data in the background, and its files two hours later. Backups are yours to delete.",
+    );
+    Ok(())
+}
+
+/// The app that an id or a name means. An id comes first: a name may look like the id of another app.
+async fn app_of(admin: &Admin, wanted: &str) -> Result<App, Failure> {
+    let mut apps = admin.apps().await?;
+    let by_id = wanted.parse::<AppId>().ok();
+    let found = match by_id {
+        Some(app_id) => apps.iter().position(|app| app.id == app_id),
+        None => apps.iter().position(|app| app.name == wanted),
+    };
+    let kind = if by_id.is_some() { "with the id" } else { "named" };
+    found
+        .map(|index| apps.swap_remove(index))
+        .ok_or_else(|| anyhow!("there is no app {kind} {wanted}"))
+        .hint("`synckit app list` shows the apps of this server")
+        .map_err(|failure| failure.with_code("not_found"))
 }
 
 async fn list_accounts(data: &DataArgs) -> Result<(), Failure> {
@@ -306,11 +343,8 @@ pub(crate) async fn account_of(admin: &Admin, email: &str) -> Result<UserId, Fai
 
 /// The app and the account that somebody means.
 async fn find_stream(admin: &Admin, stream: &StreamArgs) -> Result<(AppId, UserId), Failure> {
-    let apps = admin.apps().await?;
-    let app_id = find_app(&stream.app, &apps)
-        .hint("`synckit app list` shows the apps of this server")
-        .map_err(|failure| failure.with_code("not_found"))?;
-    Ok((app_id, account_of(admin, &stream.email).await?))
+    let app = app_of(admin, &stream.app).await?;
+    Ok((app.id, account_of(admin, &stream.email).await?))
 }
 
 async fn list_envelopes(stream: &StreamArgs, data: &DataArgs) -> Result<(), Failure> {

@@ -48,7 +48,7 @@ fn grouped_help(command: &clap::Command) -> String {
 
 /// Reads the command line. A variable that is set to nothing counts as unset, for every flag.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
-    let command = without_empty_variables(Cli::command());
+    let command = with_levels_of_help(without_empty_variables(Cli::command()));
     let help = grouped_help(&command);
     Cli::from_arg_matches(&command.help_template(help).try_get_matches()?)
 }
@@ -61,6 +61,31 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
             _ => arg,
         })
         .mut_subcommands(without_empty_variables)
+}
+
+/// The flag that shows the second level of help.
+const HELP_LIMITS: &str = "help-limits";
+
+/// Commands that take the server's settings show those that most operators need with `--help`, and the limits with
+/// `--help-limits`.
+fn with_levels_of_help(command: clap::Command) -> clap::Command {
+    let wants_limits = std::env::args_os().any(|arg| arg.to_str() == Some(&format!("--{HELP_LIMITS}")));
+    ["serve", "doctor"].into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| {
+            let flag = clap::Arg::new(HELP_LIMITS)
+                .long(HELP_LIMITS)
+                .action(clap::ArgAction::HelpLong)
+                .help("Print the limits, and other settings that few operators change");
+            command.arg(flag).mut_args(|arg| {
+                let is_limit = arg.is_hide_short_help_set();
+                if wants_limits {
+                    arg.hide(!is_limit)
+                } else {
+                    arg.hide_long_help(is_limit)
+                }
+            })
+        })
+    })
 }
 
 /// The variable that gave a flag its value, if the command line did not: `--listen <ADDR>` may stand for `SYNCKIT_LISTEN`.
@@ -294,6 +319,25 @@ pub(crate) enum AppCommand {
     },
     /// List the apps and their keys
     List {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Give an app another name
+    Rename {
+        /// The id or the name of the app
+        app: String,
+        /// The new name
+        name: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Delete an app and all data that its users keep in it, for good
+    Delete {
+        /// The id or the name of the app
+        app: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         data: DataArgs,
     },

@@ -212,6 +212,10 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
             AdminError::Keys(error) => Some(of_keys(error)),
             AdminError::Store(error) => of_store(error),
             AdminError::AppName => Some(Known::code("invalid_value")),
+            AdminError::AppNameTaken(_) => Some(Known::new(
+                "name_taken",
+                "choose another name; `synckit app list` shows the apps, `synckit app rotate-key` makes a new key for one",
+            )),
             AdminError::OlderServer { .. } => Some(Known::new(
                 "older_server",
                 "restart the server with this program, or use the program that it was started with",

@@ -15,8 +15,8 @@ use std::{
 
 use synckit_protocol::{AppId, KeyId, OwnerKey, SecretText, UserId, limits, wire::UnixSeconds};
 use synckit_store::{
-    Account, App, EnvelopeRestore, NewApiKey, NewApp, Retention, SecretHash, SqliteOptions, SqliteStore, Store,
-    StoreError, StreamId,
+    Account, App, AppRename, EnvelopeRestore, NewApiKey, NewApp, Retention, SecretHash, SqliteOptions, SqliteStore,
+    Store, StoreError, StreamId,
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
@@ -70,6 +70,9 @@ pub enum AdminError {
         limits::APP_NAME_BYTES_MAX
     )]
     AppName,
+    /// Another app has the name.
+    #[error("there is already an app named {0:?}")]
+    AppNameTaken(String),
     /// There is no such app.
     #[error("there is no app {0}")]
     NoSuchApp(AppId),
@@ -161,22 +164,48 @@ impl Admin {
     /// Creates an app with its first key.
     ///
     /// # Errors
-    /// [`AdminError::AppName`] and [`AdminError::Store`].
+    /// [`AdminError::AppName`], [`AdminError::AppNameTaken`] and [`AdminError::Store`].
     pub async fn create_app(&self, name: &str) -> Result<CreatedApp, AdminError> {
-        let fits = !name.trim().is_empty() && name.len() <= limits::APP_NAME_BYTES_MAX;
-        if !fits || name.chars().any(char::is_control) {
-            return Err(AdminError::AppName);
-        }
+        check_app_name(name)?;
         let app_id = AppId::from_bytes(random_id());
         let (api_key, key) = self.new_key(app_id);
-        self.store
-            .create_app(NewApp {
-                id: app_id,
-                name: name.to_owned(),
-                key,
-            })
-            .await?;
-        Ok(CreatedApp { app_id, api_key })
+        let app = NewApp {
+            id: app_id,
+            name: name.to_owned(),
+            key,
+        };
+        if self.store.create_app(app).await? {
+            Ok(CreatedApp { app_id, api_key })
+        } else {
+            Err(AdminError::AppNameTaken(name.to_owned()))
+        }
+    }
+
+    /// Gives an app another name, which its users see from their next request on.
+    ///
+    /// # Errors
+    /// [`AdminError::AppName`], [`AdminError::AppNameTaken`], [`AdminError::NoSuchApp`] and [`AdminError::Store`].
+    pub async fn rename_app(&self, app_id: AppId, name: &str) -> Result<(), AdminError> {
+        check_app_name(name)?;
+        match self.store.rename_app(app_id, name.to_owned()).await? {
+            AppRename::Renamed => Ok(()),
+            AppRename::NameTaken => Err(AdminError::AppNameTaken(name.to_owned())),
+            AppRename::NoSuchApp => Err(AdminError::NoSuchApp(app_id)),
+        }
+    }
+
+    /// Deletes an app for good, with what all of its users keep in it; their accounts, and their data in other apps, stay.
+    /// Its keys and sessions end at once, for a running server within 5 seconds. The server deletes the data step by
+    /// step in the background, at its next start if it does not run now.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchApp`] and [`AdminError::Store`].
+    pub async fn delete_app(&self, app_id: AppId) -> Result<(), AdminError> {
+        if self.store.delete_app(app_id).await? {
+            Ok(())
+        } else {
+            Err(AdminError::NoSuchApp(app_id))
+        }
     }
 
     /// Every app, in order of creation, with its keys.
@@ -356,5 +385,14 @@ impl Admin {
             created_at: self.clock.now(),
         };
         (api_key, key)
+    }
+}
+
+fn check_app_name(name: &str) -> Result<(), AdminError> {
+    let fits = !name.trim().is_empty() && name.len() <= limits::APP_NAME_BYTES_MAX;
+    if fits && !name.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err(AdminError::AppName)
     }
 }

@@ -1,6 +1,6 @@
 //! The server's seed, apps and their keys.
 
-use crate::{AcceptNewSeed, CredentialOf, SeedClaim, Store, StoreError, VaultWrite, VersionedWrite};
+use crate::{AcceptNewSeed, AppRename, CredentialOf, NewApp, SeedClaim, Store, StoreError, VaultWrite, VersionedWrite};
 
 use crate::conformance::fixture::{NOW, app_id, create_account, create_app, new_key, password, secret, user_id};
 
@@ -144,4 +144,37 @@ pub async fn a_second_rotation_does_not_prolong_an_older_key(store: &dyn Store) 
 pub async fn a_key_of_an_unknown_app_is_not_added(store: &dyn Store) {
     assert!(!store.rotate_api_key(app_id(1), new_key(11), NOW).await.unwrap());
     assert_eq!(store.app_of_key(secret(11), NOW).await.unwrap(), None);
+}
+
+pub async fn two_apps_never_have_the_same_name(store: &dyn Store) {
+    create_app(store, 1).await;
+    let second = |name: &str| NewApp {
+        id: app_id(2),
+        name: name.to_owned(),
+        key: new_key(2),
+    };
+    assert!(!store.create_app(second("app 1")).await.unwrap());
+    assert_eq!(store.apps(NOW).await.unwrap().len(), 1);
+    assert_eq!(store.app_of_key(secret(2), NOW).await.unwrap(), None);
+    assert!(store.create_app(second("App 1")).await.unwrap());
+    let renamed = store.rename_app(app_id(2), "app 1".to_owned()).await.unwrap();
+    assert_eq!(renamed, AppRename::NameTaken);
+    assert_eq!(store.apps(NOW).await.unwrap()[1].name, "App 1");
+}
+
+pub async fn a_renamed_app_keeps_its_keys(store: &dyn Store) {
+    create_app(store, 1).await;
+    for name in ["Notes", "Notes"] {
+        let renamed = store.rename_app(app_id(1), name.to_owned()).await.unwrap();
+        assert_eq!(renamed, AppRename::Renamed);
+    }
+    let apps = store.apps(NOW).await.unwrap();
+    assert_eq!((apps[0].name.as_str(), apps[0].keys.len()), ("Notes", 1));
+    assert_eq!(store.app_of_key(secret(1), NOW).await.unwrap(), Some(app_id(1)));
+    let renamed = store.rename_app(app_id(2), "Tasks".to_owned()).await.unwrap();
+    assert_eq!(renamed, AppRename::NoSuchApp);
+    // The old name is free.
+    create_app(store, 3).await;
+    let renamed = store.rename_app(app_id(3), "app 1".to_owned()).await.unwrap();
+    assert_eq!(renamed, AppRename::Renamed);
 }

@@ -1,6 +1,9 @@
 //! The end of an account.
 
-use crate::{AccountCreation, Append, CredentialOf, NewSession, PageRead, RefreshUse, Store, StoreError, StreamId};
+use crate::{
+    AccountCreation, AppRename, Append, CredentialOf, NewApp, NewSession, PageRead, RefreshUse, Store, StoreError,
+    StreamId,
+};
 use synckit_protocol::{
     Cursor, SnapshotId,
     limits::{PRESIGNED_URL_SECONDS, UPLOAD_SWEEP_SECONDS},
@@ -9,9 +12,9 @@ use synckit_protocol::{
 
 use super::{
     fixture::{
-        HASH, NO_BYTE_LIMIT, NOW, append, batch, blob_id, create_account, create_app, id16, new_account, new_device,
-        new_envelope, new_upload, object_key, open_session, page_request, ready_stream, register, secret, session_id,
-        start, stream_of, upload, upload_id, user_id,
+        HASH, NO_BYTE_LIMIT, NOW, app_id, append, batch, blob_id, create_account, create_app, id16, new_account,
+        new_device, new_envelope, new_key, new_upload, object_key, open_session, page_request, ready_stream, register,
+        secret, session_id, start, stream_of, upload, upload_id, user_id,
     },
     whole_account::{LATER, create_whole_account, retain},
 };
@@ -68,6 +71,77 @@ pub async fn a_deleted_account_is_gone_at_once(store: &dyn Store) {
     assert!(!finds_anything(store, 1, stream).await);
     retain(store, LATER).await;
     assert!(!finds_anything(store, 1, stream).await);
+}
+
+pub async fn a_deleted_app_is_gone_at_once(store: &dyn Store) {
+    create_app(store, 1).await;
+    create_whole_account(store, 1, 1).await;
+    assert!(store.delete_app(app_id(1)).await.unwrap());
+    assert!(!store.delete_app(app_id(1)).await.unwrap());
+    assert!(store.apps(NOW).await.unwrap().is_empty());
+    assert_eq!(store.app_of_key(secret(1), NOW).await.unwrap(), None);
+    assert!(!store.rotate_api_key(app_id(1), new_key(2), NOW).await.unwrap());
+    let renamed = store.rename_app(app_id(1), "again".to_owned()).await.unwrap();
+    assert_eq!(renamed, AppRename::NoSuchApp);
+    for session in [1001, 1003].map(session_id) {
+        assert_eq!(store.session(session, NOW).await.unwrap(), None);
+        let refreshed = store.advance_refresh(session, 1, NOW).await.unwrap();
+        assert_eq!(refreshed, RefreshUse::Ended);
+    }
+    assert!(store.sessions(user_id(1), NOW).await.unwrap().is_empty());
+    assert!(store.account(user_id(1)).await.unwrap().unwrap().apps.is_empty());
+    // A sign-in that was under way.
+    create_account(store, 2).await;
+    let session = NewSession {
+        id: session_id(9),
+        stream: stream_of(1, 2),
+        now: NOW,
+    };
+    let refused = store.open_session(session).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchStream)), "{refused:?}");
+    // Its name is free.
+    create_app_named(store, 2, "app 1").await;
+}
+
+/// A stream with everything in it, and another without anything: after the sweep the app's row is gone, too.
+pub async fn a_deleted_app_leaves_no_row_behind(store: &dyn Store) {
+    create_app(store, 1).await;
+    let stream = create_whole_account(store, 1, 1).await;
+    let other = create_whole_account(store, 1, 2).await;
+    store.delete_app(app_id(1)).await.unwrap();
+    assert!(retain(store, LATER).await > 5, "in pieces");
+    for stream in [stream, other] {
+        assert!(store.devices(stream).await.unwrap().is_empty());
+        assert!(store.envelope(stream).await.unwrap().is_none());
+        assert_eq!(store.status(stream).await.unwrap().stored_bytes, 0);
+    }
+    assert_eq!(store.figures().await.unwrap().streams, 0);
+    // The row of the app is gone: its id can be used again.
+    create_app(store, 1).await;
+    let credential = store.credential(CredentialOf::User(user_id(1))).await.unwrap();
+    assert!(credential.is_some(), "accounts stay");
+}
+
+pub async fn a_deleted_app_leaves_other_apps_alone(store: &dyn Store) {
+    create_app(store, 1).await;
+    create_app(store, 2).await;
+    create_whole_account(store, 1, 1).await;
+    create_whole_account(store, 2, 2).await;
+    let before = export(store, 2).await;
+    store.delete_app(app_id(1)).await.unwrap();
+    assert_eq!(export(store, 2).await, before);
+    retain(store, LATER).await;
+    assert_eq!(export(store, 2).await, before);
+    assert!(store.session(session_id(2001), NOW).await.unwrap().is_some());
+}
+
+async fn create_app_named(store: &dyn Store, n: u64, name: &str) {
+    let app = NewApp {
+        id: app_id(n),
+        name: name.to_owned(),
+        key: new_key(n),
+    };
+    assert!(store.create_app(app).await.unwrap());
 }
 
 pub async fn an_account_is_deleted_once(store: &dyn Store) {

@@ -94,7 +94,7 @@ pub async fn create_app(store: &dyn Store, n: u64) -> AppId {
         name: format!("app {n}"),
         key: new_key(n),
     };
-    store.create_app(app).await.unwrap();
+    assert!(store.create_app(app).await.unwrap());
     app_id(n)
 }
 

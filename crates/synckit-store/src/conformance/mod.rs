@@ -43,6 +43,8 @@ macro_rules! conformance_suite {
                 a_replaced_key_works_until_the_overlap_ends,
                 a_second_rotation_does_not_prolong_an_older_key,
                 a_key_of_an_unknown_app_is_not_added,
+                two_apps_never_have_the_same_name,
+                a_renamed_app_keeps_its_keys,
             }
             accounts {
                 a_created_account_is_found_by_address_and_by_id,
@@ -78,6 +80,9 @@ macro_rules! conformance_suite {
                 a_session_is_ended_for_its_own_account_only,
             }
             deletion {
+                a_deleted_app_is_gone_at_once,
+                a_deleted_app_leaves_no_row_behind,
+                a_deleted_app_leaves_other_apps_alone,
                 a_deleted_account_is_gone_at_once,
                 an_account_is_deleted_once,
                 a_deletion_leaves_other_accounts_alone,

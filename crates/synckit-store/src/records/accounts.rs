@@ -137,7 +137,8 @@ pub async fn overview(db: &impl Executor, user_id: UserId) -> Result<Option<Acco
         .query(
             "SELECT streams.app_id, name, seq, batch_bytes + snapshot_bytes + blob_bytes,
                  (SELECT count(*) FROM devices WHERE devices.stream_key = streams.stream_key AND revoked_at IS NULL)
-             FROM streams JOIN apps ON apps.app_id = streams.app_id WHERE user_id = $1 ORDER BY stream_key",
+             FROM streams JOIN apps ON apps.app_id = streams.app_id
+             WHERE user_id = $1 AND apps.is_deleted = 0 ORDER BY stream_key",
             params![&user_id],
         )
         .await?;
@@ -395,6 +396,28 @@ pub async fn reset_password(db: &impl Executor, reset: &PasswordReset) -> Result
     Ok(true)
 }
 
+/// Ends the sessions of one stream, and hands it to a nameless row of its own, which the sweep of deleted accounts finds.
+pub(crate) async fn abandon_stream(db: &impl Executor, stream_key: i64) -> Result<(), StoreError> {
+    db.execute("DELETE FROM sessions WHERE stream_key = $1", params![stream_key])
+        .await?;
+    let nameless = nameless(db).await?;
+    streams::hand_over(db, stream_key, nameless).await
+}
+
+/// A new row that stands for a deleted account.
+async fn nameless(db: &impl Executor) -> Result<UserId, StoreError> {
+    let nameless = UserId::from_bytes(random());
+    // The address is no address, so it can neither be found nor be taken.
+    let address = UserId::from_bytes(random()).to_string();
+    db.execute(
+        "INSERT INTO accounts (user_id, email, credential_id, record, vault, vault_version, created_at, is_deleted)
+         VALUES ($1, $2, $3, $4, $4, 0, 0, 1)",
+        params![&nameless, &address, &CredentialId([0; 16]), &[]],
+    )
+    .await?;
+    Ok(nameless)
+}
+
 /// [`crate::Store::delete_account`]: one small transaction ends the sessions, deletes the account's own rows, and hands
 /// its streams to a nameless row, which has an id that nobody was ever told and no address. What the streams hold is
 /// deleted in further transactions. See `docs/adr/0013-accounts-are-deleted-under-a-nameless-row.md`.
@@ -414,16 +437,10 @@ pub async fn delete(db: &impl Executor, user_id: UserId) -> Result<Option<Vec<Se
     ] {
         db.execute(sql, params![account_key]).await?;
     }
-    let nameless = UserId::from_bytes(random());
-    // The address is no address, so it can neither be found nor be taken.
-    let address = UserId::from_bytes(random()).to_string();
-    db.execute(
-        "INSERT INTO accounts (user_id, email, credential_id, record, vault, vault_version, created_at, is_deleted)
-         VALUES ($1, $2, $3, $4, $4, 0, 0, 1)",
-        params![&nameless, &address, &CredentialId([0; 16]), &[]],
-    )
-    .await?;
-    streams::hand_over(db, user_id, nameless).await?;
+    let nameless = nameless(db).await?;
+    for stream_key in streams::of_user(db, user_id).await? {
+        streams::hand_over(db, stream_key, nameless).await?;
+    }
     db.execute("DELETE FROM accounts WHERE account_key = $1", params![account_key])
         .await?;
     Ok(Some(ended))

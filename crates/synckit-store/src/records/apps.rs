@@ -2,8 +2,8 @@
 
 use synckit_protocol::{AppId, wire::UnixSeconds};
 
-use super::{Executor, ImpossibleValue, params};
-use crate::{AcceptNewSeed, ApiKey, App, NewApiKey, NewApp, SecretHash, SeedClaim, StoreError};
+use super::{Executor, ImpossibleValue, accounts, params};
+use crate::{AcceptNewSeed, ApiKey, App, AppRename, NewApiKey, NewApp, SecretHash, SeedClaim, StoreError};
 
 /// [`crate::Store::claim_seed`].
 ///
@@ -54,7 +54,10 @@ pub async fn check(db: &impl Executor) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// Those of the engine.
-pub async fn create(db: &impl Executor, app: &NewApp) -> Result<(), StoreError> {
+pub async fn create(db: &impl Executor, app: &NewApp) -> Result<bool, StoreError> {
+    if named(db, &app.name).await?.is_some() {
+        return Ok(false);
+    }
     let created = db
         .query_one(
             "INSERT INTO apps (app_id, name, created_at) VALUES ($1, $2, $3) RETURNING app_key",
@@ -62,7 +65,95 @@ pub async fn create(db: &impl Executor, app: &NewApp) -> Result<(), StoreError> 
         )
         .await?;
     let app_key = created.ok_or(ImpossibleValue("app without a key"))?.get(0)?;
-    add_key(db, app_key, &app.key).await
+    add_key(db, app_key, &app.key).await?;
+    Ok(true)
+}
+
+/// The key of the app with this name.
+async fn named(db: &impl Executor, name: &str) -> Result<Option<i64>, StoreError> {
+    let found = db
+        .query_one(
+            "SELECT app_key FROM apps WHERE name = $1 AND is_deleted = 0",
+            params![name],
+        )
+        .await?;
+    found.map(|row| row.get(0)).transpose()
+}
+
+/// The key of an app.
+async fn find(db: &impl Executor, app_id: AppId) -> Result<Option<i64>, StoreError> {
+    let found = db
+        .query_one(
+            "SELECT app_key FROM apps WHERE app_id = $1 AND is_deleted = 0",
+            params![&app_id],
+        )
+        .await?;
+    found.map(|row| row.get(0)).transpose()
+}
+
+/// [`crate::Store::rename_app`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn rename(db: &impl Executor, app_id: AppId, name: &str) -> Result<AppRename, StoreError> {
+    let Some(app_key) = find(db, app_id).await? else {
+        return Ok(AppRename::NoSuchApp);
+    };
+    if named(db, name).await?.is_some_and(|other| other != app_key) {
+        return Ok(AppRename::NameTaken);
+    }
+    db.execute("UPDATE apps SET name = $2 WHERE app_key = $1", params![app_key, name])
+        .await?;
+    Ok(AppRename::Renamed)
+}
+
+/// [`crate::Store::delete_app`]: one small transaction removes keys and name and marks the app. No query finds a session
+/// of a marked app, and no stream is created in one. [`sweep`] takes its streams.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn delete(db: &impl Executor, app_id: AppId) -> Result<bool, StoreError> {
+    let Some(app_key) = find(db, app_id).await? else {
+        return Ok(false);
+    };
+    db.execute("DELETE FROM api_keys WHERE app_key = $1", params![app_key])
+        .await?;
+    db.execute(
+        "UPDATE apps SET name = '', is_deleted = 1 WHERE app_key = $1",
+        params![app_key],
+    )
+    .await?;
+    Ok(true)
+}
+
+/// Hands one stream of a deleted app to a nameless account of its own, as the deletion of its account would, or deletes
+/// the row of an app without streams. Returns whether there was a deleted app.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn sweep(db: &impl Executor) -> Result<bool, StoreError> {
+    let app = db
+        .query_one(
+            "SELECT app_key, app_id FROM apps WHERE is_deleted = 1 ORDER BY app_key LIMIT 1",
+            &[],
+        )
+        .await?;
+    let Some(app) = app else { return Ok(false) };
+    let (app_key, app_id): (i64, AppId) = (app.get(0)?, app.get(1)?);
+    let stream = db
+        .query_one(
+            "SELECT stream_key FROM streams WHERE app_id = $1 ORDER BY stream_key LIMIT 1",
+            params![&app_id],
+        )
+        .await?;
+    match stream {
+        Some(stream) => accounts::abandon_stream(db, stream.get(0)?).await?,
+        None => {
+            db.execute("DELETE FROM apps WHERE app_key = $1", params![app_key])
+                .await?;
+        }
+    }
+    Ok(true)
 }
 
 async fn add_key(db: &impl Executor, app_key: i64, key: &NewApiKey) -> Result<(), StoreError> {
@@ -81,7 +172,7 @@ async fn add_key(db: &impl Executor, app_key: i64, key: &NewApiKey) -> Result<()
 pub async fn list(db: &impl Executor, now: UnixSeconds) -> Result<Vec<App>, StoreError> {
     let apps = db
         .query(
-            "SELECT app_key, app_id, name, created_at FROM apps ORDER BY app_key",
+            "SELECT app_key, app_id, name, created_at FROM apps WHERE is_deleted = 0 ORDER BY app_key",
             &[],
         )
         .await?;
@@ -122,11 +213,9 @@ pub async fn rotate_key(
     key: &NewApiKey,
     others_end_at: UnixSeconds,
 ) -> Result<bool, StoreError> {
-    let found = db
-        .query_one("SELECT app_key FROM apps WHERE app_id = $1", params![&app_id])
-        .await?;
-    let Some(app) = found else { return Ok(false) };
-    let app_key: i64 = app.get(0)?;
+    let Some(app_key) = find(db, app_id).await? else {
+        return Ok(false);
+    };
     db.execute(
         "UPDATE api_keys SET ends_at = $2 WHERE app_key = $1 AND (ends_at IS NULL OR ends_at > $2)",
         params![app_key, others_end_at],

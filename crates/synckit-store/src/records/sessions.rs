@@ -19,7 +19,7 @@ macro_rules! select_sessions {
                  sessions.created_at, refreshed_at
              FROM sessions JOIN streams USING (stream_key) JOIN apps ON apps.app_id = streams.app_id
                  LEFT JOIN devices ON devices.device_key = sessions.device_key
-             WHERE ",
+             WHERE apps.is_deleted = 0 AND ",
             $condition
         )
     };
@@ -109,8 +109,9 @@ pub async fn advance_refresh(
 ) -> Result<RefreshUse, StoreError> {
     let row = db
         .query_one(
-            "SELECT refresh_counter, refreshed_at, app_id, user_id FROM sessions JOIN streams USING (stream_key)
-             WHERE session_id = $1",
+            "SELECT refresh_counter, refreshed_at, apps.app_id, user_id
+             FROM sessions JOIN streams USING (stream_key) JOIN apps ON apps.app_id = streams.app_id
+             WHERE session_id = $1 AND apps.is_deleted = 0",
             params![&id],
         )
         .await?;

@@ -34,25 +34,34 @@ pub async fn find_or_create(db: &impl Executor, stream: StreamId) -> Result<i64,
     }
     let row = db
         .query_one(
-            "INSERT INTO streams (user_id, app_id, head) VALUES ($1, $2, $3) RETURNING stream_key",
+            "INSERT INTO streams (user_id, app_id, head)
+             SELECT accounts.user_id, apps.app_id, $3 FROM accounts CROSS JOIN apps
+             WHERE accounts.user_id = $1 AND apps.app_id = $2 AND apps.is_deleted = 0 RETURNING stream_key",
             params![&stream.user_id, &stream.app_id, &start(stream).head],
         )
         .await?;
     row.ok_or(StoreError::NoSuchStream)?.get(0)
 }
 
-/// Hands every stream of an account to another one, emptied: everything in it is below the base and may be swept.
-pub(crate) async fn hand_over(db: &impl Executor, from: UserId, to: UserId) -> Result<(), StoreError> {
+/// The keys of an account's streams.
+pub(crate) async fn of_user(db: &impl Executor, user_id: UserId) -> Result<Vec<i64>, StoreError> {
+    let rows = db
+        .query("SELECT stream_key FROM streams WHERE user_id = $1", params![&user_id])
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Hands a stream to another account, emptied: everything in it is below the base and may be swept.
+pub(crate) async fn hand_over(db: &impl Executor, stream_key: i64, to: UserId) -> Result<(), StoreError> {
     db.execute(
         "UPDATE streams SET user_id = $2, base_seq = seq, base_head = CASE WHEN seq = 0 THEN NULL ELSE head END
-         WHERE user_id = $1",
-        params![&from, &to],
+         WHERE stream_key = $1",
+        params![stream_key, &to],
     )
     .await?;
     db.execute(
-        "UPDATE snapshots SET state = 'condemned'
-         WHERE stream_key IN (SELECT stream_key FROM streams WHERE user_id = $1)",
-        params![&to],
+        "UPDATE snapshots SET state = 'condemned' WHERE stream_key = $1",
+        params![stream_key],
     )
     .await?;
     Ok(())

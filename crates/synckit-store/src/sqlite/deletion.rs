@@ -1,14 +1,17 @@
-//! Deleting an account: no query finds it after one transaction; its bytes are deleted step by step.
+//! Deleting an account or an app: no query finds it after one transaction; its bytes are deleted step by step.
 //!
 //! One small transaction ends the sessions, deletes the account's own rows, and hands its streams to a nameless row: one
 //! with a secret id and without an address. From then on no query by address, account id or session finds a row of the
 //! account. Further transactions delete the data of the streams, each of them short. See `docs/adr/0013-accounts-are-deleted-under-a-nameless-row.md`.
 //!
+//! A deleted app keeps a marked row, which admits no session and no new stream. Its streams are handed over one by one, each
+//! to a nameless row of its own, which is swept before the next stream is taken.
+//!
 //! Invariant: the nameless row is deleted last, so after a crash between two steps the next one finds the remaining data.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use synckit_protocol::{
-    ObjectKey, SessionId, UserId,
+    AppId, ObjectKey, SessionId, UserId,
     limits::{PRESIGNED_URL_SECONDS, UPLOAD_SWEEP_SECONDS},
     wire::UnixSeconds,
 };
@@ -20,7 +23,7 @@ use super::{
     failure::Failure,
 };
 use crate::{
-    records::{accounts, blobs},
+    records::{accounts, apps, blobs},
     rules::retention::STEP_ROWS,
 };
 
@@ -32,12 +35,20 @@ pub(super) fn delete(db: &Connection, user_id: UserId) -> Result<Option<Vec<Sess
     overwriting(db, || run(accounts::delete(&Transaction(db), user_id)))
 }
 
-/// Whether data of a deleted account remains. Reads only.
-pub(super) fn is_due(db: &Connection) -> Result<bool, Failure> {
-    Ok(db.prepare_cached(DELETED)?.exists([])?)
+/// Runs the record's deletion so that SQLite overwrites the deleted bytes.
+pub(super) fn delete_app(db: &Connection, app_id: AppId) -> Result<bool, Failure> {
+    overwriting(db, || run(apps::delete(&Transaction(db), app_id)))
 }
 
-/// Deletes a bounded amount of a deleted account's data; returns whether any was found. Batches and snapshots are
+/// Whether data of a deleted account or app remains. Reads only.
+pub(super) fn is_due(db: &Connection) -> Result<bool, Failure> {
+    Ok(db.prepare_cached(DELETED)?.exists([])?
+        || db
+            .prepare_cached("SELECT 1 FROM apps WHERE is_deleted = 1 LIMIT 1")?
+            .exists([])?)
+}
+
+/// Deletes a bounded amount of the data of a deleted account or app; returns whether any was found. Batches and snapshots are
 /// retention's: it sweeps them first, like all batches below the base of a log and all condemned snapshots.
 pub(super) fn sweep(db: &Connection) -> Result<bool, Failure> {
     let found: Option<(i64, [u8; 16])> = db
@@ -45,7 +56,7 @@ pub(super) fn sweep(db: &Connection) -> Result<bool, Failure> {
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((account_key, nameless)) = found else {
-        return Ok(false);
+        return overwriting(db, || run(apps::sweep(&Transaction(db))));
     };
     let stream_key: Option<i64> = db
         .prepare_cached("SELECT stream_key FROM streams WHERE user_id = ?1 LIMIT 1")?

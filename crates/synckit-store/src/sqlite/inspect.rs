@@ -195,7 +195,7 @@ impl DatabaseInspection {
     /// [`StoreError::Database`].
     pub fn facts(&self) -> Result<DatabaseFacts, StoreError> {
         let facts = self.connection.query_row(
-            "SELECT (SELECT count(*) FROM apps), (SELECT count(*) FROM accounts WHERE is_deleted = 0),
+            "SELECT (SELECT count(*) FROM apps WHERE is_deleted = 0), (SELECT count(*) FROM accounts WHERE is_deleted = 0),
                  (SELECT seed_id FROM server),
                  (SELECT max(newest) FROM (
                      SELECT max(created_at) AS newest FROM accounts UNION ALL SELECT max(refreshed_at) FROM sessions

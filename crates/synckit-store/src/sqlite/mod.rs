@@ -36,13 +36,13 @@ use self::{
     writer::{GROUP_SIZES, Lane, Writer},
 };
 use super::{
-    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, Append, Blob, ChainPage, ChainRead, CommitGroups,
-    Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeRestore,
-    EnvelopeWrite, ExportCursor, ExportPage, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope,
-    NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead, PageRequest, PasswordReset,
-    PendingUpload, RefreshUse, ResetStart, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite,
-    Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite,
-    VersionedWrite, rules::quotas::Quotas,
+    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppRename, Append, Blob, ChainPage, ChainRead,
+    CommitGroups, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope,
+    EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice,
+    NewEnvelope, NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead, PageRequest,
+    PasswordReset, PendingUpload, RefreshUse, ResetStart, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite,
+    SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault,
+    VaultWrite, VersionedWrite, rules::quotas::Quotas,
 };
 use crate::records::{self, accounts, apps, sessions};
 
@@ -304,8 +304,20 @@ impl Store for SqliteStore {
             .map_err(|_| database(Abandoned))
     }
 
-    async fn create_app(&self, app: NewApp) -> Result<(), StoreError> {
+    async fn create_app(&self, app: NewApp) -> Result<bool, StoreError> {
         self.write(Lane::Server, move |db| run(apps::create(&Transaction(db), &app)))
+            .await
+    }
+
+    async fn rename_app(&self, app_id: AppId, name: String) -> Result<AppRename, StoreError> {
+        self.write(Lane::Server, move |db| {
+            run(apps::rename(&Transaction(db), app_id, &name))
+        })
+        .await
+    }
+
+    async fn delete_app(&self, app_id: AppId) -> Result<bool, StoreError> {
+        self.write(Lane::Server, move |db| deletion::delete_app(db, app_id))
             .await
     }
 

@@ -138,7 +138,10 @@ async fn what_a_failed_request_wrote_is_undone() {
     };
     let jobs = [app(2, 2), app(3, 1), app(4, 4)];
     let results = queued_together(&harness, jobs.into_iter().map(|app| store.create_app(app))).await;
-    assert!(matches!(results[..], [Ok(()), Err(StoreError::Database(_)), Ok(())]));
+    assert!(matches!(
+        results[..],
+        [Ok(true), Err(StoreError::Database(_)), Ok(true)]
+    ));
     let apps: Vec<_> = store.apps(NOW).await.unwrap().iter().map(|app| app.id).collect();
     assert_eq!(apps, [1, 2, 4].map(app_id));
 }

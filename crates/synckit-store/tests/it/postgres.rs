@@ -9,14 +9,14 @@ use std::{
 };
 
 use synckit_protocol::{
-    BlobId, KeyId, ObjectKey,
+    AppId, BlobId, KeyId, ObjectKey,
     limits::BLOB_UNDELETE_SECONDS,
     wire::{devices::Platform, export::ExportLine},
 };
 use synckit_store::{
-    AcceptNewSeed, AccountCreation, CredentialOf, DeviceRegistration, DeviceRename, EndSessions, EnvelopeRestore,
-    MailPurpose, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewSession, PasswordReset, RefreshUse,
-    SeedClaim, StoreError, VaultWrite, VersionedWrite,
+    AcceptNewSeed, AccountCreation, AppRename, CredentialOf, DeviceRegistration, DeviceRename, EndSessions,
+    EnvelopeRestore, MailPurpose, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewSession, PasswordReset,
+    RefreshUse, SeedClaim, StoreError, StreamId, VaultWrite, VersionedWrite,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, apps, blobs, devices, envelopes, export,
         sessions, streams, usage,
@@ -312,7 +312,27 @@ async fn of_apps_and_accounts(db: &impl Executor) {
         name: "an app".to_owned(),
         key: new_key(1),
     };
-    apps::create(db, &app).await.unwrap();
+    assert!(apps::create(db, &app).await.unwrap());
+    assert!(!apps::create(db, &app).await.unwrap());
+    let renamed = apps::rename(db, app.id, "an app").await.unwrap();
+    assert_eq!(renamed, AppRename::Renamed);
+    let deleted = NewApp {
+        id: AppId::from_bytes([0xde; 16]),
+        name: "a deleted app".to_owned(),
+        key: new_key(77),
+    };
+    assert!(apps::create(db, &deleted).await.unwrap() && apps::delete(db, deleted.id).await.unwrap());
+    assert!(!apps::delete(db, deleted.id).await.unwrap());
+    let no_stream = StreamId {
+        app_id: deleted.id,
+        ..stream_of(1, 1)
+    };
+    assert!(matches!(
+        streams::find_or_create(db, no_stream).await,
+        Err(StoreError::NoSuchStream)
+    ));
+    assert!(apps::sweep(db).await.unwrap());
+    assert!(!apps::sweep(db).await.unwrap());
     assert!(apps::rotate_key(db, app.id, &new_key(2), NOW + 10).await.unwrap());
     assert_eq!(apps::of_key(db, secret(1), NOW + 9).await.unwrap(), Some(app.id));
     assert_eq!(apps::of_key(db, secret(1), NOW + 10).await.unwrap(), None);

@@ -46,16 +46,60 @@ fn an_app_that_is_not_there_is_named_in_the_error() {
     let server = Server::start();
     let ended = on_data_dir(&server.data_dir(), &["app", "rotate-key", "Ntoes"]).expect_code(1);
     insta::assert_snapshot!(ended.stderr, @r#"
-    error: there is no app named "Ntoes"
+    error: there is no app named Ntoes
     hint: `synckit app list` shows the apps of this server
     "#);
+}
+
+#[test]
+fn a_name_that_another_app_has_is_refused() {
+    let server = Server::start();
     server.create_app();
-    server.create_app();
-    let ended = on_data_dir(&server.data_dir(), &["app", "rotate-key", "Notes"]).expect_code(1);
-    insta::assert_snapshot!(ended.stderr, @r#"
-    error: 2 apps are named "Notes": give the id instead
-    hint: `synckit app list` shows the apps of this server
+    let taken = on_data_dir(&server.data_dir(), &["app", "create", "Notes"]).expect_code(1);
+    insta::assert_snapshot!(taken.stderr, @r#"
+    error: there is already an app named "Notes"
+    hint: choose another name; `synckit app list` shows the apps, `synckit app rotate-key` makes a new key for one
     "#);
+    on_data_dir(&server.data_dir(), &["app", "create", "Tasks"]).expect_code(0);
+    on_data_dir(&server.data_dir(), &["app", "rename", "Tasks", "Notes"]).expect_code(1);
+    let renamed = on_data_dir(&server.data_dir(), &["app", "rename", "Tasks", "To do"]).expect_code(0);
+    insta::assert_snapshot!(renamed.stdout, @"the app Tasks is now named To do");
+    let listed = on_data_dir(&server.data_dir(), &["app", "list", "--json"]).expect_code(0);
+    let apps: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!((&apps[0]["name"], &apps[1]["name"]), (&"Notes".into(), &"To do".into()));
+}
+
+#[test]
+fn a_deleted_app_admits_nobody() {
+    let server = Server::start();
+    let key = server.create_app();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(rotated(&server.url, &key));
+    let unconfirmed = on_data_dir(&server.data_dir(), &["app", "delete", "Notes"]).expect_code(1);
+    insta::assert_snapshot!(unconfirmed.stderr, @"
+    error: this must be confirmed, and standard input is no terminal: This deletes the app Notes and all data that its users keep in it, for good. Their accounts stay.
+    hint: add --yes
+    ");
+    let deleted = on_data_dir(&server.data_dir(), &["app", "delete", "Notes", "--yes"]).expect_code(0);
+    insta::assert_snapshot!(deleted.stdout, @"
+    the app Notes is deleted: its keys and sessions have ended
+    The server deletes its data in the background, and its files two hours later. Backups are yours to delete.
+    ");
+    let listed = on_data_dir(&server.data_dir(), &["app", "list", "--json"]).expect_code(0);
+    assert_eq!(listed.stdout.trim(), "[]");
+    let accounts = on_data_dir(&server.data_dir(), &["account", "list"]).expect_code(0);
+    assert!(accounts.stdout.contains("ada@example.com"), "{}", accounts.stdout);
+    let client = SyncKitClient::builder(SyncKitConfig {
+        server_url: server.url.clone(),
+        api_key: key,
+    })
+    .credential_store(MemoryStore::default())
+    .build();
+    let refused = runtime.block_on(client.authenticate("ada@example.com", "correct horse battery"));
+    insta::assert_snapshot!(refused.unwrap_err(), @"the API key is not valid on this server");
 }
 
 #[test]

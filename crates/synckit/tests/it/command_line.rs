@@ -58,6 +58,8 @@ fn help_names_every_command() {
     Commands:
       create      Create an app and show its API key, once
       list        List the apps and their keys
+      rename      Give an app another name
+      delete      Delete an app and all data that its users keep in it, for good
       rotate-key  Create a new API key and expire the old ones
 
     Options:
@@ -114,16 +116,27 @@ fn help_of_serve_names_flags_and_variables() {
               Format of the log on standard error: text or json [default: text] [env: SYNCKIT_LOG_FORMAT=]
           --mail-from <ADDRESS>
               Sender of mails; needs smtp_url in the file or in SYNCKIT_SMTP_URL [default: none: mails become files] [env: SYNCKIT_MAIL_FROM=]
+          --help-limits
+              Print the limits, and other settings that few operators change
           --json
               Print JSON, for programs
       -h, --help
               Print help (see more with '--help')
     "#);
     let long = help_of(&["serve", "--help"]);
+    assert!(long.lines().count() <= 90, "{long}");
     assert!(
-        long.contains("--guesses-per-address") && long.contains("SYNCKIT_GUESSES_PER_ADDRESS"),
+        long.contains("--help-limits") && !long.contains("--guesses-per-address"),
         "{long}"
     );
+    for command in ["serve", "doctor"] {
+        let limits = help_of(&[command, "--help-limits"]);
+        assert!(
+            limits.contains("--guesses-per-address") && limits.contains("SYNCKIT_GUESSES_PER_ADDRESS"),
+            "{limits}"
+        );
+        assert!(!limits.contains("--data-dir"), "{limits}");
+    }
 }
 
 #[test]
