@@ -8,14 +8,7 @@ use synckit_protocol::{AppId, Cursor, UserId};
 
 use crate::{
     config::{SyncKitClientBuilder, SyncKitConfig},
-    connection::{
-        api::Api,
-        app::App,
-        retry::Jitter,
-        server::Server,
-        session::Connection,
-        transport::{HttpTransport, Transport},
-    },
+    connection::{api::Api, app::App, retry::Jitter, server::Server, session::Connection, transport::HttpTransport},
     error::{Error, Result},
     secrets::records::Secrets,
     state::session::Tokens,
@@ -120,12 +113,7 @@ impl SyncKitClient {
         } = builder;
         let server = Server::parse(&config.server_url);
         let origin = server.as_ref().map_or("", Server::origin).to_owned();
-        let transport = match transport {
-            Some(transport) => Ok(transport),
-            None => HttpTransport::new(connect_timeout)
-                .map(|transport| Arc::new(transport) as Arc<dyn Transport>)
-                .map_err(|error| tracing::error!(error = &error as &dyn std::error::Error, "no HTTP client")),
-        };
+        let transport = transport.unwrap_or_else(|| Arc::new(HttpTransport::new(connect_timeout)));
         let app = App {
             secrets: Secrets::new(credentials, &origin, &config.api_key),
             api: Api {

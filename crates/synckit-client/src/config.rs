@@ -184,11 +184,10 @@ impl SyncKitClientBuilder {
     ///
     /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
     /// // Two accounts in one process, over one pool of connections.
-    /// let transport = Arc::new(HttpTransport::new(Duration::from_secs(10))?);
+    /// let transport = Arc::new(HttpTransport::new(Duration::from_secs(10)));
     /// let private = SyncKitClient::builder(config.clone()).transport(transport.clone()).build();
     /// let work = SyncKitClient::builder(config).transport(transport).build();
     /// assert_eq!((private.user_id(), work.user_id()), (None, None));
-    /// # Ok::<(), synckit_client::transport::TransportError>(())
     /// ```
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {

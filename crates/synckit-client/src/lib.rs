@@ -119,8 +119,9 @@
 //!
 //! # What it needs
 //!
-//! A tokio runtime with time and I/O enabled. TLS is rustls with the roots of the operating system; plain `http://` is
-//! refused except to loopback. There are no Cargo features: one build, one behaviour. [`SyncKitClient`] is `Send + Sync`,
+//! A tokio runtime with time and I/O enabled. Calls may run on different runtimes; one call must run on one. TLS is rustls
+//! with the roots of the operating system; plain `http://` is refused except to loopback. Requests go through the proxy
+//! that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), except those to loopback. There are no Cargo features: one build, one behaviour. [`SyncKitClient`] is `Send + Sync`,
 //! every method takes `&self`, and a clone costs what the clone of an `Arc` costs. The keychain is that of macOS, Windows or the Secret
 //! Service of Linux; [`FileStore`], [`MemoryStore`] and the host's own
 //! [`CredentialStore`] are the alternatives.

@@ -222,7 +222,7 @@ async fn push_batches(
             None => Ok(()),
         };
     }
-    let _turn = stream.turn_to_push().await;
+    let _turn = stream.writing.next().await;
     let parent = match at {
         Parent::Newest => stream.newest_known(),
         Parent::Exactly(cursor) if cursor.snapshot().is_some() => {

@@ -206,7 +206,7 @@ impl SyncKitClient {
         let stream = self.stream()?;
         let keys = stream.keys()?;
         // A push in between would be sealed on top of what is being given up.
-        let _turn = stream.turn_to_push().await;
+        let _turn = stream.writing.next().await;
         let offered = offered_keys(&stream, &keys.ring).await?;
         let rejoined = match evidence {
             RejoinEvidence::History(evidence) => {

@@ -57,7 +57,7 @@ impl SyncKitClient {
         let (scope, keys) = (stream.scope(), stream.keys()?);
         let open = stream.connection.open_vault(password).await?;
         // A push of this client in between would only send the rotation back.
-        let _turn = stream.turn_to_push().await;
+        let _turn = stream.writing.next().await;
         let found = stream.envelope().await?.ok_or(Error::NoServerKey)?;
         let envelope = &found.envelope;
         if envelope.key_id() != keys.current().key_id {
@@ -146,7 +146,7 @@ impl SyncKitClient {
         let scope = stream.scope();
         let held = stream.stored_ring().await?.ok_or(Error::NoStoredKey)?;
         let open = stream.connection.open_vault(password).await?;
-        let _turn = stream.turn_to_push().await;
+        let _turn = stream.writing.next().await;
         let found = stream.envelope().await?;
         if let Some(EnvelopeInUse { envelope: found, .. }) = &found
             && found.key_version() >= held.key_version()

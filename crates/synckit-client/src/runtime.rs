@@ -7,8 +7,11 @@ use std::{
 };
 
 use synckit_protocol::wire::UnixSeconds;
-use tokio::task::JoinHandle;
-pub(crate) use tokio::time::Instant;
+pub(crate) use tokio::{runtime::Id as RuntimeId, time::Instant};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    task::JoinHandle,
+};
 
 /// The clock that measures time on this machine. It stops on most machines while they sleep.
 pub(crate) fn now() -> Instant {
@@ -31,6 +34,27 @@ pub(crate) async fn timeout<T>(limit: Duration, future: impl Future<Output = T>)
     tokio::time::timeout(limit, future).await.ok()
 }
 
+/// The runtime that drives the caller. Tasks, timers and connections move only while the runtime is driven on which they
+/// began, and an app may have several: a current-thread runtime for each call, say.
+pub(crate) fn id() -> RuntimeId {
+    tokio::runtime::Handle::current().id()
+}
+
+/// How long a caller waits for its turn.
+pub(crate) const TURN_WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// Turns that callers take one after the other, because at once they would only send each other back. Nothing may
+/// depend on a turn: other processes of the device take none, and one whose runtime is not driven any more never ends,
+/// so after [`TURN_WAIT_MAX`] a caller goes on without.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(Mutex<()>);
+
+impl Turns {
+    pub(crate) async fn next(&self) -> Option<MutexGuard<'_, ()>> {
+        timeout(TURN_WAIT_MAX, self.0.lock()).await
+    }
+}
+
 /// Runs work that blocks or computes for long off the async threads. It starts at once, and goes on when nobody waits.
 pub(crate) fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -41,7 +65,10 @@ pub(crate) fn blocking<T: Send + 'static>(
 
 /// Starts a future that runs beside its caller.
 pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
-    Task(tokio::spawn(future))
+    Task {
+        handle: tokio::spawn(future),
+        runtime: id(),
+    }
 }
 
 /// Starts a future that runs beside its caller, and waits until it had its first turn: its request is sent before
@@ -54,17 +81,24 @@ pub(crate) async fn start<T: Send + 'static>(future: impl Future<Output = T> + S
 
 /// A future that runs beside its caller and ends with this value.
 #[derive(Debug)]
-pub(crate) struct Task<T>(JoinHandle<T>);
+pub(crate) struct Task<T> {
+    handle: JoinHandle<T>,
+    runtime: RuntimeId,
+}
 
 impl<T> Task<T> {
-    /// Waits for the result. Fails if the task panicked, or its runtime ended.
+    /// Waits for the result. Fails if the task panicked, its runtime ended, or its runtime is another one than the
+    /// caller's: if nobody drives that one, the task would never end.
     pub(crate) async fn join(mut self) -> io::Result<T> {
-        (&mut self.0).await.map_err(io::Error::other)
+        if self.runtime != id() {
+            return Err(io::Error::other("the task began on another runtime"));
+        }
+        (&mut self.handle).await.map_err(io::Error::other)
     }
 }
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        self.handle.abort();
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use clap::error::{ContextKind, ContextValue};
 use rusqlite::ErrorCode;
 use serde::Serialize;
-use synckit_client::{ApiKeyError, CredentialError, ProblemCode, Tampering};
+use synckit_client::{ApiKeyError, CredentialError, ProblemCode, Tampering, transport::TransportError};
 use synckit_server::{
     DataDirError, KeyFileError, ServeError,
     admin::{AdminError, BackupError},
@@ -19,6 +19,9 @@ use synckit_server::{
 };
 
 use crate::{cli, demo::Unreadable, screen};
+
+/// What helps a machine that has no trusted root certificates.
+pub(crate) const NO_CERTIFICATES: &str = "install the root certificates of this machine (Debian: ca-certificates)";
 
 /// What a command fails with.
 pub(crate) struct Failure {
@@ -384,6 +387,7 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
             "give the server's address as --server https://sync.example.com",
         ),
         Error::InvalidArgument { .. } => Known::code("invalid_value"),
+        Error::Network(TransportError::Tls(_)) => Known::new("network", NO_CERTIFICATES),
         Error::Network(_) => Known::new(
             "network",
             "check the address, and that the server runs and can be reached from here; `synckit doctor --server URL` looks closer",

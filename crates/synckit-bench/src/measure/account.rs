@@ -29,7 +29,7 @@ impl Account {
     }
 
     fn client(&self) -> anyhow::Result<(SyncKitClient, Arc<CountingTransport>)> {
-        let wire = Arc::new(CountingTransport::new(HttpTransport::new(Duration::from_secs(10))?));
+        let wire = Arc::new(CountingTransport::new(HttpTransport::new(Duration::from_secs(10))));
         let client = SyncKitClient::builder(self.config.clone())
             .credential_store(MemoryStore::default())
             .transport(Arc::clone(&wire) as Arc<_>)

@@ -60,7 +60,7 @@ impl Crowd {
         let mut records = Records::new(load.seed, load.record_bytes);
         let batch_changes = Arc::new(records.take(u64::from(batches)));
         let single_changes = Arc::new(records.take(u64::from(load.pushes_per_stream)));
-        let transport = Arc::new(HttpTransport::new(Duration::from_secs(10))?);
+        let transport = Arc::new(HttpTransport::new(Duration::from_secs(10)));
         let count = users.max(streams);
         let bar = bar("users", u64::from(count));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

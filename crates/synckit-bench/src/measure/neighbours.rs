@@ -151,7 +151,7 @@ pub(super) async fn measure(
 async fn prepare(args: &MeasureArgs, config: &SyncKitConfig) -> anyhow::Result<Vec<Pusher>> {
     let mut records = Records::new(args.load.seed, args.load.record_bytes);
     let change = Arc::new(records.take(1));
-    let transport = Arc::new(HttpTransport::new(Duration::from_secs(10))?);
+    let transport = Arc::new(HttpTransport::new(Duration::from_secs(10)));
     let count = args.streams + 1;
     let bar = bar("neighbours", u64::from(count));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -25,7 +25,7 @@ const ANSWER_BYTES_MAX: usize = limits::PAGE_BYTES_MAX as usize + 1024 * 1024;
 /// The server, as every call sees it.
 #[derive(Debug)]
 pub(crate) struct Api {
-    pub(crate) transport: Result<Arc<dyn Transport>, ()>,
+    pub(crate) transport: Arc<dyn Transport>,
     pub(crate) server: Result<Server, &'static str>,
     pub(crate) server_url: String,
     pub(crate) request_timeout: Duration,
@@ -37,14 +37,6 @@ impl Api {
         self.server.as_ref().map_err(|reason| Error::InvalidServerUrl {
             url: self.server_url.clone(),
             reason,
-        })
-    }
-
-    pub(crate) fn transport(&self) -> Result<&Arc<dyn Transport>> {
-        self.transport.as_ref().map_err(|()| {
-            Error::Network(TransportError::Connection(
-                "the TLS stack of this machine could not be started".into(),
-            ))
         })
     }
 
@@ -126,7 +118,7 @@ impl Api {
         let body_bytes = call.body.as_ref().map_or(0, Bytes::len) as u64;
         let for_body = Duration::from_secs(body_bytes / limits::SLOWEST_LINE_BYTES_PER_SECOND);
         let patience = self.request_timeout.saturating_add(for_body);
-        match runtime::timeout(patience, self.transport()?.send(request)).await {
+        match runtime::timeout(patience, self.transport.send(request)).await {
             Some(response) => response.map_err(Error::Network),
             None => Err(Error::Network(TransportError::Timeout(patience))),
         }

@@ -60,7 +60,7 @@ impl Connection {
     /// Replaces the token of a session that was current when the caller looked. The second of two callers finds the new
     /// one. Sessions are told apart by the refresh secret.
     async fn refresh(&self, seen: &Session) -> Result<SecretText> {
-        let _turn = self.turn_to_refresh().await;
+        let _turn = self.refreshing.next().await;
         let current = self.current_session()?;
         if current.tokens.refresh != seen.tokens.refresh {
             return Ok(current.tokens.token);

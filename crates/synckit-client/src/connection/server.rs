@@ -44,16 +44,23 @@ impl Server {
 
 /// Refuses what would send a token, or a presigned URL, in the clear over a network.
 pub(crate) fn check_transport_security(url: &Url) -> Result<(), &'static str> {
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_loopback(url) => Ok(()),
+        "http" => Err("plain http is allowed to loopback only: use https"),
+        _ => Err("the scheme is not https"),
+    }
+}
+
+/// Whether a URL leads to this machine (RFC 6761, 6.3 for the names).
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
-    };
-    match url.scheme() {
-        "https" => Ok(()),
-        "http" if loopback => Ok(()),
-        "http" => Err("plain http is allowed to loopback only: use https"),
-        _ => Err("the scheme is not https"),
     }
 }

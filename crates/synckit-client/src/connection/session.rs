@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use synckit_crypto::StreamScope;
 use synckit_protocol::{AppId, SecretText, UserId, wire::UnixSeconds};
-use tokio::sync::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
 use super::{api::Api, app::App};
 use crate::{
     error::{Error, Result},
+    runtime::Turns,
     secrets::{
         error::CredentialError,
         records::{Record, Secrets},
@@ -25,8 +25,8 @@ pub(crate) struct Connection {
     app: Arc<App>,
     scope: StreamScope,
     pub(crate) session: SessionState,
-    /// Held while a token is refreshed, so that calls in parallel refresh once.
-    refreshing: Mutex<()>,
+    /// To refresh the token, one after the other, so that calls in parallel refresh once.
+    pub(super) refreshing: Turns,
 }
 
 /// A session as the credential store keeps it.
@@ -45,7 +45,7 @@ impl Connection {
             app,
             scope,
             session: SessionState::new(tokens),
-            refreshing: Mutex::default(),
+            refreshing: Turns::default(),
         }
     }
 
@@ -68,11 +68,6 @@ impl Connection {
 
     pub(super) fn current_session(&self) -> Result<Session> {
         self.session.current().ok_or(Error::NotSignedIn)
-    }
-
-    /// Waits for the turn to refresh.
-    pub(super) async fn turn_to_refresh(&self) -> MutexGuard<'_, ()> {
-        self.refreshing.lock().await
     }
 
     /// The tokens in the credential store: this process's, or newer ones of another process of this device.

@@ -8,6 +8,7 @@ use std::{fmt, future::Future, io, pin::Pin, time::Duration};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 
+pub use super::http::HttpTransport;
 use crate::runtime;
 
 /// A stream of body chunks.
@@ -75,7 +76,7 @@ pub type Exchange =
 ///     }
 /// }
 ///
-/// let counting = Arc::new(Counting(HttpTransport::new(Duration::from_secs(10))?, AtomicUsize::new(0)));
+/// let counting = Arc::new(Counting(HttpTransport::new(Duration::from_secs(10)), AtomicUsize::new(0)));
 /// let client = SyncKitClient::builder(config)
 ///     .credential_store(MemoryStore::default())
 ///     .transport(counting.clone())
@@ -120,6 +121,9 @@ pub enum TransportError {
     /// The connection failed, or broke.
     #[error("the connection failed")]
     Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// TLS cannot be used on this machine, for example because it has no trusted root certificates.
+    #[error("TLS cannot be used")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Nothing moved for too long.
     #[error("the server did not answer within {} seconds", .0.as_secs())]
     Timeout(Duration),
@@ -129,90 +133,6 @@ pub enum TransportError {
         /// The most that was expected.
         limit: usize,
     },
-}
-
-/// HTTP over TCP and TLS.
-///
-/// # Examples
-/// ```
-/// # synckit_doctest::run(async |world| {
-/// # let transport = synckit_client::transport::HttpTransport::new(std::time::Duration::from_secs(10))?;
-/// # let config = world.config();
-/// use synckit_client::transport::{RequestBody, Transport};
-///
-/// let request = http::Request::get(format!("{}/healthz", config.server_url)).body(RequestBody::Empty)?;
-/// assert_eq!(transport.send(request).await?.status(), 200);
-/// # Ok(())
-/// # });
-/// ```
-#[derive(Debug)]
-pub struct HttpTransport {
-    client: reqwest::Client,
-}
-
-impl HttpTransport {
-    /// A transport with its own connection pool.
-    ///
-    /// # Errors
-    /// [`TransportError::Connection`] if the TLS stack cannot start, for example without any trusted root certificate.
-    ///
-    /// # Examples
-    /// ```
-    /// use std::{sync::Arc, time::Duration};
-    /// use synckit_client::{SyncKitClient, SyncKitConfig, transport::HttpTransport};
-    ///
-    /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
-    /// let transport = HttpTransport::new(Duration::from_secs(3))?;
-    /// let client = SyncKitClient::builder(config).transport(Arc::new(transport)).build();
-    /// assert_eq!(client.app_id(), None);
-    /// # Ok::<(), synckit_client::transport::TransportError>(())
-    /// ```
-    pub fn new(connect_timeout: Duration) -> Result<Self, TransportError> {
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("synckit/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(connect_timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .build()
-            .map_err(connection_error)?;
-        Ok(Self { client })
-    }
-}
-
-impl Transport for HttpTransport {
-    fn send(&self, request: http::Request<RequestBody>) -> Exchange {
-        let (parts, body) = request.into_parts();
-        let client = self.client.clone();
-        Box::pin(async move {
-            let mut builder = client
-                .request(parts.method, parts.uri.to_string())
-                .headers(parts.headers);
-            builder = match body {
-                RequestBody::Empty => builder,
-                RequestBody::Full(bytes) => builder.body(bytes),
-                RequestBody::Stream { length, chunks } => builder
-                    .header(http::header::CONTENT_LENGTH, length)
-                    .body(reqwest::Body::wrap_stream(chunks)),
-            };
-            let response = builder.send().await.map_err(connection_error)?;
-            let (parts, body) = http::Response::from(response).into_parts();
-            let chunks = http_body_util::BodyStream::new(body).filter_map(|frame| async move {
-                match frame {
-                    Ok(frame) => frame.into_data().ok().map(Ok),
-                    Err(error) => Some(Err(connection_error(error))),
-                }
-            });
-            Ok(http::Response::from_parts(
-                parts,
-                Box::pin(chunks) as BodyStream<TransportError>,
-            ))
-        })
-    }
-}
-
-/// Errors of the HTTP client carry the URL, which for a presigned one is a secret.
-fn connection_error(error: reqwest::Error) -> TransportError {
-    TransportError::Connection(Box::new(error.without_url()))
 }
 
 /// Reads a whole body into memory, up to a limit, as long as something arrives every `idle`.
@@ -229,7 +149,8 @@ pub(crate) async fn read_body(
         let Some(chunk) = next.ok_or(TransportError::Timeout(idle))?.transpose()? else {
             break;
         };
-        if whole.len() + buffer.len() + chunk.len() > limit {
+        let length = whole.len().saturating_add(buffer.len()).saturating_add(chunk.len());
+        if length > limit {
             return Err(TransportError::TooLarge { limit });
         }
         if whole.is_empty() && buffer.is_empty() {

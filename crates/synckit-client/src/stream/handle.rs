@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use synckit_crypto::StreamScope;
 use synckit_protocol::Position;
-use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     connection::session::Connection,
     error::{Error, Result},
+    runtime::Turns,
     state::{
         keys::{KeyState, Keys},
         stream::StreamState,
@@ -22,8 +22,8 @@ pub(crate) struct Stream {
     pub(crate) key_state: KeyState,
     pub(crate) state: StreamState,
     pub(crate) uploads: PendingUploads,
-    /// Held while a push is under way: two pushes of one client would only send each other back.
-    pushing: Mutex<()>,
+    /// To write, one after the other: two pushes of one client would only send each other back.
+    pub(crate) writing: Turns,
 }
 
 impl Stream {
@@ -33,7 +33,7 @@ impl Stream {
             key_state: KeyState::default(),
             state: StreamState::default(),
             uploads: PendingUploads::default(),
-            pushing: Mutex::default(),
+            writing: Turns::default(),
         }
     }
 
@@ -55,10 +55,5 @@ impl Stream {
     /// The newest position that this device knows: the one to write on top of.
     pub(crate) fn newest_known(&self) -> Position {
         self.state.known().unwrap_or_else(|| self.start())
-    }
-
-    /// Waits for the turn to write.
-    pub(crate) async fn turn_to_push(&self) -> MutexGuard<'_, ()> {
-        self.pushing.lock().await
     }
 }

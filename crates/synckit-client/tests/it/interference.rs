@@ -51,7 +51,7 @@ impl fmt::Debug for Interference {
 impl Interference {
     pub(crate) fn new(decide: impl Fn(&http::Request<RequestBody>) -> Fate + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
-            inner: HttpTransport::new(Duration::from_secs(10)).unwrap(),
+            inner: HttpTransport::new(Duration::from_secs(10)),
             decide: Box::new(decide),
             requests: AtomicUsize::new(0),
         })
@@ -120,7 +120,7 @@ fn answer(status: u16, body: Vec<u8>) -> http::Response<BodyStream<TransportErro
     http::Response::builder().status(status).body(chunks).unwrap()
 }
 
-async fn drain(mut body: BodyStream<TransportError>) -> Result<Vec<u8>, TransportError> {
+pub(crate) async fn drain(mut body: BodyStream<TransportError>) -> Result<Vec<u8>, TransportError> {
     let mut whole = Vec::new();
     while let Some(chunk) = body.next().await {
         whole.extend_from_slice(&chunk?);

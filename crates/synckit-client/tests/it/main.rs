@@ -15,6 +15,7 @@ mod push_pull;
 mod python;
 mod rejoin;
 mod rotation;
+mod runtimes;
 mod sessions;
 mod snapshots;
 mod tampering;

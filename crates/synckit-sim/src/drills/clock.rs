@@ -103,7 +103,7 @@ impl<'a> Drill<'a> {
             client: site.resumed(&member.name)?,
             device_id: member.id,
             credentials: credential_file(site.directory(), &member.name),
-            transport: HttpTransport::new(Duration::from_secs(10))?,
+            transport: HttpTransport::new(Duration::from_secs(10)),
             books: Books::default(),
             pushed: 0,
         })

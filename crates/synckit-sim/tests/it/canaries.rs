@@ -85,7 +85,7 @@ impl Server {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let request = request.body(RequestBody::Full(body.into())).unwrap();
-        let transport = HttpTransport::new(Duration::from_secs(10)).unwrap();
+        let transport = HttpTransport::new(Duration::from_secs(10));
         let (head, body) = transport.send(request).await.unwrap().into_parts();
         let body: Vec<Bytes> = body.try_collect().await.unwrap();
         (head.status.as_u16(), body.concat().into())

@@ -56,15 +56,15 @@ impl ServerAccess {
 
     /// A client over HTTP, and what it sends and receives.
     pub(super) fn counted_client(&self) -> anyhow::Result<(SyncKitClient, Arc<WireBytes>)> {
-        let transport = CountingTransport::new(http()?);
+        let transport = CountingTransport::new(http());
         let wire = transport.bytes();
         Ok((self.client(transport), wire))
     }
 }
 
 /// HTTP with the time-outs of the SDK.
-pub(super) fn http() -> anyhow::Result<HttpTransport> {
-    Ok(HttpTransport::new(Duration::from_secs(10))?)
+pub(super) fn http() -> HttpTransport {
+    HttpTransport::new(Duration::from_secs(10))
 }
 
 /// A device.

@@ -511,7 +511,7 @@ impl<'a> Play<'a> {
     /// Lets a third device pull through somebody who flips one bit.
     pub(super) async fn tamper(&mut self) -> Result<(), Failure> {
         let step = Step::begin("tampering");
-        let (transport, tampers) = TamperingTransport::new(http()?);
+        let (transport, tampers) = TamperingTransport::new(http());
         let tablet = self.access.client(transport);
         tablet.authenticate(&self.email, &self.password).await?;
         tablet.setup_encryption_existing(&self.password).await?;

@@ -266,10 +266,7 @@ async fn address(config: &Config, is_served: bool, report: &mut Report) {
         },
         listen.port(),
     );
-    let health = match Probe::new(&format!("http://{reachable}")) {
-        Ok(probe) => probe.health().await,
-        Err(error) => Err(error),
-    };
+    let health = Probe::new(&format!("http://{reachable}")).health().await;
     let own = env!("CARGO_PKG_VERSION");
     match health {
         Ok((_, Some(health))) if !is_served => report.warn(

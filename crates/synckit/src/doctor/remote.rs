@@ -1,14 +1,17 @@
 //! A server from outside, as an app sees it: reached, safe, of this protocol, with a clock.
 
 use http::{StatusCode, header};
-use synckit_client::{Error, MemoryStore, Problem, SyncKitClient, SyncKitConfig};
+use synckit_client::{Error, MemoryStore, Problem, SyncKitClient, SyncKitConfig, transport::TransportError};
 use synckit_protocol::PROTOCOL_VERSION;
 
 use super::{
     Report,
     probe::{Answer, Probe},
 };
-use crate::{failure::Failure, units};
+use crate::{
+    failure::{Failure, NO_CERTIFICATES},
+    units,
+};
 
 /// The SDK refreshes its tokens a day early, so a clock that is wrong by less costs nothing.
 const SKEW_SECONDS_MAX: u64 = 300;
@@ -19,16 +22,7 @@ pub(super) async fn check(url: &str, report: &mut Report) {
         return report.fail("address", failure.message(), failure.hint().unwrap_or_default());
     }
     report.ok("address", format_args!("{url} is one that the SDK uses"));
-    let probe = match Probe::new(url) {
-        Ok(probe) => probe,
-        Err(error) => {
-            return report.fail(
-                "connection",
-                format_args!("{error:#}"),
-                "install the root certificates of this machine (Debian: ca-certificates)",
-            );
-        }
-    };
+    let probe = Probe::new(url);
     // Every path of the API answers so to whoever has no token; /healthz may be hidden by the proxy.
     let answer = match probe.get("/api/sync/status").await {
         Ok(answer) => answer,
@@ -70,6 +64,9 @@ fn is_usable(url: &str) -> Result<(), Error> {
 }
 
 fn advice_for(error: &anyhow::Error) -> String {
+    if let Some(TransportError::Tls(_)) = error.downcast_ref() {
+        return NO_CERTIFICATES.to_owned();
+    }
     let text = format!("{error:#}").to_lowercase();
     let advice = if text.contains("corrupt message") {
         "what listens there speaks no TLS: check the port, or put a proxy with TLS in front of the server"

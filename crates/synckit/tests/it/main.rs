@@ -18,6 +18,7 @@ mod interference;
 #[cfg(target_os = "linux")]
 mod log;
 mod login;
+mod network;
 mod output;
 mod overload;
 mod person;

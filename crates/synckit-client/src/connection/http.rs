@@ -1,0 +1,172 @@
+//! Requests over HTTP, as the SDK makes them unless a transport of another kind is given.
+//!
+//! Invariant: a request to this machine never goes to a proxy, which would see it in the clear.
+
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
+
+use futures_util::StreamExt as _;
+use parking_lot::Mutex;
+use url::Url;
+
+use super::{
+    server::is_loopback,
+    transport::{BodyStream, Exchange, RequestBody, Transport, TransportError},
+};
+use crate::runtime::{self, RuntimeId};
+
+/// How many clients are kept: those of a few runtimes, which a process rarely has.
+const CLIENTS_MAX: usize = 8;
+
+/// HTTP over TCP and TLS.
+///
+/// Requests go through the proxy that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), except those to
+/// loopback: these never do.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let transport = synckit_client::transport::HttpTransport::new(std::time::Duration::from_secs(10));
+/// # let config = world.config();
+/// use synckit_client::transport::{RequestBody, Transport};
+///
+/// let request = http::Request::get(format!("{}/healthz", config.server_url)).body(RequestBody::Empty)?;
+/// assert_eq!(transport.send(request).await?.status(), 200);
+/// # Ok(())
+/// # });
+/// ```
+#[derive(Debug)]
+pub struct HttpTransport(Arc<Clients>);
+
+struct Clients {
+    connect_timeout: Duration,
+    made: Mutex<VecDeque<Client>>,
+}
+
+/// A client for one way to servers on one runtime.
+#[derive(Clone)]
+struct Client {
+    way: Way,
+    runtime: RuntimeId,
+    /// If it could not be made: why. The next request is told the same.
+    http: Result<reqwest::Client, Arc<reqwest::Error>>,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Plain HTTP to this machine: no proxy and no certificates, so that it works on a machine that has none.
+    Plain,
+    /// TLS to this machine: no proxy.
+    Loopback,
+    /// Everything else.
+    Network,
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients")
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpTransport {
+    /// A transport with its own connection pool. TLS starts with the first request that needs it: on a machine without
+    /// trusted root certificates that request fails with [`TransportError::Tls`], and plain HTTP to loopback works.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    /// use synckit_client::{SyncKitClient, SyncKitConfig, transport::HttpTransport};
+    ///
+    /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
+    /// let transport = HttpTransport::new(Duration::from_secs(3));
+    /// let client = SyncKitClient::builder(config).transport(Arc::new(transport)).build();
+    /// assert_eq!(client.app_id(), None);
+    /// ```
+    #[must_use]
+    pub fn new(connect_timeout: Duration) -> Self {
+        Self(Arc::new(Clients {
+            connect_timeout,
+            made: Mutex::default(),
+        }))
+    }
+}
+
+impl Clients {
+    /// The client for a URL on this runtime: a connection moves only while the runtime is driven on which it was made.
+    fn of(&self, url: &Url) -> Result<reqwest::Client, TransportError> {
+        let way = match (url.scheme(), is_loopback(url)) {
+            ("http", true) => Way::Plain,
+            (_, true) => Way::Loopback,
+            (_, false) => Way::Network,
+        };
+        let runtime = runtime::id();
+        let mut made = self.made.lock();
+        let known = made
+            .iter()
+            .find(|client| client.way == way && client.runtime == runtime);
+        let client = known.cloned().unwrap_or_else(|| {
+            let http = self.connect(way).map_err(Arc::new);
+            let client = Client { way, runtime, http };
+            if made.len() >= CLIENTS_MAX {
+                made.pop_front();
+            }
+            made.push_back(client.clone());
+            client
+        });
+        client.http.map_err(|error| TransportError::Tls(Box::new(error)))
+    }
+
+    /// A client without a connection.
+    fn connect(&self, way: Way) -> reqwest::Result<reqwest::Client> {
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("synckit/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(self.connect_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .tcp_nodelay(true);
+        match way {
+            Way::Plain => builder.no_proxy().tls_certs_only([]),
+            Way::Loopback => builder.no_proxy(),
+            Way::Network => builder,
+        }
+        .build()
+    }
+}
+
+impl Transport for HttpTransport {
+    fn send(&self, request: http::Request<RequestBody>) -> Exchange {
+        let clients = Arc::clone(&self.0);
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let url =
+                Url::parse(&parts.uri.to_string()).map_err(|error| TransportError::Connection(Box::new(error)))?;
+            let client = clients.of(&url)?;
+            let mut builder = client.request(parts.method, url).headers(parts.headers);
+            builder = match body {
+                RequestBody::Empty => builder,
+                RequestBody::Full(bytes) => builder.body(bytes),
+                RequestBody::Stream { length, chunks } => builder
+                    .header(http::header::CONTENT_LENGTH, length)
+                    .body(reqwest::Body::wrap_stream(chunks)),
+            };
+            let response = builder.send().await.map_err(connection_error)?;
+            let (parts, body) = http::Response::from(response).into_parts();
+            let chunks = http_body_util::BodyStream::new(body).filter_map(|frame| async move {
+                match frame {
+                    Ok(frame) => frame.into_data().ok().map(Ok),
+                    Err(error) => Some(Err(connection_error(error))),
+                }
+            });
+            Ok(http::Response::from_parts(
+                parts,
+                Box::pin(chunks) as BodyStream<TransportError>,
+            ))
+        })
+    }
+}
+
+/// Errors of the HTTP client carry the URL, which for a presigned one is a secret.
+fn connection_error(error: reqwest::Error) -> TransportError {
+    TransportError::Connection(Box::new(error.without_url()))
+}
