@@ -18,7 +18,7 @@ use crate::{
     client::SyncKitClient,
     connection::{call::Call, session::Connection},
     error::{Error, Result},
-    new_password, runtime,
+    password, runtime,
 };
 
 impl SyncKitClient {
@@ -40,7 +40,8 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn change_password(&self, old: &str, new: &str) -> Result<()> {
-        new_password::check(new)?;
+        password::check(old)?;
+        password::check_new(new)?;
         let stream = self.stream()?;
         let connection = &stream.connection;
         let open = connection.open_vault(old).await?;
@@ -133,9 +134,8 @@ impl SyncKitClient {
         };
         self.app
             .api
-            .send(&Call::post("/api/accounts/verify").body(&verify)?)
+            .unit(Call::post("/api/accounts/verify").body(&verify)?)
             .await
-            .map(|_| ())
     }
 
     /// Asks for a mail with a code that allows to set a new password. The answer is the same for any address.
@@ -158,9 +158,8 @@ impl SyncKitClient {
         };
         self.app
             .api
-            .send(&Call::post("/api/accounts/reset/request").body(&request)?)
+            .unit(Call::post("/api/accounts/reset/request").body(&request)?)
             .await
-            .map(|_| ())
     }
 
     /// Sets a new password with the code from the mail, and ends every session of the account. The server cannot read
@@ -184,7 +183,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn reset_password(&self, code: &str, new_password: &str) -> Result<UserId> {
-        new_password::check(new_password)?;
+        password::check_new(new_password)?;
         let app = &self.app;
         let (registration, request) = ClientRegistration::start(new_password, &mut OsRng)?;
         let start = ResetStart {

@@ -148,7 +148,7 @@ impl SyncKitClient {
     pub async fn revoke_session(&self, session_id: SessionId) -> Result<()> {
         let token = self.stream()?.connection.account_token()?;
         let call = Call::new(Method::DELETE, format!("/api/account/sessions/{session_id}")).bearer(&token);
-        self.app.api.send(&call).await.map(drop)
+        self.app.api.unit(call).await
     }
 
     /// Writes everything that the server keeps of the user, in every app, as JSON lines, and flushes. What is sealed
@@ -217,7 +217,7 @@ impl SyncKitClient {
         let deleted = async {
             let access = stream.connection.unlock(password).await?;
             let call = Call::new(Method::DELETE, "/api/account").bearer(&access.token);
-            self.app.api.send(&call).await.map(drop)
+            self.app.api.unit(call).await
         };
         match deleted.await {
             Ok(()) | Err(Error::AccountGone) => self.forget(stream.scope().user_id).await,

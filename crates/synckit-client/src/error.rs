@@ -8,6 +8,8 @@ use synckit_protocol::{ApiKeyError, Cursor, KeyId, Position, Problem, ProblemCod
 
 use crate::{
     connection::transport::TransportError,
+    password,
+    quota::Quota,
     secrets::error::CredentialError,
     tampering::{RejoinEvidence, Tampering},
 };
@@ -166,6 +168,13 @@ pub enum Error {
         /// The stream's newest position, verified to follow from the parent.
         latest: Position,
     },
+    /// The account keeps as much as the server lets it. Nothing was stored, and trying again does not help before
+    /// something was deleted or the operator gave more room.
+    #[error("the account has reached a limit of this server: {quota}")]
+    QuotaExceeded {
+        /// Of what there is too much.
+        quota: Quota,
+    },
     /// The device was revoked. Register again.
     #[error("this device was revoked: register it again")]
     DeviceRevoked,
@@ -200,19 +209,34 @@ pub enum Error {
 /// let error = client.push(device.id, changes).await.unwrap_err();
 /// assert!(matches!(error.source, Error::Encode(_)));
 /// assert_eq!(error.accepted, 500); // the first batch is stored: push only the rest again
+/// assert!(error.to_string().contains("a change cannot be pushed")); // it says why
 /// # Ok(())
 /// # });
 /// ```
-#[derive(Debug, thiserror::Error)]
-#[error("{accepted} changes were stored before the push failed")]
+#[derive(Debug)]
 pub struct PushError {
     /// How many of the given changes, from the first on, are stored.
     pub accepted: usize,
     /// The cursor that the push would have returned: safe to store.
     pub cursor: Cursor,
     /// Why the rest is not.
-    #[source]
     pub source: Error,
+}
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.accepted {
+            0 => write!(f, "nothing was pushed: {}", self.source),
+            accepted => write!(f, "only the first {accepted} changes were pushed: {}", self.source),
+        }
+    }
+}
+
+impl std::error::Error for PushError {
+    /// The cause of [`PushError::source`], which the text of this error contains already.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.source)
+    }
 }
 
 impl From<PushError> for Error {
@@ -233,6 +257,9 @@ impl Error {
             Some(ProblemCode::FreshLoginRequired) => Self::FreshLoginRequired,
             Some(ProblemCode::ApiKeyInvalid) => Self::ApiKeyInvalid,
             Some(ProblemCode::DeviceRevoked) => Self::DeviceRevoked,
+            Some(ProblemCode::QuotaExceeded) => Self::QuotaExceeded {
+                quota: Quota::from_field(problem.field.as_deref()),
+            },
             _ => Self::Problem(Box::new(problem)),
         }
     }
@@ -305,6 +332,7 @@ impl From<LoginError> for Error {
         match error {
             LoginError::WrongPassword => Self::InvalidCredentials,
             LoginError::ServerKeyChanged { .. } => Self::Tampering(Tampering::ServerKeyChanged),
+            LoginError::UnusablePassword => password::unusable(),
             _ => Self::Protocol {
                 status: 200,
                 reason: "a message of an OPAQUE login",

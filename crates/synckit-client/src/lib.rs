@@ -103,7 +103,7 @@
 //! | the call is wrong | [`Error::InvalidArgument`], [`Error::Encode`], [`Error::EncryptionNotSetUp`] | correct it |
 //! | not now | [`Error::Network`], [`Error::RetryLater`] | go on with local data, try again later |
 //! | nobody is signed in | [`Error::InvalidCredentials`], [`Error::SessionEnded`] | ask for the password |
-//! | something to resolve | [`Error::KeyRotated`], [`Error::Behind`], [`Error::DeviceRevoked`], [`Error::PasswordWasReset`] | the call that the variant names, perhaps after asking the user |
+//! | something to resolve | [`Error::KeyRotated`], [`Error::Behind`], [`Error::DeviceRevoked`], [`Error::PasswordWasReset`], [`Error::QuotaExceeded`] | the call that the variant names, perhaps after asking the user |
 //! | the server lies | [`Error::Tampering`] with any [`Tampering`] | stop, tell the user, keep the evidence |
 //!
 //! # Limits
@@ -112,7 +112,7 @@
 //! | --- | --- | --- |
 //! | changes in one call of `push` | as many as fit the memory; batches of 500 changes or 4 MiB are atomic | split by the SDK |
 //! | one change | 3 MiB encoded, data nested 128 deep; numbers are 64-bit integers or finite doubles | [`Error::Encode`]: put large values into a file |
-//! | a new password | 4 characters or more, not all the same; at most 1,024 bytes | [`Error::InvalidArgument`] |
+//! | a password | 1 to 1,024 bytes; a new one 4 characters or more, not all the same | [`Error::InvalidArgument`], nothing is sent |
 //! | a file | 500 MB, in constant memory | [`Error::InvalidArgument`] |
 //! | devices of an account in an app | 100 | `device_limit` |
 //! | rotations of the master key | 24 | [`Error::Key`] |
@@ -149,9 +149,10 @@ mod connection;
 mod devices;
 mod error;
 mod history;
-mod new_password;
+mod password;
 mod pull;
 mod push;
+mod quota;
 mod rejoin;
 mod rotation;
 mod runtime;
@@ -175,6 +176,7 @@ pub use blobs::{
 pub use client::SyncKitClient;
 pub use config::{SyncKitClientBuilder, SyncKitConfig};
 pub use error::{Chain as ErrorChain, Error, PushError, Result};
+pub use quota::Quota;
 pub use rejoin::Rejoined;
 pub use secrets::{
     error::CredentialError, file::FileStore, keychain::KeychainStore, memory::MemoryStore, store::CredentialStore,

@@ -10,6 +10,7 @@ use synckit_protocol::{DeviceId, Position, Problem};
 use crate::{
     client::SyncKitClient,
     error::{Error, Result},
+    password,
     stream::{
         envelope::{EnvelopeInUse, EnvelopePut},
         handle::Stream,
@@ -110,6 +111,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn revoke_device_and_rotate(&self, device_id: DeviceId, password: &str) -> Result<()> {
+        password::check(password)?;
         self.revoke_device(device_id).await?;
         self.rotate_keys(password).await
     }

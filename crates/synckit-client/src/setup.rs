@@ -10,6 +10,7 @@ use crate::{
     client::SyncKitClient,
     connection::session::stored_session,
     error::{Error, Result},
+    password,
     stream::{
         envelope::{EnvelopeInUse, EnvelopePut},
         handle::Stream,
@@ -78,6 +79,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn setup_encryption_existing(&self, password: &str) -> Result<()> {
+        password::check(password)?;
         let stream = self.stream()?;
         let scope = stream.scope();
         self.app.secrets.probe().await?;

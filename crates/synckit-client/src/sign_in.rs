@@ -19,7 +19,7 @@ use crate::{
     client::SyncKitClient,
     connection::{app::App, call::Call, session::forget_user},
     error::{Error, Result},
-    new_password, runtime,
+    password, runtime,
     secrets::records::Record,
     state::session::Tokens,
     stream::handle::Stream,
@@ -97,6 +97,7 @@ impl SyncKitClient {
         let app = &self.app;
         // A secret key that was put into an app by mistake never leaves the machine.
         app.app_id()?;
+        password::check(password)?;
         app.secrets.probe().await?;
         let (login, ke1) = ClientLogin::start(password, &mut OsRng)?;
         let start = LoginStart {
@@ -280,7 +281,7 @@ impl SyncKitClient {
 }
 
 async fn register(app: &App, email: &str, password: &str, invite: Option<SecretText>) -> Result<UserId> {
-    new_password::check(password)?;
+    password::check_new(password)?;
     let (registration, request) = ClientRegistration::start(password, &mut OsRng)?;
     let start = RegisterStart {
         email: email.to_owned(),

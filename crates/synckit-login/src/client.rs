@@ -199,6 +199,14 @@ fn take_export_key(key: &mut GenericArray<u8, U64>) -> ExportKey {
     taken
 }
 
+/// Refuses a password that no account can have, before anything is sent.
+///
+/// # Errors
+/// [`LoginError::UnusablePassword`].
+pub fn check_password(password: &str) -> Result<(), LoginError> {
+    normalise(password).map(drop)
+}
+
 /// The bytes of a password: NFC (Unicode Annex 15), UTF-8.
 fn normalise(password: &str) -> Result<Zeroizing<Vec<u8>>, LoginError> {
     if password.len() > PASSWORD_BYTES_MAX * 4 {

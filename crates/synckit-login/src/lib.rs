@@ -48,7 +48,9 @@ mod export_key;
 mod server;
 mod suite;
 
-pub use client::{ClientLogin, ClientRegistration, LoginFinished, PASSWORD_BYTES_MAX, RegistrationFinished};
+pub use client::{
+    ClientLogin, ClientRegistration, LoginFinished, PASSWORD_BYTES_MAX, RegistrationFinished, check_password,
+};
 pub use error::LoginError;
 pub use export_key::{ExportKey, ServerPublicKey};
 pub use server::ServerLogin;

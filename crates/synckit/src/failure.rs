@@ -10,7 +10,9 @@ use std::{
 use clap::error::{ContextKind, ContextValue};
 use rusqlite::ErrorCode;
 use serde::Serialize;
-use synckit_client::{ApiKeyError, CredentialError, ProblemCode, Tampering, transport::TransportError};
+use synckit_client::{
+    ApiKeyError, CredentialError, ProblemCode, PushError, Quota, Tampering, transport::TransportError,
+};
 use synckit_server::{
     DataDirError, KeyFileError, ServeError,
     admin::{AdminError, BackupError},
@@ -186,6 +188,9 @@ impl<T, E: Into<anyhow::Error>> WithHint<T> for Result<T, E> {
 fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
     if let Some(error) = cause.downcast_ref() {
         return Some(of_sdk(error));
+    }
+    if let Some(error) = cause.downcast_ref::<PushError>() {
+        return Some(of_sdk(&error.source));
     }
     if cause.is::<Unreadable>() {
         return Some(Known::new(
@@ -440,6 +445,13 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
         error if error.is_tampering() => Known::new(
             "tampering",
             "the server does not hold what it held before: ask its operator whether a backup was restored, and keep this message",
+        ),
+        Error::QuotaExceeded { quota } => Known::new(
+            "quota_exceeded",
+            match quota {
+                Quota::PendingUploads => "try again in some hours: uploads that nobody finishes are deleted",
+                _ => "delete something, or ask the operator of the server for more room",
+            },
         ),
         Error::Problem(problem) => Known {
             code: problem.code.clone(),

@@ -3,6 +3,7 @@
 import http.client
 import ipaddress
 import json
+import math
 import random
 import ssl
 import time
@@ -16,7 +17,7 @@ import cbor2
 from .errors import NotThisProtocol, Problem, UnsafeUrl
 
 RETRIES = 3
-RETRY_STATUS = (429, 502, 503, 504)
+RETRY_STATUS = (408, 429, 500, 502, 503, 504, *range(520, 531))
 RETRY_SECONDS_MAX = 60
 TIMEOUT_SECONDS = 60
 # The largest answer is a page of `PAGE_BYTES_MAX` sealed bytes. A server that sends more is lying.
@@ -87,10 +88,10 @@ def retried(attempt: Callable[[], tuple[int, bytes, http.client.HTTPMessage]]) -
             if status in (200, 204):
                 return status, answer
             problem = problem_of(status, answer)
-            if status not in RETRY_STATUS:
+            # The server's own `internal` is a fault that it would meet again.
+            if status not in RETRY_STATUS or problem.code == "internal":
                 raise problem
-            if (headers.get("Retry-After") or "").isdecimal():
-                wait = int(headers["Retry-After"])
+            wait = retry_after(headers.get("Retry-After"), wait)
         except (OSError, http.client.HTTPException):
             if retry == RETRIES:
                 raise
@@ -98,6 +99,13 @@ def retried(attempt: Callable[[], tuple[int, bytes, http.client.HTTPMessage]]) -
             raise problem
         time.sleep(wait)
     raise AssertionError("the last attempt returns or raises")
+
+
+def retry_after(text: str | None, otherwise: float) -> float:
+    """Seconds; any number that is longer than a wait may be is as good as endless."""
+    if not (text or "").isdecimal():
+        return otherwise
+    return int(text) if len(text) < 9 else math.inf
 
 
 def exchange(method: str, url: str, headers: dict, body: bytes | None,

@@ -307,7 +307,8 @@ async fn put_once(
 
 /// Whether an object store took the object. Our own answers with problems, others with documents of their own.
 fn check_put_answer(status: u16, body: &[u8]) -> Result<()> {
-    if (200..300).contains(&status) {
+    // Stores answer with one success or another, and none with a page, as a proxy or a captive portal does.
+    if (200..300).contains(&status) && body.is_empty() {
         return Ok(());
     }
     match problem(status, body) {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_PROBLEM, Problem, ProblemCode, limits};
 
@@ -45,6 +45,11 @@ impl Api {
         self.send(&call).await?.decode()
     }
 
+    /// Sends a call whose answer has no body.
+    pub(crate) async fn unit(&self, call: Call<'_>) -> Result<()> {
+        self.send(&call).await?.empty()
+    }
+
     /// Sends a call, and again while that can help. A problem comes back as an error.
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Answer> {
         let begun = runtime::now();
@@ -72,7 +77,7 @@ impl Api {
     /// piece that does not come within the time of a request ends the stream with an error.
     pub(crate) async fn stream(&self, call: &Call<'_>) -> Result<BodyStream<TransportError>> {
         let (parts, body) = self.exchange(call).await?.into_parts();
-        if parts.status.is_success() {
+        if parts.status == StatusCode::OK {
             return Ok(idle_bounded(body, self.request_timeout));
         }
         Err(self.refusal(&parts, body).await)

@@ -78,19 +78,39 @@ impl<'a> Call<'a> {
     }
 }
 
-/// An answer, read whole.
+/// A successful answer, read whole. Only the one that is documented for its endpoint counts: a proxy or a captive portal
+/// answers every request with a page of its own, and a success.
 #[derive(Debug)]
+#[must_use = "a success counts only as the answer that is documented"]
 pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) body: Bytes,
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
 }
 
 impl Answer {
-    /// Decodes the body of a successful answer.
-    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        minicbor_serde::from_slice(&self.body).map_err(|_| Error::Protocol {
+    /// The fields of an answer that has some.
+    pub(crate) fn decode<T: DeserializeOwned>(self) -> Result<T> {
+        self.of_status(StatusCode::OK)
+            .and_then(|body| minicbor_serde::from_slice(body).ok())
+            .ok_or_else(|| self.unexpected("a CBOR body of this endpoint"))
+    }
+
+    /// Checks that this is the answer that has none.
+    pub(crate) fn empty(self) -> Result<()> {
+        match self.of_status(StatusCode::NO_CONTENT) {
+            Some(body) if body.is_empty() => Ok(()),
+            _ => Err(self.unexpected("no content (status 204)")),
+        }
+    }
+
+    fn of_status(&self, status: StatusCode) -> Option<&Bytes> {
+        (self.status == status).then_some(&self.body)
+    }
+
+    fn unexpected(&self, reason: &'static str) -> Error {
+        Error::Protocol {
             status: self.status.as_u16(),
-            reason: "a CBOR body of this endpoint",
-        })
+            reason,
+        }
     }
 }

@@ -54,7 +54,7 @@ impl Connection {
 
     /// Sends a call with the session's token whose answer has no body.
     pub(crate) async fn authorized_unit(&self, call: Call<'_>) -> Result<()> {
-        self.authorized(call).await.map(drop)
+        self.authorized(call).await?.empty()
     }
 
     /// Replaces the token of a session that was current when the caller looked. The second of two callers finds the new

@@ -6,6 +6,7 @@ mod blobs;
 mod configuration;
 mod convergence;
 mod encryption;
+mod gateways;
 mod interference;
 mod keychain;
 mod owner_keys;

@@ -1,0 +1,52 @@
+//! What a server lets an account keep.
+
+use std::fmt;
+
+/// What an account has too much of, in [`Error::QuotaExceeded`](crate::Error::QuotaExceeded).
+///
+/// # Examples
+/// ```
+/// use synckit_client::{Error, Quota};
+///
+/// let error = Error::QuotaExceeded { quota: Quota::Blobs };
+/// assert_eq!(error.to_string(), "the account has reached a limit of this server: files");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Quota {
+    /// Stored bytes: batches, snapshots, files and announced uploads.
+    Bytes,
+    /// Files.
+    Blobs,
+    /// Uploads that were announced and not confirmed.
+    PendingUploads,
+    /// Revoked devices.
+    RevokedDevices,
+    /// One that this SDK does not know.
+    Other,
+}
+
+impl Quota {
+    /// The quota that the server names. Its text is never shown: it is not ours.
+    pub(crate) fn from_field(field: Option<&str>) -> Self {
+        match field {
+            Some("bytes") => Self::Bytes,
+            Some("blobs") => Self::Blobs,
+            Some("pending_uploads") => Self::PendingUploads,
+            Some("revoked_devices") => Self::RevokedDevices,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bytes => "stored bytes",
+            Self::Blobs => "files",
+            Self::PendingUploads => "uploads that were begun and not finished",
+            Self::RevokedDevices => "revoked devices",
+            Self::Other => "one that this program does not know",
+        })
+    }
+}
