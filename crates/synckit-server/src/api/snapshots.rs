@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     http::{ApiError, PathText, Reply, content_format, decode, read_body},
-    limits::Reservation,
+    limits::{Reservation, kib},
     sign_in::owner_proof,
     state::ServerState,
 };
@@ -115,9 +115,10 @@ pub(super) async fn read(
     reply: Reply,
 ) -> Result<Response, ApiError> {
     let snapshot_id = snapshot_of(&id)?;
-    let memory = page_memory(&state, access, limits::SNAPSHOT_MANIFEST_SEALED_BYTES_MAX as u64).await?;
+    let mut memory = page_memory(&state, access, limits::SNAPSHOT_MANIFEST_SEALED_BYTES_MAX as u64).await?;
     let found = state.store.snapshot(access.stream, snapshot_id).await?;
     let snapshot = found.ok_or(ProblemCode::SnapshotNotFound)?;
+    memory.keep_only(kib(snapshot.manifest.len() as u64));
     let answer = SnapshotAnswer {
         snapshot: snapshot.info,
         manifest: ByteString(snapshot.manifest.into()),
@@ -133,9 +134,10 @@ pub(super) async fn read_part(
     reply: Reply,
 ) -> Result<Response, ApiError> {
     let (snapshot_id, part) = part_of(path)?;
-    let memory = page_memory(&state, access, limits::SNAPSHOT_PART_SEALED_BYTES_MAX as u64).await?;
+    let mut memory = page_memory(&state, access, limits::SNAPSHOT_PART_SEALED_BYTES_MAX as u64).await?;
     let found = state.store.snapshot_part(access.stream, snapshot_id, part).await?;
     let sealed = found.ok_or(ProblemCode::SnapshotNotFound)?;
+    memory.keep_only(kib(sealed.len() as u64));
     let answer = SnapshotPartAnswer {
         sealed: ByteString(sealed.into()),
     };

@@ -268,7 +268,7 @@ limit_groups! {
         push_body_memory => push_body_bytes: u64, memory, "64 MiB", "Memory for request bodies above 64 KiB",
             "16 MiB to 256 GiB. Smaller bodies have half as much, those without a token an eighth. A body waits up to 5 s for its \
              share, then gets `503 overloaded`.";
-        page_memory => page_bytes: u64, memory, "64 MiB", "Memory for the pages of pulls, until they are sent",
+        page_memory => page_bytes: u64, memory, "96 MiB", "Memory for the pages of pulls, until they are sent",
             "16 MiB to 256 GiB.";
     }
 

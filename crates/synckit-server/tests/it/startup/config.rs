@@ -232,6 +232,14 @@ fn the_document_shows_the_table_of_settings() {
     }
 }
 
+/// An SDK reads one part of a snapshot ahead. Half of its reading would wait for the other half.
+#[test]
+fn a_session_may_read_two_parts_at_once() {
+    let share = Config::new("data").bounds.page_bytes / 8;
+    let part = (limits::SNAPSHOT_PART_SEALED_BYTES_MAX as u64).next_multiple_of(1024);
+    assert!(share >= 2 * part, "{share} bytes for parts of {part}");
+}
+
 #[test]
 fn public_urls_are_checked() {
     use synckit_server::config::PublicUrl;
