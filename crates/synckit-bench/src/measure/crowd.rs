@@ -47,6 +47,7 @@ pub(super) struct Crowd {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) recorder: Arc<Recorder>,
+    pub(super) client: SyncKitClient,
     device_id: DeviceId,
     batches: Vec<Prepared>,
     pub(super) singles: Vec<Prepared>,
@@ -259,6 +260,7 @@ impl Member {
         let singles = recorder.take()?;
         Ok(Self {
             recorder,
+            client,
             device_id,
             batches,
             singles,

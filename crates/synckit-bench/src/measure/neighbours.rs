@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use synckit_client::{Cursor, SyncKitConfig, transport::HttpTransport};
 use synckit_protocol::{
     BatchDigest, BatchId, Position, SealedHash, limits,
@@ -41,16 +41,22 @@ const BATCH_BYTES: usize = 90_000;
 /// Connections that trickle a body, without a token.
 const TRICKLING: usize = 1_024;
 
+const EXPORT: &str = "/api/account/export";
+const ACCOUNT: &str = "/api/account";
+
 /// What the neighbours do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Neighbours {
     Push(usize),
     Pull,
+    Export,
     Trickle,
+    /// Their accounts, with all that they pushed, are deleted while the quiet user pushes.
+    Delete,
 }
 
 /// The rows: ids, what the neighbours do, how it is called.
-const KINDS: [([&str; 2], Option<Neighbours>, &str); 5] = [
+const KINDS: [([&str; 2], Option<Neighbours>, &str); 7] = [
     (["quiet_alone_p50", "quiet_alone_p99"], None, "alone"),
     (
         ["quiet_beside_batches_p50", "quiet_beside_batches_p99"],
@@ -68,9 +74,19 @@ const KINDS: [([&str; 2], Option<Neighbours>, &str); 5] = [
         "beside pulls of 8 MiB",
     ),
     (
+        ["quiet_beside_exports_p50", "quiet_beside_exports_p99"],
+        Some(Neighbours::Export),
+        "beside exports of accounts",
+    ),
+    (
         ["quiet_beside_trickle_p50", "quiet_beside_trickle_p99"],
         Some(Neighbours::Trickle),
         "beside 1,024 trickled bodies without a token",
+    ),
+    (
+        ["quiet_beside_deletion_p50", "quiet_beside_deletion_p99"],
+        Some(Neighbours::Delete),
+        "beside the deletion of all other accounts",
     ),
 ];
 
@@ -82,6 +98,7 @@ const QUIET_WARMING: usize = 20;
 #[derive(Debug)]
 struct Pusher {
     authorization: HeaderValue,
+    account_authorization: HeaderValue,
     /// The next batch, but for its id and its bytes.
     next: Push,
     batches: u128,
@@ -111,13 +128,22 @@ pub(super) async fn measure(
             }
             Some(Neighbours::Pull) => {
                 for user in &users {
-                    let (line, body) = (user.line(server).await?, user.pull()?);
-                    others.spawn(pull_on(line, body));
+                    others.spawn(user.pulling(server)?.repeat());
+                }
+            }
+            Some(Neighbours::Export) => {
+                for user in &users {
+                    others.spawn(user.asking(server, Method::GET, EXPORT).repeat());
                 }
             }
             Some(Neighbours::Trickle) => {
                 for _ in 0..TRICKLING {
                     others.spawn(trickle_on(server.address().to_owned()));
+                }
+            }
+            Some(Neighbours::Delete) => {
+                for user in &users {
+                    user.asking(server, Method::DELETE, ACCOUNT).once().await?;
                 }
             }
         }
@@ -163,7 +189,7 @@ async fn prepare(args: &MeasureArgs, config: &SyncKitConfig) -> anyhow::Result<V
             async move {
                 let member = member.await?;
                 bar.inc(1);
-                Pusher::of(&member)
+                Pusher::of(&member).await
             }
         })
         .buffered(cores)
@@ -174,10 +200,14 @@ async fn prepare(args: &MeasureArgs, config: &SyncKitConfig) -> anyhow::Result<V
 }
 
 impl Pusher {
-    fn of(member: &Member) -> anyhow::Result<Self> {
+    async fn of(member: &Member) -> anyhow::Result<Self> {
         let prepared = member.singles.first().context("nothing was sealed")?;
+        let authorization = member.recorder.authorization()?;
+        // The recorder knows the token of the last request: that of the account now.
+        member.client.account().await?;
         Ok(Self {
-            authorization: member.recorder.authorization()?,
+            authorization,
+            account_authorization: member.recorder.authorization()?,
             next: minicbor_serde::from_slice(&prepared.body)?,
             batches: 0,
         })
@@ -185,6 +215,27 @@ impl Pusher {
 
     async fn line(&self, server: &ServerProcess) -> anyhow::Result<Line> {
         Line::open(server.address(), self.authorization.clone()).await
+    }
+
+    fn pulling(&self, server: &ServerProcess) -> anyhow::Result<Asking> {
+        Ok(Asking {
+            address: server.address().to_owned(),
+            authorization: self.authorization.clone(),
+            method: Method::POST,
+            path: PULL,
+            body: self.pull()?,
+        })
+    }
+
+    /// A request about the account.
+    fn asking(&self, server: &ServerProcess, method: Method, path: &'static str) -> Asking {
+        Asking {
+            address: server.address().to_owned(),
+            authorization: self.account_authorization.clone(),
+            method,
+            path,
+            body: Bytes::new(),
+        }
     }
 
     /// A request for as much as one page holds.
@@ -262,9 +313,36 @@ impl Pusher {
     }
 }
 
-/// Pulls the same page again and again.
-async fn pull_on(mut line: Line, body: Bytes) {
-    while line.post(PULL, body.clone()).await.is_ok() {}
+/// A request of a neighbour.
+struct Asking {
+    address: String,
+    authorization: HeaderValue,
+    method: Method,
+    path: &'static str,
+    body: Bytes,
+}
+
+impl Asking {
+    /// Sends it on a connection of its own.
+    async fn once(&self) -> anyhow::Result<()> {
+        let mut line = Line::open(&self.address, self.authorization.clone()).await?;
+        line.send(self.method.clone(), self.path, self.body.clone()).await?;
+        Ok(())
+    }
+
+    /// Sends it again and again. One that is shed is sent again, as an SDK does.
+    async fn repeat(self) {
+        loop {
+            if let Ok(mut line) = Line::open(&self.address, self.authorization.clone()).await {
+                while line
+                    .send(self.method.clone(), self.path, self.body.clone())
+                    .await
+                    .is_ok()
+                {}
+            }
+            tokio::time::sleep(QUIET_PAUSE).await;
+        }
+    }
 }
 
 /// Sends a sign-in, a byte every two seconds, again and again.

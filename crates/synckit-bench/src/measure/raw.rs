@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Uri, header};
+use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -34,13 +34,23 @@ impl Line {
 
     /// Sends one body, and reads the answer to its end. Returns how many bytes its body had.
     pub(super) async fn post(&mut self, path: &'static str, body: Bytes) -> anyhow::Result<u64> {
-        let content_type = HeaderValue::from_static(MEDIA_TYPE_CBOR);
-        let request = Request::post(Uri::from_static(path))
+        self.send(Method::POST, path, body).await
+    }
+
+    /// Sends a request, and reads the answer to its end. Returns how many bytes its body had.
+    pub(super) async fn send(&mut self, method: Method, path: &'static str, body: Bytes) -> anyhow::Result<u64> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(Uri::from_static(path))
             .header(header::HOST, &self.host)
-            .header(header::AUTHORIZATION, &self.authorization)
-            .header(header::ACCEPT, &content_type)
-            .header(header::CONTENT_TYPE, content_type)
-            .body(Full::new(body))?;
+            .header(header::AUTHORIZATION, &self.authorization);
+        if !body.is_empty() {
+            let content_type = HeaderValue::from_static(MEDIA_TYPE_CBOR);
+            request = request
+                .header(header::ACCEPT, &content_type)
+                .header(header::CONTENT_TYPE, content_type);
+        }
+        let request = request.body(Full::new(body))?;
         self.sender.ready().await?;
         let mut response = self.sender.send_request(request).await?;
         let mut bytes = 0;
