@@ -1,31 +1,21 @@
 //! Names of tests that fit a column of a terminal. The rest of the fact is the first line of the test.
 
-use std::collections::BTreeMap;
-
 use super::{Finding, tree::Tree};
 
 const NAME_LENGTH_MAX: usize = 50;
 
 /// Tests with longer names.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    let mut long: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (path, text) in tree.texts().filter(|(path, _)| path.ends_with(".rs")) {
-        let names = names(text).into_iter().filter(|(_, name)| name.len() > NAME_LENGTH_MAX);
-        let places = names.map(|(line, name)| format!("{path}:{line} {name}"));
-        let room: Vec<&str> = path.split('/').take(2).collect();
-        long.entry(room.join("/")).or_default().extend(places);
-    }
-    long.retain(|_, places| !places.is_empty());
-    long.into_iter()
-        .map(|(room, places)| {
-            Finding::warning(
-                room,
-                format!(
-                    "{} test names are over {NAME_LENGTH_MAX} characters, the first: {}",
-                    places.len(),
-                    places.first().map_or("", String::as_str)
-                ),
-            )
+    let files = tree.texts().filter(|(path, _)| path.ends_with(".rs"));
+    files
+        .flat_map(|(path, text)| {
+            let long = names(text).into_iter().filter(|(_, name)| name.len() > NAME_LENGTH_MAX);
+            long.map(move |(line, name)| {
+                Finding::new(
+                    format!("{path}:{line}"),
+                    format!("the test name {name} has over {NAME_LENGTH_MAX} characters: the rest belongs in its body"),
+                )
+            })
         })
         .collect()
 }
@@ -52,13 +42,17 @@ fn names(text: &str) -> Vec<(usize, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tidy::Severity;
 
     #[test]
-    fn a_name_of_51_characters_is_found() {
+    fn a_name_of_51_characters_is_an_error() {
         let test = |length: usize| format!("#[tokio::test]\n#[expect(x)]\nasync fn {}() {{}}\n", "n".repeat(length));
-        let found = |text: String| check(&Tree::from([("crates/x/tests/it/a.rs", text.as_str())])).len();
-        assert_eq!((found(test(50)), found(test(51))), (0, 1));
-        // Other functions are called as they like.
-        assert_eq!(found(format!("fn {}() {{}}\n", "n".repeat(60))), 0);
+        let found = |text: String| -> Vec<Severity> {
+            let findings = check(&Tree::from([("crates/x/tests/it/a.rs", text.as_str())]));
+            findings.iter().map(|finding| finding.severity).collect()
+        };
+        assert_eq!((found(test(50)), found(test(51))), (vec![], vec![Severity::Error]));
+        // Other functions may have longer names.
+        assert_eq!(found(format!("fn {}() {{}}\n", "n".repeat(60))), vec![]);
     }
 }
