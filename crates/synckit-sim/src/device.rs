@@ -1,26 +1,25 @@
-//! An app on a device: the product page's own loop, and the two stricter ways to push, with a disk that survives
-//! crashes and a process that does not.
+//! An app on a device, with a disk that survives crashes and a process that does not: what it does, and what excuses
+//! an error.
+//!
+//! Its [`Policy`] says which order of changes it follows. Where a server is restored from an older copy, or the log is
+//! cut, only [`Policy::Newest`] has a promise to check: overwritten edits may be lost, the newest version of a row may not.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use parking_lot::Mutex;
 use rand::{Rng as _, rngs::StdRng};
 use synckit_client::{
-    BatchId, BlobHash, ChangeEntry, ChangeOp, Cursor, DeviceId, Error, ErrorChain, ProblemCode, PushError,
-    SyncKitClient, Tampering, Timestamp,
+    BatchId, BlobHash, ChangeEntry, ChangeOp, Cursor, Error, ErrorChain, ProblemCode, PushError, RejoinEvidence,
+    SyncKitClient, Tampering, Timestamp, transport::Transport,
 };
 use synckit_protocol::limits;
 use tokio::time::Instant;
 
 use crate::{
     crash::{Crash, run_until_crash},
-    golden::Golden,
+    golden::{Golden, Member},
+    ledger::Ledger,
     network::{Link, Network},
     trace::Lane,
 };
@@ -29,52 +28,30 @@ use crate::{
 const ROWS: usize = 5;
 /// Different files.
 const FILES: u8 = 4;
-/// Edits of one device, at most: their numbers stay apart.
-const EDITS_MAX: i64 = 1_000_000;
 /// Entries of an edit that does not fit one batch.
 const BULK_ENTRIES: usize = 505;
+/// Edits of one simulated millisecond are told apart by so many numbers.
+const TIMES_PER_MS: i64 = 64;
+/// More than there are devices: edits of one device are so far apart in time, so that no two devices share one.
+const TIME_STEP: i64 = 8;
 
 /// Simulated time in which any turn ends, whatever the network does: every retry has an end.
 const TURN_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// The rows of an app.
-pub type Rows = BTreeMap<String, serde_json::Value>;
+/// The last version of every row, deletions included.
+pub type Rows = BTreeMap<String, ChangeEntry>;
 
-/// How a device pushes.
+/// Which order of changes a device follows, and how it pushes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
-    /// `push`: at least once.
+pub enum Policy {
+    /// The log's order, as on the product page; `push`: at least once.
     Plain,
-    /// `push_at`: exactly once, by an id that is on the disk before the push, and only on top of what was merged.
+    /// The log's order; `push_at` with an id that is on the disk before the push: exactly once, and only on top of what
+    /// was merged.
     Merging,
-}
-
-/// What is known outside of the devices: who edited what, and what was acknowledged to whom.
-#[derive(Debug, Default)]
-pub struct Ledger {
-    /// Every edit that was ever made, by its number.
-    edits: Mutex<BTreeMap<i64, Manner>>,
-    /// Edits whose push was acknowledged.
-    acknowledged: Mutex<BTreeSet<i64>>,
-    /// Files whose upload was acknowledged.
-    files: Mutex<BTreeSet<u8>>,
-}
-
-impl Ledger {
-    /// Every edit and how it was pushed.
-    pub fn edits(&self) -> BTreeMap<i64, Manner> {
-        self.edits.lock().clone()
-    }
-
-    /// Every edit that was acknowledged.
-    pub fn acknowledged(&self) -> BTreeSet<i64> {
-        self.acknowledged.lock().clone()
-    }
-
-    /// Every file that was acknowledged.
-    pub fn files(&self) -> BTreeSet<u8> {
-        self.files.lock().clone()
-    }
+    /// The order of the edits' own times; `push_at` without an id. It folds, if the run cuts logs, and rejoins a server
+    /// that was restored from an older copy.
+    Newest,
 }
 
 /// What an app keeps on its disk.
@@ -86,16 +63,24 @@ struct Disk {
     cursor: Cursor,
     /// The batch that is about to be pushed, and how many of the pending edits it holds.
     outgoing: Option<(BatchId, usize)>,
-    edits_made: i64,
+    edited_at: i64,
     /// Whether another device has changed the key, so that the user must be asked for the password.
     needs_password: bool,
 }
 
 impl Disk {
-    /// Takes edits off that are stored.
-    fn acknowledge(&mut self, count: usize, ledger: &Ledger) {
-        let mut acknowledged = ledger.acknowledged.lock();
-        acknowledged.extend(self.pending.drain(..count).map(|edit| edit.timestamp.as_micros()));
+    /// Applies a change: blindly, as the product page says, or unless a newer version is known.
+    fn apply(&mut self, change: ChangeEntry, policy: Policy) {
+        if policy == Policy::Newest {
+            let known = self.rows.get(&change.row_id);
+            if known.is_some_and(|known| known.timestamp > change.timestamp) {
+                return;
+            }
+            // An overwritten edit that followed its successor in the log would win on a new device.
+            self.pending
+                .retain(|edit| edit.row_id != change.row_id || edit.timestamp >= change.timestamp);
+        }
+        self.rows.insert(change.row_id.clone(), change);
     }
 }
 
@@ -103,24 +88,19 @@ impl Disk {
 pub struct Device {
     /// Its number.
     pub index: usize,
-    /// How it pushes.
-    pub manner: Manner,
-    id: DeviceId,
+    policy: Policy,
     app: Installation,
-    network: Arc<Network>,
-    ledger: Arc<Ledger>,
     rng: StdRng,
     disk: Mutex<Disk>,
     client: SyncKitClient,
-    /// Whether its user changes the key now and then, which costs an Argon2id each time.
-    rotates: bool,
+    /// What the last turn refused: in memory only, so a crash forgets it.
+    evidence: Mutex<Option<RejoinEvidence>>,
 }
 
 /// The app as it is installed on a device: what every start of it has in common.
 struct Installation {
-    name: String,
-    golden: Arc<Golden>,
-    directory: PathBuf,
+    member: Member,
+    around: Surroundings,
     link: Arc<Link>,
     page_bytes: u32,
 }
@@ -128,22 +108,22 @@ struct Installation {
 impl Installation {
     /// Starts the app: a process with the stored session and key, and no memory.
     fn open(&self, jitter_seed: u64, cursor: Cursor) -> anyhow::Result<SyncKitClient> {
-        let client = self
-            .golden
-            .client(&self.directory, &self.name)
-            .transport(Arc::clone(&self.link) as Arc<dyn synckit_client::transport::Transport>)
+        let Surroundings { golden, directory, .. } = &self.around;
+        let client = golden
+            .client(directory, &self.member.name)
+            .transport(Arc::clone(&self.link) as Arc<dyn Transport>)
             .page_bytes(self.page_bytes)
             .jitter_seed(jitter_seed)
             .build();
         client
             .try_load_key_from_keychain()
-            .with_context(|| format!("{} lost its session", self.name))?;
+            .with_context(|| format!("{} lost its session", self.member.name))?;
         client.resume_at(cursor);
         Ok(client)
     }
 }
 
-/// Where a device is, and whom it talks to.
+/// The surroundings of a device: the server that it talks to, and what its user does besides editing.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     /// The world that the run started from.
@@ -154,6 +134,10 @@ pub struct Surroundings {
     pub network: Arc<Network>,
     /// What is known outside.
     pub ledger: Arc<Ledger>,
+    /// Whether users change the key now and then, which costs an Argon2id each time.
+    pub rotates: bool,
+    /// Whether devices fold now and then.
+    pub folds: bool,
 }
 
 impl Device {
@@ -163,22 +147,15 @@ impl Device {
     /// If its stored session cannot be loaded.
     pub fn start(
         index: usize,
-        manner: Manner,
-        surroundings: &Surroundings,
+        policy: Policy,
+        around: Surroundings,
         link: Arc<Link>,
         mut rng: StdRng,
     ) -> anyhow::Result<Self> {
-        let Surroundings {
-            golden,
-            directory,
-            network,
-            ledger,
-        } = surroundings.clone();
-        let member = golden.ada.devices.get(index).context("no such device")?.clone();
+        let member = around.golden.ada.devices.get(index).context("no such device")?.clone();
         let app = Installation {
-            name: member.name,
-            golden,
-            directory,
+            member,
+            around,
             link,
             // Small pages, of a batch or two each, are where one page is asked for while another is opened.
             page_bytes: if rng.gen_bool(0.4) {
@@ -190,21 +167,13 @@ impl Device {
         let client = app.open(rng.r#gen(), Cursor::START)?;
         Ok(Self {
             index,
-            manner,
-            id: member.id,
+            policy,
             app,
-            network,
-            ledger,
             rng,
             disk: Mutex::default(),
             client,
-            rotates: false,
+            evidence: Mutex::default(),
         })
-    }
-
-    /// Lets its user change the key now and then.
-    pub fn rotate_keys_now_and_then(&mut self) {
-        self.rotates = true;
     }
 
     /// Lives through so many steps: edits, syncs, files, rests, and dies now and then.
@@ -212,22 +181,23 @@ impl Device {
     /// # Errors
     /// A finding: an error that no network explains, or a promise that was not kept.
     pub async fn live(&mut self, steps: usize) -> anyhow::Result<()> {
+        let (rotates, folds) = (self.app.around.rotates, self.app.around.folds);
+        let has_files = self.policy != Policy::Newest;
         for _ in 0..steps {
             tokio::time::sleep(Duration::from_millis(self.rng.gen_range(0..3_000))).await;
+            let has_evidence = self.evidence.lock().is_some();
             match self.rng.gen_range(0..100) {
-                0..45 => {
-                    for _ in 0..self.rng.gen_range(1..=3) {
-                        self.edit();
-                    }
-                }
-                45 if self.manner == Manner::Plain && self.rng.gen_bool(0.3) => {
+                0..45 => (0..self.rng.gen_range(1..=3)).for_each(|_| self.edit()),
+                45 if self.policy == Policy::Plain && self.rng.gen_bool(0.3) => {
                     (0..BULK_ENTRIES).for_each(|_| self.edit());
                 }
                 45..88 if self.disk.lock().needs_password => self.turn(Turn::FetchKeys).await?,
-                45..55 if self.rotates => self.turn(Turn::RotateKeys).await?,
+                // Otherwise the user takes a while to decide.
+                45..75 if has_evidence => self.turn(Turn::Rejoin).await?,
+                45..55 if rotates => self.turn(Turn::RotateKeys).await?,
+                45..55 if folds => self.turn(Turn::Fold).await?,
                 55..65 => self.turn(Turn::SyncOnePage).await?,
-                45..88 => self.turn(Turn::Sync).await?,
-                _ => {
+                88.. if has_files => {
                     let file = self.rng.gen_range(0..FILES);
                     let turn = match self.rng.gen_range(0..10) {
                         0..5 => Turn::PutFile(file),
@@ -236,41 +206,40 @@ impl Device {
                     };
                     self.turn(turn).await?;
                 }
+                _ => self.turn(Turn::Sync).await?,
             }
         }
-        Ok(())
-    }
-
-    /// Starts the app again, with what is on its disk.
-    ///
-    /// # Errors
-    /// If its stored session cannot be loaded: a crash must never cost it.
-    pub fn restart(&mut self) -> anyhow::Result<()> {
-        let (seed, cursor) = (self.rng.r#gen(), self.disk.lock().cursor);
-        self.client = self.app.open(seed, cursor)?;
         Ok(())
     }
 
     /// Syncs without dying, on a network that works.
     ///
     /// # Errors
-    /// Any error: nothing excuses one any more.
+    /// Any error that neither the password nor a rejoin resolves: nothing else excuses one any more.
     pub async fn settle(&mut self) -> anyhow::Result<()> {
         if self.rng.gen_bool(0.5) {
             self.restart()?;
         }
         for _ in 0..5 {
-            let synced = match self.sync(usize::MAX).await {
-                Err(Error::KeyRotated { .. }) => self.fetch_keys().await.map(|()| Settled::NotYet),
-                synced => synced.map(|()| Settled::Pulled),
+            let has_evidence = self.evidence.lock().is_some();
+            let mut settled = if has_evidence {
+                self.rejoin().await
+            } else {
+                self.sync(usize::MAX).await
             };
-            let settled = synced
-                .map_err(|error| anyhow::anyhow!("device {} on a calm network: {}", self.index, ErrorChain(&error)))?;
-            if settled == Settled::Pulled && self.disk.lock().pending.is_empty() {
-                return Ok(());
+            let must_read_on = has_evidence || matches!(settled, Err(Error::KeyRotated { .. }));
+            if let Err(Error::KeyRotated { .. }) = settled {
+                settled = self.fetch_keys().await;
+            }
+            match settled {
+                Ok(()) if !must_read_on && self.disk.lock().pending.is_empty() => return Ok(()),
+                Ok(()) => {}
+                Err(error) => self
+                    .hear(&error)
+                    .with_context(|| format!("device {} on a calm network: {}", self.index, ErrorChain(&error)))?,
             }
         }
-        bail!("device {} cannot push on a calm network", self.index)
+        bail!("device {} does not come to rest on a calm network", self.index)
     }
 
     /// Reads every acknowledged file back.
@@ -278,7 +247,7 @@ impl Device {
     /// # Errors
     /// If one is missing or different.
     pub async fn check_files(&self) -> anyhow::Result<()> {
-        for file in self.ledger.files() {
+        for file in self.app.around.ledger.files() {
             self.get_file(file)
                 .await
                 .with_context(|| format!("the file {file} was acknowledged"))?;
@@ -299,7 +268,10 @@ impl Device {
         let client = self.app.open(0, Cursor::START)?;
         let (mut log, mut cursor) = (Vec::new(), Cursor::START);
         loop {
-            let (changes, next, has_more) = client.pull(self.id, cursor).await.context("the final pull")?;
+            let (changes, next, has_more) = client
+                .pull(self.app.member.id, cursor)
+                .await
+                .context("the final pull")?;
             log.extend(changes);
             cursor = next;
             if !has_more {
@@ -308,30 +280,39 @@ impl Device {
         }
     }
 
+    /// Starts the app again, with what is on its disk.
+    fn restart(&mut self) -> anyhow::Result<()> {
+        let (seed, cursor) = (self.rng.r#gen(), self.disk.lock().cursor);
+        self.client = self.app.open(seed, cursor)?;
+        *self.evidence.lock() = None;
+        Ok(())
+    }
+
     fn edit(&mut self) {
         let row = format!("row {}", self.rng.gen_range(0..ROWS));
         let is_deletion = self.rng.gen_bool(0.2);
+        let Surroundings { network, ledger, .. } = &self.app.around;
+        let now_ms = i64::try_from(network.now_ms()).unwrap_or(i64::MAX);
+        let own = i64::try_from(self.index).unwrap_or(0);
         let mut disk = self.disk.lock();
-        // The time of an edit is its number: it stands in the log whatever becomes of the row.
-        let number = i64::try_from(self.index).unwrap_or(i64::MAX) * EDITS_MAX + disk.edits_made;
-        disk.edits_made += 1;
-        self.ledger.edits.lock().insert(number, self.manner);
+        // Later is greater, on all devices, and no two are equal.
+        let edited_at = (now_ms * TIMES_PER_MS + own).max(disk.edited_at + TIME_STEP);
+        disk.edited_at = edited_at;
         let (op, data) = if is_deletion {
             (ChangeOp::Delete, None)
         } else {
-            (
-                ChangeOp::Update,
-                Some(serde_json::json!({ "edit": number, "by": self.app.name })),
-            )
+            let data = serde_json::json!({ "edit": edited_at, "by": self.app.member.name });
+            (ChangeOp::Update, Some(data))
         };
         let change = ChangeEntry {
             table: "t".to_owned(),
             op,
             row_id: row,
-            timestamp: Timestamp::from_micros(number),
+            timestamp: Timestamp::from_micros(edited_at),
             data,
         };
-        apply(&mut disk.rows, &change);
+        ledger.edited(self.policy, &change);
+        disk.apply(change.clone(), self.policy);
         disk.pending.push(change);
     }
 
@@ -346,7 +327,8 @@ impl Device {
         };
         self.note(format!("{turn:?}"));
         let fuse = Arc::clone(self.app.link.fuse());
-        let was_there = matches!(turn, Turn::GetFile(file) if self.ledger.files().contains(&file));
+        let ledger = Arc::clone(&self.app.around.ledger);
+        let was_there = matches!(turn, Turn::GetFile(file) if ledger.files().contains(&file));
         let app = async {
             match turn {
                 Turn::Sync => self.sync(usize::MAX).await,
@@ -354,8 +336,10 @@ impl Device {
                 Turn::PutFile(file) => self.put_file(file, false).await,
                 Turn::ReplaceFile(file) => self.put_file(file, true).await,
                 Turn::GetFile(file) => self.get_file(file).await,
-                Turn::RotateKeys => self.client.rotate_keys(&self.app.golden.ada.password).await,
+                Turn::RotateKeys => self.client.rotate_keys(self.password()).await,
                 Turn::FetchKeys => self.fetch_keys().await,
+                Turn::Fold => self.client.fold(self.app.member.id).await.map(drop),
+                Turn::Rejoin => self.rejoin().await,
             }
         };
         let Ok(turned) = tokio::time::timeout(TURN_MAX, run_until_crash(app, crash, &fuse)).await else {
@@ -371,128 +355,157 @@ impl Device {
             Some(Ok(())) => self.note("done".to_owned()),
             Some(Err(error)) => {
                 self.note(format!("error: {}", ErrorChain(&error)));
-                let is_rotated = matches!(error, Error::KeyRotated { .. });
+                let is_rotated = self.app.around.rotates && matches!(error, Error::KeyRotated { .. });
                 self.disk.lock().needs_password |= is_rotated;
                 let is_missing = error.problem_code() == Some(ProblemCode::BlobNotFound) && !was_there;
-                ensure!(
-                    is_excused(&error) || is_missing || is_rotated,
-                    "device {}: {turn:?} failed: {}",
-                    self.index,
-                    ErrorChain(&error)
-                );
+                // A fold reads twice, and the server may have gone back in between.
+                let is_torn =
+                    turn == Turn::Fold && ledger.went_back() && matches!(error, Error::Protocol { status: 200, .. });
+                if !(is_excused(&error) || is_missing || is_rotated || is_torn) {
+                    self.hear(&error)
+                        .with_context(|| format!("device {}: {turn:?} failed: {}", self.index, ErrorChain(&error)))?;
+                }
             }
         }
         Ok(())
     }
 
-    /// One turn of the page's loop: pull so many pages, upsert blindly, push.
-    async fn sync(&self, pages: usize) -> Result<(), Error> {
-        self.pull(pages).await?;
-        match self.manner {
-            Manner::Plain => self.push().await,
-            Manner::Merging => self.push_merged().await,
+    /// Remembers a refusal that a rejoin may resolve. Any other is a finding, and so is one before the server was
+    /// restored from an older copy.
+    fn hear(&self, error: &Error) -> anyhow::Result<()> {
+        ensure!(
+            self.app.around.ledger.went_back(),
+            "neither the network nor the server explains this"
+        );
+        let mut evidence = self.evidence.lock();
+        match (error, error.rejoin_evidence()) {
+            (Error::NothingToRejoin, _) => *evidence = None,
+            (_, Some(found @ RejoinEvidence::History(_))) => *evidence = Some(found),
+            _ => bail!("no setback explains this"),
         }
+        Ok(())
     }
 
-    async fn pull(&self, pages: usize) -> Result<(), Error> {
+    /// One turn of the app's loop: pull so many pages, apply, push.
+    async fn sync(&self, pages: usize) -> Result<(), Error> {
+        let has_more = self.pull(pages).await?;
+        if has_more && self.policy == Policy::Newest {
+            // It pushes on top of everything that was read, and of nothing else.
+            return Ok(());
+        }
+        self.push().await
+    }
+
+    /// Whether more follows.
+    async fn pull(&self, pages: usize) -> Result<bool, Error> {
         for _ in 0..pages {
             let cursor = self.disk.lock().cursor;
-            let (changes, next, has_more) = self.client.pull(self.id, cursor).await?;
+            let (changes, next, has_more) = self.client.pull(self.app.member.id, cursor).await?;
             step().await;
+            self.note(format!("applied {} changes", changes.len()));
             {
                 // The app stores the rows and the cursor in one transaction.
                 let mut disk = self.disk.lock();
-                for change in &changes {
-                    apply(&mut disk.rows, change);
+                for change in changes {
+                    disk.apply(change, self.policy);
                 }
                 disk.cursor = next;
             }
-            self.note(format!("applied {} changes", changes.len()));
             step().await;
             if !has_more {
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn push(&self) -> Result<(), Error> {
-        let changes = self.disk.lock().pending.clone();
-        let count = changes.len();
-        let pushed = self.client.push(self.id, changes).await;
-        step().await;
-        let mut disk = self.disk.lock();
-        match pushed {
-            Ok(cursor) => {
-                disk.acknowledge(count, &self.ledger);
-                disk.cursor = cursor;
-                Ok(())
-            }
-            Err(PushError {
-                accepted,
-                cursor,
-                source,
-                ..
-            }) => {
-                disk.acknowledge(accepted, &self.ledger);
-                disk.cursor = cursor;
-                Err(source)
-            }
-        }
-    }
-
-    async fn push_merged(&self) -> Result<(), Error> {
-        let Some((batch_id, changes)) = self.outgoing() else {
-            return Ok(());
-        };
-        step().await;
         loop {
-            let parent = self.disk.lock().cursor;
-            let pushed = self
-                .client
-                .push_at(self.id, parent, Some(batch_id), changes.clone())
-                .await;
-            step().await;
-            match pushed {
-                Ok(cursor) => {
-                    let mut disk = self.disk.lock();
-                    disk.acknowledge(changes.len(), &self.ledger);
-                    disk.outgoing = None;
-                    // An id that was stored before its first answer was lost is answered with its old place, which a
-                    // pull has passed since.
-                    if cursor.seq() > disk.cursor.seq() {
-                        for change in &changes {
-                            apply(&mut disk.rows, change);
-                        }
-                        disk.cursor = cursor;
-                    }
+            let (batch_id, parent, changes) = self.outgoing();
+            if self.policy == Policy::Merging {
+                if batch_id.is_none() {
                     return Ok(());
                 }
+                step().await;
+            }
+            let device_id = self.app.member.id;
+            let pushed = match self.policy {
+                Policy::Plain => self.client.push(device_id, changes.clone()).await,
+                _ => self.client.push_at(device_id, parent, batch_id, changes.clone()).await,
+            };
+            step().await;
+            let (stored, cursor, error) = match pushed {
+                Ok(cursor) => (changes.len(), cursor, None),
                 Err(PushError {
-                    source: Error::Behind { .. },
+                    accepted,
+                    cursor,
+                    source,
                     ..
-                }) => self.pull(usize::MAX).await?,
-                Err(error) => return Err(error.source),
+                }) => (accepted, cursor, Some(source)),
+            };
+            {
+                let mut disk = self.disk.lock();
+                self.app.around.ledger.acknowledge(disk.pending.drain(..stored));
+                if error.is_none() {
+                    disk.outgoing = None;
+                }
+                // An id that was stored before its first answer was lost is answered with the parent: a pull has applied
+                // the changes in their place in the log.
+                if self.policy == Policy::Merging && cursor.seq() > disk.cursor.seq() {
+                    for change in changes.into_iter().take(stored) {
+                        disk.apply(change, self.policy);
+                    }
+                }
+                disk.cursor = cursor;
+            }
+            match error {
+                None => return Ok(()),
+                Some(Error::Behind { .. }) if self.policy != Policy::Plain => drop(self.pull(usize::MAX).await?),
+                Some(error) => return Err(error),
             }
         }
     }
 
-    /// The batch that is on its way, or a new one, noted before it is sent.
-    fn outgoing(&self) -> Option<(BatchId, Vec<ChangeEntry>)> {
+    /// The changes to push, what they are pushed on top of, and, where a push happens exactly once, the id of their batch,
+    /// which is on the disk before it is sent.
+    fn outgoing(&self) -> (Option<BatchId>, Cursor, Vec<ChangeEntry>) {
         let mut disk = self.disk.lock();
+        if self.policy != Policy::Merging {
+            return (None, disk.cursor, disk.pending.clone());
+        }
         if disk.outgoing.is_none() && !disk.pending.is_empty() {
             disk.outgoing = Some((SyncKitClient::new_batch_id(), disk.pending.len()));
         }
-        let (batch_id, count) = disk.outgoing?;
-        Some((batch_id, disk.pending[..count].to_vec()))
+        let (batch_id, count) = disk.outgoing.unzip();
+        (batch_id, disk.cursor, disk.pending[..count.unwrap_or(0)].to_vec())
+    }
+
+    async fn rejoin(&self) -> Result<(), Error> {
+        let evidence = self.evidence.lock().clone();
+        let Some(evidence) = evidence else { return Ok(()) };
+        let cursor = self.disk.lock().cursor;
+        let rejoined = self.client.rejoin(&evidence, cursor).await?;
+        step().await;
+        {
+            let mut disk = self.disk.lock();
+            disk.cursor = rejoined.cursor;
+            if rejoined.push_all_rows {
+                disk.pending = disk.rows.values().cloned().collect();
+            }
+        }
+        *self.evidence.lock() = None;
+        self.note(format!("rejoins at {}", rejoined.cursor.seq()));
+        Ok(())
     }
 
     async fn fetch_keys(&self) -> Result<(), Error> {
-        self.client
-            .setup_encryption_existing(&self.app.golden.ada.password)
-            .await?;
+        self.client.setup_encryption_existing(self.password()).await?;
         self.disk.lock().needs_password = false;
         Ok(())
+    }
+
+    fn password(&self) -> &str {
+        &self.app.around.golden.ada.password
     }
 
     async fn put_file(&self, file: u8, replace: bool) -> Result<(), Error> {
@@ -502,7 +515,7 @@ impl Device {
         } else {
             self.client.blob_put(bytes, |_| {}).await?;
         }
-        self.ledger.files.lock().insert(file);
+        self.app.around.ledger.uploaded(file);
         Ok(())
     }
 
@@ -520,17 +533,9 @@ impl Device {
     }
 
     fn note(&self, text: String) {
-        self.network
-            .trace
-            .note(Lane::Device(self.index), self.network.now_ms(), text);
+        let network = &self.app.around.network;
+        network.trace.note(Lane::Device(self.index), network.now_ms(), text);
     }
-}
-
-/// Whether a device has read everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Settled {
-    Pulled,
-    NotYet,
 }
 
 /// What an app does in one go.
@@ -544,6 +549,8 @@ enum Turn {
     GetFile(u8),
     RotateKeys,
     FetchKeys,
+    Fold,
+    Rejoin,
 }
 
 /// A place between two steps of the app where it may die.
@@ -551,20 +558,8 @@ async fn step() {
     tokio::task::yield_now().await;
 }
 
-/// Applies a change as the product page says: blindly.
-pub fn apply(rows: &mut Rows, change: &ChangeEntry) {
-    match (change.op, &change.data) {
-        (ChangeOp::Insert | ChangeOp::Update, Some(data)) => {
-            rows.insert(change.row_id.clone(), data.clone());
-        }
-        _ => {
-            rows.remove(&change.row_id);
-        }
-    }
-}
-
-/// An error that a network like this one explains. Anything else is a finding.
-pub(crate) fn is_excused(error: &Error) -> bool {
+/// An error that a network like this one explains.
+fn is_excused(error: &Error) -> bool {
     match error {
         Error::Network(_) | Error::RetryLater { .. } => true,
         Error::Problem(problem) => {

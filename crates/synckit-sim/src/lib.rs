@@ -7,9 +7,9 @@
 //! | [`endpoint`] | the real server, called as a service |
 //! | [`network`] | a transport that delays, drops, duplicates and cuts |
 //! | [`crash`] | processes that die at any await |
-//! | [`device`] | an app with a disk, on the real SDK |
-//! | [`keeper`] | an app that keeps the newest version of every row |
-//! | [`setback`] | a server that is restored from an older copy, a log that is cut |
+//! | [`device`] | an app with a disk, on the real SDK, that follows one of three policies |
+//! | [`ledger`] | every edit and what was acknowledged: the promises of a run |
+//! | [`setback`] | a server that crashes, is restored from an older copy, or cuts its log |
 //! | [`mod@run`] | one seed: a storm, then calm, then the verdict |
 //! | [`scan`] | looking for what must not be in files, logs and memory |
 //! | [`sweep`] | many seeds on all cores, and the seeds that are kept |
@@ -30,7 +30,7 @@ pub mod direct;
 pub mod drills;
 pub mod endpoint;
 pub mod golden;
-pub mod keeper;
+pub mod ledger;
 pub mod network;
 pub mod run;
 #[cfg(target_os = "linux")]

@@ -1,28 +1,30 @@
 //! One run of the simulation: a seed in, a verdict out.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use parking_lot::Mutex;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use synckit_client::ChangeEntry;
+use serde_json::Value;
 
 use crate::{
     crash::BLOCKING_THREADS,
-    device::{Device, Ledger, Manner, Rows, Surroundings, apply},
+    device::{Device, Policy, Rows, Surroundings},
     endpoint::{Endpoint, SimClock},
     golden::{DEVICES, Golden, run_directory},
+    ledger::Ledger,
     network::{Link, Network, Weather},
-    setback::{self, Setback},
+    setback::{Fate, Setback},
 };
 
 /// Longer than any message of a rough network is under way.
-pub(crate) const STRAGGLERS: Duration = Duration::from_secs(200);
-/// More than a token lives.
-const CLOCK_JUMP: Duration = Duration::from_secs(8 * 24 * 3600);
-
+const STRAGGLERS: Duration = Duration::from_secs(200);
 /// Longer than guesses at passwords are counted.
 const GUESSES_FORGOTTEN: Duration = Duration::from_secs(3600);
+/// How old a snapshot is before the log may be cut: shorter than a run.
+const SNAPSHOT_SETTLE: Duration = Duration::from_secs(4);
+/// How long a device that says nothing holds the log.
+const DEVICE_ACTIVE: Duration = Duration::from_secs(15);
 /// Every so many seeds, the devices of one change their key now and then. Each change costs an Argon2id, on every
 /// device, so these runs take ten times as long as the others.
 pub const ROTATION_EVERY: u64 = 200;
@@ -68,14 +70,7 @@ pub fn run(golden: &Arc<Golden>, seed: u64) -> Result<Report, Box<Finding>> {
         .global_queue_interval(u32::MAX)
         .build()
         .context("no runtime")
-        .and_then(|runtime| {
-            runtime.block_on(async {
-                match Setback::of_seed(seed) {
-                    Some(setback) => setback::live(golden, seed, setback, &story).await,
-                    None => World::live(golden, seed, &story).await,
-                }
-            })
-        });
+        .and_then(|runtime| runtime.block_on(World::live(golden, seed, &story)));
     result.map_err(|error| {
         let network: Option<Arc<Network>> = story.lock().take();
         Box::new(Finding {
@@ -89,6 +84,7 @@ pub fn run(golden: &Arc<Golden>, seed: u64) -> Result<Report, Box<Finding>> {
 struct World {
     network: Arc<Network>,
     ledger: Arc<Ledger>,
+    setback: Setback,
     devices: Vec<Device>,
     directory: tempfile::TempDir,
     rng: StdRng,
@@ -107,10 +103,12 @@ impl World {
 
     async fn begin(golden: &Arc<Golden>, seed: u64) -> anyhow::Result<Self> {
         let mut rng = StdRng::seed_from_u64(seed);
+        let setback = Setback::of_seed(seed);
         let directory = run_directory("run")?;
         golden.copy_to(directory.path())?;
         let clock = SimClock::starting_at(golden.made_at);
-        let endpoint = Endpoint::open(&directory.path().join("data"), clock).await?;
+        let data_dir = directory.path().join("data");
+        let endpoint = Endpoint::open_with_retention(&data_dir, clock, SNAPSHOT_SETTLE, DEVICE_ACTIVE).await?;
         let count = rng.gen_range(3..=DEVICES);
         let network = Arc::new(Network::new(Arc::new(endpoint), count));
         let weather = Weather {
@@ -118,37 +116,40 @@ impl World {
             delay_max: Duration::from_millis([5, 200, 2_000][rng.gen_range(0..3)]),
         };
         let ledger = Arc::<Ledger>::default();
-        let surroundings = Surroundings {
+        let around = Surroundings {
             golden: Arc::clone(golden),
             directory: directory.path().to_owned(),
             network: Arc::clone(&network),
             ledger: Arc::clone(&ledger),
+            rotates: seed % ROTATION_EVERY == ROTATION_EVERY - 1,
+            folds: setback.cut,
         };
-        let first_manner = rng.gen_range(0..2);
-        let rotates = seed % ROTATION_EVERY == ROTATION_EVERY - 1;
+        let first_policy = rng.gen_range(0..2);
         let devices = (0..count)
             .map(|index| {
-                let manner = [Manner::Plain, Manner::Merging][(first_manner + index) % 2];
+                let policy = if setback.any() {
+                    Policy::Newest
+                } else {
+                    [Policy::Plain, Policy::Merging][(first_policy + index) % 2]
+                };
                 let link = Link::new(Arc::clone(&network), index, weather, StdRng::seed_from_u64(rng.r#gen()));
-                let mut device = Device::start(index, manner, &surroundings, link, StdRng::seed_from_u64(rng.r#gen()))?;
-                if rotates {
-                    device.rotate_keys_now_and_then();
-                }
-                Ok(device)
+                Device::start(index, policy, around.clone(), link, StdRng::seed_from_u64(rng.r#gen()))
             })
             .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             network,
             ledger,
+            setback,
             devices,
             directory,
             rng,
         })
     }
 
-    /// Everybody lives at once, while the server dies and its clock jumps.
+    /// Everybody lives at once, while things happen to the server.
     async fn storm(&mut self) -> anyhow::Result<()> {
-        let steps: Vec<usize> = self.devices.iter().map(|_| self.rng.gen_range(6..=14)).collect();
+        let steps = if self.setback.any() { 10..=22 } else { 6..=14 };
+        let steps: Vec<usize> = self.devices.iter().map(|_| self.rng.gen_range(steps.clone())).collect();
         let living: Vec<_> = self
             .devices
             .drain(..)
@@ -160,8 +161,9 @@ impl World {
                 })
             })
             .collect();
-        let fate = self.server_fate();
-        let (living, server) = tokio::join!(futures_util::future::join_all(living), fate);
+        let fate = Fate::draw(self.setback, &mut self.rng);
+        let server = fate.happen(&self.network, &self.ledger, self.directory.path());
+        let (living, server) = tokio::join!(futures_util::future::join_all(living), server);
         server?;
         for device in living {
             let (device, lived) = device.context("a device panicked")?;
@@ -171,36 +173,13 @@ impl World {
         Ok(())
     }
 
-    /// What happens to the server.
-    fn server_fate(&mut self) -> impl Future<Output = anyhow::Result<()>> + use<> {
-        let network = Arc::clone(&self.network);
-        let crash_ms = self.rng.gen_bool(0.3).then(|| self.rng.gen_range(1..15_000));
-        let jump_ms = self.rng.gen_bool(0.2).then(|| self.rng.gen_range(1..15_000));
-        let new_data_dir = self.directory.path().join("data-after-crash");
-        async move {
-            let crash = async {
-                if let Some(at_ms) = crash_ms {
-                    network.sleep_until_nobody_asks(at_ms).await;
-                    network.endpoint().crash_and_restart(&new_data_dir).await?;
-                }
-                anyhow::Ok(())
-            };
-            let jump = async {
-                if let Some(at_ms) = jump_ms {
-                    network.sleep_until_nobody_asks(at_ms).await;
-                    network.endpoint().clock().jump(CLOCK_JUMP);
-                }
-            };
-            tokio::join!(crash, jump).0
-        }
-    }
-
     /// The network gets well, and everybody syncs until nobody has anything to say.
     async fn settle(&mut self) -> anyhow::Result<()> {
         self.network.heal();
         tokio::time::sleep(STRAGGLERS).await;
         self.network.endpoint().clock().jump(GUESSES_FORGOTTEN);
-        for _ in 0..2 {
+        // The last device to rejoin has rows for all the others.
+        for _ in 0..3 {
             for device in &mut self.devices {
                 device.settle().await?;
             }
@@ -211,53 +190,45 @@ impl World {
         Ok(())
     }
 
+    /// Every device holds what the log says, and the log says what its devices were promised.
     async fn check(&self) -> anyhow::Result<Report> {
         let auditor = self.devices.first().context("no device")?;
         let log = auditor.whole_log().await?;
-        let mut folded = Rows::new();
-        for entry in &log {
-            apply(&mut folded, entry);
-        }
+        let last: Rows = log.iter().map(|entry| (entry.row_id.clone(), entry.clone())).collect();
         for device in &self.devices {
             ensure!(
-                device.rows() == folded,
-                "device {} differs from the fold of the log: {:?} and {folded:?}",
+                shown(&device.rows()) == shown(&last),
+                "device {} has {:?}, and the log ends with {:?}",
                 device.index,
-                device.rows()
+                shown(&device.rows()),
+                shown(&last)
             );
         }
-        self.check_edits(&log)?;
+        self.ledger.check_made(&log)?;
+        if self.setback.any() {
+            let newest = self.ledger.newest();
+            ensure!(
+                shown(&last) == shown(&newest),
+                "the log ends with {:?}, and the newest ever written are {:?}",
+                shown(&last),
+                shown(&newest)
+            );
+        } else {
+            self.ledger.check_pushed(&log)?;
+        }
         Ok(Report {
             digest: self.network.trace.digest(),
             requests: self.network.trace.requests(),
-            edits: self.ledger.edits().len(),
+            edits: self.ledger.edits(),
             entries: log.len(),
             story: self.network.trace.story(),
         })
     }
+}
 
-    /// Every edit is in the log as often as its push promises, and nothing else is.
-    fn check_edits(&self, log: &[ChangeEntry]) -> anyhow::Result<()> {
-        let edits = self.ledger.edits();
-        let mut times: BTreeMap<i64, usize> = BTreeMap::new();
-        for entry in log {
-            let number = entry.timestamp.as_micros();
-            ensure!(edits.contains_key(&number), "nobody made the edit {number}");
-            *times.entry(number).or_default() += 1;
-        }
-        let acknowledged = self.ledger.acknowledged();
-        for (number, manner) in &edits {
-            let times = times.get(number).copied().unwrap_or(0);
-            ensure!(
-                acknowledged.contains(number),
-                "the edit {number} was never acknowledged"
-            );
-            ensure!(times > 0, "the edit {number} was acknowledged and is lost");
-            ensure!(
-                times == 1 || *manner == Manner::Plain,
-                "the edit {number} of a {manner:?} push is there {times} times"
-            );
-        }
-        Ok(())
-    }
+/// Row, time and content of each row. Not its operation: a row that came through a snapshot is an insertion.
+fn shown(rows: &Rows) -> Vec<(&str, i64, Option<&Value>)> {
+    rows.values()
+        .map(|row| (row.row_id.as_str(), row.timestamp.as_micros(), row.data.as_ref()))
+        .collect()
 }
