@@ -7,6 +7,7 @@ mod api;
 mod contract;
 mod framing;
 mod limits;
+mod mailbox;
 mod observe;
 mod sign_in;
 mod startup;

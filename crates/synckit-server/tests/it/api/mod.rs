@@ -1,13 +1,15 @@
 //! The endpoints, a module for each resource, and what holds for all of them.
 
-mod account_data;
-mod accounts;
+mod account;
 mod blobs;
 mod devices;
 mod log;
 mod openapi;
 mod owner_keys;
+mod passwords;
 mod problems;
+mod registration;
+mod sessions;
 mod snapshots;
 mod tenant_matrix;
 mod tenants;

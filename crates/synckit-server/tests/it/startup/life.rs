@@ -4,7 +4,7 @@ use std::{os::unix::fs::PermissionsExt as _, path::Path};
 
 use reqwest::StatusCode;
 use synckit_protocol::{Cursor, limits, wire::log::Pushed};
-use synckit_server::{Admin, Clock, Config, KeyFileError, ServeError, Server};
+use synckit_server::{Admin, Clock, Config, KeyFileError, ServeError, Server, admin::AdminError};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -309,4 +309,38 @@ async fn the_router_works_without_a_network() {
     let response = server.router().oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let _: &Admin = &server.admin();
+}
+
+#[tokio::test]
+async fn an_older_running_server_keeps_its_schema() {
+    let mut world = World::start().await;
+    // From its first answer on it runs.
+    world.get("/readyz").send().await;
+    let database = rusqlite::Connection::open(world.path().join("synckit.db")).unwrap();
+    let make_older = "UPDATE refinery_schema_history SET version = version - 1";
+    database.execute(make_older, []).unwrap();
+    let version = || -> u32 {
+        let newest = "SELECT max(version) FROM refinery_schema_history";
+        database.query_row(newest, [], |row| row.get(0)).unwrap()
+    };
+    let older = version();
+    match Admin::open(world.path()) {
+        Err(AdminError::OlderServer { found, known }) => assert!(found == older && known > older),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(version(), older);
+    drop(database);
+    world.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn readiness_does_not_write_for_every_request() {
+    let world = World::start().await;
+    let asked = futures_util::future::join_all((0..200).map(|_| world.get("/readyz").send())).await;
+    assert!(asked.iter().all(|answer| answer.status == StatusCode::OK));
+    let database = rusqlite::Connection::open(world.path().join("synckit.db")).unwrap();
+    let written: u32 = database
+        .query_row("SELECT checks FROM server", [], |row| row.get(0))
+        .unwrap();
+    assert!((1..100).contains(&written), "{written} writes");
 }

@@ -1,10 +1,10 @@
-//! `/api/account`: what is kept of it, an export of everything, single sessions, and its end.
+//! `/api/account`: its figures, the export of everything, and its deletion.
 
 use reqwest::{Method, StatusCode};
 use synckit_protocol::{
     BlobId, Cursor, SessionId,
     wire::{
-        accounts::{AccountInfo, SessionList},
+        accounts::AccountInfo,
         blobs::{BlobConfirm, BlobUpload, BlobUploadAnswer},
         export::{ExportLine, ExportedBlob},
     },
@@ -233,37 +233,6 @@ async fn deleted_address_starts_anew_and_sees_nothing() {
 }
 
 #[tokio::test]
-async fn one_session_is_ended_and_no_other() {
-    let world = World::start().await;
-    let ada = world.user("ada@example.com").await;
-    let phone = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
-    let bob = world.user("bob@example.com").await;
-    let list: SessionList = world
-        .get("/api/account/sessions")
-        .bearer(&ada.account_token)
-        .send()
-        .await
-        .ok();
-    let (current, other): (Vec<_>, Vec<_>) = list.sessions.iter().partition(|session| session.current);
-    assert_eq!((current.len(), other.len()), (1, 1));
-    let end = async |by: &User, id: &str| {
-        let call = world.call(Method::DELETE, &format!("/api/account/sessions/{id}"));
-        call.bearer(&by.account_token).send().await
-    };
-    let id = other[0].id.to_string();
-    assert_eq!(end(&bob, &id).await.code(), "session_not_found");
-    assert_eq!(end(&ada, "nonsense").await.code(), "session_not_found");
-    let works = async |user: &User| world.get("/api/sync/status").bearer(&user.token).send().await.code();
-    assert_eq!(works(&phone).await, "200");
-    end(&ada, &id).await.empty();
-    assert_eq!(works(&phone).await, "session_ended");
-    assert_eq!(end(&ada, &id).await.code(), "session_not_found");
-    assert_eq!((works(&ada).await, works(&bob).await), ("200".into(), "200".into()));
-    end(&ada, &current[0].id.to_string()).await.empty();
-    assert_eq!(works(&ada).await, "session_ended");
-}
-
-#[tokio::test]
 async fn files_of_a_deleted_account_are_swept_from_the_disk() {
     let world =
         World::start_with(|config: &mut Config| config.sweep_interval = std::time::Duration::from_millis(20)).await;
@@ -338,38 +307,4 @@ async fn operator_exports_and_deletes_beside_the_server() {
     world.clock.advance(5);
     let answer = world.get("/api/sync/status").bearer(&ada.user.token).send().await;
     assert_eq!(answer.code(), "account_gone");
-}
-
-#[tokio::test]
-async fn an_older_running_server_keeps_its_schema() {
-    let mut world = World::start().await;
-    // From its first answer on it runs.
-    world.get("/readyz").send().await;
-    let database = rusqlite::Connection::open(world.path().join("synckit.db")).unwrap();
-    let make_older = "UPDATE refinery_schema_history SET version = version - 1";
-    database.execute(make_older, []).unwrap();
-    let version = || -> u32 {
-        let newest = "SELECT max(version) FROM refinery_schema_history";
-        database.query_row(newest, [], |row| row.get(0)).unwrap()
-    };
-    let older = version();
-    match Admin::open(world.path()) {
-        Err(AdminError::OlderServer { found, known }) => assert!(found == older && known > older),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(version(), older);
-    drop(database);
-    world.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn readiness_does_not_write_for_every_request() {
-    let world = World::start().await;
-    let asked = futures_util::future::join_all((0..200).map(|_| world.get("/readyz").send())).await;
-    assert!(asked.iter().all(|answer| answer.status == StatusCode::OK));
-    let database = rusqlite::Connection::open(world.path().join("synckit.db")).unwrap();
-    let written: u32 = database
-        .query_row("SELECT checks FROM server", [], |row| row.get(0))
-        .unwrap();
-    assert!((1..100).contains(&written), "{written} writes");
 }
