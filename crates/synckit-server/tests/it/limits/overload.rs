@@ -13,7 +13,6 @@ use synckit_protocol::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::JoinHandle,
 };
 
 use crate::support::{KEY_ID, PASSWORD, Syncing, User, World};
@@ -42,22 +41,20 @@ async fn large_push(world: &World, user: &Syncing) -> TcpStream {
     stream
 }
 
-/// Writes a byte every few milliseconds until the server has had enough of it, and returns the first line of its answer.
-fn trickle(mut stream: TcpStream) -> JoinHandle<String> {
-    tokio::spawn(async move {
-        let mut beat = tokio::time::interval(Duration::from_millis(5));
-        let mut answer = [0];
-        loop {
-            tokio::select! {
-                _ = beat.tick() => { let _ = stream.write_all(b"x").await; }
-                read = stream.read(&mut answer) => {
-                    read.unwrap();
-                    let line = first_line(&mut stream).await;
-                    return format!("{}{line}", char::from(answer[0]));
-                }
+/// Writes a byte after each answer of the server to somebody else, until the server gives this request up, and returns the
+/// first line of its answer. The server's own pace keeps the bytes apart.
+async fn trickle(world: &World, mut stream: TcpStream) -> String {
+    let mut answer = [0];
+    loop {
+        tokio::select! {
+            _ = figure(world, "synckit_requests_at_work") => { let _ = stream.write_all(b"x").await; }
+            read = stream.read(&mut answer) => {
+                read.unwrap();
+                let line = first_line(&mut stream).await;
+                return format!("{}{line}", char::from(answer[0]));
             }
         }
-    })
+    }
 }
 
 const PUSH: &str = "POST /api/sync/push";
@@ -118,9 +115,8 @@ async fn trickled_body_is_given_up() {
     let user = world.user("ada@example.com").await;
     let large = announce(&world, PUSH, &user.token, limits::PUSH_BODY_BYTES_MAX).await;
     let small = announce(&world, SIGN_IN, "", 60_000).await;
-    for answer in [trickle(large), trickle(small)] {
-        assert_eq!(answer.await.unwrap(), OVERLOADED);
-    }
+    let answers = tokio::join!(trickle(&world, large), trickle(&world, small));
+    assert_eq!((answers.0.as_str(), answers.1.as_str()), (OVERLOADED, OVERLOADED));
 }
 
 #[tokio::test]
@@ -228,15 +224,10 @@ async fn trickling_reader_is_cut_off() {
         user.push(&world, 1, limits::BATCH_SEALED_BYTES_MAX - 100).await;
     }
     let mut reader = start_reading(&world, &user, "application/cbor").await;
-    let trickling = tokio::spawn(async move {
-        let mut beat = tokio::time::interval(Duration::from_millis(5));
-        loop {
-            beat.tick().await;
-            reader.read_u8().await.unwrap();
-        }
-    });
-    wait_for(&world, "synckit_page_memory_bytes", |taken| taken == 0).await;
-    trickling.abort();
+    // A byte after each look at the figure.
+    while figure(&world, "synckit_page_memory_bytes").await > 0 {
+        reader.read_u8().await.unwrap();
+    }
 }
 
 /// Where a user may upload a blob of so many bytes: the path of the URL.
@@ -279,7 +270,7 @@ async fn trickled_upload_is_given_up() {
     let user = world.user("ada@example.com").await;
     let path = upload_path(&world, &user, 1, 500_000_000).await;
     let stream = announce(&world, &format!("PUT {path}"), "", 500_000_000).await;
-    assert_eq!(trickle(stream).await.unwrap(), OVERLOADED);
+    assert_eq!(trickle(&world, stream).await, OVERLOADED);
 }
 
 #[tokio::test]
