@@ -29,7 +29,6 @@
 //! | `platform` | clock, randomness, process figures, panics |
 //! | `metrics` | the figures of a server, for Prometheus |
 //! | `state` | the state that all requests share |
-//! | [`store`] | the `Store` trait and SQLite |
 //!
 //! What this crate deliberately is not: it prints nothing and reads no environment (the binary does), it does not end
 //! TLS (a reverse proxy does), and it does not link `synckit-crypto`: it cannot decrypt, by construction.
@@ -47,8 +46,6 @@ mod platform;
 mod sign_in;
 mod startup;
 mod state;
-
-pub use synckit_store as store;
 
 pub use admin::{Admin, inspect};
 pub use mail::MailConfigError;

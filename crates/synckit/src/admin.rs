@@ -9,7 +9,8 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 use synckit_protocol::{AppId, KeyId, OwnerKey, UserId};
-use synckit_server::{Admin, Config, config::Settings, store::App};
+use synckit_server::{Admin, Config, config::Settings};
+use synckit_store::{ApiKey, App};
 
 use crate::{
     account_data,
@@ -122,7 +123,7 @@ async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
     }
     let apps = open(data)?.apps().await?;
     if screen::is_for_programs() {
-        let key = |key: synckit_server::store::ApiKey| Key {
+        let key = |key: ApiKey| Key {
             ending: key.ending,
             created_at: key.created_at,
             ends_at: key.ends_at,
@@ -166,7 +167,7 @@ async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn describe_key(key: &synckit_server::store::ApiKey) -> String {
+fn describe_key(key: &ApiKey) -> String {
     match key.ends_at {
         Some(ends_at) => format!("...{} until {}", key.ending, units::date(ends_at)),
         None => format!("...{}", key.ending),

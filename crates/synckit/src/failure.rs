@@ -17,8 +17,8 @@ use synckit_server::{
     DataDirError, KeyFileError, ServeError,
     admin::{AdminError, BackupError},
     config::ConfigError,
-    store::StoreError,
 };
+use synckit_store::StoreError;
 
 use crate::{cli, demo::Unreadable, screen};
 

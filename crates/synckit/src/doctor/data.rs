@@ -2,10 +2,8 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use synckit_server::{
-    inspect::{DatabaseFacts, DatabaseInspection, Inspection, IntegrityCheck, ObjectExtent},
-    store::StoreError,
-};
+use synckit_server::inspect::{DatabaseFacts, DatabaseInspection, Inspection, IntegrityCheck, ObjectExtent};
+use synckit_store::StoreError;
 
 use super::Report;
 use crate::{cli::DoctorArgs, failure::Failure, units};
