@@ -29,7 +29,6 @@ mod stop;
 mod system;
 mod units;
 mod user;
-mod wire;
 
 use std::{ffi::OsString, process::ExitCode};
 

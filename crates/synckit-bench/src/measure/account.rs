@@ -3,10 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use synckit_client::{DeviceId, MemoryStore, SyncKitClient, SyncKitConfig, transport::HttpTransport};
+use synckit_client::{
+    DeviceId, MemoryStore, SyncKitClient, SyncKitConfig,
+    transport::{CountingTransport, HttpTransport},
+};
 use uuid::Uuid;
 
-use super::wire::CountingTransport;
+/// A connection that counts its bytes.
+type Wire = CountingTransport<HttpTransport>;
 
 /// The account.
 #[derive(Debug)]
@@ -23,18 +27,18 @@ impl Account {
             email: "bench@example.com".to_owned(),
             password: Uuid::new_v4().to_string(),
         };
-        let (client, _) = account.client()?;
+        let (client, _) = account.client();
         client.create_account(&account.email, &account.password).await?;
         Ok(account)
     }
 
-    fn client(&self) -> anyhow::Result<(SyncKitClient, Arc<CountingTransport>)> {
+    fn client(&self) -> (SyncKitClient, Arc<Wire>) {
         let wire = Arc::new(CountingTransport::new(HttpTransport::new(Duration::from_secs(10))));
         let client = SyncKitClient::builder(self.config.clone())
             .credential_store(MemoryStore::default())
             .transport(Arc::clone(&wire) as Arc<_>)
             .build();
-        Ok((client, wire))
+        (client, wire)
     }
 
     /// The device that makes the master key.
@@ -51,8 +55,8 @@ impl Account {
         Client::register(name, client, wire).await
     }
 
-    async fn sign_in(&self) -> anyhow::Result<(SyncKitClient, Arc<CountingTransport>)> {
-        let (client, wire) = self.client()?;
+    async fn sign_in(&self) -> anyhow::Result<(SyncKitClient, Arc<Wire>)> {
+        let (client, wire) = self.client();
         client.authenticate(&self.email, &self.password).await?;
         Ok((client, wire))
     }
@@ -62,12 +66,12 @@ impl Account {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) client: SyncKitClient,
-    pub(super) wire: Arc<CountingTransport>,
+    pub(super) wire: Arc<Wire>,
     pub(super) id: DeviceId,
 }
 
 impl Client {
-    async fn register(name: &str, client: SyncKitClient, wire: Arc<CountingTransport>) -> anyhow::Result<Self> {
+    async fn register(name: &str, client: SyncKitClient, wire: Arc<Wire>) -> anyhow::Result<Self> {
         let device = client.register_device(name, "linux").await;
         let id = device.context("a device of the bench cannot be registered")?.id;
         Ok(Self { client, wire, id })

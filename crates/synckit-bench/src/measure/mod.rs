@@ -18,7 +18,6 @@ mod raw;
 mod recorder;
 mod records;
 mod server;
-mod wire;
 
 use std::path::Path;
 

@@ -16,7 +16,7 @@ use indicatif::ProgressBar;
 use synckit_client::{
     BatchId, BlobHash, BlobProgress, ChangeEntry, ChangeOp, Cursor, DeviceId, Error, MemoryStore, PushError,
     SyncKitClient, SyncKitConfig,
-    transport::{HttpTransport, Transport},
+    transport::{CountingTransport, HttpTransport, Transport},
 };
 
 use super::{
@@ -25,7 +25,6 @@ use super::{
     local::LocalDatabase,
     received,
 };
-use crate::wire::{CountingTransport, WireBytes};
 
 /// Rows in one call of `push`. The SDK splits them into batches.
 const ROWS_PER_PUSH: usize = 2_000;
@@ -33,6 +32,9 @@ const ROWS_PER_PUSH: usize = 2_000;
 const BYTES_PER_PUSH: u64 = 16 * 1000 * 1000;
 /// Files on their way at once.
 const FILES_AT_ONCE: usize = 4;
+
+/// The connection of a device.
+pub(super) type Wire = CountingTransport<HttpTransport>;
 
 /// Where a device finds its server.
 #[derive(Debug, Clone)]
@@ -43,22 +45,21 @@ pub(super) struct ServerAccess {
 
 impl ServerAccess {
     /// A client that keeps nothing once the demo is over.
-    pub(super) fn client(&self, transport: impl Transport) -> SyncKitClient {
+    pub(super) fn client(&self, transport: Arc<dyn Transport>) -> SyncKitClient {
         let config = SyncKitConfig {
             server_url: self.url.clone(),
             api_key: self.api_key.clone(),
         };
         SyncKitClient::builder(config)
             .credential_store(MemoryStore::default())
-            .transport(Arc::new(transport))
+            .transport(transport)
             .build()
     }
 
     /// A client over HTTP, and what it sends and receives.
-    pub(super) fn counted_client(&self) -> anyhow::Result<(SyncKitClient, Arc<WireBytes>)> {
-        let transport = CountingTransport::new(http());
-        let wire = transport.bytes();
-        Ok((self.client(transport), wire))
+    pub(super) fn counted_client(&self) -> (SyncKitClient, Arc<Wire>) {
+        let wire = Arc::new(CountingTransport::new(http()));
+        (self.client(Arc::clone(&wire) as Arc<_>), wire)
     }
 }
 
@@ -72,7 +73,7 @@ pub(super) fn http() -> HttpTransport {
 pub(super) struct Device {
     pub(super) name: &'static str,
     pub(super) client: SyncKitClient,
-    pub(super) wire: Arc<WireBytes>,
+    pub(super) wire: Arc<Wire>,
     pub(super) database: LocalDatabase,
     /// Where the files are put that it downloads.
     pub(super) files_dir: PathBuf,
@@ -90,7 +91,7 @@ impl Device {
     /// A device with an empty database in a directory of its own.
     pub(super) fn new(name: &'static str, access: &ServerAccess, directory: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
-        let (client, wire) = access.counted_client()?;
+        let (client, wire) = access.counted_client();
         Ok(Self {
             name,
             client,

@@ -1,6 +1,10 @@
 //! The scenes of the demo, in their order.
 
-use std::{collections::HashMap, path::Path, sync::atomic::Ordering};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use anyhow::{Context as _, anyhow};
 use indicatif::ProgressBar;
@@ -512,7 +516,7 @@ impl<'a> Play<'a> {
     pub(super) async fn tamper(&mut self) -> Result<(), Failure> {
         let step = Step::begin("tampering");
         let (transport, tampers) = TamperingTransport::new(http());
-        let tablet = self.access.client(transport);
+        let tablet = self.access.client(Arc::new(transport));
         tablet.authenticate(&self.email, &self.password).await?;
         tablet.setup_encryption_existing(&self.password).await?;
         let device = tablet.register_device("tablet", "android").await?;
