@@ -22,8 +22,8 @@ pub(crate) async fn export(email: &str, out: &Path, data: &DataArgs) -> Result<(
     };
     if out.exists() {
         return Err(Failure::new(
-            anyhow!("{} is there already", out.display()),
-            "name a file that is not there yet with --out",
+            anyhow!("{} exists already", out.display()),
+            "name a new file with --out",
         )
         .with_code("export_exists"));
     }
@@ -34,7 +34,7 @@ pub(crate) async fn export(email: &str, out: &Path, data: &DataArgs) -> Result<(
     file.as_file().sync_all()?;
     file.persist_noclobber(out)
         .map_err(|error| anyhow!(error.error).context(format!("cannot write {}", out.display())))
-        .hint("name a file that is not there yet with --out")?;
+        .hint("name a new file with --out")?;
     if screen::is_for_programs() {
         return Ok(screen::json(
             &serde_json::json!({ "user_id": user_id, "out": out.to_string_lossy(), "lines": lines }),

@@ -57,7 +57,7 @@ pub(crate) fn run_token(command: TokenCommand) -> Result<ExitCode, Failure> {
         screen::json(&serde_json::json!({ "rotated": true }))?;
     } else {
         screen::line(
-            "a new key signs tokens from the server's next start on; tokens of the older ones go on until they end",
+            "after its next start the server signs tokens with a new key; existing tokens stay valid until they expire",
         );
     }
     Ok(ExitCode::SUCCESS)
@@ -88,7 +88,7 @@ async fn create_app(name: &str, data: &DataArgs) -> Result<(), Failure> {
         screen::line(format_args!("API key  {api_key}"));
         screen::line("");
         screen::line(
-            "This is the only time that the key is shown: the server keeps its hash. It goes into SyncKitConfig::api_key.",
+            "Copy the key now: the server keeps only its hash. The app passes it in SyncKitConfig::api_key.",
         );
     }
     shown(
@@ -197,7 +197,7 @@ async fn rotate_key(app: &str, overlap: Duration, data: &DataArgs) -> Result<(),
     }
     screen::line(format_args!("API key  {api_key}"));
     screen::line("");
-    screen::line("This is the only time that the key is shown. Sessions that are open go on.");
+    screen::line("Copy the key now: the server keeps only its hash. Open sessions continue.");
     if overlap.is_zero() {
         screen::line("The older keys of the app have ended.");
     } else {
@@ -404,7 +404,7 @@ async fn restore_envelope(stream: &StreamArgs, version: u64, data: &DataArgs) ->
         .restore_envelope(app_id, user_id, version)
         .await
         .map_err(anyhow::Error::from)
-        .hint("`synckit account envelopes` shows which are kept, and which one is current")?;
+        .hint("`synckit account envelopes` shows the kept envelopes and the current one")?;
     if screen::is_for_programs() {
         return Ok(screen::json(
             &serde_json::json!({ "user_id": user_id, "app_id": app_id, "restored": version, "version": newest }),

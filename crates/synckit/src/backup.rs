@@ -55,7 +55,7 @@ pub(crate) fn run(args: BackupArgs) -> Result<ExitCode, Failure> {
     let missing: Vec<String> = backup.missing.iter().map(ToString::to_string).collect();
     Err(Failure::new(
         anyhow!(
-            "the data directory lacks the {} of some blobs, such as {}",
+            "the data directory lacks the {} of some blobs, for example {}",
             units::counted(backup.objects_missing, "file"),
             missing.join(", ")
         ),

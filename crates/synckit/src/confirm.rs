@@ -19,7 +19,7 @@ pub(crate) fn confirm(yes: bool, consequence: &str, answer: &str) -> Result<(), 
         .with_code("not_confirmed"));
     }
     let mut prompt = io::stderr().lock();
-    write!(prompt, "{consequence}\nType {answer} to go on: ")?;
+    write!(prompt, "{consequence}\nType {answer} to continue: ")?;
     prompt.flush()?;
     let mut typed = String::new();
     io::stdin().lock().read_line(&mut typed)?;

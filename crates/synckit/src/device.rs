@@ -101,7 +101,7 @@ async fn revoke(wanted: &str, rotate: bool, yes: bool, sign_in: &SignInArgs) -> 
         let (client, password) = (&user.client, user.password.expose());
         let device = find(wanted, client).await?;
         let consequence = format!(
-            "This revokes {} for good: it must sign in anew, and is another device then.",
+            "This revokes {} permanently: to sync again, it must sign in as a new device.",
             device.device_name
         );
         confirm(yes, &consequence, &device.device_name)?;

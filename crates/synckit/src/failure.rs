@@ -208,7 +208,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
             ServeError::Store(error) => of_store(error),
             ServeError::OtherSeed => Some(Known::new(
                 "other_oprf_seed",
-                "see \"Losing the OPRF seed\" in docs/operations.md before you go on without it",
+                "see \"Losing the OPRF seed\" in docs/operations.md before you replace the seed",
             )),
             ServeError::Mail(_) => Some(Known::new("configuration", "check smtp_url and mail_from")),
             _ => None,
@@ -226,7 +226,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
             )),
             AdminError::OlderServer { .. } => Some(Known::new(
                 "older_server",
-                "restart the server with this program, or use the program that it was started with",
+                "restart the server with this program, or use the program of the running server",
             )),
             AdminError::NoSuchAccount(_) | AdminError::NoSuchEnvelope(_) => Some(Known::code("not_found")),
             AdminError::EnvelopeIsCurrent(_) => Some(Known::code("invalid_value")),
@@ -275,7 +275,7 @@ fn of_data_dir(error: &DataDirError) -> Known {
             "run it as the user who owns the data directory, or choose another one with --data-dir",
         ),
         DataDirError::DatabaseMissing { .. } => {
-            Known::new("database_missing", "docs/operations.md says how to restore a backup")
+            Known::new("database_missing", "docs/operations.md explains how to restore a backup")
         }
         _ => Known::new(
             "data_dir",
@@ -294,7 +294,7 @@ fn of_backup(error: &BackupError) -> Option<Known> {
             "data_dir",
             "name a directory that is new, or that holds an earlier backup",
         )),
-        BackupError::TargetInUse { .. } => Some(Known::new("data_dir_in_use", "wait until it has ended")),
+        BackupError::TargetInUse { .. } => Some(Known::new("data_dir_in_use", "wait for its end")),
         BackupError::KeysInTarget { .. } => Some(Known::new(
             "invalid_value",
             "name another directory with --keys: a thief of one should not have both",
@@ -304,7 +304,7 @@ fn of_backup(error: &BackupError) -> Option<Known> {
         BackupError::Keys(error) => Some(of_keys(error)),
         BackupError::OtherKeys => Some(Known::new(
             "other_oprf_seed",
-            "`synckit doctor` looks at the keys; docs/operations.md says how to restore them",
+            "`synckit doctor` checks the keys; docs/operations.md explains how to restore them",
         )),
         _ => None,
     }
@@ -341,7 +341,7 @@ fn of_store(error: &StoreError) -> Option<Known> {
         )),
         StoreError::Busy => Some(Known::new(
             "database_busy",
-            "another process holds the database for long: try again",
+            "another process has locked the database: try again",
         )),
         _ => None,
     }
@@ -355,7 +355,7 @@ fn of_sqlite(error: &rusqlite::Error) -> Option<Known> {
         ),
         ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => Known::new(
             "database_damaged",
-            "`synckit doctor` shows the damage; docs/operations.md says how to restore a backup",
+            "`synckit doctor` shows the damage; docs/operations.md explains how to restore a backup",
         ),
         _ => Known::code("database"),
     })
@@ -367,7 +367,7 @@ fn of_io(error: &io::Error) -> Known {
             Known::new("disk_full", "free some space on the disk, or use another one")
         }
         io::ErrorKind::PermissionDenied => {
-            Known::new("permission_denied", "run it as a user who may, or choose another place")
+            Known::new("permission_denied", "run it as a user with access, or choose another place")
         }
         io::ErrorKind::NotFound => Known::code("file_not_found"),
         io::ErrorKind::AddrInUse => Known::code("address_in_use"),
@@ -395,16 +395,16 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
         Error::Network(TransportError::Tls(_)) => Known::new("network", NO_CERTIFICATES),
         Error::Network(_) => Known::new(
             "network",
-            "check the address, and that the server runs and can be reached from here; `synckit doctor --server URL` looks closer",
+            "check the address, and that the server runs and is reachable from here; `synckit doctor --server URL` finds the cause",
         ),
-        Error::RetryLater { code, .. } => Known::new(code.clone(), "wait as long as the server asks, then try again"),
+        Error::RetryLater { code, .. } => Known::new(code.clone(), "wait for the time that the server named, then try again"),
         Error::Protocol { .. } => Known::new(
             "protocol",
-            "check that the address is a SyncKit server's, with its path if it has one; `synckit doctor --server URL` looks closer",
+            "check that the address is a SyncKit server's, with its path if it has one; `synckit doctor --server URL` finds the cause",
         ),
         Error::InvalidCredentials => Known::new(
             "invalid_credentials",
-            "check the address and the password; after ten wrong ones the server wants a pause of some minutes",
+            "check the address and the password; after ten wrong ones the server refuses sign-ins for some minutes",
         ),
         Error::AccountGone => Known::code("account_gone"),
         Error::SessionEnded => Known::new("session_ended", "run the command again"),
@@ -431,7 +431,7 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
             "use the recovery code, or open the app on a device that still holds the key",
         ),
         Error::WrongRecoveryCode => Known::new("wrong_recovery_code", "check the 24 words and their order"),
-        Error::DeviceRevoked => Known::new("device_revoked", "run the command again: it registers anew"),
+        Error::DeviceRevoked => Known::new("device_revoked", "run the command again: it registers a new device"),
         Error::Io(error) => of_io(error),
         Error::Credentials(error) => of_credentials(error),
         Error::Tampering(Tampering::ServerKeyChanged) => Known::new(
@@ -444,7 +444,7 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
         ),
         error if error.is_tampering() => Known::new(
             "tampering",
-            "the server does not hold what it held before: ask its operator whether a backup was restored, and keep this message",
+            "the server's data differs from what it served before: ask its operator whether a backup was restored, and keep this message",
         ),
         Error::QuotaExceeded { quota } => Known::new(
             "quota_exceeded",
@@ -466,7 +466,7 @@ fn hint_for_problem(code: ProblemCode) -> Option<&'static str> {
         ProblemCode::RegistrationClosed => "ask the operator for an account, or use another server",
         ProblemCode::InviteInvalid => "get a code with `synckit account invite` and pass it as --invite CODE",
         ProblemCode::DeviceNotFound => "`synckit device list` shows the devices of this account",
-        ProblemCode::DeviceLimit => "revoke a device that is not used any more with `synckit device revoke`",
+        ProblemCode::DeviceLimit => "revoke an unused device with `synckit device revoke`",
         ProblemCode::UnsupportedSuite => "use the synckit of the server's version",
         _ => return None,
     })

@@ -31,7 +31,7 @@ pub(crate) const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) fn start(filter: &str, format: LogFormat) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("{filter:?} is not a log filter"))
-        .hint("use error, warn, info, debug or trace, or such as synckit_server=debug,info")?;
+        .hint("use error, warn, info, debug or trace, or a list like synckit_server=debug,info")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Line)

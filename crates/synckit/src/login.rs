@@ -159,7 +159,7 @@ fn write(file: &std::path::Path, kept: &Kept) -> anyhow::Result<()> {
 fn file() -> Result<PathBuf, Failure> {
     place().ok_or_else(|| {
         Failure::new(
-            anyhow!("there is no place for settings of this user"),
+            anyhow!("this user has no directory for settings"),
             "set HOME or XDG_CONFIG_HOME; or give --server, --api-key and --email to each command",
         )
         .with_code("no_home")

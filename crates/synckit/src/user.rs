@@ -73,7 +73,7 @@ fn password(args: &SignInArgs, email: &str) -> Result<SecretText, Failure> {
     let question = format!("Password of {email}: ");
     secret("SYNCKIT_PASSWORD", &question)?.ok_or_else(|| {
         Failure::new(
-            anyhow!("the password is needed, and there is no terminal to ask at"),
+            anyhow!("the command needs the password, and has no terminal to ask for it"),
             "use --password-stdin, or set SYNCKIT_PASSWORD",
         )
         .with_code("no_password")
@@ -84,7 +84,7 @@ fn password(args: &SignInArgs, email: &str) -> Result<SecretText, Failure> {
 pub(crate) fn recovery_code() -> Result<RecoveryCode, Failure> {
     let text = secret("SYNCKIT_RECOVERY_CODE", "Recovery code (24 words): ")?.ok_or_else(|| {
         Failure::new(
-            anyhow!("the recovery code is needed, and there is no terminal to ask at"),
+            anyhow!("the command needs the recovery code, and has no terminal to ask for it"),
             "set SYNCKIT_RECOVERY_CODE",
         )
         .with_code("no_recovery_code")

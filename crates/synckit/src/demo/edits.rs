@@ -129,7 +129,7 @@ impl Edits {
             let cell = self.cell(database, id)?;
             if !outcomes.contains(&cell) {
                 return Ok(Some(format!(
-                    "the row {id} of {} is none of what the devices made it",
+                    "the row {id} of {} has a state that no device gave it",
                     self.table.name
                 )));
             }

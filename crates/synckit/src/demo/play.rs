@@ -143,7 +143,7 @@ impl<'a> Play<'a> {
                 .join(", ");
             let count = units::counted(set_aside.len() as u64, "value");
             self.story.note(&format!(
-                "{count} of it an empty server's files hold as well, and prove nothing: {text}"
+                "{count} are in the files of an empty server, too, and prove nothing: {text}"
             ));
         }
         Ok(())
@@ -182,7 +182,7 @@ impl<'a> Play<'a> {
             "the laptop signs in, makes the master key and registers",
         );
         self.story.note(
-            "apps keep session and key in the system's keychain; the demo keeps them in memory, to leave nothing",
+            "apps keep session and key in the system's keychain; the demo keeps them in memory only",
         );
         Ok(())
     }
@@ -345,7 +345,7 @@ impl<'a> Play<'a> {
         // The laptop's own rows come back to it once: a push never moves an app's cursor past what it has pulled.
         laptop.pull(&bar).await?;
         let Some(edits) = Edits::make(phone, laptop)? else {
-            story.end(step, Verdict::Done, "there is no table to edit");
+            story.end(step, Verdict::Done, "the dataset has no table to edit");
             return Ok(());
         };
         let text = format!(
@@ -397,13 +397,13 @@ impl<'a> Play<'a> {
             self.story.end(
                 step,
                 Verdict::NotPossible,
-                "what the server holds of a row can be shown on its own machine only",
+                "only the server's own machine can show its stored bytes of a row",
             );
             return Ok(());
         };
         let Some((batch_id, change)) = &self.shown else {
             self.story
-                .end(step, Verdict::Done, "no row was edited, so there is none to show");
+                .end(step, Verdict::Done, "no row was edited, so none is shown");
             return Ok(());
         };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -447,7 +447,7 @@ impl<'a> Play<'a> {
             self.story.end(
                 step,
                 Verdict::NotPossible,
-                "what the server holds can be searched on its own machine only",
+                "only the server's own machine can search its files",
             );
             return Ok(());
         };
@@ -502,9 +502,9 @@ impl<'a> Play<'a> {
             !planted_findings.is_empty()
         };
         let text = if found {
-            "the same search finds a value that is planted there, so it works"
+            "the same search finds a planted value, so it works"
         } else {
-            "the search misses a value that is planted there: it proves nothing"
+            "the search misses a planted value: it proves nothing"
         };
         self.story
             .end(step.bytes(planted_findings.bytes), Verdict::of(found), text);

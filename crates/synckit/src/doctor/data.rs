@@ -26,7 +26,7 @@ pub(super) fn database(
         report.fail(
             CHECK,
             format_args!("{} is missing", path.display()),
-            "restore it from a backup: a server does not start without it beside keys and files of before",
+            "restore it from a backup: no server starts without it beside existing keys and files",
         );
         return None;
     }
@@ -43,7 +43,7 @@ pub(super) fn database(
         report.fail(
             CHECK,
             format_args!("{} is empty", path.display()),
-            "restore it from a backup: a server does not start on it beside keys and files of before",
+            "restore it from a backup: no server starts on it beside existing keys and files",
         );
         return None;
     }
@@ -51,17 +51,17 @@ pub(super) fn database(
         report.fail(
             CHECK,
             format_args!("it has schema {schema}, this program knows up to {known}"),
-            "use the newer synckit that made it; going back needs a backup of before",
+            "use the newer synckit that made it; only an older backup undoes its migration",
         );
     } else if schema < known {
         let advice = if is_served {
-            "the server that runs is an older one: restart it with this program, after a backup"
+            "the running server is older: make a backup, then restart it with this program"
         } else {
             "back it up, then start the server with this program"
         };
         report.warn(
             CHECK,
-            format_args!("it has schema {schema}, this program brings it to {known}"),
+            format_args!("it has schema {schema}, this program migrates it to {known}"),
             advice,
         );
     }
@@ -81,7 +81,7 @@ pub(super) fn database(
     if database.was_disturbed() {
         report.warn(
             CHECK,
-            "a server or a command began to use it meanwhile: what is said of it may be wrong",
+            "a server or a command opened it during the check: its findings may be wrong",
             "run the doctor again",
         );
     }
@@ -108,16 +108,16 @@ fn integrity(database: &DatabaseInspection, args: &DoctorArgs, report: &mut Repo
         }
         Ok(Some(findings)) => report.fail(
             CHECK,
-            format_args!("it is damaged: {}", findings.join("; ")),
+            format_args!("damaged: {}", findings.join("; ")),
             "stop the server, keep a copy of the directory, restore a backup, and distrust the disk",
         ),
         Ok(None) => report.warn(
             CHECK,
             format_args!(
-                "opens, schema {schema}; {} were not enough to look for damage in all of it",
+                "opens, schema {schema}; the check for damage did not finish within {}",
                 units::counted(INTEGRITY_TIME_MAX.as_secs(), "second")
             ),
-            "--full takes the time that it needs; best on a copy, or at a quiet hour",
+            "--full has no time limit; run it on a copy, or at a quiet hour",
         ),
         Err(error) => report.fail(
             CHECK,
@@ -147,7 +147,7 @@ fn logs(database: &DatabaseInspection, report: &mut Report) {
         units::counted(survey.streams, "stream")
     );
     if survey.damaged == 0 {
-        return report.ok(CHECK, format_args!("{hashed}, every chain is whole"));
+        return report.ok(CHECK, format_args!("{hashed}, every chain is complete"));
     }
     let examples: Vec<String> = survey
         .examples
@@ -167,7 +167,7 @@ fn logs(database: &DatabaseInspection, report: &mut Report) {
             units::counted(survey.damaged, "damaged place"),
             examples.join("; ")
         ),
-        "devices of these accounts report BatchForged: restore a backup that is whole, and distrust the disk",
+        "devices of these accounts report BatchForged: restore an undamaged backup, and distrust the disk",
     );
 }
 
@@ -184,12 +184,12 @@ fn write_ahead_log(database: &Path, is_served: bool, report: &mut Report) {
         report.warn(
             "database",
             format_args!("its write-ahead log has grown to {}", units::bytes(bytes)),
-            "look for a backup or another reader that has been at work for long; it is emptied once that ends",
+            "end the process that has read the database for long, perhaps a backup; then the server empties the log",
         );
     } else if bytes > 0 && !is_served {
         report.ok(
             "database",
-            "the last server was ended abruptly; the next start finds everything that was acknowledged",
+            "the last server did not stop in good order; the next start recovers every acknowledged write",
         );
     }
 }
@@ -219,7 +219,7 @@ fn blobs(database: &DatabaseInspection, inspection: &Inspection, args: &DoctorAr
     );
     if survey.missing + survey.wrong_size + survey.rotten == 0 {
         let hashed = if args.full { ", all hashed" } else { "" };
-        report.ok(CHECK, format_args!("{compared}{hashed}, all there"));
+        report.ok(CHECK, format_args!("{compared}{hashed}, none missing"));
     } else {
         let examples: Vec<String> = survey.examples.iter().map(ToString::to_string).collect();
         report.fail(
@@ -231,18 +231,18 @@ fn blobs(database: &DatabaseInspection, inspection: &Inspection, args: &DoctorAr
                 units::count(survey.rotten),
                 examples.join(", ")
             ),
-            "copy blobs/ back from a backup; devices that still have a file can upload it again (blob_replace)",
+            "restore blobs/ from a backup; devices that still have a file can upload it again (blob_replace)",
         );
     }
     if survey.orphaned > 0 {
         report.warn(
             CHECK,
             format_args!(
-                "{} ({}) that the database does not know: a restored database is older than its blobs",
+                "{} ({}) unknown to the database: a restored database is older than its blobs",
                 units::counted(survey.orphaned, "file"),
                 units::bytes(survey.orphaned_bytes)
             ),
-            "they do no harm and are never swept; keep them until no newer backup of the database will be restored",
+            "they are harmless and never swept; delete them once you will not restore a newer backup of the database",
         );
     }
 }
@@ -257,7 +257,7 @@ pub(super) fn keys(inspection: &Inspection, facts: Option<&DatabaseFacts>, repor
                 is_whole = false;
                 report.fail(
                     CHECK,
-                    "opaque.key is not the one that the passwords in the database were made under",
+                    "opaque.key does not belong to the passwords in the database",
                     "restore the right opaque.key; see \"Losing the OPRF seed\" in docs/operations.md",
                 );
             }
@@ -266,7 +266,7 @@ pub(super) fn keys(inspection: &Inspection, facts: Option<&DatabaseFacts>, repor
             is_whole = false;
             report.fail(
                 CHECK,
-                "opaque.key is missing, and there are accounts: no password works without it",
+                "opaque.key is missing, but accounts exist: without it no password works",
                 "restore it from a backup; see \"Losing the OPRF seed\" in docs/operations.md",
             );
         }
@@ -274,8 +274,8 @@ pub(super) fn keys(inspection: &Inspection, facts: Option<&DatabaseFacts>, repor
             is_whole = false;
             report.warn(
                 CHECK,
-                "opaque.key is not there yet",
-                "the first start of the server makes it",
+                "opaque.key does not exist yet",
+                "the first start of the server creates it",
             );
         }
         Err(error) => {
@@ -289,8 +289,8 @@ pub(super) fn keys(inspection: &Inspection, facts: Option<&DatabaseFacts>, repor
             is_whole = false;
             report.warn(
                 CHECK,
-                "tokens.json is not there",
-                "the next start makes it; tokens of before end, and clients get new ones by themselves",
+                "tokens.json is missing",
+                "the next start creates it; existing tokens end, and clients refresh without the user",
             );
         }
         Err(error) => {
@@ -304,8 +304,8 @@ pub(super) fn keys(inspection: &Inspection, facts: Option<&DatabaseFacts>, repor
             is_whole = false;
             report.warn(
                 CHECK,
-                "server.key is not there",
-                "the next start makes it; every session of before ends",
+                "server.key is missing",
+                "the next start creates it; every existing session ends",
             );
         }
         Err(error) => {
@@ -317,14 +317,14 @@ pub(super) fn keys(inspection: &Inspection, facts: Option<&DatabaseFacts>, repor
         report.warn(
             CHECK,
             format_args!(
-                "{} made under another opaque.key than this one",
+                "{} made under another opaque.key",
                 counted_passwords(stale)
             ),
-            "their users reset them by mail; or put the old opaque.key back, under which they are good again",
+            "their users reset them by mail; or restore the old opaque.key, and they work again",
         );
     }
     if is_whole {
-        report.ok(CHECK, "all there, private, and those of this database");
+        report.ok(CHECK, "complete, private, and those of this database");
     }
 }
 

@@ -27,8 +27,8 @@ pub(super) fn check(report: &mut Report) {
     }
     report.warn(
         "environment",
-        format_args!("no setting is named {}: ignored", unknown.join(", ")),
-        "compare the spelling with `synckit serve --help`, or unset it",
+        format_args!("unknown variables, ignored by the server: {}", unknown.join(", ")),
+        "compare the spelling with `synckit serve --help`, or unset them",
     );
 }
 

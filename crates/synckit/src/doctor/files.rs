@@ -30,8 +30,8 @@ pub(super) fn directory(inspection: &Inspection, report: &mut Report) -> bool {
             (format!("{}{whose}: {error}", root.display()), ADVICE_OTHER_USER)
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err((
-            format!("there is no server's data in {}", root.display()),
-            "name the data directory with --data-dir; `synckit serve` makes a new one",
+            format!("no server's data in {}", root.display()),
+            "name the data directory with --data-dir; `synckit serve` creates a new one",
         )),
         Err(error) => Err((format!("{}: {error}", root.display()), ADVICE_OTHER_USER)),
     };
@@ -68,7 +68,7 @@ fn owners_and_modes(inspection: &Inspection, owner: Option<u32>, report: &mut Re
         let owner = owner.unwrap_or_default();
         report.fail(
             CHECK,
-            format_args!("not all of it belongs to the user {owner}: {}", named(&of_others)),
+            format_args!("files of other users than {owner}: {}", named(&of_others)),
             format!(
                 "chown -R {owner} {}; run commands as that user, not as root",
                 root.display()
@@ -79,7 +79,7 @@ fn owners_and_modes(inspection: &Inspection, owner: Option<u32>, report: &mut Re
         is_good = false;
         report.warn(
             CHECK,
-            format_args!("others than its user may get at {}", named(&open)),
+            format_args!("other users have access to {}", named(&open)),
             format!("chmod -R go= {}", root.display()),
         );
     }
@@ -96,7 +96,7 @@ fn owners_and_modes(inspection: &Inspection, owner: Option<u32>, report: &mut Re
             report.fail(
                 CHECK,
                 format_args!("{} cannot be written: {error}", path.display()),
-                "make it writable for the server's user; if the file system is read-only, look at `dmesg` before you remount it",
+                "make it writable for the server's user; if the file system is read-only, read `dmesg` before you remount it",
             );
             break;
         }

@@ -69,7 +69,7 @@ fn configuration(config: &Config, args: &DoctorArgs, report: &mut Report) {
     report.ok(
         CHECK,
         format_args!(
-            "from {from}: data in {}, listens at {}, reached at {url}",
+            "from {from}: data in {}, listens at {}, URL of clients {url}",
             config.data_dir.display(),
             config.listen
         ),
@@ -81,7 +81,7 @@ fn configuration(config: &Config, args: &DoctorArgs, report: &mut Report) {
     if is_public && config.public_url.is_none() {
         report.warn(
             CHECK,
-            "public_url is not set, and the server is reached from elsewhere: blobs fail there",
+            "public_url is not set, and other machines reach the server: their blob transfers fail",
             "set public_url to the https:// address of apps",
         );
     }
@@ -100,8 +100,8 @@ fn configuration(config: &Config, args: &DoctorArgs, report: &mut Report) {
     if is_public && config.registration == Registration::Open {
         report.warn(
             CHECK,
-            "registration is open: anybody who reaches the server may store data on it",
-            "set registration = \"invite\", unless that is what you want",
+            "registration is open: everybody with access to the server may store data on it",
+            "set registration = \"invite\", unless you want this",
         );
     }
     if is_public && config.trusted_proxies.is_empty() {
@@ -114,14 +114,14 @@ fn configuration(config: &Config, args: &DoctorArgs, report: &mut Report) {
     if config.allow_password_login {
         report.warn(
             CHECK,
-            "allow_password_login is on: the server sees passwords that scripts send",
+            "allow_password_login is on: the server sees the passwords of scripts",
             "turn it off unless a script needs it",
         );
     }
     if config.accept_new_oprf_seed {
         report.warn(
             CHECK,
-            "accept_new_oprf_seed is on: a lost key file would be replaced without a word",
+            "accept_new_oprf_seed is on: the server would silently replace a lost key file",
             "it is for one start; remove it from the file and the environment",
         );
     }
@@ -129,18 +129,18 @@ fn configuration(config: &Config, args: &DoctorArgs, report: &mut Report) {
 
 fn clock(facts: Option<&DatabaseFacts>, report: &mut Report) {
     const CHECK: &str = "clock";
-    const ADVICE: &str = "set the clock by NTP: tokens, presigned URLs and codes go by it";
+    const ADVICE: &str = "set the clock by NTP: tokens, presigned URLs and codes depend on it";
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     let newest = facts.and_then(|facts| facts.newest_time).unwrap_or(0);
     if now < EARLIEST_NOW {
-        report.fail(CHECK, format_args!("it says {}", units::date(now)), ADVICE);
+        report.fail(CHECK, format_args!("it shows {}", units::date(now)), ADVICE);
     } else if newest > now + AHEAD_SECONDS_MAX {
         report.fail(
             CHECK,
             format_args!(
-                "it says {}, but the database has rows of {}: it went back, or was ahead",
+                "it shows {}, but the database has rows of {}: it is slow now, or was fast then",
                 units::date(now),
                 units::date(newest)
             ),
@@ -169,7 +169,7 @@ fn disk(config: &Config, inspection: &Inspection, report: &mut Report) {
                 report.warn(
                     CHECK,
                     format_args!("the free space of {} cannot be read: {error}", path.display()),
-                    "look with `df`",
+                    "check with `df`",
                 );
                 continue;
             }
@@ -180,7 +180,7 @@ fn disk(config: &Config, inspection: &Inspection, report: &mut Report) {
             units::bytes(space.total),
             path.display()
         );
-        const ADVICE: &str = "make room; a full disk takes no data (507 server_full), and loses none";
+        const ADVICE: &str = "free some space; a full disk refuses new data (507 server_full) and loses none";
         if space.free < FREE_BYTES_FAIL {
             report.fail(CHECK, text, ADVICE);
         } else if space.free < FREE_BYTES_WARN || space.free < space.total / 10 {
@@ -198,7 +198,7 @@ fn disk(config: &Config, inspection: &Inspection, report: &mut Report) {
                 units::bytes(size),
                 units::bytes(limit)
             ),
-            "raise database_max, or make room; past it the server takes no more data",
+            "raise database_max; past it the server refuses new data (507 server_full)",
         );
     }
 }
@@ -210,11 +210,11 @@ async fn mail(config: &Config, inspection: &Inspection, args: &DoctorArgs, repor
         if waiting > 0 {
             report.warn(
                 CHECK,
-                format_args!("{} in mail/ that nobody sent", units::counted(waiting as u64, "mail")),
-                "pass them on and remove them, or set smtp_url and mail_from",
+                format_args!("{} in mail/, not sent", units::counted(waiting as u64, "mail")),
+                "forward and remove them, or set smtp_url and mail_from",
             );
         } else {
-            report.ok(CHECK, "goes to files in mail/, none of which waits");
+            report.ok(CHECK, "is written to files in mail/; it is empty");
         }
         return;
     }
@@ -224,12 +224,12 @@ async fn mail(config: &Config, inspection: &Inspection, args: &DoctorArgs, repor
         check_mail_settings(&config.mail)
     };
     match checked {
-        Ok(()) if args.full => report.ok(CHECK, "the mail server answers and takes the password"),
-        Ok(()) => report.ok(CHECK, "the settings can be used; --full connects to the mail server"),
+        Ok(()) if args.full => report.ok(CHECK, "the mail server answers and accepts the password"),
+        Ok(()) => report.ok(CHECK, "the settings are valid; --full connects to the mail server"),
         Err(error) => report.fail(
             CHECK,
             format_args!("{:#}", anyhow::Error::from(error)),
-            "check smtp_url and mail_from, and that the mail server is reached from here",
+            "check smtp_url, mail_from, and the connection from here to the mail server",
         ),
     }
 }
@@ -245,7 +245,7 @@ async fn address(config: &Config, is_served: bool, report: &mut Report) {
             return report.warn(
                 CHECK,
                 format_args!("a server runs on this directory, but not at {listen}"),
-                "it was started with other settings than these: give the doctor the same",
+                "it runs with other settings: give the doctor the same ones",
             );
         }
         // Only if nothing runs that this could be in the way of.
@@ -295,8 +295,8 @@ async fn address(config: &Config, is_served: bool, report: &mut Report) {
         ),
         Err(error) => report.fail(
             CHECK,
-            format_args!("something listens at {listen}, and does not answer: {error:#}"),
-            "look at the server's log; `ss -ltnp` shows which process it is",
+            format_args!("a process listens at {listen} and does not answer: {error:#}"),
+            "read the server's log; `ss -ltnp` shows the process",
         ),
     }
 }

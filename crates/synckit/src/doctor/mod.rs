@@ -104,9 +104,9 @@ pub(crate) fn run(args: DoctorArgs) -> Result<ExitCode, Failure> {
     } else {
         screen::line("");
         screen::line(match (report.count(State::Fail), report.count(State::Warn)) {
-            (0, 0) => "All is well.".to_owned(),
-            (0, warnings) => format!("Nothing is broken; {warnings} to look at."),
-            (failures, warnings) => format!("{failures} broken, {warnings} to look at."),
+            (0, 0) => "Everything is in order.".to_owned(),
+            (0, warnings) => format!("{warnings} to check, no failures."),
+            (failures, warnings) => format!("{failures} failed, {warnings} to check."),
         });
     }
     Ok(match state {

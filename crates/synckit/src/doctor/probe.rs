@@ -60,7 +60,7 @@ impl Probe {
             while let Some(chunk) = chunks.next().await.transpose()? {
                 body.extend_from_slice(&chunk);
                 if body.len() > BODY_BYTES_MAX {
-                    return Err(anyhow!("the answer is larger than any of a SyncKit server's"));
+                    return Err(anyhow!("the answer is larger than any answer of a SyncKit server"));
                 }
             }
             let date = head.headers.get(header::DATE).and_then(|date| date.to_str().ok());

@@ -21,7 +21,7 @@ pub(super) async fn check(url: &str, report: &mut Report) {
         let failure = Failure::from(error);
         return report.fail("address", failure.message(), failure.hint().unwrap_or_default());
     }
-    report.ok("address", format_args!("{url} is one that the SDK uses"));
+    report.ok("address", format_args!("the SDK accepts {url}"));
     let probe = Probe::new(url);
     // Every path of the API answers so to whoever has no token; /healthz may be hidden by the proxy.
     let answer = match probe.get("/api/sync/status").await {
@@ -34,9 +34,9 @@ pub(super) async fn check(url: &str, report: &mut Report) {
             "answers in {}{}",
             units::duration(answer.took),
             if url.starts_with("https:") {
-                ", its certificate is good"
+                ", with a valid certificate"
             } else {
-                ", without TLS, which is for this machine only"
+                ", without TLS, which the SDK allows on this machine only"
             }
         ),
     );
@@ -69,15 +69,15 @@ fn advice_for(error: &anyhow::Error) -> String {
     }
     let text = format!("{error:#}").to_lowercase();
     let advice = if text.contains("corrupt message") {
-        "what listens there speaks no TLS: check the port, or put a proxy with TLS in front of the server"
+        "the program at this port speaks no TLS: check the port, or put a proxy with TLS in front of the server"
     } else if text.contains("certificate") || text.contains("tls") || text.contains("handshake") {
         "the proxy's certificate must be valid for this name, and not self-signed"
     } else if text.contains("dns") || text.contains("resolve") || text.contains("lookup") {
-        "check the name, and that it resolves on this machine"
+        "check the host name and its resolution on this machine"
     } else if text.contains("refused") {
-        "nothing listens there: start the server or its proxy, and check the port"
+        "no program listens at this port: start the server or its proxy, and check the port"
     } else {
-        "check the address, the network between, and that the server or its proxy runs"
+        "check the address, the network, and whether the server or its proxy runs"
     };
     advice.to_owned()
 }
@@ -101,53 +101,53 @@ fn is_synckit(answer: &Answer, report: &mut Report) -> bool {
         report.fail(
             "protocol",
             format_args!(
-                "answers a request of the API with {}, and not as a SyncKit server does",
+                "answers a request of the API with {}, unlike a SyncKit server",
                 answer.status
             ),
-            "check the path of the address; a proxy must pass /api and /blobs on as they are",
+            "check the path of the address; a proxy must forward /api and /blobs unchanged",
         );
         return false;
     }
-    report.ok("protocol", "answers as a SyncKit server does");
+    report.ok("protocol", "answers like a SyncKit server");
     true
 }
 
 async fn version(probe: &Probe, report: &mut Report) {
     let own = env!("CARGO_PKG_VERSION");
     let Ok((_, Some(health))) = probe.health().await else {
-        return report.ok("version", "not told: /healthz is not reached from here");
+        return report.ok("version", "unknown: /healthz is not reachable from here");
     };
     match (health.version, health.protocol) {
         (_, Some(protocol)) if protocol != u32::from(PROTOCOL_VERSION) => report.fail(
             "version",
             format_args!("the server speaks protocol {protocol}, this program {PROTOCOL_VERSION}"),
-            "use programs of one generation",
+            "use a program and a server of the same protocol",
         ),
         (Some(version), _) if version == own => {
-            report.ok("version", format_args!("synckit {version}, as this program"))
+            report.ok("version", format_args!("synckit {version}, like this program"))
         }
         (Some(version), _) => report.ok("version", format_args!("synckit {version}; this program is {own}")),
-        (None, _) => report.ok("version", "not told: the server is older than this program"),
+        (None, _) => report.ok("version", "unknown: the server is older than this program"),
     }
 }
 
 async fn ready(probe: &Probe, report: &mut Report) {
     let Ok(answer) = probe.get("/readyz").await else { return };
     match answer.status {
-        StatusCode::OK => report.ok("readiness", "reads and writes"),
+        StatusCode::OK => report.ok("readiness", "the database can be read and written"),
         // Hidden by the proxy, as it may be.
         StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {}
         status => report.fail(
             "readiness",
             format_args!("the server is not ready ({status})"),
-            "run `synckit doctor` on its machine; 507 means that its disk is full",
+            "run `synckit doctor` on its machine; 507 means a full disk",
         ),
     }
 }
 
 fn clock(answer: &Answer, report: &mut Report) {
     match answer.ahead_seconds {
-        None => report.ok("clock", "not told: the answers carry no date"),
+        None => report.ok("clock", "unknown: the answers contain no date"),
         Some(ahead) if ahead.unsigned_abs() > SKEW_SECONDS_MAX => report.warn(
             "clock",
             format_args!(
@@ -155,7 +155,7 @@ fn clock(answer: &Answer, report: &mut Report) {
                 units::counted(ahead.unsigned_abs(), "second"),
                 if ahead > 0 { "ahead of" } else { "behind" }
             ),
-            "set both by NTP: tokens and presigned URLs go by the server's",
+            "set both by NTP: tokens and presigned URLs depend on the server's clock",
         ),
         Some(_) => report.ok("clock", "the server's agrees with this machine's"),
     }

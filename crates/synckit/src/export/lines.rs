@@ -27,7 +27,7 @@ impl Lines {
         let mut file = open_private_file(path).with_context(|| format!("cannot write {}", path.display()))?;
         if file.metadata()?.len() < saved.bytes {
             bail!(
-                "{} is shorter than what was written to it: use --force to begin anew",
+                "{} is shorter than the data written to it: use --force to start again",
                 path.display()
             );
         }

@@ -113,7 +113,7 @@ async fn as_a_device(
     Ok(report)
 }
 
-const GO_ON: &str = "run the same command again to go on, or with --force to begin anew";
+const GO_ON: &str = "run the same command again to continue, or with --force to start again";
 
 async fn export(
     user: &User,

@@ -132,16 +132,16 @@ impl Place {
         match &self.earlier {
             Some(state) if state.format != format_name(args.format) => Err(exists(
                 anyhow!("an export as {} was interrupted in {directory}", state.format),
-                format!("go on with --format {}, or use --force to begin anew", state.format),
+                format!("continue with --format {}, or use --force to start again", state.format),
             )),
             Some(_) => Ok(()),
             None if args.force => Ok(()),
             None if self.target().exists() => Err(exists(
-                anyhow!("there is an export already: {}", self.target().display()),
+                anyhow!("an export exists already: {}", self.target().display()),
                 "use --force to replace it, or choose another directory with --out",
             )),
             None if args.blobs && !self.exported_blobs()?.is_empty() => Err(exists(
-                anyhow!("there are files of an export already: {}", self.blobs().display()),
+                anyhow!("files of an export exist already: {}", self.blobs().display()),
                 "use --force to replace them, or choose another directory with --out",
             )),
             None => Ok(()),
@@ -161,7 +161,7 @@ impl Place {
                 let directory = self.directory.display();
                 return Err(exists(
                     anyhow!("an export of another account or app was interrupted in {directory}"),
-                    "choose another directory with --out, or use --force to begin anew",
+                    "choose another directory with --out, or use --force to start again",
                 ));
             }
             None => {
@@ -254,7 +254,7 @@ impl Place {
         };
         serde_json::from_slice(&text).map(Some).map_err(|error| {
             let error = anyhow::Error::from(error).context(format!("{} is damaged", path.display()));
-            Failure::new(error, "use --force to begin anew")
+            Failure::new(error, "use --force to start again")
         })
     }
 }

@@ -43,7 +43,7 @@ fn an_account_is_exported_to_a_new_private_file() {
     }
 
     let again = on_data_dir(&server.data_dir(), &export).expect_code(1);
-    assert!(again.stderr.contains("is there already\nhint: "), "{}", again.stderr);
+    assert!(again.stderr.contains("exists already\nhint: "), "{}", again.stderr);
     assert_eq!(std::fs::read_to_string(&out).unwrap(), text);
 }
 

@@ -162,12 +162,12 @@ fn an_older_envelope_is_listed_and_put_back() {
     let current = on_stream(&["restore-envelope", "--version", "3"], "ada@example.com").expect_code(1);
     insta::assert_snapshot!(current.stderr, @"
     error: version 3 of the envelope is the current one
-    hint: `synckit account envelopes` shows which are kept, and which one is current
+    hint: `synckit account envelopes` shows the kept envelopes and the current one
     ");
     let unknown = on_stream(&["restore-envelope", "--version", "9"], "ada@example.com").expect_code(1);
     insta::assert_snapshot!(unknown.stderr, @"
     error: version 9 of the envelope is not kept
-    hint: `synckit account envelopes` shows which are kept, and which one is current
+    hint: `synckit account envelopes` shows the kept envelopes and the current one
     ");
     let nobody = on_stream(&["envelopes"], "eve@example.com").expect_code(1);
     assert!(nobody.stderr.contains("eve@example.com"), "{}", nobody.stderr);
@@ -250,7 +250,7 @@ fn account_needs_an_invitation_where_required() {
 fn the_key_of_tokens_rotates_beside_a_running_server() {
     let server = Server::start();
     let ended = on_data_dir(&server.data_dir(), &["token", "rotate-key"]).expect_code(0);
-    insta::assert_snapshot!(ended.stdout, @"a new key signs tokens from the server's next start on; tokens of the older ones go on until they end");
+    insta::assert_snapshot!(ended.stdout, @"after its next start the server signs tokens with a new key; existing tokens stay valid until they expire");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn the_demo_runs_to_its_end_and_leaves_nothing_behind() {
         "on the phone, every value of 984 rows and every byte of 3 files is the same",
         "both push at once, pull, and hold the same 98",
         "bytes or more is in the server's",
-        "the same search finds a value that is planted there, so it works",
+        "the same search finds a planted value, so it works",
         "a tablet refuses a batch with one flipped bit (BatchForged",
     ];
     for fact in facts {

@@ -125,7 +125,7 @@ fn password_comes_from_stdin_or_environment_only() {
         ");
         let nowhere = run(person.command().env_remove("SYNCKIT_PASSWORD").args(["device", "list"])).expect_code(1);
         insta::assert_snapshot!(nowhere.stderr, @r"
-        error: the password is needed, and there is no terminal to ask at
+        error: the command needs the password, and has no terminal to ask for it
         hint: use --password-stdin, or set SYNCKIT_PASSWORD
         ");
         run(person.command().args(["device", "list", "--password", PASSWORD])).expect_code(2);
@@ -137,7 +137,7 @@ fn password_comes_from_stdin_or_environment_only() {
         .expect_code(1);
         insta::assert_snapshot!(wrong.stderr, @r"
         error: the e-mail or the password is wrong
-        hint: check the address and the password; after ten wrong ones the server wants a pause of some minutes
+        hint: check the address and the password; after ten wrong ones the server refuses sign-ins for some minutes
         ");
         let key = run(person
             .command()

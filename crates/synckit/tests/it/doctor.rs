@@ -163,7 +163,7 @@ fn doctor_checks_a_running_server_from_both_sides() {
     let serving = format!("synckit {} serves at {address}", env!("CARGO_PKG_VERSION"));
     assert!(beside.stdout.contains(&serving), "{}", beside.stdout);
     let outside = run_with(["doctor", "--server", &server.url]).expect_code(0);
-    assert!(outside.stdout.contains("reads and writes"), "{}", outside.stdout);
+    assert!(outside.stdout.contains("the database can be read and written"), "{}", outside.stdout);
     // It served on, and still does.
     server.create_app();
     let elsewhere = on_data_dir(&server.data_dir(), &["doctor", "--json", "--listen", "127.0.0.1:1"]);
@@ -189,7 +189,7 @@ fn what_is_wrong_from_outside_is_told_apart() {
     };
     insta::assert_snapshot!(refusal("http://sync.example.com", "address"), @r#"fail: the server URL "http://sync.example.com" cannot be used: plain http is allowed to loopback only: use https -> give the server's address as --server https://sync.example.com"#);
     let nothing = refusal("http://127.0.0.1:9", "connection");
-    assert!(nothing.contains("-> nothing listens there"), "{nothing}");
+    assert!(nothing.contains("-> no program listens at this port"), "{nothing}");
     let server = Server::start();
     let no_tls = refusal(&server.url.replace("http:", "https:"), "connection");
     assert!(no_tls.contains("speaks no TLS"), "{no_tls}");
@@ -203,7 +203,7 @@ fn missing_directory_and_taken_port_are_named() {
     let missing = directory.path().join("mistyped");
     let ended = on_data_dir(&missing, &["doctor", "--json"]).expect_code(2);
     assert!(
-        trouble(&ended, "directory")[0].contains("there is no server's data in"),
+        trouble(&ended, "directory")[0].contains("no server's data in"),
         "{}",
         ended.stdout
     );
@@ -229,7 +229,7 @@ fn settings_that_are_none_or_unwise_are_found() {
     let stopped = Stopped::new();
     let mut misspelt = stopped.doctor();
     misspelt.env("SYNCKIT_REGISTRATIONS", "open");
-    assert_finds(misspelt, "environment", "warn", "SYNCKIT_REGISTRATIONS: ignored");
+    assert_finds(misspelt, "environment", "warn", "ignored by the server: SYNCKIT_REGISTRATIONS");
 
     let config = stopped.path.parent().unwrap().join("synckit.toml");
     fs::write(&config, "registrations = \"open\"\n").unwrap();
@@ -257,11 +257,11 @@ fn keys_that_are_missing_foreign_or_open_are_found() {
     let stopped = Stopped::new();
     let other = Stopped::new();
     fs::copy(other.path.join("keys/opaque.key"), stopped.path.join("keys/opaque.key")).unwrap();
-    assert_finds(stopped.doctor(), "keys", "fail", "opaque.key is not the one");
+    assert_finds(stopped.doctor(), "keys", "fail", "opaque.key does not belong");
     fs::write(stopped.path.join("keys/opaque.key"), "x").unwrap();
     assert_finds(stopped.doctor(), "keys", "fail", "opaque.key is damaged");
     fs::remove_file(other.path.join("keys/server.key")).unwrap();
-    assert_finds(other.doctor(), "keys", "warn", "server.key is not there");
+    assert_finds(other.doctor(), "keys", "warn", "server.key is missing");
     assert!(!other.path.join("keys/server.key").exists());
     #[cfg(unix)]
     {
@@ -367,7 +367,7 @@ fn missing_blobs_and_unknown_files_are_counted() {
     );
     let orphans = trouble(&ended, "blobs").pop().unwrap();
     assert!(
-        orphans.starts_with("warn: 1 file (17 B) that the database does not know"),
+        orphans.starts_with("warn: 1 file (17 B) unknown to the database"),
         "{orphans}"
     );
 }

@@ -250,7 +250,7 @@ fn interrupted_export_resumes() {
                 .run(&["export", "--format", other_format, "--out", out.to_str().unwrap()])
                 .expect_code(1);
             assert!(
-                other.stderr.contains(&format!("hint: go on with --format {format}")),
+                other.stderr.contains(&format!("hint: continue with --format {format}")),
                 "{}",
                 other.stderr
             );

@@ -90,7 +90,7 @@ fn a_damaged_login_file_says_how_to_go_on() {
 fn login_without_a_home_is_refused() {
     let ended = run(synckit().arg("login")).expect_code(1);
     insta::assert_snapshot!(ended.stderr, @r"
-    error: there is no place for settings of this user
+    error: this user has no directory for settings
     hint: set HOME or XDG_CONFIG_HOME; or give --server, --api-key and --email to each command
     ");
 }
