@@ -164,7 +164,7 @@ mod state;
 mod stream;
 mod tampering;
 
-pub use connection::transport;
+pub use connection::{counting::CountingTransport, transport};
 
 pub use account_data::ExportReport;
 pub use blobs::{

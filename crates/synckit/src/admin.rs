@@ -87,9 +87,7 @@ async fn create_app(name: &str, data: &DataArgs) -> Result<(), Failure> {
         screen::line(format_args!("app id   {}", created.app_id));
         screen::line(format_args!("API key  {api_key}"));
         screen::line("");
-        screen::line(
-            "Copy the key now: the server keeps only its hash. The app passes it in SyncKitConfig::api_key.",
-        );
+        screen::line("Copy the key now: the server keeps only its hash. The app passes it in SyncKitConfig::api_key.");
     }
     shown(
         "the API key",

@@ -274,9 +274,10 @@ fn of_data_dir(error: &DataDirError) -> Known {
             "permission_denied",
             "run it as the user who owns the data directory, or choose another one with --data-dir",
         ),
-        DataDirError::DatabaseMissing { .. } => {
-            Known::new("database_missing", "docs/operations.md explains how to restore a backup")
-        }
+        DataDirError::DatabaseMissing { .. } => Known::new(
+            "database_missing",
+            "docs/operations.md explains how to restore a backup",
+        ),
         _ => Known::new(
             "data_dir",
             "choose a directory that this user can write with --data-dir",
@@ -366,9 +367,10 @@ fn of_io(error: &io::Error) -> Known {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Known::new("disk_full", "free some space on the disk, or use another one")
         }
-        io::ErrorKind::PermissionDenied => {
-            Known::new("permission_denied", "run it as a user with access, or choose another place")
-        }
+        io::ErrorKind::PermissionDenied => Known::new(
+            "permission_denied",
+            "run it as a user with access, or choose another place",
+        ),
         io::ErrorKind::NotFound => Known::code("file_not_found"),
         io::ErrorKind::AddrInUse => Known::code("address_in_use"),
         _ => Known::code("io"),
@@ -397,7 +399,9 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
             "network",
             "check the address, and that the server runs and is reachable from here; `synckit doctor --server URL` finds the cause",
         ),
-        Error::RetryLater { code, .. } => Known::new(code.clone(), "wait for the time that the server named, then try again"),
+        Error::RetryLater { code, .. } => {
+            Known::new(code.clone(), "wait for the time that the server named, then try again")
+        }
         Error::Protocol { .. } => Known::new(
             "protocol",
             "check that the address is a SyncKit server's, with its path if it has one; `synckit doctor --server URL` finds the cause",

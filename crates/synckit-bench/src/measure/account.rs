@@ -4,8 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use synckit_client::{
-    DeviceId, MemoryStore, SyncKitClient, SyncKitConfig,
-    transport::{CountingTransport, HttpTransport},
+    CountingTransport, DeviceId, MemoryStore, SyncKitClient, SyncKitConfig, transport::HttpTransport,
 };
 use uuid::Uuid;
 

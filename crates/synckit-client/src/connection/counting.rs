@@ -18,7 +18,7 @@ use super::transport::{Exchange, RequestBody, Transport};
 /// # synckit_doctest::run(async |world| {
 /// # let config = world.config();
 /// use std::{sync::Arc, time::Duration};
-/// use synckit_client::{MemoryStore, SyncKitClient, transport::{CountingTransport, HttpTransport}};
+/// use synckit_client::{CountingTransport, MemoryStore, SyncKitClient, transport::HttpTransport};
 ///
 /// let counting = Arc::new(CountingTransport::new(HttpTransport::new(Duration::from_secs(10))));
 /// let client = SyncKitClient::builder(config)
@@ -44,7 +44,7 @@ impl<T: Transport> CountingTransport<T> {
     /// # Examples
     /// ```
     /// use std::time::Duration;
-    /// use synckit_client::transport::{CountingTransport, HttpTransport};
+    /// use synckit_client::{CountingTransport, transport::HttpTransport};
     ///
     /// let counting = CountingTransport::new(HttpTransport::new(Duration::from_secs(10)));
     /// assert_eq!((counting.sent(), counting.received()), (0, 0));
@@ -65,7 +65,7 @@ impl<T: Transport> CountingTransport<T> {
     /// # synckit_doctest::run(async |world| {
     /// # let url = world.config().server_url;
     /// use std::time::Duration;
-    /// use synckit_client::transport::{CountingTransport, HttpTransport, RequestBody, Transport};
+    /// use synckit_client::{CountingTransport, transport::{HttpTransport, RequestBody, Transport}};
     ///
     /// let counting = CountingTransport::new(HttpTransport::new(Duration::from_secs(10)));
     /// counting.send(http::Request::get(format!("{url}/healthz")).body(RequestBody::Empty)?).await?;
@@ -85,7 +85,7 @@ impl<T: Transport> CountingTransport<T> {
     /// # synckit_doctest::run(async |world| {
     /// # let url = world.config().server_url;
     /// use std::time::Duration;
-    /// use synckit_client::transport::{CountingTransport, HttpTransport, RequestBody, Transport};
+    /// use synckit_client::{CountingTransport, transport::{HttpTransport, RequestBody, Transport}};
     ///
     /// let counting = CountingTransport::new(HttpTransport::new(Duration::from_secs(10)));
     /// counting.send(http::Request::get(format!("{url}/healthz")).body(RequestBody::Empty)?).await?;

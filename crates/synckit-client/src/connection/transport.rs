@@ -11,8 +11,6 @@ use futures_util::{Stream, StreamExt as _};
 pub use super::http::HttpTransport;
 use crate::runtime;
 
-pub use super::counting::CountingTransport;
-
 /// A stream of body chunks.
 pub type BodyStream<E> = Pin<Box<dyn Stream<Item = Result<Bytes, E>> + Send>>;
 

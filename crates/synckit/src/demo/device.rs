@@ -14,9 +14,9 @@ use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use indicatif::ProgressBar;
 use synckit_client::{
-    BatchId, BlobHash, BlobProgress, ChangeEntry, ChangeOp, Cursor, DeviceId, Error, MemoryStore, PushError,
-    SyncKitClient, SyncKitConfig,
-    transport::{CountingTransport, HttpTransport, Transport},
+    BatchId, BlobHash, BlobProgress, ChangeEntry, ChangeOp, CountingTransport, Cursor, DeviceId, Error, MemoryStore,
+    PushError, SyncKitClient, SyncKitConfig,
+    transport::{HttpTransport, Transport},
 };
 
 use super::{

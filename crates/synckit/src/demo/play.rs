@@ -181,9 +181,8 @@ impl<'a> Play<'a> {
             Verdict::Done,
             "the laptop signs in, makes the master key and registers",
         );
-        self.story.note(
-            "apps keep session and key in the system's keychain; the demo keeps them in memory only",
-        );
+        self.story
+            .note("apps keep session and key in the system's keychain; the demo keeps them in memory only");
         Ok(())
     }
 

@@ -316,10 +316,7 @@ pub(super) fn keys(inspection: &Inspection, facts: Option<&DatabaseFacts>, repor
     if let Some(stale) = facts.map(|facts| facts.stale_passwords).filter(|stale| *stale > 0) {
         report.warn(
             CHECK,
-            format_args!(
-                "{} made under another opaque.key",
-                counted_passwords(stale)
-            ),
+            format_args!("{} made under another opaque.key", counted_passwords(stale)),
             "their users reset them by mail; or restore the old opaque.key, and they work again",
         );
     }

@@ -163,7 +163,11 @@ fn doctor_checks_a_running_server_from_both_sides() {
     let serving = format!("synckit {} serves at {address}", env!("CARGO_PKG_VERSION"));
     assert!(beside.stdout.contains(&serving), "{}", beside.stdout);
     let outside = run_with(["doctor", "--server", &server.url]).expect_code(0);
-    assert!(outside.stdout.contains("the database can be read and written"), "{}", outside.stdout);
+    assert!(
+        outside.stdout.contains("the database can be read and written"),
+        "{}",
+        outside.stdout
+    );
     // It served on, and still does.
     server.create_app();
     let elsewhere = on_data_dir(&server.data_dir(), &["doctor", "--json", "--listen", "127.0.0.1:1"]);
@@ -229,7 +233,12 @@ fn settings_that_are_none_or_unwise_are_found() {
     let stopped = Stopped::new();
     let mut misspelt = stopped.doctor();
     misspelt.env("SYNCKIT_REGISTRATIONS", "open");
-    assert_finds(misspelt, "environment", "warn", "ignored by the server: SYNCKIT_REGISTRATIONS");
+    assert_finds(
+        misspelt,
+        "environment",
+        "warn",
+        "ignored by the server: SYNCKIT_REGISTRATIONS",
+    );
 
     let config = stopped.path.parent().unwrap().join("synckit.toml");
     fs::write(&config, "registrations = \"open\"\n").unwrap();
