@@ -57,10 +57,10 @@ pub(crate) fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     screen::line(match (story.passed(), story.is_whole()) {
         (true, true) => "The demo passed: both devices hold the same, and the server could read none of it.",
         (true, false) => {
-            "The demo passed: both devices hold the same, and a forged batch was refused. What the server holds was not \
-             looked at, because its disk is not here."
+            "The demo passed: both devices hold the same, and a forged batch was refused. The stored data was not \
+             searched, because the server's disk is not on this machine."
         }
-        (false, _) => "The demo FAILED: something above is not as it should be.",
+        (false, _) => "The demo FAILED: see the failed steps above.",
     });
     if keep {
         workspace.keep()?;

@@ -229,7 +229,7 @@ fn account_needs_an_invitation_where_required() {
     let passed = run_with(&with_invite).expect_code(0);
     assert!(passed.stdout.contains("The demo passed"), "{}", passed.stdout);
     assert!(
-        passed.stdout.contains("can be searched on its own machine only"),
+        passed.stdout.contains("machine can search its files"),
         "{}",
         passed.stdout
     );

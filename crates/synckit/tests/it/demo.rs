@@ -296,7 +296,7 @@ fn demo_on_a_running_server_skips_its_disk() {
         ended.stdout
     );
     assert!(
-        ended.stdout.contains("What the server holds was not looked at"),
+        ended.stdout.contains("The stored data was not searched"),
         "{}",
         ended.stdout
     );
