@@ -78,7 +78,7 @@ struct ProblemLabels {
 /// A request that was answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answered<'a> {
-    /// The template of the route; `None` if there is none.
+    /// The template of the route; `None` without a route.
     pub(crate) route: Option<&'static str>,
     pub(crate) method: &'a Method,
     pub(crate) status: u16,

@@ -7,7 +7,7 @@ use synckit_protocol::{
 
 use crate::ids::SecretHash;
 
-/// What binds a password to its OPRF key. Drawn anew for every registration, change and reset, so that no exchange but a
+/// The binding of a password to its OPRF key. Fresh for every registration, change and reset, so that no exchange but a
 /// counted sign-in evaluates under the key of the current record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CredentialId(pub [u8; 16]);

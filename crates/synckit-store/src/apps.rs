@@ -45,7 +45,7 @@ pub enum AppRename {
     Renamed,
     /// Another app has the name.
     NameTaken,
-    /// There is no such app.
+    /// The app does not exist.
     NoSuchApp,
 }
 

@@ -32,7 +32,7 @@ pub enum StoreError {
         /// The version of this program.
         known: u32,
     },
-    /// The database is damaged. What was found.
+    /// The database is damaged: the findings of the check.
     #[error("the database is damaged: {0}")]
     Damaged(String),
     /// The account or the app does not exist, or was deleted. Nothing was stored.

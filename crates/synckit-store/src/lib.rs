@@ -108,7 +108,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn rename_app(&self, app_id: AppId, name: String) -> Result<AppRename, StoreError>;
 
     /// Deletes an app: its keys and all of its sessions end at once, its name is free, and nothing new is stored in it.
-    /// Retention deletes what its users kept in it, step by step. `false` if there is no such app.
+    /// Retention deletes its users' data in it, step by step. `false` if the app does not exist.
     async fn delete_app(&self, app_id: AppId) -> Result<bool, StoreError>;
 
     /// Every app, in order of creation, with the keys that are not expired.

@@ -19,7 +19,7 @@ pub enum TaskLost {
 }
 
 impl TaskLost {
-    /// By what was caught.
+    /// From a caught panic.
     pub fn by_panic(payload: &(dyn Any + Send)) -> Self {
         Self::Panicked(panic_text(payload))
     }

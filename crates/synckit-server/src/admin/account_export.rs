@@ -21,7 +21,7 @@ const PAGE_BYTES: usize = 256 * 1024;
 /// Why an export does not go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExportError {
-    /// There is no such account, or it was deleted meanwhile.
+    /// The account does not exist, or was deleted during the export.
     #[error("the account is not there any more")]
     AccountGone,
     /// The store failed.

@@ -44,11 +44,11 @@ pub struct Backup {
     pub missing: Vec<ObjectKey>,
 }
 
-/// Why there is no backup.
+/// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
-    /// There is no database in the data directory.
+    /// The data directory has no database.
     #[error("there is no server's data in {}", path.display())]
     NoData {
         /// The data directory.
@@ -184,7 +184,7 @@ pub fn back_up(data_dir: &Path, target: &Path, keys: Option<&Path>) -> Result<Ba
 fn back_up_keys(from: &Path, to: &Path, database: &DatabaseInspection) -> Result<(), BackupError> {
     create_private_dir(to).map_err(in_place(to))?;
     copy_key_files(from, to)?;
-    // What was copied is read back, as a server would read it.
+    // The copied keys are read back, as a server would read them.
     let copied = KeySurvey::of(to);
     let seed = copied.login?;
     copied.tokens?;

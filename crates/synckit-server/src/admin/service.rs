@@ -73,16 +73,16 @@ pub enum AdminError {
     /// Another app has the name.
     #[error("there is already an app named {0:?}")]
     AppNameTaken(String),
-    /// There is no such app.
+    /// The app does not exist.
     #[error("there is no app {0}")]
     NoSuchApp(AppId),
     /// This version of the envelope is not kept (any more).
     #[error("version {0} of the envelope is not kept")]
     NoSuchEnvelope(u64),
-    /// This version of the envelope is the current one: there is nothing to restore.
+    /// This version of the envelope is already the current one.
     #[error("version {0} of the envelope is the current one")]
     EnvelopeIsCurrent(u64),
-    /// There is no such account.
+    /// The account does not exist.
     #[error("there is no account {0}")]
     NoSuchAccount(UserId),
     /// A server runs on the data whose schema is older than that of this program, which would change it under the
@@ -130,7 +130,7 @@ pub struct CreatedApp {
 }
 
 impl Admin {
-    /// Opens a data directory; creates it, and the database in it, if there is none. An older database is brought up to
+    /// Opens a data directory; creates it, and the database in it, if they do not exist. An older database is brought up to
     /// date, unless a server runs on it: that server knows only the older one.
     ///
     /// # Errors
@@ -272,7 +272,7 @@ impl Admin {
     ///
     /// # Errors
     /// [`AdminError::NoSuchAccount`], also if the account is deleted meanwhile; [`AdminError::Write`];
-    /// [`AdminError::Store`]. What was written is then not complete: its last line is missing.
+    /// [`AdminError::Store`]. The written export is then incomplete: its last line is missing.
     pub async fn export_account(
         &self,
         user_id: UserId,
@@ -346,11 +346,11 @@ impl Admin {
         Ok(kept.collect())
     }
 
-    /// Writes a kept envelope of an account in an app once more, as the newest version, which is returned: for a user
-    /// whose devices cannot open the current one. With it its master key and its owner key are the current ones again.
+    /// Stores a kept envelope of an account in an app again, as the newest version, which is returned: for a user whose
+    /// devices cannot open the current one. Its master key and its owner key become current again.
     ///
-    /// What was pushed under the key that is current now cannot be read by devices that set up with the older envelope,
-    /// unless the key is in it. A device that holds the newer key can put that back.
+    /// Devices that set up with the older envelope cannot read batches under a key that is not in it. A device that holds
+    /// the newer key can restore the newer envelope.
     ///
     /// # Errors
     /// [`AdminError::NoSuchEnvelope`], [`AdminError::EnvelopeIsCurrent`] and [`AdminError::Store`].

@@ -108,7 +108,7 @@ pub(super) async fn confirm(
             return Ok(Reply::empty());
         }
     }
-    // Whoever names an upload wants that one; otherwise a blob that is there is what was to be confirmed.
+    // A request with an upload id means that upload; without one, an existing blob is already confirmed.
     let blob = state.store.blob(access.stream, body.hash).await?;
     let confirmed = blob.is_some_and(|blob| blob.size == body.size);
     if confirmed && !(pending && body.upload_id.is_some()) {

@@ -36,7 +36,7 @@ pub(super) async fn healthz() -> Result<Response, ApiError> {
     })
 }
 
-/// `GET /readyz`: the store reads and writes, there is room for more, and the server is not about to stop. A server that
+/// `GET /readyz`: the store can be read and written, the disk has room, and the server is not stopping. A server that
 /// turned work away within the last seconds because a pool as a whole is used up is not ready.
 pub(super) async fn readyz(State(state): State<Arc<ServerState>>) -> Result<Response, ApiError> {
     if state.stopping.is_cancelled() {

@@ -134,7 +134,7 @@ pub(super) async fn pull(
             "is a place inside a snapshot, whose parts are read one by one",
         ));
     }
-    // The first batch of a page comes whole even if it is larger than what was asked for.
+    // The first batch of a page is returned whole even if it exceeds the requested size.
     let mut memory = page_memory(&state, access, u64::from(max_bytes).max(FIRST_BATCH_BYTES_MAX)).await?;
     let request = PageRequest {
         stream: access.stream,

@@ -156,7 +156,7 @@ pub(super) fn encode_page(
     Ok(PageBody { pieces, remaining })
 }
 
-/// A page on its way out. Its last piece holds its share of the memory for pages until it is sent.
+/// A page that is being sent. Its last piece holds its share of the memory for pages until it is sent.
 #[derive(Debug)]
 pub(super) struct PageBody {
     pieces: VecDeque<Bytes>,

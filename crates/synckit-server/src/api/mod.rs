@@ -80,7 +80,7 @@ fn paths(descriptions: &[Description]) -> HashSet<&'static str> {
     descriptions.iter().map(|operation| operation.path).collect()
 }
 
-/// The document that the table makes, for the unit tests of what goes into it.
+/// The document of the table, for unit tests.
 #[cfg(test)]
 pub(crate) fn document_for_tests() -> serde_json::Value {
     let descriptions = routes::operations().into_iter().map(|one| one.description).collect();

@@ -17,7 +17,7 @@ use crate::{
     state::ServerState,
 };
 
-/// An account to sign in to, or what stands in for one that does not exist.
+/// An account to sign in to, or the stand-in of one that does not exist.
 pub(super) struct Account {
     pub(super) id: UserId,
     /// Of the record, also of one that no password matches any more.
@@ -27,7 +27,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// The account of a credential, or, without one, what stands in for it.
+    /// The account of a credential, or its stand-in.
     pub(super) fn of(credential: Option<Credential>, stand_in: [u8; 16]) -> Self {
         let (id, credential_id) = credential
             .as_ref()

@@ -1,6 +1,6 @@
 //! Sign-in with the password in the body, for scripts, where the operator allows it.
 //!
-//! The server runs both sides of OPAQUE, so that there is one kind of record and one kind of check. It costs 64 MiB and
+//! The server runs both sides of OPAQUE, so that one kind of record and one kind of check exist. It costs 64 MiB and
 //! a core for a sixth of a second, hence at most two at once.
 
 use std::{sync::Arc, time::Duration};

@@ -53,8 +53,8 @@ fn warn_of_unknown_proxy(peer: IpAddr, headers: &HeaderMap, trusted: &[AddressBl
     }
 }
 
-/// Walks `X-Forwarded-For` from its end, where the nearest proxy wrote, as long as whoever wrote is trusted. What stands
-/// further to the front, anybody may have invented.
+/// Walks `X-Forwarded-For` from its end, the entry of the nearest proxy, while the writer of the entry is trusted. Anybody
+/// may have forged the entries further to the front.
 fn forwarded_for(peer: IpAddr, headers: &HeaderMap, trusted: &[AddressBlock]) -> IpAddr {
     let mut client = peer;
     let lines: Vec<&str> = headers

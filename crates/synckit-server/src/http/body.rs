@@ -243,9 +243,8 @@ async fn next_data(body: &mut Body, pace: &mut Pace) -> Result<Option<Bytes>, Ap
     }
 }
 
-/// Bytes that hold their share of some memory until the last of them is sent, or the client has gone away. Whoever reads
-/// slowly must not make room for the next page in the meantime, and hyper keeps what it was given after it dropped the
-/// body.
+/// Bytes that hold their share of some memory until the last of them is sent, or the client has disconnected. A slow reader
+/// must not free memory for the next page, and hyper keeps the bytes after it has dropped the body.
 pub(crate) fn held_until_sent(bytes: Vec<u8>, memory: Permit) -> Bytes {
     struct Held {
         bytes: Vec<u8>,
@@ -280,7 +279,7 @@ pub(crate) fn malformed(detail: &str) -> ApiError {
     ApiError::new(ProblemCode::MalformedBody).with_detail(detail)
 }
 
-/// What was wrong with a JSON body, without repeating values from it: one of them may be a secret in the wrong place.
+/// The fault of a JSON body, without its values: one of them may be a secret in the wrong place.
 fn json_detail(error: &serde_json::Error) -> String {
     let message = error.to_string();
     if error.is_data() && !message.starts_with("missing field") && !message.starts_with("duplicate field") {

@@ -43,7 +43,7 @@ use crate::{
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// Header lines of one request.
 const HEADERS_MAX: usize = 100;
-/// Connections at once that are told that there is no room for them; further ones are closed.
+/// Concurrent connections that get an answer that the server is full; further ones are closed.
 const TURNED_AWAY_MAX: usize = 32;
 /// How long it may take to end a connection that was refused.
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
@@ -119,7 +119,7 @@ fn owners_of(peer: IpAddr, config: &Config) -> Owners {
     }
 }
 
-/// Tells a client that there is no room for its connection, whatever it asks.
+/// Answers any request of a client that the server has no room for its connection.
 async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
     let problem = Problem::new(ProblemCode::Overloaded);
     let body = serde_json::to_string(&problem)?;

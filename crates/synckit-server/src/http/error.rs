@@ -38,7 +38,7 @@ impl ApiError {
             .with(|problem| problem.field = Some(field.to_owned()))
     }
 
-    /// Something failed inside. The cause goes to the log, never to the client.
+    /// An internal failure. Its cause is logged and never sent to the client.
     pub(crate) fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             cause: Some(cause.into()),
@@ -53,7 +53,7 @@ impl ApiError {
         self
     }
 
-    /// Says what was wrong this time. Never a secret, and nothing from inside.
+    /// Adds the detail of this case. Never a secret, and no internals.
     #[must_use]
     pub(crate) fn with_detail(self, detail: impl Into<String>) -> Self {
         self.with(|problem| problem.detail = Some(detail.into()))

@@ -291,7 +291,7 @@ impl Head {
     }
 }
 
-/// A header line: a token, a colon at once, and a value. A line that goes on the one before has no token.
+/// A header line: a token, a colon at once, and a value. A line that continues the previous one has no token.
 fn name_and_value(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
     let colon = line.iter().position(|byte| *byte == b':').ok_or(Violation::Malformed)?;
     let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());

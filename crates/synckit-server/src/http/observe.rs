@@ -30,7 +30,7 @@ use crate::{
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What handlers learn about a request that the log should name.
+/// The facts about a request that a handler learns and the log names.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestScope(Arc<OnceLock<AppId>>);
 
@@ -41,7 +41,7 @@ impl RequestScope {
 
     /// Notes the app that a request is for, once that is verified.
     pub(crate) fn note_app(&self, app_id: AppId) {
-        // The first one stands.
+        // The first one is kept.
         let _ = self.0.set(app_id);
     }
 }

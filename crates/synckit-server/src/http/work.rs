@@ -1,7 +1,7 @@
-//! What a request holds of the server while it is at work.
+//! The resources that a request holds while it is processed.
 //!
-//! A place at work is taken when the body is there, and not before: whoever trickles a body holds a connection and a
-//! little memory, and keeps nobody from working.
+//! A request takes a place after its body has arrived, not before: a client that trickles a body holds a connection and a
+//! little memory, and blocks no other client.
 
 use std::sync::{Arc, OnceLock};
 

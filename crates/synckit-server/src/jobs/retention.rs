@@ -13,7 +13,7 @@ use crate::state::ServerState;
 /// The shortest pause after a piece.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
-/// Pauses after a piece, for as long as it took: what waits for the writer goes first, and a slow disk is others' for half
+/// Pauses after a piece, for as long as it took: waiting writes come first, and a slow disk serves others for half
 /// of the time.
 pub(crate) async fn pause_after(began: Instant) {
     tokio::time::sleep(began.elapsed().max(PAUSE_MIN)).await;

@@ -1,14 +1,14 @@
 //! The last of the disk, kept for what must work on a full one.
 //!
-//! What brings bytes (pushes, snapshots, files) is refused while there is still room, so that what is small and must go
-//! on finds some: sign-ins, deletions, key changes, notes of what was seen. And the write-ahead log must fit into the
-//! database file, or it could never be emptied.
+//! The server refuses large writes (pushes, snapshots, files) before the disk is full, so that small necessary writes
+//! still succeed: sign-ins, deletions, key changes, the times of devices. The reserve also holds the write-ahead log:
+//! without room for it in the database file, a checkpoint could never empty it.
 //!
-//! Many that bring bytes at once each find the same free bytes. So each reserves its own before it writes, and the bytes
-//! that others have reserved and not yet written count as taken.
+//! Concurrent writes would all see the same free bytes. Each therefore reserves its own before it writes, and reserved
+//! bytes count as taken.
 //!
-//! What it deliberately is not: a promise. Others write to the same disk, and a disk without a single free byte refuses
-//! every write with `server_full`.
+//! What it deliberately is not: a guarantee. Other programs write to the same disk, and a disk without a single free byte
+//! refuses every write with `server_full`.
 
 use std::{fmt, sync::Arc};
 

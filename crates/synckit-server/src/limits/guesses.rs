@@ -37,7 +37,7 @@ const FAMILIAR_SECONDS: u64 = 90 * 24 * 3600;
 /// Familiar addresses that are remembered of one account; the newest stay.
 const FAMILIAR_PER_ACCOUNT_MAX: usize = 8;
 
-/// The account of a guess: its id, or what stands in for it.
+/// The account of a guess: its id, or its stand-in.
 type AccountKey = [u8; 16];
 
 /// The block of addresses that counts as one guesser.

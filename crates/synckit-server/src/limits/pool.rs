@@ -1,10 +1,10 @@
-//! A bounded amount of something that requests hold for a while: memory, places at work, transfers.
+//! A bounded resource that requests hold for a while: memory, places at work, transfers.
 //!
-//! Nobody takes more than a share of it: a session an eighth, an account or an address a quarter. Whoever waits is served
-//! in the order of arrival; one who only waits for a share of his own holds up nobody behind him.
+//! No client takes more than a share of it: a session an eighth, an account or an address a quarter. Waiting requests are
+//! served in the order of arrival; a request that waits for its own client's share does not block those behind it.
 //!
-//! Invariants: what is held never exceeds the total, nor a share what an owner may hold. The table of owners is no larger
-//! than the number of permits that are out.
+//! Invariants: all permits together never exceed the total, and those of one owner never its share. The table of owners
+//! is never larger than the number of issued permits.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -3,7 +3,7 @@
 //! The limits are far above what an SDK does at full speed; they stop a client in a loop, and an attacker that would keep
 //! the server busy with requests that need no token. Guesses at passwords have stricter limits of their own (`sign_in`).
 //!
-//! Counted by the session, not by the address, wherever there is a token: a campus is one address and many sessions.
+//! Requests with a token are counted by session, not by address: a campus is one address and many sessions.
 
 use parking_lot::Mutex;
 use synckit_protocol::SessionId;

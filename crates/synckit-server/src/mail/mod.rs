@@ -1,10 +1,10 @@
-//! Mails: that an address wants to be confirmed, that a password may be reset, that somebody tried a taken address.
+//! Mails: a code that confirms an address, a code that resets a password, a notice of an attempt to register again.
 //!
-//! Requests only enqueue; a task of its own looks the account up, makes the code and sends. So a request takes the same
-//! time whether there is an account or not, and a slow mail server holds nobody up. What is lost in a crash, the user
-//! asks for again.
+//! Requests only enqueue; a task looks up the account, makes the code and sends the mail. A request therefore takes the same
+//! time with and without an account, and never waits for a slow mail server. A crash loses queued mails; users request them
+//! again.
 //!
-//! Invariant: the queue is bounded, and so is what one address gets: a stranger cannot flood somebody's mailbox.
+//! Invariant: the queue is bounded, and so are the mails to one address: a stranger cannot flood a mailbox.
 
 use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc};
 
@@ -171,7 +171,7 @@ impl Mailer {
         Ok((Self { queue: sender }, worker))
     }
 
-    /// Checks the settings, and connects to the mail server if there is one.
+    /// Checks the settings, and connects to the mail server if one is configured.
     pub(crate) async fn connect(delivery: &MailDelivery) -> Result<(), MailCheckError> {
         if let Transport::Smtp(smtp) = transport(delivery, PathBuf::new())?.0 {
             match smtp.test_connection().await {
@@ -249,7 +249,7 @@ impl MailWorker {
                     return Ok(());
                 }
                 let text = format!(
-                    "Somebody tried to create an account with this address on {url}, but there is one already.\n\n\
+                    "Somebody tried to create an account with this address on {url}, but it has one already.\n\n\
                      If it was you: sign in instead. If you forgot the password, ask for a reset in the app.\n\
                      If it was not you, nothing needs to be done; your account was not touched.\n",
                     url = self.public_url,

@@ -4,7 +4,7 @@
 //! its limits, is in `bounds`. Everything describes the JSON form; CBOR carries the same fields with byte strings for
 //! bytes and ids.
 //!
-//! Invariant: an operation, a status or a problem code that the server answers with stands in the document. The tests
+//! Invariant: the document contains every operation, status and problem code of the server. The tests
 //! hold every answer that they get against it.
 
 mod bounds;
@@ -114,7 +114,7 @@ const HEADERS: &[(&str, &str, bool, &str)] = &[
         "WWW-Authenticate",
         "string",
         true,
-        "`Bearer`: the token goes into `Authorization`.",
+        "`Bearer`: the token in the header `Authorization`.",
     ),
     ("Allow", "string", true, "The methods of the route."),
     (

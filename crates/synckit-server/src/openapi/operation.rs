@@ -14,7 +14,7 @@ use synckit_protocol::{ProblemCode, limits};
 
 use crate::state::ServerState;
 
-/// How a schema is made, once there is a generator to collect what it refers to.
+/// Makes a schema with a generator, which collects the referenced schemas.
 pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// A route with its handler and its description.
@@ -273,7 +273,7 @@ impl Operation {
         self
     }
 
-    /// The part of the document that it stands in.
+    /// Its part of the document.
     pub(crate) fn tagged(mut self, tag: &'static str) -> Self {
         self.description.tag = tag;
         self

@@ -1,7 +1,7 @@
 //! The document as a page for people: one answer with style, script and data in it, which loads nothing.
 //!
-//! The policy names the hashes of the style and the script, so that nothing else runs or loads, whatever stands in the
-//! document. The script builds the page by text nodes, never by markup.
+//! The policy names the hashes of the style and the script, so that no other code runs or loads, whatever the document
+//! contains. The script builds the page from text nodes, never from markup.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Secrets that the server gives out once and must recognise later: API keys, invitations, mailed codes.
 //!
-//! Each holds at least 16 random bytes, so the server stores its plain SHA-256: there is nothing to guess.
+//! Each holds at least 16 random bytes, so the server stores its plain SHA-256: nobody can guess them.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use synckit_protocol::{ApiKey, AppId, KeyKind, SecretText};

@@ -48,9 +48,9 @@ impl Purpose {
 /// The server's half of a login.
 pub(crate) struct LoginState {
     pub(crate) app_id: AppId,
-    /// The account, or what stands in for it.
+    /// The account, or its stand-in.
     pub(crate) user_id: UserId,
-    /// Whether there is such an account, with a record that a password can match.
+    /// Whether the account exists, with a record that a password can match.
     pub(crate) known: bool,
     /// The session that is unlocked; zeros for a login.
     pub(crate) session_id: SessionId,

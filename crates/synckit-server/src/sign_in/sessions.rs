@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use synckit_protocol::{SessionId, limits, wire::UnixSeconds};
 use synckit_store::StreamId;
 
-/// Sessions that are remembered; past it the memory starts anew, which costs a read of the store each.
+/// Maximum number of cached sessions; past it the cache is cleared, which costs one read of the store for each.
 const SESSIONS_MAX: usize = 100_000;
 
 /// What a request needs to know of its session.

@@ -86,7 +86,7 @@ struct VerifiedToken {
 }
 
 impl Tokens {
-    /// With the server's keys, of which the last one signs. There is at least one.
+    /// With the server's keys, at least one. The last one signs.
     pub(crate) fn new(issuer: String, keys: &[TokenKey]) -> Self {
         let newest = keys.last();
         let signing_id = newest.map(|key| key.id.clone()).unwrap_or_default();
@@ -171,7 +171,7 @@ impl Tokens {
         };
         let mut verified = self.verified.lock();
         if verified.len() >= REMEMBERED_MAX {
-            // Whoever is forgotten is verified again.
+            // A forgotten token is verified again.
             verified.clear();
         }
         verified.insert(token.into(), known);

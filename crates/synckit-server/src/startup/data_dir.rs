@@ -52,7 +52,7 @@ pub enum DataDirError {
     /// It cannot be created or read.
     #[error("cannot use the data directory {}", path.display())]
     Io {
-        /// What was touched.
+        /// The path.
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
@@ -67,7 +67,7 @@ pub enum DataDirError {
     DatabaseMissing {
         /// Where the database should be.
         database: PathBuf,
-        /// Whether there is a file, without anything in it.
+        /// Whether the file exists and is empty.
         is_empty: bool,
         /// What is there.
         of_before: Vec<&'static str>,
@@ -81,7 +81,7 @@ pub enum DataDirError {
 }
 
 impl DataDir {
-    /// Opens a data directory; creates it, with mode 0700, if there is none.
+    /// Opens a data directory, or creates it with mode 0700.
     pub(crate) fn open(root: &Path) -> Result<Self, DataDirError> {
         let this = Self { root: root.to_owned() };
         for path in [this.root.clone(), this.keys(), this.blobs()] {
@@ -90,8 +90,8 @@ impl DataDir {
         Ok(this)
     }
 
-    /// Refuses a directory that lost its database. A new one beside the keys and files of before would tell every device
-    /// that its account is gone.
+    /// Refuses a directory that lost its database. A new database beside existing keys and files would answer every
+    /// device that its account is gone.
     pub(crate) fn check_database<E: From<DataDirError> + From<StoreError>>(&self) -> Result<(), E> {
         let database = self.database();
         // SQLite deletes the log of a database without a byte, so such a file must not even be opened.

@@ -68,7 +68,7 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
-    /// There is a database, but the login secrets that its passwords were registered with are gone.
+    /// A database exists, but the login secrets of its passwords are missing.
     #[error(
         "{} is missing, but the database has accounts: restore it from a backup. Without it no password works; \
          --accept-new-oprf-seed continues with new secrets, and every password must be reset",
@@ -93,7 +93,7 @@ pub enum KeyFileError {
 pub(crate) enum MissingLogin {
     /// Yes: the server is new, or the operator gave the old ones up.
     Generate,
-    /// No: there is a database that was made under some.
+    /// No: a database exists that was made under some.
     Refuse,
 }
 
@@ -134,7 +134,7 @@ impl fmt::Debug for ServerKeys {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct KeySurvey {
-    /// The id of the OPRF seed in `opaque.key`; `None` if there is no such file.
+    /// The id of the OPRF seed in `opaque.key`; `None` without this file.
     pub login: Result<Option<[u8; 16]>, KeyFileError>,
     /// The number of signing keys in `tokens.json`.
     pub tokens: Result<Option<usize>, KeyFileError>,

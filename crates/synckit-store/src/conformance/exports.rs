@@ -14,7 +14,7 @@ use super::{
     whole_account::create_whole_account,
 };
 
-/// The kind of a line, as it stands in it.
+/// The kind of a line, from its text.
 fn kind(line: &ExportLine) -> String {
     serde_json::to_value(line).unwrap()["kind"].as_str().unwrap().to_owned()
 }

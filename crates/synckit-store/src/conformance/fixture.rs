@@ -155,7 +155,7 @@ pub fn new_device(stream: StreamId, n: u64) -> NewDevice {
     }
 }
 
-/// Registers device `n`, bound to session `n` if there is one.
+/// Registers device `n`, bound to session `n` if that exists.
 pub async fn register(store: &dyn Store, stream: StreamId, n: u64) -> DeviceId {
     registered(store, new_device(stream, n)).await.id
 }

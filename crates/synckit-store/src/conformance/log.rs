@@ -45,7 +45,7 @@ pub async fn a_repeated_append_returns_the_first_answer(store: &dyn Store) {
         position,
         repeated: true,
     };
-    // Sealed anew on another parent, as a client does that was told that it is behind.
+    // Sealed again on another parent, as a client does after `behind`.
     let sealed_again = batch(stream, end, 1, 1, 3, 200);
     assert_eq!(answer(store, &first).await, repeated(1, middle));
     assert_eq!(answer(store, &sealed_again).await, repeated(1, middle));

@@ -38,7 +38,7 @@ pub async fn only_the_owner_key_replaces_an_envelope(store: &dyn Store) {
     assert_eq!(put(2, Some(second), second).await, EnvelopeWrite::Written(3));
     // Who repeats a write whose answer was lost is told so, whatever became of the owner key.
     assert_eq!(put(1, Some(first), second).await, EnvelopeWrite::Conflict(3));
-    // A change of the master key needs the proof before its head is looked at.
+    // A change of the master key needs the proof before its head is checked.
     let elsewhere = NewEnvelope {
         key_id: KeyId::from_bytes([1; 16]),
         signed_by: Some(first),
@@ -86,7 +86,7 @@ pub async fn only_the_current_owner_key_completes_a_snapshot(store: &dyn Store) 
         ..new_envelope(stream, 1)
     };
     assert_eq!(store.put_envelope(next).await.unwrap(), EnvelopeWrite::Written(2));
-    // The first answer stands, also to who signed with the key of that time.
+    // The first answer is repeated, even to a request signed with the earlier key.
     assert_eq!(put(manifest(stream, 1, middle, None)).await, SnapshotWrite::Stored);
     let under_the_new_key = |signed_by| NewSnapshot {
         key_id: KeyId::from_bytes([1; 16]),

@@ -152,7 +152,7 @@ pub async fn a_snapshot_counts_from_its_manifest(store: &dyn Store) {
     assert_eq!((status.snapshot, status.stored_bytes), (Some(expected), 300 + 2017));
     let from_start = page_request(stream, 1, Cursor::START, NO_BYTE_LIMIT);
     assert_eq!(read(store, from_start).await, PageRead::Snapshot(expected));
-    // From anywhere else, and for whoever could not use it, the log is as it was.
+    // From any other cursor, and with `avoid_snapshot`, the log is unchanged.
     assert_eq!(
         page(store, stream, 1, Cursor::at(end_of(&batches[0])), NO_BYTE_LIMIT)
             .await
@@ -356,7 +356,7 @@ pub async fn below_its_base_a_log_is_compacted(store: &dyn Store) {
         store.put_envelope(rotation).await.unwrap(),
         EnvelopeWrite::Compacted(snapshot)
     );
-    // A newer snapshot stands for the past from now on; whoever cannot use it has the older one.
+    // A newer snapshot replaces the start of the log; a client that avoids it gets the older one.
     append(store, &batch(stream, latest, 1, 60, 1, 9)).await;
     put(store, stream, 2, latest, 1, NOW + 15 * DAY).await;
     let newer = info(2, latest, 1, NOW + 15 * DAY);

@@ -1,6 +1,6 @@
 //! Copying objects from one directory of objects to another, for a backup.
 //!
-//! An object never changes, so one that is there with its size is not copied again.
+//! An object never changes, so an existing one of the right size is not copied again.
 
 use std::{
     collections::HashMap,
@@ -14,14 +14,14 @@ use synckit_protocol::{ObjectKey, SealedHash};
 use super::hash_of_file;
 use crate::private_files::{create_private_dir, create_private_file, sync_dir};
 
-/// What became of an object that was to be copied.
+/// The result of copying an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectCopy {
     /// Copied.
     Copied,
-    /// It was there.
+    /// The target has it already.
     Present,
-    /// There is no such object, or it has another size or other bytes.
+    /// The source lacks it, or has it with another size or other bytes.
     Missing,
 }
 

@@ -1,4 +1,4 @@
-//! SHA-256 of objects: what tells a rotten one from the one that was stored.
+//! SHA-256 of objects: it detects bytes that changed since they were stored.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,12 +11,12 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use synckit_protocol::{ObjectKey, SealedHash};
 
-/// Objects whose hashes are remembered.
+/// Maximum number of remembered hashes.
 const REMEMBERED_MAX: usize = 10_000;
-/// Bytes that are read at a time.
+/// Size of one read.
 const READ_BYTES: usize = 256 * 1024;
 
-/// The hashes of the objects that were written last.
+/// The hashes of the most recently written objects.
 #[derive(Debug, Default)]
 pub(super) struct RecentHashes(Mutex<Recent>);
 

@@ -404,7 +404,7 @@ pub(crate) async fn abandon_stream(db: &impl Executor, stream_key: i64) -> Resul
     streams::hand_over(db, stream_key, nameless).await
 }
 
-/// A new row that stands for a deleted account.
+/// A new row in place of a deleted account.
 async fn nameless(db: &impl Executor) -> Result<UserId, StoreError> {
     let nameless = UserId::from_bytes(random());
     // The address is no address, so it can neither be found nor be taken.

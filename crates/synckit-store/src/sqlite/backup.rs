@@ -1,7 +1,7 @@
-//! A copy of a database that may be in use, made in one step.
+//! A copy of a database in one step, even while a server uses it.
 //!
-//! `VACUUM INTO` reads everything in one transaction, so what is written meanwhile cannot make it begin anew, as it does to
-//! the backup of SQLite's shell. Free pages, with what was deleted, are not copied.
+//! `VACUUM INTO` reads the database in one transaction. Concurrent writes therefore cannot restart it, as they restart the
+//! backup of SQLite's shell. It copies no free pages, and so no deleted data.
 //!
 //! Invariant: a function of this module returns an inspection of a whole, checked and synced file of mode 0600, or an
 //! error and leaves no file.
@@ -24,12 +24,12 @@ use crate::{
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl DatabaseInspection {
-    /// Copies the database file at `source`, whether it is in use or not, to `target`, which must not be there, and checks
-    /// the copy. Takes as long as it takes to read, write and read the database.
+    /// Copies the database file at `source` to `target`, which must not exist, and checks the copy. A server may use the
+    /// source. The time is that of reading, writing and reading the database.
     ///
     /// # Errors
     /// [`StoreError::OtherSchema`] for a database that this program does not know; [`StoreError::Damaged`];
-    /// [`StoreError::Full`]; [`StoreError::Database`], also if there is no database at `source`.
+    /// [`StoreError::Full`]; [`StoreError::Database`], also if `source` is no database.
     pub fn of_copy(source: &Path, target: &Path) -> Result<Self, StoreError> {
         let copied = copy(source, target).and_then(|()| checked(target));
         if copied.is_err() {
@@ -47,7 +47,7 @@ fn copy(source: &Path, target: &Path) -> Result<(), StoreError> {
             "the path of the copy is not UTF-8",
         ))
     })?;
-    // Not read-only: where nobody has the database open, the log must be made, read and removed again.
+    // Not read-only: without a server, SQLite must create, read and remove the write-ahead log.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(source, flags).map_err(Failure::from)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(Failure::from)?;

@@ -149,7 +149,7 @@ impl DatabaseInspection {
         connection::schema_version(&self.connection)
     }
 
-    /// Looks for damage with SQLite's own checks. Returns what was found, at most ten lines, and `None` if the check did
+    /// Looks for damage with SQLite's own checks. Returns the damage, at most ten lines, and `None` if the check did
     /// not come to its end.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
-//! Every log of a database, computed again: what neither SQLite's own checks nor a server at work would notice.
+//! A check of every log that finds damage which neither SQLite's own checks nor a running server detects.
 //!
-//! A sealed batch whose bytes rotted looks whole to SQLite, and the server serves what it stored: only a device would find
-//! out, and call it an attack. So this recomputes the hash of every sealed batch and walks every chain from the base of
-//! its log to its head, with one batch in memory at a time.
+//! To SQLite a sealed batch with changed bytes looks intact, and the server sends it unread: only a device would detect the
+//! change, and would report an attack. The survey recomputes the hash of every sealed batch and walks every chain from the
+//! base of its log to its head, with one batch in memory at a time.
 //!
-//! Invariant: no transaction reads more than [`STEP_BYTES`] and a batch, so that a server on the same file never has to
-//! keep its write-ahead log for this. Between two of them a log may grow, and may be cut.
+//! Invariant: no transaction reads more than [`STEP_BYTES`] and a batch, so that it never prevents the checkpoints of a
+//! server on the same file. Between two transactions a log may grow, and may be cut.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use synckit_protocol::{AppId, BatchDigest, BatchId, DeviceId, Head, KeyId, Position, SealedHash, UserId};
@@ -17,14 +17,14 @@ use super::{
 };
 use crate::{StoreError, StreamId};
 
-/// Sealed bytes that one transaction reads, about.
+/// Approximate number of sealed bytes that one transaction reads.
 const STEP_BYTES: u64 = 8 * 1024 * 1024;
 /// Batches that one transaction reads.
 const STEP_BATCHES: u32 = 1000;
 /// Places that a survey names.
 const EXAMPLES_MAX: usize = 5;
 
-/// What is wrong at one place of a log.
+/// The damage at one place of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogDamage {
@@ -38,35 +38,35 @@ pub enum LogDamage {
     #[error("a batch does not follow from the one before it")]
     BrokenChain,
     /// The newest batches, or the row of the stream, are of another time than the others.
-    #[error("the log ends elsewhere than its stream says")]
+    #[error("the log does not end at its stream's position")]
     OtherEnd,
     /// A kept snapshot lacks parts, or its position is not on the chain.
     #[error("a snapshot is not complete, or not of this log")]
     Snapshot,
 }
 
-/// A place of a log where something is wrong.
+/// A damaged place of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DamagedLog {
-    /// Whose log.
+    /// The stream of the log.
     pub stream: StreamId,
     /// The sequence of the batch or the snapshot.
     pub seq: u64,
-    /// What is wrong.
+    /// The kind of damage.
     pub damage: LogDamage,
 }
 
-/// What a walk along every log found.
+/// The result of a walk along every log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogSurvey {
     /// Streams, deleted accounts included.
     pub streams: u64,
-    /// Batches that were hashed.
+    /// Hashed batches.
     pub batches: u64,
     /// Their sealed bytes.
     pub bytes: u64,
-    /// Places where something is wrong.
+    /// Number of damaged places.
     pub damaged: u64,
     /// Some of them.
     pub examples: Vec<DamagedLog>,
@@ -82,11 +82,11 @@ impl LogSurvey {
 }
 
 impl DatabaseInspection {
-    /// Walks every chain, and hashes every sealed batch. Only for a database whose schema this server knows. Takes as long
-    /// as it takes to read the database.
+    /// Walks every chain, and hashes every sealed batch. Only for a database whose schema this server knows. The time
+    /// is that of reading the database.
     ///
     /// # Errors
-    /// [`StoreError::Database`], if the database cannot be read on.
+    /// [`StoreError::Database`] if the database cannot be read.
     pub fn survey_logs(&self) -> Result<LogSurvey, StoreError> {
         let mut survey = LogSurvey::default();
         let mut after = 0;
@@ -109,7 +109,7 @@ fn next_stream(db: &Connection, after: i64) -> rusqlite::Result<Option<i64>> {
         .optional()
 }
 
-/// How far a walk along one log has come.
+/// The state of a walk along one log.
 struct Walk {
     stream_key: i64,
     /// `None` before the first step.
@@ -133,14 +133,14 @@ struct StoredBatchRow {
 }
 
 impl Walk {
-    /// Goes on for one transaction. `false` at the end of the log.
+    /// Walks for one transaction. `false` at the end of the log.
     fn step(&mut self, db: &Connection, survey: &mut LogSurvey) -> Result<bool, Failure> {
         let transaction = db.unchecked_transaction()?;
         let Some(ends) = ends(&transaction, self.stream_key)? else {
-            // Of a deleted account, or deleted meanwhile.
+            // The account is deleted, perhaps since the survey began.
             return Ok(false);
         };
-        // Where the log was cut meanwhile, it begins later.
+        // A log that was cut since the last step begins later.
         let mut position = match self.position {
             Some(position) if position.seq >= ends.base.seq => position,
             _ => ends.base,

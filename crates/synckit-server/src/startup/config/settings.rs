@@ -54,8 +54,8 @@ pub enum ConfigError {
         /// Where, and what would be allowed.
         source: toml::de::Error,
     },
-    /// There is no such key.
-    #[error("there is no setting {key}")]
+    /// The key is unknown.
+    #[error("unknown setting {key}")]
     UnknownKey {
         /// The key.
         key: String,

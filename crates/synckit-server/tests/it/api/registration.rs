@@ -68,7 +68,7 @@ async fn taken_address_is_not_told_but_its_owner_mailed() {
     world.sign_in("ada@example.com", "other").await.map(|_| ()).unwrap_err();
     world.sign_in("ada@example.com", PASSWORD).await.unwrap();
     let mail = world.mail_to("ada@example.com", "You already have an account").await;
-    assert!(mail.contains("there is one already"));
+    assert!(mail.contains("it has one already"));
 }
 
 #[tokio::test]
