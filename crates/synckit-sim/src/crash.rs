@@ -46,7 +46,7 @@ pub struct Fuse {
 
 impl Fuse {
     /// Notes that an answer is about to be handed over. True if the app is to die soon after: the caller must then
-    /// return to the runtime once before it goes on.
+    /// return to the runtime once before it continues.
     pub fn answer_arrives(&self) -> bool {
         self.answers_left.fetch_sub(1, Ordering::SeqCst) == 1
     }

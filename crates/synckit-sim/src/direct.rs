@@ -65,7 +65,7 @@ pub enum Lie {
 
 type Tell = dyn Fn(&Sent, Option<Answer>) -> Lie + Send + Sync;
 
-/// Passes requests on to a server in this process, and its answers back, changed by whoever stands in between.
+/// Forwards requests to a server in this process, and its answers back; a liar in between may change both.
 pub struct Direct {
     endpoint: Arc<Endpoint>,
     /// Decides before the server is asked, with no answer, and again when it has answered.

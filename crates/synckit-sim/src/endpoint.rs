@@ -2,7 +2,7 @@
 //!
 //! What it deliberately is not: a network. A request that is handed over here arrives, whole or cut, at once.
 //!
-//! Invariant: simulated time stands while the server works. The store writes on a thread that the runtime does not know
+//! Invariant: simulated time stops while the server works. The store writes on a thread that the runtime does not know
 //! of; without this, the paused clock would jump to the next time-out whenever a request waits for it.
 
 use std::{
@@ -200,7 +200,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Lets one piece of the logs go that snapshots stand for. `false` if there was nothing to let go.
+    /// Deletes one piece of the logs that snapshots cover. `false` if nothing was left to delete.
     ///
     /// # Errors
     /// If the store fails.
@@ -220,7 +220,7 @@ impl Endpoint {
         running.router = Router::new();
     }
 
-    /// Hands a request over and reads the whole answer. Simulated time stands meanwhile.
+    /// Makes a request and reads the whole answer. Simulated time stops until then.
     ///
     /// # Errors
     /// If the answer breaks off, which the server does only when its disk fails.

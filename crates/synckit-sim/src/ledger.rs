@@ -1,4 +1,4 @@
-//! What is known outside of the devices of a run: every edit, what was acknowledged, and the promises that follow from it.
+//! The knowledge outside of the devices of a run: every edit, every acknowledgement, and the promises that follow.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use synckit_client::{ChangeEntry, Timestamp};
 
 use crate::device::{Policy, Rows};
 
-/// What is known outside of the devices.
+/// The knowledge outside of the devices.
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// Every edit that was ever made, by its time, which no two edits share.

@@ -123,7 +123,7 @@ fn serve_until_stdin_ends(data_dir: &Path, panic_with: Option<PathBuf>) -> anyho
     })
 }
 
-/// The clock of the system, which panics with the text of a file while there is one.
+/// The clock of the system, which panics with the text of a file while the file exists.
 fn panicking_clock(file: PathBuf) -> Clock {
     Clock::from_fn(move || match fs::read_to_string(&file) {
         Ok(text) => panic!("the clock broke at {text:?}"),

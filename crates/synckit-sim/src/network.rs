@@ -366,7 +366,7 @@ impl Journey {
         }
     }
 
-    /// What becomes of an answer on its way back. `None`: nobody hears of it.
+    /// The outcome of an answer in transit. `None`: it never arrives.
     fn outcome(&self, answer: Answer) -> Option<Outcome> {
         Some(match self.plan.fate {
             Fate::RequestCut => Err(broken("the request was cut")),

@@ -49,7 +49,7 @@ pub struct Report {
 pub struct Finding {
     /// The seed that shows it again.
     pub seed: u64,
-    /// What was found.
+    /// The broken promise.
     pub error: anyhow::Error,
     /// Everything that happened, for people.
     pub story: String,
@@ -65,7 +65,7 @@ pub fn run(golden: &Arc<Golden>, seed: u64) -> Result<Report, Box<Finding>> {
         .enable_all()
         .start_paused(true)
         .max_blocking_threads(BLOCKING_THREADS)
-        // Everything that can go on without a thread goes on first; the default looks at threads now and then, as
+        // Tasks that need no thread run first; the default polls the results of threads now and then, as
         // often as it happens to.
         .global_queue_interval(u32::MAX)
         .build()

@@ -1,6 +1,6 @@
 //! Looking for what must not be there: in files, in a log, and in the memory of another process.
 //!
-//! Memory is read from `/proc`, so on Linux only. What was freed and not yet written over is found, too: a core dump
+//! Memory is read from `/proc`, so on Linux only. Freed memory that is not yet overwritten is searched, too: a core dump
 //! would hold it as well.
 
 use std::{

@@ -9,7 +9,7 @@ use crate::{endpoint::copy_data_dir, ledger::Ledger, network::Network};
 
 /// More than a token lives.
 const CLOCK_JUMP: Duration = Duration::from_secs(8 * 24 * 3600);
-/// How long a storm lasts, at least, where there is a setback.
+/// Minimum length of a storm with a setback.
 const STORM_MS: u64 = 30_000;
 /// How often the server looks for log to cut.
 const RETAIN_EVERY_MS: u64 = 2_500;

@@ -12,7 +12,7 @@ use crate::{
     screen, units,
 };
 
-/// Writes beside the file and gives it its name at the end, so that a name never stands for half an export.
+/// Writes beside the file and renames it at the end, so that the name never means half an export.
 pub(crate) async fn export(email: &str, out: &Path, data: &DataArgs) -> Result<(), Failure> {
     let admin = open(data)?;
     let user_id = account_of(&admin, email).await?;

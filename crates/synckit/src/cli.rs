@@ -1,4 +1,4 @@
-//! The command line, and which environment variable stands for which flag.
+//! The command line, and the environment variable of each flag.
 
 use std::{ffi::OsStr, path::PathBuf};
 
@@ -147,7 +147,7 @@ pub(crate) enum Command {
 
 /// Run the server
 ///
-/// A flag goes before its environment variable, that before the configuration file, that before the default. Ctrl-C or
+/// A flag overrides its environment variable, which overrides the configuration file, which overrides the default. Ctrl-C or
 /// SIGTERM stops the server after the requests that are running; a second one stops it at once.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -248,8 +248,8 @@ pub(crate) enum ExportFormat {
 
 /// Export all of a user's data, decrypted: JSON lines or SQLite, and the files
 ///
-/// The export stands in DIR as changes.jsonl or export.sqlite, files in DIR/blobs under their SHA-256. They appear whole or
-/// not at all: an export that was interrupted goes on where it was when the same command runs again. While it runs it is a
+/// The export is written to DIR as changes.jsonl or export.sqlite, files to DIR/blobs under their SHA-256. They appear whole
+/// or not at all: the same command continues an interrupted export. While it runs it is a
 /// device of the user, which is revoked when it ends. Nothing is stored in the keychain of this machine.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 
 use crate::failure::Failure;
 
-/// Lets a person confirm, by typing `answer`; `yes` did so on the command line. Without a person there is nobody to ask.
+/// Lets a person confirm, by typing `answer`; `yes` did so on the command line. Without a terminal it fails.
 pub(crate) fn confirm(yes: bool, consequence: &str, answer: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());

@@ -104,7 +104,7 @@ impl Failure {
     }
 }
 
-/// Says what is wrong with a command line, or what was asked for of it: help and version.
+/// Prints the fault of a command line, or the requested help or version.
 pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     // The flag in the message may have come from a variable, which is then what is to be corrected.
     let variable = match error.get(ContextKind::InvalidArg) {
@@ -122,7 +122,7 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
             Some(hint.as_deref().unwrap_or("--help shows what is allowed")),
         );
     } else if error.use_stderr() {
-        // There is no other place to complain in.
+        // No other output is left.
         let _ = error.print();
         if let Some(hint) = hint {
             screen::note(format_args!("hint: {hint}"));

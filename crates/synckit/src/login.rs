@@ -118,7 +118,7 @@ pub(crate) fn forget() -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line from the terminal, if there is one.
+/// A line from the terminal, if this process has one.
 fn ask(question: &str) -> Result<Option<String>, Failure> {
     let terminal = Term::stderr();
     if !io::stdin().is_terminal() || !terminal.is_term() {

@@ -12,7 +12,7 @@ pub(crate) enum Phase {
     Stopping,
 }
 
-/// Tells the service manager, if there is one.
+/// Tells the service manager, if one started this process.
 #[cfg(unix)]
 pub(crate) fn service_manager(phase: Phase) {
     use std::{env, os::unix::net::UnixDatagram};

@@ -3,7 +3,7 @@
 //! A reader that closes the pipe early (`synckit app list | head -1`) is not a reason for a panic, as with `println!`; but
 //! output that was lost makes the exit code 1, because scripts must not take half a list for a whole one.
 //!
-//! Invariant: with `--json`, standard output holds JSON and nothing else; text for people then goes to standard error.
+//! Invariant: with `--json`, standard output contains only JSON; text for people is then written to standard error.
 
 use std::{
     fmt,
@@ -94,7 +94,7 @@ pub(crate) fn note(text: impl fmt::Display) {
 pub(crate) fn raw_note(lines: &[u8]) {
     match OUTLETS.get() {
         Some(outlets) => outlets.err.write(lines),
-        // There is no other place to complain in.
+        // No other output is left.
         None => drop(io::stderr().lock().write_all(lines)),
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
             .await
             .with_context(|| format!("cannot listen at {}", config.listen))
             .hint("choose another address with --listen; 127.0.0.1:0 takes any free port")?;
-        // The port that was taken, where any was asked for: it stands in URLs.
+        // The actual port, if the configuration takes any: URLs contain it.
         config.listen = listener.local_addr()?;
         let public_url = config.public_url.as_ref().map(ToString::to_string);
         let data_dir = config.data_dir.clone();

@@ -1,4 +1,4 @@
-//! What the operating system says of files, disks and this process. Where it does not say, there is no answer.
+//! Facts of the operating system about files, disks and this process; absent where it does not tell them.
 
 use std::{io, path::Path};
 

@@ -94,7 +94,7 @@ pub(crate) fn recovery_code() -> Result<RecoveryCode, Failure> {
         .map_err(|failure| failure.with_code("wrong_recovery_code"))
 }
 
-/// A secret from the environment, or from the terminal, if there is one.
+/// A secret from the environment, or from the terminal.
 fn secret(variable: &str, question: &str) -> Result<Option<SecretText>, Failure> {
     if let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) {
         let text = value.into_string().map_err(|_| anyhow!("{variable} is not UTF-8"))?;

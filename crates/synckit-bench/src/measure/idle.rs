@@ -21,7 +21,7 @@ const OTHER_FILES: u64 = 200;
 /// Connections that are opened at once: fewer than any listener's queue.
 const OPENED_AT_ONCE: usize = 64;
 
-/// Starts the server anew, so that nothing that it gave back before hides what it takes now.
+/// Restarts the server, so that memory from before does not hide the memory of the connections.
 pub(super) async fn measure(args: &MeasureArgs, server: &mut ServerProcess) -> anyhow::Result<Vec<Row>> {
     server.restart_and_measure()?;
     let room = open_files_max().map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES));

@@ -1,8 +1,8 @@
 //! Pushes that are sealed before the clock starts.
 //!
 //! A driver that seals while it measures the server measures itself. So the SDK seals for a transport that keeps what it
-//! is asked to push and answers as the server will: the answer follows from the request alone. Everything else goes to
-//! the server. What was kept is sent later as it is.
+//! is asked to push and answers as the server will: the answer follows from the request alone. All other requests reach
+//! the server. The kept requests are sent later unchanged.
 
 use std::{mem, pin::Pin, sync::Arc};
 
@@ -52,7 +52,7 @@ impl Recorder {
         }
     }
 
-    /// What was kept since the last call.
+    /// The requests kept since the last call.
     pub(super) fn take(&self) -> anyhow::Result<Vec<Prepared>> {
         let mut kept = self.kept.lock().map_err(|_| Poisoned)?;
         Ok(mem::take(&mut kept.pushes))

@@ -107,7 +107,7 @@ pub(super) fn open_batch(times: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The chain goes past a sealed batch: what server and device do for each.
+/// The chain advances over a sealed batch: the work of server and device for each.
 pub(super) fn chain_step(times: u32) -> anyhow::Result<()> {
     let mut device = Device::new();
     let changes = device.changes();

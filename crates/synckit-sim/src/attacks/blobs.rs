@@ -48,7 +48,7 @@ impl Stage {
     }
 }
 
-/// Uploads the photo, and downloads it unchanged, changed, and sealed anew.
+/// Uploads the photo, and downloads it unchanged, changed, and sealed again.
 async fn changed(
     stage: Stage,
     change: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
@@ -62,7 +62,7 @@ async fn changed(
         stage.download(2, change).await?,
         |error| matches!(error, Error::Tampering(Tampering::BlobForged { reason: found }) if *found == reason),
     )?;
-    // Every byte of the object is another one, and it is believed: whoever holds the key sealed the same file again.
+    // Every byte of the object differs, and it is believed: a holder of the key sealed the same file again.
     let resealed = sealed_as_photo(&stage, &photo())?;
     let control = passes("the control", stage.download(3, move |_| resealed.clone()).await?)?;
     ensure!(control == photo(), "the control brought another file");
@@ -124,7 +124,7 @@ pub(super) async fn mixed_ranges(stage: Stage) -> anyhow::Result<Evidence> {
 }
 
 pub(super) async fn other_file_with_the_key(stage: Stage) -> anyhow::Result<Evidence> {
-    // Even a device of the user, or whoever stole its key, cannot pass one file for another: the hash decides.
+    // Even a device of the user, or the thief of its key, cannot pass one file for another: the hash decides.
     let forged = sealed_as_photo(&stage, &letter())?;
     changed(
         stage,

@@ -174,7 +174,7 @@ pub(super) async fn who_has_an_account(stage: Stage) -> anyhow::Result<Evidence>
 
 pub(super) async fn unfinished_guesses(stage: Stage) -> anyhow::Result<Evidence> {
     let Account { email, password, .. } = &stage.golden.ada;
-    // Whoever guesses knows at the second message whether it was right, and has no reason to send the third.
+    // A guesser knows after the second message whether the guess was right, and need not send the third.
     for guess in 0..GUESSES {
         let (_, started) = start(&stage, email, "a guess").await?;
         ensure!(started.head.status.is_success(), "guess {guess} was refused");

@@ -166,7 +166,7 @@ pub(super) async fn retired_key(stage: Stage) -> anyhow::Result<Evidence> {
     passes("the honest run", told.client.setup_encryption_existing(password).await)?;
     passes("the honest run", pull_all(&told, Cursor::START).await)?;
 
-    // Whoever stole the key before it was retired goes on writing, with the help of the server.
+    // The thief of the key, from before its retirement, keeps writing with the server's help.
     let thief = stage.forger.clone();
     let appending = move |forger: Forger| {
         let thief = thief.clone();

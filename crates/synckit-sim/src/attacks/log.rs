@@ -95,7 +95,7 @@ pub(super) async fn dropped_in_the_middle(stage: Stage) -> anyhow::Result<Eviden
 }
 
 /// Tells the page of three batches with one changed, so that everything agrees that needs no key; then the same page with the change
-/// sealed by whoever holds the key.
+/// sealed by a holder of the key.
 async fn with_changed_batch(
     stage: Stage,
     change: impl Fn(&mut PulledBatch) + Send + Sync + 'static,
@@ -118,7 +118,7 @@ async fn with_changed_batch(
         |error| matches!(error, Error::Tampering(Tampering::BatchForged(evidence)) if evidence.parent.seq == 2),
     )?;
 
-    // Whoever holds the key needs no lie about the second batch: it makes another one.
+    // A holder of the key needs no lie about the second batch: it makes another one.
     let forger = stage.forger.clone();
     let keyed = stage.victim(
         3,

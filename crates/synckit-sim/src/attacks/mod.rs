@@ -1,4 +1,5 @@
-//! A lying server, whoever reads its disk, who stole a token, and who guesses: every attack with what catches it, and what would happen if nothing did.
+//! Attacks of a lying server, a reader of its disk, a thief of a token and a guesser: each with the check that catches it,
+//! and with the harm that it does without the check.
 //!
 //! Each attack runs three times. The *honest* run goes through the same machinery, which changes nothing, and passes: it
 //! is not the machinery that is refused. The *attack* is refused, by exactly the error that names it, with its evidence.

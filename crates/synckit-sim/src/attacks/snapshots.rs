@@ -1,5 +1,5 @@
 //! Lies about snapshots: told to a device that starts, in place of the log's beginning. The liar says that the log is cut,
-//! whatever is asked, so that there is no way around the snapshot: a device that can read the log instead does that.
+//! to any request, so that no device can avoid the snapshot: a device that can read the log instead does so.
 //!
 //! What the liar cannot do is to seal. The controls are told by somebody who can.
 
@@ -88,7 +88,7 @@ fn encoded(answer: &impl Serialize) -> Option<Vec<u8>> {
     minicbor_serde::to_vec(answer).ok()
 }
 
-/// Tells a snapshot to whoever asks from such a cursor, and the truth of everything else.
+/// Lies about a snapshot to requests from such a cursor, and is honest otherwise.
 fn telling_at(
     told: &Told,
     offered_to: impl Fn(Cursor) -> bool + Send + Sync + 'static,
@@ -105,7 +105,7 @@ fn telling_at(
     }
 }
 
-/// Tells a snapshot to whoever starts, even to who asks for another way.
+/// Lies about a snapshot to every device that starts, even if it avoids snapshots.
 fn telling(told: &Told) -> impl Fn(&Sent, Option<Answer>) -> Lie + Send + Sync + 'static {
     telling_at(told, |cursor| cursor == Cursor::START)
 }
@@ -215,7 +215,7 @@ impl Folded {
             ended,
             |error| matches!(error, Error::Tampering(Tampering::SnapshotForged(evidence)) if evidence.part == part && evidence.reason == reason),
         )?;
-        // Where there is more than one part, each is a row: those before the forged one are verified by themselves, and
+        // With several parts, each is a row: those before the forged one are verified by themselves, and
         // nothing else came.
         let verified = part.unwrap_or_default() as usize;
         ensure!(seen == TRUE_ROWS[..verified], "the victim was given {seen:?}");
@@ -421,7 +421,7 @@ pub(super) async fn retired_key(stage: Stage) -> anyhow::Result<Evidence> {
     let rows = passes("the honest run", pull_all(&honest, Cursor::START).await)?.0;
     ensure!(rows == ["one", "two", "three"], "the honest run brought {rows:?}");
 
-    // Whoever stole the key folds on, with the help of the server, and leaves out what it likes.
+    // The thief of the key keeps folding with the server's help, and omits rows.
     let info = SnapshotInfo {
         snapshot_id: SnapshotId::from_bytes([9; 16]),
         position: passes("the status", author.client.status().await)?.latest,

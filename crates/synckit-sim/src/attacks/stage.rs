@@ -62,7 +62,7 @@ impl Stage {
         })
     }
 
-    /// Another server, on a copy of the database as it is now: an older one for whoever sees it later.
+    /// Another server, on a copy of the current database: later it is an older server.
     pub(super) async fn copy_of_server(&self, name: &str) -> anyhow::Result<Arc<Endpoint>> {
         let copy = self.directory.path().join(name);
         copy_data_dir(&self.server.data_dir(), &copy)?;

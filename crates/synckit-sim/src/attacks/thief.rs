@@ -89,7 +89,7 @@ impl<'a> Thief<'a> {
         })
     }
 
-    /// A snapshot without any rows, of everything that there is.
+    /// A snapshot of the whole stream without any rows.
     async fn garbage_snapshot(&self, key_id: KeyId) -> anyhow::Result<PutSnapshot> {
         let status: Status = self.read("/api/sync/status").await?;
         let position: Position = status.latest;

@@ -1,4 +1,4 @@
-//! The books: what was pushed and acknowledged, against the whole log.
+//! The books: pushed and acknowledged entries, compared with the whole log.
 
 use std::collections::{BTreeMap, BTreeSet};
 

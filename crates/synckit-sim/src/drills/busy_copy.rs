@@ -66,7 +66,7 @@ pub(super) fn run(programs: &Programs, sizes: &Sizes) -> anyhow::Result<String> 
     ))
 }
 
-/// What was made while devices pushed.
+/// Copies that were made while devices pushed.
 struct Found {
     copies: Vec<std::path::PathBuf>,
     backups: Vec<Backup>,
@@ -92,7 +92,7 @@ async fn copy_under_load(site: &Site, account: &Account, copies: u32) -> anyhow:
         backups: Vec::new(),
     };
     for number in 0..copies {
-        // Not before there is something new to be torn.
+        // Not before new data exists that a copy could tear.
         let before = acknowledged.load(Ordering::SeqCst);
         while acknowledged.load(Ordering::SeqCst) < before + 20 {
             ensure!(

@@ -1,6 +1,6 @@
-//! The app in a process of its own: `synckit-sim drill-client …`. It may die at any moment, and goes on from its journal.
+//! The app in a process of its own: `synckit-sim drill-client …`. It may die at any moment, and continues from its journal.
 //!
-//! What it prints is for the drill, which reads it line by line: what was acknowledged, in the order in which it was.
+//! The drill reads its output line by line: the acknowledgements, in their order.
 
 use std::{
     path::{Path, PathBuf},

@@ -2,7 +2,7 @@
 //!
 //! Each kind of work is done once without a kill, to see how many bytes it moves. Then, as often as there are kills, the
 //! line is cut after so many of them as the seed says, in one direction or the other; the client is killed there, with
-//! its request or the answer half on its way; and another process goes on from what is on the disk.
+//! its request or the answer half sent; and another process continues from the files on the disk.
 
 use std::{fs, path::PathBuf, process::Command};
 

@@ -1,4 +1,4 @@
-//! Clocks jump: the server's ahead and back by days, a device's by days, while everybody goes on.
+//! Clocks jump: the server's ahead and back by days, a device's by days, while all devices keep working.
 //!
 //! `libfaketime` moves the time of day of a real process, and nothing of its timers. Nothing that has expired is taken,
 //! nothing is lost, and no lock-out lasts longer than the jump that caused it.
@@ -302,7 +302,7 @@ impl<'a> Drill<'a> {
         Ok(url.to_owned())
     }
 
-    /// The status, and the problem's code if there is one.
+    /// The status, and the code of a problem.
     async fn get(&self, url: &str, token: Option<&str>) -> anyhow::Result<(u16, String)> {
         let mut request = http::Request::get(url);
         if let Some(token) = token {

@@ -28,7 +28,7 @@ use super::{
 const DISK_BYTES: usize = 24 * 1024 * 1024;
 /// What is taken from it at first, and given back at the end.
 const BALLAST_BYTES: usize = 12 * 1024 * 1024;
-/// What the database may take where there is no such disk, at first.
+/// The first limit of the database, where no such disk can be made.
 const DATABASE_MAX: &str = "4MiB";
 /// Text of one entry; a batch holds one.
 const ENTRY_BYTES: usize = 256 * 1024;
@@ -166,7 +166,7 @@ impl Push {
     }
 }
 
-/// A user with a device, and what was acknowledged to it.
+/// A user with a device, and its acknowledged entries.
 struct User {
     client: SyncKitClient,
     device_id: DeviceId,
@@ -228,7 +228,7 @@ impl User {
         expect_full(&error.context("a file fits on a full disk")?)
     }
 
-    /// Reads what was acknowledged, each once, and nothing else.
+    /// Reads exactly the acknowledged entries, each once.
     async fn reads_everything(&self) -> anyhow::Result<()> {
         let log = whole_log(&self.client, self.device_id).await?;
         let rows: Vec<&String> = log.iter().map(|entry| &entry.row_id).collect();

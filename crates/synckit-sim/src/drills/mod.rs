@@ -1,5 +1,5 @@
 //! Drills: the real `synckit serve` and real processes of clients, killed, starved and misled; and afterwards the books
-//! are checked against what was acknowledged.
+//! are checked against the acknowledgements.
 //!
 //! | module | what it is |
 //! | --- | --- |

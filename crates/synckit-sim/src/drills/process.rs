@@ -33,7 +33,7 @@ impl Programs {
             Some(cargo) => build_synckit(&cargo)?,
             None => sim.with_file_name(format!("synckit{}", env::consts::EXE_SUFFIX)),
         };
-        ensure!(synckit.is_file(), "there is no {}", synckit.display());
+        ensure!(synckit.is_file(), "{} does not exist", synckit.display());
         Ok(Self {
             synckit,
             sim: sim.to_owned(),
@@ -117,7 +117,7 @@ pub fn output_of(command: &mut Command) -> anyhow::Result<String> {
 pub struct Process {
     child: Child,
     lines: mpsc::Receiver<String>,
-    /// Where its standard error goes.
+    /// The file of its standard error.
     log: PathBuf,
 }
 
@@ -221,7 +221,7 @@ fn read_lines(stdout: ChildStdout) -> mpsc::Receiver<String> {
     lines
 }
 
-/// What stands before a command that is to run elsewhere: `nsenter` and its arguments, or nothing.
+/// The prefix of a command in another namespace: `nsenter` and its arguments, or nothing.
 #[must_use]
 pub fn wrapped(wrapper: &[OsString], program: &Path) -> Command {
     match wrapper.split_first() {

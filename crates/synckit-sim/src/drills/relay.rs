@@ -1,5 +1,5 @@
 //! A line between client and server that counts what passes and can be cut: after so many bytes of one direction nothing
-//! moves any more, and whoever waits for that moment can kill the client in the middle of whatever it does.
+//! moves any more; a drill that waits for this moment can kill the client in the middle of any step.
 //!
 //! Bytes are a better clock than seconds: the same plan meets the same request at the same place on any machine.
 
@@ -81,7 +81,7 @@ impl Relay {
     /// Listens; until [`Relay::lead_to`] nobody is let through.
     ///
     /// # Errors
-    /// If there is no port.
+    /// If no port is free.
     pub fn open() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
@@ -148,7 +148,7 @@ impl Shared {
             let line = self.line.lock();
             (line.round, line.target)
         };
-        // A server that is not there is a connection that is closed at once.
+        // A missing server looks like a connection that is closed at once.
         let Some(server) = target.and_then(|target| TcpStream::connect(target).ok()) else {
             return;
         };

@@ -167,7 +167,7 @@ fn newest(mut held: BTreeMap<String, i64>, (row, time): (String, i64)) -> BTreeM
     held
 }
 
-/// Everybody edits; a backup is made in the middle of it; then everybody but the last device goes on, the key is changed,
+/// Everybody edits; a backup is made in the middle of it; then all devices but the last continue, the key is changed,
 /// and a file is stored. Returns the file.
 async fn live_past_a_backup(
     site: &Site,

@@ -137,7 +137,7 @@ impl Site {
     /// SIGKILL.
     ///
     /// # Errors
-    /// If there is no server.
+    /// Without a server.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.server.take().context("no server to kill")?.kill().map(drop)
     }

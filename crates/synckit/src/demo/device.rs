@@ -239,7 +239,7 @@ impl Device {
         Ok(())
     }
 
-    /// Pushes what was changed here. The first change goes as a batch of its own, whose id is returned with it, so that
+    /// Pushes the local changes. The first change is a batch of its own, whose id is returned with it, so that
     /// it can be shown how the server holds one row.
     pub(super) async fn push_pending(&mut self) -> anyhow::Result<Option<(BatchId, ChangeEntry)>> {
         let mut pending = std::mem::take(&mut self.pending);

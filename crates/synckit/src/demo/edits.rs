@@ -1,6 +1,6 @@
 //! What the two devices change while neither knows of the other, and what must come of it.
 //!
-//! The log decides: of two edits of one row, the one that was appended last stands on both devices. Which one that is
+//! The log decides: of two edits of one row, both devices keep the one that was appended last. Which one that is
 //! depends on who was faster, so for such rows either is right, as long as it is the same on both.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ const ROWS_MAX: u64 = 12;
 #[derive(Debug)]
 pub(super) struct Edits {
     pub(super) table: Table,
-    /// What may be in the edited column of each row afterwards; `None` stands for a row that is gone.
+    /// What may be in the edited column of each row afterwards; `None` for a deleted row.
     outcomes: BTreeMap<String, Vec<Option<Cell>>>,
     /// The row that both edited.
     contested: Option<String>,
@@ -39,7 +39,7 @@ enum Fate {
 }
 
 impl Edits {
-    /// Changes both devices, which hold the same. Returns `None` if there is no table to change.
+    /// Changes both devices, which hold the same. Returns `None` without a table to change.
     pub(super) fn make(first: &mut Device, second: &mut Device) -> anyhow::Result<Option<Self>> {
         let Some((rows, table)) = choose_table(&first.database)? else {
             return Ok(None);
@@ -137,7 +137,7 @@ impl Edits {
         Ok(None)
     }
 
-    /// The row that both edited, its column, and what stands there now.
+    /// The row that both edited, its column, and its value now.
     pub(super) fn contested(&self, database: &LocalDatabase) -> anyhow::Result<Option<String>> {
         let Some(id) = &self.contested else { return Ok(None) };
         let Some(cell) = self.cell(database, id)? else {
@@ -157,7 +157,7 @@ impl Edits {
     }
 }
 
-/// The table with the most rows, and how many; one whose edited column holds text goes before all that have none, because
+/// The table with the most rows, and how many; one whose edited column holds text comes before all without, because
 /// people see more in it.
 fn choose_table(database: &LocalDatabase) -> anyhow::Result<Option<(u64, Table)>> {
     let mut chosen: Option<((bool, u64), Table)> = None;

@@ -102,7 +102,7 @@ impl LocalDatabase {
         Ok(())
     }
 
-    /// Deletes a row; it is no error if there is none.
+    /// Deletes a row, if it exists.
     pub(super) fn delete(&self, table: &str, id: &str) -> anyhow::Result<()> {
         self.connection
             .prepare_cached(&self.table(table)?.delete)?

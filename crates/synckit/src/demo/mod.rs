@@ -73,7 +73,7 @@ pub(crate) fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Plays every scene; returns how to sign in to what was kept.
+/// Plays every scene; returns how to sign in to the kept data.
 async fn play(args: DemoArgs, workspace: &Path, story: &mut Story) -> Result<String, Failure> {
     screen::line("SyncKit demo: two devices, and a server that cannot read what they sync");
     screen::line("");

@@ -50,7 +50,7 @@ impl Needles {
         if value.len() < NEEDLE_BYTES_MIN {
             return;
         }
-        // A run of zeros at the beginning is in every database, and would have to be looked at wherever there is one.
+        // Every database contains runs of zeros; a needle that begins with one would be compared at each of them.
         let varied = |start: &[u8]| start.iter().collect::<BTreeSet<_>>().len() >= START_VARIETY_MIN;
         let begin = value
             .windows(NEEDLE_BYTES_MIN)
@@ -101,7 +101,7 @@ impl Needles {
         samples().with_context(|| format!("cannot read {}", file.path.display()))
     }
 
-    /// Takes out what was found where nothing can have leaked yet, and returns it.
+    /// Removes findings that exist before any data can have leaked, and returns them.
     pub(super) fn set_aside(&mut self, found: &Findings) -> Vec<String> {
         found
             .needles

@@ -102,7 +102,7 @@ impl Story {
         screen::line(format_args!("    {text}"));
     }
 
-    /// A bar for a step that may take long. It shows only on a terminal, and goes when it is finished.
+    /// A bar for a step that may take long. It shows only on a terminal, and disappears at the end.
     pub(super) fn bar(&self, what: &'static str, length: u64, counting: Counting) -> ProgressBar {
         let numbers = match counting {
             Counting::Rows => "{human_pos} of {human_len} rows",

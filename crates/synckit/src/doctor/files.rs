@@ -14,7 +14,7 @@ const CHECK: &str = "directory";
 /// Files that are named in a finding.
 const NAMED_MAX: usize = 3;
 
-/// Looks at owners and modes; answers whether there is anything to look into.
+/// Checks owners and modes; returns whether the directory can be checked further.
 pub(super) fn directory(inspection: &Inspection, report: &mut Report) -> bool {
     let root = inspection.root();
     let found = match fs::metadata(root) {

@@ -23,7 +23,7 @@ pub(super) async fn check(url: &str, report: &mut Report) {
     }
     report.ok("address", format_args!("the SDK accepts {url}"));
     let probe = Probe::new(url);
-    // Every path of the API answers so to whoever has no token; /healthz may be hidden by the proxy.
+    // Every path of the API answers so to a request without a token; a proxy may hide /healthz.
     let answer = match probe.get("/api/sync/status").await {
         Ok(answer) => answer,
         Err(error) => return report.fail("connection", format_args!("{error:#}"), advice_for(&error)),
@@ -57,7 +57,7 @@ fn is_usable(url: &str) -> Result<(), Error> {
     .credential_store(MemoryStore::default())
     .build();
     match client.try_load_key_from_keychain() {
-        // There is nothing in an empty memory; but the address was read first.
+        // The memory is empty, so this fails; but the address is parsed first.
         Ok(()) | Err(Error::NoStoredKey) => Ok(()),
         Err(error) => Err(error),
     }

@@ -22,7 +22,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Goes on after what was saved; what was written after it is cut off.
+    /// Continues after the saved part; later bytes are cut off.
     pub(super) fn open(path: &Path, saved: Saved) -> anyhow::Result<Self> {
         let mut file = open_private_file(path).with_context(|| format!("cannot write {}", path.display()))?;
         if file.metadata()?.len() < saved.bytes {
@@ -39,7 +39,7 @@ impl Lines {
         })
     }
 
-    /// What was written so far.
+    /// The number of written lines and bytes.
     pub(super) fn written(&self) -> Saved {
         self.written
     }

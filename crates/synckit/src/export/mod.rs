@@ -35,7 +35,7 @@ use crate::{
     user::{self, User, signed_in},
 };
 
-/// How often what was done is made durable: so much is done again after the machine lost its power.
+/// How often progress is made durable: after a power cut, at most this much is repeated.
 const SAVE_INTERVAL: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: ExportArgs) -> Result<ExitCode, Failure> {
@@ -237,7 +237,7 @@ impl Sink {
         })
     }
 
-    /// Where it goes on.
+    /// The position at which it continues.
     fn written(&self) -> Saved {
         match self {
             Self::Lines(lines) => lines.written(),

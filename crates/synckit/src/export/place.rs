@@ -1,4 +1,4 @@
-//! The directory of an export: its names, what was done so far, and who may write there.
+//! The directory of an export: its names, its progress, and the process that may write there.
 //!
 //! ```text
 //! changes.jsonl, export.sqlite   the export, once it is whole
@@ -148,7 +148,7 @@ impl Place {
         }
     }
 
-    /// Goes on for the user who signed in, or begins.
+    /// Continues the export of the signed-in user, or starts one.
     pub(super) fn begin(mut self, owner: Owner) -> Result<Progress, Failure> {
         let state = match self.earlier.take() {
             Some(mut state) if state.owner == owner => {
@@ -269,7 +269,7 @@ impl Drop for Place {
 }
 
 impl Progress {
-    /// The name of the export's device, the same in every run that goes on with it.
+    /// The name of the export's device, the same in every run that continues it.
     pub(super) fn device_name(&self) -> &str {
         &self.state.device_name
     }

@@ -5,7 +5,7 @@
 //! synckit_changes   every change in the order of the log, `data` as JSON
 //! synckit_tables    which table of the app is which table here
 //! synckit_columns   which field of a row is which column here
-//! synckit_export    whose data it is, and how far it goes
+//! synckit_export    the user, and the progress
 //! ```
 //!
 //! JSON becomes SQLite: null and absent NULL, true and false 1 and 0, integers INTEGER (TEXT from 2^63 on), other numbers
@@ -99,7 +99,7 @@ impl Taken {
 }
 
 impl Tables {
-    /// Goes on in a database, or begins one.
+    /// Continues in a database, or creates one.
     pub(super) fn open(path: &Path, owner: &Owner) -> anyhow::Result<Self> {
         let open = || -> anyhow::Result<Self> {
             drop(open_private_file(path)?);
@@ -178,7 +178,7 @@ impl Tables {
                 rows: rows.unsigned_abs(),
             });
         }
-        // Whoever copies one file must not miss what stood in another.
+        // A copy of one file must not lack data of another.
         self.db
             .pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
         self.db.close().map_err(|(_, error)| error)?;
