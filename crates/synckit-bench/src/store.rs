@@ -103,6 +103,7 @@ async fn prepare(store: &SqliteStore, streams: u64) -> anyhow::Result<()> {
             new_id: device(n),
             name: "bench".into(),
             platform: Platform::Linux,
+            installation_id: None,
             session_id: SessionId::from_bytes([0; 16]),
             now: NOW,
         };

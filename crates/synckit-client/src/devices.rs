@@ -4,7 +4,7 @@ use http::Method;
 use synckit_protocol::{
     DeviceId, limits,
     wire::{
-        devices::{Device, DeviceList, Platform, RegisterDevice, RenameDevice},
+        devices::{Device, DeviceList, DeviceSession, Platform, RenameDevice},
         log::Status,
     },
 };
@@ -16,19 +16,28 @@ use crate::{
 };
 
 impl SyncKitClient {
-    /// Registers this installation under a name that people recognise, or finds it again by that name. `platform` is
-    /// one of `macos`, `windows`, `linux`, `ios`, `android`, `web`.
+    /// Registers this installation under a name that people recognise, or finds its device again. Call it at every start:
+    /// the same installation is the same device, also after a new sign-in, and after somebody renamed it. `platform` is one
+    /// of `macos`, `windows`, `linux`, `ios`, `android`, `web`.
+    ///
+    /// Show the returned name: it is another one than `name` if the device was renamed, or if another device of the user has
+    /// this name already (`MacBook (2)`). A credential store that ends with the process, like
+    /// [`MemoryStore`](crate::MemoryStore), cannot recognise the installation: its device is found by the name.
+    ///
+    /// The session belongs to this device from now on. After a new sign-in the SDK registers the device again by itself, as
+    /// soon as a call names it. A device that was revoked becomes a new one, with another id, at the next call of this.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for an unknown platform, or a name that is empty or longer than 100 bytes;
-    /// [`Error::Problem`] with `device_limit`.
+    /// [`Error::Problem`] with `device_limit`, or with `device_mismatch` if the session belongs to another device.
     ///
     /// # Examples
     /// ```
     /// # synckit_doctest::run(async |world| {
     /// # let client = world.signed_in().await?;
     /// let device = client.register_device("MacBook", "macos").await?;
-    /// // The same name at the next start is the same device.
+    /// println!("this device is called {}", device.device_name);
+    /// // The next start is the same device.
     /// assert_eq!(client.register_device("MacBook", "macos").await?.id, device.id);
     /// assert!(client.register_device("Toaster", "toaster").await.is_err()); // not a platform
     /// # Ok(())
@@ -40,15 +49,7 @@ impl SyncKitClient {
             reason: format!("{error}"),
         })?;
         check_name(name)?;
-        let request = RegisterDevice {
-            device_name: name.to_owned(),
-            platform,
-        };
-        self.stream()?
-            .connection
-            .authorized(Call::post("/api/sync/devices").body(&request)?)
-            .await?
-            .decode()
+        self.stream()?.connection.register_device(name, platform).await
     }
 
     /// The devices of the user in this app.
@@ -59,22 +60,47 @@ impl SyncKitClient {
     /// # Examples
     /// ```
     /// # synckit_doctest::run(async |world| {
-    /// # let client = world.signed_in().await?;
-    /// client.register_device("MacBook", "macos").await?;
-    /// client.register_device("Pixel", "android").await?;
+    /// # let (client, _) = world.device("MacBook").await?;
+    /// # world.device("Pixel").await?;
     /// let names: Vec<String> = client.devices().await?.into_iter().map(|device| device.device_name).collect();
     /// assert_eq!(names, ["MacBook", "Pixel"]);
     /// # Ok(())
     /// # });
     /// ```
     pub async fn devices(&self) -> Result<Vec<Device>> {
-        let list: DeviceList = self
-            .stream()?
-            .connection
-            .authorized(Call::get("/api/sync/devices"))
-            .await?
-            .decode()?;
-        Ok(list.devices)
+        Ok(self.device_list().await?.devices)
+    }
+
+    /// The sessions of the user in this app, newest first, each with its device: to be shown beside the devices. A session
+    /// without a device reads and writes nothing in the log, and is not ended by any revocation:
+    /// [`SyncKitClient::revoke_session`] ends it.
+    ///
+    /// # Errors
+    /// Those of any call.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("MacBook").await?;
+    /// # let elsewhere = world.signed_in().await?;
+    /// for session in client.device_sessions().await? {
+    ///     match session.device_id {
+    ///         Some(id) => println!("signed in on {id}, last refreshed at {}", session.refreshed_at),
+    ///         None => println!("signed in without a device: was it you?"),
+    ///     }
+    /// }
+    /// # let sessions = client.device_sessions().await?;
+    /// # assert_eq!(sessions.iter().map(|session| session.device_id).collect::<Vec<_>>(), [None, Some(device.id)]);
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub async fn device_sessions(&self) -> Result<Vec<DeviceSession>> {
+        Ok(self.device_list().await?.sessions)
+    }
+
+    async fn device_list(&self) -> Result<DeviceList> {
+        let call = Call::get("/api/sync/devices");
+        self.stream()?.connection.authorized(call).await?.decode()
     }
 
     /// Gives a device another name.
@@ -86,12 +112,17 @@ impl SyncKitClient {
     /// # Examples
     /// ```
     /// # synckit_doctest::run(async |world| {
-    /// # let client = world.signed_in().await?;
+    /// # use synckit_client::{FileStore, SyncKitClient};
+    /// # world.signed_in().await?;
+    /// # let store = FileStore::new(world.path("credentials.json"));
+    /// # let client = SyncKitClient::builder(world.config()).credential_store(store).build();
+    /// # client.authenticate(world.email, world.password).await?;
     /// let device = client.register_device("MacBook", "macos").await?;
     /// let renamed = client.rename_device(device.id, "MacBook in the kitchen").await?;
     /// assert_eq!((renamed.id, renamed.device_name.as_str()), (device.id, "MacBook in the kitchen"));
-    /// // The name is what finds the device at the next start.
-    /// assert_eq!(client.register_device("MacBook in the kitchen", "macos").await?.id, device.id);
+    /// // It is the same device at the next start, and keeps the name.
+    /// let registered = client.register_device("MacBook", "macos").await?;
+    /// assert_eq!((registered.id, registered.device_name), (device.id, renamed.device_name));
     /// # Ok(())
     /// # });
     /// ```
@@ -101,10 +132,14 @@ impl SyncKitClient {
             device_name: name.to_owned(),
         };
         let call = Call::new(Method::PATCH, format!("/api/sync/devices/{device_id}")).body(&request)?;
-        self.stream()?.connection.authorized(call).await?.decode()
+        let connection = &self.stream()?.connection;
+        let renamed: Device = connection.authorized(call).await?.decode()?;
+        connection.note_renamed(&renamed).await?;
+        Ok(renamed)
     }
 
-    /// Revokes a device: its sessions end within seconds, and its name becomes free. What it already holds, it keeps.
+    /// Revokes a device: every session that ever was its own ends within seconds, and its name becomes free. What it
+    /// already holds, it keeps.
     ///
     /// # Errors
     /// [`Error::Problem`] with `device_not_found`.

@@ -196,7 +196,7 @@ pub use synckit_protocol::{
     wire::{
         accounts::{AccountInfo, AppUsage, SessionInfo},
         blobs::BlobInfo,
-        devices::{Device, Platform},
+        devices::{Device, DeviceSession, Platform},
         log::{Limits, Status},
         snapshots::SnapshotInfo,
     },

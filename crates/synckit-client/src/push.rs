@@ -262,7 +262,7 @@ async fn append(stream: &Stream, pusher: &Pusher, mut sealed: Sealed, at: Parent
     for attempt in 0..=RESEALS_MAX {
         let known = stream.state.known();
         let call = Call::post("/api/sync/push").encoded_body(sealed.request.clone());
-        let problem = match stream.connection.authorized(call).await {
+        let problem = match stream.connection.authorized_as(pusher.device_id, call).await {
             Ok(answer) => {
                 let sent = Sent {
                     batch_id: sealed.batch_id,

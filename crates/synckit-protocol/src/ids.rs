@@ -135,6 +135,10 @@ uuid_id!(
     DeviceId
 );
 uuid_id!(
+    /// What an installation of an app is found again by: random, drawn and kept by the client, answered to nobody.
+    InstallationId
+);
+uuid_id!(
     /// A batch: UUIDv7, made once per batch by the client, and what makes a repeated push idempotent.
     BatchId
 );

@@ -23,7 +23,8 @@ pub use bytes::{ByteString, SecretText};
 pub use chain::{BatchDigest, Head, Position, SealedHash};
 pub use cursor::{Cursor, CursorParseError, SnapshotPlace};
 pub use ids::{
-    AppId, BatchId, BlobId, DeviceId, IdParseError, KeyId, ObjectKey, SessionId, SnapshotId, UploadId, UserId,
+    AppId, BatchId, BlobId, DeviceId, IdParseError, InstallationId, KeyId, ObjectKey, SessionId, SnapshotId, UploadId,
+    UserId,
 };
 pub use owner::{EnvelopeClaim, OwnerKey, OwnerSignature, SnapshotClaim};
 pub use problem::{Behind, Problem, ProblemCode, UnknownProblemCode};

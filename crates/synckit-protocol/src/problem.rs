@@ -113,6 +113,9 @@ problem_codes! {
     // Devices and keys.
     /// No such device of this user in this app.
     DeviceNotFound = "device_not_found", 404, "There is no such device";
+    /// The request names another device than that of its session. Register the device in this session first; a session
+    /// that has a device never gets another one.
+    DeviceMismatch = "device_mismatch", 403, "The session belongs to another device, or to none yet";
     /// The device was revoked; register again under a new id.
     DeviceRevoked = "device_revoked", 403, "The device was revoked";
     /// The account has as many devices in this app as it may.

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{
-    AppId, BatchId, BlobId, ByteString, Cursor, DeviceId, Head, KeyId, ObjectKey, OwnerKey, OwnerSignature,
-    ProblemCode, SealedHash, SecretText, SessionId, SnapshotId, UploadId, UserId,
+    AppId, BatchId, BlobId, ByteString, Cursor, DeviceId, Head, InstallationId, KeyId, ObjectKey, OwnerKey,
+    OwnerSignature, ProblemCode, SealedHash, SecretText, SessionId, SnapshotId, UploadId, UserId,
 };
 
 /// Describes types whose JSON is one text.
@@ -49,6 +49,7 @@ texts! {
     AppId: "A tenant of the server: one product of an app developer.", { "format": "uuid", "pattern": UUID };
     UserId: "An account.", { "format": "uuid", "pattern": UUID };
     DeviceId: "A label for one installation of an app.", { "format": "uuid", "pattern": UUID };
+    InstallationId: "What an installation of an app is found again by: random, kept by the client.", { "format": "uuid", "pattern": UUID };
     BatchId: "A batch: a UUIDv7, made once per batch by the client.", { "format": "uuid", "pattern": UUID };
     SessionId: "A signed-in session of one account in one app.", { "format": "uuid", "pattern": UUID };
     SnapshotId: "A snapshot.", { "format": "uuid", "pattern": UUID };

@@ -122,11 +122,16 @@ CREATE TABLE devices (
     revoked_at   INTEGER,
     -- A place in the log that the device's app has reached. It may be an earlier one than the newest, never a later.
     pulled_seq   INTEGER NOT NULL DEFAULT 0,
+    -- What its installation is found again by; null if it is found by its name.
+    installation_id BLOB CHECK (length(installation_id) = 16),
     UNIQUE (stream_key, device_id)
 ) STRICT;
 CREATE UNIQUE INDEX device_names ON devices (stream_key, name) WHERE revoked_at IS NULL;
+CREATE UNIQUE INDEX device_installations ON devices (stream_key, installation_id)
+    WHERE revoked_at IS NULL AND installation_id IS NOT NULL;
 
--- Sessions that have not ended; ending one deletes its row.
+-- Sessions that have not ended; ending one deletes its row. The device is set once and never changes: a revocation ends
+-- every session that ever was the device's.
 CREATE TABLE sessions (
     session_key     INTEGER PRIMARY KEY,
     session_id      BLOB NOT NULL UNIQUE CHECK (length(session_id) = 16),

@@ -1,7 +1,7 @@
 //! Devices and envelopes, as a store takes and returns them.
 
 use synckit_protocol::{
-    DeviceId, KeyId, OwnerKey, Position, SessionId,
+    DeviceId, InstallationId, KeyId, OwnerKey, Position, SessionId,
     wire::{UnixSeconds, devices::Platform, snapshots::SnapshotInfo},
 };
 
@@ -12,12 +12,14 @@ use crate::{ids::StreamId, log::ChainPage, rules::quotas::Quota};
 pub struct NewDevice {
     /// The stream.
     pub stream: StreamId,
-    /// The id to use if the name is new.
+    /// The id to use if the device is new.
     pub new_id: DeviceId,
     /// The name.
     pub name: String,
     /// The platform.
     pub platform: Platform,
+    /// The installation, which finds its device again whatever its name is.
+    pub installation_id: Option<InstallationId>,
     /// The session to bind.
     pub session_id: SessionId,
     /// Now.
@@ -27,8 +29,10 @@ pub struct NewDevice {
 /// The answer of [`crate::Store::register_device`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceRegistration {
-    /// Registered or found.
+    /// Registered or found. The name may be another one than the wanted: see [`crate::rules::devices::place`].
     Registered(Device),
+    /// The session belongs to another device. Nothing was changed.
+    OtherDevice,
     /// The account has as many devices in this app as it may.
     TooMany,
     /// The account would keep more than it may.

@@ -205,8 +205,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     // Devices.
 
-    /// Registers a device under `new_id`, or finds the one of that name that is not revoked and updates its platform;
-    /// binds the session to it.
+    /// Registers a device under `new_id`, or finds it again and updates its platform: by its installation, else by its
+    /// name, never a revoked one. Binds the session to it, which keeps its device for good.
     async fn register_device(&self, device: NewDevice) -> Result<DeviceRegistration, StoreError>;
 
     /// The devices of a stream that are not revoked, in order of registration.

@@ -200,8 +200,15 @@ pub(crate) struct SignInArgs {
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(crate) enum DeviceCommand {
-    /// List the devices of a user in an app
+    /// List the devices and the sessions of a user in an app
     List {
+        #[command(flatten)]
+        sign_in: SignInArgs,
+    },
+    /// End one session, for example one that belongs to no device
+    EndSession {
+        /// The id of the session
+        session: String,
         #[command(flatten)]
         sign_in: SignInArgs,
     },
@@ -222,7 +229,7 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         sign_in: SignInArgs,
     },
-    /// Revoke a device: its sessions end within seconds
+    /// Revoke a device: every session that ever was its own ends within seconds
     Revoke {
         /// The id or the name of the device
         device: String,

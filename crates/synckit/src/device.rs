@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use serde::Serialize;
-use synckit_client::{Device, DeviceId, SyncKitClient};
-use synckit_protocol::wire::devices::Platform;
+use synckit_client::{Device, DeviceId, DeviceSession, SessionId, SyncKitClient};
+use synckit_protocol::{ProblemCode, wire::devices::Platform};
 
 use crate::{
     cli::{DeviceCommand, SignInArgs},
@@ -22,6 +22,7 @@ pub(crate) fn run(command: DeviceCommand) -> Result<ExitCode, Failure> {
     runtime()?.block_on(async {
         match command {
             DeviceCommand::List { sign_in } => list(&sign_in).await,
+            DeviceCommand::EndSession { session, sign_in } => end_session(&session, &sign_in).await,
             DeviceCommand::Rename { device, name, sign_in } => rename(&device, &name, &sign_in).await,
             DeviceCommand::RotateKey { yes, sign_in } => rotate_key(yes, &sign_in).await,
             DeviceCommand::Revoke {
@@ -56,15 +57,45 @@ impl<'a> Listed<'a> {
     }
 }
 
+#[derive(Serialize)]
+struct ListedSession {
+    session_id: SessionId,
+    device_id: Option<DeviceId>,
+    created_at: u64,
+    refreshed_at: u64,
+}
+
 async fn list(sign_in: &SignInArgs) -> Result<(), Failure> {
-    let devices = signed_in(sign_in, async |user| Ok(user.client.devices().await?)).await?;
+    let (devices, mut sessions) = signed_in(sign_in, async |user| {
+        Ok((user.client.devices().await?, user.client.device_sessions().await?))
+    })
+    .await?;
+    // That of this command ends with it.
+    sessions.retain(|session| !session.current);
     if screen::is_for_programs() {
-        let listed: Vec<Listed<'_>> = devices.iter().map(Listed::new).collect();
-        return Ok(screen::json(&listed)?);
+        let sessions: Vec<ListedSession> = sessions
+            .iter()
+            .map(|session| ListedSession {
+                session_id: session.id,
+                device_id: session.device_id,
+                created_at: session.created_at,
+                refreshed_at: session.refreshed_at,
+            })
+            .collect();
+        let devices: Vec<Listed<'_>> = devices.iter().map(Listed::new).collect();
+        return Ok(screen::json(
+            &serde_json::json!({ "devices": devices, "sessions": sessions }),
+        )?);
     }
+    list_devices(&devices, &sessions);
+    list_homeless(&sessions);
+    Ok(())
+}
+
+fn list_devices(devices: &[Device], sessions: &[DeviceSession]) {
     if devices.is_empty() {
         screen::line("no devices: none has been registered in this app, or all were revoked");
-        return Ok(());
+        return;
     }
     let rows: Vec<Vec<String>> = devices
         .iter()
@@ -72,13 +103,65 @@ async fn list(sign_in: &SignInArgs) -> Result<(), Failure> {
             vec![
                 device.device_name.clone(),
                 device.platform.to_string(),
+                sessions
+                    .iter()
+                    .filter(|session| session.device_id == Some(device.id))
+                    .count()
+                    .to_string(),
                 device.id.to_string(),
                 units::date(device.created_at),
                 units::date(device.last_seen_at),
             ]
         })
         .collect();
-    screen::table(&["name", "platform", "id", "registered", "last seen"], &rows, &[]);
+    screen::table(
+        &["name", "platform", "sessions", "id", "registered", "last seen"],
+        &rows,
+        &[2],
+    );
+}
+
+/// Sessions that no revocation ends.
+fn list_homeless(sessions: &[DeviceSession]) {
+    let rows: Vec<Vec<String>> = sessions
+        .iter()
+        .filter(|session| session.device_id.is_none())
+        .map(|session| {
+            vec![
+                session.id.to_string(),
+                units::date(session.created_at),
+                units::date(session.refreshed_at),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    screen::line("");
+    screen::line(
+        "Sessions without a device. If one is not yours: `synckit device end-session ID`, then a new password.",
+    );
+    screen::table(&["session", "signed in", "last refreshed"], &rows, &[]);
+}
+
+async fn end_session(session: &str, sign_in: &SignInArgs) -> Result<(), Failure> {
+    let unknown = || {
+        Failure::new(
+            anyhow!("this account has no session {session:?}"),
+            "`synckit device list` shows the sessions without a device",
+        )
+        .with_code("session_not_found")
+    };
+    let id: SessionId = session.parse().map_err(|_| unknown())?;
+    signed_in(sign_in, async |user| match user.client.revoke_session(id).await {
+        Err(error) if error.problem_code() == Some(ProblemCode::SessionNotFound) => Err(unknown()),
+        ended => Ok(ended?),
+    })
+    .await?;
+    if screen::is_for_programs() {
+        return Ok(screen::json(&serde_json::json!({ "session_id": id, "ended": true }))?);
+    }
+    screen::line("The session has ended.");
     Ok(())
 }
 
@@ -122,7 +205,7 @@ async fn revoke(wanted: &str, rotate: bool, yes: bool, sign_in: &SignInArgs) -> 
         return Ok(screen::json(&revoked)?);
     }
     screen::line(format_args!(
-        "{} is revoked: its sessions end within 5 seconds. What it holds already, it keeps.",
+        "{} is revoked: every session that ever was its own ends within 5 seconds. What it holds already, it keeps.",
         device.device_name
     ));
     screen::line(if rotate {

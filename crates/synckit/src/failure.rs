@@ -470,6 +470,7 @@ fn hint_for_problem(code: ProblemCode) -> Option<&'static str> {
         ProblemCode::RegistrationClosed => "ask the operator for an account, or use another server",
         ProblemCode::InviteInvalid => "get a code with `synckit account invite` and pass it as --invite CODE",
         ProblemCode::DeviceNotFound => "`synckit device list` shows the devices of this account",
+        ProblemCode::DeviceMismatch => "run the command again: it signs in and registers anew",
         ProblemCode::DeviceLimit => "revoke an unused device with `synckit device revoke`",
         ProblemCode::UnsupportedSuite => "use the synckit of the server's version",
         _ => return None,

@@ -39,4 +39,8 @@ impl CredentialStore for MemoryStore {
         self.records.lock().remove(name);
         Ok(())
     }
+
+    fn is_lasting(&self) -> bool {
+        false
+    }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Record {
     ServerKey,
     /// The tokens of a session.
     Session(UserId),
+    /// The installation, and the device that it registered. Outlives sessions.
+    Device(UserId),
     /// The key ring of a stream.
     Keys(UserId),
     /// The envelope that the server held when the keys were stored.
@@ -40,6 +42,7 @@ impl Record {
             Self::LastUser => "last user".to_owned(),
             Self::ServerKey => "server key".to_owned(),
             Self::Session(user_id) => format!("{user_id}/session"),
+            Self::Device(user_id) => format!("{user_id}/device"),
             Self::Keys(user_id) => format!("{user_id}/keys"),
             Self::Envelope(user_id) => format!("{user_id}/envelope"),
             Self::Position(user_id) => format!("{user_id}/position"),
@@ -78,6 +81,11 @@ impl Secrets {
     pub(crate) async fn probe(&self) -> Result<()> {
         self.run(|secrets| secrets.store.read(&format!("{} probe", secrets.prefix)).map(drop))
             .await
+    }
+
+    /// Whether the records are there at the next start of the app.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.store.is_lasting()
     }
 
     pub(crate) fn read(&self, record: Record) -> Result<Option<Zeroizing<Vec<u8>>>, CredentialError> {

@@ -81,6 +81,12 @@ pub trait CredentialStore: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`CredentialError`] if the record may still exist.
     fn delete(&self, name: &str) -> Result<(), CredentialError>;
+
+    /// Whether the records outlive the process. The SDK recognises an installation by a record; where records end with the
+    /// process, a device is recognised by its name instead.
+    fn is_lasting(&self) -> bool {
+        true
+    }
 }
 
 impl<S: CredentialStore + ?Sized> CredentialStore for Arc<S> {
@@ -94,5 +100,9 @@ impl<S: CredentialStore + ?Sized> CredentialStore for Arc<S> {
 
     fn delete(&self, name: &str) -> Result<(), CredentialError> {
         (**self).delete(name)
+    }
+
+    fn is_lasting(&self) -> bool {
+        (**self).is_lasting()
     }
 }

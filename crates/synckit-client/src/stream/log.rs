@@ -64,7 +64,7 @@ impl Request {
             avoid_snapshot: self.avoid == Avoid::Newest,
         };
         match connection
-            .authorized(Call::post("/api/sync/pull").body(&request)?)
+            .authorized_as(self.device_id, Call::post("/api/sync/pull").body(&request)?)
             .await
         {
             Ok(answer) => answer.decode(),

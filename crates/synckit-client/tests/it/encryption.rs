@@ -152,7 +152,8 @@ async fn the_recovery_code_opens_what_the_password_opens() {
     // As somebody would type it.
     let typed = RecoveryCode::parse(&format!("  {}\n", words.to_uppercase().replace(' ', "  "))).unwrap();
     client.setup_encryption_with_recovery(&typed).await.unwrap();
-    assert_eq!(pull_all(&client, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
+    let client_id = client.register_device("another laptop", "linux").await.unwrap().id;
+    assert_eq!(pull_all(&client, client_id, Cursor::START).await.unwrap().0.len(), 2);
 }
 
 #[tokio::test]
@@ -208,14 +209,16 @@ async fn recovery_code_after_reset_enables_new_password() {
     );
 
     client.setup_encryption_with_recovery(&code).await.unwrap();
-    assert_eq!(pull_all(&client, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
+    let client_id = client.register_device("another laptop", "linux").await.unwrap().id;
+    assert_eq!(pull_all(&client, client_id, Cursor::START).await.unwrap().0.len(), 2);
     // The envelope was wrapped anew, so the next device needs the password only.
     let tablet = SyncKitClient::builder(world.config())
         .credential_store(MemoryStore::default())
         .build();
     tablet.authenticate(&user.email, "new pass").await.unwrap();
     tablet.setup_encryption_existing("new pass").await.unwrap();
-    assert_eq!(pull_all(&tablet, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
+    let tablet_id = tablet.register_device("tablet", "android").await.unwrap().id;
+    assert_eq!(pull_all(&tablet, tablet_id, Cursor::START).await.unwrap().0.len(), 2);
 }
 
 #[tokio::test]
@@ -241,7 +244,8 @@ async fn device_with_the_key_rewraps_it_after_a_reset() {
         .build();
     phone.authenticate(&user.email, "new pass").await.unwrap();
     phone.setup_encryption_existing("new pass").await.unwrap();
-    assert_eq!(pull_all(&phone, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
+    let phone_id = phone.register_device("phone", "android").await.unwrap().id;
+    assert_eq!(pull_all(&phone, phone_id, Cursor::START).await.unwrap().0.len(), 2);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod account_data;
 mod blobs;
 mod configuration;
 mod convergence;
+mod devices;
 mod encryption;
 mod gateways;
 mod interference;

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::UnixSeconds;
-use crate::DeviceId;
+use crate::{DeviceId, InstallationId, SessionId};
 
 /// The platform of a device.
 ///
@@ -77,7 +77,7 @@ impl FromStr for Platform {
     }
 }
 
-/// `POST /api/sync/devices`: registers a device, or finds it again by (app, user, name); binds the session to it.
+/// `POST /api/sync/devices`: registers a device, or finds it again, and binds the session to it for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RegisterDevice {
@@ -85,6 +85,9 @@ pub struct RegisterDevice {
     pub device_name: String,
     /// The platform.
     pub platform: Platform,
+    /// The installation, which has one device whatever its name is. A device without one is found by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation_id: Option<InstallationId>,
 }
 
 /// `PATCH /api/sync/devices/{id}`.
@@ -117,4 +120,23 @@ pub struct Device {
 pub struct DeviceList {
     /// The devices of the user in this app, revoked ones left out, in order of registration.
     pub devices: Vec<Device>,
+    /// The sessions of the user in this app, newest first.
+    pub sessions: Vec<DeviceSession>,
+}
+
+/// A session, as it is shown beside the devices of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DeviceSession {
+    /// The session.
+    pub id: SessionId,
+    /// The device that it belongs to. Absent until it registers one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<DeviceId>,
+    /// When somebody signed in.
+    pub created_at: UnixSeconds,
+    /// When it was last refreshed.
+    pub refreshed_at: UnixSeconds,
+    /// Whether it is the session that asks.
+    pub current: bool,
 }

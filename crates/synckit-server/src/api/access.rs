@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
-use synckit_protocol::{ProblemCode, SessionId, UserId};
+use synckit_protocol::{DeviceId, ProblemCode, SessionId, UserId};
 use synckit_store::StreamId;
 
 use crate::{
@@ -19,12 +19,47 @@ use crate::{
 pub(super) struct AppAccess {
     pub(super) stream: StreamId,
     pub(super) session_id: SessionId,
+    /// The device of the session, as far as this node knows it.
+    device_id: Option<DeviceId>,
 }
 
 impl AppAccess {
     /// Whose share the request counts against.
     pub(super) const fn owners(&self) -> Owners {
         Owners::session(self.stream.user_id, self.session_id)
+    }
+
+    /// Refuses a request that names another device than that of its session: a token speaks for one device.
+    pub(super) async fn require_device(&self, state: &ServerState, named: DeviceId) -> Result<(), ApiError> {
+        let own = match self.device_id {
+            // It never changes.
+            Some(own) => own,
+            // It may have been registered a moment ago, by a request to another node.
+            None => {
+                let now = state.config.clock.now();
+                let session = state.store.session(self.session_id, now).await?;
+                let session = session.ok_or(ProblemCode::SessionEnded)?;
+                let own = session.device_id.ok_or(ProblemCode::DeviceMismatch)?;
+                self.remember_device(state, own);
+                own
+            }
+        };
+        if own == named {
+            Ok(())
+        } else {
+            Err(ProblemCode::DeviceMismatch.into())
+        }
+    }
+
+    /// Remembers that the session has a device from now on.
+    pub(super) fn remember_device(&self, state: &ServerState, device_id: DeviceId) {
+        let session = LiveSession {
+            stream: self.stream,
+            device_id: Some(device_id),
+        };
+        state
+            .sessions
+            .remember(self.session_id, session, state.config.clock.now());
     }
 }
 
@@ -56,6 +91,7 @@ impl FromRequestParts<Arc<ServerState>> for AppAccess {
         let access = Self {
             stream: claims.stream,
             session_id: claims.session_id,
+            device_id: session.device_id,
         };
         Work::of(parts).enter(state, access.owners())?;
         Ok(access)
@@ -121,7 +157,10 @@ async fn live_session(
     let Some(found) = state.store.session(id, now).await? else {
         return Err(why_ended(state, user_id).await);
     };
-    let session = LiveSession { stream: found.stream };
+    let session = LiveSession {
+        stream: found.stream,
+        device_id: found.device_id,
+    };
     state.sessions.remember(id, session, now);
     // A sync with a valid token makes its address familiar: sign-ins from there are not held up by
     // strangers, also after a restart that forgot them.

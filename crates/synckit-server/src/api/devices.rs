@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use synckit_protocol::{
     DeviceId, ProblemCode, limits,
-    wire::devices::{Device, DeviceList, RegisterDevice, RenameDevice},
+    wire::devices::{Device, DeviceList, DeviceSession, RegisterDevice, RenameDevice},
 };
 use synckit_store::{DeviceRegistration, DeviceRename, NewDevice};
 
@@ -29,11 +29,16 @@ pub(super) async fn register(
         new_id: DeviceId::from_bytes(random_id()),
         name: device_name(body.device_name)?,
         platform: body.platform,
+        installation_id: body.installation_id,
         session_id: access.session_id,
         now: state.config.clock.now(),
     };
     match state.store.register_device(device).await? {
-        DeviceRegistration::Registered(device) => reply.ok(&on_the_wire(device)),
+        DeviceRegistration::Registered(device) => {
+            access.remember_device(&state, device.id);
+            reply.ok(&on_the_wire(device))
+        }
+        DeviceRegistration::OtherDevice => Err(ProblemCode::DeviceMismatch.into()),
         DeviceRegistration::OverQuota(quota) => Err(problems::over_quota(quota)),
         DeviceRegistration::TooMany => Err(ApiError::new(ProblemCode::DeviceLimit).with_detail(format!(
             "an account may have {} devices in one app: revoke one",
@@ -45,8 +50,23 @@ pub(super) async fn register(
 /// `GET /api/sync/devices`.
 pub(super) async fn list(State(state): Server, access: AppAccess, reply: Reply) -> Result<Response, ApiError> {
     let devices = state.store.devices(access.stream).await?;
+    let sessions = state
+        .store
+        .sessions(access.stream.user_id, state.config.clock.now())
+        .await?;
+    let sessions = sessions
+        .into_iter()
+        .filter(|session| session.stream == access.stream)
+        .map(|session| DeviceSession {
+            id: session.id,
+            device_id: session.device_id,
+            created_at: session.created_at,
+            refreshed_at: session.refreshed_at,
+            current: session.id == access.session_id,
+        });
     reply.ok(&DeviceList {
         devices: devices.into_iter().map(on_the_wire).collect(),
+        sessions: sessions.collect(),
     })
 }
 

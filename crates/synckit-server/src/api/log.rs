@@ -46,6 +46,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
         Format::Cbor => decode_push(&body).map_err(|error| malformed(&error.to_string()))?,
         Format::Json => PushBody::from(decode::<Push>(Format::Json, &body)?),
     };
+    access.require_device(&state, push.device_id).await?;
     check_batch(&push)?;
     // Once in the write-ahead log, and once in the database.
     let _room = state.disk.reserve(2 * push.sealed.len() as u64)?;
@@ -80,7 +81,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
                 head: position.head,
             })
         }
-        Append::DeviceNotFound => Err(ProblemCode::DeviceNotFound.into()),
+        Append::DeviceNotFound => Err(ProblemCode::DeviceMismatch.into()),
         Append::DeviceRevoked => Err(ProblemCode::DeviceRevoked.into()),
         Append::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
         Append::KeyMismatch => Err(ProblemCode::KeyMismatch.into()),
@@ -134,6 +135,8 @@ pub(super) async fn pull(
             "is a place inside a snapshot, whose parts are read one by one",
         ));
     }
+    // Also because a page says how far the device has read: nobody else may say that.
+    access.require_device(&state, body.device_id).await?;
     // The first batch of a page is returned whole even if it exceeds the requested size.
     let mut memory = page_memory(&state, access, u64::from(max_bytes).max(FIRST_BATCH_BYTES_MAX)).await?;
     let request = PageRequest {
@@ -179,7 +182,7 @@ pub(super) async fn pull(
             snapshot: Some(snapshot),
         }),
         PageRead::Compacted(snapshot) => Err(compacted(snapshot)),
-        PageRead::DeviceNotFound => Err(ProblemCode::DeviceNotFound.into()),
+        PageRead::DeviceNotFound => Err(ProblemCode::DeviceMismatch.into()),
         PageRead::DeviceRevoked => Err(ProblemCode::DeviceRevoked.into()),
         PageRead::Diverged { latest } => Err(diverged(latest)),
     }

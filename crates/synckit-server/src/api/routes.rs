@@ -217,16 +217,16 @@ fn sessions() -> Vec<Operation> {
 fn devices() -> Vec<Operation> {
     vec![
         post("/api/sync/devices", devices::register)
-            .does("Registers a device, or finds it again by its name, and binds the session to it")
+            .does("Registers a device, or finds it again, and binds the session to it for good")
             .by_app_token()
             .takes::<RegisterDevice>()
             .answers::<Device>("The device.")
-            .refuses(&[P::InvalidValue, P::DeviceLimit, P::QuotaExceeded])
+            .refuses(&[P::InvalidValue, P::DeviceMismatch, P::DeviceLimit, P::QuotaExceeded])
             .writes(),
         get("/api/sync/devices", devices::list)
-            .does("Lists the devices that are not revoked, in order of registration")
+            .does("Lists the devices that are not revoked, and the sessions")
             .by_app_token()
-            .answers::<DeviceList>("The devices."),
+            .answers::<DeviceList>("The devices and the sessions."),
         patch("/api/sync/devices/{id}", devices::rename)
             .does("Renames a device")
             .by_app_token()
@@ -279,7 +279,7 @@ fn log() -> Vec<Operation> {
             .refuses(&[
                 P::InvalidValue,
                 P::BatchTooLarge,
-                P::DeviceNotFound,
+                P::DeviceMismatch,
                 P::DeviceRevoked,
                 P::NoEnvelope,
                 P::KeyMismatch,
@@ -296,7 +296,7 @@ fn log() -> Vec<Operation> {
             .answers::<Page>("The page, or the snapshot that covers the beginning of the log.")
             .refuses(&[
                 P::InvalidValue,
-                P::DeviceNotFound,
+                P::DeviceMismatch,
                 P::DeviceRevoked,
                 P::CursorCompacted,
                 P::HistoryDiverged,

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
-use synckit_protocol::{SessionId, limits, wire::UnixSeconds};
+use synckit_protocol::{DeviceId, SessionId, limits, wire::UnixSeconds};
 use synckit_store::StreamId;
 
 /// Maximum number of cached sessions; past it the cache is cleared, which costs one read of the store for each.
@@ -16,6 +16,8 @@ const SESSIONS_MAX: usize = 100_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LiveSession {
     pub(crate) stream: StreamId,
+    /// The device that it belongs to; `None` until it registers one.
+    pub(crate) device_id: Option<DeviceId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +96,7 @@ mod tests {
                 app_id: AppId::from_bytes([2; 16]),
                 user_id: UserId::from_bytes([3; 16]),
             },
+            device_id: None,
         }
     }
 

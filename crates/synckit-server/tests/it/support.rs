@@ -299,14 +299,18 @@ impl User {
         let body = RegisterDevice {
             device_name: name.to_owned(),
             platform: Platform::Linux,
+            installation_id: None,
         };
+        self.register(world, &body).await.ok()
+    }
+
+    pub(crate) async fn register(&self, world: &World, body: &RegisterDevice) -> Answer {
         world
             .post("/api/sync/devices")
             .bearer(&self.token)
-            .cbor(&body)
+            .cbor(body)
             .send()
             .await
-            .ok()
     }
 
     pub(crate) async fn put_envelope(&self, world: &World) {

@@ -11,14 +11,17 @@ use synckit_crypto::{MasterKey, OwnerSigningKey};
 use synckit_protocol::{
     KeyId, OwnerSignature, Problem,
     wire::{
+        devices::{Platform, RegisterDevice},
         keys::{EnvelopeAnswer, PutEnvelope},
-        log::Status,
+        log::{Pull, Status},
         snapshots::PutSnapshot,
     },
 };
 
 use super::{
-    Evidence, passes,
+    Evidence,
+    guesses::sign_in,
+    passes,
     stage::{Actor, Stage, pull_all},
 };
 use crate::{
@@ -26,6 +29,7 @@ use crate::{
     golden::{credential_file, stored_key_ring},
 };
 
+const DEVICES: &str = "/api/sync/devices";
 const ENVELOPE: &str = "/api/sync/keys";
 /// In the place of a signature: no key verifies it.
 const UNSIGNED: OwnerSignature = OwnerSignature::from_bytes([0; 64]);
@@ -44,6 +48,22 @@ impl<'a> Thief<'a> {
         passes("the honest run", pull_all(&device, Cursor::START).await)?;
         let token = token_of(&device).context("nothing with a token was sent")?;
         Ok(Self { stage, token })
+    }
+
+    /// Who holds the token of any session.
+    fn holding(stage: &'a Stage, token: &str) -> anyhow::Result<Self> {
+        let token = http::HeaderValue::try_from(format!("Bearer {token}"))?;
+        Ok(Self { stage, token })
+    }
+
+    /// Registers the session of the token for a device of this name.
+    async fn register(&self, name: &str) -> anyhow::Result<Result<(), Problem>> {
+        let body = RegisterDevice {
+            device_name: name.to_owned(),
+            platform: Platform::Linux,
+            installation_id: None,
+        };
+        self.send(Method::POST, DEVICES, &body).await
     }
 
     /// The header that it comes in.
@@ -69,7 +89,11 @@ impl<'a> Thief<'a> {
 
     /// Writes something. `Err` is the code that the server refused it with.
     async fn write(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Result<(), Problem>> {
-        let answer = self.call(Method::PUT, path, minicbor_serde::to_vec(body)?).await?;
+        self.send(Method::PUT, path, body).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: &impl Serialize) -> anyhow::Result<Result<(), Problem>> {
+        let answer = self.call(method, path, minicbor_serde::to_vec(body)?).await?;
         if answer.head.status.is_success() {
             return Ok(Ok(()));
         }
@@ -227,5 +251,56 @@ pub(super) async fn retired_owner(stage: Stage) -> anyhow::Result<Evidence> {
     Ok(Evidence {
         caught,
         control: "signed by the key that took its place, the same snapshot is stored".to_owned(),
+    })
+}
+
+pub(super) async fn past_the_revocation(stage: Stage) -> anyhow::Result<Evidence> {
+    let ada = &stage.golden.ada;
+    let thief = Thief::robbing(&stage).await?;
+    let (lost, other) = (stage.honest(0)?, stage.honest(1)?);
+    // The owner registers at every start, in the same session.
+    let name = &ada.devices[0].name;
+    passes("the honest run", lost.client.register_device(name, "linux").await)?;
+    for name in [&ada.devices[1].name, "a new name"] {
+        refused(thief.register(name).await?, "device_mismatch")?;
+    }
+    // The control has the password: a session that never had a device takes any name.
+    let fresh = sign_in(&stage, &ada.email, &ada.password).await?;
+    let fresh = Thief::holding(&stage, fresh.token.expose())?;
+    if let Err(problem) = fresh.register("a new name").await? {
+        bail!("the control was refused: {}", problem.code);
+    }
+    passes("the revocation", other.client.revoke_device(lost.id).await)?;
+    let answer = thief.call(Method::GET, "/api/sync/status", Vec::new()).await?;
+    ensure!(!answer.head.status.is_success(), "the token goes on");
+    let caught = refused(Err(serde_json::from_slice(&answer.body)?), "session_ended")?;
+    fresh.read::<Status>("/api/sync/status").await?;
+    Ok(Evidence {
+        caught,
+        control: "a session that had no device yet takes another name, and outlives the revocation".to_owned(),
+    })
+}
+
+pub(super) async fn in_the_name_of_another(stage: Stage) -> anyhow::Result<Evidence> {
+    stage.three_batches().await?;
+    let thief = Thief::robbing(&stage).await?;
+    // A pull says how far a device has read, and the log before that may go.
+    let pull = async |device: usize| {
+        let body = Pull {
+            device_id: stage.golden.ada.devices[device].id,
+            cursor: Cursor::START,
+            max_bytes: None,
+            ahead: false,
+            avoid_snapshot: false,
+        };
+        thief.send(Method::POST, "/api/sync/pull", &body).await
+    };
+    let caught = refused(pull(1).await?, "device_mismatch")?;
+    if let Err(problem) = pull(0).await? {
+        bail!("the control was refused: {}", problem.code);
+    }
+    Ok(Evidence {
+        caught,
+        control: "in the name of the device that it was stolen from, the same request is answered".to_owned(),
     })
 }

@@ -1,10 +1,10 @@
 //! Devices and envelopes.
 
-use crate::{Device, DeviceRegistration, DeviceRename, EnvelopeWrite, NewDevice, NewEnvelope, Store};
-use synckit_protocol::{Head, KeyId, Position, limits::DEVICES_MAX, wire::devices::Platform};
+use crate::{Device, DeviceRegistration, DeviceRename, EnvelopeWrite, NewDevice, NewEnvelope, Store, StreamId};
+use synckit_protocol::{Head, InstallationId, KeyId, Position, limits::DEVICES_MAX, wire::devices::Platform};
 
 use crate::conformance::fixture::{
-    KEY, NOW, append_all, create_stream, device_id, end_of, new_device, new_envelope, open_session, ready_stream,
+    KEY, NOW, append_all, create_stream, device_id, end_of, id16, new_device, new_envelope, open_session, ready_stream,
     register, registered, session_id, start,
 };
 
@@ -46,6 +46,77 @@ pub async fn registering_binds_the_session(store: &dyn Store) {
         (session.device_id, session.device_name.as_deref()),
         (Some(device_id(1)), Some("device 1"))
     );
+}
+
+pub async fn a_session_keeps_its_device(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    open_session(store, stream, 1).await;
+    let phone = installation(stream, 1);
+    registered(store, phone.clone()).await;
+    register(store, stream, 2).await;
+    for other in [new_device(stream, 2), new_device(stream, 3), installation(stream, 4)] {
+        let other = NewDevice {
+            session_id: session_id(1),
+            ..other
+        };
+        assert_eq!(
+            store.register_device(other).await.unwrap(),
+            DeviceRegistration::OtherDevice
+        );
+    }
+    assert_eq!(registered(store, phone).await.id, device_id(1), "the same device again");
+    assert_eq!(store.devices(stream).await.unwrap().len(), 2, "nothing was registered");
+    let ended = store.revoke_device(stream, device_id(1), NOW).await.unwrap();
+    assert_eq!(ended, Some(vec![session_id(1)]));
+}
+
+pub async fn an_installation_has_one_device_under_any_name(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    registered(store, installation(stream, 1)).await;
+    store.rename_device(stream, device_id(1), "kitchen").await.unwrap();
+    let again = NewDevice {
+        new_id: device_id(2),
+        ..installation(stream, 1)
+    };
+    let device = registered(store, again.clone()).await;
+    assert_eq!((device.id, device.name.as_str()), (device_id(1), "kitchen"));
+    // In another stream, and after a revocation, it is a device of its own.
+    let other = create_stream(store, 2).await;
+    let elsewhere = NewDevice {
+        stream: other,
+        ..again.clone()
+    };
+    assert_eq!(registered(store, elsewhere).await.id, device_id(2));
+    store.revoke_device(stream, device_id(1), NOW).await.unwrap();
+    let device = registered(store, again).await;
+    assert_eq!((device.id, device.name.as_str()), (device_id(2), "device 1"));
+}
+
+pub async fn a_taken_name_gets_a_number(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    let name = async |device: NewDevice| {
+        let device = NewDevice {
+            name: "MacBook".to_owned(),
+            ..device
+        };
+        registered(store, device).await.name
+    };
+    assert_eq!(name(installation(stream, 1)).await, "MacBook");
+    assert_eq!(name(installation(stream, 2)).await, "MacBook (2)");
+    // Those who speak HTTP by hand are found again by the name, and take nobody else's device.
+    assert_eq!(name(new_device(stream, 3)).await, "MacBook (3)");
+    assert_eq!(name(new_device(stream, 4)).await, "MacBook (3)");
+    assert_eq!(name(installation(stream, 5)).await, "MacBook (4)");
+    assert_eq!(name(installation(stream, 1)).await, "MacBook");
+    assert_eq!(store.devices(stream).await.unwrap().len(), 4);
+}
+
+/// Device `n` of installation `n`.
+fn installation(stream: StreamId, n: u64) -> NewDevice {
+    NewDevice {
+        installation_id: Some(InstallationId::from_bytes(id16(n))),
+        ..new_device(stream, n)
+    }
 }
 
 pub async fn the_same_name_in_another_stream_is_another_device(store: &dyn Store) {

@@ -5,7 +5,10 @@ use synckit_protocol::{DeviceId, SessionId, limits::DEVICES_MAX, wire::UnixSecon
 use super::{Executor, ImpossibleValue, Row, params, sessions, streams};
 use crate::{
     Device, DeviceRegistration, DeviceRename, NewDevice, StoreError, StreamId,
-    rules::quotas::{self, Quotas},
+    rules::{
+        devices::{Named, Place, place},
+        quotas::{self, Quotas},
+    },
 };
 
 fn read(row: &Row) -> Result<Device, StoreError> {
@@ -28,38 +31,49 @@ pub async fn register(
     quotas: &Quotas,
 ) -> Result<DeviceRegistration, StoreError> {
     let stream_key = streams::find_or_create(db, device.stream).await?;
-    let found = db
-        .query_one(
-            "UPDATE devices SET platform = $3,
-                 last_seen_at = CASE WHEN last_seen_at < $4 THEN $4 ELSE last_seen_at END
-             WHERE stream_key = $1 AND name = $2 AND revoked_at IS NULL RETURNING device_key",
-            params![stream_key, &device.name, device.platform.as_str(), device.now],
-        )
-        .await?;
-    let row = match found {
-        Some(row) => row,
-        None if count(db, stream_key).await? >= DEVICES_MAX => return Ok(DeviceRegistration::TooMany),
-        None => {
+    let devices = named(db, stream_key).await?;
+    let place = place(&device.name, device.installation_id, &devices);
+    // A session keeps its device: or whoever stole its token could get past the revocation of that device by taking
+    // the name of another one.
+    if let Some(own) = bound(db, stream_key, device.session_id).await?
+        && !matches!(place, Place::Found(found) if found == own)
+    {
+        return Ok(DeviceRegistration::OtherDevice);
+    }
+    let device_key = match place {
+        Place::Found(device_key) => {
+            db.execute(
+                "UPDATE devices SET platform = $2,
+                     last_seen_at = CASE WHEN last_seen_at < $3 THEN $3 ELSE last_seen_at END
+                 WHERE device_key = $1",
+                params![device_key, device.platform.as_str(), device.now],
+            )
+            .await?;
+            device_key
+        }
+        Place::New(_) if devices.len() >= DEVICES_MAX as usize => return Ok(DeviceRegistration::TooMany),
+        Place::New(name) => {
             if let Some(quota) = quotas::device(quotas, count_revoked(db, stream_key).await?) {
                 return Ok(DeviceRegistration::OverQuota(quota));
             }
             let inserted = db
                 .query_one(
-                    "INSERT INTO devices (stream_key, device_id, name, platform, created_at, last_seen_at)
-                     VALUES ($1, $2, $3, $4, $5, $5) RETURNING device_key",
+                    "INSERT INTO devices
+                         (stream_key, device_id, name, platform, created_at, last_seen_at, installation_id)
+                     VALUES ($1, $2, $3, $4, $5, $5, $6) RETURNING device_key",
                     params![
                         stream_key,
                         &device.new_id,
-                        &device.name,
+                        &name,
                         device.platform.as_str(),
-                        device.now
+                        device.now,
+                        device.installation_id.as_ref()
                     ],
                 )
                 .await?;
-            inserted.ok_or(ImpossibleValue("device without a key"))?
+            inserted.ok_or(ImpossibleValue("device without a key"))?.get(0)?
         }
     };
-    let device_key: i64 = row.get(0)?;
     db.execute(
         "UPDATE sessions SET device_key = $3 WHERE session_id = $1 AND stream_key = $2",
         params![&device.session_id, stream_key, device_key],
@@ -68,14 +82,33 @@ pub async fn register(
     Ok(DeviceRegistration::Registered(by_key(db, device_key).await?))
 }
 
-async fn count(db: &impl Executor, stream_key: i64) -> Result<u32, StoreError> {
-    let row = db
-        .query_one(
-            "SELECT count(*) FROM devices WHERE stream_key = $1 AND revoked_at IS NULL",
+/// The devices of a stream that are not revoked: at most [`DEVICES_MAX`].
+async fn named(db: &impl Executor, stream_key: i64) -> Result<Vec<Named<i64>>, StoreError> {
+    let rows = db
+        .query(
+            "SELECT device_key, name, installation_id FROM devices WHERE stream_key = $1 AND revoked_at IS NULL",
             params![stream_key],
         )
         .await?;
-    row.map_or(Ok(0), |row| row.get(0))
+    let devices = rows.iter().map(|row| {
+        Ok(Named {
+            key: row.get(0)?,
+            name: row.get(1)?,
+            installation_id: row.get(2)?,
+        })
+    });
+    devices.collect()
+}
+
+/// The device that a session belongs to.
+async fn bound(db: &impl Executor, stream_key: i64, id: SessionId) -> Result<Option<i64>, StoreError> {
+    let row = db
+        .query_one(
+            "SELECT device_key FROM sessions WHERE session_id = $1 AND stream_key = $2",
+            params![&id, stream_key],
+        )
+        .await?;
+    row.map_or(Ok(None), |row| row.get(0))
 }
 
 async fn count_revoked(db: &impl Executor, stream_key: i64) -> Result<u64, StoreError> {

@@ -3,8 +3,8 @@
 use std::{future::Future, ops::ControlFlow};
 
 use synckit_protocol::{
-    AppId, BatchId, BlobId, ByteString, DeviceId, Head, KeyId, ObjectKey, OwnerKey, SessionId, SnapshotId, UploadId,
-    UserId, wire::devices::Platform,
+    AppId, BatchId, BlobId, ByteString, DeviceId, Head, InstallationId, KeyId, ObjectKey, OwnerKey, SessionId,
+    SnapshotId, UploadId, UserId, wire::devices::Platform,
 };
 
 use crate::{CredentialId, SecretHash, StoreError};
@@ -267,7 +267,19 @@ macro_rules! ids {
 }
 
 ids!(
-    AppId, BatchId, BlobId, DeviceId, Head, KeyId, ObjectKey, OwnerKey, SessionId, SnapshotId, UploadId, UserId
+    AppId,
+    BatchId,
+    BlobId,
+    DeviceId,
+    Head,
+    InstallationId,
+    KeyId,
+    ObjectKey,
+    OwnerKey,
+    SessionId,
+    SnapshotId,
+    UploadId,
+    UserId
 );
 
 impl<'a> From<&'a Column> for Value<'a> {

@@ -1,6 +1,6 @@
-//! Devices, as the log sees them.
+//! Devices: which one a registration means, and what the log writes of one.
 
-use synckit_protocol::wire::UnixSeconds;
+use synckit_protocol::{InstallationId, limits::DEVICE_NAME_BYTES_MAX, wire::UnixSeconds};
 
 /// The age at which a last-seen time is written again.
 pub const LAST_SEEN_SECONDS: u64 = 3600;
@@ -26,4 +26,73 @@ impl DeviceState {
     pub const fn passes(&self, seq: u64, snapshot_seq: u64) -> bool {
         self.pulled_seq < snapshot_seq && snapshot_seq <= seq
     }
+}
+
+/// A device of a stream that is not revoked, as a registration sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named<K> {
+    /// What its row is found by.
+    pub key: K,
+    /// Its name.
+    pub name: String,
+    /// Its installation; `None` if it is found by its name.
+    pub installation_id: Option<InstallationId>,
+}
+
+/// The device that a registration means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place<K> {
+    /// One that exists.
+    Found(K),
+    /// A new one, under this name.
+    New(String),
+}
+
+/// Finds the device that a registration means among all of its stream that are not revoked.
+///
+/// An installation has one device, whatever its name is now. A registration without an installation means the device of
+/// its name that has none either. A name that belongs to another device gets a number behind it, so that two machines of
+/// one name stay two devices.
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::InstallationId;
+/// use synckit_store::rules::devices::{Named, Place, place};
+///
+/// let [mine, other] = [1, 2].map(|n| InstallationId::from_bytes([n; 16]));
+/// let devices = [Named { key: 7, name: "MacBook".to_owned(), installation_id: Some(mine) }];
+/// assert_eq!(place("another name", Some(mine), &devices), Place::Found(7));
+/// assert_eq!(place("MacBook", Some(other), &devices), Place::New("MacBook (2)".to_owned()));
+/// ```
+pub fn place<K: Copy>(name: &str, installation_id: Option<InstallationId>, devices: &[Named<K>]) -> Place<K> {
+    if let Some(own) = devices
+        .iter()
+        .find(|device| installation_id.is_some() && device.installation_id == installation_id)
+    {
+        return Place::Found(own.key);
+    }
+    // Of more names than there are devices, one is free.
+    let mut names = (1..=devices.len() + 1).map(|n| numbered(name, n));
+    names
+        .find_map(|name| match devices.iter().find(|device| device.name == name) {
+            None => Some(Place::New(name)),
+            Some(device) if installation_id.is_none() && device.installation_id.is_none() => {
+                Some(Place::Found(device.key))
+            }
+            Some(_) => None,
+        })
+        .unwrap_or_else(|| Place::New(name.to_owned()))
+}
+
+/// A name with a number behind it, cut so that it still fits.
+fn numbered(name: &str, n: usize) -> String {
+    if n == 1 {
+        return name.to_owned();
+    }
+    let suffix = format!(" ({n})");
+    let mut end = name.len().min(DEVICE_NAME_BYTES_MAX.saturating_sub(suffix.len()));
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", name[..end].trim_end())
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use synckit_protocol::{
-    AppId, BlobId, KeyId, ObjectKey,
+    AppId, BlobId, InstallationId, KeyId, ObjectKey,
     limits::BLOB_UNDELETE_SECONDS,
     wire::{devices::Platform, export::ExportLine},
 };
@@ -32,7 +32,8 @@ use tokio_postgres::{
 };
 
 use crate::fixture::{
-    NOW, device_id, new_account, new_device, new_envelope, new_key, password, secret, session_id, stream_of, user_id,
+    NOW, device_id, id16, new_account, new_device, new_envelope, new_key, password, secret, session_id, stream_of,
+    user_id,
 };
 
 /// A server of its own on a private socket, without durability.
@@ -388,9 +389,20 @@ async fn of_sessions_and_devices(db: &impl Executor) {
         (found.id, found.platform, found.last_seen_at),
         (laptop.id, Platform::Macos, NOW + 5)
     );
-    devices::register(db, &new_device(stream, 2), &Quotas::default())
-        .await
-        .unwrap();
+    let second = NewDevice {
+        installation_id: Some(InstallationId::from_bytes(id16(2))),
+        ..new_device(stream, 2)
+    };
+    for _ in 0..2 {
+        let registered = devices::register(db, &second, &Quotas::default()).await.unwrap();
+        assert!(matches!(registered, DeviceRegistration::Registered(device) if device.id == device_id(2)));
+    }
+    let rebound = NewDevice {
+        session_id: session_id(1),
+        ..second
+    };
+    let refused = devices::register(db, &rebound, &Quotas::default()).await.unwrap();
+    assert_eq!(refused, DeviceRegistration::OtherDevice);
     let taken = devices::rename(db, stream, laptop.id, "device 2").await.unwrap();
     assert_eq!(taken, DeviceRename::NameTaken);
     let renamed = devices::rename(db, stream, laptop.id, "a laptop").await.unwrap();

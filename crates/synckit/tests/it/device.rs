@@ -25,13 +25,10 @@ fn user_lists_renames_and_revokes_devices() {
         );
         let json: Value =
             serde_json::from_str(&person.run(&["device", "list", "--json"]).expect_code(0).stdout).unwrap();
+        let devices = json["devices"].as_array().unwrap();
+        assert_eq!(devices.len(), 2, "the command itself is no device: {json:#}");
         assert_eq!(
-            json.as_array().unwrap().len(),
-            2,
-            "the command itself is no device: {json:#}"
-        );
-        assert_eq!(
-            (&json[1]["name"], &json[1]["platform"], &json[1]["device_id"]),
+            (&devices[1]["name"], &devices[1]["platform"], &devices[1]["device_id"]),
             (&"phone".into(), &"ios".into(), &phone_device.id.to_string().into())
         );
 
@@ -57,7 +54,7 @@ fn user_lists_renames_and_revokes_devices() {
         phone.pull(phone_device.id, Cursor::START).await.unwrap();
         let revoked = person.run(&["device", "revoke", "old phone", "--yes"]).expect_code(0);
         insta::assert_snapshot!(revoked.stdout, @r"
-        old phone is revoked: its sessions end within 5 seconds. What it holds already, it keeps.
+        old phone is revoked: every session that ever was its own ends within 5 seconds. What it holds already, it keeps.
         If it was lost or stolen, replace the master key as well: `synckit device rotate-key`.
         ");
         let shut_out = phone.pull(phone_device.id, Cursor::START).await.unwrap_err();
@@ -67,6 +64,37 @@ fn user_lists_renames_and_revokes_devices() {
         error: this account has no device "old phone" in this app
         hint: `synckit device list` shows the devices of this account
         "#);
+    });
+}
+
+#[test]
+fn sessions_without_a_device_are_listed_and_ended() {
+    let server = Server::start();
+    block_on(async {
+        let person = Person::on(&server).await;
+        let none = person.run(&["device", "list"]).expect_code(0);
+        assert!(!none.stdout.contains("without a device"), "{}", none.stdout);
+        let stranger = person.signed_in().await;
+        let listed = person.run(&["device", "list", "--json"]).expect_code(0);
+        let json: Value = serde_json::from_str(&listed.stdout).unwrap();
+        let sessions = json["sessions"].as_array().unwrap();
+        assert_eq!(sessions.len(), 2, "{json:#}");
+        assert_eq!(sessions[1]["device_id"], person.laptop.id.to_string());
+        let id = sessions[0]["session_id"].as_str().unwrap();
+        let listed = person.run(&["device", "list"]).expect_code(0);
+        assert!(listed.stdout.contains(&format!("\n{id}  ")), "{}", listed.stdout);
+
+        let ended = person.run(&["device", "end-session", id]).expect_code(0);
+        insta::assert_snapshot!(ended.stdout, @"The session has ended.");
+        assert!(matches!(stranger.devices().await, Err(Error::SessionEnded)));
+        for unknown in [id, "nonsense"] {
+            let missing = person.run(&["device", "end-session", unknown]).expect_code(1);
+            assert!(
+                missing.stderr.starts_with("error: this account has no session"),
+                "{}",
+                missing.stderr
+            );
+        }
     });
 }
 

@@ -49,6 +49,13 @@ impl Person {
         }
     }
 
+    /// A session of the person that has no device.
+    pub(crate) async fn signed_in(&self) -> SyncKitClient {
+        let client = client(&self.url, &self.api_key);
+        client.authenticate(EMAIL, PASSWORD).await.unwrap();
+        client
+    }
+
     /// Another device of the person.
     pub(crate) async fn device(&self, name: &str) -> (SyncKitClient, Device) {
         let client = client(&self.url, &self.api_key);

@@ -1,13 +1,163 @@
 //! `/api/sync/devices`.
 
 use reqwest::Method;
-use synckit_protocol::wire::devices::{Device, DeviceList, Platform, RegisterDevice, RenameDevice};
+use synckit_protocol::{
+    Cursor, DeviceId, InstallationId,
+    wire::{
+        devices::{Device, DeviceList, Platform, RegisterDevice, RenameDevice},
+        log::Pull,
+    },
+};
 
 use crate::support::{PASSWORD, User, World};
 
 async fn names(world: &World, user: &User) -> Vec<String> {
-    let list: DeviceList = world.get("/api/sync/devices").bearer(&user.token).send().await.ok();
+    let list = list(world, user).await;
     list.devices.into_iter().map(|device| device.device_name).collect()
+}
+
+async fn list(world: &World, user: &User) -> DeviceList {
+    world.get("/api/sync/devices").bearer(&user.token).send().await.ok()
+}
+
+/// The code of a pull in the name of a device.
+async fn pull(world: &World, user: &User, device_id: DeviceId) -> String {
+    let pull = Pull {
+        device_id,
+        cursor: Cursor::START,
+        max_bytes: None,
+        ahead: false,
+        avoid_snapshot: false,
+    };
+    let answer = world
+        .post("/api/sync/pull")
+        .bearer(&user.token)
+        .json(&pull)
+        .send()
+        .await;
+    answer.code()
+}
+
+/// A registration of installation `n`.
+fn installation(n: u8, name: &str) -> RegisterDevice {
+    RegisterDevice {
+        device_name: name.to_owned(),
+        platform: Platform::Macos,
+        installation_id: Some(InstallationId::from_bytes([n; 16])),
+    }
+}
+
+#[tokio::test]
+async fn a_session_belongs_to_one_device_for_good() {
+    let world = World::start().await;
+    let owner = world.user("ada@example.com").await;
+    let phone: Device = owner.register(&world, &installation(1, "phone")).await.ok();
+    let other = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    let laptop = other.register_device(&world, "laptop").await;
+
+    // The phone's token is stolen. Under no name is it the token of another device.
+    for stolen in [
+        installation(2, "phone"),
+        installation(2, "new"),
+        RegisterDevice {
+            installation_id: None,
+            ..installation(2, "laptop")
+        },
+    ] {
+        let answer = owner.register(&world, &stolen).await;
+        assert_eq!(answer.code(), "device_mismatch", "{stolen:?}");
+    }
+    assert_eq!(names(&world, &other).await, ["phone", "laptop"]);
+    let again: Device = owner.register(&world, &installation(1, "phone")).await.ok();
+    assert_eq!(again.id, phone.id);
+    assert_eq!(pull(&world, &owner, phone.id).await, "200");
+    for device_id in [laptop.id, DeviceId::from_bytes([9; 16])] {
+        assert_eq!(pull(&world, &owner, device_id).await, "device_mismatch");
+    }
+
+    let path = format!("/api/sync/devices/{}", phone.id);
+    let revoked = world.call(Method::DELETE, &path).bearer(&other.token).send().await;
+    revoked.empty();
+    assert_eq!(pull(&world, &owner, phone.id).await, "session_ended");
+    assert_eq!(pull(&world, &other, laptop.id).await, "200");
+}
+
+#[tokio::test]
+async fn a_session_without_a_device_has_no_log() {
+    let world = World::start().await;
+    let owner = world.user("ada@example.com").await;
+    let phone = owner.register_device(&world, "phone").await;
+    let fresh = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    assert_eq!(pull(&world, &fresh, phone.id).await, "device_mismatch");
+    assert_eq!(fresh.register_device(&world, "phone").await.id, phone.id);
+    assert_eq!(pull(&world, &fresh, phone.id).await, "200");
+}
+
+#[tokio::test]
+async fn an_installation_keeps_its_device() {
+    let world = World::start().await;
+    let first = world.user("ada@example.com").await;
+    let device: Device = first.register(&world, &installation(1, "MacBook")).await.ok();
+    let second = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    let taken: Device = second.register(&world, &installation(2, "MacBook")).await.ok();
+    assert_ne!(taken.id, device.id);
+    assert_eq!(names(&world, &first).await, ["MacBook", "MacBook (2)"]);
+
+    let body = RenameDevice {
+        device_name: "kitchen".to_owned(),
+    };
+    let path = format!("/api/sync/devices/{}", device.id);
+    let renamed = world
+        .call(Method::PATCH, &path)
+        .bearer(&second.token)
+        .json(&body)
+        .send()
+        .await;
+    renamed.ok::<Device>();
+    let later = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    let found: Device = later.register(&world, &installation(1, "MacBook")).await.ok();
+    assert_eq!((found.id, found.device_name.as_str()), (device.id, "kitchen"));
+
+    // A name of full length is cut to make room for the number.
+    let long = "ä".repeat(50);
+    for (n, expected) in [(3, long.clone()), (4, format!("{} (2)", "ä".repeat(48)))] {
+        let session = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+        let device: Device = session.register(&world, &installation(n, &long)).await.ok();
+        assert_eq!(device.device_name, expected);
+    }
+}
+
+#[tokio::test]
+async fn sessions_are_shown_beside_the_devices() {
+    let world = World::start().await;
+    let first = world.user("ada@example.com").await;
+    let device = first.register_device(&world, "phone").await;
+    let second = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    world.user("eve@example.com").await;
+    let answer = world.get("/api/sync/devices").bearer(&second.token).send().await;
+    insta::assert_json_snapshot!(
+        answer.json()["sessions"],
+        { "[].id" => "[id]", "[].device_id" => "[id]" },
+        @r#"
+    [
+      {
+        "created_at": 1767225600,
+        "current": true,
+        "id": "[id]",
+        "refreshed_at": 1767225600
+      },
+      {
+        "created_at": 1767225600,
+        "current": false,
+        "device_id": "[id]",
+        "id": "[id]",
+        "refreshed_at": 1767225600
+      }
+    ]
+    "#);
+    let sessions = list(&world, &second).await.sessions;
+    let devices: Vec<_> = sessions.iter().map(|session| session.device_id).collect();
+    assert_eq!(devices, [None, Some(device.id)]);
 }
 
 #[tokio::test]
@@ -17,6 +167,7 @@ async fn registering_is_an_upsert_by_name() {
     let body = RegisterDevice {
         device_name: "MacBook".to_owned(),
         platform: Platform::Macos,
+        installation_id: None,
     };
     let answer = world
         .post("/api/sync/devices")
@@ -46,7 +197,8 @@ async fn registering_is_an_upsert_by_name() {
         .await
         .ok();
     assert_eq!((again.id, again.platform), (first.id, Platform::Linux));
-    user.register_device(&world, "phone").await;
+    let other = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    other.register_device(&world, "phone").await;
     assert_eq!(names(&world, &user).await, ["MacBook", "phone"]);
 }
 
@@ -55,7 +207,8 @@ async fn a_device_is_renamed_to_a_free_name_only() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     let laptop = user.register_device(&world, "laptop").await;
-    user.register_device(&world, "phone").await;
+    let other = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    other.register_device(&world, "phone").await;
     let rename = async |name: &str| {
         let body = RenameDevice {
             device_name: name.to_owned(),
@@ -85,6 +238,7 @@ async fn names_and_platforms_are_checked() {
         let body = RegisterDevice {
             device_name: name.to_owned(),
             platform: Platform::Linux,
+            installation_id: None,
         };
         let answer = world
             .post("/api/sync/devices")
@@ -152,39 +306,23 @@ async fn revoked_device_loses_sessions_and_name_at_once() {
 
     let new = owner.register_device(&world, "phone").await;
     assert_ne!(new.id, stolen.id);
-    let pull = synckit_protocol::wire::log::Pull {
-        device_id: stolen.id,
-        cursor: synckit_protocol::Cursor::START,
-        max_bytes: None,
-        ahead: false,
-        avoid_snapshot: false,
-    };
-    let answer = world
-        .post("/api/sync/pull")
-        .bearer(&owner.token)
-        .json(&pull)
-        .send()
-        .await;
-    assert_eq!(answer.code(), "device_revoked");
+    assert_eq!(pull(&world, &owner, stolen.id).await, "device_mismatch");
 }
 
 #[tokio::test]
 async fn an_account_has_a_hundred_devices_at_most() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
-    for n in 0..100 {
-        user.register_device(&world, &format!("device {n}")).await;
+    // A hundred sign-ins would take minutes of Argon2id.
+    let database = rusqlite::Connection::open(world.path().join("synckit.db")).unwrap();
+    user.register_device(&world, "device 0").await;
+    for n in 1..100_u8 {
+        let insert = "INSERT INTO devices (stream_key, device_id, name, platform, created_at, last_seen_at)
+             SELECT stream_key, ?1, 'device ' || ?2, platform, created_at, last_seen_at FROM devices LIMIT 1";
+        database.execute(insert, rusqlite::params![[n; 16], n]).unwrap();
     }
-    let body = RegisterDevice {
-        device_name: "one more".to_owned(),
-        platform: Platform::Web,
-    };
-    let answer = world
-        .post("/api/sync/devices")
-        .bearer(&user.token)
-        .json(&body)
-        .send()
-        .await;
+    let other = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    let answer = other.register(&world, &installation(1, "one more")).await;
     assert_eq!(answer.code(), "device_limit");
-    user.register_device(&world, "device 7").await;
+    other.register_device(&world, "device 7").await;
 }

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use synckit_protocol::{
-    BatchDigest, BatchId, Cursor, DeviceId, Position, SealedHash,
+    BatchDigest, BatchId, Cursor, DeviceId, KeyId, Position, SealedHash,
     wire::log::{Chain, Page, Pull, Pushed, Status},
 };
 
@@ -130,11 +130,13 @@ async fn replayed_push_is_idempotent() {
     user.push(&world, 4, 100).await;
 
     assert_eq!(user.send(&world, &first).await.ok::<Pushed>(), pushed);
-    // The id alone decides: whatever else a retry says, it gets the first answer.
+    // For a device the id alone decides: whatever else a retry says, it gets the first answer.
     let mut retry = first.clone();
-    retry.device_id = DeviceId::from_bytes([9; 16]);
+    retry.key_id = KeyId::from_bytes([9; 16]);
     retry.parent = elsewhere(77);
     assert_eq!(user.send(&world, &retry).await.ok::<Pushed>(), pushed);
+    retry.device_id = DeviceId::from_bytes([9; 16]);
+    assert_eq!(user.send(&world, &retry).await.code(), "device_mismatch");
 
     let world = world.restart().await;
     assert_eq!(user.send(&world, &first).await.ok::<Pushed>(), pushed);
@@ -283,12 +285,12 @@ async fn push_needs_device_envelope_and_current_key() {
     };
     assert_eq!(
         send(push(DeviceId::from_bytes([9; 16]), KEY_ID)).await.code(),
-        "device_not_found"
+        "device_mismatch"
     );
     let device = user.register_device(&world, "laptop").await;
     assert_eq!(send(push(device.id, KEY_ID)).await.code(), "no_envelope");
     user.put_envelope(&world).await;
-    let other_key = synckit_protocol::KeyId::from_bytes([8; 16]);
+    let other_key = KeyId::from_bytes([8; 16]);
     assert_eq!(send(push(device.id, other_key)).await.code(), "key_mismatch");
     assert_eq!(send(push(device.id, KEY_ID)).await.code(), "200");
 }

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use reqwest::Method;
 use serde_json::{Value, json};
 use synckit_protocol::{
-    BatchId, BlobId, KeyId, Position, SnapshotId,
+    BatchId, BlobId, InstallationId, KeyId, Position, SnapshotId,
     wire::{
         accounts::SessionList,
         blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobUpload, BlobUploadAnswer},
+        devices::{Platform, RegisterDevice},
         keys::PutEnvelope,
         log::{Pushed, Status},
         snapshots::{PutSnapshot, PutSnapshotPart},
@@ -70,6 +71,14 @@ async fn ada(world: &World) -> (Syncing, Ids) {
     let download = BlobDownload { hash };
     let answer = world.post("/api/sync/blobs/download").bearer(&ada.user.token);
     let download: BlobDownloadAnswer = answer.json(&download).send().await.ok();
+    let installation_id = InstallationId::from_bytes([0xad; 16]);
+    let phone = RegisterDevice {
+        device_name: "phone".to_owned(),
+        platform: Platform::Ios,
+        installation_id: Some(installation_id),
+    };
+    let other = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    assert!(other.register(world, &phone).await.status.is_success());
     let sessions: SessionList = world
         .get("/api/account/sessions")
         .bearer(&ada.user.account_token)
@@ -78,6 +87,7 @@ async fn ada(world: &World) -> (Syncing, Ids) {
         .ok();
     let ids = BTreeMap::from([
         ("DeviceId", ada.device_id.to_string()),
+        ("InstallationId", installation_id.to_string()),
         ("BatchId", push.batch_id.to_string()),
         ("KeyId", key_id.to_string()),
         ("SnapshotId", snapshot_id.to_string()),
@@ -235,6 +245,9 @@ fn body_of(operation: &DocumentedOperation<'_>, own: &Own, nth: usize) -> Option
     let sealed = "A".repeat(80);
     let (hash, device_id) = (&ids["BlobId"], &ids["DeviceId"]);
     Some(match (operation.method.as_str(), operation.path) {
+        ("POST", "/api/sync/devices") => json!({
+            "device_name": "mine now", "platform": "linux", "installation_id": "55555555-5555-5555-5555-555555555555",
+        }),
         ("PATCH", "/api/sync/devices/{id}") => json!({ "device_name": "mine now" }),
         ("PUT", "/api/sync/keys") => json!({
             "envelope": "AAAA", "key_id": key_id, "expected_version": 1, "head": position,
@@ -393,7 +406,9 @@ async fn compare(world: &World, ada: &Ids, foreign: Syncing, never: Syncing) {
             assert_eq!(comparable(&one), comparable(&other), "{what}");
             let selects = SELECTING.contains(&kind.as_str()) || matches!(&place, Place::Path(_));
             if selects && operation.method != Method::PUT {
-                let status = if kind == "ObjectKey" { 403 } else { 404 };
+                // A device that is named in a body is the session's own, or none.
+                let is_named = kind == "DeviceId" && matches!(&place, Place::Body(_));
+                let status = if kind == "ObjectKey" || is_named { 403 } else { 404 };
                 assert_eq!(one.status.as_u16(), status, "{what}: {}", one.code());
             }
             tried.push(what);
@@ -405,7 +420,7 @@ async fn compare(world: &World, ada: &Ids, foreign: Syncing, never: Syncing) {
 /// Everything of Ada's is as it was.
 async fn is_untouched(world: &World, ada: &Syncing, ids: &Ids) {
     let status = status(world, &ada.user).await;
-    assert_eq!((status.latest, status.devices), (ada.head, 1));
+    assert_eq!((status.latest, status.devices), (ada.head, 2));
     for path in [
         format!("/api/sync/snapshots/{}", ids["SnapshotId"]),
         format!("/api/sync/snapshots/{}/parts/0", ids["SnapshotId"]),

@@ -76,7 +76,7 @@ async fn sees_nothing(world: &World, stranger: &User, ada: &mut Syncing, upload:
     let mut push = ada.batch(1, 100);
     push.parent = Position::start_of(stranger.app_id, stranger.user_id);
     let answer = world.post("/api/sync/push").bearer(token).cbor(&push).send().await;
-    assert_eq!(answer.code(), "device_not_found");
+    assert_eq!(answer.code(), "device_mismatch");
     let pull = Pull {
         device_id: ada.device_id,
         cursor: Cursor::START,
@@ -92,7 +92,7 @@ async fn sees_nothing(world: &World, stranger: &User, ada: &mut Syncing, upload:
             .send()
             .await
             .code(),
-        "device_not_found"
+        "device_mismatch"
     );
     let chain = format!("/api/sync/chain?from={}", Cursor::at(ada.head));
     assert_eq!(world.get(&chain).bearer(token).send().await.code(), "history_diverged");

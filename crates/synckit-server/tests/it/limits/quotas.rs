@@ -123,13 +123,10 @@ async fn account_revokes_no_more_devices_than_its_quota() {
     let body = synckit_protocol::wire::devices::RegisterDevice {
         device_name: "new".to_owned(),
         platform: synckit_protocol::wire::devices::Platform::Linux,
+        installation_id: None,
     };
-    let answer = world
-        .post("/api/sync/devices")
-        .bearer(&other.token)
-        .json(&body)
-        .send()
-        .await;
+    let third = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    let answer = third.register(&world, &body).await;
     assert_eq!(quota(&answer), exceeded("revoked_devices"));
     assert_eq!(
         other.register_device(&world, "kept").await.id,
