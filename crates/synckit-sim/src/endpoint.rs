@@ -83,8 +83,7 @@ impl SimClock {
 #[derive(Debug)]
 pub struct Endpoint {
     clock: SimClock,
-    /// How soon logs are cut, if not as usual.
-    retention: Option<(Duration, Duration)>,
+    configure: fn(&mut Config),
     running: RwLock<Running>,
 }
 
@@ -105,40 +104,20 @@ impl Endpoint {
         Self::open_as(data_dir, clock, |_| {}).await
     }
 
-    /// Opens a server on the database of another one, with login keys of its own: an impostor.
+    /// Opens a server with changed settings, which it also has after a crash or a restore.
     ///
     /// # Errors
     /// If the server does not start.
-    pub async fn open_with_new_login_keys(data_dir: &Path, clock: SimClock) -> anyhow::Result<Self> {
-        Self::open_as(data_dir, clock, |config| config.accept_new_oprf_seed = true).await
-    }
-
-    /// Opens a server that cuts logs soon: snapshots settle in `settle`, and a device that was not seen for `active` holds
-    /// no log.
-    ///
-    /// # Errors
-    /// If the server does not start.
-    pub async fn open_with_retention(
-        data_dir: &Path,
-        clock: SimClock,
-        settle: Duration,
-        active: Duration,
-    ) -> anyhow::Result<Self> {
-        let mut endpoint = Self::open_as(data_dir, clock, |config| set_retention(config, settle, active)).await?;
-        endpoint.retention = Some((settle, active));
-        Ok(endpoint)
-    }
-
-    async fn open_as(data_dir: &Path, clock: SimClock, change: impl FnOnce(&mut Config)) -> anyhow::Result<Self> {
-        let server = open_server(data_dir, &clock, change).await?;
+    pub async fn open_as(data_dir: &Path, clock: SimClock, configure: fn(&mut Config)) -> anyhow::Result<Self> {
+        let server = open_server(data_dir, &clock, configure).await?;
         Ok(Self {
-            retention: None,
+            clock,
+            configure,
             running: RwLock::new(Running {
                 router: server.router(),
                 data_dir: data_dir.to_owned(),
                 server: Some(server),
             }),
-            clock,
         })
     }
 
@@ -184,12 +163,7 @@ impl Endpoint {
     }
 
     async fn go_over_to(&self, data_dir: &Path) -> anyhow::Result<()> {
-        let server = open_server(data_dir, &self.clock, |config| {
-            if let Some((settle, active)) = self.retention {
-                set_retention(config, settle, active);
-            }
-        })
-        .await?;
+        let server = open_server(data_dir, &self.clock, self.configure).await?;
         let new = Running {
             router: server.router(),
             data_dir: data_dir.to_owned(),
@@ -244,16 +218,11 @@ impl Endpoint {
     }
 }
 
-fn set_retention(config: &mut Config, settle: Duration, active: Duration) {
-    config.retention.snapshot_settle = settle;
-    config.retention.device_active = active;
-}
-
-async fn open_server(data_dir: &Path, clock: &SimClock, change: impl FnOnce(&mut Config)) -> anyhow::Result<Server> {
+async fn open_server(data_dir: &Path, clock: &SimClock, configure: fn(&mut Config)) -> anyhow::Result<Server> {
     let mut config = Config::new(data_dir);
     config.public_url = Some(SERVER_URL.parse().context("the URL of the simulation")?);
     config.clock = clock.for_server();
-    change(&mut config);
+    configure(&mut config);
     Server::open(config).await.context("the server does not start")
 }
 

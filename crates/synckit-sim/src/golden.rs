@@ -79,14 +79,20 @@ impl Golden {
         let app = endpoint.create_app("simulation").await?;
         let api_key = app.api_key.expose().to_owned();
         let endpoint = Arc::new(endpoint);
-        let maker = Maker {
-            endpoint: Arc::clone(&endpoint),
-            api_key: api_key.clone(),
-            credentials: directory.path().join("credentials"),
+        let credentials = directory.path().join("credentials");
+        fs::create_dir(&credentials)?;
+        let client = |device: &str| {
+            let config = SyncKitConfig {
+                server_url: SERVER_URL.to_owned(),
+                api_key: api_key.clone(),
+            };
+            SyncKitClient::builder(config)
+                .credential_store(FileStore::new(credential_file(&credentials, device)))
+                .transport(Arc::new(Direct::new(Arc::clone(&endpoint))))
+                .build()
         };
-        fs::create_dir(&maker.credentials)?;
-        let ada = maker.account("ada", DEVICES).await?;
-        let eve = maker.account("eve", 1).await?;
+        let ada = sign_up("ada", DEVICES, client).await?;
+        let eve = sign_up("eve", 1, client).await?;
         endpoint.close();
         Ok(Self {
             directory,
@@ -151,47 +157,36 @@ pub fn stored_key_ring(file: &Path, scope: &StreamScope) -> anyhow::Result<KeyRi
     Ok(KeyRing::from_secret_bytes(scope, &STANDARD.decode(text)?)?)
 }
 
-struct Maker {
-    endpoint: Arc<Endpoint>,
-    api_key: String,
-    credentials: PathBuf,
-}
-
-impl Maker {
-    async fn account(&self, name: &str, devices: usize) -> anyhow::Result<Account> {
-        let email = format!("{name}@example.test");
-        let password = format!("{name}: correct horse battery staple");
-        let mut user_id = None;
-        let mut members = Vec::new();
-        for index in 0..devices {
-            let device = format!("{name}-{index}");
-            let config = SyncKitConfig {
-                server_url: SERVER_URL.to_owned(),
-                api_key: self.api_key.clone(),
-            };
-            let client = SyncKitClient::builder(config)
-                .credential_store(FileStore::new(credential_file(&self.credentials, &device)))
-                .transport(Arc::new(Direct::new(Arc::clone(&self.endpoint))))
-                .build();
-            if index == 0 {
-                client.create_account(&email, &password).await?;
-            }
-            user_id = Some(client.authenticate(&email, &password).await?.0);
-            if index == 0 {
-                client.setup_encryption_new(&password).await?;
-            } else {
-                client.setup_encryption_existing(&password).await?;
-            }
-            let id = client.register_device(&device, "linux").await?.id;
-            members.push(Member { name: device, id });
+/// Makes an account with devices that are signed in and hold the key, each over a client of its own.
+///
+/// # Errors
+/// If anything fails.
+pub async fn sign_up(name: &str, devices: usize, client_of: impl Fn(&str) -> SyncKitClient) -> anyhow::Result<Account> {
+    let email = format!("{name}@example.test");
+    let password = format!("{name}: correct horse battery staple");
+    let mut user_id = None;
+    let mut members = Vec::new();
+    for index in 0..devices {
+        let device = format!("{name}-{index}");
+        let client = client_of(&device);
+        if index == 0 {
+            client.create_account(&email, &password).await?;
         }
-        Ok(Account {
-            email,
-            password,
-            user_id: user_id.context("an account without devices")?,
-            devices: members,
-        })
+        user_id = Some(client.authenticate(&email, &password).await?.0);
+        if index == 0 {
+            client.setup_encryption_new(&password).await?;
+        } else {
+            client.setup_encryption_existing(&password).await?;
+        }
+        let id = client.register_device(&device, "linux").await?.id;
+        members.push(Member { name: device, id });
     }
+    Ok(Account {
+        email,
+        password,
+        user_id: user_id.context("an account without devices")?,
+        devices: members,
+    })
 }
 
 /// The credential file of a device in a directory.

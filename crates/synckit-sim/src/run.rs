@@ -108,7 +108,11 @@ impl World {
         golden.copy_to(directory.path())?;
         let clock = SimClock::starting_at(golden.made_at);
         let data_dir = directory.path().join("data");
-        let endpoint = Endpoint::open_with_retention(&data_dir, clock, SNAPSHOT_SETTLE, DEVICE_ACTIVE).await?;
+        let endpoint = Endpoint::open_as(&data_dir, clock, |config| {
+            config.retention.snapshot_settle = SNAPSHOT_SETTLE;
+            config.retention.device_active = DEVICE_ACTIVE;
+        })
+        .await?;
         let count = rng.gen_range(3..=DEVICES);
         let network = Arc::new(Network::new(Arc::new(endpoint), count));
         let weather = Weather {

@@ -66,10 +66,10 @@ async fn changed(
     let resealed = sealed_as_photo(&stage, &photo())?;
     let control = passes("the control", stage.download(3, move |_| resealed.clone()).await?)?;
     ensure!(control == photo(), "the control brought another file");
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "the same file sealed again with the user's key, every byte different, is believed".to_owned(),
-    })
+        "the same file sealed again with the user's key, every byte different, is believed",
+    ))
 }
 
 /// Any file, sealed with the user's key as if it were the photo.

@@ -166,10 +166,10 @@ pub(super) async fn who_has_an_account(stage: Stage) -> anyhow::Result<Evidence>
         Look::of(&malformed)? != Look::of(&wrong_sign_in(&stage, email).await?[0])?,
         "the comparison sees nothing"
     );
-    Ok(Evidence {
-        caught: format!("{caught}, for a wrong password as well: the same fields, lengths, headers and round trips"),
-        control: "the right password signs in, and another refusal is told apart by the same comparison".to_owned(),
-    })
+    Ok(Evidence::new(
+        format!("{caught}, for a wrong password as well: the same fields, lengths, headers and round trips"),
+        "the right password signs in, and another refusal is told apart by the same comparison",
+    ))
 }
 
 pub(super) async fn unfinished_guesses(stage: Stage) -> anyhow::Result<Evidence> {
@@ -199,10 +199,10 @@ pub(super) async fn unfinished_guesses(stage: Stage) -> anyhow::Result<Evidence>
     }
     let (_, twelfth) = start(&stage, email, password).await?;
     refused(outcome(&twelfth)?, "too_many_guesses")?;
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "of eleven starts, one that was finished with the right password is given back".to_owned(),
-    })
+        "of eleven starts, one that was finished with the right password is given back",
+    ))
 }
 
 /// Who has seen one KE2 of an account could test passwords against it without limit, if anything else evaluated elements
@@ -245,8 +245,8 @@ pub(super) async fn uncounted_evaluations(stage: Stage) -> anyhow::Result<Eviden
         ensure!(evaluations.len() <= GUESSES, "nothing counts changes of a password");
     };
     let caught = refused(Err(refusal), "too_many_guesses")?;
-    Ok(Evidence {
-        caught: format!("every answer is under a key of its own, and after a few: {caught}"),
-        control: "two starts of a sign-in, which count as guesses, evaluate one element alike".to_owned(),
-    })
+    Ok(Evidence::new(
+        format!("every answer is under a key of its own, and after a few: {caught}"),
+        "two starts of a sign-in, which count as guesses, evaluate one element alike",
+    ))
 }

@@ -47,10 +47,10 @@ pub(super) async fn truncated_page(stage: Stage) -> anyhow::Result<Evidence> {
     let forgetful = stage.victim(2, truncating())?;
     let rows = passes("the control", pull_all(&forgetful, Cursor::START).await)?.0;
     ensure!(rows.len() == 4, "the control brought {rows:?}");
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "a device that never saw the batch does not miss it: newest batches can be withheld".to_owned(),
-    })
+        "a device that never saw the batch does not miss it: newest batches can be withheld",
+    ))
 }
 
 pub(super) async fn page_ends_elsewhere(stage: Stage) -> anyhow::Result<Evidence> {
@@ -77,10 +77,7 @@ pub(super) async fn page_ends_elsewhere(stage: Stage) -> anyhow::Result<Evidence
         }),
     )?;
     passes("the control", pull_all(&fitting, Cursor::START).await)?;
-    Ok(Evidence {
-        caught,
-        control: "a head that is the hash of the page is believed".to_owned(),
-    })
+    Ok(Evidence::new(caught, "a head that is the hash of the page is believed"))
 }
 
 pub(super) async fn older_head(stage: Stage) -> anyhow::Result<Evidence> {
@@ -105,10 +102,10 @@ pub(super) async fn older_head(stage: Stage) -> anyhow::Result<Evidence> {
     let fresh = stage.device_at(2, &older, |_, _| Lie::Truth)?;
     let rows = passes("the control", pull_all(&fresh, Cursor::START).await)?.0;
     ensure!(rows.is_empty(), "the control brought {rows:?}");
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "a device that knows nothing later believes the older history".to_owned(),
-    })
+        "a device that knows nothing later believes the older history",
+    ))
 }
 
 pub(super) async fn other_history(stage: Stage) -> anyhow::Result<Evidence> {
@@ -142,10 +139,10 @@ pub(super) async fn other_history(stage: Stage) -> anyhow::Result<Evidence> {
         rows == ["uno", "last", "due", "last", "tre", "last"],
         "the control brought {rows:?}"
     );
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "a device that was never shown the first history believes the second".to_owned(),
-    })
+        "a device that was never shown the first history believes the second",
+    ))
 }
 
 pub(super) async fn crossed(stage: Stage) -> anyhow::Result<Evidence> {
@@ -177,10 +174,10 @@ pub(super) async fn crossed(stage: Stage) -> anyhow::Result<Evidence> {
     for (actor, cursor) in [(&left, left_end), (&right, right_end)] {
         passes("the control", pull_all(actor, Cursor::at(cursor)).await)?;
     }
-    Ok(Evidence {
-        caught: caught_left,
-        control: "two devices that are kept apart for ever do not notice".to_owned(),
-    })
+    Ok(Evidence::new(
+        caught_left,
+        "two devices that are kept apart for ever do not notice",
+    ))
 }
 
 pub(super) async fn push_not_stored(stage: Stage) -> anyhow::Result<Evidence> {
@@ -217,10 +214,10 @@ pub(super) async fn push_not_stored(stage: Stage) -> anyhow::Result<Evidence> {
         let pushed = again.client.push_at(again.id, applied, Some(batch_id), changes).await;
         passes("the control", pushed.map_err(Error::from))?;
     }
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "an older answer is believed where the chain shows the batch at that place".to_owned(),
-    })
+        "an older answer is believed where the chain shows the batch at that place",
+    ))
 }
 
 pub(super) async fn push_stored_long_ago(stage: Stage) -> anyhow::Result<Evidence> {
@@ -289,10 +286,10 @@ pub(super) async fn push_stored_long_ago(stage: Stage) -> anyhow::Result<Evidenc
         author.client.push(author.id, vec![change(name)]).await?;
         (_, applied) = pull_all(&honest, Cursor::START).await?;
     }
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "an older place is believed where the chain leads from it to what the device knows".to_owned(),
-    })
+        "an older place is believed where the chain leads from it to what the device knows",
+    ))
 }
 
 pub(super) async fn forged_digests(stage: Stage) -> anyhow::Result<Evidence> {
@@ -336,8 +333,8 @@ pub(super) async fn forged_digests(stage: Stage) -> anyhow::Result<Evidence> {
     let caught = caught(pushed.map_err(Error::from), |error| {
         matches!(error, Error::Tampering(Tampering::HistoryForked(_)))
     })?;
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "the true digests, passed on by the same hands, are sealed on top of".to_owned(),
-    })
+        "the true digests, passed on by the same hands, are sealed on top of",
+    ))
 }

@@ -94,10 +94,7 @@ async fn joins_through(
         !holds_key(&liar.client, &liar).await,
         "a key was taken from it all the same"
     );
-    Ok(Evidence {
-        caught,
-        control: control.to_owned(),
-    })
+    Ok(Evidence::new(caught, control))
 }
 
 pub(super) async fn foreign_envelope(stage: Stage) -> anyhow::Result<Evidence> {
@@ -151,10 +148,7 @@ pub(super) async fn foreign_vault(stage: Stage) -> anyhow::Result<Evidence> {
         )
         .await?;
     let caught = caught(liar.client.setup_encryption_existing(&ada.password).await, is_forged)?;
-    Ok(Evidence {
-        caught,
-        control: "to Eve herself, the same bytes open".to_owned(),
-    })
+    Ok(Evidence::new(caught, "to Eve herself, the same bytes open"))
 }
 
 pub(super) async fn retired_key(stage: Stage) -> anyhow::Result<Evidence> {
@@ -188,10 +182,10 @@ pub(super) async fn retired_key(stage: Stage) -> anyhow::Result<Evidence> {
     let keyed = stage.victim(2, appending(current))?;
     let rows = passes("the control", pull_all(&keyed, Cursor::START).await)?.0;
     ensure!(rows.len() == 7, "the control brought {rows:?}");
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "under the key that took its place, the same batch is believed".to_owned(),
-    })
+        "under the key that took its place, the same batch is believed",
+    ))
 }
 
 pub(super) async fn older_envelope(stage: Stage) -> anyhow::Result<Evidence> {
@@ -225,10 +219,10 @@ pub(super) async fn older_envelope(stage: Stage) -> anyhow::Result<Evidence> {
         "the control",
         fresh.client.setup_encryption_existing(&ada.password).await,
     )?;
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "a device that joins, and holds no newer one, believes the older envelope".to_owned(),
-    })
+        "a device that joins, and holds no newer one, believes the older envelope",
+    ))
 }
 
 /// Answers for the envelope with a problem in place of the truth.
@@ -267,11 +261,10 @@ pub(super) async fn no_key_while_joining(stage: Stage) -> anyhow::Result<Evidenc
         other => bail!("setup_encryption_new came to {other:?}"),
     }
     ensure!(wrote_a_key(&liar), "the detector of written keys does not work");
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "`setup_encryption_new`, which may make a key, tries to, and the envelope's version stops it"
-            .to_owned(),
-    })
+        "`setup_encryption_new`, which may make a key, tries to, and the envelope's version stops it",
+    ))
 }
 
 pub(super) async fn other_not_found(stage: Stage) -> anyhow::Result<Evidence> {
@@ -288,8 +281,8 @@ pub(super) async fn other_not_found(stage: Stage) -> anyhow::Result<Evidence> {
         !passes("the control", denied.client.has_server_key().await)?,
         "the code itself means absent"
     );
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "with the code `no_envelope`, the same answer means absent".to_owned(),
-    })
+        "with the code `no_envelope`, the same answer means absent",
+    ))
 }

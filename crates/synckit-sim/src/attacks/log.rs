@@ -20,9 +20,16 @@ trait Arrange: Copy + Send + Sync + 'static {
     fn arrange<T: Clone>(self, batches: &mut Vec<T>);
 }
 
-/// Tells the arranged page to a device that never pulled, without the key and with it.
-async fn arranged(stage: Stage, arrange: impl Arrange, refused_at: u64, believed: &[&str]) -> anyhow::Result<Evidence> {
-    stage.three_batches().await?;
+/// Lies about the page of three batches to a device that never pulled, which refuses it after `refused_at`; then tells a
+/// forgery of a holder of the key, which believes these rows.
+async fn lie_about(
+    stage: Stage,
+    lie: impl Fn(&mut Vec<PulledBatch>) + Send + Sync + 'static,
+    refused_at: u64,
+    forge: impl Fn(&mut Vec<Opened>) + Send + Sync + 'static,
+    believed: &[&str],
+    control: impl Into<String>,
+) -> anyhow::Result<Evidence> {
     let honest = stage.victim(1, rewriting::<Page>(PULL, |_| {}))?;
     let rows = passes("the honest run", pull_all(&honest, Cursor::START).await)?.0;
     ensure!(rows == HONEST, "the honest run brought {rows:?}");
@@ -32,7 +39,7 @@ async fn arranged(stage: Stage, arrange: impl Arrange, refused_at: u64, believed
         2,
         rewriting::<Page>(PULL, move |page| {
             let mut batches = page.batches.clone();
-            arrange.arrange(&mut batches);
+            lie(&mut batches);
             forger.fill(page, batches, forger.start());
         }),
     )?;
@@ -46,17 +53,23 @@ async fn arranged(stage: Stage, arrange: impl Arrange, refused_at: u64, believed
         3,
         rewriting::<Page>(PULL, move |page| {
             let mut open = forger.open(&page.batches, forger.start());
-            arrange.arrange(&mut open);
+            forge(&mut open);
             let sealed = forger.seal(&open, forger.start());
             forger.fill(page, sealed, forger.start());
         }),
     )?;
     let rows = passes("the control", pull_all(&keyed, Cursor::START).await)?.0;
     ensure!(rows == believed, "the control brought {rows:?}");
-    Ok(Evidence {
-        caught,
-        control: format!("with the user's key, believed: {}", believed.join(", ")),
-    })
+    Ok(Evidence::new(caught, control))
+}
+
+/// Tells the batches in another arrangement, without the key and with it.
+async fn arranged(stage: Stage, arrange: impl Arrange, refused_at: u64, believed: &[&str]) -> anyhow::Result<Evidence> {
+    stage.three_batches().await?;
+    let control = format!("with the user's key, believed: {}", believed.join(", "));
+    let lie = move |batches: &mut Vec<_>| arrange.arrange(batches);
+    let forge = move |batches: &mut Vec<_>| arrange.arrange(batches);
+    lie_about(stage, lie, refused_at, forge, believed, control).await
 }
 
 /// Makes an [`Arrange`] of an expression.
@@ -94,52 +107,20 @@ pub(super) async fn dropped_in_the_middle(stage: Stage) -> anyhow::Result<Eviden
     arranged(stage, arrange, 2, &["one", "last", "three", "last"]).await
 }
 
-/// Tells the page of three batches with one changed, so that everything agrees that needs no key; then the same page with the change
-/// sealed by a holder of the key.
+/// Changes the second batch, so that all hashes agree. A holder of the key needs no such lie: it makes another second batch.
 async fn with_changed_batch(
     stage: Stage,
     change: impl Fn(&mut PulledBatch) + Send + Sync + 'static,
     control: &'static str,
 ) -> anyhow::Result<Evidence> {
-    let honest = stage.victim(1, rewriting::<Page>(PULL, |_| {}))?;
-    passes("the honest run", pull_all(&honest, Cursor::START).await)?;
-
-    let forger = stage.forger.clone();
-    let liar = stage.victim(
-        2,
-        rewriting::<Page>(PULL, move |page| {
-            let mut batches = page.batches.clone();
-            batches.iter_mut().skip(1).take(1).for_each(&change);
-            forger.fill(page, batches, forger.start());
-        }),
-    )?;
-    let caught = caught(
-        pull_all(&liar, Cursor::START).await,
-        |error| matches!(error, Error::Tampering(Tampering::BatchForged(evidence)) if evidence.parent.seq == 2),
-    )?;
-
-    // A holder of the key needs no lie about the second batch: it makes another one.
-    let forger = stage.forger.clone();
-    let keyed = stage.victim(
-        3,
-        rewriting::<Page>(PULL, move |page| {
-            let mut open = forger.open(&page.batches, forger.start());
-            for batch in open.iter_mut().skip(1).take(1) {
-                batch.entries.retain(|entry| entry.row_id != "two");
-            }
-            let sealed = forger.seal(&open, forger.start());
-            forger.fill(page, sealed, forger.start());
-        }),
-    )?;
-    let rows = passes("the control", pull_all(&keyed, Cursor::START).await)?.0;
-    ensure!(
-        rows == ["one", "last", "last", "three", "last"],
-        "the control brought {rows:?}"
-    );
-    Ok(Evidence {
-        caught,
-        control: control.to_owned(),
-    })
+    let lie = move |batches: &mut Vec<PulledBatch>| batches.iter_mut().skip(1).take(1).for_each(&change);
+    let forge = |batches: &mut Vec<Opened>| {
+        for batch in batches.iter_mut().skip(1).take(1) {
+            batch.entries.retain(|entry| entry.row_id != "two");
+        }
+    };
+    let believed = ["one", "last", "last", "three", "last"];
+    lie_about(stage, lie, 2, forge, &believed, control).await
 }
 
 const KEYED: &str = "with the user's key, another second batch is believed";

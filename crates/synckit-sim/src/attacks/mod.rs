@@ -40,6 +40,15 @@ pub struct Evidence {
     pub control: String,
 }
 
+impl Evidence {
+    fn new(caught: impl Into<String>, control: impl Into<String>) -> Self {
+        Self {
+            caught: caught.into(),
+            control: control.into(),
+        }
+    }
+}
+
 /// A run of an attack, to its end.
 pub type Run = Pin<Box<dyn Future<Output = anyhow::Result<Evidence>>>>;
 

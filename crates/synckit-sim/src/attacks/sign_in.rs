@@ -86,10 +86,10 @@ pub(super) async fn no_other_suite(stage: Stage) -> anyhow::Result<Evidence> {
     let (client, sent) = stage.new_installation(|_, _| Lie::Truth);
     passes("the honest run", client.authenticate(&ada.email, &ada.password).await)?;
     ensure!(suites(&sent) == [LOGIN_SUITE], "the detector of suites does not work");
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "the suite is compiled in: nothing else was sent in either run".to_owned(),
-    })
+        "the suite is compiled in: nothing else was sent in either run",
+    ))
 }
 
 pub(super) async fn no_password_in_a_body(stage: Stage) -> anyhow::Result<Evidence> {
@@ -110,10 +110,10 @@ pub(super) async fn no_password_in_a_body(stage: Stage) -> anyhow::Result<Eviden
         holds(&sent, &ada.email) && holds(&honest, &ada.email),
         "the detector does not find what is sent"
     );
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "the e-mail address, which is sent, is found in the same bodies".to_owned(),
-    })
+        "the e-mail address, which is sent, is found in the same bodies",
+    ))
 }
 
 pub(super) async fn other_server(stage: Stage) -> anyhow::Result<Evidence> {
@@ -122,8 +122,8 @@ pub(super) async fn other_server(stage: Stage) -> anyhow::Result<Evidence> {
     let copy = stage.path().join("impostor");
     crate::endpoint::copy_data_dir(&stage.server.data_dir(), &copy)?;
     std::fs::remove_file(copy.join("keys/opaque.key"))?;
-    let impostor = Endpoint::open_with_new_login_keys(&copy, SimClock::starting_at(stage.golden.made_at)).await?;
-    let impostor = Arc::new(impostor);
+    let clock = SimClock::starting_at(stage.golden.made_at);
+    let impostor = Arc::new(Endpoint::open_as(&copy, clock, |config| config.accept_new_oprf_seed = true).await?);
     let connect = |endpoint: &Arc<Endpoint>, device: &str| {
         stage
             .golden
@@ -144,10 +144,10 @@ pub(super) async fn other_server(stage: Stage) -> anyhow::Result<Evidence> {
     })?;
     let again = connect(&stage.server, member);
     passes("the control", again.authenticate(&ada.email, &ada.password).await)?;
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "the server itself is believed by the same device, before and after".to_owned(),
-    })
+        "the server itself is believed by the same device, before and after",
+    ))
 }
 
 pub(super) async fn other_app(stage: Stage) -> anyhow::Result<Evidence> {
@@ -163,10 +163,10 @@ pub(super) async fn other_app(stage: Stage) -> anyhow::Result<Evidence> {
     let own = stage.golden.app_id;
     let (client, _) = stage.new_installation(rewriting(FINISH, move |answer: &mut SignedIn| answer.app_id = own));
     passes("the control", client.authenticate(&ada.email, &ada.password).await)?;
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "rewritten to the app that the key names, the answer is believed".to_owned(),
-    })
+        "rewritten to the app that the key names, the answer is believed",
+    ))
 }
 
 /// Somebody between app and server who swaps the API key, which is public, in every message.
@@ -187,8 +187,8 @@ pub(super) async fn swapped_api_key(stage: Stage) -> anyhow::Result<Evidence> {
     })?;
     let client = between(stage.golden.api_key.clone());
     passes("the control", client.authenticate(&ada.email, &ada.password).await)?;
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "swapped for the key of its own app, the sign-in passes".to_owned(),
-    })
+        "swapped for the key of its own app, the sign-in passes",
+    ))
 }

@@ -222,10 +222,7 @@ impl Folded {
 
         let fooled = self.stage.victim(3, telling(&keyed))?;
         read_all("the control", &fooled, believed.rows).await?;
-        Ok(Evidence {
-            caught,
-            control: believed.control.to_owned(),
-        })
+        Ok(Evidence::new(caught, believed.control))
     }
 }
 
@@ -367,6 +364,16 @@ pub(super) async fn changed_manifest(stage: Stage) -> anyhow::Result<Evidence> {
     folded.refuses(lie, None, keyed, believed).await
 }
 
+/// A device that has pushed two rows.
+async fn author_of_two(stage: &Stage) -> anyhow::Result<Actor> {
+    let author = stage.honest(0)?;
+    author
+        .client
+        .push(author.id, vec![change("one"), change("two")])
+        .await?;
+    Ok(author)
+}
+
 /// A refusal that names the key.
 fn refused_key(ended: Result<(), Error>, reason: &'static str) -> anyhow::Result<String> {
     caught(
@@ -376,11 +383,7 @@ fn refused_key(ended: Result<(), Error>, reason: &'static str) -> anyhow::Result
 }
 
 pub(super) async fn server_made_key(stage: Stage) -> anyhow::Result<Evidence> {
-    let author = stage.honest(0)?;
-    author
-        .client
-        .push(author.id, vec![change("one"), change("two")])
-        .await?;
+    let author = author_of_two(&stage).await?;
     let snapshot = fold(&stage, &author).await?;
     let honest = stage.victim(1, telling(&snapshot))?;
     let rows = passes("the honest run", pull_all(&honest, Cursor::START).await)?.0;
@@ -397,19 +400,15 @@ pub(super) async fn server_made_key(stage: Stage) -> anyhow::Result<Evidence> {
     let fooled = stage.victim(3, telling(&keyed))?;
     let rows = passes("the control", pull_all(&fooled, Cursor::START).await)?.0;
     ensure!(rows == ["forged"], "the control brought {rows:?}");
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "under the user's key, the same rows are believed".to_owned(),
-    })
+        "under the user's key, the same rows are believed",
+    ))
 }
 
 pub(super) async fn retired_key(stage: Stage) -> anyhow::Result<Evidence> {
     let password = &stage.golden.ada.password;
-    let author = stage.honest(0)?;
-    author
-        .client
-        .push(author.id, vec![change("one"), change("two")])
-        .await?;
+    let author = author_of_two(&stage).await?;
     let before = fold(&stage, &author).await?;
     passes("the rotation", author.client.rotate_keys(password).await)?;
     author.client.push(author.id, vec![change("three")]).await?;
@@ -439,18 +438,14 @@ pub(super) async fn retired_key(stage: Stage) -> anyhow::Result<Evidence> {
     let fooled = stage.victim(2, telling(&keyed))?;
     let rows = passes("the control", pull_all(&fooled, Cursor::START).await)?.0;
     ensure!(rows == ["one"], "the control brought {rows:?}");
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "under the key that took its place, the same snapshot is believed".to_owned(),
-    })
+        "under the key that took its place, the same snapshot is believed",
+    ))
 }
 
 pub(super) async fn older_to_who_is_past_it(stage: Stage) -> anyhow::Result<Evidence> {
-    let author = stage.honest(0)?;
-    author
-        .client
-        .push(author.id, vec![change("one"), change("two")])
-        .await?;
+    let author = author_of_two(&stage).await?;
     let older = fold(&stage, &author).await?;
     author.client.push(author.id, vec![change("three")]).await?;
     let honest = stage.honest(1)?;
@@ -466,19 +461,15 @@ pub(super) async fn older_to_who_is_past_it(stage: Stage) -> anyhow::Result<Evid
     let fresh = stage.victim(2, telling(&older))?;
     let rows = passes("the control", pull_all(&fresh, Cursor::START).await)?.0;
     ensure!(rows == ["one", "two", "three"], "the control brought {rows:?}");
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "to a device that starts, it is as good as a newer one: the log goes on from it".to_owned(),
-    })
+        "to a device that starts, it is as good as a newer one: the log goes on from it",
+    ))
 }
 
 pub(super) async fn other_history(stage: Stage) -> anyhow::Result<Evidence> {
     let other = stage.copy_of_server("other").await?;
-    let author = stage.honest(0)?;
-    author
-        .client
-        .push(author.id, vec![change("one"), change("two")])
-        .await?;
+    let author = author_of_two(&stage).await?;
     fold(&stage, &author).await?;
     let honest = stage.honest(1)?;
     let end = passes("the honest run", pull_all(&honest, Cursor::START).await)?.1;
@@ -500,8 +491,8 @@ pub(super) async fn other_history(stage: Stage) -> anyhow::Result<Evidence> {
     let fresh = stage.device_at(2, &other, |_, _| Lie::Truth)?;
     let rows = passes("the control", pull_all(&fresh, Cursor::START).await)?.0;
     ensure!(rows == ["uno", "due"], "the control brought {rows:?}");
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "a device that was never shown the first history believes it".to_owned(),
-    })
+        "a device that was never shown the first history believes it",
+    ))
 }

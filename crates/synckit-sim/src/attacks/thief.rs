@@ -193,10 +193,10 @@ pub(super) async fn garbage_envelope(stage: Stage) -> anyhow::Result<Evidence> {
         Err(Error::Tampering(Tampering::KeyMaterialForged(_))) => {}
         other => bail!("the control did no harm: {other:?}"),
     }
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "signed by the user's owner key, the garbage is stored, and no device joins any more".to_owned(),
-    })
+        "signed by the user's owner key, the garbage is stored, and no device joins any more",
+    ))
 }
 
 pub(super) async fn garbage_snapshot(stage: Stage) -> anyhow::Result<Evidence> {
@@ -219,10 +219,10 @@ pub(super) async fn garbage_snapshot(stage: Stage) -> anyhow::Result<Evidence> {
         status.snapshot.map(|snapshot| snapshot.snapshot_id) == Some(SNAPSHOT),
         "the control was not stored"
     );
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "signed by the user's owner key, the garbage is the newest snapshot, and could end the log".to_owned(),
-    })
+        "signed by the user's owner key, the garbage is the newest snapshot, and could end the log",
+    ))
 }
 
 pub(super) async fn retired_owner(stage: Stage) -> anyhow::Result<Evidence> {
@@ -248,10 +248,10 @@ pub(super) async fn retired_owner(stage: Stage) -> anyhow::Result<Evidence> {
     if let Err(problem) = thief.write(&snapshot_path(), &snapshot).await? {
         bail!("the control was refused: {}", problem.code);
     }
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "signed by the key that took its place, the same snapshot is stored".to_owned(),
-    })
+        "signed by the key that took its place, the same snapshot is stored",
+    ))
 }
 
 pub(super) async fn past_the_revocation(stage: Stage) -> anyhow::Result<Evidence> {

@@ -127,10 +127,7 @@ async fn forged(
         caught = refused(read(&stage, STATUS, &forged).await?, "token_invalid")?;
     }
     works("the control", &stage, STATUS, &token.signed(&key)?).await?;
-    Ok(Evidence {
-        caught,
-        control: control.to_owned(),
-    })
+    Ok(Evidence::new(caught, control))
 }
 
 pub(super) async fn no_algorithm(stage: Stage) -> anyhow::Result<Evidence> {
@@ -189,10 +186,10 @@ pub(super) async fn expired(stage: Stage) -> anyhow::Result<Evidence> {
     clock.jump(Duration::from_secs(expires_at - 1 - clock.now()));
     works("the control", &stage, STATUS, &token).await?;
     clock.jump(Duration::from_secs(1));
-    Ok(Evidence {
-        caught: refused(read(&stage, STATUS, &token).await?, "token_expired")?,
-        control: "a second before, the same token is believed".to_owned(),
-    })
+    Ok(Evidence::new(
+        refused(read(&stage, STATUS, &token).await?, "token_expired")?,
+        "a second before, the same token is believed",
+    ))
 }
 
 pub(super) async fn ended_session(stage: Stage) -> anyhow::Result<Evidence> {
@@ -209,10 +206,7 @@ pub(super) async fn ended_session(stage: Stage) -> anyhow::Result<Evidence> {
     }
     let caught = refused(read(&stage, STATUS, &stolen).await?, "session_ended")?;
     works("the control", &stage, STATUS, other.token.expose()).await?;
-    Ok(Evidence {
-        caught,
-        control: "the session that ended it goes on".to_owned(),
-    })
+    Ok(Evidence::new(caught, "the session that ended it goes on"))
 }
 
 pub(super) async fn app_token_for_the_account(stage: Stage) -> anyhow::Result<Evidence> {
@@ -227,9 +221,8 @@ pub(super) async fn app_token_for_the_account(stage: Stage) -> anyhow::Result<Ev
     // Nor the other way round.
     refused(read(&stage, STATUS, account.expose()).await?, "token_invalid")?;
     works("the control", &stage, VAULT, account.expose()).await?;
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "with the token that the password was typed in for, in the last five minutes, it is answered"
-            .to_owned(),
-    })
+        "with the token that the password was typed in for, in the last five minutes, it is answered",
+    ))
 }

@@ -77,10 +77,20 @@ pub(super) async fn other_host(stage: Stage) -> anyhow::Result<Evidence> {
         "the headers that the server names do not reach the object store"
     );
     ensure!(sent_tokens_home(&victim), "the detector of tokens does not work");
-    Ok(Evidence {
-        caught: "the upload goes there, sealed, without the token".to_owned(),
-        control: "other headers that the server names are sent; requests to its own origin carry the token".to_owned(),
-    })
+    Ok(Evidence::new(
+        "the upload goes there, sealed, without the token",
+        "other headers that the server names are sent; requests to its own origin carry the token",
+    ))
+}
+
+/// The control of a download: an honest one brings the file.
+async fn downloads(device: &Actor, file: &[u8]) -> anyhow::Result<()> {
+    let url = passes(
+        "the control",
+        device.client.blob_download_url(&BlobHash::of(file)).await,
+    )?;
+    ensure!(device.client.blob_download(&url).await? == file, "another file came");
+    Ok(())
 }
 
 pub(super) async fn plain_http(stage: Stage) -> anyhow::Result<Evidence> {
@@ -96,15 +106,8 @@ pub(super) async fn plain_http(stage: Stage) -> anyhow::Result<Evidence> {
         matches!(error, Error::Tampering(Tampering::UnsafeUrl { .. }))
     })?;
     let honest = stage.victim(2, rewriting::<BlobDownloadAnswer>("/api/sync/blobs/download", |_| {}))?;
-    let url = passes("the control", honest.client.blob_download_url(&hash).await)?;
-    ensure!(
-        honest.client.blob_download(&url).await? == b"a file",
-        "another file came"
-    );
-    Ok(Evidence {
-        caught,
-        control: "with TLS, the same URL is used".to_owned(),
-    })
+    downloads(&honest, b"a file").await?;
+    Ok(Evidence::new(caught, "with TLS, the same URL is used"))
 }
 
 fn redirecting(path: &'static str) -> impl Fn(&Sent, Option<Answer>) -> Lie + Send + Sync {
@@ -126,10 +129,10 @@ pub(super) async fn redirect(stage: Stage) -> anyhow::Result<Evidence> {
     let honest = stage.victim(2, redirecting("/no/such/path"))?;
     passes("the honest run", pull_all(&honest, Cursor::START).await)?;
     ensure!(sent_tokens_home(&honest), "the detector of tokens does not work");
-    Ok(Evidence {
+    Ok(Evidence::new(
         caught,
-        control: "the same request without the redirect is answered".to_owned(),
-    })
+        "the same request without the redirect is answered",
+    ))
 }
 
 pub(super) async fn redirected_download(stage: Stage) -> anyhow::Result<Evidence> {
@@ -142,15 +145,8 @@ pub(super) async fn redirected_download(stage: Stage) -> anyhow::Result<Evidence
     })?;
     ensure!(gone_elsewhere(&victim).0 == 0, "the redirect was followed");
     let honest = stage.honest(2)?;
-    let url = honest.client.blob_download_url(&hash).await?;
-    ensure!(
-        honest.client.blob_download(&url).await? == b"a file",
-        "another file came"
-    );
-    Ok(Evidence {
-        caught,
-        control: "the same download without the redirect arrives".to_owned(),
-    })
+    downloads(&honest, b"a file").await?;
+    Ok(Evidence::new(caught, "the same download without the redirect arrives"))
 }
 
 const PIECE: usize = 64 * 1024;
@@ -203,10 +199,10 @@ pub(super) async fn gigabyte(stage: Stage) -> anyhow::Result<Evidence> {
     );
     let honest = stage.victim(2, rewriting::<Page>(PULL, |_| {}))?;
     passes("the control", pull_all(&honest, Cursor::START).await)?;
-    Ok(Evidence {
-        caught: format!("{caught} (after {} MiB)", read.load(Ordering::SeqCst) >> 20),
-        control: "a page that fits is read".to_owned(),
-    })
+    Ok(Evidence::new(
+        format!("{caught} (after {} MiB)", read.load(Ordering::SeqCst) >> 20),
+        "a page that fits is read",
+    ))
 }
 
 pub(super) async fn gigabyte_problem(stage: Stage) -> anyhow::Result<Evidence> {
@@ -224,15 +220,11 @@ pub(super) async fn gigabyte_problem(stage: Stage) -> anyhow::Result<Evidence> {
         read.load(Ordering::SeqCst)
     );
     let honest = stage.honest(2)?;
-    let url = honest.client.blob_download_url(&hash).await?;
-    ensure!(
-        honest.client.blob_download(&url).await? == b"a file",
-        "another file came"
-    );
-    Ok(Evidence {
-        caught: format!("{caught} (after {} KiB)", read.load(Ordering::SeqCst) >> 10),
-        control: "the same file without the flood arrives".to_owned(),
-    })
+    downloads(&honest, b"a file").await?;
+    Ok(Evidence::new(
+        format!("{caught} (after {} KiB)", read.load(Ordering::SeqCst) >> 10),
+        "the same file without the flood arrives",
+    ))
 }
 
 pub(super) async fn endless_blob(stage: Stage) -> anyhow::Result<Evidence> {
@@ -251,12 +243,11 @@ pub(super) async fn endless_blob(stage: Stage) -> anyhow::Result<Evidence> {
         read.load(Ordering::SeqCst)
     );
     let honest = stage.honest(2)?;
-    let url = honest.client.blob_download_url(&hash).await?;
-    ensure!(honest.client.blob_download(&url).await? == file, "another file came");
-    Ok(Evidence {
-        caught: format!("{caught} (after {} KiB)", read.load(Ordering::SeqCst) >> 10),
-        control: "the same file without the flood arrives".to_owned(),
-    })
+    downloads(&honest, &file).await?;
+    Ok(Evidence::new(
+        format!("{caught} (after {} KiB)", read.load(Ordering::SeqCst) >> 10),
+        "the same file without the flood arrives",
+    ))
 }
 
 /// A pull that is answered with these bytes.
@@ -291,10 +282,10 @@ pub(super) async fn lying_length(stage: Stage) -> anyhow::Result<Evidence> {
     let mut honest = page_with_extra_field();
     honest.push(0x00);
     passes("the control", page_of(&stage, 2, honest).await?)?;
-    Ok(Evidence {
-        caught: refusals.pop().unwrap_or_default(),
-        control: "a page written by hand in the same way, with true lengths, is read".to_owned(),
-    })
+    Ok(Evidence::new(
+        refusals.pop().unwrap_or_default(),
+        "a page written by hand in the same way, with true lengths, is read",
+    ))
 }
 
 pub(super) async fn lying_blob_size(stage: Stage) -> anyhow::Result<Evidence> {
@@ -323,15 +314,8 @@ pub(super) async fn lying_blob_size(stage: Stage) -> anyhow::Result<Evidence> {
         "a size that no blob has was believed"
     );
     let honest = stage.honest(3)?;
-    let url = honest.client.blob_download_url(&BlobHash::of(b"a file")).await?;
-    ensure!(
-        honest.client.blob_download(&url).await? == b"a file",
-        "another file came"
-    );
-    Ok(Evidence {
-        caught,
-        control: "with its true size, the same blob is read".to_owned(),
-    })
+    downloads(&honest, b"a file").await?;
+    Ok(Evidence::new(caught, "with its true size, the same blob is read"))
 }
 
 const DEPTH: usize = 200_000;
@@ -363,8 +347,5 @@ pub(super) async fn deep_nesting(stage: Stage) -> anyhow::Result<Evidence> {
     let mut shallow = page_with_extra_field();
     shallow.extend_from_slice(&[0x81, 0x81, 0x81, 0x00]);
     passes("the control", page_of(&stage, 3, shallow).await?)?;
-    Ok(Evidence {
-        caught: refused,
-        control: "an unknown field of three levels is skipped".to_owned(),
-    })
+    Ok(Evidence::new(refused, "an unknown field of three levels is skipped"))
 }

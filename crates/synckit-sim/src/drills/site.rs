@@ -14,7 +14,7 @@ use synckit_client::{CredentialStore, FileStore, SyncKitClient, SyncKitConfig};
 use tempfile::TempDir;
 
 use super::process::{Process, Programs, command, output_of, wrapped};
-use crate::golden::{Account, Member, credential_file};
+use crate::golden::{self, Account, Member, credential_file};
 
 /// Ports below the range that systems take for outgoing connections: a client that knocks at a dead server's port must
 /// not be given that very port for its own end.
@@ -222,31 +222,7 @@ impl Site {
     /// # Errors
     /// If anything fails.
     pub async fn sign_up(&self, name: &str, devices: usize) -> anyhow::Result<Account> {
-        let email = format!("{name}@example.test");
-        let password = format!("{name}: correct horse battery staple");
-        let mut user_id = None;
-        let mut members = Vec::new();
-        for index in 0..devices {
-            let device = format!("{name}-{index}");
-            let client = self.client(&device);
-            if index == 0 {
-                client.create_account(&email, &password).await?;
-            }
-            user_id = Some(client.authenticate(&email, &password).await?.0);
-            if index == 0 {
-                client.setup_encryption_new(&password).await?;
-            } else {
-                client.setup_encryption_existing(&password).await?;
-            }
-            let id = client.register_device(&device, "linux").await?.id;
-            members.push(Member { name: device, id });
-        }
-        Ok(Account {
-            email,
-            password,
-            user_id: user_id.context("an account without devices")?,
-            devices: members,
-        })
+        golden::sign_up(name, devices, |device| self.client(device)).await
     }
 
     /// Whether SQLite finds the database whole. The server must be stopped.
