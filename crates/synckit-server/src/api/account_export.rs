@@ -10,12 +10,11 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{TryStreamExt as _, stream};
 use http::{HeaderValue, header};
-use synckit_protocol::{MEDIA_TYPE_JSON_LINES, limits, wire::export::ExportedBlob};
+use synckit_protocol::{MEDIA_TYPE_JSON_LINES, wire::export::ExportedBlob};
 
 use super::access::AccountAccess;
 use crate::{
     admin::{Export, ExportError},
-    blobs::{ObjectUrl, UrlMethod},
     http::ApiError,
     limits::Owners,
     state::ServerState,
@@ -53,14 +52,8 @@ pub(super) async fn export(State(state): Server, access: AccountAccess) -> Resul
 
 /// A deleted blob has a URL, too, until it is swept.
 fn add_url(state: &ServerState, owner: [u8; 16], blob: &mut ExportedBlob) {
-    let expires_at = state.config.clock.now() + limits::PRESIGNED_URL_SECONDS;
-    let url = ObjectUrl {
-        method: UrlMethod::Get,
-        key: blob.object_key,
-        size: blob.size,
-        expires_at,
-        owner,
-    };
-    blob.download_url = Some(state.urls.sign(&url));
+    let now = state.config.clock.now();
+    let (url, expires_at) = state.urls.download(blob.object_key, blob.size, owner, now);
+    blob.download_url = Some(url);
     blob.url_expires_at = Some(expires_at);
 }

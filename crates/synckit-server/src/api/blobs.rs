@@ -131,16 +131,11 @@ pub(super) async fn download(
     if !is_whole(&state, &blob).await? {
         return Err(ProblemCode::BlobNotFound.into());
     }
-    let expires_at = state.config.clock.now() + limits::PRESIGNED_URL_SECONDS;
-    let url = ObjectUrl {
-        method: UrlMethod::Get,
-        key: blob.object_key,
-        size: blob.size,
-        expires_at,
-        owner: state.urls.tag(access.stream.user_id),
-    };
+    let owner = state.urls.tag(access.stream.user_id);
+    let now = state.config.clock.now();
+    let (download_url, expires_at) = state.urls.download(blob.object_key, blob.size, owner, now);
     reply.ok(&BlobDownloadAnswer {
-        download_url: state.urls.sign(&url),
+        download_url,
         size: blob.size,
         key_id: blob.key_id,
         expires_at,

@@ -102,6 +102,25 @@ impl UrlSigner {
         )
     }
 
+    /// A URL to read a stored object, and when it expires.
+    pub(crate) fn download(
+        &self,
+        key: ObjectKey,
+        size: u64,
+        owner: [u8; 16],
+        now: UnixSeconds,
+    ) -> (String, UnixSeconds) {
+        let expires_at = now + limits::PRESIGNED_URL_SECONDS;
+        let url = ObjectUrl {
+            method: UrlMethod::Get,
+            key,
+            size,
+            expires_at,
+            owner,
+        };
+        (self.sign(&url), expires_at)
+    }
+
     /// Verifies a request for an object: its path, its query, and the method that it must be signed for.
     pub(crate) fn verify(
         &self,

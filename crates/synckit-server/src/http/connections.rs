@@ -129,14 +129,15 @@ async fn turn_away(mut stream: TcpStream) -> io::Result<()> {
         body.len()
     );
     stream.write_all(answer.as_bytes()).await?;
-    close_after_unread(stream).await
+    let (reader, writer) = stream.into_split();
+    close_after_unread(reader, writer).await
 }
 
 /// Closes a connection on which the client may still send. One that is closed over unread bytes loses the answer on its
 /// way (RFC 9112, section 9.6).
-async fn close_after_unread(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    stream.shutdown().await?;
-    let mut unread = stream.take(UNREAD_BYTES_MAX);
+async fn close_after_unread(reader: impl AsyncRead + Unpin, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
+    writer.shutdown().await?;
+    let mut unread = reader.take(UNREAD_BYTES_MAX);
     tokio::io::copy(&mut unread, &mut tokio::io::sink()).await?;
     Ok(())
 }
@@ -243,7 +244,12 @@ impl Connection {
                     .map(|response| response.map(|body| running.until_sent(body)))
             }
         });
-        let io = TokioIo::new(HeadGuard::new(StallGuard::new(stream, stall_timeout), HEADERS_MAX));
+        let (reader, writer) = stream.into_split();
+        let (reader, writer) = (
+            HeadGuard::new(reader, HEADERS_MAX),
+            StallGuard::new(writer, stall_timeout),
+        );
+        let io = TokioIo::new(tokio::io::join(reader, writer));
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(head_timeout)
@@ -263,8 +269,9 @@ impl Connection {
         if let Err(error) = served {
             // Broken connections are everyday; their errors carry no contents of requests.
             tracing::debug!(%error, "a connection ended early");
-            if let Some(stream) = connection.into_parts().io.into_inner().into_refused() {
-                let _ = timeout(REFUSAL_TIME_MAX, close_after_unread(stream)).await;
+            let (reader, writer) = connection.into_parts().io.into_inner().into_inner();
+            if let Some(reader) = reader.into_refused() {
+                let _ = timeout(REFUSAL_TIME_MAX, close_after_unread(reader, writer)).await;
             }
         }
     }

@@ -11,23 +11,23 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    io::AsyncWrite,
+    net::tcp::OwnedWriteHalf,
     time::{Instant, Sleep, sleep},
 };
 
 use super::Pace;
 
-/// A TCP stream whose writes fail when the other side takes less than the minimum rate.
+/// The writing half of a TCP stream, whose writes fail when the other side takes less than the minimum rate.
 pub(crate) struct StallGuard {
-    stream: TcpStream,
+    stream: OwnedWriteHalf,
     pace: Pace,
     deadline: Pin<Box<Sleep>>,
     waiting_since: Option<Instant>,
 }
 
 impl StallGuard {
-    pub(crate) fn new(stream: TcpStream, patience: Duration) -> Self {
+    pub(crate) fn new(stream: OwnedWriteHalf, patience: Duration) -> Self {
         Self {
             stream,
             pace: Pace::new(patience),
@@ -54,12 +54,6 @@ impl StallGuard {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
         }
-    }
-}
-
-impl AsyncRead for StallGuard {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 

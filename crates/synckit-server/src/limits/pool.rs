@@ -129,25 +129,17 @@ impl Pool {
     /// Takes a part at once, or not at all.
     pub(crate) fn try_take(&self, owners: Owners, amount: u64) -> Result<Permit, Exhausted> {
         let mut state = self.0.state.lock();
-        let room = self.room(&state, owners, amount);
-        // Those who wait for the whole pool were here first.
-        let queued = state.waiting.iter().any(|waiter| self.is_stuck(&state, waiter));
-        match room {
-            Ok(()) if !queued => Ok(self.give(&mut state, owners, amount)),
-            Err(Exhausted::Share) => Err(Exhausted::Share),
-            _ => {
-                self.note_used_up(&mut state);
-                Err(Exhausted::Total)
-            }
+        if self.is_free(&state, owners, amount) {
+            return Ok(self.give(&mut state, owners, amount));
         }
+        Err(self.exhausted(&mut state, owners, amount))
     }
 
     /// Takes a part, and waits for it at most so long.
     pub(crate) async fn take(&self, owners: Owners, amount: u64, patience: Duration) -> Result<Permit, Exhausted> {
         let granted = {
             let mut state = self.0.state.lock();
-            let queued = state.waiting.iter().any(|waiter| self.is_stuck(&state, waiter));
-            if !queued && self.room(&state, owners, amount).is_ok() {
+            if self.is_free(&state, owners, amount) {
                 return Ok(self.give(&mut state, owners, amount));
             }
             let (grant, granted) = oneshot::channel();
@@ -157,14 +149,25 @@ impl Pool {
         if let Ok(Ok(permit)) = tokio::time::timeout(patience, granted).await {
             return Ok(permit);
         }
-        // This one does not stand in the way of others any more.
+        // This one blocks the others no longer.
         self.serve_waiting();
         let mut state = self.0.state.lock();
-        match self.room(&state, owners, amount) {
-            Err(Exhausted::Share) => Err(Exhausted::Share),
+        Err(self.exhausted(&mut state, owners, amount))
+    }
+
+    /// Whether a part can be given at once. Those who wait for the whole pool were first.
+    fn is_free(&self, state: &State, owners: Owners, amount: u64) -> bool {
+        let queued = state.waiting.iter().any(|waiter| self.is_stuck(state, waiter));
+        !queued && self.room(state, owners, amount).is_ok()
+    }
+
+    /// Why a part cannot be given.
+    fn exhausted(&self, state: &mut State, owners: Owners, amount: u64) -> Exhausted {
+        match self.room(state, owners, amount) {
+            Err(Exhausted::Share) => Exhausted::Share,
             _ => {
-                self.note_used_up(&mut state);
-                Err(Exhausted::Total)
+                self.note_used_up(state);
+                Exhausted::Total
             }
         }
     }
