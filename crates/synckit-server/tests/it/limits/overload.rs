@@ -45,16 +45,26 @@ async fn large_push(world: &World, user: &Syncing) -> TcpStream {
 /// first line of its answer. The server's own pace keeps the bytes apart.
 async fn trickle(world: &World, mut stream: TcpStream) -> String {
     let mut answer = [0];
-    loop {
-        tokio::select! {
-            _ = figure(world, "synckit_requests_at_work") => { let _ = stream.write_all(b"x").await; }
-            read = stream.read(&mut answer) => {
-                read.unwrap();
-                let line = first_line(&mut stream).await;
-                return format!("{}{line}", char::from(answer[0]));
+    let trickling = async {
+        loop {
+            tokio::select! {
+                _ = figure(world, "synckit_requests_at_work") => { let _ = stream.write_all(b"x").await; }
+                read = stream.read(&mut answer) => {
+                    read.unwrap();
+                    let line = first_line(&mut stream).await;
+                    return format!("{}{line}", char::from(answer[0]));
+                }
             }
         }
-    }
+    };
+    patiently(trickling, "the server did not give the request up").await
+}
+
+/// Ends a test whose server never does its part.
+async fn patiently<T>(work: impl Future<Output = T>, failure: &str) -> T {
+    tokio::time::timeout(Duration::from_secs(30), work)
+        .await
+        .unwrap_or_else(|_| panic!("{failure}"))
 }
 
 const PUSH: &str = "POST /api/sync/push";
@@ -85,9 +95,7 @@ async fn wait_for(world: &World, name: &str, wanted: impl Fn(u64) -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), asking)
-        .await
-        .unwrap_or_else(|_| panic!("{name} did not get there"));
+    patiently(asking, &format!("{name} did not get there")).await;
 }
 
 #[tokio::test]
@@ -224,10 +232,13 @@ async fn trickling_reader_is_cut_off() {
         user.push(&world, 1, limits::BATCH_SEALED_BYTES_MAX - 100).await;
     }
     let mut reader = start_reading(&world, &user, "application/cbor").await;
-    // A byte after each look at the figure.
-    while figure(&world, "synckit_page_memory_bytes").await > 0 {
-        reader.read_u8().await.unwrap();
-    }
+    let reading = async {
+        // A byte after each look at the figure.
+        while figure(&world, "synckit_page_memory_bytes").await > 0 {
+            reader.read_u8().await.unwrap();
+        }
+    };
+    patiently(reading, "the reader was not cut off").await;
 }
 
 /// Where a user may upload a blob of so many bytes: the path of the URL.
@@ -292,7 +303,7 @@ async fn address_holds_a_share_of_the_connections() {
     drop(connections);
     // Asks over one connection as soon as there is room for it.
     let asking = async { while !world.answers().await {} };
-    tokio::time::timeout(Duration::from_secs(30), asking).await.unwrap();
+    patiently(asking, "no connection was let in again").await;
 }
 
 #[tokio::test]
