@@ -180,9 +180,10 @@ def envelope(vectors: dict) -> int:
     for fields in vectors["envelopes"]:
         ring = open_envelope(raw(fields["envelope"]), stream, account_key)
         check("key ring", ring.to_bytes(), raw(fields["key_ring"]))
+        check("safety code", ring.safety_code(), fields["safety_code"])
         check("master key", ring.master_key, raw(fields["master_key"]))
-        made = make_envelope(ring, account_key, fields["vault_generation"], fields["version"], raw(fields["salt"]),
-                             raw(fields["wrap_nonce"]), raw(fields["history_nonce"]))
+        edition = (fields["vault_generation"], fields["vault_count"])
+        made = make_envelope(ring, account_key, edition, fields["version"], raw(fields["salt"]), raw(fields["wrap_nonce"]), raw(fields["history_nonce"]))
         check("envelope", made, raw(fields["envelope"]))
         check("key ring", KeyRing.from_bytes(stream, raw(fields["key_ring"])), ring)
     for fields in vectors["refused_envelopes"]:
@@ -196,8 +197,12 @@ def envelope(vectors: dict) -> int:
     for fields in permissions["verdicts"]:
         after = position_of(fields["after"])
         check(f"a key at {after.seq}", ring.permits(raw(fields["key_id"]), after), fields["permitted"])
+    for fields in permissions["snapshots"]:
+        position = position_of(fields["position"])
+        permitted = ring.permits_snapshot(raw(fields["key_id"]), position, raw(fields["manifest_hash"]))
+        check(f"a snapshot at {position.seq}", permitted, fields["permitted"])
     parts = ("envelopes", "refused_envelopes", "refused_key_rings")
-    return sum(len(vectors[part]) for part in parts) + len(permissions["verdicts"])
+    return sum(len(vectors[part]) for part in parts) + sum(len(permissions[part]) for part in ("verdicts", "snapshots"))
 
 
 def owner(vectors: dict) -> int:
@@ -212,7 +217,8 @@ def owner(vectors: dict) -> int:
     for fields in vectors["envelopes"]:
         head = fields["head"] and position_of(fields["head"])
         message = envelope_message(stream, fields["expected_version"], raw(fields["key_id"]), raw(fields["owner"]),
-                                   raw(fields["envelope"]), head)
+                                   raw(fields["envelope"]), head,
+                                   fields["snapshot"] and raw(fields["snapshot"]))
         check("message", message, raw(fields["message"]))
         check("signature", keys[fields["signed_by"]].sign(message).signature, raw(fields["signature"]))
     fields = vectors["snapshot"]

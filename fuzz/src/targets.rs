@@ -117,7 +117,7 @@ pub(crate) fn key_ring(data: &[u8]) {
     for retired in ring.retired() {
         assert!(
             ring.key_for(&retired.key_id())
-                .is_some_and(|found| found.until == Some(retired.until()))
+                .is_some_and(|found| found.end == Some(retired.end()))
         );
     }
 }

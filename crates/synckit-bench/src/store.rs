@@ -114,6 +114,7 @@ async fn prepare(store: &SqliteStore, streams: u64) -> anyhow::Result<()> {
             key_id: KEY,
             expected_version: 0,
             head: None,
+            snapshot: None,
             owner: OwnerKey::from_bytes([1; 32]),
             signed_by: Some(OwnerKey::from_bytes([1; 32])),
             now: NOW,

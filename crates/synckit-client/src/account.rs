@@ -4,7 +4,7 @@
 
 use http::Method;
 use rand::rngs::OsRng;
-use synckit_crypto::{AccountKey, RecoveryCode, Vault};
+use synckit_crypto::{AccountKey, KeyError, RecoveryCode, Vault};
 use synckit_login::ClientRegistration;
 use synckit_protocol::{
     LOGIN_SUITE, ProblemCode, SecretText, UserId,
@@ -16,9 +16,10 @@ use synckit_protocol::{
 
 use crate::{
     client::SyncKitClient,
-    connection::{call::Call, session::Connection},
+    connection::{call::Call, vault::OlderVault},
     error::{Error, Result},
     password, runtime,
+    stream::handle::Stream,
 };
 
 impl SyncKitClient {
@@ -44,7 +45,7 @@ impl SyncKitClient {
         password::check_new(new)?;
         let stream = self.stream()?;
         let connection = &stream.connection;
-        let open = connection.open_vault(old).await?;
+        let open = connection.open_vault(old, OlderVault::Refused).await?;
         let token = connection.account_token()?;
         let user_id = connection.scope().user_id;
         let (registration, request) = ClientRegistration::start(new, &mut OsRng)?;
@@ -61,16 +62,15 @@ impl SyncKitClient {
         let vault = open
             .vault
             .with_password(&user_id, &finished.export_key, &open.account_key, &mut OsRng)
-            .map_err(Error::Key)?
-            .encode();
+            .map_err(Error::Key)?;
         let finish = PasswordChangeFinish {
             registration: started.registration,
             record: finished.upload.into(),
-            vault: vault.clone().into(),
+            vault: vault.encode().into(),
             expected_version: open.version,
         };
         let call = Call::post("/api/account/password").body(&finish)?.bearer(&token);
-        write_vault(connection, call, &vault, &token).await?;
+        write_vault(&stream, call, &vault, &open.account_key, &token).await?;
         connection.remember_login(new, finished.export_key);
         Ok(())
     }
@@ -95,22 +95,75 @@ impl SyncKitClient {
     pub async fn recovery_code(&self, password: &str) -> Result<RecoveryCode> {
         let stream = self.stream()?;
         let connection = &stream.connection;
-        let open = connection.open_vault(password).await?;
+        let open = connection.open_vault(password, OlderVault::Refused).await?;
         let token = connection.account_token()?;
         let user_id = connection.scope().user_id;
         let code = RecoveryCode::generate(&mut OsRng);
         let vault = open
             .vault
             .with_recovery(&user_id, &code, &open.account_key, &mut OsRng)
-            .map_err(Error::Key)?
-            .encode();
+            .map_err(Error::Key)?;
         let put = PutVault {
-            vault: vault.clone().into(),
+            vault: vault.encode().into(),
             expected_version: open.version,
+            keep_replaced: false,
         };
         let call = Call::new(Method::PUT, "/api/account/vault").body(&put)?.bearer(&token);
-        write_vault(connection, call, &vault, &token).await?;
+        write_vault(&stream, call, &vault, &open.account_key, &token).await?;
         Ok(code)
+    }
+
+    /// Replaces the account key, which the password and the recovery code open, and with it the master key of this app:
+    /// for an account key that may have leaked, say to somebody who knew an earlier password and has an old copy of the
+    /// vault. Change the password first, so that nobody but the user opens the new vault.
+    ///
+    /// What is written from now on is under the new keys. The other devices of this app report [`Error::KeyRotated`] and
+    /// call [`SyncKitClient::setup_encryption_existing`]. The recovery code stops working for this app: make another one.
+    /// **Other apps** of the account keep the old account key until a device that holds their keys calls
+    /// `setup_encryption_existing` there; a device without them needs the recovery code of before, once. So do this only
+    /// with such a device or that code in reach. If this call stops halfway, it can be made again.
+    ///
+    /// # Errors
+    /// Those of [`SyncKitClient::setup_encryption_existing`] and [`SyncKitClient::rotate_keys`].
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # use synckit_doctest::note;
+    /// # let password = world.password;
+    /// client.change_password(password, "a better password").await?;
+    /// client.replace_account_key("a better password").await?;
+    /// let code = client.recovery_code("a better password").await?; // the one before opens nothing any more
+    /// println!("Write this down: {}", *code.words());
+    /// client.push(device.id, vec![note("1", "Buy milk")]).await?;
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub async fn replace_account_key(&self, password: &str) -> Result<()> {
+        // Before anything is replaced: this device must hold the current keys, because it seals them anew.
+        self.setup_encryption_existing(password).await?;
+        let stream = self.stream()?;
+        let connection = &stream.connection;
+        let open = connection.open_vault(password, OlderVault::Refused).await?;
+        let access = connection.account_access(password).await?;
+        let user_id = connection.scope().user_id;
+        let generation = open.vault.generation().checked_add(1);
+        let generation = generation.ok_or(Error::Key(KeyError::VaultLimit))?;
+        let account_key = AccountKey::generate(&mut OsRng);
+        let vault = Vault::of_generation(generation, &user_id, &access.export_key, &account_key, &mut OsRng);
+        let put = PutVault {
+            vault: vault.encode().into(),
+            expected_version: open.version,
+            keep_replaced: true,
+        };
+        let call = Call::new(Method::PUT, "/api/account/vault")
+            .body(&put)?
+            .bearer(&access.token);
+        write_vault(&stream, call, &vault, &account_key, &access.token).await?;
+        // Seals the ring that this device holds under the new account key, as after a reset.
+        self.setup_encryption_existing(password).await?;
+        self.rotate_keys(password).await
     }
 
     /// Confirms the address of an account with the code from the mail.
@@ -221,16 +274,27 @@ impl SyncKitClient {
 }
 
 /// Sends a write of the vault. A conflict with our own write, whose answer was lost, is a success.
-async fn write_vault(connection: &Connection, call: Call<'_>, vault: &[u8], token: &SecretText) -> Result<()> {
+async fn write_vault(
+    stream: &Stream,
+    call: Call<'_>,
+    vault: &Vault,
+    account_key: &AccountKey,
+    token: &SecretText,
+) -> Result<()> {
+    let connection = &stream.connection;
     match connection.api().call::<VaultWritten>(call).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {}
         Err(error) if error.is_problem(ProblemCode::VersionConflict) => {
-            if connection.vault(token).await?.vault.as_ref() == vault {
-                Ok(())
-            } else {
-                Err(error)
+            if connection.vault(token).await?.vault.as_ref() != vault.encode() {
+                return Err(error);
             }
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
     }
+    connection.remember_vault(vault).await?;
+    // The vault is written, and a failure here must not look as if it were not: the recovery code in it would be lost.
+    if let Err(error) = stream.name_vault(account_key, vault.edition()).await {
+        tracing::warn!(%error, "other devices cannot recognise an older vault until an envelope names this one");
+    }
+    Ok(())
 }

@@ -186,7 +186,7 @@ pub use snapshots::{
     read::Pulled,
 };
 pub use synckit_crypto::{
-    KeyError, RecoveryCode, RecoveryCodeError,
+    KeyError, RecoveryCode, RecoveryCodeError, SafetyCode, VaultEdition,
     batch::{ChangeEntry, ChangeOp, EncodeError, EncodeErrorKind, Timestamp, TimestampRangeError},
     blob::{BlobHash, BlobHashParseError},
 };

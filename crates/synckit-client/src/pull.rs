@@ -71,6 +71,7 @@ impl SyncKitClient {
     /// ```
     pub async fn pull(&self, device_id: DeviceId, cursor: Cursor) -> Result<Pulled> {
         let stream = self.stream()?;
+        stream.state.act_as(device_id);
         let mut from = cursor;
         let mut refused: Option<(SnapshotId, Error)> = None;
         for _ in 0..SNAPSHOTS_TRIED_MAX {
@@ -97,6 +98,13 @@ impl SyncKitClient {
                 Ok(Some(pulled)) => return Ok(pulled),
                 // Newer ones took its place: all rows come again, deletions too, so what the app has of it is made good.
                 Ok(None) => from = restarted(from),
+                // The one that the app was in the middle of. A key may have been retired meanwhile, and the newest
+                // snapshot taken its place.
+                Err(Error::Tampering(Tampering::SnapshotForged(evidence)))
+                    if from.snapshot().is_some() && evidence.part.is_none() =>
+                {
+                    from = Cursor::START;
+                }
                 Err(error @ Error::Tampering(Tampering::SnapshotForged(_))) => match refused {
                     Some((_, first)) => return Err(first),
                     None => {

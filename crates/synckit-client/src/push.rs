@@ -126,7 +126,8 @@ impl SyncKitClient {
     /// Without a `batch_id`, changes are split into batches as in [`SyncKitClient::push`]. With one, which the app stored
     /// before ([`SyncKitClient::new_batch_id`]), they are a single batch that is stored exactly once, even if the app
     /// crashes at any moment and pushes again with the same id; use an id for the same changes only. The returned cursor
-    /// is `parent` if the app has pulled past the batch already. (Where the batch is so old that only a snapshot contains
+    /// is `parent` if the app has pulled past the batch already. What the server stored before is read back, so that bytes
+    /// that were exchanged on their way never count as stored: that is [`Tampering::BatchForged`](crate::Tampering::BatchForged). (Where the batch is so old that only a snapshot contains
     /// it, the server's word cannot be checked: that is [`Error::Problem`] with `cursor_compacted`. Pull, and push the
     /// changes that are still missing under a new id.)
     ///
@@ -223,6 +224,7 @@ async fn push_batches(
         };
     }
     let _turn = stream.writing.next().await;
+    stream.state.act_as(device_id);
     let parent = match at {
         Parent::Newest => stream.newest_known(),
         Parent::Exactly(cursor) if cursor.snapshot().is_some() => {
@@ -266,6 +268,7 @@ async fn append(stream: &Stream, pusher: &Pusher, mut sealed: Sealed, at: Parent
             Ok(answer) => {
                 let sent = Sent {
                     batch_id: sealed.batch_id,
+                    device_id: pusher.device_id,
                     base,
                     after: sealed.after,
                 };

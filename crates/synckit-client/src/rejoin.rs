@@ -6,21 +6,26 @@
 //! app pulls, merges and pushes again, as [`SyncKitClient::rejoin`] says.
 //!
 //! Invariants: what is known moves back only here, and only to a position from which the server's chain was hashed
-//! forward to its end; a skipped batch is one that no device can read; every step can be repeated after a crash.
+//! forward to its end; a skipped batch is one that no device can read, in a part of the log whose ends are hashes; every
+//! step can be repeated after a crash.
 
-use synckit_crypto::{Envelope, KeyRing};
+use std::sync::Arc;
+
+use synckit_crypto::{Envelope, KeyEnd, KeyRing};
 use synckit_protocol::{Cursor, Position, ProblemCode};
 use zeroize::Zeroizing;
 
 use crate::{
     client::SyncKitClient,
     error::{Error, Result},
-    history::walk::Walk,
+    history::{ledger::SkippedSpan, walk::Walk},
     state::keys::Keys,
     stream::{
         chain::Place,
         common::{Common, marks_of},
+        envelope::Opener,
         handle::Stream,
+        log::Unreadable,
     },
     tampering::{BatchEvidence, BatchFault, RejoinEvidence, Tampering},
 };
@@ -80,15 +85,19 @@ impl SyncKitClient {
     /// An app that remembers no deletions should pull from [`Cursor::START`] instead: else a row that was deleted since
     /// the backup is gone on the devices of today and comes back on those of tomorrow.
     ///
-    /// If the server's envelope is older than this device's keys, this is [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced): call
-    /// [`SyncKitClient::restore_envelope`] with the password, then this again.
+    /// If the server's envelope does not go on from this device's keys, this is
+    /// [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced): call [`SyncKitClient::restore_envelope`] with
+    /// the password, then this again.
     ///
     /// *A batch that no device can read.* A thief of a token, who does not have the key, can append garbage; and a device
     /// whose encoder has a defect can append a batch that opens and breaks a rule of the format, which `reason` of the
-    /// evidence names. The server cannot know, and honest batches follow it in the chain. From now on this device skips
-    /// exactly this batch, by its hash. Every other device, new ones too, refuses it in turn, until a device that skips it
-    /// calls [`SyncKitClient::fold`]. After garbage nothing is lost: end the session of the thief. After a batch that breaks
-    /// a rule, [`Rejoined::push_all_rows`] is set: what it held has reached no other device.
+    /// evidence names. The server cannot know, and honest batches follow it in the chain. From now on this device skips this
+    /// batch and every later one, up to the newest position now, that cannot be read either: as a part of the log between
+    /// two positions, which are hashes, so one decision is enough for any number of batches. What can be read in between is
+    /// read. Every other device, new ones too, refuses the batch in turn, until a device that skips it
+    /// calls [`SyncKitClient::fold`]. After garbage of a thief nothing is lost: end the session of the thief.
+    /// [`Rejoined::push_all_rows`] is set after a batch that breaks a rule, because what it held has reached no other
+    /// device, and after garbage under this device's own name, because it may be what became of a push on its way.
     ///
     /// # Errors
     /// [`Error::NothingToRejoin`] if the server agrees with this device now, or the evidence is of something that was
@@ -183,7 +192,11 @@ impl SyncKitClient {
     ///         }
     ///         // Another device has rotated the key since.
     ///         Err(Error::KeyRotated { .. }) => {
-    ///             client.setup_encryption_existing(password).await?;
+    ///             match client.setup_encryption_existing(password).await {
+    ///                 // In the restored history, in which this device's own rotation never happened.
+    ///                 Err(Error::Tampering(Tampering::EnvelopeReplaced { .. })) => client.restore_envelope(password).await?,
+    ///                 settled => settled?,
+    ///             }
     ///             client.rejoin(&evidence, db.cursor).await?
     ///         }
     ///         rejoined => rejoined?,
@@ -216,9 +229,9 @@ impl SyncKitClient {
                 if !believed.contains(&evidence.known) {
                     return Err(Error::NothingToRejoin);
                 }
-                change_over(&stream, &keys.ring, offered, cursor).await?
+                change_over(&stream, offered, cursor).await?
             }
-            RejoinEvidence::Batch(batch) => skip_batch(&stream, &keys, batch, cursor).await?,
+            RejoinEvidence::Batch(batch) => skip_unreadable(&stream, keys, batch, cursor).await?,
         };
         tracing::warn!(
             cursor = %rejoined.cursor,
@@ -231,48 +244,42 @@ impl SyncKitClient {
 
 /// The server's envelope and the ring in it, which must be under the very key that this device holds.
 async fn offered_keys(stream: &Stream, held: &KeyRing) -> Result<(KeyRing, Envelope)> {
-    let found = stream.envelope().await?.map(|found| found.envelope);
-    let found_version = found.as_ref().map_or(0, Envelope::key_version);
-    let Some(envelope) = found.filter(|envelope| envelope.key_version() >= held.key_version()) else {
+    let Some(found) = stream.envelope().await? else {
         return Err(Error::Tampering(Tampering::EnvelopeReplaced {
             held_version: held.key_version(),
-            found_version,
+            found_version: 0,
         }));
     };
-    if envelope.key_id() != held.key_id() {
-        return Err(Error::KeyRotated {
-            key_id: envelope.key_id(),
-        });
-    }
-    let ring = envelope
-        .open_as_holder(&stream.scope(), held)
-        .map_err(Tampering::KeyMaterialForged)?;
-    Ok((ring, envelope))
+    let ring = stream.ring_in(&found.envelope, Opener::HeldRing, Some(held))?;
+    Ok((ring, found.envelope))
 }
 
 /// Goes over to the server's history.
-async fn change_over(
-    stream: &Stream,
-    held: &KeyRing,
-    (offered, envelope): (KeyRing, Envelope),
-    cursor: Cursor,
-) -> Result<Rejoined> {
+async fn change_over(stream: &Stream, (offered, envelope): (KeyRing, Envelope), cursor: Cursor) -> Result<Rejoined> {
     if stream.agrees(cursor).await? {
         return Err(Error::NothingToRejoin);
     }
     // What the app does not have yet it must pull, so nothing after its cursor will do.
-    let mut positions = stream.believed(held);
+    // What the ring vouches for is no place that the app has come to: the ring may be that of the other history.
+    let mut positions = stream.state.believed();
     positions.extend(cursor.position());
     positions.retain(|position| position.seq <= cursor.seq());
     let common = stream.last_common(positions).await?;
-    let latest = stream.history_after(&offered, common).await?;
+    let keys = Keys::without_ends(&stream.scope(), offered.clone());
+    let latest = stream.history_after(&keys, common).await?;
 
     // The envelope's writer may not have rejoined either.
     let ring = match stream.place_of(offered.floor()).await? {
         Place::OnChain | Place::BelowBase { .. } => offered,
         Place::NotOnChain { .. } => {
             let anchor = stream.last_common(marks_of(&offered)).await?.position();
-            offered.rebase(anchor, latest).map_err(Error::Key)?
+            let snapshot = stream.newest_snapshot(&keys, latest).await?.manifest;
+            let end = KeyEnd {
+                until: latest,
+                snapshot,
+            };
+            let in_use = offered.key_version();
+            offered.rebase(anchor, end, in_use).map_err(Error::Key)?
         }
     };
     let cursor = match common {
@@ -284,6 +291,9 @@ async fn change_over(
     let secret = Zeroizing::new(ring.to_secret_bytes().to_vec());
     stream.store_keys(secret, &envelope).await?;
     stream.state.change_over(common.position(), latest, cursor);
+    // What was decided about the history that is gone says nothing of the other one.
+    let skipped = stream.state.skipped().and_then(|span| span.up_to(common.position()));
+    stream.store_skipped(skipped).await?;
     stream.key_state.install(Keys::new(&stream.scope(), ring));
     stream.save_position_now().await?;
     Ok(Rejoined {
@@ -293,8 +303,8 @@ async fn change_over(
     })
 }
 
-/// Remembers to skip a batch.
-async fn skip_batch(stream: &Stream, keys: &Keys, batch: &BatchEvidence, cursor: Cursor) -> Result<Rejoined> {
+/// Remembers to skip a batch, and every later one that cannot be read either.
+async fn skip_unreadable(stream: &Stream, keys: Arc<Keys>, batch: &BatchEvidence, cursor: Cursor) -> Result<Rejoined> {
     if batch.fault == BatchFault::Elsewhere {
         // A batch in the wrong place, or under a key that this device does not hold or no longer allows, may be
         // somebody's. An honest server takes none of these.
@@ -314,12 +324,30 @@ async fn skip_batch(stream: &Stream, keys: &Keys, batch: &BatchEvidence, cursor:
     };
     // All other protections stay: the chain must lead on to what this device knows.
     let walk = Walk::new(batch.parent, stream.state.known())?;
-    let latest = stream.walk_to_head(keys, walk).await?;
-    stream.store_skipped(stream.state.skipped().with(after)).await?;
+    let found = match stream.state.device_id() {
+        Some(device_id) => stream.unreadable(device_id, Arc::clone(&keys), walk).await?,
+        // This client has not pulled yet, so it cannot look further.
+        None => Unreadable {
+            latest: Some(stream.walk_to_head(&keys, walk).await?),
+            ..Unreadable::default()
+        },
+    };
+    let latest = found.latest.unwrap_or(after);
+    let until = found.until.filter(|until| until.seq > after.seq).unwrap_or(after);
+    let decided = SkippedSpan::new(batch.parent, until);
+    let before = stream.state.skipped();
+    let joined = match (before, decided) {
+        (Some(before), Some(decided)) => Some(before.joined(decided)),
+        (before, decided) => decided.or(before),
+    };
+    // The end of the span is a position that this device verified: a history that leads elsewhere contradicts it.
+    stream.state.know(latest);
+    stream.store_skipped(joined).await?;
     Ok(Rejoined {
         cursor,
         latest,
-        // The rows of a batch that no device can read are missing everywhere but on the device that sealed it.
-        push_all_rows: batch.fault == BatchFault::BreaksRule,
+        // The rows of a batch that no device can read are missing everywhere but on the device that sealed it. Under this
+        // device's name, garbage may be what became of its own push on the way.
+        push_all_rows: found.breaks_rule || found.is_own || batch.fault == BatchFault::BreaksRule,
     })
 }

@@ -1,18 +1,20 @@
 //! The life of the master key: another one takes its place, and an envelope that was lost is put back.
 //!
-//! Invariants: a retired key ends at exactly the position that the new envelope names, which the server checks in the
-//! transaction that writes it; a key that this device does not hold is never retired by it.
+//! Invariants: a retired key ends at exactly the position and the snapshot that the new envelope names, which the server
+//! checks in the transaction that writes it; a key that this device does not hold is never retired by it.
 
 use rand::rngs::OsRng;
-use synckit_crypto::Envelope;
+use synckit_crypto::{Envelope, SafetyCode};
 use synckit_protocol::{DeviceId, Position, Problem};
 
 use crate::{
     client::SyncKitClient,
+    connection::vault::OlderVault,
     error::{Error, Result},
     password,
+    state::keys::Keys,
     stream::{
-        envelope::{EnvelopeInUse, EnvelopePut},
+        envelope::{EnvelopePut, Opener, StreamEnd, no_further_version},
         handle::Stream,
     },
     tampering::Tampering,
@@ -56,37 +58,32 @@ impl SyncKitClient {
     pub async fn rotate_keys(&self, password: &str) -> Result<()> {
         let stream = self.stream()?;
         let (scope, keys) = (stream.scope(), stream.keys()?);
-        let open = stream.connection.open_vault(password).await?;
+        let open = stream.connection.open_vault(password, OlderVault::Refused).await?;
         // A push of this client in between would only send the rotation back.
         let _turn = stream.writing.next().await;
         let found = stream.envelope().await?.ok_or(Error::NoServerKey)?;
-        let envelope = &found.envelope;
-        if envelope.key_id() != keys.current().key_id {
-            return Err(Error::KeyRotated {
-                key_id: envelope.key_id(),
-            });
+        let edition = open.vault.edition();
+        let opener = Opener::AccountKey(&open.account_key, edition);
+        let held = stream.ring_in(&found.envelope, opener, Some(&keys.ring))?;
+        if held.key_id() != keys.current().key_id {
+            return Err(Error::KeyRotated { key_id: held.key_id() });
         }
-        envelope
-            .verify_mac(&scope, keys.ring.current())
-            .map_err(Tampering::KeyMaterialForged)?;
-        let generation = open.vault.generation();
-        if envelope.vault_generation() != generation {
-            return Err(Error::PasswordWasReset {
-                envelope_generation: envelope.vault_generation(),
-                vault_generation: generation,
-            });
-        }
+        stream.state.know(held.floor());
+        let keys = Keys::new(&scope, held.clone());
         let mut head = stream.newest(&keys).await?;
         for _ in 0..ATTEMPTS_MAX {
-            let ring = keys.ring.rotate(&scope, head, &mut OsRng).map_err(Error::Key)?;
-            let version = found.version + 1;
-            let envelope = Envelope::seal(&scope, &open.account_key, generation, version, &ring, &mut OsRng);
+            let snapshot = stream.newest_snapshot(&keys, head).await?;
+            let end = StreamEnd { head, snapshot };
+            let ring = held.rotate(&scope, end.of_key(), &mut OsRng).map_err(Error::Key)?;
+            let version = found.version.checked_add(1).ok_or_else(no_further_version)?;
+            let envelope = Envelope::seal(&scope, &open.account_key, edition, version, &ring, &mut OsRng);
             let envelope = envelope.map_err(Error::Key)?;
-            let put = stream.put_envelope(&ring, &envelope, Some(&found), Some(head));
+            let put = stream.put_envelope(&ring, &envelope, Some(&found), Some(end));
             match put.await? {
                 EnvelopePut::Written => return stream.install_keys(ring, &envelope).await,
                 EnvelopePut::AnotherWasFirst(key_id) => return Err(Error::KeyRotated { key_id }),
                 EnvelopePut::Behind(problem) => head = catch_up(&stream, head, *problem).await?,
+                EnvelopePut::SnapshotReplaced => {}
             }
         }
         Err(Error::Behind { latest: head })
@@ -116,9 +113,47 @@ impl SyncKitClient {
         self.rotate_keys(password).await
     }
 
-    /// Replaces an older envelope with the keys that this device holds, after
-    /// [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced): only by the user's decision, and only if the operator says that the server was
-    /// restored from a backup. If its history went back as well, [`SyncKitClient::rejoin`] comes next.
+    /// Six words to compare with those on another device of the same user: equal words mean that both hold the keys of one
+    /// envelope. Show them on both screens when a device has joined.
+    ///
+    /// A device that joins knows nothing but the password. A hostile server can show it the envelope of an earlier time;
+    /// what it then writes, a device that was revoked since can read. The words of a device that was there before differ
+    /// in this case. They are no secret. If they differ, compare once more, because another device may just have changed
+    /// the key; if they still do, revoke the device that joined, and do not trust this server.
+    ///
+    /// # Errors
+    /// [`Error::KeyRotated`] if another device has changed the key: call [`SyncKitClient::setup_encryption_existing`], and
+    /// compare then. [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced) if the server's envelope does not
+    /// go on from this device's keys; [`Error::EncryptionNotSetUp`].
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (laptop, _) = world.device("laptop").await?;
+    /// # let (phone, _) = world.device("phone").await?;
+    /// let on_laptop = laptop.safety_code().await?;
+    /// println!("Does your phone show this? {on_laptop}");
+    /// assert_eq!(phone.safety_code().await?, on_laptop);
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub async fn safety_code(&self) -> Result<SafetyCode> {
+        let stream = self.stream()?;
+        let keys = stream.keys()?;
+        let found = stream.envelope().await?.ok_or(Error::NoServerKey)?;
+        let ring = stream.ring_in(&found.envelope, Opener::HeldRing, Some(&keys.ring))?;
+        Ok(ring.safety_code(&stream.scope()))
+    }
+
+    /// Settles which keys are the stream's, after [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced) or
+    /// [`Tampering::VaultReplaced`](crate::Tampering::VaultReplaced): only by the user's decision, and
+    /// only if the operator says that the server was restored from a backup. If its history went back as well,
+    /// [`SyncKitClient::rejoin`] comes next.
+    ///
+    /// An older envelope is replaced with the keys that this device holds. If another device has changed the key in the
+    /// restored history, that key stays, and this device takes it: its own belongs to the history that is gone. An older
+    /// vault is taken as it is: a recovery code that was made since the backup opens nothing, and one that was replaced
+    /// since does again, until the next [`SyncKitClient::recovery_code`].
     ///
     /// Keys that were retired in the history that is gone end at the newest position of the one that the server has now:
     /// devices that never heard of the rotation wrote under them up to there.
@@ -147,36 +182,53 @@ impl SyncKitClient {
         let stream = self.stream()?;
         let scope = stream.scope();
         let held = stream.stored_ring().await?.ok_or(Error::NoStoredKey)?;
-        let open = stream.connection.open_vault(password).await?;
+        // The vault of the backup is older as well.
+        let open = stream.connection.open_vault(password, OlderVault::Taken).await?;
         let _turn = stream.writing.next().await;
         let found = stream.envelope().await?;
-        if let Some(EnvelopeInUse { envelope: found, .. }) = &found
-            && found.key_version() >= held.key_version()
-            && found.key_id() != held.key_id()
+        let edition = open.vault.edition();
+        if let Some(found) = &found
+            && found.envelope.key_version() >= held.key_version()
+            && found.envelope.key_id() != held.key_id()
         {
-            return Err(Error::KeyRotated { key_id: found.key_id() });
+            let opener = Opener::AccountKey(&open.account_key, edition);
+            return match stream.ring_in(&found.envelope, opener, Some(&held)) {
+                // It goes on from the keys of this device: nothing is to be put back.
+                Ok(ring) => Err(Error::KeyRotated { key_id: ring.key_id() }),
+                // The keys of the history that the server has now take the place of those of a history that is gone.
+                Err(Error::Tampering(Tampering::EnvelopeReplaced { .. })) => {
+                    let ring = stream.ring_in(&found.envelope, opener, None)?;
+                    stream.install_keys(ring, &found.envelope).await
+                }
+                Err(error) => Err(error),
+            };
         }
         let version = found.as_ref().map_or(0, |found| found.version);
+        let version = version.checked_add(1).ok_or_else(no_further_version)?;
         // What is known moves back by a rejoin only, so it must not rest on the floor, which sinks here.
         stream.restore().await?;
         stream.state.know(held.floor());
         stream.save_position_now().await?;
-        let generation = open.vault.generation();
         let common = stream.last_common(stream.believed(&held)).await?;
-        let mut head = stream.history_after(&held, common).await?;
+        // The server took what was sealed under the key of its envelope, and under later ones in a history that is gone.
+        let in_use = found.as_ref().map_or(0, |found| found.envelope.key_version());
+        let keys = Keys::without_ends(&scope, held.clone());
+        let mut head = stream.history_after(&keys, common).await?;
         for _ in 0..ATTEMPTS_MAX {
-            let ring = held.rebase(common.position(), head).map_err(Error::Key)?;
-            let envelope = Envelope::seal(&scope, &open.account_key, generation, version + 1, &ring, &mut OsRng);
+            let snapshot = stream.newest_snapshot(&keys, head).await?;
+            let end = StreamEnd { head, snapshot };
+            let ring = held
+                .rebase(common.position(), end.of_key(), in_use)
+                .map_err(Error::Key)?;
+            let envelope = Envelope::seal(&scope, &open.account_key, edition, version, &ring, &mut OsRng);
             let envelope = envelope.map_err(Error::Key)?;
-            match stream
-                .put_envelope(&ring, &envelope, found.as_ref(), Some(head))
-                .await?
-            {
+            match stream.put_envelope(&ring, &envelope, found.as_ref(), Some(end)).await? {
                 EnvelopePut::Written => return stream.install_keys(ring, &envelope).await,
                 // Another device has put the same keys back.
                 EnvelopePut::AnotherWasFirst(key_id) if key_id == held.key_id() => return Ok(()),
                 EnvelopePut::AnotherWasFirst(key_id) => return Err(Error::KeyRotated { key_id }),
                 EnvelopePut::Behind(problem) => head = stream.hash_forward(head, None, *problem).await?,
+                EnvelopePut::SnapshotReplaced => {}
             }
         }
         Err(Error::Behind { latest: head })

@@ -4,15 +4,15 @@
 //! written only after the server holds the envelope; an envelope that does not verify is never replaced silently.
 
 use rand::rngs::OsRng;
-use synckit_crypto::{AccountKey, Envelope, KeyRing, RecoveryCode, Vault};
+use synckit_crypto::{AccountKey, Envelope, KeyRing, RecoveryCode, Vault, VaultEdition};
 
 use crate::{
     client::SyncKitClient,
-    connection::session::stored_session,
+    connection::{session::stored_session, vault::OlderVault},
     error::{Error, Result},
     password,
     stream::{
-        envelope::{EnvelopeInUse, EnvelopePut},
+        envelope::{EnvelopeInUse, EnvelopePut, Opener, no_further_version},
         handle::Stream,
     },
     tampering::Tampering,
@@ -43,14 +43,15 @@ impl SyncKitClient {
         let stream = self.stream()?;
         let scope = stream.scope();
         self.app.secrets.probe().await?;
-        let open = stream.connection.open_vault(password).await?;
+        let open = stream.connection.open_vault(password, OlderVault::Refused).await?;
         let ring = KeyRing::generate(&scope, &mut OsRng);
-        let envelope = Envelope::seal(&scope, &open.account_key, open.vault.generation(), 1, &ring, &mut OsRng)
+        let envelope = Envelope::seal(&scope, &open.account_key, open.vault.edition(), 1, &ring, &mut OsRng)
             .map_err(Error::Key)?;
         match stream.put_envelope(&ring, &envelope, None, None).await? {
             EnvelopePut::Written => stream.install_keys(ring, &envelope).await,
             EnvelopePut::AnotherWasFirst(_) => Err(Error::KeyAlreadyExists),
             EnvelopePut::Behind(problem) => Err(Error::Problem(problem)),
+            EnvelopePut::SnapshotReplaced => Err(unexpected_answer()),
         }
     }
 
@@ -81,33 +82,24 @@ impl SyncKitClient {
     pub async fn setup_encryption_existing(&self, password: &str) -> Result<()> {
         password::check(password)?;
         let stream = self.stream()?;
-        let scope = stream.scope();
         self.app.secrets.probe().await?;
         // The device's own key first: another process of it may change the key at any moment, and an envelope that was
         // asked for before would then look like one of an earlier time.
         let held = stream.stored_ring().await?;
         let found = stream.envelope().await?.ok_or(Error::NoServerKey)?;
         let envelope = &found.envelope;
-        if let Some(held) = held.as_ref().filter(|ring| envelope.key_version() < ring.key_version()) {
-            return Err(Error::Tampering(Tampering::EnvelopeReplaced {
-                held_version: held.key_version(),
-                found_version: envelope.key_version(),
-            }));
+        let open = stream.connection.open_vault(password, OlderVault::Refused).await?;
+        let edition = open.vault.edition();
+        match stream.ring_in(envelope, Opener::AccountKey(&open.account_key, edition), held.as_ref()) {
+            // The password was reset, and this device has the key still.
+            Err(Error::PasswordWasReset { .. })
+                if held.as_ref().is_some_and(|held| held.key_id() == envelope.key_id()) =>
+            {
+                let ring = stream.ring_in(envelope, Opener::HeldRing, held.as_ref())?;
+                reseal(&stream, ring, &open.account_key, edition, &found).await
+            }
+            ring => stream.install_keys(ring?, envelope).await,
         }
-        let open = stream.connection.open_vault(password).await?;
-        if envelope.vault_generation() != open.vault.generation() {
-            let held = held.filter(|ring| envelope.verify_mac(&scope, ring.current()).is_ok());
-            let ring = held.ok_or(Error::PasswordWasReset {
-                envelope_generation: envelope.vault_generation(),
-                vault_generation: open.vault.generation(),
-            })?;
-            let generation = open.vault.generation();
-            return reseal(&stream, ring, &open.account_key, generation, &found).await;
-        }
-        let ring = envelope
-            .open(&scope, &open.account_key)
-            .map_err(Tampering::KeyMaterialForged)?;
-        stream.install_keys(ring, envelope).await
     }
 
     /// Whether the server holds an envelope of this user in this app: whether some device has set up encryption.
@@ -186,7 +178,7 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::WrongRecoveryCode`], [`Error::NoServerKey`], [`Error::FreshLoginRequired`] if the last password sign-in
-    /// is older than five minutes.
+    /// is older than five minutes, and those of [`SyncKitClient::setup_encryption_existing`] about what the server holds.
     ///
     /// # Examples
     /// ```
@@ -214,27 +206,37 @@ impl SyncKitClient {
         let stream = self.stream()?;
         let scope = stream.scope();
         self.app.secrets.probe().await?;
+        let held = stream.stored_ring().await?;
         let found = stream.envelope().await?.ok_or(Error::NoServerKey)?;
         let envelope = &found.envelope;
         let answer = stream.connection.vault(&stream.connection.account_token()?).await?;
         let generation = envelope.vault_generation();
         let vaults = std::iter::once(&answer.vault).chain(answer.earlier.iter().rev());
-        let account_key = vaults
+        let (vault, account_key) = vaults
             .filter_map(|bytes| Vault::decode(bytes.as_ref()).ok())
             .find(|vault| vault.generation() == generation)
-            .and_then(|vault| vault.open_with_recovery(&scope.user_id, code).ok())
+            .and_then(|vault| {
+                let account_key = vault.open_with_recovery(&scope.user_id, code).ok()?;
+                Some((vault, account_key))
+            })
             .ok_or(Error::WrongRecoveryCode)?;
-        let ring = envelope
-            .open(&scope, &account_key)
-            .map_err(Tampering::KeyMaterialForged)?;
+        let ring = stream.ring_in(
+            envelope,
+            Opener::AccountKey(&account_key, vault.edition()),
+            held.as_ref(),
+        )?;
         let current = Vault::decode(answer.vault.as_ref()).map_err(Tampering::KeyMaterialForged)?;
         if current.generation() == generation {
+            stream.connection.check_vault(&current).await?;
+            stream.connection.remember_vault(&current).await?;
             return stream.install_keys(ring, envelope).await;
         }
         let Some(account_key) = stream.connection.account_key_of(&current) else {
             return stream.install_keys(ring, envelope).await;
         };
-        reseal(&stream, ring, &account_key, current.generation(), &found).await
+        stream.connection.check_vault(&current).await?;
+        stream.connection.remember_vault(&current).await?;
+        reseal(&stream, ring, &account_key, current.edition(), &found).await
     }
 }
 
@@ -243,20 +245,29 @@ async fn reseal(
     stream: &Stream,
     ring: KeyRing,
     account_key: &AccountKey,
-    generation: u32,
+    edition: VaultEdition,
     replaced: &EnvelopeInUse,
 ) -> Result<()> {
     let ring = match stream.state.known() {
         Some(known) if known.seq > ring.floor().seq => ring.with_floor(known).map_err(Error::Key)?,
         _ => ring,
     };
-    let version = replaced.version + 1;
-    let envelope = Envelope::seal(&stream.scope(), account_key, generation, version, &ring, &mut OsRng);
+    let version = replaced.version.checked_add(1).ok_or_else(no_further_version)?;
+    let envelope = Envelope::seal(&stream.scope(), account_key, edition, version, &ring, &mut OsRng);
     let envelope = envelope.map_err(Error::Key)?;
     match stream.put_envelope(&ring, &envelope, Some(replaced), None).await? {
         EnvelopePut::Written => stream.install_keys(ring, &envelope).await,
         // What another device wrote is opened by the next call.
         EnvelopePut::AnotherWasFirst(key_id) => Err(Error::KeyRotated { key_id }),
         EnvelopePut::Behind(problem) => Err(Error::Problem(problem)),
+        EnvelopePut::SnapshotReplaced => Err(unexpected_answer()),
+    }
+}
+
+/// The answer to the end of a key, where no key ends.
+fn unexpected_answer() -> Error {
+    Error::Protocol {
+        status: 409,
+        reason: "an answer about the envelope",
     }
 }

@@ -1,6 +1,6 @@
 //! What a server did that no honest server does, and the evidence of it.
 
-use synckit_crypto::KeyError;
+use synckit_crypto::{KeyError, VaultEdition};
 use synckit_protocol::{AppId, BatchDigest, BatchId, DeviceId, KeyId, Position, SealedHash, SnapshotId};
 
 /// Something that no honest server does, short of having been restored from a backup. In [`Error::Tampering`].
@@ -52,6 +52,16 @@ pub enum Tampering {
     /// The envelope or the vault does not verify.
     #[error("the server's key material was forged or damaged")]
     KeyMaterialForged(#[source] KeyError),
+    /// The server holds an older vault than this device or an envelope knows, or another one in its place: a restored
+    /// backup, or an attack that brings back a password or a recovery code which the user has replaced. After the first,
+    /// and by the user's decision, `restore_envelope` goes on with it.
+    #[error("the server's vault (edition {found}) is not the one that is known (edition {known})")]
+    VaultReplaced {
+        /// The newest edition that was known.
+        known: VaultEdition,
+        /// The edition of the server's vault.
+        found: VaultEdition,
+    },
     /// The server proved itself with another key than at the first sign-in.
     #[error("the server's sign-in key changed: this may be another server")]
     ServerKeyChanged,
@@ -67,9 +77,12 @@ pub enum Tampering {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The server holds an envelope with an older master key than this device: a restored backup, or an attack. After
-    /// the first, and by the user's decision, `restore_envelope` puts this device's keys back.
-    #[error("the server holds an older master key (version {found_version}) than this device (version {held_version})")]
+    /// The server holds an envelope that does not go on from the keys of this device: an older master key, or another one
+    /// in its place. A restored backup, or an attack. After the first, and by the user's decision, `restore_envelope`
+    /// settles which keys are the stream's.
+    #[error(
+        "the server's master key (version {found_version}) does not go on from that of this device (version {held_version})"
+    )]
     EnvelopeReplaced {
         /// The version of the master key on this device.
         held_version: u32,

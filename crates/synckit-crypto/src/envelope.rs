@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! envelope = header (73) || salt (32) || commitment (32) || wrapped (104) || history length (u16 BE) || history || mac (32)
-//! header   = format (1 byte, 1) || vault_generation (u32 BE) || version (u64 BE) || key_version (u32 BE) || key_id (16)
-//!            || floor_seq (u64 BE) || floor_head (32)
+//! header   = format (1 byte, 1) || vault_generation (u32 BE) || vault_count (u32 BE) || version (u64 BE)
+//!            || key_version (u32 BE) || key_id (16) || floor_seq (u64 BE) || floor_head (32)
 //! wrapped  = nonce (24) || sealed (master key (32) || blob id key (32)) || tag (16)
-//! history  = nothing, or nonce (24) || sealed (n times (until_seq (u64 BE) || until_head (32) || master key (32))) || tag
+//! history  = nothing, or nonce (24) || sealed (n times (until_seq (u64 BE) || until_head (32) || snapshot (32)
+//!            || master key (32))) || tag
 //! ```
 //!
 //! `wrapped` is sealed under HKDF(account key, salt, "synckit/1 kek" || app_id || user_id), `history` under the subkey
@@ -21,7 +22,7 @@ use synckit_protocol::{KeyId, Position};
 use zeroize::Zeroizing;
 
 use crate::{
-    AccountKey, BlobIdKey, KeyError, KeyRing, MasterKey, StreamScope,
+    AccountKey, BlobIdKey, KeyError, KeyRing, MasterKey, StreamScope, VaultEdition,
     aead::{self, OVERHEAD_BYTES},
     derive::{WrappingKey, hmac},
     keys::random_bytes,
@@ -30,7 +31,7 @@ use crate::{
 };
 
 const WHAT: &str = "key envelope";
-const HEADER_BYTES: usize = 1 + 4 + 8 + 4 + 16 + 8 + 32;
+const HEADER_BYTES: usize = 1 + 4 + 4 + 8 + 4 + 16 + 8 + 32;
 const WRAPPED_BYTES: usize = 64 + OVERHEAD_BYTES;
 
 /// The envelope of a stream: public bytes, of which only the account key makes a key ring.
@@ -38,12 +39,13 @@ const WRAPPED_BYTES: usize = 64 + OVERHEAD_BYTES;
 /// # Examples
 /// ```
 /// use rand::rngs::OsRng;
-/// use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope};
+/// use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, StreamScope, VaultEdition};
 /// use synckit_protocol::{AppId, UserId};
 ///
 /// let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
 /// let (account_key, ring) = (AccountKey::generate(&mut OsRng), KeyRing::generate(&scope, &mut OsRng));
-/// let stored = Envelope::seal(&scope, &account_key, 1, 1, &ring, &mut OsRng)?.encode();
+/// let edition = VaultEdition { generation: 1, count: 1 }; // of the vault that holds the account key
+/// let stored = Envelope::seal(&scope, &account_key, edition, 1, &ring, &mut OsRng)?.encode();
 /// // On the second device.
 /// assert_eq!(Envelope::decode(&stored)?.open(&scope, &account_key)?, ring);
 /// # Ok::<(), KeyError>(())
@@ -61,7 +63,7 @@ pub struct Envelope {
 /// What an envelope says about itself in the clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Header {
-    vault_generation: u32,
+    vault_edition: VaultEdition,
     version: u64,
     key_version: u32,
     key_id: KeyId,
@@ -71,24 +73,25 @@ struct Header {
 impl Envelope {
     /// Wraps a key ring under an account key.
     ///
-    /// `vault_generation` is the generation of the vault that holds the account key; `version` is the one that the
-    /// server will give the envelope: the version that it replaces, plus 1.
+    /// `vault_edition` is the edition of the vault that holds the account key: who opens the envelope knows from then on
+    /// that there is no older vault. `version` is the one that the server will give the envelope: the version that it
+    /// replaces, plus 1.
     ///
     /// # Errors
-    /// [`KeyError::Malformed`] if one of the two is 0: both count from 1.
+    /// [`KeyError::Malformed`] if one of them is 0: all count from 1.
     pub fn seal(
         scope: &StreamScope,
         account_key: &AccountKey,
-        vault_generation: u32,
+        vault_edition: VaultEdition,
         version: u64,
         ring: &KeyRing,
         rng: &mut (impl CryptoRng + RngCore),
     ) -> Result<Self, KeyError> {
-        if vault_generation == 0 || version == 0 {
+        if vault_edition.generation == 0 || vault_edition.count == 0 || version == 0 {
             return Err(KeyError::Malformed { what: WHAT });
         }
         let header = Header {
-            vault_generation,
+            vault_edition,
             version,
             key_version: ring.key_version(),
             key_id: ring.key_id(),
@@ -200,7 +203,13 @@ impl Envelope {
     /// The generation of the vault whose account key wraps this. Unauthenticated until [`Self::open`] or
     /// [`Self::verify_mac`].
     pub const fn vault_generation(&self) -> u32 {
-        self.header.vault_generation
+        self.header.vault_edition.generation
+    }
+
+    /// The edition of that vault when the envelope was sealed: an older one is a vault that was rolled back.
+    /// Unauthenticated until [`Self::open`] or [`Self::verify_mac`].
+    pub const fn vault_edition(&self) -> VaultEdition {
+        self.header.vault_edition
     }
 
     /// The newest position that its writer knew. Unauthenticated until [`Self::open`] or [`Self::verify_mac`].
@@ -222,7 +231,10 @@ impl Envelope {
     pub fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
         read_format(WHAT, bytes, |reader| {
             let header = Header {
-                vault_generation: reader.u32()?,
+                vault_edition: VaultEdition {
+                    generation: reader.u32()?,
+                    count: reader.u32()?,
+                },
                 version: reader.u64()?,
                 key_version: reader.u32()?,
                 key_id: KeyId::from_bytes(reader.array()?),
@@ -234,8 +246,9 @@ impl Envelope {
             let history_len = usize::from(reader.u16()?);
             let history = reader.bytes(history_len)?.to_vec();
             let mac = reader.array()?;
-            // All three count from 1.
-            let counts = header.vault_generation > 0 && header.version > 0 && header.key_version > 0;
+            // All four count from 1.
+            let VaultEdition { generation, count } = header.vault_edition;
+            let counts = generation > 0 && count > 0 && header.version > 0 && header.key_version > 0;
             // A sealed history of no keys would be a second encoding of none. Which keys there are, the ring checks.
             let whole = history_len == 0 || history_len > OVERHEAD_BYTES;
             (counts && whole).then_some(Self {
@@ -255,7 +268,7 @@ impl Envelope {
         out.extend_from_slice(&self.salt);
         out.extend_from_slice(&self.commitment);
         out.extend_from_slice(&self.wrapped);
-        // At most 1768 bytes from `seal`, by the ring's invariant; from `decode`, what a u16 said.
+        // At most 2536 bytes from `seal`, by the ring's invariant; from `decode`, what a u16 said.
         out.extend_from_slice(&u16::try_from(self.history.len()).unwrap_or(u16::MAX).to_be_bytes());
         out.extend_from_slice(&self.history);
         out
@@ -278,7 +291,8 @@ impl fmt::Debug for Envelope {
 impl Header {
     fn put(&self, out: &mut Vec<u8>) {
         out.push(FORMAT);
-        out.extend_from_slice(&self.vault_generation.to_be_bytes());
+        out.extend_from_slice(&self.vault_edition.generation.to_be_bytes());
+        out.extend_from_slice(&self.vault_edition.count.to_be_bytes());
         out.extend_from_slice(&self.version.to_be_bytes());
         out.extend_from_slice(&self.key_version.to_be_bytes());
         out.extend_from_slice(self.key_id.as_bytes());

@@ -65,6 +65,7 @@ mod padding;
 mod reader;
 mod recovery;
 mod ring;
+mod safety_code;
 pub mod snapshot;
 mod vault;
 #[cfg(test)]
@@ -76,5 +77,6 @@ pub use keys::{AccountKey, BatchKey, BlobIdKey, BlobKey, MasterKey, SnapshotKey,
 pub use owner::OwnerSigningKey;
 pub use padding::padded_len;
 pub use recovery::RecoveryCode;
-pub use ring::{KeyRing, RetiredKey, RingKey};
+pub use ring::{KeyEnd, KeyRing, RetiredKey, RingKey};
+pub use safety_code::SafetyCode;
 pub use vault::{Vault, VaultEdition};

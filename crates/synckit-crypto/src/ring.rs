@@ -3,9 +3,13 @@
 //! It is what an envelope carries and what a device keeps in its keychain. Its invariants hold from the moment it is
 //! made or read: at most 24 retired keys, in the order of their retirement, each valid up to a position that is not
 //! before the one of its predecessor and not after the floor.
+//!
+//! Whoever was revoked still knows the retired keys. Batches under one end at its last position. A snapshot stands for all
+//! batches before it, so it could bring rows into the past: the end of a key also fixes, by its hash, the only snapshot
+//! that may be sealed under it.
 
 use rand::{CryptoRng, RngCore};
-use synckit_protocol::{KeyId, Position, limits::RETIRED_KEYS_MAX};
+use synckit_protocol::{KeyId, Position, SealedHash, limits::RETIRED_KEYS_MAX};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
@@ -14,8 +18,10 @@ use crate::{
 };
 
 const WHAT: &str = "key ring";
-/// One retired key: `until_seq (u64 BE) || until_head (32) || master key (32)`.
-pub(crate) const RETIRED_BYTES: usize = 8 + 32 + 32;
+/// One retired key: `until_seq (u64 BE) || until_head (32) || snapshot (32) || master key (32)`.
+pub(crate) const RETIRED_BYTES: usize = 8 + 32 + 32 + 32;
+/// In the place of a hash where there is no snapshot.
+const NO_SNAPSHOT: SealedHash = SealedHash::from_bytes([0; 32]);
 
 /// The keys of a stream.
 ///
@@ -42,13 +48,23 @@ pub struct KeyRing {
     floor: Position,
 }
 
+/// Where a retired key ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyEnd {
+    /// The position after the last batch under it.
+    pub until: Position,
+    /// SHA-256 of the sealed manifest of the newest snapshot when it was retired: the only one that may be sealed under
+    /// it. `None` if there was none.
+    pub snapshot: Option<SealedHash>,
+}
+
 /// A master key that was replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetiredKey {
     key: MasterKey,
     key_id: KeyId,
     key_version: u32,
-    until: Position,
+    end: KeyEnd,
 }
 
 /// A key of a ring, and the part of the log that may be sealed under it.
@@ -58,19 +74,30 @@ pub struct RingKey<'r> {
     pub key: &'r MasterKey,
     /// Its version.
     pub key_version: u32,
-    /// The position after its last batch, or `None` for the current key.
-    pub until: Option<Position>,
+    /// Where it ends, or `None` for the current key.
+    pub end: Option<KeyEnd>,
 }
 
 impl RingKey<'_> {
-    /// Whether a batch that ends at `after` (or a snapshot of that position) may be sealed under this key.
+    /// Whether a batch that ends at `after` may be sealed under this key.
     ///
     /// A device that was revoked still knows the key that was retired because of it. Whatever it seals with the help
     /// of the server must therefore end before the rotation, or exactly at it.
     pub fn permits(&self, after: Position) -> bool {
-        match self.until {
+        match self.end {
             None => true,
-            Some(until) => after.seq < until.seq || after == until,
+            Some(KeyEnd { until, .. }) => after.seq < until.seq || after == until,
+        }
+    }
+
+    /// Whether a snapshot of `position`, whose sealed manifest has this hash, may be sealed under this key.
+    ///
+    /// A snapshot under a retired key could bring any rows into the past, so there is one that may: the one that was
+    /// there when the key was retired.
+    pub fn permits_snapshot(&self, position: Position, manifest: SealedHash) -> bool {
+        match self.end {
+            None => true,
+            Some(end) => self.permits(position) && end.snapshot == Some(manifest),
         }
     }
 }
@@ -91,14 +118,14 @@ impl RetiredKey {
         self.key_version
     }
 
-    /// The position after the last batch under this key.
-    pub const fn until(&self) -> Position {
-        self.until
+    /// Where it ends.
+    pub const fn end(&self) -> KeyEnd {
+        self.end
     }
 }
 
 impl KeyRing {
-    /// The longest [`Self::to_secret_bytes`]: 1838 bytes, or 2451 characters of base64.
+    /// The longest [`Self::to_secret_bytes`]: 2606 bytes.
     pub const SECRET_BYTES_MAX: usize = 1 + 4 + 32 + 32 + 40 + 1 + RETIRED_KEYS_MAX * RETIRED_BYTES;
 
     /// Draws the keys of a new stream: version 1, nothing retired, the floor at the start.
@@ -150,27 +177,29 @@ impl KeyRing {
             return Some(RingKey {
                 key: &self.current,
                 key_version: self.key_version,
-                until: None,
+                end: None,
             });
         }
         let retired = self.retired.iter().find(|retired| retired.key_id == *key_id)?;
         Some(RingKey {
             key: &retired.key,
             key_version: retired.key_version,
-            until: Some(retired.until),
+            end: Some(retired.end),
         })
     }
 
-    /// A ring with a new master key. The present one is retired: nothing after `until` may be sealed under it.
+    /// A ring with a new master key. The present one is retired and ends at `end`: no other snapshot, and nothing after
+    /// that position, may be sealed under it.
     ///
-    /// `until` is the newest position of the stream, which the server must confirm in the same transaction.
+    /// `end` names the newest position and the newest snapshot of the stream, which the server must confirm in the same
+    /// transaction.
     ///
     /// # Errors
     /// [`KeyError::RotationLimit`], [`KeyError::PositionBehindFloor`].
     pub fn rotate(
         &self,
         scope: &StreamScope,
-        until: Position,
+        end: KeyEnd,
         rng: &mut (impl CryptoRng + RngCore),
     ) -> Result<Self, KeyError> {
         if self.retired.len() >= RETIRED_KEYS_MAX {
@@ -182,7 +211,7 @@ impl KeyRing {
             key: self.current.clone(),
             key_id: self.key_id,
             key_version: self.key_version,
-            until,
+            end,
         });
         let current = MasterKey::generate(rng);
         let rotated = Self {
@@ -193,7 +222,7 @@ impl KeyRing {
             retired,
             floor: self.floor,
         };
-        rotated.with_floor(until)
+        rotated.with_floor(end.until)
     }
 
     /// The same ring with a newer floor.
@@ -210,22 +239,23 @@ impl KeyRing {
     }
 
     /// The ring for a stream whose server was restored from a backup: its history leaves the one that this ring knows
-    /// after `common`, and has come to `latest`. Keys that were retired after `common`, in a history that the server lost, end at
-    /// `latest` instead, because the server took batches under them up to there; and `latest` is the floor.
+    /// after `common`, and has come to `end`. Keys that were retired after `common`, in a history that the server lost, end
+    /// there instead, because the server took batches and snapshots under them up to there; so do those that were in use at
+    /// the server, whose versions begin at `in_use`. The position of `end` is the floor.
     ///
     /// The only way in which a floor sinks: by the user's decision, never because a server says so.
     ///
     /// # Errors
-    /// [`KeyError::PositionBehindFloor`] if `latest` does not follow `common`.
-    pub fn rebase(&self, common: Position, latest: Position) -> Result<Self, KeyError> {
-        if !follows(common, latest) {
+    /// [`KeyError::PositionBehindFloor`] if `end` does not follow `common`.
+    pub fn rebase(&self, common: Position, end: KeyEnd, in_use: u32) -> Result<Self, KeyError> {
+        if !follows(common, end.until) {
             return Err(KeyError::PositionBehindFloor);
         }
         let mut rebased = self.clone();
-        rebased.floor = latest;
+        rebased.floor = end.until;
         for retired in &mut rebased.retired {
-            if !follows(retired.until, common) {
-                retired.until = latest;
+            if !follows(retired.end.until, common) || retired.key_version >= in_use {
+                retired.end = end;
             }
         }
         Ok(rebased)
@@ -234,8 +264,9 @@ impl KeyRing {
     /// The ring in at most [`Self::SECRET_BYTES_MAX`] bytes, for the keychain. Secret.
     ///
     /// `format (1 byte, 1) || key_version (u32 BE) || master key (32) || blob id key (32) || floor_seq (u64 BE) ||
-    /// floor_head (32) || count (1 byte) || count times (until_seq (u64 BE) || until_head (32) || master key (32))`.
-    /// The retired keys carry the versions right below the current one, oldest first.
+    /// floor_head (32) || count (1 byte) || count times (until_seq (u64 BE) || until_head (32) || snapshot (32) || master
+    /// key (32))`. The retired keys carry the versions right below the current one, oldest first; `snapshot` is the hash
+    /// of a manifest, or zeros.
     pub fn to_secret_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(Self::SECRET_BYTES_MAX));
         out.push(FORMAT);
@@ -295,6 +326,7 @@ impl KeyRing {
         let mut previous = Position::start_of(scope.app_id, scope.user_id);
         for version in oldest..key_version {
             let until = reader.position()?;
+            let snapshot = Some(SealedHash::from_bytes(reader.array()?)).filter(|hash| *hash != NO_SNAPSHOT);
             let mut bytes = reader.array()?;
             let key = MasterKey::from_bytes(bytes);
             bytes.zeroize();
@@ -307,7 +339,7 @@ impl KeyRing {
                 key,
                 key_id,
                 key_version: version,
-                until,
+                end: KeyEnd { until, snapshot },
             });
             previous = until;
         }
@@ -317,7 +349,8 @@ impl KeyRing {
     /// Appends the retired keys, oldest first.
     pub(crate) fn put_retired(&self, out: &mut Vec<u8>) {
         for retired in &self.retired {
-            put_position(out, &retired.until);
+            put_position(out, &retired.end.until);
+            out.extend_from_slice(retired.end.snapshot.unwrap_or(NO_SNAPSHOT).as_bytes());
             out.extend_from_slice(retired.key.expose_bytes());
         }
     }

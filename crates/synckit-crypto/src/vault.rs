@@ -103,6 +103,12 @@ struct OtherSlot {
     contents: Vec<u8>,
 }
 
+impl fmt::Display for VaultEdition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.generation, self.count)
+    }
+}
+
 impl Vault {
     /// Makes the first vault of an account: generation 1, a password slot, no recovery code.
     pub fn create(

@@ -36,6 +36,7 @@ fixed_bytes!(
 ///     owner: OwnerKey::from_bytes([4; 32]),
 ///     envelope: b"sealed keys",
 ///     head: None,
+///     snapshot: None,
 /// };
 /// // The same request for another account is another message, so the signature does not fit it.
 /// let of_another = EnvelopeClaim { user_id: UserId::from_bytes([9; 16]), ..claim };
@@ -57,11 +58,14 @@ pub struct EnvelopeClaim<'a> {
     pub envelope: &'a [u8],
     /// The stream's head, if the request names it.
     pub head: Option<Position>,
+    /// The stream's newest snapshot, if the request names it.
+    pub snapshot: Option<SnapshotId>,
 }
 
 impl EnvelopeClaim<'_> {
     /// The message: `"synckit/1 envelope put" || 0 || app_id || user_id || expected_version (u64 BE) || key_id || owner
-    /// key (32) || SHA-256(envelope) || head`, where `head` is its 40 bytes, or nothing.
+    /// key (32) || SHA-256(envelope) || head || snapshot_id`, where `head` is its 40 bytes, or nothing, and the last 16
+    /// bytes are there if the request names a snapshot.
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
         let mut message = begin(b"synckit/1 envelope put\0", self.app_id, self.user_id);
@@ -71,6 +75,9 @@ impl EnvelopeClaim<'_> {
         message.extend_from_slice(&Sha256::digest(self.envelope));
         if let Some(head) = self.head {
             put_position(&mut message, head);
+        }
+        if let Some(snapshot) = self.snapshot {
+            message.extend_from_slice(snapshot.as_bytes());
         }
         message
     }

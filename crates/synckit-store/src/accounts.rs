@@ -113,6 +113,8 @@ pub struct VaultWrite {
     pub vault: Vec<u8>,
     /// The version that it replaces.
     pub expected_version: u64,
+    /// Whether the replaced vault is kept among the earlier ones.
+    pub keep_replaced: bool,
     /// The new record, when the password changes.
     pub password: Option<PasswordRecord>,
     /// The session that continues when the password changes.

@@ -1,7 +1,7 @@
 //! Devices and envelopes, as a store takes and returns them.
 
 use synckit_protocol::{
-    DeviceId, InstallationId, KeyId, OwnerKey, Position, SessionId,
+    DeviceId, InstallationId, KeyId, OwnerKey, Position, SessionId, SnapshotId,
     wire::{UnixSeconds, devices::Platform, snapshots::SnapshotInfo},
 };
 
@@ -93,6 +93,8 @@ pub struct NewEnvelope {
     pub expected_version: u64,
     /// The stream's head, which a change of the master key must name.
     pub head: Option<Position>,
+    /// The stream's newest snapshot, which a change of the master key must name if there is one.
+    pub snapshot: Option<SnapshotId>,
     /// The owner key of its current master key.
     pub owner: OwnerKey,
     /// The owner key under which the caller verified the signature of exactly this write; `None` if it does not verify.
@@ -114,6 +116,8 @@ pub enum EnvelopeWrite {
     HeadMissing,
     /// The head that was named is on the chain, but not its head.
     Behind(ChainPage),
+    /// The master key would change, and the newest snapshot is another one than was named.
+    SnapshotStale,
     /// The named head is below the base of the log.
     Compacted(SnapshotInfo),
     /// The head that was named is not on the chain.

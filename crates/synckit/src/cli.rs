@@ -221,8 +221,21 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         sign_in: SignInArgs,
     },
+    /// Show the safety code: six words, the same on every device that holds the keys which the server shows now
+    SafetyCode {
+        #[command(flatten)]
+        sign_in: SignInArgs,
+    },
     /// Replace the master key: later data is readable only with the new key, which devices get with the password
     RotateKey {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        sign_in: SignInArgs,
+    },
+    /// Replace the account key and the master key, after either may have leaked; the recovery code stops working
+    ReplaceAccountKey {
         /// Do not ask
         #[arg(long)]
         yes: bool,

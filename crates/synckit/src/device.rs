@@ -24,7 +24,9 @@ pub(crate) fn run(command: DeviceCommand) -> Result<ExitCode, Failure> {
             DeviceCommand::List { sign_in } => list(&sign_in).await,
             DeviceCommand::EndSession { session, sign_in } => end_session(&session, &sign_in).await,
             DeviceCommand::Rename { device, name, sign_in } => rename(&device, &name, &sign_in).await,
+            DeviceCommand::SafetyCode { sign_in } => safety_code(&sign_in).await,
             DeviceCommand::RotateKey { yes, sign_in } => rotate_key(yes, &sign_in).await,
+            DeviceCommand::ReplaceAccountKey { yes, sign_in } => replace_account_key(yes, &sign_in).await,
             DeviceCommand::Revoke {
                 device,
                 rotate,
@@ -216,6 +218,22 @@ async fn revoke(wanted: &str, rotate: bool, yes: bool, sign_in: &SignInArgs) -> 
     Ok(())
 }
 
+async fn safety_code(sign_in: &SignInArgs) -> Result<(), Failure> {
+    let code = signed_in(sign_in, async |user| {
+        user.client.setup_encryption_existing(user.password.expose()).await?;
+        Ok(user.client.safety_code().await?)
+    })
+    .await?;
+    if screen::is_for_programs() {
+        return Ok(screen::json(&serde_json::json!({ "safety_code": code.to_string() }))?);
+    }
+    screen::line(code);
+    screen::note(format_args!(
+        "A device that shows other words was shown other keys: compare once more, then revoke it and do not trust the server."
+    ));
+    Ok(())
+}
+
 async fn rotate_key(yes: bool, sign_in: &SignInArgs) -> Result<(), Failure> {
     confirm(
         yes,
@@ -232,6 +250,25 @@ async fn rotate_key(yes: bool, sign_in: &SignInArgs) -> Result<(), Failure> {
         return Ok(screen::json(&serde_json::json!({ "rotated": true }))?);
     }
     screen::line(ROTATED);
+    Ok(())
+}
+
+async fn replace_account_key(yes: bool, sign_in: &SignInArgs) -> Result<(), Failure> {
+    confirm(
+        yes,
+        "This replaces the account key and the master key of this app. The recovery code stops working, and other apps of the \
+         account need it once more, or a device that holds their keys.",
+        "yes",
+    )?;
+    signed_in(sign_in, async |user| {
+        Ok(user.client.replace_account_key(user.password.expose()).await?)
+    })
+    .await?;
+    if screen::is_for_programs() {
+        return Ok(screen::json(&serde_json::json!({ "replaced": true, "rotated": true }))?);
+    }
+    screen::line(ROTATED);
+    screen::line("The recovery code of before opens nothing of this app any more: make another one in the app.");
     Ok(())
 }
 

@@ -143,13 +143,14 @@ class Client:
         if (snapshot["snapshot_id"], snapshot["position"]) != (named["snapshot_id"], named["position"]):
             raise SnapshotForged("another one than was named")
         key = self._subkey(snapshot["key_id"], b"synckit/1 snapshot", SnapshotForged)
-        if not self._ring.permits(snapshot["key_id"], position):
-            raise SnapshotForged("under a key that was retired before")
+        if not self._ring.permits_snapshot(snapshot["key_id"], position, sha256(answer["manifest"])):
+            raise SnapshotForged("under a key that was retired before, or not the snapshot that was there then")
         aad = (self._ring.stream.name() + snapshot["key_id"] + position.to_bytes() + snapshot["snapshot_id"])
         manifest = open_manifest(unseal(key, b"synckit/1 snapshot manifest\0" + aad, answer["manifest"]))
         # Only now is the position believed, because a device of the user sealed it. It becomes the known one with the
         # first page of the log after it.
-        Walk(position, known)
+        # And no row before the chain was seen to lead from there to what is known.
+        self._walk_to_head(Walk(position, known))
         for index, (sealed_hash, rows) in enumerate(manifest):
             sealed = self._api.call("GET", f"{path}/parts/{index}")["sealed"]
             part_aad = b"synckit/1 snapshot\0" + aad + u32(index) + u32(len(manifest))
@@ -227,6 +228,23 @@ class Client:
         self._learn(walk.at)
         return walk.at
 
+    def _walk_to_head(self, walk: Walk) -> None:
+        has_more = True
+        while has_more:
+            at = walk.at
+            try:
+                page = self._api.call("GET", f"/api/sync/chain?from={at.cursor()}")
+            except Problem as problem:
+                raise self._diverged(problem, at) from problem
+            for digest in page["digests"]:
+                walk.step(digest_of(digest, digest["sealed_hash"]))
+            has_more = page["has_more"]
+            if has_more and not page["digests"]:
+                raise NotThisProtocol("an empty page with more to come")
+        if (page["latest"]["seq"], page["latest"]["head"]) != (walk.at.seq, walk.at.head):
+            raise HistoryForked("the chain ends elsewhere")
+        walk.end()
+
     def _find(self, batch_id: bytes, first_parent: Position, stored: Position) -> None:
         """Believes that an earlier sealing of a batch was stored only if the chain shows it (section 5.10)."""
         walk = Walk(first_parent if first_parent.seq < stored.seq else self._start, self._known)
@@ -234,11 +252,24 @@ class Client:
         while has_more and walk.at.seq < stored.seq:
             page = self._api.call("GET", f"/api/sync/chain?from={walk.at.cursor()}")
             for digest in page["digests"]:
+                parent = walk.at
                 walk.step(digest_of(digest, digest["sealed_hash"]))
                 if walk.at == stored and digest["batch_id"] == batch_id:
+                    self._read_back(parent, stored)
                     return
             has_more = page["has_more"] and page["digests"]
         raise HistoryForked("the server calls a batch stored that is not")
+
+    def _read_back(self, parent: Position, stored: Position) -> None:
+        """The id of a batch proves nothing: who exchanged its bytes on their way gets the same answer. It must open."""
+        request = {"device_id": self._device_id, "cursor": parent.cursor(), "ahead": True, "avoid_snapshot": True}
+        page = self._api.call("POST", "/api/sync/pull", request)
+        if not page["batches"]:
+            raise NotThisProtocol("no batch where the chain has one")
+        batch = page["batches"][0]
+        if parent.advance(digest_of(batch, sha256(batch["sealed"]))) != stored:
+            raise HistoryForked("another batch than the chain has")
+        self._open_batch(batch, parent)
 
     # Files.
 

@@ -45,6 +45,10 @@ class EnvelopeReplaced(SyncKitError):
     """The envelope holds an older master key than one that this client has seen."""
 
 
+class VaultReplaced(SyncKitError):
+    """The vault is older than one that this client, or the writer of the envelope, has seen."""
+
+
 class KeyRotated(SyncKitError):
     """Another device changed the master key meanwhile: start again."""
 

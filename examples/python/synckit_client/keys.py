@@ -8,11 +8,12 @@ from mnemonic import Mnemonic
 
 from .errors import KeyMaterialForged, UnsupportedFormat
 from .position import Position
-from .primitives import Reader, hkdf, hmac_sha256, same, seal, u8, u16, u32, u64, unseal
+from .primitives import Reader, hkdf, hmac_sha256, same, seal, sha256, u8, u16, u32, u64, unseal
 
 FORMAT = 1
-HEADER_BYTES = 73
-RETIRED_BYTES = 72
+HEADER_BYTES = 77
+RETIRED_BYTES = 104
+NO_SNAPSHOT = bytes(32)
 RETIRED_KEYS_MAX = 24
 PASSWORD, RECOVERY = 1, 2
 SLOT_BYTES = 136
@@ -135,38 +136,71 @@ def vault_mac(account_key: bytes, user_id: bytes, body: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
+class RetiredKey:
+    """A replaced master key: where it ends, and the hash of the only snapshot that it may have sealed (or zeros)."""
+
+    until: Position
+    snapshot: bytes
+    key: bytes
+
+    def to_bytes(self) -> bytes:
+        return self.until.to_bytes() + self.snapshot + self.key
+
+    @classmethod
+    def read(cls, reader: Reader) -> "RetiredKey":
+        return cls(Position.from_bytes(reader.take(40)), reader.take(32), reader.take(32))
+
+
+@dataclass(frozen=True)
 class KeyRing:
-    """The keys of a stream. `retired` are (until, master key), oldest first."""
+    """The keys of a stream, the retired ones oldest first."""
 
     stream: Stream
     key_version: int
     master_key: bytes
     blob_id_key: bytes
     floor: Position
-    retired: tuple[tuple[Position, bytes], ...]
+    retired: tuple[RetiredKey, ...]
 
     def current_key_id(self) -> bytes:
         return self.stream.key_id(self.master_key)
 
     def master_key_of(self, key_id: bytes) -> bytes | None:
-        for key in [self.master_key, *(key for _, key in self.retired)]:
+        for key in [self.master_key, *(retired.key for retired in self.retired)]:
             if self.stream.key_id(key) == key_id:
                 return key
         return None
 
     def permits(self, key_id: bytes, after: Position) -> bool:
-        """Whether something under this key may end at this position."""
+        """Whether a batch under this key may end at this position."""
         if key_id == self.current_key_id():
             return True
-        return any(until.follows(after) for until, key in self.retired if self.stream.key_id(key) == key_id)
+        return any(retired.until.follows(after) for retired in self.retired_as(key_id))
+
+    def permits_snapshot(self, key_id: bytes, position: Position, manifest: bytes) -> bool:
+        """Whether this sealed manifest may be under this key: a retired one has sealed a single snapshot that counts."""
+        if not self.permits(key_id, position):
+            return False
+        return key_id == self.current_key_id() or any(
+            retired.snapshot != NO_SNAPSHOT and same(retired.snapshot, manifest) for retired in self.retired_as(key_id))
+
+    def retired_as(self, key_id: bytes) -> list[RetiredKey]:
+        return [retired for retired in self.retired if self.stream.key_id(retired.key) == key_id]
 
     def subkey(self, key_id: bytes, label: bytes) -> bytes | None:
         master_key = self.master_key_of(key_id)
         return master_key and self.stream.subkey(master_key, label)
 
+    def safety_code(self) -> str:
+        """Six words to compare with those of another device (section 4.8)."""
+        digest = sha256(b"synckit/1 safety code\0" + self.stream.name() + u32(self.key_version)
+                        + self.current_key_id() + self.floor.to_bytes())
+        bits = int.from_bytes(digest, "big") >> 256 - 66
+        return " ".join(Mnemonic("english").wordlist[bits >> shift & 0x7FF] for shift in range(55, -1, -11))
+
     def to_bytes(self) -> bytes:
         """The form in which a device keeps it (section 4.5)."""
-        retired = b"".join(until.to_bytes() + key for until, key in self.retired)
+        retired = b"".join(retired.to_bytes() for retired in self.retired)
         return (u8(FORMAT) + u32(self.key_version) + self.master_key + self.blob_id_key + self.floor.to_bytes()
                 + u8(len(self.retired)) + retired)
 
@@ -178,7 +212,7 @@ class KeyRing:
             raise KeyMaterialForged("key ring")
         key_version, master_key, blob_id_key = reader.number(4), reader.take(32), reader.take(32)
         floor = Position.from_bytes(reader.take(40))
-        retired = tuple((Position.from_bytes(reader.take(40)), reader.take(32)) for _ in range(reader.number(1)))
+        retired = tuple(RetiredKey.read(reader) for _ in range(reader.number(1)))
         reader.ended()
         ring = cls(stream, key_version, master_key, blob_id_key, floor, retired)
         check_ring(ring)
@@ -190,6 +224,7 @@ class EnvelopeHeader:
     """What an envelope says about itself in the clear; bound to its content when it is opened."""
 
     vault_generation: int
+    vault_count: int
     version: int
     key_version: int
     key_id: bytes
@@ -201,9 +236,9 @@ def envelope_header(envelope: bytes) -> EnvelopeHeader:
     format_ = reader.number(1)
     if format_ > FORMAT:
         raise UnsupportedFormat("envelope")
-    header = EnvelopeHeader(reader.number(4), reader.number(8), reader.number(4), reader.take(16),
+    header = EnvelopeHeader(reader.number(4), reader.number(4), reader.number(8), reader.number(4), reader.take(16),
                             Position.from_bytes(reader.take(40)))
-    if format_ != FORMAT or 0 in (header.vault_generation, header.version, header.key_version):
+    if format_ != FORMAT or 0 in (header.vault_generation, header.vault_count, header.version, header.key_version):
         raise KeyMaterialForged("envelope")
     return header
 
@@ -235,9 +270,8 @@ def open_envelope(envelope: bytes, stream: Stream, account_key: bytes) -> KeyRin
         # A history without keys has another encoding: none at all.
         if not listed or len(listed) % RETIRED_BYTES:
             raise KeyMaterialForged("envelope")
-        for index in range(0, len(listed), RETIRED_BYTES):
-            until = Position.from_bytes(listed[index:index + 40])
-            retired.append((until, listed[index + 40:index + RETIRED_BYTES]))
+        entries = Reader(listed, KeyMaterialForged)
+        retired = [RetiredKey.read(entries) for _ in range(len(listed) // RETIRED_BYTES)]
     ring = KeyRing(stream, header.key_version, master_key, blob_id_key, header.floor, tuple(retired))
     check_ring(ring)
     return ring
@@ -246,20 +280,20 @@ def open_envelope(envelope: bytes, stream: Stream, account_key: bytes) -> KeyRin
 def check_ring(ring: KeyRing) -> None:
     if len(ring.retired) > RETIRED_KEYS_MAX or len(ring.retired) >= ring.key_version:
         raise KeyMaterialForged("more retired keys than there can be")
-    ids = {ring.stream.key_id(key) for _, key in ring.retired} | {ring.current_key_id()}
+    ids = {ring.stream.key_id(retired.key) for retired in ring.retired} | {ring.current_key_id()}
     if len(ids) != len(ring.retired) + 1:
         raise KeyMaterialForged("a key occurs twice")
     before = Position.start(ring.stream.app_id, ring.stream.user_id)
-    for position in [*(until for until, _ in ring.retired), ring.floor]:
+    for position in [*(retired.until for retired in ring.retired), ring.floor]:
         if not position.follows(before):
             raise KeyMaterialForged("positions out of order")
         before = position
 
 
-def make_envelope(ring: KeyRing, account_key: bytes, generation: int, version: int, salt: bytes | None = None,
+def make_envelope(ring: KeyRing, account_key: bytes, edition: tuple[int, int], version: int, salt: bytes | None = None,
                   wrap_nonce: bytes | None = None, history_nonce: bytes | None = None) -> bytes:
     stream = ring.stream
-    header = (u8(FORMAT) + u32(generation) + u64(version) + u32(ring.key_version) + ring.current_key_id()
+    header = (u8(FORMAT) + u32(edition[0]) + u32(edition[1]) + u64(version) + u32(ring.key_version) + ring.current_key_id()
               + ring.floor.to_bytes())
     salt = salt or os.urandom(32)
     both = hkdf(salt, account_key, b"synckit/1 kek" + stream.name(), 64)
@@ -269,6 +303,6 @@ def make_envelope(ring: KeyRing, account_key: bytes, generation: int, version: i
     if ring.retired:
         history_key = stream.subkey(ring.master_key, b"synckit/1 envelope history")
         history = seal(history_key, b"synckit/1 envelope history\0" + stream.name() + header,
-                       b"".join(until.to_bytes() + key for until, key in ring.retired), history_nonce)
+                       b"".join(retired.to_bytes() for retired in ring.retired), history_nonce)
     body = header + salt + both[32:] + wrapped + u16(len(history)) + history
     return body + hmac_sha256(stream.subkey(ring.master_key, b"synckit/1 envelope mac"), body)

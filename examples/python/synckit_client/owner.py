@@ -15,9 +15,9 @@ def owner_key(stream: Stream, master_key: bytes) -> SigningKey:
 
 
 def envelope_message(stream: Stream, expected_version: int, key_id: bytes, owner: bytes, envelope: bytes,
-                     head: Position | None) -> bytes:
+                     head: Position | None, snapshot_id: bytes | None) -> bytes:
     return (b"synckit/1 envelope put\0" + stream.name() + u64(expected_version) + key_id + owner + sha256(envelope)
-            + (head.to_bytes() if head else b""))
+            + (head.to_bytes() if head else b"") + (snapshot_id or b""))
 
 
 def snapshot_message(stream: Stream, snapshot_id: bytes, key_id: bytes, position: Position, parts: int,

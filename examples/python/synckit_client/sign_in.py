@@ -6,7 +6,7 @@ from . import opaque
 from .api import Api
 from .api_key import ApiKey, check_publishable
 from .errors import (EnvelopeReplaced, KeyMaterialForged, NoServerKey, NotThisProtocol, PasswordWasReset, Problem,
-                     WrongPassword)
+                     VaultReplaced, WrongPassword)
 from .keys import (PASSWORD, RECOVERY, KeyRing, Stream, envelope_header, open_envelope, open_vault, recovery_entropy,
                    vault_generation)
 from .state import State
@@ -78,8 +78,14 @@ def unlock(api: Api, state: State, session: Session, recovery_code: str | None =
         opened = open_vault(vault, user_id, RECOVERY, recovery_entropy(recovery_code))
     else:
         opened = open_vault(answer["vault"], user_id, PASSWORD, session.export_key)
-        if opened.generation != header.vault_generation:
-            raise PasswordWasReset
+        # An older vault than this client or the envelope's writer knew brings a replaced password or code back.
+        if (opened.generation, opened.count) < state.vault_edition(user_id):
+            raise VaultReplaced
+        state.learn_vault_edition(user_id, (opened.generation, opened.count))
+    if (opened.generation, opened.count) < (header.vault_generation, header.vault_count):
+        raise VaultReplaced
+    if opened.generation != header.vault_generation:
+        raise PasswordWasReset
     ring = open_envelope(envelope, session.stream, opened.account_key)
     state.learn_key_version(user_id, ring.key_version)
     return ring

@@ -39,6 +39,13 @@ class State:
         self._stream(user_id)["key_version"] = key_version
         self._write()
 
+    def vault_edition(self, user_id: bytes) -> tuple[int, int]:
+        return tuple(self._stream(user_id).get("vault_edition", (0, 0)))
+
+    def learn_vault_edition(self, user_id: bytes, edition: tuple[int, int]) -> None:
+        self._stream(user_id)["vault_edition"] = edition
+        self._write()
+
     def _stream(self, user_id: bytes) -> dict:
         if len(user_id) != 16:
             raise NotThisProtocol("a user id of another length")

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
 use synckit_crypto::{
-    AccountKey, Envelope, KeyRing, StreamKeys, StreamScope,
+    AccountKey, Envelope, KeyRing, StreamKeys, StreamScope, VaultEdition,
     batch::{BatchBody, BatchContext, ChangeEntry, ChangeOp, Timestamp},
     blob::{BlobEncryptor, BlobHash},
     snapshot::{Manifest, PartBody, PartDigest, SnapshotContext},
@@ -17,6 +17,10 @@ use synckit_protocol::{AppId, BatchDigest, BatchId, DeviceId, Position, SealedHa
 const ENTRIES: usize = 500;
 /// What a file is sealed in.
 const PIECE_BYTES: usize = 1 << 20;
+const EDITION: VaultEdition = VaultEdition {
+    generation: 1,
+    count: 1,
+};
 const SCOPE: StreamScope = StreamScope {
     app_id: AppId::from_bytes([1; 16]),
     user_id: UserId::from_bytes([2; 16]),
@@ -149,7 +153,7 @@ pub(super) fn open_snapshot_part(times: u32) -> anyhow::Result<()> {
 pub(super) fn open_envelope(times: u32) -> anyhow::Result<()> {
     let mut device = Device::new();
     let account_key = AccountKey::generate(&mut device.random);
-    let sealed = Envelope::seal(&SCOPE, &account_key, 1, 1, &device.ring, &mut device.random)?.encode();
+    let sealed = Envelope::seal(&SCOPE, &account_key, EDITION, 1, &device.ring, &mut device.random)?.encode();
     for _ in 0..times {
         black_box(Envelope::decode(&sealed)?.open(&SCOPE, &account_key)?);
     }

@@ -1,14 +1,63 @@
 //! The account's vault, opened with the password.
+//!
+//! Invariant: a vault that was rolled back is refused. Each device remembers the newest one that it has seen, and each
+//! envelope names the edition of the vault that its writer had.
 
-use synckit_crypto::{AccountKey, Vault};
+use sha2::{Digest as _, Sha256};
+use synckit_crypto::{AccountKey, Vault, VaultEdition};
 use synckit_protocol::{SecretText, wire::accounts::VaultAnswer};
 
 use super::{call::Call, session::Connection};
 use crate::{
     error::{Error, Result},
     runtime,
+    secrets::records::Record,
     tampering::Tampering,
 };
+
+/// The newest vault that a device knows, as it remembers it: `generation (u32 BE) || count (u32 BE) || SHA-256 of its
+/// bytes (32)`. The hash tells two vaults of one edition apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct KnownVault {
+    edition: VaultEdition,
+    hash: [u8; 32],
+}
+
+impl KnownVault {
+    fn of(vault: &Vault) -> Self {
+        Self {
+            edition: vault.edition(),
+            hash: Sha256::digest(vault.encode()).into(),
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let VaultEdition { generation, count } = self.edition;
+        [generation.to_be_bytes().as_slice(), &count.to_be_bytes(), &self.hash].concat()
+    }
+
+    /// A damaged record must not keep a device from its keys: it counts as none.
+    fn decode(record: &[u8]) -> Option<Self> {
+        let (generation, rest) = record.split_first_chunk()?;
+        let (count, hash) = rest.split_first_chunk()?;
+        Some(Self {
+            edition: VaultEdition {
+                generation: u32::from_be_bytes(*generation),
+                count: u32::from_be_bytes(*count),
+            },
+            hash: hash.try_into().ok()?,
+        })
+    }
+}
+
+/// Whether an older vault than the known one is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OlderVault {
+    /// No.
+    Refused,
+    /// By the user's decision, after the server was restored from a backup.
+    Taken,
+}
 
 /// A vault with the version that the server gave it.
 pub(crate) struct OpenVault {
@@ -19,7 +68,7 @@ pub(crate) struct OpenVault {
 
 impl Connection {
     /// Opens the account's vault with the password.
-    pub(crate) async fn open_vault(&self, password: &str) -> Result<OpenVault> {
+    pub(crate) async fn open_vault(&self, password: &str, older: OlderVault) -> Result<OpenVault> {
         let mut access = self.account_access(password).await?;
         let answer = match self.vault(&access.token).await {
             // The sign-in is older than this machine knows, whose clock stops while it sleeps; or the server refuses this
@@ -36,11 +85,46 @@ impl Connection {
         let account_key = vault
             .open_with_password(&self.scope().user_id, &access.export_key)
             .map_err(Tampering::KeyMaterialForged)?;
+        if older == OlderVault::Refused {
+            self.check_vault(&vault).await?;
+        }
+        self.remember_vault(&vault).await?;
         Ok(OpenVault {
             vault,
             version: answer.version,
             account_key,
         })
+    }
+
+    /// Refuses an older vault than this device knows, or another one of the same edition. Only for a vault that was opened,
+    /// because nothing else is authentic. An earlier vault, kept since a password was reset, is compared within its own
+    /// generation.
+    pub(crate) async fn check_vault(&self, vault: &Vault) -> Result<()> {
+        let (found, user_id) = (KnownVault::of(vault), self.scope().user_id);
+        let record = self
+            .secrets()
+            .run(move |secrets| secrets.read(Record::Vault(user_id)))
+            .await?;
+        match record.as_ref().and_then(|record| KnownVault::decode(record)) {
+            Some(known)
+                if found.edition < known.edition || found.edition == known.edition && found.hash != known.hash =>
+            {
+                Err(Tampering::VaultReplaced {
+                    known: known.edition,
+                    found: found.edition,
+                }
+                .into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers a vault that was opened, or that the server has stored, as the newest one.
+    pub(crate) async fn remember_vault(&self, vault: &Vault) -> Result<()> {
+        let (record, user_id) = (KnownVault::of(vault).encode(), self.scope().user_id);
+        self.secrets()
+            .run(move |secrets| secrets.write(Record::Vault(user_id), &record))
+            .await
     }
 
     pub(crate) async fn vault(&self, token: &SecretText) -> Result<VaultAnswer> {

@@ -1,11 +1,12 @@
-//! Positions as the credential store keeps them: the earlier ones that this device verified, and the ends of the batches
-//! that it skips.
+//! Positions as the credential store keeps them: the earlier ones that this device verified, and the ends of the part of
+//! the log in which it skips what cannot be read.
 //!
 //! A server that was restored from a backup shares with a device the history up to the backup. Of the positions that the
 //! device verified, few can be kept; they are kept ever sparser towards the past, so that one of them is close to the
 //! last common one, wherever that is.
 //!
-//! Invariant: both lists are bounded, so a record never grows beyond a few pieces of a keychain.
+//! Invariant: the records are bounded, whatever a server or a thief of a token does: they never grow beyond a few pieces of
+//! a keychain.
 
 use synckit_protocol::{Head, Position};
 
@@ -13,8 +14,6 @@ use synckit_protocol::{Head, Position};
 const POSITION_BYTES: usize = 40;
 /// Distances are told apart by their power of two, up to this one; so many earlier positions are kept, and one more.
 const DISTANCE_POWER_MAX: u32 = 30;
-/// Refused batches that a device skips. Each took a decision of the user.
-const SKIPPED_MAX: usize = 256;
 
 /// Earlier positions of a history: of those between 2^n and 2^(n+1) entries before the newest, one for each n.
 #[derive(Debug, Default)]
@@ -53,36 +52,61 @@ impl PositionLedger {
     }
 }
 
-/// The batches that this device skips, each by the position after it. That position is a hash of the refused bytes and of
-/// everything before them, so it fits no other batch and no other place.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SkippedBatches {
-    /// In the order of the decisions.
-    after: Vec<Position>,
+/// A part of the log in which this device skips the batches that no device can read, by the user's decision.
+///
+/// Both ends are hashes of everything before them, so a span fits no other history, and one span covers any number of
+/// batches: a thief of a token cannot use the record up. Batches in it that open are read as everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SkippedSpan {
+    /// The parent of the first batch that is skipped.
+    from: Position,
+    /// The position after the last one.
+    to: Position,
 }
 
-impl SkippedBatches {
-    pub(crate) fn new(after: Vec<Position>) -> Self {
-        Self { after }
+impl SkippedSpan {
+    /// `None` if nothing lies between the two.
+    pub(crate) fn new(from: Position, to: Position) -> Option<Self> {
+        (from.seq < to.seq).then_some(Self { from, to })
     }
 
-    /// With one more. The oldest decision falls out where there are too many.
-    pub(crate) fn with(&self, after: Position) -> Self {
-        let mut all: Vec<Position> = self.after.iter().copied().filter(|skipped| *skipped != after).collect();
-        all.push(after);
-        let surplus = all.len().saturating_sub(SKIPPED_MAX);
+    /// Whether a batch between these positions lies in the span. Only the ends are compared by their heads: a history that
+    /// does not lead from the one to the other is refused where it passes the second.
+    pub(crate) fn covers(&self, parent: Position, after: Position) -> bool {
+        let lies_inside = self.from.seq <= parent.seq && after.seq <= self.to.seq;
+        let begins = parent.seq != self.from.seq || parent == self.from;
+        let ends = after.seq != self.to.seq || after == self.to;
+        lies_inside && begins && ends
+    }
+
+    /// One span for two decisions about one history.
+    pub(crate) fn joined(self, other: Self) -> Self {
         Self {
-            after: all.split_off(surplus),
+            from: if other.from.seq < self.from.seq {
+                other.from
+            } else {
+                self.from
+            },
+            to: if other.to.seq > self.to.seq { other.to } else { self.to },
         }
     }
 
-    /// Whether the batch that ends here was given up.
-    pub(crate) fn contains(&self, after: Position) -> bool {
-        self.after.contains(&after)
+    /// What remains of the span in a history that left this one after `common`.
+    pub(crate) fn up_to(self, common: Position) -> Option<Self> {
+        let to = if self.to.seq > common.seq { common } else { self.to };
+        Self::new(self.from, to)
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        encode_positions(self.after.iter().copied())
+        encode_positions([self.from, self.to])
+    }
+
+    /// Reads a record. A damaged one must not keep a device from its keys: then the user decides once more.
+    pub(crate) fn decode(record: &[u8]) -> Option<Self> {
+        match decode_positions(record)[..] {
+            [from, to] => Self::new(from, to),
+            _ => None,
+        }
     }
 }
 
@@ -148,14 +172,38 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_decision_falls_out() {
-        let mut skipped = SkippedBatches::default();
-        for seq in 0..=SKIPPED_MAX as u64 {
-            skipped = skipped.with(at(seq)).with(at(seq));
+    fn a_span_covers_what_lies_between_its_ends() {
+        let span = SkippedSpan::new(at(10), at(20)).unwrap();
+        let elsewhere = |seq| Position {
+            seq,
+            head: Head::from_bytes([255; 32]),
+        };
+        for (parent, after, is_covered) in [
+            (at(10), at(20), true),
+            (at(10), at(11), true),
+            (at(19), at(20), true),
+            (elsewhere(12), elsewhere(13), true),
+            (elsewhere(10), at(11), false),
+            (at(19), elsewhere(20), false),
+            (at(9), at(11), false),
+            (at(19), at(21), false),
+            (at(20), at(21), false),
+        ] {
+            assert_eq!(
+                span.covers(parent, after),
+                is_covered,
+                "{} to {}",
+                parent.seq,
+                after.seq
+            );
         }
-        assert!(!skipped.contains(at(0)) && skipped.contains(at(1)));
-        let read = SkippedBatches::new(decode_positions(&skipped.encode()));
-        assert!(read.contains(at(SKIPPED_MAX as u64)));
-        assert_eq!(read.encode().len(), SKIPPED_MAX * POSITION_BYTES);
+        assert_eq!(SkippedSpan::new(at(20), at(20)), None);
+        assert_eq!(SkippedSpan::decode(&span.encode()), Some(span));
+        assert_eq!(SkippedSpan::decode(&span.encode()[1..]), None);
+        let later = SkippedSpan::new(at(30), at(31)).unwrap();
+        let both = SkippedSpan::new(at(10), at(31));
+        assert_eq!((Some(span.joined(later)), Some(later.joined(span))), (both, both));
+        assert_eq!(span.up_to(at(15)), SkippedSpan::new(at(10), at(15)));
+        assert_eq!((span.up_to(at(10)), span.up_to(at(25))), (None, Some(span)));
     }
 }

@@ -30,9 +30,11 @@ pub(crate) enum Record {
     Keys(UserId),
     /// The envelope that the server held when the keys were stored.
     Envelope(UserId),
+    /// The newest vault of the account that is known.
+    Vault(UserId),
     /// The newest known position, and earlier ones.
     Position(UserId),
-    /// The batches to skip.
+    /// The part of the log in which to skip what cannot be read.
     Skipped(UserId),
 }
 
@@ -45,6 +47,7 @@ impl Record {
             Self::Device(user_id) => format!("{user_id}/device"),
             Self::Keys(user_id) => format!("{user_id}/keys"),
             Self::Envelope(user_id) => format!("{user_id}/envelope"),
+            Self::Vault(user_id) => format!("{user_id}/vault"),
             Self::Position(user_id) => format!("{user_id}/position"),
             Self::Skipped(user_id) => format!("{user_id}/skipped"),
         }

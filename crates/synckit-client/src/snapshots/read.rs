@@ -25,8 +25,6 @@ pub(crate) async fn pull_rows(stream: &Stream, place: SnapshotPlace) -> Result<O
     let Some(snapshot) = snapshot_at(stream, place).await? else {
         return Ok(None);
     };
-    // Rows say nothing of the history before them; that this position is the known one's is all that can be seen
-    // here. Whether the log goes on to what was known is seen where it ends.
     Walk::new(snapshot.position(), known)?;
     let nothing = place.part == 0 && place.row == 0 && snapshot.parts() == 0;
     let (rows, next) = if nothing {
@@ -50,9 +48,16 @@ async fn snapshot_at(stream: &Stream, place: SnapshotPlace) -> Result<Option<Arc
     match stream.state.open_snapshot() {
         Some(open) if open.has_id(place.snapshot_id) && open.position() == place.position => Ok(Some(open)),
         _ => {
-            stream
-                .open_snapshot(&*stream.keys()?, place.snapshot_id, place.position)
-                .await
+            let (keys, known) = (stream.keys()?, stream.state.known());
+            let opened = stream.open_snapshot(&keys, place.snapshot_id, place.position).await?;
+            if let Some(snapshot) = &opened {
+                // Rows say nothing of the history before them. The chain must lead from their position to what is
+                // known, before the app has any of them.
+                stream
+                    .walk_to_head(&keys, Walk::new(snapshot.position(), known)?)
+                    .await?;
+            }
+            Ok(opened)
         }
     }
 }

@@ -4,24 +4,47 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use parking_lot::RwLock;
 use synckit_crypto::{KeyRing, StreamKeys, StreamScope};
-use synckit_protocol::{KeyId, Position};
+use synckit_protocol::{KeyId, Position, SealedHash};
 
 /// The keys of the stream, ready for use.
 pub(crate) struct Keys {
     pub(crate) ring: KeyRing,
     current: Arc<StreamKeys>,
     retired: HashMap<KeyId, Arc<StreamKeys>>,
+    ends: Ends,
+}
+
+/// Whether retired keys end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    Enforced,
+    Ignored,
 }
 
 impl Keys {
     pub(crate) fn new(scope: &StreamScope, ring: KeyRing) -> Self {
+        Self::with_ends(scope, ring, Ends::Enforced)
+    }
+
+    /// Keys without the ends of the retired ones: for a history in which they were never retired, which the user decided
+    /// to go over to.
+    pub(crate) fn without_ends(scope: &StreamScope, ring: KeyRing) -> Self {
+        Self::with_ends(scope, ring, Ends::Ignored)
+    }
+
+    fn with_ends(scope: &StreamScope, ring: KeyRing, ends: Ends) -> Self {
         let current = Arc::new(ring.current().subkeys(scope));
         let retired = ring
             .retired()
             .iter()
             .map(|retired| (retired.key_id(), Arc::new(retired.key().subkeys(scope))))
             .collect();
-        Self { ring, current, retired }
+        Self {
+            ring,
+            current,
+            retired,
+            ends,
+        }
     }
 
     /// The keys that new batches and blobs are sealed under.
@@ -40,7 +63,14 @@ impl Keys {
 
     /// Whether a batch that ends at `after` may be sealed under a key: a retired one ends at its last position.
     pub(crate) fn permits(&self, key_id: &KeyId, after: Position) -> bool {
-        self.ring.key_for(key_id).is_some_and(|key| key.permits(after))
+        let key = self.ring.key_for(key_id);
+        key.is_some_and(|key| self.ends == Ends::Ignored || key.permits(after))
+    }
+
+    /// Whether a snapshot may be sealed under a key: under a retired one, only the one that was there at its end.
+    pub(crate) fn permits_snapshot(&self, key_id: &KeyId, position: Position, manifest: SealedHash) -> bool {
+        let key = self.ring.key_for(key_id);
+        key.is_some_and(|key| self.ends == Ends::Ignored || key.permits_snapshot(position, manifest))
     }
 }
 

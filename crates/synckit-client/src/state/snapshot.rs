@@ -7,7 +7,7 @@ use synckit_crypto::{
     batch::ChangeEntry,
     snapshot::{Manifest, SnapshotContext},
 };
-use synckit_protocol::{Position, SnapshotId};
+use synckit_protocol::{Position, SealedHash, SnapshotId};
 
 use crate::{error::Result, runtime::Task};
 
@@ -17,6 +17,8 @@ pub(crate) struct OpenSnapshot {
     pub(crate) context: SnapshotContext,
     pub(crate) keys: Arc<StreamKeys>,
     pub(crate) manifest: Manifest,
+    /// SHA-256 of the sealed manifest: which snapshot it is, whatever the server calls it.
+    pub(crate) manifest_hash: SealedHash,
 }
 
 impl OpenSnapshot {

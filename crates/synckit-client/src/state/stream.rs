@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use synckit_protocol::{Cursor, Position};
+use synckit_protocol::{Cursor, DeviceId, Position};
 
 use super::{
     prefetch::Prefetch,
     snapshot::{OpenSnapshot, SnapshotReading},
 };
 use crate::{
-    history::ledger::{PositionLedger, SkippedBatches, decode_positions, encode_positions},
+    history::ledger::{PositionLedger, SkippedSpan, decode_positions, encode_positions},
     runtime::Instant,
 };
 
@@ -29,8 +29,10 @@ struct Inside {
     known: Option<Position>,
     /// Earlier ones, to find what is common with a server that went back.
     ledger: PositionLedger,
-    /// Batches that the user decided to skip.
-    skipped: Arc<SkippedBatches>,
+    /// The device that this client last pushed or pulled as.
+    device_id: Option<DeviceId>,
+    /// Where the user decided to skip what cannot be read.
+    skipped: Option<SkippedSpan>,
     /// When `known` was last written to the credential store.
     saved_at: Option<Instant>,
     /// The page after the last one, requested ahead of time.
@@ -93,7 +95,7 @@ impl StreamState {
         due
     }
 
-    /// Takes up what the credential store remembers: positions, and batches to skip.
+    /// Takes up what the credential store remembers: positions, and where to skip what cannot be read.
     pub(crate) fn restore(&self, positions: Option<&[u8]>, skipped: Option<&[u8]>) {
         let mut inside = self.0.lock();
         // Oldest first, so that each becomes a note of the next.
@@ -103,16 +105,26 @@ impl StreamState {
                 inside.ledger.note(position, known);
             }
         }
-        if let Some(skipped) = skipped {
-            inside.skip(SkippedBatches::new(decode_positions(skipped)));
+        if let Some(skipped) = skipped.and_then(SkippedSpan::decode) {
+            inside.skip(Some(skipped));
         }
     }
 
-    pub(crate) fn skipped(&self) -> Arc<SkippedBatches> {
-        Arc::clone(&self.0.lock().skipped)
+    /// Remembers the device that this client is.
+    pub(crate) fn act_as(&self, device_id: DeviceId) {
+        self.0.lock().device_id = Some(device_id);
     }
 
-    pub(crate) fn skip(&self, skipped: SkippedBatches) {
+    /// The device that this client is, once it has pushed or pulled.
+    pub(crate) fn device_id(&self) -> Option<DeviceId> {
+        self.0.lock().device_id
+    }
+
+    pub(crate) fn skipped(&self) -> Option<SkippedSpan> {
+        self.0.lock().skipped
+    }
+
+    pub(crate) fn skip(&self, skipped: Option<SkippedSpan>) {
         self.0.lock().skip(skipped);
     }
 
@@ -167,8 +179,8 @@ impl Inside {
             .collect()
     }
 
-    fn skip(&mut self, skipped: SkippedBatches) {
-        self.skipped = Arc::new(skipped);
+    fn skip(&mut self, skipped: Option<SkippedSpan>) {
+        self.skipped = skipped;
         self.prefetch = None;
     }
 }

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use synckit_protocol::{
-    BatchDigest, BatchId, Behind, Cursor, Position, Problem, ProblemCode,
+    BatchDigest, BatchId, Behind, Cursor, DeviceId, Position, Problem, ProblemCode,
     wire::log::{Chain, Pushed},
 };
 
@@ -22,6 +22,7 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent {
     pub(crate) batch_id: BatchId,
+    pub(crate) device_id: DeviceId,
     /// What was known when the push began.
     pub(crate) base: Position,
     /// Where the stream is once this sealing is stored.
@@ -94,6 +95,22 @@ impl Stream {
         }
     }
 
+    /// Checks that the chain leads from one position through another, which is verified.
+    pub(crate) async fn leads_to(&self, from: Position, through: Position) -> Result<()> {
+        let mut walk = Walk::new(from, Some(through))?;
+        if from.seq >= through.seq {
+            return Ok(());
+        }
+        self.follow(&mut walk, None, |_, at| {
+            if at.seq >= through.seq {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await
+    }
+
     /// The stream's newest position, verified from the one that this device knows.
     pub(crate) async fn newest(&self, keys: &Keys) -> Result<Position> {
         let known = self.state.known();
@@ -140,8 +157,15 @@ impl Stream {
     /// The answer may belong to an earlier sealing of the same batch, whose own answer was lost, or which an earlier run
     /// of the app pushed. Then the chain must show the batch at that place, and lead through what this device knows: a
     /// server must not get away with calling a batch stored that is not, by a history that it makes up for the purpose.
+    /// And what is stored there must open: whoever exchanges the bytes of a push on its way, and not its id, gets the same
+    /// answer, and the changes would be nowhere.
     pub(crate) async fn stored_at(&self, sent: Sent, pushed: &Pushed) -> Result<Position> {
-        let Sent { batch_id, base, after } = sent;
+        let Sent {
+            batch_id,
+            device_id,
+            base,
+            after,
+        } = sent;
         let claimed = Position {
             seq: pushed.last_seq,
             head: pushed.head,
@@ -153,26 +177,29 @@ impl Stream {
         let known = self.state.known().filter(|known| known.seq > base.seq);
         let known = known.unwrap_or(base);
         let mut walk = Walk::new(from, Some(known))?;
-        let (mut is_there, mut is_known) = (false, false);
+        let (mut parent, mut before_it, mut is_known) = (from, None, false);
         self.follow(&mut walk, None, |digest, at| {
-            is_there |= digest.batch_id == batch_id && at == claimed;
+            if digest.batch_id == batch_id && at == claimed {
+                before_it = Some(parent);
+            }
+            parent = at;
             // An earlier place is part of this history only if what is known follows from it.
             is_known = at.seq >= known.seq;
-            if is_known && (is_there || at.seq >= claimed.seq) {
+            if is_known && (before_it.is_some() || at.seq >= claimed.seq) {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
         })
         .await?;
-        if is_there && is_known {
-            Ok(claimed)
-        } else {
-            Err(Error::Tampering(Tampering::HistoryForked(HistoryEvidence {
+        let Some(parent) = before_it.filter(|_| is_known) else {
+            return Err(Error::Tampering(Tampering::HistoryForked(HistoryEvidence {
                 known: after,
                 claimed,
-            })))
-        }
+            })));
+        };
+        self.read_back(device_id, parent, claimed).await?;
+        Ok(claimed)
     }
 
     /// Where a position is on the server's chain.

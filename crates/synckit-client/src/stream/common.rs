@@ -1,14 +1,10 @@
 //! Where this device's history and the server's were last the same.
 
-use synckit_crypto::{KeyRing, RetiredKey};
+use synckit_crypto::KeyRing;
 use synckit_protocol::{Cursor, Position};
 
 use super::{chain::Place, handle::Stream};
-use crate::{
-    error::{Error, Result},
-    history::walk::Walk,
-    state::keys::Keys,
-};
+use crate::{error::Result, history::walk::Walk, state::keys::Keys};
 
 /// Where two histories were last the same.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +28,7 @@ impl Common {
 
 /// The positions that a ring vouches for.
 pub(crate) fn marks_of(ring: &KeyRing) -> Vec<Position> {
-    let untils = ring.retired().iter().map(RetiredKey::until);
+    let untils = ring.retired().iter().map(|retired| retired.end().until);
     untils.chain([ring.floor()]).collect()
 }
 
@@ -82,16 +78,13 @@ impl Stream {
     }
 
     /// Hashes the server's chain forward from where it was last the same, or from the snapshot that it begins at, and
-    /// returns its end.
-    pub(crate) async fn history_after(&self, ring: &KeyRing, common: Common) -> Result<Position> {
+    /// returns its end. `keys` are without ends: a device that never heard of a rotation in the other history may have
+    /// folded this one under the older key.
+    pub(crate) async fn history_after(&self, keys: &Keys, common: Common) -> Result<Position> {
         let from = match common {
             Common::At(position) => position,
             Common::BelowBase(_) => self.start(),
         };
-        // A device that never heard of a rotation in the other history may have folded this one under the older key.
-        let anywhere = Position { seq: u64::MAX, ..from };
-        let ring = ring.rebase(common.position(), anywhere).map_err(Error::Key)?;
-        self.walk_to_head(&Keys::new(&self.scope(), ring), Walk::new(from, None)?)
-            .await
+        self.walk_to_head(keys, Walk::new(from, None)?).await
     }
 }

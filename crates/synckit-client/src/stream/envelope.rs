@@ -4,13 +4,14 @@
 //! section 4.7), so only a device that holds that one's master key can write it.
 
 use http::Method;
-use synckit_crypto::{Envelope, KeyError, KeyRing};
+use rand::rngs::OsRng;
+use synckit_crypto::{AccountKey, Envelope, KeyEnd, KeyError, KeyRing, VaultEdition};
 use synckit_protocol::{
     EnvelopeClaim, KeyId, OwnerKey, Position, Problem, ProblemCode,
     wire::keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
 };
 
-use super::handle::Stream;
+use super::{handle::Stream, snapshot::NewestSnapshot};
 use crate::{
     connection::call::Call,
     error::{Error, Result},
@@ -28,6 +29,15 @@ pub(crate) struct EnvelopeInUse {
     pub(crate) owner: OwnerKey,
 }
 
+/// What opens an envelope.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Opener<'a> {
+    /// The account key of the vault of this edition: the password, or a recovery code.
+    AccountKey(&'a AccountKey, VaultEdition),
+    /// The ring that this device holds, whose current key is the envelope's.
+    HeldRing,
+}
+
 /// What became of an envelope.
 #[derive(Debug)]
 pub(crate) enum EnvelopePut {
@@ -37,6 +47,35 @@ pub(crate) enum EnvelopePut {
     AnotherWasFirst(KeyId),
     /// The head that it names is not the stream's any more.
     Behind(Box<Problem>),
+    /// The snapshot that it names is not the newest any more.
+    SnapshotReplaced,
+}
+
+/// Where a stream is while its key changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamEnd {
+    /// The newest position, verified.
+    pub(crate) head: Position,
+    /// The newest snapshot.
+    pub(crate) snapshot: NewestSnapshot,
+}
+
+impl StreamEnd {
+    /// Where the key ends that is retired now.
+    pub(crate) fn of_key(&self) -> KeyEnd {
+        KeyEnd {
+            until: self.head,
+            snapshot: self.snapshot.manifest,
+        }
+    }
+}
+
+/// The error of a version that no envelope can follow. The number is the server's.
+pub(crate) fn no_further_version() -> Error {
+    Error::Protocol {
+        status: 200,
+        reason: "a version that another one can follow",
+    }
 }
 
 impl Stream {
@@ -63,6 +102,66 @@ impl Stream {
         }))
     }
 
+    /// The keys in an envelope of the server: the only way from the one to the other.
+    ///
+    /// `held` is the ring that this device has, if it has one. The envelope must go on from it: a server that shows the
+    /// keys of an earlier time, or of another history, would have this device write what a revoked one can read. Only the
+    /// user may decide to go back.
+    pub(crate) fn ring_in(&self, envelope: &Envelope, opener: Opener<'_>, held: Option<&KeyRing>) -> Result<KeyRing> {
+        let replaced = |held: &KeyRing| Tampering::EnvelopeReplaced {
+            held_version: held.key_version(),
+            found_version: envelope.key_version(),
+        };
+        if let Some(held) = held {
+            let other_key = envelope.key_id() != held.key_id();
+            if envelope.key_version() < held.key_version() || envelope.key_version() == held.key_version() && other_key
+            {
+                return Err(replaced(held).into());
+            }
+        }
+        let scope = self.scope();
+        let ring = match (opener, held) {
+            (Opener::AccountKey(account_key, edition), _) => {
+                let named = envelope.vault_edition();
+                if named > edition {
+                    // The envelope is sealed by who had a newer vault.
+                    return Err(Tampering::VaultReplaced {
+                        known: named,
+                        found: edition,
+                    }
+                    .into());
+                }
+                if named.generation != edition.generation {
+                    return Err(Error::PasswordWasReset {
+                        envelope_generation: named.generation,
+                        vault_generation: edition.generation,
+                    });
+                }
+                envelope.open(&scope, account_key)
+            }
+            (Opener::HeldRing, Some(held)) if envelope.key_id() == held.key_id() => {
+                envelope.open_as_holder(&scope, held)
+            }
+            (Opener::HeldRing, _) => {
+                return Err(Error::KeyRotated {
+                    key_id: envelope.key_id(),
+                });
+            }
+        };
+        let ring = ring.map_err(Tampering::KeyMaterialForged)?;
+        // A ring keeps every key that it ever had, so one that goes on from the held ring has its current key.
+        match held {
+            Some(held)
+                if ring
+                    .key_for(&held.key_id())
+                    .is_none_or(|key| key.key_version != held.key_version()) =>
+            {
+                Err(replaced(held).into())
+            }
+            _ => Ok(ring),
+        }
+    }
+
     /// Writes an envelope of a ring, which replaces the server's. A conflict with our own write, whose answer was lost,
     /// is a success.
     ///
@@ -73,7 +172,7 @@ impl Stream {
         ring: &KeyRing,
         envelope: &Envelope,
         replaced: Option<&EnvelopeInUse>,
-        head: Option<Position>,
+        end: Option<StreamEnd>,
     ) -> Result<EnvelopePut> {
         let scope = &self.scope();
         let own = ring.current().owner_signing_key(scope);
@@ -94,12 +193,14 @@ impl Stream {
             key_id: envelope.key_id(),
             owner,
             envelope: &bytes,
-            head,
+            head: end.map(|end| end.head),
+            snapshot: end.and_then(|end| end.snapshot.id),
         };
         let put = PutEnvelope {
             key_id: claim.key_id,
             expected_version: claim.expected_version,
-            head,
+            head: claim.head,
+            snapshot: claim.snapshot,
             owner,
             signature: signing.sign_envelope(&claim),
             envelope: bytes.into(),
@@ -117,10 +218,28 @@ impl Stream {
                     None => Err(Error::Problem(problem)),
                 },
                 Some(ProblemCode::Behind) => Ok(EnvelopePut::Behind(problem)),
+                Some(ProblemCode::SnapshotStale) => Ok(EnvelopePut::SnapshotReplaced),
                 _ => Err(Error::Problem(problem)),
             },
             Err(error) => Err(error),
         }
+    }
+
+    /// Seals the keys once more, in an envelope that names this edition of the vault, so that every device that opens it
+    /// recognises an older vault. Without an effect where this device does not hold the current key.
+    pub(crate) async fn name_vault(&self, account_key: &AccountKey, edition: VaultEdition) -> Result<()> {
+        let (Ok(keys), Some(found)) = (self.keys(), self.envelope().await?) else {
+            return Ok(());
+        };
+        if found.envelope.vault_generation() != edition.generation || found.envelope.key_id() != keys.ring.key_id() {
+            return Ok(());
+        }
+        let ring = self.ring_in(&found.envelope, Opener::HeldRing, Some(&keys.ring))?;
+        let version = found.version.checked_add(1).ok_or_else(no_further_version)?;
+        let envelope = Envelope::seal(&self.scope(), account_key, edition, version, &ring, &mut OsRng);
+        let envelope = envelope.map_err(Error::Key)?;
+        // Where another device was faster, its envelope names what it knew.
+        self.put_envelope(&ring, &envelope, Some(&found), None).await.map(drop)
     }
 
     /// The one answer to a key that this device does not hold: only a newer envelope can introduce one. `forged` is the

@@ -15,10 +15,7 @@ use super::handle::Stream;
 use crate::{
     connection::{call::Call, session::Connection},
     error::{Error, Result},
-    history::{
-        ledger::SkippedBatches,
-        walk::{Walk, diverged},
-    },
+    history::walk::{Walk, diverged},
     runtime,
     state::keys::Keys,
     tampering::{BatchEvidence, BatchFault, Tampering},
@@ -77,11 +74,77 @@ impl Request {
 }
 
 impl Stream {
+    /// Reads the one batch between two verified positions: it must open there, as every batch that is pulled.
+    pub(crate) async fn read_back(&self, device_id: DeviceId, parent: Position, after: Position) -> Result<()> {
+        let request = Request {
+            // The log itself, whatever snapshots there are.
+            avoid: Avoid::Newest,
+            ..Request::ahead(device_id, Cursor::at(parent))
+        };
+        let mut page = request.send(&self.connection).await?;
+        page.batches.truncate(1);
+        let (entries, walk) = self.open(self.keys()?, Walk::new(parent, Some(after))?, page).await?;
+        walk.expect(after)?;
+        if entries.is_empty() {
+            // The user has decided to skip it. What it should have held is nowhere.
+            return Err(Error::InvalidArgument {
+                argument: "batch_id",
+                reason: "what the server holds under it was skipped: push the changes under a new id".into(),
+            });
+        }
+        Ok(())
+    }
+
     /// Verifies a page and opens it.
     pub(crate) async fn open(&self, keys: Arc<Keys>, walk: Walk, page: Page) -> Result<(Vec<ChangeEntry>, Walk)> {
-        let (scope, skipped) = (self.scope(), self.state.skipped());
+        let span = self.state.skipped();
+        let skips = move |parent, after| span.is_some_and(|span| span.covers(parent, after));
+        let opened = self.open_skipping(keys, walk, page, skips).await?;
+        Ok((opened.entries, opened.walk))
+    }
+
+    /// Reads the log from a position to its end, past everything that cannot be read, and says what that is.
+    pub(crate) async fn unreadable(&self, device_id: DeviceId, keys: Arc<Keys>, mut walk: Walk) -> Result<Unreadable> {
+        let mut found = Unreadable::default();
+        loop {
+            let request = Request {
+                avoid: Avoid::Newest,
+                ..Request::ahead(device_id, Cursor::at(walk.at()))
+            };
+            let page = request.send(&self.connection).await?;
+            let (end, has_more) = (page.cursor, page.has_more);
+            if has_more && page.batches.is_empty() {
+                return Err(Error::Protocol {
+                    status: 200,
+                    reason: "a page that is not empty where more follow",
+                });
+            }
+            let opened = self.open_skipping(Arc::clone(&keys), walk, page, |_, _| true).await?;
+            walk = opened.walk;
+            walk.expect(end.position().unwrap_or_else(|| self.start()))?;
+            for skipped in opened.skipped {
+                found.until = Some(skipped.after);
+                found.breaks_rule |= skipped.fault == BatchFault::BreaksRule;
+                found.is_own |= skipped.device_id == device_id;
+            }
+            if !has_more {
+                walk.end()?;
+                found.latest = Some(walk.at());
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn open_skipping(
+        &self,
+        keys: Arc<Keys>,
+        walk: Walk,
+        page: Page,
+        skips: impl Fn(Position, Position) -> bool + Send + 'static,
+    ) -> Result<OpenedPage> {
+        let scope = self.scope();
         let opening = Arc::clone(&keys);
-        match runtime::blocking(move || open_page(&opening, scope, &skipped, walk, page)).await? {
+        match runtime::blocking(move || open_page(&opening, scope, skips, walk, page)).await? {
             Ok(opened) => Ok(opened),
             Err(PageError::UnknownKey(evidence)) => Err(self
                 .unknown_key(&keys, Some(Error::Tampering(Tampering::BatchForged(evidence))))
@@ -89,6 +152,33 @@ impl Stream {
             Err(PageError::Refused(error)) => Err(error),
         }
     }
+}
+
+/// What cannot be read of a part of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Unreadable {
+    /// The position after the last such batch.
+    pub(crate) until: Option<Position>,
+    /// The newest position of the log.
+    pub(crate) latest: Option<Position>,
+    /// Whether a device of the user sealed one of them.
+    pub(crate) breaks_rule: bool,
+    /// Whether one of them is under this device's name.
+    pub(crate) is_own: bool,
+}
+
+/// A page that was verified.
+struct OpenedPage {
+    entries: Vec<ChangeEntry>,
+    skipped: Vec<SkippedBatch>,
+    walk: Walk,
+}
+
+/// A batch that holds nothing that a device can read, and is part of the chain all the same.
+struct SkippedBatch {
+    after: Position,
+    device_id: DeviceId,
+    fault: BatchFault,
 }
 
 /// Why a page was not opened.
@@ -105,15 +195,16 @@ impl From<Error> for PageError {
     }
 }
 
-/// Opens every batch of a page, each as the next of the history that `walk` follows.
+/// Opens every batch of a page, each as the next of the history that `walk` follows. `skips` says which of those that no
+/// device can read are skipped, by the positions before and after them.
 fn open_page(
     keys: &Keys,
     scope: StreamScope,
-    skipped: &SkippedBatches,
+    skips: impl Fn(Position, Position) -> bool,
     mut walk: Walk,
     page: Page,
-) -> Result<(Vec<ChangeEntry>, Walk), PageError> {
-    let mut entries = Vec::new();
+) -> Result<OpenedPage, PageError> {
+    let (mut entries, mut skipped) = (Vec::new(), Vec::new());
     for batch in page.batches {
         let parent = walk.at();
         let evidence = |reason| BatchEvidence {
@@ -144,23 +235,28 @@ fn open_page(
         let opened = match opened {
             Ok(opened) => opened,
             Err(cause) => {
-                let after = parent.advance(&digest(&batch));
-                if !after.is_some_and(|after| skipped.contains(after)) {
-                    let (fault, reason) = match cause {
-                        OpenError::Malformed { reason } => (BatchFault::BreaksRule, reason),
-                        _ => (
-                            BatchFault::Unopened,
-                            "it was not sealed by a device of this user at this place of this history",
-                        ),
-                    };
-                    return Err(PageError::Refused(Error::Tampering(Tampering::BatchForged(Box::new(
-                        BatchEvidence {
-                            fault,
-                            ..evidence(reason)
-                        },
-                    )))));
+                let (fault, reason) = match cause {
+                    OpenError::Malformed { reason } => (BatchFault::BreaksRule, reason),
+                    _ => (
+                        BatchFault::Unopened,
+                        "it was not sealed by a device of this user at this place of this history",
+                    ),
+                };
+                match parent.advance(&digest(&batch)) {
+                    Some(after) if skips(parent, after) => skipped.push(SkippedBatch {
+                        after,
+                        device_id: batch.device_id,
+                        fault,
+                    }),
+                    _ => {
+                        return Err(PageError::Refused(Error::Tampering(Tampering::BatchForged(Box::new(
+                            BatchEvidence {
+                                fault,
+                                ..evidence(reason)
+                            },
+                        )))));
+                    }
                 }
-                // It holds nothing that a device can read, and is part of the chain all the same.
                 Vec::new()
             }
         };
@@ -174,7 +270,7 @@ fn open_page(
             entries.extend(opened);
         }
     }
-    Ok((entries, walk))
+    Ok(OpenedPage { entries, skipped, walk })
 }
 
 fn context(scope: StreamScope, parent: Position, batch: &PulledBatch) -> BatchContext {

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use synckit_crypto::{batch::ChangeEntry, snapshot::SnapshotContext};
 use synckit_protocol::{
-    Position, Problem, ProblemCode, SnapshotId,
-    wire::snapshots::{SnapshotAnswer, SnapshotPartAnswer},
+    Position, Problem, ProblemCode, SealedHash, SnapshotId,
+    wire::{
+        log::Status,
+        snapshots::{SnapshotAnswer, SnapshotPartAnswer},
+    },
 };
 
 use super::handle::Stream;
@@ -18,7 +21,45 @@ use crate::{
     tampering::{SnapshotEvidence, Tampering},
 };
 
+/// The newest snapshot of a stream, as the end of a key names it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct NewestSnapshot {
+    /// What the server calls it.
+    pub(crate) id: Option<SnapshotId>,
+    /// Which one it is, if it is one that devices may read.
+    pub(crate) manifest: Option<SealedHash>,
+}
+
 impl Stream {
+    /// The newest snapshot, if it is of a position from which the chain leads to `head`, a verified position.
+    ///
+    /// One that does not verify is named and not vouched for: nobody reads it, and it must not stand in the way of a
+    /// rotation.
+    pub(crate) async fn newest_snapshot(&self, keys: &Keys, head: Position) -> Result<NewestSnapshot> {
+        let call = Call::get("/api/sync/status");
+        let status: Status = self.connection.authorized(call).await?.decode()?;
+        let Some(named) = status.snapshot else {
+            return Ok(NewestSnapshot::default());
+        };
+        let manifest = match self.open_snapshot(keys, named.snapshot_id, named.position).await {
+            Ok(Some(snapshot)) => {
+                self.leads_to(snapshot.position(), head).await?;
+                Some(snapshot.manifest_hash)
+            }
+            // Another device folded meanwhile, and the server will say that this is not the newest.
+            Ok(None) => None,
+            Err(error @ Error::Tampering(Tampering::SnapshotForged(_))) => {
+                tracing::warn!(%error, "the newest snapshot is of no use to anybody; a fold replaces it");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(NewestSnapshot {
+            id: Some(named.snapshot_id),
+            manifest,
+        })
+    }
+
     /// Fetches a snapshot's manifest and verifies that a device of this user sealed it for this position. `None` if the
     /// server does not hold it any more.
     pub(crate) async fn open_snapshot(
@@ -52,6 +93,13 @@ impl Stream {
         if !keys.permits(&key_id, position) {
             return Err(forged("its key was retired before"));
         }
+        // A retired key is known to devices that were revoked. What they fold now is not what was there then.
+        let manifest_hash = SealedHash::of(manifest.as_ref());
+        if !keys.permits_snapshot(&key_id, position, manifest_hash) {
+            return Err(forged(
+                "its key was retired, and this is not the snapshot that was there then",
+            ));
+        }
         let context = SnapshotContext {
             scope: self.scope(),
             snapshot_id,
@@ -65,6 +113,7 @@ impl Stream {
             context,
             keys: Arc::clone(stream_keys),
             manifest,
+            manifest_hash,
         })))
     }
 
@@ -105,6 +154,7 @@ pub(crate) async fn snapshot_part(
             context,
             keys,
             manifest,
+            ..
         } = opening.as_ref();
         keys.snapshot
             .open_part(&keys.key_id, context, manifest, part, answer.sealed.as_ref())

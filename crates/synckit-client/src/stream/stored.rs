@@ -1,4 +1,4 @@
-//! What the credential store keeps of a stream: the keys, the newest known position, the batches to skip.
+//! What the credential store keeps of a stream: the keys, the newest known position, where to skip what cannot be read.
 
 use synckit_crypto::{Envelope, KeyRing};
 use synckit_protocol::UserId;
@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::handle::Stream;
 use crate::{
     error::{Error, Result},
-    history::ledger::SkippedBatches,
+    history::ledger::SkippedSpan,
     runtime,
     secrets::{
         error::CredentialError,
@@ -98,12 +98,15 @@ impl Stream {
             .await
     }
 
-    /// Remembers batches to skip, in the credential store and in memory.
-    pub(crate) async fn store_skipped(&self, skipped: SkippedBatches) -> Result<()> {
-        let (user_id, record) = (self.scope().user_id, skipped.encode());
+    /// Remembers where to skip what cannot be read, in the credential store and in memory.
+    pub(crate) async fn store_skipped(&self, skipped: Option<SkippedSpan>) -> Result<()> {
+        let (user_id, record) = (self.scope().user_id, skipped.map(|skipped| skipped.encode()));
         self.connection
             .secrets()
-            .run(move |secrets| secrets.write(Record::Skipped(user_id), &record))
+            .run(move |secrets| match record {
+                Some(record) => secrets.write(Record::Skipped(user_id), &record),
+                None => secrets.delete(Record::Skipped(user_id)),
+            })
             .await?;
         self.state.skip(skipped);
         Ok(())
@@ -112,7 +115,7 @@ impl Stream {
 
 type Bytes = Option<Zeroizing<Vec<u8>>>;
 
-/// Positions, and batches to skip.
+/// Positions, and the span to skip in.
 fn read_history(secrets: &Secrets, user_id: UserId) -> Result<(Bytes, Bytes), CredentialError> {
     Ok((
         secrets.read(Record::Position(user_id))?,

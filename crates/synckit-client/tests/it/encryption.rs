@@ -1,6 +1,12 @@
 //! The master key: made once, opened by password or recovery code, never made twice.
 
-use synckit_client::{Cursor, Error, MemoryStore, ProblemCode, RecoveryCode, SyncKitClient};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use synckit_client::{Cursor, Error, MemoryStore, ProblemCode, RecoveryCode, SyncKitClient, SyncKitConfig, Tampering};
+use synckit_server::Admin;
 
 use crate::{
     interference::{Fate, Interference},
@@ -259,4 +265,146 @@ async fn a_mailed_code_confirms_the_address() {
     client.verify_email(&code).await.unwrap();
     let error = client.verify_email(&code).await.unwrap_err();
     assert_eq!(error.problem_code(), Some(ProblemCode::MailCodeInvalid), "{error:?}");
+}
+
+#[tokio::test]
+async fn vault_that_was_rolled_back_is_refused() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, _) = world.first_device(&user).await;
+    let replaced = laptop.recovery_code(&user.password).await.unwrap();
+    // What a liar keeps of the vault and the envelope from before the next code, and shows from then on.
+    let kept: Arc<Mutex<HashMap<String, Vec<u8>>>> = Arc::default();
+    let lies: Arc<Mutex<Vec<&str>>> = Arc::default();
+    let (keeping, lying) = (Arc::clone(&kept), Arc::clone(&lies));
+    let liar = Interference::new(move |request| {
+        let path = request.uri().path().to_owned();
+        if request.method() != http::Method::GET {
+            return Fate::Delivered;
+        }
+        if lying.lock().unwrap().contains(&path.as_str()) {
+            return Fate::Answered(200, keeping.lock().unwrap()[&path].clone());
+        }
+        let keeping = Arc::clone(&keeping);
+        Fate::Changed(Box::new(move |body| {
+            keeping.lock().unwrap().entry(path).or_insert_with(|| body.clone());
+            body
+        }))
+    });
+    let (phone, _) = world.device_over(&user, "phone", liar.clone()).await;
+    let code = laptop.recovery_code(&user.password).await.unwrap();
+
+    // A device that knows no newer one has the edition from the envelope.
+    lies.lock().unwrap().push("/api/account/vault");
+    let is_replaced =
+        |error: &Error| matches!(error, Error::Tampering(Tampering::VaultReplaced { known, found }) if found < known);
+    let error = phone.setup_encryption_existing(&user.password).await.unwrap_err();
+    assert!(is_replaced(&error), "{error:?}");
+    let fresh = world.signed_in_over(&user, liar.clone()).await;
+    let error = fresh.setup_encryption_existing(&user.password).await.unwrap_err();
+    assert!(is_replaced(&error), "{error:?}");
+    // One that has seen the newer vault remembers it, whatever envelope it is shown.
+    lies.lock().unwrap().clear();
+    phone.setup_encryption_existing(&user.password).await.unwrap();
+    lies.lock().unwrap().extend(["/api/account/vault", "/api/sync/keys"]);
+    for error in [
+        phone.change_password(&user.password, "new password").await.unwrap_err(),
+        phone.recovery_code(&user.password).await.unwrap_err(),
+        phone.rotate_keys(&user.password).await.unwrap_err(),
+        phone.setup_encryption_with_recovery(&replaced).await.unwrap_err(),
+    ] {
+        assert!(is_replaced(&error), "{error:?}");
+    }
+    // So the user's own code is still the good one.
+    lies.lock().unwrap().clear();
+    phone.setup_encryption_with_recovery(&code).await.unwrap();
+    let error = phone.setup_encryption_with_recovery(&replaced).await.unwrap_err();
+    assert!(matches!(error, Error::WrongRecoveryCode), "{error:?}");
+}
+
+#[tokio::test]
+async fn vault_of_a_restored_backup_is_the_users_decision() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    laptop.push(laptop_id, changes(1)).await.unwrap();
+    let backup = world.backup();
+    laptop.recovery_code(&user.password).await.unwrap();
+    let world = world.restore(backup).await;
+    let error = laptop.recovery_code(&user.password).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Tampering(Tampering::VaultReplaced { .. })),
+        "{error:?}"
+    );
+    laptop.restore_envelope(&user.password).await.unwrap();
+    let code = laptop.recovery_code(&user.password).await.unwrap();
+    let fresh = world
+        .signed_in_over(&user, Interference::new(|_| Fate::Delivered))
+        .await;
+    fresh.setup_encryption_with_recovery(&code).await.unwrap();
+    let fresh_id = fresh.register_device("fresh", "linux").await.unwrap().id;
+    assert_eq!(pull_all(&fresh, fresh_id, Cursor::START).await.unwrap().0.len(), 1);
+}
+
+#[tokio::test]
+async fn replaced_account_key_ends_the_old_one() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    let (phone, phone_id) = world.next_device(&user, "phone").await;
+    laptop.push(laptop_id, changes(2)).await.unwrap();
+    let code = laptop.recovery_code(&user.password).await.unwrap();
+    // Another app of the same account, with a device of its own.
+    let other = Admin::open(&world.data_dir())
+        .unwrap()
+        .create_app("another app")
+        .await
+        .unwrap();
+    let config = SyncKitConfig {
+        api_key: other.api_key.expose().to_owned(),
+        ..world.config()
+    };
+    let in_other_app = async |is_first: bool| {
+        let client = SyncKitClient::builder(config.clone())
+            .credential_store(MemoryStore::default())
+            .build();
+        client.authenticate(&user.email, &user.password).await.unwrap();
+        if is_first {
+            client.setup_encryption_new(&user.password).await.unwrap();
+        }
+        client
+    };
+    let holder = in_other_app(true).await;
+
+    laptop.replace_account_key(&user.password).await.unwrap();
+    laptop.push(laptop_id, changes(1)).await.unwrap();
+    let error = phone.push(phone_id, changes(1)).await.unwrap_err();
+    assert!(matches!(error.source, Error::KeyRotated { .. }), "{error:?}");
+    phone.setup_encryption_existing(&user.password).await.unwrap();
+    assert_eq!(pull_all(&phone, phone_id, Cursor::START).await.unwrap().0.len(), 3);
+    world.next_device(&user, "tablet").await;
+    // The old code opens the old vault, and no key of this app is under that any more.
+    let fresh = world
+        .signed_in_over(&user, Interference::new(|_| Fate::Delivered))
+        .await;
+    let error = fresh.setup_encryption_with_recovery(&code).await.unwrap_err();
+    assert!(matches!(error, Error::WrongRecoveryCode), "{error:?}");
+
+    // The other app goes on: by the code of before, or by a device that holds its keys.
+    let joining = in_other_app(false).await;
+    let error = joining.setup_encryption_existing(&user.password).await.unwrap_err();
+    assert!(matches!(error, Error::PasswordWasReset { .. }), "{error:?}");
+    joining.setup_encryption_with_recovery(&code).await.unwrap();
+    in_other_app(false)
+        .await
+        .setup_encryption_existing(&user.password)
+        .await
+        .unwrap();
+    laptop.replace_account_key(&user.password).await.unwrap();
+    holder.setup_encryption_existing(&user.password).await.unwrap();
+    in_other_app(false)
+        .await
+        .setup_encryption_existing(&user.password)
+        .await
+        .unwrap();
 }

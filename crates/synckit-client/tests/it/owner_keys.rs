@@ -5,14 +5,6 @@ use synckit_server::Admin;
 
 use crate::world::{User, World, change, changes, pull_all};
 
-/// The versions of the envelopes that the server keeps, newest first.
-async fn kept(world: &World, user: &User) -> Vec<u64> {
-    let admin = Admin::open(&world.data_dir()).unwrap();
-    let user_id = admin.account_of(&user.email).await.unwrap().unwrap();
-    let kept = admin.envelopes(world.app_id, user_id).await.unwrap();
-    kept.iter().map(|kept| kept.version).collect()
-}
-
 async fn put_back(world: &World, user: &User, version: u64) -> u64 {
     let admin = Admin::open(&world.data_dir()).unwrap();
     let user_id = admin.account_of(&user.email).await.unwrap().unwrap();
@@ -73,8 +65,8 @@ async fn envelope_over_an_unknown_key_is_not_written() {
     let (laptop, _) = world.first_device(&user).await;
     let (phone, _) = world.next_device(&user, "phone").await;
     phone.rotate_keys(&user.password).await.unwrap();
-    let before = kept(&world, &user).await;
+    let before = world.envelope_versions(&user).await;
     let error = laptop.restore_envelope(&user.password).await.unwrap_err();
     assert!(matches!(error, Error::KeyRotated { .. }), "{error:?}");
-    assert_eq!(kept(&world, &user).await, before);
+    assert_eq!(world.envelope_versions(&user).await, before);
 }

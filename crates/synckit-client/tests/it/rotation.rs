@@ -1,8 +1,18 @@
 //! The life of the master key.
 
-use synckit_client::{Cursor, Error, MemoryStore, SyncKitClient, Tampering};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use crate::world::{World, change, changes, pull_all};
+use synckit_client::{Cursor, Error, MemoryStore, SyncKitClient, Tampering};
+use synckit_protocol::wire::log::Status;
+
+use crate::{
+    interference::{Fate, Interference},
+    snapshots::stored,
+    world::{World, change, changes, pull_all},
+};
 
 #[tokio::test]
 async fn rotated_key_leaves_older_batches_readable() {
@@ -138,4 +148,170 @@ async fn older_key_on_the_server_is_reported_and_repaired() {
     client.authenticate(&user.email, &user.password).await.unwrap();
     let error = client.restore_envelope(&user.password).await.unwrap_err();
     assert!(matches!(error, Error::NoStoredKey), "{error:?}");
+}
+
+#[tokio::test]
+async fn safety_code_shows_an_older_envelope() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    let (phone, _) = world.next_device(&user, "phone").await;
+    let code = laptop.safety_code().await.unwrap();
+    assert_eq!(phone.safety_code().await.unwrap(), code);
+    assert_eq!(code.to_string().split(' ').count(), 6);
+    // It does not change while nothing but the log does.
+    laptop.push(laptop_id, changes(3)).await.unwrap();
+    assert_eq!(laptop.safety_code().await.unwrap(), code);
+
+    // What the server holds before the rotation, it shows to a device that joins after it.
+    let older: Arc<Mutex<Option<Vec<u8>>>> = Arc::default();
+    let kept = Arc::clone(&older);
+    let keeping = Interference::changing("/api/sync/keys", move |body| {
+        *kept.lock().unwrap() = Some(body.clone());
+        body
+    });
+    world.device_over(&user, "witness", keeping).await;
+    laptop.rotate_keys(&user.password).await.unwrap();
+    let error = phone.safety_code().await.unwrap_err();
+    assert!(matches!(error, Error::KeyRotated { .. }), "{error:?}");
+    let shown = older.lock().unwrap().clone().unwrap();
+    let liar = Interference::new(move |request| {
+        if request.uri().path() == "/api/sync/keys" {
+            Fate::Answered(200, shown.clone())
+        } else {
+            Fate::Delivered
+        }
+    });
+    let (fooled, _) = world.device_over(&user, "fooled", liar).await;
+    let (honest, _) = world.next_device(&user, "honest").await;
+    let now = laptop.safety_code().await.unwrap();
+    assert_eq!(honest.safety_code().await.unwrap(), now);
+    assert_eq!(fooled.safety_code().await.unwrap(), code);
+    assert_ne!(now, code);
+}
+
+#[tokio::test]
+async fn recovery_code_takes_no_older_envelope() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    let code = laptop.recovery_code(&user.password).await.unwrap();
+    // What a liar keeps of the time before the rotation, and shows when it is told to.
+    let (older, show): (Arc<Mutex<Vec<u8>>>, Arc<Mutex<bool>>) = Default::default();
+    let (seen, lying) = (Arc::clone(&older), Arc::clone(&show));
+    let liar = Interference::new(move |request| {
+        if request.uri().path() != "/api/sync/keys" || request.method() != http::Method::GET {
+            return Fate::Delivered;
+        }
+        let (seen, lying) = (Arc::clone(&seen), *lying.lock().unwrap());
+        Fate::Changed(Box::new(move |body| {
+            let mut seen = seen.lock().unwrap();
+            if !lying {
+                *seen = body;
+            }
+            seen.clone()
+        }))
+    });
+    let (phone, phone_id) = world.device_over(&user, "phone", liar).await;
+    let before = older.lock().unwrap().clone();
+    laptop.rotate_keys(&user.password).await.unwrap();
+    phone.authenticate(&user.email, &user.password).await.unwrap();
+    phone.setup_encryption_with_recovery(&code).await.unwrap();
+    phone.push(phone_id, changes(1)).await.unwrap();
+
+    *older.lock().unwrap() = before;
+    *show.lock().unwrap() = true;
+    let error = phone.setup_encryption_with_recovery(&code).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Tampering(Tampering::EnvelopeReplaced {
+                held_version: 2,
+                found_version: 1
+            })
+        ),
+        "{error:?}"
+    );
+    // What it writes is under the newer key still.
+    phone.push(phone_id, changes(1)).await.unwrap();
+    assert_eq!(pull_all(&laptop, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
+}
+
+#[tokio::test]
+async fn rotation_ends_a_key_at_the_newest_snapshot() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    laptop.push(laptop_id, changes(3)).await.unwrap();
+    stored(&laptop, laptop_id).await;
+    // The first look at the stream is from before the fold.
+    let (looks, writes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (looked, wrote) = (Arc::clone(&looks), Arc::clone(&writes));
+    let late = Interference::new(move |request| match request.uri().path() {
+        "/api/sync/status" if looked.fetch_add(1, Ordering::SeqCst) == 0 => Fate::Changed(Box::new(|body| {
+            let mut status: Status = minicbor_serde::from_slice(&body).unwrap();
+            status.snapshot = None;
+            minicbor_serde::to_vec(&status).unwrap()
+        })),
+        "/api/sync/keys" if request.method() == http::Method::PUT => {
+            wrote.fetch_add(1, Ordering::SeqCst);
+            Fate::Delivered
+        }
+        _ => Fate::Delivered,
+    });
+    let rotating = world.resumed_over(&user, late);
+    rotating.rotate_keys(&user.password).await.unwrap();
+    assert_eq!((looks.load(Ordering::SeqCst), writes.load(Ordering::SeqCst)), (2, 2));
+    rotating.push(laptop_id, vec![change("t", "after")]).await.unwrap();
+
+    // It is under the retired key, and devices begin with it all the same, also to fold it into the next.
+    for (name, changes) in [("phone", 4), ("tablet", 5)] {
+        let (client, id) = world.next_device(&user, name).await;
+        let pulled = pull_all(&client, id, Cursor::START).await.unwrap().0;
+        assert_eq!(pulled.len(), changes);
+        stored(&client, id).await;
+        client.push(id, vec![change("notes", "0")]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn key_ends_while_a_reader_is_in_a_snapshot() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    laptop.push(laptop_id, changes(700)).await.unwrap();
+    stored(&laptop, laptop_id).await;
+    let (phone, phone_id) = world.next_device(&user, "phone").await;
+    let (first, cursor, _) = phone.pull(phone_id, Cursor::START).await.unwrap();
+    assert!(first.len() == 500 && cursor.snapshot().is_some());
+
+    laptop.push(laptop_id, vec![change("t", "later")]).await.unwrap();
+    stored(&laptop, laptop_id).await;
+    laptop.rotate_keys(&user.password).await.unwrap();
+    // The app starts again, and takes the new key.
+    let phone = world.resumed(&user, "phone", Interference::new(|_| Fate::Delivered));
+    phone.authenticate(&user.email, &user.password).await.unwrap();
+    phone.setup_encryption_existing(&user.password).await.unwrap();
+    // The snapshot that it was in is not the one of the key's end: it begins with that one.
+    assert_eq!(pull_all(&phone, phone_id, cursor).await.unwrap().0.len(), 701);
+}
+
+#[tokio::test]
+async fn batches_after_a_lost_rotation_stay_readable() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    let (phone, phone_id) = world.next_device(&user, "phone").await;
+    laptop.push(laptop_id, changes(1)).await.unwrap();
+    let backup = world.backup();
+    laptop.rotate_keys(&user.password).await.unwrap();
+    let world = world.restore(backup).await;
+    // The backup ends where the rotation ended the first key, and a device that never heard of it goes on, and folds.
+    phone.push(phone_id, vec![change("t", "phone")]).await.unwrap();
+    stored(&phone, phone_id).await;
+    laptop.restore_envelope(&user.password).await.unwrap();
+    laptop.push(laptop_id, vec![change("t", "laptop")]).await.unwrap();
+    assert_eq!(pull_all(&laptop, laptop_id, Cursor::START).await.unwrap().0.len(), 3);
+    let (tablet, tablet_id) = world.next_device(&user, "tablet").await;
+    assert_eq!(pull_all(&tablet, tablet_id, Cursor::START).await.unwrap().0.len(), 3);
 }

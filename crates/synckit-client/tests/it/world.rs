@@ -140,6 +140,14 @@ impl World {
         self.envelopes.lock().unwrap()[&user.email].clone()
     }
 
+    /// The versions of the envelopes that the server keeps of a user, newest first.
+    pub(crate) async fn envelope_versions(&self, user: &User) -> Vec<u64> {
+        let admin = Admin::open(&self.data_dir()).unwrap();
+        let user_id = admin.account_of(&user.email).await.unwrap().unwrap();
+        let kept = admin.envelopes(self.app_id, user_id).await.unwrap();
+        kept.iter().map(|kept| kept.version).collect()
+    }
+
     /// Another device, which joins by the password.
     pub(crate) async fn next_device(&self, user: &User, name: &str) -> (SyncKitClient, DeviceId) {
         self.join(user, name, None).await

@@ -16,7 +16,7 @@ use synckit_protocol::{AppId, Cursor, SnapshotId, SnapshotPlace};
 
 use crate::{
     canonical::{framed, refused, unhex},
-    fixtures::{SCOPE, entries, entry, export_key, position},
+    fixtures::{SCOPE, edition, ending, entries, entry, export_key, position},
     rng::VectorRng,
     targets::TARGETS,
 };
@@ -125,11 +125,11 @@ fn seeds() -> Seeds {
     let mut ring = KeyRing::generate(&SCOPE, &mut rng);
     for seq in [0, 1, 5] {
         if seq > 0 {
-            ring = ring.rotate(&SCOPE, position(seq), &mut rng).unwrap();
+            ring = ring.rotate(&SCOPE, ending(position(seq)), &mut rng).unwrap();
         }
         let name = format!("retired-{}", ring.retired().len());
         add("key_ring", &name, &ring.to_secret_bytes());
-        let envelope = Envelope::seal(&SCOPE, &account_key, 1, seq + 1, &ring, &mut rng).unwrap();
+        let envelope = Envelope::seal(&SCOPE, &account_key, edition(1), seq + 1, &ring, &mut rng).unwrap();
         add("envelope", &name, &envelope.encode());
     }
 

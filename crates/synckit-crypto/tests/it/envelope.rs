@@ -1,10 +1,10 @@
 //! The envelope of a stream.
 
-use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, MasterKey};
+use synckit_crypto::{AccountKey, Envelope, KeyError, KeyRing, MasterKey, VaultEdition};
 use synckit_protocol::limits::{ENVELOPE_BYTES_MAX, RETIRED_KEYS_MAX};
 
 use crate::{
-    fixtures::{OTHER_SCOPES, SCOPE, position},
+    fixtures::{OTHER_SCOPES, SCOPE, edition, ending, position},
     rng::VectorRng,
 };
 
@@ -13,10 +13,10 @@ fn sealed(rotations: u64) -> (Envelope, AccountKey, KeyRing) {
     let account_key = AccountKey::generate(&mut rng);
     let mut ring = KeyRing::generate(&SCOPE, &mut rng);
     for round in 1..=rotations {
-        ring = ring.rotate(&SCOPE, position(round), &mut rng).unwrap();
+        ring = ring.rotate(&SCOPE, ending(position(round)), &mut rng).unwrap();
     }
     let ring = ring.with_floor(position(200)).unwrap();
-    let envelope = Envelope::seal(&SCOPE, &account_key, 3, 7, &ring, &mut rng).unwrap();
+    let envelope = Envelope::seal(&SCOPE, &account_key, edition(3), 7, &ring, &mut rng).unwrap();
     (envelope, account_key, ring)
 }
 
@@ -28,7 +28,7 @@ fn envelope_gives_back_the_ring_after_storage() {
         assert!(bytes.len() <= ENVELOPE_BYTES_MAX, "{} bytes", bytes.len());
         let stored = Envelope::decode(&bytes).unwrap();
         assert_eq!(stored, envelope);
-        assert_eq!((stored.version(), stored.vault_generation()), (7, 3));
+        assert_eq!((stored.version(), stored.vault_edition()), (7, edition(3)));
         assert_eq!(
             (stored.key_id(), stored.key_version()),
             (ring.key_id(), ring.key_version())
@@ -86,7 +86,7 @@ fn ring_is_sealed_again_under_a_new_account_key() {
     let mut rng = VectorRng::new("reseal");
     let (old, _, ring) = sealed(1);
     let new_key = AccountKey::generate(&mut rng);
-    let new = Envelope::seal(&SCOPE, &new_key, 4, old.version() + 1, &ring, &mut rng).unwrap();
+    let new = Envelope::seal(&SCOPE, &new_key, edition(4), old.version() + 1, &ring, &mut rng).unwrap();
     assert_eq!(new.open(&SCOPE, &new_key).unwrap(), ring);
     assert_eq!(old.open(&SCOPE, &new_key), Err(KeyError::WrongKey));
 }
@@ -95,8 +95,9 @@ fn ring_is_sealed_again_under_a_new_account_key() {
 fn versions_count_from_one() {
     let mut rng = VectorRng::new("versions");
     let (_, account_key, ring) = sealed(0);
-    for (generation, version) in [(0, 1), (1, 0)] {
-        let error = Envelope::seal(&SCOPE, &account_key, generation, version, &ring, &mut rng);
+    for (generation, count, version) in [(0, 1, 1), (1, 0, 1), (1, 1, 0)] {
+        let edition = VaultEdition { generation, count };
+        let error = Envelope::seal(&SCOPE, &account_key, edition, version, &ring, &mut rng);
         assert!(matches!(error, Err(KeyError::Malformed { .. })));
     }
 }
@@ -125,9 +126,9 @@ fn holder_of_the_current_key_reads_the_ring() {
     let mut rng = VectorRng::new("envelope");
     let account_key = AccountKey::generate(&mut rng);
     let first = KeyRing::generate(&SCOPE, &mut rng);
-    let held = first.rotate(&SCOPE, position(5), &mut rng).unwrap();
-    let rebased = held.rebase(position(3), position(4)).unwrap();
-    let envelope = Envelope::seal(&SCOPE, &account_key, 1, 2, &rebased, &mut rng).unwrap();
+    let held = first.rotate(&SCOPE, ending(position(5)), &mut rng).unwrap();
+    let rebased = held.rebase(position(3), ending(position(4)), 2).unwrap();
+    let envelope = Envelope::seal(&SCOPE, &account_key, edition(1), 2, &rebased, &mut rng).unwrap();
     assert_eq!(envelope.open_as_holder(&SCOPE, &held).unwrap(), rebased);
     // An older key of the same stream, another stream, and a changed byte do not.
     assert_eq!(envelope.open_as_holder(&SCOPE, &first), Err(KeyError::WrongKey));

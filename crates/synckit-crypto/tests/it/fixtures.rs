@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 use synckit_crypto::{
-    StreamScope,
+    KeyEnd, StreamScope, VaultEdition,
     batch::{BatchContext, ChangeEntry, ChangeOp, Timestamp},
 };
 use synckit_login::ExportKey;
-use synckit_protocol::{AppId, BatchId, DeviceId, Head, Position, UserId};
+use synckit_protocol::{AppId, BatchId, DeviceId, Head, Position, SealedHash, UserId};
 
 pub(crate) const SCOPE: StreamScope = StreamScope {
     app_id: AppId::from_bytes([0xa1; 16]),
@@ -32,6 +32,19 @@ pub(crate) const fn position(seq: u64) -> Position {
     Position {
         seq,
         head: Head::from_bytes([seq as u8; 32]),
+    }
+}
+
+/// The edition of a vault.
+pub(crate) const fn edition(generation: u32) -> VaultEdition {
+    VaultEdition { generation, count: 5 }
+}
+
+/// The end of a key at a position, with a snapshot that was there.
+pub(crate) const fn ending(until: Position) -> KeyEnd {
+    KeyEnd {
+        until,
+        snapshot: Some(SealedHash::from_bytes([0xf6; 32])),
     }
 }
 

@@ -9,7 +9,10 @@ use synckit_crypto::{
 };
 use synckit_protocol::{BatchId, DeviceId, Head, Position};
 
-use crate::{fixtures::SCOPE, rng::VectorRng};
+use crate::{
+    fixtures::{SCOPE, edition, ending},
+    rng::VectorRng,
+};
 
 fn name() -> impl Strategy<Value = String> {
     // Few enough that entries share names, and strange enough to matter for their order.
@@ -186,11 +189,11 @@ proptest! {
             if step > 0 {
                 until = Position { seq: until.seq + step, head: Head::from_bytes([step as u8; 32]) };
             }
-            ring = ring.rotate(&SCOPE, until, &mut rng).unwrap();
+            ring = ring.rotate(&SCOPE, ending(until), &mut rng).unwrap();
         }
         prop_assert_eq!(&KeyRing::from_secret_bytes(&SCOPE, &ring.to_secret_bytes()).unwrap(), &ring);
         let account_key = AccountKey::generate(&mut rng);
-        let envelope = Envelope::seal(&SCOPE, &account_key, 1, 1, &ring, &mut rng).unwrap();
+        let envelope = Envelope::seal(&SCOPE, &account_key, edition(1), 1, &ring, &mut rng).unwrap();
         let envelope = Envelope::decode(&envelope.encode()).unwrap();
         prop_assert_eq!(envelope.open(&SCOPE, &account_key).unwrap(), ring);
     }

@@ -118,6 +118,10 @@ pub struct PutVault {
     pub vault: ByteString,
     /// The version that this one replaces; anything else is `version_conflict`.
     pub expected_version: u64,
+    /// Whether the replaced vault is kept among the earlier ones: for a vault that begins a generation, because envelopes
+    /// of other apps are still sealed under the account key in the replaced one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_replaced: bool,
 }
 
 /// The answer to [`PutVault`] and [`PasswordChangeFinish`].

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::UnixSeconds;
-use crate::{AppId, ByteString, EnvelopeClaim, KeyId, OwnerKey, OwnerSignature, Position, UserId};
+use crate::{AppId, ByteString, EnvelopeClaim, KeyId, OwnerKey, OwnerSignature, Position, SnapshotId, UserId};
 
 /// `PUT /api/sync/keys`.
 ///
@@ -34,6 +34,10 @@ pub struct PutEnvelope {
     /// in between. Another head is `behind`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Position>,
+    /// The stream's newest snapshot, which a change of the master key must name if there is one: no other may be sealed
+    /// under the retired key. Another one is `snapshot_stale`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
     /// The owner key of its current master key.
     pub owner: OwnerKey,
     /// A signature of [`Self::claim`] by the owner key of the envelope that this one replaces; the first envelope is
@@ -52,6 +56,7 @@ impl PutEnvelope {
             owner: self.owner,
             envelope: &self.envelope.0,
             head: self.head,
+            snapshot: self.snapshot,
         }
     }
 }

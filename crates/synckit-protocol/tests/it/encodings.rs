@@ -139,6 +139,7 @@ fn a_write_of_an_envelope_survives_both_encodings() {
         key_id: KeyId::from_bytes([2; 16]),
         expected_version: 3,
         head: None,
+        snapshot: None,
         owner: OwnerKey::from_bytes([4; 32]),
         signature: OwnerSignature::from_bytes([5; 64]),
     };

@@ -72,6 +72,7 @@ pub(super) async fn finish(
         user_id: access.user_id,
         vault: body.vault.0,
         expected_version: body.expected_version,
+        keep_replaced: false,
         password: Some(PasswordRecord {
             credential_id: change.credential_id,
             record,

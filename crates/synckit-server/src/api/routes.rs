@@ -264,6 +264,7 @@ fn keys() -> Vec<Operation> {
                 P::Behind,
                 P::CursorCompacted,
                 P::HistoryDiverged,
+                P::SnapshotStale,
             ])
             .writes(),
     ]

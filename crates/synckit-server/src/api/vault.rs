@@ -42,6 +42,7 @@ pub(super) async fn replace(
         user_id: access.user_id,
         vault: body.vault.0,
         expected_version: body.expected_version,
+        keep_replaced: body.keep_replaced,
         password: None,
         keep_session: None,
     };

@@ -319,6 +319,7 @@ impl User {
             key_id: KEY_ID,
             expected_version: 0,
             head: None,
+            snapshot: None,
             owner: UNNAMED,
             signature: UNSIGNED,
         };

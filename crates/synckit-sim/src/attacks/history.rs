@@ -13,7 +13,7 @@ use synckit_protocol::{
 
 use super::{
     Evidence, caught, passes,
-    stage::{Stage, change, pull_all, rewriting},
+    stage::{Forger, Stage, change, pull_all, rewriting},
 };
 use crate::{
     direct::{Lie, Sent, response_of},
@@ -290,6 +290,46 @@ pub(super) async fn push_stored_long_ago(stage: Stage) -> anyhow::Result<Evidenc
         caught,
         "an older place is believed where the chain leads from it to what the device knows",
     ))
+}
+
+pub(super) async fn push_exchanged(stage: Stage) -> anyhow::Result<Evidence> {
+    stage.three_batches().await?;
+    // Somebody between device and server exchanges the bytes of a push, and leaves its id.
+    let exchanging = |seal_again: Option<Forger>| {
+        move |sent: &Sent, answer: Option<Answer>| {
+            let Ok(mut push) = minicbor_serde::from_slice::<Push>(&sent.body) else {
+                return Lie::Truth;
+            };
+            if answer.is_some() || sent.path() != "/api/sync/push" {
+                return Lie::Truth;
+            }
+            push.sealed = match &seal_again {
+                None => push.sealed.0.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>().into(),
+                Some(forger) => forger.seal_anew(&push),
+            };
+            minicbor_serde::to_vec(&push).map_or(Lie::Truth, |body| Lie::Asking(body.into()))
+        }
+    };
+    let honest = stage.honest(1)?;
+    let pushed = honest.client.push(honest.id, vec![change("four")]).await;
+    passes("the honest run", pushed.map_err(Error::from))?;
+    let victim = stage.victim(2, exchanging(None))?;
+    let pushed = victim.client.push(victim.id, vec![change("five")]).await;
+    let caught = caught(
+        pushed.map_err(Error::from),
+        |error| matches!(error, Error::Tampering(Tampering::BatchForged(evidence)) if evidence.device_id == victim.id),
+    )?;
+    // On a copy from before, by who holds the key: the very changes in other bytes.
+    let stage = Stage::open(&stage.golden).await?;
+    let keyed = stage.victim(2, exchanging(Some(stage.forger.clone())))?;
+    let pushed = keyed.client.push(keyed.id, vec![change("five")]).await;
+    passes("the control", pushed.map_err(Error::from))?;
+    let rows = passes("the control", pull_all(&stage.honest(1)?, Cursor::START).await)?.0;
+    ensure!(rows == ["five"], "the control brought {rows:?}");
+    Ok(Evidence {
+        caught,
+        control: "sealed again with the user's key, other bytes of the same batch count as stored".to_owned(),
+    })
 }
 
 pub(super) async fn forged_digests(stage: Stage) -> anyhow::Result<Evidence> {

@@ -151,6 +151,51 @@ pub(super) async fn foreign_vault(stage: Stage) -> anyhow::Result<Evidence> {
     Ok(Evidence::new(caught, "to Eve herself, the same bytes open"))
 }
 
+pub(super) async fn older_vault(stage: Stage) -> anyhow::Result<Evidence> {
+    let ada = &stage.golden.ada;
+    let owner = stage.honest(0)?;
+    passes(
+        "the sign-in",
+        owner.client.authenticate(&ada.email, &ada.password).await,
+    )?;
+    passes("the first code", owner.client.recovery_code(&ada.password).await)?;
+    let older: VaultAnswer = stage.answer_for(ada, VAULT).await?;
+    let older_envelope: EnvelopeAnswer = stage.answer_for(ada, ENVELOPE).await?;
+    passes("the second code", owner.client.recovery_code(&ada.password).await)?;
+    let showing_older = |envelope: Option<EnvelopeAnswer>| {
+        let older = older.clone();
+        let vault = rewriting::<VaultAnswer>(VAULT, move |answer| *answer = older.clone());
+        let keys = rewriting::<EnvelopeAnswer>(ENVELOPE, move |answer| {
+            if let Some(envelope) = &envelope {
+                *answer = envelope.clone();
+            }
+        });
+        move |sent: &Sent, answer: Option<Answer>| match vault(sent, answer.clone()) {
+            Lie::Truth => keys(sent, answer),
+            lie => lie,
+        }
+    };
+    let honest = stage.joining(ada, |_, _| Lie::Truth).await?;
+    passes(
+        "the honest run",
+        honest.client.setup_encryption_existing(&ada.password).await,
+    )?;
+    let victim = stage.joining(ada, showing_older(None)).await?;
+    let caught = caught(
+        victim.client.setup_encryption_existing(&ada.password).await,
+        |error| matches!(error, Error::Tampering(Tampering::VaultReplaced { known, found }) if found < known),
+    )?;
+    let fresh = stage.joining(ada, showing_older(Some(older_envelope))).await?;
+    passes(
+        "the control",
+        fresh.client.setup_encryption_existing(&ada.password).await,
+    )?;
+    Ok(Evidence {
+        caught,
+        control: "beside an envelope of its own time, a device that joins believes the older vault".to_owned(),
+    })
+}
+
 pub(super) async fn retired_key(stage: Stage) -> anyhow::Result<Evidence> {
     let password = &stage.golden.ada.password;
     let end = stage.three_batches().await?.position().context("an empty stream")?;
@@ -223,6 +268,50 @@ pub(super) async fn older_envelope(stage: Stage) -> anyhow::Result<Evidence> {
         caught,
         "a device that joins, and holds no newer one, believes the older envelope",
     ))
+}
+
+pub(super) async fn older_envelope_at_a_recovery(stage: Stage) -> anyhow::Result<Evidence> {
+    let ada = &stage.golden.ada;
+    let author = stage.honest(0)?;
+    passes(
+        "the sign-in",
+        author.client.authenticate(&ada.email, &ada.password).await,
+    )?;
+    let code = passes("the recovery code", author.client.recovery_code(&ada.password).await)?;
+    let older: EnvelopeAnswer = stage.answer_for(ada, ENVELOPE).await?;
+    passes("the rotation", author.client.rotate_keys(&ada.password).await)?;
+    let told = stage.honest(2)?;
+    passes("the sign-in", told.client.authenticate(&ada.email, &ada.password).await)?;
+    passes(
+        "the honest run",
+        told.client.setup_encryption_with_recovery(&code).await,
+    )?;
+
+    let showing_older = || {
+        let older = older.clone();
+        rewriting::<EnvelopeAnswer>(ENVELOPE, move |answer| *answer = older.clone())
+    };
+    let victim = stage.victim(2, showing_older())?;
+    passes(
+        "the sign-in",
+        victim.client.authenticate(&ada.email, &ada.password).await,
+    )?;
+    let caught = caught(victim.client.setup_encryption_with_recovery(&code).await, |error| {
+        matches!(
+            error,
+            Error::Tampering(Tampering::EnvelopeReplaced {
+                held_version: 2,
+                found_version: 1,
+                ..
+            })
+        )
+    })?;
+    let fresh = stage.joining(ada, showing_older()).await?;
+    passes("the control", fresh.client.setup_encryption_with_recovery(&code).await)?;
+    Ok(Evidence {
+        caught,
+        control: "a device that recovers, and holds no newer one, believes the older envelope".to_owned(),
+    })
 }
 
 /// Answers for the envelope with a problem in place of the truth.

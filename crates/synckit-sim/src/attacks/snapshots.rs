@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::rngs::OsRng;
 use serde::Serialize;
-use synckit_client::{ChangeEntry, Cursor, Error, FoldOutcome, SnapshotId, Tampering};
+use synckit_client::{ChangeEntry, Cursor, Error, FoldOutcome, Head, Position, SnapshotId, Tampering};
 use synckit_crypto::{
     KeyRing,
     snapshot::{Manifest, PartBody, PartDigest, SnapshotContext},
@@ -442,6 +442,86 @@ pub(super) async fn retired_key(stage: Stage) -> anyhow::Result<Evidence> {
         caught,
         "under the key that took its place, the same snapshot is believed",
     ))
+}
+
+pub(super) async fn retired_past(stage: Stage) -> anyhow::Result<Evidence> {
+    let password = &stage.golden.ada.password;
+    let author = stage.honest(0)?;
+    author
+        .client
+        .push(author.id, vec![change("one"), change("two")])
+        .await?;
+    let there = fold(&stage, &author).await?;
+    passes("the rotation", author.client.rotate_keys(password).await)?;
+    author.client.push(author.id, vec![change("three")]).await?;
+    let told = stage.honest(2)?;
+    passes("the honest run", told.client.setup_encryption_existing(password).await)?;
+    let rows = passes(
+        "the honest run",
+        pull_all(&stage.victim(2, telling(&there))?, Cursor::START).await,
+    )?
+    .0;
+    ensure!(rows == ["one", "two", "three"], "the honest run brought {rows:?}");
+
+    // A position at which the key was in use, and rows that nobody wrote.
+    let info = SnapshotInfo {
+        snapshot_id: SnapshotId::from_bytes([9; 16]),
+        ..there.info
+    };
+    let invented_rows = [change("invented")];
+    let lie = stage.forger.tell(&stage, info, &invented_rows)?;
+    let (seen, ended) = read(&stage.victim(2, telling(&lie))?).await;
+    let caught = refused_key(
+        ended,
+        "its key was retired, and this is not the snapshot that was there then",
+    )?;
+    ensure!(seen.is_empty(), "the victim was given {seen:?}");
+
+    let file = credential_file(stage.path(), &stage.golden.ada.devices[0].name);
+    let ring = stored_key_ring(&file, &stage.golden.scope(&stage.golden.ada))?;
+    let keyed = stage.forger.with_keys(&ring).tell(&stage, info, &invented_rows)?;
+    let fooled = stage.victim(2, telling(&keyed))?;
+    let rows = passes("the control", pull_all(&fooled, Cursor::START).await)?.0;
+    ensure!(rows == ["invented", "three"], "the control brought {rows:?}");
+    Ok(Evidence {
+        caught,
+        control: "under the key that took its place, the same rows are believed".to_owned(),
+    })
+}
+
+pub(super) async fn off_the_chain(stage: Stage) -> anyhow::Result<Evidence> {
+    let author = stage.honest(0)?;
+    author
+        .client
+        .push(author.id, vec![change("one"), change("two")])
+        .await?;
+    let there = fold(&stage, &author).await?;
+    let honest = stage.victim(1, telling(&there))?;
+    let rows = passes("the honest run", pull_all(&honest, Cursor::START).await)?.0;
+    ensure!(rows == ["one", "two"], "the honest run brought {rows:?}");
+
+    // With the user's key, so that only the chain can tell.
+    let position = Position {
+        head: Head::from_bytes([7; 32]),
+        ..there.info.position
+    };
+    let info = SnapshotInfo { position, ..there.info };
+    let lie = stage.forger.tell(&stage, info, &[change("invented")])?;
+    let (seen, ended) = read(&stage.victim(2, telling(&lie))?).await;
+    let caught = caught(
+        ended,
+        |error| matches!(error, Error::Tampering(Tampering::HistoryForked(evidence)) if evidence.known == position),
+    )?;
+    ensure!(seen.is_empty(), "the victim was given {seen:?}");
+
+    let keyed = stage.forger.tell(&stage, there.info, &[change("invented")])?;
+    let fooled = stage.victim(3, telling(&keyed))?;
+    let rows = passes("the control", pull_all(&fooled, Cursor::START).await)?.0;
+    ensure!(rows == ["invented"], "the control brought {rows:?}");
+    Ok(Evidence {
+        caught,
+        control: "of a position on the chain, the same rows under the same key are believed".to_owned(),
+    })
 }
 
 pub(super) async fn older_to_who_is_past_it(stage: Stage) -> anyhow::Result<Evidence> {

@@ -13,8 +13,8 @@ use synckit_crypto::{
     batch::{BatchBody, BatchContext},
 };
 use synckit_protocol::{
-    BatchDigest, SealedHash,
-    wire::log::{Page, PulledBatch},
+    BatchDigest, ByteString, SealedHash,
+    wire::log::{Page, PulledBatch, Push},
 };
 use tempfile::TempDir;
 
@@ -307,6 +307,19 @@ impl Forger {
             sealed.push(batch);
         }
         sealed
+    }
+
+    /// The bytes of a push, sealed once more.
+    pub(super) fn seal_anew(&self, push: &Push) -> ByteString {
+        let context = self.context(push.batch_id, push.device_id, push.parent);
+        let keys = &self.keys;
+        let sealed = keys
+            .batch
+            .open(&push.key_id, &context, push.count, push.sealed.as_ref())
+            .ok()
+            .and_then(|entries| BatchBody::encode(&entries).ok())
+            .map(|body| keys.batch.seal(&keys.key_id, &context, &body, &mut OsRng));
+        sealed.unwrap_or_default().into()
     }
 
     /// Puts batches into a page so that everything agrees which needs no key: sequences, heads, the cursor.

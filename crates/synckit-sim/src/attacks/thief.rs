@@ -13,18 +13,19 @@ use synckit_protocol::{
     wire::{
         devices::{Platform, RegisterDevice},
         keys::{EnvelopeAnswer, PutEnvelope},
-        log::{Pull, Status},
+        log::{Pull, Push, Status},
         snapshots::PutSnapshot,
     },
 };
 
 use super::{
-    Evidence,
+    Evidence, caught,
     guesses::sign_in,
     passes,
-    stage::{Actor, Stage, pull_all},
+    stage::{Actor, Stage, change, pull_all},
 };
 use crate::{
+    direct::Lie,
     endpoint::{Answer, SERVER_URL},
     golden::{credential_file, stored_key_ring},
 };
@@ -108,6 +109,7 @@ impl<'a> Thief<'a> {
             key_id: current.key_id,
             expected_version: current.version,
             head: None,
+            snapshot: None,
             owner: current.owner,
             signature: UNSIGNED,
         })
@@ -223,6 +225,51 @@ pub(super) async fn garbage_snapshot(stage: Stage) -> anyhow::Result<Evidence> {
         caught,
         "signed by the user's owner key, the garbage is the newest snapshot, and could end the log",
     ))
+}
+
+pub(super) async fn garbage_batches(stage: Stage) -> anyhow::Result<Evidence> {
+    stage.three_batches().await?;
+    let honest = passes("the honest run", pull_all(&stage.honest(1)?, Cursor::START).await)?.0;
+    // The token and the tools of a device, and no key: what is sent opens nowhere.
+    let thief = stage.victim(3, |sent, answer| {
+        let Ok(mut push) = minicbor_serde::from_slice::<Push>(&sent.body) else {
+            return Lie::Truth;
+        };
+        if answer.is_some() || sent.path() != "/api/sync/push" {
+            return Lie::Truth;
+        }
+        push.sealed.0.iter_mut().for_each(|byte| *byte ^= 1);
+        minicbor_serde::to_vec(&push).map_or(Lie::Truth, |body| Lie::Asking(body.into()))
+    })?;
+    let author = stage.honest(0)?;
+    for round in 0..6 {
+        for _ in 0..50 {
+            let pushed = thief.client.push(thief.id, vec![change("garbage")]).await;
+            ensure!(pushed.is_err(), "the garbage was readable");
+        }
+        author
+            .client
+            .push(author.id, vec![change(&format!("row {round}"))])
+            .await?;
+    }
+    let victim = stage.honest(2)?;
+    let Err(refused) = pull_all(&victim, Cursor::START).await else {
+        bail!("the attack was not noticed")
+    };
+    let evidence = refused.rejoin_evidence();
+    let caught = caught(Err::<(), _>(refused), |error| {
+        matches!(error, Error::Tampering(Tampering::BatchForged(_)))
+    })?;
+    let evidence = evidence.context("no evidence for the user")?;
+    passes("the control", victim.client.rejoin(&evidence, Cursor::START).await)?;
+    let rows = passes("the control", pull_all(&victim, Cursor::START).await)?.0;
+    ensure!(rows.len() == honest.len() + 6, "the control brought {rows:?}");
+    Ok(Evidence {
+        caught,
+        control:
+            "by one decision of the user, all of them are skipped, and what honest devices wrote between them is read"
+                .to_owned(),
+    })
 }
 
 pub(super) async fn retired_owner(stage: Stage) -> anyhow::Result<Evidence> {

@@ -24,11 +24,28 @@ async fn record_of(store: &dyn Store, n: u64) -> Vec<u8> {
         .record
 }
 
+pub async fn a_replaced_vault_is_kept_where_asked(store: &dyn Store) {
+    create_account(store, 1).await;
+    for (version, keep_replaced) in [(1, false), (2, true), (3, false)] {
+        let write = VaultWrite {
+            keep_replaced,
+            ..vault_write(1, version)
+        };
+        assert_eq!(
+            store.write_vault(write).await.unwrap(),
+            VersionedWrite::Written(version + 1)
+        );
+    }
+    let kept = store.vault(user_id(1)).await.unwrap().unwrap();
+    assert_eq!(kept.earlier, [vault_write(1, 1).vault]);
+}
+
 fn vault_write(n: u64, expected_version: u64) -> VaultWrite {
     VaultWrite {
         user_id: user_id(n),
         vault: format!("vault after {expected_version}").into_bytes(),
         expected_version,
+        keep_replaced: false,
         password: None,
         keep_session: None,
     }

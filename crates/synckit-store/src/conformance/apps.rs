@@ -52,6 +52,7 @@ pub async fn an_accepted_seed_makes_every_record_stale(store: &dyn Store) {
         user_id: user_id(1),
         vault: b"new vault".to_vec(),
         expected_version: 1,
+        keep_replaced: false,
         password: Some(password(9, b"new record")),
         keep_session: None,
     };
@@ -70,6 +71,7 @@ pub async fn an_earlier_seed_makes_its_records_valid_again(store: &dyn Store) {
         user_id: user_id(2),
         vault: b"new vault".to_vec(),
         expected_version: 1,
+        keep_replaced: false,
         password: Some(password(9, b"new record")),
         keep_session: None,
     };

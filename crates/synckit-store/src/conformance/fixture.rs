@@ -175,6 +175,7 @@ pub fn new_envelope(stream: StreamId, expected_version: u64) -> NewEnvelope {
         key_id: KEY,
         expected_version,
         head: None,
+        snapshot: None,
         owner: OWNER,
         signed_by: Some(OWNER),
         now: NOW,

@@ -409,6 +409,27 @@ pub async fn the_newest_batch_ids_outlive_their_batches(store: &dyn Store) {
     }
 }
 
+pub async fn a_key_changes_at_the_newest_snapshot_only(store: &dyn Store) {
+    let (stream, batches) = three_batches(store).await;
+    let end = end_of(&batches[2]);
+    let rotate = async |version, snapshot: Option<u64>| {
+        let mut rotation = new_envelope(stream, version);
+        rotation.key_id = KeyId::from_bytes([1; 16]);
+        rotation.head = Some(end);
+        rotation.snapshot = snapshot.map(snapshot_id);
+        store.put_envelope(rotation).await.unwrap()
+    };
+    assert_eq!(rotate(1, Some(1)).await, EnvelopeWrite::SnapshotStale);
+    put(store, stream, 1, end, 1, NOW).await;
+    for named in [None, Some(2)] {
+        assert_eq!(rotate(1, named).await, EnvelopeWrite::SnapshotStale);
+    }
+    // An envelope of the same key ends nothing.
+    let same = store.put_envelope(new_envelope(stream, 1)).await.unwrap();
+    assert_eq!(same, EnvelopeWrite::Written(2));
+    assert_eq!(rotate(2, Some(1)).await, EnvelopeWrite::Written(3));
+}
+
 pub async fn an_unfinished_snapshot_is_swept_after_a_day(store: &dyn Store) {
     let (stream, batches) = three_batches(store).await;
     store.put_snapshot_part(part(stream, 1, 0, NOW)).await.unwrap();

@@ -244,6 +244,9 @@ pub async fn write_vault(db: &impl Executor, write: &VaultWrite) -> Result<Versi
     let current = current_vault(db, write.user_id).await?;
     let decision = next_vault(current.as_ref().map(|current| current.version), write.expected_version);
     if let (VersionedWrite::Written(version), Some(current)) = (decision, current) {
+        if write.keep_replaced {
+            keep_vault(db, &current, version).await?;
+        }
         set_vault(db, current.account_key, &write.vault, version).await?;
         if let Some(password) = &write.password {
             set_password(db, current.account_key, password).await?;
@@ -251,6 +254,22 @@ pub async fn write_vault(db: &impl Executor, write: &VaultWrite) -> Result<Versi
         }
     }
     Ok(decision)
+}
+
+/// Keeps a vault that is replaced by this version, and deletes those that are too many.
+async fn keep_vault(db: &impl Executor, replaced: &CurrentVault, version: u64) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO earlier_vaults (account_key, replaced_by, vault) VALUES ($1, $2, $3)",
+        params![replaced.account_key, version, &replaced.vault],
+    )
+    .await?;
+    db.execute(
+        "DELETE FROM earlier_vaults WHERE account_key = $1 AND replaced_by NOT IN
+         (SELECT replaced_by FROM earlier_vaults WHERE account_key = $1 ORDER BY replaced_by DESC LIMIT $2)",
+        params![replaced.account_key, EARLIER_VAULTS_KEPT],
+    )
+    .await?;
+    Ok(())
 }
 
 async fn set_vault(db: &impl Executor, account_key: i64, vault: &[u8], version: u64) -> Result<(), StoreError> {
@@ -379,17 +398,7 @@ pub async fn reset_password(db: &impl Executor, reset: &PasswordReset) -> Result
         return Ok(false);
     };
     let version = current.version + 1;
-    db.execute(
-        "INSERT INTO earlier_vaults (account_key, replaced_by, vault) VALUES ($1, $2, $3)",
-        params![current.account_key, version, &current.vault],
-    )
-    .await?;
-    db.execute(
-        "DELETE FROM earlier_vaults WHERE account_key = $1 AND replaced_by NOT IN
-         (SELECT replaced_by FROM earlier_vaults WHERE account_key = $1 ORDER BY replaced_by DESC LIMIT $2)",
-        params![current.account_key, EARLIER_VAULTS_KEPT],
-    )
-    .await?;
+    keep_vault(db, &current, version).await?;
     set_vault(db, current.account_key, &reset.vault, version).await?;
     set_password(db, current.account_key, &reset.password).await?;
     sessions::end_of_user(db, user_id, None).await?;

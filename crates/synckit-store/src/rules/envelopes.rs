@@ -1,6 +1,6 @@
 //! Writes of the envelope.
 
-use synckit_protocol::{KeyId, OwnerKey, Position, wire::UnixSeconds};
+use synckit_protocol::{KeyId, OwnerKey, Position, SnapshotId, wire::UnixSeconds};
 
 use crate::{Envelope, EnvelopeRestore, EnvelopeWrite, NewEnvelope};
 
@@ -22,11 +22,11 @@ pub enum Put {
     Refuse(EnvelopeWrite),
     /// It is written.
     Write,
-    /// It is written if this position is the stream's head: the retired key ends there.
-    WriteAtHead(Position),
+    /// It is written if this position is the stream's head and this snapshot its newest: the retired key ends there.
+    WriteAtHead(Position, Option<SnapshotId>),
 }
 
-/// Decides about a write. The order of checks is part of the contract: version, owner key, head.
+/// Decides about a write. The order of checks is part of the contract: version, owner key, head, snapshot.
 pub fn put(stored: Option<Current>, asked: &NewEnvelope) -> Put {
     let version = stored.map_or(0, |stored| stored.version);
     if version != asked.expected_version {
@@ -38,7 +38,7 @@ pub fn put(stored: Option<Current>, asked: &NewEnvelope) -> Put {
     }
     match (stored, asked.head) {
         (Some(stored), None) if stored.key_id != asked.key_id => Put::Refuse(EnvelopeWrite::HeadMissing),
-        (Some(stored), Some(head)) if stored.key_id != asked.key_id => Put::WriteAtHead(head),
+        (Some(stored), Some(head)) if stored.key_id != asked.key_id => Put::WriteAtHead(head, asked.snapshot),
         _ => Put::Write,
     }
 }

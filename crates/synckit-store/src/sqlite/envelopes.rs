@@ -1,4 +1,4 @@
-//! Writing the envelope: the record, and the log's head where the master key changes.
+//! Writing the envelope: the record, and the log's head and newest snapshot where the master key changes.
 
 use rusqlite::Connection;
 
@@ -22,9 +22,13 @@ pub(super) fn put(db: &Connection, asked: &NewEnvelope) -> Result<EnvelopeWrite,
             run(streams::find_or_create(&records, asked.stream))?;
             return Ok(refusal);
         }
-        Put::WriteAtHead(head) => {
+        Put::WriteAtHead(head, snapshot) => {
             if let Some(elsewhere) = positions::elsewhere(db, asked.stream, head)? {
                 return Ok(elsewhere.into());
+            }
+            let newest = positions::newest_of_stream(db, asked.stream)?;
+            if newest.map(|newest| newest.snapshot_id) != snapshot {
+                return Ok(EnvelopeWrite::SnapshotStale);
             }
         }
         Put::Write => {}

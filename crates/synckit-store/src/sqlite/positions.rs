@@ -169,6 +169,14 @@ pub(super) fn read_snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotInfo> {
     })
 }
 
+/// The newest snapshot of the stream with this id.
+pub(super) fn newest_of_stream(db: &Connection, id: StreamId) -> Result<Option<SnapshotInfo>, Failure> {
+    match streams::find(db, id)? {
+        Some(stream) => newest(db, stream.key),
+        None => Ok(None),
+    }
+}
+
 /// The newest snapshot of a stream.
 pub(super) fn newest(db: &Connection, stream_key: i64) -> Result<Option<SnapshotInfo>, Failure> {
     let newest = db

@@ -448,6 +448,7 @@ async fn of_vaults_and_codes(db: &impl Executor) {
         user_id: user_id(1),
         vault: vec![2],
         expected_version: 1,
+        keep_replaced: false,
         password: Some(password(3, &[3])),
         keep_session: Some(session_id(2)),
     };

@@ -213,7 +213,7 @@ fn an_envelope_is_checked_in_order() {
     asked.signed_by = Some(OWNER);
     assert_eq!(envelopes::put(stored, &asked), Put::Refuse(EnvelopeWrite::HeadMissing));
     asked.head = Some(at(9, 9));
-    assert_eq!(envelopes::put(stored, &asked), Put::WriteAtHead(at(9, 9)));
+    assert_eq!(envelopes::put(stored, &asked), Put::WriteAtHead(at(9, 9), None));
     asked.key_id = other_key;
     assert_eq!(envelopes::put(stored, &asked), Put::Write);
     // The first one is signed by the key that it names.

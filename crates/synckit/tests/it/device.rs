@@ -99,6 +99,20 @@ fn sessions_without_a_device_are_listed_and_ended() {
 }
 
 #[test]
+fn safety_code_is_that_of_the_devices() {
+    let server = Server::start();
+    block_on(async {
+        let person = Person::on(&server).await;
+        let code = person.client.safety_code().await.unwrap().to_string();
+        let shown = person.run(&["device", "safety-code"]).expect_code(0);
+        assert_eq!(shown.stdout, format!("{code}\n"));
+        let json = person.run(&["device", "safety-code", "--json"]).expect_code(0);
+        let json: Value = serde_json::from_str(&json.stdout).unwrap();
+        assert_eq!(json, serde_json::json!({ "safety_code": code }));
+    });
+}
+
+#[test]
 fn revocation_with_rotation_changes_the_key() {
     let server = Server::start();
     block_on(async {
@@ -117,6 +131,9 @@ fn revocation_with_rotation_changes_the_key() {
             .unwrap_err();
         assert!(matches!(refused.source, Error::KeyRotated { .. }), "{refused:?}");
         person.run(&["device", "rotate-key", "--yes"]).expect_code(0);
+        let asked = person.run(&["device", "replace-account-key"]).expect_code(1);
+        assert!(asked.stderr.contains("add --yes"), "{}", asked.stderr);
+        person.run(&["device", "replace-account-key", "--yes"]).expect_code(0);
         person.client.setup_encryption_existing(PASSWORD).await.unwrap();
         person.push(vec![note(ChangeOp::Insert, "1", 1)]).await;
     });

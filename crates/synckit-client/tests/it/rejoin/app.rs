@@ -19,7 +19,7 @@ pub(super) struct App {
     pub(super) rows: Rows,
     pending: Vec<ChangeEntry>,
     pub(super) cursor: Cursor,
-    is_rejoining: bool,
+    pub(super) is_rejoining: bool,
 }
 
 impl App {

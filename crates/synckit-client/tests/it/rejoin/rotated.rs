@@ -87,12 +87,49 @@ async fn rotations_in_two_histories_are_joined() {
     let expected = union(&[&laptop, &phone]);
 
     let evidence = laptop.evidence().await;
+    // Another key of the same version is not taken behind the user's back.
+    let replaced = |error: &Error| {
+        matches!(
+            error,
+            Error::Tampering(Tampering::EnvelopeReplaced {
+                held_version: 2,
+                found_version: 2
+            })
+        )
+    };
+    let error = laptop.client.rejoin(&evidence, laptop.cursor).await.unwrap_err();
+    assert!(replaced(&error), "{error:?}");
+    let error = laptop
+        .client
+        .setup_encryption_existing(&user.password)
+        .await
+        .unwrap_err();
+    assert!(replaced(&error), "{error:?}");
+    let error = laptop.client.rotate_keys(&user.password).await.unwrap_err();
+    assert!(replaced(&error), "{error:?}");
+    // Nor one of a later version that never took the place of this device's key.
+    phone.client.rotate_keys(&user.password).await.unwrap();
     let error = laptop.client.rejoin(&evidence, laptop.cursor).await.unwrap_err();
     assert!(matches!(error, Error::KeyRotated { .. }), "{error:?}");
+    let error = laptop
+        .client
+        .setup_encryption_existing(&user.password)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Tampering(Tampering::EnvelopeReplaced {
+                held_version: 2,
+                found_version: 3
+            })
+        ),
+        "{error:?}"
+    );
     // Its own key is nobody's any more, and must not replace the other.
-    let error = laptop.client.restore_envelope(&user.password).await.unwrap_err();
-    assert!(matches!(error, Error::KeyRotated { .. }), "{error:?}");
-    laptop.client.setup_encryption_existing(&user.password).await.unwrap();
+    let before = world.envelope_versions(&user).await;
+    laptop.client.restore_envelope(&user.password).await.unwrap();
+    assert_eq!(world.envelope_versions(&user).await, before);
     laptop.rejoin(&evidence).await;
     converge(&world, &user, &mut [&mut laptop, &mut phone], &expected).await;
 }

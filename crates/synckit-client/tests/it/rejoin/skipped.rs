@@ -1,13 +1,17 @@
-//! Batches that nobody can read: garbage of a token thief, and batches of a defective encoder.
+//! Batches that nobody can read: garbage of a token thief, bytes that were exchanged on their way, and batches of a
+//! defective encoder. A user decides to skip them; nothing else is skipped.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{
+    Arc, Mutex, OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use chacha20poly1305::{
     KeyInit as _, XChaCha20Poly1305, XNonce,
     aead::{Aead as _, Payload},
 };
 use synckit_client::{
-    CredentialError, CredentialStore, Cursor, DeviceId, FoldOutcome, MemoryStore, RejoinEvidence, SyncKitClient,
+    CredentialError, CredentialStore, Cursor, DeviceId, Error, FoldOutcome, MemoryStore, RejoinEvidence, SyncKitClient,
     transport::RequestBody,
 };
 use synckit_crypto::{KeyRing, StreamScope};
@@ -20,8 +24,57 @@ use crate::{
     world::{User, World, change, changes, pull_all},
 };
 
+#[tokio::test]
+async fn garbage_of_any_number_takes_one_decision() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let mut laptop = App::new(world.first_device(&user).await);
+    let (phone, phone_id) = world.next_device(&user, "phone").await;
+    laptop.edit("a", 1);
+    laptop.sync().await.unwrap();
+    for round in 0..6 {
+        garbage_batches(&world, &user, laptop.id, 50).await;
+        phone
+            .push(phone_id, vec![change("notes", &format!("phone {round}"))])
+            .await
+            .unwrap();
+    }
+    let evidence = laptop.evidence().await;
+    let rejoined = laptop.rejoin(&evidence).await;
+    assert_eq!(rejoined.latest.seq, 1 + 6 * 51);
+    laptop.is_rejoining = false;
+    laptop.pull().await.unwrap();
+    assert_eq!(laptop.rows.len(), 7);
+
+    // It stays decided across a restart, and whatever comes afterwards is another decision, which joins the first.
+    let again = world.another_client(&user).await;
+    assert_eq!(pull_all(&again, laptop.id, Cursor::START).await.unwrap().0.len(), 7);
+    garbage_batches(&world, &user, laptop.id, 2).await;
+    let evidence = laptop.evidence().await;
+    laptop.rejoin(&evidence).await;
+    laptop.is_rejoining = false;
+    let again = world.another_client(&user).await;
+    assert_eq!(pull_all(&again, laptop.id, Cursor::START).await.unwrap().0.len(), 7);
+
+    // A new device decides once, too, and none has to after a fold.
+    let mut tablet = App::new(world.next_device(&user, "tablet").await);
+    let evidence = tablet.evidence().await;
+    tablet.rejoin(&evidence).await;
+    tablet.pull().await.unwrap();
+    assert_eq!(shown(&tablet.rows), shown(&laptop.rows));
+    assert_eq!(again.fold(laptop.id).await.unwrap().outcome, FoldOutcome::Stored);
+    let mut fresh = App::new(world.next_device(&user, "fresh").await);
+    fresh.pull().await.unwrap();
+    assert_eq!(shown(&fresh.rows), shown(&laptop.rows));
+}
+
 /// A thief of the token, who has no key: the server takes it for a device.
 pub(super) async fn garbage(world: &World, user: &User, id: DeviceId) {
+    garbage_batches(world, user, id, 3).await;
+}
+
+/// As many batches of one entry.
+async fn garbage_batches(world: &World, user: &User, id: DeviceId, batches: usize) {
     let thief = Interference::new(|request| match request.body() {
         RequestBody::Full(body) if request.uri().path() == "/api/sync/push" => {
             let mut push: Push = minicbor_serde::from_slice(body).unwrap();
@@ -31,8 +84,11 @@ pub(super) async fn garbage(world: &World, user: &User, id: DeviceId) {
         _ => Fate::Delivered,
     });
     let client = world.resumed_over(user, thief);
-    // The thief is told where its bytes are, under its own batch id.
-    client.push(id, changes(3)).await.unwrap();
+    for _ in 0..batches {
+        // The server stores the bytes; the SDK in the thief's hands finds that they do not open.
+        let error = client.push(id, changes(1)).await.unwrap_err();
+        assert!(error.source.is_tampering(), "{error:?}");
+    }
 }
 
 #[tokio::test]
@@ -50,14 +106,17 @@ async fn garbage_of_a_token_thief_is_skipped_and_compacted() {
     garbage(&world, &user, laptop.id).await;
     phone.client.push(phone.id, vec![change("notes", "c")]).await.unwrap();
 
+    let laptop_id = laptop.id;
     for app in [&mut laptop, &mut phone] {
-        for _ in 0..2 {
-            let evidence = app.evidence().await;
-            assert!(matches!(evidence, RejoinEvidence::Batch(_)), "{evidence:?}");
-            let rejoined = app.rejoin(&evidence).await;
-            assert!(!rejoined.push_all_rows);
-            assert_eq!(rejoined.latest.seq, 9);
-        }
+        // One decision for all of it.
+        let evidence = app.evidence().await;
+        assert!(matches!(evidence, RejoinEvidence::Batch(_)), "{evidence:?}");
+        let rejoined = app.rejoin(&evidence).await;
+        // Under its own name it could be what became of a push of its own.
+        assert_eq!(rejoined.push_all_rows, app.id == laptop_id);
+        assert_eq!(rejoined.latest.seq, 9);
+        // It need not, here.
+        app.is_rejoining = false;
         app.sync().await.unwrap();
         assert_eq!(app.rows.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
     }
@@ -72,6 +131,59 @@ async fn garbage_of_a_token_thief_is_skipped_and_compacted() {
     assert_eq!((report.outcome, report.rows), (FoldOutcome::Stored, 3));
     tablet.sync().await.unwrap();
     assert_eq!(shown(&tablet.rows), shown(&phone.rows));
+}
+
+#[tokio::test]
+async fn exchanged_bytes_never_count_as_stored() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    // Somebody on the way exchanges the bytes of one push, and leaves its id.
+    let exchanged = AtomicUsize::new(0);
+    let between = Interference::new(move |request| match request.body() {
+        RequestBody::Full(body) if request.uri().path() == "/api/sync/push" => {
+            if exchanged.fetch_add(1, Ordering::SeqCst) > 0 {
+                return Fate::Delivered;
+            }
+            let mut push: Push = minicbor_serde::from_slice(body).unwrap();
+            push.sealed.0.iter_mut().for_each(|byte| *byte ^= 0x55);
+            Fate::Rewritten(minicbor_serde::to_vec(&push).unwrap())
+        }
+        _ => Fate::Delivered,
+    });
+    let (phone, phone_id) = world.device_over(&user, "phone", between).await;
+    let (batch_id, row) = (SyncKitClient::new_batch_id(), vec![change("notes", "a")]);
+    let push = || phone.push_at(phone_id, Cursor::START, Some(batch_id), row.clone());
+    let error = push().await.unwrap_err();
+    assert_eq!(error.accepted, 0);
+    let evidence = error.source.rejoin_evidence().unwrap();
+    assert!(
+        matches!(&evidence, RejoinEvidence::Batch(batch) if batch.batch_id == batch_id && batch.device_id == phone_id),
+        "{evidence:?}"
+    );
+    // The id is used up: whatever is pushed under it, the server answers as before.
+    assert_eq!(
+        push().await.unwrap_err().source.rejoin_evidence(),
+        Some(evidence.clone())
+    );
+
+    // By the user's decision the device goes on, and is told that its rows may be nowhere.
+    let rejoined = phone.rejoin(&evidence, Cursor::START).await.unwrap();
+    assert!(rejoined.push_all_rows);
+    let error = push().await.unwrap_err();
+    assert!(
+        matches!(
+            error.source,
+            Error::InvalidArgument {
+                argument: "batch_id",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    phone.push(phone_id, row.clone()).await.unwrap();
+    let read = pull_all(&phone, phone_id, Cursor::START).await.unwrap().0;
+    assert_eq!(read, row);
 }
 
 /// A credential store in memory, whose key ring a test reads.
@@ -156,7 +268,8 @@ async fn malformed(world: &World, user: &User) -> DeviceId {
     let (app_id, user_id) = (client.app_id().unwrap(), client.user_id().unwrap());
     scope.set(StreamScope { app_id, user_id }).unwrap();
     let device = client.register_device("defective", "linux").await.unwrap();
-    client.push(device.id, changes(3)).await.unwrap();
+    let error = client.push(device.id, changes(3)).await.unwrap_err();
+    assert!(error.source.is_tampering(), "{error:?}");
     device.id
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use synckit_crypto::{AccountKey, Envelope, KeyRing, MasterKey, RecoveryCode, Vault};
 use synckit_login::ExportKey;
-use synckit_protocol::Position;
+use synckit_protocol::{Position, SealedHash};
 
 use super::{by_hand, hex, place};
 use crate::fixtures::{OTHER_SCOPES, SCOPE, position, start};
@@ -11,6 +11,8 @@ use crate::fixtures::{OTHER_SCOPES, SCOPE, position, start};
 const USER: &[u8] = SCOPE.user_id.as_bytes();
 const SALT: [u8; 32] = [0x51; 32];
 const NONCE: [u8; 24] = [0x4e; 24];
+/// The snapshot that retired keys name.
+const SNAPSHOT: [u8; 32] = [0xf6; 32];
 
 /// A slot, and the claims that its seal makes.
 #[derive(Clone, Copy)]
@@ -209,6 +211,7 @@ fn opens(bytes: &[u8], export_key: &ExportKey, code: &RecoveryCode) -> Option<()
 #[derive(Clone)]
 struct Forge {
     vault_generation: u32,
+    vault_count: u32,
     version: u64,
     key_version: u32,
     key_id: [u8; 16],
@@ -230,6 +233,7 @@ impl Forge {
     fn right(current: &MasterKey) -> Self {
         Self {
             vault_generation: 2,
+            vault_count: 5,
             version: 3,
             key_version: 3,
             key_id: *current.key_id(&SCOPE).as_bytes(),
@@ -244,7 +248,15 @@ impl Forge {
 
     fn retired_bytes(&self) -> Vec<u8> {
         let bytes = |(until, key): &(Position, [u8; 32])| {
-            [until.seq.to_be_bytes().as_slice(), until.head.as_bytes(), key].concat()
+            // The oldest key was retired before anybody folded.
+            let snapshot = if *key == [1; 32] { [0; 32] } else { SNAPSHOT };
+            [
+                until.seq.to_be_bytes().as_slice(),
+                until.head.as_bytes(),
+                &snapshot,
+                key,
+            ]
+            .concat()
         };
         self.retired.iter().flat_map(bytes).collect()
     }
@@ -254,6 +266,7 @@ impl Forge {
         let header = [
             [1].as_slice(),
             &self.vault_generation.to_be_bytes(),
+            &self.vault_count.to_be_bytes(),
             &self.version.to_be_bytes(),
             &self.key_version.to_be_bytes(),
             &self.key_id,
@@ -444,6 +457,13 @@ pub(super) fn envelopes(account_key: &AccountKey) -> Vec<Value> {
                 ..right.clone()
             }),
         ),
+        (
+            "vault count 0",
+            bytes(&Forge {
+                vault_count: 0,
+                ..right.clone()
+            }),
+        ),
         ("version 0", bytes(&Forge { version: 0, ..right })),
         ("format 0", format(0)),
         ("format 2", format(2)),
@@ -517,5 +537,23 @@ pub(super) fn permissions() -> Value {
             verdicts.push(json!({"key_id": hex(key_id.as_bytes()), "after": place(after), "permitted": permitted}));
         }
     }
-    json!({"key_ring": hex(bytes), "verdicts": verdicts})
+    let mut snapshots = Vec::new();
+    for (key, last) in [([1; 32], 40), ([2; 32], 90), ([3; 32], 120), ([9; 32], 90)] {
+        let key_id = MasterKey::from_bytes(key).key_id(&SCOPE);
+        for manifest in [SNAPSHOT, [0; 32], [1; 32]] {
+            for at in [position(1), position(last), elsewhere(last), position(last + 1)] {
+                let hash = SealedHash::from_bytes(manifest);
+                let permitted = ring.key_for(&key_id).is_some_and(|key| key.permits_snapshot(at, hash));
+                let is_the_one = manifest == SNAPSHOT && (at.seq < last || at == position(last));
+                assert_eq!(permitted, key == [3; 32] || key == [2; 32] && is_the_one);
+                snapshots.push(json!({
+                    "key_id": hex(key_id.as_bytes()),
+                    "position": place(at),
+                    "manifest_hash": hex(manifest),
+                    "permitted": permitted,
+                }));
+            }
+        }
+    }
+    json!({"key_ring": hex(bytes), "verdicts": verdicts, "snapshots": snapshots})
 }

@@ -1,13 +1,13 @@
 //! Keys: subkeys, recovery code, vault, envelope, key ring.
 
 use serde_json::{Value, json};
-use synckit_crypto::{AccountKey, Envelope, KeyRing, MasterKey, RecoveryCode, Vault};
+use synckit_crypto::{AccountKey, Envelope, KeyEnd, KeyRing, MasterKey, RecoveryCode, Vault};
 use synckit_login::ExportKey;
-use synckit_protocol::{EnvelopeClaim, SnapshotClaim, SnapshotId};
+use synckit_protocol::{EnvelopeClaim, SealedHash, SnapshotClaim, SnapshotId};
 
 use super::{by_hand, check, forged, hex, place};
 use crate::{
-    fixtures::{SCOPE, export_key, position},
+    fixtures::{SCOPE, edition, ending, export_key, position},
     rng::VectorRng,
 };
 
@@ -48,7 +48,7 @@ fn subkey_vectors_match() {
 fn owner_vectors_match() {
     let mut rng = VectorRng::new("synckit/1 vectors owner");
     let first = KeyRing::generate(&SCOPE, &mut rng);
-    let second = first.rotate(&SCOPE, position(75), &mut rng).unwrap();
+    let second = first.rotate(&SCOPE, ending(position(75)), &mut rng).unwrap();
     let (old, new) = (
         first.current().owner_signing_key(&SCOPE),
         second.current().owner_signing_key(&SCOPE),
@@ -71,12 +71,14 @@ fn owner_vectors_match() {
     let bytes = |text: &str| -> Vec<u8> { text.into() };
     let position_bytes = [75_u64.to_be_bytes().as_slice(), &[75; 32]].concat();
     let mut envelopes = Vec::new();
-    // The first envelope, one in its place under the same key, and a rotation.
-    for (ring, expected_version, signing, seed, head) in [
-        (&first, 0, &old, &old_seed, None),
-        (&first, 1, &old, &old_seed, None),
-        (&second, 2, &old, &old_seed, Some(position(75))),
-        (&second, 3, &new, &new_seed, None),
+    let snapshot_id = SnapshotId::from_bytes([0xe5; 16]);
+    // The first envelope, one in its place under the same key, and a rotation, without and with a snapshot.
+    for (ring, expected_version, signing, seed, head, snapshot) in [
+        (&first, 0, &old, &old_seed, None, None),
+        (&first, 1, &old, &old_seed, None, None),
+        (&second, 2, &old, &old_seed, Some(position(75)), None),
+        (&second, 2, &old, &old_seed, Some(position(75)), Some(snapshot_id)),
+        (&second, 3, &new, &new_seed, None, None),
     ] {
         let envelope = bytes(&format!("envelope {}", expected_version + 1));
         let owner = ring.current().owner_signing_key(&SCOPE).public();
@@ -88,6 +90,7 @@ fn owner_vectors_match() {
             owner,
             envelope: &envelope,
             head,
+            snapshot,
         };
         let message = [
             b"synckit/1 envelope put\0".as_slice(),
@@ -98,6 +101,7 @@ fn owner_vectors_match() {
             owner.as_bytes(),
             &by_hand::sha256(&envelope),
             head.map_or(&[], |_| &position_bytes),
+            snapshot.as_ref().map_or(&[], |snapshot| snapshot.as_bytes().as_slice()),
         ]
         .concat();
         assert_eq!(claim.message(), message);
@@ -109,6 +113,7 @@ fn owner_vectors_match() {
             "owner": hex(owner.as_bytes()),
             "envelope": hex(&envelope),
             "head": head.map(place),
+            "snapshot": snapshot.map(|snapshot| hex(snapshot.as_bytes())),
             "signed_by": hex(signing.public().as_bytes()),
             "message": hex(&message),
             "signature": hex(signature.as_bytes()),
@@ -119,7 +124,7 @@ fn owner_vectors_match() {
     let claim = SnapshotClaim {
         app_id: SCOPE.app_id,
         user_id: SCOPE.user_id,
-        snapshot_id: SnapshotId::from_bytes([0xe5; 16]),
+        snapshot_id,
         key_id: second.key_id(),
         position: position(75),
         parts: 2,
@@ -341,6 +346,28 @@ fn vault_vectors_match() {
     );
 }
 
+/// Makes the safety code of a ring by hand.
+fn safety_code(ring: &KeyRing) -> String {
+    let floor = ring.floor();
+    let digest = by_hand::sha256(
+        &[
+            b"synckit/1 safety code\0".as_slice(),
+            APP,
+            USER,
+            &ring.key_version().to_be_bytes(),
+            ring.key_id().as_bytes(),
+            &floor.seq.to_be_bytes(),
+            floor.head.as_bytes(),
+        ]
+        .concat(),
+    );
+    // The words of the list are those of a recovery code.
+    let listed = RecoveryCode::from_entropy(digest.as_slice().try_into().unwrap()).words();
+    let code: Vec<&str> = listed.split(' ').take(6).collect();
+    assert_eq!(ring.safety_code(&SCOPE).to_string(), code.join(" "));
+    code.join(" ")
+}
+
 /// Makes an envelope by hand, from the salt and nonces that the library drew.
 fn envelope(ring: &KeyRing, account_key: &AccountKey, version: u64, random: &[u8]) -> (Vec<u8>, Value) {
     let master_key = ring.current().expose_bytes();
@@ -349,6 +376,7 @@ fn envelope(ring: &KeyRing, account_key: &AccountKey, version: u64, random: &[u8
     let header = [
         [1].as_slice(),
         &2_u32.to_be_bytes(),
+        &5_u32.to_be_bytes(),
         &version.to_be_bytes(),
         &ring.key_version().to_be_bytes(),
         ring.key_id().as_bytes(),
@@ -366,10 +394,11 @@ fn envelope(ring: &KeyRing, account_key: &AccountKey, version: u64, random: &[u8
         .retired()
         .iter()
         .flat_map(|retired| {
-            let until = retired.until();
+            let KeyEnd { until, snapshot } = retired.end();
             [
                 until.seq.to_be_bytes().as_slice(),
                 until.head.as_bytes(),
+                snapshot.as_ref().map_or(&[0; 32], SealedHash::as_bytes).as_slice(),
                 retired.key().expose_bytes(),
             ]
             .concat()
@@ -390,6 +419,7 @@ fn envelope(ring: &KeyRing, account_key: &AccountKey, version: u64, random: &[u8
     let bytes = [unauthenticated, mac].concat();
     let steps = json!({
         "vault_generation": 2,
+        "vault_count": 5,
         "version": version,
         "key_version": ring.key_version(),
         "key_id": hex(ring.key_id().as_bytes()),
@@ -399,7 +429,8 @@ fn envelope(ring: &KeyRing, account_key: &AccountKey, version: u64, random: &[u8
         "retired": ring.retired().iter().map(|retired| json!({
             "key_version": retired.key_version(),
             "key_id": hex(retired.key_id().as_bytes()),
-            "until": place(retired.until()),
+            "until": place(retired.end().until),
+            "snapshot": retired.end().snapshot.map(|hash| hex(hash.as_bytes())),
             "master_key": hex(retired.key().expose_bytes()),
         })).collect::<Vec<_>>(),
         "header": hex(&header),
@@ -417,6 +448,7 @@ fn envelope(ring: &KeyRing, account_key: &AccountKey, version: u64, random: &[u8
         "mac_key": hex(&mac_key),
         "envelope": hex(&bytes),
         "key_ring": hex(&*ring.to_secret_bytes()),
+        "safety_code": safety_code(ring),
     });
     (bytes, steps)
 }
@@ -427,12 +459,16 @@ fn envelope_vectors_match() {
     let account_key = AccountKey::generate(&mut rng);
     let mut ring = KeyRing::generate(&SCOPE, &mut rng);
     let mut envelopes = Vec::new();
-    for (version, until) in [(1, None), (2, Some(position(40))), (3, Some(position(90)))] {
-        if let Some(until) = until {
-            ring = ring.rotate(&SCOPE, until, &mut rng).unwrap();
+    let without_snapshot = KeyEnd {
+        snapshot: None,
+        ..ending(position(40))
+    };
+    for (version, end) in [(1, None), (2, Some(without_snapshot)), (3, Some(ending(position(90))))] {
+        if let Some(end) = end {
+            ring = ring.rotate(&SCOPE, end, &mut rng).unwrap();
         }
         rng.take_drawn();
-        let sealed = Envelope::seal(&SCOPE, &account_key, 2, version, &ring, &mut rng).unwrap();
+        let sealed = Envelope::seal(&SCOPE, &account_key, edition(2), version, &ring, &mut rng).unwrap();
         let (bytes, steps) = envelope(&ring, &account_key, version, &rng.take_drawn());
         assert_eq!(sealed.encode(), bytes);
         envelopes.push(steps);
@@ -442,7 +478,8 @@ fn envelope_vectors_match() {
         &json!({
             "description": "The envelope of a stream, fresh and after one and two rotations, and the same keys as a device \
                 keeps them in its keychain (key_ring); envelopes and key rings with one fault each, which must be \
-                refused; and the keys of a ring under which something that ends at a position may be sealed. Byte strings in hexadecimal. wrapping_key || commitment = \
+                refused; the keys of a ring under which a batch that ends at a position may be sealed; and those under \
+                which a snapshot of a position, whose sealed manifest has this SHA-256, may be. Byte strings in hexadecimal. wrapping_key || commitment = \
                 HKDF-SHA256(salt, account key, \"synckit/1 kek\" || app_id || user_id, 64 bytes).",
             "app_id": hex(APP),
             "user_id": hex(USER),

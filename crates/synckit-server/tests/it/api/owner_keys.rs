@@ -23,6 +23,7 @@ fn envelope(expected_version: u64) -> PutEnvelope {
         key_id: KEY_ID,
         expected_version,
         head: None,
+        snapshot: None,
         owner: UNNAMED,
         signature: UNSIGNED,
     }

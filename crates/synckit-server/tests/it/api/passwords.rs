@@ -33,6 +33,7 @@ async fn a_vault_replaces_exactly_the_version_that_it_names() {
         let body = PutVault {
             vault: vault.into(),
             expected_version,
+            keep_replaced: false,
         };
         world
             .call(Method::PUT, "/api/account/vault")

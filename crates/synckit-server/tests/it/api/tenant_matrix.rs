@@ -46,6 +46,7 @@ async fn ada(world: &World) -> (Syncing, Ids) {
         key_id,
         expected_version: 1,
         head: Some(ada.head),
+        snapshot: None,
         owner: UNNAMED,
         signature: UNSIGNED,
     };

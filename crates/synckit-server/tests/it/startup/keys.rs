@@ -22,6 +22,7 @@ async fn envelope_replaces_the_version_it_names() {
             key_id: KEY_ID,
             expected_version,
             head: None,
+            snapshot: None,
             owner: UNNAMED,
             signature: UNSIGNED,
         };
@@ -83,6 +84,7 @@ async fn rotation_must_name_the_head_of_the_stream() {
             key_id: KeyId::from_bytes([8; 16]),
             expected_version: 1,
             head,
+            snapshot: None,
             owner: UNNAMED,
             signature: UNSIGNED,
         };
