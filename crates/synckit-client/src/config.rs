@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     client::SyncKitClient,
-    connection::transport::Transport,
+    connection::{http::HttpOptions, transport::Transport},
     secrets::{keychain::KeychainStore, store::CredentialStore},
 };
 
@@ -55,7 +55,7 @@ pub struct SyncKitClientBuilder {
     pub(crate) config: SyncKitConfig,
     pub(crate) credentials: Arc<dyn CredentialStore>,
     pub(crate) request_timeout: Duration,
-    pub(crate) connect_timeout: Duration,
+    pub(crate) http: HttpOptions,
     pub(crate) page_bytes: u32,
     pub(crate) transport: Option<Arc<dyn Transport>>,
     pub(crate) jitter_seed: Option<u64>,
@@ -67,7 +67,7 @@ impl SyncKitClientBuilder {
             config,
             credentials: Arc::new(KeychainStore),
             request_timeout: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(10),
+            http: HttpOptions::new(Duration::from_secs(10)),
             page_bytes: synckit_protocol::limits::PAGE_BYTES_DEFAULT,
             transport: None,
             jitter_seed: None,
@@ -141,7 +141,77 @@ impl SyncKitClientBuilder {
     /// ```
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.http.connect_timeout = timeout;
+        self
+    }
+
+    /// Trusts the certificates of this bundle (PEM), and no others: for a company's own authority; for a container without
+    /// root certificates; for Android without JNI. Default: the certificates of the operating system. It has no
+    /// effect beside [`SyncKitClientBuilder::transport`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use synckit_client::{Error, MemoryStore, SyncKitClient, SyncKitConfig};
+    ///
+    /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
+    /// let client = SyncKitClient::builder(config)
+    ///     .credential_store(MemoryStore::default())
+    ///     .ca_bundle("not a certificate") // std::fs::read("company-ca.pem")?
+    ///     .build();
+    /// let error = client.request_password_reset("me@example.com").await.unwrap_err();
+    /// assert!(matches!(error, Error::InvalidArgument { argument: "ca_bundle", .. }));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn ca_bundle(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.http.ca_bundle = Some(pem.into());
+        self
+    }
+
+    /// Sends requests through this HTTP proxy, which may have a user name and a password in its URL; requests to loopback
+    /// never. Default: the proxy that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`). It has no effect
+    /// beside [`SyncKitClientBuilder::transport`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use synckit_client::{Error, MemoryStore, SyncKitClient, SyncKitConfig};
+    ///
+    /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
+    /// let client = SyncKitClient::builder(config)
+    ///     .credential_store(MemoryStore::default())
+    ///     .proxy("ftp://proxy.example.com") // http://proxy.example.com:3128
+    ///     .build();
+    /// let error = client.request_password_reset("me@example.com").await.unwrap_err();
+    /// assert!(matches!(error, Error::InvalidArgument { argument: "proxy", .. }));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.http.proxy = Some(url.into());
+        self
+    }
+
+    /// What the server, and a proxy in between, see of the program. Default: `synckit/` and the version of the SDK. It has no
+    /// effect beside [`SyncKitClientBuilder::transport`].
+    ///
+    /// # Examples
+    /// ```
+    /// use synckit_client::{MemoryStore, SyncKitClient, SyncKitConfig};
+    ///
+    /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
+    /// let client = SyncKitClient::builder(config)
+    ///     .credential_store(MemoryStore::default())
+    ///     .user_agent("notes/1.4")
+    ///     .build();
+    /// assert_eq!(client.user_id(), None);
+    /// ```
+    #[must_use]
+    pub fn user_agent(mut self, text: impl Into<String>) -> Self {
+        self.http.user_agent = text.into();
         self
     }
 
@@ -175,7 +245,8 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// Replaces the way that requests reach the server.
+    /// Replaces the way that requests reach the server: for a simulation, for counting, or for an HTTP client of the app's
+    /// own, with a certificate verifier of its own, say.
     ///
     /// # Examples
     /// ```

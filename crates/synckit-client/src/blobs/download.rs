@@ -228,7 +228,7 @@ where
     let api = stream.connection.api();
     let movement = Movement::default();
     let transfer = async {
-        let response = api.transport.send(request).await.map_err(Error::Network)?;
+        let response = api.transport()?.send(request).await.map_err(Error::Network)?;
         let status = response.status().as_u16();
         let mut body = response.into_body();
         if status != 200 {

@@ -283,7 +283,7 @@ async fn put_once(
         })?;
     let api = stream.connection.api();
     let exchange = async {
-        let response = api.transport.send(request).await.map_err(Error::Network)?;
+        let response = api.transport()?.send(request).await.map_err(Error::Network)?;
         let status = response.status();
         let body = read_body(response.into_body(), ANSWER_BYTES_MAX, api.request_timeout)
             .await

@@ -171,17 +171,12 @@ pub(super) async fn upload_url(
     size: u64,
     when_there: WhenThere,
 ) -> Result<BlobUploadTicket> {
-    if size > limits::BLOB_BYTES_MAX {
-        return Err(Error::InvalidArgument {
-            argument: "size",
-            reason: format!("a file may have {} bytes, this one has {size}", limits::BLOB_BYTES_MAX),
-        });
-    }
+    let sealed_size = sealed_size(size)?;
     let keys = stream.keys()?;
     let blob_id = keys.ring.blob_id_key().blob_id(hash);
     let request = BlobUpload {
         hash: blob_id,
-        size: size + limits::SEAL_OVERHEAD_BYTES as u64,
+        size: sealed_size,
         key_id: keys.current().key_id,
         replace: when_there == WhenThere::Replace,
     };
@@ -222,16 +217,28 @@ pub(super) async fn upload_url(
 
 /// Makes an uploaded object count.
 pub(super) async fn confirm(stream: &Stream, hash: &BlobHash, size: u64, upload_id: Option<UploadId>) -> Result<()> {
+    let sealed_size = sealed_size(size)?;
     let blob_id = stream.keys()?.ring.blob_id_key().blob_id(hash);
     let request = BlobConfirm {
         hash: blob_id,
-        size: size + limits::SEAL_OVERHEAD_BYTES as u64,
+        size: sealed_size,
         upload_id,
     };
     stream
         .connection
         .authorized_unit(Call::post("/api/sync/blobs/confirm").body(&request)?)
         .await
+}
+
+/// The size of a file once it is sealed.
+fn sealed_size(size: u64) -> Result<u64> {
+    if size > limits::BLOB_BYTES_MAX {
+        return Err(Error::InvalidArgument {
+            argument: "size",
+            reason: format!("a file may have {} bytes, this one has {size}", limits::BLOB_BYTES_MAX),
+        });
+    }
+    Ok(size + limits::SEAL_OVERHEAD_BYTES as u64)
 }
 
 /// Refuses a presigned URL that would send sealed bytes, and the URL itself, in the clear over a network.

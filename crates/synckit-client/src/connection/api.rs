@@ -10,6 +10,7 @@ use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_PROBLEM, Problem, ProblemCode
 
 use super::{
     call::{Answer, Attempts, Call},
+    http::InvalidOption,
     retry::{Jitter, RETRY_BUDGET, is_retried},
     server::Server,
     transport::{BodyStream, RequestBody, Transport, TransportError, read_body},
@@ -25,7 +26,7 @@ const ANSWER_BYTES_MAX: usize = limits::PAGE_BYTES_MAX as usize + 1024 * 1024;
 /// The server, as every call sees it.
 #[derive(Debug)]
 pub(crate) struct Api {
-    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) transport: Result<Arc<dyn Transport>, InvalidOption>,
     pub(crate) server: Result<Server, &'static str>,
     pub(crate) server_url: String,
     pub(crate) request_timeout: Duration,
@@ -37,6 +38,13 @@ impl Api {
         self.server.as_ref().map_err(|reason| Error::InvalidServerUrl {
             url: self.server_url.clone(),
             reason,
+        })
+    }
+
+    pub(crate) fn transport(&self) -> Result<&Arc<dyn Transport>> {
+        self.transport.as_ref().map_err(|invalid| Error::InvalidArgument {
+            argument: invalid.option,
+            reason: invalid.reason.to_owned(),
         })
     }
 
@@ -123,7 +131,7 @@ impl Api {
         let body_bytes = call.body.as_ref().map_or(0, Bytes::len) as u64;
         let for_body = Duration::from_secs(body_bytes / limits::SLOWEST_LINE_BYTES_PER_SECOND);
         let patience = self.request_timeout.saturating_add(for_body);
-        match runtime::timeout(patience, self.transport.send(request)).await {
+        match runtime::timeout(patience, self.transport()?.send(request)).await {
             Some(response) => response.map_err(Error::Network),
             None => Err(Error::Network(TransportError::Timeout(patience))),
         }

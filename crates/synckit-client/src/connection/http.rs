@@ -5,6 +5,7 @@
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
+use http::HeaderValue;
 use parking_lot::Mutex;
 use url::Url;
 
@@ -13,6 +14,9 @@ use super::{
     transport::{BodyStream, Exchange, RequestBody, Transport, TransportError},
 };
 use crate::runtime::{self, RuntimeId};
+
+/// What a server sees of the program, unless the app says something else.
+const USER_AGENT: &str = concat!("synckit/", env!("CARGO_PKG_VERSION"));
 
 /// How many clients are kept: those of a few runtimes, which a process rarely has.
 const CLIENTS_MAX: usize = 8;
@@ -38,8 +42,57 @@ const CLIENTS_MAX: usize = 8;
 pub struct HttpTransport(Arc<Clients>);
 
 struct Clients {
-    connect_timeout: Duration,
+    options: Checked,
     made: Mutex<VecDeque<Client>>,
+}
+
+/// How requests are made. Nothing of it concerns one request.
+#[derive(Clone)]
+pub(crate) struct HttpOptions {
+    /// Time limit for making a connection.
+    pub(crate) connect_timeout: Duration,
+    pub(crate) user_agent: String,
+    /// Certificates in PEM that are trusted in place of the operating system's.
+    pub(crate) ca_bundle: Option<Vec<u8>>,
+    /// The URL of a proxy in place of the environment's. It may carry a password.
+    pub(crate) proxy: Option<String>,
+}
+
+impl HttpOptions {
+    pub(crate) fn new(connect_timeout: Duration) -> Self {
+        Self {
+            connect_timeout,
+            user_agent: USER_AGENT.to_owned(),
+            ca_bundle: None,
+            proxy: None,
+        }
+    }
+}
+
+impl fmt::Debug for HttpOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpOptions")
+            .field("connect_timeout", &self.connect_timeout)
+            .field("user_agent", &self.user_agent)
+            .field("ca_bundle", &self.ca_bundle.is_some())
+            .field("proxy", &self.proxy.is_some())
+            .finish()
+    }
+}
+
+/// An option that cannot be used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InvalidOption {
+    pub(crate) option: &'static str,
+    pub(crate) reason: &'static str,
+}
+
+/// Options that can be used.
+struct Checked {
+    connect_timeout: Duration,
+    user_agent: HeaderValue,
+    roots: Option<Vec<reqwest::Certificate>>,
+    proxy: Option<reqwest::Proxy>,
 }
 
 /// A client for one way to servers on one runtime.
@@ -65,7 +118,7 @@ enum Way {
 impl fmt::Debug for Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Clients")
-            .field("connect_timeout", &self.connect_timeout)
+            .field("connect_timeout", &self.options.connect_timeout)
             .finish_non_exhaustive()
     }
 }
@@ -86,8 +139,52 @@ impl HttpTransport {
     /// ```
     #[must_use]
     pub fn new(connect_timeout: Duration) -> Self {
-        Self(Arc::new(Clients {
+        Self::of(Checked {
             connect_timeout,
+            user_agent: HeaderValue::from_static(USER_AGENT),
+            roots: None,
+            proxy: None,
+        })
+    }
+
+    /// A transport with other options.
+    pub(crate) fn with(options: &HttpOptions) -> Result<Self, InvalidOption> {
+        let invalid = |option, reason| InvalidOption { option, reason };
+        let user_agent = HeaderValue::try_from(&options.user_agent)
+            .map_err(|_| invalid("user_agent", "it must be visible ASCII text"))?;
+        let roots = options.ca_bundle.as_ref().map(|pem| {
+            reqwest::Certificate::from_pem_bundle(pem)
+                .ok()
+                .filter(|roots| !roots.is_empty())
+                .ok_or(invalid("ca_bundle", "it holds no certificate in PEM"))
+        });
+        let proxy = options.proxy.as_ref().map(|url| {
+            let url = Url::parse(url)
+                .ok()
+                .filter(|url| matches!(url.scheme(), "http" | "https"));
+            url.and_then(|url| reqwest::Proxy::all(url).ok()).ok_or(invalid(
+                "proxy",
+                "it is not a URL such as http://proxy.example.com:3128",
+            ))
+        });
+        let transport = Self::of(Checked {
+            connect_timeout: options.connect_timeout,
+            user_agent,
+            roots: roots.transpose()?,
+            proxy: proxy.transpose()?,
+        });
+        if transport.0.options.roots.is_some() {
+            transport
+                .0
+                .connect(Way::Network)
+                .map_err(|_| invalid("ca_bundle", "it holds a certificate that cannot be used"))?;
+        }
+        Ok(transport)
+    }
+
+    fn of(options: Checked) -> Self {
+        Self(Arc::new(Clients {
+            options,
             made: Mutex::default(),
         }))
     }
@@ -120,15 +217,21 @@ impl Clients {
 
     /// A client without a connection.
     fn connect(&self, way: Way) -> reqwest::Result<reqwest::Client> {
+        let options = &self.options;
         let builder = reqwest::Client::builder()
-            .user_agent(concat!("synckit/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(self.connect_timeout)
+            .user_agent(options.user_agent.clone())
+            .connect_timeout(options.connect_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true);
-        match way {
-            Way::Plain => builder.no_proxy().tls_certs_only([]),
-            Way::Loopback => builder.no_proxy(),
-            Way::Network => builder,
+        let builder = match (way, &options.proxy) {
+            (Way::Plain | Way::Loopback, _) => builder.no_proxy(),
+            (Way::Network, Some(proxy)) => builder.proxy(proxy.clone()),
+            (Way::Network, None) => builder,
+        };
+        match (way, &options.roots) {
+            (Way::Plain, _) => builder.tls_certs_only([]),
+            (_, Some(roots)) => builder.tls_certs_only(roots.iter().cloned()),
+            (_, None) => builder,
         }
         .build()
     }

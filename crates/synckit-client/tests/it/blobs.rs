@@ -334,6 +334,11 @@ async fn the_page_s_calls_check_what_they_are_given() {
         matches!(error, Error::InvalidArgument { argument: "size", .. }),
         "{error:?}"
     );
+    let error = laptop.blob_confirm(&hash, u64::MAX).await.unwrap_err();
+    assert!(
+        matches!(error, Error::InvalidArgument { argument: "size", .. }),
+        "{error:?}"
+    );
     let ticket = laptop.blob_upload_url(&hash, 100).await.unwrap();
     let error = laptop
         .blob_upload(&ticket.upload_url, random(101)[..100].to_vec())
