@@ -49,6 +49,10 @@ impl Notebook {
     }
 
     fn apply(&mut self, change: &ChangeEntry) {
+        // What waits to be pushed is newer for this user, and will be later in the log. The change would undo it.
+        if self.pending.contains_key(&change.row_id) {
+            return;
+        }
         let text = change.data.as_ref().and_then(|data| data["text"].as_str());
         match (change.op, text) {
             (ChangeOp::Insert | ChangeOp::Update, Some(text)) => {
@@ -150,7 +154,6 @@ async fn sync(client: &SyncKitClient, notebook: &mut Notebook, path: &Path) -> a
     let device = client.register_device(&name, "linux").await?;
     loop {
         let (changes, cursor, has_more) = client.pull(device.id, notebook.cursor).await?;
-        // A note that was changed here and is not pushed yet comes back with the next pull, after the push below.
         changes.iter().for_each(|change| notebook.apply(change));
         notebook.cursor = cursor;
         notebook.save(path)?;
@@ -158,13 +161,8 @@ async fn sync(client: &SyncKitClient, notebook: &mut Notebook, path: &Path) -> a
             break;
         }
     }
-    let pending = notebook.pending_changes();
-    notebook.cursor = client.push(device.id, pending).await?;
-    for (id, text) in std::mem::take(&mut notebook.pending) {
-        match text {
-            Some(text) => notebook.notes.insert(id, text),
-            None => notebook.notes.remove(&id),
-        };
-    }
+    notebook.cursor = client.push(device.id, notebook.pending_changes()).await?;
+    // Nobody edits while this program syncs. An app removes only what was pushed, and keeps what was changed since.
+    notebook.pending.clear();
     notebook.save(path)
 }

@@ -32,7 +32,8 @@ impl SyncKitClient {
     /// absence an app may get rows again that it has. The cursor is then a place inside the snapshot; store it like any
     /// other.
     ///
-    /// A page holds at most 500 changes. Applying one twice is harmless, because changes carry whole rows.
+    /// A page holds at most 500 changes. Applying one twice is harmless, because changes carry whole rows. Merge a change into
+    /// a row that waits to be pushed, or leave it out; do not apply it over that row, which would lose the user's edit.
     ///
     /// # Errors
     /// [`Tampering::HistoryRewound`](crate::Tampering::HistoryRewound), [`Tampering::HistoryForked`](crate::Tampering::HistoryForked) and [`Tampering::BatchForged`](crate::Tampering::BatchForged) with evidence;
@@ -49,12 +50,15 @@ impl SyncKitClient {
     /// use synckit_client::{ChangeOp, Cursor};
     ///
     /// # client.push(device.id, vec![note("1", "Buy milk"), note("2", "Buy bread")]).await?;
-    /// # let (mut rows, stored) = (BTreeMap::new(), Cursor::START);
+    /// # let (mut rows, stored, outbox) = (BTreeMap::new(), Cursor::START, BTreeMap::<String, ()>::new());
     /// let mut cursor = stored;
     /// loop {
     ///     let (changes, next, has_more) = client.pull(device.id, cursor).await?;
     ///     // One transaction of the app's database: the changes, and the cursor.
     ///     for change in changes {
+    ///         if outbox.contains_key(&change.row_id) {
+    ///             continue; // the user has changed this row since; a push of that follows
+    ///         }
     ///         match change.op {
     ///             ChangeOp::Insert | ChangeOp::Update => rows.insert((change.table, change.row_id), change.data),
     ///             ChangeOp::Delete => rows.remove(&(change.table, change.row_id)),
