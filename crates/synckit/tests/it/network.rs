@@ -1,7 +1,7 @@
 //! Networks as machines really have them: proxies, and no certificates.
 
 use std::{
-    io,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     process::Command,
 };
@@ -110,4 +110,51 @@ fn no_certificates_leave_loopback_usable() {
     error: the server cannot be reached: TLS cannot be used: builder error: unexpected error: No CA certificates were loaded from the system
     hint: install the root certificates of this machine (Debian: ca-certificates)
     ");
+}
+
+/// A server that answers every request with one head and a problem, on threads that end with the test's process.
+fn busy_server(retry_after: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let body = r#"{"type":"about:blank","title":"The server sheds load","status":503,"code":"overloaded"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: {retry_after}\r\nconnection: close\r\n\
+         content-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut length = 0;
+            let mut line = String::new();
+            while stream.read_line(&mut line).unwrap() > 2 {
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn absurd_retry_after_ends_a_command_with_an_error() {
+    for seconds in [i64::MAX as u64, u64::MAX] {
+        let url = busy_server(&seconds.to_string());
+        let ended = run(anybody().args(["device", "list", "--json", "--server", &url])).expect_code(1);
+        let said: serde_json::Value = serde_json::from_str(&ended.stderr).unwrap();
+        let error = &said["error"];
+        assert_eq!(error["code"], "overloaded");
+        let message = format!("the server asks to wait for {seconds} seconds (overloaded)");
+        assert_eq!(error["message"], message.as_str());
+        assert_eq!(error["hint"], "wait as long as the server asks, then try again");
+    }
+    // What is no number of seconds is no wait: the command tries again, and then says what the server said.
+    let url = busy_server("18446744073709551616");
+    let ended = run(anybody().args(["device", "list", "--json", "--server", &url])).expect_code(1);
+    let said: serde_json::Value = serde_json::from_str(&ended.stderr).unwrap();
+    assert_eq!(said["error"]["code"], "overloaded");
 }
