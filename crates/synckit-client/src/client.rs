@@ -4,11 +4,18 @@ use std::{fmt, sync::Arc};
 
 use parking_lot::RwLock;
 use synckit_crypto::StreamScope;
-use synckit_protocol::{AppId, Cursor, UserId};
+use synckit_protocol::{ApiKey, AppId, Cursor, UserId};
 
 use crate::{
     config::{SyncKitClientBuilder, SyncKitConfig},
-    connection::{api::Api, app::App, retry::Jitter, server::Server, session::Connection, transport::HttpTransport},
+    connection::{
+        api::Api,
+        app::App,
+        retry::Jitter,
+        server::Server,
+        session::Connection,
+        transport::{HttpTransport, Transport},
+    },
     error::{Error, Result},
     secrets::records::Secrets,
     state::session::Tokens,
@@ -106,19 +113,21 @@ impl SyncKitClient {
             config,
             credentials,
             request_timeout,
-            connect_timeout,
+            http,
             page_bytes,
             transport,
             jitter_seed,
         } = builder;
-        let server = Server::parse(&config.server_url);
-        let origin = server.as_ref().map_or("", Server::origin).to_owned();
-        let transport = transport.unwrap_or_else(|| Arc::new(HttpTransport::new(connect_timeout)));
+        let app_id = ApiKey::publishable(&config.api_key).ok().map(|key| key.app_id());
+        let transport = match transport {
+            Some(transport) => Ok(transport),
+            None => HttpTransport::with(&http).map(|transport| Arc::new(transport) as Arc<dyn Transport>),
+        };
         let app = App {
-            secrets: Secrets::new(credentials, &origin, &config.api_key),
+            secrets: Secrets::new(credentials, app_id),
             api: Api {
                 transport,
-                server,
+                server: Server::parse(&config.server_url),
                 server_url: config.server_url,
                 request_timeout,
                 jitter: Jitter::new(jitter_seed),
@@ -165,8 +174,8 @@ impl SyncKitClient {
         self.stream().ok().map(|stream| stream.scope().app_id)
     }
 
-    /// Tells the client how far the app has applied what it pulled: the cursor that the app stored beside its data. A
-    /// push then returns this cursor instead of the start.
+    /// Tells the client how far the app has applied what it pulled: the cursor that the app stored beside its data. Call it
+    /// at the start of the app, before a push: only the app knows where its database is.
     ///
     /// # Examples
     /// ```
@@ -201,12 +210,12 @@ impl SyncKitClient {
         self.current.read().stream.clone().ok_or(Error::NotSignedIn)
     }
 
-    /// How far the app has applied what it pulled.
-    pub(crate) fn applied(&self) -> Cursor {
+    /// How far the app has applied what it pulled, if anybody but the app knows.
+    pub(crate) fn applied(&self) -> Option<Cursor> {
         let current = self.current.read();
         match &current.stream {
             Some(stream) => stream.state.applied(),
-            None => current.resume_at.unwrap_or(Cursor::START),
+            None => current.resume_at,
         }
     }
 

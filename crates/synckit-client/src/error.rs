@@ -73,7 +73,14 @@ pub enum Error {
          setup_encryption_new"
     )]
     EncryptionNotSetUp,
-    /// The keychain holds no session and key of this server, app and account.
+    /// `push`: the app pulled on this device before this client was made, so its database is at a cursor that only the app
+    /// knows, and a push could return none that is safe to store. Nothing was sent. Call `resume_at` with the stored cursor
+    /// ([`Cursor::START`] if there is none), or pull first.
+    #[error(
+        "where the app's data is in the history is not known: call resume_at with the stored cursor, or pull first"
+    )]
+    CursorUnknown,
+    /// The keychain holds no session and key of this app and account.
     #[error("the keychain holds no key for this app: ask for the password once")]
     NoStoredKey,
 
@@ -217,7 +224,8 @@ pub enum Error {
 pub struct PushError {
     /// How many of the given changes, from the first on, are stored.
     pub accepted: usize,
-    /// The cursor that the push would have returned: safe to store.
+    /// The cursor that the push would have returned: safe to store. [`Cursor::START`] with [`Error::CursorUnknown`], and before
+    /// anybody is signed in or the app has said where it resumes.
     pub cursor: Cursor,
     /// Why the rest is not.
     pub source: Error,

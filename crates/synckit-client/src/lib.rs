@@ -56,18 +56,26 @@
 //! # Changes out, changes in
 //!
 //! Tables and rows are the app's own names. `Insert` and `Update` carry the whole row, and the order of the log decides,
-//! so applying every change in the order in which it comes makes all devices equal. Three rules make that safe:
+//! so applying every change in the order in which it comes makes all devices equal. Four rules make that safe:
 //!
 //! 1. Apply the changes of a page and store its cursor in **one** transaction of the app's database.
-//! 2. Keep a local change until [`push`](SyncKitClient::push) has returned. Pushing it twice is harmless;
-//!    [`push_at`](SyncKitClient::push_at), the strict form, avoids even that, and is for apps that merge first.
-//! 3. Store no cursor that did not come from `pull` or a push.
+//! 2. Keep a local change in an outbox until [`push`](SyncKitClient::push) has returned; then remove what was pushed, and
+//!    not what the user changed since. Pushing a change twice is harmless; [`push_at`](SyncKitClient::push_at), the strict
+//!    form, avoids even that, and is for apps that merge first.
+//! 3. Store no cursor that did not come from `pull` or a push. At the start of the app, give the stored one to
+//!    [`resume_at`](SyncKitClient::resume_at).
+//! 4. Merge a pulled change into a row that waits in the outbox, or leave it out. Do not apply it over that row. Own changes
+//!    come back too, and a change that comes back would take away what the user changed since. The row that waits is
+//!    pushed later, so it wins on every device.
+//!
+//! A later crate, `synckit-sqlite`, will keep these rules for apps that store their rows in SQLite.
 //!
 //! ```
 //! # synckit_doctest::run(async |world| {
 //! # use std::collections::BTreeMap;
 //! # let (client, device) = world.device("laptop").await?;
 //! # let (mut rows, stored) = (BTreeMap::new(), Cursor::START);
+//! # let outbox: BTreeMap<String, ChangeEntry> = BTreeMap::new();
 //! use synckit_client::{ChangeEntry, ChangeOp, Cursor, Timestamp};
 //!
 //! let change = ChangeEntry {
@@ -81,6 +89,9 @@
 //!
 //! let (changes, next, has_more) = client.pull(device.id, stored).await?;
 //! for change in changes {
+//!     if outbox.contains_key(&change.row_id) {
+//!         continue; // the user has changed this row since: the fourth rule
+//!     }
 //!     match change.op {
 //!         ChangeOp::Insert | ChangeOp::Update => rows.insert(change.row_id, change.data),
 //!         ChangeOp::Delete => rows.remove(&change.row_id),
@@ -100,7 +111,7 @@
 //!
 //! | what happened | for example | what to do |
 //! | --- | --- | --- |
-//! | the call is wrong | [`Error::InvalidArgument`], [`Error::Encode`], [`Error::EncryptionNotSetUp`] | correct it |
+//! | the call is wrong | [`Error::InvalidArgument`], [`Error::Encode`], [`Error::EncryptionNotSetUp`], [`Error::CursorUnknown`] | correct it |
 //! | not now | [`Error::Network`], [`Error::RetryLater`] | go on with local data, try again later |
 //! | nobody is signed in | [`Error::InvalidCredentials`], [`Error::SessionEnded`] | ask for the password |
 //! | something to resolve | [`Error::KeyRotated`], [`Error::Behind`], [`Error::DeviceRevoked`], [`Error::PasswordWasReset`], [`Error::QuotaExceeded`] | the call that the variant names, perhaps after asking the user |
@@ -114,6 +125,7 @@
 //! | one change | 3 MiB encoded, data nested 128 deep; numbers are 64-bit integers or finite doubles | [`Error::Encode`]: put large values into a file |
 //! | a password | 1 to 1,024 bytes; a new one 4 characters or more, not all the same | [`Error::InvalidArgument`], nothing is sent |
 //! | a file | 500 MB, in constant memory | [`Error::InvalidArgument`] |
+//! | accounts of an app on one device | 64 | [`CredentialError::TooManyAccounts`] |
 //! | devices of an account in an app | 100 | `device_limit` |
 //! | rotations of the master key | 24 | [`Error::Key`] |
 //!
@@ -121,10 +133,10 @@
 //!
 //! A tokio runtime with time and I/O enabled. Calls may run on different runtimes; one call must run on one. TLS is rustls
 //! with the roots of the operating system; plain `http://` is refused except to loopback. Requests go through the proxy
-//! that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), except those to loopback. There are no Cargo features: one build, one behaviour. [`SyncKitClient`] is `Send + Sync`,
-//! every method takes `&self`, and a clone costs what the clone of an `Arc` costs. The keychain is that of macOS, Windows or the Secret
-//! Service of Linux; [`FileStore`], [`MemoryStore`] and the host's own
-//! [`CredentialStore`] are the alternatives.
+//! that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), except those to loopback. There are no Cargo features:
+//! one build, one behaviour. [`SyncKitClient`] is `Send + Sync`, every method takes `&self`, and a clone costs what the clone of
+//! an `Arc` costs. The keychain is that of macOS, Windows or the Secret Service of Linux; [`FileStore`], [`MemoryStore`] and the
+//! host's own [`CredentialStore`] are the alternatives.
 //!
 //! An app names no other crate of the project: ids, [`Cursor`], [`ChangeEntry`] and the like are exported here, although
 //! the examples at these types name the crate that they come from.
@@ -134,14 +146,18 @@
 //! | for | see |
 //! | --- | --- |
 //! | files | [`blob_put`](SyncKitClient::blob_put), [`blob_get`](SyncKitClient::blob_get) |
+//! | several accounts on one device | [`stored_accounts`](SyncKitClient::stored_accounts), [`load_account`](SyncKitClient::load_account), [`forget_account`](SyncKitClient::forget_account) |
 //! | a lost password | [`recovery_code`](SyncKitClient::recovery_code), [`reset_password`](SyncKitClient::reset_password), [`setup_encryption_with_recovery`](SyncKitClient::setup_encryption_with_recovery) |
 //! | a lost device | [`revoke_device_and_rotate`](SyncKitClient::revoke_device_and_rotate) |
 //! | a log that has grown | [`fold`](SyncKitClient::fold) |
 //! | a server that was restored from a backup | [`restore_envelope`](SyncKitClient::restore_envelope), and `docs/operations.md` |
+//! | a company's certificates, a proxy, a name for the logs | [`ca_bundle`](SyncKitClientBuilder::ca_bundle), [`proxy`](SyncKitClientBuilder::proxy), [`user_agent`](SyncKitClientBuilder::user_agent) |
+//! | Android | `docs/guide.md` |
 //! | another way to the server, or none in tests | [`transport`] |
 
 mod account;
 mod account_data;
+mod accounts;
 mod blobs;
 mod client;
 mod config;
@@ -179,7 +195,8 @@ pub use error::{Chain as ErrorChain, Error, PushError, Result};
 pub use quota::Quota;
 pub use rejoin::Rejoined;
 pub use secrets::{
-    error::CredentialError, file::FileStore, keychain::KeychainStore, memory::MemoryStore, store::CredentialStore,
+    accounts::StoredAccount, error::CredentialError, file::FileStore, keychain::KeychainStore, memory::MemoryStore,
+    store::CredentialStore,
 };
 pub use snapshots::{
     fold::{FoldOutcome, FoldReport},

@@ -73,14 +73,16 @@ impl SyncKitClient {
     /// are split into batches; each is atomic, the whole is not.
     ///
     /// Returns a cursor that is safe to store: the end of the last page that [`SyncKitClient::pull`] returned, or what
-    /// [`SyncKitClient::resume_at`] was given. It is never past this push, which therefore comes back at the next pull.
+    /// [`SyncKitClient::resume_at`] was given; [`Cursor::START`] if the app has never pulled on this device. It is never past
+    /// this push, which therefore comes back at the next pull. After a restart of an app that has pulled before, only the app
+    /// knows its cursor: a push before `resume_at` and the first pull is [`Error::CursorUnknown`], and sends nothing.
     ///
     /// If the app may crash between the push and its own note of it, the changes are pushed again at the next start,
     /// which is harmless, since they carry whole rows; [`SyncKitClient::push_at`] with a batch id avoids even that.
     ///
     /// # Errors
     /// [`PushError`], with how many changes are stored and why the others are not: among others
-    /// [`Error::Encode`], [`Error::KeyRotated`], [`Error::WrongKey`], [`Error::DeviceRevoked`],
+    /// [`Error::CursorUnknown`], [`Error::Encode`], [`Error::KeyRotated`], [`Error::WrongKey`], [`Error::DeviceRevoked`],
     /// [`Tampering::HistoryRewound`](crate::Tampering::HistoryRewound), [`Tampering::HistoryForked`](crate::Tampering::HistoryForked).
     ///
     /// # Examples
@@ -107,8 +109,12 @@ impl SyncKitClient {
             cursor,
             source,
         };
-        let cursor = self.applied();
+        let applied = self.applied();
+        let cursor = applied.unwrap_or_default();
         let stream = self.stream().map_err(|source| failed(source, 0, cursor))?;
+        if applied.is_none() {
+            return Err(failed(Error::CursorUnknown, 0, cursor));
+        }
         let mut accepted = Accepted::default();
         push_batches(&stream, device_id, Parent::Newest, None, changes, &mut accepted)
             .await

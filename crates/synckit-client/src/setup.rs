@@ -8,9 +8,10 @@ use synckit_crypto::{AccountKey, Envelope, KeyRing, RecoveryCode, Vault, VaultEd
 
 use crate::{
     client::SyncKitClient,
-    connection::{session::stored_session, vault::OlderVault},
+    connection::vault::OlderVault,
     error::{Error, Result},
     password,
+    secrets::accounts::Accounts,
     stream::{
         envelope::{EnvelopeInUse, EnvelopePut, Opener, no_further_version},
         handle::Stream,
@@ -126,10 +127,11 @@ impl SyncKitClient {
     }
 
     /// Restores session and key from the credential store, without any prompt and without the server. The client is
-    /// then ready to sync. If somebody is signed in, only that user's key is loaded.
+    /// then ready to sync. If somebody is signed in, only that user's key is loaded; else it is the account that the app
+    /// used last, unless that one signed out. [`SyncKitClient::load_account`] chooses another.
     ///
     /// # Errors
-    /// [`Error::NoStoredKey`] if there is nothing stored, [`Error::Credentials`] if the keychain cannot be read.
+    /// [`Error::NoStoredKey`] if there is nothing stored of this account, [`Error::Credentials`] if the keychain cannot be read.
     ///
     /// # Examples
     /// ```
@@ -158,16 +160,11 @@ impl SyncKitClient {
     pub fn try_load_key_from_keychain(&self) -> Result<()> {
         // A wrong URL must not look like an empty keychain.
         self.app.api.server()?;
-        let current = self.stream().ok();
-        let user_id = current.as_ref().map(|stream| stream.scope().user_id);
-        let (scope, tokens) = stored_session(&self.app.secrets, user_id)?.ok_or(Error::NoStoredKey)?;
-        match current {
-            Some(stream) => stream.load(),
-            None => {
-                let stream = self.new_stream(scope, tokens);
-                stream.load()?;
-                self.adopt(stream);
-                Ok(())
+        match self.stream() {
+            Ok(stream) => stream.load(),
+            Err(_) => {
+                let last = Accounts::read(&self.app.secrets)?.last;
+                self.load(last.ok_or(Error::NoStoredKey)?)
             }
         }
     }

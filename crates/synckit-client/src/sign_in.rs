@@ -17,10 +17,10 @@ use synckit_protocol::{
 
 use crate::{
     client::SyncKitClient,
-    connection::{app::App, call::Call, session::forget_user},
+    connection::{app::App, call::Call},
     error::{Error, Result},
     password, runtime,
-    secrets::records::Record,
+    secrets::{accounts, records::Record},
     state::session::Tokens,
     stream::handle::Stream,
 };
@@ -115,7 +115,7 @@ impl SyncKitClient {
         };
         let signed_in: SignedIn = app.api.call(Call::post("/api/sync/auth").body(&finish)?).await?;
 
-        let stream = self.install_signed_in(signed_in).await?;
+        let stream = self.install_signed_in(signed_in, Some(email)).await?;
         stream.connection.remember_login(password, finished.export_key);
         let StreamScope { app_id, user_id } = stream.scope();
         Ok((user_id, app_id))
@@ -162,7 +162,7 @@ impl SyncKitClient {
             redirect_uri: redirect_uri(port),
         };
         let signed_in: SignedIn = app.api.call(Call::post("/oauth/token").body(&request)?).await?;
-        let StreamScope { app_id, user_id } = self.install_signed_in(signed_in).await?.scope();
+        let StreamScope { app_id, user_id } = self.install_signed_in(signed_in, None).await?.scope();
         Ok((user_id, app_id))
     }
 
@@ -243,27 +243,35 @@ impl SyncKitClient {
     /// ```
     pub async fn sign_out(&self) -> Result<()> {
         let stream = self.stream()?;
-        let told = stream
-            .connection
-            .authorized_unit(Call::new(Method::DELETE, "/api/sync/auth"))
-            .await;
+        self.end_session(&stream).await
+    }
+}
+
+impl SyncKitClient {
+    /// Ends a session on the server, and forgets the account on this device whether or not the server could be told.
+    pub(crate) async fn end_session(&self, stream: &Stream) -> Result<()> {
+        let call = Call::new(Method::DELETE, "/api/sync/auth");
+        let told = stream.connection.authorized_unit(call).await;
         self.forget(stream.scope().user_id).await?;
         match told {
             Ok(()) | Err(Error::SessionEnded | Error::AccountGone) => Ok(()),
             Err(error) => Err(error),
         }
     }
-}
 
-impl SyncKitClient {
-    /// Forgets session and keys of the user, in memory and in the credential store.
+    /// Forgets session and keys of a user, in memory and in the credential store.
     pub(crate) async fn forget(&self, user_id: UserId) -> Result<()> {
-        self.end();
-        forget_user(&self.app.secrets, user_id).await
+        if self.user_id() == Some(user_id) {
+            self.end();
+        }
+        self.app
+            .secrets
+            .run(move |secrets| accounts::forget_account(secrets, user_id))
+            .await
     }
 
     /// Makes a new session current, in memory and in the credential store.
-    async fn install_signed_in(&self, signed_in: SignedIn) -> Result<Arc<Stream>> {
+    async fn install_signed_in(&self, signed_in: SignedIn, email: Option<&str>) -> Result<Arc<Stream>> {
         self.app.check_app(signed_in.app_id)?;
         let (app_id, user_id) = (signed_in.app_id, signed_in.user_id);
         let tokens = Tokens {
@@ -271,6 +279,12 @@ impl SyncKitClient {
             expires_at: signed_in.expires_at,
             refresh: signed_in.refresh,
         };
+        // Before the session: what is stored of an account that is on no list would never be found again.
+        let email = email.map(str::to_owned);
+        self.app
+            .secrets
+            .run(move |secrets| accounts::use_account(secrets, user_id, email.as_deref()))
+            .await?;
         let stream = self.begin(StreamScope { app_id, user_id }, tokens);
         if let Some(token) = signed_in.account_token {
             stream.connection.session.set_account_token(token, runtime::now());

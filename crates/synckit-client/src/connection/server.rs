@@ -7,8 +7,6 @@ use url::{Host, Url};
 pub(crate) struct Server {
     /// The URL without a trailing slash.
     base: String,
-    /// Scheme, host and port.
-    origin: String,
 }
 
 impl Server {
@@ -27,18 +25,12 @@ impl Server {
         }
         Ok(Self {
             base: url.as_str().trim_end_matches('/').to_owned(),
-            origin: url.origin().ascii_serialization(),
         })
     }
 
     /// The URL of an API path, which begins with a slash.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
-    }
-
-    /// Scheme, host and port.
-    pub(crate) fn origin(&self) -> &str {
-        &self.origin
     }
 }
 

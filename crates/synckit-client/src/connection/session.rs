@@ -14,6 +14,7 @@ use crate::{
     error::{Error, Result},
     runtime::Turns,
     secrets::{
+        accounts::keep_account,
         error::CredentialError,
         records::{Record, Secrets},
     },
@@ -101,31 +102,17 @@ impl Connection {
         self.secrets()
             .run(move |secrets| {
                 secrets.write(Record::Session(user_id), &record)?;
-                secrets.write(Record::LastUser, user_id.as_bytes())
+                keep_account(secrets, user_id)
             })
             .await
     }
 }
 
-/// The session in the credential store: of this user, or of the one who signed in last. Blocks.
-pub(crate) fn stored_session(
+/// The session of a user in the credential store. Blocks.
+pub(crate) fn read_session(
     secrets: &Secrets,
-    user_id: Option<UserId>,
+    user_id: UserId,
 ) -> Result<Option<(StreamScope, Tokens)>, CredentialError> {
-    let user_id = match user_id {
-        Some(user_id) => user_id,
-        None => match secrets.read(Record::LastUser)? {
-            None => return Ok(None),
-            Some(bytes) => {
-                let bytes = bytes.as_slice().try_into();
-                UserId::from_bytes(bytes.map_err(|_| CredentialError::Damaged("last user"))?)
-            }
-        },
-    };
-    read_session(secrets, user_id)
-}
-
-fn read_session(secrets: &Secrets, user_id: UserId) -> Result<Option<(StreamScope, Tokens)>, CredentialError> {
     let Some(bytes) = secrets.read(Record::Session(user_id))? else {
         return Ok(None);
     };
@@ -140,16 +127,4 @@ fn read_session(secrets: &Secrets, user_id: UserId) -> Result<Option<(StreamScop
         refresh: record.refresh,
     };
     Ok(Some((scope, tokens)))
-}
-
-/// Forgets session and keys of a user in the credential store.
-pub(crate) async fn forget_user(secrets: &Secrets, user_id: UserId) -> Result<()> {
-    secrets
-        .run(move |secrets| {
-            secrets.delete(Record::LastUser)?;
-            secrets.delete(Record::Session(user_id))?;
-            secrets.delete(Record::Keys(user_id))?;
-            secrets.delete(Record::Envelope(user_id))
-        })
-        .await
 }

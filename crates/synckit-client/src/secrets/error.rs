@@ -50,6 +50,20 @@ pub enum CredentialError {
     /// The credential file can be read by other users of the machine.
     #[error("the credential file {0:?} can be read by others: give it mode 0600")]
     FileNotPrivate(PathBuf),
+    /// The credential file is not one that this SDK wrote: empty, cut off, or changed. Sign in again.
+    #[error("the credential file {path:?} is damaged: sign in again, which keeps it as {aside:?} and begins a new one")]
+    FileDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the next sign-in keeps it.
+        aside: PathBuf,
+    },
+    /// This device has as many accounts of the app as it can keep.
+    #[error("this device keeps {max} accounts of this app: forget one first")]
+    TooManyAccounts {
+        /// The most that it keeps.
+        max: usize,
+    },
     /// A record exists, and is not one that this SDK wrote.
     #[error("the stored record {0:?} is damaged: sign in again")]
     Damaged(&'static str),

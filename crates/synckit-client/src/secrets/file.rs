@@ -7,13 +7,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{error::CredentialError, store::CredentialStore};
 
 /// A file that only this user can read (mode 0600). It is not encrypted: another person who reads the file reads the
 /// user's data. For machines without a keychain, by the developer's decision.
+///
+/// The file may be a symbolic link, or mounted into a container by itself. A damaged file is an error
+/// ([`CredentialError::FileDamaged`]) until the next sign-in, which keeps it under its name with `.damaged` and begins
+/// a new one.
 ///
 /// # Examples
 /// ```
@@ -80,6 +88,10 @@ impl CredentialStore for FileStore {
             records.remove(name);
         })
     }
+
+    fn mend(&self) -> Result<(), CredentialError> {
+        mend_file(&self.path)
+    }
 }
 
 type Records = BTreeMap<String, Zeroizing<String>>;
@@ -92,8 +104,8 @@ fn file_error(path: &Path) -> impl Fn(io::Error) -> CredentialError {
 }
 
 fn read_file(path: &Path) -> Result<Records, CredentialError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => Zeroizing::new(text),
+    let bytes = match fs::read(path) {
+        Ok(bytes) => Zeroizing::new(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Records::new()),
         Err(error) => return Err(file_error(path)(error)),
     };
@@ -105,27 +117,33 @@ fn read_file(path: &Path) -> Result<Records, CredentialError> {
             return Err(CredentialError::FileNotPrivate(path.to_owned()));
         }
     }
-    let records: BTreeMap<String, String> =
-        serde_json::from_str(&text).map_err(|_| CredentialError::Damaged("credential file"))?;
+    // Made by `touch`, to be mounted, say; or emptied by a write in place that a crash cut off.
+    if bytes.is_empty() {
+        return Ok(Records::new());
+    }
+    // Editors on Windows put a byte order mark before a text.
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    let records: BTreeMap<String, String> = serde_json::from_slice(text).map_err(|_| CredentialError::FileDamaged {
+        path: path.to_owned(),
+        aside: aside(path),
+    })?;
     Ok(records
         .into_iter()
         .map(|(name, value)| (name, Zeroizing::new(value)))
         .collect())
 }
 
+/// Where a damaged file is kept.
+fn aside(path: &Path) -> PathBuf {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".damaged");
+    aside.into()
+}
+
 /// Reads, changes and replaces the file under a lock, so that two processes of one app lose nothing of each other.
 fn change_file(path: &Path, change: impl FnOnce(&mut Records)) -> Result<(), CredentialError> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let replace = || -> io::Result<Result<(), CredentialError>> {
-        fs::create_dir_all(directory)?;
-        let mut lock_path = path.as_os_str().to_owned();
-        lock_path.push(".lock");
-        let lock = fs::File::create(lock_path)?;
-        lock.lock()?;
-        let mut records = match read_file(path) {
+    under_lock(path, |target, beside| {
+        let mut records = match read_file(target) {
             Ok(records) => records,
             Err(error) => return Ok(Err(error)),
         };
@@ -135,32 +153,122 @@ fn change_file(path: &Path, change: impl FnOnce(&mut Records)) -> Result<(), Cre
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         let text = Zeroizing::new(serde_json::to_string(&plain)?);
-        // Under the lock nobody else writes: what a killed process left holds secrets, and would stay for ever.
-        let prefix = temporary_prefix(path);
-        remove_leftovers(directory, &prefix)?;
+        beside.remove_leftovers()?;
         // Made with mode 0600 from its first moment.
-        let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(directory)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(&beside.temporary_prefix())
+            .tempfile_in(&beside.directory)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
+        match file.persist(target) {
+            Ok(_) => {}
+            Err(error) if error.error.kind() == io::ErrorKind::ResourceBusy => overwrite(target, text.as_bytes())?,
+            Err(error) => return Err(error.error),
+        }
         Ok(Ok(()))
+    })
+}
+
+/// Keeps a damaged file under another name, for people who want to look at it.
+fn mend_file(path: &Path) -> Result<(), CredentialError> {
+    under_lock(path, |target, _| {
+        let Err(CredentialError::FileDamaged { aside, .. }) = read_file(target) else {
+            return Ok(Ok(()));
+        };
+        match fs::rename(target, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                fs::copy(target, &aside)?;
+                overwrite(target, &[])?;
+            }
+            renamed => renamed?,
+        }
+        Ok(Ok(()))
+    })
+}
+
+/// Does something with the file behind a path, and the files beside it, that no other process does at the same time.
+fn under_lock(
+    path: &Path,
+    work: impl FnOnce(&Path, &Beside) -> io::Result<Result<(), CredentialError>>,
+) -> Result<(), CredentialError> {
+    let target = target_of(path);
+    let beside = Beside::of(&target);
+    let locked = || {
+        fs::create_dir_all(&beside.directory)?;
+        let lock = beside.open_lock()?;
+        lock.lock()?;
+        work(&target, &beside)
     };
-    replace().map_err(file_error(path))?
+    locked().map_err(file_error(path))?
 }
 
-/// How the files begin that a credential file is written to before it takes its place.
-fn temporary_prefix(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let name: String = name.chars().take(40).collect();
-    format!(".{name}.new-")
+/// The file behind a symbolic link, which may be missing yet: the link stays, and the file that it names is replaced.
+fn target_of(path: &Path) -> PathBuf {
+    fs::canonicalize(path)
+        .or_else(|_| fs::read_link(path).map(|link| path.parent().unwrap_or(Path::new("")).join(link)))
+        .unwrap_or_else(|_| path.to_owned())
 }
 
-fn remove_leftovers(directory: &Path, prefix: &str) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
-            fs::remove_file(entry.path())?;
+/// Writes a file in place that is mounted by itself, as containers do it, and cannot be replaced. It is emptied first:
+/// after a crash in between it holds nothing, or no JSON, and never a mixture of two records.
+fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).open(path)?;
+    file.set_len(0)?;
+    file.sync_all()?;
+    file.write_all(text)?;
+    file.sync_all()
+}
+
+/// The files beside a credential file that belong to it alone: files with long names that begin alike share none.
+struct Beside {
+    directory: PathBuf,
+    /// The beginning of its name, for people, and a hash of all of it.
+    name: String,
+}
+
+impl Beside {
+    fn of(path: &Path) -> Self {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let name = path.file_name().unwrap_or_default();
+        let hash = Sha256::digest(name.as_encoded_bytes());
+        let begin: String = name.to_string_lossy().chars().take(40).collect();
+        Self {
+            directory: directory.to_owned(),
+            name: format!(".{begin}.{}", URL_SAFE_NO_PAD.encode(&hash[..9])),
         }
     }
-    Ok(())
+
+    /// Opens the file that is locked while the other is changed. It is never removed: others may wait for it.
+    fn open_lock(&self) -> io::Result<fs::File> {
+        let path = self.directory.join(format!("{}.lock", self.name));
+        // Whoever may write this directory could have put a link here, to a file that the next line would create.
+        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(io::Error::other(format!("{} is no regular file", path.display())));
+        }
+        fs::OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(path)
+    }
+
+    /// How the names begin of the files that are written before they take the place of the other.
+    fn temporary_prefix(&self) -> String {
+        format!("{}.new-", self.name)
+    }
+
+    /// Removes what a killed process left: it holds secrets and would stay for ever. Under the lock nobody else writes.
+    fn remove_leftovers(&self) -> io::Result<()> {
+        let prefix = self.temporary_prefix();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,5 +1,6 @@
 //! Where a session and its keys live between two starts of the app.
 
+pub(crate) mod accounts;
 pub(crate) mod error;
 pub(crate) mod file;
 pub(crate) mod keychain;

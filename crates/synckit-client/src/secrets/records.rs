@@ -1,12 +1,11 @@
 //! The records that the SDK keeps in a credential store: what they are called, and how they are reached.
 //!
-//! Invariant: no record is shared between servers, apps or users.
+//! Invariants: no record is shared between apps or users; and an app finds its records at every address of its server and
+//! under each of its API keys. So neither is a part of a name. Another server that has the app's id is told by its key.
 
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use sha2::{Digest as _, Sha256};
-use synckit_protocol::UserId;
+use synckit_protocol::{AppId, UserId};
 use zeroize::Zeroizing;
 
 use super::{error::CredentialError, store::CredentialStore};
@@ -15,11 +14,11 @@ use crate::{error::Result, runtime};
 /// The largest record, as [`CredentialStore`] promises it to hosts.
 const RECORD_BYTES_MAX: usize = 32 * 1024;
 
-/// A record of an app on a server.
+/// A record of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Record {
-    /// The user who signed in last.
-    LastUser,
+    /// The accounts that have records here.
+    Accounts,
     /// The server's OPAQUE public key.
     ServerKey,
     /// The tokens of a session.
@@ -41,7 +40,7 @@ pub(crate) enum Record {
 impl Record {
     fn name(self) -> String {
         match self {
-            Self::LastUser => "last user".to_owned(),
+            Self::Accounts => "accounts".to_owned(),
             Self::ServerKey => "server key".to_owned(),
             Self::Session(user_id) => format!("{user_id}/session"),
             Self::Device(user_id) => format!("{user_id}/device"),
@@ -54,20 +53,21 @@ impl Record {
     }
 }
 
-/// The records of one app on one server. The calls block; [`Secrets::run`] makes them off the async threads.
+/// The records of one app. The calls block; [`Secrets::run`] makes them off the async threads.
 #[derive(Debug, Clone)]
 pub(crate) struct Secrets {
     store: Arc<dyn CredentialStore>,
-    /// `origin` and fingerprint of the API key: no key and no address in the clear.
+    /// What the names begin with: the id of the app.
     prefix: Arc<str>,
 }
 
 impl Secrets {
-    pub(crate) fn new(store: Arc<dyn CredentialStore>, origin: &str, api_key: &str) -> Self {
-        let app = URL_SAFE_NO_PAD.encode(Sha256::digest(api_key.as_bytes()));
+    /// The records of an app. One whose API key is none has no id and no records: nobody can sign in to it.
+    pub(crate) fn new(store: Arc<dyn CredentialStore>, app_id: Option<AppId>) -> Self {
+        let prefix = app_id.map_or_else(|| "no app".to_owned(), |app_id| app_id.to_string());
         Self {
             store,
-            prefix: format!("{origin} {app}").into(),
+            prefix: prefix.into(),
         }
     }
 
@@ -80,10 +80,14 @@ impl Secrets {
         Ok(runtime::blocking(move || work(&secrets)).await??)
     }
 
-    /// Fails if the store cannot be used, before anything depends on it.
+    /// Fails if the store cannot be used, before anything depends on it. A store that is damaged is mended first: the
+    /// caller signs in or sets up keys, and so writes what was in it.
     pub(crate) async fn probe(&self) -> Result<()> {
-        self.run(|secrets| secrets.store.read(&format!("{} probe", secrets.prefix)).map(drop))
-            .await
+        self.run(|secrets| {
+            secrets.store.mend()?;
+            secrets.store.read(&format!("{} probe", secrets.prefix)).map(drop)
+        })
+        .await
     }
 
     /// Whether the records are there at the next start of the app.

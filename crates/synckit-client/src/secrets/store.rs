@@ -18,7 +18,7 @@ use super::error::CredentialError;
 /// - *Secret.* A value opens the user's data. Other users of the machine, and backups that others read, must not see it.
 /// - *Shared.* Processes of one app see each other's writes, or sign in separately.
 ///
-/// Names are at most 512 bytes of text without control characters, and tell apart servers, apps and users. Values have at
+/// Names are at most 512 bytes of text without control characters, and tell apart apps and users. Values have at
 /// most 32 KiB. The calls may block: the SDK makes them off the async threads, except in
 /// [`try_load_key_from_keychain`](crate::SyncKitClient::try_load_key_from_keychain), which is not async.
 ///
@@ -87,6 +87,15 @@ pub trait CredentialStore: fmt::Debug + Send + Sync + 'static {
     fn is_lasting(&self) -> bool {
         true
     }
+
+    /// Makes a store usable again that is damaged as a whole. The SDK calls it before a sign-in, which writes every record
+    /// anew. The default does nothing, for stores whose records are damaged one by one: writing a record mends it.
+    ///
+    /// # Errors
+    /// [`CredentialError`] if the store stays unusable.
+    fn mend(&self) -> Result<(), CredentialError> {
+        Ok(())
+    }
 }
 
 impl<S: CredentialStore + ?Sized> CredentialStore for Arc<S> {
@@ -104,5 +113,9 @@ impl<S: CredentialStore + ?Sized> CredentialStore for Arc<S> {
 
     fn is_lasting(&self) -> bool {
         (**self).is_lasting()
+    }
+
+    fn mend(&self) -> Result<(), CredentialError> {
+        (**self).mend()
     }
 }

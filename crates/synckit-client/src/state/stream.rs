@@ -23,8 +23,10 @@ pub(crate) struct StreamState(Mutex<Inside>);
 
 #[derive(Debug, Default)]
 struct Inside {
-    /// How far the app has what it pulled: what a push returns.
-    applied: Cursor,
+    /// How far the app has what it pulled: what a push returns. `None` until the app pulls or says it.
+    applied: Option<Cursor>,
+    /// Whether the app pulled on this device before this client: then it has a cursor that only it knows.
+    pulled_before: bool,
     /// The newest position that was verified, or that the envelope vouches for.
     known: Option<Position>,
     /// Earlier ones, to find what is common with a server that went back.
@@ -44,7 +46,7 @@ struct Inside {
 impl StreamState {
     pub(crate) fn resume_at(&self, cursor: Cursor) {
         let mut inside = self.0.lock();
-        inside.applied = cursor;
+        inside.applied = Some(cursor);
         // The app got this cursor from a pull that verified it.
         let in_snapshot = cursor.snapshot().map(|place| place.position);
         if let Some(position) = cursor.position().or(in_snapshot) {
@@ -52,14 +54,17 @@ impl StreamState {
         }
     }
 
-    pub(crate) fn applied(&self) -> Cursor {
-        self.0.lock().applied
+    /// How far the app has what it pulled. `None` if only the app knows: the credential store cannot tell, because the app's
+    /// database may have been restored, or lost, since.
+    pub(crate) fn applied(&self) -> Option<Cursor> {
+        let inside = self.0.lock();
+        inside.applied.or((!inside.pulled_before).then_some(Cursor::START))
     }
 
     /// Records that the app has everything up to a cursor, which lies at or inside the state of `position`.
     pub(crate) fn apply(&self, cursor: Cursor, position: Position) {
         let mut inside = self.0.lock();
-        inside.applied = cursor;
+        inside.applied = Some(cursor);
         inside.know(position);
     }
 
@@ -98,6 +103,8 @@ impl StreamState {
     /// Takes up what the credential store remembers: positions, and where to skip what cannot be read.
     pub(crate) fn restore(&self, positions: Option<&[u8]>, skipped: Option<&[u8]>) {
         let mut inside = self.0.lock();
+        // Later, what is stored is this client's own.
+        inside.pulled_before |= inside.known.is_none() && positions.is_some();
         // Oldest first, so that each becomes a note of the next.
         for position in decode_positions(positions.unwrap_or_default()).into_iter().rev() {
             inside.know(position);
@@ -132,7 +139,7 @@ impl StreamState {
     /// way in which the known position moves back.
     pub(crate) fn change_over(&self, common: Position, latest: Position, applied: Cursor) {
         let mut inside = self.0.lock();
-        inside.applied = applied;
+        inside.applied = Some(applied);
         inside.known = Some(latest);
         inside.ledger.forget_after(common);
         inside.saved_at = None;

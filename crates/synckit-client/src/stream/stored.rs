@@ -72,11 +72,11 @@ impl Stream {
         let ring = secrets.read(Record::Keys(scope.user_id))?.ok_or(Error::NoStoredKey)?;
         let ring = KeyRing::from_secret_bytes(&scope, &ring).map_err(Error::Key)?;
         let (positions, skipped) = read_history(secrets, scope.user_id)?;
-        self.state.know(ring.floor());
         self.state.restore(
             positions.as_deref().map(Vec::as_slice),
             skipped.as_deref().map(Vec::as_slice),
         );
+        self.state.know(ring.floor());
         self.key_state.install(Keys::new(&scope, ring));
         Ok(())
     }

@@ -109,7 +109,7 @@ async fn credential_file_is_private_and_complete() {
         .build();
     let error = client.try_load_key_from_keychain().unwrap_err();
     assert!(
-        matches!(error, Error::Credentials(CredentialError::Damaged(_))),
+        matches!(error, Error::Credentials(CredentialError::FileDamaged { .. })),
         "{error:?}"
     );
 }

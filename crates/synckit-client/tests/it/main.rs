@@ -2,14 +2,21 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod account_data;
+mod accounts;
+#[path = "../../../../fuzz/src/answers.rs"]
+mod answers;
 mod blobs;
 mod configuration;
+mod connections;
 mod convergence;
+mod corpus;
+mod credential_files;
 mod devices;
 mod encryption;
 mod gateways;
 mod interference;
 mod keychain;
+mod outbox;
 mod owner_keys;
 mod processes;
 mod product_page;

@@ -135,7 +135,19 @@ async fn next_write_removes_leftovers_of_a_killed_one() {
     let (client, _) = world.first_device(&user).await;
     let credentials = world.file(&format!("{} laptop.json", user.email));
     let name = credentials.file_name().unwrap().to_str().unwrap();
-    let left = credentials.with_file_name(format!(".{}.new-killed", name.chars().take(40).collect::<String>()));
+    let begin: String = name.chars().take(40).collect();
+    let lock = fs::read_dir(credentials.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with(&format!(".{begin}."))
+        })
+        .unwrap();
+    let left = lock.with_extension("new-killed");
     fs::write(&left, b"secrets").unwrap();
     client.sign_out().await.unwrap();
     assert!(!left.exists());

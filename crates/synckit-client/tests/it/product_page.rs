@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, error::Error, sync::Arc};
 
 use serde_json::Value;
-use synckit_client::{BlobHash, ChangeEntry, ChangeOp, Cursor, SyncKitClient, SyncKitConfig};
+use synckit_client::{BlobHash, ChangeEntry, ChangeOp, Cursor, MemoryStore, SyncKitClient, SyncKitConfig};
 
 use crate::world::{World, changes};
 
@@ -95,15 +95,18 @@ async fn the_snippets_of_the_page_work_as_shown() -> Result<(), Box<dyn Error>> 
         } else {
             user.clone()
         };
-        let key = if known == "server" {
-            world.second_api_key().await
-        } else {
-            key.to_owned()
-        };
-        let client = SyncKitClient::new(SyncKitConfig {
+        let config = SyncKitConfig {
             server_url: world.url(),
-            api_key: key,
-        });
+            api_key: key.to_owned(),
+        };
+        let client = if known == "server" {
+            // Another device has another keychain.
+            SyncKitClient::builder(config)
+                .credential_store(MemoryStore::default())
+                .build()
+        } else {
+            SyncKitClient::new(config)
+        };
         client.authenticate(&user.email, &user.password).await?;
         let password = user.password.clone();
         let mut way = "keychain";

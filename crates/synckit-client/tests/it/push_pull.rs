@@ -83,7 +83,8 @@ async fn push_returns_the_cursor_of_the_last_pull() {
     assert_eq!(own.len(), 2);
     // A new process knows nothing until the app tells it.
     let again = world.another_client(&user).await;
-    assert_eq!(again.push(laptop_id, changes(1)).await.unwrap(), Cursor::START);
+    let error = again.push(laptop_id, changes(1)).await.unwrap_err();
+    assert!(matches!(error.source, Error::CursorUnknown), "{error:?}");
     again.resume_at(after);
     assert_eq!(again.push(laptop_id, changes(1)).await.unwrap(), after);
 }

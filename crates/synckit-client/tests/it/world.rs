@@ -93,7 +93,7 @@ impl World {
         self.directory.path().join(name)
     }
 
-    /// Another key of the same app: to the credential stores, another installation.
+    /// Another key of the same app.
     pub(crate) async fn second_api_key(&self) -> String {
         let admin = Admin::open(&self.data_dir()).unwrap();
         admin
@@ -197,6 +197,8 @@ impl World {
     pub(crate) fn resumed(&self, user: &User, device: &str, transport: Arc<dyn Transport>) -> SyncKitClient {
         let client = self.client(user, device, Some(transport));
         client.try_load_key_from_keychain().unwrap();
+        // This app keeps no cursor.
+        client.resume_at(Cursor::START);
         client
     }
 

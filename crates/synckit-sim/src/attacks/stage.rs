@@ -104,6 +104,8 @@ impl Stage {
             .transport(Arc::new(transport))
             .build();
         client.try_load_key_from_keychain()?;
+        // The apps of the attacks keep no cursor.
+        client.resume_at(Cursor::START);
         Ok(Actor {
             client,
             id: member.id,

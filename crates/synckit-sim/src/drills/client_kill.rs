@@ -287,8 +287,9 @@ async fn audit(site: &Site, account: &Account) -> anyhow::Result<Tally> {
 fn ensure_no_leftovers(site: &Site) -> anyhow::Result<()> {
     for entry in fs::read_dir(site.directory())? {
         let name = entry?.file_name().to_string_lossy().into_owned();
+        // A lock file holds nothing, and is never removed.
         ensure!(
-            !name.starts_with('.'),
+            !name.starts_with('.') || name.ends_with(".lock"),
             "{name} is left in the directory of the credentials"
         );
     }

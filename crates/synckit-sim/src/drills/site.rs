@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use rand::Rng as _;
-use synckit_client::{CredentialStore, FileStore, SyncKitClient, SyncKitConfig};
+use synckit_client::{CredentialStore, Cursor, FileStore, SyncKitClient, SyncKitConfig};
 use tempfile::TempDir;
 
 use super::process::{Process, Programs, command, output_of, wrapped};
@@ -193,6 +193,8 @@ impl Site {
     pub fn resumed(&self, device: &str) -> anyhow::Result<SyncKitClient> {
         let client = self.client(device);
         client.try_load_key_from_keychain()?;
+        // The apps of the drills keep no cursor.
+        client.resume_at(Cursor::START);
         Ok(client)
     }
 
