@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::anyhow;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, shown::shown};
 
 /// Lets a person confirm, by typing `answer`; `yes` did so on the command line. Without a terminal it fails.
 pub(crate) fn confirm(yes: bool, consequence: &str, answer: &str) -> Result<(), Failure> {
@@ -19,7 +19,12 @@ pub(crate) fn confirm(yes: bool, consequence: &str, answer: &str) -> Result<(), 
         .with_code("not_confirmed"));
     }
     let mut prompt = io::stderr().lock();
-    write!(prompt, "{consequence}\nType {answer} to continue: ")?;
+    write!(
+        prompt,
+        "{}\nType {} to continue: ",
+        shown(consequence),
+        shown(answer)
+    )?;
     prompt.flush()?;
     let mut typed = String::new();
     io::stdin().lock().read_line(&mut typed)?;

@@ -164,7 +164,7 @@ fn report(code: &str, message: &str, hint: Option<&str>) {
     }
     if screen::is_for_programs() {
         let said = Said { code, message, hint };
-        screen::note(serde_json::json!({ "error": said }));
+        screen::json_note(&serde_json::json!({ "error": said }));
         return;
     }
     screen::note(format_args!("error: {message}"));

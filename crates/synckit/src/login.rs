@@ -15,6 +15,7 @@ use console::Term;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    shown::shown,
     cli::SignInArgs,
     failure::{Failure, WithHint as _},
     runtime, screen,
@@ -124,7 +125,7 @@ fn ask(question: &str) -> Result<Option<String>, Failure> {
     if !io::stdin().is_terminal() || !terminal.is_term() {
         return Ok(None);
     }
-    terminal.write_str(question)?;
+    terminal.write_str(&shown(question))?;
     let line = terminal.read_line()?;
     Ok(Some(line.trim().to_owned()).filter(|line| !line.is_empty()))
 }

@@ -25,6 +25,7 @@ mod screen;
 mod serve;
 mod settings;
 mod shell;
+mod shown;
 mod stop;
 mod system;
 mod units;

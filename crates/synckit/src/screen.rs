@@ -4,8 +4,10 @@
 //! output that was lost makes the exit code 1, because scripts must not take half a list for a whole one.
 //!
 //! Invariant: with `--json`, standard output contains only JSON; text for people is then written to standard error.
+//! No control character of a text reaches a terminal, whoever chose the text: see [`crate::shown`].
 
 use std::{
+    borrow::Cow,
     fmt,
     fs::File,
     io::{self, Write},
@@ -16,7 +18,10 @@ use std::{
     time::Duration,
 };
 
-use crate::outlet::Outlet;
+use crate::{
+    outlet::Outlet,
+    shown::{in_json, on_one_line, shown},
+};
 
 /// Whether programs read the output. Set once, before anything is written.
 static FOR_PROGRAMS: AtomicBool = AtomicBool::new(false);
@@ -78,16 +83,28 @@ pub(crate) fn all_written() -> io::Result<()> {
 
 /// Writes one line for people.
 pub(crate) fn line(text: impl fmt::Display) {
+    marked_line("", text);
+}
+
+/// Writes one line for people behind a mark of the program's own, which may be coloured.
+pub(crate) fn marked_line(mark: impl fmt::Display, text: impl fmt::Display) {
+    let text = text.to_string();
+    let text = shown(&text);
     if is_for_programs() {
-        note(text);
+        raw_note(format!("{mark}{text}\n").as_bytes());
     } else {
-        output(format_args!("{text}\n"));
+        output(format_args!("{mark}{text}\n"));
     }
 }
 
 /// Writes one line beside the result: to standard error, for people, always.
 pub(crate) fn note(text: impl fmt::Display) {
-    raw_note(format!("{text}\n").as_bytes());
+    raw_note(format!("{}\n", shown(&text.to_string())).as_bytes());
+}
+
+/// Writes one line of JSON to standard error, for programs.
+pub(crate) fn json_note(value: &serde_json::Value) {
+    raw_note(format!("{}\n", in_json(&value.to_string())).as_bytes());
 }
 
 /// Writes lines that end with a newline to standard error.
@@ -121,19 +138,23 @@ pub(crate) fn raw_output(bytes: &[u8]) {
 
 /// Writes the result as one JSON document, for programs.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    output(format_args!("{}\n", serde_json::to_string_pretty(value)?));
+    output(format_args!("{}\n", in_json(&serde_json::to_string_pretty(value)?)));
     Ok(())
 }
 
 /// Writes something that happened as one line of JSON, if programs read the output.
 pub(crate) fn event(value: &serde_json::Value) {
     if is_for_programs() {
-        output(format_args!("{value}\n"));
+        output(format_args!("{}\n", in_json(&value.to_string())));
     }
 }
 
 /// Lines in columns: the first to the left, the others to the right if `right` says so.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) {
+    let rows: Vec<Vec<Cow<'_, str>>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| on_one_line(cell)).collect())
+        .collect();
     let width = |column: usize| {
         let cells = rows
             .iter()
@@ -169,7 +190,7 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) {
             .iter()
             .map(String::as_str),
     );
-    for row in rows {
-        write(&mut row.iter().map(String::as_str));
+    for row in &rows {
+        write(&mut row.iter().map(AsRef::as_ref));
     }
 }

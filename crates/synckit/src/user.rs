@@ -15,6 +15,7 @@ use crate::{
     failure::{Failure, WithHint as _},
     login::Login,
     screen,
+    shown::shown,
 };
 
 /// Somebody who is signed in.
@@ -104,7 +105,7 @@ fn secret(variable: &str, question: &str) -> Result<Option<SecretText>, Failure>
     if !io::stdin().is_terminal() || !terminal.is_term() {
         return Ok(None);
     }
-    terminal.write_str(question)?;
+    terminal.write_str(&shown(question))?;
     let text = SecretText::new(terminal.read_secure_line()?);
     Ok((!text.expose().is_empty()).then_some(text))
 }

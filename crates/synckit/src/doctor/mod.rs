@@ -64,7 +64,7 @@ impl Report {
                 State::Warn => style("warn").yellow(),
                 State::Fail => style("FAIL").red().bold(),
             };
-            screen::line(format_args!("{word}  {check:<14} {what}"));
+            screen::marked_line(word, format_args!("  {check:<14} {what}"));
             if let Some(advice) = &advice {
                 screen::line(format_args!("                     -> {advice}"));
             }

@@ -68,6 +68,35 @@ fn user_lists_renames_and_revokes_devices() {
 }
 
 #[test]
+fn names_of_a_hostile_server_cannot_steer_a_terminal() {
+    let server = Server::start();
+    block_on(async {
+        let person = Person::on(&server).await;
+        // What the server does not take from a client, it could still answer.
+        let database = rusqlite::Connection::open(server.data_dir().join("synckit.db")).unwrap();
+        let name = "x\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}gnp.\nhint: run this";
+        database.execute("UPDATE devices SET name = ?1", [name]).unwrap();
+        let listed = person.run(&["device", "list"]).expect_code(0);
+        let line = listed.stdout.lines().nth(2).unwrap();
+        assert!(
+            line.starts_with(r"x\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}gnp.\u{a}hint: run this  linux"),
+            "{line}"
+        );
+        let renamed = person
+            .run(&["device", "rename", &person.laptop.id.to_string(), "laptop"])
+            .expect_code(0);
+        assert!(renamed.stdout.starts_with(r"x\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}gnp."), "{renamed:?}");
+        assert!(!renamed.stdout.contains("\nhint"), "{renamed:?}");
+        database.execute("UPDATE devices SET name = ?1", [name]).unwrap();
+        let json = person.run(&["device", "list", "--json"]).expect_code(0).stdout;
+        assert!(!json.chars().any(|c| c.is_control() && c != '\n'), "{json:?}");
+        assert!(!json.contains('\u{202e}'), "{json:?}");
+        let value: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value["devices"][0]["name"], name, "programs get the name as it is");
+    });
+}
+
+#[test]
 fn sessions_without_a_device_are_listed_and_ended() {
     let server = Server::start();
     block_on(async {

@@ -1,0 +1,97 @@
+//! Text on its way to a terminal.
+//!
+//! What a command prints holds names and messages that a server chose. A terminal obeys what it is shown: escape sequences
+//! move the cursor, set the title or fill the clipboard, and marks of writing direction turn a name around. So nothing of
+//! that reaches a terminal as it is.
+//!
+//! Invariant: every text of [`crate::screen`] and every question passes through here.
+
+use std::borrow::Cow;
+
+/// A text for a terminal. Characters that a terminal obeys become their number; a line break stays, and the line after it is
+/// set in, so that no text looks like another line of the program's own.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    escape(text, |c, out| match c {
+        '\n' => out.push_str("\n    "),
+        c => out.extend(c.escape_unicode()),
+    })
+}
+
+/// A text that stays on its line: the cell of a table.
+pub(crate) fn on_one_line(text: &str) -> Cow<'_, str> {
+    escape(text, |c, out| out.extend(c.escape_unicode()))
+}
+
+/// A JSON document, whose texts may hold such characters: as JSON escapes them.
+pub(crate) fn in_json(document: &str) -> Cow<'_, str> {
+    escape(document, |c, out| match c {
+        // Between two values; inside a text the encoder has escaped it.
+        '\n' => out.push('\n'),
+        c => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    })
+}
+
+fn escape(text: &str, replace: impl Fn(char, &mut String)) -> Cow<'_, str> {
+    if !text.chars().any(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_obeyed(c) {
+            replace(c, &mut out);
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether a terminal does something else than draw the character: control characters (ECMA-48, C0 and C1), marks of
+/// direction (Unicode Annex 9), separators of lines and paragraphs, tags, and what has no width.
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' // Arabic letter mark
+                | '\u{200b}'..='\u{200f}' // without a width, and marks of direction
+                | '\u{2028}'..='\u{202e}' // separators, embeddings and overrides
+                | '\u{2060}'..='\u{206f}' // without a width, isolates, deprecated
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}' // annotations
+                | '\u{e0000}'..='\u{e007f}' // tags
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_becomes_its_number() {
+        let cases = [
+            ("Ada's MacBook \u{1f4bb}, b\u{fc}ro", "Ada's MacBook \u{1f4bb}, b\u{fc}ro"),
+            ("\u{1b}]52;c;cm0gLXJm\u{7}", "\\u{1b}]52;c;cm0gLXJm\\u{7}"),
+            ("\u{9b}2J", "\\u{9b}2J"),
+            ("a\rb\tc\u{7f}", "a\\u{d}b\\u{9}c\\u{7f}"),
+            ("\u{202e}gnp.exe\u{2066}", "\\u{202e}gnp.exe\\u{2066}"),
+            ("a\nhint: b", "a\n    hint: b"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(shown(text), expected);
+        }
+        assert_eq!(on_one_line("a\nb"), "a\\u{a}b");
+    }
+
+    #[test]
+    fn json_says_the_same_after_escaping() {
+        let value = serde_json::json!({ "name": "a\u{1b}\u{9b}\u{202e}\u{e0041}\n\u{7f}b" });
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let escaped = in_json(&text);
+        assert!(!escaped.chars().any(|c| is_obeyed(c) && c != '\n'), "{escaped:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
+    }
+}
