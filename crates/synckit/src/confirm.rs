@@ -19,12 +19,7 @@ pub(crate) fn confirm(yes: bool, consequence: &str, answer: &str) -> Result<(), 
         .with_code("not_confirmed"));
     }
     let mut prompt = io::stderr().lock();
-    write!(
-        prompt,
-        "{}\nType {} to continue: ",
-        shown(consequence),
-        shown(answer)
-    )?;
+    write!(prompt, "{}\nType {} to continue: ", shown(consequence), shown(answer))?;
     prompt.flush()?;
     let mut typed = String::new();
     io::stdin().lock().read_line(&mut typed)?;

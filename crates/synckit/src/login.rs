@@ -15,10 +15,10 @@ use console::Term;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    shown::shown,
     cli::SignInArgs,
     failure::{Failure, WithHint as _},
     runtime, screen,
+    shown::shown,
     user::signed_in,
 };
 

@@ -73,7 +73,10 @@ mod tests {
     #[test]
     fn what_a_terminal_obeys_becomes_its_number() {
         let cases = [
-            ("Ada's MacBook \u{1f4bb}, b\u{fc}ro", "Ada's MacBook \u{1f4bb}, b\u{fc}ro"),
+            (
+                "Ada's MacBook \u{1f4bb}, b\u{fc}ro",
+                "Ada's MacBook \u{1f4bb}, b\u{fc}ro",
+            ),
             ("\u{1b}]52;c;cm0gLXJm\u{7}", "\\u{1b}]52;c;cm0gLXJm\\u{7}"),
             ("\u{9b}2J", "\\u{9b}2J"),
             ("a\rb\tc\u{7f}", "a\\u{d}b\\u{9}c\\u{7f}"),

@@ -313,7 +313,8 @@ impl MailWorker {
     async fn send(&self, email: &str, subject: &str, text: String) -> Result<(), SendError> {
         let message = Message::builder()
             .from(self.from.clone())
-            .to(email.parse().map_err(SendError::Address)?)
+            // As an address and nothing else: a `Mailbox` would also read a name and another address out of the text.
+            .to(Mailbox::new(None, email.parse().map_err(SendError::Address)?))
             .subject(subject)
             .header(ContentType::TEXT_PLAIN)
             .body(text)

@@ -3,6 +3,11 @@
 use synckit_protocol::limits;
 use unicode_normalization::UnicodeNormalization as _;
 
+/// The part before the `@` (RFC 5321, section 4.5.3.1.1).
+const LOCAL_BYTES_MAX: usize = 64;
+/// A piece of a domain (RFC 1035, section 2.3.4).
+const LABEL_BYTES_MAX: usize = 63;
+
 /// An address in the one form that is stored and compared: surrounding space removed, NFC, lower case.
 ///
 /// Lower case in the local part too: RFC 5321 lets a host tell `A@x` from `a@x`, but no host in use does, and two
@@ -16,7 +21,12 @@ pub(crate) struct NormalEmail(String);
 pub(crate) struct EmailError;
 
 impl NormalEmail {
-    /// Normalises an address. Whether somebody reads mail there, only a mail can tell; so the check is coarse.
+    /// Normalises an address, and takes only what every reader of it understands alike.
+    ///
+    /// A mail program takes `x<victim@example.com>`, `"a"@example.com` or `a%b@example.com` apart in ways of its own: such
+    /// an account would be another one than the victim's, and its mails would go to the victim. So there are no quotes, no
+    /// angles, no comments, no routes, no encoded words and no address literals (RFC 5322, section 3.4.1, without `obs-` and
+    /// quoted forms; RFC 6531 for letters beyond ASCII).
     pub(crate) fn parse(text: &str) -> Result<Self, EmailError> {
         // Checked before the work too, so that a long text costs nothing.
         if text.len() > limits::EMAIL_BYTES_MAX * 2 {
@@ -25,19 +35,37 @@ impl NormalEmail {
         // Lower-casing can undo NFC, so it comes first.
         let normal: String = text.trim().to_lowercase().nfc().collect();
         let (local, domain) = normal.split_once('@').ok_or(EmailError)?;
-        let strange = |c: char| c.is_whitespace() || c.is_control() || c == '@';
-        if local.is_empty() || domain.is_empty() || normal.len() > limits::EMAIL_BYTES_MAX {
-            return Err(EmailError);
-        }
-        if local.contains(strange) || domain.contains(strange) {
-            return Err(EmailError);
-        }
-        Ok(Self(normal))
+        let is_valid = normal.len() <= limits::EMAIL_BYTES_MAX
+            && local.len() <= LOCAL_BYTES_MAX
+            && local.split('.').all(is_atom)
+            && domain.split('.').all(is_label);
+        if is_valid { Ok(Self(normal)) } else { Err(EmailError) }
     }
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A piece of the part before the `@`. Of the characters of RFC 5322's `atext`, those that other programs read as a route
+/// (`%`, `!`), as an encoded word (`?`) or as a command of a shell (a back-tick) are left out.
+fn is_atom(text: &str) -> bool {
+    let allowed = |c: char| c.is_alphanumeric() || is_mark(c) || "#$&'*+-/=^_{|}~".contains(c);
+    !text.is_empty() && text.chars().all(allowed)
+}
+
+/// A piece of a domain (RFC 1123, section 2.1), also in its Unicode form (RFC 5890).
+fn is_label(text: &str) -> bool {
+    let allowed = |c: char| c.is_alphanumeric() || is_mark(c) || c == '-';
+    (1..=LABEL_BYTES_MAX).contains(&text.len())
+        && text.chars().all(allowed)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// A mark that belongs to the letter before it, where NFC has no one character for both.
+fn is_mark(c: char) -> bool {
+    unicode_normalization::char::is_combining_mark(c)
 }
 
 #[cfg(test)]
@@ -57,6 +85,21 @@ mod tests {
     }
 
     #[test]
+    fn ordinary_addresses_are_taken() {
+        for text in [
+            "o'brien+notes@mail.example.co.uk",
+            "first.last_2=x@example-host.com",
+            "me@localhost",
+            "j\u{fc}rgen@m\u{fc}ller.example",
+            "\u{7528}\u{6237}@\u{4f8b}\u{5b50}.\u{6d4b}\u{8bd5}",
+            // Devanagari, whose vowels are marks.
+            "\u{92c}\u{93f}\u{91c}\u{932}\u{940}@example.com",
+        ] {
+            assert!(NormalEmail::parse(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_address_is_refused() {
         for text in [
             "",
@@ -66,7 +109,34 @@ mod tests {
             "a@b@c",
             "a b@c",
             "a\u{0}@b",
-            &format!("{}@b", "a".repeat(253)),
+            &format!("{}@b", "a".repeat(65)),
+            &format!("a@{}", "b".repeat(64)),
+            &format!("a@{}", ["b".repeat(63).as_str(); 4].join(".")),
+            // What a mail program takes apart, and another one otherwise.
+            "x0<victim@example.com>",
+            "<victim@example.com>",
+            "victim@example.com>",
+            "x0(victim@example.com)",
+            "\"victim\"@example.com",
+            "\"a b\"@example.com",
+            "a\\b@example.com",
+            "victim%example.com@relay.example",
+            "relay!victim@example.com",
+            "=?utf-8?q?victim?=@example.com",
+            "mailto:victim@example.com",
+            "a,victim@example.com",
+            "a;victim@example.com",
+            ".a@example.com",
+            "a.@example.com",
+            "a..b@example.com",
+            "a@[127.0.0.1]",
+            "a@example..com",
+            "a@example.com.",
+            "a@-example.com",
+            "a@example-.com",
+            "a@exam_ple.com",
+            "a\u{202e}@example.com",
+            "a\u{200b}@example.com",
         ] {
             assert_eq!(NormalEmail::parse(text), Err(EmailError), "{text}");
         }

@@ -85,7 +85,10 @@ fn names_of_a_hostile_server_cannot_steer_a_terminal() {
         let renamed = person
             .run(&["device", "rename", &person.laptop.id.to_string(), "laptop"])
             .expect_code(0);
-        assert!(renamed.stdout.starts_with(r"x\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}gnp."), "{renamed:?}");
+        assert!(
+            renamed.stdout.starts_with(r"x\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}gnp."),
+            "{renamed:?}"
+        );
         assert!(!renamed.stdout.contains("\nhint"), "{renamed:?}");
         database.execute("UPDATE devices SET name = ?1", [name]).unwrap();
         let json = person.run(&["device", "list", "--json"]).expect_code(0).stdout;
