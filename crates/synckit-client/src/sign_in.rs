@@ -6,9 +6,9 @@ use http::Method;
 use rand::rngs::OsRng;
 use serde::Serialize;
 use synckit_crypto::{AccountKey, StreamScope, Vault};
-use synckit_login::{ClientLogin, ClientRegistration};
+use synckit_login::{ClientLogin, ClientRegistration, ExportKey};
 use synckit_protocol::{
-    AppId, LOGIN_SUITE, SecretText, UserId,
+    AppId, LOGIN_SUITE, ProblemCode, SecretText, UserId,
     wire::{
         accounts::{RegisterFinish, RegisterStart, RegisterStarted, Registered},
         auth::{LoginFinish, LoginStart, LoginStarted, SignedIn},
@@ -99,6 +99,20 @@ impl SyncKitClient {
         app.app_id()?;
         password::check(password)?;
         app.secrets.probe().await?;
+        // A login is finished once. If the answer got lost, another login is the only way to a session.
+        let (signed_in, export_key) = match self.log_in(email, password).await {
+            Err(error) if error.is_problem(ProblemCode::LoginExpired) => self.log_in(email, password).await?,
+            logged_in => logged_in?,
+        };
+        let stream = self.install_signed_in(signed_in, Some(email)).await?;
+        stream.connection.remember_login(password, export_key);
+        let StreamScope { app_id, user_id } = stream.scope();
+        Ok((user_id, app_id))
+    }
+
+    /// Proves the password to the server once.
+    async fn log_in(&self, email: &str, password: &str) -> Result<(SignedIn, ExportKey)> {
+        let app = &self.app;
         let (login, ke1) = ClientLogin::start(password, &mut OsRng)?;
         let start = LoginStart {
             api_key: app.api_key.clone(),
@@ -114,11 +128,7 @@ impl SyncKitClient {
             ke3: finished.ke3.clone().into(),
         };
         let signed_in: SignedIn = app.api.call(Call::post("/api/sync/auth").body(&finish)?).await?;
-
-        let stream = self.install_signed_in(signed_in, Some(email)).await?;
-        stream.connection.remember_login(password, finished.export_key);
-        let StreamScope { app_id, user_id } = stream.scope();
-        Ok((user_id, app_id))
+        Ok((signed_in, finished.export_key))
     }
 
     /// Signs in with the code of a browser sign-in (RFC 6749 with PKCE, RFC 7636, and a loopback redirect, RFC 8252).

@@ -141,6 +141,14 @@ CREATE TABLE sessions (
     created_at      INTEGER NOT NULL,
     refreshed_at    INTEGER NOT NULL
 ) STRICT;
+-- Sign-ins and unlocks that were finished a moment ago, so that nobody finishes one again. The session is the one that the
+-- sign-in opened, null for an unlock.
+CREATE TABLE finished_logins (
+    login       BLOB PRIMARY KEY CHECK (length(login) = 32),
+    session_id  BLOB CHECK (length(session_id) = 16),
+    finished_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX finished_logins_by_time ON finished_logins (finished_at);
 CREATE INDEX sessions_of_stream ON sessions (stream_key);
 CREATE INDEX sessions_of_device ON sessions (device_key) WHERE device_key IS NOT NULL;
 

@@ -10,8 +10,8 @@ pub struct SecretHash(pub [u8; 32]);
 
 impl SecretHash {
     /// The hash by which the server recognises `secret`.
-    pub fn of(secret: &str) -> Self {
-        Self(Sha256::digest(secret.as_bytes()).into())
+    pub fn of(secret: impl AsRef<[u8]>) -> Self {
+        Self(Sha256::digest(secret).into())
     }
 }
 

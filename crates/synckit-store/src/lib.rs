@@ -51,7 +51,7 @@ pub use export::{ExportCursor, ExportPage};
 pub use figures::{CommitGroups, StoreFigures};
 pub use ids::{SecretHash, StreamId};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
-pub use sessions::{EndSessions, NewSession, RefreshUse, Session};
+pub use sessions::{EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Session};
 pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
 pub use sqlite::{
     DamagedLog, DatabaseFacts, DatabaseInspection, IntegrityCheck, LogDamage, LogSurvey, ObjectExtent, ObjectSurvey,
@@ -184,6 +184,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn reset_password(&self, reset: PasswordReset) -> Result<bool, StoreError>;
 
     // Sessions.
+
+    /// Notes that a sign-in or unlock was finished. One that was finished within
+    /// [`LOGIN_SECONDS`](synckit_protocol::limits::LOGIN_SECONDS) before is repeated.
+    async fn finish_login(&self, finished: FinishedLogin) -> Result<LoginUse, StoreError>;
 
     /// Opens a session with refresh counter 1.
     async fn open_session(&self, session: NewSession) -> Result<(), StoreError>;

@@ -2,7 +2,7 @@
 
 use synckit_protocol::{DeviceId, SessionId, UserId, wire::UnixSeconds};
 
-use crate::ids::StreamId;
+use crate::ids::{SecretHash, StreamId};
 
 /// A session to open.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +13,32 @@ pub struct NewSession {
     pub stream: StreamId,
     /// Now.
     pub now: UnixSeconds,
+}
+
+/// A sign-in or an unlock whose password was proven.
+#[derive(Debug, Clone, Copy)]
+pub struct FinishedLogin {
+    /// What tells it from every other.
+    pub login: SecretHash,
+    /// The account.
+    pub user_id: UserId,
+    /// The session that it is about to open; `None` for an unlock.
+    pub session_id: Option<SessionId>,
+    /// Now.
+    pub now: UnixSeconds,
+}
+
+/// The answer of [`crate::Store::finish_login`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginUse {
+    /// It was not finished before.
+    First,
+    /// It was. The session that it had opened ended, if it had no device yet: nobody has the answer that opened it, or two
+    /// have.
+    Repeated {
+        /// What ended.
+        ended: Vec<SessionId>,
+    },
 }
 
 /// A session.

@@ -6,7 +6,7 @@
 use rand::{RngCore as _, rngs::OsRng};
 use synckit_login::{ClientLogin, ExportKey, LoginFinished, ServerPublicKey};
 use synckit_protocol::{
-    ByteString, LOGIN_SUITE, SecretText,
+    ByteString, LOGIN_SUITE, ProblemCode, SecretText,
     wire::auth::{LoginStarted, UnlockFinish, UnlockStart, Unlocked},
 };
 
@@ -75,6 +75,14 @@ impl Connection {
 
     /// Runs OPAQUE under the session's token.
     pub(crate) async fn unlock(&self, password: &str) -> Result<AccountAccess> {
+        // A login is finished once. If the answer got lost, another login is the only way to a token.
+        match self.unlock_once(password).await {
+            Err(error) if error.is_problem(ProblemCode::LoginExpired) => self.unlock_once(password).await,
+            unlocked => unlocked,
+        }
+    }
+
+    async fn unlock_once(&self, password: &str) -> Result<AccountAccess> {
         let (login, ke1) = ClientLogin::start(password, &mut OsRng)?;
         let start = UnlockStart {
             suite: LOGIN_SUITE,

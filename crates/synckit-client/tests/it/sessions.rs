@@ -129,6 +129,25 @@ async fn a_server_with_another_sign_in_key_is_refused() {
 }
 
 #[tokio::test]
+async fn lost_answer_to_a_login_leaves_one_session() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let lost = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&lost);
+    let lossy = Interference::new(move |request| match request.uri().path() {
+        "/api/sync/auth" if count.fetch_add(1, Ordering::SeqCst) == 0 => Fate::AnswerLost,
+        _ => Fate::Delivered,
+    });
+    let client = world.signed_in_over(&user, lossy).await;
+    assert_eq!(
+        lost.load(Ordering::SeqCst),
+        3,
+        "lost, refused as repeated, and once more"
+    );
+    assert_eq!(client.device_sessions().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn retries_stop_and_say_how_long_to_wait() {
     let world = World::start().await;
     let user = world.user().await;

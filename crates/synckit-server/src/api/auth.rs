@@ -8,10 +8,12 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use synckit_protocol::{
-    ApiKey, AppId, ByteString, ProblemCode, SecretText, SessionId,
+    ApiKey, AppId, ByteString, ProblemCode, SecretText, SessionId, UserId,
     wire::auth::{LoginStart, Refresh, Refreshed, SignedIn, UnlockFinish, UnlockStart, Unlocked},
 };
-use synckit_store::{CredentialOf, EndSessions, NewSession, RefreshUse, SecretHash, StoreError, StreamId};
+use synckit_store::{
+    CredentialOf, EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, SecretHash, StoreError, StreamId,
+};
 
 use super::{
     access::AppAccess,
@@ -77,7 +79,8 @@ pub(super) async fn finish(
         let app_id = app_of_key(&state, &body.api_key, &scope).await?;
         let email = body.email.ok_or_else(|| malformed("missing field `email`"))?;
         let user_id = password_login::check(&state, address, app_id, &email, password).await?;
-        return reply.ok(&open_session(&state, StreamId { app_id, user_id }).await?);
+        let session_id = SessionId::from_bytes(random_id());
+        return reply.ok(&open_session(&state, session_id, StreamId { app_id, user_id }).await?);
     }
     let app_id = app_of_key(&state, &body.api_key, &scope).await?;
     let login = body.login.ok_or_else(|| malformed("missing field `login`"))?;
@@ -86,8 +89,10 @@ pub(super) async fn finish(
     if opened.app_id != app_id {
         return Err(ProblemCode::ApiKeyInvalid.into());
     }
+    let session_id = SessionId::from_bytes(random_id());
     let user_id = finish_login(&state, &opened, &ke3.0)?;
-    reply.ok(&open_session(&state, StreamId { app_id, user_id }).await?)
+    refuse_repeated(&state, &login, user_id, Some(session_id)).await?;
+    reply.ok(&open_session(&state, session_id, StreamId { app_id, user_id }).await?)
 }
 
 /// `POST /api/sync/auth/unlock/start`: the same exchange for the account of the token.
@@ -125,6 +130,7 @@ pub(super) async fn unlock_finish(
         return Err(ApiError::new(ProblemCode::LoginExpired).with_detail("the unlock belongs to another session"));
     }
     let user_id = finish_login(&state, &opened, &body.ke3.0)?;
+    refuse_repeated(&state, &body.login, user_id, None).await?;
     let claims = AccountClaims {
         user_id,
         session_id: access.session_id,
@@ -189,9 +195,32 @@ async fn app_of_key(state: &ServerState, api_key: &str, scope: &RequestScope) ->
     Ok(app_id)
 }
 
-async fn open_session(state: &ServerState, stream: StreamId) -> Result<SignedIn, ApiError> {
+/// Refuses a login that was finished already: whoever copied its last message (from a log of bodies, a proxy) must not get a
+/// session, nor a token for the account, by sending it again.
+async fn refuse_repeated(
+    state: &ServerState,
+    login: &ByteString,
+    user_id: UserId,
+    session_id: Option<SessionId>,
+) -> Result<(), ApiError> {
     let now = state.config.clock.now();
-    let id = SessionId::from_bytes(random_id());
+    let finished = FinishedLogin {
+        login: SecretHash::of(&login.0),
+        user_id,
+        session_id,
+        now,
+    };
+    match state.store.finish_login(finished).await? {
+        LoginUse::First => Ok(()),
+        LoginUse::Repeated { ended } => {
+            state.sessions.end(&ended, now);
+            Err(ApiError::new(ProblemCode::LoginExpired).with_detail("this login was finished already: start again"))
+        }
+    }
+}
+
+async fn open_session(state: &ServerState, id: SessionId, stream: StreamId) -> Result<SignedIn, ApiError> {
+    let now = state.config.clock.now();
     match state.store.open_session(NewSession { id, stream, now }).await {
         // The account was deleted during the sign-in, and is now unknown like any other.
         Err(StoreError::NoSuchStream) => return Err(ProblemCode::InvalidCredentials.into()),

@@ -204,7 +204,8 @@ fn sessions() -> Vec<Operation> {
             .by_app_token()
             .takes::<UnlockFinish>()
             .answers::<Unlocked>("A token for the account.")
-            .refuses(&[P::LoginExpired, P::InvalidValue, P::InvalidCredentials]),
+            .refuses(&[P::LoginExpired, P::InvalidValue, P::InvalidCredentials])
+            .writes(),
         post("/api/sync/auth/refresh", auth::refresh)
             .does("Makes a new token of a refresh secret, which changes too")
             .takes::<Refresh>()

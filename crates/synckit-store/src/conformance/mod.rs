@@ -77,6 +77,7 @@ macro_rules! conformance_suite {
                 an_older_counter_ends_the_session,
                 an_unknown_refresh_counter_changes_nothing,
                 ending_one_session_leaves_the_others,
+                a_login_is_finished_once,
                 ending_sessions_leaves_other_accounts,
                 a_session_is_ended_for_its_own_account_only,
             }

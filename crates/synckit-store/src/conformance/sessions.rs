@@ -1,9 +1,11 @@
 //! Sessions and their refresh counters.
 
-use crate::{EndSessions, NewSession, RefreshUse, Store, StoreError};
-use synckit_protocol::limits::REFRESH_SECONDS;
+use crate::{EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Store, StoreError};
+use synckit_protocol::limits::{LOGIN_SECONDS, REFRESH_SECONDS};
 
-use crate::conformance::fixture::{NOW, create_account, create_stream, open_session, session_id, stream_of, user_id};
+use crate::conformance::fixture::{
+    NOW, create_account, create_stream, open_session, register, secret, session_id, stream_of, user_id,
+};
 
 fn next(counter: u64) -> RefreshUse {
     RefreshUse::Next {
@@ -141,6 +143,38 @@ pub async fn an_unknown_refresh_counter_changes_nothing(store: &dyn Store) {
     );
     assert!(store.session(session_id(1), NOW).await.unwrap().is_some());
     assert_eq!(store.advance_refresh(session_id(1), 1, NOW).await.unwrap(), next(2));
+}
+
+pub async fn a_login_is_finished_once(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    let finish = async |login, session: Option<u64>, now| {
+        let finished = FinishedLogin {
+            login: secret(login),
+            user_id: user_id(1),
+            session_id: session.map(session_id),
+            now,
+        };
+        store.finish_login(finished).await.unwrap()
+    };
+    assert_eq!(finish(1, Some(1), NOW).await, LoginUse::First);
+    open_session(store, stream, 1).await;
+    assert_eq!(finish(2, Some(2), NOW).await, LoginUse::First);
+    open_session(store, stream, 2).await;
+    register(store, stream, 2).await;
+    assert_eq!(finish(3, None, NOW).await, LoginUse::First);
+
+    // A session that nobody registered ends, and one that is in use does not.
+    let ended = vec![session_id(1)];
+    assert_eq!(
+        finish(1, Some(4), NOW + LOGIN_SECONDS).await,
+        LoginUse::Repeated { ended }
+    );
+    assert_eq!(store.session(session_id(1), NOW).await.unwrap(), None);
+    for (login, session) in [(1, Some(4)), (2, Some(5)), (3, None)] {
+        let repeated = finish(login, session, NOW + LOGIN_SECONDS).await;
+        assert_eq!(repeated, LoginUse::Repeated { ended: vec![] });
+    }
+    assert!(store.session(session_id(2), NOW).await.unwrap().is_some());
 }
 
 pub async fn ending_one_session_leaves_the_others(store: &dyn Store) {

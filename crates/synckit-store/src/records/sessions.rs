@@ -4,10 +4,10 @@ use synckit_protocol::{SessionId, UserId, wire::UnixSeconds};
 
 use super::{Executor, Row, params, streams};
 use crate::{
-    EndSessions, NewSession, RefreshUse, Session, StoreError, StreamId,
+    EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Session, StoreError, StreamId,
     rules::{
         quotas::{Quotas, sessions_beside_new},
-        sessions::{Refresh, expired, refresh},
+        sessions::{Refresh, expired, login_forgotten, refresh},
     },
 };
 
@@ -38,6 +38,45 @@ fn read(row: &Row) -> Result<Session, StoreError> {
         created_at: row.get(6)?,
         refreshed_at: row.get(7)?,
     })
+}
+
+/// [`crate::Store::finish_login`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn finish_login(db: &impl Executor, finished: &FinishedLogin) -> Result<LoginUse, StoreError> {
+    db.execute(
+        "DELETE FROM finished_logins WHERE finished_at < $1",
+        params![login_forgotten(finished.now)],
+    )
+    .await?;
+    let before = db
+        .query_one(
+            "SELECT session_id FROM finished_logins WHERE login = $1",
+            params![&finished.login],
+        )
+        .await?;
+    let Some(before) = before else {
+        db.execute(
+            "INSERT INTO finished_logins (login, session_id, finished_at) VALUES ($1, $2, $3)",
+            params![&finished.login, finished.session_id.as_ref(), finished.now],
+        )
+        .await?;
+        return Ok(LoginUse::First);
+    };
+    let ended = match before.get::<Option<SessionId>>(0)? {
+        Some(opened) => {
+            let rows = db
+                .query(
+                    "DELETE FROM sessions WHERE session_id = $1 AND device_key IS NULL RETURNING session_id",
+                    params![&opened],
+                )
+                .await?;
+            ids(&rows)?
+        }
+        None => Vec::new(),
+    };
+    Ok(LoginUse::Repeated { ended })
 }
 
 /// [`crate::Store::open_session`].

@@ -1,10 +1,19 @@
 //! Sessions and their refresh secrets.
 
-use synckit_protocol::{limits::REFRESH_SECONDS, wire::UnixSeconds};
+use synckit_protocol::{
+    limits::{LOGIN_SECONDS, REFRESH_SECONDS},
+    wire::UnixSeconds,
+};
 
 /// A session that was last refreshed at this time, or earlier, has ended.
 pub const fn expired(now: UnixSeconds) -> UnixSeconds {
     now.saturating_sub(REFRESH_SECONDS)
+}
+
+/// A login that was finished before this time cannot be finished again, because its sealed half has expired. Twice as long
+/// as it is valid, for clocks that are set back.
+pub const fn login_forgotten(now: UnixSeconds) -> UnixSeconds {
+    now.saturating_sub(2 * LOGIN_SECONDS)
 }
 
 /// What becomes of a session whose refresh secret is used.

@@ -446,6 +446,13 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn finish_login(&self, finished: FinishedLogin) -> Result<LoginUse, StoreError> {
+        self.write(finished.user_id, move |db| {
+            run(sessions::finish_login(&Transaction(db), &finished))
+        })
+        .await
+    }
+
     async fn session(&self, id: SessionId, now: UnixSeconds) -> Result<Option<Session>, StoreError> {
         self.read(move |db| run(sessions::find(&Transaction(db), id, now)))
             .await

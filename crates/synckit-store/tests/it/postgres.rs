@@ -15,8 +15,8 @@ use synckit_protocol::{
 };
 use synckit_store::{
     AcceptNewSeed, AccountCreation, AppRename, CredentialOf, DeviceRegistration, DeviceRename, EndSessions,
-    EnvelopeRestore, MailPurpose, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewSession, PasswordReset,
-    RefreshUse, SeedClaim, StoreError, StreamId, VaultWrite, VersionedWrite,
+    EnvelopeRestore, FinishedLogin, LoginUse, MailPurpose, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode,
+    NewSession, PasswordReset, RefreshUse, SeedClaim, StoreError, StreamId, VaultWrite, VersionedWrite,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, apps, blobs, devices, envelopes, export,
         sessions, streams, usage,
@@ -368,6 +368,15 @@ async fn of_sessions_and_devices(db: &impl Executor) {
             now: NOW,
         };
         sessions::open(db, session, &Quotas::default()).await.unwrap();
+    }
+    for expected in [LoginUse::First, LoginUse::Repeated { ended: vec![] }] {
+        let finished = FinishedLogin {
+            login: secret(1),
+            user_id: user_id(1),
+            session_id: Some(session_id(9)),
+            now: NOW,
+        };
+        assert_eq!(sessions::finish_login(db, &finished).await.unwrap(), expected);
     }
     assert_eq!(usage::usage(db, user_id(1)).await.unwrap(), Usage::default());
     let registered = devices::register(db, &new_device(stream, 1), &Quotas::default())

@@ -8,7 +8,12 @@ use serde_json::json;
 use synckit_login::ClientLogin;
 use synckit_protocol::{
     ApiKey, AppId, KeyKind, LOGIN_SUITE, SecretText, limits,
-    wire::auth::{LoginFinish, LoginStart, LoginStarted, Refresh, Refreshed, SignedIn, Unlocked},
+    wire::{
+        accounts::SessionList,
+        auth::{
+            LoginFinish, LoginStart, LoginStarted, Refresh, Refreshed, SignedIn, UnlockFinish, UnlockStart, Unlocked,
+        },
+    },
 };
 
 use crate::support::{Answer, PASSWORD, World};
@@ -192,9 +197,49 @@ async fn login_is_bound_to_app_purpose_and_a_minute() {
     assert_eq!(answer.code(), "login_expired", "a login is no unlock");
 
     world.clock.advance(limits::LOGIN_SECONDS);
-    assert_eq!(finish(&key, sealed.clone(), ke3.clone()).send().await.code(), "200");
+    let signed_in: SignedIn = finish(&key, sealed.clone(), ke3.clone()).send().await.ok();
+    let status = async || {
+        let call = world.get("/api/sync/status").bearer(signed_in.token.expose());
+        call.send().await.code()
+    };
+    assert_eq!(status().await, "200");
+    // A copy of the last message opens no session. The first one ends, because it has no device yet: its answer got lost.
+    let again = finish(&key, sealed.clone(), ke3.clone()).send().await;
+    assert_eq!(again.code(), "login_expired");
+    assert_eq!(status().await, "session_ended");
+    let sessions: SessionList = world
+        .get("/api/account/sessions")
+        .bearer(&user.account_token)
+        .send()
+        .await
+        .ok();
+    assert_eq!(sessions.sessions.len(), 1);
     world.clock.advance(1);
     assert_eq!(finish(&key, sealed, ke3).send().await.code(), "login_expired");
+}
+
+#[tokio::test]
+async fn an_unlock_is_finished_once() {
+    let world = World::start().await;
+    let user = world.user("ada@example.com").await;
+    let (login, ke1) = ClientLogin::start(PASSWORD, &mut OsRng).unwrap();
+    let start = UnlockStart {
+        suite: LOGIN_SUITE,
+        ke1: ke1.into(),
+    };
+    let call = world.post("/api/sync/auth/unlock/start").bearer(&user.token);
+    let started: LoginStarted = call.cbor(&start).send().await.ok();
+    let finished = login.finish(user.app_id, &started.ke2.0, None, &mut OsRng).unwrap();
+    let finish = UnlockFinish {
+        login: started.login,
+        ke3: finished.ke3.clone().into(),
+    };
+    let mut codes = Vec::new();
+    for _ in 0..2 {
+        let call = world.post("/api/sync/auth/unlock").bearer(&user.token);
+        codes.push(call.cbor(&finish).send().await.code());
+    }
+    assert_eq!(codes, ["200", "login_expired"]);
 }
 
 #[tokio::test]
