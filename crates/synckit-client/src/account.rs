@@ -9,8 +9,8 @@ use synckit_login::ClientRegistration;
 use synckit_protocol::{
     LOGIN_SUITE, ProblemCode, SecretText, UserId,
     wire::accounts::{
-        PasswordChangeFinish, PasswordChangeStart, PutVault, RegisterFinish, RegisterStarted, Registered, ResetRequest,
-        ResetStart, VaultWritten, VerifyEmail,
+        PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PutVault, RegisterFinish, RegisterStarted,
+        Registered, ResetRequest, ResetStart, VaultWritten, VerifyEmail,
     },
 };
 
@@ -24,7 +24,7 @@ use crate::{
 
 impl SyncKitClient {
     /// Replaces the account's password, after checking the old one. No app's envelope changes; every other session of
-    /// the account ends.
+    /// the account ends, and this one gets a new refresh secret, so that a copy of the old one is worth nothing.
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`] if `old` is not the password.
@@ -70,7 +70,9 @@ impl SyncKitClient {
             expected_version: open.version,
         };
         let call = Call::post("/api/account/password").body(&finish)?.bearer(&token);
-        write_vault(&stream, call, &vault, &open.account_key, &token).await?;
+        let changed: PasswordChanged = connection.api().call(call).await?;
+        connection.install_refresh(changed.refresh).await?;
+        vault_written(&stream, &vault, &open.account_key).await?;
         connection.remember_login(new, finished.export_key);
         Ok(())
     }
@@ -291,7 +293,12 @@ async fn write_vault(
         }
         Err(error) => return Err(error),
     }
-    connection.remember_vault(vault).await?;
+    vault_written(stream, vault, account_key).await
+}
+
+/// Remembers a vault that was written, and names it in the envelope.
+async fn vault_written(stream: &Stream, vault: &Vault, account_key: &AccountKey) -> Result<()> {
+    stream.connection.remember_vault(vault).await?;
     // The vault is written, and a failure here must not look as if it were not: the recovery code in it would be lost.
     if let Err(error) = stream.name_vault(account_key, vault.edition()).await {
         tracing::warn!(%error, "other devices cannot recognise an older vault until an envelope names this one");

@@ -151,7 +151,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn vault(&self, user_id: UserId) -> Result<Option<Vault>, StoreError>;
 
     /// Replaces the vault, and with it, if given, the OPAQUE record; a new record ends every session of the account but
-    /// `keep_session`.
+    /// `keep_session`, whose refresh secrets so far count no more.
     async fn write_vault(&self, write: VaultWrite) -> Result<VersionedWrite, StoreError>;
 
     /// A page of all data of an account. Concurrent writes lose nothing: if a batch is deleted between two pages, a

@@ -58,6 +58,8 @@ pub struct Session {
     pub created_at: UnixSeconds,
     /// When it was last refreshed.
     pub refreshed_at: UnixSeconds,
+    /// The counter of its current refresh secret.
+    pub refresh_counter: u64,
 }
 
 /// The answer of [`crate::Store::advance_refresh`].

@@ -95,6 +95,18 @@ impl Connection {
         Ok(self.current_session()?.tokens.token)
     }
 
+    /// Makes a new refresh secret of the same session current, in memory and in the credential store.
+    pub(crate) async fn install_refresh(&self, refresh: SecretText) -> Result<()> {
+        // Not while a refresh is under way, which would store its own secret over this one.
+        let _turn = self.refreshing.next().await;
+        let tokens = Tokens {
+            refresh,
+            ..self.current_session()?.tokens
+        };
+        self.session.replace_tokens(tokens, None);
+        self.save_session().await
+    }
+
     /// Makes the answer to a refresh current, in memory and in the credential store.
     async fn install_refreshed(&self, refreshed: Refreshed, used: &SecretText) -> Result<()> {
         let refresh_early = is_fresh(refreshed.expires_at);

@@ -124,7 +124,7 @@ pub struct PutVault {
     pub keep_replaced: bool,
 }
 
-/// The answer to [`PutVault`] and [`PasswordChangeFinish`].
+/// The answer to [`PutVault`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VaultWritten {
@@ -154,6 +154,16 @@ pub struct PasswordChangeFinish {
     pub vault: ByteString,
     /// The version of the vault that this one replaces.
     pub expected_version: u64,
+}
+
+/// The answer to [`PasswordChangeFinish`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PasswordChanged {
+    /// The version of the vault that was written.
+    pub version: u64,
+    /// The new refresh secret of the session that made the change: whoever copied the one before is shut out.
+    pub refresh: SecretText,
 }
 
 /// `GET /api/account`: the account, and what it keeps in each app.

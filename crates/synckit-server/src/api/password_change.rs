@@ -6,9 +6,9 @@ use axum::{extract::State, response::Response};
 use synckit_login::ServerLogin;
 use synckit_protocol::{
     ProblemCode,
-    wire::accounts::{PasswordChangeFinish, PasswordChangeStart, RegisterStarted, VaultWritten},
+    wire::accounts::{PasswordChangeFinish, PasswordChangeStart, PasswordChanged, RegisterStarted},
 };
-use synckit_store::{PasswordRecord, VaultWrite};
+use synckit_store::{CredentialOf, PasswordRecord, VaultWrite, VersionedWrite};
 
 use super::{
     access::AccountAccess,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     http::{ApiError, ClientAddress, Received},
-    sign_in::{PasswordState, Purpose},
+    sign_in::{PasswordState, Purpose, RefreshSecret},
     state::ServerState,
 };
 
@@ -79,14 +79,31 @@ pub(super) async fn finish(
         }),
         keep_session: Some(access.session_id),
     };
-    let version = written(state.store.write_vault(write).await?)?;
+    let version = match state.store.write_vault(write).await? {
+        VersionedWrite::Conflict(current) if is_repeated(&state, &change).await? => current,
+        outcome => written(outcome)?,
+    };
     let ended: Vec<_> = others
         .iter()
         .map(|session| session.id)
         .filter(|id| *id != access.session_id)
         .collect();
     state.sessions.end(&ended, now);
-    reply.ok(&VaultWritten { version })
+    let session = state.store.session(access.session_id, now).await?;
+    let refresh = RefreshSecret {
+        session_id: access.session_id,
+        counter: session.ok_or(ProblemCode::SessionEnded)?.refresh_counter,
+    };
+    reply.ok(&PasswordChanged {
+        version,
+        refresh: refresh.to_text(&state.derived.refresh),
+    })
+}
+
+/// Whether this very change was made already, and its answer got lost: the session needs its new refresh secret.
+async fn is_repeated(state: &ServerState, change: &PasswordState) -> Result<bool, ApiError> {
+    let stored = state.store.credential(CredentialOf::User(change.user_id)).await?;
+    Ok(stored.is_some_and(|stored| stored.password.credential_id == change.credential_id))
 }
 
 /// Binds a change of password to the session that began it.

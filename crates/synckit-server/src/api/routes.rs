@@ -9,8 +9,9 @@ use synckit_protocol::{
     BlobId, Cursor, DeviceId, MEDIA_TYPE_JSON_LINES, ObjectKey, ProblemCode as P, SessionId, SnapshotId, limits,
     wire::{
         accounts::{
-            AccountInfo, PasswordChangeFinish, PasswordChangeStart, PutVault, RegisterFinish, RegisterStart,
-            RegisterStarted, Registered, ResetRequest, ResetStart, SessionList, VaultAnswer, VaultWritten, VerifyEmail,
+            AccountInfo, PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PutVault, RegisterFinish,
+            RegisterStart, RegisterStarted, Registered, ResetRequest, ResetStart, SessionList, VaultAnswer,
+            VaultWritten, VerifyEmail,
         },
         auth::{
             LoginFinish, LoginStart, LoginStarted, PasswordLogin, Refresh, Refreshed, SignedIn, UnlockFinish,
@@ -142,7 +143,7 @@ fn account() -> Vec<Operation> {
             .does("Changes the password and ends every other session of the account")
             .by_account_token()
             .takes::<PasswordChangeFinish>()
-            .answers::<VaultWritten>("The new version of the vault.")
+            .answers::<PasswordChanged>("The new version of the vault, and a new refresh secret.")
             .refuses(&[P::LoginExpired, P::InvalidValue, P::VersionConflict])
             .writes(),
         get("/api/account/sessions", sessions::list)

@@ -1,7 +1,7 @@
 //! Accounts, invitations, vaults and mailed codes.
 
 use crate::{
-    AccountCreation, CredentialOf, MailPurpose, NewMailCode, PasswordReset, ResetStart, Store, VaultWrite,
+    AccountCreation, CredentialOf, MailPurpose, NewMailCode, PasswordReset, RefreshUse, ResetStart, Store, VaultWrite,
     VersionedWrite,
 };
 use synckit_protocol::{
@@ -270,6 +270,38 @@ pub async fn a_new_record_ends_every_session_but_one(store: &dyn Store) {
         .collect();
     assert_eq!(left, [session_id(2)]);
     assert_eq!(store.sessions(user_id(2), NOW).await.unwrap().len(), 1);
+}
+
+pub async fn a_new_record_replaces_the_refresh_secret(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    open_session(store, stream, 1).await;
+    assert!(matches!(
+        store.advance_refresh(session_id(1), 1, NOW).await.unwrap(),
+        RefreshUse::Next { counter: 2, .. }
+    ));
+    let write = VaultWrite {
+        user_id: user_id(1),
+        vault: b"new vault".to_vec(),
+        expected_version: 1,
+        password: Some(password(9, b"new record")),
+        keep_session: Some(session_id(1)),
+    };
+    assert_eq!(store.write_vault(write).await.unwrap(), VersionedWrite::Written(2));
+    let counter = store
+        .session(session_id(1), NOW)
+        .await
+        .unwrap()
+        .unwrap()
+        .refresh_counter;
+    assert!(matches!(
+        store.advance_refresh(session_id(1), counter, NOW).await.unwrap(),
+        RefreshUse::Next { .. }
+    ));
+    assert_eq!(
+        store.advance_refresh(session_id(1), 2, NOW).await.unwrap(),
+        RefreshUse::Ended,
+        "a copy of the secret before shows, and ends the session"
+    );
 }
 
 pub async fn a_mailed_code_has_an_end_and_one_purpose(store: &dyn Store) {

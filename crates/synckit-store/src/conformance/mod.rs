@@ -59,6 +59,7 @@ macro_rules! conformance_suite {
                 a_vault_is_replaced_only_at_its_version,
                 a_new_vault_alone_keeps_record_and_sessions,
                 a_new_record_ends_every_session_but_one,
+                a_new_record_replaces_the_refresh_secret,
                 a_mailed_code_has_an_end_and_one_purpose,
                 a_newer_code_replaces_an_older_one,
                 a_reset_code_allows_few_starts,

@@ -251,6 +251,9 @@ pub async fn write_vault(db: &impl Executor, write: &VaultWrite) -> Result<Versi
         if let Some(password) = &write.password {
             set_password(db, current.account_key, password).await?;
             sessions::end_of_user(db, write.user_id, write.keep_session).await?;
+            if let Some(kept) = write.keep_session {
+                sessions::replace_refresh(db, kept).await?;
+            }
         }
     }
     Ok(decision)

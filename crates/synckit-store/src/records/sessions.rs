@@ -7,7 +7,7 @@ use crate::{
     EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Session, StoreError, StreamId,
     rules::{
         quotas::{Quotas, sessions_beside_new},
-        sessions::{Refresh, expired, login_forgotten, refresh},
+        sessions::{Refresh, expired, login_forgotten, refresh, replaced},
     },
 };
 
@@ -16,7 +16,7 @@ macro_rules! select_sessions {
     ($condition:literal) => {
         concat!(
             "SELECT session_id, streams.app_id, streams.user_id, apps.name, devices.device_id, devices.name,
-                 sessions.created_at, refreshed_at
+                 sessions.created_at, refreshed_at, refresh_counter
              FROM sessions JOIN streams USING (stream_key) JOIN apps ON apps.app_id = streams.app_id
                  LEFT JOIN devices ON devices.device_key = sessions.device_key
              WHERE apps.is_deleted = 0 AND ",
@@ -37,6 +37,7 @@ fn read(row: &Row) -> Result<Session, StoreError> {
         device_name: row.get(5)?,
         created_at: row.get(6)?,
         refreshed_at: row.get(7)?,
+        refresh_counter: row.get(8)?,
     })
 }
 
@@ -224,6 +225,24 @@ pub(crate) async fn end_of_user(
         )
         .await?;
     ids(&rows)
+}
+
+/// Makes every refresh secret that a session was ever given an old one.
+pub(crate) async fn replace_refresh(db: &impl Executor, id: SessionId) -> Result<(), StoreError> {
+    let row = db
+        .query_one(
+            "SELECT refresh_counter FROM sessions WHERE session_id = $1",
+            params![&id],
+        )
+        .await?;
+    if let Some(row) = row {
+        db.execute(
+            "UPDATE sessions SET refresh_counter = $2 WHERE session_id = $1",
+            params![&id, replaced(row.get(0)?)],
+        )
+        .await?;
+    }
+    Ok(())
 }
 
 /// Ends every session that is bound to a device.

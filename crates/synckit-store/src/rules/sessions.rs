@@ -16,6 +16,12 @@ pub const fn login_forgotten(now: UnixSeconds) -> UnixSeconds {
     now.saturating_sub(2 * LOGIN_SECONDS)
 }
 
+/// The counter after which no secret that was given out counts any more: past the one after the current one, because the
+/// secret before the current one still does.
+pub const fn replaced(current: u64) -> u64 {
+    current.saturating_add(2)
+}
+
 /// What becomes of a session whose refresh secret is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refresh {

@@ -8,8 +8,8 @@ use synckit_protocol::{
     LOGIN_SUITE, SecretText,
     wire::{
         accounts::{
-            PasswordChangeFinish, PasswordChangeStart, PutVault, RegisterFinish, RegisterStarted, Registered,
-            ResetStart, VaultAnswer, VaultWritten,
+            PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PutVault, RegisterFinish, RegisterStarted,
+            Registered, ResetStart, VaultAnswer, VaultWritten,
         },
         auth::Refresh,
     },
@@ -104,7 +104,10 @@ async fn new_password_ends_the_other_sessions() {
         "login_expired",
         "another session began it"
     );
-    assert_eq!(send(&finish, &user.account_token).await.ok::<VaultWritten>().version, 2);
+    let changed: PasswordChanged = send(&finish, &user.account_token).await.ok();
+    assert_eq!(changed.version, 2);
+    let again: PasswordChanged = send(&finish, &user.account_token).await.ok();
+    assert_eq!(again, changed, "a lost answer comes again");
 
     let old = world
         .sign_in("ada@example.com", PASSWORD)
@@ -129,6 +132,13 @@ async fn new_password_ends_the_other_sessions() {
         world.get("/api/sync/status").bearer(&user.token).send().await.code(),
         "200"
     );
+    // The session goes on under a new refresh secret. A copy of the old one shows, and ends it.
+    let kept = User {
+        refresh: changed.refresh,
+        ..user.clone()
+    };
+    assert_eq!(world.refresh_code(&kept).await, "200");
+    assert_eq!(world.refresh_code(&user).await, "session_ended");
 }
 
 #[tokio::test]
