@@ -196,7 +196,8 @@ impl SyncKitClient {
             .map_err(|source| failed(source, accepted.entries, cursor))
     }
 
-    /// A new id for a batch: UUIDv7 (RFC 9562).
+    /// A new id for a batch: a random UUID (version 4 of RFC 9562). It holds no time: the server must not learn when an
+    /// edit was made offline.
     ///
     /// # Examples
     /// ```
@@ -206,7 +207,7 @@ impl SyncKitClient {
     /// ```
     #[must_use]
     pub fn new_batch_id() -> BatchId {
-        BatchId::from_bytes(Uuid::now_v7().into_bytes())
+        BatchId::from_bytes(Uuid::new_v4().into_bytes())
     }
 }
 

@@ -139,7 +139,7 @@ uuid_id!(
     InstallationId
 );
 uuid_id!(
-    /// A batch: UUIDv7, made once per batch by the client, and what makes a repeated push idempotent.
+    /// A batch: a random id, made once per batch by the client, and what makes a repeated push idempotent.
     BatchId
 );
 uuid_id!(

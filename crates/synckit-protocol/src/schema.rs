@@ -50,7 +50,7 @@ texts! {
     UserId: "An account.", { "format": "uuid", "pattern": UUID };
     DeviceId: "A label for one installation of an app.", { "format": "uuid", "pattern": UUID };
     InstallationId: "What an installation of an app is found again by: random, kept by the client.", { "format": "uuid", "pattern": UUID };
-    BatchId: "A batch: a UUIDv7, made once per batch by the client.", { "format": "uuid", "pattern": UUID };
+    BatchId: "A batch: a random id, made once per batch by the client.", { "format": "uuid", "pattern": UUID };
     SessionId: "A signed-in session of one account in one app.", { "format": "uuid", "pattern": UUID };
     SnapshotId: "A snapshot.", { "format": "uuid", "pattern": UUID };
     UploadId: "One attempt to upload a blob.", { "format": "uuid", "pattern": UUID };

@@ -192,8 +192,8 @@ CREATE TABLE batches (
     PRIMARY KEY (stream_key, last_seq),
     CHECK (sealed_key IS NULL OR sealed IS NULL)
 ) STRICT, WITHOUT ROWID;
--- The batch id first: ids grow with time, so that the entries of all streams go to the same few pages.
-CREATE UNIQUE INDEX batch_ids ON batches (batch_id, stream_key);
+-- The stream first: ids are random, so that the entries of one stream go to its own few pages.
+CREATE UNIQUE INDEX batch_ids ON batches (stream_key, batch_id);
 
 -- What a batch was answered whose bytes are gone, the newest of each device: a push that is repeated late is still not
 -- stored twice.
@@ -206,7 +206,7 @@ CREATE TABLE batch_answers (
     head        BLOB NOT NULL CHECK (length(head) = 32),
     PRIMARY KEY (stream_key, device_key, last_seq)
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX batch_answer_ids ON batch_answers (batch_id, stream_key);
+CREATE UNIQUE INDEX batch_answer_ids ON batch_answers (stream_key, batch_id);
 
 CREATE TABLE snapshots (
     snapshot_key INTEGER PRIMARY KEY,

@@ -1,9 +1,7 @@
 """Sections 5.8 to 5.10, 6.4 and 7.2: pull, through snapshots too, push, and download of files."""
 
-import os
-import time
 from typing import Iterator
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from .api import Api, download
 from .body import (ENTRIES_MAX, ENTRY_BYTES_MAX, PLAINTEXT_BYTES_MAX, Entry, decode_body, encode_body,
@@ -309,8 +307,5 @@ def digest_of(batch: dict, sealed_hash: bytes) -> Digest:
 
 
 def new_batch_id() -> bytes:
-    """A UUIDv7 (RFC 9562)."""
-    raw = bytearray(int(time.time() * 1000).to_bytes(6, "big") + os.urandom(10))
-    raw[6] = 0x70 | raw[6] & 0x0F
-    raw[8] = 0x80 | raw[8] & 0x3F
-    return bytes(raw)
+    """Random, and without a time: the server must not learn when an edit was made offline."""
+    return uuid4().bytes

@@ -364,6 +364,15 @@ async fn registering_the_same_name_finds_the_same_device() {
     }
 }
 
+#[test]
+fn batch_ids_hold_no_time() {
+    // A version that begins with the time would tell the server when an edit was made offline.
+    for _ in 0..100 {
+        let id = uuid::Uuid::from_bytes(*SyncKitClient::new_batch_id().as_bytes());
+        assert_eq!((id.get_version_num(), id.get_timestamp()), (4, None), "{id}");
+    }
+}
+
 #[tokio::test]
 async fn a_cancelled_push_or_pull_loses_nothing() {
     let world = World::start().await;
