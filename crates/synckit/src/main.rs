@@ -16,6 +16,7 @@ mod demo;
 mod device;
 mod doctor;
 mod export;
+mod exposure;
 mod failure;
 mod log;
 mod login;

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     cli::ServeArgs,
+    exposure::exposures,
     failure::{Failure, WithHint as _},
     log,
     notify::{self, Phase},
@@ -17,6 +18,9 @@ use crate::{
 
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let mut config = resolve(&args)?;
+    for exposure in exposures(&config, args.config_file().map(AsRef::as_ref)) {
+        screen::note(format_args!("warning: {}: {}", exposure.what, exposure.advice));
+    }
     screen::write_in_background()?;
     log::start(&args.log, config.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -14,7 +14,7 @@ use synckit_server::{
 };
 
 use super::{Report, data, environment, files, probe::Probe};
-use crate::{cli::DoctorArgs, serve, system, units};
+use crate::{cli::DoctorArgs, exposure::exposures, serve, system, units};
 
 /// Free space below which a server is about to stop taking data, and below which it is time to make room.
 const FREE_BYTES_FAIL: u64 = 256 << 20;
@@ -110,6 +110,9 @@ fn configuration(config: &Config, args: &DoctorArgs, report: &mut Report) {
             "trusted_proxies is empty: behind a proxy all users share one allowance of sign-ins",
             "name the proxy's address in trusted_proxies, unless clients connect without one",
         );
+    }
+    for exposure in exposures(config, args.serve.config_file().map(AsRef::as_ref)) {
+        report.warn(CHECK, exposure.what, exposure.advice);
     }
     if config.allow_password_login {
         report.warn(

@@ -30,6 +30,11 @@ pub struct AddressBlock {
 pub struct AddressBlockParseError;
 
 impl AddressBlock {
+    /// Whether every address of its family lies in the block.
+    pub fn is_everything(&self) -> bool {
+        self.prefix_bits == 0
+    }
+
     /// Whether an address lies in the block. An IPv4 address that came mapped into IPv6 counts as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

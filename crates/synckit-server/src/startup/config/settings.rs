@@ -132,6 +132,13 @@ impl Settings {
         self.data_dir.as_deref()
     }
 
+    /// Whether these settings have a value that others must not see.
+    pub fn holds_secrets(&self) -> bool {
+        self.values
+            .keys()
+            .any(|key| Setting::of_key(key).is_some_and(|setting| setting.kind == SettingKind::Secret))
+    }
+
     fn value(&self, key: &str) -> Option<&str> {
         self.values.get(key).map(SecretText::expose)
     }

@@ -1,0 +1,144 @@
+//! What a configuration exposes: named by `serve` when it starts, and by `doctor`.
+
+use std::path::Path;
+
+use synckit_server::{
+    Config,
+    config::{MailDelivery, Settings},
+};
+
+use crate::system;
+
+/// Something that strangers can see or pretend, as configured.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Exposure {
+    pub(crate) what: String,
+    pub(crate) advice: &'static str,
+}
+
+/// Everything that a configuration exposes. `file` is the configuration file.
+pub(crate) fn exposures(config: &Config, file: Option<&Path>) -> Vec<Exposure> {
+    let mut found = Vec::new();
+    let mut expose = |what: String, advice| found.push(Exposure { what, advice });
+    if !config.listen.ip().is_loopback() {
+        expose(
+            format!(
+                "the server listens at {} without TLS: the network sees tokens, addresses and names",
+                config.listen
+            ),
+            "listen at 127.0.0.1 behind a proxy that ends TLS, or let nobody but the proxy reach this address",
+        );
+    }
+    if config.trusted_proxies.iter().any(|block| block.is_everything()) {
+        expose(
+            "trusted_proxies is everybody: any client can claim any address, and guess passwords without a limit"
+                .to_owned(),
+            "name the addresses of the proxies only",
+        );
+    }
+    if let MailDelivery::Smtp { url, .. } = &config.mail
+        && sends_mail_in_the_clear(url.expose())
+    {
+        expose(
+            "smtp_url is plain smtp://: the network sees the mail server's password, and codes that reset passwords"
+                .to_owned(),
+            "use smtps://, or add ?tls=required",
+        );
+    }
+    if let Some(file) = file
+        && Settings::read_file(file).is_ok_and(|settings| settings.holds_secrets())
+        && file
+            .metadata()
+            .is_ok_and(|metadata| system::mode(&metadata).is_some_and(|mode| mode & 0o077 != 0))
+    {
+        expose(
+            format!("{} holds secrets, and others than its user may read it", file.display()),
+            "chmod go= it, or put the secrets into SYNCKIT_SMTP_URL and SYNCKIT_METRICS_TOKEN",
+        );
+    }
+    found
+}
+
+/// Whether mails leave this machine without TLS. Without `tls=required` a server in between can ask for plain text.
+fn sends_mail_in_the_clear(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("smtp://") else {
+        return false;
+    };
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let host = place.rsplit('@').next().unwrap_or_default();
+    let is_this_machine = ["localhost", "127.", "[::1]"].iter().any(|own| host.starts_with(own));
+    !is_this_machine && !query.split('&').any(|parameter| parameter == "tls=required")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn found(settings: Settings, file: Option<&Path>) -> Vec<String> {
+        let config = Config::resolve([settings]).unwrap();
+        let found = exposures(&config, file);
+        found.into_iter().map(|exposure| exposure.what).collect()
+    }
+
+    fn with(key: &str, value: &str) -> Settings {
+        let settings = Settings::default().with(key, value).unwrap();
+        if key == "smtp_url" {
+            return settings.with("mail_from", "sync@example.com").unwrap();
+        }
+        settings
+    }
+
+    #[test]
+    fn private_configurations_expose_nothing() {
+        for settings in [
+            Settings::default(),
+            with("listen", "[::1]:8080"),
+            with("trusted_proxies", "10.0.0.0/8,::1"),
+            with("smtp_url", "smtps://u:p@mail.example.com"),
+            with("smtp_url", "smtp://u:p@mail.example.com:587?tls=required"),
+            with("smtp_url", "smtp://localhost:25"),
+        ] {
+            assert_eq!(found(settings, None), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn what_strangers_see_is_named() {
+        for (settings, word) in [
+            (with("listen", "0.0.0.0:8080"), "0.0.0.0:8080 without TLS"),
+            (with("trusted_proxies", "0.0.0.0/0"), "trusted_proxies is everybody"),
+            (with("trusted_proxies", "10.0.0.1,::/0"), "trusted_proxies is everybody"),
+            (with("smtp_url", "smtp://u:p@mail.example.com:587"), "plain smtp://"),
+            (
+                with("smtp_url", "smtp://mail.example.com?tls=opportunistic"),
+                "plain smtp://",
+            ),
+        ] {
+            let found = found(settings, None);
+            assert!(found.len() == 1 && found[0].contains(word), "{word}: {found:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn secrets_in_a_file_of_others_are_named() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("synckit.toml");
+        for (text, mode, expected) in [
+            ("metrics_token = \"0123456789abcdef0123456789abcdef\"", 0o644, 1),
+            ("metrics_token = \"0123456789abcdef0123456789abcdef\"", 0o600, 0),
+            ("registration = \"invite\"", 0o644, 0),
+        ] {
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(
+                found(Settings::default(), Some(&file)).len(),
+                expected,
+                "{text} {mode:o}"
+            );
+        }
+    }
+}
