@@ -285,6 +285,7 @@ pub async fn a_new_record_replaces_the_refresh_secret(store: &dyn Store) {
         expected_version: 1,
         password: Some(password(9, b"new record")),
         keep_session: Some(session_id(1)),
+        keep_replaced: false,
     };
     assert_eq!(store.write_vault(write).await.unwrap(), VersionedWrite::Written(2));
     let counter = store

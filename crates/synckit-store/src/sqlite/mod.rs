@@ -38,11 +38,11 @@ use self::{
 use super::{
     AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppRename, Append, Blob, ChainPage, ChainRead,
     CommitGroups, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope,
-    EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice,
-    NewEnvelope, NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead, PageRequest,
-    PasswordReset, PendingUpload, RefreshUse, ResetStart, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite,
-    SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault,
-    VaultWrite, VersionedWrite, rules::quotas::Quotas,
+    EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, NewAccount, NewApiKey, NewApp,
+    NewBatch, NewDevice, NewEnvelope, NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead,
+    PageRequest, PasswordReset, PendingUpload, RefreshUse, ResetStart, Retention, SecretHash, SeedClaim, Session,
+    SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus,
+    UploadBegin, Vault, VaultWrite, VersionedWrite, rules::quotas::Quotas,
 };
 use crate::records::{self, accounts, apps, sessions};
 

@@ -184,7 +184,7 @@ async fn login_is_bound_to_app_purpose_and_a_minute() {
         "invalid_credentials"
     );
 
-    let unlock = synckit_protocol::wire::auth::UnlockFinish {
+    let unlock = UnlockFinish {
         login: sealed.clone().into(),
         ke3: ke3.clone().into(),
     };
