@@ -22,6 +22,8 @@ const OF_NOBODY: &[&str] = &[
     "api_keys",
     // Object keys are random, and what they named is gone from every other table.
     "condemned_objects",
+    // Hashes and random ids, for two minutes.
+    "finished_logins",
     "refinery_schema_history",
 ];
 
@@ -103,6 +105,7 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
             ("last_seen_at", "last_seen_at"),
             ("revoked_at", "revoked_at"),
             ("pulled_seq", "pulled_seq"),
+            ("installation_id", "- the server recognizes the installation by it"),
         ],
     ),
     (
