@@ -11,10 +11,15 @@ use std::borrow::Cow;
 /// A text for a terminal. Characters that a terminal obeys become their number; a line break stays, and the line after it is
 /// set in, so that no text looks like another line of the program's own.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
-    escape(text, |c, out| match c {
-        '\n' => out.push_str("\n    "),
-        c => out.extend(c.escape_unicode()),
-    })
+    if !text.contains('\n') {
+        return on_one_line(text);
+    }
+    let lines = text.split('\n').enumerate().map(|(n, line)| match (n, line) {
+        (0, line) => on_one_line(line).into_owned(),
+        (_, "") => String::new(),
+        (_, line) => format!("    {}", on_one_line(line)),
+    });
+    Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// A text that stays on its line: the cell of a table.
@@ -81,7 +86,7 @@ mod tests {
             ("\u{9b}2J", "\\u{9b}2J"),
             ("a\rb\tc\u{7f}", "a\\u{d}b\\u{9}c\\u{7f}"),
             ("\u{202e}gnp.exe\u{2066}", "\\u{202e}gnp.exe\\u{2066}"),
-            ("a\nhint: b", "a\n    hint: b"),
+            ("a\nhint: b\n\n", "a\n    hint: b\n\n"),
         ];
         for (text, expected) in cases {
             assert_eq!(shown(text), expected);

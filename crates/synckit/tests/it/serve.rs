@@ -218,10 +218,10 @@ fn a_configuration_that_cannot_be_used_is_explained() {
     std::fs::write(&config, "stall_timeout = \"0 s\"\n").unwrap();
     insta::assert_snapshot!(serve(), @r#"
     error: the configuration file DIR/synckit.toml is not valid: TOML parse error at line 1, column 17
-      |
-    1 | stall_timeout = "0 s"
-      |                 ^^^^^
-    stall_timeout = 0 s: must be longer than nothing
+          |
+        1 | stall_timeout = "0 s"
+          |                 ^^^^^
+        stall_timeout = 0 s: must be longer than nothing
 
     hint: the keys are those of `synckit serve --help`, with _ in place of -
     "#);
