@@ -25,9 +25,15 @@ pub(crate) fn find(named: Option<&Path>) -> anyhow::Result<PathBuf> {
 
 fn build(cargo: &OsStr) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(cargo);
-    // With this package, so that crates of both are built once, with the features of both.
+    command.args(["build", "--quiet"]);
+    if cfg!(debug_assertions) {
+        // As the tests were built, so that nothing is built twice.
+        command.arg("--workspace");
+    } else {
+        // With this package, so that crates of both are built once, and without what only other packages turn on.
+        command.args(["-p", "synckit", "-p", "synckit-bench"]);
+    }
     command
-        .args(["build", "--quiet", "-p", "synckit", "-p", "synckit-bench"])
         .args(["--bin", "synckit", "--message-format=json-render-diagnostics"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())

@@ -138,7 +138,7 @@ impl SyncKitClient {
         Ok(renamed)
     }
 
-    /// Revokes a device: every session that ever was its own ends within seconds, and its name becomes free. What it
+    /// Revokes a device: all of its sessions end within seconds, and its name becomes free. What it
     /// already holds, it keeps.
     ///
     /// # Errors

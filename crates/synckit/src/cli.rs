@@ -242,7 +242,7 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         sign_in: SignInArgs,
     },
-    /// Revoke a device: every session that ever was its own ends within seconds
+    /// Revoke a device: its sessions end within seconds
     Revoke {
         /// The id or the name of the device
         device: String,

@@ -207,7 +207,7 @@ async fn revoke(wanted: &str, rotate: bool, yes: bool, sign_in: &SignInArgs) -> 
         return Ok(screen::json(&revoked)?);
     }
     screen::line(format_args!(
-        "{} is revoked: every session that ever was its own ends within 5 seconds. What it holds already, it keeps.",
+        "{} is revoked: all of its sessions end within 5 seconds. What it holds already, it keeps.",
         device.device_name
     ));
     screen::line(if rotate {

@@ -82,6 +82,7 @@ pub async fn only_the_current_owner_key_completes_a_snapshot(store: &dyn Store) 
     let next = NewEnvelope {
         key_id: KeyId::from_bytes([1; 16]),
         head: Some(end),
+        snapshot: Some(SnapshotId::from_bytes(id16(1))),
         owner: owner(2),
         ..new_envelope(stream, 1)
     };

@@ -178,7 +178,7 @@ fn help_of_demo_and_app() {
 #[test]
 fn help_of_what_users_do() {
     insta::assert_snapshot!(help_of(&["device", "revoke", "-h"]), @r#"
-    Revoke a device: every session that ever was its own ends within seconds
+    Revoke a device: its sessions end within seconds
 
     Usage: synckit device revoke [OPTIONS] <DEVICE>
 

@@ -54,7 +54,7 @@ fn user_lists_renames_and_revokes_devices() {
         phone.pull(phone_device.id, Cursor::START).await.unwrap();
         let revoked = person.run(&["device", "revoke", "old phone", "--yes"]).expect_code(0);
         insta::assert_snapshot!(revoked.stdout, @r"
-        old phone is revoked: every session that ever was its own ends within 5 seconds. What it holds already, it keeps.
+        old phone is revoked: all of its sessions end within 5 seconds. What it holds already, it keeps.
         If it was lost or stolen, replace the master key as well: `synckit device rotate-key`.
         ");
         let shut_out = phone.pull(phone_device.id, Cursor::START).await.unwrap_err();

@@ -31,7 +31,7 @@ fn errors_are_json_where_json_was_asked_for() {
     {
       "code": "not_found",
       "hint": "`synckit app list` shows the apps of this server",
-      "message": "there is no app named \"Ntoes\""
+      "message": "there is no app named Ntoes"
     }
     "#);
     insta::assert_json_snapshot!(codes(&["app", "lsit", "--json"], 2), @r#"

@@ -150,7 +150,7 @@ fn absurd_retry_after_ends_a_command_with_an_error() {
         assert_eq!(error["code"], "overloaded");
         let message = format!("the server asks to wait for {seconds} seconds (overloaded)");
         assert_eq!(error["message"], message.as_str());
-        assert_eq!(error["hint"], "wait as long as the server asks, then try again");
+        assert_eq!(error["hint"], "wait for the time that the server named, then try again");
     }
     // What is no number of seconds is no wait: the command tries again, and then says what the server said.
     let url = busy_server("18446744073709551616");

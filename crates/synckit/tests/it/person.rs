@@ -83,7 +83,9 @@ impl Person {
         client.authenticate(EMAIL, PASSWORD).await.unwrap();
         client.setup_encryption_existing(PASSWORD).await.unwrap();
         let device = client.register_device("thief", "linux").await.unwrap();
-        client.push(device.id, changes).await.unwrap();
+        // The client notices that other bytes are stored than it sealed; they are stored all the same.
+        let error = client.push(device.id, changes).await.unwrap_err();
+        assert!(error.source.is_tampering(), "{error:?}");
         client.revoke_device(device.id).await.unwrap();
     }
 
