@@ -234,6 +234,7 @@ impl SyncKitClientBuilder {
     ///     .build();
     /// # client.authenticate(email, password).await?;
     /// # client.setup_encryption_existing(password).await?;
+    /// # let device = client.register_device("tablet", "linux").await?;
     /// let (changes, _, has_more) = client.pull(device.id, Cursor::START).await?;
     /// assert_eq!((changes.len(), has_more), (1, true)); // one batch always comes whole
     /// # Ok(())

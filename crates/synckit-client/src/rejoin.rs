@@ -63,6 +63,11 @@ pub struct Rejoined {
     /// Whether the server may lack what this device had pushed or pulled: then push every row again, after the pull. If
     /// not, nothing was lost, and the pull is all.
     pub push_all_rows: bool,
+    /// How many batches cannot be read and are skipped from now on: that of the evidence, and all later ones so far. A
+    /// client that has not pulled yet counts the first only. 0 after a change to another history.
+    pub skipped_batches: u64,
+    /// How many changes these batches claim to hold.
+    pub skipped_changes: u64,
 }
 
 impl SyncKitClient {
@@ -300,6 +305,8 @@ async fn change_over(stream: &Stream, (offered, envelope): (KeyRing, Envelope), 
         cursor,
         latest,
         push_all_rows: true,
+        skipped_batches: 0,
+        skipped_changes: 0,
     })
 }
 
@@ -329,6 +336,8 @@ async fn skip_unreadable(stream: &Stream, keys: Arc<Keys>, batch: &BatchEvidence
         // This client has not pulled yet, so it cannot look further.
         None => Unreadable {
             latest: Some(stream.walk_to_head(&keys, walk).await?),
+            batches: 1,
+            changes: u64::from(batch.count),
             ..Unreadable::default()
         },
     };
@@ -348,6 +357,8 @@ async fn skip_unreadable(stream: &Stream, keys: Arc<Keys>, batch: &BatchEvidence
         latest,
         // The rows of a batch that no device can read are missing everywhere but on the device that sealed it. Under this
         // device's name, garbage may be what became of its own push on the way.
+        skipped_batches: found.batches,
+        skipped_changes: found.changes,
         push_all_rows: found.breaks_rule || found.is_own || batch.fault == BatchFault::BreaksRule,
     })
 }

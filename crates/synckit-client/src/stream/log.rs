@@ -124,6 +124,8 @@ impl Stream {
             walk.expect(end.position().unwrap_or_else(|| self.start()))?;
             for skipped in opened.skipped {
                 found.until = Some(skipped.after);
+                found.batches = found.batches.saturating_add(1);
+                found.changes = found.changes.saturating_add(u64::from(skipped.count));
                 found.breaks_rule |= skipped.fault == BatchFault::BreaksRule;
                 found.is_own |= skipped.device_id == device_id;
             }
@@ -159,6 +161,9 @@ impl Stream {
 pub(crate) struct Unreadable {
     /// The position after the last such batch.
     pub(crate) until: Option<Position>,
+    pub(crate) batches: u64,
+    /// The changes that these claim to hold.
+    pub(crate) changes: u64,
     /// The newest position of the log.
     pub(crate) latest: Option<Position>,
     /// Whether a device of the user sealed one of them.
@@ -178,6 +183,7 @@ struct OpenedPage {
 struct SkippedBatch {
     after: Position,
     device_id: DeviceId,
+    count: u32,
     fault: BatchFault,
 }
 
@@ -246,6 +252,7 @@ fn open_page(
                     Some(after) if skips(parent, after) => skipped.push(SkippedBatch {
                         after,
                         device_id: batch.device_id,
+                        count: batch.count,
                         fault,
                     }),
                     _ => {

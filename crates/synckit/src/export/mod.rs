@@ -204,15 +204,18 @@ async fn leave_out(
     batch: Box<BatchEvidence>,
     cursor: Cursor,
 ) -> Result<Option<Cursor>, Failure> {
-    let left_out = LeftOut {
+    let mut left_out = LeftOut {
         batch_id: batch.batch_id,
         device_id: batch.device_id,
         first_seq: batch.parent.seq.saturating_add(1),
-        changes: batch.count,
+        batches: 1,
+        changes: u64::from(batch.count),
         reason: batch.reason.to_owned(),
     };
     match user.client.rejoin(&RejoinEvidence::Batch(batch), cursor).await {
         Ok(rejoined) => {
+            left_out.batches = rejoined.skipped_batches;
+            left_out.changes = rejoined.skipped_changes;
             progress.leave_out(left_out)?;
             Ok(Some(rejoined.cursor))
         }
@@ -296,8 +299,13 @@ fn tell(report: &ExportReport) -> Result<(), Failure> {
     }
     for batch in &report.left_out {
         screen::note(format_args!(
-            "error: {} from sequence {} on (batch {} of device {}) cannot be read and are left out: {}",
-            units::counted(u64::from(batch.changes), "change"),
+            "error: {} in {} from sequence {} on (the first is batch {} of device {}) cannot be read and are left out: {}",
+            units::counted(batch.changes, "change"),
+            if batch.batches == 1 {
+                "1 batch".to_owned()
+            } else {
+                format!("{} batches", units::count(batch.batches))
+            },
             batch.first_seq,
             batch.batch_id,
             batch.device_id,

@@ -60,15 +60,19 @@ pub(super) struct SavedBlobs {
     pub(super) bytes: u64,
 }
 
-/// A batch that no device can read, which the export leaves out.
+/// Batches that no device can read, which the export leaves out: a first one, and those after it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct LeftOut {
     pub(super) batch_id: BatchId,
     /// The device that pushed it, as the server says.
     pub(super) device_id: DeviceId,
-    /// The sequence of its first change.
+    /// The sequence of the first change of the first.
     pub(super) first_seq: u64,
-    pub(super) changes: u32,
+    /// How many there are, with the first. Others in between can be read, and are not left out.
+    pub(super) batches: u64,
+    /// The changes in all of them.
+    pub(super) changes: u64,
+    /// Why the first cannot be read.
     pub(super) reason: String,
 }
 

@@ -42,6 +42,7 @@ async fn garbage_of_any_number_takes_one_decision() {
     let evidence = laptop.evidence().await;
     let rejoined = laptop.rejoin(&evidence).await;
     assert_eq!(rejoined.latest.seq, 1 + 6 * 51);
+    assert_eq!((rejoined.skipped_batches, rejoined.skipped_changes), (300, 300));
     laptop.is_rejoining = false;
     laptop.pull().await.unwrap();
     assert_eq!(laptop.rows.len(), 7);
