@@ -17,8 +17,8 @@ use synckit_protocol::{
     wire::{UnixSeconds, devices::Platform},
 };
 use synckit_store::{
-    Append, CredentialId, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, PageRead, PageRequest,
-    PasswordRecord, SecretHash, SqliteOptions, SqliteStore, Store, StreamId,
+    Append, CredentialId, DeviceRegistration, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope,
+    NewSession, PageRead, PageRequest, PasswordRecord, SecretHash, SqliteOptions, SqliteStore, Store, StreamId,
 };
 
 const NOW: UnixSeconds = 1_700_000_000;
@@ -98,16 +98,27 @@ async fn prepare(store: &SqliteStore, streams: u64) -> anyhow::Result<()> {
             created_at: NOW,
         };
         store.create_account(account).await?;
+        let session_id = SessionId::from_bytes(u128::from(n).to_be_bytes());
+        let session = NewSession {
+            id: session_id,
+            stream: stream(n),
+            now: NOW,
+        };
+        store.open_session(session).await?;
         let device = NewDevice {
             stream: stream(n),
             new_id: device(n),
             name: "bench".into(),
             platform: Platform::Linux,
             installation_id: None,
-            session_id: SessionId::from_bytes([0; 16]),
+            session_id,
             now: NOW,
         };
-        store.register_device(device).await?;
+        let registered = store.register_device(device).await?;
+        anyhow::ensure!(
+            matches!(registered, DeviceRegistration::Registered(_)),
+            "no device: {registered:?}"
+        );
         let envelope = NewEnvelope {
             stream: stream(n),
             envelope: vec![0; 500],

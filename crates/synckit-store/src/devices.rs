@@ -33,6 +33,8 @@ pub enum DeviceRegistration {
     Registered(Device),
     /// The session belongs to another device. Nothing was changed.
     OtherDevice,
+    /// The session has ended, or never was. Nothing was changed.
+    SessionEnded,
     /// The account has as many devices in this app as it may.
     TooMany,
     /// The account would keep more than it may.

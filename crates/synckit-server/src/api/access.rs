@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
-use synckit_protocol::{DeviceId, ProblemCode, SessionId, UserId};
+use synckit_protocol::{DeviceId, ProblemCode, SessionId, UserId, wire::UnixSeconds};
 use synckit_store::StreamId;
 
 use crate::{
@@ -40,7 +40,7 @@ impl AppAccess {
                 let session = state.store.session(self.session_id, now).await?;
                 let session = session.ok_or(ProblemCode::SessionEnded)?;
                 let own = session.device_id.ok_or(ProblemCode::DeviceMismatch)?;
-                self.remember_device(state, own);
+                self.remember_device(state, own, now);
                 own
             }
         };
@@ -51,15 +51,13 @@ impl AppAccess {
         }
     }
 
-    /// Remembers that the session has a device from now on.
-    pub(super) fn remember_device(&self, state: &ServerState, device_id: DeviceId) {
+    /// Remembers the device of the session, which the store was asked about at `read_at`.
+    pub(super) fn remember_device(&self, state: &ServerState, device_id: DeviceId, read_at: UnixSeconds) {
         let session = LiveSession {
             stream: self.stream,
             device_id: Some(device_id),
         };
-        state
-            .sessions
-            .remember(self.session_id, session, state.config.clock.now());
+        state.sessions.remember(self.session_id, session, read_at);
     }
 }
 

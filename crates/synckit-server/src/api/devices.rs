@@ -24,6 +24,7 @@ pub(super) async fn register(
     access: AppAccess,
     Received { value: body, reply }: Received<RegisterDevice>,
 ) -> Result<Response, ApiError> {
+    let now = state.config.clock.now();
     let device = NewDevice {
         stream: access.stream,
         new_id: DeviceId::from_bytes(random_id()),
@@ -31,13 +32,14 @@ pub(super) async fn register(
         platform: body.platform,
         installation_id: body.installation_id,
         session_id: access.session_id,
-        now: state.config.clock.now(),
+        now,
     };
     match state.store.register_device(device).await? {
         DeviceRegistration::Registered(device) => {
-            access.remember_device(&state, device.id);
+            access.remember_device(&state, device.id, now);
             reply.ok(&on_the_wire(device))
         }
+        DeviceRegistration::SessionEnded => Err(ProblemCode::SessionEnded.into()),
         DeviceRegistration::OtherDevice => Err(ProblemCode::DeviceMismatch.into()),
         DeviceRegistration::OverQuota(quota) => Err(problems::over_quota(quota)),
         DeviceRegistration::TooMany => Err(ApiError::new(ProblemCode::DeviceLimit).with_detail(format!(

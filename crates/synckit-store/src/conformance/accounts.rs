@@ -129,7 +129,7 @@ pub async fn an_account_is_shown_with_what_it_keeps_in_each_app(store: &dyn Stor
     create_stream(store, 2).await;
     append_all(store, stream, start(stream), 1, 1, &[3, 4]).await;
     upload(store, stream, 1, 1).await;
-    open_session(store, stream_of(2, 1), 1).await;
+    open_session(store, stream_of(2, 1), 2).await;
     let found = store.account(user_id(1)).await.unwrap().unwrap();
     assert_eq!(found.account, store.accounts().await.unwrap()[0]);
     let usage = |n: u64, change_count, stored_bytes, devices| AppUsage {

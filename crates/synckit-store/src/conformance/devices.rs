@@ -5,7 +5,7 @@ use synckit_protocol::{Head, InstallationId, KeyId, Position, limits::DEVICES_MA
 
 use crate::conformance::fixture::{
     KEY, NOW, append_all, create_stream, device_id, end_of, id16, new_device, new_envelope, open_session, ready_stream,
-    register, registered, session_id, start,
+    register, registered, session_id, sign_in, start,
 };
 
 pub async fn a_new_name_is_a_new_device(store: &dyn Store) {
@@ -70,6 +70,28 @@ pub async fn a_session_keeps_its_device(store: &dyn Store) {
     assert_eq!(ended, Some(vec![session_id(1)]));
 }
 
+pub async fn an_ended_session_gets_no_device(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    register(store, stream, 1).await;
+    store.revoke_device(stream, device_id(1), NOW).await.unwrap();
+    for again in [new_device(stream, 1), new_device(stream, 2)] {
+        assert_eq!(
+            store.register_device(again).await.unwrap(),
+            DeviceRegistration::SessionEnded
+        );
+    }
+    let foreign = NewDevice {
+        session_id: session_id(5),
+        ..new_device(stream, 3)
+    };
+    open_session(store, create_stream(store, 2).await, 5).await;
+    assert_eq!(
+        store.register_device(foreign).await.unwrap(),
+        DeviceRegistration::SessionEnded
+    );
+    assert!(store.devices(stream).await.unwrap().is_empty());
+}
+
 pub async fn an_installation_has_one_device_under_any_name(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     registered(store, installation(stream, 1)).await;
@@ -84,6 +106,7 @@ pub async fn an_installation_has_one_device_under_any_name(store: &dyn Store) {
     let other = create_stream(store, 2).await;
     let elsewhere = NewDevice {
         stream: other,
+        session_id: session_id(2),
         ..again.clone()
     };
     assert_eq!(registered(store, elsewhere).await.id, device_id(2));
@@ -125,6 +148,7 @@ pub async fn the_same_name_in_another_stream_is_another_device(store: &dyn Store
     register(store, stream, 1).await;
     let device = NewDevice {
         new_id: device_id(2),
+        session_id: session_id(2),
         ..new_device(other, 1)
     };
     assert_eq!(registered(store, device).await.id, device_id(2));
@@ -137,6 +161,7 @@ pub async fn the_hundred_and_first_device_is_too_many(store: &dyn Store) {
         register(store, stream, n).await;
     }
     let one_more = new_device(stream, most + 1);
+    sign_in(store, &one_more).await;
     assert_eq!(
         store.register_device(one_more.clone()).await.unwrap(),
         DeviceRegistration::TooMany

@@ -156,15 +156,28 @@ pub fn new_device(stream: StreamId, n: u64) -> NewDevice {
     }
 }
 
-/// Registers device `n`, bound to session `n` if that exists.
+/// Registers device `n` in session `n`, which is opened if it is not there.
 pub async fn register(store: &dyn Store, stream: StreamId, n: u64) -> DeviceId {
     registered(store, new_device(stream, n)).await.id
 }
 
 pub async fn registered(store: &dyn Store, device: NewDevice) -> Device {
+    sign_in(store, &device).await;
     match store.register_device(device).await.unwrap() {
         DeviceRegistration::Registered(device) => device,
         other => panic!("no device but {other:?}"),
+    }
+}
+
+/// Opens the session in which a device is to be registered, if it is not there.
+pub async fn sign_in(store: &dyn Store, device: &NewDevice) {
+    if store.session(device.session_id, NOW).await.unwrap().is_none() {
+        let session = NewSession {
+            id: device.session_id,
+            stream: device.stream,
+            now: NOW,
+        };
+        store.open_session(session).await.unwrap();
     }
 }
 

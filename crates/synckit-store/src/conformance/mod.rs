@@ -106,6 +106,7 @@ macro_rules! conformance_suite {
                 a_known_name_is_found_again_with_its_new_platform,
                 registering_binds_the_session,
                 a_session_keeps_its_device,
+                an_ended_session_gets_no_device,
                 an_installation_has_one_device_under_any_name,
                 a_taken_name_gets_a_number,
                 the_same_name_in_another_stream_is_another_device,

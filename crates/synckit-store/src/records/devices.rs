@@ -31,11 +31,16 @@ pub async fn register(
     quotas: &Quotas,
 ) -> Result<DeviceRegistration, StoreError> {
     let stream_key = streams::find_or_create(db, device.stream).await?;
+    // The caller may remember the session from before it ended. One that ended gets no device, or it would outlive the
+    // revocation.
+    let Some(session) = session_of(db, stream_key, device.session_id).await? else {
+        return Ok(DeviceRegistration::SessionEnded);
+    };
     let devices = named(db, stream_key).await?;
     let place = place(&device.name, device.installation_id, &devices);
-    // A session keeps its device: or whoever stole its token could get past the revocation of that device by taking
-    // the name of another one.
-    if let Some(own) = bound(db, stream_key, device.session_id).await?
+    // A session keeps its device: a thief of the token could otherwise get past the revocation of that device, by the
+    // name of another one.
+    if let Some(own) = session.device_key
         && !matches!(place, Place::Found(found) if found == own)
     {
         return Ok(DeviceRegistration::OtherDevice);
@@ -100,15 +105,24 @@ async fn named(db: &impl Executor, stream_key: i64) -> Result<Vec<Named<i64>>, S
     devices.collect()
 }
 
-/// The device that a session belongs to.
-async fn bound(db: &impl Executor, stream_key: i64, id: SessionId) -> Result<Option<i64>, StoreError> {
+/// A session that has not ended.
+struct LiveSession {
+    device_key: Option<i64>,
+}
+
+async fn session_of(db: &impl Executor, stream_key: i64, id: SessionId) -> Result<Option<LiveSession>, StoreError> {
     let row = db
         .query_one(
             "SELECT device_key FROM sessions WHERE session_id = $1 AND stream_key = $2",
             params![&id, stream_key],
         )
         .await?;
-    row.map_or(Ok(None), |row| row.get(0))
+    row.map(|row| {
+        Ok(LiveSession {
+            device_key: row.get(0)?,
+        })
+    })
+    .transpose()
 }
 
 async fn count_revoked(db: &impl Executor, stream_key: i64) -> Result<u64, StoreError> {

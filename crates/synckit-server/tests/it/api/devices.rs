@@ -8,6 +8,7 @@ use synckit_protocol::{
         log::Pull,
     },
 };
+use synckit_server::Admin;
 
 use crate::support::{PASSWORD, User, World};
 
@@ -80,6 +81,22 @@ async fn a_session_belongs_to_one_device_for_good() {
     revoked.empty();
     assert_eq!(pull(&world, &owner, phone.id).await, "session_ended");
     assert_eq!(pull(&world, &other, laptop.id).await, "200");
+}
+
+/// Another process ended the session, and this one remembers it for a few seconds. A registration must not renew that memory.
+#[tokio::test]
+async fn an_ended_session_registers_no_device() {
+    let world = World::start().await;
+    let owner = world.user("ada@example.com").await;
+    let _: Device = owner.register(&world, &installation(1, "phone")).await.ok();
+    let admin = Admin::open(world.path()).unwrap();
+    assert_eq!(admin.end_sessions(owner.user_id).await.unwrap(), 1);
+    for registration in [installation(1, "phone"), installation(2, "another")] {
+        let answer = owner.register(&world, &registration).await;
+        assert_eq!(answer.code(), "session_ended", "{registration:?}");
+    }
+    let other = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    assert_eq!(names(&world, &other).await, ["phone"]);
 }
 
 #[tokio::test]
