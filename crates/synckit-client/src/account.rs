@@ -1,4 +1,4 @@
-//! The account: its password, its recovery code, its address. What concerns every app of the user, and no app's data.
+//! The account: its password, its recovery code, its address. These concern every app of the user, and no app's data.
 //!
 //! Invariant: the vault and the OPAQUE record change together, in one request.
 
@@ -23,8 +23,9 @@ use crate::{
 };
 
 impl SyncKitClient {
-    /// Replaces the account's password, after checking the old one. No app's envelope changes; every other session of
-    /// the account ends, and this one gets a new refresh secret, so that a copy of the old one is worth nothing.
+    /// Replaces the account's password, after checking the old one. The envelopes of the apps stay as they are. Every
+    /// other session of the account ends. This session gets a new refresh secret, so a copy of the old one is
+    /// worthless.
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`] if `old` is not the password.
@@ -78,7 +79,7 @@ impl SyncKitClient {
     }
 
     /// Makes a recovery code: 24 words that open the account as the password does. An earlier code stops working. Show
-    /// it once, to be written down; it is not stored anywhere.
+    /// the code once, for the user to write down; it is not stored anywhere.
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`] if the password is not the account's.
@@ -115,15 +116,15 @@ impl SyncKitClient {
         Ok(code)
     }
 
-    /// Replaces the account key, which the password and the recovery code open, and with it the master key of this app:
-    /// for an account key that may have leaked, say to somebody who knew an earlier password and has an old copy of the
-    /// vault. Change the password first, so that nobody but the user opens the new vault.
+    /// Replaces the account key, which the password and the recovery code open, and the master key of this app. Use it
+    /// if the account key may have leaked, for example to a person who knew an earlier password and has an old copy of
+    /// the vault. Change the password first, so that only the user can open the new vault.
     ///
-    /// What is written from now on is under the new keys. The other devices of this app report [`Error::KeyRotated`] and
-    /// call [`SyncKitClient::setup_encryption_existing`]. The recovery code stops working for this app: make another one.
+    /// Later changes are under the new keys. The other devices of this app report [`Error::KeyRotated`] and call
+    /// [`SyncKitClient::setup_encryption_existing`]. The recovery code stops working for this app: make a new one.
     /// **Other apps** of the account keep the old account key until a device that holds their keys calls
-    /// `setup_encryption_existing` there; a device without them needs the recovery code of before, once. So do this only
-    /// with such a device or that code in reach. If this call stops halfway, it can be made again.
+    /// `setup_encryption_existing` there; a device without them needs the earlier recovery code, once. So keep such a
+    /// device or that code within reach. An interrupted call can be repeated.
     ///
     /// # Errors
     /// Those of [`SyncKitClient::setup_encryption_existing`] and [`SyncKitClient::rotate_keys`].
@@ -143,7 +144,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn replace_account_key(&self, password: &str) -> Result<()> {
-        // Before anything is replaced: this device must hold the current keys, because it seals them anew.
+        // Check before replacing anything: this device must hold the current keys, because it seals them anew.
         self.setup_encryption_existing(password).await?;
         let stream = self.stream()?;
         let connection = &stream.connection;
@@ -163,7 +164,7 @@ impl SyncKitClient {
             .body(&put)?
             .bearer(&access.token);
         write_vault(&stream, call, &vault, &account_key, &access.token).await?;
-        // Seals the ring that this device holds under the new account key, as after a reset.
+        // As after a password reset, this seals the device's key ring under the new account key.
         self.setup_encryption_existing(password).await?;
         self.rotate_keys(password).await
     }
@@ -193,7 +194,7 @@ impl SyncKitClient {
             .await
     }
 
-    /// Asks for a mail with a code that allows to set a new password. The answer is the same for any address.
+    /// Asks for a mail with a code for setting a new password. The answer is the same for any address.
     ///
     /// # Errors
     /// Those of any call.
@@ -202,7 +203,7 @@ impl SyncKitClient {
     /// ```
     /// # synckit_doctest::run(async |world| {
     /// # let client = world.client();
-    /// // Whether there is such an account is not said.
+    /// // The answer does not tell whether the account exists.
     /// client.request_password_reset("nobody@example.com").await?;
     /// # Ok(())
     /// # });
@@ -218,9 +219,10 @@ impl SyncKitClient {
     }
 
     /// Sets a new password with the code from the mail, and ends every session of the account. The server cannot read
-    /// the user's data, so it cannot hand it over either: the recovery code opens it afterwards
-    /// ([`SyncKitClient::setup_encryption_with_recovery`]), or any device that still holds the key
-    /// ([`SyncKitClient::setup_encryption_existing`] there, after signing in). Without either it is lost.
+    /// the user's data, so it cannot restore access to it. The recovery code can
+    /// ([`SyncKitClient::setup_encryption_with_recovery`]), and so can any device that still holds the key
+    /// ([`SyncKitClient::setup_encryption_existing`] on that device, after signing in). Without either, the data is
+    /// lost.
     ///
     /// # Errors
     /// [`Error::Problem`] with `mail_code_invalid`.
@@ -275,7 +277,7 @@ impl SyncKitClient {
     }
 }
 
-/// Sends a write of the vault. A conflict with our own write, whose answer was lost, is a success.
+/// Sends a write of the vault. A conflict with this device's own write, whose answer was lost, is a success.
 async fn write_vault(
     stream: &Stream,
     call: Call<'_>,
@@ -296,10 +298,10 @@ async fn write_vault(
     vault_written(stream, vault, account_key).await
 }
 
-/// Remembers a vault that was written, and names it in the envelope.
+/// Remembers the edition of a written vault, on the device and in the envelope.
 async fn vault_written(stream: &Stream, vault: &Vault, account_key: &AccountKey) -> Result<()> {
     stream.connection.remember_vault(vault).await?;
-    // The vault is written, and a failure here must not look as if it were not: the recovery code in it would be lost.
+    // The vault is written. A failure here must not look like a failed write: the user would discard the recovery code.
     if let Err(error) = stream.name_vault(account_key, vault.edition()).await {
         tracing::warn!(%error, "other devices cannot recognise an older vault until an envelope names this one");
     }

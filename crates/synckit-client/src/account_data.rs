@@ -1,7 +1,7 @@
-//! The account as a whole: what the server keeps of it, its sessions, an export of everything, and its end.
+//! The account as a whole: its stored data, its sessions, its export, and its deletion.
 //!
-//! These calls reach beyond the app: they need a password sign-in of the last five minutes, because a token of one app
-//! must not open the way to all the others.
+//! These calls reach beyond the app. They need a password sign-in of the last five minutes, because the token of one
+//! app must not give access to all the others.
 
 use std::pin::pin;
 
@@ -22,10 +22,10 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The last line of an export is shorter than this; of longer ones nothing needs to be remembered.
+/// The last line of an export is shorter than this, so longer lines need not be remembered.
 const LAST_LINE_BYTES_MAX: usize = 256;
 
-/// An export that arrived whole.
+/// A complete export.
 ///
 /// # Examples
 /// ```
@@ -40,16 +40,16 @@ const LAST_LINE_BYTES_MAX: usize = 256;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExportReport {
-    /// Lines, the first and the last included.
+    /// Lines, including the first and the last.
     pub lines: u64,
-    /// Bytes that were written.
+    /// Bytes written.
     pub bytes: u64,
 }
 
 impl SyncKitClient {
-    /// Proves the password, so that the calls about the account work for the next five minutes: [`SyncKitClient::account`],
-    /// [`SyncKitClient::sessions`], [`SyncKitClient::revoke_session`], [`SyncKitClient::export_account`]. Right after
-    /// [`SyncKitClient::authenticate`] it is not needed.
+    /// Proves the password to the server, so that the calls about the account work for the next five minutes:
+    /// [`SyncKitClient::account`], [`SyncKitClient::sessions`], [`SyncKitClient::revoke_session`],
+    /// [`SyncKitClient::export_account`]. Not needed right after [`SyncKitClient::authenticate`].
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`] if the password is not the account's, [`Error::RetryLater`] after too many guesses.
@@ -61,7 +61,7 @@ impl SyncKitClient {
     /// # let typed = world.password;
     /// use synckit_client::Error;
     ///
-    /// // Before the settings show what only the owner of the account may see.
+    /// // Ask for the password before showing the settings of the account.
     /// client.confirm_password(typed).await?;
     /// assert_eq!(client.account().await?.email, world.email);
     /// assert!(matches!(client.confirm_password("a guess").await, Err(Error::InvalidCredentials)));
@@ -72,7 +72,7 @@ impl SyncKitClient {
         self.stream()?.connection.unlock(password).await.map(drop)
     }
 
-    /// The account of the user: address, when it was created, and what it keeps in each app on this server.
+    /// The account of the user: address, time of creation, and the data that it stores in each app on this server.
     ///
     /// # Errors
     /// [`Error::FreshLoginRequired`] without a password sign-in of the last five minutes.
@@ -95,7 +95,7 @@ impl SyncKitClient {
         self.app.api.call(Call::get("/api/account").bearer(&token)).await
     }
 
-    /// The sessions of the account, in every app, newest first: where somebody is signed in.
+    /// The sessions of the account, in every app, newest first.
     ///
     /// # Errors
     /// [`Error::FreshLoginRequired`] without a password sign-in of the last five minutes.
@@ -124,19 +124,19 @@ impl SyncKitClient {
         Ok(list.sessions)
     }
 
-    /// Ends one session of the account: its device must sign in again. The device keeps the data that it holds; so that it
-    /// cannot read later data, revoke the device and rotate the keys.
+    /// Ends one session of the account: its device must sign in again. The device keeps its data. To keep it from
+    /// reading later changes, revoke the device and rotate the keys.
     ///
     /// # Errors
     /// [`Error::FreshLoginRequired`] without a password sign-in of the last five minutes; [`Error::Problem`] with
-    /// `session_not_found`, also if an earlier call ended it whose answer was lost.
+    /// `session_not_found`, also if an earlier call ended the session and its answer was lost.
     ///
     /// # Examples
     /// ```
     /// # synckit_doctest::run(async |world| {
     /// # let client = world.signed_in().await?;
     /// # let (phone, _) = world.device("phone").await?;
-    /// // Everywhere but here.
+    /// // End all sessions except this one.
     /// for session in client.sessions().await?.iter().filter(|session| !session.current) {
     ///     client.revoke_session(session.id).await?;
     /// }
@@ -151,15 +151,16 @@ impl SyncKitClient {
         self.app.api.unit(call).await
     }
 
-    /// Writes everything that the server keeps of the user, in every app, as JSON lines, and flushes. What is sealed
-    /// stays sealed: the file shows the user what the server holds, and a program with the user's keys can open it. Files
-    /// are named with URLs that work for an hour. The format is that of `docs/protocol.md`, section 3.11.
+    /// Writes all of the user's data on the server, in every app, as JSON lines, and flushes. Sealed data stays sealed:
+    /// the file shows the user what the server holds, and a program with the user's keys can open it. Files are listed
+    /// with URLs that are valid for an hour. `docs/protocol.md`, section 3.11, defines the format.
     ///
-    /// Memory stays small however much there is. Nothing is repeated: after an error, begin again with an empty writer.
+    /// Memory stays small, whatever the amount of data. The call does not retry: after an error, start again with an
+    /// empty writer.
     ///
     /// # Errors
     /// [`Error::FreshLoginRequired`] without a password sign-in of the last five minutes; [`Error::Network`] and
-    /// [`Error::Protocol`] if it did not arrive whole; [`Error::Io`] if it could not be written.
+    /// [`Error::Protocol`] if the export arrived incomplete; [`Error::Io`] if it could not be written.
     ///
     /// # Examples
     /// ```
@@ -188,15 +189,15 @@ impl SyncKitClient {
         seen.report()
     }
 
-    /// Deletes the account and everything that it keeps on the server, in every app, for good. Every session ends; on
-    /// this device session and keys are forgotten, too, in memory and in the credential store. Other devices get
-    /// [`Error::AccountGone`]; the data that apps have stored on devices stays there. The address can be registered again.
+    /// Deletes the account and all of its data on the server, in every app, for good. Every session ends. This device
+    /// also forgets session and keys, in memory and in the credential store. Other devices get [`Error::AccountGone`];
+    /// the data that apps have stored on devices stays there. The address can be registered again.
     ///
-    /// The password is always asked for anew. If the answer was lost, call it again: an account that is gone is a
-    /// success.
+    /// The call always needs the password itself. If the answer was lost, call it again: for a deleted account it
+    /// succeeds.
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`] if the password is not the account's: nothing happened then. [`Error::Credentials`]
+    /// [`Error::InvalidCredentials`] if the password is not the account's: nothing was deleted. [`Error::Credentials`]
     /// if the account is deleted, and this device could not forget its keys.
     ///
     /// # Examples
@@ -206,7 +207,7 @@ impl SyncKitClient {
     /// # let typed = world.password;
     /// client.delete_account(typed).await?;
     /// assert_eq!(client.user_id(), None);
-    /// // It is gone for everybody, and the address is free.
+    /// // It is deleted in every app, and the address is free.
     /// assert!(client.authenticate(world.email, typed).await.is_err());
     /// client.create_account(world.email, "another password").await?;
     /// # Ok(())
@@ -226,13 +227,13 @@ impl SyncKitClient {
     }
 }
 
-/// What went by of an export: enough to tell whether it is whole.
+/// The end of an export that has passed through: enough to tell whether the export is complete.
 #[derive(Debug, Default)]
 struct SeenLines {
-    /// The line that has not ended yet, as far as it can be the last one.
+    /// The line that has not ended yet, up to the maximum length of a last line.
     open: Vec<u8>,
     open_is_long: bool,
-    /// The line before it, if it was short.
+    /// The previous line, if it was short.
     last: Vec<u8>,
     lines: u64,
     bytes: u64,
@@ -247,7 +248,7 @@ impl SeenLines {
             if !self.open_is_long {
                 self.open.extend_from_slice(piece);
             }
-            // After the last piece there was no end of a line.
+            // No newline follows the last piece.
             if pieces.peek().is_some() {
                 self.lines += 1;
                 self.last = if self.open_is_long {
@@ -261,7 +262,7 @@ impl SeenLines {
         }
     }
 
-    /// An export that was cut off has no last line, or not as many as its last line says.
+    /// An interrupted export has no last line, or fewer lines than its last line says.
     fn report(self) -> Result<ExportReport> {
         let whole = match serde_json::from_slice(&self.last) {
             Ok(ExportLine::End { lines }) => lines.checked_add(1) == Some(self.lines),

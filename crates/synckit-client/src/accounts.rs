@@ -1,4 +1,4 @@
-//! Several accounts of one app on one device: which there are, which one is used, and how one is forgotten.
+//! Several accounts of one app on one device: listed, chosen, forgotten.
 
 use synckit_protocol::UserId;
 
@@ -31,12 +31,12 @@ impl SyncKitClient {
         Ok(Accounts::read(&self.app.secrets)?.stored)
     }
 
-    /// Goes on as one of the stored accounts, without any prompt and without the server, and uses it at the next start, too.
-    /// Whoever was signed in before stays stored. Blocks.
+    /// Continues as one of the stored accounts, without a prompt and without the server, and uses it at the next start,
+    /// too. The account that was signed in before stays stored. Blocks.
     ///
     /// # Errors
-    /// [`Error::NoStoredKey`] if there is nothing stored of this account, [`Error::Credentials`] if the keychain cannot be
-    /// read.
+    /// [`Error::NoStoredKey`] if this account has no stored session or key, [`Error::Credentials`] if the keychain
+    /// cannot be read.
     ///
     /// # Examples
     /// ```
@@ -65,7 +65,7 @@ impl SyncKitClient {
     /// [`SyncKitClient::sign_out`] does for the account that is signed in.
     ///
     /// # Errors
-    /// [`Error::Network`] if the server could not be told; the device has forgotten everything all the same.
+    /// [`Error::Network`] if the server could not be reached; the device has forgotten the account anyway.
     ///
     /// # Examples
     /// ```
@@ -99,7 +99,7 @@ impl SyncKitClient {
 }
 
 impl SyncKitClient {
-    /// Signs in a user by what is stored. Fails without a change if there is no session or no key.
+    /// Signs in a user from the stored records. Fails without a change if the session or the key is missing.
     pub(crate) fn load(&self, user_id: UserId) -> Result<()> {
         let (scope, tokens) = read_session(&self.app.secrets, user_id)?.ok_or(Error::NoStoredKey)?;
         let stream = self.new_stream(scope, tokens);

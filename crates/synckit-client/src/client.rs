@@ -24,7 +24,7 @@ use crate::{
 
 /// A client of one server for one app, signed in as at most one user at a time.
 ///
-/// `Send + Sync`; every method takes `&self`. Clones share everything: a clone costs what the clone of an `Arc` costs.
+/// `Send + Sync`; every method takes `&self`. Clones share everything, and a clone is as cheap as that of an `Arc`.
 ///
 /// # Examples
 /// ```
@@ -47,12 +47,12 @@ pub struct SyncKitClient {
     current: Arc<RwLock<Current>>,
 }
 
-/// Who is signed in.
+/// The user who is signed in.
 #[derive(Default)]
 struct Current {
-    /// The stream of the user, and with it everything that belongs to the user.
+    /// The stream of the user, and with it all state that belongs to the user.
     stream: Option<Arc<Stream>>,
-    /// Where the app said that it resumes, before anybody was signed in.
+    /// The cursor that the app passed to `resume_at` before anybody was signed in.
     resume_at: Option<Cursor>,
 }
 
@@ -67,8 +67,8 @@ impl fmt::Debug for SyncKitClient {
 }
 
 impl SyncKitClient {
-    /// A client with default settings. Makes no connection and cannot fail: what is wrong with the configuration is the
-    /// error of the first call.
+    /// A client with default settings. Makes no connection and cannot fail: an invalid configuration is the error of
+    /// the first call.
     ///
     /// # Examples
     /// ```
@@ -141,7 +141,7 @@ impl SyncKitClient {
         }
     }
 
-    /// The user who is signed in, if anybody is.
+    /// The user who is signed in, if any.
     ///
     /// # Examples
     /// ```
@@ -158,7 +158,7 @@ impl SyncKitClient {
         self.stream().ok().map(|stream| stream.scope().user_id)
     }
 
-    /// The app of the session, if anybody is signed in.
+    /// The app of the session, if a user is signed in.
     ///
     /// # Examples
     /// ```
@@ -174,8 +174,8 @@ impl SyncKitClient {
         self.stream().ok().map(|stream| stream.scope().app_id)
     }
 
-    /// Tells the client how far the app has applied what it pulled: the cursor that the app stored beside its data. Call it
-    /// at the start of the app, before a push: only the app knows where its database is.
+    /// Tells the client how far the app has applied the pulled changes: the cursor that the app stored beside its data.
+    /// Call it at the start of the app, before a push: only the app knows the cursor of its database.
     ///
     /// # Examples
     /// ```
@@ -210,7 +210,7 @@ impl SyncKitClient {
         self.current.read().stream.clone().ok_or(Error::NotSignedIn)
     }
 
-    /// How far the app has applied what it pulled, if anybody but the app knows.
+    /// How far the app has applied the pulled changes; `None` if only the app knows.
     pub(crate) fn applied(&self) -> Option<Cursor> {
         let current = self.current.read();
         match &current.stream {
@@ -231,17 +231,17 @@ impl SyncKitClient {
         stream
     }
 
-    /// A stream that no other call sees yet.
+    /// A new stream, not yet the current one.
     pub(crate) fn new_stream(&self, scope: StreamScope, tokens: Tokens) -> Stream {
         Stream::new(Connection::new(Arc::clone(&self.app), scope, tokens))
     }
 
-    /// Makes such a stream the current one.
+    /// Makes a new stream the current one.
     pub(crate) fn adopt(&self, stream: Stream) {
         self.current.write().adopt(Arc::new(stream));
     }
 
-    /// Forgets the user who is signed in. Calls that are still made find nobody.
+    /// Forgets the user who is signed in. Later calls fail as signed out.
     pub(crate) fn end(&self) {
         if let Some(stream) = self.current.write().stream.take() {
             stream.connection.session.end();

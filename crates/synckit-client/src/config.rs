@@ -1,4 +1,4 @@
-//! How a client is configured.
+//! Configuration of a client.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     secrets::{keychain::KeychainStore, store::CredentialStore},
 };
 
-/// What every client needs: where the server is, and which app this is.
+/// The two settings that every client needs: the server and the app.
 ///
 /// Everything else has a default; [`SyncKitClient::builder`] changes it.
 ///
@@ -26,8 +26,8 @@ use crate::{
 pub struct SyncKitConfig {
     /// The server, for example `https://sync.example.com`. Plain `http://` is refused except to loopback.
     pub server_url: String,
-    /// The publishable key of the app, `skp_` and 72 characters. It names the app and every copy of the app contains it,
-    /// so it is no secret. Keys that begin with `sks_`, `skt_` or `skw_` are secrets: they do not belong into an app.
+    /// The publishable key of the app, `skp_` and 72 characters. It names the app. Every copy of the app contains it,
+    /// so it is no secret. Keys that begin with `sks_`, `skt_` or `skw_` are secrets: never put one into an app.
     pub api_key: String,
 }
 
@@ -74,7 +74,7 @@ impl SyncKitClientBuilder {
         }
     }
 
-    /// Where the session and the master key live between two starts of the app. Default: the keychain.
+    /// The place of the session and the master key between two starts of the app. Default: the keychain.
     ///
     /// # Examples
     /// ```
@@ -82,7 +82,7 @@ impl SyncKitClientBuilder {
     ///
     /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
     /// let client = SyncKitClient::builder(config).credential_store(MemoryStore::default()).build();
-    /// // Memory holds nothing at the start of the app: ask for the password.
+    /// // Memory is empty at the start of the app: ask for the password.
     /// assert!(matches!(client.try_load_key_from_keychain(), Err(Error::NoStoredKey)));
     /// ```
     #[must_use]
@@ -91,8 +91,8 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// Time limit for the first byte of an answer, without retries, and for each pause in it; for files, for each pause in
-    /// the transfer. A large push gets more time, enough for 16 KiB a second. Default: 30 seconds.
+    /// Time limit for the first byte of an answer, without retries, and for each pause in the answer; for files, for
+    /// each pause in the transfer. A large push gets more time, enough for 16 KiB per second. Default: 30 seconds.
     ///
     /// # Examples
     /// ```
@@ -119,7 +119,7 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// Time limit for making a connection. Default: 10 seconds.
+    /// Time limit for connecting. Default: 10 seconds.
     ///
     /// # Examples
     /// ```
@@ -145,9 +145,9 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// Trusts the certificates of this bundle (PEM), and no others: for a company's own authority; for a container without
-    /// root certificates; for Android without JNI. Default: the certificates of the operating system. It has no
-    /// effect beside [`SyncKitClientBuilder::transport`].
+    /// Trusts the certificates of this bundle (PEM), and no others: for a company's own authority, for a container
+    /// without root certificates, or for Android without JNI. Default: the certificates of the operating system. No
+    /// effect together with [`SyncKitClientBuilder::transport`].
     ///
     /// # Examples
     /// ```
@@ -170,9 +170,9 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// Sends requests through this HTTP proxy, which may have a user name and a password in its URL; requests to loopback
-    /// never. Default: the proxy that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`). It has no effect
-    /// beside [`SyncKitClientBuilder::transport`].
+    /// Sends requests through this HTTP proxy, except those to loopback. The URL may contain a user name and a
+    /// password. Default: the proxy that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`). No effect
+    /// together with [`SyncKitClientBuilder::transport`].
     ///
     /// # Examples
     /// ```
@@ -195,8 +195,8 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// What the server, and a proxy in between, see of the program. Default: `synckit/` and the version of the SDK. It has no
-    /// effect beside [`SyncKitClientBuilder::transport`].
+    /// The `User-Agent` header, which the server and a proxy in between can read. Default: `synckit/` and the version
+    /// of the SDK. No effect together with [`SyncKitClientBuilder::transport`].
     ///
     /// # Examples
     /// ```
@@ -215,7 +215,7 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// How many sealed bytes one page of a pull requests, at most 8 MiB. Default: 1 MiB.
+    /// Requested size of one page of a pull in sealed bytes, at most 8 MiB. Default: 1 MiB.
     ///
     /// # Examples
     /// ```
@@ -246,8 +246,8 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// Replaces the way that requests reach the server: for a simulation, for counting, or for an HTTP client of the app's
-    /// own, with a certificate verifier of its own, say.
+    /// Replaces the transport of requests: for a simulation, for counting bytes, or for an HTTP client of the app's
+    /// own, for example with its own certificate verifier.
     ///
     /// # Examples
     /// ```
@@ -267,9 +267,9 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// Draws the pauses between retries from a seed, so that a simulation can be replayed. Nothing else comes from it:
-    /// keys, nonces and ids are the operating system's randomness, always. Default: another seed for every client, so
-    /// that devices that failed together do not come back together.
+    /// Draws the pauses between retries from a seed, so that a simulation can be replayed. Keys, nonces and ids always
+    /// come from the operating system's randomness. Default: a random seed for every client, so that devices that
+    /// failed together do not retry together.
     ///
     /// # Examples
     /// ```
@@ -289,7 +289,7 @@ impl SyncKitClientBuilder {
         self
     }
 
-    /// The client. Cannot fail: what is wrong with the configuration is the error of the first call.
+    /// Builds the client. Cannot fail: an invalid configuration is the error of the first call.
     ///
     /// # Examples
     /// ```

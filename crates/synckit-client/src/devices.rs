@@ -16,16 +16,17 @@ use crate::{
 };
 
 impl SyncKitClient {
-    /// Registers this installation under a name that people recognise, or finds its device again. Call it at every start:
-    /// the same installation is the same device, also after a new sign-in, and after somebody renamed it. `platform` is one
+    /// Registers this installation under a name that people recognise, or finds its device again. Call it at every
+    /// start: the same installation is the same device, also after a new sign-in and after a rename. `platform` is one
     /// of `macos`, `windows`, `linux`, `ios`, `android`, `web`.
     ///
-    /// Show the returned name: it is another one than `name` if the device was renamed, or if another device of the user has
-    /// this name already (`MacBook (2)`). A credential store that ends with the process, like
+    /// Show the returned name. It differs from `name` if the device was renamed, or if another device of the user
+    /// already has this name (`MacBook (2)`). A credential store that ends with the process, like
     /// [`MemoryStore`](crate::MemoryStore), cannot recognise the installation: its device is found by the name.
     ///
-    /// The session belongs to this device from now on. After a new sign-in the SDK registers the device again by itself, as
-    /// soon as a call names it. A device that was revoked becomes a new one, with another id, at the next call of this.
+    /// From now on the session belongs to this device. After a new sign-in the SDK registers the device again by
+    /// itself, as soon as a call names it. After a revocation the next call of this method registers a new device, with
+    /// another id.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for an unknown platform, or a name that is empty or longer than 100 bytes;
@@ -71,9 +72,9 @@ impl SyncKitClient {
         Ok(self.device_list().await?.devices)
     }
 
-    /// The sessions of the user in this app, newest first, each with its device: to be shown beside the devices. A session
-    /// without a device reads and writes nothing in the log, and is not ended by any revocation:
-    /// [`SyncKitClient::revoke_session`] ends it.
+    /// The sessions of the user in this app, newest first, each with its device: for display beside the devices. A
+    /// session without a device cannot read or write the log, and no revocation of a device ends it:
+    /// [`SyncKitClient::revoke_session`] does.
     ///
     /// # Errors
     /// Those of any call.
@@ -138,8 +139,8 @@ impl SyncKitClient {
         Ok(renamed)
     }
 
-    /// Revokes a device: all of its sessions end within seconds, and its name becomes free. What it
-    /// already holds, it keeps.
+    /// Revokes a device: all of its sessions end within seconds, and its name becomes free. The device keeps the data
+    /// that it already holds.
     ///
     /// # Errors
     /// [`Error::Problem`] with `device_not_found`.

@@ -1,4 +1,4 @@
-//! What can go wrong, grouped by what the caller can do about it.
+//! Failures, grouped by what the caller can do about them.
 
 use std::{fmt, time::Duration};
 
@@ -19,8 +19,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of the SDK.
 ///
-/// The variants are grouped: what to correct in the call, what to repeat later, when to sign in again, what to
-/// resolve together with the user, and what a server did that no honest server does.
+/// The variants are grouped: correct the call, retry later, sign in again, resolve together with the user, and
+/// tampering by the server.
 ///
 /// # Examples
 /// ```
@@ -49,38 +49,38 @@ pub enum Error {
     InvalidServerUrl {
         /// The URL as it was configured.
         url: String,
-        /// What is wrong with it, and what to do.
+        /// What is wrong with the URL, and how to correct it.
         reason: &'static str,
     },
-    /// An argument is outside what the call takes.
+    /// An argument is outside the range that the call accepts.
     #[error("{argument}: {reason}")]
     InvalidArgument {
         /// The argument.
         argument: &'static str,
-        /// What is wrong with it, and what to do.
+        /// What is wrong with the argument, and how to correct it.
         reason: String,
     },
-    /// A change cannot be encoded: too large, a number that is neither an integer of 64 bits nor a finite float, or
-    /// nested too deeply.
+    /// A change cannot be encoded: it is too large, nested too deeply, or holds a number that is neither a 64-bit
+    /// integer nor a finite float.
     #[error("a change cannot be pushed")]
     Encode(#[source] synckit_crypto::batch::EncodeError),
     /// Nobody is signed in. Call `authenticate` or `try_load_key_from_keychain` first.
     #[error("nobody is signed in: call authenticate, or try_load_key_from_keychain to go on with an earlier session")]
     NotSignedIn,
-    /// There is no master key in memory. Call one of the `setup_encryption` methods or `try_load_key_from_keychain`.
+    /// No master key is in memory. Call one of the `setup_encryption` methods or `try_load_key_from_keychain`.
     #[error(
         "encryption is not set up on this device: call try_load_key_from_keychain, setup_encryption_existing or \
          setup_encryption_new"
     )]
     EncryptionNotSetUp,
-    /// `push`: the app pulled on this device before this client was made, so its database is at a cursor that only the app
-    /// knows, and a push could return none that is safe to store. Nothing was sent. Call `resume_at` with the stored cursor
-    /// ([`Cursor::START`] if there is none), or pull first.
+    /// `push`: an earlier client on this device has pulled, so only the app knows the cursor of its database, and a
+    /// push could not return a cursor that is safe to store. Nothing was sent. Call `resume_at` with the stored cursor
+    /// ([`Cursor::START`] if the app has none), or pull first.
     #[error(
         "where the app's data is in the history is not known: call resume_at with the stored cursor, or pull first"
     )]
     CursorUnknown,
-    /// The keychain holds no session and key of this app and account.
+    /// The credential store holds no session and key of this account in this app.
     #[error("the keychain holds no key for this app: ask for the password once")]
     NoStoredKey,
 
@@ -88,23 +88,23 @@ pub enum Error {
     /// The server could not be reached, after every retry.
     #[error("the server cannot be reached")]
     Network(#[source] TransportError),
-    /// The server asks to wait longer than a call may take.
+    /// The server asks for a longer wait than the SDK waits within one call.
     #[error("the server asks to wait for {} seconds ({code})", retry_after.as_secs())]
     RetryLater {
         /// How long to wait.
         retry_after: Duration,
-        /// The code of the server's answer.
+        /// The problem code of the server's answer.
         code: String,
     },
-    /// The server answered with a problem that no other variant names. [`Problem::known_code`] says which.
+    /// The server answered with a problem that has no variant of its own. [`Problem::known_code`] tells which one.
     #[error("the server refused: {} ({})", .0.detail.as_deref().unwrap_or(&.0.title), .0.code)]
     Problem(Box<Problem>),
-    /// The server answered with something that is not of this protocol: another service, or a proxy in between.
+    /// The answer does not follow this protocol: it comes from another service, or from a proxy in between.
     #[error("the answer is not of this protocol (status {status}): {reason}")]
     Protocol {
         /// The HTTP status.
         status: u16,
-        /// What was expected.
+        /// The content that was expected.
         reason: &'static str,
     },
 
@@ -115,42 +115,43 @@ pub enum Error {
     /// The session was signed out, revoked, or not used for 90 days.
     #[error("the session has ended: sign in again")]
     SessionEnded,
-    /// The account is no longer on the server: it was deleted, or the server was restored from a backup that is older.
-    /// What this device holds stays until [`crate::SyncKitClient::sign_out`].
+    /// The server has no such account any more: it was deleted, or the server was restored from an older backup. The
+    /// data on this device stays until [`crate::SyncKitClient::sign_out`].
     #[error("the account is no longer on this server: it was deleted")]
     AccountGone,
-    /// The call needs a password sign-in not older than five minutes: `confirm_password`.
+    /// The call needs a password sign-in of the last five minutes: call `confirm_password`.
     #[error("this needs a fresh sign-in with the password")]
     FreshLoginRequired,
-    /// The API key of the configuration is no publishable key: it is incomplete, or of another kind. Nothing was sent.
+    /// The API key of the configuration is not a publishable key: it is incomplete, or of another kind. Nothing was
+    /// sent.
     #[error(transparent)]
     ApiKeyUnusable(#[from] ApiKeyError),
-    /// The server takes no such API key.
+    /// The server does not accept this API key.
     #[error("the API key is not valid on this server")]
     ApiKeyInvalid,
 
     // Resolve, with the user or by another call.
-    /// `setup_encryption_new`: there is a key already. Call `setup_encryption_existing`.
+    /// `setup_encryption_new`: the account already has a key in this app. Call `setup_encryption_existing`.
     #[error("this account already has a key in this app: call setup_encryption_existing")]
     KeyAlreadyExists,
-    /// `setup_encryption_existing`: there is no key yet. Call `setup_encryption_new`.
+    /// `setup_encryption_existing`: the account has no key in this app yet. Call `setup_encryption_new`.
     #[error("this account has no key in this app yet: call setup_encryption_new")]
     NoServerKey,
     /// Another device changed the master key. Call `setup_encryption_existing`.
     #[error("the master key was changed by another device: call setup_encryption_existing")]
     KeyRotated {
-        /// The key that is current on the server, or that a batch is sealed under.
+        /// The current key on the server, or the key that a batch is sealed under.
         key_id: KeyId,
     },
-    /// This device holds a key that never was this stream's current one.
+    /// This device holds a key that was never the current key of this stream.
     #[error("this device holds another key than the server's envelope: call setup_encryption_existing")]
     WrongKey {
         /// The key that this device holds.
         held: KeyId,
-        /// The key that is current on the server.
+        /// The current key on the server.
         current: KeyId,
     },
-    /// The password was replaced after it was forgotten, so it cannot open the envelope. The recovery code can
+    /// A forgotten password was replaced, and the new one cannot open the envelope. The recovery code can
     /// (`setup_encryption_with_recovery`), and so can any device that still holds the key.
     #[error("the password was reset: use the recovery code, or a device that still holds the key")]
     PasswordWasReset {
@@ -159,11 +160,11 @@ pub enum Error {
         /// The generation of the account's current vault.
         vault_generation: u32,
     },
-    /// `rejoin`: the server's history agrees with what this device knows, or the evidence is of something that was resolved
-    /// since. Pull again.
+    /// `rejoin`: the server's history agrees with this device's, or the conflict in the evidence was resolved since.
+    /// Pull again.
     #[error("the server's history agrees with what this device knows: there is nothing to rejoin")]
     NothingToRejoin,
-    /// The account has no recovery code that this one could be.
+    /// The recovery code is not one of this account's.
     #[error("this recovery code does not belong to the account")]
     WrongRecoveryCode,
     /// Key material cannot be opened or written.
@@ -175,33 +176,33 @@ pub enum Error {
         /// The stream's newest position, verified to follow from the parent.
         latest: Position,
     },
-    /// The account keeps as much as the server lets it. Nothing was stored, and trying again does not help before
-    /// something was deleted or the operator gave more room.
+    /// The account has reached a quota of the server. Nothing was stored. A retry helps only after something was
+    /// deleted or the operator raised the quota.
     #[error("the account has reached a limit of this server: {quota}")]
     QuotaExceeded {
-        /// Of what there is too much.
+        /// The quota that is reached.
         quota: Quota,
     },
     /// The device was revoked. Register again.
     #[error("this device was revoked: register it again")]
     DeviceRevoked,
-    /// The keychain or the credential file failed.
+    /// The credential store failed.
     #[error("credentials cannot be stored or read")]
     Credentials(#[source] CredentialError),
     /// A local file could not be read or written.
     #[error("a local file could not be read or written")]
     Io(#[from] std::io::Error),
-    /// The file is not the one that was hashed: it changed in between. Nothing was stored.
+    /// The file changed between hashing and uploading. Nothing was stored.
     #[error("the file changed while it was uploaded")]
     FileChanged,
 
-    /// The server did what no honest server does, short of having been restored from a backup. Do not repeat; keep the
-    /// evidence.
+    /// The server did something that no honest server does, unless it was restored from a backup. Do not retry; keep
+    /// the evidence.
     #[error(transparent)]
     Tampering(#[from] Tampering),
 }
 
-/// A push that did not come to its end.
+/// A push that did not store all of its changes.
 ///
 /// # Examples
 /// ```
@@ -222,12 +223,12 @@ pub enum Error {
 /// ```
 #[derive(Debug)]
 pub struct PushError {
-    /// How many of the given changes, from the first on, are stored.
+    /// How many of the given changes are stored, counted from the first.
     pub accepted: usize,
-    /// The cursor that the push would have returned: safe to store. [`Cursor::START`] with [`Error::CursorUnknown`], and before
-    /// anybody is signed in or the app has said where it resumes.
+    /// The cursor that the push would have returned: safe to store. [`Cursor::START`] with [`Error::CursorUnknown`], if
+    /// nobody is signed in, and before the app has called `resume_at` or pulled.
     pub cursor: Cursor,
-    /// Why the rest is not.
+    /// Why the rest is not stored.
     pub source: Error,
 }
 
@@ -241,7 +242,7 @@ impl fmt::Display for PushError {
 }
 
 impl std::error::Error for PushError {
-    /// The cause of [`PushError::source`], which the text of this error contains already.
+    /// The cause of [`PushError::source`]; the text of this error already contains the source itself.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         std::error::Error::source(&self.source)
     }
@@ -254,7 +255,7 @@ impl From<PushError> for Error {
 }
 
 impl Error {
-    /// What the server's answer means, where a variant names it.
+    /// The variant for a problem of the server, or [`Error::Problem`].
     pub(crate) fn from_problem(problem: Problem) -> Self {
         match problem.known_code() {
             Some(ProblemCode::InvalidCredentials) => Self::InvalidCredentials,
@@ -272,7 +273,7 @@ impl Error {
         }
     }
 
-    /// The code of the server's answer, if it is one that no variant names.
+    /// The code of the server's answer, if it has no variant of its own.
     ///
     /// # Examples
     /// ```
@@ -296,7 +297,7 @@ impl Error {
         self.problem_code() == Some(code)
     }
 
-    /// What [`crate::SyncKitClient::rejoin`] needs, if this is an error that it may be a way out of.
+    /// The evidence for [`crate::SyncKitClient::rejoin`], if a rejoin may resolve this error.
     ///
     /// # Examples
     /// ```
@@ -305,7 +306,7 @@ impl Error {
     /// # use synckit_doctest::note;
     /// # let (client, device) = world.device("laptop").await?;
     /// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
-    /// # // The app has come to 40; the server, restored from a backup, to 1.
+    /// # // The app is at 40; the server, restored from a backup, at 1.
     /// # let lost = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
     /// # let stored = lost;
     /// let error = client.pull(device.id, stored).await.unwrap_err();
@@ -321,7 +322,7 @@ impl Error {
         }
     }
 
-    /// Whether a server did what no honest server does, short of having been restored from a backup.
+    /// Whether the server did something that no honest server does, unless it was restored from a backup.
     ///
     /// # Examples
     /// ```

@@ -16,14 +16,14 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Everything is encrypted on the device; the server stores what it cannot read, and a server that lies about it is
-//! caught: [`Error::is_tampering`]. The wire is `docs/protocol.md`; `docs/guide.md` leads from an empty directory to two
-//! devices.
+//! Everything is encrypted on the device. The server stores data that it cannot read, and the SDK detects a server that
+//! lies about it: [`Error::is_tampering`]. `docs/protocol.md` defines the wire; `docs/guide.md` leads from an empty
+//! directory to two devices.
 //!
-//! What this crate deliberately is not: it has no database, decides nothing about the app's data, and prints nothing.
+//! This crate deliberately has no database, decides nothing about the app's data, and prints nothing.
 //!
-//! Invariant: nothing that a server sent reaches the app before it was verified into a typed value. A call can be
-//! cancelled at any await without losing state: what was stored is found again by the next call.
+//! Invariant: data from a server reaches the app only after it was verified into a typed value. A call can be cancelled
+//! at any await without losing state: the next call finds everything that was stored.
 //!
 //! # The start of an app
 //!
@@ -55,18 +55,18 @@
 //!
 //! # Changes out, changes in
 //!
-//! Tables and rows are the app's own names. `Insert` and `Update` carry the whole row, and the order of the log decides,
-//! so applying every change in the order in which it comes makes all devices equal. Four rules make that safe:
+//! Tables and rows have the app's own names. `Insert` and `Update` carry the whole row. The order of the log decides,
+//! so devices that apply every change in the order of the log become equal. Four rules make that safe:
 //!
 //! 1. Apply the changes of a page and store its cursor in **one** transaction of the app's database.
-//! 2. Keep a local change in an outbox until [`push`](SyncKitClient::push) has returned; then remove what was pushed, and
-//!    not what the user changed since. Pushing a change twice is harmless; [`push_at`](SyncKitClient::push_at), the strict
-//!    form, avoids even that, and is for apps that merge first.
-//! 3. Store no cursor that did not come from `pull` or a push. At the start of the app, give the stored one to
+//! 2. Keep a local change in an outbox until [`push`](SyncKitClient::push) has returned. Then remove the pushed
+//!    changes, but no newer change that the user made meanwhile. Pushing a change twice is harmless;
+//!    [`push_at`](SyncKitClient::push_at), the strict form, avoids even that, and is for apps that merge first.
+//! 3. Store only cursors that `pull` or a push returned. At the start of the app, pass the stored cursor to
 //!    [`resume_at`](SyncKitClient::resume_at).
-//! 4. Merge a pulled change into a row that waits in the outbox, or leave it out. Do not apply it over that row. Own changes
-//!    come back too, and a change that comes back would take away what the user changed since. The row that waits is
-//!    pushed later, so it wins on every device.
+//! 4. Merge a pulled change into a row that waits in the outbox, or skip the change. Do not overwrite the waiting row:
+//!    a pull also returns the app's own changes, and an earlier one would undo the user's newer edit. The waiting row
+//!    is pushed later, so it wins on every device.
 //!
 //! A later crate, `synckit-sqlite`, will keep these rules for apps that store their rows in SQLite.
 //!
@@ -105,14 +105,14 @@
 //!
 //! # Errors
 //!
-//! The SDK repeats requests that fail in transit, three times within a minute, and never stores anything twice. It repeats
-//! after a broken connection, a time-out, and the statuses 408, 429, 500, 502 to 504 and 520 to 530. An [`Error`] is for the
-//! app. Its variants are grouped by what the app can do:
+//! The SDK retries requests that fail in transit, three times within a minute, and never stores anything twice. It
+//! retries after a broken connection, a time-out, and the statuses 408, 429, 500, 502 to 504 and 520 to 530. The
+//! failures that remain are an [`Error`], whose variants are grouped by what the app can do:
 //!
 //! | what happened | for example | what to do |
 //! | --- | --- | --- |
 //! | the call is wrong | [`Error::InvalidArgument`], [`Error::Encode`], [`Error::EncryptionNotSetUp`], [`Error::CursorUnknown`] | correct it |
-//! | not now | [`Error::Network`], [`Error::RetryLater`] | go on with local data, try again later |
+//! | not now | [`Error::Network`], [`Error::RetryLater`] | continue with local data, try again later |
 //! | nobody is signed in | [`Error::InvalidCredentials`], [`Error::SessionEnded`] | ask for the password |
 //! | something to resolve | [`Error::KeyRotated`], [`Error::Behind`], [`Error::DeviceRevoked`], [`Error::PasswordWasReset`], [`Error::QuotaExceeded`] | the call that the variant names, perhaps after asking the user |
 //! | the server lies | [`Error::Tampering`] with any [`Tampering`] | stop, tell the user, keep the evidence |
@@ -129,17 +129,17 @@
 //! | devices of an account in an app | 100 | `device_limit` |
 //! | rotations of the master key | 24 | [`Error::Key`] |
 //!
-//! # What it needs
+//! # Requirements
 //!
 //! A tokio runtime with time and I/O enabled. Calls may run on different runtimes; one call must run on one. TLS is rustls
 //! with the roots of the operating system; plain `http://` is refused except to loopback. Requests go through the proxy
-//! that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), except those to loopback. There are no Cargo features:
-//! one build, one behaviour. [`SyncKitClient`] is `Send + Sync`, every method takes `&self`, and a clone costs what the clone of
-//! an `Arc` costs. The keychain is that of macOS, Windows or the Secret Service of Linux; [`FileStore`], [`MemoryStore`] and the
-//! host's own [`CredentialStore`] are the alternatives.
+//! that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), except those to loopback. There are no Cargo
+//! features: one build, one behaviour. [`SyncKitClient`] is `Send + Sync`, every method takes `&self`, and a clone is
+//! as cheap as that of an `Arc`. The keychain is that of macOS, Windows or the Secret Service of Linux; [`FileStore`],
+//! [`MemoryStore`] and the host's own [`CredentialStore`] are the alternatives.
 //!
-//! An app names no other crate of the project: ids, [`Cursor`], [`ChangeEntry`] and the like are exported here, although
-//! the examples at these types name the crate that they come from.
+//! An app needs no other crate of the project: this crate exports ids, [`Cursor`], [`ChangeEntry`] and the like. The
+//! examples at these types name the crates that define them.
 //!
 //! # Beyond the five lines
 //!
@@ -153,7 +153,7 @@
 //! | a server that was restored from a backup | [`restore_envelope`](SyncKitClient::restore_envelope), and `docs/operations.md` |
 //! | a company's certificates, a proxy, a name for the logs | [`ca_bundle`](SyncKitClientBuilder::ca_bundle), [`proxy`](SyncKitClientBuilder::proxy), [`user_agent`](SyncKitClientBuilder::user_agent) |
 //! | Android | `docs/guide.md` |
-//! | another way to the server, or none in tests | [`transport`] |
+//! | another transport, for example for tests without a network | [`transport`] |
 
 mod account;
 mod account_data;
@@ -222,7 +222,7 @@ pub use tampering::{BatchEvidence, HistoryEvidence, RejoinEvidence, SnapshotEvid
 
 pub use zeroize::Zeroizing;
 
-/// Compiles the program of the guide, so that it stays true.
+/// Compiles the program of the guide, so that the guide stays true.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;

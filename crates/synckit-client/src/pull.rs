@@ -1,4 +1,4 @@
-//! Reading the log: every page is verified and opened before the app sees anything of it.
+//! Reading the log: a page reaches the app only after all of it was verified and opened.
 
 use std::sync::Arc;
 
@@ -21,25 +21,27 @@ use crate::{
     tampering::{HistoryEvidence, Tampering},
 };
 
-/// Snapshots that one pull tries before it gives up: each may have been replaced just then.
+/// Limit of snapshots that one pull tries: each one may be replaced while the pull reads it.
 const SNAPSHOTS_TRIED_MAX: u32 = 4;
 
 impl SyncKitClient {
-    /// Pulls the changes after a cursor: verified, decrypted, in log order, own changes included. Store the returned
-    /// cursor together with the changes, and pull again while the last value is `true`. Start with [`Cursor::START`].
+    /// Pulls the changes after a cursor: verified, decrypted, in log order, the app's own changes included. Store the
+    /// returned cursor together with the changes, and pull again while the last value is `true`. Start with
+    /// [`Cursor::START`].
     ///
-    /// If a snapshot replaces the start of the log, its rows are returned instead, as insertions and deletions. After a long
-    /// absence an app may get rows again that it has. The cursor is then a place inside the snapshot; store it like any
-    /// other.
+    /// If a snapshot replaces the start of the log, its rows are returned instead, as insertions and deletions. After a
+    /// long absence an app may get rows that it already has. The cursor then points into the snapshot; store it like
+    /// any other.
     ///
-    /// A page holds at most 500 changes. Applying one twice is harmless, because changes carry whole rows. Merge a change into
-    /// a row that waits to be pushed, or leave it out; do not apply it over that row, which would lose the user's edit.
+    /// A page holds at most 500 changes. Applying one twice is harmless, because changes carry whole rows. Merge a
+    /// change into a row that waits to be pushed, or skip the change; overwriting the waiting row would lose the user's
+    /// edit.
     ///
     /// # Errors
     /// [`Tampering::HistoryRewound`](crate::Tampering::HistoryRewound), [`Tampering::HistoryForked`](crate::Tampering::HistoryForked) and [`Tampering::BatchForged`](crate::Tampering::BatchForged) with evidence;
     /// [`Error::KeyRotated`] if another device changed the master key; [`Error::DeviceRevoked`];
-    /// [`Tampering::SnapshotForged`](crate::Tampering::SnapshotForged) if the beginning of the log is gone and no snapshot of it verifies;
-    /// [`Error::EncryptionNotSetUp`]. Nothing of a page with an error is returned.
+    /// [`Tampering::SnapshotForged`](crate::Tampering::SnapshotForged) if the beginning of the log is deleted and no
+    /// snapshot of it verifies; [`Error::EncryptionNotSetUp`]. A page with an error returns none of its changes.
     ///
     /// # Examples
     /// ```
@@ -94,15 +96,16 @@ impl SyncKitClient {
                 }
             };
             match refused {
-                // The log is not whole any more, and there is no other snapshot.
+                // The log is incomplete, and no other snapshot exists.
                 Some((id, error)) if id == place.snapshot_id => return Err(error),
                 _ => {}
             }
             match pull_rows(&stream, place).await {
                 Ok(Some(pulled)) => return Ok(pulled),
-                // Newer ones took its place: all rows come again, deletions too, so what the app has of it is made good.
+                // A newer snapshot took its place: all rows are returned again, deletions too, which corrects the app's
+                // earlier rows.
                 Ok(None) => from = restarted(from),
-                // The one that the app was in the middle of. A key may have been retired meanwhile, and the newest
+                // The app was in the middle of this snapshot. Meanwhile a key may have been retired, and the newest
                 // snapshot taken its place.
                 Err(Error::Tampering(Tampering::SnapshotForged(evidence)))
                     if from.snapshot().is_some() && evidence.part.is_none() =>
@@ -144,7 +147,7 @@ async fn pull_log(stream: &Stream, device_id: DeviceId, cursor: Cursor, avoid: A
     let prefetched = match stream.state.take_prefetch() {
         Some(prefetch) if prefetch.device_id == device_id && prefetch.cursor == cursor => {
             let known = prefetch.known;
-            // A request in advance that failed says nothing: the one that the app makes decides what is reported.
+            // A failed prefetch is ignored: the app's own request decides about the error.
             prefetch
                 .page
                 .join()
@@ -175,7 +178,7 @@ async fn pull_log(stream: &Stream, device_id: DeviceId, cursor: Cursor, avoid: A
     };
     let (next, has_more) = (page.cursor, page.has_more);
     if has_more && page.batches.is_empty() {
-        // A server that says so for ever would keep the app in its loop for ever.
+        // A server that always claims this would keep the app in an endless loop.
         return Err(Error::Protocol {
             status: 200,
             reason: "a page that is not empty where more follow",
@@ -207,17 +210,17 @@ async fn prefetch(stream: &Stream, device_id: DeviceId, cursor: Cursor) {
     });
 }
 
-/// What a pull found.
+/// The result of one pull from the log.
 enum LogPull {
     Page(Pulled),
-    /// The place to go on from instead.
+    /// The place in a snapshot at which the pull continues.
     Snapshot(SnapshotPlace),
 }
 
-/// The first place of a snapshot that the server names in place of the log after `cursor`.
+/// The first place of the snapshot that the server names in place of the log after `cursor`.
 fn enter(cursor: Cursor, snapshot: SnapshotInfo) -> Result<LogPull> {
     match cursor.position() {
-        // A log that was cut goes on after the cursor, or it was not cut there.
+        // An honest server names a snapshot only for a cursor below its position.
         Some(known) if snapshot.position.seq <= known.seq => {
             Err(Error::Tampering(Tampering::HistoryRewound(HistoryEvidence {
                 known,
@@ -233,7 +236,7 @@ fn enter(cursor: Cursor, snapshot: SnapshotInfo) -> Result<LogPull> {
     }
 }
 
-/// Where to ask again when a snapshot was of no use: from a place inside one, there is nothing but the start.
+/// The cursor after a useless snapshot: a place inside one has no other continuation than the start.
 fn restarted(from: Cursor) -> Cursor {
     if from.snapshot().is_some() { Cursor::START } else { from }
 }

@@ -1,9 +1,9 @@
-//! Writing the log: changes are sealed on top of the newest history that this device has verified, and sealed again
-//! when another device was faster.
+//! Writing the log: changes are sealed on top of the newest history that this device has verified, and sealed again if
+//! another device was faster.
 //!
-//! Invariants: a batch keeps its id through every retry, so nothing is stored twice; the next batch of a long push is
-//! sealed while the one before is sent, which is why it names a parent that is only expected; the server's answer is
-//! compared with the expected position, so a server that lies about what it stored is caught at once.
+//! Invariants: a batch keeps its id through every retry, so nothing is stored twice. A long push seals the next batch
+//! while it sends the previous one, so that batch names an expected parent. The server's answer is compared with the
+//! expected position, which detects a server that lies about the stored batch.
 
 use std::{ops::Range, sync::Arc};
 
@@ -26,20 +26,20 @@ use crate::{
     stream::{chain::Sent, handle::Stream},
 };
 
-/// How often a batch is sealed again because other devices were faster, before the push gives up.
+/// Limit of sealing one batch again because other devices were faster; then the push fails.
 const RESEALS_MAX: u32 = 100;
 
-/// The place that a push seals on top of.
+/// The position that a push seals on top of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Parent {
-    /// The newest history that this device knows. If the stream has moved on: hash forward over the batches in between,
-    /// and seal on top of them.
+    /// The newest known history. If the stream has moved on: hash forward over the batches in between, and seal on top
+    /// of them.
     Newest,
-    /// This place. If the stream has moved on: tell the caller, who wants to merge first.
+    /// Exactly this position. If the stream has moved on: report it to the caller, who wants to merge first.
     Exactly(Cursor),
 }
 
-/// Who pushes, and with what.
+/// The device that pushes, and its keys.
 #[derive(Clone)]
 struct Pusher {
     scope: StreamScope,
@@ -51,7 +51,7 @@ struct Pusher {
 #[derive(Debug, Default)]
 struct Accepted {
     entries: usize,
-    /// Where the last stored batch ends.
+    /// The end of the last stored batch.
     until: Option<Position>,
 }
 
@@ -59,29 +59,30 @@ struct Accepted {
 struct Sealed {
     batch_id: BatchId,
     body: Arc<BatchBody>,
-    /// Which of the given changes it holds.
+    /// The range of the given changes in this batch.
     range: Range<usize>,
     parent: Position,
-    /// Where the stream is once the batch is stored.
+    /// The position of the stream after this batch.
     after: Position,
     /// The encoded request.
     request: Bytes,
 }
 
 impl SyncKitClient {
-    /// Pushes changes: encrypted, appended in order, stored durably when this returns. More than 500 changes, or 4 MiB,
-    /// are split into batches; each is atomic, the whole is not.
+    /// Pushes changes: encrypted, appended in order, and stored durably before this returns. More than 500 changes, or
+    /// 4 MiB, are split into batches. Each batch is atomic; the whole push is not.
     ///
-    /// Returns a cursor that is safe to store: the end of the last page that [`SyncKitClient::pull`] returned, or what
-    /// [`SyncKitClient::resume_at`] was given; [`Cursor::START`] if the app has never pulled on this device. It is never past
-    /// this push, which therefore comes back at the next pull. After a restart of an app that has pulled before, only the app
-    /// knows its cursor: a push before `resume_at` and the first pull is [`Error::CursorUnknown`], and sends nothing.
+    /// Returns a cursor that is safe to store: the end of the last page that [`SyncKitClient::pull`] returned, or the
+    /// cursor given to [`SyncKitClient::resume_at`], or [`Cursor::START`] if the app has never pulled on this device.
+    /// The cursor is never past this push, so the next pull returns the pushed changes, too. After a restart of an app
+    /// that has pulled before, only the app knows its cursor: a push before `resume_at` and the first pull is
+    /// [`Error::CursorUnknown`], and sends nothing.
     ///
-    /// If the app may crash between the push and its own note of it, the changes are pushed again at the next start,
-    /// which is harmless, since they carry whole rows; [`SyncKitClient::push_at`] with a batch id avoids even that.
+    /// If the app crashes before it notes the success, it pushes the changes again at the next start. That is harmless,
+    /// because changes carry whole rows; [`SyncKitClient::push_at`] with a batch id avoids even that.
     ///
     /// # Errors
-    /// [`PushError`], with how many changes are stored and why the others are not: among others
+    /// [`PushError`], with the number of stored changes and the reason for the rest: among others
     /// [`Error::CursorUnknown`], [`Error::Encode`], [`Error::KeyRotated`], [`Error::WrongKey`], [`Error::DeviceRevoked`],
     /// [`Tampering::HistoryRewound`](crate::Tampering::HistoryRewound), [`Tampering::HistoryForked`](crate::Tampering::HistoryForked).
     ///
@@ -122,24 +123,25 @@ impl SyncKitClient {
             .map_err(|source| failed(source, accepted.entries, cursor))
     }
 
-    /// Pushes changes on top of exactly what the app has applied, which is `parent`, and fails if anything else was pushed
-    /// in between. For apps that merge by their own rules, because an older version of a row then never follows a newer
-    /// one of another device; and for pushes that must happen exactly once.
+    /// Pushes changes on top of exactly the history that the app has applied, which ends at `parent`, and fails if
+    /// anything else was pushed meanwhile. For apps that merge by their own rules, because an older version of a row
+    /// then never follows a newer one of another device; and for pushes that must happen exactly once.
     ///
-    /// Returns the cursor after the changes. If anything else was pushed in between, it stops with [`Error::Behind`]:
-    /// store the cursor of the [`PushError`], pull, merge, and push the changes that were not accepted, as they are then.
+    /// Returns the cursor after the changes. If anything else was pushed meanwhile, it fails with [`Error::Behind`]:
+    /// store the cursor of the [`PushError`], pull, merge, and push the remaining changes in their merged form.
     ///
-    /// Without a `batch_id`, changes are split into batches as in [`SyncKitClient::push`]. With one, which the app stored
-    /// before ([`SyncKitClient::new_batch_id`]), they are a single batch that is stored exactly once, even if the app
-    /// crashes at any moment and pushes again with the same id; use an id for the same changes only. The returned cursor
-    /// is `parent` if the app has pulled past the batch already. What the server stored before is read back, so that bytes
-    /// that were exchanged on their way never count as stored: that is [`Tampering::BatchForged`](crate::Tampering::BatchForged). (Where the batch is so old that only a snapshot contains
-    /// it, the server's word cannot be checked: that is [`Error::Problem`] with `cursor_compacted`. Pull, and push the
-    /// changes that are still missing under a new id.)
+    /// Without a `batch_id`, changes are split into batches as in [`SyncKitClient::push`]. With a `batch_id`, which the
+    /// app stored beforehand ([`SyncKitClient::new_batch_id`]), the changes are a single batch that is stored exactly
+    /// once, even if the app crashes at any moment and pushes again with the same id. Use an id for the same changes
+    /// only. If the app has already pulled past the batch, the returned cursor is `parent`. A batch that the server
+    /// claims to hold already is read back, so that a batch whose bytes were replaced in transit never counts as
+    /// stored: that is [`Tampering::BatchForged`](crate::Tampering::BatchForged). (If the batch is so old that only a
+    /// snapshot contains it, the server's claim cannot be checked: that is [`Error::Problem`] with `cursor_compacted`.
+    /// Pull, and push the missing changes under a new id.)
     ///
     /// # Errors
-    /// As [`SyncKitClient::push`]; [`Error::Behind`]; [`Error::InvalidArgument`] if `parent` lies inside a snapshot, or if
-    /// changes with a `batch_id` are none, or more than fit one batch of 500 changes and 4 MiB.
+    /// As [`SyncKitClient::push`]; [`Error::Behind`]; [`Error::InvalidArgument`] if `parent` lies inside a snapshot, or
+    /// if the changes with a `batch_id` are empty or exceed one batch of 500 changes and 4 MiB.
     ///
     /// # Examples
     /// ```
@@ -183,7 +185,7 @@ impl SyncKitClient {
         let mut accepted = Accepted::default();
         let at = Parent::Exactly(parent);
         let pushed = push_batches(&stream, device_id, at, batch_id, changes, &mut accepted).await;
-        // A batch that was pushed again after a crash may lie before what the app has pulled since.
+        // After a crash and a second push, the batch may lie before the position that the app has pulled to.
         let cursor = match accepted.until.filter(|position| position.seq > parent.seq()) {
             Some(position) => {
                 stream.state.apply(Cursor::at(position), position);
@@ -196,8 +198,8 @@ impl SyncKitClient {
             .map_err(|source| failed(source, accepted.entries, cursor))
     }
 
-    /// A new id for a batch: a random UUID (version 4 of RFC 9562). It holds no time: the server must not learn when an
-    /// edit was made offline.
+    /// A new id for a batch: a random UUID (version 4 of RFC 9562). It contains no time, because the server must not
+    /// learn when an edit was made offline.
     ///
     /// # Examples
     /// ```
@@ -294,7 +296,8 @@ async fn append(stream: &Stream, pusher: &Pusher, mut sealed: Sealed, at: Parent
                 }
                 latest
             }
-            // This device was away for long. A snapshot has the changes that it did not see; the log goes on after that.
+            // This device was offline for long. A snapshot has the changes that it missed; the log continues after
+            // that.
             Some(ProblemCode::CursorCompacted) => stream.snapshot_position(&pusher.keys, known, *problem).await?,
             Some(ProblemCode::KeyMismatch) => return Err(stream.unknown_key(&pusher.keys, None).await),
             _ => return Err(diverged(sealed.parent, Error::Problem(problem))),
@@ -315,11 +318,11 @@ fn invalid_changes(reason: &str) -> Error {
     }
 }
 
-/// Encodes as many changes from `start` on as one batch takes.
+/// Encodes as many changes as fit one batch, beginning at `start`.
 fn encode(changes: &[ChangeEntry], start: usize) -> Result<(Range<usize>, BatchBody)> {
     let rest = changes.get(start..).unwrap_or_default();
     let (taken, body) = BatchBody::encode_prefix(rest)
-        // The index that the app is told counts from the first of its changes.
+        // The reported index counts from the first of all changes of the app.
         .map_err(|error| {
             Error::Encode(EncodeError {
                 index: start + error.index,
@@ -329,7 +332,7 @@ fn encode(changes: &[ChangeEntry], start: usize) -> Result<(Range<usize>, BatchB
     Ok((start..start + taken, body))
 }
 
-/// Seals the changes from `start` on, as many as one batch takes; all of them, if the app gave the batch its id.
+/// Seals as many changes as fit one batch, beginning at `start`; all of them, if the app chose the batch id.
 async fn seal_next(
     pusher: Pusher,
     changes: Arc<Vec<ChangeEntry>>,

@@ -1,8 +1,8 @@
-//! What a server lets an account keep.
+//! The quotas of an account on a server.
 
 use std::fmt;
 
-/// What an account has too much of, in [`Error::QuotaExceeded`](crate::Error::QuotaExceeded).
+/// A quota that the account has reached, in [`Error::QuotaExceeded`](crate::Error::QuotaExceeded).
 ///
 /// # Examples
 /// ```
@@ -18,16 +18,16 @@ pub enum Quota {
     Bytes,
     /// Files.
     Blobs,
-    /// Uploads that were announced and not confirmed.
+    /// Uploads that were announced and not yet confirmed.
     PendingUploads,
     /// Revoked devices.
     RevokedDevices,
-    /// One that this SDK does not know.
+    /// A quota that this SDK does not know.
     Other,
 }
 
 impl Quota {
-    /// The quota that the server names. Its text is never shown: it is not ours.
+    /// The quota in the server's answer. The server's text is never shown, because the server is not trusted.
     pub(crate) fn from_field(field: Option<&str>) -> Self {
         match field {
             Some("bytes") => Self::Bytes,

@@ -1,13 +1,13 @@
-//! Going on after the server's history and this device's have parted for good: after a restored backup, or past a batch
-//! that no device can read.
+//! Continuing after the server's history and this device's have diverged for good: after a restored backup, or past a
+//! batch that no device can read.
 //!
-//! What it deliberately is not: automatic. Whatever a server shows after a rejoin is believed where it was not before, so
-//! the user decides, after the operator has said what happened. And it moves no data: the SDK has no database, so the
-//! app pulls, merges and pushes again, as [`SyncKitClient::rejoin`] says.
+//! A rejoin is deliberately not automatic: it accepts a history that was refused before, so the user decides, after the
+//! operator has explained the cause. It also moves no data: the SDK has no database, so the app pulls, merges and
+//! pushes again, as [`SyncKitClient::rejoin`] says.
 //!
-//! Invariants: what is known moves back only here, and only to a position from which the server's chain was hashed
-//! forward to its end; a skipped batch is one that no device can read, in a part of the log whose ends are hashes; every
-//! step can be repeated after a crash.
+//! Invariants: the known position moves back only here, and only to a position from which the server's chain was hashed
+//! forward to its end. A skipped batch is one that no device can read, in a part of the log whose ends are hashes.
+//! Every step can be repeated after a crash.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ use crate::{
     tampering::{BatchEvidence, BatchFault, RejoinEvidence, Tampering},
 };
 
-/// What the app does after [`SyncKitClient::rejoin`].
+/// The next steps of the app after [`SyncKitClient::rejoin`].
 ///
 /// # Examples
 /// ```
@@ -39,7 +39,7 @@ use crate::{
 /// # use synckit_doctest::note;
 /// # let (client, device) = world.device("laptop").await?;
 /// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
-/// # // The app has come to 40; the server, restored from a backup, to 1.
+/// # // The app is at 40; the server, restored from a backup, at 1.
 /// # let lost = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
 /// # let stored = lost;
 /// let error = client.pull(device.id, stored).await.unwrap_err();
@@ -55,63 +55,68 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rejoined {
-    /// Store this instead of the app's cursor, and pull from here to the end. Never after the cursor that was given,
-    /// and [`Cursor::START`] where nothing later is common.
+    /// Store this instead of the app's cursor, and pull from here to the end. It is never after the given cursor, and
+    /// is [`Cursor::START`] if the histories have no later position in common.
     pub cursor: Cursor,
     /// The newest position of the server's history, verified.
     pub latest: Position,
-    /// Whether the server may lack what this device had pushed or pulled: then push every row again, after the pull. If
-    /// not, nothing was lost, and the pull is all.
+    /// Whether the server may lack changes that this device pushed or pulled: then push every row again, after the
+    /// pull. If not, nothing was lost, and the pull is enough.
     pub push_all_rows: bool,
-    /// How many batches cannot be read and are skipped from now on: that of the evidence, and all later ones so far. A
-    /// client that has not pulled yet counts the first only. 0 after a change to another history.
+    /// Number of unreadable batches that are skipped from now on: that of the evidence, and all later ones so far. A
+    /// client that has not pulled yet counts only the first. 0 after a change to another history.
     pub skipped_batches: u64,
-    /// How many changes these batches claim to hold.
+    /// Number of changes that these batches claim to hold.
     pub skipped_changes: u64,
 }
 
 impl SyncKitClient {
-    /// Goes on with a server whose history is not the one that this device knew, after [`Tampering::HistoryRewound`](crate::Tampering::HistoryRewound),
-    /// [`Tampering::HistoryForked`](crate::Tampering::HistoryForked) or [`Tampering::BatchForged`](crate::Tampering::BatchForged): **only by the user's decision**, and only if the operator says
-    /// that the server was restored from a backup or that somebody vandalised the log. `cursor` is what the app has
-    /// stored.
+    /// Accepts a server history that differs from the one that this device knew, after
+    /// [`Tampering::HistoryRewound`](crate::Tampering::HistoryRewound),
+    /// [`Tampering::HistoryForked`](crate::Tampering::HistoryForked) or
+    /// [`Tampering::BatchForged`](crate::Tampering::BatchForged): **only by the user's decision**, and only if the
+    /// operator says that the server was restored from a backup or that somebody vandalised the log. `cursor` is the
+    /// app's stored cursor.
     ///
-    /// *Another history.* Finds the newest position that both histories have in common and is not after `cursor`, and
-    /// verifies the server's chain from there. The app then
+    /// *Another history.* Finds the newest position that both histories have in common and that is not after `cursor`,
+    /// and verifies the server's chain from there. The app then
     ///
-    /// 1. stores [`Rejoined::cursor`] instead of its own, and remembers that a rejoin is under way;
-    /// 2. pulls to the end and **merges by its own timestamps**: of two versions of a row the newer one stays, whichever
-    ///    side it is on, because another device may have rejoined before this one;
-    /// 3. pushes **every row** it has, and every deletion that it remembers, by [`SyncKitClient::push_at`], so that it
-    ///    never writes an older version of a row after a newer one that another device pushed meanwhile; and uploads its
-    ///    files again (a file that is there costs one request). Then the rejoin is over.
+    /// 1. stores [`Rejoined::cursor`] instead of its own, and remembers that a rejoin is in progress;
+    /// 2. pulls to the end and **merges by its own timestamps**: of two versions of a row it keeps the newer one,
+    ///    wherever it came from, because another device may have rejoined earlier;
+    /// 3. pushes **every row** it has, and every deletion that it remembers, by [`SyncKitClient::push_at`], which never
+    ///    writes an older version of a row after a newer one that another device pushed meanwhile; and uploads its
+    ///    files again (a file that the server already has costs one request). Then the rejoin is complete.
     ///
-    /// If the app stops in between, it does 2 and 3 again. When every device has done so, all have what any of them had.
-    /// An app that remembers no deletions should pull from [`Cursor::START`] instead: else a row that was deleted since
-    /// the backup is gone on the devices of today and comes back on those of tomorrow.
+    /// If the app stops in between, it repeats 2 and 3. After every device has done so, all of them have everything
+    /// that any of them had. An app that remembers no deletions should pull from [`Cursor::START`] instead. Otherwise a
+    /// row that was deleted after the backup stays deleted on today's devices and reappears on new ones.
     ///
-    /// If the server's envelope does not go on from this device's keys, this is
-    /// [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced): call [`SyncKitClient::restore_envelope`] with
-    /// the password, then this again.
+    /// If the server's envelope does not continue from this device's keys, this call returns
+    /// [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced): call [`SyncKitClient::restore_envelope`]
+    /// with the password, then this again.
     ///
-    /// *A batch that no device can read.* A thief of a token, who does not have the key, can append garbage; and a device
-    /// whose encoder has a defect can append a batch that opens and breaks a rule of the format, which `reason` of the
-    /// evidence names. The server cannot know, and honest batches follow it in the chain. From now on this device skips this
-    /// batch and every later one, up to the newest position now, that cannot be read either: as a part of the log between
-    /// two positions, which are hashes, so one decision is enough for any number of batches. What can be read in between is
-    /// read. Every other device, new ones too, refuses the batch in turn, until a device that skips it
+    /// *A batch that no device can read.* A thief of a token, who does not have the key, can append garbage. A device
+    /// with a defective encoder can append a batch that opens and breaks a rule of the format, which `reason` of the
+    /// evidence names. The server cannot know, and honest batches follow it in the chain. From now on this device skips
+    /// this batch and every later unreadable one, up to the newest position now. It skips them as a part of the log
+    /// between two positions, which are hashes, so one decision is enough for any number of batches. Readable batches
+    /// in between are read. Every other device, also a new one, refuses the batch in turn, until a device that skips it
     /// calls [`SyncKitClient::fold`]. After garbage of a thief nothing is lost: end the session of the thief.
-    /// [`Rejoined::push_all_rows`] is set after a batch that breaks a rule, because what it held has reached no other
-    /// device, and after garbage under this device's own name, because it may be what became of a push on its way.
+    /// [`Rejoined::push_all_rows`] is set after a batch that breaks a rule, because its changes have reached no other
+    /// device, and after garbage under this device's own name, because it may be a push of this device that was
+    /// replaced in transit.
     ///
     /// # Errors
-    /// [`Error::NothingToRejoin`] if the server agrees with this device now, or the evidence is of something that was
+    /// [`Error::NothingToRejoin`] if the server agrees with this device now, or if the conflict in the evidence was
     /// resolved since: pull again.
-    /// [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced) and [`Error::KeyRotated`] as above. [`Tampering::BatchForged`](crate::Tampering::BatchForged) for a batch that a device
-    /// of the user might have sealed: only a server that lies shows one, and there is no way past it.
-    /// [`Tampering::HistoryRewound`](crate::Tampering::HistoryRewound) or [`Tampering::HistoryForked`](crate::Tampering::HistoryForked) with other evidence if the server changes its history
-    /// meanwhile. [`Error::SessionEnded`] if the backup does not know the session: sign in, and register the device.
-    ///
+    /// [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced) and [`Error::KeyRotated`] as above.
+    /// [`Tampering::BatchForged`](crate::Tampering::BatchForged) for a batch that a device of the user might have
+    /// sealed: only a lying server shows one, and no call accepts it.
+    /// [`Tampering::HistoryRewound`](crate::Tampering::HistoryRewound) or
+    /// [`Tampering::HistoryForked`](crate::Tampering::HistoryForked) with other evidence if the server changes its
+    /// history meanwhile. [`Error::SessionEnded`] if the backup does not know the session: sign in, and register the
+    /// device.
     /// # Examples
     /// ```
     /// # synckit_doctest::run(async |world| {
@@ -223,12 +228,12 @@ impl SyncKitClient {
     pub async fn rejoin(&self, evidence: &RejoinEvidence, cursor: Cursor) -> Result<Rejoined> {
         let stream = self.stream()?;
         let keys = stream.keys()?;
-        // A push in between would be sealed on top of what is being given up.
+        // A push in between would be sealed on top of the history that this call gives up.
         let _turn = stream.writing.next().await;
         let offered = offered_keys(&stream, &keys.ring).await?;
         let rejoined = match evidence {
             RejoinEvidence::History(evidence) => {
-                // Evidence of a contradiction that was resolved since must not resolve another one.
+                // Evidence of a contradiction that was resolved since must not resolve a different one.
                 let mut believed = stream.believed(&keys.ring);
                 believed.extend(cursor.position());
                 if !believed.contains(&evidence.known) {
@@ -247,7 +252,7 @@ impl SyncKitClient {
     }
 }
 
-/// The server's envelope and the ring in it, which must be under the very key that this device holds.
+/// The server's envelope and its ring, which must be under the same key that this device holds.
 async fn offered_keys(stream: &Stream, held: &KeyRing) -> Result<(KeyRing, Envelope)> {
     let Some(found) = stream.envelope().await? else {
         return Err(Error::Tampering(Tampering::EnvelopeReplaced {
@@ -259,13 +264,13 @@ async fn offered_keys(stream: &Stream, held: &KeyRing) -> Result<(KeyRing, Envel
     Ok((ring, found.envelope))
 }
 
-/// Goes over to the server's history.
+/// Switches to the server's history.
 async fn change_over(stream: &Stream, (offered, envelope): (KeyRing, Envelope), cursor: Cursor) -> Result<Rejoined> {
     if stream.agrees(cursor).await? {
         return Err(Error::NothingToRejoin);
     }
-    // What the app does not have yet it must pull, so nothing after its cursor will do.
-    // What the ring vouches for is no place that the app has come to: the ring may be that of the other history.
+    // The app must pull everything that it does not have yet, so no position after its cursor may be used. A position
+    // that the ring vouches for may be one that the app has not reached: the ring may belong to the other history.
     let mut positions = stream.state.believed();
     positions.extend(cursor.position());
     positions.retain(|position| position.seq <= cursor.seq());
@@ -292,11 +297,11 @@ async fn change_over(stream: &Stream, (offered, envelope): (KeyRing, Envelope), 
         // The snapshot comes first.
         Common::BelowBase(_) => Cursor::START,
     };
-    // A crash in between leaves a device that still contradicts the server, and can rejoin again.
+    // After a crash in between, the device still contradicts the server, and can rejoin again.
     let secret = Zeroizing::new(ring.to_secret_bytes().to_vec());
     stream.store_keys(secret, &envelope).await?;
     stream.state.change_over(common.position(), latest, cursor);
-    // What was decided about the history that is gone says nothing of the other one.
+    // A decision about the lost history does not apply to the other one.
     let skipped = stream.state.skipped().and_then(|span| span.up_to(common.position()));
     stream.store_skipped(skipped).await?;
     stream.key_state.install(Keys::new(&stream.scope(), ring));
@@ -310,30 +315,30 @@ async fn change_over(stream: &Stream, (offered, envelope): (KeyRing, Envelope), 
     })
 }
 
-/// Remembers to skip a batch, and every later one that cannot be read either.
+/// Remembers to skip a batch, and every later unreadable one.
 async fn skip_unreadable(stream: &Stream, keys: Arc<Keys>, batch: &BatchEvidence, cursor: Cursor) -> Result<Rejoined> {
     if batch.fault == BatchFault::Elsewhere {
-        // A batch in the wrong place, or under a key that this device does not hold or no longer allows, may be
-        // somebody's. An honest server takes none of these.
+        // A batch in the wrong place, or under a key that this device does not hold or no longer accepts, may be an
+        // honest device's. An honest server accepts none of these.
         return Err(Error::Tampering(Tampering::BatchForged(Box::new(batch.clone()))));
     }
     let chain = match stream.chain_page(batch.parent).await {
         Ok(chain) => chain,
-        // A snapshot stands for it: the pull goes through that.
+        // A snapshot replaces the batch: the pull reads the snapshot.
         Err(error) if error.is_problem(ProblemCode::CursorCompacted) => return Err(Error::NothingToRejoin),
         Err(error) => return Err(error),
     };
     let digest = batch.digest();
     let after = batch.parent.advance(&digest);
     let (Some(after), true) = (after, chain.digests.first() == Some(&digest)) else {
-        // The page was changed on its way; the chain was not.
+        // The page was changed in transit; the chain was not.
         return Err(Error::NothingToRejoin);
     };
-    // All other protections stay: the chain must lead on to what this device knows.
+    // All other protections stay: the chain must still lead to the position that this device knows.
     let walk = Walk::new(batch.parent, stream.state.known())?;
     let found = match stream.state.device_id() {
         Some(device_id) => stream.unreadable(device_id, Arc::clone(&keys), walk).await?,
-        // This client has not pulled yet, so it cannot look further.
+        // This client has not pulled yet, so it cannot read further.
         None => Unreadable {
             latest: Some(stream.walk_to_head(&keys, walk).await?),
             batches: 1,
@@ -355,10 +360,10 @@ async fn skip_unreadable(stream: &Stream, keys: Arc<Keys>, batch: &BatchEvidence
     Ok(Rejoined {
         cursor,
         latest,
-        // The rows of a batch that no device can read are missing everywhere but on the device that sealed it. Under this
-        // device's name, garbage may be what became of its own push on the way.
         skipped_batches: found.batches,
         skipped_changes: found.changes,
+        // Only the device that sealed a batch still has the rows of an unreadable one. Garbage under this device's name
+        // may be a push of its own that was replaced in transit.
         push_all_rows: found.breaks_rule || found.is_own || batch.fault == BatchFault::BreaksRule,
     })
 }

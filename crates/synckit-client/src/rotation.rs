@@ -1,7 +1,7 @@
-//! The life of the master key: another one takes its place, and an envelope that was lost is put back.
+//! The life of the master key: rotation, and the restoration of an envelope that was lost.
 //!
-//! Invariants: a retired key ends at exactly the position and the snapshot that the new envelope names, which the server
-//! checks in the transaction that writes it; a key that this device does not hold is never retired by it.
+//! Invariants: a retired key ends at exactly the position and the snapshot that the new envelope names, and the server
+//! checks both in the transaction that writes it; this device never retires a key that it does not hold.
 
 use rand::rngs::OsRng;
 use synckit_crypto::{Envelope, SafetyCode};
@@ -20,16 +20,15 @@ use crate::{
     tampering::Tampering,
 };
 
-/// How often a rotation is tried again because other devices pushed in between, before it gives up.
+/// Limit of attempts of a rotation, each overtaken by another device's push.
 const ATTEMPTS_MAX: u32 = 100;
 
 impl SyncKitClient {
-    /// Replaces the master key. What was pushed before stays readable; what is pushed from now on, only for those who
-    /// get the new key. Other devices report [`Error::KeyRotated`] and call
-    /// [`SyncKitClient::setup_encryption_existing`].
+    /// Replaces the master key. Earlier changes stay readable; later ones are readable only with the new key. Other
+    /// devices report [`Error::KeyRotated`] and call [`SyncKitClient::setup_encryption_existing`].
     ///
-    /// Rotate after a device was lost: together with [`SyncKitClient::revoke_device`] a stranger who found the device
-    /// reads nothing that is written later, even with the help of the server.
+    /// Rotate after a device was lost: together with [`SyncKitClient::revoke_device`] it keeps a finder of the device
+    /// from reading later changes, even with the help of the server.
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::KeyRotated`] if another device was first, [`Error::Key`] with
@@ -59,7 +58,7 @@ impl SyncKitClient {
         let stream = self.stream()?;
         let (scope, keys) = (stream.scope(), stream.keys()?);
         let open = stream.connection.open_vault(password, OlderVault::Refused).await?;
-        // A push of this client in between would only send the rotation back.
+        // A push of this client in between would only make the rotation start again.
         let _turn = stream.writing.next().await;
         let found = stream.envelope().await?.ok_or(Error::NoServerKey)?;
         let edition = open.vault.edition();
@@ -89,9 +88,8 @@ impl SyncKitClient {
         Err(Error::Behind { latest: head })
     }
 
-    /// Revokes a device and replaces the master key, so that a stranger who has the device reads nothing that is written
-    /// from now on. If the second fails the device is revoked all the same, and [`SyncKitClient::rotate_keys`] can be called
-    /// again.
+    /// Revokes a device and replaces the master key, so that a finder of the device cannot read later changes. If the
+    /// second step fails, the device is still revoked, and [`SyncKitClient::rotate_keys`] can be called again.
     ///
     /// # Errors
     /// As [`SyncKitClient::revoke_device`] and [`SyncKitClient::rotate_keys`].
@@ -113,18 +111,18 @@ impl SyncKitClient {
         self.rotate_keys(password).await
     }
 
-    /// Six words to compare with those on another device of the same user: equal words mean that both hold the keys of one
-    /// envelope. Show them on both screens when a device has joined.
+    /// Six words to compare with those on another device of the same user: equal words mean that both devices hold the
+    /// keys of the same envelope. Show them on both screens after a new device has joined.
     ///
-    /// A device that joins knows nothing but the password. A hostile server can show it the envelope of an earlier time;
-    /// what it then writes, a device that was revoked since can read. The words of a device that was there before differ
-    /// in this case. They are no secret. If they differ, compare once more, because another device may just have changed
-    /// the key; if they still do, revoke the device that joined, and do not trust this server.
+    /// A device that joins knows only the password. A hostile server can show it an earlier envelope; a device that was
+    /// revoked since can then read everything that the new device writes. In this case the words of the older device
+    /// differ. The words are no secret. If they differ, compare once more, because another device may just have rotated
+    /// the key. If they still differ, revoke the device that joined, and do not trust this server.
     ///
     /// # Errors
-    /// [`Error::KeyRotated`] if another device has changed the key: call [`SyncKitClient::setup_encryption_existing`], and
-    /// compare then. [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced) if the server's envelope does not
-    /// go on from this device's keys; [`Error::EncryptionNotSetUp`].
+    /// [`Error::KeyRotated`] if another device has rotated the key: call [`SyncKitClient::setup_encryption_existing`],
+    /// then compare. [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced) if the server's envelope does
+    /// not continue from this device's keys; [`Error::EncryptionNotSetUp`].
     ///
     /// # Examples
     /// ```
@@ -145,22 +143,23 @@ impl SyncKitClient {
         Ok(ring.safety_code(&stream.scope()))
     }
 
-    /// Settles which keys are the stream's, after [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced) or
-    /// [`Tampering::VaultReplaced`](crate::Tampering::VaultReplaced): only by the user's decision, and
-    /// only if the operator says that the server was restored from a backup. If its history went back as well,
-    /// [`SyncKitClient::rejoin`] comes next.
+    /// Settles which keys belong to the stream, after
+    /// [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced) or
+    /// [`Tampering::VaultReplaced`](crate::Tampering::VaultReplaced). Call it only by the user's decision, and only if
+    /// the operator says that the server was restored from a backup. If the server's history went back as well, call
+    /// [`SyncKitClient::rejoin`] next.
     ///
-    /// An older envelope is replaced with the keys that this device holds. If another device has changed the key in the
-    /// restored history, that key stays, and this device takes it: its own belongs to the history that is gone. An older
-    /// vault is taken as it is: a recovery code that was made since the backup opens nothing, and one that was replaced
-    /// since does again, until the next [`SyncKitClient::recovery_code`].
+    /// An older envelope is replaced with this device's keys. If another device has rotated the key in the restored
+    /// history, that key stays, and this device takes it: its own key belongs to the lost history. An older vault is
+    /// accepted as it is: a recovery code that was created after the backup no longer works, and the one before it
+    /// works again, until the next [`SyncKitClient::recovery_code`].
     ///
-    /// Keys that were retired in the history that is gone end at the newest position of the one that the server has now:
-    /// devices that never heard of the rotation wrote under them up to there.
+    /// A key that was retired in the lost history then ends at the newest position of the restored one, because devices
+    /// that did not know of the rotation may have written under it up to there.
     ///
     /// # Errors
-    /// [`Error::NoStoredKey`] if this device holds no keys, [`Error::InvalidCredentials`], [`Error::KeyRotated`] if
-    /// the server's key is newer than this device's, or another device was first.
+    /// [`Error::NoStoredKey`] if this device holds no keys, [`Error::InvalidCredentials`], [`Error::KeyRotated`] if the
+    /// server's key is newer than this device's, or if another device was first.
     ///
     /// # Examples
     /// ```
@@ -193,9 +192,9 @@ impl SyncKitClient {
         {
             let opener = Opener::AccountKey(&open.account_key, edition);
             return match stream.ring_in(&found.envelope, opener, Some(&held)) {
-                // It goes on from the keys of this device: nothing is to be put back.
+                // The envelope continues from this device's keys: it needs no restoration.
                 Ok(ring) => Err(Error::KeyRotated { key_id: ring.key_id() }),
-                // The keys of the history that the server has now take the place of those of a history that is gone.
+                // The keys of the restored history replace those of the lost one.
                 Err(Error::Tampering(Tampering::EnvelopeReplaced { .. })) => {
                     let ring = stream.ring_in(&found.envelope, opener, None)?;
                     stream.install_keys(ring, &found.envelope).await
@@ -205,12 +204,13 @@ impl SyncKitClient {
         }
         let version = found.as_ref().map_or(0, |found| found.version);
         let version = version.checked_add(1).ok_or_else(no_further_version)?;
-        // What is known moves back by a rejoin only, so it must not rest on the floor, which sinks here.
+        // The floor sinks here. Only a rejoin may lower the known position, so that position must not depend on the
+        // floor.
         stream.restore().await?;
         stream.state.know(held.floor());
         stream.save_position_now().await?;
         let common = stream.last_common(stream.believed(&held)).await?;
-        // The server took what was sealed under the key of its envelope, and under later ones in a history that is gone.
+        // The server accepted batches under the key of its own envelope, and under later keys in a lost history.
         let in_use = found.as_ref().map_or(0, |found| found.envelope.key_version());
         let keys = Keys::without_ends(&scope, held.clone());
         let mut head = stream.history_after(&keys, common).await?;
@@ -224,7 +224,7 @@ impl SyncKitClient {
             let envelope = envelope.map_err(Error::Key)?;
             match stream.put_envelope(&ring, &envelope, found.as_ref(), Some(end)).await? {
                 EnvelopePut::Written => return stream.install_keys(ring, &envelope).await,
-                // Another device has put the same keys back.
+                // Another device has restored the same keys.
                 EnvelopePut::AnotherWasFirst(key_id) if key_id == held.key_id() => return Ok(()),
                 EnvelopePut::AnotherWasFirst(key_id) => return Err(Error::KeyRotated { key_id }),
                 EnvelopePut::Behind(problem) => head = stream.hash_forward(head, None, *problem).await?,
@@ -235,7 +235,7 @@ impl SyncKitClient {
     }
 }
 
-/// Verifies what came after `head`, and returns the newest position.
+/// Verifies everything after `head`, and returns the newest position.
 async fn catch_up(stream: &Stream, head: Position, problem: Problem) -> Result<Position> {
     let known = stream.state.known();
     let latest = stream.hash_forward(head, known, problem).await?;

@@ -1,4 +1,4 @@
-//! The async runtime and the clocks: the only file that names them, so that another runtime is one file.
+//! The async runtime and the clocks. No other file names them, so a change of the runtime changes one file.
 
 use std::{
     future::Future,
@@ -13,12 +13,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The clock that measures time on this machine. It stops on most machines while they sleep.
+/// The clock that measures time on this machine. On most machines it stops while they sleep.
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// The clock on the wall, in the wire's unit. Only ever used to refresh early: a wrong clock costs a request.
+/// The wall clock, in the wire's unit. Used only to refresh early: a wrong clock costs one request.
 pub(crate) fn unix_now() -> UnixSeconds {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -34,8 +34,8 @@ pub(crate) async fn timeout<T>(limit: Duration, future: impl Future<Output = T>)
     tokio::time::timeout(limit, future).await.ok()
 }
 
-/// The runtime that drives the caller. Tasks, timers and connections move only while the runtime is driven on which they
-/// began, and an app may have several: a current-thread runtime for each call, say.
+/// The runtime that drives the caller. Tasks, timers and connections make progress only while the runtime that created
+/// them is driven, and an app may have several: for example, a current-thread runtime for each call.
 pub(crate) fn id() -> RuntimeId {
     tokio::runtime::Handle::current().id()
 }
@@ -43,9 +43,9 @@ pub(crate) fn id() -> RuntimeId {
 /// How long a caller waits for its turn.
 pub(crate) const TURN_WAIT_MAX: Duration = Duration::from_secs(300);
 
-/// Turns that callers take one after the other, because at once they would only send each other back. Nothing may
-/// depend on a turn: other processes of the device take none, and one whose runtime is not driven any more never ends,
-/// so after [`TURN_WAIT_MAX`] a caller goes on without.
+/// Turns that callers take one after the other, because callers in parallel would only cause each other's retries.
+/// Correctness must not depend on a turn: other processes of the device take none. A caller whose runtime is no longer
+/// driven never ends its turn, so after [`TURN_WAIT_MAX`] the next caller continues without one.
 #[derive(Debug, Default)]
 pub(crate) struct Turns(Mutex<()>);
 
@@ -55,7 +55,8 @@ impl Turns {
     }
 }
 
-/// Runs work that blocks or computes for long off the async threads. It starts at once, and goes on when nobody waits.
+/// Runs blocking or long computations off the async threads. The work starts at once, and continues if its caller is
+/// dropped.
 pub(crate) fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = io::Result<T>> + Send {
@@ -71,8 +72,8 @@ pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 
     }
 }
 
-/// Starts a future that runs beside its caller, and waits until it had its first turn: its request is sent before
-/// anything that the caller does next, on every runtime and under every load.
+/// Starts a future that runs beside its caller, and waits for its first poll: on every runtime and under every load,
+/// its request is sent before the caller's next action.
 pub(crate) async fn start<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
     let task = spawn(future);
     tokio::task::yield_now().await;
@@ -87,8 +88,8 @@ pub(crate) struct Task<T> {
 }
 
 impl<T> Task<T> {
-    /// Waits for the result. Fails if the task panicked, its runtime ended, or its runtime is another one than the
-    /// caller's: if nobody drives that one, the task would never end.
+    /// Waits for the result. Fails if the task panicked, if its runtime ended, or if the caller is on another runtime:
+    /// a task on a runtime that nobody drives would never end.
     pub(crate) async fn join(mut self) -> io::Result<T> {
         if self.runtime != id() {
             return Err(io::Error::other("the task began on another runtime"));

@@ -20,12 +20,12 @@ use crate::{
 };
 
 impl SyncKitClient {
-    /// Makes the master key of a new user of this app, wraps it for the password, stores the envelope on the server,
-    /// and then the key in the credential store. For the first device only.
+    /// For the first device only: creates the master key of a new user of this app, wraps it for the password, stores
+    /// the envelope on the server, and then the key in the credential store.
     ///
     /// # Errors
-    /// [`Error::KeyAlreadyExists`] if any device was first, [`Error::InvalidCredentials`] if the password is not the
-    /// account's, [`Error::PasswordWasReset`] never: there is nothing to open yet.
+    /// [`Error::KeyAlreadyExists`] if another device was first, [`Error::InvalidCredentials`] if the password is not
+    /// the account's.
     ///
     /// # Examples
     /// ```
@@ -61,7 +61,10 @@ impl SyncKitClient {
     ///
     /// # Errors
     /// [`Error::NoServerKey`] if no device has set up encryption yet, [`Error::InvalidCredentials`],
-    /// [`Error::PasswordWasReset`] if this device does not hold the key either (one that does wraps it anew), [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced) if the server holds older keys than this device, [`Tampering::KeyMaterialForged`](crate::Tampering::KeyMaterialForged) if what the server holds does not verify.
+    /// [`Error::PasswordWasReset`] if this device does not hold the key either (a device with the key wraps it anew),
+    /// [`Tampering::EnvelopeReplaced`](crate::Tampering::EnvelopeReplaced) if the server holds older keys than this
+    /// device, [`Tampering::KeyMaterialForged`](crate::Tampering::KeyMaterialForged) if the server's envelope or vault
+    /// does not verify.
     ///
     /// # Examples
     /// ```
@@ -84,15 +87,15 @@ impl SyncKitClient {
         password::check(password)?;
         let stream = self.stream()?;
         self.app.secrets.probe().await?;
-        // The device's own key first: another process of it may change the key at any moment, and an envelope that was
-        // asked for before would then look like one of an earlier time.
+        // Read the device's own key first: another process of the device may change the key at any moment, and an
+        // envelope requested before that change would look like a replayed one.
         let held = stream.stored_ring().await?;
         let found = stream.envelope().await?.ok_or(Error::NoServerKey)?;
         let envelope = &found.envelope;
         let open = stream.connection.open_vault(password, OlderVault::Refused).await?;
         let edition = open.vault.edition();
         match stream.ring_in(envelope, Opener::AccountKey(&open.account_key, edition), held.as_ref()) {
-            // The password was reset, and this device has the key still.
+            // The password was reset, and this device still has the key.
             Err(Error::PasswordWasReset { .. })
                 if held.as_ref().is_some_and(|held| held.key_id() == envelope.key_id()) =>
             {
@@ -106,7 +109,7 @@ impl SyncKitClient {
     /// Whether the server holds an envelope of this user in this app: whether some device has set up encryption.
     ///
     /// # Errors
-    /// Those of any call; in particular, a server that cannot be reached is an error and never "no".
+    /// Those of any call. An unreachable server is an error and never "no".
     ///
     /// # Examples
     /// ```
@@ -126,12 +129,13 @@ impl SyncKitClient {
         Ok(self.stream()?.envelope().await?.is_some())
     }
 
-    /// Restores session and key from the credential store, without any prompt and without the server. The client is
-    /// then ready to sync. If somebody is signed in, only that user's key is loaded; else it is the account that the app
-    /// used last, unless that one signed out. [`SyncKitClient::load_account`] chooses another.
+    /// Restores session and key from the credential store, without a prompt and without the server. The client is then
+    /// ready to sync. If a user is signed in, only that user's key is loaded. Otherwise the account that the app used
+    /// last is loaded, unless it signed out. [`SyncKitClient::load_account`] chooses another one.
     ///
     /// # Errors
-    /// [`Error::NoStoredKey`] if there is nothing stored of this account, [`Error::Credentials`] if the keychain cannot be read.
+    /// [`Error::NoStoredKey`] if this account has no stored session or key, [`Error::Credentials`] if the keychain
+    /// cannot be read.
     ///
     /// # Examples
     /// ```
@@ -169,13 +173,15 @@ impl SyncKitClient {
         }
     }
 
-    /// As [`SyncKitClient::setup_encryption_existing`], with the recovery code in place of the password: after the
-    /// password was reset, or on a device that signed in with it minutes ago. After a reset the envelope is sealed again
-    /// under the account's new key if the sign-in was with the new password, so that the password opens it from then on.
+    /// Like [`SyncKitClient::setup_encryption_existing`], with the recovery code in place of the password: after a
+    /// password reset, or on a device that signed in with the password minutes ago. If the sign-in used the new
+    /// password after a reset, the envelope is also sealed under the account's new key, and the new password opens it
+    /// from then on.
     ///
     /// # Errors
     /// [`Error::WrongRecoveryCode`], [`Error::NoServerKey`], [`Error::FreshLoginRequired`] if the last password sign-in
-    /// is older than five minutes, and those of [`SyncKitClient::setup_encryption_existing`] about what the server holds.
+    /// is older than five minutes, and those of [`SyncKitClient::setup_encryption_existing`] for forged or replaced
+    /// keys.
     ///
     /// # Examples
     /// ```
@@ -237,7 +243,7 @@ impl SyncKitClient {
     }
 }
 
-/// Wraps a key ring for another account key than the envelope's.
+/// Seals a key ring under another account key than that of its envelope.
 async fn reseal(
     stream: &Stream,
     ring: KeyRing,
@@ -254,14 +260,14 @@ async fn reseal(
     let envelope = envelope.map_err(Error::Key)?;
     match stream.put_envelope(&ring, &envelope, Some(replaced), None).await? {
         EnvelopePut::Written => stream.install_keys(ring, &envelope).await,
-        // What another device wrote is opened by the next call.
+        // Another device wrote an envelope; the next call opens it.
         EnvelopePut::AnotherWasFirst(key_id) => Err(Error::KeyRotated { key_id }),
         EnvelopePut::Behind(problem) => Err(Error::Problem(problem)),
         EnvelopePut::SnapshotReplaced => Err(unexpected_answer()),
     }
 }
 
-/// The answer to the end of a key, where no key ends.
+/// The error for an answer about the end of a key to a request that ends no key.
 fn unexpected_answer() -> Error {
     Error::Protocol {
         status: 409,

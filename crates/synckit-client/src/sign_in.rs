@@ -29,11 +29,12 @@ impl SyncKitClient {
     /// Creates an account on the server. The password does not leave this device: the server stores an OPAQUE record
     /// (RFC 9807) and a vault that only the password, or later a recovery code, opens. Sign in afterwards.
     ///
-    /// The answer is the same if the address has an account already, whose owner then gets a mail; signing in fails
-    /// then, unless the password is the same.
+    /// If the address already has an account, the answer is the same, and the owner gets a mail. A sign-in then fails
+    /// unless the password is that account's.
     ///
     /// # Errors
-    /// [`Error::Problem`] with `registration_closed` or `invite_invalid`, `invalid_value` for an address that is none.
+    /// [`Error::Problem`] with `registration_closed` or `invite_invalid`, or with `invalid_value` for an invalid
+    /// address.
     ///
     /// # Examples
     /// ```
@@ -69,16 +70,14 @@ impl SyncKitClient {
         register(&self.app, email, password, Some(SecretText::new(invite))).await
     }
 
-    /// Signs in. The session is kept in the credential store and renewed by itself while it is used at least once in 90
-    /// days. Signing in as another user than before drops that user's key from memory.
+    /// Signs in. The session is kept in the credential store; the SDK renews it as long as it is used at least once in
+    /// 90 days. Signing in as another user drops the previous user's key from memory.
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`], [`Error::ApiKeyUnusable`], [`Error::ApiKeyInvalid`], [`Error::RetryLater`] after too
-    /// many guesses,
-    /// [`Tampering::OtherApp`](crate::Tampering::OtherApp) if the server answers for another app than the key names,
-    /// [`Tampering::ServerKeyChanged`](crate::Tampering::ServerKeyChanged) if it is another one than at the first
-    /// sign-in, [`Error::Credentials`] if
-    /// there is no keychain.
+    /// [`Error::InvalidCredentials`], [`Error::ApiKeyUnusable`], [`Error::ApiKeyInvalid`], [`Error::RetryLater`] after
+    /// too many guesses, [`Tampering::OtherApp`](crate::Tampering::OtherApp) if the server's answer is about another
+    /// app than that of the API key, [`Tampering::ServerKeyChanged`](crate::Tampering::ServerKeyChanged) if the
+    /// server's key is not the one of the first sign-in, [`Error::Credentials`] if the machine has no keychain.
     ///
     /// # Examples
     /// ```
@@ -95,11 +94,12 @@ impl SyncKitClient {
     /// ```
     pub async fn authenticate(&self, email: &str, password: &str) -> Result<(UserId, AppId)> {
         let app = &self.app;
-        // A secret key that was put into an app by mistake never leaves the machine.
+        // A secret key that was put into an app by mistake must never leave the machine.
         app.app_id()?;
         password::check(password)?;
         app.secrets.probe().await?;
-        // A login is finished once. If the answer got lost, another login is the only way to a session.
+        // The server answers the last message of a login once. If that answer was lost, only another login yields a
+        // session.
         let (signed_in, export_key) = match self.log_in(email, password).await {
             Err(error) if error.is_problem(ProblemCode::LoginExpired) => self.log_in(email, password).await?,
             logged_in => logged_in?,
@@ -161,7 +161,7 @@ impl SyncKitClient {
             redirect_uri: String,
         }
         let app = &self.app;
-        // A secret key that was put into an app by mistake never leaves the machine.
+        // A secret key that was put into an app by mistake must never leave the machine.
         app.app_id()?;
         app.secrets.probe().await?;
         let request = TokenRequest {
@@ -176,9 +176,9 @@ impl SyncKitClient {
         Ok((user_id, app_id))
     }
 
-    /// The URL to open in the user's browser for a sign-in without the app seeing the password. `port` is the loopback
-    /// port where the app waits for the redirect to `/callback`, `state` a random value to compare there, `challenge`
-    /// the PKCE S256 challenge of a verifier that the app keeps.
+    /// The URL to open in the user's browser for a sign-in in which the app does not see the password. `port` is the
+    /// loopback port on which the app waits for the redirect to `/callback`, `state` a random value to compare there,
+    /// `challenge` the PKCE S256 challenge of a verifier that the app keeps.
     ///
     /// # Examples
     /// ```
@@ -201,15 +201,15 @@ impl SyncKitClient {
             .finish();
         match self.app.api.server() {
             Ok(server) => server.url(&format!("/oauth/authorize?{query}")),
-            // The configuration's error belongs to the calls that can fail; a browser shows what is wrong with this one.
+            // An invalid configuration is an error of the calls that can fail; the browser shows this URL as broken.
             Err(_) => format!("/oauth/authorize?{query}"),
         }
     }
 
-    /// Forgets the key by which this device recognises the server, so that the next sign-in takes whatever key it finds:
-    /// after [`Tampering::ServerKeyChanged`](crate::Tampering::ServerKeyChanged), and only if the operator says that the server's keys were lost and replaced.
-    /// Another server that replaces the true one still learns neither the password nor any data. It can refuse service, and
-    /// it can begin another history.
+    /// Forgets the key by which this device recognises the server, so that the next sign-in accepts and pins any key.
+    /// Call it after [`Tampering::ServerKeyChanged`](crate::Tampering::ServerKeyChanged), and only if the operator says
+    /// that the server's keys were lost and replaced. A server that replaced the true one still learns neither the
+    /// password nor any data. It can refuse service, and it can start another history.
     ///
     /// # Errors
     /// [`Error::Credentials`].
@@ -235,10 +235,10 @@ impl SyncKitClient {
     }
 
     /// Ends the session on the server and forgets session and key on this device: in memory at once, and in the
-    /// credential store. What is on the server stays.
+    /// credential store. The data on the server stays.
     ///
     /// # Errors
-    /// [`Error::Network`] if the server could not be told; the device has forgotten everything all the same.
+    /// [`Error::Network`] if the server could not be reached; the device has forgotten session and key anyway.
     ///
     /// # Examples
     /// ```
@@ -258,7 +258,7 @@ impl SyncKitClient {
 }
 
 impl SyncKitClient {
-    /// Ends a session on the server, and forgets the account on this device whether or not the server could be told.
+    /// Ends a session on the server, and forgets the account on this device even if the server cannot be reached.
     pub(crate) async fn end_session(&self, stream: &Stream) -> Result<()> {
         let call = Call::new(Method::DELETE, "/api/sync/auth");
         let told = stream.connection.authorized_unit(call).await;
@@ -289,7 +289,7 @@ impl SyncKitClient {
             expires_at: signed_in.expires_at,
             refresh: signed_in.refresh,
         };
-        // Before the session: what is stored of an account that is on no list would never be found again.
+        // The list first: records of an account that is not listed would never be found again.
         let email = email.map(str::to_owned);
         self.app
             .secrets

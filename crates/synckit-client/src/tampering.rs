@@ -1,9 +1,9 @@
-//! What a server did that no honest server does, and the evidence of it.
+//! Behaviour of a server that no honest server shows, and the evidence of it.
 
 use synckit_crypto::{KeyError, VaultEdition};
 use synckit_protocol::{AppId, BatchDigest, BatchId, DeviceId, KeyId, Position, SealedHash, SnapshotId};
 
-/// Something that no honest server does, short of having been restored from a backup. In [`Error::Tampering`].
+/// Behaviour that no honest server shows, unless it was restored from a backup. In [`Error::Tampering`].
 ///
 /// # Examples
 /// ```
@@ -12,7 +12,7 @@ use synckit_protocol::{AppId, BatchDigest, BatchId, DeviceId, KeyId, Position, S
 /// # use synckit_doctest::note;
 /// # let (client, device) = world.device("laptop").await?;
 /// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
-/// # // The app has come to 40; the server, restored from a backup, to 1.
+/// # // The app is at 40; the server, restored from a backup, at 1.
 /// # let stored = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
 /// use synckit_client::{Error, Tampering};
 ///
@@ -30,63 +30,63 @@ use synckit_protocol::{AppId, BatchDigest, BatchId, DeviceId, KeyId, Position, S
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Tampering {
-    /// The server is behind what this device knew: a restored backup, or an attack.
+    /// The server's history ends before a position that this device knows: a restored backup, or an attack.
     #[error("the server went back: this device knew {}, the server holds {}", .0.known.seq, .0.claimed.seq)]
     HistoryRewound(HistoryEvidence),
-    /// The server tells another history than the one that this device knew.
+    /// The server's history differs from the one that this device knows.
     #[error("the server tells another history at {}", .0.known.seq)]
     HistoryForked(HistoryEvidence),
-    /// A batch is not what any device of the user sealed at this place of this history.
+    /// No device of the user sealed this batch at this place of this history.
     #[error("a batch was forged or moved: {}", .0.reason)]
     BatchForged(Box<BatchEvidence>),
-    /// A snapshot, or a part of one, is not what a device of the user sealed for this place, and the log that it replaces
-    /// is gone.
+    /// No device of the user sealed this snapshot, or this part, for this place, and the log that it replaces is
+    /// deleted.
     #[error("a snapshot was forged or damaged: {}", .0.reason)]
     SnapshotForged(SnapshotEvidence),
-    /// A blob is not what was asked for. Nothing of it was released.
+    /// A blob is not the requested one. Nothing of it was released.
     #[error("a blob was forged or damaged: {reason}")]
     BlobForged {
-        /// What did not agree.
+        /// The check that failed.
         reason: &'static str,
     },
     /// The envelope or the vault does not verify.
     #[error("the server's key material was forged or damaged")]
     KeyMaterialForged(#[source] KeyError),
-    /// The server holds an older vault than this device or an envelope knows, or another one in its place: a restored
-    /// backup, or an attack that brings back a password or a recovery code which the user has replaced. After the first,
-    /// and by the user's decision, `restore_envelope` goes on with it.
+    /// The server's vault is older than the one that this device or an envelope knows, or replaces it at the same
+    /// edition: a restored backup, or an attack that revives a password or a recovery code that the user has replaced.
+    /// After a restored backup, and by the user's decision, `restore_envelope` accepts it.
     #[error("the server's vault (edition {found}) is not the one that is known (edition {known})")]
     VaultReplaced {
-        /// The newest edition that was known.
+        /// The newest known edition.
         known: VaultEdition,
         /// The edition of the server's vault.
         found: VaultEdition,
     },
-    /// The server proved itself with another key than at the first sign-in.
+    /// The server's sign-in key is not the one of the first sign-in.
     #[error("the server's sign-in key changed: this may be another server")]
     ServerKeyChanged,
-    /// The server answered for another app than the one that the API key names.
+    /// The server's answer is about another app than that of the API key.
     #[error("the server answered for another app ({answered}) than the API key names")]
     OtherApp {
-        /// The app that it named.
+        /// The app in the answer.
         answered: AppId,
     },
-    /// A URL that the server gave out would weaken the connection.
+    /// A URL from the server would weaken the connection.
     #[error("the server gave out a URL that is not safe to use: {reason}")]
     UnsafeUrl {
-        /// What is wrong with it.
+        /// Why the URL is unsafe.
         reason: &'static str,
     },
-    /// The server holds an envelope that does not go on from the keys of this device: an older master key, or another one
-    /// in its place. A restored backup, or an attack. After the first, and by the user's decision, `restore_envelope`
-    /// settles which keys are the stream's.
+    /// The server's envelope does not continue from this device's keys: it holds an older master key, or another one in
+    /// place of this device's. A restored backup, or an attack. After a restored backup, and by the user's decision,
+    /// `restore_envelope` settles which keys belong to the stream.
     #[error(
         "the server's master key (version {found_version}) does not go on from that of this device (version {held_version})"
     )]
     EnvelopeReplaced {
         /// The version of the master key on this device.
         held_version: u32,
-        /// The version of the master key in the server's envelope; 0 if it holds none at all.
+        /// The version of the master key in the server's envelope; 0 if the server holds no envelope.
         found_version: u32,
     },
 }
@@ -110,7 +110,7 @@ impl Tampering {
 /// # use synckit_doctest::note;
 /// # let (client, device) = world.device("laptop").await?;
 /// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
-/// # // The app has come to 40; the server, restored from a backup, to 1.
+/// # // The app is at 40; the server, restored from a backup, at 1.
 /// # let stored = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
 /// use synckit_client::{Error, Tampering};
 ///
@@ -131,7 +131,7 @@ impl Tampering {
 pub struct HistoryEvidence {
     /// The newest position that this device had verified.
     pub known: Position,
-    /// What the server claimed instead.
+    /// The server's contradicting claim.
     pub claimed: Position,
 }
 
@@ -151,37 +151,38 @@ pub struct HistoryEvidence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchEvidence {
-    /// The batch as the server named it.
+    /// The batch id, as the server claims it.
     pub batch_id: BatchId,
-    /// The device as the server named it.
+    /// The device, as the server claims it.
     pub device_id: DeviceId,
-    /// The key as the server named it.
+    /// The key, as the server claims it.
     pub key_id: KeyId,
-    /// How many entries the server said that it holds.
+    /// The number of entries, as the server claims it.
     pub count: u32,
     /// SHA-256 of its sealed bytes.
     pub sealed_hash: SealedHash,
-    /// The position that it should have been sealed on top of.
+    /// The position that the batch should have been sealed on top of.
     pub parent: Position,
-    /// What did not agree.
+    /// The check that failed.
     pub reason: &'static str,
-    /// Whether every device refuses it for ever.
+    /// Whether every device will always refuse the batch.
     pub(crate) fault: BatchFault,
 }
 
-/// How a refused batch can be told from one that a device of the user sealed in another place.
+/// Why a batch was refused: could a device of the user have sealed it in another place?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BatchFault {
-    /// Its place or its key is wrong: it may be a batch of the user's that the server moved.
+    /// The place or the key is wrong: a server may have moved a batch of the user here.
     Elsewhere,
-    /// Its bytes do not open under the key that it names: no device of the user sealed them here.
+    /// The bytes do not open under the key that the batch names: no device of the user sealed them here.
     Unopened,
-    /// It opens in its place and breaks a rule of the format: a device of the user sealed what no device can read.
+    /// The batch opens in its place and breaks a rule of the format: a device of the user sealed it, and no device can
+    /// read it.
     BreaksRule,
 }
 
 impl BatchEvidence {
-    /// What the chain needs of the batch.
+    /// The digest of the batch, from which the chain continues.
     pub(crate) fn digest(&self) -> BatchDigest {
         BatchDigest {
             batch_id: self.batch_id,
@@ -217,19 +218,19 @@ impl BatchEvidence {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotEvidence {
-    /// The snapshot as the server named it.
+    /// The snapshot id, as the server claims it.
     pub snapshot_id: SnapshotId,
-    /// The key as the server named it.
+    /// The key, as the server claims it.
     pub key_id: KeyId,
-    /// The position whose state it was said to be.
+    /// The position of the snapshot, as the server claims it.
     pub position: Position,
-    /// The part, or `None` if it was the manifest.
+    /// The refused part, or `None` if it was the manifest.
     pub part: Option<u32>,
-    /// What did not agree.
+    /// The check that failed.
     pub reason: &'static str,
 }
 
-/// Why the user may want to rejoin: what an earlier call refused. From
+/// The refusal that the user may want to resolve by a rejoin. From
 /// [`Error::rejoin_evidence`](crate::Error::rejoin_evidence).
 ///
 /// # Examples
@@ -239,7 +240,7 @@ pub struct SnapshotEvidence {
 /// # use synckit_doctest::note;
 /// # let (client, device) = world.device("laptop").await?;
 /// # client.push(device.id, vec![note("1", "Buy milk")]).await?;
-/// # // The app has come to 40; the server, restored from a backup, to 1.
+/// # // The app is at 40; the server, restored from a backup, at 1.
 /// # let lost = Cursor::at(Position { seq: 40, head: Head::from_bytes([9; 32]) });
 /// # let stored = lost;
 /// use synckit_client::RejoinEvidence;
@@ -259,7 +260,7 @@ pub struct SnapshotEvidence {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RejoinEvidence {
-    /// The server's history is not the one that this device knew.
+    /// The server's history differs from the one that this device knows.
     History(HistoryEvidence),
     /// The log holds a batch that no device of the user sealed.
     Batch(Box<BatchEvidence>),

@@ -1,4 +1,4 @@
-//! Downloading: open while receiving, release after everything agreed.
+//! Downloading: opened while it arrives, released after every check passed.
 
 use std::{
     fs::File,
@@ -36,13 +36,13 @@ use crate::{
     tampering::Tampering,
 };
 
-/// The largest document that an object store answers with in place of an object.
+/// The most bytes of an error document that an object store sends in place of an object.
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 
-/// Memory that is set aside for a download before anything of it has arrived.
+/// The most memory reserved for a download before any of it has arrived.
 const TRUSTED_ROOM_BYTES: usize = 1024 * 1024;
 
-/// Where the bytes of a download go.
+/// The destination of a download.
 ///
 /// # Examples
 /// ```
@@ -65,7 +65,7 @@ enum Destination<'a> {
 }
 
 impl<'a> BlobTarget<'a> {
-    /// An async stream, written after everything was verified, and flushed.
+    /// An async stream, written after every check passed, and flushed.
     ///
     /// # Examples
     /// ```
@@ -113,7 +113,7 @@ impl From<&PathBuf> for BlobTarget<'_> {
 }
 
 pub(super) async fn download_to_memory(stream: &Stream, url: &DownloadUrl) -> Result<Vec<u8>> {
-    // Until the bytes are here, the size is the server's word, which must not be able to cost 500 MB.
+    // Until the bytes arrive, the size is only the server's claim, which must not cost 500 MB of memory.
     let room = usize::try_from(url.size_bytes()).map_or(0, |size| size.min(TRUSTED_ROOM_BYTES));
     let (bytes, _) = download(stream, url, &|_| {}, move || Ok(Vec::with_capacity(room))).await?;
     Ok(bytes)
@@ -147,7 +147,7 @@ pub(super) async fn get_named_by_hash(
     directory: PathBuf,
     progress: &(impl Fn(BlobProgress) + Send + Sync),
 ) -> Result<BlobHash> {
-    // The name is known only when everything is there.
+    // The name is known only after the last byte.
     let (file, hash) = download_beside(stream, url, progress, directory.join("download")).await?;
     runtime::blocking(move || file.publish(&directory.join(hash.to_string()))).await??;
     Ok(hash)
@@ -163,7 +163,7 @@ async fn download_beside(
     download(stream, url, progress, move || PartialFile::create(&target)).await
 }
 
-/// Downloads into what `create` makes for each attempt, and returns it verified.
+/// Downloads into a destination that `create` makes for each attempt, and returns it verified.
 async fn download<W, C>(
     stream: &Stream,
     url: &DownloadUrl,
@@ -190,7 +190,7 @@ where
         let Some(wait) = wait else { return Err(error) };
         runtime::sleep(wait).await;
         if has_expired {
-            // The machine slept between the two requests, or the download took longer than its URL lives.
+            // The machine slept between the two requests, or the URL expired during the download.
             url = download_url(stream, url.blob_id, url.hash).await?;
         }
     }
@@ -252,7 +252,7 @@ where
         let receiving = async {
             while let Some(chunk) = body.next().await.transpose().map_err(Error::Network)? {
                 movement.add(chunk.len());
-                // A receiver that is gone has an error of its own to tell.
+                // The receiver ended with an error of its own, which its caller reports.
                 if sender.send(chunk).await.is_err() {
                     break;
                 }
@@ -261,11 +261,11 @@ where
             Ok(())
         };
         let (received, opened): (Result<()>, io::Result<Result<(W, BlobHash)>>) = tokio::join!(receiving, opening);
-        // A connection that broke makes a short object; the connection is the cause.
+        // A broken connection truncates the object; report the connection, which is the cause.
         received?;
         let (out, hash) = opened??;
         let is_asked_for = url.hash.is_none_or(|wanted| wanted == hash);
-        // A device of this user seals a file under the id of its hash only.
+        // A device of this user always seals a file under the id of its hash.
         if !is_asked_for || all_keys.ring.blob_id_key().blob_id(&hash) != blob_id {
             return Err(Error::Tampering(Tampering::BlobForged {
                 reason: "it is another file than the one that was asked for",

@@ -1,7 +1,7 @@
-//! Files: sealed on this device, stored once per user, verified before anything of them is released.
+//! Files: sealed on this device, stored once per user, verified as a whole before any part is released.
 //!
-//! `hash` is the SHA-256 of the file, as the app knows it. The server sees a keyed hash of it (the blob id), so that
-//! nobody without the key can ask whether a known file is there. Memory stays constant whatever the size, except in
+//! `hash` is the SHA-256 of the file, which the app knows. The server sees only a keyed hash of it (the blob id), so
+//! nobody without the key can ask whether a known file exists. Memory stays constant whatever the size, except in
 //! [`SyncKitClient::blob_upload`] and [`SyncKitClient::blob_download`], which take and return bytes.
 
 pub(crate) mod download;
@@ -32,7 +32,7 @@ use crate::{
 };
 
 impl SyncKitClient {
-    /// Asks for a URL to upload a file to. `hash` is its SHA-256 ([`BlobHash::of`]), `size` its length in bytes.
+    /// Requests a URL for uploading a file. `hash` is its SHA-256 ([`BlobHash::of`]), `size` its length in bytes.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] above 500 MB.
@@ -58,11 +58,11 @@ impl SyncKitClient {
         upload_url(&*self.stream()?, hash, size, WhenThere::Skip).await
     }
 
-    /// Encrypts a file in memory and uploads it. A retry uses a fresh URL and a fresh nonce. If the file was on the
-    /// server already, nothing is sent.
+    /// Encrypts a file in memory and uploads it. A retry uses a fresh URL and a fresh nonce. Sends nothing if the
+    /// server already has the file.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if `data` is not what the URL was asked for.
+    /// [`Error::InvalidArgument`] if `data` is not the file of the URL.
     ///
     /// # Examples
     /// ```
@@ -88,7 +88,7 @@ impl SyncKitClient {
         upload(&*self.stream()?, url, BlobSource::from(data), &(|_| {})).await
     }
 
-    /// Makes an uploaded file count. Idempotent.
+    /// Confirms an uploaded file, which makes it available. Idempotent.
     ///
     /// # Errors
     /// [`Error::Problem`] with `upload_incomplete` if the bytes have not arrived.
@@ -112,7 +112,7 @@ impl SyncKitClient {
         Ok(())
     }
 
-    /// Asks for a URL to download a file from.
+    /// Requests a URL for downloading a file.
     ///
     /// # Errors
     /// [`Error::Problem`] with `blob_not_found`.
@@ -135,7 +135,8 @@ impl SyncKitClient {
     /// Downloads and decrypts a file into memory. For large files use [`SyncKitClient::blob_get`].
     ///
     /// # Errors
-    /// [`Tampering::BlobForged`](crate::Tampering::BlobForged) if it is not the file that was asked for; nothing of it is returned.
+    /// [`Tampering::BlobForged`](crate::Tampering::BlobForged) if it is not the requested file; nothing of it is
+    /// returned.
     ///
     /// # Examples
     /// ```
@@ -152,9 +153,9 @@ impl SyncKitClient {
         download_to_memory(&*self.stream()?, url).await
     }
 
-    /// Encrypts and uploads a file, or an async stream, in constant memory, unless the server has it; returns its hash.
-    /// A stream is written to a private temporary file first, because the hash must be known before the upload.
-    /// `progress` is called as bytes leave; a retry starts from zero again. Use `|_| {}` for none.
+    /// Encrypts and uploads a file, or an async stream, in constant memory, unless the server already has it; returns
+    /// its hash. A stream is written to a private temporary file first, because the upload needs the hash. `progress`
+    /// is called as bytes are sent; a retry starts from zero again. Use `|_| {}` for no progress.
     ///
     /// # Errors
     /// [`Error::FileChanged`] if the file changed while it was uploaded; [`Error::Io`]; [`Error::InvalidArgument`] above
@@ -167,7 +168,7 @@ impl SyncKitClient {
     /// let photo = world.path("photo.jpg");
     /// # std::fs::write(&photo, b"a photo")?;
     /// let hash = client.blob_put(photo, |progress| println!("{} bytes", progress.done_bytes)).await?;
-    /// // The hash belongs into the row that shows the photo.
+    /// Store the hash in the row that shows the photo.
     /// assert_eq!(client.blob_get(&hash, world.path("copy.jpg"), |_| {}).await?, 7);
     /// # Ok(())
     /// # });
@@ -180,8 +181,8 @@ impl SyncKitClient {
         put(&*self.stream()?, source.into(), WhenThere::Skip, &progress).await
     }
 
-    /// As [`SyncKitClient::blob_put`], but uploads even if the server says that it has the file: to mend an object that
-    /// [`SyncKitClient::blob_get`] found damaged, from a device that still has the file.
+    /// Like [`SyncKitClient::blob_put`], but uploads even if the server claims to have the file: to replace an object
+    /// that [`SyncKitClient::blob_get`] found damaged, from a device that still has the file.
     ///
     /// # Errors
     /// As [`SyncKitClient::blob_put`].
@@ -214,9 +215,10 @@ impl SyncKitClient {
     }
 
     /// Downloads and decrypts a file in constant memory, to a path or into an async stream, and returns its size. The
-    /// target sees nothing before everything was verified: a path appears whole, by rename; a stream is written after
-    /// the last byte arrived and agreed. Until then the bytes are in a hidden file beside the path
-    /// (`.<name>.<random>.synckit-part`), which the next download to the same path removes if the process was killed.
+    /// target receives nothing before the whole file is verified: a path appears whole, by rename; a stream is written
+    /// after the last byte was verified. Until then the bytes are in a hidden file beside the path
+    /// (`.<name>.<random>.synckit-part`). If the process is killed, the next download to the same path removes that
+    /// file.
     ///
     /// # Errors
     /// [`Tampering::BlobForged`](crate::Tampering::BlobForged), [`Error::Io`], [`Error::Problem`] with `blob_not_found`.
@@ -243,9 +245,9 @@ impl SyncKitClient {
         get(&*self.stream()?, &url, target.into(), &progress).await
     }
 
-    /// Downloads and decrypts a file of which only the id is known, from [`SyncKitClient::blobs`], into a directory, where
-    /// it appears whole and verified, named by its SHA-256. Returns that hash and the size in bytes. An app that knows
-    /// its hashes needs [`SyncKitClient::blob_get`]; this is for exporting every file.
+    /// Downloads and decrypts a file into a directory, by its id from [`SyncKitClient::blobs`]. The file appears whole
+    /// and verified, and its name is its SHA-256. Returns that hash and the size in bytes. An app that knows its hashes
+    /// needs [`SyncKitClient::blob_get`]; this call is for exporting every file.
     ///
     /// # Errors
     /// As [`SyncKitClient::blob_get`].
@@ -275,8 +277,8 @@ impl SyncKitClient {
         Ok((hash, url.size_bytes()))
     }
 
-    /// Deletes a file from the server; an upload within 30 days brings it back. Only the app knows what still refers to
-    /// it.
+    /// Deletes a file from the server; an upload within 30 days restores it. Only the app knows whether its rows still
+    /// refer to the file.
     ///
     /// # Errors
     /// [`Error::Problem`] with `blob_not_found`.
@@ -288,7 +290,7 @@ impl SyncKitClient {
     /// let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
     /// client.blob_delete(&hash).await?;
     /// assert!(client.blob_download_url(&hash).await.is_err());
-    /// // Not too late: nothing is sent again.
+    /// Not too late: the upload sends no bytes.
     /// assert!(client.blob_upload_url(&hash, 7).await?.already_exists);
     /// # Ok(())
     /// # });
@@ -302,8 +304,8 @@ impl SyncKitClient {
             .await
     }
 
-    /// What the server holds of the user's files: keyed ids and sealed sizes, in order of the ids, after `after`.
-    /// [`SyncKitClient::blob_id`] tells which id a hash has.
+    /// The user's files on the server: keyed ids and sealed sizes, in order of the ids, after `after`.
+    /// [`SyncKitClient::blob_id`] gives the id of a hash.
     ///
     /// # Errors
     /// Those of any call.
@@ -337,7 +339,7 @@ impl SyncKitClient {
         Ok((list.blobs, list.has_more))
     }
 
-    /// The id under which the server files a hash.
+    /// The server's id for a hash.
     ///
     /// # Errors
     /// [`Error::EncryptionNotSetUp`].

@@ -1,4 +1,4 @@
-//! How far a transfer has come, and whether it still moves.
+//! The progress of a transfer, and the detection of a stalled one.
 
 use std::{
     pin::pin,
@@ -12,7 +12,7 @@ use crate::{
     runtime,
 };
 
-/// How far a transfer has come, in bytes of the file.
+/// The progress of a transfer, in bytes of the file.
 ///
 /// # Examples
 /// ```
@@ -32,13 +32,13 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlobProgress {
-    /// Bytes that were moved, in the attempt that is running.
+    /// Bytes transferred in the current attempt.
     pub done_bytes: u64,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub total_bytes: u64,
 }
 
-/// Counts transferred bytes, so that a stalled transfer can be told from a slow one.
+/// Counts transferred bytes, which distinguishes a stalled transfer from a slow one.
 #[derive(Debug, Default)]
 pub(super) struct Movement(AtomicU64);
 
@@ -51,14 +51,14 @@ impl Movement {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Waits for a transfer, and reports what moves, until it ends or nothing has moved for `idle`.
+    /// Waits for a transfer, and reports its progress, until it ends or stalls for `idle`.
     pub(super) async fn watch<T>(
         &self,
         idle: Duration,
         report: impl Fn(u64),
         transfer: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        /// How often the caller hears of progress.
+        /// Interval between two reports of progress.
         const TICK: Duration = Duration::from_millis(50);
         let mut transfer = pin!(transfer);
         let mut last = (self.total(), runtime::now());

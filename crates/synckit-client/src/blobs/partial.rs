@@ -1,8 +1,8 @@
-//! The file that a download is written to before it appears at its path.
+//! The temporary file of a download, before it appears at its path.
 //!
-//! A process that is killed leaves such a file behind, and nobody else would ever remove it. So each carries the name of
-//! the result and is locked for as long as its process lives: the next download to the same path removes those that
-//! nobody holds. What this deliberately is not: a way to go on where a download was cut. Nothing of one is trusted.
+//! A killed process leaves such a file behind, and nothing else would ever remove it. So its name contains the name of
+//! the result, and its process holds a lock on it: the next download to the same path removes the files that nobody
+//! locks. This is deliberately no way to resume an interrupted download: nothing of it is trusted.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,17 +12,18 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-/// What such files end in.
+/// The suffix of such files.
 const SUFFIX: &str = ".synckit-part";
 
-/// A file under way to a path: removed when it is dropped, or by the next download if its process is killed.
+/// A temporary file for a path: removed when dropped, or by the next download if its process is killed.
 #[derive(Debug)]
 pub(super) struct PartialFile {
     file: NamedTempFile,
 }
 
 impl PartialFile {
-    /// Begins a file for `target`, in its directory, so that the rename is atomic; private from its first moment.
+    /// Creates a file for `target`, in its directory, so that the rename is atomic; private from the moment of its
+    /// creation.
     pub(super) fn create(target: &Path) -> io::Result<Self> {
         let directory = directory_of(target);
         let prefix = prefix_of(target);
@@ -40,7 +41,7 @@ impl PartialFile {
         }
     }
 
-    /// Lets the file appear at its path, whole and on the disk.
+    /// Renames the file to its path, whole and flushed to the disk.
     pub(super) fn publish(self, target: &Path) -> io::Result<()> {
         self.file.as_file().sync_all()?;
         self.file.persist(target).map_err(|error| error.error)?;
@@ -65,15 +66,15 @@ fn directory_of(target: &Path) -> PathBuf {
     }
 }
 
-/// Hidden, and of this target alone.
+/// Hidden, and specific to this target.
 fn prefix_of(target: &Path) -> String {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
-    // A name may have 255 bytes, and random ones and the suffix come behind it.
+    // A name may have 255 bytes, including the random part and the suffix.
     let name: String = name.chars().take(40).collect();
     format!(".{name}.")
 }
 
-/// Removes what killed processes left. Whatever cannot be read, locked or removed stays: it is in nobody's way.
+/// Removes the files of killed processes. A file that cannot be read, locked or removed stays: it harms nobody.
 fn sweep(directory: &Path, prefix: &str) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
@@ -81,7 +82,7 @@ fn sweep(directory: &Path, prefix: &str) {
         let is_partial = name
             .to_str()
             .is_some_and(|name| name.starts_with(prefix) && name.ends_with(SUFFIX));
-        // Not through a link, and not a pipe, which would never open.
+        // Skip links, and pipes, whose opening would never return.
         if is_partial && entry.file_type().is_ok_and(|kind| kind.is_file()) {
             remove_if_nobody_holds(&entry.path());
         }

@@ -25,26 +25,26 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Chunks between the sealing thread and the network.
 pub(super) const CHUNKS_WAITING: usize = 4;
 
-/// What is sealed, and what it must turn out to be.
+/// The file to seal, and its expected hash and size.
 pub(super) struct Plan {
     pub(super) hash: BlobHash,
     pub(super) blob_id: BlobId,
     pub(super) size: u64,
 }
 
-/// Why sealing stopped before its end.
+/// The reason why sealing stopped early.
 #[derive(Debug)]
 pub(super) enum SealStop {
-    /// The file is not the one that was hashed.
+    /// The file is not the hashed one.
     Changed,
     /// The file could not be read.
     Io(io::Error),
-    /// Nobody wants the rest.
+    /// The receiver ended.
     Cancelled,
 }
 
-/// Seals a file into `chunks`. The last 16 bytes, without which the object is not whole, are sent only after what was
-/// read has the right hash: a file that changed in between never becomes a complete object.
+/// Seals a file into `chunks`. The last 16 bytes, without which the object is incomplete, are sent only after the
+/// file's hash was checked: a file that changed in between never becomes a complete object.
 pub(super) fn seal_into(
     keys: &StreamKeys,
     plan: &Plan,
@@ -76,8 +76,8 @@ pub(super) fn seal_into(
     send(Bytes::copy_from_slice(&encryptor.finish()))
 }
 
-/// Opens a sealed file of `size` bytes from `chunks` into `out`, and returns its hash, which the caller compares with what
-/// it asked for. What is written before that is unverified: `out` must be private until then.
+/// Opens a sealed file of `size` bytes from `chunks` into `out`, and returns its hash, for the caller to compare with
+/// the requested one. `out` must be private until then, because its bytes are unverified.
 pub(super) fn open_into(
     keys: &StreamKeys,
     blob_id: &BlobId,
@@ -117,7 +117,7 @@ pub(super) fn open_into(
     Ok(BlobHash::from_bytes(hash.finalize().into()))
 }
 
-/// The chunks of a body, cut where the format is, not where the network was.
+/// The chunks of a body, cut at the borders of the format, not of the network.
 struct Pieces<'a> {
     chunks: &'a mut mpsc::Receiver<Bytes>,
     rest: Bytes,

@@ -37,10 +37,10 @@ use crate::{
     tampering::Tampering,
 };
 
-/// The largest answer that an object store gives to a `PUT`.
+/// The largest answer to a `PUT` from an object store.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Where the bytes of an upload come from.
+/// The source of an upload.
 ///
 /// # Examples
 /// ```
@@ -138,7 +138,7 @@ impl Rereadable {
             Self::Path(path) => Box::new(File::open(path)?),
             Self::Memory(bytes) => Box::new(io::Cursor::new(bytes.clone())),
             Self::Spool(file) => {
-                // The attempts run one after the other, so the position that clones share is nobody else's.
+                // The attempts run one after the other, so no other clone moves the shared position of the file.
                 let mut file = file.try_clone()?;
                 file.rewind()?;
                 Box::new(file)
@@ -196,7 +196,7 @@ pub(super) async fn upload(
     upload_rereadable(stream, url, &source, progress).await.map(|_| ())
 }
 
-/// Uploads, and again to a fresh URL while that can help; returns the upload that arrived.
+/// Uploads, with retries to fresh URLs; returns the upload that arrived.
 async fn upload_rereadable(
     stream: &Stream,
     url: &UploadUrl,
@@ -242,7 +242,7 @@ async fn put_once(
     let movement = Arc::new(Movement::default());
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     let (file, stopped) = (source.clone(), Arc::clone(&stop));
-    // Nobody waits for it: the request ends with its last chunk, or fails without it.
+    // No join is needed: the request ends with its last chunk, or fails without it.
     drop(runtime::blocking(move || {
         let sealed = file
             .open()
@@ -250,7 +250,7 @@ async fn put_once(
             .and_then(|file| seal_into(&keys, &plan, file, &sender));
         if let Err(reason) = sealed {
             let _ = stopped.set(reason);
-            // Aborts the request: the server must not take a cut body for a whole one.
+            // Aborts the request: the server must not accept a truncated body as a whole one.
             let _ = sender.blocking_send(Err(io::Error::other("the upload was stopped")));
         }
     }));
@@ -261,7 +261,7 @@ async fn put_once(
     .inspect(move |chunk| moved.add(chunk.as_ref().map_or(0, Bytes::len)));
     let mut request = http::Request::builder().method(Method::PUT).uri(target.url.expose());
     for (name, value) in &target.headers {
-        // The token never goes to a presigned URL, whatever the server asks for.
+        // The token is never sent to a presigned URL, whatever headers the server requests.
         let header = (HeaderName::try_from(name), HeaderValue::try_from(value));
         if let (Ok(name), Ok(value)) = header
             && name != header::AUTHORIZATION
@@ -305,14 +305,14 @@ async fn put_once(
     }
 }
 
-/// Whether an object store took the object. Our own answers with problems, others with documents of their own.
+/// Whether an object store accepted the object. Our own store answers with problems, others with their own documents.
 fn check_put_answer(status: u16, body: &[u8]) -> Result<()> {
-    // Stores answer with one success or another, and none with a page, as a proxy or a captive portal does.
+    // Stores answer with various success statuses, but never with a page, as a proxy or a captive portal does.
     if (200..300).contains(&status) && body.is_empty() {
         return Ok(());
     }
     match problem(status, body) {
-        // An earlier attempt at this URL arrived whole: that is what this attempt was for.
+        // An earlier attempt at this URL has already stored the whole object.
         Some(problem) if problem.known_code() == Some(ProblemCode::ObjectExists) => Ok(()),
         Some(problem) => Err(Error::from_problem(problem)),
         None => Err(Error::Protocol {
@@ -322,7 +322,7 @@ fn check_put_answer(status: u16, body: &[u8]) -> Result<()> {
     }
 }
 
-/// Makes a source that can be read again: a stream is written to a private temporary file.
+/// Makes a source that can be read again, by writing a stream to a private temporary file.
 async fn rereadable(source: BlobSource) -> Result<Rereadable> {
     let mut reader = match source.0 {
         Origin::Path(path) => return Ok(Rereadable::Path(path)),

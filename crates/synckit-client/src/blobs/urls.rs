@@ -1,4 +1,4 @@
-//! Presigned URLs: asked for, checked, and confirmed.
+//! Presigned URLs: requested, checked, and confirmed.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -16,7 +16,7 @@ use crate::{
     tampering::Tampering,
 };
 
-/// What [`crate::SyncKitClient::blob_upload_url`] answers.
+/// The answer of [`crate::SyncKitClient::blob_upload_url`].
 ///
 /// # Examples
 /// ```
@@ -34,14 +34,13 @@ use crate::{
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct BlobUploadTicket {
-    /// Whether the file is on the server already. Then there is nothing to upload.
+    /// Whether the server already has the file. Then no upload is needed.
     pub already_exists: bool,
-    /// Where to upload, for [`crate::SyncKitClient::blob_upload`].
+    /// The URL for [`crate::SyncKitClient::blob_upload`].
     pub upload_url: UploadUrl,
 }
 
-/// A presigned URL for one upload, with everything that the upload must agree with. Nothing is ever read back from the
-/// text of the URL.
+/// A presigned URL for one upload, with the expected hash and size. The text of the URL is never parsed for them.
 ///
 /// # Examples
 /// ```
@@ -61,18 +60,18 @@ pub struct UploadUrl {
     pub(super) hash: BlobHash,
     pub(super) blob_id: BlobId,
     pub(super) size: u64,
-    /// Whether a fresh URL for another attempt replaces an existing file.
+    /// Whether a retry with a fresh URL replaces an existing file.
     pub(super) when_there: WhenThere,
-    /// Absent if the file is on the server already.
+    /// Absent if the server already has the file.
     pub(super) put: Option<PresignedPut>,
 }
 
-/// What to do with a file that the server has already.
+/// How to treat a file that the server already has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WhenThere {
-    /// Nothing is sent.
+    /// Send nothing.
     Skip,
-    /// Another object takes its place.
+    /// Replace it with a new object.
     Replace,
 }
 
@@ -93,8 +92,7 @@ impl fmt::Debug for UploadUrl {
     }
 }
 
-/// A presigned URL for one download, with everything that the download must agree with.
-///
+/// A presigned URL for one download, with the expected id, hash and size.
 /// # Examples
 /// ```
 /// # synckit_doctest::run(async |world| {
@@ -107,7 +105,7 @@ impl fmt::Debug for UploadUrl {
 /// ```
 #[derive(Clone)]
 pub struct DownloadUrl {
-    /// Absent where only the id is known, from the server's list.
+    /// Absent if only the id is known, from the server's list.
     pub(super) hash: Option<BlobHash>,
     pub(super) blob_id: BlobId,
     pub(super) key_id: KeyId,
@@ -141,7 +139,7 @@ impl fmt::Debug for DownloadUrl {
     }
 }
 
-/// Asks for a URL to download from. `hash` is absent where only the id is known.
+/// Requests a URL for a download. `hash` is absent if only the id is known.
 pub(super) async fn download_url(stream: &Stream, blob_id: BlobId, hash: Option<BlobHash>) -> Result<DownloadUrl> {
     let answer: BlobDownloadAnswer = stream
         .connection
@@ -164,7 +162,7 @@ pub(super) async fn download_url(stream: &Stream, blob_id: BlobId, hash: Option<
     })
 }
 
-/// Asks for a URL to upload to.
+/// Requests a URL for an upload.
 pub(super) async fn upload_url(
     stream: &Stream,
     hash: &BlobHash,
@@ -215,7 +213,7 @@ pub(super) async fn upload_url(
     })
 }
 
-/// Makes an uploaded object count.
+/// Confirms an uploaded object.
 pub(super) async fn confirm(stream: &Stream, hash: &BlobHash, size: u64, upload_id: Option<UploadId>) -> Result<()> {
     let sealed_size = sealed_size(size)?;
     let blob_id = stream.keys()?.ring.blob_id_key().blob_id(hash);
@@ -241,7 +239,7 @@ fn sealed_size(size: u64) -> Result<u64> {
     Ok(size + limits::SEAL_OVERHEAD_BYTES as u64)
 }
 
-/// Refuses a presigned URL that would send sealed bytes, and the URL itself, in the clear over a network.
+/// Refuses a presigned URL that would send sealed bytes, and the URL itself, unencrypted over a network.
 fn check_presigned(url: &str) -> Result<()> {
     let url = Url::parse(url).map_err(|_| {
         Error::Tampering(Tampering::UnsafeUrl {

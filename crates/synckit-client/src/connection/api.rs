@@ -1,4 +1,4 @@
-//! Sending one call: encoding, retries, and what the answer means.
+//! Sending one call: encoding, retries, and the interpretation of the answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,10 +20,10 @@ use crate::{
     runtime,
 };
 
-/// The largest answer of any endpoint: a page of its maximum, or one batch, and the fields around them.
+/// The largest answer of any endpoint: a page of the maximum size, or one batch, with the fields around it.
 const ANSWER_BYTES_MAX: usize = limits::PAGE_BYTES_MAX as usize + 1024 * 1024;
 
-/// The server, as every call sees it.
+/// The server, shared by all calls.
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) transport: Result<Arc<dyn Transport>, InvalidOption>,
@@ -58,7 +58,7 @@ impl Api {
         self.send(&call).await?.empty()
     }
 
-    /// Sends a call, and again while that can help. A problem comes back as an error.
+    /// Sends a call, with retries after temporary failures. A problem is returned as an error.
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Answer> {
         let begun = runtime::now();
         let mut attempt = 0;
@@ -81,8 +81,8 @@ impl Api {
         }
     }
 
-    /// Sends a call once, and returns the body of a good answer as it arrives: for what may be larger than memory. A
-    /// piece that does not come within the time of a request ends the stream with an error.
+    /// Sends a call once, and returns the body of a good answer as it arrives: for answers that may be larger than
+    /// memory. A pause longer than the time limit of a request ends the stream with an error.
     pub(crate) async fn stream(&self, call: &Call<'_>) -> Result<BodyStream<TransportError>> {
         let (parts, body) = self.exchange(call).await?.into_parts();
         if parts.status == StatusCode::OK {
@@ -102,7 +102,7 @@ impl Api {
         })
     }
 
-    /// Sends a request and returns the head of its answer, and the body unread.
+    /// Sends a request and returns the head of its answer, with the body unread.
     async fn exchange(&self, call: &Call<'_>) -> Result<http::Response<BodyStream<TransportError>>> {
         let mut request = http::Request::builder()
             .method(call.method.clone())
@@ -143,7 +143,7 @@ impl Api {
             .map_err(Error::Network)
     }
 
-    /// The error of an answer without success.
+    /// The error for an answer without success.
     async fn refusal(&self, parts: &http::response::Parts, body: BodyStream<TransportError>) -> Error {
         let status = parts.status.as_u16();
         if parts.status.is_redirection() {
@@ -169,8 +169,8 @@ impl Api {
     }
 }
 
-/// Reads the problem of an answer. The status is the answer's own: what the body says of it decides nothing. Gateways and
-/// object stores answer with pages of their own; where the status is one that passes, such a page is a problem too.
+/// Reads the problem of an answer. Only the status of the answer counts, not the one in its body. Gateways and object
+/// stores answer with their own pages; with a temporary status, such a page is a problem too.
 pub(crate) fn problem(status: u16, body: &[u8]) -> Option<Problem> {
     match serde_json::from_slice::<Problem>(body) {
         Ok(problem) => Some(Problem { status, ..problem }),
@@ -184,7 +184,7 @@ pub(crate) fn problem(status: u16, body: &[u8]) -> Option<Problem> {
     }
 }
 
-/// A body that fails when nothing of it arrives for `idle`.
+/// A body that fails after a pause of `idle`.
 fn idle_bounded(body: BodyStream<TransportError>, idle: Duration) -> BodyStream<TransportError> {
     Box::pin(stream::unfold(Some(body), move |body| async move {
         let mut body = body?;

@@ -1,4 +1,4 @@
-//! One request and its answer, before and after they are bytes.
+//! One request and its answer, as typed values.
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -7,7 +7,7 @@ use synckit_protocol::SecretText;
 
 use crate::error::{Error, Result};
 
-/// A request that can be sent again. Clones share the body.
+/// A request that can be repeated. Clones share the body.
 #[derive(Debug, Clone)]
 pub(crate) struct Call<'a> {
     pub(crate) method: Method,
@@ -17,12 +17,12 @@ pub(crate) struct Call<'a> {
     pub(crate) attempts: Attempts,
 }
 
-/// How often a call is sent before its error is the caller's.
+/// The number of attempts before an error is returned to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attempts {
-    /// Once: the caller has something to look at before the next.
+    /// One: the caller decides about the next attempt.
     One,
-    /// As often as [`crate::connection::retry`] says.
+    /// As many as [`crate::connection::retry`] allows.
     Several,
 }
 
@@ -55,7 +55,7 @@ impl<'a> Call<'a> {
         Ok(self.encoded_body(Self::encode(body)?))
     }
 
-    /// Sends a body that was encoded before.
+    /// Sends an already encoded body.
     pub(crate) fn encoded_body(mut self, body: Bytes) -> Self {
         self.body = Some(body);
         self
@@ -71,15 +71,15 @@ impl<'a> Call<'a> {
             })
     }
 
-    /// Sends a token along.
+    /// Sends a token with the call.
     pub(crate) fn bearer(mut self, token: &'a SecretText) -> Self {
         self.bearer = Some(token);
         self
     }
 }
 
-/// A successful answer, read whole. Only the one that is documented for its endpoint counts: a proxy or a captive portal
-/// answers every request with a page of its own, and a success.
+/// A successful answer, with its whole body. Only the status and type that are documented for the endpoint count: a
+/// proxy or a captive portal answers every request with a page of its own, and a success.
 #[derive(Debug)]
 #[must_use = "a success counts only as the answer that is documented"]
 pub(crate) struct Answer {
@@ -88,14 +88,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The fields of an answer that has some.
+    /// Decodes the fields of an answer with a body.
     pub(crate) fn decode<T: DeserializeOwned>(self) -> Result<T> {
         self.of_status(StatusCode::OK)
             .and_then(|body| minicbor_serde::from_slice(body).ok())
             .ok_or_else(|| self.unexpected("a CBOR body of this endpoint"))
     }
 
-    /// Checks that this is the answer that has none.
+    /// Checks that this is an answer without a body.
     pub(crate) fn empty(self) -> Result<()> {
         match self.of_status(StatusCode::NO_CONTENT) {
             Some(body) if body.is_empty() => Ok(()),

@@ -1,4 +1,4 @@
-//! A transport that counts the bytes of another one.
+//! A transport that counts the bytes of another transport.
 
 use std::sync::{
     Arc,
@@ -10,8 +10,8 @@ use http::{HeaderMap, Request};
 
 use super::transport::{Exchange, RequestBody, Transport};
 
-/// Counts the bytes that another transport moves: request lines, status lines, headers and bodies, as HTTP/1.1 writes
-/// them, without what TCP, IP and TLS add.
+/// Counts the bytes that another transport moves: request lines, status lines, headers and bodies in their HTTP/1.1
+/// form, without the overhead of TCP, IP and TLS.
 ///
 /// # Examples
 /// ```
@@ -39,7 +39,7 @@ pub struct CountingTransport<T> {
 }
 
 impl<T: Transport> CountingTransport<T> {
-    /// Counts what `inner` moves, from zero.
+    /// Counts the bytes of `inner`, from zero.
     ///
     /// # Examples
     /// ```

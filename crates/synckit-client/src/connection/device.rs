@@ -1,8 +1,8 @@
-//! The device of a session: registered, and registered again after a sign-in.
+//! The device of a session: its registration, and its automatic registration after a sign-in.
 //!
-//! A session belongs to one device for good, and a new session to none. So that an app goes on with the device that it
-//! knows, the record of it outlives sessions. The server finds the device again by the installation, a random id that
-//! this SDK draws for each user of an app and shows to nobody else.
+//! A session belongs to one device permanently, and a new session to none. The record of the device outlives sessions,
+//! so that an app keeps its device. The server finds the device again by the installation, a random id that this SDK
+//! draws for each user of an app and sends only to the server.
 
 use rand::{RngCore as _, rngs::OsRng};
 use serde::{Deserialize, Serialize};
@@ -21,15 +21,15 @@ use crate::{
     secrets::{error::CredentialError, records::Record},
 };
 
-/// What the credential store keeps of the device.
+/// The record of the device in the credential store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct DeviceRecord {
-    /// `None` in a store that ends with the process: an id that is gone at the next start would find nothing.
+    /// `None` in a store that ends with the process: after a restart, the id would be lost.
     installation_id: Option<InstallationId>,
     device: Option<RegisteredDevice>,
 }
 
-/// The device, as the app registered it last.
+/// The device of the app's last registration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct RegisteredDevice {
     id: DeviceId,
@@ -44,7 +44,7 @@ impl Connection {
         let mut record = stored.clone();
         if record.installation_id.is_none() && self.secrets().is_lasting() {
             record.installation_id = Some(draw());
-            // Before it is sent: or a lost answer would leave a device behind that nobody finds again.
+            // Store the id before the request: if the answer is lost, the next registration must find the same device.
             self.store_device(&record).await?;
         }
         let request = RegisterDevice {
@@ -67,7 +67,7 @@ impl Connection {
         Ok(device)
     }
 
-    /// Sends a call that names a device. A session that has none yet first gets it, if it is the one that this
+    /// Sends a call that names a device. A session without a device is first bound to it, if it is the device that this
     /// installation registered last.
     pub(crate) async fn authorized_as(&self, device_id: DeviceId, call: Call<'_>) -> Result<Answer> {
         match self.authorized(call.clone()).await {
@@ -82,7 +82,7 @@ impl Connection {
         }
     }
 
-    /// Registers the device for a new session as the app did before. `false` if the device is another one.
+    /// Repeats the app's last registration for a new session. `false` if that was another device.
     async fn register_again(&self, device_id: DeviceId) -> Result<bool> {
         match self.device_record().await?.device {
             Some(device) if device.id == device_id => {
@@ -93,7 +93,7 @@ impl Connection {
         }
     }
 
-    /// Notes that a device has another name, if it is this one: without an installation it is found by its name.
+    /// Notes a new name of this device: without an installation, the server finds the device by its name.
     pub(crate) async fn note_renamed(&self, renamed: &Device) -> Result<()> {
         let mut record = self.device_record().await?;
         match &mut record.device {

@@ -1,6 +1,6 @@
-//! Requests over HTTP, as the SDK makes them unless a transport of another kind is given.
+//! Requests over HTTP, the default transport of the SDK.
 //!
-//! Invariant: a request to this machine never goes to a proxy, which would see it in the clear.
+//! Invariant: a request to this machine never passes a proxy, which would see it unencrypted.
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
@@ -15,16 +15,16 @@ use super::{
 };
 use crate::runtime::{self, RuntimeId};
 
-/// What a server sees of the program, unless the app says something else.
+/// The default `User-Agent`.
 const USER_AGENT: &str = concat!("synckit/", env!("CARGO_PKG_VERSION"));
 
-/// How many clients are kept: those of a few runtimes, which a process rarely has.
+/// The most clients in the cache, one for each runtime and way: a process rarely has several runtimes.
 const CLIENTS_MAX: usize = 8;
 
 /// HTTP over TCP and TLS.
 ///
-/// Requests go through the proxy that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), except those to
-/// loopback: these never do.
+/// Requests pass the proxy that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`), except those to
+/// loopback.
 ///
 /// # Examples
 /// ```
@@ -46,15 +46,15 @@ struct Clients {
     made: Mutex<VecDeque<Client>>,
 }
 
-/// How requests are made. Nothing of it concerns one request.
+/// Options of all requests.
 #[derive(Clone)]
 pub(crate) struct HttpOptions {
-    /// Time limit for making a connection.
+    /// Time limit for connecting.
     pub(crate) connect_timeout: Duration,
     pub(crate) user_agent: String,
-    /// Certificates in PEM that are trusted in place of the operating system's.
+    /// Trusted certificates in PEM, in place of the operating system's.
     pub(crate) ca_bundle: Option<Vec<u8>>,
-    /// The URL of a proxy in place of the environment's. It may carry a password.
+    /// The URL of a proxy, in place of the environment's. It may contain a password.
     pub(crate) proxy: Option<String>,
 }
 
@@ -80,14 +80,14 @@ impl fmt::Debug for HttpOptions {
     }
 }
 
-/// An option that cannot be used.
+/// An invalid option.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct InvalidOption {
     pub(crate) option: &'static str,
     pub(crate) reason: &'static str,
 }
 
-/// Options that can be used.
+/// Valid options.
 struct Checked {
     connect_timeout: Duration,
     user_agent: HeaderValue,
@@ -95,23 +95,23 @@ struct Checked {
     proxy: Option<reqwest::Proxy>,
 }
 
-/// A client for one way to servers on one runtime.
+/// A client for one kind of connection on one runtime.
 #[derive(Clone)]
 struct Client {
     way: Way,
     runtime: RuntimeId,
-    /// If it could not be made: why. The next request is told the same.
+    /// The client, or the reason why it could not be created, which every later request reports again.
     http: Result<reqwest::Client, Arc<reqwest::Error>>,
 }
 
-/// How a server is reached.
+/// The kind of connection to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// Plain HTTP to this machine: no proxy and no certificates, so that it works on a machine that has none.
+    /// Plain HTTP to this machine: no proxy and no certificates, so it works on a machine without certificates.
     Plain,
     /// TLS to this machine: no proxy.
     Loopback,
-    /// Everything else.
+    /// All others.
     Network,
 }
 
@@ -124,7 +124,7 @@ impl fmt::Debug for Clients {
 }
 
 impl HttpTransport {
-    /// A transport with its own connection pool. TLS starts with the first request that needs it: on a machine without
+    /// A transport with its own connection pool. TLS is set up by the first request that needs it: on a machine without
     /// trusted root certificates that request fails with [`TransportError::Tls`], and plain HTTP to loopback works.
     ///
     /// # Examples
@@ -191,7 +191,8 @@ impl HttpTransport {
 }
 
 impl Clients {
-    /// The client for a URL on this runtime: a connection moves only while the runtime is driven on which it was made.
+    /// The client for a URL on this runtime: a connection makes progress only while the runtime that created it is
+    /// driven.
     fn of(&self, url: &Url) -> Result<reqwest::Client, TransportError> {
         let way = match (url.scheme(), is_loopback(url)) {
             ("http", true) => Way::Plain,
@@ -269,7 +270,7 @@ impl Transport for HttpTransport {
     }
 }
 
-/// Errors of the HTTP client carry the URL, which for a presigned one is a secret.
+/// Errors of the HTTP client contain the URL, which is a secret if it is a presigned one.
 fn connection_error(error: reqwest::Error) -> TransportError {
     TransportError::Connection(Box::new(error.without_url()))
 }

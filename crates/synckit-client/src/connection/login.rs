@@ -1,7 +1,7 @@
-//! OPAQUE as every sign-in runs it: which server it is, and what a password opens under a session.
+//! OPAQUE for every sign-in: the pinned server key, and the account access that a password gives.
 //!
-//! The password leaves this device only as OPAQUE messages. The export key that a login yields is kept for five minutes,
-//! for the same password, so that `setup_encryption_*` right after `authenticate` needs no second login.
+//! The password leaves this device only as OPAQUE messages. The export key of a login is kept for five minutes, for the
+//! same password, so that `setup_encryption_*` right after `authenticate` needs no second login.
 
 use rand::{RngCore as _, rngs::OsRng};
 use synckit_login::{ClientLogin, ExportKey, LoginFinished, ServerPublicKey};
@@ -18,14 +18,14 @@ use crate::{
     tampering::Tampering,
 };
 
-/// What a password opens at the server: the token for the account, and the key for the vault.
+/// The account access that a password gives: the token for the account, and the key for the vault.
 pub(crate) struct AccountAccess {
     pub(crate) token: SecretText,
     pub(crate) export_key: ExportKey,
 }
 
 impl App {
-    /// Runs Argon2id off the async threads and pins the server's key.
+    /// Runs Argon2id off the async threads, and checks the pinned server key.
     pub(crate) async fn finish_login(&self, login: ClientLogin, started: &LoginStarted) -> Result<LoginFinished> {
         let app_id = self.app_id()?;
         let pinned = self.pinned_server_key().await?;
@@ -35,7 +35,7 @@ impl App {
         Ok(finished)
     }
 
-    /// Remembers the server's key at the first contact and refuses another one ever after.
+    /// Remembers the server's key at the first contact, and refuses any other key from then on.
     pub(crate) async fn pin_server_key(&self, key: ServerPublicKey) -> Result<()> {
         match self.pinned_server_key().await? {
             Some(pinned) if pinned == key => Ok(()),
@@ -60,8 +60,8 @@ impl App {
 }
 
 impl Connection {
-    /// What the password opens: from the sign-in of the last minutes if it was this password's, else from another run
-    /// of OPAQUE under the session's token.
+    /// The account access of this password: from the sign-in of the last minutes if the password is the same, otherwise
+    /// from another OPAQUE login under the session's token.
     pub(crate) async fn account_access(&self, password: &str) -> Result<AccountAccess> {
         let now = runtime::now();
         match (
@@ -75,7 +75,8 @@ impl Connection {
 
     /// Runs OPAQUE under the session's token.
     pub(crate) async fn unlock(&self, password: &str) -> Result<AccountAccess> {
-        // A login is finished once. If the answer got lost, another login is the only way to a token.
+        // The server answers the last message of a login once. If that answer was lost, only another login yields a
+        // token.
         match self.unlock_once(password).await {
             Err(error) if error.is_problem(ProblemCode::LoginExpired) => self.unlock_once(password).await,
             unlocked => unlocked,

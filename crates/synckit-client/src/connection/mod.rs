@@ -1,9 +1,9 @@
-//! How one user's requests reach the server.
+//! The path of one user's requests to the server.
 //!
-//! Each file uses those before it: `server` is the URL of a request, `transport` moves one, `http` over TCP and TLS,
-//! `counting` counts the bytes of another transport, `call` is a request's content, `retry` decides whether it is sent
-//! again, `api` puts these together; `session` adds the user, `refresh` keeps the user's token fresh, `device` is the
-//! device that the session belongs to, `login` and `vault` are what the password opens.
+//! Each file uses those before it: `server` is the URL of a request; `transport` moves one request, `http` over TCP and
+//! TLS, `counting` with a count of its bytes; `call` is the content of a request; `retry` decides about its repetition;
+//! `api` combines these. `session` adds the user, `refresh` keeps the user's token fresh, `device` is the device of the
+//! session, `login` and `vault` give account access for a password.
 
 pub(crate) mod api;
 pub(crate) mod app;

@@ -18,21 +18,21 @@ use crate::{
     state::session::{Session, Tokens},
 };
 
-/// How long before its end a token is refreshed.
+/// How long before its expiry a token is refreshed.
 const REFRESH_EARLY_SECONDS: u64 = 24 * 3600;
 
-/// How often a call is sent again with another token.
+/// The most attempts of a call with newer tokens.
 const REFRESHES_MAX: u32 = 3;
 
 impl Connection {
-    /// Sends a call with the session's token, refreshed before it ends, or after the server refused it.
+    /// Sends a call with the session's token. The token is refreshed before it expires, or after the server refused it.
     pub(crate) async fn authorized(&self, call: Call<'_>) -> Result<Answer> {
         let mut session = self.current_session()?;
         let token = if !session.refresh_early || is_fresh(session.tokens.expires_at) {
             session.tokens.token.clone()
         } else {
-            // A token that still works is good enough if the refresh cannot be reached now. If the session has ended,
-            // the answer to the token says why, which that to a refresh secret cannot.
+            // If the refresh fails, a token that is still valid is good enough. If the session has ended, the answer to
+            // the token gives the reason, which the answer to a refresh secret cannot.
             match self.refresh(&session).await {
                 Err(Error::Network(_) | Error::RetryLater { .. } | Error::SessionEnded) => session.tokens.token.clone(),
                 refreshed => refreshed?,
@@ -43,8 +43,8 @@ impl Connection {
             if !matches!(answer, Err(Error::SessionEnded)) {
                 break;
             }
-            // What another process of this device stored may have been refused meanwhile, too. Only the server's answer
-            // to a refresh says that the session has ended.
+            // Another process of this device may have stored a newer token, and the server may have refused that one,
+            // too. Only the server's answer to a refresh proves that the session has ended.
             let token = self.refresh(&session).await?;
             session = self.current_session()?;
             answer = self.api().send(&call.clone().bearer(&token)).await;
@@ -57,8 +57,8 @@ impl Connection {
         self.authorized(call).await?.empty()
     }
 
-    /// Replaces the token of a session that was current when the caller looked. The second of two callers finds the new
-    /// one. Sessions are told apart by the refresh secret.
+    /// Replaces the token of the session that the caller saw. The second of two callers finds the new token. The
+    /// refresh secret distinguishes sessions.
     async fn refresh(&self, seen: &Session) -> Result<SecretText> {
         let _turn = self.refreshing.next().await;
         let current = self.current_session()?;
@@ -66,9 +66,9 @@ impl Connection {
             return Ok(current.tokens.token);
         }
         for attempt in 0.. {
-            // Another process of this device may have refreshed, also while this one waited: its secret is newer than
-            // the one in memory. One that is older by two looks like a copy in the hands of a thief, and would end the
-            // session of both.
+            // Another process of this device may have refreshed, also while this one waited: the stored secret is then
+            // newer than the one in memory. The server treats a secret that is two refreshes old as a thief's copy, and
+            // would end the session of both.
             if let Some(stored) = self.stored_tokens().await?
                 && stored.refresh != self.current_session()?.tokens.refresh
             {
@@ -97,7 +97,7 @@ impl Connection {
 
     /// Makes a new refresh secret of the same session current, in memory and in the credential store.
     pub(crate) async fn install_refresh(&self, refresh: SecretText) -> Result<()> {
-        // Not while a refresh is under way, which would store its own secret over this one.
+        // Wait for a running refresh, which would store its own secret over this one.
         let _turn = self.refreshing.next().await;
         let tokens = Tokens {
             refresh,
@@ -117,14 +117,14 @@ impl Connection {
         };
         self.session.replace_tokens(tokens, Some(refresh_early));
         match self.stored_tokens().await? {
-            // Another process was faster: what it stored is as new as this, or newer.
+            // Another process was faster: its stored tokens are as new as these, or newer.
             Some(stored) if stored.refresh != *used => Ok(()),
             _ => self.save_session().await,
         }
     }
 }
 
-/// Whether a token is far from its end, by this machine's clock.
+/// Whether a token is far from its expiry, by this machine's clock.
 fn is_fresh(expires_at: UnixSeconds) -> bool {
     runtime::unix_now().saturating_add(REFRESH_EARLY_SECONDS) < expires_at
 }

@@ -1,7 +1,7 @@
-//! Which failures are worth another attempt, and how long to wait for it: the one list of both.
+//! The only list of retried failures, and the pauses between retries.
 //!
-//! A request is repeated only after a temporary failure. Every request of the protocol may be repeated: a
-//! write carries an id or a version, so it is stored once.
+//! A request is repeated only after a temporary failure. Every request of the protocol may be repeated: a write carries
+//! an id or a version, so it is stored once.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::error::Error;
 
 /// Retries after the first attempt.
 pub(crate) const RETRIES_MAX: u32 = 3;
-/// The longest that one call may go on retrying.
+/// Time limit for all retries of one call.
 pub(crate) const RETRY_BUDGET: Duration = Duration::from_secs(60);
-/// The first pause is drawn from zero to this; each further one from twice as much ("full jitter").
+/// The first pause is random, from zero to this; the range doubles with each further pause ("full jitter").
 const PAUSE_BASE: Duration = Duration::from_millis(200);
 
 /// Whether a status means a temporary failure: too slow (408), too many (429), a fault of a gateway or an
@@ -25,30 +25,30 @@ pub(crate) fn is_retried(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502..=504 | 520..=530)
 }
 
-/// Whether another attempt may end differently.
+/// Whether another attempt may succeed.
 pub(crate) fn is_temporary(error: &Error) -> bool {
     match error {
         Error::Network(TransportError::Connection(_) | TransportError::Timeout(_)) => true,
         Error::RetryLater { retry_after, .. } => *retry_after < RETRY_BUDGET,
-        // The server's own `internal` is a fault that it logged, and would log again.
+        // The server's own `internal` is a fault that it logged, and that would occur again.
         Error::Problem(problem) => is_retried(problem.status) && problem.known_code() != Some(ProblemCode::Internal),
         _ => false,
     }
 }
 
-/// Where the pauses between retries are drawn from: never anything secret.
+/// The random source of the pauses between retries: never of a secret.
 #[derive(Debug)]
 pub(crate) struct Jitter(Mutex<StdRng>);
 
 impl Jitter {
-    /// From the operating system, unless a simulation gave a seed.
+    /// Seeded by the operating system, or by a simulation.
     pub(crate) fn new(seed: Option<u64>) -> Self {
         Self(Mutex::new(
             seed.map_or_else(StdRng::from_entropy, StdRng::seed_from_u64),
         ))
     }
 
-    /// How long to wait after an error, or `None` if another attempt is of no use.
+    /// The pause after an error, or `None` if another attempt is useless.
     pub(crate) fn wait_after(&self, error: &Error, attempt: u32) -> Option<Duration> {
         if attempt >= RETRIES_MAX || !is_temporary(error) {
             return None;
@@ -59,7 +59,7 @@ impl Jitter {
         })
     }
 
-    /// A pause with full jitter: from zero to twice as much as the last.
+    /// A pause with full jitter: from zero to twice the previous maximum.
     pub(crate) fn pause(&self, attempt: u32) -> Duration {
         let most = PAUSE_BASE.saturating_mul(1 << attempt.min(5));
         self.0.lock().gen_range(Duration::ZERO..=most)

@@ -10,7 +10,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Reads the URL of a configuration; the error says what is wrong with it.
+    /// Parses the URL of a configuration; the error says what is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "it is not a URL such as https://sync.example.com")?;
         if url.host().is_none() {
@@ -34,7 +34,7 @@ impl Server {
     }
 }
 
-/// Refuses what would send a token, or a presigned URL, in the clear over a network.
+/// Refuses URLs over which a token, or a presigned URL, would be sent unencrypted over a network.
 pub(crate) fn check_transport_security(url: &Url) -> Result<(), &'static str> {
     match url.scheme() {
         "https" => Ok(()),
@@ -44,7 +44,7 @@ pub(crate) fn check_transport_security(url: &Url) -> Result<(), &'static str> {
     }
 }
 
-/// Whether a URL leads to this machine (RFC 6761, 6.3 for the names).
+/// Whether the host of a URL is this machine (RFC 6761, 6.3 for the names).
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {

@@ -1,6 +1,6 @@
-//! The connection of one user: the server, with the session that opens it, and what the credential store keeps of that.
+//! The connection of one user: the server, the user's session, and the stored records of both.
 //!
-//! A connection belongs to one user of one app for good. It ends with the session; who signs in next gets another one.
+//! A connection belongs to one user of one app permanently. It ends with the session; the next user gets a new one.
 
 use std::sync::Arc;
 
@@ -26,11 +26,11 @@ pub(crate) struct Connection {
     app: Arc<App>,
     scope: StreamScope,
     pub(crate) session: SessionState,
-    /// To refresh the token, one after the other, so that calls in parallel refresh once.
+    /// Serialises refreshes of the token, so that parallel calls refresh once.
     pub(super) refreshing: Turns,
 }
 
-/// A session as the credential store keeps it.
+/// The record of a session in the credential store.
 #[derive(Serialize, Deserialize)]
 struct SessionRecord {
     app_id: AppId,
@@ -62,7 +62,7 @@ impl Connection {
         &self.app.secrets
     }
 
-    /// The account and app that this connection is of.
+    /// The account and app of this connection.
     pub(crate) fn scope(&self) -> StreamScope {
         self.scope
     }

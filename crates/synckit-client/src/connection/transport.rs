@@ -1,7 +1,7 @@
-//! How requests reach the server: the one seam that a simulator replaces.
+//! The transport of requests: the one seam that a simulator replaces.
 //!
-//! A transport moves one request and its answer. It follows no redirect, keeps no cookies, retries nothing and knows no
-//! token: all of that is decided above it, so it is decided once.
+//! A transport moves one request and its answer. It follows no redirects, keeps no cookies, retries nothing and knows
+//! no tokens: the layer above decides all of that, once for all transports.
 
 use std::{fmt, future::Future, io, pin::Pin, time::Duration};
 
@@ -32,8 +32,8 @@ pub enum RequestBody {
     Empty,
     /// A body in memory.
     Full(Bytes),
-    /// A body of known length that is made while it is sent. An error in the stream must abort the request, so that the
-    /// server never takes a cut body for a whole one.
+    /// A body of known length that is produced while it is sent. An error in the stream must abort the request, so that
+    /// the server never accepts a truncated body as a whole one.
     Stream {
         /// The exact length.
         length: u64,
@@ -52,7 +52,7 @@ impl fmt::Debug for RequestBody {
     }
 }
 
-/// What a transport returns.
+/// The answer of a transport, or its failure.
 pub type Exchange =
     Pin<Box<dyn Future<Output = Result<http::Response<BodyStream<TransportError>>, TransportError>> + Send>>;
 
@@ -124,25 +124,25 @@ pub enum TransportError {
     /// TLS cannot be used on this machine, for example because it has no trusted root certificates.
     #[error("TLS cannot be used")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Nothing moved for too long.
+    /// The transfer stalled.
     #[error("the server did not answer within {} seconds", .0.as_secs())]
     Timeout(Duration),
-    /// The answer is larger than any answer of this kind may be.
+    /// The answer is larger than any valid answer of its kind.
     #[error("the answer is larger than {limit} bytes")]
     TooLarge {
-        /// The most that was expected.
+        /// The largest valid size.
         limit: usize,
     },
 }
 
-/// Reads a whole body into memory, up to a limit, as long as something arrives every `idle`.
+/// Reads a whole body into memory, up to a limit, with at most `idle` between two chunks.
 pub(crate) async fn read_body(
     mut body: BodyStream<TransportError>,
     limit: usize,
     idle: Duration,
 ) -> Result<Bytes, TransportError> {
     let mut whole = Bytes::new();
-    // Most answers are one chunk, which is then not copied.
+    // Most answers are one chunk, which then needs no copy.
     let mut buffer = Vec::new();
     loop {
         let next = runtime::timeout(idle, body.next()).await;

@@ -1,7 +1,7 @@
 //! The account's vault, opened with the password.
 //!
-//! Invariant: a vault that was rolled back is refused. Each device remembers the newest one that it has seen, and each
-//! envelope names the edition of the vault that its writer had.
+//! Invariant: a rolled-back vault is refused. Each device remembers the newest vault that it has seen, and each
+//! envelope names the edition of the vault that its writer knew.
 
 use sha2::{Digest as _, Sha256};
 use synckit_crypto::{AccountKey, Vault, VaultEdition};
@@ -15,8 +15,8 @@ use crate::{
     tampering::Tampering,
 };
 
-/// The newest vault that a device knows, as it remembers it: `generation (u32 BE) || count (u32 BE) || SHA-256 of its
-/// bytes (32)`. The hash tells two vaults of one edition apart.
+/// The record of the newest known vault: `generation (u32 BE) || count (u32 BE) || SHA-256 of its bytes (32)`. The hash
+/// distinguishes two vaults of one edition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct KnownVault {
     edition: VaultEdition,
@@ -36,7 +36,7 @@ impl KnownVault {
         [generation.to_be_bytes().as_slice(), &count.to_be_bytes(), &self.hash].concat()
     }
 
-    /// A damaged record must not keep a device from its keys: it counts as none.
+    /// `None` for a damaged record, which must not lock a device out of its keys.
     fn decode(record: &[u8]) -> Option<Self> {
         let (generation, rest) = record.split_first_chunk()?;
         let (count, hash) = rest.split_first_chunk()?;
@@ -50,7 +50,7 @@ impl KnownVault {
     }
 }
 
-/// Whether an older vault than the known one is taken.
+/// Whether a vault older than the known one is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OlderVault {
     /// No.
@@ -71,9 +71,9 @@ impl Connection {
     pub(crate) async fn open_vault(&self, password: &str, older: OlderVault) -> Result<OpenVault> {
         let mut access = self.account_access(password).await?;
         let answer = match self.vault(&access.token).await {
-            // The sign-in is older than this machine knows, whose clock stops while it sleeps; or the server refuses this
-            // token now, having lost the key that signed it. The password is here, so the user need not be asked for it
-            // again, and the unlock finds out whether the session has ended.
+            // The sign-in is older than this machine counted, because its clock stops during sleep; or the server lost
+            // the key that signed this token, and refuses it. The caller has just passed the password, so the user need
+            // not type it again. The unlock finds out whether the session has ended.
             Err(Error::FreshLoginRequired | Error::SessionEnded) => {
                 access = self.unlock(password).await?;
                 self.vault(&access.token).await?
@@ -81,7 +81,7 @@ impl Connection {
             answer => answer?,
         };
         let vault = Vault::decode(answer.vault.as_ref()).map_err(Tampering::KeyMaterialForged)?;
-        // The server has just accepted this password, so a slot that it does not open is not the user's mistake.
+        // The server has just accepted this password, so a slot that does not open is not the user's mistake.
         let account_key = vault
             .open_with_password(&self.scope().user_id, &access.export_key)
             .map_err(Tampering::KeyMaterialForged)?;
@@ -96,9 +96,9 @@ impl Connection {
         })
     }
 
-    /// Refuses an older vault than this device knows, or another one of the same edition. Only for a vault that was opened,
-    /// because nothing else is authentic. An earlier vault, kept since a password was reset, is compared within its own
-    /// generation.
+    /// Refuses a vault that is older than the one that this device knows, or a different vault of the same edition.
+    /// Only for an opened vault, because nothing else is authentic. An earlier vault, kept since a password reset, is
+    /// compared within its own generation.
     pub(crate) async fn check_vault(&self, vault: &Vault) -> Result<()> {
         let (found, user_id) = (KnownVault::of(vault), self.scope().user_id);
         let record = self
@@ -119,7 +119,7 @@ impl Connection {
         }
     }
 
-    /// Remembers a vault that was opened, or that the server has stored, as the newest one.
+    /// Remembers a vault as the newest one, after it was opened or stored on the server.
     pub(crate) async fn remember_vault(&self, vault: &Vault) -> Result<()> {
         let (record, user_id) = (KnownVault::of(vault).encode(), self.scope().user_id);
         self.secrets()

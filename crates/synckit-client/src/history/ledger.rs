@@ -1,21 +1,22 @@
-//! Positions as the credential store keeps them: the earlier ones that this device verified, and the ends of the part of
-//! the log in which it skips what cannot be read.
+//! The positions in the credential store: earlier positions that this device verified, and both ends of the part of the
+//! log in which it skips unreadable batches.
 //!
-//! A server that was restored from a backup shares with a device the history up to the backup. Of the positions that the
-//! device verified, few can be kept; they are kept ever sparser towards the past, so that one of them is close to the
-//! last common one, wherever that is.
+//! A server that was restored from a backup and a device share the history up to the backup. A device can keep only few
+//! of its verified positions. It keeps them ever sparser towards the past, so that one of them is close to the newest
+//! common position, wherever that is.
 //!
-//! Invariant: the records are bounded, whatever a server or a thief of a token does: they never grow beyond a few pieces of
-//! a keychain.
+//! Invariant: the records are bounded, whatever a server or a thief of a token does: they never exceed a few items of a
+//! keychain.
 
 use synckit_protocol::{Head, Position};
 
 /// Bytes of a position.
 const POSITION_BYTES: usize = 40;
-/// Distances are told apart by their power of two, up to this one; so many earlier positions are kept, and one more.
+/// Distances are grouped by their power of two, up to this one. The ledger keeps one position for each power, and one
+/// more.
 const DISTANCE_POWER_MAX: u32 = 30;
 
-/// Earlier positions of a history: of those between 2^n and 2^(n+1) entries before the newest, one for each n.
+/// Earlier positions of a history: one for each n, of those between 2^n and 2^(n+1) entries before the newest.
 #[derive(Debug, Default)]
 pub(crate) struct PositionLedger {
     /// Oldest first.
@@ -23,9 +24,9 @@ pub(crate) struct PositionLedger {
 }
 
 impl PositionLedger {
-    /// Notes a position that was verified, as one of a history that has come to `newest`.
+    /// Notes a verified position of a history whose newest position is `newest`.
     pub(crate) fn note(&mut self, position: Position, newest: Position) {
-        // The start needs no note: it is where every history begins.
+        // The start needs no note: every history begins there.
         if position.seq == 0 || self.positions.contains(&position) {
             return;
         }
@@ -35,12 +36,12 @@ impl PositionLedger {
         self.positions.retain(|noted| {
             let distance = newest.seq.saturating_sub(noted.seq).max(1);
             let power = Some(distance.ilog2().min(DISTANCE_POWER_MAX));
-            // The oldest of each stays, or none would ever come to the next distance.
+            // The oldest one of each group stays; otherwise no position would ever reach the next distance.
             std::mem::replace(&mut power_before, power) != power
         });
     }
 
-    /// Forgets what is not part of a history that left this one after `common`.
+    /// Forgets positions that are not part of a history that branches off after `common`.
     pub(crate) fn forget_after(&mut self, common: Position) {
         self.positions
             .retain(|noted| noted.seq < common.seq || *noted == common);
@@ -52,26 +53,26 @@ impl PositionLedger {
     }
 }
 
-/// A part of the log in which this device skips the batches that no device can read, by the user's decision.
+/// A part of the log in which this device skips unreadable batches, by the user's decision.
 ///
-/// Both ends are hashes of everything before them, so a span fits no other history, and one span covers any number of
-/// batches: a thief of a token cannot use the record up. Batches in it that open are read as everywhere.
+/// Both ends are hashes of everything before them, so a span fits no other history. One span covers any number of
+/// batches, so a thief of a token cannot fill the record. Readable batches in the span are read as usual.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SkippedSpan {
-    /// The parent of the first batch that is skipped.
+    /// The parent of the first skipped batch.
     from: Position,
-    /// The position after the last one.
+    /// The position after the last skipped batch.
     to: Position,
 }
 
 impl SkippedSpan {
-    /// `None` if nothing lies between the two.
+    /// `None` if the span would be empty.
     pub(crate) fn new(from: Position, to: Position) -> Option<Self> {
         (from.seq < to.seq).then_some(Self { from, to })
     }
 
-    /// Whether a batch between these positions lies in the span. Only the ends are compared by their heads: a history that
-    /// does not lead from the one to the other is refused where it passes the second.
+    /// Whether a batch between these positions lies in the span. Only positions at the ends are compared by their
+    /// heads: a history that does not lead from one end to the other is refused when it passes the second.
     pub(crate) fn covers(&self, parent: Position, after: Position) -> bool {
         let lies_inside = self.from.seq <= parent.seq && after.seq <= self.to.seq;
         let begins = parent.seq != self.from.seq || parent == self.from;
@@ -79,7 +80,7 @@ impl SkippedSpan {
         lies_inside && begins && ends
     }
 
-    /// One span for two decisions about one history.
+    /// Joins two spans, from two decisions about one history.
     pub(crate) fn joined(self, other: Self) -> Self {
         Self {
             from: if other.from.seq < self.from.seq {
@@ -91,7 +92,7 @@ impl SkippedSpan {
         }
     }
 
-    /// What remains of the span in a history that left this one after `common`.
+    /// The part of the span that remains in a history that branches off after `common`.
     pub(crate) fn up_to(self, common: Position) -> Option<Self> {
         let to = if self.to.seq > common.seq { common } else { self.to };
         Self::new(self.from, to)
@@ -101,7 +102,8 @@ impl SkippedSpan {
         encode_positions([self.from, self.to])
     }
 
-    /// Reads a record. A damaged one must not keep a device from its keys: then the user decides once more.
+    /// Reads a record. `None` for a damaged one, which must not lock a device out of its keys: the user decides once
+    /// more.
     pub(crate) fn decode(record: &[u8]) -> Option<Self> {
         match decode_positions(record)[..] {
             [from, to] => Self::new(from, to),
@@ -120,8 +122,8 @@ pub(crate) fn encode_positions(positions: impl IntoIterator<Item = Position>) ->
     record
 }
 
-/// Reads a record of positions. What is no position at its end is left out: the record protects, and a damaged one must
-/// not keep a device from its keys.
+/// Reads a record of positions. Skips trailing bytes that are not a position: the record protects the device, and a
+/// damaged one must not lock the device out of its keys.
 pub(crate) fn decode_positions(record: &[u8]) -> Vec<Position> {
     record
         .chunks_exact(POSITION_BYTES)

@@ -1,4 +1,4 @@
-//! What this device knows of the stream's history. Nothing here does I/O.
+//! What this device knows of the stream's history. No I/O.
 
 pub(crate) mod ledger;
 pub(crate) mod walk;

@@ -1,7 +1,7 @@
-//! The check of every history that the server tells.
+//! The check of every history that a server claims.
 //!
-//! Positions are believed only after they were hashed forward from a believed one; what the server claims is evidence
-//! until then.
+//! A position is believed only after it was hashed forward from a believed one. Until then, the server's claim is
+//! evidence.
 
 use synckit_protocol::{BatchDigest, Position, ProblemCode};
 
@@ -10,7 +10,7 @@ use crate::{
     tampering::{HistoryEvidence, Tampering},
 };
 
-/// Walks a history from a believed position and compares it with the newest one that was known before.
+/// Walks a history from a believed position and compares it with the newest position that was known before.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walk {
     at: Position,
@@ -18,8 +18,8 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// Starts at `from`, which the caller believes. `known` was read before the request that is checked was sent: what
-    /// this device learned meanwhile says nothing about an answer that was made before.
+    /// Starts at `from`, which the caller believes. `known` was read before the checked request was sent: an answer
+    /// made before that moment cannot contain what this device learned later.
     pub(crate) fn new(from: Position, known: Option<Position>) -> Result<Self> {
         let walk = Self { at: from, known };
         walk.compare()?;
@@ -34,7 +34,7 @@ impl Walk {
         self.known
     }
 
-    /// Goes past one batch.
+    /// Hashes forward over one batch.
     pub(crate) fn step(&mut self, digest: &BatchDigest) -> Result<()> {
         let before = self.at;
         self.at = before.advance(digest).ok_or(Error::Protocol {
@@ -42,13 +42,13 @@ impl Walk {
             reason: "a batch that follows the one before",
         })?;
         match self.known {
-            // Every known position lies between two batches; a batch across it is of another history.
+            // Every known position lies between two batches. A batch across it belongs to another history.
             Some(known) if before.seq < known.seq && known.seq < self.at.seq => Err(self.forked(known)),
             _ => self.compare(),
         }
     }
 
-    /// Checks that the server's own claim of where this ends is where it does end.
+    /// Checks that the history ends where the server claims.
     pub(crate) fn expect(&self, claimed: Position) -> Result<()> {
         if claimed == self.at {
             Ok(())
@@ -60,7 +60,7 @@ impl Walk {
         }
     }
 
-    /// Checks, where the server says that nothing follows, that nothing is missing.
+    /// Checks that nothing is missing, after the server claimed that nothing follows.
     pub(crate) fn end(&self) -> Result<()> {
         match self.known {
             Some(known) if self.at.seq < known.seq => {
@@ -88,7 +88,7 @@ impl Walk {
     }
 }
 
-/// What an error means that answers a request from `known`, a position which this device had verified.
+/// The error for an answer `diverged` to a request from `known`, a verified position.
 pub(crate) fn diverged(known: Position, error: Error) -> Error {
     match error {
         Error::Problem(problem) if problem.known_code() == Some(ProblemCode::HistoryDiverged) => match problem.latest {
@@ -99,7 +99,7 @@ pub(crate) fn diverged(known: Position, error: Error) -> Error {
     }
 }
 
-/// What a server means that says that its history does not lead through `known`, but to `claimed`.
+/// The error for a server whose history leads to `claimed` instead of through `known`.
 pub(crate) fn contradiction(known: Position, claimed: Position) -> Error {
     let evidence = HistoryEvidence { known, claimed };
     if claimed.seq < known.seq {

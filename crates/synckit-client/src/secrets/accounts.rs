@@ -1,4 +1,5 @@
-//! The accounts of an app that have records on this device: a store can be asked for a name, and not for all names.
+//! The accounts of an app that have records on this device. Needed because a store can read a record by name, but
+//! cannot list all names.
 
 use serde::{Deserialize, Serialize};
 use synckit_protocol::{UserId, limits};
@@ -9,7 +10,7 @@ use super::{
     records::{Record, Secrets},
 };
 
-/// The most accounts of one app on a device: their list has to fit a record.
+/// The most accounts of one app on a device: their list must fit a record.
 pub(crate) const ACCOUNTS_MAX: usize = 64;
 
 /// An account whose session and keys are on this device.
@@ -29,14 +30,14 @@ pub(crate) const ACCOUNTS_MAX: usize = 64;
 pub struct StoredAccount {
     /// The user.
     pub user_id: UserId,
-    /// The address that was typed at the last sign-in with a password. Show it; it may have changed since.
+    /// The address that was typed at the last sign-in with a password, for display; it may have changed since.
     pub email: Option<String>,
 }
 
-/// The list of them.
+/// The list of stored accounts.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Accounts {
-    /// The one that the app used last, unless it signed out.
+    /// The account that the app used last, unless that account signed out.
     pub(crate) last: Option<UserId>,
     pub(crate) stored: Vec<StoredAccount>,
 }
@@ -77,7 +78,7 @@ pub(crate) fn use_account(secrets: &Secrets, user_id: UserId, email: Option<&str
     accounts.write(secrets)
 }
 
-/// Notes that an account has records here. Which one the app used last stays as it is.
+/// Notes that an account has records here. The account that the app used last stays the same.
 pub(crate) fn keep_account(secrets: &Secrets, user_id: UserId) -> Result<(), CredentialError> {
     let mut accounts = Accounts::read(secrets)?;
     if accounts.stored.iter().any(|account| account.user_id == user_id) {
@@ -87,8 +88,8 @@ pub(crate) fn keep_account(secrets: &Secrets, user_id: UserId) -> Result<(), Cre
     accounts.write(secrets)
 }
 
-/// Removes session and keys of an account, and then the account from the list. What this device knows of the history
-/// stays: without it, the next sign-in would not notice a server that went back.
+/// Removes session and keys of an account, then the account from the list. The known positions of its history stay:
+/// without them the next sign-in would not notice a server that went back.
 pub(crate) fn forget_account(secrets: &Secrets, user_id: UserId) -> Result<(), CredentialError> {
     secrets.delete(Record::Session(user_id))?;
     secrets.delete(Record::Keys(user_id))?;

@@ -1,4 +1,4 @@
-//! How a credential store fails.
+//! Failures of a credential store.
 
 use std::{io, path::PathBuf};
 
@@ -32,7 +32,7 @@ pub enum CredentialError {
          with another credential store"
     )]
     NoKeychain(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The store is locked, or refused access. The user can unlock it.
+    /// The store is locked, or refused access. The user can unlock the store.
     #[error("the credential store is locked or refused access")]
     Locked(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store failed.
@@ -50,21 +50,22 @@ pub enum CredentialError {
     /// The credential file can be read by other users of the machine.
     #[error("the credential file {0:?} can be read by others: give it mode 0600")]
     FileNotPrivate(PathBuf),
-    /// The credential file is not one that this SDK wrote: empty, cut off, or changed. Sign in again.
+    /// The SDK did not write this credential file in its present form: it is empty, truncated, or changed. Sign in
+    /// again.
     #[error("the credential file {path:?} is damaged: sign in again, which keeps it as {aside:?} and begins a new one")]
     FileDamaged {
         /// The file.
         path: PathBuf,
-        /// Where the next sign-in keeps it.
+        /// The new name of the damaged file after the next sign-in.
         aside: PathBuf,
     },
-    /// This device has as many accounts of the app as it can keep.
+    /// This device has the most accounts of the app that it can keep.
     #[error("this device keeps {max} accounts of this app: forget one first")]
     TooManyAccounts {
-        /// The most that it keeps.
+        /// The most accounts.
         max: usize,
     },
-    /// A record exists, and is not one that this SDK wrote.
+    /// The SDK did not write this record in its present form.
     #[error("the stored record {0:?} is damaged: sign in again")]
     Damaged(&'static str),
 }

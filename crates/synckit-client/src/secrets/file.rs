@@ -16,12 +16,11 @@ use zeroize::Zeroizing;
 
 use super::{error::CredentialError, store::CredentialStore};
 
-/// A file that only this user can read (mode 0600). It is not encrypted: another person who reads the file reads the
-/// user's data. For machines without a keychain, by the developer's decision.
+/// A file that only this user can read (mode 0600). It is not encrypted: anybody who reads the file can read the user's
+/// data. For machines without a keychain, by the developer's decision.
 ///
-/// The file may be a symbolic link, or mounted into a container by itself. A damaged file is an error
-/// ([`CredentialError::FileDamaged`]) until the next sign-in, which keeps it under its name with `.damaged` and begins
-/// a new one.
+/// The file may be a symbolic link, or a single file mounted into a container. A damaged file is an error
+/// ([`CredentialError::FileDamaged`]) until the next sign-in, which renames it to `.damaged` and starts a new one.
 ///
 /// # Examples
 /// ```
@@ -117,7 +116,7 @@ fn read_file(path: &Path) -> Result<Records, CredentialError> {
             return Err(CredentialError::FileNotPrivate(path.to_owned()));
         }
     }
-    // Made by `touch`, to be mounted, say; or emptied by a write in place that a crash cut off.
+    // Created by `touch` for a mount, for example, or truncated by an in-place write that a crash interrupted.
     if bytes.is_empty() {
         return Ok(Records::new());
     }
@@ -133,14 +132,15 @@ fn read_file(path: &Path) -> Result<Records, CredentialError> {
         .collect())
 }
 
-/// Where a damaged file is kept.
+/// The name under which a damaged file is kept.
 fn aside(path: &Path) -> PathBuf {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".damaged");
     aside.into()
 }
 
-/// Reads, changes and replaces the file under a lock, so that two processes of one app lose nothing of each other.
+/// Reads, changes and replaces the file under a lock, so that two processes of one app do not overwrite each other's
+/// records.
 fn change_file(path: &Path, change: impl FnOnce(&mut Records)) -> Result<(), CredentialError> {
     under_lock(path, |target, beside| {
         let mut records = match read_file(target) {
@@ -154,7 +154,7 @@ fn change_file(path: &Path, change: impl FnOnce(&mut Records)) -> Result<(), Cre
             .collect();
         let text = Zeroizing::new(serde_json::to_string(&plain)?);
         beside.remove_leftovers()?;
-        // Made with mode 0600 from its first moment.
+        // Has mode 0600 from the moment of its creation.
         let mut file = tempfile::Builder::new()
             .prefix(&beside.temporary_prefix())
             .tempfile_in(&beside.directory)?;
@@ -169,7 +169,7 @@ fn change_file(path: &Path, change: impl FnOnce(&mut Records)) -> Result<(), Cre
     })
 }
 
-/// Keeps a damaged file under another name, for people who want to look at it.
+/// Keeps a damaged file under another name, for inspection.
 fn mend_file(path: &Path) -> Result<(), CredentialError> {
     under_lock(path, |target, _| {
         let Err(CredentialError::FileDamaged { aside, .. }) = read_file(target) else {
@@ -186,7 +186,7 @@ fn mend_file(path: &Path) -> Result<(), CredentialError> {
     })
 }
 
-/// Does something with the file behind a path, and the files beside it, that no other process does at the same time.
+/// Runs an action on the file behind a path, and on the files beside it, exclusively among all processes.
 fn under_lock(
     path: &Path,
     work: impl FnOnce(&Path, &Beside) -> io::Result<Result<(), CredentialError>>,
@@ -202,15 +202,15 @@ fn under_lock(
     locked().map_err(file_error(path))?
 }
 
-/// The file behind a symbolic link, which may be missing yet: the link stays, and the file that it names is replaced.
+/// The target of a symbolic link, which may not exist yet: the link stays, and its target is replaced.
 fn target_of(path: &Path) -> PathBuf {
     fs::canonicalize(path)
         .or_else(|_| fs::read_link(path).map(|link| path.parent().unwrap_or(Path::new("")).join(link)))
         .unwrap_or_else(|_| path.to_owned())
 }
 
-/// Writes a file in place that is mounted by itself, as containers do it, and cannot be replaced. It is emptied first:
-/// after a crash in between it holds nothing, or no JSON, and never a mixture of two records.
+/// Overwrites a file in place, because a single file that is mounted into a container cannot be replaced. The file is
+/// truncated first: after a crash it is empty or invalid JSON, and never a mixture of two records.
 fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).open(path)?;
     file.set_len(0)?;
@@ -219,10 +219,10 @@ fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The files beside a credential file that belong to it alone: files with long names that begin alike share none.
+/// The companion files of a credential file. Long file names with an equal beginning still have separate companions.
 struct Beside {
     directory: PathBuf,
-    /// The beginning of its name, for people, and a hash of all of it.
+    /// The beginning of the file's name, for people, and a hash of the whole name.
     name: String,
 }
 
@@ -241,10 +241,11 @@ impl Beside {
         }
     }
 
-    /// Opens the file that is locked while the other is changed. It is never removed: others may wait for it.
+    /// Opens the lock file of a change. It is never removed, because other processes may wait for it.
     fn open_lock(&self) -> io::Result<fs::File> {
         let path = self.directory.join(format!("{}.lock", self.name));
-        // Whoever may write this directory could have put a link here, to a file that the next line would create.
+        // A person with write access to this directory may have placed a link here, to a file that the next line would
+        // create.
         if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
             return Err(io::Error::other(format!("{} is no regular file", path.display())));
         }
@@ -255,12 +256,13 @@ impl Beside {
             .open(path)
     }
 
-    /// How the names begin of the files that are written before they take the place of the other.
+    /// The prefix of temporary files, which are written before they replace the credential file.
     fn temporary_prefix(&self) -> String {
         format!("{}.new-", self.name)
     }
 
-    /// Removes what a killed process left: it holds secrets and would stay for ever. Under the lock nobody else writes.
+    /// Removes the temporary files of killed processes: they hold secrets and would stay for ever. The lock excludes
+    /// other writers.
     fn remove_leftovers(&self) -> io::Result<()> {
         let prefix = self.temporary_prefix();
         for entry in fs::read_dir(&self.directory)? {

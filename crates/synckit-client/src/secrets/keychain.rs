@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 
 use super::{error::CredentialError, store::CredentialStore};
 
-/// What a keychain item may hold everywhere: Windows stops at 2,560 bytes.
+/// The most bytes of a keychain item on every platform: Windows allows 2,560.
 const ITEM_BYTES_MAX: usize = 2_400;
-/// The first piece of a record: how many pieces there are, and the mark that they share.
+/// The first piece of a record starts with the number of pieces and a mark that all of them share.
 const HEADER_BYTES: usize = 5;
 
 /// The keychain of the operating system: Keychain on macOS, Credential Manager on Windows, Secret Service on Linux. The
@@ -38,7 +38,7 @@ impl CredentialStore for KeychainStore {
         let mut value = Zeroizing::new(head.to_vec());
         for piece in 1..header[0] {
             let item = read_item(&format!("{name}#{piece}"))?.ok_or_else(damaged)?;
-            // A write that was cut off leaves pieces of two records; the mark tells them apart.
+            // An interrupted write leaves pieces of two records; the mark tells them apart.
             let rest = item.strip_prefix(&header[1..]).ok_or_else(damaged)?;
             value.extend_from_slice(rest);
         }
@@ -60,7 +60,7 @@ impl CredentialStore for KeychainStore {
     }
 
     fn delete(&self, name: &str) -> Result<(), CredentialError> {
-        // The first piece first: without it the others are no record.
+        // Delete the first piece first: without it the others are no record.
         let pieces = read_item(name)?.and_then(|first| first.first().copied()).unwrap_or(0);
         delete_item(name)?;
         (1..pieces).try_for_each(|piece| delete_item(&format!("{name}#{piece}")))
@@ -100,7 +100,7 @@ fn keychain_error(error: keyring::Error) -> CredentialError {
         keyring::Error::NoDefaultStore => CredentialError::NoKeychain(Box::new(error)),
         keyring::Error::NoStorageAccess(cause) => CredentialError::Locked(cause),
         keyring::Error::PlatformFailure(cause) => CredentialError::Failed(cause),
-        // The other variants can carry a secret; their kind is all that may be told.
+        // The other variants may carry a secret, so only their kind is reported.
         _ => CredentialError::Failed("the item cannot be used".into()),
     }
 }

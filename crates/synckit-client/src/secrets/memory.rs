@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::{error::CredentialError, store::CredentialStore};
 
-/// No store at all: the user types the password at every start. Clones share what they hold, as two starts of one app
-/// do.
+/// No persistent store: the user types the password at every start. Clones share their records, like two starts of one
+/// app.
 ///
 /// # Examples
 /// ```
@@ -16,7 +16,7 @@ use super::{error::CredentialError, store::CredentialStore};
 ///
 /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
 /// let client = SyncKitClient::builder(config).credential_store(MemoryStore::default()).build();
-/// // Memory holds nothing at the start of the app: ask for the password.
+/// // Memory is empty at the start of the app: ask for the password.
 /// assert!(matches!(client.try_load_key_from_keychain(), Err(Error::NoStoredKey)));
 /// ```
 #[derive(Debug, Clone, Default)]

@@ -1,4 +1,4 @@
-//! Where a session and its keys live between two starts of the app.
+//! The place of a session and its keys between two starts of the app.
 
 pub(crate) mod accounts;
 pub(crate) mod error;

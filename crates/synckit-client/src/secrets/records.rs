@@ -1,7 +1,8 @@
-//! The records that the SDK keeps in a credential store: what they are called, and how they are reached.
+//! The records that the SDK keeps in a credential store: their names, and access to them.
 //!
-//! Invariants: no record is shared between apps or users; and an app finds its records at every address of its server and
-//! under each of its API keys. So neither is a part of a name. Another server that has the app's id is told by its key.
+//! Invariants: apps and users share no record, and an app finds its records at every address of its server and under
+//! each of its API keys. So neither the address nor the API key is a part of a name. A different server with the same
+//! app id is recognised by its key.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ const RECORD_BYTES_MAX: usize = 32 * 1024;
 /// A record of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Record {
-    /// The accounts that have records here.
+    /// The list of accounts with records here.
     Accounts,
     /// The server's OPAQUE public key.
     ServerKey,
@@ -27,13 +28,13 @@ pub(crate) enum Record {
     Device(UserId),
     /// The key ring of a stream.
     Keys(UserId),
-    /// The envelope that the server held when the keys were stored.
+    /// The server's envelope at the time when the keys were stored.
     Envelope(UserId),
-    /// The newest vault of the account that is known.
+    /// The newest known vault of the account.
     Vault(UserId),
     /// The newest known position, and earlier ones.
     Position(UserId),
-    /// The part of the log in which to skip what cannot be read.
+    /// The part of the log in which unreadable batches are skipped.
     Skipped(UserId),
 }
 
@@ -57,12 +58,12 @@ impl Record {
 #[derive(Debug, Clone)]
 pub(crate) struct Secrets {
     store: Arc<dyn CredentialStore>,
-    /// What the names begin with: the id of the app.
+    /// The prefix of all names: the id of the app.
     prefix: Arc<str>,
 }
 
 impl Secrets {
-    /// The records of an app. One whose API key is none has no id and no records: nobody can sign in to it.
+    /// The records of an app. An app with an invalid API key has no id and no records: nobody can sign in to it.
     pub(crate) fn new(store: Arc<dyn CredentialStore>, app_id: Option<AppId>) -> Self {
         let prefix = app_id.map_or_else(|| "no app".to_owned(), |app_id| app_id.to_string());
         Self {
@@ -71,7 +72,7 @@ impl Secrets {
         }
     }
 
-    /// Runs work on the store off the async threads.
+    /// Runs an action on the store off the async threads.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, CredentialError> + Send + 'static,
@@ -80,8 +81,8 @@ impl Secrets {
         Ok(runtime::blocking(move || work(&secrets)).await??)
     }
 
-    /// Fails if the store cannot be used, before anything depends on it. A store that is damaged is mended first: the
-    /// caller signs in or sets up keys, and so writes what was in it.
+    /// Fails if the store cannot be used, before anything depends on it. A damaged store is repaired first: the caller
+    /// signs in or sets up keys, and so writes its records anew.
     pub(crate) async fn probe(&self) -> Result<()> {
         self.run(|secrets| {
             secrets.store.mend()?;
@@ -90,7 +91,7 @@ impl Secrets {
         .await
     }
 
-    /// Whether the records are there at the next start of the app.
+    /// Whether the records survive until the next start of the app.
     pub(crate) fn is_lasting(&self) -> bool {
         self.store.is_lasting()
     }

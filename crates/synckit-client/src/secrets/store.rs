@@ -10,16 +10,17 @@ use super::error::CredentialError;
 /// [`FileStore`](crate::FileStore), [`MemoryStore`](crate::MemoryStore), or the host's own, for example over the keystore
 /// of a phone.
 ///
-/// A store maps names to bytes. It owes the SDK four things:
+/// A store maps names to bytes. It guarantees four things:
 ///
-/// - *Whole or not at all.* `read` returns what the last `write` was given, also after a crash in the middle of one.
-/// - *An error is never an absence.* A store that is locked or damaged fails; `None` means that nobody wrote the record.
-///   Otherwise an app creates a second key because the keychain was locked.
-/// - *Secret.* A value opens the user's data. Other users of the machine, and backups that others read, must not see it.
+/// - *Whole or not at all.* `read` returns the value of the last `write`, also after a crash during a write.
+/// - *An error is never an absence.* A locked or damaged store fails; `None` means that the record was never written.
+///   Otherwise an app would create a second key because the keychain was locked.
+/// - *Secret.* A value opens the user's data. Other users of the machine, and backups that others can read, must not
+///   contain it.
 /// - *Shared.* Processes of one app see each other's writes, or sign in separately.
 ///
-/// Names are at most 512 bytes of text without control characters, and tell apart apps and users. Values have at
-/// most 32 KiB. The calls may block: the SDK makes them off the async threads, except in
+/// Names are at most 512 bytes of text without control characters, and distinguish apps and users. Values have at most
+/// 32 KiB. The calls may block: the SDK makes them off the async threads, except in
 /// [`try_load_key_from_keychain`](crate::SyncKitClient::try_load_key_from_keychain), which is not async.
 ///
 /// # Examples
@@ -64,32 +65,32 @@ use super::error::CredentialError;
 /// # });
 /// ```
 pub trait CredentialStore: fmt::Debug + Send + Sync + 'static {
-    /// Reads a record; `None` if there is none.
+    /// Reads a record; `None` if the record does not exist.
     ///
     /// # Errors
     /// [`CredentialError`] if the store cannot be read.
     fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, CredentialError>;
 
-    /// Writes a record, and replaces the one of this name.
+    /// Writes a record, and replaces an earlier record of this name.
     ///
     /// # Errors
-    /// [`CredentialError`] if the record is not stored; the one before it then remains.
+    /// [`CredentialError`] if the record is not stored; the earlier record then remains.
     fn write(&self, name: &str, value: &[u8]) -> Result<(), CredentialError>;
 
-    /// Deletes a record. It is no error if there is none.
+    /// Deletes a record. A missing record is not an error.
     ///
     /// # Errors
     /// [`CredentialError`] if the record may still exist.
     fn delete(&self, name: &str) -> Result<(), CredentialError>;
 
-    /// Whether the records outlive the process. The SDK recognises an installation by a record; where records end with the
-    /// process, a device is recognised by its name instead.
+    /// Whether records outlive the process. The SDK recognises an installation by a record; in a store that ends with
+    /// the process, it recognises a device by its name.
     fn is_lasting(&self) -> bool {
         true
     }
 
-    /// Makes a store usable again that is damaged as a whole. The SDK calls it before a sign-in, which writes every record
-    /// anew. The default does nothing, for stores whose records are damaged one by one: writing a record mends it.
+    /// Repairs a store that is damaged as a whole. The SDK calls it before a sign-in, which writes every record anew.
+    /// The default does nothing: it is for stores in which each record is damaged separately, and a write repairs it.
     ///
     /// # Errors
     /// [`CredentialError`] if the store stays unusable.

@@ -1,11 +1,11 @@
 //! Folding: a device writes the last entry of every row as a snapshot, so that the server can delete older edits.
 //!
-//! The history is read twice, because a part names the number of all parts, and no device should have to hold all rows:
-//! the first run finds out which entries are the last of their rows, the second one seals those. In memory are 28 bytes
-//! for each row (some 60 with what the table around them leaves free), and one part.
+//! The history is read twice, because each part contains the number of all parts, and no device should need memory for
+//! all rows. The first run finds the last entry of each row; the second run seals these entries. Memory holds 28 bytes
+//! for each row (some 60 with the free space of the hash table), and one part.
 //!
-//! Invariant: the server shows a fold to nobody before its manifest is stored, which is the last step: a device that
-//! stops before it leaves only parts that are swept.
+//! Invariant: the server shows a snapshot to nobody before its manifest is stored, which is the last step. An
+//! interrupted fold leaves only parts, which the server sweeps.
 
 use std::{collections::HashMap, mem, sync::Arc};
 
@@ -38,7 +38,7 @@ use crate::{
     tampering::Tampering,
 };
 
-/// What a fold did.
+/// The result of a fold.
 ///
 /// # Examples
 /// ```
@@ -55,11 +55,11 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FoldReport {
-    /// How it ended.
+    /// The outcome.
     pub outcome: FoldOutcome,
-    /// How far the history was folded.
+    /// The end of the folded history.
     pub position: Position,
-    /// Entries that were read once: rows of the snapshot before, and the log after it.
+    /// Entries that the first run read: rows of the previous snapshot, and the log after it.
     pub entries: u64,
     /// Rows of the snapshot, deleted ones included.
     pub rows: u64,
@@ -87,19 +87,20 @@ pub struct FoldReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FoldOutcome {
-    /// The snapshot is stored, and the newest.
+    /// The snapshot is stored as the newest one.
     Stored,
-    /// A snapshot of this position exists, or another device was faster. Nothing was stored, and nothing is wrong.
+    /// A snapshot of this position already exists, or another device was faster. Nothing was stored, and nothing is
+    /// wrong.
     NotNewer,
 }
 
 impl SyncKitClient {
-    /// Compacts the stream's history into a snapshot: the last entry of every row, deletions included, sealed and stored.
-    /// A new device then pulls rows instead of edits, and after some time the server deletes the edits.
+    /// Compacts the stream's history into a snapshot: the last entry of every row, deletions included, sealed and
+    /// stored. A new device then pulls rows instead of edits, and after some time the server deletes the edits.
     ///
-    /// Any device may fold at any time. Several devices that fold at once do no harm, and neither does one that stops
-    /// halfway. A fold reads the whole history twice, so fold rarely: for example, when the log has twice as many entries
-    /// as there are rows. Memory: about 60 bytes for each row that was ever written, and one part of at most 50,000 rows.
+    /// Any device may fold at any time. Several devices that fold at once do no harm, and neither does an interrupted
+    /// fold. A fold reads the whole history twice, so fold rarely: for example, when the log has twice as many entries
+    /// as rows. Memory: about 60 bytes for each row that was ever written, and one part of at most 50,000 rows.
     ///
     /// # Errors
     /// As [`SyncKitClient::pull`]; [`Error::KeyRotated`] or [`Error::WrongKey`] if the master key changed meanwhile;
@@ -124,7 +125,7 @@ impl SyncKitClient {
     pub async fn fold(&self, device_id: DeviceId) -> Result<FoldReport> {
         let stream = self.stream()?;
         match fold(&stream, device_id, Avoid::Nothing).await {
-            // A bad snapshot must not be the last one: what lies before it may still be there.
+            // A bad snapshot must not block new ones: the log before it may still exist.
             Err(Error::Tampering(Tampering::SnapshotForged(_))) => fold(&stream, device_id, Avoid::Newest).await,
             result => result,
         }
@@ -169,8 +170,8 @@ async fn fold(stream: &Stream, device_id: DeviceId, avoid: Avoid) -> Result<Fold
     upload.run(history.again(position)?, plan, report).await
 }
 
-/// Whether the server says that its newest snapshot is of the stream's newest position. It may lie; but then it could
-/// as well throw the next snapshot away.
+/// Whether the server claims that its newest snapshot is at the stream's newest position. A lie here gains nothing: the
+/// server could also discard the next snapshot.
 async fn is_folded(stream: &Stream) -> Result<bool> {
     let status: Status = stream
         .connection
@@ -183,8 +184,8 @@ async fn is_folded(stream: &Stream) -> Result<bool> {
             .is_some_and(|snapshot| snapshot.position == status.latest))
 }
 
-/// First run: which entries are the last of their rows, and which parts they make. `None` if another device folded and
-/// the server let this history go meanwhile.
+/// First run: finds the last entry of each row, and divides these entries into parts. `None` if another device folded
+/// and the server deleted this history meanwhile.
 async fn plan(history: &mut History<'_>) -> Result<Option<(Plan, Position, u64)>> {
     let mut index = RowIndex::new();
     loop {
@@ -206,16 +207,16 @@ async fn plan(history: &mut History<'_>) -> Result<Option<(Plan, Position, u64)>
     }
 }
 
-/// Where each row was last written, by a keyed hash of its name: what a server could learn from the names must not
-/// depend on it, and nobody can choose row ids that meet.
+/// The last entry of each row, by a hash of the row's name. The hash is keyed, so that nobody can choose row ids that
+/// collide.
 struct RowIndex {
     secret: [u8; 32],
     last: HashMap<[u8; 16], Last>,
     entries: u64,
 }
 
-/// Which entry of the history it is, counted from 0, and the most bytes that it takes in a part. As bytes, because
-/// there is one for each row.
+/// The ordinal of the entry in the history, counted from 0, and the most bytes that it takes in a part. Stored as
+/// bytes, because the index has one of these for each row.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Last {
     ordinal: [u8; 8],
@@ -228,11 +229,11 @@ impl Last {
     }
 }
 
-/// What the second run seals.
+/// The plan for the second run.
 struct Plan {
-    /// The entries that are the last of their rows, in order.
+    /// The last entries of their rows, in order.
     last: Vec<Last>,
-    /// How many rows each part has.
+    /// The number of rows in each part.
     parts: Vec<usize>,
 }
 
@@ -252,7 +253,7 @@ impl RowIndex {
             let len_max = PartBody::row_len_max(entry).map_err(|kind| Error::Encode(EncodeError { index: 0, kind }))?;
             let last = Last {
                 ordinal: self.entries.to_be_bytes(),
-                // An entry has 3 MiB at most.
+                // An entry has at most 3 MiB.
                 len_max: u32::try_from(len_max).unwrap_or(u32::MAX).to_be_bytes(),
             };
             let key = self.key(entry);
@@ -265,7 +266,7 @@ impl RowIndex {
     fn key(&self, entry: &ChangeEntry) -> [u8; 16] {
         let mut hash = Sha256::new();
         hash.update(self.secret);
-        // The length keeps a table's name from running into a row's.
+        // The length separates the table's name from the row's.
         hash.update((entry.table.len() as u64).to_be_bytes());
         hash.update(entry.table.as_bytes());
         hash.update(entry.row_id.as_bytes());
@@ -297,7 +298,7 @@ impl RowIndex {
     }
 }
 
-/// Second run: what seals and stores.
+/// Second run: seals and stores.
 struct Upload<'a> {
     stream: &'a Stream,
     keys: Arc<Keys>,
@@ -311,7 +312,7 @@ impl Upload<'_> {
         let mut digests = Vec::with_capacity(plan.parts.len());
         let mut planned = plan.parts.iter().copied();
         let mut part_rows = planned.next().unwrap_or(0);
-        // By value: a closure over references here would make the whole call one that cannot be spawned.
+        // By value: with a closure over references here, the whole call could not be spawned.
         let mut last = plan.last.into_iter().map(Last::ordinal).peekable();
         let mut rows = Vec::new();
         let mut ordinal = 0_u64;
@@ -336,7 +337,7 @@ impl Upload<'_> {
             }
         }
         if last.peek().is_some() || !rows.is_empty() {
-            // Two runs over one verified history are the same, so this is a server that changed its mind in between.
+            // Two runs over one verified history are equal, so the server changed the history in between.
             return Err(Error::Protocol {
                 status: 200,
                 reason: "the same history twice",
@@ -354,7 +355,7 @@ impl Upload<'_> {
         Ok(report)
     }
 
-    /// Seals and stores a part. `None` if the snapshot is over.
+    /// Seals and stores a part. `None` if the server no longer accepts parts of this snapshot.
     async fn put_part(&mut self, index: usize, rows: Vec<ChangeEntry>) -> Result<Option<PartDigest>> {
         let (keys, context, total) = (Arc::clone(self.keys.current()), self.context, self.total);
         let index = u32::try_from(index).unwrap_or(u32::MAX);
@@ -379,9 +380,9 @@ impl Upload<'_> {
         Ok(self.stored(call).await?.then_some(digest))
     }
 
-    /// Stores the manifest, and with it the snapshot. `false` if another one was faster.
+    /// Stores the manifest, and so completes the snapshot. `false` if another snapshot was faster.
     ///
-    /// It is signed by the owner key of the master key that it is sealed under: the server deletes edits because of it.
+    /// The owner key of the same master key signs the manifest, because the server deletes edits on its strength.
     async fn put_manifest(&mut self, manifest: &Manifest) -> Result<bool> {
         let keys = self.keys.current();
         let StreamScope { app_id, user_id } = self.context.scope;

@@ -1,7 +1,7 @@
-//! A whole history in pieces, for a fold: the current snapshot, if one exists, and the log after it.
+//! A whole history in pieces, for a fold: the current snapshot, if any, and the log after it.
 //!
-//! Invariant: everything is verified as a pull verifies it, and a second run over a history ends exactly where the
-//! first one did.
+//! Invariant: everything is verified as in a pull, and a second run over a history ends exactly at the end of the
+//! first.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ use crate::{
     },
 };
 
-/// Where a history begins.
+/// The beginning of a history.
 #[derive(Debug, Clone)]
 pub(super) enum Origin {
-    /// With the log's first batch.
+    /// The log's first batch.
     Log,
-    /// With a snapshot.
+    /// A snapshot.
     Snapshot(Arc<OpenSnapshot>),
 }
 
@@ -35,7 +35,7 @@ pub(super) struct History<'a> {
     device_id: DeviceId,
     origin: Origin,
     next: Next,
-    /// Where a second run ends.
+    /// The end of a second run.
     until: Option<Position>,
 }
 
@@ -45,7 +45,7 @@ enum Next {
     End(Position),
 }
 
-/// A piece of a history. `Overtaken`: another device folded, and the server deleted this history while it was read.
+/// A piece of a history. `Overtaken`: another device folded, and the server deleted this history during the read.
 pub(super) enum Piece {
     Entries(Vec<ChangeEntry>),
     End(Position),
@@ -53,7 +53,8 @@ pub(super) enum Piece {
 }
 
 impl<'a> History<'a> {
-    /// Begins a history where the server begins it. With [`Avoid::Newest`], the newest snapshot was of no use.
+    /// Begins at the server's beginning of the history. [`Avoid::Newest`] avoids the newest snapshot, which was
+    /// useless.
     pub(super) async fn begin(
         stream: &'a Stream,
         keys: Arc<Keys>,
@@ -88,7 +89,7 @@ impl<'a> History<'a> {
         Self::new(stream, keys, device_id, origin, known, None).map(Some)
     }
 
-    /// The same history again, up to where the first run ended.
+    /// Restarts the same history, up to the end of the first run.
     pub(super) fn again(self, until: Position) -> Result<Self> {
         Self::new(
             self.stream,
@@ -146,7 +147,7 @@ impl<'a> History<'a> {
 
     async fn page(&mut self, walk: Walk) -> Result<Piece> {
         let request = Request {
-            // Another device may have folded meanwhile; this history goes on as it began.
+            // Another device may have folded meanwhile; this history continues as it began.
             avoid: Avoid::Newest,
             ..Request::ahead(self.device_id, Cursor::at(walk.at()))
         };
@@ -158,8 +159,7 @@ impl<'a> History<'a> {
         };
         let all = page.batches.len();
         if let Some(until) = self.until {
-            // What came after the first run began is for the next one to fold. A batch across the end does not pass
-            // the walk.
+            // Later batches belong to the next fold. A batch across the end does not pass the walk.
             page.batches.retain(|batch| batch.first_seq <= until.seq);
         }
         let cut = page.batches.len() < all;

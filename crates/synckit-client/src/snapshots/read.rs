@@ -1,7 +1,7 @@
 //! Pulling through a snapshot: its rows in pages of the app's usual size, and then the log.
 //!
-//! While the app stores the rows of one part, the next is fetched and opened. A row is returned once: a second pull
-//! of the same place fetches the part again.
+//! While the app stores the rows of one part, the next part is downloaded and opened. Memory holds a row until it is
+//! returned; a second pull of the same place downloads the part again.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
 /// The changes of a page, the cursor after them, and whether more follow.
 pub type Pulled = (Vec<ChangeEntry>, Cursor, bool);
 
-/// The page at a place in a snapshot. `None` if the server does not hold the snapshot any more.
+/// The page at a place in a snapshot. `None` if the server no longer holds the snapshot.
 pub(crate) async fn pull_rows(stream: &Stream, place: SnapshotPlace) -> Result<Option<Pulled>> {
     let known = stream.state.known();
     let Some(snapshot) = snapshot_at(stream, place).await? else {
@@ -51,8 +51,8 @@ async fn snapshot_at(stream: &Stream, place: SnapshotPlace) -> Result<Option<Arc
             let (keys, known) = (stream.keys()?, stream.state.known());
             let opened = stream.open_snapshot(&keys, place.snapshot_id, place.position).await?;
             if let Some(snapshot) = &opened {
-                // Rows say nothing of the history before them. The chain must lead from their position to what is
-                // known, before the app has any of them.
+                // Rows do not prove the history before them. The chain must lead from their position to the known
+                // position, before the app gets any of them.
                 stream
                     .walk_to_head(&keys, Walk::new(snapshot.position(), known)?)
                     .await?;
@@ -62,7 +62,7 @@ async fn snapshot_at(stream: &Stream, place: SnapshotPlace) -> Result<Option<Arc
     }
 }
 
-/// The part of a place, with the place's row as the first, taken from where the client keeps it between two pulls.
+/// The part that contains the place, from the place's row on, taken from the memory between two pulls if possible.
 async fn reading_at(
     stream: &Stream,
     snapshot: &Arc<OpenSnapshot>,
@@ -79,7 +79,7 @@ async fn reading_at(
         _ => None,
     };
     let ahead = match ahead {
-        // A request in advance that failed says nothing: the one that the app asked for decides what is reported.
+        // A failed prefetch is ignored: the app's own request decides about the error.
         Some(ahead) => ahead.join().await.ok().and_then(Result::ok).flatten(),
         None => None,
     };
@@ -125,7 +125,7 @@ fn take_page(reading: &mut SnapshotReading, place: SnapshotPlace) -> Result<(Vec
     }
     let taken = reading.rows.len().min(PAGE_ENTRIES_MAX as usize);
     let page = reading.rows.drain(..taken).map(as_pulled).collect();
-    // Past the last row of a part, too: whoever asks for the same place again must not find nothing there.
+    // Also past the last row of a part: a second request for the same place must not return an empty page.
     reading.row = place.row.saturating_add(PAGE_ENTRIES_MAX);
     let next = if !reading.rows.is_empty() {
         Cursor::in_snapshot(SnapshotPlace {
@@ -151,8 +151,8 @@ fn outside() -> Error {
     }
 }
 
-/// An existing row is new to the app that pulls it; a deleted one is a deletion. Deletions are never left out: an app
-/// that starts again may have rows that it pushed itself and that others deleted since.
+/// An existing row is an insertion for the app, a deleted row a deletion. Deletions are always included: an app that
+/// starts again may have rows that it pushed itself and that other devices deleted since.
 fn as_pulled(row: ChangeEntry) -> ChangeEntry {
     let op = match row.op {
         ChangeOp::Insert | ChangeOp::Update => ChangeOp::Insert,

@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 use synckit_crypto::{KeyRing, StreamKeys, StreamScope};
 use synckit_protocol::{KeyId, Position, SealedHash};
 
-/// The keys of the stream, ready for use.
+/// The keys of the stream, derived from its key ring.
 pub(crate) struct Keys {
     pub(crate) ring: KeyRing,
     current: Arc<StreamKeys>,
@@ -14,7 +14,7 @@ pub(crate) struct Keys {
     ends: Ends,
 }
 
-/// Whether retired keys end.
+/// Whether retired keys have an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ends {
     Enforced,
@@ -26,8 +26,8 @@ impl Keys {
         Self::with_ends(scope, ring, Ends::Enforced)
     }
 
-    /// Keys without the ends of the retired ones: for a history in which they were never retired, which the user decided
-    /// to go over to.
+    /// Keys without the ends of the retired ones: for a history without these rotations, which the user decided to
+    /// accept.
     pub(crate) fn without_ends(scope: &StreamScope, ring: KeyRing) -> Self {
         Self::with_ends(scope, ring, Ends::Ignored)
     }
@@ -52,7 +52,7 @@ impl Keys {
         &self.current
     }
 
-    /// The keys of an id, retired ones included.
+    /// The keys with this id, including retired ones.
     pub(crate) fn find(&self, key_id: &KeyId) -> Option<&Arc<StreamKeys>> {
         if *key_id == self.current.key_id {
             Some(&self.current)
@@ -61,20 +61,21 @@ impl Keys {
         }
     }
 
-    /// Whether a batch that ends at `after` may be sealed under a key: a retired one ends at its last position.
+    /// Whether a batch that ends at `after` may be sealed under this key: a retired key has a last position.
     pub(crate) fn permits(&self, key_id: &KeyId, after: Position) -> bool {
         let key = self.ring.key_for(key_id);
         key.is_some_and(|key| self.ends == Ends::Ignored || key.permits(after))
     }
 
-    /// Whether a snapshot may be sealed under a key: under a retired one, only the one that was there at its end.
+    /// Whether a snapshot may be sealed under this key: a retired key covers only the snapshot that was the newest at
+    /// its end.
     pub(crate) fn permits_snapshot(&self, key_id: &KeyId, position: Position, manifest: SealedHash) -> bool {
         let key = self.ring.key_for(key_id);
         key.is_some_and(|key| self.ends == Ends::Ignored || key.permits_snapshot(position, manifest))
     }
 }
 
-/// The keys that this client holds now. Absent until encryption is set up.
+/// The keys in memory. Absent until encryption is set up.
 #[derive(Default)]
 pub(crate) struct KeyState(RwLock<Option<Arc<Keys>>>);
 

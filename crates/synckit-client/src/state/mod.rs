@@ -1,6 +1,6 @@
-//! What a client holds in memory. Nothing here does I/O, reads a clock or waits.
+//! The state of a client in memory. No I/O, no clock, no waiting.
 //!
-//! Invariant: each lock is private to the file of what it guards, and none is held when a method returns.
+//! Invariant: a lock is private to the file of the state that it guards, and is released before a method returns.
 
 pub(crate) mod keys;
 pub(crate) mod prefetch;

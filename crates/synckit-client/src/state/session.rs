@@ -1,4 +1,4 @@
-//! The session of a user: its tokens, and what the last password opened.
+//! The session of a user: its tokens, and the export key of the last password sign-in.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use crate::runtime::Instant;
 
 /// How long the server counts a password sign-in as fresh.
 const PASSWORD_FRESH: Duration = Duration::from_secs(limits::ACCOUNT_TOKEN_SECONDS);
-/// How long before its end an account token is not used any more: a request takes time to arrive.
+/// How long before its expiry an account token is no longer used: a request takes time to arrive.
 const ACCOUNT_TOKEN_MARGIN: Duration = Duration::from_secs(15);
 
-/// What a refresh replaces.
+/// The parts of a session that a refresh replaces.
 #[derive(Debug, Clone)]
 pub(crate) struct Tokens {
     pub(crate) token: SecretText,
     pub(crate) expires_at: UnixSeconds,
-    /// What gets the next token. Another one after every refresh, so it tells two states of a session apart; two tokens
-    /// of one second are equal.
+    /// The secret that buys the next token. Every refresh replaces it, so it distinguishes two states of a session; two
+    /// tokens of the same second may be equal.
     pub(crate) refresh: SecretText,
 }
 
-/// A session as a caller sees it.
+/// A session, as its callers see it.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     pub(crate) tokens: Tokens,
-    /// Whether this machine's clock is good for refreshing before the token ends. One that is days ahead takes every
-    /// token for old, and would refresh at every call; then the server's word has to do.
+    /// Whether to refresh before the token expires, by this machine's clock. A clock that is days ahead considers every
+    /// token expired, and would refresh at every call; then only the server's answer counts.
     pub(crate) refresh_early: bool,
 }
 
@@ -38,12 +38,12 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct SessionState {
     session: RwLock<Option<Session>>,
-    /// The token for `/api/account`, and when it was issued.
+    /// The token for `/api/account`, and its time of issue.
     account_token: Mutex<Option<(SecretText, Instant)>>,
     login: Mutex<Option<Login>>,
 }
 
-/// The export key of the last password sign-in, to be used again for the same password only.
+/// The export key of the last password sign-in, reusable only with the same password.
 struct Login {
     salt: [u8; 32],
     password_hash: Zeroizing<[u8; 32]>,
@@ -68,7 +68,7 @@ impl SessionState {
         state
     }
 
-    /// Takes the tokens of a sign-in.
+    /// Stores the tokens of a sign-in.
     pub(crate) fn begin(&self, tokens: Tokens) {
         *self.session.write() = Some(Session {
             tokens,
@@ -77,7 +77,7 @@ impl SessionState {
         *self.account_token.lock() = None;
     }
 
-    /// Forgets everything: calls that are still made under this session find nobody signed in.
+    /// Forgets everything: later calls in this session fail as signed out.
     pub(crate) fn end(&self) {
         *self.session.write() = None;
         *self.account_token.lock() = None;
@@ -88,7 +88,7 @@ impl SessionState {
         self.session.read().clone()
     }
 
-    /// Takes newer tokens. `refresh_early` as it was, if it is not said.
+    /// Stores newer tokens. `refresh_early` stays the same if it is `None`.
     pub(crate) fn replace_tokens(&self, tokens: Tokens, refresh_early: Option<bool>) {
         if let Some(session) = self.session.write().as_mut() {
             session.tokens = tokens;
@@ -100,7 +100,7 @@ impl SessionState {
         *self.account_token.lock() = Some((token, now));
     }
 
-    /// The token of account audience, if the sign-in behind it is fresh enough for another request.
+    /// The token with the account audience, if its password sign-in is fresh enough for another request.
     pub(crate) fn account_token(&self, now: Instant) -> Option<SecretText> {
         let current = self.account_token.lock();
         let (token, since) = current.as_ref()?;
@@ -108,7 +108,7 @@ impl SessionState {
         is_fresh.then(|| token.clone())
     }
 
-    /// Remembers a password that was just proven or set, so that the next call does not run OPAQUE again.
+    /// Remembers a password that was just proven or set, so that the next call does not need another OPAQUE login.
     pub(crate) fn remember_login(&self, password: &str, export_key: ExportKey, salt: [u8; 32], now: Instant) {
         *self.login.lock() = Some(Login {
             salt,
@@ -122,7 +122,7 @@ impl SessionState {
     pub(crate) fn export_key_of(&self, password: &str, now: Instant) -> Option<ExportKey> {
         let login = self.login.lock();
         let login = login.as_ref()?;
-        // Both sides are hashes under a random salt, so how long the comparison takes says nothing about the password.
+        // Both sides are hashes under a random salt, so the time of the comparison reveals nothing about the password.
         let same = *hash_password(&login.salt, password) == *login.password_hash;
         (login.is_fresh(now) && same).then(|| login.export_key.clone())
     }

@@ -11,23 +11,23 @@ use synckit_protocol::{Position, SealedHash, SnapshotId};
 
 use crate::{error::Result, runtime::Task};
 
-/// A snapshot whose manifest was verified.
+/// A snapshot with a verified manifest.
 #[derive(Debug)]
 pub(crate) struct OpenSnapshot {
     pub(crate) context: SnapshotContext,
     pub(crate) keys: Arc<StreamKeys>,
     pub(crate) manifest: Manifest,
-    /// SHA-256 of the sealed manifest: which snapshot it is, whatever the server calls it.
+    /// SHA-256 of the sealed manifest: identifies the snapshot, whatever id the server gives it.
     pub(crate) manifest_hash: SealedHash,
 }
 
 impl OpenSnapshot {
-    /// The position whose state it is.
+    /// The position of the snapshot.
     pub(crate) fn position(&self) -> Position {
         self.context.position
     }
 
-    /// How many parts it has.
+    /// The number of parts.
     pub(crate) fn parts(&self) -> u32 {
         self.manifest.total()
     }
@@ -37,14 +37,15 @@ impl OpenSnapshot {
     }
 }
 
-/// What a client that pulls through a snapshot keeps in memory of it: the rest of one part, and the next one.
+/// The part of a snapshot in the memory of a client that pulls through it: the remaining rows of one part, and the next
+/// part.
 #[derive(Debug)]
 pub(crate) struct SnapshotReading {
     pub(crate) snapshot: Arc<OpenSnapshot>,
-    /// Where the first of `rows` is.
+    /// The part and row of the first of `rows`.
     pub(crate) part: u32,
     pub(crate) row: u32,
     pub(crate) rows: VecDeque<ChangeEntry>,
-    /// The part after that, while it is downloaded.
+    /// The next part, while it is downloaded.
     pub(crate) next: Option<Task<Result<Option<Vec<ChangeEntry>>>>>,
 }

@@ -1,4 +1,4 @@
-//! What this client knows of the stream's history, and how far its app has come.
+//! What this client knows of the stream's history, and how far its app has applied it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     runtime::Instant,
 };
 
-/// How often the newest position is written to the credential store.
+/// Minimum interval between two writes of the newest position to the credential store.
 const SAVE_POSITION_EVERY: Duration = Duration::from_secs(60);
 
 /// The state of the user's stream on this client.
@@ -23,23 +23,23 @@ pub(crate) struct StreamState(Mutex<Inside>);
 
 #[derive(Debug, Default)]
 struct Inside {
-    /// How far the app has what it pulled: what a push returns. `None` until the app pulls or says it.
+    /// How far the app has applied the pulled changes: the result of a push. `None` until the app pulls or tells it.
     applied: Option<Cursor>,
-    /// Whether the app pulled on this device before this client: then it has a cursor that only it knows.
+    /// Whether an earlier client on this device pulled: then only the app knows its cursor.
     pulled_before: bool,
     /// The newest position that was verified, or that the envelope vouches for.
     known: Option<Position>,
-    /// Earlier ones, to find what is common with a server that went back.
+    /// Earlier positions, to find the common one with a server that went back.
     ledger: PositionLedger,
-    /// The device that this client last pushed or pulled as.
+    /// The device of the last push or pull of this client.
     device_id: Option<DeviceId>,
-    /// Where the user decided to skip what cannot be read.
+    /// The span in which the user decided to skip unreadable batches.
     skipped: Option<SkippedSpan>,
     /// When `known` was last written to the credential store.
     saved_at: Option<Instant>,
-    /// The page after the last one, requested ahead of time.
+    /// The next page, requested ahead of time.
     prefetch: Option<Prefetch>,
-    /// The snapshot that the app pulls through, and the part of it that is in memory.
+    /// The snapshot that the app pulls through, and its part in memory.
     reading: Option<SnapshotReading>,
 }
 
@@ -47,21 +47,21 @@ impl StreamState {
     pub(crate) fn resume_at(&self, cursor: Cursor) {
         let mut inside = self.0.lock();
         inside.applied = Some(cursor);
-        // The app got this cursor from a pull that verified it.
+        // The app got this cursor from a pull, which verified it.
         let in_snapshot = cursor.snapshot().map(|place| place.position);
         if let Some(position) = cursor.position().or(in_snapshot) {
             inside.know(position);
         }
     }
 
-    /// How far the app has what it pulled. `None` if only the app knows: the credential store cannot tell, because the app's
-    /// database may have been restored, or lost, since.
+    /// How far the app has applied the pulled changes. `None` if only the app knows: the credential store cannot tell,
+    /// because the app's database may have been restored, or lost, since.
     pub(crate) fn applied(&self) -> Option<Cursor> {
         let inside = self.0.lock();
         inside.applied.or((!inside.pulled_before).then_some(Cursor::START))
     }
 
-    /// Records that the app has everything up to a cursor, which lies at or inside the state of `position`.
+    /// Records that the app has applied everything up to a cursor, which lies at or inside the state of `position`.
     pub(crate) fn apply(&self, cursor: Cursor, position: Position) {
         let mut inside = self.0.lock();
         inside.applied = Some(cursor);
@@ -77,17 +77,17 @@ impl StreamState {
         self.0.lock().know(position);
     }
 
-    /// Everything that was verified and is still remembered, newest first.
+    /// All verified positions that are still remembered, newest first.
     pub(crate) fn believed(&self) -> Vec<Position> {
         self.0.lock().believed()
     }
 
-    /// The record of this for the credential store: the newest known position, and then the earlier ones.
+    /// The positions as a record for the credential store: the newest known one, then the earlier ones.
     pub(crate) fn to_record(&self) -> Vec<u8> {
         encode_positions(self.believed())
     }
 
-    /// Whether it is time to write that record: at most once a minute. Counts as written from now on.
+    /// Whether the positions are due for a write, at most once a minute. A `true` counts as a write.
     pub(crate) fn take_save(&self, now: Instant) -> bool {
         let mut inside = self.0.lock();
         let due = inside
@@ -100,12 +100,12 @@ impl StreamState {
         due
     }
 
-    /// Takes up what the credential store remembers: positions, and where to skip what cannot be read.
+    /// Restores positions and skipped span from the credential store.
     pub(crate) fn restore(&self, positions: Option<&[u8]>, skipped: Option<&[u8]>) {
         let mut inside = self.0.lock();
-        // Later, what is stored is this client's own.
+        // A later record is this client's own.
         inside.pulled_before |= inside.known.is_none() && positions.is_some();
-        // Oldest first, so that each becomes a note of the next.
+        // Oldest first, so that each becomes an earlier note of the next.
         for position in decode_positions(positions.unwrap_or_default()).into_iter().rev() {
             inside.know(position);
             if let Some(known) = inside.known.filter(|known| *known != position) {
@@ -117,12 +117,12 @@ impl StreamState {
         }
     }
 
-    /// Remembers the device that this client is.
+    /// Remembers the device of this client.
     pub(crate) fn act_as(&self, device_id: DeviceId) {
         self.0.lock().device_id = Some(device_id);
     }
 
-    /// The device that this client is, once it has pushed or pulled.
+    /// The device of this client, after its first push or pull.
     pub(crate) fn device_id(&self) -> Option<DeviceId> {
         self.0.lock().device_id
     }
@@ -135,8 +135,8 @@ impl StreamState {
         self.0.lock().skip(skipped);
     }
 
-    /// Goes over to another history, which leaves the known one after `common` and was verified up to `latest`. The only
-    /// way in which the known position moves back.
+    /// Switches to another history, which branches off from the known one after `common` and was verified up to
+    /// `latest`. Only this lowers the known position.
     pub(crate) fn change_over(&self, common: Position, latest: Position, applied: Cursor) {
         let mut inside = self.0.lock();
         inside.applied = Some(applied);

@@ -1,4 +1,4 @@
-//! Uploads that were begun on this client and not confirmed.
+//! Uploads of this client that are not confirmed yet.
 
 use std::collections::VecDeque;
 
@@ -6,11 +6,11 @@ use parking_lot::Mutex;
 use synckit_crypto::blob::BlobHash;
 use synckit_protocol::UploadId;
 
-/// How many uploads may be between `blob_upload_url` and `blob_confirm` before the oldest is forgotten. A forgotten one
+/// The most uploads between `blob_upload_url` and `blob_confirm`; past it, the oldest is forgotten. A forgotten upload
 /// is still confirmed, by its size.
 const PENDING_UPLOADS_MAX: usize = 256;
 
-/// Which upload of a file to confirm.
+/// The unconfirmed upload of each file.
 #[derive(Debug, Default)]
 pub(crate) struct PendingUploads(Mutex<VecDeque<(BlobHash, UploadId)>>);
 

@@ -1,6 +1,6 @@
-//! The chain: every question to the server about positions of the log, verified hash by hash.
+//! The chain: every request to the server about positions of the log, verified hash by hash.
 //!
-//! Invariant: a position is returned only after it was hashed forward from one that this device believes.
+//! Invariant: a returned position was hashed forward from one that this device believes.
 
 use std::ops::ControlFlow;
 
@@ -18,18 +18,18 @@ use crate::{
     tampering::{HistoryEvidence, Tampering},
 };
 
-/// A batch that this device sealed, as the answer to its push is checked.
+/// A batch that this device sealed, for comparison with the server's answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sent {
     pub(crate) batch_id: BatchId,
     pub(crate) device_id: DeviceId,
-    /// What was known when the push began.
+    /// The known position when the push began.
     pub(crate) base: Position,
-    /// Where the stream is once this sealing is stored.
+    /// The position of the stream after this sealing.
     pub(crate) after: Position,
 }
 
-/// What the server says of a position.
+/// The server's claim about a position.
 pub(crate) enum Place {
     OnChain,
     NotOnChain { latest: Position },
@@ -37,7 +37,7 @@ pub(crate) enum Place {
 }
 
 impl Stream {
-    /// One page of the chain, as the server says it.
+    /// One page of the chain, as the server claims it.
     pub(crate) async fn chain_page(&self, from: Position) -> Result<Chain> {
         let call = Call::get(format!("/api/sync/chain?from={}", Cursor::at(from)));
         match self.connection.authorized(call).await {
@@ -46,7 +46,7 @@ impl Stream {
         }
     }
 
-    /// Follows the chain to its end, or until `visit` has seen enough. The only loop over its pages.
+    /// Follows the chain to its end, or until `visit` stops. The only loop over pages of the chain.
     async fn follow(
         &self,
         walk: &mut Walk,
@@ -69,7 +69,7 @@ impl Stream {
                 return walk.end();
             }
             if page.digests.is_empty() {
-                // A server that says so for ever would keep this device in the loop for ever.
+                // A server that always claims this would keep this device in an endless loop.
                 return Err(Error::Protocol {
                     status: 200,
                     reason: "a page of the chain that is not empty",
@@ -79,7 +79,7 @@ impl Stream {
         }
     }
 
-    /// Follows the chain to its end, from the snapshot that replaces the beginning if that is deleted.
+    /// Follows the chain to its end, starting at the snapshot if the beginning is deleted.
     pub(crate) async fn walk_to_head(&self, keys: &Keys, mut walk: Walk) -> Result<Position> {
         loop {
             let problem = match self.follow(&mut walk, None, |_, _| ControlFlow::Continue(())).await {
@@ -95,7 +95,7 @@ impl Stream {
         }
     }
 
-    /// Checks that the chain leads from one position through another, which is verified.
+    /// Checks that the chain leads from one position through another, verified one.
     pub(crate) async fn leads_to(&self, from: Position, through: Position) -> Result<()> {
         let mut walk = Walk::new(from, Some(through))?;
         if from.seq >= through.seq {
@@ -111,7 +111,7 @@ impl Stream {
         .await
     }
 
-    /// The stream's newest position, verified from the one that this device knows.
+    /// The stream's newest position, verified from the known one.
     pub(crate) async fn newest(&self, keys: &Keys) -> Result<Position> {
         let known = self.state.known();
         let newest = self.walk_to_head(keys, Walk::new(self.newest_known(), known)?).await?;
@@ -119,8 +119,8 @@ impl Stream {
         Ok(newest)
     }
 
-    /// Verifies the answer `behind` to a write on top of `parent`, and returns the stream's newest position. `known` was
-    /// read before the write was sent.
+    /// Verifies the answer `behind` to a write on top of `parent`, and returns the stream's newest position. `known`
+    /// was read before the write was sent.
     pub(crate) async fn hash_forward(
         &self,
         parent: Position,
@@ -152,13 +152,13 @@ impl Stream {
         Ok(walk.at())
     }
 
-    /// Where the server stored a batch, checked against what this device sealed.
+    /// The position of a stored batch, checked against this device's sealing.
     ///
-    /// The answer may belong to an earlier sealing of the same batch, whose own answer was lost, or which an earlier run
-    /// of the app pushed. Then the chain must show the batch at that place, and lead through what this device knows: a
-    /// server must not get away with calling a batch stored that is not, by a history that it makes up for the purpose.
-    /// And what is stored there must open: whoever exchanges the bytes of a push on its way, and not its id, gets the same
-    /// answer, and the changes would be nowhere.
+    /// The answer may belong to an earlier sealing of the same batch, whose own answer was lost, or which an earlier
+    /// run of the app pushed. Then the chain must show the batch at that position, and must lead through the known
+    /// position: otherwise a server could claim that a batch is stored by inventing a history for it. The stored batch
+    /// must also open: an attacker who replaces the bytes of a push in transit, and keeps its id, gets the same answer,
+    /// and the changes would be lost.
     pub(crate) async fn stored_at(&self, sent: Sent, pushed: &Pushed) -> Result<Position> {
         let Sent {
             batch_id,
@@ -183,7 +183,7 @@ impl Stream {
                 before_it = Some(parent);
             }
             parent = at;
-            // An earlier place is part of this history only if what is known follows from it.
+            // An earlier position belongs to this history only if the known position follows from it.
             is_known = at.seq >= known.seq;
             if is_known && (before_it.is_some() || at.seq >= claimed.seq) {
                 ControlFlow::Break(())
@@ -202,7 +202,7 @@ impl Stream {
         Ok(claimed)
     }
 
-    /// Where a position is on the server's chain.
+    /// The place of a position on the server's chain.
     pub(crate) async fn place_of(&self, position: Position) -> Result<Place> {
         match self.chain_page(position).await {
             Ok(_) => Ok(Place::OnChain),

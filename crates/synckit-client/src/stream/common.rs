@@ -1,4 +1,4 @@
-//! Where this device's history and the server's were last the same.
+//! The newest position that the server's history and this device's have in common.
 
 use synckit_crypto::KeyRing;
 use synckit_protocol::{Cursor, Position};
@@ -6,19 +6,19 @@ use synckit_protocol::{Cursor, Position};
 use super::{chain::Place, handle::Stream};
 use crate::{error::Result, history::walk::Walk, state::keys::Keys};
 
-/// Where two histories were last the same.
+/// The newest common position of two histories.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Common {
-    /// Here.
+    /// This position.
     At(Position),
-    /// Somewhere below where the server's log begins, if anywhere: it cannot be seen any more. The log is said to begin
+    /// Below the base of the server's log, if anywhere: it is no longer visible. The server claims that its log begins
     /// at a snapshot of this position.
     BelowBase(Position),
 }
 
 impl Common {
-    /// The position up to which a key ring is right. Below the base, what it says cannot matter any more: nobody reads
-    /// a batch there.
+    /// The position up to which a key ring is right. Below the base the ring's claims no longer matter: nobody reads a
+    /// batch there.
     pub(crate) fn position(self) -> Position {
         match self {
             Self::At(position) | Self::BelowBase(position) => position,
@@ -33,14 +33,14 @@ pub(crate) fn marks_of(ring: &KeyRing) -> Vec<Position> {
 }
 
 impl Stream {
-    /// Every position that this device ever verified and still remembers.
+    /// Every verified position that this device still remembers.
     pub(crate) fn believed(&self, ring: &KeyRing) -> Vec<Position> {
         let mut positions = self.state.believed();
         positions.extend(marks_of(ring));
         positions
     }
 
-    /// Whether the server's chain leads through what this device knows and what its app has.
+    /// Whether the server's chain leads through the known position and through the app's cursor.
     pub(crate) async fn agrees(&self, cursor: Cursor) -> Result<bool> {
         for position in self.state.known().into_iter().chain(cursor.position()) {
             if let Place::NotOnChain { .. } = self.place_of(position).await? {
@@ -50,10 +50,11 @@ impl Stream {
         Ok(true)
     }
 
-    /// The newest of these positions that the server's chain leads through.
+    /// The newest of these positions on the server's chain.
     ///
-    /// The server's word is enough: a position is a hash of everything before it, so a server that says yes has bound
-    /// itself to the history that this device knows up to there, and one that says no in vain only makes it read more.
+    /// The server's claim is enough. A position is a hash of everything before it, so a server that confirms one has
+    /// committed itself to the history that this device knows up to there. A server that wrongly denies one only makes
+    /// the device read more.
     pub(crate) async fn last_common(&self, mut positions: Vec<Position>) -> Result<Common> {
         positions.retain(|position| position.seq > 0);
         positions.sort_unstable_by_key(|position| std::cmp::Reverse(position.seq));
@@ -66,7 +67,7 @@ impl Stream {
             match self.place_of(position).await? {
                 Place::OnChain => return Ok(Common::At(position)),
                 Place::NotOnChain { latest } => latest_seq = latest.seq,
-                // So are all that are older.
+                // All older positions are below the base, too.
                 Place::BelowBase { base } => return Ok(Common::BelowBase(base)),
             }
         }
@@ -77,9 +78,9 @@ impl Stream {
         }
     }
 
-    /// Hashes the server's chain forward from where it was last the same, or from the snapshot that it begins at, and
-    /// returns its end. `keys` are without ends: a device that never heard of a rotation in the other history may have
-    /// folded this one under the older key.
+    /// Hashes the server's chain forward from the common position, or from the snapshot at its base, and returns its
+    /// end. `keys` have no ends: a device that did not know of a rotation in the other history may have folded this one
+    /// under the older key.
     pub(crate) async fn history_after(&self, keys: &Keys, common: Common) -> Result<Position> {
         let from = match common {
             Common::At(position) => position,

@@ -1,7 +1,7 @@
-//! The envelope of the keys, as the server holds it.
+//! The key envelope on the server.
 //!
-//! Every envelope that is sent to the server is signed by the owner key of the one that it replaces (`docs/protocol.md`,
-//! section 4.7), so only a device that holds that one's master key can write it.
+//! The owner key of the replaced envelope signs every new one (`docs/protocol.md`, section 4.7), so only a device with
+//! the replaced envelope's master key can write it.
 
 use http::Method;
 use rand::rngs::OsRng;
@@ -19,39 +19,39 @@ use crate::{
     tampering::Tampering,
 };
 
-/// The envelope that the server holds.
+/// The server's current envelope.
 #[derive(Debug)]
 pub(crate) struct EnvelopeInUse {
     pub(crate) envelope: Envelope,
-    /// The server's count of writes. An envelope that was put back has an older one inside.
+    /// The server's count of writes. A restored envelope contains an older one.
     pub(crate) version: u64,
     /// The key that must sign the next envelope.
     pub(crate) owner: OwnerKey,
 }
 
-/// What opens an envelope.
+/// The secret that opens an envelope.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Opener<'a> {
-    /// The account key of the vault of this edition: the password, or a recovery code.
+    /// The account key of the vault of this edition, opened by the password or a recovery code.
     AccountKey(&'a AccountKey, VaultEdition),
-    /// The ring that this device holds, whose current key is the envelope's.
+    /// The ring of this device, whose current key is the envelope's.
     HeldRing,
 }
 
-/// What became of an envelope.
+/// The outcome of writing an envelope.
 #[derive(Debug)]
 pub(crate) enum EnvelopePut {
-    /// The server holds it.
+    /// The server stored it.
     Written,
     /// Another envelope was written first, with this current key.
     AnotherWasFirst(KeyId),
-    /// The head that it names is not the stream's any more.
+    /// The head in the envelope is no longer the stream's.
     Behind(Box<Problem>),
-    /// The snapshot that it names is not the newest any more.
+    /// The snapshot in the envelope is no longer the newest.
     SnapshotReplaced,
 }
 
-/// Where a stream is while its key changes.
+/// The end of a stream during a rotation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StreamEnd {
     /// The newest position, verified.
@@ -61,7 +61,7 @@ pub(crate) struct StreamEnd {
 }
 
 impl StreamEnd {
-    /// Where the key ends that is retired now.
+    /// The end of the key that is retired now.
     pub(crate) fn of_key(&self) -> KeyEnd {
         KeyEnd {
             until: self.head,
@@ -70,7 +70,7 @@ impl StreamEnd {
     }
 }
 
-/// The error of a version that no envelope can follow. The number is the server's.
+/// The error for an envelope version that has no successor. The number comes from the server.
 pub(crate) fn no_further_version() -> Error {
     Error::Protocol {
         status: 200,
@@ -79,8 +79,8 @@ pub(crate) fn no_further_version() -> Error {
 }
 
 impl Stream {
-    /// The server's envelope. Only the code `no_envelope` means that there is none: a 404 of any other
-    /// kind must never lead to a second key.
+    /// The server's envelope. Only the code `no_envelope` means that it has none: a 404 of any other kind must never
+    /// lead to a second key.
     pub(crate) async fn envelope(&self) -> Result<Option<EnvelopeInUse>> {
         let answer: EnvelopeAnswer = match self.connection.authorized(Call::get("/api/sync/keys")).await {
             Ok(answer) => answer.decode()?,
@@ -88,8 +88,8 @@ impl Stream {
             Err(error) => return Err(error),
         };
         let envelope = Envelope::decode(answer.envelope.as_ref()).map_err(Tampering::KeyMaterialForged)?;
-        // The key id is inside the seal; a server that names another serves another envelope. The version is not
-        // compared: it is the server's count, and differs for an envelope that was put back.
+        // The key id is inside the seal; a server that names another id has exchanged the envelope. The version is not
+        // compared: it is the server's count, and differs for a restored envelope.
         if envelope.key_id() != answer.key_id {
             return Err(Error::Tampering(Tampering::KeyMaterialForged(KeyError::Malformed {
                 what: "envelope of this key",
@@ -102,10 +102,10 @@ impl Stream {
         }))
     }
 
-    /// The keys in an envelope of the server: the only way from the one to the other.
+    /// Opens an envelope of the server: the only way to its keys.
     ///
-    /// `held` is the ring that this device has, if it has one. The envelope must go on from it: a server that shows the
-    /// keys of an earlier time, or of another history, would have this device write what a revoked one can read. Only the
+    /// `held` is this device's ring, if it has one. The envelope must continue from it: otherwise a server could show
+    /// earlier keys, or those of another history, and a revoked device could read this device's later changes. Only the
     /// user may decide to go back.
     pub(crate) fn ring_in(&self, envelope: &Envelope, opener: Opener<'_>, held: Option<&KeyRing>) -> Result<KeyRing> {
         let replaced = |held: &KeyRing| Tampering::EnvelopeReplaced {
@@ -124,7 +124,7 @@ impl Stream {
             (Opener::AccountKey(account_key, edition), _) => {
                 let named = envelope.vault_edition();
                 if named > edition {
-                    // The envelope is sealed by who had a newer vault.
+                    // The writer of the envelope had a newer vault.
                     return Err(Tampering::VaultReplaced {
                         known: named,
                         found: edition,
@@ -149,7 +149,8 @@ impl Stream {
             }
         };
         let ring = ring.map_err(Tampering::KeyMaterialForged)?;
-        // A ring keeps every key that it ever had, so one that goes on from the held ring has its current key.
+        // A ring contains every key that it ever had, so one that continues from the held ring contains its current
+        // key.
         match held {
             Some(held)
                 if ring
@@ -162,11 +163,11 @@ impl Stream {
         }
     }
 
-    /// Writes an envelope of a ring, which replaces the server's. A conflict with our own write, whose answer was lost,
-    /// is a success.
+    /// Writes an envelope of a ring, which replaces the server's. A conflict with this device's own write, whose answer
+    /// was lost, is a success.
     ///
-    /// It is signed by the owner key that the server names, which the ring must hold: as its current key, or as one that
-    /// it retired.
+    /// The owner key that the server names signs the envelope. The ring must hold that key, as its current or a retired
+    /// one.
     pub(crate) async fn put_envelope(
         &self,
         ring: &KeyRing,
@@ -225,8 +226,8 @@ impl Stream {
         }
     }
 
-    /// Seals the keys once more, in an envelope that names this edition of the vault, so that every device that opens it
-    /// recognises an older vault. Without an effect where this device does not hold the current key.
+    /// Seals the keys again, in an envelope that names this edition of the vault, so that every device that opens the
+    /// envelope recognises an older vault. No effect if this device does not hold the current key.
     pub(crate) async fn name_vault(&self, account_key: &AccountKey, edition: VaultEdition) -> Result<()> {
         let (Ok(keys), Some(found)) = (self.keys(), self.envelope().await?) else {
             return Ok(());
@@ -238,12 +239,12 @@ impl Stream {
         let version = found.version.checked_add(1).ok_or_else(no_further_version)?;
         let envelope = Envelope::seal(&self.scope(), account_key, edition, version, &ring, &mut OsRng);
         let envelope = envelope.map_err(Error::Key)?;
-        // Where another device was faster, its envelope names what it knew.
+        // If another device was faster, its envelope names the edition that it knew.
         self.put_envelope(&ring, &envelope, Some(&found), None).await.map(drop)
     }
 
-    /// The one answer to a key that this device does not hold: only a newer envelope can introduce one. `forged` is the
-    /// error of what the server showed under that key; `None` if the server refused this device's own key instead.
+    /// The only treatment of a key that this device does not hold: only a newer envelope can introduce a key. `forged`
+    /// is the error for the server's data under that key, or `None` if the server refused this device's own key.
     pub(crate) async fn unknown_key(&self, keys: &Keys, forged: Option<Error>) -> Error {
         let found = match self.envelope().await {
             Ok(found) => found.map(|found| found.envelope),

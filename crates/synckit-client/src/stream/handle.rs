@@ -16,13 +16,13 @@ use crate::{
     },
 };
 
-/// The stream of one user of one app. Whatever is known of it ends with it: another user gets another one.
+/// The stream of one user of one app. All of its state ends with it; another user gets another stream.
 pub(crate) struct Stream {
     pub(crate) connection: Arc<Connection>,
     pub(crate) key_state: KeyState,
     pub(crate) state: StreamState,
     pub(crate) uploads: PendingUploads,
-    /// To write, one after the other: two pushes of one client would only send each other back.
+    /// Serialises writes: parallel pushes of one client would only cause each other's retries.
     pub(crate) writing: Turns,
 }
 
@@ -52,7 +52,7 @@ impl Stream {
         Position::start_of(app_id, user_id)
     }
 
-    /// The newest position that this device knows: the one to write on top of.
+    /// The newest position that this device knows; new batches are sealed on top of it.
     pub(crate) fn newest_known(&self) -> Position {
         self.state.known().unwrap_or_else(|| self.start())
     }

@@ -1,4 +1,4 @@
-//! Pages of the log: requested, and verified before anybody sees anything of them.
+//! Pages of the log: requested, and released only after verification.
 
 use std::sync::Arc;
 
@@ -26,22 +26,22 @@ use crate::{
 pub(crate) struct Request {
     pub(crate) device_id: DeviceId,
     pub(crate) cursor: Cursor,
-    /// Whether the cursor is further than what the app has.
+    /// Whether the cursor is ahead of the app's.
     pub(crate) ahead: bool,
     pub(crate) avoid: Avoid,
 }
 
-/// Which snapshot a page must not lead to.
+/// The snapshot that a page must not lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Avoid {
-    /// Any will do.
+    /// None: any snapshot is good.
     Nothing,
-    /// The newest was of no use.
+    /// The newest, because it was useless.
     Newest,
 }
 
 impl Request {
-    /// A request that says nothing of what the app has.
+    /// A request that does not report the app's cursor.
     pub(crate) fn ahead(device_id: DeviceId, cursor: Cursor) -> Self {
         Self {
             device_id,
@@ -51,7 +51,7 @@ impl Request {
         }
     }
 
-    /// Sends the request. The page is what the server says.
+    /// Sends the request. The page is the server's unverified claim.
     pub(crate) async fn send(self, connection: &Connection) -> Result<Page> {
         let request = Pull {
             device_id: self.device_id,
@@ -74,10 +74,10 @@ impl Request {
 }
 
 impl Stream {
-    /// Reads the one batch between two verified positions: it must open there, as every batch that is pulled.
+    /// Reads the one batch between two verified positions. It must open there, like every pulled batch.
     pub(crate) async fn read_back(&self, device_id: DeviceId, parent: Position, after: Position) -> Result<()> {
         let request = Request {
-            // The log itself, whatever snapshots there are.
+            // Read the log itself, even if a snapshot covers it.
             avoid: Avoid::Newest,
             ..Request::ahead(device_id, Cursor::at(parent))
         };
@@ -86,7 +86,7 @@ impl Stream {
         let (entries, walk) = self.open(self.keys()?, Walk::new(parent, Some(after))?, page).await?;
         walk.expect(after)?;
         if entries.is_empty() {
-            // The user has decided to skip it. What it should have held is nowhere.
+            // The user has decided to skip it, so its changes are stored nowhere.
             return Err(Error::InvalidArgument {
                 argument: "batch_id",
                 reason: "what the server holds under it was skipped: push the changes under a new id".into(),
@@ -103,7 +103,7 @@ impl Stream {
         Ok((opened.entries, opened.walk))
     }
 
-    /// Reads the log from a position to its end, past everything that cannot be read, and says what that is.
+    /// Reads the log from a position to its end, past all unreadable batches, and counts these.
     pub(crate) async fn unreadable(&self, device_id: DeviceId, keys: Arc<Keys>, mut walk: Walk) -> Result<Unreadable> {
         let mut found = Unreadable::default();
         loop {
@@ -156,30 +156,30 @@ impl Stream {
     }
 }
 
-/// What cannot be read of a part of the log.
+/// The unreadable batches of a part of the log.
 #[derive(Debug, Default)]
 pub(crate) struct Unreadable {
-    /// The position after the last such batch.
+    /// The position after the last of them.
     pub(crate) until: Option<Position>,
     pub(crate) batches: u64,
-    /// The changes that these claim to hold.
+    /// The number of changes that they claim to hold.
     pub(crate) changes: u64,
     /// The newest position of the log.
     pub(crate) latest: Option<Position>,
-    /// Whether a device of the user sealed one of them.
+    /// Whether a device of the user sealed any of them.
     pub(crate) breaks_rule: bool,
-    /// Whether one of them is under this device's name.
+    /// Whether any of them is under this device's name.
     pub(crate) is_own: bool,
 }
 
-/// A page that was verified.
+/// A verified page.
 struct OpenedPage {
     entries: Vec<ChangeEntry>,
     skipped: Vec<SkippedBatch>,
     walk: Walk,
 }
 
-/// A batch that holds nothing that a device can read, and is part of the chain all the same.
+/// A batch that no device can read, and that is still part of the chain.
 struct SkippedBatch {
     after: Position,
     device_id: DeviceId,
@@ -187,11 +187,11 @@ struct SkippedBatch {
     fault: BatchFault,
 }
 
-/// Why a page was not opened.
+/// The reason why a page was not opened.
 enum PageError {
     /// A batch is sealed under a key that this device does not hold.
     UnknownKey(Box<BatchEvidence>),
-    /// Anything else.
+    /// Any other error.
     Refused(Error),
 }
 
@@ -201,8 +201,8 @@ impl From<Error> for PageError {
     }
 }
 
-/// Opens every batch of a page, each as the next of the history that `walk` follows. `skips` says which of those that no
-/// device can read are skipped, by the positions before and after them.
+/// Opens every batch of a page, each as the next one of the history that `walk` follows. `skips` decides which
+/// unreadable batches are skipped, by the positions before and after them.
 fn open_page(
     keys: &Keys,
     scope: StreamScope,

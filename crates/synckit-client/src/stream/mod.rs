@@ -1,8 +1,8 @@
-//! The stream of one user: its state on this device, and the questions to the server about it.
+//! The stream of one user: its state on this device, and its requests to the server.
 //!
-//! Each file uses those before it: `handle` holds the state, `stored` is what the credential store keeps of it,
-//! `snapshot` and `log` open what the server shows, `envelope` has the keys' envelope and the one answer to a key that this
-//! device does not hold, `chain` verifies where the log is, `common` finds where two histories were last the same.
+//! Each file uses those before it: `handle` holds the state, `stored` its records in the credential store; `snapshot`
+//! and `log` open the server's data; `envelope` has the key envelope, and the only treatment of a key that this device
+//! does not hold; `chain` verifies positions of the log; `common` finds the newest common position of two histories.
 
 pub(crate) mod chain;
 pub(crate) mod common;

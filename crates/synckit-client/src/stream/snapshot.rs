@@ -1,4 +1,4 @@
-//! Snapshots as the server shows them: opened, or refused.
+//! Snapshots of the server: opened, or refused.
 
 use std::sync::Arc;
 
@@ -24,17 +24,16 @@ use crate::{
 /// The newest snapshot of a stream, as the end of a key names it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct NewestSnapshot {
-    /// What the server calls it.
+    /// The server's id for it.
     pub(crate) id: Option<SnapshotId>,
-    /// Which one it is, if it is one that devices may read.
+    /// The hash of its manifest, if devices may read it.
     pub(crate) manifest: Option<SealedHash>,
 }
 
 impl Stream {
-    /// The newest snapshot, if it is of a position from which the chain leads to `head`, a verified position.
+    /// The newest snapshot, if the chain leads from its position to `head`, a verified position.
     ///
-    /// One that does not verify is named and not vouched for: nobody reads it, and it must not stand in the way of a
-    /// rotation.
+    /// A snapshot that does not verify is named without its hash: nobody reads it, and it must not block a rotation.
     pub(crate) async fn newest_snapshot(&self, keys: &Keys, head: Position) -> Result<NewestSnapshot> {
         let call = Call::get("/api/sync/status");
         let status: Status = self.connection.authorized(call).await?.decode()?;
@@ -46,7 +45,7 @@ impl Stream {
                 self.leads_to(snapshot.position(), head).await?;
                 Some(snapshot.manifest_hash)
             }
-            // Another device folded meanwhile, and the server will say that this is not the newest.
+            // Another device folded meanwhile, and the server will refuse this one as not the newest.
             Ok(None) => None,
             Err(error @ Error::Tampering(Tampering::SnapshotForged(_))) => {
                 tracing::warn!(%error, "the newest snapshot is of no use to anybody; a fold replaces it");
@@ -60,8 +59,8 @@ impl Stream {
         })
     }
 
-    /// Fetches a snapshot's manifest and verifies that a device of this user sealed it for this position. `None` if the
-    /// server does not hold it any more.
+    /// Downloads a snapshot's manifest and verifies that a device of this user sealed it for this position. `None` if
+    /// the server no longer holds it.
     pub(crate) async fn open_snapshot(
         &self,
         keys: &Keys,
@@ -93,7 +92,7 @@ impl Stream {
         if !keys.permits(&key_id, position) {
             return Err(forged("its key was retired before"));
         }
-        // A retired key is known to devices that were revoked. What they fold now is not what was there then.
+        // Revoked devices know a retired key. A snapshot that they fold now is not the one from before its end.
         let manifest_hash = SealedHash::of(manifest.as_ref());
         if !keys.permits_snapshot(&key_id, position, manifest_hash) {
             return Err(forged(
@@ -117,8 +116,8 @@ impl Stream {
         })))
     }
 
-    /// The position of the snapshot that replaces the deleted part of the log. A device of this user sealed
-    /// it, and where `known` is the same place it has the same head.
+    /// The position of the snapshot that replaces the deleted part of the log. A device of this user sealed it, and if
+    /// `known` has the same sequence it has the same head.
     pub(crate) async fn snapshot_position(
         &self,
         keys: &Keys,
@@ -136,7 +135,7 @@ impl Stream {
     }
 }
 
-/// Fetches and verifies a part. `None` if the server does not hold the snapshot any more.
+/// Downloads and verifies a part. `None` if the server no longer holds the snapshot.
 pub(crate) async fn snapshot_part(
     connection: &Connection,
     snapshot: &Arc<OpenSnapshot>,
@@ -164,7 +163,7 @@ pub(crate) async fn snapshot_part(
     .await?
 }
 
-/// The error of a part that is not the one of its manifest.
+/// The error for a part that is not the manifest's.
 fn part_forged(snapshot: &OpenSnapshot, part: u32, reason: &'static str) -> Error {
     Error::Tampering(Tampering::SnapshotForged(SnapshotEvidence {
         snapshot_id: snapshot.context.snapshot_id,
@@ -175,7 +174,7 @@ fn part_forged(snapshot: &OpenSnapshot, part: u32, reason: &'static str) -> Erro
     }))
 }
 
-/// Tells an answer from the one that says that the snapshot is gone.
+/// Turns the answer that the snapshot is deleted into `None`.
 fn found<T>(answer: Result<T>) -> Result<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),

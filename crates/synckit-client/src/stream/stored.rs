@@ -1,4 +1,4 @@
-//! What the credential store keeps of a stream: the keys, the newest known position, where to skip what cannot be read.
+//! The records of a stream in the credential store: the keys, the newest known position, the skipped span.
 
 use synckit_crypto::{Envelope, KeyRing};
 use synckit_protocol::UserId;
@@ -51,7 +51,7 @@ impl Stream {
             .await
     }
 
-    /// Takes up what the credential store remembers of the history.
+    /// Restores the known history from the credential store.
     pub(crate) async fn restore(&self) -> Result<()> {
         let user_id = self.scope().user_id;
         let (positions, skipped) = self
@@ -66,7 +66,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Takes up everything that the credential store remembers. Blocks. Fails without a change if there is no key.
+    /// Restores everything from the credential store. Blocks. Fails without a change if the key is missing.
     pub(crate) fn load(&self) -> Result<()> {
         let (scope, secrets) = (self.scope(), self.connection.secrets());
         let ring = secrets.read(Record::Keys(scope.user_id))?.ok_or(Error::NoStoredKey)?;
@@ -81,8 +81,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Writes the newest known position to the credential store, at most once a minute, so that a device that starts
-    /// again still notices a server that went back.
+    /// Writes the newest known position to the credential store, at most once a minute, so that the device still
+    /// notices a rolled-back server after a restart.
     pub(crate) async fn save_position(&self) -> Result<()> {
         if self.state.take_save(runtime::now()) {
             self.save_position_now().await?;
@@ -98,7 +98,7 @@ impl Stream {
             .await
     }
 
-    /// Remembers where to skip what cannot be read, in the credential store and in memory.
+    /// Remembers the span of skipped batches, in the credential store and in memory.
     pub(crate) async fn store_skipped(&self, skipped: Option<SkippedSpan>) -> Result<()> {
         let (user_id, record) = (self.scope().user_id, skipped.map(|skipped| skipped.encode()));
         self.connection
@@ -115,7 +115,7 @@ impl Stream {
 
 type Bytes = Option<Zeroizing<Vec<u8>>>;
 
-/// Positions, and the span to skip in.
+/// The records of positions and of the skipped span.
 fn read_history(secrets: &Secrets, user_id: UserId) -> Result<(Bytes, Bytes), CredentialError> {
     Ok((
         secrets.read(Record::Position(user_id))?,
