@@ -1,4 +1,4 @@
-//! `synckit account export` and `synckit account delete`: what an operator owes to the people on the server.
+//! `synckit account export` and `synckit account delete`: an operator's duties towards a user of the server.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::{
     screen, units,
 };
 
-/// Writes beside the file and renames it at the end, so that the name never means half an export.
+/// Writes a temporary file and renames it at the end, so that the final name never means an incomplete export.
 pub(crate) async fn export(email: &str, out: &Path, data: &DataArgs) -> Result<(), Failure> {
     let admin = open(data)?;
     let user_id = account_of(&admin, email).await?;
@@ -27,7 +27,7 @@ pub(crate) async fn export(email: &str, out: &Path, data: &DataArgs) -> Result<(
         )
         .with_code("export_exists"));
     }
-    // A temporary file is for its owner only from its first moment; what it holds is somebody's.
+    // A temporary file is private from its creation, because it holds a user's data.
     let file = tempfile::NamedTempFile::new_in(directory).with_context(|| format!("cannot write {}", out.display()))?;
     let writer = tokio::io::BufWriter::new(tokio::fs::File::from_std(file.reopen()?));
     let lines = admin.export_account(user_id, writer).await?;

@@ -1,4 +1,5 @@
-//! `synckit app`, `synckit account` and `synckit token`: administration, on a data directory that a server may be using.
+//! `synckit app`, `synckit account` and `synckit token`: administration of a data directory, which a running server may
+//! use at the same time.
 
 use std::{
     path::{Path, PathBuf},
@@ -70,7 +71,7 @@ async fn create_app(name: &str, data: &DataArgs) -> Result<(), Failure> {
         name: &'a str,
         api_key: &'a str,
     }
-    // An app may be created before the server's first start, so here, and only here, the directory may be new.
+    // An app may be created before the server's first start. So this command alone may create the directory.
     let data_dir = data_dir(data)?;
     refuse_to_write_for_another_user(&data_dir)?;
     let admin = Admin::open(&data_dir)?;
@@ -145,7 +146,7 @@ async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
     for app in &apps {
         let first = [app.name.clone(), app.id.to_string(), units::date(app.created_at)];
         let keys: Vec<String> = app.keys.iter().map(describe_key).collect();
-        // An app whose last key has ended is still listed.
+        // List an app even if its last key has expired.
         let keys = if keys.is_empty() {
             vec!["none that works".to_owned()]
         } else {
@@ -244,7 +245,7 @@ async fn delete_app(app: &str, yes: bool, data: &DataArgs) -> Result<(), Failure
     Ok(())
 }
 
-/// The app that an id or a name means. An id comes first: a name may look like the id of another app.
+/// Finds an app by id or name. The id has priority, because a name may look like another app's id.
 async fn app_of(admin: &Admin, wanted: &str) -> Result<App, Failure> {
     let mut apps = admin.apps().await?;
     let by_id = wanted.parse::<AppId>().ok();
@@ -330,7 +331,7 @@ async fn sign_out(email: &str, data: &DataArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The account that an address means.
+/// Finds an account by its address.
 pub(crate) async fn account_of(admin: &Admin, email: &str) -> Result<UserId, Failure> {
     admin
         .account_of(email)
@@ -340,7 +341,7 @@ pub(crate) async fn account_of(admin: &Admin, email: &str) -> Result<UserId, Fai
         .map_err(|failure| failure.with_code("not_found"))
 }
 
-/// The app and the account that somebody means.
+/// Finds the app and the account of a stream.
 async fn find_stream(admin: &Admin, stream: &StreamArgs) -> Result<(AppId, UserId), Failure> {
     let app = app_of(admin, &stream.app).await?;
     Ok((app.id, account_of(admin, &stream.email).await?))
@@ -414,11 +415,11 @@ async fn restore_envelope(stream: &StreamArgs, version: u64, data: &DataArgs) ->
     Ok(())
 }
 
-/// Opens the administration of a server that exists: a mistyped directory must not become a new, empty server.
+/// Opens the administration of an existing server: a mistyped directory must not become a new, empty server.
 pub(crate) fn open(data: &DataArgs) -> Result<Admin, Failure> {
     let data_dir = data_dir(data)?;
     if !data_dir.join("synckit.db").is_file() {
-        // A directory that this user may not look into holds what it holds.
+        // A directory that this user may not list must not look empty.
         std::fs::read_dir(&data_dir)
             .map(|_| ())
             .or_else(|error| match error.kind() {
@@ -437,9 +438,9 @@ pub(crate) fn open(data: &DataArgs) -> Result<Admin, Failure> {
     Ok(Admin::open(&data_dir)?)
 }
 
-/// Root may write everywhere; but what it creates in the data directory, the server's own user could not read any more.
+/// Root may write anywhere, but the server's own user could not read files that root creates in the data directory.
 fn refuse_to_write_for_another_user(data_dir: &Path) -> Result<(), Failure> {
-    // A directory that is not there yet is made in one that is.
+    // A missing directory is created in its nearest existing parent.
     let existing = std::path::absolute(data_dir)?;
     let existing = existing.ancestors().find_map(|path| std::fs::metadata(path).ok());
     let owner = existing.and_then(|metadata| system::owner(&metadata));

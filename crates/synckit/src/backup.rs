@@ -1,4 +1,4 @@
-//! `synckit backup`: the database and the files of a server, copied while it runs or not.
+//! `synckit backup`: copies the database and the files of a server, whether or not it is running.
 
 use std::process::ExitCode;
 

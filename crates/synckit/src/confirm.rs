@@ -1,4 +1,4 @@
-//! Asking a person before something that cannot be taken back.
+//! Confirmation of an irreversible action.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -6,7 +6,7 @@ use anyhow::anyhow;
 
 use crate::{failure::Failure, shown::shown};
 
-/// Lets a person confirm, by typing `answer`; `yes` did so on the command line. Without a terminal it fails.
+/// Asks for `answer`, unless `yes` on the command line has confirmed already. Fails without a terminal.
 pub(crate) fn confirm(yes: bool, consequence: &str, answer: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `synckit device`: the devices of a user, as the user sees and ends them.
+//! `synckit device`: the devices of a user, for the user.
 
 use std::process::ExitCode;
 
@@ -72,7 +72,7 @@ async fn list(sign_in: &SignInArgs) -> Result<(), Failure> {
         Ok((user.client.devices().await?, user.client.device_sessions().await?))
     })
     .await?;
-    // That of this command ends with it.
+    // The session of this command ends with it.
     sessions.retain(|session| !session.current);
     if screen::is_for_programs() {
         let sessions: Vec<ListedSession> = sessions
@@ -123,7 +123,7 @@ fn list_devices(devices: &[Device], sessions: &[DeviceSession]) {
     );
 }
 
-/// Sessions that no revocation ends.
+/// Lists sessions without a device, which no revocation ends.
 fn list_homeless(sessions: &[DeviceSession]) {
     let rows: Vec<Vec<String>> = sessions
         .iter()
@@ -191,7 +191,8 @@ async fn revoke(wanted: &str, rotate: bool, yes: bool, sign_in: &SignInArgs) -> 
         );
         confirm(yes, &consequence, &device.device_name)?;
         if rotate {
-            // Before the device is shut out: what can fail with the password must fail while nothing is half done.
+            // Check the password before revoking the device, because afterwards a failure would leave half the work
+            // undone.
             client.setup_encryption_existing(password).await?;
             client.revoke_device_and_rotate(device.id, password).await?;
         } else {
@@ -272,7 +273,7 @@ async fn replace_account_key(yes: bool, sign_in: &SignInArgs) -> Result<(), Fail
     Ok(())
 }
 
-/// The device that an id or a name means.
+/// Finds a device by id or name.
 async fn find(wanted: &str, client: &SyncKitClient) -> Result<Device, Failure> {
     let devices = client.devices().await?;
     let id = wanted.parse::<DeviceId>().ok();

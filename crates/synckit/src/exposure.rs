@@ -1,4 +1,4 @@
-//! What a configuration exposes: named by `serve` when it starts, and by `doctor`.
+//! The exposures of a configuration, which `serve` logs at its start and `doctor` reports.
 
 use std::path::Path;
 
@@ -9,14 +9,14 @@ use synckit_server::{
 
 use crate::system;
 
-/// Something that strangers can see or pretend, as configured.
+/// Something that strangers can read or fake under this configuration.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Exposure {
     pub(crate) what: String,
     pub(crate) advice: &'static str,
 }
 
-/// Everything that a configuration exposes. `file` is the configuration file.
+/// All exposures of a configuration. `file` is the configuration file.
 pub(crate) fn exposures(config: &Config, file: Option<&Path>) -> Vec<Exposure> {
     let mut found = Vec::new();
     let mut expose = |what: String, advice| found.push(Exposure { what, advice });
@@ -59,7 +59,8 @@ pub(crate) fn exposures(config: &Config, file: Option<&Path>) -> Vec<Exposure> {
     found
 }
 
-/// Whether mails leave this machine without TLS. Without `tls=required` a server in between can ask for plain text.
+/// Whether mails leave this machine without TLS. Without `tls=required` an attacker on the network can force plain
+/// text.
 fn sends_mail_in_the_clear(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("smtp://") else {
         return false;

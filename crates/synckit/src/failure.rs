@@ -1,4 +1,4 @@
-//! Failures as people and programs see them: a stable code, what failed, and what to do about it.
+//! Failures for people and programs: a stable code, a message, and a hint.
 
 use std::{
     error::Error,
@@ -22,17 +22,17 @@ use synckit_store::StoreError;
 
 use crate::{cli, demo::Unreadable, screen};
 
-/// What helps a machine that has no trusted root certificates.
+/// The hint for a machine without trusted root certificates.
 pub(crate) const NO_CERTIFICATES: &str = "install the root certificates of this machine (Debian: ca-certificates)";
 
-/// What a command fails with.
+/// The failure of a command.
 pub(crate) struct Failure {
     error: anyhow::Error,
     code: String,
     hint: Option<String>,
 }
 
-/// What is known of a well-known error: its code for programs, and what can be done about it.
+/// A well-known error: its code for programs, and its hint.
 struct Known {
     code: String,
     hint: Option<&'static str>,
@@ -54,7 +54,7 @@ impl Known {
     }
 }
 
-/// Any error becomes a failure; what can be done about the well-known ones is known here.
+/// Any error becomes a failure; well-known ones get a code and a hint.
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error = error.into();
@@ -74,7 +74,7 @@ impl fmt::Debug for Failure {
 }
 
 impl Failure {
-    /// A failure that the user can do something about. Its code is that of the error.
+    /// A failure with a hint. Its code is that of the error.
     pub(crate) fn new(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> Self {
         Self {
             hint: Some(hint.into()),
@@ -88,25 +88,25 @@ impl Failure {
         self
     }
 
-    /// What failed, with its causes, in one line.
+    /// The message, with its causes, in one line.
     pub(crate) fn message(&self) -> String {
         format!("{:#}", self.error)
     }
 
-    /// What can be done about it.
+    /// The hint.
     pub(crate) fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// Says it on standard error.
+    /// Prints it to standard error.
     pub(crate) fn report(&self) {
         report(&self.code, &self.message(), self.hint());
     }
 }
 
-/// Prints the fault of a command line, or the requested help or version.
+/// Prints the error of a command line, or the requested help or version.
 pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
-    // The flag in the message may have come from a variable, which is then what is to be corrected.
+    // The flag in the message may have got its value from a variable; the user must then correct the variable.
     let variable = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(flag)) => cli::variable_behind(flag),
         _ => None,
@@ -122,7 +122,7 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
             Some(hint.as_deref().unwrap_or("--help shows what is allowed")),
         );
     } else if error.use_stderr() {
-        // No other output is left.
+        // No other output is left for this error.
         let _ = error.print();
         if let Some(hint) = hint {
             screen::note(format_args!("hint: {hint}"));
@@ -142,7 +142,7 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
     unless_output_was_lost(u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// The exit code, or 1 if some of the output was lost. A reader that closed the pipe is told nothing more.
+/// The exit code, or 1 if some of the output was lost. A reader that closed the pipe gets no message.
 pub(crate) fn unless_output_was_lost(code: ExitCode) -> ExitCode {
     match screen::all_written() {
         Ok(()) => code,
@@ -173,7 +173,7 @@ fn report(code: &str, message: &str, hint: Option<&str>) {
     }
 }
 
-/// Adds to an error what the user can do about it.
+/// Adds a hint to an error.
 pub(crate) trait WithHint<T> {
     /// Replaces any other hint.
     fn hint(self, hint: impl Into<String>) -> Result<T, Failure>;
@@ -321,7 +321,7 @@ fn of_keys(error: &KeyFileError) -> Known {
     }
 }
 
-/// What SQLite itself said tells more of any other error.
+/// SQLite's own error code gives a better hint for the other errors.
 fn of_store(error: &StoreError) -> Option<Known> {
     match error {
         StoreError::NewerSchema { .. } => Some(Known::new(

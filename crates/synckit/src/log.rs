@@ -1,7 +1,7 @@
 //! The log of a server, on standard error, as text or as JSON.
 //!
-//! Invariant: nothing that is logged blocks or fails (see [`crate::outlet`]), and a panic is written without the machinery
-//! that logs everything else, because that may be what panicked.
+//! Invariant: logging neither blocks nor fails (see [`crate::outlet`]). A panic is written without the usual logging
+//! code, because that code may have panicked.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -24,7 +24,7 @@ use crate::{
     screen,
 };
 
-/// Time for the last lines, once the server has stopped.
+/// Time limit for writing the last lines, after the server has stopped.
 pub(crate) const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Starts the log and the hook that reports panics.
@@ -35,7 +35,7 @@ pub(crate) fn start(filter: &str, format: LogFormat) -> Result<(), Failure> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Line)
-        // It would write to standard error by itself, and panic where it cannot.
+        // Otherwise it would write to standard error itself, and panic if that fails.
         .log_internal_errors(false);
     match format {
         LogFormat::Json => log.json().flatten_event(true).init(),
@@ -45,7 +45,7 @@ pub(crate) fn start(filter: &str, format: LogFormat) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A writer to which each event comes in one piece.
+/// A writer that receives each event in one piece.
 struct Line;
 
 impl io::Write for Line {
@@ -61,7 +61,7 @@ impl io::Write for Line {
 
 fn line_of(panic: &PanicReport<'_>, format: LogFormat) -> String {
     let mut time = String::new();
-    // Without the time, the line is worth writing still.
+    // Even without the time, the line is worth writing.
     let _ = SystemTime.format_time(&mut Writer::new(&mut time));
     match format {
         LogFormat::Text => format!("{time} ERROR panic {panic}"),
@@ -74,7 +74,7 @@ fn line_of(panic: &PanicReport<'_>, format: LogFormat) -> String {
     }
 }
 
-/// Whether the log may have colours: only on a terminal, and never where NO_COLOR is set (<https://no-color.org>).
+/// Whether the log may have colours: only on a terminal, and not if NO_COLOR is set (<https://no-color.org>).
 fn may_colour() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

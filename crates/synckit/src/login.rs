@@ -1,7 +1,7 @@
-//! `synckit login` and `synckit logout`: server, API key and address of a user, kept for later commands.
+//! `synckit login` and `synckit logout`: store server, API key and address of a user for later commands.
 //!
-//! What it deliberately does not keep: the password and the session. Every command asks for the password and signs out at
-//! its end, so that the file lets nobody in.
+//! The password and the session are deliberately not stored. Every command asks for the password and signs out at its
+//! end, so the file gives nobody access.
 
 use std::{
     env, fs,
@@ -22,7 +22,7 @@ use crate::{
     user::signed_in,
 };
 
-/// What is kept.
+/// The stored values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
@@ -31,7 +31,7 @@ struct Kept {
     email: String,
 }
 
-/// Who signs in where: flags and environment, and what is kept for the rest.
+/// The sign-in of a command: flags and environment, and stored values for the rest.
 #[derive(Debug, Clone)]
 pub(crate) struct Login {
     pub(crate) server: String,
@@ -41,7 +41,7 @@ pub(crate) struct Login {
 
 impl Login {
     pub(crate) fn resolve(args: &SignInArgs) -> Result<Self, Failure> {
-        // A file that is not needed must not be in the way.
+        // A file that is not needed must not cause an error.
         let is_whole = args.server.is_some() && args.api_key.is_some() && args.email.is_some();
         let kept = if is_whole { None } else { read()? };
         let kept = kept.as_ref();
@@ -63,7 +63,7 @@ fn given(argument: &Option<String>, kept: Option<&String>, flag: &str) -> Result
     })
 }
 
-/// Signs in once, and keeps what that took, without the password.
+/// Signs in once, and stores the values without the password.
 pub(crate) fn run(mut args: SignInArgs) -> Result<ExitCode, Failure> {
     let file = file()?;
     for (argument, question) in [
@@ -131,7 +131,7 @@ fn ask(question: &str) -> Result<Option<String>, Failure> {
 }
 
 fn read() -> Result<Option<Kept>, Failure> {
-    // Without a home, nothing can have been kept.
+    // Without a home directory, nothing can be stored.
     let Some(file) = place() else { return Ok(None) };
     match fs::read(&file) {
         Ok(bytes) => Ok(Some(
@@ -146,7 +146,7 @@ fn read() -> Result<Option<Kept>, Failure> {
     }
 }
 
-/// Beside the file first, so that it is whole at every moment; for this user only, which temporary files are.
+/// Writes a temporary file beside it first, so that the file is complete at every moment; temporary files are private.
 fn write(file: &std::path::Path, kept: &Kept) -> anyhow::Result<()> {
     let directory = file.parent().context("the file has no directory")?;
     fs::create_dir_all(directory)?;
@@ -167,7 +167,7 @@ fn file() -> Result<PathBuf, Failure> {
     })
 }
 
-/// The XDG base directory specification; on Windows the application data of the user.
+/// According to the XDG base directory specification; on Windows, the application data of the user.
 fn place() -> Option<PathBuf> {
     let variable = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = variable("XDG_CONFIG_HOME").or_else(|| {

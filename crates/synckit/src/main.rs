@@ -1,11 +1,11 @@
 //! The one program that users run: the server, its administration, a user's devices and data, and the demo.
 //!
-//! What this crate deliberately is not: it decides nothing about the protocol, the store or the encryption, which live
-//! in the libraries. It is the only place that prints and that reads the environment.
+//! This crate deliberately decides nothing about the protocol, the store or the encryption, which are in the libraries.
+//! It is the only one that prints and that reads the environment.
 //!
-//! Invariant: a failure is one line that says what failed and, where something can be done, one that says what; with
-//! `--json` it is one line of JSON. The exit code is 0 if all went well, 1 if it did not, 2 if the command line was wrong
-//! (`doctor` has codes of its own).
+//! Invariant: a failure is one line with the message and, if possible, one line with a hint; with `--json` it is one
+//! line of JSON. The exit code is 0 after success, 1 after a failure, 2 after an error in the command line (`doctor`
+//! has its own codes).
 
 mod account_data;
 mod admin;
@@ -40,7 +40,7 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    // A command line that cannot be read must be answered in the form that it asks for, too.
+    // An error in the command line must also be reported in the requested format.
     if asks_for_json(std::env::args_os()) {
         screen::write_for_programs();
     }
@@ -82,7 +82,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The runtime of commands that do not serve others.
+/// The runtime of all commands except `serve`.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }

@@ -1,18 +1,18 @@
-//! Telling a service manager how far the server is: the notification protocol of systemd, `sd_notify(3)`.
+//! Reports the server's state to a service manager: the notification protocol of systemd, `sd_notify(3)`.
 //!
-//! Without `NOTIFY_SOCKET` in the environment nobody wants to know. Nothing here can fail the server: a manager that does
-//! not get the message acts as its own time-outs say.
+//! Does nothing without `NOTIFY_SOCKET` in the environment. No failure here stops the server: a manager that misses a
+//! message falls back to its own time-outs.
 
-/// What a service manager is told.
+/// The reported state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Requests are answered.
+    /// The server answers requests.
     Ready,
-    /// No more connections are accepted.
+    /// The server accepts no more connections.
     Stopping,
 }
 
-/// Tells the service manager, if one started this process.
+/// Reports the state to the service manager, if one started this process.
 #[cfg(unix)]
 pub(crate) fn service_manager(phase: Phase) {
     use std::{env, os::unix::net::UnixDatagram};
@@ -25,7 +25,7 @@ pub(crate) fn service_manager(phase: Phase) {
     };
     let sent = address(&name).and_then(|address| {
         let socket = UnixDatagram::unbound()?;
-        // A manager that does not read must not hold the server up.
+        // A manager that does not read must not delay the server.
         socket.set_nonblocking(true)?;
         socket.send_to_addr(message, &address)
     });

@@ -1,9 +1,9 @@
-//! Lines for a reader that may be slow, stuck or gone: the log and the messages of a server.
+//! Lines for a reader that may be slow, stuck or absent: the log and the messages of a server.
 //!
-//! A server must outlive its log. A write to a pipe that nobody reads blocks for ever, and a write to a full disk fails;
-//! neither may reach a request. So lines are queued, and a thread of their own writes them.
+//! A server must outlive its log. A write to a pipe without a reader blocks for ever, and a write to a full disk fails;
+//! neither may affect a request. So lines are queued, and a separate thread writes them.
 //!
-//! Invariant: [`Outlet::write`] neither blocks nor fails, and the queue never holds more than [`QUEUE_BYTES_MAX`].
+//! Invariant: [`Outlet::write`] neither blocks nor fails, and the queue never exceeds [`QUEUE_BYTES_MAX`].
 
 use std::{
     fs::File,
@@ -17,9 +17,9 @@ use std::{
     time::Duration,
 };
 
-/// Memory for lines that wait: some thousands of requests, so that a disk may pause for a moment.
+/// Memory for queued lines: some thousands of requests, so that short pauses of the disk lose nothing.
 const QUEUE_BYTES_MAX: usize = 1024 * 1024;
-/// What a queued line takes beside its text.
+/// The memory of a queued line in addition to its text.
 const LINE_OVERHEAD_BYTES: usize = 64;
 
 /// A queue of lines, and the thread that writes them.
@@ -32,7 +32,7 @@ pub(crate) struct Outlet {
 
 enum Message {
     Line(Vec<u8>),
-    /// Answered once everything before it was written or lost.
+    /// Answered after every earlier line was written or lost.
     Flush(Sender<()>),
 }
 
@@ -60,17 +60,17 @@ impl Outlet {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| {
                 queued.checked_add(cost).filter(|sum| *sum <= QUEUE_BYTES_MAX)
             });
-        // The thread ends after this sender only; were it gone, the line would be lost, too.
+        // The thread outlives this sender. If it had ended, the line would be lost, too.
         if reserved.is_err() || self.lines.send(Message::Line(line.to_vec())).is_err() {
             (self.on_loss)();
         }
     }
 
-    /// Waits until all queued lines are written, or until the time is up.
+    /// Waits until all queued lines are written, or until the time limit.
     pub(crate) fn flush(&self, timeout: Duration) {
         let (done, flushed) = mpsc::channel();
         if self.lines.send(Message::Flush(done)).is_ok() {
-            // A reader that is stuck keeps its lines waiting, and nobody may wait for it.
+            // A stuck reader keeps its lines queued, and the caller must not wait for it.
             let _ = flushed.recv_timeout(timeout);
         }
     }

@@ -1,10 +1,10 @@
 //! Standard output and standard error.
 //!
-//! A reader that closes the pipe early (`synckit app list | head -1`) is not a reason for a panic, as with `println!`; but
-//! output that was lost makes the exit code 1, because scripts must not take half a list for a whole one.
+//! A reader that closes the pipe early (`synckit app list | head -1`) must not cause a panic, as `println!` would. Lost
+//! output makes the exit code 1, because scripts must not mistake half a list for a whole one.
 //!
-//! Invariant: with `--json`, standard output contains only JSON; text for people is then written to standard error.
-//! No control character of a text reaches a terminal, whoever chose the text: see [`crate::shown`].
+//! Invariant: with `--json`, standard output contains only JSON; text for people goes to standard error. No control
+//! character of a text reaches a terminal, whoever wrote the text: see [`crate::shown`].
 
 use std::{
     borrow::Cow,
@@ -25,9 +25,9 @@ use crate::{
 
 /// Whether programs read the output. Set once, before anything is written.
 static FOR_PROGRAMS: AtomicBool = AtomicBool::new(false);
-/// The first error of standard output that nobody was told yet.
+/// The first error of standard output that was not reported yet.
 static LOST_OUTPUT: Mutex<Option<io::Error>> = Mutex::new(None);
-/// Standard output and standard error of a server, which must wait for no reader.
+/// Standard output and standard error of a server, which must not wait for a reader.
 static OUTLETS: OnceLock<Outlets> = OnceLock::new();
 
 struct Outlets {
@@ -35,7 +35,7 @@ struct Outlets {
     err: Outlet,
 }
 
-/// From now on programs read the output.
+/// Switches to output for programs.
 pub(crate) fn write_for_programs() {
     FOR_PROGRAMS.store(true, Ordering::Relaxed);
 }
@@ -45,14 +45,14 @@ pub(crate) fn is_for_programs() -> bool {
     FOR_PROGRAMS.load(Ordering::Relaxed)
 }
 
-/// From now on no write waits for a reader, and lines that nobody takes are dropped: the process serves, and its output
-/// comes second.
+/// Switches to background output: no write waits for a reader, and lines are dropped if nobody reads. Serving has
+/// priority over output.
 pub(crate) fn write_in_background() -> io::Result<()> {
     let outlets = Outlets {
         out: Outlet::new(file_of(&io::stdout())?, || {})?,
         err: Outlet::new(file_of(&io::stderr())?, synckit_server::count_lost_log_line)?,
     };
-    // A second call would find the first one's.
+    // A second call keeps the first call's outlets.
     let _ = OUTLETS.set(outlets);
     Ok(())
 }
@@ -67,7 +67,7 @@ fn file_of(stream: &impl std::os::windows::io::AsHandle) -> io::Result<File> {
     Ok(stream.as_handle().try_clone_to_owned()?.into())
 }
 
-/// Waits until the lines in the background are written, or until the time is up.
+/// Waits until the background lines are written, or until the time limit.
 pub(crate) fn flush_background(timeout: Duration) {
     if let Some(outlets) = OUTLETS.get() {
         outlets.out.flush(timeout);
@@ -86,7 +86,7 @@ pub(crate) fn line(text: impl fmt::Display) {
     marked_line("", text);
 }
 
-/// Writes one line for people behind a mark of the program's own, which may be coloured.
+/// Writes one line for people after a mark of the program, which may be coloured.
 pub(crate) fn marked_line(mark: impl fmt::Display, text: impl fmt::Display) {
     let text = text.to_string();
     let text = shown(&text);
@@ -97,7 +97,7 @@ pub(crate) fn marked_line(mark: impl fmt::Display, text: impl fmt::Display) {
     }
 }
 
-/// Writes one line beside the result: to standard error, for people, always.
+/// Writes one line for people to standard error, beside the result.
 pub(crate) fn note(text: impl fmt::Display) {
     raw_note(format!("{}\n", shown(&text.to_string())).as_bytes());
 }
@@ -111,7 +111,7 @@ pub(crate) fn json_note(value: &serde_json::Value) {
 pub(crate) fn raw_note(lines: &[u8]) {
     match OUTLETS.get() {
         Some(outlets) => outlets.err.write(lines),
-        // No other output is left.
+        // No other output is left for this error.
         None => drop(io::stderr().lock().write_all(lines)),
     }
 }
@@ -142,14 +142,14 @@ pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes something that happened as one line of JSON, if programs read the output.
+/// Writes an event as one line of JSON, if programs read the output.
 pub(crate) fn event(value: &serde_json::Value) {
     if is_for_programs() {
         output(format_args!("{}\n", in_json(&value.to_string())));
     }
 }
 
-/// Lines in columns: the first to the left, the others to the right if `right` says so.
+/// Prints a table: columns in `right` are aligned to the right, the others to the left.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) {
     let rows: Vec<Vec<Cow<'_, str>>> = rows
         .iter()

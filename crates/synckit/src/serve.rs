@@ -31,7 +31,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
             .await
             .with_context(|| format!("cannot listen at {}", config.listen))
             .hint("choose another address with --listen; 127.0.0.1:0 takes any free port")?;
-        // The actual port, if the configuration takes any: URLs contain it.
+        // The actual port, if the configuration allows any: URLs contain it.
         config.listen = listener.local_addr()?;
         let public_url = config.public_url.as_ref().map(ToString::to_string);
         let data_dir = config.data_dir.clone();
@@ -47,7 +47,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
         let has_apps = !server.admin().apps().await?.is_empty();
         screen::event(&serde_json::json!({
             "event": "listening", "url": format!("http://{address}"), "public_url": public_url,
-            // A path may hold bytes that no text can: they are shown as well as they can be.
+            // A path may contain bytes that are not text; they are shown approximately.
             "data_dir": data_dir.to_string_lossy(),
             "has_apps": has_apps,
         }));

@@ -7,16 +7,16 @@ use synckit_server::config::{Setting, SettingKind, Settings};
 
 use crate::failure::Failure;
 
-/// The one setting that need not be UTF-8.
+/// The only setting that may be other than UTF-8.
 const DATA_DIR: &str = "data_dir";
 const LIMITS: &str = "Limits (times as 30s, 15min, 12h, 7d; sizes as 64MiB)";
 
-/// What flags and environment variables set.
+/// The settings from flags and environment variables.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SettingArgs(Settings);
 
 impl SettingArgs {
-    /// The settings of flags, of their variables, and of the variables that have no flag because they hold secrets.
+    /// The settings from flags, from their variables, and from the variables without a flag, which contain secrets.
     pub(crate) fn with_secrets(&self) -> Result<Settings, Failure> {
         let mut settings = self.0.clone();
         for Named { setting, variable, .. } in NAMED.iter().filter(|named| is_secret(named.setting)) {
@@ -28,7 +28,7 @@ impl SettingArgs {
     }
 }
 
-/// The variables of settings that have no flag.
+/// The environment variables of settings without a flag.
 pub(crate) fn secret_variables() -> impl Iterator<Item = &'static str> {
     NAMED
         .iter()
@@ -36,7 +36,7 @@ pub(crate) fn secret_variables() -> impl Iterator<Item = &'static str> {
         .map(|named| named.variable.as_str())
 }
 
-/// A setting with the names that clap borrows for as long as the program runs.
+/// A setting with its names, which clap borrows for the lifetime of the program.
 struct Named {
     setting: &'static Setting,
     flag: String,
@@ -60,7 +60,7 @@ fn is_secret(setting: &Setting) -> bool {
 fn argument(named: &'static Named) -> Arg {
     let setting = named.setting;
     let default = match setting.kind {
-        // A switch is off unless it is given.
+        // A switch is off by default.
         SettingKind::Switch => String::new(),
         _ => format!(" [default: {}]", setting.default),
     };

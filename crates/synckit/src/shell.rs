@@ -1,4 +1,4 @@
-//! `synckit completions` and `synckit man`: what shells and `man` want to know of the command line.
+//! `synckit completions` and `synckit man`: the command line as shell completions and manual pages.
 
 use std::{path::Path, process::ExitCode};
 

@@ -1,15 +1,15 @@
-//! Text on its way to a terminal.
+//! Texts for a terminal, with control characters escaped.
 //!
-//! What a command prints holds names and messages that a server chose. A terminal obeys what it is shown: escape sequences
-//! move the cursor, set the title or fill the clipboard, and marks of writing direction turn a name around. So nothing of
-//! that reaches a terminal as it is.
+//! The output of a command contains names and messages that a server chose. A terminal obeys escape sequences, which
+//! move the cursor, set the title or fill the clipboard; and marks of writing direction can reverse a name. So no such
+//! character reaches a terminal unescaped.
 //!
 //! Invariant: every text of [`crate::screen`] and every question passes through here.
 
 use std::borrow::Cow;
 
-/// A text for a terminal. Characters that a terminal obeys become their number; a line break stays, and the line after it is
-/// set in, so that no text looks like another line of the program's own.
+/// A text for a terminal. Characters that a terminal obeys are replaced by their number. A line break stays, and the
+/// next line is indented, so that no text looks like a line of the program itself.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     if !text.contains('\n') {
         return on_one_line(text);
@@ -22,15 +22,15 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// A text that stays on its line: the cell of a table.
+/// A text without line breaks: the cell of a table.
 pub(crate) fn on_one_line(text: &str) -> Cow<'_, str> {
     escape(text, |c, out| out.extend(c.escape_unicode()))
 }
 
-/// A JSON document, whose texts may hold such characters: as JSON escapes them.
+/// A JSON document whose texts may contain such characters, with JSON escapes in their place.
 pub(crate) fn in_json(document: &str) -> Cow<'_, str> {
     escape(document, |c, out| match c {
-        // Between two values; inside a text the encoder has escaped it.
+        // A line break between two values; inside a text the encoder has escaped it.
         '\n' => out.push('\n'),
         c => {
             for unit in c.encode_utf16(&mut [0; 2]) {
@@ -55,8 +55,8 @@ fn escape(text: &str, replace: impl Fn(char, &mut String)) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a terminal does something else than draw the character: control characters (ECMA-48, C0 and C1), marks of
-/// direction (Unicode Annex 9), separators of lines and paragraphs, tags, and what has no width.
+/// Whether a terminal obeys the character instead of drawing it: control characters (ECMA-48, C0 and C1), marks of
+/// direction (Unicode Annex 9), separators of lines and paragraphs, tags, and characters without width.
 fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(

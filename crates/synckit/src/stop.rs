@@ -1,4 +1,4 @@
-//! Signals that ask the program to stop: Ctrl-C, and on Unix SIGTERM; for commands of a person also SIGHUP, which a server
+//! Signals that stop the program: Ctrl-C, and on Unix SIGTERM; for interactive commands also SIGHUP, which a server
 //! ignores.
 
 use std::{io, thread};
@@ -17,7 +17,7 @@ pub(crate) struct StopSignal {
 }
 
 impl StopSignal {
-    /// Installed before anything is said to listen, so that no signal meets the default action.
+    /// Installed before the server reports that it listens, so that no signal meets the default action.
     #[cfg(unix)]
     pub(crate) fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -44,7 +44,7 @@ impl StopSignal {
     #[cfg(not(unix))]
     pub(crate) async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
-            // Nobody can ask this server to stop; it runs until it is killed.
+            // Without a handler the server runs until it is killed.
             std::future::pending::<()>().await;
         }
     }
@@ -61,10 +61,10 @@ impl StopSignal {
     }
 }
 
-/// Ends the process at the first signal, after `tidy_up`, whatever the rest of it is busy with: Ctrl-C, and on Unix SIGTERM
-/// and SIGHUP, which a closed terminal sends.
+/// Ends the process at the first signal, after `tidy_up`, even if the rest of the process is busy: Ctrl-C, and on Unix
+/// SIGTERM and SIGHUP, which a closed terminal sends.
 pub(crate) fn end_at_signal(tidy_up: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    // On a thread and a runtime of its own, because the command may keep all others busy.
+    // On a separate thread and runtime, because the command may block all others.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut stop = runtime.block_on(async { StopSignal::listen() })?;
     #[cfg(unix)]
@@ -89,8 +89,8 @@ pub(crate) fn end_at_signal(tidy_up: impl FnOnce() + Send + 'static) -> io::Resu
     Ok(())
 }
 
-/// SIGHUP does nothing for as long as this lives. Managers and terminals send it, some of them to make a program read its
-/// configuration and open its log again: the server has no file of either open, and its default action is to kill.
+/// Ignores SIGHUP until dropped. Service managers and terminals send it, for example to make a program reload its
+/// configuration and reopen its log. The server has neither open, and the default action would kill it.
 #[derive(Debug)]
 pub(crate) struct HangupIgnored {
     #[cfg(unix)]
@@ -98,7 +98,7 @@ pub(crate) struct HangupIgnored {
 }
 
 impl HangupIgnored {
-    /// From now on.
+    /// Ignores SIGHUP from now on.
     pub(crate) fn install() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]

@@ -1,13 +1,13 @@
-//! Facts of the operating system about files, disks and this process; absent where it does not tell them.
+//! Facts of the operating system about files, disks and this process; absent on systems without them.
 
 use std::{io, path::Path};
 
 /// The space of a file system.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Space {
-    /// What this user may still use, in bytes.
+    /// Free space for this user, in bytes.
     pub(crate) free: u64,
-    /// All of it.
+    /// Total space, in bytes.
     pub(crate) total: u64,
 }
 
@@ -95,7 +95,7 @@ pub(crate) use other::{device, file_limit, may_write, mode, owner, this_user};
 #[cfg(unix)]
 pub(crate) use unix::{device, file_limit, may_write, mode, owner, this_user};
 
-/// The space of the file system that a path is on.
+/// The space of the file system that contains a path.
 pub(crate) fn space(path: &Path) -> io::Result<Option<Space>> {
     #[cfg(unix)]
     return unix::space(path);

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers in readable form.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
-/// How many of something: `1 row`, `2 rows`.
+/// A number with its noun: `1 row`, `2 rows`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", count(number))
@@ -44,8 +44,8 @@ pub(crate) fn counted(number: u64, noun: &str) -> String {
 /// Seconds since 1970 as a date and a time of day: `2026-01-31 09:05 UTC`.
 pub(crate) fn date(unix_seconds: u64) -> String {
     let (days, second_of_day) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    // Years are counted from March, so that the leap day is the last day of one; 400 years have 146,097 days, and
-    // 0000-03-01 lies 719,468 days before 1970.
+    // Years start in March here, so that the leap day is the last day of a year. 400 years have 146,097 days, and
+    // 0000-03-01 is 719,468 days before 1970.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

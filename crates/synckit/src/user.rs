@@ -1,4 +1,4 @@
-//! A user at the command line: signed in through the SDK, as an app would, with nothing kept on this machine.
+//! A user at the command line: signed in through the SDK, like an app, with nothing stored on this machine.
 //!
 //! Invariant: the password comes from the terminal, from standard input or from the environment, never from an argument,
 //! and the session ends with the command.
@@ -18,14 +18,14 @@ use crate::{
     shown::shown,
 };
 
-/// Somebody who is signed in.
+/// A signed-in user.
 #[derive(Debug)]
 pub(crate) struct User {
     pub(crate) client: SyncKitClient,
     pub(crate) password: SecretText,
 }
 
-/// Signs in, does something, and signs out again, whatever came of it.
+/// Signs in, runs `work`, and always signs out again.
 pub(crate) async fn signed_in<T>(
     args: &SignInArgs,
     work: impl AsyncFnOnce(&User) -> Result<T, Failure>,
@@ -95,7 +95,7 @@ pub(crate) fn recovery_code() -> Result<RecoveryCode, Failure> {
         .map_err(|failure| failure.with_code("wrong_recovery_code"))
 }
 
-/// A secret from the environment, or from the terminal.
+/// A secret from the environment or the terminal.
 fn secret(variable: &str, question: &str) -> Result<Option<SecretText>, Failure> {
     if let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) {
         let text = value.into_string().map_err(|_| anyhow!("{variable} is not UTF-8"))?;
@@ -110,11 +110,11 @@ fn secret(variable: &str, question: &str) -> Result<Option<SecretText>, Failure>
     Ok((!text.expose().is_empty()).then_some(text))
 }
 
-/// This machine, as SyncKit names platforms.
+/// The platform of this machine, in SyncKit's terms.
 pub(crate) fn platform() -> &'static str {
     match std::env::consts::OS {
         os @ ("macos" | "windows") => os,
-        // Every other system that can run this is much like it.
+        // Every other supported system is similar to Linux.
         _ => "linux",
     }
 }

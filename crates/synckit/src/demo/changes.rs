@@ -1,8 +1,7 @@
 //! Rows as changes, and changes as rows.
 //!
-//! A row is a JSON object with a field for each column. Values too large for an entry of the log travel as blobs of their
-//! own, `{"$file": hash, "as": "blob"}`. The tables themselves travel as rows of `sqlite_schema`, a name that SQLite keeps
-//! from every other table.
+//! A row is a JSON object with a field for each column. Values too large for an entry of the log become blobs,
+//! `{"$file": hash, "as": "blob"}`. The tables themselves become rows of `sqlite_schema`, a name that SQLite reserves.
 
 use std::collections::HashMap;
 
@@ -16,19 +15,19 @@ use super::dataset::{Cell, Row, Table};
 pub(super) const SCHEMA: &str = "sqlite_schema";
 /// A value above this becomes a blob.
 const VALUE_BYTES_MAX: usize = 256 * 1024;
-/// What may be left in a row. An entry has at most 3 MiB, and bytes grow by a third in base64.
+/// The most bytes of values in a row. An entry has at most 3 MiB, and bytes grow by a third in base64.
 const ROW_BYTES_MAX: u64 = 2 * 1000 * 1000;
-/// What a value may have in a row that is too large otherwise; 2,000 of them, which is what SQLite allows, are not.
+/// In a row that is too large, values up to this size stay: even 2,000 of them, the most columns of SQLite, fit.
 const SMALL_VALUE_BYTES_MAX: usize = 1024;
 
-/// What a change does to a device's database.
+/// The effect of a change on a device's database.
 #[derive(Debug)]
 pub(super) enum Effect {
     /// A table with its columns.
     Table(Table),
     /// A row, and whether any value is still to be fetched.
     Upsert { table: String, row: Row },
-    /// A row that is gone.
+    /// A deleted row.
     Delete { table: String, id: String },
 }
 
@@ -65,7 +64,7 @@ pub(super) fn delete(table: &Table, id: &str) -> ChangeEntry {
     entry(&table.name, ChangeOp::Delete, id, None)
 }
 
-/// Makes a change that tells the other devices of a table.
+/// Makes a change that announces a table to the other devices.
 pub(super) fn announce(table: &Table) -> ChangeEntry {
     let data = json!({ "columns": table.columns, "edited": table.edited });
     entry(SCHEMA, ChangeOp::Insert, &table.name, Some(data))
@@ -96,7 +95,7 @@ pub(super) fn blobs_of(change: &ChangeEntry) -> anyhow::Result<Vec<BlobHash>> {
         .collect()
 }
 
-/// What a change does. `tables` are those that were announced, `blobs` holds what [`blobs_of`] named.
+/// The effect of a change. `tables` are the announced ones, `blobs` holds the bytes of all [`blobs_of`].
 pub(super) fn effect(
     change: ChangeEntry,
     tables: &HashMap<String, Table>,

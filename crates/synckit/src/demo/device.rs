@@ -1,4 +1,4 @@
-//! One device: the SDK, a database of its own, and the loop of an app around them (pull, upsert, push).
+//! One device: the SDK, a database, and the main loop of an app (pull, upsert, push).
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -30,13 +30,13 @@ use super::{
 const ROWS_PER_PUSH: usize = 2_000;
 /// Bytes of rows in one call of `push`, so that large rows do not fill the memory.
 const BYTES_PER_PUSH: u64 = 16 * 1000 * 1000;
-/// Files on their way at once.
+/// Concurrent file transfers.
 const FILES_AT_ONCE: usize = 4;
 
 /// The connection of a device.
 pub(super) type Wire = CountingTransport<HttpTransport>;
 
-/// Where a device finds its server.
+/// A device's access to its server.
 #[derive(Debug, Clone)]
 pub(super) struct ServerAccess {
     pub(super) url: String,
@@ -44,7 +44,7 @@ pub(super) struct ServerAccess {
 }
 
 impl ServerAccess {
-    /// A client that keeps nothing once the demo is over.
+    /// A client that stores nothing beyond the demo.
     pub(super) fn client(&self, transport: Arc<dyn Transport>) -> SyncKitClient {
         let config = SyncKitConfig {
             server_url: self.url.clone(),
@@ -56,7 +56,7 @@ impl ServerAccess {
             .build()
     }
 
-    /// A client over HTTP, and what it sends and receives.
+    /// A client over HTTP, and its counter of bytes.
     pub(super) fn counted_client(&self) -> (SyncKitClient, Arc<Wire>) {
         let wire = Arc::new(CountingTransport::new(http()));
         (self.client(Arc::clone(&wire) as Arc<_>), wire)
@@ -75,20 +75,20 @@ pub(super) struct Device {
     pub(super) client: SyncKitClient,
     pub(super) wire: Arc<Wire>,
     pub(super) database: LocalDatabase,
-    /// Where the files are put that it downloads.
+    /// The directory for downloaded files.
     pub(super) files_dir: PathBuf,
     id: Option<DeviceId>,
     tables: HashMap<String, Table>,
-    /// How far it has applied what it pulled. An app keeps this in its database.
+    /// The cursor up to which it has applied pulled changes. An app keeps this in its database.
     cursor: Cursor,
-    /// What it changed and has not pushed yet.
+    /// Local changes that are not pushed yet.
     pending: Vec<ChangeEntry>,
-    /// The values of `pending` that are too large for a change.
+    /// Values of `pending` that are too large for a change.
     pending_values: Vec<(BlobHash, Vec<u8>)>,
 }
 
 impl Device {
-    /// A device with an empty database in a directory of its own.
+    /// A device with an empty database and its own directory.
     pub(super) fn new(name: &'static str, access: &ServerAccess, directory: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
         let (client, wire) = access.counted_client();
@@ -119,7 +119,7 @@ impl Device {
         Ok(())
     }
 
-    /// Pushes every row of every table, and returns how many.
+    /// Pushes every row of every table, and returns the number of rows.
     pub(super) async fn push_everything(&self, bar: &ProgressBar) -> anyhow::Result<u64> {
         let mut total = 0;
         for table in self.database.tables() {
@@ -175,7 +175,7 @@ impl Device {
         self.push(entries).await
     }
 
-    /// Downloads every file of a table into the device's folder, and returns how many, and their bytes.
+    /// Downloads every file of a table into the device's folder, and returns the number of files and bytes.
     pub(super) async fn pull_files(&self, table: &Table, bar: &ProgressBar) -> anyhow::Result<(u64, u64)> {
         let mut rows = Vec::new();
         self.database.visit_after(&table.name, None, &mut |row| {
@@ -197,7 +197,7 @@ impl Device {
         Ok((sizes.len() as u64, sizes.iter().sum()))
     }
 
-    /// Pulls everything new and applies it, page by page; returns how many changes there were.
+    /// Pulls everything new and applies it, page by page; returns the number of changes.
     pub(super) async fn pull(&mut self, bar: &ProgressBar) -> anyhow::Result<u64> {
         let id = self.device_id()?;
         let mut total = 0;
@@ -217,7 +217,7 @@ impl Device {
         }
     }
 
-    /// Changes one value of a row, here, to be pushed later.
+    /// Changes one value of a row locally, for a later push.
     pub(super) fn edit(&mut self, table: &Table, id: &str, cell: Cell) -> anyhow::Result<()> {
         let mut row = self
             .database
@@ -227,20 +227,20 @@ impl Device {
         self.store(ChangeOp::Update, table, &row)
     }
 
-    /// Adds a row, here, to be pushed later.
+    /// Adds a row locally, for a later push.
     pub(super) fn add(&mut self, table: &Table, row: &Row) -> anyhow::Result<()> {
         self.store(ChangeOp::Insert, table, row)
     }
 
-    /// Deletes a row, here, to be pushed later.
+    /// Deletes a row locally, for a later push.
     pub(super) fn remove(&mut self, table: &Table, id: &str) -> anyhow::Result<()> {
         self.database.delete(&table.name, id)?;
         self.pending.push(changes::delete(table, id));
         Ok(())
     }
 
-    /// Pushes the local changes. The first change is a batch of its own, whose id is returned with it, so that
-    /// it can be shown how the server holds one row.
+    /// Pushes the local changes. The first change becomes a separate batch, and is returned with the batch's id, so
+    /// that the demo can show the stored bytes of one row.
     pub(super) async fn push_pending(&mut self) -> anyhow::Result<Option<(BatchId, ChangeEntry)>> {
         let mut pending = std::mem::take(&mut self.pending);
         if pending.is_empty() {
@@ -256,7 +256,8 @@ impl Device {
         Ok(first.map(|first| (batch_id, first)))
     }
 
-    /// Pushes on top of the newest log. The cursor stays where the last pull left it: the demo shows that own rows come back.
+    /// Pushes on top of the newest log. The cursor stays at the last pull, because the demo shows that a pull also
+    /// returns own rows.
     async fn push_exactly_once(&self, batch_id: BatchId, entries: Vec<ChangeEntry>) -> anyhow::Result<()> {
         let id = self.device_id()?;
         let mut cursor = self.cursor;
@@ -283,7 +284,7 @@ impl Device {
         Ok(())
     }
 
-    /// Uploads values that are too large for a change, before the change names them.
+    /// Uploads values that are too large for a change, before the change refers to them.
     async fn upload_values(&self, values: Vec<(BlobHash, Vec<u8>)>) -> anyhow::Result<()> {
         for (_, bytes) in values {
             self.client.blob_put(bytes, |_| {}).await?;
@@ -339,7 +340,7 @@ fn reporter(bar: &ProgressBar) -> impl Fn(BlobProgress) + Send + Sync + use<> {
     let (bar, last) = (bar.clone(), AtomicU64::new(0));
     move |progress| {
         let before = last.swap(progress.done_bytes, Ordering::Relaxed);
-        // An attempt that failed starts again from zero.
+        // A failed attempt starts again from zero.
         bar.dec(before);
         bar.inc(progress.done_bytes);
     }

@@ -1,7 +1,7 @@
-//! What the two devices change while neither knows of the other, and what must come of it.
+//! The concurrent edits of the two devices, and their allowed outcomes.
 //!
-//! The log decides: of two edits of one row, both devices keep the one that was appended last. Which one that is
-//! depends on who was faster, so for such rows either is right, as long as it is the same on both.
+//! The log decides: of two edits of one row, both devices keep the one that was appended last. That depends on timing,
+//! so either outcome is right for such a row, as long as both devices have the same.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +13,21 @@ use super::{
     local::LocalDatabase,
 };
 
-/// Rows that are picked for edits, if there are as many.
+/// The most rows to edit.
 const ROWS_MAX: u64 = 12;
 
 /// The edits of one table.
 #[derive(Debug)]
 pub(super) struct Edits {
     pub(super) table: Table,
-    /// What may be in the edited column of each row afterwards; `None` for a deleted row.
+    /// The allowed values of the edited column of each row afterwards; `None` for a deleted row.
     outcomes: BTreeMap<String, Vec<Option<Cell>>>,
     /// The row that both edited.
     contested: Option<String>,
     pub(super) count: u64,
 }
 
-/// What happens to a row.
+/// The edit of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     BothEdit,
@@ -39,7 +39,7 @@ enum Fate {
 }
 
 impl Edits {
-    /// Changes both devices, which hold the same. Returns `None` without a table to change.
+    /// Edits the equal data of both devices. Returns `None` if the dataset has no table to edit.
     pub(super) fn make(first: &mut Device, second: &mut Device) -> anyhow::Result<Option<Self>> {
         let Some((rows, table)) = choose_table(&first.database)? else {
             return Ok(None);
@@ -123,7 +123,7 @@ impl Edits {
         Ok(())
     }
 
-    /// The first row that is not as it must be.
+    /// The first row without an allowed outcome.
     pub(super) fn first_difference(&self, database: &LocalDatabase) -> anyhow::Result<Option<String>> {
         for (id, outcomes) in &self.outcomes {
             let cell = self.cell(database, id)?;
@@ -157,8 +157,8 @@ impl Edits {
     }
 }
 
-/// The table with the most rows, and how many; one whose edited column holds text comes before all without, because
-/// people see more in it.
+/// The largest table and its number of rows. A table whose edited column contains text has priority, because its edits
+/// are easier to see.
 fn choose_table(database: &LocalDatabase) -> anyhow::Result<Option<(u64, Table)>> {
     let mut chosen: Option<((bool, u64), Table)> = None;
     for table in database.tables() {
@@ -170,13 +170,13 @@ fn choose_table(database: &LocalDatabase) -> anyhow::Result<Option<(u64, Table)>
     Ok(chosen.map(|((_, rows), table)| (rows, table)))
 }
 
-/// Another value, which tells the device.
+/// A different value, which names the device.
 fn edited(cell: &Cell, device: &str) -> Cell {
     let with_note = |bytes: &[u8]| [bytes, format!(" (edited on the {device})").as_bytes()].concat();
     match cell {
         Cell::Null => Cell::text(format!("written on the {device}")),
         Cell::Integer(integer) => Cell::Integer(integer.wrapping_add(device.len() as i64)),
-        // Infinity plus one is infinity; it becomes a number.
+        // Infinity plus one is infinity; replace it with a number.
         Cell::Real(real) if real.is_finite() && *real + 1.0 != *real => Cell::Real(real + device.len() as f64),
         Cell::Real(_) => Cell::Real(device.len() as f64),
         Cell::Text(bytes) => Cell::Text(with_note(bytes)),

@@ -1,8 +1,8 @@
-//! A device's own SQLite file: what an app keeps, and into which it writes what it pulls.
+//! A device's own SQLite file: the database of an app, into which it writes pulled changes.
 //!
-//! Each table of the dataset is a table here, with the row id beside the columns and no column types, so that every value
-//! stays exactly the one that was synced. What is missing here on purpose are the constraints of the dataset: the demo
-//! shows the sync, and takes rows in whatever order they come.
+//! Each table of the dataset is a table here, with the row id beside the columns and no column types, so that every
+//! value stays exactly as it was synced. The constraints of the dataset are omitted on purpose: the demo shows the
+//! sync, and accepts rows in any order.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use super::dataset::{Cell, Row, Table, quoted, row_count};
 
-/// The column that holds the row id; more underscores where the dataset has one of this name.
+/// The column of the row id, with more underscores if the dataset has a column of this name.
 const ROW_ID: &str = "synckit_row_id";
 
 /// A device's database.
@@ -31,7 +31,7 @@ struct LocalTable {
     read_after: String,
 }
 
-/// How two databases compare.
+/// The result of comparing two databases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Comparison {
     /// Equal to the last bit.
@@ -44,7 +44,7 @@ impl LocalDatabase {
     /// Creates a database file.
     pub(super) fn create(path: &Path) -> anyhow::Result<Self> {
         let connection = Connection::open(path).with_context(|| format!("cannot create {}", path.display()))?;
-        // Whatever a power cut takes from this file, the next run of the demo makes again.
+        // A power cut may destroy this file: the next run of the demo creates it again.
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;")?;
         connection.set_prepared_statement_cache_capacity(256);
         Ok(Self {
@@ -53,7 +53,7 @@ impl LocalDatabase {
         })
     }
 
-    /// Adds a table; it is no error if it is there.
+    /// Adds a table, unless it exists.
     pub(super) fn add_table(&mut self, table: &Table) -> anyhow::Result<()> {
         if self.tables.contains_key(&table.name) {
             return Ok(());
@@ -80,14 +80,14 @@ impl LocalDatabase {
         Ok(self.connection.execute_batch("BEGIN")?)
     }
 
-    /// Ends the transaction: keeps what went well, drops the rest.
+    /// Ends the transaction: commits after success, otherwise rolls back.
     pub(super) fn end<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
         self.connection
             .execute_batch(if result.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
         result
     }
 
-    /// Writes a whole row, whether it is there or not.
+    /// Writes a whole row, new or existing.
     pub(super) fn upsert(&self, table: &str, row: &Row) -> anyhow::Result<()> {
         let local = self.table(table)?;
         ensure!(
@@ -124,7 +124,7 @@ impl LocalDatabase {
         visit: &mut dyn FnMut(Row) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
         let mut statement = self.connection.prepare_cached(&self.table(table)?.read_after)?;
-        // No row id is empty: it is the text of an array.
+        // No row id is empty, because it is the text of an array.
         let mut rows = statement.query([after.unwrap_or_default()])?;
         while let Some(row) = rows.next()? {
             if !visit(read_row(row)?)? {
@@ -134,7 +134,7 @@ impl LocalDatabase {
         Ok(())
     }
 
-    /// How many rows a table has.
+    /// The number of rows of a table.
     pub(super) fn row_count(&self, table: &str) -> anyhow::Result<u64> {
         row_count(&self.connection, table)
     }

@@ -13,7 +13,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 #[derive(Debug)]
 pub(super) struct LocalServer {
     pub(super) data_dir: PathBuf,
-    /// Kept through a restart, so that nobody else takes the port meanwhile.
+    /// Kept during a restart, so that no other process takes the port meanwhile.
     listener: TcpListener,
     address: SocketAddr,
     running: Option<Running>,
@@ -47,10 +47,10 @@ impl LocalServer {
         format!("http://{}", self.address)
     }
 
-    /// Stops the server after the requests that are running: all of its data is in its files then.
+    /// Stops the server after the running requests: all of its data is in its files then.
     pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
         if let Some(Running { stop, task }) = self.running.take() {
-            // A server that ended by itself says why below.
+            // A server that has already ended reports its error below.
             let _ = stop.send(());
             task.await?.context("the server failed")?;
         }
@@ -73,7 +73,7 @@ impl LocalServer {
         let listener = tokio::net::TcpListener::from_std(self.listener.try_clone()?)?;
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.serve(listener, async move {
-            // A sender that is gone is a demo that is over.
+            // A dropped sender means that the demo has ended.
             let _ = stopped.await;
         }));
         self.running = Some(Running { stop, task });

@@ -1,7 +1,7 @@
-//! `synckit demo`: a laptop, a phone, and a server that can read nothing of what passes between them.
+//! `synckit demo`: a laptop, a phone, and a server that cannot read their data.
 //!
-//! Everything is real: the server, the SDK, HTTP, SQLite files. What the demo claims it checks, byte by byte, and fails
-//! if it is not so.
+//! Everything is real: the server, the SDK, HTTP, SQLite files. The demo checks its claims byte by byte, and fails if
+//! one is false.
 
 mod changes;
 mod dataset;
@@ -29,7 +29,7 @@ use self::{play::Play, story::Story};
 
 pub(crate) use self::dataset::Unreadable;
 
-/// How often to try. Each try removes what the threads of the demo wrote since the one before.
+/// Attempts to remove the directory. Each one removes the files that threads of the demo created since the last.
 const REMOVALS_MAX: u32 = 50;
 
 pub(crate) fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
@@ -73,7 +73,7 @@ pub(crate) fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Plays every scene; returns how to sign in to the kept data.
+/// Plays every scene; returns the credentials for the kept data.
 async fn play(args: DemoArgs, workspace: &Path, story: &mut Story) -> Result<String, Failure> {
     screen::line("SyncKit demo: two devices, and a server that cannot read what they sync");
     screen::line("");
@@ -88,10 +88,10 @@ async fn play(args: DemoArgs, workspace: &Path, story: &mut Story) -> Result<Str
     play.end().await
 }
 
-/// Removes the directory of a demo that is still writing to it.
+/// Removes the directory of a demo whose threads still write to it.
 fn remove_while_used(directory: &Path) {
     for _ in 0..REMOVALS_MAX {
-        // No error helps here: the next try may do better, and what is left after the last one is in a temporary place.
+        // Errors are ignored: the next attempt may succeed, and leftovers are in a temporary directory.
         let _ = std::fs::remove_dir_all(directory);
         if !directory.exists() {
             return;
@@ -113,7 +113,7 @@ impl Workspace {
         self.0.path()
     }
 
-    /// Leaves everything there.
+    /// Keeps all files.
     fn keep(self) -> anyhow::Result<()> {
         let path: PathBuf = self.0.keep();
         screen::line("");

@@ -25,13 +25,13 @@ use super::{
 };
 use crate::{cli::DemoArgs, failure::Failure, units, user::platform};
 
-/// Everything on the stage.
+/// The state of the demo.
 #[derive(Debug)]
 pub(super) struct Play<'a> {
     story: &'a mut Story,
     dataset: Dataset,
     file_table: Table,
-    /// Absent if the server is somebody else's.
+    /// Absent if the demo uses somebody else's server.
     server: Option<LocalServer>,
     access: ServerAccess,
     invite: Option<String>,
@@ -39,9 +39,9 @@ pub(super) struct Play<'a> {
     password: String,
     laptop: Device,
     phone: Device,
-    /// What the server must not hold in the clear.
+    /// The values that the server must not hold as plaintext.
     needles: Needles,
-    /// The batch of one row that the phone pushed, and the row.
+    /// The row that the phone pushed as a separate batch, and that batch.
     shown: Option<(BatchId, ChangeEntry)>,
 }
 
@@ -121,7 +121,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Collects what will be searched for, and sets aside what an empty server's files hold as well.
+    /// Collects the values to search for, and sets aside those that an empty server's files contain as well.
     async fn set_needles_up(&mut self) -> anyhow::Result<()> {
         let Some(server) = &mut self.server else { return Ok(()) };
         self.needles.add_dataset(&self.dataset)?;
@@ -149,7 +149,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Creates the account, signs the laptop in and makes the key.
+    /// Creates the account, signs the laptop in and creates the key.
     pub(super) async fn sign_in(&mut self) -> Result<(), Failure> {
         let step = Step::begin("account");
         let (email, password) = (&self.email, &self.password);
@@ -225,7 +225,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Lets the phone in, with the password only, and compares what arrives with the dataset.
+    /// Adds the phone, with only the password, and compares the received data with the dataset.
     pub(super) async fn join(&mut self) -> Result<(), Failure> {
         let Self {
             story,
@@ -277,7 +277,8 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Compares the phone with the dataset itself, read once more: every value of every row, every byte of every file.
+    /// Compares the phone with the dataset, which is read once more: every value of every row, every byte of every
+    /// file.
     fn compare_with_dataset(&mut self) -> anyhow::Result<()> {
         let Self {
             story, phone, dataset, ..
@@ -330,7 +331,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Both devices edit while neither knows of the other, then sync until they agree.
+    /// Both devices edit offline, then sync until they agree.
     pub(super) async fn converge(&mut self) -> Result<(), Failure> {
         let Self {
             story,
@@ -341,7 +342,7 @@ impl<'a> Play<'a> {
         } = self;
         let step = Step::begin("edit");
         let bar = ProgressBar::hidden();
-        // The laptop's own rows come back to it once: a push never moves an app's cursor past what it has pulled.
+        // The laptop's own rows return once, because a push never moves an app's cursor past its last pull.
         laptop.pull(&bar).await?;
         let Some(edits) = Edits::make(phone, laptop)? else {
             story.end(step, Verdict::Done, "the dataset has no table to edit");
@@ -377,7 +378,7 @@ impl<'a> Play<'a> {
         if let Some(text) = edits.contested(&phone.database)? {
             story.note(&text);
         }
-        // What the devices wrote is as secret as what they loaded.
+        // The edits of the devices are as secret as the dataset.
         phone.database.visit_after(&edits.table.name, None, &mut |row| {
             needles.add(row.id.as_bytes());
             row.cells
@@ -389,7 +390,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Shows one row next to what the server's database holds of it.
+    /// Shows one row beside its stored bytes in the server's database.
     pub(super) fn show_what_the_server_holds(&mut self) -> anyhow::Result<()> {
         let step = Step::begin("server's view");
         let Some(server) = &self.server else {
@@ -439,7 +440,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Searches everything that the server has for every value of the data.
+    /// Searches all files of the server for every value of the data.
     pub(super) async fn search(&mut self) -> Result<(), Failure> {
         let step = Step::begin("search");
         let Some(server) = &mut self.server else {
@@ -511,7 +512,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Lets a third device pull through somebody who flips one bit.
+    /// Lets a third device pull through a transport that flips one bit.
     pub(super) async fn tamper(&mut self) -> Result<(), Failure> {
         let step = Step::begin("tampering");
         let (transport, tampers) = TamperingTransport::new(http());
@@ -521,7 +522,7 @@ impl<'a> Play<'a> {
         let device = tablet.register_device("tablet", "android").await?;
         let refused = tablet.pull(device.id, Cursor::START).await;
         tampers.store(false, Ordering::Relaxed);
-        // A control: the same device, the same page, no flipped bit.
+        // Control: the same device and page, without the flipped bit.
         let control = tablet.pull(device.id, Cursor::START).await;
         let (passed, text) = match (refused, control) {
             (Err(Error::Tampering(Tampering::BatchForged(evidence))), Ok((changes, _, _))) if !changes.is_empty() => (
@@ -542,7 +543,7 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// Stops the server, and tells how to sign in to what is kept.
+    /// Stops the server, and returns the credentials for the kept data.
     pub(super) async fn end(mut self) -> Result<String, Failure> {
         if let Some(server) = &mut self.server {
             server.stop().await?;

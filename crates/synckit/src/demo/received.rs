@@ -1,4 +1,4 @@
-//! Files that a device received: where they go, and whether they are the ones that were sent.
+//! Received files of a device: their paths, and their comparison with the sent files.
 
 use std::{
     ffi::OsString,
@@ -20,7 +20,7 @@ pub(super) fn file_of(row: &Row) -> anyhow::Result<(PathBuf, BlobHash)> {
     }
 }
 
-/// A path that stays below the device's folder. It came from another device of the same user, which may be broken.
+/// A path below the device's folder. Another device of the same user sent it, and that device may be broken.
 pub(super) fn local_path(name: &[u8]) -> anyhow::Result<PathBuf> {
     let mut path = PathBuf::new();
     for part in name.split(|byte| *byte == b'/') {
@@ -46,7 +46,7 @@ fn os_string(name: &[u8]) -> anyhow::Result<OsString> {
         .into())
 }
 
-/// The first file that is not there byte by byte.
+/// The first file that is missing or differs.
 pub(super) fn first_difference(files: &[DatasetFile], received: &Path) -> anyhow::Result<Option<String>> {
     for file in files {
         let path = received.join(local_path(&file.name)?);

@@ -1,10 +1,10 @@
-//! The search for plaintext: every value of the data, in every file that the server has.
+//! The search for plaintext: every value of the data, in every file of the server.
 //!
-//! A needle is a value of 8 bytes or more, or 32 bytes of a longer one, the first after a run of equal bytes: a file that
-//! holds the value holds every piece of it. Needles that an empty server's files hold as well (`SQLite format 3`, zeros) prove nothing and are set
-//! aside, by name, before anything is pushed.
+//! A needle is a value of 8 bytes or more, or 32 bytes of a longer value, taken after a run of equal bytes: a file that
+//! contains the value contains each part of it. Needles that also occur in an empty server's files (`SQLite format 3`,
+//! zeros) prove nothing. They are listed and set aside before anything is pushed.
 //!
-//! Files are read once, in pieces that overlap, and memory does not grow with their size.
+//! Files are read once, in overlapping pieces, and memory does not grow with their size.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -18,29 +18,29 @@ use indicatif::ProgressBar;
 
 use super::dataset::{Cell, Dataset, DatasetFile};
 
-/// The shortest value that is looked for: shorter ones occur in random bytes by chance.
+/// The shortest value to search for: shorter ones occur in random bytes by chance.
 pub(super) const NEEDLE_BYTES_MIN: usize = 8;
-/// The most that is looked for of a value.
+/// The most bytes of a needle.
 const NEEDLE_BYTES_MAX: usize = 32;
-/// Samples of each file, spread over it.
+/// Samples per file, spread over it.
 const SAMPLES_PER_FILE: u64 = 16;
-/// Different bytes that a sample of a file must have; fewer are padding.
+/// The fewest distinct bytes of a sample; a sample with fewer is padding.
 const SAMPLE_VARIETY_MIN: usize = 8;
-/// Different bytes that the first 8 bytes of a needle should have.
+/// The fewest distinct bytes among the first 8 bytes of a needle, if possible.
 const START_VARIETY_MIN: usize = 4;
-/// How far into a value such a beginning is looked for.
+/// The part of a value that is searched for such a beginning.
 const BEGIN_MAX: usize = 4096;
-/// How much of a file is read at a time.
+/// Bytes per read of a file.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// The most needles, so that a large dataset fits into memory; what is left out is said.
+/// The most needles, so that a large dataset fits into memory; the demo reports how many were left out.
 const NEEDLES_MAX: usize = 2_000_000;
 
-/// What is looked for.
+/// The byte strings to search for.
 #[derive(Debug, Default)]
 pub(super) struct Needles {
     values: BTreeSet<Box<[u8]>>,
-    /// Values beyond the limit.
+    /// Number of values past the limit.
     left_out: u64,
 }
 
@@ -50,7 +50,7 @@ impl Needles {
         if value.len() < NEEDLE_BYTES_MIN {
             return;
         }
-        // Every database contains runs of zeros; a needle that begins with one would be compared at each of them.
+        // Every database contains runs of zeros; a needle that begins with one would be compared in all of them.
         let varied = |start: &[u8]| start.iter().collect::<BTreeSet<_>>().len() >= START_VARIETY_MIN;
         let begin = value
             .windows(NEEDLE_BYTES_MIN)
@@ -65,7 +65,7 @@ impl Needles {
         }
     }
 
-    /// Adds everything that the server must not see of a dataset.
+    /// Adds all plaintext of a dataset.
     pub(super) fn add_dataset(&mut self, dataset: &Dataset) -> anyhow::Result<()> {
         for table in &dataset.tables {
             self.add(table.name.as_bytes());
@@ -101,7 +101,7 @@ impl Needles {
         samples().with_context(|| format!("cannot read {}", file.path.display()))
     }
 
-    /// Removes findings that exist before any data can have leaked, and returns them.
+    /// Removes needles that were found before any data could leak, and returns them.
     pub(super) fn set_aside(&mut self, found: &Findings) -> Vec<String> {
         found
             .needles
@@ -115,24 +115,24 @@ impl Needles {
         self.values.len() as u64
     }
 
-    /// How many values there were beyond what fits into memory.
+    /// The number of values that did not fit into memory.
     pub(super) fn left_out(&self) -> u64 {
         self.left_out
     }
 
-    /// Some needle, to be planted.
+    /// A needle, to be planted.
     pub(super) fn any(&self) -> Option<&[u8]> {
-        // The longest is the least likely to be there for another reason.
+        // The longest one is the least likely to occur by chance.
         self.values.iter().max_by_key(|needle| needle.len()).map(AsRef::as_ref)
     }
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) files: u64,
     pub(super) bytes: u64,
-    /// Each needle that is there, and a file that has it.
+    /// Each needle that was found, and a file that contains it.
     needles: BTreeMap<Box<[u8]>, PathBuf>,
 }
 
@@ -141,12 +141,13 @@ impl Findings {
         self.needles.is_empty()
     }
 
-    /// Whether this was found, and nothing in any other file. A value may hold others, so there may be more in this one.
+    /// Whether this file contains the needle, and no other file contains any. A value may contain others, so this file
+    /// may contain more needles.
     pub(super) fn is_only_in(&self, needle: &[u8], path: &Path) -> bool {
         self.needles.contains_key(needle) && self.needles.values().all(|found| found == path)
     }
 
-    /// The first few, for people.
+    /// The first few, for display.
     pub(super) fn shown(&self) -> Vec<String> {
         self.needles
             .iter()
@@ -161,11 +162,11 @@ impl Findings {
 pub(super) struct Search<'a> {
     /// Needles by their first 8 bytes.
     by_start: HashMap<u64, Vec<&'a [u8]>>,
-    /// A bit for each hash of a start that occurs: almost every place of a file is dismissed by one look here.
+    /// A bit for each hash of a start: one lookup here dismisses almost every place of a file.
     starts: Vec<u64>,
 }
 
-/// Bits in the filter: 2 MiB, enough to dismiss nearly everything among a million needles.
+/// Bits in the filter: 2 MiB, enough to dismiss nearly all places with a million needles.
 const FILTER_BITS_LOG2: u32 = 24;
 
 impl<'a> Search<'a> {
@@ -183,7 +184,7 @@ impl<'a> Search<'a> {
         Self { by_start, starts }
     }
 
-    /// Searches every file below a directory. The bar moves by the bytes that were read.
+    /// Searches every file below a directory. The bar shows the bytes read.
     pub(super) fn directory(&self, directory: &Path, bar: &ProgressBar) -> anyhow::Result<Findings> {
         let mut findings = Findings::default();
         let mut directories = vec![directory.to_owned()];
@@ -219,7 +220,7 @@ impl<'a> Search<'a> {
             if read == 0 {
                 return Ok(());
             }
-            // The longest needle may begin here and end in the next piece.
+            // A needle may begin in this piece and end in the next.
             let keep = buffer.len().min(NEEDLE_BYTES_MAX - 1);
             buffer.drain(..buffer.len() - keep);
         }
@@ -259,7 +260,7 @@ pub(super) fn size_of_files(directory: &Path) -> io::Result<u64> {
 }
 
 fn filter_place(start: u64) -> (usize, u64) {
-    // Fibonacci hashing: the high bits of the product depend on all of the start.
+    // Fibonacci hashing: the high bits of the product depend on all bits of the start.
     let hash = start.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - FILTER_BITS_LOG2);
     ((hash >> 6) as usize, 1 << (hash & 63))
 }

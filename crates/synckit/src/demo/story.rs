@@ -1,4 +1,4 @@
-//! How the demo tells what happens: a line for each step, bars where it takes long, a table at the end.
+//! The output of the demo: a line for each step, bars for slow steps, a table at the end.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +6,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{screen, units};
 
-/// What a step showed.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It was done, and there was nothing to compare.
+    /// It was done, and had nothing to compare.
     Done,
-    /// What it compared was as it should be.
+    /// Its comparison succeeded.
     Passed,
-    /// It was not.
+    /// Its comparison failed.
     Failed,
-    /// It cannot be shown here.
+    /// It is impossible here.
     NotPossible,
 }
 
@@ -34,14 +34,14 @@ impl Verdict {
     }
 }
 
-/// What a bar counts.
+/// The unit of a bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counting {
     Rows,
     Bytes,
 }
 
-/// A step that has begun.
+/// A running step.
 #[derive(Debug)]
 pub(super) struct Step {
     name: &'static str,
@@ -78,14 +78,14 @@ struct Told {
     verdict: Verdict,
 }
 
-/// What has happened so far.
+/// The steps so far.
 #[derive(Debug, Default)]
 pub(super) struct Story {
     told: Vec<Told>,
 }
 
 impl Story {
-    /// Ends a step and tells it.
+    /// Ends a step and prints it.
     pub(super) fn end(&mut self, step: Step, verdict: Verdict, text: &str) {
         let elapsed = step.started.elapsed();
         self.told.push(Told { step, elapsed, verdict });
@@ -97,7 +97,7 @@ impl Story {
         ));
     }
 
-    /// Something beside the step that was just told.
+    /// A note on the step that was just printed.
     pub(super) fn note(&self, text: &str) {
         screen::line(format_args!("    {text}"));
     }
@@ -122,12 +122,12 @@ impl Story {
         self.told.iter().all(|told| told.verdict != Verdict::Failed)
     }
 
-    /// Whether everything could be shown.
+    /// Whether every step was possible.
     pub(super) fn is_whole(&self) -> bool {
         self.told.iter().all(|told| told.verdict != Verdict::NotPossible)
     }
 
-    /// The whole demo, for programs.
+    /// The whole demo as JSON, for programs.
     pub(super) fn report(&self) -> serde_json::Value {
         let steps: Vec<serde_json::Value> = self
             .told

@@ -1,4 +1,4 @@
-//! A server that lies: between it and a device sits a transport that flips one bit in what the device pulls.
+//! A lying server, simulated by a transport that flips one bit in the pages that a device pulls.
 
 use std::sync::{
     Arc,
@@ -11,7 +11,7 @@ use http::{Request, Response, StatusCode, header};
 use synckit_client::transport::{BodyStream, Exchange, RequestBody, Transport, TransportError};
 use synckit_protocol::wire::log::Page;
 
-/// Flips a bit in the first batch of every pulled page while it is switched on.
+/// While switched on, flips a bit in the first batch of every pulled page.
 #[derive(Debug)]
 pub(super) struct TamperingTransport<T> {
     inner: T,
@@ -19,7 +19,7 @@ pub(super) struct TamperingTransport<T> {
 }
 
 impl<T: Transport> TamperingTransport<T> {
-    /// Begins switched on; the switch is returned.
+    /// Starts switched on; the switch is returned.
     pub(super) fn new(inner: T) -> (Self, Arc<AtomicBool>) {
         let tampers = Arc::new(AtomicBool::new(true));
         (
@@ -54,7 +54,7 @@ impl<T: Transport> Transport for TamperingTransport<T> {
     }
 }
 
-/// The same page with one bit of its first batch flipped; `None` if it is no page with a batch.
+/// The same page with one bit of its first batch flipped; `None` if it contains no batch.
 fn forge(body: &[u8]) -> Option<Bytes> {
     let mut page: Page = minicbor_serde::from_slice(body).ok()?;
     let sealed = &mut page.batches.first_mut()?.sealed.0;

@@ -1,4 +1,4 @@
-//! What a server keeps: its database, the blobs that the database knows, its keys.
+//! The data of a server: its database, the blobs in the database's list, its keys.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -8,12 +8,12 @@ use synckit_store::StoreError;
 use super::Report;
 use crate::{cli::DoctorArgs, failure::Failure, units};
 
-/// How long the integrity check may take unless everything is asked for.
+/// Time limit of the integrity check without --full.
 const INTEGRITY_TIME_MAX: Duration = Duration::from_secs(30);
-/// A write-ahead log of this size is not being emptied. A busy server's has about 45 MiB.
+/// A write-ahead log of this size is no longer checkpointed. That of a busy server has about 45 MiB.
 const WAL_BYTES_MAX: u64 = 128 << 20;
 
-/// The database and the blobs that it knows. `None` if nothing could be read that says something.
+/// The database and the blobs in its list. `None` if nothing useful could be read.
 pub(super) fn database(
     inspection: &Inspection,
     args: &DoctorArgs,
@@ -127,7 +127,7 @@ fn integrity(database: &DatabaseInspection, args: &DoctorArgs, report: &mut Repo
     }
 }
 
-/// What a device would find out, long after it can be repaired.
+/// Verifies the logs, whose damage devices would otherwise notice too late for a repair.
 fn logs(database: &DatabaseInspection, report: &mut Report) {
     const CHECK: &str = "logs";
     let survey = match database.survey_logs() {

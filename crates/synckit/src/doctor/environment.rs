@@ -1,4 +1,4 @@
-//! Variables that look like settings and are none: a misspelt one would be ignored without a word.
+//! Variables that look like settings and are not: a misspelt one would be ignored silently.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use clap::{Command, CommandFactory as _};
 use super::Report;
 use crate::{cli::Cli, settings::secret_variables};
 
-/// Variables of commands that have no flag, because they hold secrets.
+/// Variables without a flag, because they contain secrets.
 const WITHOUT_FLAG: [&str; 2] = ["SYNCKIT_PASSWORD", "SYNCKIT_RECOVERY_CODE"];
 
 pub(super) fn check(report: &mut Report) {

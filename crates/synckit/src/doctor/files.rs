@@ -1,4 +1,4 @@
-//! Whose the files of a data directory are, and who else can read them.
+//! Owners and permissions of the files in a data directory.
 
 use std::{
     fs, io,
@@ -11,10 +11,10 @@ use super::Report;
 use crate::system;
 
 const CHECK: &str = "directory";
-/// Files that are named in a finding.
+/// The most files named in a finding.
 const NAMED_MAX: usize = 3;
 
-/// Checks owners and modes; returns whether the directory can be checked further.
+/// Checks owners and modes; returns whether the other checks of the directory are possible.
 pub(super) fn directory(inspection: &Inspection, report: &mut Report) -> bool {
     let root = inspection.root();
     let found = match fs::metadata(root) {
@@ -87,7 +87,7 @@ fn owners_and_modes(inspection: &Inspection, owner: Option<u32>, report: &mut Re
     let written = written
         .into_iter()
         .chain([inspection.keys_path(), inspection.blobs_path()]);
-    // What another user may write, this one cannot tell.
+    // Another user cannot tell whether the owner may write.
     let written =
         written.filter(|path| path.exists() && (owner == system::this_user() || system::this_user() == Some(0)));
     for path in written {
@@ -113,7 +113,7 @@ fn owners_and_modes(inspection: &Inspection, owner: Option<u32>, report: &mut Re
 const ADVICE_OTHER_USER: &str =
     "run the doctor as the user who owns the data directory, or name another one with --data-dir";
 
-/// Everything in it that has to be private, but for the objects, which nobody else can reach.
+/// All files that must be private, except the objects, which are in a private directory.
 fn private_files(inspection: &Inspection) -> Vec<PathBuf> {
     let root = inspection.root();
     let mut files: Vec<PathBuf> = ["synckit.db", "synckit.db-wal", "synckit.db-shm"]

@@ -1,4 +1,4 @@
-//! A server's machine: configuration, clock, disk, mail, address, limits, and the order of everything.
+//! A server's machine: configuration, clock, disk, mail, address, limits; and the order of all checks.
 
 use std::{
     fs,
@@ -16,14 +16,14 @@ use synckit_server::{
 use super::{Report, data, environment, files, probe::Probe};
 use crate::{cli::DoctorArgs, exposure::exposures, serve, system, units};
 
-/// Free space below which a server is about to stop taking data, and below which it is time to make room.
+/// Free space at which a server soon refuses new data, and free space at which the operator should add some.
 const FREE_BYTES_FAIL: u64 = 256 << 20;
 const FREE_BYTES_WARN: u64 = 2 << 30;
 /// A clock before this was never set: 2026-01-01.
 const EARLIEST_NOW: u64 = 1_767_225_600;
-/// How far rows may be ahead of the clock: they are written by the same clock.
+/// Maximum distance of rows ahead of the clock: the same clock has written them.
 const AHEAD_SECONDS_MAX: u64 = 60;
-/// Descriptors for the database, the log and what else is open, beside connections and blobs.
+/// Descriptors for the database, the log and other files, besides connections and blobs.
 const OTHER_FILES: u64 = 64;
 
 pub(super) async fn check(args: &DoctorArgs, report: &mut Report) {
@@ -251,7 +251,7 @@ async fn address(config: &Config, is_served: bool, report: &mut Report) {
                 "it runs with other settings: give the doctor the same ones",
             );
         }
-        // Only if nothing runs that this could be in the way of.
+        // Only if no server runs that would occupy the port.
         return match TcpListener::bind(listen) {
             Ok(_) => report.ok(CHECK, format_args!("{listen} is free; no server runs")),
             Err(error) => report.fail(

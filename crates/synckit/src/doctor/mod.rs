@@ -1,8 +1,8 @@
-//! `synckit doctor`: what is wrong with a server, and what to do about it.
+//! `synckit doctor`: finds problems of a server, and gives advice for each.
 //!
-//! What it deliberately is not: a repair. It changes nothing, and works beside a running server as without one.
+//! The doctor deliberately repairs nothing. It changes nothing, and works with or without a running server.
 //!
-//! Invariant: every finding that is not good says what to do.
+//! Invariant: every finding that is not good contains advice.
 
 mod data;
 mod environment;
@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::{cli::DoctorArgs, failure::Failure, runtime, screen};
 
-/// How a check ended, in the order of how bad it is.
+/// The result of a check, from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
@@ -27,17 +27,17 @@ enum State {
     Fail,
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Debug, Serialize)]
 struct Finding {
     check: &'static str,
     state: State,
     what: String,
-    /// What to do about it; absent if all is well.
+    /// Advice; absent if all is well.
     advice: Option<String>,
 }
 
-/// Everything that was found, in the order in which it was looked for.
+/// All findings, in the order of the checks.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     findings: Vec<Finding>,

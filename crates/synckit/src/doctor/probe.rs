@@ -1,4 +1,4 @@
-//! One request to a server, as the SDK sends it: through its transport, without following redirects.
+//! One request to a server, sent as the SDK sends it: over its transport, without following redirects.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,19 +8,19 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use synckit_client::transport::{HttpTransport, RequestBody, Transport as _};
 
-/// How long an answer may take.
+/// Time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The most that is read of an answer: every one of these is small.
+/// The most bytes that are read of an answer: valid ones are small.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Asks a server.
+/// A client for requests to a server.
 #[derive(Debug)]
 pub(super) struct Probe {
     transport: HttpTransport,
     base: String,
 }
 
-/// What came back.
+/// The answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
@@ -28,12 +28,12 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     /// From the first byte of the request to the head of the answer.
     pub(super) took: Duration,
-    /// How far the server's clock is ahead of this machine's, in seconds; behind, if negative. Exact to a second and half
-    /// of the time that the answer took.
+    /// How far the server's clock is ahead of this machine's, in seconds; negative if it is behind. Exact to a second
+    /// plus half of the answer's time.
     pub(super) ahead_seconds: Option<i64>,
 }
 
-/// The answer of `/healthz`. Servers before it told their version say less.
+/// The answer of `/healthz`. Older servers omit their version.
 #[derive(Debug, Deserialize)]
 pub(super) struct Health {
     pub(super) status: String,
@@ -80,7 +80,7 @@ impl Probe {
             .with_context(|| format!("no answer within {} seconds", PATIENCE.as_secs()))?
     }
 
-    /// What `/healthz` says, if it is a SyncKit server's.
+    /// The content of `/healthz`, if a SyncKit server answered.
     pub(super) async fn health(&self) -> anyhow::Result<(Answer, Option<Health>)> {
         let answer = self.get("/healthz").await?;
         let health = serde_json::from_slice::<Health>(&answer.body)

@@ -1,4 +1,4 @@
-//! A server from outside, as an app sees it: reached, safe, of this protocol, with a clock.
+//! A server from outside, as an app sees it: reachable, safe, of this protocol, with a correct clock.
 
 use http::{StatusCode, header};
 use synckit_client::{Error, MemoryStore, Problem, SyncKitClient, SyncKitConfig, transport::TransportError};
@@ -13,7 +13,7 @@ use crate::{
     units,
 };
 
-/// The SDK refreshes its tokens a day early, so a clock that is wrong by less costs nothing.
+/// The SDK refreshes its tokens a day early, so a clock with a smaller error causes no problem.
 const SKEW_SECONDS_MAX: u64 = 300;
 
 pub(super) async fn check(url: &str, report: &mut Report) {
@@ -23,7 +23,7 @@ pub(super) async fn check(url: &str, report: &mut Report) {
     }
     report.ok("address", format_args!("the SDK accepts {url}"));
     let probe = Probe::new(url);
-    // Every path of the API answers so to a request without a token; a proxy may hide /healthz.
+    // Every path of the API gives this answer to a request without a token; a proxy may hide /healthz.
     let answer = match probe.get("/api/sync/status").await {
         Ok(answer) => answer,
         Err(error) => return report.fail("connection", format_args!("{error:#}"), advice_for(&error)),
@@ -48,7 +48,7 @@ pub(super) async fn check(url: &str, report: &mut Report) {
     clock(&answer, report);
 }
 
-/// Whether the SDK takes this address at all.
+/// Whether the SDK accepts this address.
 fn is_usable(url: &str) -> Result<(), Error> {
     let client = SyncKitClient::builder(SyncKitConfig {
         server_url: url.to_owned(),
@@ -57,7 +57,7 @@ fn is_usable(url: &str) -> Result<(), Error> {
     .credential_store(MemoryStore::default())
     .build();
     match client.try_load_key_from_keychain() {
-        // The memory is empty, so this fails; but the address is parsed first.
+        // The memory is empty, so this call fails; but it parses the address first.
         Ok(()) | Err(Error::NoStoredKey) => Ok(()),
         Err(error) => Err(error),
     }
@@ -135,7 +135,7 @@ async fn ready(probe: &Probe, report: &mut Report) {
     let Ok(answer) = probe.get("/readyz").await else { return };
     match answer.status {
         StatusCode::OK => report.ok("readiness", "the database can be read and written"),
-        // Hidden by the proxy, as it may be.
+        // A proxy may hide this path.
         StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {}
         status => report.fail(
             "readiness",

@@ -1,4 +1,4 @@
-//! The files of an export: every one that the server lists, verified, under its SHA-256.
+//! The files of an export: every listed file, verified, named by its SHA-256.
 
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
@@ -7,29 +7,29 @@ use synckit_client::{BlobHash, BlobId, Error, ProblemCode, SyncKitClient, Tamper
 use super::{bar, place::Progress};
 use crate::failure::Failure;
 
-/// Downloads at once.
+/// Concurrent downloads.
 const FILES_AT_ONCE: usize = 4;
-/// Files that failed and are named. More than that is no accident.
+/// The most failed files in the report. More failures have a common cause.
 const FAILED_MAX: usize = 100;
 
-/// What became of the files.
+/// The result of exporting files.
 #[derive(Debug, Serialize)]
 pub(super) struct BlobReport {
     pub(super) directory: String,
     pub(super) files: u64,
     pub(super) bytes: u64,
-    /// Files that the server lists and does not hand out whole.
+    /// Files in the server's list that could not be downloaded whole.
     pub(super) failed: Vec<FailedBlob>,
 }
 
-/// A file that is not in the export.
+/// A file that is missing in the export.
 #[derive(Debug, Serialize)]
 pub(super) struct FailedBlob {
     pub(super) blob_id: BlobId,
     pub(super) error: String,
 }
 
-/// Downloads every file, in the order of the ids, from where an earlier run stopped.
+/// Downloads every file, in the order of the ids, starting at the end of an earlier run.
 pub(super) async fn download_all(client: &SyncKitClient, progress: &mut Progress) -> Result<BlobReport, Failure> {
     let directory = progress.place().prepare_blobs()?;
     let bar = bar("{spinner} {human_pos} files in {elapsed}");
@@ -61,7 +61,7 @@ pub(super) async fn download_all(client: &SyncKitClient, progress: &mut Progress
         }
         drop(downloads);
         progress.save_blobs(saved)?;
-        // A server that says so for ever must not keep the export for ever.
+        // A server that always claims more files must not keep the export running for ever.
         if !has_more || saved.after == before {
             break;
         }
@@ -80,8 +80,8 @@ enum Outcome {
     Failed(String),
 }
 
-/// What one file's failure means for the others: one that is damaged, or listed and not there, is told at the end; a lost
-/// connection ends the export.
+/// Whether one file's failure ends the export: a damaged or missing file is reported at the end; a lost connection ends
+/// the export.
 fn outcome(downloaded: Result<(BlobHash, u64), Error>) -> Result<Outcome, Error> {
     match downloaded {
         Ok((_, bytes)) => Ok(Outcome::Exported { bytes }),

@@ -1,4 +1,4 @@
-//! An export as JSON lines: every change on a line of its own, in the order of the log.
+//! An export as JSON lines: one change per line, in the order of the log.
 //!
 //! `{"table": text, "op": "insert" | "update" | "delete", "row_id": text, "timestamp": microseconds since 1970, "data": ...}`,
 //! without `data` where the change has none.
@@ -14,7 +14,7 @@ use synckit_client::{ChangeEntry, Cursor};
 
 use super::place::{Saved, open_private_file};
 
-/// The file that grows.
+/// The growing file.
 #[derive(Debug)]
 pub(super) struct Lines {
     file: BufWriter<File>,
@@ -22,7 +22,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Continues after the saved part; later bytes are cut off.
+    /// Continues after the saved part, and removes later bytes.
     pub(super) fn open(path: &Path, saved: Saved) -> anyhow::Result<Self> {
         let mut file = open_private_file(path).with_context(|| format!("cannot write {}", path.display()))?;
         if file.metadata()?.len() < saved.bytes {
@@ -56,7 +56,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Makes it durable.
+    /// Makes the written data durable.
     pub(super) fn save(&mut self) -> anyhow::Result<Saved> {
         self.file.flush()?;
         self.file.get_ref().sync_all()?;

@@ -1,10 +1,10 @@
-//! `synckit export`: everything of a user, decrypted on this machine, in a form that needs no SyncKit to be read.
+//! `synckit export`: all data of a user, decrypted on this machine, in a form that other programs can read.
 //!
-//! What it deliberately is not: an operator's tool. It signs in as the user and opens the data as an app would, with every
-//! check of the SDK; who has no password has no export.
+//! The export is deliberately not an operator's tool. It signs in as the user and opens the data as an app would, with
+//! every check of the SDK, so it needs the user's password.
 //!
-//! Invariants: a file under its final name is whole; memory does not grow with the data; the device that the export
-//! registers, without which nothing can be pulled, is revoked when it ends, so that it never holds the log.
+//! Invariants: a file under its final name is complete; memory does not grow with the data; the export registers a
+//! device, because pulling requires one, and revokes it at the end, so that it does not hold back the log.
 
 mod files;
 mod lines;
@@ -35,7 +35,7 @@ use crate::{
     user::{self, User, signed_in},
 };
 
-/// How often progress is made durable: after a power cut, at most this much is repeated.
+/// Interval of saving the progress: a power cut repeats at most this much work.
 const SAVE_INTERVAL: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: ExportArgs) -> Result<ExitCode, Failure> {
@@ -56,7 +56,7 @@ pub(crate) fn run(args: ExportArgs) -> Result<ExitCode, Failure> {
     Ok(code)
 }
 
-/// What an export holds.
+/// The report of an export.
 #[derive(Debug, Serialize)]
 struct ExportReport {
     #[serde(flatten)]
@@ -79,7 +79,7 @@ async fn open_keys(user: &User, recovery: Option<&RecoveryCode>) -> Result<(), F
     Ok(())
 }
 
-/// Registers a device for the time of the export.
+/// Registers a device for the duration of the export.
 async fn as_a_device(
     user: &User,
     args: &ExportArgs,
@@ -99,7 +99,8 @@ async fn as_a_device(
         () = stop.next() => Err(Failure::new(anyhow!("interrupted"), GO_ON).with_code("interrupted")),
     };
     if let (Err(_), Some(sink)) = (&done, &mut sink) {
-        // What is there already need not be pulled again. That it could not be saved is not what went wrong first.
+        // Save the progress, so that the next run continues after it. The first error is the one to report, not a
+        // failed save.
         let _ = sink.save().and_then(|saved| progress.save(saved));
     }
     if let Err(error) = client.revoke_device(device.id).await {
@@ -163,14 +164,14 @@ async fn pull(
     let mut has_new_key = false;
     loop {
         let (changes, next, has_more) = match user.client.pull(device_id, cursor).await {
-            // Another device replaced the key meanwhile: the password opens the new one as well.
+            // Another device rotated the key meanwhile: the password opens the new one as well.
             Err(Error::KeyRotated { .. }) if !has_new_key => {
                 has_new_key = true;
                 open_keys(user, recovery).await?;
                 continue;
             }
             Err(error) => match error.rejoin_evidence() {
-                // One batch must not keep the user from all the others.
+                // One unreadable batch must not block all others.
                 Some(RejoinEvidence::Batch(batch)) => {
                     cursor = leave_out(user, progress, batch, cursor).await?.ok_or(error)?;
                     continue;
@@ -194,10 +195,11 @@ async fn pull(
     }
 }
 
-/// Skips a batch that no device can read, and remembers it for the report. Returns the cursor to pull from, or `None` if
-/// the chain does not hold this batch: the page was changed on the way, and a server that lies is not exported.
+/// Skips a batch that no device can read, and remembers it for the report. Returns the cursor to pull from, or `None`
+/// if the chain does not contain this batch: then the page was changed in transit, and the data of a lying server is
+/// not exported.
 ///
-/// The device of the export is revoked at its end, so this decides nothing for the user's own devices.
+/// The device of the export is revoked at its end, so the user's own devices are not affected.
 async fn leave_out(
     user: &User,
     progress: &mut Progress,
@@ -224,7 +226,7 @@ async fn leave_out(
     }
 }
 
-/// Where changes go.
+/// The destination of the changes.
 #[derive(Debug)]
 enum Sink {
     Lines(Lines),
@@ -240,7 +242,7 @@ impl Sink {
         })
     }
 
-    /// The position at which it continues.
+    /// The position from which it continues.
     fn written(&self) -> Saved {
         match self {
             Self::Lines(lines) => lines.written(),
@@ -255,7 +257,7 @@ impl Sink {
         }
     }
 
-    /// Makes everything so far durable.
+    /// Makes all written changes durable.
     fn save(&mut self) -> anyhow::Result<Saved> {
         match self {
             Self::Lines(lines) => lines.save(),
@@ -272,7 +274,7 @@ impl Sink {
     }
 }
 
-/// A bar, which shows on a terminal only.
+/// A progress bar, visible only on a terminal.
 fn bar(template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
     let bar = ProgressBar::new_spinner().with_style(style);

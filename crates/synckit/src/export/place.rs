@@ -1,14 +1,14 @@
-//! The directory of an export: its names, its progress, and the process that may write there.
+//! The directory of an export: its file names, its progress, and the lock against other processes.
 //!
 //! ```text
-//! changes.jsonl, export.sqlite   the export, once it is whole
-//! *.part                         what it grows in until then
+//! changes.jsonl, export.sqlite   the export, when complete
+//! *.part                         the same file, while it grows
 //! blobs/                         files by their SHA-256
-//! .synckit-export.json           how far it has come; gone when it is done
-//! .synckit-export.lock           held while an export runs
+//! .synckit-export.json           the progress; removed when the export is complete
+//! .synckit-export.lock           locked while an export runs
 //! ```
 //!
-//! Invariant: what the state file says was written is on the disk.
+//! Invariant: all data that the state file records is on the disk.
 
 use std::{
     fs::{self, File},
@@ -28,19 +28,19 @@ use crate::{
 const STATE_FILE: &str = ".synckit-export.json";
 const LOCK_FILE: &str = ".synckit-export.lock";
 
-/// Whose data it is.
+/// The user and app whose data is exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owner {
     pub(super) user_id: UserId,
     pub(super) app_id: AppId,
 }
 
-/// How far the changes have come.
+/// The progress of the changes.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Saved {
     pub(super) cursor: Cursor,
     pub(super) changes: u64,
-    /// The length of the file, where that is how it is continued.
+    /// The length of the file, if the format continues by length.
     pub(super) bytes: u64,
 }
 
@@ -52,7 +52,7 @@ impl Saved {
     };
 }
 
-/// How far the files have come: the server lists them by their ids.
+/// The progress of the files, which the server lists by id.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct SavedBlobs {
     pub(super) after: Option<BlobId>,
@@ -60,19 +60,19 @@ pub(super) struct SavedBlobs {
     pub(super) bytes: u64,
 }
 
-/// Batches that no device can read, which the export leaves out: a first one, and those after it.
+/// Unreadable batches that the export leaves out: the first of a span, and those after it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct LeftOut {
     pub(super) batch_id: BatchId,
-    /// The device that pushed it, as the server says.
+    /// The device that pushed the batch, as the server claims.
     pub(super) device_id: DeviceId,
-    /// The sequence of the first change of the first.
+    /// The sequence of the first change in the first batch.
     pub(super) first_seq: u64,
-    /// How many there are, with the first. Others in between can be read, and are not left out.
+    /// The number of unreadable batches, including the first. Readable batches in between are exported.
     pub(super) batches: u64,
-    /// The changes in all of them.
+    /// The number of changes in all of them.
     pub(super) changes: u64,
-    /// Why the first cannot be read.
+    /// Why the first one is unreadable.
     pub(super) reason: String,
 }
 
@@ -88,17 +88,17 @@ struct State {
     blobs: SavedBlobs,
 }
 
-/// The directory, before it is known whose data comes into it.
+/// The directory before sign-in, when its owner is not known yet.
 #[derive(Debug)]
 pub(super) struct Place {
     directory: PathBuf,
     format: ExportFormat,
-    /// What an earlier run left.
+    /// The state of an earlier run.
     earlier: Option<State>,
     _lock: File,
 }
 
-/// The directory while an export comes into it.
+/// The directory during an export.
 #[derive(Debug)]
 pub(super) struct Progress {
     place: Place,
@@ -106,7 +106,7 @@ pub(super) struct Progress {
 }
 
 impl Place {
-    /// Makes the directory ready, and finds what an earlier run left. Refuses before anybody is asked for a password.
+    /// Prepares the directory, and finds the state of an earlier run. Fails before the user is asked for a password.
     pub(super) fn open(args: &ExportArgs) -> Result<Self, Failure> {
         let directory = std::path::absolute(&args.out)?;
         let name = directory.display().to_string();
@@ -156,7 +156,7 @@ impl Place {
     pub(super) fn begin(mut self, owner: Owner) -> Result<Progress, Failure> {
         let state = match self.earlier.take() {
             Some(mut state) if state.owner == owner => {
-                // Between the rename and the note of it, the machine may have lost its power.
+                // A power cut may have come between the rename and its record.
                 let was_published = state.saved.changes > 0 && !self.part().exists() && self.target().exists();
                 state.is_pulled |= was_published;
                 state
@@ -169,7 +169,7 @@ impl Place {
                 ));
             }
             None => {
-                // A name of its own: two exports at once are two devices.
+                // A unique name: two exports at once are two devices.
                 let id = SyncKitClient::new_batch_id().to_string();
                 let suffix = id.get(id.len().saturating_sub(8)..).unwrap_or_default();
                 State {
@@ -196,7 +196,7 @@ impl Place {
         })
     }
 
-    /// What it grows in.
+    /// The file while it grows.
     pub(super) fn part(&self) -> PathBuf {
         with_suffix(&self.target(), ".part")
     }
@@ -206,7 +206,7 @@ impl Place {
         self.directory.join("blobs")
     }
 
-    /// Makes the directory of the files, without what a run that was killed left half done.
+    /// Creates the directory of the files, without incomplete files of a killed run.
     pub(super) fn prepare_blobs(&self) -> anyhow::Result<PathBuf> {
         let directory = self.blobs();
         create_private_directory(&directory)?;
@@ -220,7 +220,7 @@ impl Place {
         Ok(directory)
     }
 
-    /// Removes an earlier export. Its whole changes stay until other ones take their place.
+    /// Removes an earlier export. Its complete changes stay until new ones replace them.
     fn clear(&self) -> anyhow::Result<()> {
         let part = self.part();
         for path in [
@@ -234,7 +234,7 @@ impl Place {
         self.exported_blobs()?.iter().try_for_each(|path| remove_if_there(path))
     }
 
-    /// Files in `blobs/` that are named as an export names them.
+    /// Files in `blobs/` with the names of exported files.
     fn exported_blobs(&self) -> anyhow::Result<Vec<PathBuf>> {
         let entries = match fs::read_dir(self.blobs()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -265,7 +265,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Beside an export that is done, or was refused, the lock is litter. If it cannot be removed, it locks nobody out.
+        // After a completed or refused export, the lock file is useless. If it cannot be removed, it blocks nobody.
         if !self.directory.join(STATE_FILE).exists() {
             let _ = fs::remove_file(self.directory.join(LOCK_FILE));
         }
@@ -273,7 +273,7 @@ impl Drop for Place {
 }
 
 impl Progress {
-    /// The name of the export's device, the same in every run that continues it.
+    /// The name of the export's device, equal in every run that continues it.
     pub(super) fn device_name(&self) -> &str {
         &self.state.device_name
     }
@@ -286,7 +286,7 @@ impl Progress {
         self.state.owner
     }
 
-    /// Whether the changes are there under their final name.
+    /// Whether the changes are complete under their final name.
     pub(super) fn is_pulled(&self) -> bool {
         self.state.is_pulled
     }
@@ -299,18 +299,18 @@ impl Progress {
         self.state.blobs
     }
 
-    /// Remembers what is on the disk.
+    /// Records the data that is on the disk.
     pub(super) fn save(&mut self, saved: Saved) -> anyhow::Result<()> {
         self.state.saved = saved;
         self.write()
     }
 
-    /// The batches that were left out, by earlier runs too.
+    /// The batches that were left out, including those of earlier runs.
     pub(super) fn left_out(&self) -> &[LeftOut] {
         &self.state.left_out
     }
 
-    /// Remembers a batch that was left out, once: a run that continues an earlier one may meet it again.
+    /// Records a left-out batch, once: a run that continues an earlier one may meet it again.
     pub(super) fn leave_out(&mut self, batch: LeftOut) -> anyhow::Result<()> {
         let place = (batch.first_seq, batch.batch_id);
         self.state
@@ -320,13 +320,13 @@ impl Progress {
         self.write()
     }
 
-    /// Remembers which files are there.
+    /// Records the files that are on the disk.
     pub(super) fn save_blobs(&mut self, blobs: SavedBlobs) -> anyhow::Result<()> {
         self.state.blobs = blobs;
         self.write()
     }
 
-    /// Lets the changes appear under their final name.
+    /// Renames the changes to their final name.
     pub(super) fn publish(&mut self) -> anyhow::Result<()> {
         let (part, target) = (self.place.part(), self.place.target());
         fs::rename(part, &target).with_context(|| format!("cannot write {}", target.display()))?;
@@ -335,14 +335,14 @@ impl Progress {
         self.write()
     }
 
-    /// Nothing is left to do.
+    /// Marks the export as complete.
     pub(super) fn finish(self) -> anyhow::Result<()> {
         let directory = &self.place.directory;
         fs::remove_file(directory.join(STATE_FILE))?;
         Ok(sync_directory(directory)?)
     }
 
-    /// The old state or the new one, never half of one.
+    /// Writes atomically: a reader finds the old state or the new one.
     fn write(&self) -> anyhow::Result<()> {
         let directory = &self.place.directory;
         let write = || -> anyhow::Result<()> {
@@ -368,7 +368,7 @@ pub(super) const fn format_name(format: ExportFormat) -> &'static str {
     }
 }
 
-/// Creates a new file for this user only, or opens the one that is there.
+/// Opens a file, or creates it for this user only.
 pub(super) fn open_private_file(path: &Path) -> io::Result<File> {
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -398,7 +398,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes the names in a directory durable.
+/// Makes the file names in a directory durable.
 fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
         File::open(path)?.sync_all()

@@ -3,14 +3,14 @@
 //! ```text
 //! <table>           synckit_row_id, synckit_timestamp_us, synckit_data, and a column for each top-level field of its rows
 //! synckit_changes   every change in the order of the log, `data` as JSON
-//! synckit_tables    which table of the app is which table here
-//! synckit_columns   which field of a row is which column here
+//! synckit_tables    the name here of each table of the app
+//! synckit_columns   the column here of each field of a row
 //! synckit_export    the user, and the progress
 //! ```
 //!
-//! JSON becomes SQLite: null and absent NULL, true and false 1 and 0, integers INTEGER (TEXT from 2^63 on), other numbers
-//! REAL, strings TEXT, arrays and objects TEXT of their JSON. `synckit_data` holds what has no column: a row that is no
-//! object, and fields past the thousandth. What this loses, `synckit_changes` has exactly.
+//! JSON becomes SQLite: null and absent NULL, true and false 1 and 0, integers INTEGER (TEXT from 2^63 on), other
+//! numbers REAL, strings TEXT, arrays and objects TEXT of their JSON. `synckit_data` holds values without a column: a
+//! row that is not an object, and fields past the thousandth. `synckit_changes` has everything exactly.
 //!
 //! Invariant: changes, rows and the cursor after them are committed together.
 
@@ -30,11 +30,11 @@ use synckit_client::{ChangeEntry, ChangeOp, Cursor};
 
 use super::place::{Owner, Saved, open_private_file};
 
-/// Columns that one table gets, far below the 2,000 at which SQLite ends.
+/// The most columns of one table, far below SQLite's limit of 2,000.
 const COLUMNS_MAX: usize = 1_000;
-/// Tables that rows are folded into. Changes of further ones stand in `synckit_changes` only.
+/// The most tables of rows. Changes of further tables are only in `synckit_changes`.
 const TABLES_MAX: usize = 2_000;
-/// Names that this module uses itself.
+/// The prefix of names that this module uses itself.
 const OWN_PREFIX: &str = "synckit_";
 
 const SCHEMA: &str = "
@@ -49,7 +49,7 @@ const SCHEMA: &str = "
         table_name TEXT NOT NULL, field TEXT NOT NULL, sqlite_name TEXT NOT NULL, PRIMARY KEY (table_name, field));
 ";
 
-/// The database that grows.
+/// The growing database.
 #[derive(Debug)]
 pub(super) struct Tables {
     db: Connection,
@@ -75,12 +75,12 @@ pub(super) struct TableReport {
     pub(super) rows: u64,
 }
 
-/// Names that are in use. To SQLite, letters of ASCII are the same in both cases.
+/// Names in use. SQLite ignores the case of ASCII letters.
 #[derive(Debug, Default)]
 struct Taken(HashSet<String>);
 
 impl Taken {
-    /// The name itself if it can be one here, or else a numbered one.
+    /// The wanted name if it is free, or else a numbered one.
     fn choose(&mut self, wanted: &str, kind: &str) -> String {
         let lower = wanted.to_ascii_lowercase();
         let is_possible = !lower.is_empty()
@@ -138,7 +138,7 @@ impl Tables {
         open().with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// What was written so far.
+    /// The position and the number of changes written so far.
     pub(super) fn written(&self) -> Saved {
         self.written
     }
@@ -153,7 +153,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Commits everything so far.
+    /// Commits all written changes.
     pub(super) fn save(&mut self) -> anyhow::Result<Saved> {
         self.db.execute(
             "UPDATE synckit_export SET cursor = ?1, changes = ?2",
@@ -163,7 +163,7 @@ impl Tables {
         Ok(self.written)
     }
 
-    /// Closes the database, as one file.
+    /// Closes the database, leaving a single file.
     pub(super) fn finish(self) -> anyhow::Result<Vec<TableReport>> {
         self.db.execute_batch("COMMIT")?;
         let mut report = Vec::new();
@@ -178,7 +178,7 @@ impl Tables {
                 rows: rows.unsigned_abs(),
             });
         }
-        // A copy of one file must not lack data of another.
+        // The database must be one file: a copy of only one of several files would lack data.
         self.db
             .pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
         self.db.close().map_err(|(_, error)| error)?;
@@ -235,7 +235,7 @@ impl Tables {
         Ok(())
     }
 
-    /// Brings the row to the state after the change.
+    /// Updates the row to its state after the change.
     fn fold(&mut self, change: &ChangeEntry) -> anyhow::Result<()> {
         if change.op == ChangeOp::Delete {
             if let Some(table) = self.tables.get(&change.table) {
@@ -316,7 +316,7 @@ impl Tables {
 }
 
 impl Table {
-    /// The column of a field; `None` if the table has as many as it may.
+    /// The column of a field; `None` if the table already has the most columns.
     fn column(&mut self, db: &Connection, table: &str, field: &str) -> anyhow::Result<Option<String>> {
         if let Some(column) = self.columns.get(field) {
             return Ok(Some(column.clone()));
@@ -325,7 +325,7 @@ impl Table {
             return Ok(None);
         }
         let column = self.taken.choose(field, "field");
-        // Without a type, so that every value stays what it is.
+        // Without a type, so that SQLite converts no value.
         db.execute_batch(&format!(
             "ALTER TABLE {} ADD COLUMN {}",
             quoted(&self.sqlite_name),
@@ -354,7 +354,7 @@ fn cell(value: &Value) -> anyhow::Result<Cell> {
     })
 }
 
-/// A name as SQL takes any.
+/// A quoted SQL name.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -1,7 +1,7 @@
 //! One value of a row: every value that SQLite stores, and its lossless form in JSON.
 //!
-//! JSON has no bytes, no infinities, and no text that is not UTF-8. Those become objects with one `$` key, which no value
-//! of SQLite can be mistaken for:
+//! JSON has no bytes, no infinities, and no text that is not UTF-8. Those become objects with one `$` key, which are
+//! distinct from every other value:
 //!
 //! ```text
 //! {"$blob": base64}      bytes
@@ -23,7 +23,7 @@ pub(crate) enum Cell {
     Null,
     Integer(i64),
     Real(f64),
-    /// UTF-8, unless somebody stored other bytes as text, which SQLite allows.
+    /// UTF-8 as a rule; SQLite also allows other bytes as text.
     Text(Vec<u8>),
     Blob(Vec<u8>),
 }
@@ -78,7 +78,7 @@ impl Cell {
         }
     }
 
-    /// How many bytes of data the value is.
+    /// The size of the value in bytes.
     pub(crate) fn size(&self) -> u64 {
         match self {
             Self::Null => 0,

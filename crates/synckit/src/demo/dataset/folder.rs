@@ -6,8 +6,8 @@ use anyhow::Context as _;
 
 use super::DatasetFile;
 
-/// Every regular file below `root`, in order of their paths, and what is left out. Links are not followed: they may lead
-/// out of the folder, or round in circles.
+/// Every regular file below `root`, in order of their paths, and the skipped entries. Links are not followed: they may
+/// lead out of the folder, or form a circle.
 pub(super) fn walk(root: &Path) -> anyhow::Result<(Vec<DatasetFile>, Vec<String>)> {
     let mut files = Vec::new();
     let mut left_out = Vec::new();

@@ -1,7 +1,7 @@
-//! What the demo syncs: the rows of a SQLite database and some files, or the files of a folder.
+//! The dataset of the demo: the rows of a SQLite database and some files, or the files of a folder.
 //!
-//! Invariant: a dataset is only read. Its rows are visited twice, once to load them into the first device and once to
-//! compare them with what arrived at the second.
+//! Invariant: a dataset is only read. Its rows are visited twice: to load them into the first device, and to compare
+//! them with the rows that arrived at the second.
 
 mod cell;
 mod folder;
@@ -27,7 +27,7 @@ use crate::{failure::Failure, units};
 pub(crate) struct Table {
     pub(crate) name: String,
     pub(crate) columns: Vec<String>,
-    /// The column that the devices edit: the last one that is no part of the key, or the last.
+    /// The column that the devices edit: the last one outside the key, or the last of all.
     pub(crate) edited: usize,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// How many bytes of data the row is.
+    /// The size of the row's data in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.cells.iter().map(Cell::size).sum()
     }
@@ -57,14 +57,14 @@ pub(crate) struct DatasetFile {
     pub(crate) modified_us: i64,
 }
 
-/// What the demo syncs.
+/// The rows and files that the demo syncs.
 #[derive(Debug)]
 pub(crate) struct Dataset {
     pub(crate) title: String,
     database: Option<Database>,
     pub(crate) tables: Vec<Table>,
     pub(crate) files: Vec<DatasetFile>,
-    /// What is not synced, and why.
+    /// The parts that are not synced, with the reasons.
     pub(crate) left_out: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ const ZONE_TAB: &[u8] = include_bytes!("../../../../../examples/zone1970.tab");
 const COUNTRY_TAB: &[u8] = include_bytes!("../../../../../examples/iso3166.tab");
 
 impl Dataset {
-    /// The built-in dataset, written to a directory of the demo first, because it is part of the program.
+    /// The built-in dataset, which is part of the program, written to a directory of the demo first.
     pub(crate) fn built_in(directory: &Path) -> Result<Self, Failure> {
         fs::create_dir_all(directory)?;
         let files = [
@@ -90,7 +90,7 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// A SQLite database or a folder. What must be copied to be read is copied to `scratch`.
+    /// A SQLite database or a folder. `scratch` takes the copies that reading needs.
     pub(crate) fn open(path: &Path, scratch: &Path) -> Result<Self, Failure> {
         let metadata = fs::metadata(path)
             .with_context(|| format!("cannot read {}", path.display()))
@@ -145,7 +145,7 @@ impl Dataset {
         })
     }
 
-    /// How many rows the tables have.
+    /// The number of rows in all tables.
     pub(crate) fn row_count(&self) -> anyhow::Result<u64> {
         self.database.as_ref().map_or(Ok(0), Database::row_count)
     }
@@ -158,7 +158,7 @@ impl Dataset {
         }
     }
 
-    /// The table in which the devices keep what they know of the files; named so that it is no table of the dataset.
+    /// The table for the devices' records of files; its name is that of no table in the dataset.
     pub(crate) fn file_table(&self) -> Table {
         let mut name = "file".to_owned();
         while self.tables.iter().any(|table| table.name.eq_ignore_ascii_case(&name)) {
@@ -209,7 +209,7 @@ impl DatasetFile {
     }
 }
 
-/// Leaves out what is larger than a blob may be.
+/// Skips files that exceed the limit of a blob.
 fn leave_out_large(files: Vec<DatasetFile>, left_out: &mut Vec<String>) -> Vec<DatasetFile> {
     let (files, large): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.size <= BLOB_BYTES_MAX);
     left_out.extend(large.iter().map(|file| {

@@ -1,7 +1,7 @@
 //! A SQLite database as a dataset: every ordinary table, whatever its key.
 //!
-//! A row's id is its key as a JSON array: `[85]`, `["DE","Europe/Berlin"]`. A table without a primary key, or with one in
-//! which NULL stands (SQLite allows that), goes by rowid. A key longer than a row id should be becomes its SHA-256.
+//! A row's id is its key as a JSON array: `[85]`, `["DE","Europe/Berlin"]`. A table without a primary key, or with NULL
+//! in one (SQLite allows that), uses the rowid. A key that is too long for a row id is replaced by its SHA-256.
 
 use std::{
     ffi::OsString,
@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Cell, Row, Table};
 use crate::failure::Failure;
 
-/// The longest row id that is written out.
+/// The longest key that is written out as a row id.
 const ROW_ID_BYTES_MAX: usize = 512;
 
 /// A database that is open for reading.
@@ -33,12 +33,12 @@ pub(super) struct Database {
 #[derive(Debug)]
 struct SourceTable {
     table: Table,
-    /// What names a row, as SQL.
+    /// The key columns of a row, as SQL.
     key: Vec<String>,
 }
 
 impl Database {
-    /// Opens a database for reading, and says which tables are left out.
+    /// Opens a database for reading, and returns the skipped tables.
     pub(super) fn open(path: &Path, scratch: &Path) -> Result<(Self, Vec<String>), Failure> {
         let connection = open_without_a_trace(path, scratch)
             .with_context(|| format!("cannot read the database {}", path.display()))?;
@@ -67,7 +67,7 @@ impl Database {
         Ok(rows)
     }
 
-    /// Calls `visit` for every row, all of one moment of the database.
+    /// Calls `visit` for every row, all from one snapshot of the database.
     pub(super) fn visit(&self, visit: &mut dyn FnMut(&Table, Row) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let snapshot = self.connection.unchecked_transaction()?;
         for source in &self.tables {
@@ -99,7 +99,7 @@ impl Database {
     }
 }
 
-/// The ordinary tables of a database, and what is left out.
+/// The ordinary tables of a database, and the skipped ones.
 fn read_tables(connection: &Connection) -> anyhow::Result<(Vec<SourceTable>, Vec<String>)> {
     let mut tables = Vec::new();
     let mut left_out = Vec::new();
@@ -122,7 +122,7 @@ fn read_tables(connection: &Connection) -> anyhow::Result<(Vec<SourceTable>, Vec
     Ok((tables, left_out))
 }
 
-/// The columns and the key of a table; `None` if nothing names its rows.
+/// The columns and the key of a table; `None` if its rows have no key.
 fn read_table(connection: &Connection, name: &str, without_rowid: bool) -> anyhow::Result<Option<SourceTable>> {
     let mut columns = Vec::new();
     let mut key: Vec<(i64, String)> = Vec::new();
@@ -170,7 +170,7 @@ fn key_has_null(connection: &Connection, table: &str, key: &[String]) -> anyhow:
     Ok(connection.query_row(&sql, [], |row| row.get(0))?)
 }
 
-/// The name of a row, made of its key.
+/// The row id, made of the row's key.
 pub(crate) fn row_id(key: &[Cell]) -> String {
     let text = Value::Array(key.iter().map(Cell::to_json).collect()).to_string();
     if text.len() <= ROW_ID_BYTES_MAX {
@@ -192,7 +192,8 @@ pub(crate) struct Unreadable {
 }
 
 impl Unreadable {
-    /// The error of a failed read. It keeps no cause: what is known of SQLite's own errors is known of the server's database.
+    /// The error of a failed read. It keeps no cause, because hints for SQLite's own errors concern the server's
+    /// database.
     fn from(error: anyhow::Error, path: &Path) -> anyhow::Error {
         match error.downcast::<rusqlite::Error>() {
             Ok(rusqlite::Error::SqliteFailure(_, Some(reason))) => Self::because(reason, path),
@@ -207,16 +208,16 @@ impl Unreadable {
     }
 }
 
-/// Opens a database so that no file appears beside it: a reader of a write-ahead log needs `-wal` and `-shm`, and makes them.
+/// Opens a database without creating files beside it: a reader of a write-ahead log normally creates `-wal` and `-shm`.
 fn open_without_a_trace(path: &Path, scratch: &Path) -> anyhow::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let [log, index] = ["-wal", "-shm"].map(|ending| beside(path, ending));
     if !has_write_ahead_log(path)? || log.exists() && index.exists() {
-        // Locked as usual; if there is a log, its user made both files.
+        // With the usual locks; a user of the write-ahead log has created both files.
         return Ok(Connection::open_with_flags(path, flags)?);
     }
     if log.exists() {
-        // Its user died; the log belongs to the database, and only a copy may be recovered.
+        // The last user of the database crashed. The log is part of the database, and only a copy may be recovered.
         fs::create_dir_all(scratch)?;
         let copy = scratch.join("copy.sqlite");
         fs::copy(path, &copy)?;
@@ -236,7 +237,8 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Whether the header says so: bytes 18 and 19 are 2 (<https://www.sqlite.org/fileformat.html>, section 1.3.3).
+/// Whether the header declares a write-ahead log: bytes 18 and 19 are 2 (<https://www.sqlite.org/fileformat.html>,
+/// section 1.3.3).
 fn has_write_ahead_log(path: &Path) -> anyhow::Result<bool> {
     let mut header = Vec::new();
     File::open(path)?.take(20).read_to_end(&mut header)?;
@@ -256,14 +258,14 @@ fn percent_encoded(path: &Path) -> String {
     encoded.fold(root.to_owned(), |text, part| text + &part)
 }
 
-/// How many rows a table has.
+/// The number of rows of a table.
 pub(crate) fn row_count(connection: &Connection, table: &str) -> anyhow::Result<u64> {
     let sql = format!("SELECT count(*) FROM main.{}", quoted(table));
     let rows: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
     Ok(rows.unsigned_abs())
 }
 
-/// A name as SQL takes it, whatever is in it.
+/// A quoted SQL name, whatever its characters.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
