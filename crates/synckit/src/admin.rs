@@ -148,7 +148,7 @@ async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
         let keys: Vec<String> = app.keys.iter().map(describe_key).collect();
         // List an app even if its last key has expired.
         let keys = if keys.is_empty() {
-            vec!["none that works".to_owned()]
+            vec!["none active".to_owned()]
         } else {
             keys
         };
@@ -310,7 +310,7 @@ async fn invite(data: &DataArgs) -> Result<(), Failure> {
     } else {
         screen::line(format_args!("invitation  {code}"));
         screen::line("");
-        screen::line("It lets one person create one account, and is shown only now.");
+        screen::line("Copy the invitation now: it is not shown again. It lets one person create one account.");
     }
     shown("the invitation", "make another one: synckit account invite")
 }
@@ -326,7 +326,7 @@ async fn sign_out(email: &str, data: &DataArgs) -> Result<(), Failure> {
     }
     let ended = units::counted(sessions_ended as u64, "session");
     screen::line(format_args!(
-        "{ended} ended; a running server takes no more requests from them within 5 seconds"
+        "{ended} ended; within 5 seconds a running server refuses their requests"
     ));
     Ok(())
 }
@@ -429,7 +429,7 @@ pub(crate) fn open(data: &DataArgs) -> Result<Admin, Failure> {
             .with_context(|| format!("cannot look into {}", data_dir.display()))
             .hint("run it as the user who owns the data directory")?;
         return Err(Failure::new(
-            anyhow!("there is no server's data in {}", data_dir.display()),
+            anyhow!("there is no server data in {}", data_dir.display()),
             "name the server's data directory with --data-dir, or start the server first",
         )
         .with_code("no_data"));

@@ -46,7 +46,7 @@ pub(crate) fn run(args: BackupArgs) -> Result<ExitCode, Failure> {
         ));
         match &args.keys {
             Some(keys) => screen::line(format_args!("keys      copied to {}", keys.display())),
-            None => screen::line("keys      not copied; they belong apart from this backup (--keys DIR)"),
+            None => screen::line("keys      not copied; store them apart from this backup (--keys DIR)"),
         }
     }
     if backup.objects_missing == 0 {
@@ -59,7 +59,7 @@ pub(crate) fn run(args: BackupArgs) -> Result<ExitCode, Failure> {
             units::counted(backup.objects_missing, "file"),
             missing.join(", ")
         ),
-        "all else is in the backup; `synckit doctor --full` looks at every file",
+        "all else is in the backup; `synckit doctor --full` checks every file",
     )
     .with_code("backup_incomplete"))
 }

@@ -18,7 +18,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// The commands by who needs them, as the help lists them.
+/// The commands, grouped by audience, in the order of the help.
 const GROUPS: &[(&str, &[&str])] = &[
     ("See it work", &["demo"]),
     (
@@ -29,7 +29,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Other", &["completions", "man", "help"]),
 ];
 
-/// Help of the program itself, in place of clap's one long list.
+/// Help of the program itself, with groups in place of clap's one long list.
 fn grouped_help(command: &clap::Command) -> String {
     let mut text = "{about}\n\n{usage-heading} {usage}\n".to_owned();
     for (title, names) in GROUPS {
@@ -46,7 +46,7 @@ fn grouped_help(command: &clap::Command) -> String {
     text + "\nOptions:\n{options}"
 }
 
-/// Reads the command line. A variable that is set to nothing counts as unset, for every flag.
+/// Reads the command line. An empty variable counts as unset, for every flag.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
     let command = with_levels_of_help(without_empty_variables(Cli::command()));
     let help = grouped_help(&command);
@@ -66,8 +66,8 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 /// The flag that shows the second level of help.
 const HELP_LIMITS: &str = "help-limits";
 
-/// Commands that take the server's settings show those that most operators need with `--help`, and the limits with
-/// `--help-limits`.
+/// For commands that take the server's settings, `--help` shows the common settings, and `--help-limits` also the
+/// limits.
 fn with_levels_of_help(command: clap::Command) -> clap::Command {
     let wants_limits = std::env::args_os().any(|arg| arg.to_str() == Some(&format!("--{HELP_LIMITS}")));
     ["serve", "doctor"].into_iter().fold(command, |command, name| {
@@ -88,7 +88,8 @@ fn with_levels_of_help(command: clap::Command) -> clap::Command {
     })
 }
 
-/// The variable that gave a flag its value, if the command line did not: `--listen <ADDR>` may stand for `SYNCKIT_LISTEN`.
+/// The environment variable that set a flag, if the command line did not: the flag `--listen <ADDR>` may come from
+/// `SYNCKIT_LISTEN`.
 pub(crate) fn variable_behind(flag: &str) -> Option<String> {
     fn find(command: &clap::Command, long: &str) -> Option<String> {
         let own = command.get_arguments().find(|arg| arg.get_long() == Some(long));
@@ -114,12 +115,12 @@ pub(crate) enum Command {
     /// Rotate the key that signs the tokens of sessions
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Check server, API key and address of a user, and keep them for later commands
+    /// Check server, API key and address of a user, and store them for later commands
     Login {
         #[command(flatten)]
         sign_in: SignInArgs,
     },
-    /// Forget what `login` keeps
+    /// Remove the stored values of `login`
     Logout,
     /// List, rename and revoke the devices of a user
     #[command(subcommand)]
@@ -128,7 +129,7 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Back up the database and the files of a server, while it runs
     Backup(BackupArgs),
-    /// Check a server, and say what to do about each problem
+    /// Check a server, with advice for each problem
     Doctor(Box<DoctorArgs>),
     /// Watch two devices sync a database and files through a server that can read neither
     Demo(DemoArgs),
@@ -147,14 +148,14 @@ pub(crate) enum Command {
 
 /// Run the server
 ///
-/// A flag overrides its environment variable, which overrides the configuration file, which overrides the default. Ctrl-C or
-/// SIGTERM stops the server after the requests that are running; a second one stops it at once.
+/// A flag overrides its environment variable, which overrides the configuration file, which overrides the default.
+/// Ctrl-C or SIGTERM stops the server after the running requests; a second signal stops it at once.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// A TOML file with the keys below (data_dir, listen, ...)
     #[arg(long, value_name = "FILE", env = "SYNCKIT_CONFIG")]
     config: Option<PathBuf>,
-    /// What is logged: error, warn, info, debug or trace, also by module
+    /// Log level: error, warn, info, debug or trace, also by module
     #[arg(long, value_name = "FILTER", env = "SYNCKIT_LOG", default_value = "info")]
     pub(crate) log: String,
     #[command(flatten)]
@@ -168,7 +169,7 @@ impl ServeArgs {
     }
 }
 
-/// Which server's data an administrative command works on.
+/// The server data of an administrative command.
 #[derive(Debug, Args)]
 pub(crate) struct DataArgs {
     /// The data directory of the server [default: synckit-data]
@@ -179,8 +180,8 @@ pub(crate) struct DataArgs {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// The user as whom a command signs in; what is missing comes from `synckit login`. The password is asked for at the
-/// terminal, or read from SYNCKIT_PASSWORD; it is never an argument, which every user of the machine could read.
+/// The user of a command; missing values come from `synckit login`. The password is read from the terminal or from
+/// SYNCKIT_PASSWORD. It is never an argument, because every user of the machine can read those.
 #[derive(Debug, Args)]
 pub(crate) struct SignInArgs {
     /// The server [default: that of `synckit login`]
@@ -221,14 +222,14 @@ pub(crate) enum DeviceCommand {
         #[command(flatten)]
         sign_in: SignInArgs,
     },
-    /// Show the safety code: six words, the same on every device that holds the keys which the server shows now
+    /// Show the safety code: six words, equal on all devices with the same keys
     SafetyCode {
         #[command(flatten)]
         sign_in: SignInArgs,
     },
     /// Replace the master key: later data is readable only with the new key, which devices get with the password
     RotateKey {
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -236,7 +237,7 @@ pub(crate) enum DeviceCommand {
     },
     /// Replace the account key and the master key, after either may have leaked; the recovery code stops working
     ReplaceAccountKey {
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -249,7 +250,7 @@ pub(crate) enum DeviceCommand {
         /// Replace the master key too, so that the device cannot read later data
         #[arg(long)]
         rotate: bool,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -257,7 +258,7 @@ pub(crate) enum DeviceCommand {
     },
 }
 
-/// The form of an export.
+/// The format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum ExportFormat {
     /// Every change on a line of its own, in the order of the log
@@ -268,21 +269,21 @@ pub(crate) enum ExportFormat {
 
 /// Export all of a user's data, decrypted: JSON lines or SQLite, and the files
 ///
-/// The export is written to DIR as changes.jsonl or export.sqlite, files to DIR/blobs under their SHA-256. They appear whole
-/// or not at all: the same command continues an interrupted export. While it runs it is a
-/// device of the user, which is revoked when it ends. Nothing is stored in the keychain of this machine.
+/// The export is written to DIR as changes.jsonl or export.sqlite, files to DIR/blobs under their SHA-256. They appear
+/// only when they are complete: the same command continues an interrupted export. The export registers a device of the
+/// user, and revokes it at the end. It stores nothing in the keychain of this machine.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The directory of the export; created, for this user only
     #[arg(long, value_name = "DIR", default_value = "synckit-export")]
     pub(crate) out: PathBuf,
-    /// The form of the export
+    /// The format of the export
     #[arg(long, value_name = "FORM", value_enum, default_value_t = ExportFormat::Jsonl)]
     pub(crate) format: ExportFormat,
     /// Download every file too
     #[arg(long)]
     pub(crate) blobs: bool,
-    /// Open the data with the recovery code (asked for, or in SYNCKIT_RECOVERY_CODE) after the password was reset
+    /// Open the data with the recovery code (from the terminal or SYNCKIT_RECOVERY_CODE) after a password reset
     #[arg(long)]
     pub(crate) recovery_code: bool,
     /// Replace an existing export, and restart an interrupted one
@@ -294,9 +295,9 @@ pub(crate) struct ExportArgs {
 
 /// Back up the database and the files of a server, while it runs
 ///
-/// Copies the database in one step, checks the copy, copies the files that it names, and only then gives the database its
-/// name: a backup that was interrupted leaves the one before as it was. Run it again with the same directory to bring the
-/// backup up to date; files that are there are not copied again. Key files are copied with --keys only, and belong apart.
+/// Copies the database in one step, checks the copy, copies the files that it lists, and renames the database last: an
+/// interrupted backup leaves the previous one intact. Run it again with the same directory to update the backup;
+/// existing files are not copied again. Key files are copied only with --keys; store them apart from the backup.
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
     /// The directory of the backup; created, for this user only
@@ -309,15 +310,15 @@ pub(crate) struct BackupArgs {
     pub(crate) data: DataArgs,
 }
 
-/// Check a server, and say what to do about each problem
+/// Check a server, with advice for each problem
 ///
-/// Looks at the configuration, the data directory, the keys, the database, the blobs, the clock, the disk, mail and the
-/// address, and changes nothing, also beside a running server. Give it the flags and the environment of `synckit serve`.
-/// With --server URL it looks at a server from outside instead, as an app does. The exit code is 0 if all is well, 1 if
-/// something should be looked at, 2 if something is broken.
+/// Checks the configuration, the data directory, the keys, the database, the blobs, the clock, the disk, mail and the
+/// address. Changes nothing; the server may be running. Use the flags and the environment of `synckit serve`. With
+/// --server URL it checks a server from outside instead, as an app sees it. The exit code is 0 if all is well, 1 if a
+/// finding needs attention, 2 if something is broken.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Look at this server from outside instead of at a data directory
+    /// Check this server from outside, instead of a data directory
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// Check the whole database, hash every stored change, compare every blob, connect to the mail server: may take long
@@ -355,7 +356,7 @@ pub(crate) enum AppCommand {
     Delete {
         /// The id or the name of the app
         app: String,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -400,7 +401,7 @@ pub(crate) enum AccountCommand {
     Delete {
         /// The e-mail address of the account
         email: String,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -455,8 +456,8 @@ pub(crate) enum TokenCommand {
 
 /// Watch two devices sync a database and files through a server that can read neither
 ///
-/// A real server starts on a temporary directory; a laptop and a phone sync, edit and converge; what the server holds is
-/// searched for every value of the data. The exit code is 1 if anything is not as it should be.
+/// A real server starts on a temporary directory. A laptop and a phone sync, edit and converge. Then the server's data
+/// is searched for every value of the dataset. The exit code is 1 if any check fails.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// A SQLite database or a folder to sync; it is only read [default: the IANA time zone tables]

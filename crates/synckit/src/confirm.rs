@@ -13,7 +13,7 @@ pub(crate) fn confirm(yes: bool, consequence: &str, answer: &str) -> Result<(), 
     }
     if !io::stdin().is_terminal() {
         return Err(Failure::new(
-            anyhow!("this must be confirmed, and standard input is no terminal: {consequence}"),
+            anyhow!("confirmation is needed, but standard input is not a terminal: {consequence}"),
             "add --yes",
         )
         .with_code("not_confirmed"));

@@ -15,8 +15,8 @@ use crate::{
     user::signed_in,
 };
 
-const ROTATED: &str = "The master key was replaced: every other device asks for the password once, and who has only the old \
-     key reads nothing that is written from now on.";
+const ROTATED: &str = "The master key was replaced: every other device asks for the password once. Later changes are \
+     readable only with the new key.";
 
 pub(crate) fn run(command: DeviceCommand) -> Result<ExitCode, Failure> {
     runtime()?.block_on(async {
@@ -208,7 +208,7 @@ async fn revoke(wanted: &str, rotate: bool, yes: bool, sign_in: &SignInArgs) -> 
         return Ok(screen::json(&revoked)?);
     }
     screen::line(format_args!(
-        "{} is revoked: all of its sessions end within 5 seconds. What it holds already, it keeps.",
+        "{} is revoked: all of its sessions end within 5 seconds. It keeps the data that it already holds.",
         device.device_name
     ));
     screen::line(if rotate {
@@ -230,7 +230,7 @@ async fn safety_code(sign_in: &SignInArgs) -> Result<(), Failure> {
     }
     screen::line(code);
     screen::note(format_args!(
-        "A device that shows other words was shown other keys: compare once more, then revoke it and do not trust the server."
+        "A device with other words holds other keys: compare again; if they still differ, revoke it and do not trust the server."
     ));
     Ok(())
 }
@@ -269,7 +269,7 @@ async fn replace_account_key(yes: bool, sign_in: &SignInArgs) -> Result<(), Fail
         return Ok(screen::json(&serde_json::json!({ "replaced": true, "rotated": true }))?);
     }
     screen::line(ROTATED);
-    screen::line("The recovery code of before opens nothing of this app any more: make another one in the app.");
+    screen::line("The old recovery code no longer opens the data of this app: create a new one in the app.");
     Ok(())
 }
 

@@ -26,14 +26,14 @@ pub(crate) fn exposures(config: &Config, file: Option<&Path>) -> Vec<Exposure> {
                 "the server listens at {} without TLS: the network sees tokens, addresses and names",
                 config.listen
             ),
-            "listen at 127.0.0.1 behind a proxy that ends TLS, or let nobody but the proxy reach this address",
+            "listen at 127.0.0.1 behind a proxy that ends TLS, or allow only the proxy to reach this address",
         );
     }
     if config.trusted_proxies.iter().any(|block| block.is_everything()) {
         expose(
-            "trusted_proxies is everybody: any client can claim any address, and guess passwords without a limit"
+            "trusted_proxies includes every address: any client can claim any address, and guess passwords without a limit"
                 .to_owned(),
-            "name the addresses of the proxies only",
+            "list only the addresses of your proxies",
         );
     }
     if let MailDelivery::Smtp { url, .. } = &config.mail
@@ -52,7 +52,7 @@ pub(crate) fn exposures(config: &Config, file: Option<&Path>) -> Vec<Exposure> {
             .is_ok_and(|metadata| system::mode(&metadata).is_some_and(|mode| mode & 0o077 != 0))
     {
         expose(
-            format!("{} holds secrets, and others than its user may read it", file.display()),
+            format!("{} contains secrets, and other users may read it", file.display()),
             "chmod go= it, or put the secrets into SYNCKIT_SMTP_URL and SYNCKIT_METRICS_TOKEN",
         );
     }
@@ -109,8 +109,8 @@ mod tests {
     fn what_strangers_see_is_named() {
         for (settings, word) in [
             (with("listen", "0.0.0.0:8080"), "0.0.0.0:8080 without TLS"),
-            (with("trusted_proxies", "0.0.0.0/0"), "trusted_proxies is everybody"),
-            (with("trusted_proxies", "10.0.0.1,::/0"), "trusted_proxies is everybody"),
+            (with("trusted_proxies", "0.0.0.0/0"), "includes every address"),
+            (with("trusted_proxies", "10.0.0.1,::/0"), "includes every address"),
             (with("smtp_url", "smtp://u:p@mail.example.com:587"), "plain smtp://"),
             (
                 with("smtp_url", "smtp://mail.example.com?tls=opportunistic"),

@@ -119,7 +119,7 @@ pub(crate) fn report_usage(error: &clap::Error) -> ExitCode {
         report(
             "usage",
             &message,
-            Some(hint.as_deref().unwrap_or("--help shows what is allowed")),
+            Some(hint.as_deref().unwrap_or("--help shows the correct usage")),
         );
     } else if error.use_stderr() {
         // No other output is left for this error.
@@ -259,7 +259,7 @@ fn of_configuration(error: &ConfigError) -> Known {
         match error {
             ConfigError::Read { .. } => "check the path that --config or SYNCKIT_CONFIG names",
             ConfigError::File { .. } => "the keys are those of `synckit serve --help`, with _ in place of -",
-            _ => "`synckit serve --help` shows what is allowed",
+            _ => "`synckit serve --help` lists the allowed values",
         },
     )
 }
@@ -295,10 +295,10 @@ fn of_backup(error: &BackupError) -> Option<Known> {
             "data_dir",
             "name a directory that is new, or that holds an earlier backup",
         )),
-        BackupError::TargetInUse { .. } => Some(Known::new("data_dir_in_use", "wait for its end")),
+        BackupError::TargetInUse { .. } => Some(Known::new("data_dir_in_use", "wait until the other backup has ended")),
         BackupError::KeysInTarget { .. } => Some(Known::new(
             "invalid_value",
-            "name another directory with --keys: a thief of one should not have both",
+            "name a different directory with --keys, so that one theft does not expose both",
         )),
         BackupError::Io { source, .. } => Some(of_io(source)),
         BackupError::Store(error) => of_store(error),
@@ -330,7 +330,7 @@ fn of_store(error: &StoreError) -> Option<Known> {
         )),
         StoreError::OtherSchema { .. } => Some(Known::new(
             "other_schema",
-            "use the synckit of the server that works on this database",
+            "use the synckit program of the server that uses this database",
         )),
         StoreError::Damaged(_) => Some(Known::new(
             "database_damaged",
@@ -415,7 +415,7 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
         Error::FreshLoginRequired => Known::new("fresh_login_required", "run the command again"),
         Error::ApiKeyUnusable(ApiKeyError::Kind(_)) => Known::new(
             "key_kind",
-            "give a publishable key: `synckit app rotate-key` makes one; a secret key that was in an app must be replaced",
+            "give a publishable key: `synckit app rotate-key` makes one; replace a secret key that was in an app",
         ),
         Error::ApiKeyUnusable(_) => Known::new(
             "key_malformed",
@@ -442,18 +442,17 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
             "server_key_changed",
             "ask the operator whether the server's keys were lost and replaced; if not, do not sign in there",
         ),
-        Error::Tampering(Tampering::OtherApp { .. }) => Known::new(
-            "other_app",
-            "the server answers for another app than the API key names: do not sign in there, and tell its operator",
-        ),
+        Error::Tampering(Tampering::OtherApp { .. }) => {
+            Known::new("other_app", "do not sign in there, and tell the operator of the server")
+        }
         error if error.is_tampering() => Known::new(
             "tampering",
-            "the server's data differs from what it served before: ask its operator whether a backup was restored, and keep this message",
+            "the server's data differs from its earlier data: ask its operator whether a backup was restored, and keep this message",
         ),
         Error::QuotaExceeded { quota } => Known::new(
             "quota_exceeded",
             match quota {
-                Quota::PendingUploads => "try again in some hours: uploads that nobody finishes are deleted",
+                Quota::PendingUploads => "try again in some hours: the server deletes unfinished uploads",
                 _ => "delete something, or ask the operator of the server for more room",
             },
         ),
@@ -472,7 +471,7 @@ fn hint_for_problem(code: ProblemCode) -> Option<&'static str> {
         ProblemCode::DeviceNotFound => "`synckit device list` shows the devices of this account",
         ProblemCode::DeviceMismatch => "run the command again: it signs in and registers anew",
         ProblemCode::DeviceLimit => "revoke an unused device with `synckit device revoke`",
-        ProblemCode::UnsupportedSuite => "use the synckit of the server's version",
+        ProblemCode::UnsupportedSuite => "use the same version of synckit as the server",
         _ => return None,
     })
 }

@@ -57,7 +57,7 @@ fn given(argument: &Option<String>, kept: Option<&String>, flag: &str) -> Result
     argument.as_ref().or(kept).cloned().ok_or_else(|| {
         Failure::new(
             anyhow!("{flag} is missing"),
-            format!("`synckit login` keeps server, API key and address for all commands; or give {flag}"),
+            format!("`synckit login` stores server, API key and address for all commands; or give {flag}"),
         )
         .with_code("no_login")
     })
@@ -90,7 +90,7 @@ pub(crate) fn run(mut args: SignInArgs) -> Result<ExitCode, Failure> {
     } else {
         screen::line(format_args!("{} can sign in at {}", kept.email, kept.server));
         screen::line(format_args!(
-            "Server, API key and address are kept in {}; the password is not.",
+            "Server, API key and address are stored in {}; the password is not.",
             file.display()
         ));
     }
@@ -114,7 +114,7 @@ pub(crate) fn forget() -> Result<ExitCode, Failure> {
     } else if was_there {
         screen::line(format_args!("{} is removed", file.display()));
     } else {
-        screen::line("nothing was kept");
+        screen::line("nothing was stored");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -30,7 +30,7 @@ pub(crate) fn service_manager(phase: Phase) {
         socket.send_to_addr(message, &address)
     });
     if let Err(error) = sent {
-        tracing::warn!(%error, ?phase, "the service manager could not be told");
+        tracing::warn!(%error, ?phase, "the service manager did not get the server's state");
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
             } else {
                 format!(" --data-dir {}", data_dir.display())
             };
-            screen::line("this server has no app yet; in another terminal, make one and get its API key:");
+            screen::line("this server has no app yet; in another terminal, create one and get its API key:");
             screen::line(format_args!("    synckit app create \"My app\"{place}"));
         }
         notify::service_manager(Phase::Ready);

@@ -53,7 +53,7 @@ impl StopSignal {
     pub(crate) async fn received(mut self) {
         self.next().await;
         screen::event(&serde_json::json!({ "event": "stopping" }));
-        screen::line("stopping after the requests that are running; once more stops at once");
+        screen::line("stopping after the running requests; a second signal stops at once");
         tokio::spawn(async move {
             self.next().await;
             std::process::exit(1);

@@ -47,7 +47,7 @@ pub(crate) async fn signed_in<T>(
         && done.is_ok()
     {
         screen::note(format_args!(
-            "note: the session could not be ended, it ends by itself after 90 days: {error}"
+            "note: the session could not be ended; it expires after 90 days: {error}"
         ));
     }
     done
@@ -64,7 +64,7 @@ fn password(args: &SignInArgs, email: &str) -> Result<SecretText, Failure> {
         let password = SecretText::new(line);
         if password.expose().is_empty() {
             return Err(Failure::new(
-                anyhow!("standard input holds no password"),
+                anyhow!("standard input contains no password"),
                 "with --password-stdin the first line of standard input is the password",
             )
             .with_code("no_password"));

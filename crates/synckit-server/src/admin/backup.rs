@@ -49,7 +49,7 @@ pub struct Backup {
 #[non_exhaustive]
 pub enum BackupError {
     /// The data directory has no database.
-    #[error("there is no server's data in {}", path.display())]
+    #[error("there is no server data in {}", path.display())]
     NoData {
         /// The data directory.
         path: PathBuf,
@@ -61,7 +61,7 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// The key files would go into the backup, where a thief of one has both.
-    #[error("the key files would be in the backup at {}: they belong apart from it", path.display())]
+    #[error("the key files would be in the backup at {}: store them apart from it", path.display())]
     KeysInTarget {
         /// The target.
         path: PathBuf,

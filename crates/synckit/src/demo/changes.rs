@@ -126,7 +126,7 @@ pub(super) fn effect(
         .get(&change.table)
         .with_context(|| format!("the table {} was never announced", change.table))?;
     let Value::Object(data) = data else {
-        bail!("the row {} of {} is no object", change.row_id, change.table)
+        bail!("the row {} of {} is not an object", change.row_id, change.table)
     };
     let cells = table.columns.iter().map(|column| {
         let value = data

@@ -28,7 +28,7 @@ struct Running {
 impl LocalServer {
     /// Starts a server and creates an app on it; returns the API key.
     pub(super) async fn start(data_dir: &Path) -> anyhow::Result<(Self, String)> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port of the loopback can be had")?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("no loopback port is free")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let mut this = Self {

@@ -397,7 +397,7 @@ impl<'a> Play<'a> {
             self.story.end(
                 step,
                 Verdict::NotPossible,
-                "only the server's own machine can show its stored bytes of a row",
+                "the stored bytes can be shown only on the server's machine",
             );
             return Ok(());
         };
@@ -447,7 +447,7 @@ impl<'a> Play<'a> {
             self.story.end(
                 step,
                 Verdict::NotPossible,
-                "only the server's own machine can search its files",
+                "the server's files can be searched only on its machine",
             );
             return Ok(());
         };
@@ -476,7 +476,7 @@ impl<'a> Play<'a> {
         if self.needles.left_out() > 0 {
             let left_out = units::counted(self.needles.left_out(), "further value");
             self.story
-                .note(&format!("{left_out} did not fit into memory and were not looked for"));
+                .note(&format!("{left_out} did not fit into memory and were not searched for"));
         }
 
         let step = Step::begin("planted value");
@@ -504,7 +504,7 @@ impl<'a> Play<'a> {
         let text = if found {
             "the same search finds a planted value, so it works"
         } else {
-            "the search misses a planted value: it proves nothing"
+            "the search misses a planted value, so it proves nothing"
         };
         self.story
             .end(step.bytes(planted_findings.bytes), Verdict::of(found), text);
@@ -528,15 +528,15 @@ impl<'a> Play<'a> {
             (Err(Error::Tampering(Tampering::BatchForged(evidence))), Ok((changes, _, _))) if !changes.is_empty() => (
                 true,
                 format!(
-                    "a tablet refuses a batch with one flipped bit (BatchForged: {}), and takes it without",
+                    "a tablet refuses a batch with one flipped bit (BatchForged: {}), and accepts it without",
                     evidence.reason
                 ),
             ),
             (Err(Error::Tampering(Tampering::BatchForged(_))), _) => (
                 false,
-                "a tablet refuses the batch also without the flipped bit".to_owned(),
+                "a tablet refuses the batch even without the flipped bit".to_owned(),
             ),
-            (Ok(_), _) => (false, "a tablet takes a batch with a flipped bit".to_owned()),
+            (Ok(_), _) => (false, "a tablet accepts a batch with a flipped bit".to_owned()),
             (Err(error), _) => return Err(error.into()),
         };
         self.story.end(step, Verdict::of(passed), &text);

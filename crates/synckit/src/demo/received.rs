@@ -28,7 +28,7 @@ pub(super) fn local_path(name: &[u8]) -> anyhow::Result<PathBuf> {
         let mut components = Path::new(&part).components();
         match (components.next(), components.next()) {
             (Some(Component::Normal(only)), None) if only == part => path.push(part),
-            _ => bail!("{} is no path of a file", String::from_utf8_lossy(name)),
+            _ => bail!("{} is not the path of a file", String::from_utf8_lossy(name)),
         }
     }
     Ok(path)

@@ -184,12 +184,12 @@ fn write_ahead_log(database: &Path, is_served: bool, report: &mut Report) {
         report.warn(
             "database",
             format_args!("its write-ahead log has grown to {}", units::bytes(bytes)),
-            "end the process that has read the database for long, perhaps a backup; then the server empties the log",
+            "end the process that keeps a long read open, perhaps a backup; then the server empties the log",
         );
     } else if bytes > 0 && !is_served {
         report.ok(
             "database",
-            "the last server did not stop in good order; the next start recovers every acknowledged write",
+            "the last server was not shut down cleanly; the next start recovers every acknowledged write",
         );
     }
 }
@@ -242,7 +242,7 @@ fn blobs(database: &DatabaseInspection, inspection: &Inspection, args: &DoctorAr
                 units::counted(survey.orphaned, "file"),
                 units::bytes(survey.orphaned_bytes)
             ),
-            "they are harmless and never swept; delete them once you will not restore a newer backup of the database",
+            "they are harmless and never swept; delete them if you will not restore a newer backup of the database",
         );
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn directory(inspection: &Inspection, report: &mut Report) -> bool {
             (format!("{}{whose}: {error}", root.display()), ADVICE_OTHER_USER)
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err((
-            format!("no server's data in {}", root.display()),
+            format!("no server data in {}", root.display()),
             "name the data directory with --data-dir; `synckit serve` creates a new one",
         )),
         Err(error) => Err((format!("{}: {error}", root.display()), ADVICE_OTHER_USER)),

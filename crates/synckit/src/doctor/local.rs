@@ -37,7 +37,9 @@ pub(super) async fn check(args: &DoctorArgs, report: &mut Report) {
     let config = match serve::resolve(&args.serve) {
         Ok(config) => config,
         Err(failure) => {
-            let hint = failure.hint().unwrap_or("`synckit serve --help` shows what is allowed");
+            let hint = failure
+                .hint()
+                .unwrap_or("`synckit serve --help` lists the allowed values");
             return report.fail("configuration", failure.message(), hint);
         }
     };

@@ -114,7 +114,7 @@ impl Place {
         let lock = open_private_file(&directory.join(LOCK_FILE))
             .with_context(|| format!("cannot write to the directory {name}"))?;
         if lock.try_lock().is_err() {
-            let error = anyhow!("another export is at work in {name}");
+            let error = anyhow!("another export is running in {name}");
             return Err(exists(error, "wait for it, or choose another directory with --out"));
         }
         let mut place = Self {

@@ -54,7 +54,7 @@ fn an_account_is_deleted_when_that_was_confirmed() {
     let delete = ["account", "delete", "ada@example.com"];
     let refused = on_data_dir(&server.data_dir(), &delete).expect_code(1);
     insta::assert_snapshot!(refused.stderr, @"
-    error: this must be confirmed, and standard input is no terminal: This deletes ada@example.com and all of the account's data, in every app, for good.
+    error: confirmation is needed, but standard input is not a terminal: This deletes ada@example.com and all of the account's data, in every app, for good.
     hint: add --yes
     ");
     let ended = on_data_dir(&server.data_dir(), &[&delete[..], &["--yes"]].concat()).expect_code(0);

@@ -80,7 +80,7 @@ fn a_deleted_app_admits_nobody() {
     runtime.block_on(rotated(&server.url, &key));
     let unconfirmed = on_data_dir(&server.data_dir(), &["app", "delete", "Notes"]).expect_code(1);
     insta::assert_snapshot!(unconfirmed.stderr, @"
-    error: this must be confirmed, and standard input is no terminal: This deletes the app Notes and all data that its users keep in it, for good. Their accounts stay.
+    error: confirmation is needed, but standard input is not a terminal: This deletes the app Notes and all data that its users keep in it, for good. Their accounts stay.
     hint: add --yes
     ");
     let deleted = on_data_dir(&server.data_dir(), &["app", "delete", "Notes", "--yes"]).expect_code(0);
@@ -185,7 +185,7 @@ fn listing_creates_no_server() {
     ] {
         let ended = on_data_dir(&missing, arguments).expect_code(1);
         assert!(
-            ended.stderr.contains("there is no server's data in") && ended.stderr.contains("\nhint: "),
+            ended.stderr.contains("there is no server data in") && ended.stderr.contains("\nhint: "),
             "{}",
             ended.stderr
         );
@@ -229,7 +229,7 @@ fn account_needs_an_invitation_where_required() {
     let passed = run_with(&with_invite).expect_code(0);
     assert!(passed.stdout.contains("The demo passed"), "{}", passed.stdout);
     assert!(
-        passed.stdout.contains("machine can search its files"),
+        passed.stdout.contains("can be searched only on its machine"),
         "{}",
         passed.stdout
     );
@@ -238,7 +238,7 @@ fn account_needs_an_invitation_where_required() {
     let accounts = on_data_dir(&server.data_dir(), &["account", "list"]).expect_code(0);
     assert!(accounts.stdout.contains("someone@example.com"), "{}", accounts.stdout);
     let ended = on_data_dir(&server.data_dir(), &["account", "sign-out", "SOMEONE@example.com"]).expect_code(0);
-    insta::assert_snapshot!(ended.stdout, @"3 sessions ended; a running server takes no more requests from them within 5 seconds");
+    insta::assert_snapshot!(ended.stdout, @"3 sessions ended; within 5 seconds a running server refuses their requests");
     let ended = on_data_dir(&server.data_dir(), &["account", "sign-out", "other@example.com"]).expect_code(1);
     insta::assert_snapshot!(ended.stderr, @"
     error: there is no account with the address other@example.com

@@ -32,11 +32,11 @@ fn help_names_every_command() {
       account      List, export and delete accounts, create invitations, end sessions, restore key envelopes
       token        Rotate the key that signs the tokens of sessions
       backup       Back up the database and the files of a server, while it runs
-      doctor       Check a server, and say what to do about each problem
+      doctor       Check a server, with advice for each problem
 
     Use an account:
-      login        Check server, API key and address of a user, and keep them for later commands
-      logout       Forget what `login` keeps
+      login        Check server, API key and address of a user, and store them for later commands
+      logout       Remove the stored values of `login`
       device       List, rename and revoke the devices of a user
       export       Export all of a user's data, decrypted: JSON lines or SQLite, and the files
 
@@ -97,7 +97,7 @@ fn help_of_serve_names_flags_and_variables() {
           --config <FILE>
               A TOML file with the keys below (data_dir, listen, ...) [env: SYNCKIT_CONFIG=]
           --log <FILTER>
-              What is logged: error, warn, info, debug or trace, also by module [env: SYNCKIT_LOG=] [default: info]
+              Log level: error, warn, info, debug or trace, also by module [env: SYNCKIT_LOG=] [default: info]
           --data-dir <DIR>
               Directory for all data; created on first start [default: synckit-data] [env: SYNCKIT_DATA_DIR=]
           --listen <ADDR>
@@ -187,7 +187,7 @@ fn help_of_what_users_do() {
 
     Options:
           --rotate           Replace the master key too, so that the device cannot read later data
-          --yes              Do not ask
+          --yes              Do not ask for confirmation
           --server <URL>     The server [default: that of `synckit login`] [env: SYNCKIT_SERVER=]
           --api-key <KEY>    The API key of the app [default: that of `synckit login`] [env: SYNCKIT_API_KEY]
           --email <ADDRESS>  The e-mail address of the account [default: that of `synckit login`] [env: SYNCKIT_EMAIL=]
@@ -202,9 +202,9 @@ fn help_of_what_users_do() {
 
     Options:
           --out <DIR>        The directory of the export; created, for this user only [default: synckit-export]
-          --format <FORM>    The form of the export [default: jsonl] [possible values: jsonl, sqlite]
+          --format <FORM>    The format of the export [default: jsonl] [possible values: jsonl, sqlite]
           --blobs            Download every file too
-          --recovery-code    Open the data with the recovery code (asked for, or in SYNCKIT_RECOVERY_CODE) after the password was reset
+          --recovery-code    Open the data with the recovery code (from the terminal or SYNCKIT_RECOVERY_CODE) after a password reset
           --force            Replace an existing export, and restart an interrupted one
           --server <URL>     The server [default: that of `synckit login`] [env: SYNCKIT_SERVER=]
           --api-key <KEY>    The API key of the app [default: that of `synckit login`] [env: SYNCKIT_API_KEY]
@@ -215,7 +215,7 @@ fn help_of_what_users_do() {
     "#);
     let doctor = help_of(&["doctor", "-h"]);
     assert!(
-        doctor.starts_with("Check a server, and say what to do about each problem\n") && doctor.contains("--full"),
+        doctor.starts_with("Check a server, with advice for each problem\n") && doctor.contains("--full"),
         "{doctor}"
     );
 }

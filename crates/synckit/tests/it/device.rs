@@ -45,7 +45,7 @@ fn user_lists_renames_and_revokes_devices() {
         for arguments in [&["device", "revoke", "old phone"][..], &["device", "rotate-key"]] {
             let asked = person.run(arguments).expect_code(1);
             assert!(
-                asked.stderr.starts_with("error: this must be confirmed")
+                asked.stderr.starts_with("error: confirmation is needed")
                     && asked.stderr.ends_with("hint: add --yes\n"),
                 "{}",
                 asked.stderr
@@ -54,7 +54,7 @@ fn user_lists_renames_and_revokes_devices() {
         phone.pull(phone_device.id, Cursor::START).await.unwrap();
         let revoked = person.run(&["device", "revoke", "old phone", "--yes"]).expect_code(0);
         insta::assert_snapshot!(revoked.stdout, @r"
-        old phone is revoked: all of its sessions end within 5 seconds. What it holds already, it keeps.
+        old phone is revoked: all of its sessions end within 5 seconds. It keeps the data that it already holds.
         If it was lost or stolen, replace the master key as well: `synckit device rotate-key`.
         ");
         let shut_out = phone.pull(phone_device.id, Cursor::START).await.unwrap_err();
@@ -198,7 +198,7 @@ fn password_comes_from_stdin_or_environment_only() {
         let (code, empty) = with_stdin("");
         assert_eq!(code, Some(1));
         insta::assert_snapshot!(empty, @r"
-        error: standard input holds no password
+        error: standard input contains no password
         hint: with --password-stdin the first line of standard input is the password
         ");
         let nowhere = run(person.command().env_remove("SYNCKIT_PASSWORD").args(["device", "list"])).expect_code(1);

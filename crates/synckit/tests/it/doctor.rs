@@ -207,7 +207,7 @@ fn missing_directory_and_taken_port_are_named() {
     let missing = directory.path().join("mistyped");
     let ended = on_data_dir(&missing, &["doctor", "--json"]).expect_code(2);
     assert!(
-        trouble(&ended, "directory")[0].contains("no server's data in"),
+        trouble(&ended, "directory")[0].contains("no server data in"),
         "{}",
         ended.stdout
     );

@@ -37,14 +37,14 @@ fn errors_are_json_where_json_was_asked_for() {
     insta::assert_json_snapshot!(codes(&["app", "lsit", "--json"], 2), @r#"
     {
       "code": "usage",
-      "hint": "--help shows what is allowed",
+      "hint": "--help shows the correct usage",
       "message": "unrecognized subcommand 'lsit'"
     }
     "#);
     insta::assert_json_snapshot!(codes(&["serve", "--listen", "localhost", "--json"], 2), @r#"
     {
       "code": "usage",
-      "hint": "--help shows what is allowed",
+      "hint": "--help shows the correct usage",
       "message": "invalid value 'localhost' for '--listen <ADDR>': expected an IP address and a port, such as 127.0.0.1:8080 or [::]:8080"
     }
     "#);

@@ -27,7 +27,7 @@ fn login_keeps_server_key_and_address() {
         let before = run(&mut at_home(&["device", "list"])).expect_code(1);
         insta::assert_snapshot!(before.stderr, @r"
         error: --server is missing
-        hint: `synckit login` keeps server, API key and address for all commands; or give --server
+        hint: `synckit login` stores server, API key and address for all commands; or give --server
         ");
 
         let login = [
@@ -66,7 +66,7 @@ fn login_keeps_server_key_and_address() {
         run(&mut at_home(&["logout"])).expect_code(0);
         assert!(!file.exists());
         let again = run(&mut at_home(&["logout"])).expect_code(0);
-        assert_eq!(again.stdout, "nothing was kept\n");
+        assert_eq!(again.stdout, "nothing was stored\n");
         run(&mut at_home(&["device", "list"])).expect_code(1);
     });
 }

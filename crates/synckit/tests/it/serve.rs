@@ -35,9 +35,9 @@ fn first_start_names_address_and_next_step() {
     {
         let (rest, status) = server.terminate("-INT");
         insta::assert_snapshot!(rest, @r#"
-        this server has no app yet; in another terminal, make one and get its API key:
+        this server has no app yet; in another terminal, create one and get its API key:
             synckit app create "My app"
-        stopping after the requests that are running; once more stops at once
+        stopping after the running requests; a second signal stops at once
         stopped
         "#);
         assert!(status.success());
@@ -228,7 +228,7 @@ fn a_configuration_that_cannot_be_used_is_explained() {
     std::fs::write(&config, "smtp_url = \"smtps://example.com\"\n").unwrap();
     insta::assert_snapshot!(serve(), @"
     error: mail_from is missing: mails need a sender
-    hint: `synckit serve --help` shows what is allowed
+    hint: `synckit serve --help` lists the allowed values
     ");
 }
 

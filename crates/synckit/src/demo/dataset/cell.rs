@@ -121,7 +121,7 @@ impl Cell {
                     .next()
                     .filter(|_| object.len() == 1)
                     .and_then(|(kind, text)| Some((kind.as_str(), text.as_str()?)))
-                    .context("an object that is no value of SQLite")?;
+                    .context("an object that is not a SQLite value")?;
                 match (kind, text) {
                     ("$blob", text) => Ok(Self::Blob(STANDARD.decode(text)?)),
                     ("$text", text) => Ok(Self::Text(STANDARD.decode(text)?)),
