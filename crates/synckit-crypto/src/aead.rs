@@ -8,10 +8,10 @@ use crate::OpenError;
 
 pub(crate) const NONCE_BYTES: usize = 24;
 pub(crate) const TAG_BYTES: usize = 16;
-/// What sealing adds.
+/// The growth of a plaintext by sealing.
 pub(crate) const OVERHEAD_BYTES: usize = NONCE_BYTES + TAG_BYTES;
 
-/// Seals under a fresh random nonce. 24 bytes are enough to draw nonces at random for the life of a key.
+/// Seals under a fresh random nonce. 24 bytes are enough for random nonces during the whole life of a key.
 #[expect(
     clippy::expect_used,
     reason = "fails only above 256 GiB, and every caller seals a bounded buffer"
@@ -30,7 +30,7 @@ pub(crate) fn seal(key: &[u8; 32], aad: &[u8], plaintext: &[u8], rng: &mut (impl
     sealed
 }
 
-/// Opens what [`seal`] made. The plaintext is erased when dropped.
+/// Opens the output of [`seal`]. The plaintext is erased when dropped.
 pub(crate) fn open(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let (nonce, rest) = sealed.split_at_checked(NONCE_BYTES).ok_or(OpenError::Authentication)?;
     let split = rest.len().checked_sub(TAG_BYTES).ok_or(OpenError::Authentication)?;

@@ -6,8 +6,8 @@
 //! blob_id = HMAC-SHA256(blob id key, SHA-256(file))
 //! ```
 //!
-//! The cipher is XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03 over RFC 8439), put together from its two halves so
-//! that a file of any size passes through one small buffer. The result is the same as of the whole-buffer cipher.
+//! The cipher is XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03 over RFC 8439), composed of its two parts so that a
+//! file of any size needs only one small buffer. The result is that of the whole-buffer cipher.
 
 use std::{fmt, str::FromStr};
 
@@ -35,9 +35,9 @@ use crate::{
 /// Poly1305 works in blocks of 16 bytes.
 const BLOCK_BYTES: usize = 16;
 
-/// SHA-256 of a file: what the app calls its hash. Lower-case hexadecimal as text.
+/// SHA-256 of a file, which the SDK calls its hash. Lower-case hexadecimal as text.
 ///
-/// The server never sees it: with the hash of a public file it could look for the accounts that have the file.
+/// The server never sees it: with the hash of a public file it could find the accounts that have the file.
 ///
 /// # Examples
 /// ```
@@ -56,7 +56,7 @@ pub struct BlobHash([u8; 32]);
 pub struct BlobHashParseError;
 
 impl BlobHash {
-    /// Hashes a file that is in memory.
+    /// Hashes a file in memory.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
@@ -87,7 +87,7 @@ impl fmt::Debug for BlobHash {
 impl FromStr for BlobHash {
     type Err = BlobHashParseError;
 
-    /// Accepts exactly what `Display` writes.
+    /// Accepts exactly the output of `Display`.
     fn from_str(text: &str) -> Result<Self, BlobHashParseError> {
         // The same 32 bytes in the same text form.
         let id: BlobId = text.parse().map_err(|_| BlobHashParseError)?;
@@ -95,20 +95,20 @@ impl FromStr for BlobHash {
     }
 }
 
-/// More bytes than a blob may have: [`BLOB_BYTES_MAX`].
+/// A file over the limit of a blob: [`BLOB_BYTES_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a blob has at most {BLOB_BYTES_MAX} bytes")]
 pub struct BlobTooLarge;
 
 impl BlobIdKey {
-    /// The id of a file on the wire: the same for equal files of one stream, and to the server no trace of the file.
+    /// The id of a file on the wire: equal for equal files of one stream, and meaningless to the server.
     pub fn blob_id(&self, hash: &BlobHash) -> BlobId {
         BlobId::from_bytes(hmac(self.expose_bytes(), &[&hash.0]))
     }
 }
 
 impl BlobKey {
-    /// Seals a file that is in memory: exactly 40 bytes more.
+    /// Seals a file in memory, which adds exactly 40 bytes.
     ///
     /// # Errors
     /// [`BlobTooLarge`].
@@ -129,9 +129,9 @@ impl BlobKey {
         Ok(sealed)
     }
 
-    /// Opens a sealed file that is in memory.
+    /// Opens a sealed file in memory.
     ///
-    /// The caller still compares SHA-256 of the result with the hash that it asked for.
+    /// The caller must compare SHA-256 of the result with the requested hash.
     ///
     /// # Errors
     /// [`OpenError::Authentication`].
@@ -148,14 +148,14 @@ impl BlobKey {
     }
 }
 
-/// Seals a file as it streams by.
+/// Seals a file as a stream.
 ///
-/// Every attempt to upload begins with a new encryptor: a file that changed between two attempts must never meet the
-/// same key stream.
+/// Every attempt of an upload needs a new encryptor: a file that changed between two attempts must never meet the same
+/// key stream.
 pub struct BlobEncryptor(Stream);
 
 impl BlobEncryptor {
-    /// Begins under a fresh nonce. Returns the nonce too: the first 24 bytes of the sealed blob.
+    /// Starts with a fresh nonce. Returns the nonce, too: the first 24 bytes of the sealed blob.
     pub fn new(
         key: &BlobKey,
         key_id: &KeyId,
@@ -169,7 +169,7 @@ impl BlobEncryptor {
     /// Encrypts the next piece of the file in place. Pieces may have any length.
     ///
     /// # Errors
-    /// [`BlobTooLarge`]; the piece is then left as it is, unencrypted, and must not be sent.
+    /// [`BlobTooLarge`]; the piece then remains unencrypted, and must not be sent.
     pub fn update(&mut self, piece: &mut [u8]) -> Result<(), BlobTooLarge> {
         self.0.encrypt(piece)
     }
@@ -186,14 +186,14 @@ impl fmt::Debug for BlobEncryptor {
     }
 }
 
-/// Opens a sealed blob as it streams by.
+/// Opens a sealed blob as a stream.
 ///
-/// What [`Self::update_unverified`] yields may be forged until [`Self::finish`] said otherwise: it belongs into a
-/// private temporary file, and nowhere else.
+/// The output of [`Self::update_unverified`] may be forged until [`Self::finish`] succeeds: put it into a private
+/// temporary file, and nowhere else.
 pub struct BlobDecryptor(Stream);
 
 impl BlobDecryptor {
-    /// Begins with the first 24 bytes of the sealed blob.
+    /// Starts with the first 24 bytes of the sealed blob.
     pub fn new(key: &BlobKey, key_id: &KeyId, blob_id: &BlobId, nonce: &[u8; NONCE_BYTES]) -> Self {
         Self(Stream::new(key, key_id, blob_id, nonce))
     }
@@ -202,17 +202,17 @@ impl BlobDecryptor {
     /// length. The result is UNVERIFIED until [`Self::finish`] succeeds.
     ///
     /// # Errors
-    /// [`BlobTooLarge`]; the piece is then left as it is.
+    /// [`BlobTooLarge`]; the piece then remains unchanged.
     pub fn update_unverified(&mut self, piece: &mut [u8]) -> Result<(), BlobTooLarge> {
         self.0.decrypt(piece)
     }
 
     /// Checks the last 16 bytes of the blob, in constant time.
     ///
-    /// The caller still compares SHA-256 of the whole file with the hash that it asked for.
+    /// The caller must compare SHA-256 of the whole file with the requested hash.
     ///
     /// # Errors
-    /// [`OpenError::Authentication`]: everything that this decryptor yielded must be thrown away.
+    /// [`OpenError::Authentication`]: all output of this decryptor must be discarded.
     pub fn finish(self, tag: &[u8; TAG_BYTES]) -> Result<(), OpenError> {
         if self.0.tag().ct_eq(tag).into() {
             Ok(())
@@ -228,11 +228,11 @@ impl fmt::Debug for BlobDecryptor {
     }
 }
 
-/// The two halves of the cipher, and what must be kept between pieces.
+/// The two parts of the cipher, and the state between pieces.
 pub(crate) struct Stream {
     cipher: XChaCha20,
     mac: Poly1305,
-    /// Ciphertext that does not fill a block of the MAC yet: the first `pending_len` bytes.
+    /// Ciphertext that does not fill a MAC block yet: the first `pending_len` bytes.
     pending: [u8; BLOCK_BYTES],
     pending_len: usize,
     aad_len: u64,
@@ -245,7 +245,7 @@ impl Stream {
         Self::with_aad(key.expose_bytes(), nonce, &aad.concat())
     }
 
-    /// RFC 8439, section 2.8: the first block of key stream keys the MAC, the text begins with the second.
+    /// RFC 8439, section 2.8: the first block of the key stream keys the MAC; the text starts with the second.
     pub(crate) fn with_aad(key: &[u8; 32], nonce: &[u8; NONCE_BYTES], aad: &[u8]) -> Self {
         let mut cipher = XChaCha20::new(key.into(), nonce.into());
         let mut first_block = Zeroizing::new([0; 64]);
@@ -281,7 +281,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Counts a piece. The limit also keeps the cipher far from the end of its key stream, at 256 GiB.
+    /// Counts a piece. The limit also stops the cipher long before the end of its key stream, at 256 GiB.
     fn admit(&mut self, piece: &[u8]) -> Result<(), BlobTooLarge> {
         let text_len = self.text_len.saturating_add(piece.len() as u64);
         if text_len > BLOB_BYTES_MAX {
@@ -308,7 +308,7 @@ impl Stream {
             self.pending_len = 0;
         }
         let (blocks, rest) = ciphertext.split_at(ciphertext.len() - ciphertext.len() % BLOCK_BYTES);
-        // Only whole blocks, so nothing is padded here.
+        // Whole blocks only, so nothing is padded here.
         self.mac.update_padded(blocks);
         for (to, from) in self.pending.iter_mut().zip(rest) {
             *to = *from;

@@ -1,4 +1,4 @@
-//! HKDF-SHA256 (RFC 5869) and HMAC-SHA256 (RFC 2104), in the few shapes that the formats need.
+//! HKDF-SHA256 (RFC 5869) and HMAC-SHA256 (RFC 2104), in the forms that the formats need.
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
@@ -6,7 +6,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-/// Derives `N` bytes. `info` is given in parts that are taken one after the other.
+/// Derives `N` bytes. `info` is the concatenation of its parts.
 #[expect(
     clippy::expect_used,
     reason = "HKDF-SHA256 fails only above 8160 bytes of output, which does not compile here"
@@ -20,7 +20,7 @@ pub(crate) fn hkdf<const N: usize>(salt: &[u8], key: &[u8], info: &[&[u8]]) -> Z
     output
 }
 
-/// HMAC-SHA256 over parts that are taken one after the other.
+/// HMAC-SHA256 of the concatenation of all parts.
 #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
 pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
@@ -30,11 +30,11 @@ pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// A wrapping key, and the commitment to it that is stored beside what it wraps.
+/// A wrapping key, and its commitment, which is stored beside the wrapped data.
 ///
-/// XChaCha20-Poly1305 does not commit to its key: one ciphertext can be made that opens under two keys. With the
-/// commitment stored and compared first, a thief of the storage cannot learn from one answer about many passwords
-/// (the partitioning oracle attack).
+/// XChaCha20-Poly1305 does not commit to its key: one ciphertext can open under two keys. The commitment is compared
+/// first, so a person with write access to the storage cannot test many passwords with one answer (the partitioning
+/// oracle attack).
 pub(crate) struct WrappingKey {
     pub(crate) key: Zeroizing<[u8; 32]>,
     commitment: [u8; 32],
@@ -54,7 +54,7 @@ impl WrappingKey {
         derived
     }
 
-    /// What to store.
+    /// The commitment to store.
     pub(crate) const fn commitment(&self) -> &[u8; 32] {
         &self.commitment
     }

@@ -1,4 +1,4 @@
-//! The envelope: the key ring of one stream, wrapped under the account key, as the server keeps it.
+//! The envelope: the key ring of one stream, wrapped under the account key, as stored on the server.
 //!
 //! ```text
 //! envelope = header (73) || salt (32) || commitment (32) || wrapped (104) || history length (u16 BE) || history || mac (32)
@@ -10,7 +10,7 @@
 //! ```
 //!
 //! `wrapped` is sealed under HKDF(account key, salt, "synckit/1 kek" || app_id || user_id), `history` under the subkey
-//! "synckit/1 envelope history" of the master key in it, and the MAC is keyed by "synckit/1 envelope mac" of the same.
+//! "synckit/1 envelope history" of the current master key. The key of the MAC is its subkey "synckit/1 envelope mac".
 //! The AADs are `"synckit/1 envelope" || 0 || app_id || user_id || header` and
 //! `"synckit/1 envelope history" || 0 || app_id || user_id || header`.
 
@@ -34,7 +34,7 @@ const WHAT: &str = "key envelope";
 const HEADER_BYTES: usize = 1 + 4 + 4 + 8 + 4 + 16 + 8 + 32;
 const WRAPPED_BYTES: usize = 64 + OVERHEAD_BYTES;
 
-/// The envelope of a stream: public bytes, of which only the account key makes a key ring.
+/// The envelope of a stream: public bytes, from which only the account key opens a key ring.
 ///
 /// # Examples
 /// ```
@@ -60,7 +60,7 @@ pub struct Envelope {
     mac: [u8; 32],
 }
 
-/// What an envelope says about itself in the clear.
+/// The unencrypted fields of an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Header {
     vault_edition: VaultEdition,
@@ -73,9 +73,9 @@ struct Header {
 impl Envelope {
     /// Wraps a key ring under an account key.
     ///
-    /// `vault_edition` is the edition of the vault that holds the account key: who opens the envelope knows from then on
-    /// that there is no older vault. `version` is the one that the server will give the envelope: the version that it
-    /// replaces, plus 1.
+    /// `vault_edition` is the edition of the vault that holds the account key: a device that opens the envelope then
+    /// recognises older vaults. `version` is the version that the server will give the envelope: that of the replaced
+    /// one, plus 1.
     ///
     /// # Errors
     /// [`KeyError::Malformed`] if one of them is 0: all count from 1.
@@ -126,7 +126,7 @@ impl Envelope {
 
     /// Unwraps the key ring.
     ///
-    /// Everything in the envelope is authentic afterwards, the claims that it makes in the clear included.
+    /// Afterwards everything in the envelope is authentic, including its unencrypted fields.
     ///
     /// # Errors
     /// [`KeyError::WrongKey`]: another account key (the account's password was reset, if the generations differ),
@@ -146,13 +146,13 @@ impl Envelope {
         self.key_ring(scope, current, blob_id_key)
     }
 
-    /// The key ring, for a device that holds the current key already: the retired keys end where the envelope says, and
-    /// its floor is the floor. Needs no account key, hence no password.
+    /// The key ring, for a device that already holds the current key: the ends of retired keys, and the floor, come
+    /// from the envelope. Needs no account key, hence no password.
     ///
     /// # Errors
     /// [`KeyError::WrongKey`]: the envelope's current key is not that of `held`, or its bytes were changed.
     pub fn open_as_holder(&self, scope: &StreamScope, held: &KeyRing) -> Result<KeyRing, KeyError> {
-        // The blob id key of a stream never changes, so the held one is that in the envelope.
+        // The blob id key of a stream never changes, so the held one is the envelope's.
         self.key_ring(scope, held.current().clone(), held.blob_id_key().clone())
     }
 
@@ -169,9 +169,9 @@ impl Envelope {
             .ok_or(KeyError::Malformed { what: WHAT })
     }
 
-    /// Checks that a holder of `master_key` wrote the envelope, whose current key it must be.
+    /// Checks that a holder of `master_key` wrote the envelope, and that this is its current key.
     ///
-    /// For a device that has the key in its keychain and wants to believe the floor without asking for the password.
+    /// For a device with the key in its keychain, to believe the floor without asking for the password.
     ///
     /// # Errors
     /// [`KeyError::WrongKey`].
@@ -200,13 +200,13 @@ impl Envelope {
         self.header.key_version
     }
 
-    /// The generation of the vault whose account key wraps this. Unauthenticated until [`Self::open`] or
+    /// The generation of the vault whose account key wraps this envelope. Unauthenticated until [`Self::open`] or
     /// [`Self::verify_mac`].
     pub const fn vault_generation(&self) -> u32 {
         self.header.vault_edition.generation
     }
 
-    /// The edition of that vault when the envelope was sealed: an older one is a vault that was rolled back.
+    /// The edition of that vault when the envelope was sealed: a vault with an older edition was rolled back.
     /// Unauthenticated until [`Self::open`] or [`Self::verify_mac`].
     pub const fn vault_edition(&self) -> VaultEdition {
         self.header.vault_edition
@@ -224,7 +224,7 @@ impl Envelope {
         out
     }
 
-    /// Reads what [`Self::encode`] wrote. Nothing is authentic until it was opened.
+    /// Reads the output of [`Self::encode`]. Nothing is authentic until the envelope was opened.
     ///
     /// # Errors
     /// [`KeyError::UnsupportedFormat`], [`KeyError::Malformed`].
@@ -249,7 +249,8 @@ impl Envelope {
             // All four count from 1.
             let VaultEdition { generation, count } = header.vault_edition;
             let counts = generation > 0 && count > 0 && header.version > 0 && header.key_version > 0;
-            // A sealed history of no keys would be a second encoding of none. Which keys there are, the ring checks.
+            // A sealed history without keys would be a second encoding of no history. The ring checks the keys
+            // themselves.
             let whole = history_len == 0 || history_len > OVERHEAD_BYTES;
             (counts && whole).then_some(Self {
                 header,
@@ -268,7 +269,7 @@ impl Envelope {
         out.extend_from_slice(&self.salt);
         out.extend_from_slice(&self.commitment);
         out.extend_from_slice(&self.wrapped);
-        // At most 2536 bytes from `seal`, by the ring's invariant; from `decode`, what a u16 said.
+        // At most 2536 bytes after `seal`, by the ring's invariant; after `decode`, within a u16.
         out.extend_from_slice(&u16::try_from(self.history.len()).unwrap_or(u16::MAX).to_be_bytes());
         out.extend_from_slice(&self.history);
         out

@@ -1,4 +1,4 @@
-//! What can go wrong with keys and with sealed bytes.
+//! Failures of operations on keys and sealed bytes.
 
 /// The failure of an operation on a vault, an envelope or a key ring.
 ///
@@ -14,24 +14,24 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The key does not open this, or the bytes were changed. The two are one error on purpose: a caller that
-    /// can tell them apart can test keys.
+    /// The key does not open this, or the bytes were changed. The two are one error on purpose: a caller that could
+    /// distinguish them could test keys.
     #[error("the key does not open this, or it was tampered with")]
     WrongKey,
 
-    /// The bytes are not in the format that they should be in.
+    /// The bytes do not have the expected format.
     #[error("not a valid {what}")]
     Malformed {
-        /// What the bytes should have been.
+        /// The expected format.
         what: &'static str,
     },
 
     /// The bytes are in a newer format than this library knows.
     #[error("{what} is of format {found}, which needs a newer version of this library")]
     UnsupportedFormat {
-        /// What the bytes should have been.
+        /// The expected format.
         what: &'static str,
-        /// The format that they claim.
+        /// The claimed number of the format.
         found: u8,
     },
 
@@ -39,23 +39,23 @@ pub enum KeyError {
     #[error("this account has no recovery code")]
     NoRecoverySlot,
 
-    /// The key was rotated [`synckit_protocol::limits::RETIRED_KEYS_MAX`] times, and an envelope holds no more.
+    /// The key was rotated [`synckit_protocol::limits::RETIRED_KEYS_MAX`] times, and an envelope has no space for more.
     #[error("the key cannot be rotated any more: an envelope holds at most {max} retired keys",
         max = synckit_protocol::limits::RETIRED_KEYS_MAX)]
     RotationLimit,
 
-    /// The vault was replaced 2^32 - 1 times in one generation, and its count has no higher number.
-    #[error("the account vault cannot be replaced any more")]
+    /// The vault was replaced 2^32 - 1 times in one generation, the end of its count.
+    #[error("the account vault was replaced too often: its count is at its end")]
     VaultLimit,
 
-    /// A position lies before one that the key ring already knows.
+    /// The position lies before one that the key ring already knows.
     #[error("the position lies before one that this key ring knows")]
     PositionBehindFloor,
 }
 
 /// Sealed bytes that do not open: a batch, a part or manifest of a snapshot, or a blob.
 ///
-/// Whatever the variant, the bytes are not what an honest device sealed for this place.
+/// In each variant, no honest device sealed these bytes for this place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -75,21 +75,21 @@ pub enum OpenError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoveryCodeError {
-    /// There are not 24 words.
+    /// The number of words is not 24.
     #[error("a recovery code has 24 words, this has {found}")]
     WordCount {
-        /// How many words were found.
+        /// The number of words found.
         found: usize,
     },
 
-    /// A word is not in the list. The word itself is left out, because errors end up in logs.
+    /// A word is not in the list. The error omits the word itself, because errors end up in logs.
     #[error("word {position} is not a word of a recovery code")]
     UnknownWord {
         /// Which word, counted from 1.
         position: usize,
     },
 
-    /// All words exist, but their checksum is wrong: a word was mistaken for another, or two were swapped.
+    /// All words exist, but their checksum is wrong: one word is wrong, or two are swapped.
     #[error("the words do not belong together: one is wrong, or two are swapped")]
     Checksum,
 }

@@ -41,7 +41,7 @@ impl StreamScope {
     }
 }
 
-/// A secret of 32 bytes: a type of its own, erased when dropped, redacted in `Debug`, compared in constant time.
+/// A type for a secret of 32 bytes: erased when dropped, redacted in `Debug`, compared in constant time.
 macro_rules! secret_key {
     ($(#[doc = $doc:literal])* $name:ident) => {
         $(#[doc = $doc])*
@@ -56,7 +56,7 @@ macro_rules! secret_key {
                 Self(bytes)
             }
 
-            /// The 32 raw bytes. Named so that every place that reads them is found by a search.
+            /// The 32 raw bytes. The name makes every place that reads them easy to find.
             pub const fn expose_bytes(&self) -> &[u8; 32] {
                 &self.0
             }
@@ -85,8 +85,8 @@ macro_rules! secret_key {
 }
 
 secret_key!(
-    /// The key of an account, wrapped by the account vault. It wraps the envelopes of every app, and is never stored
-    /// on a device.
+    /// The key of an account, wrapped by the account vault. It wraps the envelopes of every app, and no device stores
+    /// it.
     AccountKey
 );
 secret_key!(
@@ -106,8 +106,8 @@ secret_key!(
     SnapshotKey
 );
 secret_key!(
-    /// Turns the hash of a file into its id on the wire. Random, and kept through every rotation of the master key, so
-    /// that a file is recognised as stored for as long as it is.
+    /// Makes the id of a file on the wire from its hash. Random, and kept through every rotation of the master key, so
+    /// that the SDK recognises a stored file even after a rotation.
     BlobIdKey
 );
 /// Authenticates the envelope as a whole: subkey `synckit/1 envelope mac`.
@@ -140,7 +140,7 @@ impl MasterKey {
         KeyId::from_bytes(*self.subkey::<16>(scope, b"synckit/1 key id"))
     }
 
-    /// Derives what a device needs to seal and open.
+    /// Derives the keys that a device needs to seal and open.
     pub fn subkeys(&self, scope: &StreamScope) -> StreamKeys {
         StreamKeys {
             key_id: self.key_id(scope),
@@ -150,8 +150,8 @@ impl MasterKey {
         }
     }
 
-    /// The key that shows the server that its holder has this master key: Ed25519, with the subkey `synckit/1 owner` as
-    /// its seed.
+    /// The key that proves to the server that its holder has this master key: Ed25519, with the subkey `synckit/1
+    /// owner` as its seed.
     pub fn owner_signing_key(&self, scope: &StreamScope) -> OwnerSigningKey {
         OwnerSigningKey::from_seed(&self.subkey(scope, b"synckit/1 owner"))
     }

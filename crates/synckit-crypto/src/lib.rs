@@ -1,4 +1,4 @@
-//! The cryptography of SyncKit: from the account key down to a sealed row, a sealed file and a sealed snapshot.
+//! The cryptography of SyncKit: from the account key to sealed rows, files and snapshots.
 //!
 //! ```text
 //! ExportKey (password) \
@@ -8,9 +8,9 @@
 //! MasterKey -> OwnerSigningKey, whose public half the server keeps
 //! ```
 //!
-//! What this crate deliberately is not: it does no I/O, reads no clock, and has no randomness of its own. Bytes, time
-//! and random numbers come in as arguments, so the same code runs in the SDK, in the test vectors and in WebAssembly.
-//! The server does not link it.
+//! This crate deliberately does no I/O, reads no clock, and has no randomness of its own. Bytes, time and random
+//! numbers are arguments, so the same code runs in the SDK, in the test vectors and in WebAssembly. The server does not
+//! link it.
 //!
 //! Invariants: every key is a type of its own, erased when dropped, redacted in `Debug` and compared in constant time.
 //! Every format has exactly one encoding, and its decoder refuses everything else. No input makes a function panic.

@@ -1,11 +1,11 @@
-//! The owner key: what shows the server that a device holds the master key.
+//! The owner key, which proves to the server that a device holds the master key.
 //!
-//! A token of a stream reaches its envelope and its snapshots at the server, without any key. So the
-//! two writes that could cost the user data are signed (RFC 8032, Ed25519), by a key that only holders of the current
-//! master key can derive.
+//! A token of a stream gives access to its envelope and its snapshots on the server, without any key. So the two writes
+//! that could cost the user data are signed (RFC 8032, Ed25519), by a key that only holders of the current master key
+//! can derive.
 //!
-//! What it deliberately is not: nothing that a device reads is believed because of such a signature. Devices verify
-//! seals; the server, which cannot, verifies signatures.
+//! Devices deliberately believe nothing because of such a signature. Devices verify seals; the server, which cannot,
+//! verifies signatures.
 
 use std::fmt;
 
@@ -50,7 +50,7 @@ impl OwnerSigningKey {
         self.sign(&claim.message())
     }
 
-    /// Private, so that nothing but the two messages is ever signed.
+    /// Private, so that only the two messages are ever signed.
     fn sign(&self, message: &[u8]) -> OwnerSignature {
         OwnerSignature::from_bytes(self.0.sign(message).to_bytes())
     }
@@ -63,8 +63,8 @@ impl fmt::Debug for OwnerSigningKey {
 }
 
 impl KeyRing {
-    /// The owner key of the current master key, or of a retired one, whose public half is `owner`: what signs when the
-    /// server names that one. `None` if the ring does not hold it.
+    /// The owner key of the current master key, or of a retired one, whose public half is `owner`: it signs if the
+    /// server names that one. `None` if the ring does not contain it.
     pub fn owner_signing_key(&self, scope: &StreamScope, owner: &OwnerKey) -> Option<OwnerSigningKey> {
         let retired = self.retired().iter().rev().map(|retired| retired.key());
         std::iter::once(self.current())

@@ -3,8 +3,8 @@
 
 /// The length that `len` is padded to.
 ///
-/// With `e = floor(log2 len)` and `s = floor(log2 e) + 1`, the last `e - s` bits become zero, rounding up. What is left
-/// of a length is its magnitude and `s` bits, for at most 12 % of growth. The result is never below `len`, grows with
+/// With `e = floor(log2 len)` and `s = floor(log2 e) + 1`, the last `e - s` bits become zero, rounding up. The result
+/// reveals only the magnitude and `s` bits of a length, for at most 12 % of growth. It is never below `len`, grows with
 /// it, and padding it again changes nothing. Saturates at `usize::MAX`.
 ///
 /// # Examples

@@ -1,18 +1,18 @@
-//! The fixed binary formats: vault, envelope, key ring and manifest. Each begins with a byte that numbers its format.
+//! The fixed binary formats: vault, envelope, key ring and manifest. The first byte of each is its format number.
 
 use synckit_protocol::{Head, Position};
 
 use crate::KeyError;
 
-/// The first byte of every format that this library writes, and the only one that it reads.
+/// The format number that this library writes, and the only one that it reads.
 pub(crate) const FORMAT: u8 = 1;
 
-/// Reads a whole byte string: the number of its format, the fields that `fields` takes, and nothing more. `what` names
-/// the format in an error.
+/// Reads a whole byte string: the format number, the fields that `fields` reads, and nothing else. `what` names the
+/// format in an error.
 ///
 /// # Errors
 /// [`KeyError::UnsupportedFormat`] for a higher number, which a newer version of this library wrote;
-/// [`KeyError::Malformed`] for everything else that is not this format.
+/// [`KeyError::Malformed`] for all other errors of the format.
 pub(crate) fn read_format<'b, T>(
     what: &'static str,
     bytes: &'b [u8],
@@ -31,7 +31,7 @@ pub(crate) fn read_format<'b, T>(
         .ok_or(KeyError::Malformed { what })
 }
 
-/// Takes fields from the front of a byte string. Every method returns `None` when too few bytes are left.
+/// Reads fields from the front of a byte string. Every method returns `None` if too few bytes are left.
 pub(crate) struct Reader<'b>(&'b [u8]);
 
 impl<'b> Reader<'b> {

@@ -1,4 +1,4 @@
-//! The recovery code: 256 random bits as 24 words of the English BIP39 list, the last of which carries a checksum.
+//! The recovery code: 256 random bits as 24 words of the English BIP39 list. The last word contains a checksum.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use crate::{error::RecoveryCodeError, keys::random_bytes};
 /// How many words a recovery code has.
 const WORDS: usize = 24;
 
-/// What a person writes down to get back in without the password.
+/// A code that a person writes down, to regain access without the password.
 ///
-/// Only the entropy is kept, and only it enters the key derivation: BIP39's own stretching is for short phrases.
-/// Erased when dropped, redacted in `Debug`, compared in constant time.
+/// Only the entropy is stored, and only it enters the key derivation, because BIP39's own stretching is for short
+/// phrases. Erased when dropped, redacted in `Debug`, compared in constant time.
 ///
 /// # Examples
 /// ```
@@ -42,20 +42,19 @@ impl RecoveryCode {
         Self(entropy)
     }
 
-    /// The 32 bytes of entropy behind the words. Named so that every place that reads them is found by a search.
+    /// The 32 bytes of entropy behind the words. The name makes every place that reads them easy to find.
     pub const fn expose_entropy(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Reads a code as people type it: any case, any white space, commas and line numbers ("7. word", "7) word")
-    /// between the words.
+    /// Reads a typed code: any case, any white space, commas and line numbers ("7. word", "7) word") between the words.
     ///
     /// # Errors
-    /// [`RecoveryCodeError`], which says what to look for.
+    /// [`RecoveryCodeError`], which tells the user how to correct the code.
     pub fn parse(text: &str) -> Result<Self, RecoveryCodeError> {
         let mut words = Zeroizing::new(String::with_capacity(text.len()));
         let mut count = 0;
-        // Everything that is not a letter separates words. A letter beyond ASCII stays, and makes its word unknown.
+        // All characters except letters separate words. A letter beyond ASCII stays, and makes its word unknown.
         for word in text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()) {
             if count > 0 {
                 words.push(' ');

@@ -1,12 +1,12 @@
 //! The key ring of a stream: the current master key, the retired ones, and the key of blob ids.
 //!
-//! It is what an envelope carries and what a device keeps in its keychain. Its invariants hold from the moment it is
-//! made or read: at most 24 retired keys, in the order of their retirement, each valid up to a position that is not
-//! before the one of its predecessor and not after the floor.
+//! An envelope carries it, and a device keeps it in its keychain. Its invariants hold as soon as it is created or read:
+//! at most 24 retired keys, in the order of their retirement, each valid up to a position that is not before that of
+//! its predecessor and not after the floor.
 //!
-//! Whoever was revoked still knows the retired keys. Batches under one end at its last position. A snapshot stands for all
-//! batches before it, so it could bring rows into the past: the end of a key also fixes, by its hash, the only snapshot
-//! that may be sealed under it.
+//! A revoked device still knows the retired keys. Batches under a retired key end at its last position. A snapshot
+//! replaces all batches before it, so it could insert rows into the past. Therefore the end of a key also fixes, by its
+//! hash, the only snapshot that may be sealed under it.
 
 use rand::{CryptoRng, RngCore};
 use synckit_protocol::{KeyId, Position, SealedHash, limits::RETIRED_KEYS_MAX};
@@ -20,7 +20,7 @@ use crate::{
 const WHAT: &str = "key ring";
 /// One retired key: `until_seq (u64 BE) || until_head (32) || snapshot (32) || master key (32)`.
 pub(crate) const RETIRED_BYTES: usize = 8 + 32 + 32 + 32;
-/// In the place of a hash where there is no snapshot.
+/// The hash value that means no snapshot.
 const NO_SNAPSHOT: SealedHash = SealedHash::from_bytes([0; 32]);
 
 /// The keys of a stream.
@@ -33,7 +33,7 @@ const NO_SNAPSHOT: SealedHash = SealedHash::from_bytes([0; 32]);
 ///
 /// let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
 /// let ring = KeyRing::generate(&scope, &mut OsRng);
-/// // To the keychain, and back at the next start.
+/// To the keychain, and back at the next start.
 /// let kept = ring.to_secret_bytes();
 /// assert_eq!(KeyRing::from_secret_bytes(&scope, &kept)?, ring);
 /// # Ok::<(), synckit_crypto::KeyError>(())
@@ -48,17 +48,17 @@ pub struct KeyRing {
     floor: Position,
 }
 
-/// Where a retired key ends.
+/// The end of a retired key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyEnd {
     /// The position after the last batch under it.
     pub until: Position,
-    /// SHA-256 of the sealed manifest of the newest snapshot when it was retired: the only one that may be sealed under
-    /// it. `None` if there was none.
+    /// SHA-256 of the sealed manifest of the newest snapshot at the rotation: the only one that may be sealed under the
+    /// key. `None` if the stream had none.
     pub snapshot: Option<SealedHash>,
 }
 
-/// A master key that was replaced.
+/// A replaced master key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetiredKey {
     key: MasterKey,
@@ -74,15 +74,15 @@ pub struct RingKey<'r> {
     pub key: &'r MasterKey,
     /// Its version.
     pub key_version: u32,
-    /// Where it ends, or `None` for the current key.
+    /// The end of the key, or `None` for the current key.
     pub end: Option<KeyEnd>,
 }
 
 impl RingKey<'_> {
     /// Whether a batch that ends at `after` may be sealed under this key.
     ///
-    /// A device that was revoked still knows the key that was retired because of it. Whatever it seals with the help
-    /// of the server must therefore end before the rotation, or exactly at it.
+    /// A revoked device still knows the key that was retired because of it. So all batches that it seals with the
+    /// server's help must end before the rotation, or exactly at it.
     pub fn permits(&self, after: Position) -> bool {
         match self.end {
             None => true,
@@ -92,8 +92,8 @@ impl RingKey<'_> {
 
     /// Whether a snapshot of `position`, whose sealed manifest has this hash, may be sealed under this key.
     ///
-    /// A snapshot under a retired key could bring any rows into the past, so there is one that may: the one that was
-    /// there when the key was retired.
+    /// A snapshot under a retired key could insert any rows into the past. So only one is allowed: the newest one at
+    /// the key's retirement.
     pub fn permits_snapshot(&self, position: Position, manifest: SealedHash) -> bool {
         match self.end {
             None => true,
@@ -118,7 +118,7 @@ impl RetiredKey {
         self.key_version
     }
 
-    /// Where it ends.
+    /// The end of the key.
     pub const fn end(&self) -> KeyEnd {
         self.end
     }
@@ -128,7 +128,7 @@ impl KeyRing {
     /// The longest [`Self::to_secret_bytes`]: 2606 bytes.
     pub const SECRET_BYTES_MAX: usize = 1 + 4 + 32 + 32 + 40 + 1 + RETIRED_KEYS_MAX * RETIRED_BYTES;
 
-    /// Draws the keys of a new stream: version 1, nothing retired, the floor at the start.
+    /// Creates the keys of a new stream: version 1, no retired keys, the floor at the start.
     pub fn generate(scope: &StreamScope, rng: &mut (impl CryptoRng + RngCore)) -> Self {
         let current = MasterKey::generate(rng);
         Self {
@@ -156,7 +156,7 @@ impl KeyRing {
         &self.current
     }
 
-    /// The key of blob ids, the same through every rotation.
+    /// The key of blob ids, unchanged by rotations.
     pub const fn blob_id_key(&self) -> &BlobIdKey {
         &self.blob_id_key
     }
@@ -166,7 +166,7 @@ impl KeyRing {
         &self.retired
     }
 
-    /// The newest position that was known when the ring was last written: a server that shows less went back.
+    /// The newest position that was known when the ring was last written: a server with an older one went back.
     pub const fn floor(&self) -> Position {
         self.floor
     }
@@ -188,10 +188,10 @@ impl KeyRing {
         })
     }
 
-    /// A ring with a new master key. The present one is retired and ends at `end`: no other snapshot, and nothing after
-    /// that position, may be sealed under it.
+    /// A ring with a new master key. The present one is retired and ends at `end`: no other snapshot, and no batch
+    /// after that position, may be sealed under it.
     ///
-    /// `end` names the newest position and the newest snapshot of the stream, which the server must confirm in the same
+    /// `end` is the newest position and the newest snapshot of the stream, which the server must confirm in the same
     /// transaction.
     ///
     /// # Errors
@@ -238,12 +238,13 @@ impl KeyRing {
         }
     }
 
-    /// The ring for a stream whose server was restored from a backup: its history leaves the one that this ring knows
-    /// after `common`, and has come to `end`. Keys that were retired after `common`, in a history that the server lost, end
-    /// there instead, because the server took batches and snapshots under them up to there; so do those that were in use at
-    /// the server, whose versions begin at `in_use`. The position of `end` is the floor.
+    /// The ring for a stream whose server was restored from a backup. The server's history branches off from this
+    /// ring's after `common`, and its newest position is that of `end`. Keys that were retired after `common`, in the
+    /// lost history, end there instead, because the server accepted batches and snapshots under them up to there. The
+    /// same applies to keys in use on the server, whose versions start at `in_use`. The position of `end` becomes the
+    /// floor.
     ///
-    /// The only way in which a floor sinks: by the user's decision, never because a server says so.
+    /// Only this lowers a floor: by the user's decision, never because a server says so.
     ///
     /// # Errors
     /// [`KeyError::PositionBehindFloor`] if `end` does not follow `common`.
@@ -280,7 +281,7 @@ impl KeyRing {
         out
     }
 
-    /// Reads what [`Self::to_secret_bytes`] wrote for the same stream.
+    /// Reads the output of [`Self::to_secret_bytes`] for the same stream.
     ///
     /// # Errors
     /// [`KeyError::UnsupportedFormat`], [`KeyError::Malformed`].
@@ -296,7 +297,7 @@ impl KeyRing {
         })
     }
 
-    /// Puts a ring together and checks its invariants. `retired` is what [`Self::put_retired`] wrote.
+    /// Builds a ring and checks its invariants. `retired` is the output of [`Self::put_retired`].
     pub(crate) fn from_parts(
         scope: &StreamScope,
         key_version: u32,
@@ -309,7 +310,7 @@ impl KeyRing {
         if count > RETIRED_KEYS_MAX || !retired.len().is_multiple_of(RETIRED_BYTES) {
             return None;
         }
-        // Versions count from 1 and have no gaps, so the oldest is known from the current one.
+        // Versions count from 1 and have no gaps, so the current one determines the oldest.
         let oldest = key_version
             .checked_sub(u32::try_from(count).ok()?)
             .filter(|oldest| *oldest >= 1)?;
@@ -331,7 +332,7 @@ impl KeyRing {
             let key = MasterKey::from_bytes(bytes);
             bytes.zeroize();
             let key_id = key.key_id(scope);
-            // A key that occurs twice would be retired and current at once.
+            // A key that occurs twice would be both retired and current.
             if ring.key_for(&key_id).is_some() || !follows(previous, until) {
                 return None;
             }
@@ -356,7 +357,7 @@ impl KeyRing {
     }
 }
 
-/// Whether `later` is `earlier` or comes after it, as far as sequences can tell.
+/// Whether `later` is `earlier` or comes after it, as far as sequences show.
 fn follows(earlier: Position, later: Position) -> bool {
     later.seq > earlier.seq || later == earlier
 }

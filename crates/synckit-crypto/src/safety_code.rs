@@ -1,8 +1,8 @@
-//! The safety code: what a person compares on two screens, to see that two devices hold the same keys.
+//! The safety code: words to compare on two screens, which show whether two devices hold the same keys.
 //!
-//! A device that joins knows nothing but the password, so a server can show it an envelope of an earlier time. What it
-//! writes then, a revoked device reads. The code is a hash of which key is the current one and of the floor; it is no
-//! secret.
+//! A device that joins knows only the password, so a server can show it an earlier envelope. A revoked device could
+//! then read everything that the new device writes. The code is a hash of the current key's id and of the floor; it is
+//! no secret.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{KeyRing, StreamScope};
 
-/// How many words a code has.
+/// Words of a code.
 const WORDS: usize = 6;
-/// The words of the list are numbered by so many bits.
+/// Bits of each word.
 const WORD_BITS: usize = 11;
 
-/// Six words, the same on all devices that took their keys from one envelope.
+/// Six words, equal on all devices that took their keys from the same envelope.
 ///
-/// 66 bits: too many to find another envelope with the same words.
+/// 66 bits: too many for finding another envelope with the same words.
 ///
 /// # Examples
 /// ```
@@ -30,7 +30,7 @@ const WORD_BITS: usize = 11;
 /// let ring = KeyRing::generate(&scope, &mut OsRng);
 /// let code = ring.safety_code(&scope);
 /// assert_eq!(code.to_string().split(' ').count(), 6);
-/// // On a device that was shown another envelope.
+/// On a device that was shown another envelope.
 /// assert_ne!(KeyRing::generate(&scope, &mut OsRng).safety_code(&scope), code);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! Snapshots: the folded state of a stream at a position, so that the log can be cut although the server is blind.
+//! Snapshots: the folded state of a stream at a position, so that the log can be compacted by a server that cannot read
+//! it.
 //!
 //! ```text
 //! part     = sealed plaintext in the codec of a batch, up to 4 MiB
@@ -9,8 +10,8 @@
 //!            aad = "synckit/1 snapshot manifest" || 0 || app_id || user_id || key_id || seq (u64 BE) || head (32) || snapshot_id
 //! ```
 //!
-//! A snapshot holds the last entry of every row ever written, deletions included. The manifest is read first: it says
-//! which parts make the snapshot, so that parts of two attempts under one id cannot be mixed.
+//! A snapshot holds the last entry of every row ever written, deletions included. The manifest is read first: it lists
+//! the parts, so that parts of two attempts under one id cannot be mixed.
 
 use std::fmt;
 
@@ -32,8 +33,8 @@ pub const PART_ROWS_MAX: u32 = SNAPSHOT_PART_ROWS_MAX;
 /// Parts of one snapshot: 64 GiB of rows.
 pub const PARTS_MAX: u32 = SNAPSHOT_PARTS_MAX;
 
-/// Bytes of rows in one part, as [`PartBody::row_len_max`] counts them: what the frame and the heads of the body leave.
-/// A single row may have more.
+/// Bytes of rows in one part, as counted by [`PartBody::row_len_max`]: the plaintext without the frame and the heads of
+/// the body. A single row may exceed it.
 pub const PART_ROW_BYTES_MAX: usize = BATCH_PLAINTEXT_BYTES_MAX - 32;
 
 /// Hash and row count of a part.
@@ -74,7 +75,7 @@ pub struct SnapshotContext {
     pub scope: StreamScope,
     /// The snapshot.
     pub snapshot_id: SnapshotId,
-    /// The position whose state it is.
+    /// The position of the snapshot.
     pub position: Position,
 }
 
@@ -90,18 +91,18 @@ pub struct PartBody {
 pub struct PartDigest {
     /// SHA-256 of the sealed part.
     pub sealed_hash: SealedHash,
-    /// How many rows it holds.
+    /// The number of rows.
     pub rows: u32,
 }
 
-/// What makes a snapshot: its parts in order.
+/// The contents of a snapshot: its parts in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     parts: Vec<PartDigest>,
 }
 
 impl PartBody {
-    /// Encodes as many of `rows`, from the first, as fit one part. Returns how many, at least 1, and the body.
+    /// Encodes as many of `rows`, from the first, as fit one part. Returns their number, at least 1, and the body.
     ///
     /// # Errors
     /// [`EncodeError`], as for a batch.
@@ -113,7 +114,7 @@ impl PartBody {
     }
 
     /// The most bytes that a row can add to a part. Rows whose sum is at most [`PART_ROW_BYTES_MAX`] fit one part, so
-    /// that parts can be planned, and their total known, before the first of them is sealed.
+    /// the parts and their number can be planned before the first of them is sealed.
     ///
     /// # Errors
     /// [`EncodeErrorKind`], as for a batch.
@@ -129,12 +130,12 @@ impl PartBody {
         decode_body(open_framed(plaintext)?, PART_ROWS_MAX)
     }
 
-    /// How many rows it holds.
+    /// The number of rows.
     pub const fn rows(&self) -> u32 {
         self.rows
     }
 
-    /// The plaintext, as it is sealed. Secret.
+    /// The plaintext, to be sealed. Secret.
     pub fn plaintext(&self) -> &[u8] {
         &self.plaintext
     }
@@ -160,9 +161,9 @@ impl PartDigest {
 }
 
 impl Manifest {
-    /// Puts a manifest together. `None` if there are more than [`PARTS_MAX`] parts, or one is empty.
+    /// Builds a manifest. `None` if it has more than [`PARTS_MAX`] parts, or an empty one.
     ///
-    /// A stream whose rows were never written has a manifest without parts.
+    /// A stream without rows has a manifest without parts.
     pub fn new(parts: Vec<PartDigest>) -> Option<Self> {
         let fits = parts.len() <= PARTS_MAX as usize;
         let rows = parts.iter().all(|part| (1..=PART_ROWS_MAX).contains(&part.rows));
@@ -174,13 +175,13 @@ impl Manifest {
         &self.parts
     }
 
-    /// How many parts there are: `total` in the AAD of each.
+    /// The number of parts: `total` in the AAD of each.
     pub fn total(&self) -> u32 {
         // At most PARTS_MAX, which is a u32.
         u32::try_from(self.parts.len()).unwrap_or(u32::MAX)
     }
 
-    /// How many rows the snapshot holds, deletions included.
+    /// The number of rows in the snapshot, deletions included.
     pub fn rows(&self) -> u64 {
         self.parts.iter().map(|part| u64::from(part.rows)).sum()
     }
@@ -198,7 +199,7 @@ impl Manifest {
         out
     }
 
-    /// Reads what [`Self::encode`] wrote.
+    /// Reads the output of [`Self::encode`].
     ///
     /// # Errors
     /// [`OpenError::Malformed`].
@@ -271,7 +272,7 @@ impl SnapshotKey {
     /// Opens part `index` (from 0) of the snapshot that `manifest` describes.
     ///
     /// # Errors
-    /// [`OpenError`]: this is not the part that the manifest names.
+    /// [`OpenError`]: this is not the part in the manifest.
     pub fn open_part(
         &self,
         key_id: &KeyId,
@@ -314,7 +315,7 @@ impl SnapshotKey {
     /// Opens a manifest.
     ///
     /// # Errors
-    /// [`OpenError`]: this is not what an honest device sealed for this place.
+    /// [`OpenError`]: no honest device sealed these bytes for this place.
     pub fn open_manifest(
         &self,
         key_id: &KeyId,

@@ -7,10 +7,10 @@
 //! ```
 //!
 //! Slots are in ascending order of their kinds: the password (1), always; the recovery code (2), at most once; then
-//! slots of kinds that this version does not know, a passkey say. It keeps those as they are.
+//! slots of kinds that this version does not know, for example a passkey. It keeps those unchanged.
 //!
-//! The MAC is keyed by the account key and covers everything before it. So the server can neither combine slots of
-//! several vaults nor change the edition, by which a device recognises a vault that was rolled back.
+//! The key of the MAC is the account key, and the MAC covers everything before it. So the server can neither combine
+//! slots of several vaults nor change the edition, by which a device recognises a rolled-back vault.
 
 use std::fmt;
 
@@ -37,11 +37,11 @@ const PASSWORD: u8 = 1;
 const RECOVERY: u8 = 2;
 /// Slots of unknown kinds in one vault.
 const OTHER_SLOTS_MAX: usize = 8;
-/// The contents of a slot of an unknown kind. A vault stays below [`synckit_protocol::limits::VAULT_BYTES_MAX`], whatever
-/// slots are added to it.
+/// The contents of a slot of an unknown kind. With all of its slots, a vault stays below
+/// [`synckit_protocol::limits::VAULT_BYTES_MAX`].
 const OTHER_SLOT_BYTES_MAX: usize = 400;
 
-/// The account vault, as the server keeps it: public bytes, of which only the right password or code makes a key.
+/// The account vault, as stored on the server: public bytes, from which only the right password or code opens a key.
 ///
 /// # Examples
 /// ```
@@ -70,13 +70,13 @@ pub struct Vault {
     mac: [u8; 32],
 }
 
-/// Which of two vaults of an account is the newer one: the greater edition replaced the other.
+/// Order of two vaults of an account: the greater edition replaced the other.
 ///
-/// A device remembers the newest edition that it has opened. A server that answers with a smaller one puts an old vault
-/// back, with a password or a recovery code that the user has replaced.
+/// A device remembers the newest edition that it has opened. A server that answers with a smaller one restores an old
+/// vault, with a password or a recovery code that the user has replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VaultEdition {
-    /// Counts the account keys of the account, from 1. A reset of a forgotten password begins a generation.
+    /// Counts the account keys of the account, from 1. A reset of a forgotten password starts a new generation.
     pub generation: u32,
     /// Counts the vaults of one generation, from 1.
     pub count: u32,
@@ -110,7 +110,7 @@ impl fmt::Display for VaultEdition {
 }
 
 impl Vault {
-    /// Makes the first vault of an account: generation 1, a password slot, no recovery code.
+    /// Creates the first vault of an account: generation 1, a password slot, no recovery code.
     pub fn create(
         user_id: &UserId,
         export_key: &ExportKey,
@@ -120,8 +120,8 @@ impl Vault {
         Self::of_generation(1, user_id, export_key, account_key, rng)
     }
 
-    /// Makes the first vault of a given generation: for a client that resets a forgotten password. The server names the
-    /// generation, and a new account key comes with it; no slot of an earlier generation remains.
+    /// Creates the first vault of a given generation, after the reset of a forgotten password. The server names the
+    /// generation. The account key is new, and no slot of an earlier generation remains.
     pub fn of_generation(
         generation: u32,
         user_id: &UserId,
@@ -152,13 +152,13 @@ impl Vault {
         self.edition
     }
 
-    /// The generation of this vault: an envelope names the one whose account key wraps it. Unauthenticated until a slot
-    /// was opened.
+    /// The generation of this vault: an envelope names the generation whose account key wraps it. Unauthenticated until
+    /// a slot was opened.
     pub const fn generation(&self) -> u32 {
         self.edition.generation
     }
 
-    /// Whether a recovery code was set up in this generation.
+    /// Whether this generation has a recovery code.
     pub const fn has_recovery(&self) -> bool {
         self.recovery.is_some()
     }
@@ -210,7 +210,7 @@ impl Vault {
         Ok(next.authenticated(user_id, account_key))
     }
 
-    /// The vault that replaces this one with a recovery code, which takes the place of an earlier one.
+    /// The vault that replaces this one with a recovery code, which replaces an earlier one.
     ///
     /// # Errors
     /// As [`Self::with_password`].
@@ -233,7 +233,7 @@ impl Vault {
         Ok(next.authenticated(user_id, account_key))
     }
 
-    /// A copy with the next count, whose MAC is not right yet. Only for the holder of the account key.
+    /// A copy with the next count, whose MAC is not valid yet. Only for the holder of the account key.
     fn successor(&self, user_id: &UserId, account_key: &AccountKey) -> Result<Self, KeyError> {
         self.verify(user_id, account_key)?;
         let mut next = self.clone();
@@ -248,7 +248,7 @@ impl Vault {
         out
     }
 
-    /// Reads what [`Self::encode`] wrote. Nothing is authentic until a slot was opened.
+    /// Reads the output of [`Self::encode`]. Nothing is authentic until a slot was opened.
     ///
     /// # Errors
     /// [`KeyError::UnsupportedFormat`], [`KeyError::Malformed`].
@@ -399,8 +399,8 @@ impl Slot {
         WrappingKey::derive(salt, secret, &[kind.label(), user_id.as_bytes()])
     }
 
-    /// `"synckit/1 vault" || 0 || user_id || generation (u32 BE) || kind (1 password, 2 recovery)`: a slot moved to
-    /// another account, another generation or the other place does not open.
+    /// `"synckit/1 vault" || 0 || user_id || generation (u32 BE) || kind (1 password, 2 recovery)`: a slot that was
+    /// moved to another account, generation or place does not open.
     fn aad(kind: SlotKind, user_id: &UserId, generation: u32) -> Vec<u8> {
         let parts: [&[u8]; 4] = [
             b"synckit/1 vault\0",

@@ -1,6 +1,6 @@
 //! Project Wycheproof's vectors against the functions that every format of this crate uses.
 //!
-//! They are here and not among the tests from outside because the functions are private.
+//! They are unit tests, because these functions are private.
 
 use wycheproof::{TestResult, aead, hkdf, mac};
 
@@ -19,11 +19,11 @@ fn hkdf_sha256_vectors_match() {
     let mut checked = 0;
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {
         if test.result == TestResult::Invalid {
-            // More output than HKDF has: refused at compile time here.
+            // HKDF has no longer output; here it is refused at compile time.
             assert!(test.size > HKDF_BYTES_MAX);
             continue;
         }
-        // The output of a length is the beginning of every longer one.
+        // The output of a length is a prefix of every longer one.
         let (head, tail) = test.info.split_at(test.info.len() / 2);
         let output = derive::hkdf::<HKDF_BYTES_MAX>(&test.salt, &test.ikm, &[head, tail]);
         assert_eq!(&output[..test.size], test.okm.as_slice(), "case {}", test.tc_id);
@@ -58,7 +58,7 @@ fn xchacha20_poly1305_matches_whole_and_in_pieces() {
             <[u8; TAG_BYTES]>::try_from(test.tag.as_slice()),
             <[u8; 32]>::try_from(test.key.as_slice()),
         ) else {
-            // Nonces of another length have no representation here.
+            // Nonces of other lengths cannot be expressed here.
             assert_eq!(test.result, TestResult::Invalid);
             refused += 1;
             continue;

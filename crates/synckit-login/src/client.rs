@@ -38,12 +38,12 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct ClientRegistration(Pending<opaque_ke::ClientRegistration<Suite1>>);
 
-/// What a finished registration yields.
+/// The result of a registration.
 #[derive(Debug)]
 pub struct RegistrationFinished {
-    /// The last message: what the server turns into its record.
+    /// The last message, from which the server makes its record.
     pub upload: Vec<u8>,
-    /// The export key, as every later login with this password will yield it.
+    /// The export key; every later login with this password yields the same one.
     pub export_key: ExportKey,
     /// The server's public key, to pin.
     pub server_public_key: ServerPublicKey,
@@ -52,7 +52,7 @@ pub struct RegistrationFinished {
 impl ClientRegistration {
     /// Begins a registration. Returns the state to keep and the request to send.
     ///
-    /// The password is normalised to NFC, so that two keyboards that compose an accent differently spell one password.
+    /// The password is normalised to NFC, so that it is the same on keyboards that compose accents differently.
     ///
     /// # Errors
     /// [`LoginError::UnusablePassword`].
@@ -66,8 +66,8 @@ impl ClientRegistration {
 
     /// Finishes a registration with the server's response.
     ///
-    /// Blocks for the length of one Argon2id (64 MiB, 3 passes): about 150 ms, more on a phone. Call it on a thread
-    /// where that does not hurt.
+    /// Blocks for one Argon2id (64 MiB, 3 passes): about 150 ms, more on a phone. Call it off the threads that must
+    /// stay responsive.
     ///
     /// # Errors
     /// [`LoginError::MalformedMessage`].
@@ -83,7 +83,7 @@ impl ClientRegistration {
             REGISTRATION_RESPONSE_BYTES,
             RegistrationResponse::<Suite1>::deserialize,
         )?;
-        // Default identities: the two public keys. A change of e-mail address or of the server's name breaks nothing.
+        // Default identities: the two public keys. So a new e-mail address or server name invalidates nothing.
         let parameters = ClientRegistrationFinishParameters::new(Identifiers::default(), None);
         let Pending { state, password } = self.0;
         let mut finished = state
@@ -102,14 +102,14 @@ impl ClientRegistration {
 #[derive(Debug)]
 pub struct ClientLogin(Pending<opaque_ke::ClientLogin<Suite1>>);
 
-/// What a finished login yields.
+/// The result of a login.
 #[derive(Debug)]
 pub struct LoginFinished {
     /// The last message, which proves to the server that the password was right.
     pub ke3: Vec<u8>,
     /// The export key, the same as at registration.
     pub export_key: ExportKey,
-    /// The server's public key: the one that was pinned, or the one to pin.
+    /// The server's public key: equal to the pinned one, or to be pinned.
     pub server_public_key: ServerPublicKey,
 }
 
@@ -128,12 +128,12 @@ impl ClientLogin {
 
     /// Finishes a login with the server's message KE2.
     ///
-    /// After this the client knows whether the password was right and which server it talks to, before it sends KE3.
-    /// `app_id` is the app of the API key that the login was begun with: a login of another app fails like a wrong password.
-    /// If `pinned` is given and the server proved another key, nothing is returned that could be used by mistake.
+    /// The result proves, before KE3 is sent, that the password was right, and names the server. `app_id` is the app of
+    /// the API key that the login was begun with: a login of another app fails like a wrong password. If `pinned` is
+    /// given and the server proved another key, no other value is returned, so nothing can be used by mistake.
     ///
-    /// Blocks for the length of one Argon2id (64 MiB, 3 passes): about 150 ms, more on a phone. Call it on a thread
-    /// where that does not hurt.
+    /// Blocks for one Argon2id (64 MiB, 3 passes): about 150 ms, more on a phone. Call it off the threads that must
+    /// stay responsive.
     ///
     /// # Errors
     /// [`LoginError::WrongPassword`], [`LoginError::ServerKeyChanged`], [`LoginError::MalformedMessage`].
@@ -153,7 +153,7 @@ impl ClientLogin {
             .finish(rng, &password, response, parameters)
             .map_err(|error| LoginError::from_opaque(error, MESSAGE))?;
         let export_key = take_export_key(&mut finished.export_key);
-        // The session key is not used: the exchange runs inside TLS, and the token is what carries the session.
+        // The session key is not used: the exchange runs inside TLS, and the token carries the session.
         finished.session_key.as_mut_slice().zeroize();
         let found = ServerPublicKey::from_bytes(finished.server_s_pk.serialize().into());
         match pinned {
@@ -167,8 +167,8 @@ impl ClientLogin {
     }
 }
 
-/// The state of a client between its two messages: the state of the protocol, and the password, which the second message
-/// needs again.
+/// The state of a client between its two messages: the state of the protocol, and the password, which the second
+/// message needs again.
 struct Pending<S> {
     state: S,
     password: Zeroizing<Vec<u8>>,
@@ -210,10 +210,10 @@ pub fn check_password(password: &str) -> Result<(), LoginError> {
 /// The bytes of a password: NFC (Unicode Annex 15), UTF-8.
 fn normalise(password: &str) -> Result<Zeroizing<Vec<u8>>, LoginError> {
     if password.len() > PASSWORD_BYTES_MAX * 4 {
-        // Bounded before any work is done: no text that a person types shrinks to a quarter by being composed.
+        // Checked before any work: normalisation shrinks no typed text to a quarter.
         return Err(LoginError::UnusablePassword);
     }
-    // Reserved at once: a buffer that grows would leave copies of the password behind.
+    // Reserved in full: a growing buffer would leave copies of the password in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(password.len() * 4));
     let mut utf8 = [0; 4];
     for character in password.nfc() {

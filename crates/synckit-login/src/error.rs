@@ -1,4 +1,4 @@
-//! What can go wrong in a registration or a login.
+//! Failures of a registration or a login.
 
 use opaque_ke::errors::ProtocolError;
 
@@ -12,7 +12,7 @@ use crate::ServerPublicKey;
 /// use synckit_login::{ClientLogin, LoginError, ServerLogin};
 /// use synckit_protocol::AppId;
 ///
-/// // No such account: to the client no different from a wrong password.
+/// The account does not exist: to the client, the same as a wrong password.
 /// let server = ServerLogin::generate(&mut OsRng);
 /// let app_id = AppId::from_bytes([1; 16]);
 /// let (client, ke1) = ClientLogin::start("correct horse", &mut OsRng)?;
@@ -26,13 +26,13 @@ use crate::ServerPublicKey;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoginError {
-    /// On the client: the password is wrong, there is no such account, or the server does not hold the account's
-    /// record. The three cannot be told apart. On the server: the client did not prove that it knows the password.
+    /// On the client: the password is wrong, the account does not exist, or the server does not hold its record. The
+    /// client cannot distinguish the three. On the server: the client did not prove that it knows the password.
     #[error("wrong e-mail address or password")]
     WrongPassword,
 
-    /// The login succeeded, but under another server key than the one that was pinned: either the server was set up
-    /// anew and the account registered again, or another server answers in its place.
+    /// The login succeeded under a server key that is not the pinned one: either the server was set up anew and the
+    /// account registered again, or another server answers in its place.
     #[error("the server's key is not the one that this account was registered with")]
     ServerKeyChanged {
         /// The key that was pinned.
@@ -41,10 +41,10 @@ pub enum LoginError {
         found: ServerPublicKey,
     },
 
-    /// Bytes from the peer (or a stored record) are not the message that they should be.
+    /// Bytes from the peer (or a stored record) are not the expected message.
     #[error("malformed {message}")]
     MalformedMessage {
-        /// Which message.
+        /// The expected message.
         message: &'static str,
     },
 
@@ -52,7 +52,7 @@ pub enum LoginError {
     #[error("a password must not be empty, nor longer than {max} bytes", max = crate::PASSWORD_BYTES_MAX)]
     UnusablePassword,
 
-    /// A primitive failed on valid input, which only a defect or an exhausted machine can bring about.
+    /// A primitive failed on valid input, which only a defect or exhausted memory can cause.
     #[error("internal failure of the login protocol")]
     Internal,
 }
@@ -62,11 +62,11 @@ impl LoginError {
     pub(crate) fn from_opaque(error: ProtocolError, message: &'static str) -> Self {
         match error {
             ProtocolError::InvalidLoginError => Self::WrongPassword,
-            // A reflected value is a message that no honest peer sends.
+            // No honest peer reflects a value.
             ProtocolError::SerializationError
             | ProtocolError::SizeError { .. }
             | ProtocolError::ReflectedValueError => Self::MalformedMessage { message },
-            // The group refuses encodings that are not of an element, and the identity, through this variant.
+            // The group reports invalid encodings of elements, and the identity, through this variant.
             ProtocolError::LibraryError(opaque_ke::errors::InternalError::OprfError(_)) => {
                 Self::MalformedMessage { message }
             }

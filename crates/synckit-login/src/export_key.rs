@@ -1,11 +1,11 @@
-//! What a client takes away from a login: the export key, and the server's public key to pin.
+//! The secrets of a finished login: the export key, and the server's public key to pin.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// 64 secret bytes that only the right password yields, the same at every login until the password changes.
+/// 64 secret bytes that only the right password yields, equal at every login until the password changes.
 ///
 /// The server never learns it. Erased when dropped, redacted in `Debug`, compared in constant time.
 ///
@@ -51,7 +51,7 @@ impl Eq for ExportKey {}
 pub struct ServerPublicKey([u8; 32]);
 
 impl ServerPublicKey {
-    /// Wraps the 32 raw bytes. They are only ever compared, so they are not checked.
+    /// Wraps the 32 raw bytes. They are only compared, so they are not checked.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }

@@ -1,8 +1,8 @@
-//! Sign-in without showing the server the password: OPAQUE (RFC 9807), both sides, as suite 1 of the protocol.
+//! Sign-in without revealing the password to the server: OPAQUE (RFC 9807), both sides, as suite 1 of the protocol.
 //!
-//! A registration takes two messages each way and leaves the server a record; a login takes three messages and leaves
-//! the client the [`ExportKey`], from which the keys of the account vault are derived. Both sides finish with proof that
-//! the other holds what it claims.
+//! A registration takes two messages each way and gives the server a record. A login takes three messages and gives the
+//! client the [`ExportKey`], from which the keys of the account vault are derived. Each side ends with a proof of the
+//! other's secret.
 //!
 //! ```text
 //! registration  ClientRegistration::start --request-->  ServerLogin::register
@@ -37,8 +37,8 @@
 //! # }
 //! ```
 //!
-//! What this crate deliberately is not: it stores nothing, sends nothing, counts no guesses, and has no source of
-//! randomness of its own. Messages are opaque bytes of fixed length.
+//! This crate deliberately stores nothing, sends nothing, counts no guesses, and has no source of randomness of its
+//! own. Messages are opaque bytes of fixed length.
 //!
 //! Invariant: parameters are compiled in ([`SUITE`]); no value from the peer chooses an algorithm or a cost.
 

@@ -23,8 +23,9 @@ const OPRF_SEED_BYTES: usize = 64;
 
 /// The server's long-term secrets: the OPRF seed and the key pair of the key exchange.
 ///
-/// A thief of them and of the records can guess passwords at the cost of one Argon2id each. Their loss makes every record
-/// useless. They live in a file or a secret store of their own, never in the database beside the records.
+/// A thief of these secrets and of the records can guess passwords at the cost of one Argon2id each. Without the
+/// secrets every record is useless. They are in a separate file or secret store, never in the database beside the
+/// records.
 ///
 /// # Examples
 /// ```
@@ -41,15 +42,15 @@ pub struct ServerLogin {
 }
 
 impl ServerLogin {
-    /// Makes the secrets of a new server.
+    /// Creates the secrets of a new server.
     pub fn generate(rng: &mut (impl CryptoRng + RngCore)) -> Self {
         Self {
             setup: ServerSetup::new(rng),
         }
     }
 
-    /// The secrets in [`SERVER_SETUP_BYTES`] bytes: seed, private key, and the public key in the answers for accounts
-    /// that do not exist.
+    /// The secrets in [`SERVER_SETUP_BYTES`] bytes: seed, private key, and the public key for the answers about
+    /// accounts that do not exist.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut serialized = self.setup.serialize();
         let bytes = Zeroizing::new(serialized.to_vec());
@@ -57,7 +58,7 @@ impl ServerLogin {
         bytes
     }
 
-    /// Reads what [`Self::to_bytes`] wrote.
+    /// Reads the output of [`Self::to_bytes`].
     ///
     /// # Errors
     /// [`LoginError::MalformedMessage`].
@@ -74,7 +75,7 @@ impl ServerLogin {
     /// A public fingerprint of the secrets, to recognise a database whose records were made under others.
     ///
     /// First 16 bytes of SHA-256("synckit/1 login secrets" || 0 || seed || public key). The seed is uniformly random,
-    /// so its hash gives nothing away.
+    /// so its hash reveals nothing.
     pub fn seed_id(&self) -> [u8; 16] {
         let secrets = self.to_bytes();
         let mut hash = Sha256::new();
@@ -87,11 +88,11 @@ impl ServerLogin {
         id
     }
 
-    /// The credential identifier that stands in for an e-mail address without an account.
+    /// The credential identifier for an e-mail address without an account.
     ///
-    /// HMAC-SHA256 of the normalised address under the OPRF seed, first 16 bytes. Derived from nothing else: so it stays
-    /// the same as long as the answers for an account do, which follow from the seed too, and another identifier than
-    /// yesterday's betrays nothing.
+    /// HMAC-SHA256 of the normalised address under the OPRF seed, first 16 bytes. It depends on nothing else, so it
+    /// stays the same as long as the answers for a real account, which also depend on the seed. A different identifier
+    /// than yesterday's therefore reveals nothing.
     pub fn stand_in(&self, address: &[u8]) -> [u8; 16] {
         let secrets = self.to_bytes();
         #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
@@ -105,11 +106,11 @@ impl ServerLogin {
         id
     }
 
-    /// Answers the first message of a registration. Keeps nothing.
+    /// Answers the first message of a registration. Stores nothing.
     ///
-    /// `credential_id` chooses the OPRF key that the password is bound to; every later login must come with the same.
-    /// Draw 16 random bytes for every registration: whoever may register again under the identifier of a record that is
-    /// in use could test guesses at its password with it, uncounted.
+    /// `credential_id` chooses the OPRF key that the password is bound to; every later login must use the same one.
+    /// Draw 16 random bytes for every registration: a person who may register under the identifier of an existing
+    /// record could test guesses of its password, uncounted.
     ///
     /// # Errors
     /// [`LoginError::MalformedMessage`].
@@ -140,13 +141,14 @@ impl ServerLogin {
         Ok(ServerRegistration::<Suite1>::finish(upload).serialize().to_vec())
     }
 
-    /// Answers the first message of a login to an app: returns the state to keep until the third, and the second message, KE2.
+    /// Answers the first message of a login to an app: returns the secret state for the third message, and the second
+    /// message, KE2.
     ///
-    /// The state is secret: its reader can pretend to know the password. Seal it before it leaves the process.
+    /// A reader of the state can pretend to know the password. Seal it before it leaves the process.
     ///
-    /// With `record` as `None` the account does not exist, and the answer is made from a fake record: of the same
-    /// length, with the same work, and to the client no different from a wrong password. `credential_id` is then
-    /// [`Self::stand_in`], so that two tries see the same account.
+    /// `record` is `None` if the account does not exist. The answer is then made from a fake record, with the same
+    /// length and work, and to the client it looks like a wrong password. `credential_id` is then [`Self::stand_in`],
+    /// so that two attempts see the same account.
     ///
     /// # Errors
     /// [`LoginError::MalformedMessage`].

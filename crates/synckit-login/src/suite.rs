@@ -19,11 +19,11 @@ pub const SUITE: u16 = synckit_protocol::LOGIN_SUITE;
 /// The first part of the OPAQUE context.
 const CONTEXT_LABEL: &[u8; 23] = b"synckit/1 login suite 1";
 
-/// The OPAQUE context, which both sides put into the transcript of a login (RFC 9807, section 6.4): a label, and the app
+/// The OPAQUE context, which both sides add to the transcript of a login (RFC 9807, section 6.4): a label, and the app
 /// id.
 ///
-/// It names protocol, suite and app, so that messages of one suite can never complete a login of another, and whoever
-/// swaps the API key on its way cannot lead an app into the stream of another app.
+/// It names protocol, suite and app. So messages of one suite can never complete a login of another, and an attacker
+/// who replaces the API key in transit cannot lead an app into another app's stream.
 ///
 /// # Examples
 /// ```
@@ -48,7 +48,7 @@ pub const REGISTRATION_REQUEST_BYTES: usize = 32;
 pub const REGISTRATION_RESPONSE_BYTES: usize = 64;
 /// Length of a registration upload: the client's public key, a masking key and an envelope.
 pub const REGISTRATION_UPLOAD_BYTES: usize = 192;
-/// Length of the record that the server stores. It is the upload, checked.
+/// Length of the record that the server stores: the checked upload.
 pub const RECORD_BYTES: usize = REGISTRATION_UPLOAD_BYTES;
 /// Length of the first message of a login.
 pub const KE1_BYTES: usize = 96;
@@ -56,7 +56,7 @@ pub const KE1_BYTES: usize = 96;
 pub const KE2_BYTES: usize = 320;
 /// Length of the third message of a login.
 pub const KE3_BYTES: usize = 64;
-/// Length of what the server keeps between the messages of a login.
+/// Length of the server's state between the messages of a login.
 pub const LOGIN_STATE_BYTES: usize = 128;
 /// Length of the server's long-term secrets.
 pub const SERVER_SETUP_BYTES: usize = 128;
@@ -67,7 +67,7 @@ const ARGON2_MEMORY_KIB: u32 = 64 * 1024;
 const ARGON2_PASSES: u32 = 3;
 /// Argon2id lanes.
 const ARGON2_LANES: u32 = 1;
-/// The salt is fixed, as RFC 9807, section 7 has it: the OPRF output that is stretched is itself salted by account.
+/// The salt is fixed, as in RFC 9807, section 7: the stretched OPRF output is already salted by account.
 const ARGON2_SALT: [u8; 16] = [0; 16];
 
 /// The cipher suite.
@@ -81,7 +81,7 @@ impl CipherSuite for Suite1 {
 
 /// Argon2id v1.3 (RFC 9106) with the parameters of suite 1.
 ///
-/// Written here because the one that `opaque-ke` offers has other parameters (19 MiB, 2 passes).
+/// Implemented here because `opaque-ke` offers only other parameters (19 MiB, 2 passes).
 #[derive(Default)]
 pub(crate) struct Argon2idKsf;
 
@@ -89,7 +89,7 @@ impl Ksf for Argon2idKsf {
     fn hash<L: ArrayLength<u8>>(&self, input: GenericArray<u8, L>) -> Result<GenericArray<u8, L>, InternalError> {
         let params = Params::new(ARGON2_MEMORY_KIB, ARGON2_PASSES, ARGON2_LANES, Some(L::USIZE))
             .map_err(|_| InternalError::KsfError)?;
-        // The memory is ours so that it can be erased: its last block determines the output.
+        // This memory is allocated here so that it can be erased: its last block determines the output.
         let mut memory = vec![Block::default(); params.block_count()];
         let mut output = GenericArray::default();
         let result = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
@@ -106,7 +106,7 @@ impl Ksf for Argon2idKsf {
 
 /// Reads a message of exactly `expected` bytes.
 ///
-/// `opaque-ke` ignores bytes after the last field, so that one message would have many encodings.
+/// `opaque-ke` ignores bytes after the last field, which would give one message many encodings.
 pub(crate) fn read<T>(
     message: &'static str,
     bytes: &[u8],
@@ -125,8 +125,8 @@ mod tests {
 
     use super::Argon2idKsf;
 
-    /// The expected value is that of the reference implementation of Argon2 in C, for the bytes 0 to 63. `vectors/login.json` has
-    /// it too.
+    /// The reference implementation of Argon2 in C gives this value for the bytes 0 to 63. `vectors/login.json`
+    /// contains it, too.
     #[test]
     fn key_stretching_is_the_argon2id_of_suite_1() {
         let input: [u8; 64] = std::array::from_fn(|at| u8::try_from(at).unwrap());

@@ -8,15 +8,15 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use super::{ChangeEntry, EncodeError, EncodeErrorKind, decode_body, encode_prefix};
 use crate::{OpenError, padded_len};
 
-/// The only method: the body as it is.
+/// The only method: an uncompressed body.
 const METHOD_PLAIN: u8 = 0;
 /// Method and body length.
 pub(crate) const FRAME_BYTES: usize = 5;
 
-/// The encoded body of a batch, framed and padded: what is sealed.
+/// The encoded body of a batch, framed and padded, ready to be sealed.
 ///
-/// Kept by the sender until the batch is acknowledged, so that a lost race for a place in the log costs a seal and not
-/// an encoding. Erased when dropped, redacted in `Debug`.
+/// The sender keeps it until the batch is acknowledged, so that a lost race for a place in the log costs only another
+/// sealing. Erased when dropped, redacted in `Debug`.
 ///
 /// # Examples
 /// ```
@@ -39,8 +39,8 @@ impl BatchBody {
     /// Encodes all of `entries` as one batch.
     ///
     /// # Errors
-    /// [`EncodeError`] names the entry; besides the errors of one entry,
-    /// [`EncodeErrorKind::BatchTooLarge`] names the first that does not fit any more.
+    /// [`EncodeError`] names the entry. Besides the errors of one entry, [`EncodeErrorKind::BatchTooLarge`] names the
+    /// first entry that no longer fits.
     pub fn encode(entries: &[ChangeEntry]) -> Result<Self, EncodeError> {
         let (taken, body) = Self::encode_prefix(entries)?;
         if taken < entries.len() {
@@ -53,10 +53,10 @@ impl BatchBody {
     }
 
     /// Encodes as many of `entries`, from the first, as fit one batch: 500 entries and 4 MiB of padded plaintext.
-    /// Returns how many, at least 1, and the body.
+    /// Returns their number, at least 1, and the body.
     ///
     /// # Errors
-    /// [`EncodeError`] for the first entry that fits no batch at all, or if there are no entries.
+    /// [`EncodeError`] if the first entry fits no batch, or if `entries` is empty.
     pub fn encode_prefix(entries: &[ChangeEntry]) -> Result<(usize, Self), EncodeError> {
         let (taken, plaintext) = encode_prefix(entries, BATCH_ENTRIES_MAX)?;
         // At most BATCH_ENTRIES_MAX, which is a u32.
@@ -84,7 +84,7 @@ impl BatchBody {
         }
     }
 
-    /// How many entries it holds.
+    /// The number of entries.
     pub const fn count(&self) -> u32 {
         self.count
     }
@@ -94,7 +94,7 @@ impl BatchBody {
         self.plaintext.len()
     }
 
-    /// The plaintext, as it is sealed. Secret.
+    /// The plaintext, to be sealed. Secret.
     pub fn plaintext(&self) -> &[u8] {
         &self.plaintext
     }
@@ -111,7 +111,7 @@ impl fmt::Debug for BatchBody {
 
 /// Begins a plaintext for a body of a known length.
 pub(crate) fn begin_frame(body_len: usize) -> Vec<u8> {
-    // Reserved at once: a buffer that grows would leave copies of the plaintext behind.
+    // Reserved in full: a growing buffer would leave copies of the plaintext in memory.
     let mut plaintext = Vec::with_capacity(padded_len(FRAME_BYTES + body_len));
     plaintext.push(METHOD_PLAIN);
     // The caller checked the length against BATCH_PLAINTEXT_BYTES_MAX.

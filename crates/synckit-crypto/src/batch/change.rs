@@ -29,35 +29,35 @@ use serde_json::Value;
 pub struct ChangeEntry {
     /// The table, named by the app.
     pub table: String,
-    /// What happened to the row.
+    /// The operation.
     pub op: ChangeOp,
     /// The row, named by the app.
     pub row_id: String,
-    /// When the app says that it happened. Decides nothing: the order of the log does.
+    /// The app's time of the change. It decides nothing; the order of the log does.
     pub timestamp: Timestamp,
     /// The row. Absent (`None`) and JSON `null` (`Some(Value::Null)`) are different and stay so.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub data: Option<Value>,
 }
 
-/// A field that is there is `Some`, also if it is `null`.
+/// Reads a present field as `Some`, even if it is `null`.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 
-/// What happened to a row.
+/// The operation on a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeOp {
     /// The row is new.
     Insert,
-    /// The row was there and has another content.
+    /// The row existed and has new contents.
     Update,
     /// The row was deleted.
     Delete,
 }
 
-/// A point in time in microseconds since 1970-01-01T00:00:00Z, negative before, as the app's clock told it.
+/// A point in time in microseconds since 1970-01-01T00:00:00Z, negative before, by the app's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);

@@ -1,4 +1,4 @@
-//! CBOR to entries, refusing everything that the encoder does not write.
+//! CBOR to entries; refuses everything that the encoder would not write.
 
 use minicbor::{Decoder, data::Type};
 use serde_json::{Map, Number, Value};
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::OpenError;
 
-/// The most elements that are allocated on the word of a length alone. Beyond, a container grows with what it gets, so
-/// that nested lies about lengths cost no memory.
+/// The most elements that are allocated because of a claimed length. Beyond it, a container grows with its actual
+/// elements, so that nested false lengths cost no memory.
 const PREALLOCATED_MAX: usize = 512;
 
 /// Decodes a body of at most `entries_max` entries.
@@ -28,10 +28,10 @@ pub(crate) fn decode_body(body: &[u8], entries_max: u32) -> Result<Vec<ChangeEnt
     }
 }
 
-/// The rule that a body broke.
+/// The rule that a body breaks.
 struct Rule(&'static str);
 
-/// A body that is not CBOR, or another item than the expected one.
+/// A body that is not CBOR, or contains an unexpected item.
 const NOT_CBOR: Rule = Rule("not the CBOR item expected here");
 
 impl From<minicbor::decode::Error> for Rule {
@@ -136,7 +136,7 @@ fn read_value(cbor: &mut Canonical<'_>, depth: usize) -> Result<Value, Rule> {
         Type::U8 | Type::U16 | Type::U32 | Type::U64 => Value::Number(cbor.unsigned()?.into()),
         Type::I8 | Type::I16 | Type::I32 | Type::I64 => Value::Number(cbor.signed()?.into()),
         Type::F64 => {
-            // `from_f64` refuses what is not finite.
+            // `from_f64` refuses infinities and NaN.
             Value::Number(Number::from_f64(cbor.0.f64()?).ok_or(Rule("a float that is not finite"))?)
         }
         Type::String => Value::String(cbor.text()?.to_owned()),
@@ -176,7 +176,7 @@ const fn deeper(depth: usize) -> Result<usize, Rule> {
     }
 }
 
-/// The names of a body, and how many of them were used: names are in the order of first use.
+/// The names of a body, and how many were used so far: names are in the order of first use.
 struct ReadNames<'b> {
     list: Vec<&'b str>,
     used: usize,
@@ -215,8 +215,8 @@ impl<'b> ReadNames<'b> {
     }
 }
 
-/// A decoder that refuses what RFC 8949, section 4.2.1, calls non-preferred: lengths and integers longer than needed,
-/// and indefinite lengths.
+/// A decoder that refuses forms that RFC 8949, section 4.2.1, calls non-preferred: lengths and integers longer than
+/// needed, and indefinite lengths.
 struct Canonical<'b>(Decoder<'b>);
 
 impl<'b> Canonical<'b> {

@@ -1,4 +1,4 @@
-//! Entries to CBOR (RFC 8949), in the one way that the protocol allows.
+//! Entries to CBOR (RFC 8949), in the only form that the protocol allows.
 
 use std::{collections::BTreeMap, convert::Infallible};
 
@@ -37,29 +37,29 @@ use crate::padded_len;
 pub struct EncodeError {
     /// The index of the entry in the given slice.
     pub index: usize,
-    /// What is wrong with it.
+    /// The reason.
     #[source]
     pub kind: EncodeErrorKind,
 }
 
-/// Why an entry cannot be pushed.
+/// The reason why an entry cannot be pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeErrorKind {
-    /// There are no entries: a batch holds at least one.
+    /// The list of entries is empty: a batch holds at least one.
     #[error("there are no entries")]
     NoEntries,
 
-    /// The entry is larger than [`ENTRY_BYTES_MAX`]: its encoding, and the names of its table and fields.
+    /// The entry exceeds [`ENTRY_BYTES_MAX`]: its encoding, with the names of its table and fields.
     #[error("the entry is larger than 3 MiB: store its large value as a blob")]
     EntryTooLarge,
 
-    /// The entry and those before it do not fit one batch.
+    /// The entry and the earlier ones do not fit one batch.
     #[error("the entries do not fit one batch: 500 entries and 4 MiB")]
     BatchTooLarge,
 
     /// A number is neither a `u64` nor an `i64`, and no finite `f64` has its value: the shortest decimal form of the
-    /// nearest one is another number.
+    /// nearest one is a different number.
     #[error("a number of the entry is not a u64, an i64 or a finite f64")]
     UnsupportedNumber,
 
@@ -68,7 +68,7 @@ pub enum EncodeErrorKind {
     TooDeep,
 }
 
-/// Encodes as many entries as fit `entries_max` and 4 MiB of padded plaintext. Returns how many, and the plaintext.
+/// Encodes as many entries as fit `entries_max` and 4 MiB of padded plaintext. Returns their number, and the plaintext.
 pub(crate) fn encode_prefix(entries: &[ChangeEntry], entries_max: u32) -> Result<(usize, Vec<u8>), EncodeError> {
     let mut encoder = BodyEncoder::new();
     let mut taken = 0;
@@ -88,10 +88,10 @@ pub(crate) fn encode_prefix(entries: &[ChangeEntry], entries_max: u32) -> Result
     Ok((taken, encoder.finish()))
 }
 
-/// The most bytes that an entry can add to a body, whatever precedes it: as if no other entry used its names, and
-/// each of them had the longest index.
+/// The most bytes that an entry can add to a body, whatever the earlier entries: as if no other entry used its names,
+/// and each of them had the longest index.
 pub(crate) fn entry_len_max(entry: &ChangeEntry) -> Result<usize, EncodeErrorKind> {
-    /// What an index takes beyond the one byte that it takes at least.
+    /// The most bytes of an index after the first.
     const INDEX_GROWTH: usize = 4;
     let mut encoder = BodyEncoder::new();
     encoder.entries.limit = ENTRY_BYTES_MAX;
@@ -105,20 +105,20 @@ pub(crate) fn entry_len_max(entry: &ChangeEntry) -> Result<usize, EncodeErrorKin
         .saturating_add(INDEX_GROWTH.saturating_mul(names)))
 }
 
-/// Whether an entry found room.
+/// Whether an entry fit.
 enum Pushed {
     Fits,
     Full,
 }
 
-/// A body under construction. The names come first in it but are known last, so entries are collected apart.
+/// A body under construction. The names come first in the body but are known last, so entries are collected separately.
 struct BodyEncoder<'a> {
     names: Names<'a>,
     entries: SecretBuffer,
     count: usize,
-    /// The fields of the present entry, kept to save an allocation for each.
+    /// The fields of the current entry, kept to save an allocation for each.
     fields: Vec<(u32, &'a Value)>,
-    /// Those of them whose names are new.
+    /// The fields among them whose names are new.
     fresh: Vec<(&'a str, &'a Value)>,
 }
 
@@ -133,7 +133,7 @@ impl<'a> BodyEncoder<'a> {
         }
     }
 
-    /// Adds an entry; one that does not fit any more leaves everything as it was. After an error the body is of no use.
+    /// Adds an entry; an entry that does not fit changes nothing. After an error the body is useless.
     fn push(&mut self, entry: &'a ChangeEntry) -> Result<Pushed, EncodeErrorKind> {
         let (bytes_before, names_before) = (self.entries.bytes.len(), self.names.list.len());
         self.entries.limit = bytes_before.saturating_add(ENTRY_BYTES_MAX);
@@ -188,7 +188,7 @@ impl<'a> BodyEncoder<'a> {
                 None => self.fresh.push((name, value)),
             }
         }
-        // Whatever order serde_json keeps (which depends on its features), new names are numbered in byte order.
+        // New names are numbered in byte order, whatever order serde_json keeps (which depends on its features).
         self.fresh.sort_unstable_by_key(|(name, _)| *name);
         for (name, value) in &self.fresh {
             self.fields.push((self.names.add(name), value));
@@ -236,7 +236,7 @@ impl<'a> BodyEncoder<'a> {
 #[derive(Default)]
 struct Names<'a> {
     list: Vec<&'a str>,
-    /// A tree and not a hash table: it needs no random seed, and no input makes it slow.
+    /// A tree instead of a hash table: it needs no random seed, and no input makes it slow.
     index: BTreeMap<&'a str, u32>,
     /// The encoded length of the list.
     encoded_len: usize,
@@ -257,7 +257,7 @@ impl<'a> Names<'a> {
         self.last_table
     }
 
-    /// The index of a field's name, if it has one. `position` is the place of the field in its row.
+    /// The index of a field's name, if it has one. `position` is the field's place in its row.
     fn field(&mut self, position: usize, name: &str) -> Option<u32> {
         if let Some(guess) = self.last_fields.get(position)
             && self.is_at(*guess, name)
@@ -312,7 +312,7 @@ fn encode_value(encoder: &mut Encoder<&mut SecretBuffer>, value: &Value, depth: 
         Value::Object(fields) => {
             let depth = deeper(depth)?;
             encoder.map(fields.len() as u64)?;
-            // RFC 8949, section 4.2.1: by the bytes of the encoded key, which puts shorter ones first.
+            // RFC 8949, section 4.2.1: in the order of the bytes of the encoded keys, so shorter keys come first.
             let mut sorted: Vec<_> = fields.iter().collect();
             sorted.sort_unstable_by_key(|(name, _)| (name.len(), name.as_bytes()));
             for (name, value) in sorted {
@@ -341,9 +341,9 @@ fn encode_number(encoder: &mut Encoder<&mut SecretBuffer>, number: &Number) -> R
     Ok(())
 }
 
-/// The UUID of a text that is exactly a lower-case hyphenated UUID.
+/// The UUID of a text that is a lower-case hyphenated UUID; `None` for any other text.
 pub(super) fn parse_uuid(text: &str) -> Option<Uuid> {
-    // At 36 bytes `try_parse` takes the hyphenated form only, but in either case.
+    // At 36 bytes `try_parse` accepts only the hyphenated form, but in either case.
     if text.len() != 36 || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
@@ -366,11 +366,11 @@ const fn text_len(len: usize) -> usize {
     head_len(len as u64).saturating_add(len)
 }
 
-/// A growing buffer with a limit, which leaves no copy of its content behind.
+/// A growing buffer with a limit, which leaves no copy of its contents in memory.
 #[derive(Default, Zeroize, ZeroizeOnDrop)]
 struct SecretBuffer {
     bytes: Vec<u8>,
-    /// The most that it may hold.
+    /// The limit in bytes.
     limit: usize,
 }
 
@@ -382,7 +382,7 @@ impl SecretBuffer {
         self.bytes.truncate(len);
     }
 
-    /// Moves to a larger allocation and erases the present one, which `Vec` would hand back as it is.
+    /// Moves to a larger allocation and erases the present one, which `Vec` would free without erasing.
     #[cold]
     fn grow(&mut self, len: usize) {
         let mut larger = Vec::with_capacity(len.next_power_of_two().max(4096));
@@ -392,7 +392,7 @@ impl SecretBuffer {
     }
 }
 
-/// The buffer is full: the entry is too large.
+/// The buffer is full, because the entry is too large.
 #[derive(Debug)]
 struct Full;
 

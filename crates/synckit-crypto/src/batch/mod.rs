@@ -8,10 +8,10 @@
 //!             || parent_seq (u64 BE) || parent_head (32)
 //! ```
 //!
-//! The AAD names the exact history that the batch was added to, so it opens nowhere else in the log and in no other
-//! log. The body has one encoding only (`docs/protocol.md`, section 5): what decodes, encodes to the same bytes.
+//! The AAD names the exact history that the batch was added to, so the batch opens at no other place and in no other
+//! log. The body has exactly one encoding (`docs/protocol.md`, section 5): a decoded body encodes to the same bytes.
 //!
-//! Nothing is compressed: compressing secrets beside text that others can inject leaks them through sizes.
+//! Nothing is compressed: the size of compressed data would reveal secrets beside text that others can inject.
 
 mod body;
 mod change;
@@ -79,9 +79,9 @@ impl BatchContext {
 }
 
 impl BatchKey {
-    /// Seals a body for a place, under a fresh nonce. `key_id` is the id of the master key that this key comes from.
+    /// Seals a body for a place, under a fresh nonce. `key_id` is the id of this key's master key.
     ///
-    /// After a lost race for the place the same body is sealed again, with the new parent.
+    /// After a lost race for the place, the same body is sealed again with the new parent.
     pub fn seal(
         &self,
         key_id: &KeyId,
@@ -97,10 +97,10 @@ impl BatchKey {
         )
     }
 
-    /// Opens a batch at a place. It claims `count` entries.
+    /// Opens a batch at a place, as a batch of `count` entries.
     ///
     /// # Errors
-    /// [`OpenError`]: this is not what an honest device sealed for this place.
+    /// [`OpenError`]: no honest device sealed these bytes for this place.
     pub fn open(
         &self,
         key_id: &KeyId,

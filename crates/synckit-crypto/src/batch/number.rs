@@ -1,12 +1,12 @@
 //! Which of the three kinds of number a JSON number becomes: `u64`, `i64` or finite `f64`.
 //!
-//! serde_json usually keeps a number as one of the three. Where any crate of an app turns its feature
-//! `arbitrary_precision` on, a number is a text instead. It is then read as serde_json reads it without the feature, so
-//! `2.50`, `1e5` and `-0` are the floats that they always are; but a text whose value would change is refused.
+//! serde_json usually stores a number as one of the three. If any crate of an app enables its feature
+//! `arbitrary_precision`, it stores a text instead. That text is read as serde_json reads it without the feature, so
+//! `2.50`, `1e5` and `-0` remain floats; but a text whose value would change is refused.
 
 use serde_json::Number;
 
-/// A number as the body of a batch holds it.
+/// A number in the body of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum NumberKind {
     Unsigned(u64),
@@ -14,7 +14,7 @@ pub(super) enum NumberKind {
     Float(f64),
 }
 
-/// The kind of a number, or `None` for a value that no kind holds.
+/// The kind of a number, or `None` if no kind can represent its value.
 pub(super) fn kind_of(number: &Number) -> Option<NumberKind> {
     // The comparison matters for `-0`, which `as_i64` reads as the integer 0.
     if let Some(unsigned) = number.as_u64().filter(|unsigned| Number::from(*unsigned) == *number) {
