@@ -5,11 +5,11 @@
 //! checksum = first 4 bytes of SHA-256("synckit/1 api key" ‖ 0x00 ‖ prefix ‖ app id ‖ secret)
 //! ```
 //!
-//! The prefix tells people and secret scanners which keys may be published. The checksum tells a key that lost or changed
-//! a character from one that the server does not know, and scanners from text that only looks like a key. It is no proof:
-//! anybody can make a well-formed key, and only the server knows which ones it issued.
+//! The prefix tells people and secret scanners which keys may be published. The checksum distinguishes a mistyped key
+//! from an unknown one, and helps scanners to skip texts that only resemble a key. It proves nothing: anybody can make
+//! a well-formed key, and only the server knows which ones it issued.
 //!
-//! What it deliberately is not: a permission. What a key opens is decided by the server.
+//! A key is deliberately not a permission: the server decides what it opens.
 
 use std::{fmt, str::FromStr};
 
@@ -27,8 +27,8 @@ const KEY_BYTES: usize = ID_BYTES + SECRET_BYTES + CHECKSUM_BYTES;
 /// Declares the kinds once: name, prefix.
 macro_rules! key_kinds {
     ($($(#[doc = $doc:literal])* $name:ident = $prefix:literal;)*) => {
-        /// What an API key is for. Only publishable keys exist today; the other prefixes are reserved, so that no server
-        /// takes such a key for another kind.
+        /// The purpose of an API key. Only publishable keys exist today; the other prefixes are reserved, so that no
+        /// server accepts such a key as another kind.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum KeyKind {
@@ -59,7 +59,7 @@ key_kinds! {
 }
 
 impl fmt::Display for KeyKind {
-    /// The words for people: `publishable key`.
+    /// The name for people: `publishable key`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Publishable => "publishable key",
@@ -81,9 +81,9 @@ impl fmt::Display for KeyKind {
 /// assert!(text.expose().starts_with("skp_a1a1a1a1"));
 /// assert_eq!(ApiKey::publishable(text.expose())?.app_id(), key.app_id());
 ///
-/// // One character lost on the way.
+/// One character was lost in transit.
 /// assert_eq!(ApiKey::publishable(&text.expose()[..75]), Err(ApiKeyError::Malformed));
-/// // The developer's secret does not belong into an app.
+/// An app must not contain the developer's secret.
 /// let secret = ApiKey::new(KeyKind::ServerSecret, key.app_id(), [7; 16]).to_text();
 /// assert_eq!(ApiKey::publishable(secret.expose()), Err(ApiKeyError::Kind(KeyKind::ServerSecret)));
 /// # Ok::<(), ApiKeyError>(())
@@ -95,11 +95,11 @@ pub struct ApiKey {
     secret: Zeroizing<[u8; SECRET_BYTES]>,
 }
 
-/// Why a text is not the API key that is needed.
+/// The reason why a text is not the expected API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiKeyError {
-    /// It is not an API key, or a character of it is missing or wrong.
+    /// It is not an API key, or a character is missing or wrong.
     #[error("the API key is incomplete or mistyped: its checksum does not match")]
     Malformed,
     /// It is an API key of another kind.
@@ -108,7 +108,7 @@ pub enum ApiKeyError {
 }
 
 impl ApiKey {
-    /// A key of an app. `secret` is 16 random bytes.
+    /// Makes a key of an app. `secret` is 16 random bytes.
     pub fn new(kind: KeyKind, app_id: AppId, secret: [u8; SECRET_BYTES]) -> Self {
         Self {
             kind,
@@ -134,7 +134,7 @@ impl ApiKey {
         self.kind
     }
 
-    /// The app that the key belongs to, as the key says.
+    /// The app that the key claims to belong to.
     pub const fn app_id(&self) -> AppId {
         self.app_id
     }
@@ -158,7 +158,7 @@ impl ApiKey {
 impl FromStr for ApiKey {
     type Err = ApiKeyError;
 
-    /// Accepts exactly what [`ApiKey::to_text`] writes, so that a key has one text.
+    /// Accepts exactly the output of [`ApiKey::to_text`], so that a key has one text.
     fn from_str(text: &str) -> Result<Self, ApiKeyError> {
         let (kind, hex) = KeyKind::ALL
             .iter()
@@ -190,7 +190,7 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// The prefix is part of it, so that a key whose kind was changed by hand is malformed.
+/// Includes the prefix, so that a key whose kind was changed by hand is malformed.
 fn checksum(kind: KeyKind, app_id: &[u8; ID_BYTES], secret: &[u8; SECRET_BYTES]) -> [u8; CHECKSUM_BYTES] {
     let hash = Sha256::new()
         .chain_update(LABEL)

@@ -62,7 +62,7 @@ impl SecretText {
         Self(secret.into())
     }
 
-    /// The secret itself. Named so that every place that reads it is found by a search.
+    /// The secret itself. The name makes every place that reads it easy to find.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -80,7 +80,7 @@ impl fmt::Debug for SecretText {
     }
 }
 
-/// A type of so many bytes that are public: base64url in JSON, a byte string in CBOR.
+/// A type for a fixed number of public bytes: base64url in JSON, a byte string in CBOR.
 macro_rules! fixed_bytes {
     ($(#[doc = $doc:literal])* $name:ident, $len:literal) => {
         $(#[doc = $doc])*
@@ -136,7 +136,7 @@ pub(crate) fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Writes bytes as base64url where the format is for people, as a byte string elsewhere.
+/// Writes bytes as base64url in formats for people, as a byte string in others.
 pub(crate) fn serialize_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     if serializer.is_human_readable() {
         serializer.serialize_str(&base64url(bytes))
@@ -145,7 +145,7 @@ pub(crate) fn serialize_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Res
     }
 }
 
-/// Reads bytes as [`serialize_bytes`] writes them and hands them to `build`, whose error is a text for the sender.
+/// Reads the output of [`serialize_bytes`] and passes it to `build`, whose error is a text for the sender.
 pub(crate) fn deserialize_bytes<'de, D, T, F>(deserializer: D, build: F) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,6 +1,6 @@
-//! The log chain: every position of a stream carries a hash of everything before it, like a commit in git.
+//! The log chain: each position of a stream has a hash of everything before it, like a commit in git.
 //!
-//! The server computes it when it appends, the client when it reads; a head that differs means another history.
+//! The server computes the chain when it appends, the client when it reads; a different head means a different history.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -12,7 +12,7 @@ fixed_bytes!(
     Head, 32
 );
 fixed_bytes!(
-    /// SHA-256 of a sealed batch, as it is stored.
+    /// SHA-256 of a sealed batch, as stored.
     SealedHash, 32
 );
 
@@ -34,7 +34,7 @@ impl SealedHash {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Position {
-    /// How many entries come before this place. Sequences start at 1 and have no gaps.
+    /// The number of entries before this place. Sequences start at 1 and have no gaps.
     pub seq: u64,
     /// The hash of the history up to here.
     pub head: Head,
@@ -53,13 +53,13 @@ impl Position {
         }
     }
 
-    /// The place after a batch that was appended here.
+    /// The place after a batch that is appended here.
     ///
     /// `head(n) = SHA-256("synckit/1 log" || 0 || parent_head || first_seq (u64 BE) || count (u32 BE) || batch_id ||
     /// device_id || key_id || SHA-256(sealed))`, with `first_seq = parent_seq + 1`.
     ///
     /// Returns `None` if the sequence would pass `u64::MAX` or the batch claims no entries, which only a lying server
-    /// can bring about.
+    /// causes.
     #[must_use]
     pub fn advance(self, batch: &BatchDigest) -> Option<Self> {
         if batch.count == 0 {
@@ -82,7 +82,7 @@ impl Position {
     }
 }
 
-/// What the chain needs of a batch: enough to hash forward without its contents.
+/// The digest of a batch for the chain: enough to hash forward without the contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchDigest {
@@ -92,7 +92,7 @@ pub struct BatchDigest {
     pub device_id: DeviceId,
     /// The master key that it is sealed under.
     pub key_id: KeyId,
-    /// How many entries it holds.
+    /// The number of entries.
     pub count: u32,
     /// SHA-256 of the sealed bytes.
     pub sealed_hash: SealedHash,

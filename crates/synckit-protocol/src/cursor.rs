@@ -9,9 +9,9 @@ use crate::{Head, Position, SnapshotId};
 
 /// A place in a stream that an app can pull from: a small value to store beside the app's data.
 ///
-/// As text it is `0` for the start, `seq.head` in the log, with `seq` in canonical decimal and `head` in unpadded
-/// base64url, and `s<part>.<row>.<snapshot id>.<seq>.<head>` inside a snapshot. Because it carries the head, a server
-/// that went back or tells another history is noticed at the next pull.
+/// Its text is `0` for the start; `seq.head` in the log, with `seq` in canonical decimal and `head` in unpadded
+/// base64url; and `s<part>.<row>.<snapshot id>.<seq>.<head>` inside a snapshot. Because it contains the head, the next
+/// pull detects a server whose history went back or differs.
 ///
 /// # Examples
 /// ```
@@ -35,12 +35,13 @@ enum Place {
     Snapshot(SnapshotPlace),
 }
 
-/// A place inside a snapshot: before a row of a part. Only a client makes and reads it; a server is never asked from it.
+/// A place inside a snapshot: before a row of a part. Only clients write and read it; no request to the server contains
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SnapshotPlace {
     /// The snapshot.
     pub snapshot_id: SnapshotId,
-    /// The position whose state the snapshot is: where the log continues after its last row.
+    /// The position of the snapshot: the log continues there after the snapshot's last row.
     pub position: Position,
     /// The part, from 0.
     pub part: u32,
@@ -61,7 +62,8 @@ impl Cursor {
         }
     }
 
-    /// The cursor of a place inside a snapshot. There is no snapshot of the start: sequence 0 gives the start itself.
+    /// The cursor of a place inside a snapshot. A snapshot of the start does not exist: sequence 0 gives the start
+    /// itself.
     pub const fn in_snapshot(place: SnapshotPlace) -> Self {
         if place.position.seq == 0 {
             Self::START
@@ -78,7 +80,7 @@ impl Cursor {
         }
     }
 
-    /// The place inside a snapshot, if this is one.
+    /// The place inside a snapshot, if the cursor is one.
     pub const fn snapshot(&self) -> Option<SnapshotPlace> {
         match self.0 {
             Place::Snapshot(place) => Some(place),
@@ -86,8 +88,8 @@ impl Cursor {
         }
     }
 
-    /// How many entries come before this place in the log: 0 at the start, and inside a snapshot, of which nothing is
-    /// complete before its last row.
+    /// The number of entries before this place in the log: 0 at the start, and inside a snapshot, which is incomplete
+    /// before its last row.
     pub const fn seq(&self) -> u64 {
         match self.0 {
             Place::Log(position) => position.seq,
@@ -141,7 +143,7 @@ impl FromStr for Cursor {
 fn parse_position(text: &str) -> Result<Position, CursorParseError> {
     let (seq_text, head_text) = text.split_once('.').ok_or(CursorParseError)?;
     let seq: u64 = parse_number(seq_text)?;
-    // Zero is written "0" and nothing else.
+    // Zero is always written as "0".
     if seq == 0 {
         return Err(CursorParseError);
     }

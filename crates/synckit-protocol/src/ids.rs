@@ -21,8 +21,8 @@ pub struct IdParseError {
     expected: &'static str,
 }
 
-/// An id of raw bytes: its text where a format is for people, a byte string elsewhere. The text is what `Display` and
-/// `FromStr` of each kind agree on.
+/// An id of raw bytes: a text in formats for people, a byte string in others. `Display` and `FromStr` of each kind
+/// define the text.
 macro_rules! raw_id {
     ($(#[doc = $doc:literal])* $name:ident, $length:literal) => {
         $(#[doc = $doc])*
@@ -79,7 +79,7 @@ macro_rules! uuid_id {
         impl FromStr for $name {
             type Err = IdParseError;
 
-            /// Accepts exactly what `Display` writes, so that an id has one text.
+            /// Accepts exactly the output of `Display`, so that an id has one text.
             fn from_str(text: &str) -> Result<Self, IdParseError> {
                 match Uuid::try_parse(text) {
                     Ok(uuid) if uuid.as_hyphenated().to_string() == text => Ok(Self(uuid.into_bytes())),
@@ -135,11 +135,12 @@ uuid_id!(
     DeviceId
 );
 uuid_id!(
-    /// What an installation of an app is found again by: random, drawn and kept by the client, answered to nobody.
+    /// The installation of an app, by which the server finds its device again: random, made and kept by the client, in
+    /// no answer.
     InstallationId
 );
 uuid_id!(
-    /// A batch: a random id, made once per batch by the client, and what makes a repeated push idempotent.
+    /// A batch: a random id, made once per batch by the client, which makes a repeated push idempotent.
     BatchId
 );
 uuid_id!(
@@ -163,11 +164,11 @@ hex_id!(
     BlobId, 32
 );
 hex_id!(
-    /// The name of one stored object: fresh for every upload, so that no upload overwrites another.
+    /// The name of a stored object: unique for every upload, so that no upload overwrites another.
     ObjectKey, 32
 );
 
-/// Reads an id from its one text, or from its raw bytes in formats that are not for people.
+/// Reads an id from its text, or from its raw bytes in formats that are not for people.
 fn deserialize_id<'de, D, T, const N: usize>(
     deserializer: D,
     kind: &'static str,
@@ -208,7 +209,7 @@ where
     }
 }
 
-/// Decodes lower-case hexadecimal of exactly the length of `out`; `false` if it is anything else.
+/// Decodes lower-case hexadecimal of exactly the length of `out`; `false` for any other text.
 pub(crate) fn decode_hex(text: &[u8], out: &mut [u8]) -> bool {
     fn nibble(digit: u8) -> Option<u8> {
         match digit {

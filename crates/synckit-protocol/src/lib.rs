@@ -3,8 +3,8 @@
 //! Ids, request and response types, limits, stable problem codes, the cursor and the log chain. The normative text is
 //! `docs/protocol.md`; `xtask tidy` fails when this crate changes without it.
 //!
-//! What this crate deliberately is not: it does no I/O, is not async, and holds no secret keys. Every function is pure,
-//! so the same code runs in the client, in the server, in the test vectors and in WebAssembly.
+//! This crate deliberately does no I/O, is not async, and holds no secret keys. Every function is pure, so the same
+//! code runs in the client, in the server, in the test vectors and in WebAssembly.
 
 mod api_key;
 mod bytes;
@@ -32,7 +32,7 @@ pub use problem::{Behind, Problem, ProblemCode, UnknownProblemCode};
 /// The version of the protocol, the one of `docs/protocol.md`. `/healthz` reports it.
 pub const PROTOCOL_VERSION: u8 = 1;
 
-/// The OPAQUE cipher suite that a login or a registration names. Parameters are compiled in; nobody negotiates numbers.
+/// The OPAQUE cipher suite of a login or a registration. Its parameters are compiled in; no parameter is negotiated.
 ///
 /// Suite 1 is ristretto255, TripleDH with SHA-512, and Argon2id v1.3 with 64 MiB, t = 3, p = 1 (RFC 9807, RFC 9106).
 pub const LOGIN_SUITE: u16 = 1;

@@ -1,23 +1,24 @@
-//! Every limit of the protocol: a name, a number, and what happens past it. Sizes are in bytes, times in seconds.
+//! All limits of the protocol: the name, the number, and the consequence of exceeding it. Sizes are in bytes, times in
+//! seconds.
 
 /// Entries in one batch. The SDK splits a larger push; the server answers `batch_too_large`.
 pub const BATCH_ENTRIES_MAX: u32 = 500;
 /// Plaintext of one batch, padding included.
 pub const BATCH_PLAINTEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// What sealing adds to a plaintext: a nonce of 24 bytes and a tag of 16.
+/// The growth of a plaintext by sealing: a nonce of 24 bytes and a tag of 16.
 pub const SEAL_OVERHEAD_BYTES: usize = 40;
 /// A sealed batch as the server stores it. Above: `batch_too_large`.
 pub const BATCH_SEALED_BYTES_MAX: usize = BATCH_PLAINTEXT_BYTES_MAX + SEAL_OVERHEAD_BYTES;
-/// The encoding of one entry. The SDK refuses a larger one and says to use a blob.
+/// The encoding of one entry. Above, the SDK refuses it and recommends a blob.
 pub const ENTRY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Nesting of arrays and objects in the data of an entry.
 pub const DATA_DEPTH_MAX: usize = 128;
 
 /// Entries in one page of a pull. A page holds at least one batch and ends at a batch boundary.
 pub const PAGE_ENTRIES_MAX: u32 = 500;
-/// Sealed bytes in one page of a pull when the client does not say.
+/// Sealed bytes in one page of a pull, if the client does not choose.
 pub const PAGE_BYTES_DEFAULT: u32 = 1024 * 1024;
-/// The most that a client may ask for in one page.
+/// The most sealed bytes that a client may request in one page.
 pub const PAGE_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// Digests in one page of `GET /api/sync/chain`, and in a `behind` problem.
 pub const CHAIN_PAGE_DIGESTS_MAX: u32 = 500;
@@ -28,8 +29,8 @@ pub const PUSH_BODY_BYTES_MAX: usize = BATCH_SEALED_BYTES_MAX / 3 * 4 + 8 * 1024
 /// Every other request body. Above: `body_too_large`.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes a second of the slowest line that is waited for: each so many bytes of a request body give it a second more,
-/// on both sides, than the time-outs say.
+/// Bytes per second of the slowest supported connection: for each so many bytes of a request body, both sides add a
+/// second to their time limits.
 pub const SLOWEST_LINE_BYTES_PER_SECOND: u64 = 16 * 1024;
 
 /// An envelope: the master keys of one stream, wrapped. Above: `invalid_value`.
@@ -49,13 +50,13 @@ pub const SNAPSHOT_PART_ROWS_MAX: u32 = 50_000;
 pub const SNAPSHOT_PARTS_MAX: u32 = 16_384;
 /// A sealed manifest: 13 bytes, and 36 for each part. Above: `invalid_value`.
 pub const SNAPSHOT_MANIFEST_SEALED_BYTES_MAX: usize = 13 + 36 * SNAPSHOT_PARTS_MAX as usize + SEAL_OVERHEAD_BYTES;
-/// Unfinished snapshots of one stream. A further one pushes out the oldest.
+/// Unfinished snapshots of one stream. A further one replaces the oldest.
 pub const SNAPSHOT_UPLOADS_MAX: u32 = 4;
-/// How long after its last part an unfinished snapshot is swept.
+/// Age of the last part at which an unfinished snapshot is swept.
 pub const SNAPSHOT_UPLOAD_SECONDS: u64 = 24 * 3600;
 /// Minimum age of a snapshot before the log that it covers is deleted: until then a client can skip a bad one.
 pub const SNAPSHOT_SETTLE_SECONDS: u64 = 14 * 24 * 3600;
-/// How long a device that was not seen still holds the log that it has not pulled.
+/// How long a device that was not seen still keeps the server from deleting the log that the device has not pulled.
 pub const DEVICE_ACTIVE_SECONDS: u64 = 90 * 24 * 3600;
 
 /// A file. Above: `blob_too_large`.
@@ -66,9 +67,9 @@ pub const BLOB_SEALED_BYTES_MAX: u64 = BLOB_BYTES_MAX + SEAL_OVERHEAD_BYTES as u
 pub const BLOB_PAGE_MAX: u32 = 500;
 /// How long a presigned URL is valid.
 pub const PRESIGNED_URL_SECONDS: u64 = 3600;
-/// How long after its URL expired an upload that nobody confirmed is swept.
+/// How long after its URL expired an unconfirmed upload is swept.
 pub const UPLOAD_SWEEP_SECONDS: u64 = 3600;
-/// How long a deleted blob can be brought back by an upload.
+/// How long an upload can restore a deleted blob.
 pub const BLOB_UNDELETE_SECONDS: u64 = 30 * 24 * 3600;
 
 /// An e-mail address (RFC 5321, section 4.5.3.1). Above: `invalid_value`.
@@ -80,18 +81,18 @@ pub const DEVICES_MAX: u32 = 100;
 /// The name of an app, in bytes of UTF-8.
 pub const APP_NAME_BYTES_MAX: usize = 100;
 
-/// How long the server's sealed half of a login or registration is valid.
+/// How long the server's sealed state of a login or registration is valid.
 pub const LOGIN_SECONDS: u64 = 60;
 /// Resets that may be started with one mailed code.
 pub const RESET_STARTS_MAX: u32 = 5;
 /// How long a token is valid.
 pub const TOKEN_SECONDS: u64 = 7 * 24 * 3600;
-/// How long a session lives after it was last refreshed.
+/// How long a session lives after its last refresh.
 pub const REFRESH_SECONDS: u64 = 90 * 24 * 3600;
-/// How old the OPAQUE login behind a token of account audience may be.
+/// Maximum age of the OPAQUE login behind a token with the account audience.
 pub const ACCOUNT_TOKEN_SECONDS: u64 = 300;
-/// How soon a revoked session stops working on every node.
+/// Time until a revoked session stops working on every node.
 pub const REVOCATION_SECONDS: u64 = 5;
 
-/// Batch ids of each device that the server remembers after it deleted their batches.
+/// Batch ids of each device that the server keeps after it deleted the batches.
 pub const BATCH_IDS_KEPT_PER_DEVICE: u32 = 64;

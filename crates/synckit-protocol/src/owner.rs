@@ -1,12 +1,12 @@
-//! Proof of the master key at the server: what the owner key of a stream signs.
+//! Proof of the master key to the server: the messages that the owner key of a stream signs.
 //!
-//! Every master key has an Ed25519 key pair (RFC 8032), derived from it. The server keeps the public half of the current
-//! one beside the envelope, so it can tell who holds the key from who holds only a token, and can sign nothing itself.
-//! This module has the messages, because both sides must put together the same bytes; signing is `synckit-crypto`'s,
-//! verifying the server's.
+//! Every master key has an Ed25519 key pair (RFC 8032), derived from it. The server stores the current public key
+//! beside the envelope. So it can distinguish a holder of the key from a holder of only a token, and can sign nothing
+//! itself. This module has the messages, because both sides must build the same bytes. `synckit-crypto` signs, the
+//! server verifies.
 //!
-//! Invariant: a message names its purpose, the stream, and everything that the request changes, so that no signature
-//! does for another stream, envelope, version, snapshot or purpose than the one that it was made for.
+//! Invariant: a message names its purpose, the stream, and everything that the request changes, so that a signature is
+//! valid only for the stream, envelope, version, snapshot and purpose that it was made for.
 
 use sha2::{Digest as _, Sha256};
 
@@ -21,8 +21,8 @@ fixed_bytes!(
     OwnerSignature, 64
 );
 
-/// What is signed to write an envelope: by the owner key of the envelope that it replaces, or, where the server has
-/// none, by the one that it names itself.
+/// The signed message for writing an envelope. The signer is the owner key of the replaced envelope or, if the server
+/// has none, the owner key in the new one.
 ///
 /// # Examples
 /// ```
@@ -38,7 +38,7 @@ fixed_bytes!(
 ///     head: None,
 ///     snapshot: None,
 /// };
-/// // The same request for another account is another message, so the signature does not fit it.
+/// The same request for another account is a different message, so the signature is invalid for it.
 /// let of_another = EnvelopeClaim { user_id: UserId::from_bytes([9; 16]), ..claim };
 /// assert_ne!(of_another.message(), claim.message());
 /// ```
@@ -50,22 +50,22 @@ pub struct EnvelopeClaim<'a> {
     pub user_id: UserId,
     /// The version that the envelope replaces, 0 for the first.
     pub expected_version: u64,
-    /// The master key that it makes the current one.
+    /// The master key that becomes the current one.
     pub key_id: KeyId,
     /// The owner key of that master key.
     pub owner: OwnerKey,
     /// The envelope.
     pub envelope: &'a [u8],
-    /// The stream's head, if the request names it.
+    /// The stream's head, if the request contains it.
     pub head: Option<Position>,
-    /// The stream's newest snapshot, if the request names it.
+    /// The stream's newest snapshot, if the request contains it.
     pub snapshot: Option<SnapshotId>,
 }
 
 impl EnvelopeClaim<'_> {
     /// The message: `"synckit/1 envelope put" || 0 || app_id || user_id || expected_version (u64 BE) || key_id || owner
-    /// key (32) || SHA-256(envelope) || head || snapshot_id`, where `head` is its 40 bytes, or nothing, and the last 16
-    /// bytes are there if the request names a snapshot.
+    /// key (32) || SHA-256(envelope) || head || snapshot_id`. `head` is its 40 bytes, or nothing; the last 16 bytes are
+    /// present if the request names a snapshot.
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
         let mut message = begin(b"synckit/1 envelope put\0", self.app_id, self.user_id);
@@ -83,7 +83,7 @@ impl EnvelopeClaim<'_> {
     }
 }
 
-/// What is signed to complete a snapshot, by the owner key of the current envelope.
+/// The signed message for completing a snapshot, by the owner key of the current envelope.
 ///
 /// The sealed manifest commits to every part, so its hash covers them.
 #[derive(Debug, Clone, Copy)]
@@ -96,9 +96,9 @@ pub struct SnapshotClaim<'a> {
     pub snapshot_id: SnapshotId,
     /// The master key that it is sealed under.
     pub key_id: KeyId,
-    /// The position whose state it is.
+    /// The position of the snapshot.
     pub position: Position,
-    /// How many parts it has.
+    /// The number of parts.
     pub parts: u32,
     /// The sealed manifest.
     pub manifest: &'a [u8],

@@ -9,7 +9,7 @@ use crate::{BatchDigest, Position, wire::snapshots::SnapshotInfo};
 /// Declares the codes once: name, wire text, HTTP status, title.
 macro_rules! problem_codes {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $status:literal, $title:literal;)*) => {
-        /// The stable code of a problem. Clients decide by it, never by a status alone or by a text.
+        /// The stable code of a problem. Clients decide by the code, never by a status alone or by a text.
         ///
         /// # Examples
         /// ```
@@ -17,7 +17,7 @@ macro_rules! problem_codes {
         ///
         /// let code: ProblemCode = "too_many_guesses".parse()?;
         /// assert_eq!(code, ProblemCode::TooManyGuesses);
-        /// // A newer server may know more of them: then the status decides.
+        /// A newer server may send unknown codes: then the status decides.
         /// assert!("invented_tomorrow".parse::<ProblemCode>().is_err());
         /// # Ok::<(), synckit_protocol::UnknownProblemCode>(())
         /// ```
@@ -59,53 +59,53 @@ macro_rules! problem_codes {
 
 problem_codes! {
     // The request itself.
-    /// The body is not what the endpoint expects.
+    /// The body is not of the form that the endpoint expects.
     MalformedBody = "malformed_body", 400, "The body cannot be read";
     /// A field has a value that is not allowed; `field` names it.
     InvalidValue = "invalid_value", 422, "A value is not allowed";
     /// The body is neither `application/json` nor `application/cbor`.
     UnsupportedMediaType = "unsupported_media_type", 415, "The content type is not supported";
-    /// The body is larger than the endpoint takes.
+    /// The body exceeds the limit of the endpoint.
     BodyTooLarge = "body_too_large", 413, "The body is too large";
     /// No such route.
-    NotFound = "not_found", 404, "There is nothing here";
+    NotFound = "not_found", 404, "No such route";
     /// The route exists, but not for this method.
-    MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here";
+    MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed";
     /// The request did not arrive, or was not answered, in time.
     Timeout = "timeout", 503, "The request took too long";
 
     // Who asks.
     /// The API key is incomplete or mistyped: its checksum does not match.
     KeyMalformed = "key_malformed", 400, "The API key is incomplete or mistyped";
-    /// The API key is of another kind than the endpoint takes: apps sign in with a publishable key.
+    /// The API key is not of the kind that the endpoint accepts: apps sign in with a publishable key.
     KeyKind = "key_kind", 403, "The API key is of the wrong kind";
     /// The API key is unknown, or was rotated out.
     ApiKeyInvalid = "api_key_invalid", 401, "The API key is not valid";
-    /// There is no token, or it is not one of this server's for this purpose.
+    /// The token is missing, or is not one of this server's for this purpose.
     TokenInvalid = "token_invalid", 401, "The token is not valid";
     /// The token is older than its lifetime; refresh it.
     TokenExpired = "token_expired", 401, "The token has expired";
     /// The session was signed out or revoked, or its refresh secret was used twice.
     SessionEnded = "session_ended", 401, "The session has ended";
-    /// The account of the token is not on this server any more: it was deleted, or is newer than a restored backup.
+    /// The server no longer has the account of the token: it was deleted, or is newer than a restored backup.
     AccountGone = "account_gone", 401, "The account is no longer on this server";
-    /// The account endpoints need a password login not older than five minutes.
+    /// The account endpoints need a password login of the last five minutes.
     FreshLoginRequired = "fresh_login_required", 401, "A fresh sign-in is required";
-    /// E-mail or password is wrong; which one is not said.
+    /// The e-mail or the password is wrong; the answer does not tell which.
     InvalidCredentials = "invalid_credentials", 401, "The e-mail or the password is wrong";
-    /// The login or registration took longer than it may; start again.
+    /// The login or registration exceeded its time limit; start again.
     LoginExpired = "login_expired", 400, "The sign-in took too long";
-    /// A password in the body is not accepted here: sign in with OPAQUE.
+    /// The server accepts no passwords in bodies: sign in with OPAQUE.
     PasswordLoginDisabled = "password_login_disabled", 400, "The server takes no passwords";
-    /// The login suite is not one that this server knows.
+    /// This server does not support the login suite.
     UnsupportedSuite = "unsupported_suite", 400, "The login suite is not supported";
-    /// Too many guesses at passwords; `Retry-After` says when to go on.
+    /// Too many password guesses; `Retry-After` tells when to try again.
     TooManyGuesses = "too_many_guesses", 429, "Too many sign-in attempts";
-    /// This server takes no new accounts.
+    /// This server accepts no new accounts.
     RegistrationClosed = "registration_closed", 403, "Registration is closed";
     /// The invitation is unknown or used up.
     InviteInvalid = "invite_invalid", 403, "The invitation is not valid";
-    /// The link of a mail is unknown, used or too old.
+    /// The code from a mail is unknown, used or too old.
     MailCodeInvalid = "mail_code_invalid", 403, "The code from the mail is not valid";
     /// No such session of this account.
     SessionNotFound = "session_not_found", 404, "There is no such session";
@@ -118,9 +118,9 @@ problem_codes! {
     DeviceMismatch = "device_mismatch", 403, "The session belongs to another device, or to none yet";
     /// The device was revoked; register again under a new id.
     DeviceRevoked = "device_revoked", 403, "The device was revoked";
-    /// The account has as many devices in this app as it may.
-    DeviceLimit = "device_limit", 409, "There are too many devices";
-    /// There is no envelope yet: the only answer that means so.
+    /// The account has the most devices in this app.
+    DeviceLimit = "device_limit", 409, "The account has too many devices";
+    /// The stream has no envelope yet: the only answer with this meaning.
     NoEnvelope = "no_envelope", 404, "Encryption is not set up";
     /// `expected_version` is not the current one: another write came first.
     VersionConflict = "version_conflict", 409, "Another write came first";
@@ -130,51 +130,52 @@ problem_codes! {
     OwnerProofInvalid = "owner_proof_invalid", 403, "The proof of the master key is not valid";
 
     // The log.
-    /// The batch was not sealed on top of the stream's head; `behind` carries what came in between.
+    /// The batch was not sealed on top of the stream's head; `behind` contains the batches after its parent.
     Behind = "behind", 409, "The stream has moved on";
     /// The cursor is not on this server's chain.
     HistoryDiverged = "history_diverged", 409, "The cursor is not in this history";
-    /// The cursor is older than what the log still holds; `snapshot` says where to go on.
+    /// The cursor is before the start of the log; `snapshot` tells where to continue.
     CursorCompacted = "cursor_compacted", 410, "The cursor is older than the log";
-    /// The batch holds more entries or bytes than it may.
+    /// The batch exceeds the limit of entries or bytes.
     BatchTooLarge = "batch_too_large", 413, "The batch is too large";
 
     // Snapshots.
     /// No such snapshot of this user in this app, or no such part of it.
     SnapshotNotFound = "snapshot_not_found", 404, "There is no such snapshot";
-    /// A part of the snapshot is missing: it was begun too long ago, or pushed out by others.
+    /// A part of the snapshot is missing: the upload was started too long ago, or newer uploads replaced it.
     SnapshotIncomplete = "snapshot_incomplete", 409, "A part of the snapshot is missing";
-    /// The snapshot is not newer than the current one, or its id is used up.
-    SnapshotStale = "snapshot_stale", 409, "There is a newer snapshot";
+    /// The snapshot is not newer than the current one, or its id was used already.
+    SnapshotStale = "snapshot_stale", 409, "A newer snapshot exists";
 
     // Blobs.
     /// No such blob of this user in this app.
     BlobNotFound = "blob_not_found", 404, "There is no such blob";
-    /// The blob is larger than it may be.
+    /// The blob exceeds the limit.
     BlobTooLarge = "blob_too_large", 413, "The blob is too large";
-    /// The bytes to confirm have not arrived, or not as many as announced.
+    /// The uploaded bytes are missing or incomplete.
     UploadIncomplete = "upload_incomplete", 409, "The upload is not complete";
     /// The presigned URL was changed, or is not for this method.
     UrlInvalid = "url_invalid", 403, "The URL is not valid";
     /// The presigned URL is older than its lifetime.
     UrlExpired = "url_expired", 403, "The URL has expired";
-    /// The body is not as long as the URL says.
-    LengthMismatch = "length_mismatch", 400, "The body has another length than signed";
-    /// The object is there already: an earlier attempt of this upload arrived whole.
-    ObjectExists = "object_exists", 409, "The object is there already";
+    /// The body does not have the signed length.
+    LengthMismatch = "length_mismatch", 400, "The body does not have the signed length";
+    /// The object already exists: an earlier attempt of this upload arrived whole.
+    ObjectExists = "object_exists", 409, "The object already exists";
     /// The range lies outside the object.
     RangeNotSatisfiable = "range_not_satisfiable", 416, "The range lies outside the object";
 
     // The server.
     /// The disk is full. Nothing was stored.
     ServerFull = "server_full", 507, "The server is full";
-    /// The account keeps as much as it may; `field` names the quota. Nothing was stored.
-    QuotaExceeded = "quota_exceeded", 403, "The account keeps as much as it may";
-    /// More requests than this session, or this address without a token, may send; `Retry-After` says when to go on.
+    /// The account has reached a quota; `field` names it. Nothing was stored.
+    QuotaExceeded = "quota_exceeded", 403, "The account has reached a quota";
+    /// More requests than the limit of this session, or of this address without a token; `Retry-After` tells when to
+    /// try again.
     RateLimited = "rate_limited", 429, "Too many requests";
-    /// The server sheds load; `Retry-After` says when to come back.
+    /// The server sheds load; `Retry-After` tells when to try again.
     Overloaded = "overloaded", 503, "The server is overloaded";
-    /// Something failed inside; the request id finds it in the server's log.
+    /// The server failed; the request id finds the cause in its log.
     Internal = "internal", 500, "Something failed inside the server";
 }
 
@@ -184,7 +185,7 @@ impl fmt::Display for ProblemCode {
     }
 }
 
-/// A code that this version does not know. The status still says whose fault it is.
+/// A code that this version does not know. The status still distinguishes the client's fault from the server's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("unknown problem code")]
 pub struct UnknownProblemCode;
@@ -193,16 +194,16 @@ pub struct UnknownProblemCode;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
-    /// `https://` would promise a page; the type is the code as a URN: `urn:synckit:problem:<code>`.
+    /// A URN, `urn:synckit:problem:<code>`, because `https://` would promise a page.
     #[serde(rename = "type")]
     pub type_uri: String,
-    /// The stable code as text, so that a client survives codes that it does not know.
+    /// The stable code as text, so that clients can handle unknown codes.
     pub code: String,
     /// A summary for people.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What was wrong this time, and what to do. Never a secret.
+    /// The specific problem and its remedy. Never a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// The field with `invalid_value`; the quota with `quota_exceeded`.
@@ -211,10 +212,10 @@ pub struct Problem {
     /// The request id, to find the request in the server's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// What came in between, with `behind`.
+    /// The batches after the parent, with `behind`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<Behind>,
-    /// The server's own newest position, with `history_diverged`. Unverified: evidence, not a cursor.
+    /// The server's newest position, with `history_diverged`. Unverified: evidence, not a cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<Position>,
     /// The current version, with `version_conflict`.
@@ -226,7 +227,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of a code, with nothing but what the code says.
+    /// A problem with a code, without details.
     pub fn new(code: ProblemCode) -> Self {
         Self {
             type_uri: format!("urn:synckit:problem:{code}"),
@@ -253,11 +254,11 @@ impl Problem {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Behind {
-    /// The stream's head as the server claims it. The client hashes forward to it before it believes it.
+    /// The stream's head as the server claims it. The client believes it only after hashing forward to it.
     pub latest: Position,
     /// The batches after the refused parent, at most [`crate::limits::CHAIN_PAGE_DIGESTS_MAX`].
     pub digests: Vec<BatchDigest>,
-    /// Whether more follow, to be read from `GET /api/sync/chain`.
+    /// Whether more follow, in `GET /api/sync/chain`.
     pub has_more: bool,
 }
 

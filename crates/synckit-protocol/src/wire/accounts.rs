@@ -26,7 +26,7 @@ pub struct RegisterStart {
     pub suite: u16,
     /// The OPAQUE registration request.
     pub request: ByteString,
-    /// The invitation, where the server asks for one.
+    /// The invitation, if the server requires one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invite: Option<SecretText>,
 }
@@ -35,14 +35,14 @@ pub struct RegisterStart {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RegisterStarted {
-    /// What the server must remember until the second request, sealed by it. Valid for 60 seconds.
+    /// The server's sealed state between the two requests. Valid for 60 seconds.
     pub registration: ByteString,
-    /// The id that the account will have, which the vault is bound to.
+    /// The id of the future account, which the vault is bound to.
     pub user_id: UserId,
     /// The OPAQUE registration response.
     pub response: ByteString,
-    /// The generation that the new vault must have: 1 for a new account, after a reset more than any before. Absent
-    /// for a change of password, which keeps the generation.
+    /// The generation of the new vault: 1 for a new account, after a reset more than any earlier one. Absent for a
+    /// change of password, which keeps the generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault_generation: Option<u32>,
 }
@@ -51,7 +51,7 @@ pub struct RegisterStarted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RegisterFinish {
-    /// As it came in [`RegisterStarted`].
+    /// From [`RegisterStarted`].
     pub registration: ByteString,
     /// The OPAQUE registration upload.
     pub record: ByteString,
@@ -59,7 +59,7 @@ pub struct RegisterFinish {
     pub vault: ByteString,
 }
 
-/// The answer to [`RegisterFinish`]: the same for an e-mail address that was taken, whose owner gets a mail.
+/// The answer to [`RegisterFinish`]: the same if the e-mail address was taken; its owner then gets a mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Registered {
@@ -75,7 +75,7 @@ pub struct VerifyEmail {
     pub code: SecretText,
 }
 
-/// `POST /api/accounts/reset/request`: ask for a mail with a reset code. The answer is the same for any address.
+/// `POST /api/accounts/reset/request`: requests a mail with a reset code. The answer is the same for any address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResetRequest {
@@ -83,8 +83,8 @@ pub struct ResetRequest {
     pub email: String,
 }
 
-/// `POST /api/accounts/reset/start`: the first message of a registration that replaces a forgotten password. It is
-/// finished by `POST /api/accounts/reset` with a [`RegisterFinish`].
+/// `POST /api/accounts/reset/start`: the first message of a registration that replaces a forgotten password. `POST
+/// /api/accounts/reset` with a [`RegisterFinish`] completes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResetStart {
@@ -104,22 +104,22 @@ pub struct VaultAnswer {
     pub vault: ByteString,
     /// Counts the writes of this vault, from 1.
     pub version: u64,
-    /// The newest vault of each earlier generation, oldest first: what a reset of the password left behind, for the
-    /// recovery code to open.
+    /// The newest vault of each earlier generation, oldest first: left by password resets, for the recovery code to
+    /// open.
     #[serde(default)]
     pub earlier: Vec<ByteString>,
 }
 
-/// `PUT /api/account/vault`: replaces the vault without touching the password (a recovery slot, say).
+/// `PUT /api/account/vault`: replaces the vault and keeps the password (for a recovery slot, for example).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PutVault {
     /// The new vault.
     pub vault: ByteString,
-    /// The version that this one replaces; anything else is `version_conflict`.
+    /// The version of the replaced vault; any other is `version_conflict`.
     pub expected_version: u64,
-    /// Whether the replaced vault is kept among the earlier ones: for a vault that begins a generation, because envelopes
-    /// of other apps are still sealed under the account key in the replaced one.
+    /// Whether the server keeps the replaced vault among the earlier ones: for a vault that begins a generation,
+    /// because envelopes of other apps are still sealed under the account key in the replaced one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_replaced: bool,
 }
@@ -146,13 +146,13 @@ pub struct PasswordChangeStart {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PasswordChangeFinish {
-    /// As it came in [`RegisterStarted`].
+    /// From [`RegisterStarted`].
     pub registration: ByteString,
     /// The OPAQUE registration upload.
     pub record: ByteString,
     /// The vault with the new password slot.
     pub vault: ByteString,
-    /// The version of the vault that this one replaces.
+    /// The version of the replaced vault.
     pub expected_version: u64,
 }
 
@@ -162,11 +162,11 @@ pub struct PasswordChangeFinish {
 pub struct PasswordChanged {
     /// The version of the vault that was written.
     pub version: u64,
-    /// The new refresh secret of the session that made the change: whoever copied the one before is shut out.
+    /// The new refresh secret of this session: a copy of the old one no longer works.
     pub refresh: SecretText,
 }
 
-/// `GET /api/account`: the account, and what it keeps in each app.
+/// `GET /api/account`: the account, and its data in each app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AccountInfo {
@@ -179,11 +179,11 @@ pub struct AccountInfo {
     /// When the address was confirmed, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_verified_at: Option<UnixSeconds>,
-    /// The apps that it was ever used in, oldest first.
+    /// The apps in which it was ever used, oldest first.
     pub apps: Vec<AppUsage>,
 }
 
-/// What an account keeps in one app.
+/// The data of an account in one app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AppUsage {
@@ -193,7 +193,7 @@ pub struct AppUsage {
     pub app_name: String,
     /// Changes ever pushed.
     pub change_count: u64,
-    /// Sealed bytes of batches, snapshots and blobs. A deleted blob counts until it can no longer be brought back.
+    /// Sealed bytes of batches, snapshots and blobs. A deleted blob counts until it can no longer be restored.
     pub stored_bytes: u64,
     /// Devices that are not revoked.
     pub devices: u32,
@@ -205,16 +205,16 @@ pub struct AppUsage {
 pub struct SessionInfo {
     /// The session.
     pub id: SessionId,
-    /// The name of the app that it is for.
+    /// The name of its app.
     pub app_name: String,
-    /// The name of the device that it is bound to.
+    /// The name of its device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
     /// When it began.
     pub created_at: UnixSeconds,
     /// When it was last refreshed.
     pub refreshed_at: UnixSeconds,
-    /// Whether it is the session of the token that asked.
+    /// Whether it is the session of this request's token.
     #[serde(default)]
     pub current: bool,
 }

@@ -30,7 +30,7 @@ pub struct LoginStart {
     pub ke1: ByteString,
 }
 
-/// `POST /api/sync/auth/unlock/start`: the same exchange under a token, to reach the vault again.
+/// `POST /api/sync/auth/unlock/start`: the same exchange under a token, to open the vault again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnlockStart {
@@ -40,11 +40,11 @@ pub struct UnlockStart {
     pub ke1: ByteString,
 }
 
-/// The answer to [`LoginStart`] and [`UnlockStart`]: the same size and time for an unknown account.
+/// The answer to [`LoginStart`] and [`UnlockStart`]: of the same size and time for an unknown account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoginStarted {
-    /// What the server must remember until the second request, sealed by it. Valid for 60 seconds.
+    /// The server's sealed state between the two requests. Valid for 60 seconds.
     pub login: ByteString,
     /// The OPAQUE KE2 message.
     pub ke2: ByteString,
@@ -56,13 +56,13 @@ pub struct LoginStarted {
 pub struct LoginFinish {
     /// The key of the app.
     pub api_key: String,
-    /// As it came in [`LoginStarted`].
+    /// From [`LoginStarted`].
     pub login: ByteString,
     /// The OPAQUE KE3 message.
     pub ke3: ByteString,
 }
 
-/// `POST /api/sync/auth` as a script may send it where the operator allows passwords in bodies.
+/// The alternative body of `POST /api/sync/auth` for scripts, if the operator allows passwords in bodies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PasswordLogin {
@@ -82,13 +82,13 @@ pub struct SignedIn {
     pub token: SecretText,
     /// When the token stops working.
     pub expires_at: UnixSeconds,
-    /// The refresh secret: rotates at every use, lives 90 days after the last.
+    /// The refresh secret: replaced at every use, valid for 90 days after the last.
     pub refresh: SecretText,
     /// The account.
     pub user_id: UserId,
     /// The app.
     pub app_id: AppId,
-    /// The token for `/api/account`, valid for five minutes. Absent if the session did not come from a password.
+    /// The token for `/api/account`, valid for five minutes. Absent after a sign-in without a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_token: Option<SecretText>,
 }
@@ -97,7 +97,7 @@ pub struct SignedIn {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnlockFinish {
-    /// As it came in [`LoginStarted`].
+    /// From [`LoginStarted`].
     pub login: ByteString,
     /// The OPAQUE KE3 message.
     pub ke3: ByteString,
@@ -115,8 +115,8 @@ pub struct Unlocked {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Refresh {
-    /// The refresh secret. The one before the current is taken too (its answer may have been lost); an older one means
-    /// that it was copied, and ends the session.
+    /// The refresh secret. The previous one is accepted, too, because its answer may have been lost. An older one
+    /// proves that the secret was copied, and ends the session.
     pub refresh: SecretText,
 }
 
@@ -130,6 +130,6 @@ pub struct Refreshed {
     pub expires_at: UnixSeconds,
     /// The next refresh secret.
     pub refresh: SecretText,
-    /// The app of the session, which the client compares with the one in its API key.
+    /// The app of the session, for comparison with the one in the API key.
     pub app_id: AppId,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::UnixSeconds;
 use crate::{BlobId, KeyId, UploadId};
 
-/// `POST /api/sync/blobs/upload`: asks for a URL to upload to.
+/// `POST /api/sync/blobs/upload`: requests a URL for an upload.
 ///
 /// # Examples
 /// ```
@@ -31,7 +31,7 @@ pub struct BlobUpload {
     pub size: u64,
     /// The master key that the blob is sealed under.
     pub key_id: KeyId,
-    /// Asks for a URL even if the blob is there, because this device found it corrupt.
+    /// Requests a URL even if the server has the blob, because this device found it corrupt.
     #[serde(
         default,
         deserialize_with = "super::flag",
@@ -41,16 +41,16 @@ pub struct BlobUpload {
     pub replace: bool,
 }
 
-/// The answer to [`BlobUpload`]: a presigned URL for one `PUT` of exactly `size` bytes, unless the blob is there already.
+/// The answer to [`BlobUpload`]: a presigned URL for one `PUT` of exactly `size` bytes, unless the server has the blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobUploadAnswer {
-    /// Whether the blob is on the server already. Then there is nothing to upload, and the other fields are absent.
+    /// Whether the server already has the blob. Then no upload is needed, and the other fields are absent.
     pub already_exists: bool,
     /// The URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_url: Option<String>,
-    /// Headers that the `PUT` must carry.
+    /// Required headers of the `PUT`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// The id of this upload, for `confirm`.
@@ -61,7 +61,7 @@ pub struct BlobUploadAnswer {
     pub expires_at: Option<UnixSeconds>,
 }
 
-/// `POST /api/sync/blobs/confirm`: makes an uploaded object count. Idempotent.
+/// `POST /api/sync/blobs/confirm`: makes an uploaded object available. Idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobConfirm {
@@ -86,7 +86,7 @@ pub struct BlobDownload {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobDownloadAnswer {
-    /// The presigned URL; takes `Range`.
+    /// The presigned URL; it supports `Range`.
     pub download_url: String,
     /// The sealed size.
     pub size: u64,

@@ -77,7 +77,7 @@ impl FromStr for Platform {
     }
 }
 
-/// `POST /api/sync/devices`: registers a device, or finds it again, and binds the session to it for good.
+/// `POST /api/sync/devices`: registers a device, or finds it again, and binds the session to it permanently.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RegisterDevice {
@@ -85,7 +85,7 @@ pub struct RegisterDevice {
     pub device_name: String,
     /// The platform.
     pub platform: Platform,
-    /// The installation, which has one device whatever its name is. A device without one is found by its name.
+    /// The installation, which has one device whatever its name. A device without an installation is found by its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installation_id: Option<InstallationId>,
 }
@@ -94,7 +94,7 @@ pub struct RegisterDevice {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RenameDevice {
-    /// The new name. A name that another device has is `invalid_value`.
+    /// The new name. The name of another device is `invalid_value`.
     pub device_name: String,
 }
 
@@ -118,25 +118,25 @@ pub struct Device {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceList {
-    /// The devices of the user in this app, revoked ones left out, in order of registration.
+    /// The devices of the user in this app, without revoked ones, in order of registration.
     pub devices: Vec<Device>,
     /// The sessions of the user in this app, newest first.
     pub sessions: Vec<DeviceSession>,
 }
 
-/// A session, as it is shown beside the devices of an app.
+/// A session, for display beside the devices of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceSession {
     /// The session.
     pub id: SessionId,
-    /// The device that it belongs to. Absent until it registers one.
+    /// Its device. Absent until it registers one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<DeviceId>,
-    /// When somebody signed in.
+    /// When the user signed in.
     pub created_at: UnixSeconds,
     /// When it was last refreshed.
     pub refreshed_at: UnixSeconds,
-    /// Whether it is the session that asks.
+    /// Whether it is the session of this request.
     pub current: bool,
 }

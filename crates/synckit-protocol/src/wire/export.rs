@@ -1,10 +1,10 @@
-//! `GET /api/account/export`: everything that the server holds of one person, as JSON lines.
+//! `GET /api/account/export`: all of one person's data on the server, as JSON lines.
 //!
-//! One line is one [`ExportLine`], in JSON only. The first is `begin`, the last `end`: an export without an `end`, or with
-//! another number of lines than it says, was cut off. Sealed bytes stay sealed; the user's keys open them.
+//! One line is one [`ExportLine`], in JSON only. The first is `begin`, the last `end`: an export without `end`, or with
+//! another number of lines than `end` says, is incomplete. Sealed bytes stay sealed; the user's keys open them.
 //!
-//! What it deliberately is not: it has none of the values that the server only recognises secrets by (the OPAQUE record,
-//! hashes of mailed codes and of the invitation). They say nothing of the person, and would help a thief to guess.
+//! The export deliberately omits values that only verify secrets (the OPAQUE record, hashes of mailed codes and of the
+//! invitation). They contain nothing about the person, and would help a thief to guess.
 
 use serde::{Deserialize, Serialize};
 
@@ -49,31 +49,31 @@ pub enum ExportLine {
         format: u32,
         /// The account.
         user_id: UserId,
-        /// When the export began. Each line is as it was when it was read, at this time or later.
+        /// When the export began. Each line is as it was at that time or later.
         created_at: UnixSeconds,
     },
     /// The account.
     Account(ExportedAccount),
-    /// A vault that a reset of the password replaced.
+    /// A vault that a password reset replaced.
     EarlierVault {
         /// The version of the vault that replaced it.
         replaced_by: u64,
         /// The vault.
         vault: ByteString,
     },
-    /// A code that was mailed and not used yet.
+    /// A mailed code that was not used yet.
     MailCode {
-        /// What it is for: `verify` or `reset`.
+        /// Its purpose: `verify` or `reset`.
         purpose: String,
-        /// When it ends.
+        /// When it expires.
         expires_at: UnixSeconds,
     },
-    /// The invitation that the account used up.
+    /// The invitation that the account used.
     Invite {
         /// When it was created.
         created_at: UnixSeconds,
     },
-    /// The stream of the account in one app. What belongs to it follows before the next stream.
+    /// The stream of the account in one app. Its data follows before the next stream.
     Stream(ExportedStream),
     /// A session that has not ended.
     Session(ExportedSession),
@@ -91,11 +91,11 @@ pub enum ExportLine {
     SnapshotPart(ExportedSnapshotPart),
     /// A blob.
     Blob(ExportedBlob),
-    /// An upload that is begun and not confirmed.
+    /// An unconfirmed upload.
     Upload(ExportedUpload),
     /// The last line.
     End {
-        /// How many lines came before this one.
+        /// The number of lines before this one.
         lines: u64,
     },
 }
@@ -127,13 +127,13 @@ pub struct ExportedStream {
     pub app_name: String,
     /// The newest position.
     pub latest: Position,
-    /// Where the log begins: what is before it is in a snapshot only. Absent if the log is whole.
+    /// The start of the log: earlier changes are only in a snapshot. Absent if the log is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Position>,
     /// The current master key's id, once encryption is set up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<KeyId>,
-    /// The version of the current envelope, 0 if there is none.
+    /// The version of the current envelope, 0 without one.
     pub envelope_version: u64,
     /// Sealed bytes of batches.
     pub batch_bytes: u64,
@@ -150,10 +150,10 @@ pub struct ExportedSession {
     pub app_id: AppId,
     /// Its id.
     pub session_id: SessionId,
-    /// The device that it is bound to.
+    /// Its device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<DeviceId>,
-    /// How often it was refreshed, from 1.
+    /// The number of refreshes, counted from 1.
     pub refresh_counter: u64,
     /// When it was opened.
     pub created_at: UnixSeconds,
@@ -179,7 +179,7 @@ pub struct ExportedDevice {
     /// When it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<UnixSeconds>,
-    /// A sequence that it has reached, as far as the server needed to know it.
+    /// A sequence that it has reached, as far as the server needed to know.
     pub pulled_seq: u64,
 }
 
@@ -194,7 +194,7 @@ pub struct ExportedEnvelope {
     pub key_id: KeyId,
     /// When it was written.
     pub updated_at: UnixSeconds,
-    /// The owner key that came with it.
+    /// Its owner key.
     pub owner: OwnerKey,
     /// The envelope.
     pub envelope: ByteString,
@@ -213,7 +213,7 @@ pub struct ExportedBatch {
     pub key_id: KeyId,
     /// The sequence of its first entry.
     pub first_seq: u64,
-    /// How many entries it holds.
+    /// The number of entries.
     pub count: u32,
     /// The head of the chain after it.
     pub head: Head,
@@ -232,7 +232,7 @@ pub struct ExportedBatchAnswer {
     pub device_id: DeviceId,
     /// The sequence of its first entry.
     pub first_seq: u64,
-    /// How many entries it held.
+    /// The number of entries.
     pub count: u32,
     /// The head of the chain after it.
     pub head: Head,
@@ -245,19 +245,19 @@ pub struct ExportedSnapshot {
     pub app_id: AppId,
     /// Its id.
     pub snapshot_id: SnapshotId,
-    /// `unfinished` before its manifest came, `kept`, or `condemned` when it is of no use any more and waits to go.
+    /// `unfinished` before its manifest is stored, `kept`, or `condemned` when it is useless and will be deleted.
     pub state: String,
-    /// When its manifest came; of an unfinished one, when its last part did.
+    /// When its manifest was stored; for an unfinished one, its last part.
     pub touched_at: UnixSeconds,
     /// Sealed bytes of its parts and its manifest.
     pub size: u64,
     /// The master key that it is sealed under; absent before the manifest, like the fields below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<KeyId>,
-    /// The position whose state it is.
+    /// Its position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
-    /// How many parts it has.
+    /// The number of parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<u32>,
     /// The owner key that signed it.
@@ -275,7 +275,7 @@ pub struct ExportedSnapshotPart {
     pub app_id: AppId,
     /// The snapshot.
     pub snapshot_id: SnapshotId,
-    /// Which part it is, from 0.
+    /// The index of the part, from 0.
     pub part: u32,
     /// The sealed bytes.
     pub sealed: ByteString,
@@ -288,7 +288,7 @@ pub struct ExportedBlob {
     pub app_id: AppId,
     /// Its id.
     pub hash: BlobId,
-    /// The object that holds it: in the server's data directory the file `blobs/<first byte>/<object key>`.
+    /// Its object: in the server's data directory the file `blobs/<first byte>/<object key>`.
     pub object_key: ObjectKey,
     /// The sealed size.
     pub size: u64,
@@ -296,18 +296,18 @@ pub struct ExportedBlob {
     pub key_id: KeyId,
     /// When it was confirmed.
     pub created_at: UnixSeconds,
-    /// When it was deleted; it can still be brought back.
+    /// When it was deleted; an upload can still restore it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<UnixSeconds>,
-    /// Where its sealed bytes can be downloaded. Absent in an export that the operator made.
+    /// A URL for downloading the sealed bytes. Absent in an export by the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub download_url: Option<String>,
-    /// When the URL stops working.
+    /// When the URL expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_expires_at: Option<UnixSeconds>,
 }
 
-/// An upload that is begun and not confirmed.
+/// An unconfirmed upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedUpload {
     /// The app.
@@ -322,6 +322,6 @@ pub struct ExportedUpload {
     pub size: u64,
     /// The master key that it is sealed under.
     pub key_id: KeyId,
-    /// When its URL stops working.
+    /// When its URL expires.
     pub expires_at: UnixSeconds,
 }

@@ -26,27 +26,27 @@ use crate::{AppId, ByteString, EnvelopeClaim, KeyId, OwnerKey, OwnerSignature, P
 pub struct PutEnvelope {
     /// The envelope, at most 4 KB.
     pub envelope: ByteString,
-    /// The id of its current master key. The server takes batches under this key only.
+    /// The id of its current master key. The server accepts batches under this key only.
     pub key_id: KeyId,
-    /// The version that this one replaces, 0 for the first; anything else is `version_conflict`.
+    /// The version of the replaced envelope, 0 for the first; any other is `version_conflict`.
     pub expected_version: u64,
-    /// The stream's head, which a change of the master key must name: the retired key ends there, so no batch may come
-    /// in between. Another head is `behind`.
+    /// The stream's head, required for a change of the master key: the retired key ends there, so no batch may be
+    /// appended meanwhile. Another head is `behind`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Position>,
-    /// The stream's newest snapshot, which a change of the master key must name if there is one: no other may be sealed
-    /// under the retired key. Another one is `snapshot_stale`.
+    /// The stream's newest snapshot, required for a change of the master key if a snapshot exists: no other one may be
+    /// sealed under the retired key. Another snapshot is `snapshot_stale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotId>,
     /// The owner key of its current master key.
     pub owner: OwnerKey,
-    /// A signature of [`Self::claim`] by the owner key of the envelope that this one replaces; the first envelope is
-    /// signed by `owner`. Another signature is `owner_proof_invalid`.
+    /// A signature of [`Self::claim`] by the owner key of the replaced envelope; for the first envelope, by `owner`.
+    /// Any other signature is `owner_proof_invalid`.
     pub signature: OwnerSignature,
 }
 
 impl PutEnvelope {
-    /// What the signature is of.
+    /// The signed message.
     pub fn claim(&self, app_id: AppId, user_id: UserId) -> EnvelopeClaim<'_> {
         EnvelopeClaim {
             app_id,
@@ -77,9 +77,9 @@ pub struct EnvelopeAnswer {
     pub envelope: ByteString,
     /// The id of its current master key.
     pub key_id: KeyId,
-    /// Its version: how often the server wrote one. An envelope that was put back has an older version inside.
+    /// Its version: the server's count of writes. A restored envelope contains an older version.
     pub version: u64,
-    /// The owner key that came with it: the next envelope and every snapshot must be signed by this key.
+    /// Its owner key: the next envelope and every snapshot must be signed by this key.
     pub owner: OwnerKey,
     /// When it was written.
     pub updated_at: UnixSeconds,

@@ -27,11 +27,11 @@ use crate::{BatchDigest, BatchId, ByteString, Cursor, DeviceId, Head, KeyId, Pos
 pub struct Push {
     /// The device that pushes.
     pub device_id: DeviceId,
-    /// The id of the batch: what makes a repeated push idempotent.
+    /// The id of the batch, which makes a repeated push idempotent.
     pub batch_id: BatchId,
     /// The master key that the batch is sealed under.
     pub key_id: KeyId,
-    /// How many entries it holds, 1 to 500.
+    /// The number of entries, 1 to 500.
     pub count: u32,
     /// The position that it was sealed on top of.
     pub parent: Position,
@@ -57,12 +57,12 @@ pub struct Pushed {
 pub struct Pull {
     /// The device that pulls.
     pub device_id: DeviceId,
-    /// Where to go on.
+    /// The cursor to continue from.
     pub cursor: Cursor,
-    /// The most sealed bytes in the page, unless its first batch alone is larger.
+    /// The most sealed bytes in the page; a first batch that is larger is still returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u32>,
-    /// The device reads ahead of what its app has: the cursor says nothing about what the log must still hold for it.
+    /// The device reads ahead of its app: the cursor does not allow the server to delete anything.
     #[serde(
         default,
         deserialize_with = "super::flag",
@@ -70,7 +70,8 @@ pub struct Pull {
     )]
     #[cfg_attr(feature = "schema", schemars(with = "Option<bool>"))]
     pub ahead: bool,
-    /// The device could not use the newest snapshot: from the log if that is whole, else from the oldest snapshot.
+    /// The device could not use the newest snapshot: the page comes from the log if it is complete, otherwise from the
+    /// oldest snapshot.
     #[serde(
         default,
         deserialize_with = "super::flag",
@@ -90,7 +91,7 @@ pub struct Page {
     pub cursor: Cursor,
     /// Whether more follow.
     pub has_more: bool,
-    /// In place of the log's beginning: a snapshot to read first. Then there are no batches, `cursor` is the snapshot's
+    /// In place of the log's start: a snapshot to read first. Then `batches` is empty, `cursor` is the snapshot's
     /// position, and `has_more` is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotInfo>,
@@ -108,7 +109,7 @@ pub struct PulledBatch {
     pub key_id: KeyId,
     /// The sequence of its first entry.
     pub first_seq: u64,
-    /// How many entries it holds.
+    /// The number of entries.
     pub count: u32,
     /// The sealed batch.
     pub sealed: ByteString,
@@ -134,9 +135,9 @@ pub struct Status {
     pub change_count: u64,
     /// The stream's newest position as the server claims it: unverified, and not a cursor.
     pub latest: Position,
-    /// Bytes that the server holds of this user in this app: batches, snapshots and blobs.
+    /// Bytes of this user in this app on the server: batches, snapshots and blobs.
     pub stored_bytes: u64,
-    /// The newest snapshot, if there is one.
+    /// The newest snapshot, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotInfo>,
     /// Devices that are not revoked.
@@ -145,7 +146,7 @@ pub struct Status {
     pub limits: Limits,
 }
 
-/// The limits that a server applies, for clients that want to show or respect them.
+/// The limits of a server, for clients that want to show or respect them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {

@@ -1,7 +1,7 @@
 //! Request and response bodies, a module for each resource.
 //!
-//! The same types serve JSON and CBOR: ids, hashes and byte strings are texts in the one and byte strings in the
-//! other. Unknown fields are ignored, so that either side can be the older one.
+//! The same types serve JSON and CBOR: ids, hashes and byte strings are texts in JSON and byte strings in CBOR. Unknown
+//! fields are ignored, so that either side can be older.
 
 pub mod accounts;
 pub mod auth;
@@ -17,7 +17,7 @@ use serde::{Deserialize as _, Deserializer};
 /// A time on the wire: seconds since 1970-01-01T00:00:00Z.
 pub type UnixSeconds = u64;
 
-/// Reads a flag whose sender may leave it out, or write `null` as for any other optional field. Both mean `false`.
+/// Reads an optional flag. A missing field and `null` both mean `false`, as for other optional fields.
 fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(Option::<bool>::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -1,14 +1,14 @@
 //! `/api/sync/snapshots`: the folded state of a stream, in sealed parts.
 //!
-//! A snapshot is uploaded part by part, and counts from the moment that its manifest is stored. Every request may be
-//! sent again.
+//! A snapshot is uploaded part by part, and becomes available when its manifest is stored. Every request may be
+//! repeated.
 
 use serde::{Deserialize, Serialize};
 
 use super::UnixSeconds;
 use crate::{AppId, ByteString, KeyId, OwnerSignature, Position, SnapshotClaim, SnapshotId, UserId};
 
-/// Which snapshot it is, wherever the server names one. A claim, until the manifest opens for it.
+/// The description of a snapshot in answers of the server. A claim, until the manifest opens for it.
 ///
 /// # Examples
 /// ```
@@ -32,9 +32,9 @@ pub struct SnapshotInfo {
     pub snapshot_id: SnapshotId,
     /// The master key that it is sealed under.
     pub key_id: KeyId,
-    /// The position whose state it is.
+    /// The position of the snapshot.
     pub position: Position,
-    /// How many parts it has.
+    /// The number of parts.
     pub parts: u32,
     /// Sealed bytes of its parts and its manifest.
     pub size: u64,
@@ -50,24 +50,24 @@ pub struct PutSnapshotPart {
     pub sealed: ByteString,
 }
 
-/// `PUT /api/sync/snapshots/{id}`: the manifest, after all parts. From now on the snapshot is the newest.
+/// `PUT /api/sync/snapshots/{id}`: the manifest, after all parts. It makes the snapshot the newest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PutSnapshot {
     /// The master key that it is sealed under: the current one.
     pub key_id: KeyId,
-    /// The position whose state it is.
+    /// The position of the snapshot.
     pub position: Position,
-    /// How many parts it has: all of them are stored.
+    /// The number of parts: all of them are stored.
     pub parts: u32,
     /// The sealed manifest.
     pub manifest: ByteString,
-    /// A signature of [`Self::claim`] by the owner key of the current envelope; another one is `owner_proof_invalid`.
+    /// A signature of [`Self::claim`] by the owner key of the current envelope; any other is `owner_proof_invalid`.
     pub signature: OwnerSignature,
 }
 
 impl PutSnapshot {
-    /// What the signature is of.
+    /// The signed message.
     pub fn claim(&self, app_id: AppId, user_id: UserId, snapshot_id: SnapshotId) -> SnapshotClaim<'_> {
         SnapshotClaim {
             app_id,
@@ -85,7 +85,7 @@ impl PutSnapshot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotAnswer {
-    /// Which snapshot it is.
+    /// The description of the snapshot.
     pub snapshot: SnapshotInfo,
     /// The sealed manifest.
     pub manifest: ByteString,

@@ -25,7 +25,7 @@ async fn an_unknown_route_is_a_problem() {
       "code": "not_found",
       "request_id": "[id]",
       "status": 404,
-      "title": "There is nothing here",
+      "title": "No such route",
       "type": "urn:synckit:problem:not_found"
     }
     "#);
