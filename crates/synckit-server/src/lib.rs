@@ -1,4 +1,4 @@
-//! The SyncKit server: an axum service that stores what it cannot read.
+//! The SyncKit server: an axum service that stores data that it cannot read.
 //!
 //! [`serve`] runs it on a listener until it is told to stop; [`Admin`] administers it, beside a running server too.
 //!
@@ -30,8 +30,8 @@
 //! | `metrics` | the figures of a server, for Prometheus |
 //! | `state` | the state that all requests share |
 //!
-//! What this crate deliberately is not: it prints nothing and reads no environment (the binary does), it does not end
-//! TLS (a reverse proxy does), and it does not link `synckit-crypto`: it cannot decrypt, by construction.
+//! This crate deliberately prints nothing and reads no environment (the binary does), does not end TLS (a reverse proxy
+//! does), and does not link `synckit-crypto`: it cannot decrypt, by construction.
 
 pub mod admin;
 mod api;

@@ -1,10 +1,10 @@
 //! The figures of one server, as OpenMetrics text for Prometheus.
 //!
-//! A registry belongs to a server, not to the process: tests run many servers in one. What is counted as it happens is
-//! here; what can be asked for (the store, the disk, the process) is asked for when somebody scrapes.
+//! A registry belongs to a server, not to the process, because tests run many servers in one process. Counters of
+//! events are here; other figures (of the store, the disk, the process) are collected at each scrape.
 //!
-//! Invariant: labels come from the program and never from a request: routes of the table, methods and codes that are
-//! known, statuses. So nobody makes the registry grow, and no figure is about a user, an app or an address.
+//! Invariant: labels come from the program and never from a request: routes of the table, known methods and codes,
+//! statuses. So nobody can make the registry grow, and no figure is about a user.
 
 use std::{
     fmt,
@@ -37,7 +37,7 @@ const SECONDS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// What is counted as it happens.
+/// Counters of events.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -175,7 +175,7 @@ fn known_method(method: &Method) -> &'static str {
     }
 }
 
-/// What is asked for at a scrape.
+/// Figures that are collected at a scrape.
 #[derive(Debug)]
 pub(crate) struct Scraped {
     pub(crate) store: StoreFigures,
@@ -262,7 +262,7 @@ impl Scraped {
     }
 }
 
-/// How many writes shared a transaction. The store counts them; a histogram that counts by itself cannot be told.
+/// Transactions by their number of writes. The store counts them, so a histogram that counts by itself cannot be used.
 #[derive(Debug)]
 struct CommitGroupSizes {
     groups: Vec<(u64, u64)>,
@@ -284,7 +284,7 @@ impl Collector for CommitGroupSizes {
     }
 }
 
-/// What Prometheus' own clients call what a process takes.
+/// The figures of a process, under the names of Prometheus' own clients.
 fn process_registry(process: ProcessFigures, started: SystemTime) -> Registry {
     let mut registry = Registry::with_prefix("process");
     let since_1970 = started.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -12,7 +12,7 @@ use crate::ids::SecretHash;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CredentialId(pub [u8; 16]);
 
-/// What the server stores of a password.
+/// The stored record of a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasswordRecord {
     /// The credential identifier that the record was made under.
@@ -62,7 +62,7 @@ pub struct Account {
     pub email_verified_at: Option<UnixSeconds>,
 }
 
-/// An account, and what it keeps in each app.
+/// An account, and its data in each app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountOverview {
     /// The account.
@@ -154,9 +154,9 @@ impl MailPurpose {
 pub struct NewMailCode {
     /// The account.
     pub user_id: UserId,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: MailPurpose,
-    /// What it is recognised by.
+    /// The hash of the code.
     pub code: SecretHash,
     /// When it ends.
     pub expires_at: UnixSeconds,

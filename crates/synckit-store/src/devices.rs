@@ -18,7 +18,7 @@ pub struct NewDevice {
     pub name: String,
     /// The platform.
     pub platform: Platform,
-    /// The installation, which finds its device again whatever its name is.
+    /// The installation, by which its device is found again under any name.
     pub installation_id: Option<InstallationId>,
     /// The session to bind.
     pub session_id: SessionId,
@@ -95,7 +95,7 @@ pub struct NewEnvelope {
     pub expected_version: u64,
     /// The stream's head, which a change of the master key must name.
     pub head: Option<Position>,
-    /// The stream's newest snapshot, which a change of the master key must name if there is one.
+    /// The stream's newest snapshot, required for a change of the master key if a snapshot exists.
     pub snapshot: Option<SnapshotId>,
     /// The owner key of its current master key.
     pub owner: OwnerKey,

@@ -5,7 +5,7 @@
 pub struct StoreFigures {
     /// Writes that were answered, failed ones included.
     pub writes: u64,
-    /// Transactions that were committed, by how many writes shared one.
+    /// Committed transactions, by their number of writes.
     pub commits: CommitGroups,
     /// Checkpoints that were taken.
     pub checkpoints: u64,
@@ -29,7 +29,7 @@ pub struct StoreFigures {
     pub blob_bytes: u64,
 }
 
-/// Transactions by how many writes shared one: pairs of the most writes of a group and how many such groups there were
-/// that did not fit the pair before.
+/// Transactions by their number of writes: pairs of a maximum and the number of transactions up to it that exceed the
+/// previous maximum.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CommitGroups(pub Vec<(u64, u64)>);

@@ -210,7 +210,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     // Devices.
 
     /// Registers a device under `new_id`, or finds it again and updates its platform: by its installation, else by its
-    /// name, never a revoked one. Binds the session to it, which keeps its device for good.
+    /// name, never a revoked one. Binds the session to it permanently.
     async fn register_device(&self, device: NewDevice) -> Result<DeviceRegistration, StoreError>;
 
     /// The devices of a stream that are not revoked, in order of registration.

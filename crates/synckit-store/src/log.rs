@@ -92,7 +92,7 @@ pub struct PageRequest {
     pub cursor: Cursor,
     /// The most sealed bytes, unless the first batch alone is larger.
     pub max_bytes: u32,
-    /// Whether the device reads ahead of what its app has.
+    /// Whether the device reads ahead of its app.
     pub ahead: bool,
     /// Whether the device could not use the newest snapshot: the log from the start if it is whole, else the oldest.
     pub avoid_snapshot: bool,
@@ -111,7 +111,7 @@ pub struct StoredBatch {
     pub key_id: KeyId,
     /// The sequence of its first entry.
     pub first_seq: u64,
-    /// How many entries it holds.
+    /// The number of entries.
     pub count: u32,
     /// The sealed bytes.
     pub sealed: Bytes,

@@ -1,6 +1,6 @@
 //! Files and directories that only the server's own user may read.
 //!
-//! On systems without Unix permissions the files get what their directory gives them; there the operator must keep the
+//! On systems without Unix permissions, files inherit the permissions of their directory; the operator must keep the
 //! data directory private.
 
 use std::{

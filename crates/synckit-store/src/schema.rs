@@ -6,7 +6,7 @@
 /// The migrations, oldest first.
 pub const MIGRATIONS: [&str; 1] = [include_str!("../migrations/V1__first_schema.sql")];
 
-/// What a migration says, and what PostgreSQL calls it. Longer texts first.
+/// Words of a migration, and their PostgreSQL equivalents. Longer texts first.
 const WORDS: [(&str, &str); 5] = [
     (" STRICT, WITHOUT ROWID", ""),
     (" STRICT", ""),

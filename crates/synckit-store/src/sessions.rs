@@ -18,7 +18,7 @@ pub struct NewSession {
 /// A sign-in or an unlock whose password was proven.
 #[derive(Debug, Clone, Copy)]
 pub struct FinishedLogin {
-    /// What tells it from every other.
+    /// The hash that identifies the login.
     pub login: SecretHash,
     /// The account.
     pub user_id: UserId,
@@ -31,12 +31,12 @@ pub struct FinishedLogin {
 /// The answer of [`crate::Store::finish_login`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoginUse {
-    /// It was not finished before.
+    /// The login was not finished before.
     First,
-    /// It was. The session that it had opened ended, if it had no device yet: nobody has the answer that opened it, or two
-    /// have.
+    /// The login was finished before. The session that it opened ended, if it had no device yet: nobody has the answer
+    /// that opened it, or two people have it.
     Repeated {
-        /// What ended.
+        /// The ended sessions.
         ended: Vec<SessionId>,
     },
 }

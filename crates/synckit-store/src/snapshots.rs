@@ -47,7 +47,7 @@ pub struct NewSnapshot {
     pub key_id: KeyId,
     /// The position whose state it is.
     pub position: Position,
-    /// How many parts it has.
+    /// The number of parts.
     pub parts: u32,
     /// The sealed manifest.
     pub manifest: Bytes,

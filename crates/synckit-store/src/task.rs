@@ -1,4 +1,4 @@
-//! What a task that did not end by itself may say of its end: see `panics` of the server, which sets the panic hook.
+//! The abnormal end of a task, as far as it may be logged: see `panics` of the server, which sets the panic hook.
 
 use std::any::Any;
 
@@ -36,6 +36,6 @@ impl From<JoinError> for TaskLost {
 
 /// The text of a panic, if it was written into the program.
 pub fn panic_text(payload: &(dyn Any + Send)) -> &'static str {
-    // What is formatted at run time comes as a `String`.
+    // A message that was formatted at run time is a `String`.
     payload.downcast_ref::<&'static str>().copied().unwrap_or(WITHHELD)
 }

@@ -18,11 +18,11 @@ use synckit_store::{ExportCursor, Store, StoreError, TaskLost};
 /// Bytes of a page, unless its last line is larger: a batch or a part of a snapshot has up to 4 MiB.
 const PAGE_BYTES: usize = 256 * 1024;
 
-/// Why an export does not go on.
+/// The reason why an export stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExportError {
     /// The account does not exist, or was deleted during the export.
-    #[error("the account is not there any more")]
+    #[error("the account no longer exists")]
     AccountGone,
     /// The store failed.
     #[error("the account could not be read")]
@@ -39,7 +39,7 @@ pub(crate) enum ExportError {
 pub(crate) struct Export<F> {
     store: Arc<dyn Store>,
     user_id: UserId,
-    /// Adds to a blob what the store cannot know.
+    /// Adds data to a blob that the store does not have.
     complete_blob: F,
     lines: u64,
     next: Next,
@@ -63,7 +63,7 @@ impl<F: Fn(&mut ExportedBlob)> Export<F> {
         }
     }
 
-    /// How many lines were made so far.
+    /// The number of lines so far.
     pub(crate) fn lines(&self) -> u64 {
         self.lines
     }

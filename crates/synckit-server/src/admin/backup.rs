@@ -24,7 +24,7 @@ use crate::startup::{DataDir, DataDirError, KeyFileError, KeySurvey, copy_key_fi
 /// Objects that a backup names if they are missing.
 const EXAMPLES_MAX: usize = 5;
 
-/// What a backup holds.
+/// The contents of a backup.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backup {

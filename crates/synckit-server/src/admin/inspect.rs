@@ -1,7 +1,7 @@
-//! Looking at a data directory, beside a running server or without one: what an operator's check asks.
+//! Inspection of a data directory, with or without a running server: the facts for an operator's check.
 //!
-//! What it deliberately is not: a repair. Nothing is created, changed or removed, no lock is kept, no schema brought up
-//! to date (see `docs/adr/0008-admin-beside-a-running-server.md`). What is good and what is bad is for the caller to say.
+//! The inspection deliberately repairs nothing. Nothing is created, changed or removed, no lock is kept, no schema is
+//! migrated (see `docs/adr/0008-admin-beside-a-running-server.md`). The caller judges the facts.
 
 use std::{
     io,
@@ -79,7 +79,7 @@ impl Inspection {
         self.data_dir.is_served()
     }
 
-    /// Reads the key files. None of what they hold is returned.
+    /// Reads the key files. The keys themselves are not returned.
     pub fn keys(&self) -> KeySurvey {
         KeySurvey::of(&self.data_dir.keys())
     }

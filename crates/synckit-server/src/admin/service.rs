@@ -1,10 +1,10 @@
 //! Administration of a server: apps, API keys, invitations, accounts.
 //!
-//! [`Admin::open`] works on a data directory whether a server runs on it or not: both use the same database, which orders
-//! their transactions, and the server remembers nothing of what can change here for longer than a request.
-//! What needs a restart says so.
+//! [`Admin::open`] works on a data directory with or without a running server: both use the same database, which orders
+//! their transactions, and the server caches none of the data that can change here for longer than a request. Methods
+//! whose effect needs a restart say so.
 //!
-//! What it deliberately is not: it creates no accounts. An account's vault is made by a client, which alone can encrypt.
+//! It deliberately creates no accounts. A client makes an account's vault, because only a client can encrypt.
 
 use std::{
     io,
@@ -105,7 +105,7 @@ pub enum AdminError {
     Export(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// One of the envelopes of a stream that the server keeps. What is in it only the user's devices can read.
+/// One of the stored envelopes of a stream. Only the user's devices can read its contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptEnvelope {
     /// Its version; the highest is the current one.
@@ -194,9 +194,9 @@ impl Admin {
         }
     }
 
-    /// Deletes an app for good, with what all of its users keep in it; their accounts, and their data in other apps, stay.
-    /// Its keys and sessions end at once, for a running server within 5 seconds. The server deletes the data step by
-    /// step in the background, at its next start if it does not run now.
+    /// Deletes an app permanently, with all data that its users keep in it; their accounts, and their data in other
+    /// apps, stay. Its keys and sessions end at once, for a running server within 5 seconds. The server deletes the
+    /// data in the background, step by step; a server that is not running does so after its next start.
     ///
     /// # Errors
     /// [`AdminError::NoSuchApp`] and [`AdminError::Store`].
@@ -216,8 +216,8 @@ impl Admin {
         Ok(self.store.apps(self.clock.now()).await?)
     }
 
-    /// Gives an app a new key, which is returned this once. Older keys go on for `overlap`, so that apps in the field
-    /// can be updated; zero ends them at once. Sessions that were opened with an older key are not ended.
+    /// Gives an app a new key, which is returned only this once. Older keys stay valid for `overlap`, so that apps in
+    /// the field can be updated; zero ends them at once. Sessions that were opened with an older key continue.
     ///
     /// # Errors
     /// [`AdminError::NoSuchApp`] and [`AdminError::Store`].
@@ -292,10 +292,10 @@ impl Admin {
         Ok(export.lines())
     }
 
-    /// Deletes an account and everything that it stored, in every app, for good: at once for everybody who asks, on a
+    /// Deletes an account and everything that it stored, in every app, permanently: at once for all new requests, on a
     /// running server within [`limits::REVOCATION_SECONDS`]. Returns when the database holds nothing of it any more,
-    /// which takes a while for an account with much data; if it is interrupted, the server does the rest. Files are
-    /// swept by the server, the newest two hours later. Returns how many sessions ended.
+    /// which takes a while for an account with much data; after an interruption, the server completes the deletion. The
+    /// server sweeps the files, the newest two hours later. Returns the number of ended sessions.
     ///
     /// # Errors
     /// [`AdminError::NoSuchAccount`] and [`AdminError::Store`].
@@ -317,8 +317,8 @@ impl Admin {
         }
     }
 
-    /// Ends every session of an account, in every app: on a running server within
-    /// [`limits::REVOCATION_SECONDS`]. Returns how many ended.
+    /// Ends every session of an account, in every app: on a running server within [`limits::REVOCATION_SECONDS`].
+    /// Returns the number of ended sessions.
     ///
     /// # Errors
     /// [`AdminError::Store`].
@@ -363,7 +363,7 @@ impl Admin {
         }
     }
 
-    /// Adds a key that signs tokens. It signs from the server's next start on; tokens of the older keys go on until they
+    /// Adds a key that signs tokens from the server's next start on. Tokens of the older keys stay valid until they
     /// expire, and keys whose last token has expired are removed.
     ///
     /// # Errors

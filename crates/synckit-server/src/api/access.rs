@@ -1,4 +1,4 @@
-//! Who asks: the tokens of requests.
+//! Authentication of requests by their tokens.
 
 use std::sync::Arc;
 
@@ -144,7 +144,7 @@ async fn live_session(
     user_id: UserId,
     parts: &Parts,
 ) -> Result<LiveSession, ApiError> {
-    // Before anything is looked up: what is refused must stay cheap.
+    // Before any lookup, so that a refusal stays cheap.
     state.rates.count_session(id)?;
     let now = state.config.clock.now();
     match state.sessions.look_up(id, now) {
@@ -160,8 +160,8 @@ async fn live_session(
         device_id: found.device_id,
     };
     state.sessions.remember(id, session, now);
-    // A sync with a valid token makes its address familiar: sign-ins from there are not held up by
-    // strangers, also after a restart that forgot them.
+    // A sync with a valid token makes its address familiar: strangers cannot delay sign-ins from there, even after a
+    // restart that forgot the address.
     let address = ClientAddress::of(parts, &state.config.trusted_proxies);
     state
         .guesses

@@ -13,7 +13,7 @@ use crate::{
 
 type Server = State<Arc<ServerState>>;
 
-/// `DELETE /api/account`. A repeated request finds no account behind its token, and that is what it asked for.
+/// `DELETE /api/account`. A repeated request finds no account behind its token, which is a success.
 pub(super) async fn delete(
     State(state): Server,
     access: Result<AccountAccess, ApiError>,

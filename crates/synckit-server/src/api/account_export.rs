@@ -35,7 +35,7 @@ pub(super) async fn export(State(state): Server, access: AccountAccess) -> Resul
         state.config.clock.now(),
         complete_blob,
     );
-    // Before the head of the answer, so that what fails at once is a problem and not a broken answer.
+    // Before the head of the answer, so that an early failure is a problem instead of a broken answer.
     let first = export.next().await?;
     let rest = stream::try_unfold((export, room), async |(mut export, room)| match export.next().await {
         Ok(lines) => Ok(lines.map(|lines| (lines, (export, room)))),

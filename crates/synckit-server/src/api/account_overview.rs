@@ -1,4 +1,4 @@
-//! `GET /api/account`: an account, and how much it keeps in each app.
+//! `GET /api/account`: an account, and the size of its data in each app.
 
 use std::sync::Arc;
 

@@ -195,8 +195,8 @@ async fn app_of_key(state: &ServerState, api_key: &str, scope: &RequestScope) ->
     Ok(app_id)
 }
 
-/// Refuses a login that was finished already: whoever copied its last message (from a log of bodies, a proxy) must not get a
-/// session, nor a token for the account, by sending it again.
+/// Refuses a repeated last message of a login: a copy of it (from a log of bodies, or a proxy) must not yield a
+/// session, nor a token for the account.
 async fn refuse_repeated(
     state: &ServerState,
     login: &ByteString,

@@ -44,7 +44,7 @@ pub(super) async fn upload(
     };
     let mut begun = state.store.begin_upload(new).await?;
     if begun == UploadBegin::AlreadyExists && !is_stored(&state, access.stream, body.hash).await? {
-        // The device that has the file repairs what the disk lost.
+        // The device that has the file replaces the object that the disk lost.
         begun = state.store.begin_upload(NewUpload { replace: true, ..new }).await?;
     }
     match begun {
@@ -150,7 +150,7 @@ async fn is_stored(state: &ServerState, stream: StreamId, blob_id: BlobId) -> Re
     }
 }
 
-/// Whether the object of a blob is there, with its size.
+/// Whether the object of a blob exists with its size.
 async fn is_whole(state: &ServerState, blob: &Blob) -> Result<bool, ApiError> {
     let found = state.objects.size(blob.object_key).await.map_err(ApiError::internal)?;
     let is_whole = found == Some(blob.size);

@@ -1,4 +1,4 @@
-//! `/api/openapi.json` and `/api/docs`: what the API is, for programs and for people.
+//! `/api/openapi.json` and `/api/docs`: the description of the API, for programs and for people.
 
 use std::sync::Arc;
 

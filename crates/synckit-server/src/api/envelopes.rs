@@ -54,7 +54,7 @@ pub(super) async fn write(
             format!("must be 1 to {max} bytes, but has {size}"),
         ));
     }
-    // What is read here cannot be another envelope by the time of the write: the version says which one it replaces.
+    // The envelope cannot change between this read and the write: the version names the one that is replaced.
     let current = state.store.envelope(access.stream).await?;
     let signer = current.map_or(body.owner, |current| current.owner);
     let StreamId { app_id, user_id } = access.stream;

@@ -17,7 +17,7 @@ struct Health {
     status: &'static str,
 }
 
-/// What answers, so that an operator sees whether an upgrade has been started.
+/// The version that answers, so that an operator sees whether an upgrade has been started.
 #[derive(Serialize)]
 struct Alive {
     status: &'static str,

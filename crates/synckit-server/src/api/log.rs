@@ -135,7 +135,7 @@ pub(super) async fn pull(
             "is a place inside a snapshot, whose parts are read one by one",
         ));
     }
-    // Also because a page says how far the device has read: nobody else may say that.
+    // Also because a page reports how far the device has read: nobody else may report that.
     access.require_device(&state, body.device_id).await?;
     // The first batch of a page is returned whole even if it exceeds the requested size.
     let mut memory = page_memory(&state, access, u64::from(max_bytes).max(FIRST_BATCH_BYTES_MAX)).await?;
@@ -253,7 +253,7 @@ pub(super) async fn status(State(state): Server, access: AppAccess, reply: Reply
     })
 }
 
-/// What a write is told that names a position before the stream's head.
+/// The problem for a write that names a position before the stream's head.
 pub(super) fn behind(page: ChainPage) -> ApiError {
     ApiError::new(ProblemCode::Behind).with(|problem| {
         problem.behind = Some(Behind {
@@ -264,12 +264,12 @@ pub(super) fn behind(page: ChainPage) -> ApiError {
     })
 }
 
-/// What is said of a position that is not on the chain.
+/// The problem for a position that is not on the chain.
 pub(super) fn diverged(latest: Position) -> ApiError {
     ApiError::new(ProblemCode::HistoryDiverged).with(|problem| problem.latest = Some(latest))
 }
 
-/// What is said of a position that the log does not hold any more.
+/// The problem for a position that the log no longer holds.
 pub(super) fn compacted(snapshot: SnapshotInfo) -> ApiError {
     ApiError::new(ProblemCode::CursorCompacted).with(|problem| problem.snapshot = Some(snapshot))
 }

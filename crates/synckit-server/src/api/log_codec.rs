@@ -1,8 +1,7 @@
 //! The CBOR of pushes and pages, coded by hand so that sealed bytes are never copied.
 //!
-//! A push keeps its sealed batch as a slice of the body that came in; a page goes out as small headers between the
-//! batches as the store holds them. What is written here, any CBOR decoder reads as the types of `wire::log`, and a test
-//! compares the two.
+//! A push keeps its sealed batch as a slice of the received body; a page is sent as small headers between the stored
+//! batches. Every CBOR decoder reads this output as the types of `wire::log`, and a test compares the two.
 
 use std::{
     collections::VecDeque,

@@ -1,8 +1,8 @@
 //! `GET /metrics`: the figures of the server, for the operator's Prometheus.
 //!
-//! Who may read them: holders of `metrics_token`; where none is configured, clients on the server's own machine,
-//! and not through a proxy, which would make everybody local. They hold nothing about a user, but how busy a service is
-//! is nobody else's business.
+//! Readers are holders of `metrics_token`; without one in the configuration, clients on the server's own machine, but
+//! not through a proxy, because behind a proxy every client looks local. The figures contain nothing about a user, but
+//! the load of a service is confidential.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -26,7 +26,7 @@ use crate::{
 /// What Prometheus asks for and understands.
 pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What a proxy adds to a request that it passes on.
+/// Headers that a proxy adds to a request.
 const FORWARDING_HEADERS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
 
 /// `GET /metrics`.

@@ -130,7 +130,7 @@ pub(super) fn answer_registration(state: &ServerState, request: &[u8]) -> Result
     Ok((credential_id, response))
 }
 
-/// What a failure of OPAQUE means to the client; `field` is the message that it sent.
+/// The problem for a failure of OPAQUE; `field` is the client's message.
 pub(super) fn login_problem(error: LoginError, field: &str) -> ApiError {
     match error {
         LoginError::WrongPassword => ProblemCode::InvalidCredentials.into(),

@@ -45,7 +45,7 @@ pub(super) async fn check(
         let finished = client
             .finish(app_id, &started.ke2, None, &mut OsRng)
             .map_err(client_problem)?;
-        // Held until here: the work is what is bounded, not the wait.
+        // Held until here, because the limit is for the work, not for the wait.
         drop(turn);
         finish_login(&state, &started.state, &finished.ke3)
     });

@@ -1,4 +1,4 @@
-//! What the errors of the rooms below mean to a client, and the problems that several resources share.
+//! The problems for errors of lower layers, and problems that several resources share.
 //!
 //! Invariant: below the API no code knows problems or statuses. Every error becomes one here.
 
@@ -13,17 +13,17 @@ use crate::{
     startup::{NotReady, Trouble},
 };
 
-/// What a write is told that names another version than the current one.
+/// The problem for a write that names another version than the current one.
 pub(super) fn version_conflict(current: u64) -> ApiError {
     ApiError::new(ProblemCode::VersionConflict).with(|problem| problem.current_version = Some(current))
 }
 
-/// What a write is told past a quota of the account.
+/// The problem for a write over a quota of the account.
 pub(super) fn over_quota(quota: Quota) -> ApiError {
     ApiError::new(ProblemCode::QuotaExceeded).with(|problem| problem.field = Some(quota.as_str().to_owned()))
 }
 
-/// What a request is told whose e-mail address cannot be one.
+/// The problem for an invalid e-mail address.
 pub(super) fn invalid_email(error: EmailError) -> ApiError {
     ApiError::invalid("email", error.to_string())
 }

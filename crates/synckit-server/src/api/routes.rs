@@ -1,8 +1,8 @@
-//! Every operation of the server, in one table: its route, its handler, and what the OpenAPI document says of it.
+//! Every operation of the server, in one table: its route, its handler, and its description in the OpenAPI document.
 //!
-//! To add a route, add an entry here. The router and the document are both made from it, and the tests hold every answer
-//! that they get from the new route against what the entry says. Problems that follow from the kind of the operation
-//! (its token, its body, load) are added by `Description::all_problems`; an entry names its own.
+//! To add a route, add an entry here. The router and the document are both made from it, and the tests compare every
+//! answer of the new route with the entry. `Description::all_problems` adds problems that follow from the kind of the
+//! operation (its token, its body, load); an entry names its own.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use synckit_protocol::{

@@ -1,6 +1,6 @@
 //! `/api/sync/snapshots`: the folded state of a stream, which the server cannot open.
 //!
-//! Its parts may take as much beyond the quota of bytes as is within it: a snapshot is what makes room.
+//! Its parts may exceed the quota of bytes by its whole amount, because a snapshot allows the server to free space.
 
 use std::sync::Arc;
 
@@ -164,7 +164,7 @@ fn check_size(field: &str, sealed: &ByteString, max: usize) -> Result<(), ApiErr
     ))
 }
 
-/// What is no id at all names nothing that is here, either.
+/// A text that is not an id names no snapshot.
 fn snapshot_of(id: &str) -> Result<SnapshotId, ApiError> {
     id.parse().map_err(|_| ProblemCode::SnapshotNotFound.into())
 }

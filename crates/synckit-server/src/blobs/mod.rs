@@ -1,9 +1,9 @@
 //! Objects: the sealed bytes of blobs, in a directory that the server itself serves through presigned URLs.
 //!
-//! What a blob id points at, the store knows; here are only objects, each written once under a fresh key and never
-//! changed. What is deliberately absent: any knowledge of users, apps and blob ids.
+//! The store knows which object a blob id points at. This module has only objects, each written once under a unique key
+//! and never changed. It deliberately knows nothing of users, apps and blob ids.
 //!
-//! Invariant: an object is there whole, with exactly the signed length and durably, or it is not there at all.
+//! Invariant: an object exists whole, with exactly the signed length and durably, or it does not exist.
 
 mod url;
 

@@ -1,8 +1,8 @@
 //! Presigned URLs of objects: `{public_url}/blobs/{object key}?op=…&size=…&expires=…&by=…&sig=…`.
 //!
-//! `sig = base64url(HMAC-SHA256(key, op || 0 || object key (32) || size (u64 BE) || expires (u64 BE) || by (16)))`. Who has
-//! the URL may do the one thing that it names, until it expires; no token is needed or looked at. `by` is a pseudonym of
-//! the account that asked for the URL, so that transfers count against its share.
+//! `sig = base64url(HMAC-SHA256(key, op || 0 || object key (32) || size (u64 BE) || expires (u64 BE) || by (16)))`. A
+//! holder of the URL may do the one operation that it names, until it expires, without a token. `by` is a pseudonym of
+//! the account that requested the URL, so that transfers count against its share.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use synckit_protocol::{ObjectKey, UserId, limits, wire::UnixSeconds};
 
 use crate::startup::MacKey;
 
-/// How far back a clock may be set without ending URLs.
+/// The distance by which a clock may be set back without invalidating URLs.
 const CLOCK_SLACK_SECONDS: u64 = 300;
 
-/// What a URL allows.
+/// The operation of a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum UrlMethod {
@@ -34,7 +34,7 @@ impl UrlMethod {
     }
 }
 
-/// What is signed.
+/// The signed fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ObjectUrl {
     pub(crate) method: UrlMethod,

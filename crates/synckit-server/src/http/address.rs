@@ -38,7 +38,7 @@ impl ClientAddress {
     }
 }
 
-/// A proxy that the server does not know of makes everybody one guesser, who soon has no guesses left. Said once.
+/// Behind an unknown proxy all clients share one allowance of guesses, which is soon used up. Logged once.
 fn warn_of_unknown_proxy(peer: IpAddr, headers: &HeaderMap, trusted: &[AddressBlock]) {
     static WARNED: AtomicBool = AtomicBool::new(false);
     let near = match peer.to_canonical() {

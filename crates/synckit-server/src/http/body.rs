@@ -132,7 +132,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<ServerState>> for Received<T> {
     }
 }
 
-/// The one variable part of a path, as text. What is not even text names nothing that is here.
+/// The only variable part of a path, as text. A part that is not text names nothing.
 #[derive(Debug)]
 pub(crate) struct PathText(pub(crate) String);
 
@@ -150,11 +150,11 @@ impl<S: Send + Sync> FromRequestParts<S> for PathText {
 /// How long a body waits for memory before it is shed.
 const MEMORY_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Reads a whole body of at most `limit` bytes, and takes a place at work for its request. The body holds memory for as
-/// long as the request is at work.
+/// Reads a whole body of at most `limit` bytes, and takes a slot for its request. The body holds memory until the
+/// request is finished.
 ///
-/// An announcement reserves nothing: a small body holds its memory from its first byte, and a large one only after it has
-/// delivered as much as a small one may. A body that does not keep the minimum pace is given up.
+/// An announced length reserves nothing: a small body holds its memory from its first byte, and a large one only after
+/// as many bytes as the limit of a small one. A body below the minimum pace is dropped.
 pub(crate) async fn read_body(request: Request, limit: usize, state: &ServerState) -> Result<Bytes, ApiError> {
     let too_large =
         || ApiError::new(ProblemCode::BodyTooLarge).with_detail(format!("the body may have {limit} bytes at most"));
@@ -168,7 +168,7 @@ pub(crate) async fn read_body(request: Request, limit: usize, state: &ServerStat
     let (parts, mut body) = request.into_parts();
     let work = Work::of(&parts);
     let mut pace = Pace::new(state.config.timeouts.request_body);
-    // What came in one piece is not copied.
+    // A body of one piece is not copied.
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     let mut small = None;
@@ -216,7 +216,7 @@ pub(crate) fn announced_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// How much longer than any other a request may take because its announced body comes over a slow line.
+/// The extra time for a request with a large announced body on a slow connection.
 pub(super) fn slow_line(headers: &HeaderMap) -> Duration {
     let body_bytes = announced_length(headers)
         .unwrap_or(0)

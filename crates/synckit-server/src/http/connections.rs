@@ -45,13 +45,13 @@ const BUFFER_BYTES_MAX: usize = 256 * 1024;
 const HEADERS_MAX: usize = 100;
 /// Concurrent connections that get an answer that the server is full; further ones are closed.
 const TURNED_AWAY_MAX: usize = 32;
-/// How long it may take to end a connection that was refused.
+/// Time limit for ending a refused connection.
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
-/// The most that is read of what such a connection still sends.
+/// The most bytes that are read from a refused connection.
 const UNREAD_BYTES_MAX: u64 = 1 << 20;
 
-/// How long a connection without a running request may stay open once the server stops: for the last bytes of an answer,
-/// and for a request of which only a part has arrived.
+/// How long a connection without a running request may stay open after the server stops: for the last bytes of an
+/// answer, and for a partially received request.
 const STOP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves connections until `stopping`, then lets running requests end within the grace time.
@@ -184,7 +184,7 @@ impl RequestCount {
         RunningRequest(Arc::clone(&self.0))
     }
 
-    /// Resolves when there was none at two looks in a row, with this pause before each.
+    /// Resolves when two checks in a row find no connection, with this pause before each.
     async fn none_for(&self, pause: Duration) {
         let mut looks = 0;
         while looks < 2 {

@@ -17,7 +17,7 @@ use http_body_util::BodyExt as _;
 
 /// The most that is read of a body that nobody wants.
 const DRAIN_BYTES_MAX: u64 = 8 << 20;
-/// How long it may take.
+/// Time limit for draining.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The same body, read to its end when it is dropped before.

@@ -1,4 +1,4 @@
-//! The one error of the API: a problem, and what only the log may know.
+//! The one error of the API: a problem, and details for the log alone.
 
 use std::{error::Error, sync::Arc};
 

@@ -1,13 +1,14 @@
 //! Requests that are exactly HTTP/1.1, or are refused.
 //!
-//! hyper is lenient: it takes a head without `Host` or with two of them, unknown transfer codings before `chunked`, lines
-//! that end with LF alone. A proxy in front may read such a request differently, and then one user's body becomes another
-//! user's request. So every byte that comes in passes a second, strict reader of heads and framing (RFC 9112), and what it
-//! refuses never reaches hyper: in its place comes a byte that no head may hold, and hyper answers 400 and closes.
+//! hyper is lenient: it accepts a head without `Host` or with two of them, unknown transfer codings before `chunked`,
+//! and lines that end with LF alone. A proxy in front may read such a request differently, and then one user's body
+//! becomes another user's request. So a second, strict reader of heads and framing (RFC 9112) checks every received
+//! byte. Refused bytes never reach hyper: a byte that no head may contain replaces them, and hyper answers 400 and
+//! closes.
 //!
-//! What it deliberately is not: a parser. It keeps a line at a time and three facts of a head.
+//! The reader is deliberately not a parser. It keeps a line at a time and three facts of a head.
 //!
-//! Invariant: where both readers take a request, they agree on where it ends.
+//! Invariant: if both readers accept a request, they agree on its end.
 
 use std::{
     io, mem,
@@ -25,7 +26,7 @@ pub(super) struct HeadGuard<T> {
     stream: T,
     framing: Framing,
     headers_max: usize,
-    /// What hyper still reads in place of a refused request.
+    /// The bytes that hyper still reads in place of a refused request.
     verdict: Vec<u8>,
 }
 
@@ -54,8 +55,8 @@ impl<T> HeadGuard<T> {
         self.framing.is_refused().then_some(self.stream)
     }
 
-    /// What makes hyper give the right answer: 400 for a byte that no head and no chunk may hold, 431 for too many
-    /// headers. Ends with an empty line, before which hyper does not look at a head again.
+    /// The bytes that make hyper give the right answer: 400 for a byte that no head and no chunk may contain, 431 for
+    /// too many headers. They end with an empty line, before which hyper does not parse a head again.
     fn verdict_on(&self, violation: Violation) -> Vec<u8> {
         match violation {
             Violation::Malformed => b"\0\r\n\r\n".to_vec(),
@@ -119,7 +120,7 @@ enum Place {
     Refused,
 }
 
-/// What a head said of its framing so far.
+/// The framing fields of a head so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Head {
     is_1_1: bool,
@@ -133,7 +134,7 @@ impl Framing {
         self.place == Place::Refused
     }
 
-    /// Checks what came. An error says how many of these bytes may still be seen.
+    /// Checks received bytes. An error contains the number of bytes that may still be passed on.
     fn check(&mut self, bytes: &[u8]) -> Result<(), (usize, Violation)> {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
@@ -247,7 +248,7 @@ impl Head {
         Ok(())
     }
 
-    /// What follows the head.
+    /// The body after this head.
     fn body(self) -> Result<Place, Violation> {
         if self.is_1_1 && self.hosts == 0 {
             return Err(Violation::Malformed);

@@ -1,6 +1,6 @@
 //! HTTP as the API speaks it: bodies in JSON or CBOR, problems, request ids, addresses, and the bounds on connections.
 //!
-//! Nothing here knows what the API is about.
+//! This module knows nothing of the resources of the API.
 
 mod address;
 mod body;

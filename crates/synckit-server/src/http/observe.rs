@@ -1,4 +1,4 @@
-//! What happens around every request: an id, a line in the log, a problem body for every error, and shedding of load.
+//! Layers around every request: an id, a line in the log, a problem body for every error, and load shedding.
 //!
 //! The log names the route, never the path: paths and query strings carry ids and signatures. No body, no header, no
 //! e-mail address is ever logged.
@@ -54,7 +54,7 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestScope {
     }
 }
 
-/// What the outermost layer knows.
+/// The fields that only the outermost layer has.
 #[derive(Debug, Clone)]
 pub(crate) struct Observer {
     pub(crate) state: Arc<ServerState>,
@@ -138,7 +138,8 @@ fn set_common_headers(response: &mut Response, request_id: &str) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-/// Admits an API request, and answers it within the time limit or with a problem. The answer returns what it holds.
+/// Admits an API request, and answers it within the time limit or with a problem. The answer returns the request's
+/// resources.
 pub(crate) async fn admit(State(state): State<Arc<ServerState>>, mut request: Request, next: Next) -> Response {
     let work = Work::of_request(&request);
     request.extensions_mut().insert(work.clone());

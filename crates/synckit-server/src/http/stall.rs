@@ -1,7 +1,7 @@
 //! A connection that must keep moving: a client that stops reading an answer, or reads too slowly, is disconnected.
 //!
-//! Without it, clients that read slowly could hold every connection, and the pages behind them, for ever. Reading is
-//! bounded elsewhere, by what is read: heads, bodies and blobs have time-outs of their own.
+//! Without it, clients that read slowly could hold every connection, and the pages behind them, for ever. Received
+//! heads, bodies and blobs have their own time limits.
 
 use std::{
     io,

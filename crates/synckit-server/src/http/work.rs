@@ -16,7 +16,7 @@ use crate::{
     state::ServerState,
 };
 
-/// The holdings of one request, given back when the last clone is dropped: an extension of every admitted request.
+/// The resources of one request, returned when the last clone is dropped: an extension of every admitted request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Work(Arc<Holdings>);
 
@@ -41,14 +41,14 @@ impl Work {
         parts.extensions.get::<Self>().cloned().unwrap_or_default()
     }
 
-    /// Notes who asks. A request without a body begins to work now, any other when its body was read.
+    /// Notes the owners of a request. It takes its slot now if it has no body, otherwise after its body has arrived.
     pub(crate) fn enter(&self, state: &ServerState, owners: Owners) -> Result<(), ApiError> {
-        // The first one stays.
+        // The first owners stay.
         let _ = self.0.owners.set(owners);
         if self.0.has_body { Ok(()) } else { self.begin(state) }
     }
 
-    /// Takes a place at work.
+    /// Takes a slot.
     pub(super) fn begin(&self, state: &ServerState) -> Result<(), ApiError> {
         self.hold(state.capacity.begin_request(self.owners())?);
         Ok(())

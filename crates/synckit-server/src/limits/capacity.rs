@@ -1,4 +1,4 @@
-//! How much may happen at once in one server: the pools that requests take from.
+//! The limits of concurrent work in one server: the pools that requests take from.
 
 use synckit_protocol::limits;
 
@@ -12,13 +12,13 @@ const EXPORTS_MAX: u64 = 16;
 /// Password logins that the server runs itself.
 const PASSWORD_LOGINS_MAX: u64 = 2;
 
-/// How much may happen at once. Memory is counted in KiB.
+/// The bounded resources of concurrent requests. Memory is counted in KiB.
 #[derive(Debug)]
 pub(crate) struct Capacity {
-    /// Requests with a token whose body is there.
+    /// Requests with a token whose body has arrived.
     requests: Pool,
-    /// Requests without a token whose body is there: a quarter as many, so that strangers never stand in the way of
-    /// those who sync.
+    /// Requests without a token whose body has arrived: a quarter as many, so that strangers never block users who
+    /// sync.
     strangers: Pool,
     /// Bodies of up to [`SMALL_BODY_BYTES_MAX`] of requests with a token.
     small_bodies: Pool,
@@ -75,7 +75,7 @@ impl Capacity {
         pool.try_take(owners, 1)
     }
 
-    /// The memory for a body of so many bytes, and how much of it that is.
+    /// The memory for a body of this size: its pool and amount.
     pub(crate) fn body_memory(&self, owners: Owners, bytes: usize) -> (&Pool, u64) {
         let pool = if bytes > SMALL_BODY_BYTES_MAX {
             &self.large_bodies
@@ -87,7 +87,7 @@ impl Capacity {
         (pool, kib(bytes as u64))
     }
 
-    /// Requests at work.
+    /// Requests in progress.
     pub(crate) fn requests_at_work(&self) -> u64 {
         self.requests.taken() + self.strangers.taken()
     }

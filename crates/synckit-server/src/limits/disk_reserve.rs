@@ -1,4 +1,4 @@
-//! The last of the disk, kept for what must work on a full one.
+//! The last free bytes of the disk, reserved for writes that must succeed on a full one.
 //!
 //! The server refuses large writes (pushes, snapshots, files) before the disk is full, so that small necessary writes
 //! still succeed: sign-ins, deletions, key changes, the times of devices. The reserve also holds the write-ahead log:
@@ -7,8 +7,8 @@
 //! Concurrent writes would all see the same free bytes. Each therefore reserves its own before it writes, and reserved
 //! bytes count as taken.
 //!
-//! What it deliberately is not: a guarantee. Other programs write to the same disk, and a disk without a single free byte
-//! refuses every write with `server_full`.
+//! The reserve is deliberately no guarantee. Other programs write to the same disk, and a disk without a single free
+//! byte refuses every write with `server_full`.
 
 use std::{fmt, sync::Arc};
 
@@ -26,7 +26,7 @@ const RESERVE_DIVISOR: u64 = 20;
 #[error("the disk is nearly full")]
 pub(crate) struct DiskNearlyFull;
 
-/// What a look at the disk tells.
+/// The free space of the disk at one moment.
 #[derive(Debug, Clone, Copy)]
 struct Space {
     free_bytes: u64,
@@ -71,8 +71,8 @@ impl DiskReserve {
         }
     }
 
-    /// Reserves so many bytes, if they and what others have reserved leave the reserve alone. Costs two system calls,
-    /// which do not wait for the disk.
+    /// Reserves a number of bytes, if they and all other reservations leave the reserve untouched. Costs two system
+    /// calls, which do not wait for the disk.
     pub(crate) fn reserve(&self, more_bytes: u64) -> Result<Reservation, DiskNearlyFull> {
         let mut reserved_bytes = self.reserved_bytes.lock();
         // A file system that does not say refuses when it is full.

@@ -1,4 +1,4 @@
-//! How many sign-ins may fail, counted so that guessing is slow and the owner is not locked out.
+//! Limits of failed sign-ins, counted so that guessing is slow and the owner is not locked out.
 //!
 //! A client learns at the second message of OPAQUE whether a password was right and need not send the third, so every
 //! start counts as a guess, and a good finish gives it back, once. Three allowances must all have something left:
@@ -103,7 +103,7 @@ pub(crate) struct Guesses {
     refused: AtomicU64,
 }
 
-/// How many guesses there were.
+/// Numbers of guesses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct GuessTotals {
     pub(crate) counted: u64,
@@ -182,8 +182,8 @@ impl Guesses {
         }
     }
 
-    /// Counts an attempt of somebody who has shown more than an address: a token of the account, or a mailed code.
-    /// Strangers cannot use this allowance up, so it does not lock the owner out.
+    /// Counts an attempt by a client that has shown more than an address: a token of the account, or a mailed code.
+    /// Strangers cannot exhaust this allowance, so it does not lock the owner out.
     pub(crate) fn count_account(
         &self,
         account: AccountKey,

@@ -1,5 +1,5 @@
-//! How much one user, one address and the whole server may take: token buckets, request rates, guesses at passwords,
-//! concurrent work, and the reserve of free disk space.
+//! Limits of one user, one address and the whole server: token buckets, request rates, password guesses, concurrent
+//! work, and the reserve of free disk space.
 //!
 //! Nothing here speaks HTTP. The API turns a refusal into a problem.
 //!

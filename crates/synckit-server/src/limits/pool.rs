@@ -1,4 +1,4 @@
-//! A bounded resource that requests hold for a while: memory, places at work, transfers.
+//! A bounded resource that requests hold for a while: memory, slots, transfers.
 //!
 //! No client takes more than a share of it: a session an eighth, an account or an address a quarter. Waiting requests are
 //! served in the order of arrival; a request that waits for its own client's share does not block those behind it.
@@ -51,7 +51,7 @@ impl Owners {
         Self([Some(Owner::Account(account)), Some(Owner::Session(session))])
     }
 
-    /// An address, where nothing else is known of who asks.
+    /// An address, for requests without another owner.
     pub(crate) const fn address(prefix: AddressPrefix) -> Self {
         Self([Some(Owner::Address(prefix)), None])
     }
@@ -76,7 +76,7 @@ impl Owners {
 pub(crate) enum Exhausted {
     /// All of it is held.
     Total,
-    /// One who asks holds a whole share.
+    /// One owner holds a whole share.
     Share,
 }
 
@@ -155,7 +155,7 @@ impl Pool {
         Err(self.exhausted(&mut state, owners, amount))
     }
 
-    /// Whether a part can be given at once. Those who wait for the whole pool were first.
+    /// Whether a part is available at once. Waiters for the whole pool have priority.
     fn is_free(&self, state: &State, owners: Owners, amount: u64) -> bool {
         let queued = state.waiting.iter().any(|waiter| self.is_stuck(state, waiter));
         !queued && self.room(state, owners, amount).is_ok()
@@ -172,12 +172,12 @@ impl Pool {
         }
     }
 
-    /// What its parts are for.
+    /// The name of its resource.
     pub(crate) fn name(&self) -> &'static str {
         self.0.name
     }
 
-    /// How much is held.
+    /// The amount that is held.
     pub(crate) fn taken(&self) -> u64 {
         self.0.state.lock().taken
     }
@@ -257,7 +257,7 @@ impl Pool {
         self.serve_waiting();
     }
 
-    /// Gives what is free to those who wait, and forgets those who gave up.
+    /// Gives free parts to waiters, and forgets waiters that gave up.
     fn serve_waiting(&self) {
         let mut grants = Vec::new();
         {
@@ -289,7 +289,7 @@ impl Pool {
 }
 
 impl Permit {
-    /// Gives back what is held beyond `amount`.
+    /// Returns everything beyond `amount`.
     pub(crate) fn keep_only(&mut self, amount: u64) {
         let surplus = self.amount.saturating_sub(amount);
         if surplus > 0 {

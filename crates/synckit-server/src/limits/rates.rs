@@ -1,4 +1,4 @@
-//! How many requests one session, and one address without a token, may send.
+//! Limits of requests of one session, and of one address without a token.
 //!
 //! The limits are far above what an SDK does at full speed; they stop a client in a loop, and an attacker that would keep
 //! the server busy with requests that need no token. Guesses at passwords have stricter limits of their own (`sign_in`).
@@ -29,7 +29,7 @@ struct Counter<K> {
     table: Mutex<Allowances<K>>,
 }
 
-/// There were too many requests.
+/// Too many requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooManyRequests {
     /// Seconds until the next one, rounded up.

@@ -17,7 +17,7 @@ pub(crate) struct Rule {
     pub(crate) per_second: f64,
 }
 
-/// What is left of an allowance, as of a time.
+/// The rest of an allowance at a time.
 #[derive(Debug, Clone, Copy)]
 struct Left {
     amount: f64,
@@ -66,8 +66,8 @@ impl<K: Eq + Hash> Allowances<K> {
         }
     }
 
-    /// Drops what is whole again, and then the tenth that has the most left. A flood of fresh keys thus displaces its own
-    /// entries, which are nearly whole, before those that have been used up.
+    /// Drops buckets that are full again, and then the fullest tenth. A flood of fresh keys thus displaces its own
+    /// entries, which are nearly full, before exhausted ones.
     fn make_room(&mut self, rule: Rule, now: Duration) {
         self.0.retain(|_, left| left.grown(rule, now).amount < rule.allowance);
         if self.0.len() < ENTRIES_MAX {

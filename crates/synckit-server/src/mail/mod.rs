@@ -209,7 +209,7 @@ impl fmt::Debug for MailWorker {
 }
 
 impl MailWorker {
-    /// Sends until the server stops, and then what waits already.
+    /// Sends until the server stops, and then the mails that are already queued.
     pub(crate) async fn run_until(mut self, stopping: CancellationToken) {
         loop {
             let job = tokio::select! {

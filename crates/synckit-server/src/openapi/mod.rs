@@ -1,8 +1,8 @@
 //! The OpenAPI 3.1 document of the API, made from the operations that the router is made from, and a page to read it.
 //!
-//! Schemas of bodies come from the types of `synckit-protocol` that the handlers read and write. What a type cannot say,
-//! its limits, is in `bounds`. Everything describes the JSON form; CBOR carries the same fields with byte strings for
-//! bytes and ids.
+//! Schemas of bodies come from the types of `synckit-protocol` that the handlers read and write. `bounds` has the
+//! limits, which types cannot express. Everything describes the JSON form; CBOR carries the same fields with byte
+//! strings for bytes and ids.
 //!
 //! Invariant: the document contains every operation, status and problem code of the server. The tests
 //! hold every answer that they get against it.
@@ -34,7 +34,7 @@ pub(crate) struct Documents {
     made: OnceLock<Made>,
 }
 
-/// What is sent.
+/// The content of a body.
 #[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) json: Bytes,
@@ -197,8 +197,8 @@ fn security_schemes() -> Value {
     })
 }
 
-/// Collects the schemas that operations refer to. A type that is read and one that is written differ in which fields
-/// must be there, so there are two generators; the names of both go into one place.
+/// Collects the schemas that operations refer to. Types that are read and types that are written differ in their
+/// required fields, so there are two generators; the names of both are in one namespace.
 struct Schemas {
     requests: SchemaGenerator,
     answers: SchemaGenerator,
@@ -407,8 +407,8 @@ fn without_null(schema: &mut Value) {
     }
 }
 
-/// Puts right what derived schemas say otherwise than the protocol: a number has a largest value; one of several words is
-/// an enumeration; a description has no links into Rust and no example in it.
+/// Corrects derived schemas where they differ from the protocol: a number has a maximum; one of several words is an
+/// enumeration; a description has no links into Rust and no example.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(object) => {

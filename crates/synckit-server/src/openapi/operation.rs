@@ -1,6 +1,7 @@
-//! One operation of the API: its route, its handler, and what the OpenAPI document says of it.
+//! One operation of the API: its route, its handler, and its description in the OpenAPI document.
 //!
-//! The router and the document are made from the same list of these, so that neither can have what the other lacks.
+//! The router and the document are made from the same list of operations, so neither can have an operation that the
+//! other lacks.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub(crate) struct Operation {
     pub(crate) description: Description,
 }
 
-/// What the document says of an operation.
+/// The description of an operation in the document.
 #[derive(Debug, Clone)]
 pub(crate) struct Description {
     pub(crate) method: Method,
@@ -35,11 +36,11 @@ pub(crate) struct Description {
     pub(crate) body: Body,
     pub(crate) answers: Vec<Answer>,
     pub(crate) problems: Vec<ProblemCode>,
-    /// Whether it counts among the API requests at work, and has their time-out.
+    /// Whether it counts as a concurrent API request, and has their time limit.
     pub(crate) admitted: bool,
 }
 
-/// Who may call an operation.
+/// The callers of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Anybody.
@@ -71,7 +72,7 @@ pub(crate) enum Place {
     OptionalQuery,
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Body {
     Nothing,
@@ -91,7 +92,7 @@ pub(crate) struct Answer {
     pub(crate) headers: &'static [&'static str],
 }
 
-/// What a good answer carries.
+/// The body of a successful answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Content {
     Nothing,
@@ -147,7 +148,7 @@ methods! {
 }
 
 impl Operation {
-    /// What it does, in one sentence without a full stop.
+    /// A summary, in one sentence without a full stop.
     pub(crate) fn does(mut self, summary: &'static str) -> Self {
         self.description.summary = summary;
         self
@@ -163,7 +164,7 @@ impl Operation {
         self.by(Access::Account)
     }
 
-    /// Who may call it; anybody, unless this is said.
+    /// The callers; by default, anybody.
     pub(crate) fn by(mut self, access: Access) -> Self {
         self.description.access = access;
         self
@@ -217,7 +218,7 @@ impl Operation {
         self
     }
 
-    /// The body of a request, where it is not one type.
+    /// The body of a request that is not of one type.
     pub(crate) fn takes_schema(mut self, schema: SchemaOf) -> Self {
         self.description.body = Body::Value(schema, limits::BODY_BYTES_MAX);
         self
@@ -267,7 +268,7 @@ impl Operation {
         self
     }
 
-    /// It does not count among the API requests at work, has no time-out of its own and no limit of requests.
+    /// Excludes it from the limit of concurrent API requests, their time limit and their rate limit.
     pub(crate) fn always_admitted(mut self) -> Self {
         self.description.admitted = false;
         self
@@ -281,7 +282,7 @@ impl Operation {
 }
 
 impl Description {
-    /// Whether requests for it are counted by the address they come from: nothing else is known of who asks.
+    /// Whether its requests are counted by address, because the caller is not known otherwise.
     pub(crate) fn is_counted_by_address(&self) -> bool {
         self.admitted && self.access == Access::Anybody
     }
@@ -318,7 +319,7 @@ impl Description {
             Access::PresignedUrl => problems.extend([P::UrlInvalid, P::UrlExpired, P::Overloaded]),
         }
         if self.parameters.iter().any(|parameter| parameter.place == Place::Path) {
-            // What is not even text names nothing.
+            // A path that is not text names nothing.
             problems.push(P::NotFound);
         }
         if let Body::Value(..) = self.body {

@@ -1,9 +1,8 @@
-//! What a panic may say: a text that was written into the program, and where it happened. Never a text that was made
-//! while it ran.
+//! The message of a panic: a text from the program's source, and its place. Never a text that was made at run time.
 //!
-//! No request panics the server on purpose, and none is known to. But where a bug lets one, the text of the panic is made
-//! of runtime values: `unwrap` shows the error, an error may quote what it could not read, and cutting a text in the
-//! middle of a letter shows the text. That would carry a password or a token into a log that others read.
+//! No request panics the server on purpose, and none is known to. But if a bug makes one, its text is made of runtime
+//! values: `unwrap` prints the error, an error may quote its input, and slicing a text inside a letter prints the text.
+//! Such a text would carry a password or a token into a log that others read.
 //!
 //! Invariant: the text of a panic reaches the log as a `&'static str` or not at all.
 
@@ -42,9 +41,8 @@ impl fmt::Display for PanicReport<'_> {
 
 /// Gives every panic of this process to `report`, in place of Rust's own hook, which prints the whole text to standard
 /// error.
-///
-/// For a program that is a server, once, before it serves. `report` must not panic, which would abort the process; so it
-/// must not use a logger that can, and should not use the one that the program logs with: it may be what panicked.
+/// For a program that is a server: call it once, before serving. `report` must not panic, which would abort the
+/// process; so it must not use a logger that can, and should not use the program's own logger, which may have panicked.
 ///
 /// # Examples
 /// ```

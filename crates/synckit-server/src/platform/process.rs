@@ -1,5 +1,5 @@
-//! What the process takes of its machine, as far as the system tells: everything on Linux, nothing elsewhere; and how much
-//! of its log is missing.
+//! The resources of the process, as far as the system reports them: all on Linux, none elsewhere; and the number of
+//! lost lines of its log.
 
 use std::{
     path::Path,
@@ -19,7 +19,7 @@ pub(crate) fn lost_log_lines() -> u64 {
     LOST_LOG_LINES.load(Ordering::Relaxed)
 }
 
-/// What the process takes. What the system does not tell is absent.
+/// The resources of the process. Figures that the system does not report are absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct ProcessFigures {
     pub(crate) cpu_seconds: Option<f64>,
@@ -75,8 +75,8 @@ pub(crate) fn disk_of(_: &Path) -> Option<(u64, u64)> {
     None
 }
 
-/// Raises the number of descriptors that this process may have open to what the system allows it, and tells that number;
-/// `None` if it is unlimited or not known.
+/// Raises this process' limit of open descriptors to the system's maximum, and returns that number; `None` if it is
+/// unlimited or not known.
 #[cfg(unix)]
 pub(crate) fn raise_descriptor_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -9,7 +9,7 @@ pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Fresh bytes of a version 4 UUID (RFC 9562): an id that says nothing about when or where it was made.
+/// Fresh bytes of a version 4 UUID (RFC 9562): an id that reveals neither its time nor its place of creation.
 pub(crate) fn random_id() -> [u8; 16] {
     uuid::Builder::from_random_bytes(random_bytes())
         .into_uuid()

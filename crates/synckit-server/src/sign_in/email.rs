@@ -21,12 +21,12 @@ pub(crate) struct NormalEmail(String);
 pub(crate) struct EmailError;
 
 impl NormalEmail {
-    /// Normalises an address, and takes only what every reader of it understands alike.
+    /// Normalises an address, and accepts only addresses that every program reads alike.
     ///
-    /// A mail program takes `x<victim@example.com>`, `"a"@example.com` or `a%b@example.com` apart in ways of its own: such
-    /// an account would be another one than the victim's, and its mails would go to the victim. So there are no quotes, no
-    /// angles, no comments, no routes, no encoded words and no address literals (RFC 5322, section 3.4.1, without `obs-` and
-    /// quoted forms; RFC 6531 for letters beyond ASCII).
+    /// Mail programs parse `x<victim@example.com>`, `"a"@example.com` or `a%b@example.com` differently: such an account
+    /// would not be the victim's, but its mails would go to the victim. So quotes, angles, comments, routes, encoded
+    /// words and address literals are refused (RFC 5322, section 3.4.1, without `obs-` and quoted forms; RFC 6531 for
+    /// letters beyond ASCII).
     pub(crate) fn parse(text: &str) -> Result<Self, EmailError> {
         // Checked before the work too, so that a long text costs nothing.
         if text.len() > limits::EMAIL_BYTES_MAX * 2 {
@@ -63,7 +63,7 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// A mark that belongs to the letter before it, where NFC has no one character for both.
+/// A mark that belongs to the letter before it, if NFC has no single character for both.
 fn is_mark(c: char) -> bool {
     unicode_normalization::char::is_combining_mark(c)
 }
@@ -112,7 +112,7 @@ mod tests {
             &format!("{}@b", "a".repeat(65)),
             &format!("a@{}", "b".repeat(64)),
             &format!("a@{}", ["b".repeat(63).as_str(); 4].join(".")),
-            // What a mail program takes apart, and another one otherwise.
+            // Addresses that mail programs parse differently.
             "x0<victim@example.com>",
             "<victim@example.com>",
             "victim@example.com>",

@@ -1,4 +1,4 @@
-//! Proofs of who sends a request: login state, tokens, sessions, refresh secrets, secrets that the server issues, and
+//! Proofs of a request's sender: login state, tokens, sessions, refresh secrets, secrets that the server issues, and
 //! signatures of the owner key.
 //!
 //! Nothing here speaks HTTP, and limits on guessing are in `limits`.

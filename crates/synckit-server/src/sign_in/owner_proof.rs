@@ -1,6 +1,6 @@
-//! Verifying that a request was made by somebody who holds the stream's master key.
+//! Verification that the sender of a request holds the stream's master key.
 //!
-//! The server knows the public half of a stream's owner key and no more, so it can check a proof and make none.
+//! The server knows only the public half of a stream's owner key, so it can check a proof and make none.
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use synckit_protocol::{OwnerKey, OwnerSignature};
@@ -28,7 +28,7 @@ mod tests {
         for group in &set.test_groups {
             let owner = OwnerKey::from_bytes(group.key.pk[..].try_into().unwrap());
             for test in &group.tests {
-                // What has another length is refused where a body is read.
+                // Signatures of another length are refused when the body is read.
                 let accepted = <[u8; 64]>::try_from(&test.sig[..])
                     .is_ok_and(|signature| is_valid(&owner, &test.msg, &OwnerSignature::from_bytes(signature)));
                 assert_eq!(accepted, test.result == TestResult::Valid, "case {}", test.tc_id);

@@ -1,8 +1,8 @@
-//! What the server must remember between two requests, carried by the client in a value that only the server can open.
+//! The server's state between two requests, carried by the client in a value that only the server can open.
 //!
-//! So any node can finish what another began, and a flood of first requests fills no memory. Sealed with
-//! XChaCha20-Poly1305 under a random nonce; the purpose is bound as associated data, so that a value of one exchange
-//! opens in no other. Valid for [`limits::LOGIN_SECONDS`].
+//! So any node can finish an exchange that another node began, and a flood of first requests fills no memory. Sealed
+//! with XChaCha20-Poly1305 under a random nonce. The purpose is the associated data, so a value of one exchange opens
+//! in no other. Valid for [`limits::LOGIN_SECONDS`].
 //!
 //! Invariant: a sealed value has the same length for an account that exists and for one that does not.
 

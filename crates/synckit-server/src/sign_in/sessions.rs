@@ -12,7 +12,7 @@ use synckit_store::StreamId;
 /// Maximum number of cached sessions; past it the cache is cleared, which costs one read of the store for each.
 const SESSIONS_MAX: usize = 100_000;
 
-/// What a request needs to know of its session.
+/// The facts about its session that a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LiveSession {
     pub(crate) stream: StreamId,
@@ -32,7 +32,7 @@ pub(crate) struct SessionCache {
     sessions: Mutex<HashMap<SessionId, Remembered>>,
 }
 
-/// What the cache knows of a session.
+/// The cached facts about a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
     Live(LiveSession),

@@ -3,8 +3,8 @@
 //! HMAC-SHA256 and nothing else; the key is chosen by `kid` among the server's own. A token for the app and a token for
 //! the account differ in `typ` and in `aud`, so that neither passes for the other.
 //!
-//! A token for the app comes with every request, and to verify it costs more than anything else that the server computes
-//! for a small one. So the tokens that were verified are remembered, whole; what depends on the time is checked each time.
+//! Every request carries a token for the app, and its verification is the most expensive computation of a small
+//! request. So verified tokens are cached whole; claims that depend on the time are checked each time.
 //!
 //! Invariant: `iss`, `aud`, `sub`, `sid`, `iat`, `exp` and `typ` are all checked before a claim is believed.
 
@@ -29,14 +29,14 @@ const TOKEN_BYTES_MAX: usize = 2048;
 /// Tokens that are remembered, some 700 bytes each.
 const REMEMBERED_MAX: usize = 8192;
 
-/// What a token for the app says.
+/// The claims of a token for the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AppClaims {
     pub(crate) stream: StreamId,
     pub(crate) session_id: SessionId,
 }
 
-/// What a token for the account says.
+/// The claims of a token for the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AccountClaims {
     pub(crate) user_id: UserId,
@@ -77,7 +77,7 @@ pub(crate) struct Tokens {
     verified: Mutex<HashMap<Box<str>, VerifiedToken>>,
 }
 
-/// What an app's token says, and when it holds.
+/// The claims of an app's token, and its validity.
 #[derive(Debug, Clone, Copy)]
 struct VerifiedToken {
     claims: AppClaims,

@@ -1,4 +1,4 @@
-//! The data directory: what lies where, and who may serve from it.
+//! The data directory: its files, and the process that may serve from it.
 //!
 //! ```text
 //! lock           held by the one process that serves
@@ -57,7 +57,7 @@ pub enum DataDirError {
         /// Why it failed.
         source: io::Error,
     },
-    /// It holds what a server has stored, but no database.
+    /// It holds data of a server, but no database.
     #[error(
         "{} {}, but {}: restore the database from a backup, or name an empty directory to begin with a new server",
         database.display(),
@@ -69,7 +69,7 @@ pub enum DataDirError {
         database: PathBuf,
         /// Whether the file exists and is empty.
         is_empty: bool,
-        /// What is there.
+        /// The existing data.
         of_before: Vec<&'static str>,
     },
     /// Another process serves from it.

@@ -1,4 +1,4 @@
-//! How many connections the descriptors of the process are enough for.
+//! The number of connections that the descriptors of the process allow.
 
 use crate::{platform::raise_descriptor_limit, startup::config::Bounds};
 

@@ -62,7 +62,7 @@ pub enum KeyFileError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The file is not what the server wrote.
+    /// The file differs from every file that the server writes.
     #[error("{} is damaged: restore it from a backup", path.display())]
     Damaged {
         /// The file.
@@ -88,7 +88,7 @@ pub enum KeyFileError {
     },
 }
 
-/// Whether login secrets may be made where there are none.
+/// Whether missing login secrets may be created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MissingLogin {
     /// Yes: the server is new, or the operator gave the old ones up.
@@ -130,7 +130,7 @@ impl fmt::Debug for ServerKeys {
     }
 }
 
-/// What lies in a directory of keys.
+/// The contents of a directory of keys.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct KeySurvey {
@@ -138,7 +138,7 @@ pub struct KeySurvey {
     pub login: Result<Option<[u8; 16]>, KeyFileError>,
     /// The number of signing keys in `tokens.json`.
     pub tokens: Result<Option<usize>, KeyFileError>,
-    /// Whether `server.key` is there.
+    /// Whether `server.key` exists.
     pub server: Result<bool, KeyFileError>,
 }
 
@@ -166,7 +166,7 @@ impl KeySurvey {
     }
 }
 
-/// Copies every key file that is there to another directory, in place of those of an earlier copy.
+/// Copies every existing key file to another directory, and replaces those of an earlier copy.
 pub(crate) fn copy_key_files(from: &Path, to: &Path) -> Result<(), KeyFileError> {
     for name in [LOGIN_FILE, TOKENS_FILE, SERVER_FILE] {
         if let Some(contents) = read(&from.join(name))? {
@@ -280,7 +280,7 @@ pub(crate) fn rotate_token_key(directory: &Path, now: UnixSeconds) -> Result<(),
 
 /// The keys that are derived from `server.key`, one a purpose.
 pub(crate) struct DerivedKeys {
-    /// Seals what the client carries between two requests.
+    /// Seals the state that the client carries between two requests.
     pub(crate) sealing: Zeroizing<[u8; 32]>,
     /// Authenticates refresh secrets.
     pub(crate) refresh: MacKey,

@@ -1,4 +1,4 @@
-//! What `/readyz` answers.
+//! The answer of `/readyz`.
 //!
 //! The check of the store writes to the disk, and `/readyz` is public: without a cache, every request to it would force a
 //! write.
@@ -11,7 +11,7 @@ use tokio::{sync::Mutex, time::Instant};
 /// How long an answer of the store is reused.
 const REUSE_MAX: Duration = Duration::from_secs(1);
 
-/// What the last check of the store said.
+/// The result of the last check of the store.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     /// Held while the store is asked, so that requests at the same time share one check.
@@ -29,7 +29,7 @@ pub(crate) enum NotReady {
     Remembered(Trouble),
 }
 
-/// What is remembered of a failure.
+/// The cached kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trouble {
     Full,

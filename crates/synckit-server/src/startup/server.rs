@@ -78,9 +78,10 @@ pub enum ServeError {
     Listener(#[source] io::Error),
 }
 
-/// Serves on a listener until `shutdown` resolves, then finishes what runs within the grace time and closes the store.
+/// Serves on a listener until `shutdown` resolves, then finishes running requests within the grace time and closes the
+/// store.
 ///
-/// Where [`Config::public_url`] is unset, clients are told the listener's own address.
+/// If [`Config::public_url`] is unset, clients get the listener's own address.
 ///
 /// # Errors
 /// [`ServeError`], before the first connection is accepted, or if the store fails to close.

@@ -61,7 +61,7 @@ pub async fn an_accepted_seed_makes_every_record_stale(store: &dyn Store) {
     assert!(!is_stale(store, 1).await && is_stale(store, 2).await && !is_stale(store, 3).await);
 }
 
-/// The seed file that was lost turned up: who did not reset the password meanwhile signs in as before.
+/// A lost seed file was found: users who did not reset the password meanwhile sign in as before.
 pub async fn an_earlier_seed_makes_its_records_valid_again(store: &dyn Store) {
     store.claim_seed(SEED, AcceptNewSeed::No).await.unwrap();
     create_account(store, 1).await;

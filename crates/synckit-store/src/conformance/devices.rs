@@ -126,7 +126,7 @@ pub async fn a_taken_name_gets_a_number(store: &dyn Store) {
     };
     assert_eq!(name(installation(stream, 1)).await, "MacBook");
     assert_eq!(name(installation(stream, 2)).await, "MacBook (2)");
-    // Those who speak HTTP by hand are found again by the name, and take nobody else's device.
+    // Clients without an installation are found by the name, and never get another device.
     assert_eq!(name(new_device(stream, 3)).await, "MacBook (3)");
     assert_eq!(name(new_device(stream, 4)).await, "MacBook (3)");
     assert_eq!(name(installation(stream, 5)).await, "MacBook (4)");

@@ -343,7 +343,7 @@ pub fn new_upload(stream: StreamId, n: u64, blob: u64) -> NewUpload {
     }
 }
 
-/// Uploads blob `blob` as upload `n`, over whatever is there.
+/// Uploads blob `blob` as upload `n`, and replaces an existing one.
 pub async fn upload(store: &dyn Store, stream: StreamId, n: u64, blob: u64) {
     let mut upload = new_upload(stream, n, blob);
     upload.replace = true;

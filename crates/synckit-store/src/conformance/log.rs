@@ -117,7 +117,7 @@ pub async fn an_append_needs_the_current_key(store: &dyn Store) {
     };
     store.put_envelope(next_key).await.unwrap();
     batch.digest.batch_id = crate::conformance::fixture::batch_id(2);
-    // The key comes before the parent: who must fetch a new key need not look at the chain first.
+    // The key is checked before the parent: a client that must fetch a new key need not read the chain first.
     assert_eq!(answer(store, &batch).await, Append::KeyMismatch);
 }
 

@@ -1,4 +1,4 @@
-//! What every store promises, one fact a function, each on a store of its own.
+//! The promises of every store: one fact per function, each with a fresh store.
 //!
 //! A new implementation writes a harness (something with `async fn open() -> Self` and `fn store(&self) -> &dyn Store`,
 //! which holds whatever the store lives in) and calls [`conformance_suite!`](crate::conformance_suite) with it: every fact

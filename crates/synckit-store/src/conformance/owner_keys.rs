@@ -1,4 +1,5 @@
-//! Owner keys: who may replace an envelope and complete a snapshot, and what an operator may put back.
+//! Owner keys: required to replace an envelope and to complete a snapshot; and the envelopes that an operator may
+//! restore.
 
 use crate::{EnvelopeRestore, EnvelopeWrite, NewEnvelope, NewSnapshot, SnapshotWrite, Store, StreamId};
 use bytes::Bytes;
@@ -36,7 +37,7 @@ pub async fn only_the_owner_key_replaces_an_envelope(store: &dyn Store) {
     // The key that was replaced writes nothing more, not even itself.
     assert_eq!(put(2, Some(first), first).await, EnvelopeWrite::NotProven);
     assert_eq!(put(2, Some(second), second).await, EnvelopeWrite::Written(3));
-    // Who repeats a write whose answer was lost is told so, whatever became of the owner key.
+    // A client that repeats a write whose answer was lost gets a conflict, whatever the present owner key.
     assert_eq!(put(1, Some(first), second).await, EnvelopeWrite::Conflict(3));
     // A change of the master key needs the proof before its head is checked.
     let elsewhere = NewEnvelope {

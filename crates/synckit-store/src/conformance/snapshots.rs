@@ -173,7 +173,7 @@ pub async fn parts_and_manifest_may_come_again(store: &dyn Store) {
         assert_eq!(put(store, stream, 1, position, 2, NOW).await, SnapshotWrite::Stored);
     }
     assert_eq!(bytes(store, stream).await, 300 + 2017);
-    // But what is complete never changes.
+    // But a complete snapshot never changes.
     let other = NewSnapshotPart {
         sealed: sealed(9, 9),
         ..part(stream, 1, 0, NOW)
@@ -484,7 +484,7 @@ pub async fn of_many_snapshots_four_stay_and_one_settles(store: &dyn Store) {
         }
         assert!((1..=4).contains(&kept), "{kept} on day {day}");
     }
-    // What is left of the log begins at a snapshot that both had passed.
+    // The rest of the log begins at a snapshot that both had passed.
     let request = page_request(stream, 1, Cursor::at(end_of(&batches[2])), NO_BYTE_LIMIT);
     assert!(matches!(read(store, request).await, PageRead::Compacted(_)));
     let avoiding = PageRequest {

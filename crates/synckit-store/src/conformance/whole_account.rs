@@ -82,7 +82,7 @@ async fn fold(store: &dyn Store, stream: StreamId, device: u64, id: u64, positio
     assert!(retain(store, LATER).await > 0);
 }
 
-/// Creates account `n` in an app that is there. The numbers of its things begin at 1000 times `n`.
+/// Creates account `n` in an existing app. The numbers of its things begin at 1000 times `n`.
 pub async fn create_whole_account(store: &dyn Store, app: u64, n: u64) -> StreamId {
     let (stream, first) = (stream_of(app, n), 1000 * n);
     store.create_invite(secret(first), NOW).await.unwrap();

@@ -68,8 +68,8 @@ pub fn sync_objects(directory: &Path, range: &RangeInclusive<u8>) -> io::Result<
     Ok(())
 }
 
-/// Removes every file of some shards that is not wanted, unfinished copies above all. Returns how many objects were among
-/// them. Never for the directory of a server.
+/// Removes every unwanted file of some shards, including unfinished copies. Returns the number of removed objects.
+/// Never for the directory of a server.
 ///
 /// # Errors
 /// If the directory cannot be read, or a file not removed.

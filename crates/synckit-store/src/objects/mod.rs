@@ -40,7 +40,7 @@ pub use range::{ByteRange, RangeError};
 
 /// Bytes that are read from the disk at a time.
 const READ_BYTES: usize = 256 * 1024;
-/// Pieces that wait for the disk. A piece is what one read of the connection gave: at most 256 KiB, too.
+/// Pieces that wait for the disk. A piece is one read from the connection, also at most 256 KiB.
 const PIECES_WAITING_MAX: usize = 4;
 
 /// A directory of objects. Cheap to clone.
@@ -237,7 +237,7 @@ impl ObjectWriter {
         self.pieces.send(piece).await.is_ok()
     }
 
-    /// How many bytes are not in the file yet.
+    /// The number of bytes that the file still lacks.
     pub fn missing_bytes(&self) -> u64 {
         self.size.saturating_sub(self.written.load(Ordering::Relaxed))
     }

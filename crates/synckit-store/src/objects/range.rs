@@ -5,7 +5,7 @@
 pub struct ByteRange {
     /// The first byte.
     pub start: u64,
-    /// How many bytes, at least one.
+    /// The number of bytes, at least one.
     pub length: u64,
 }
 

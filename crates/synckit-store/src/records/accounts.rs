@@ -430,9 +430,9 @@ async fn nameless(db: &impl Executor) -> Result<UserId, StoreError> {
     Ok(nameless)
 }
 
-/// [`crate::Store::delete_account`]: one small transaction ends the sessions, deletes the account's own rows, and hands
-/// its streams to a nameless row, which has an id that nobody was ever told and no address. What the streams hold is
-/// deleted in further transactions. See `docs/adr/0013-accounts-are-deleted-under-a-nameless-row.md`.
+/// [`crate::Store::delete_account`]: one small transaction ends the sessions, deletes the account's own rows, and
+/// transfers its streams to a nameless row, which has a secret id and no address. Further transactions delete the data
+/// of the streams. See `docs/adr/0013-accounts-are-deleted-under-a-nameless-row.md`.
 ///
 /// # Errors
 /// Those of the engine.

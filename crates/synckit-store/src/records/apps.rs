@@ -126,8 +126,8 @@ pub async fn delete(db: &impl Executor, app_id: AppId) -> Result<bool, StoreErro
     Ok(true)
 }
 
-/// Hands one stream of a deleted app to a nameless account of its own, as the deletion of its account would, or deletes
-/// the row of an app without streams. Returns whether there was a deleted app.
+/// Transfers one stream of a deleted app to a nameless account, as the deletion of its account would, or deletes the
+/// row of an app without streams. Returns whether it found a deleted app.
 ///
 /// # Errors
 /// Those of the engine.

@@ -61,7 +61,7 @@ pub async fn owner(db: &impl Executor, stream: StreamId) -> Result<Option<OwnerK
     Ok(current(db, stream).await?.map(|envelope| envelope.owner))
 }
 
-/// What a write of an envelope is decided by.
+/// The state that decides about a write of an envelope.
 ///
 /// # Errors
 /// Those of the engine.

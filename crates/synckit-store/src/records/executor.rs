@@ -48,7 +48,7 @@ pub trait Executor {
         each: &mut EachRow<'_>,
     ) -> impl Future<Output = Result<(), StoreError>>;
 
-    /// Runs a statement that returns no rows, and returns how many it changed.
+    /// Runs a statement that returns no rows, and returns the number of changed rows.
     fn execute(&self, sql: &'static str, values: &[Value<'_>]) -> impl Future<Output = Result<u64, StoreError>>;
 
     /// Runs a statement and returns its rows.

@@ -6,8 +6,8 @@
 //! chain, snapshot parts, uploads) is not here: each engine has statements of its own for it. See
 //! `docs/adr/0017-records-are-written-once.md`.
 //!
-//! Each function runs inside a transaction that it neither begins nor ends. It may read first and write by what it read:
-//! an engine runs it under serializable isolation.
+//! Each function runs inside a transaction that it neither begins nor ends. It may read first and write accordingly,
+//! because an engine runs it under serializable isolation.
 
 mod executor;
 

@@ -1,4 +1,4 @@
-//! What an account keeps, for its quotas. The sizes stand in the rows of its streams.
+//! The data of an account that counts against its quotas. The rows of its streams contain the sizes.
 
 use synckit_protocol::UserId;
 
@@ -20,7 +20,7 @@ pub async fn stored_bytes(db: &impl Executor, user_id: UserId) -> Result<u64, St
     row.map_or(Ok(0), |row| row.get(0))
 }
 
-/// What an account keeps that uploads count against.
+/// The usage of an account that limits uploads.
 ///
 /// # Errors
 /// Those of the engine.

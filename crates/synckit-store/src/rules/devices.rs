@@ -1,4 +1,4 @@
-//! Devices: which one a registration means, and what the log writes of one.
+//! Devices: the device of a registration, and the log's writes to a device.
 
 use synckit_protocol::{InstallationId, limits::DEVICE_NAME_BYTES_MAX, wire::UnixSeconds};
 
@@ -22,7 +22,7 @@ impl DeviceState {
         now.saturating_sub(self.last_seen_at) > LAST_SEEN_SECONDS
     }
 
-    /// Whether its position must be written: only where it passes the newest snapshot for the first time.
+    /// Whether its position must be written: only when it passes the newest snapshot for the first time.
     pub const fn passes(&self, seq: u64, snapshot_seq: u64) -> bool {
         self.pulled_seq < snapshot_seq && snapshot_seq <= seq
     }
@@ -31,7 +31,7 @@ impl DeviceState {
 /// A device of a stream that is not revoked, as a registration sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named<K> {
-    /// What its row is found by.
+    /// The key of its row.
     pub key: K,
     /// Its name.
     pub name: String,
@@ -39,7 +39,7 @@ pub struct Named<K> {
     pub installation_id: Option<InstallationId>,
 }
 
-/// The device that a registration means.
+/// The device of a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place<K> {
     /// One that exists.
@@ -48,11 +48,11 @@ pub enum Place<K> {
     New(String),
 }
 
-/// Finds the device that a registration means among all of its stream that are not revoked.
+/// Finds the device of a registration among the devices of the stream that are not revoked.
 ///
-/// An installation has one device, whatever its name is now. A registration without an installation means the device of
-/// its name that has none either. A name that belongs to another device gets a number behind it, so that two machines of
-/// one name stay two devices.
+/// An installation has one device, whatever its present name. A registration without an installation means the device
+/// of its name without an installation. If another device has the name, a number is added, so that two machines with
+/// the same name are two devices.
 ///
 /// # Examples
 /// ```
@@ -71,7 +71,7 @@ pub fn place<K: Copy>(name: &str, installation_id: Option<InstallationId>, devic
     {
         return Place::Found(own.key);
     }
-    // Of more names than there are devices, one is free.
+    // Among more names than devices, at least one is free.
     let mut names = (1..=devices.len() + 1).map(|n| numbered(name, n));
     names
         .find_map(|name| match devices.iter().find(|device| device.name == name) {

@@ -15,7 +15,7 @@ pub struct Current {
     pub owner: OwnerKey,
 }
 
-/// What becomes of a write of an envelope.
+/// The decision about a write of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Put {
     /// It is refused.
@@ -43,7 +43,7 @@ pub fn put(stored: Option<Current>, asked: &NewEnvelope) -> Put {
     }
 }
 
-/// What becomes of an envelope that the operator restores.
+/// The decision about an envelope that the operator restores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Restore {
     /// Nothing.

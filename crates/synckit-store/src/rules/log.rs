@@ -19,7 +19,7 @@ pub struct Stored {
     pub device: Option<DeviceState>,
 }
 
-/// What becomes of a batch.
+/// The decision about a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Nothing is written.
@@ -95,7 +95,7 @@ pub enum Source {
     Log,
 }
 
-/// Decides what a page is read from.
+/// Decides the source of a page.
 pub fn page(stream: Option<&StreamState>, device: Option<&DeviceState>, request: &PageRequest) -> Source {
     let (Some(stream), Some(device)) = (stream, device) else {
         return Source::Answer(PageRead::DeviceNotFound);

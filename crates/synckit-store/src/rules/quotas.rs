@@ -1,10 +1,10 @@
-//! How much one account may keep, so that none fills the disk for all.
+//! Quotas of one account, so that no account fills the disk for all.
 
-/// What one account may keep, over all apps.
+/// The quotas of one account, over all apps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
-    /// Sealed bytes of batches, snapshots and blobs, and of blobs that are announced. Parts of snapshots may take as much
-    /// again: a snapshot is what makes room.
+    /// Sealed bytes of batches, snapshots and blobs, and of announced blobs. Parts of snapshots may take as much again,
+    /// because a snapshot allows the server to free space.
     pub bytes: u64,
     /// Blobs, deleted ones included until it is too late to bring them back.
     pub blobs: u64,
@@ -53,7 +53,7 @@ impl Quota {
     }
 }
 
-/// What an account keeps that uploads count against.
+/// The usage of an account that limits uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Sealed bytes that are stored.
@@ -97,7 +97,7 @@ pub const fn device(quotas: &Quotas, revoked: u64) -> Option<Quota> {
     }
 }
 
-/// How many sessions stay when another one begins.
+/// The number of sessions that stay when a new one begins.
 pub const fn sessions_beside_new(quotas: &Quotas) -> u64 {
     quotas.sessions.saturating_sub(1)
 }

@@ -64,8 +64,8 @@ pub struct Below {
     pub sealed_bytes: u64,
 }
 
-/// How many of the batches that a step found, up to [`STEP_BATCHES`], it deletes, and up to which sequence: the end of the
-/// last one, or the base if nothing is left below it.
+/// The number of found batches, up to [`STEP_BATCHES`], that a step deletes, and the sequence up to which it deletes:
+/// the end of the last one, or the base if nothing is left below it.
 pub fn step(base_seq: u64, found: &[Below]) -> (usize, u64) {
     let mut bytes = 0_u64;
     let fitting = found

@@ -22,7 +22,7 @@ pub const fn replaced(current: u64) -> u64 {
     current.saturating_add(2)
 }
 
-/// What becomes of a session whose refresh secret is used.
+/// The decision about a session whose refresh secret is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refresh {
     /// It continues with this counter.

@@ -58,7 +58,7 @@ pub(super) struct WalGauge {
     /// `written_bytes` when the thread was last asked for a checkpoint. Only the writer uses it.
     asked_at_bytes: AtomicU64,
     checkpoints: AtomicU64,
-    /// The thread has copied what it could, and the writer is to start the log over.
+    /// The thread has copied all that it could; the writer must now restart the log.
     restart: AtomicBool,
     known: Mutex<Known>,
     /// Held during a checkpoint: SQLite does not let one wait for another.

@@ -100,8 +100,8 @@ pub(super) fn open(path: &Path, role: Role, busy_timeout: Duration) -> Result<Co
             // On macOS a plain fsync leaves the data in the drive's cache. Elsewhere this changes nothing.
             connection.pragma_update(None, "fullfsync", true)?;
             connection.pragma_update(None, "checkpoint_fullfsync", true)?;
-            // What a savepoint must be able to take back is kept in memory: a group of jobs touches the same pages again
-            // and again, and each time SQLite would write the page as it was into a temporary file.
+            // Undo data of savepoints is kept in memory: a group of jobs touches the same pages again and again, and
+            // each time SQLite would write the old page into a temporary file.
             connection.pragma_update(None, "temp_store", "memory")?;
             // A log that a long reader let grow is cut back when it starts over; without this its file stays as long.
             connection.pragma_update_and_check(None, "journal_size_limit", LOG_FILE_BYTES_MAX, |_| Ok(()))?;
@@ -113,8 +113,8 @@ pub(super) fn open(path: &Path, role: Role, busy_timeout: Duration) -> Result<Co
     Ok(connection)
 }
 
-/// Runs work of a writer whose deletions are overwritten with zeros: what people may read (addresses, names) must not
-/// lie in free pages until these are used again. Not the rule, because it writes every page that becomes free.
+/// Runs work of a writer whose deletions are overwritten with zeros: readable data (addresses, names) must not remain
+/// in free pages until their reuse. Not the default, because it writes every freed page.
 pub(super) fn overwriting<T>(connection: &Connection, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
     let result = work();

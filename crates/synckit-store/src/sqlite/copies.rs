@@ -1,13 +1,14 @@
 //! Recognising a copy of a database that a server had open.
 //!
-//! `cp`, `tar` and `rsync` read the database and its write-ahead log at different moments. Such a copy mostly opens; it may
-//! lack rows or mix old pages with new ones, and SQLite does not notice. So while a server has a database open, the header
-//! of the file (`user_version`) holds a number made of what a copy does not keep: the file's number in its file system and
-//! the time of its creation. An orderly stop sets it to 0. A file with the number of another one is checked whole before it
-//! is used.
+//! `cp`, `tar` and `rsync` read the database and its write-ahead log at different moments. Such a copy usually opens,
+//! but it may lack rows or mix old pages with new ones, and SQLite does not notice. So while a server has a database
+//! open, the header of the file (`user_version`) holds a number made of two properties that a copy does not keep: the
+//! file's number in its file system and the time of its creation. An orderly stop sets it to 0. A file with another
+//! file's number is checked completely before use.
 //!
-//! What it deliberately is not: a proof. A snapshot of the file system keeps both and is not noticed; it is as consistent
-//! as after a power cut, which is enough. And a command that uses the file beside the server neither sets nor checks it.
+//! The number is deliberately no proof. A snapshot of the file system keeps both properties and is not noticed; it is
+//! as consistent as after a power cut, which is enough. And a command that uses the file beside the server neither sets
+//! nor checks the number.
 //!
 //! Invariant: a server never works on a copy in which this program can find damage.
 
@@ -42,7 +43,7 @@ pub(super) fn claim(connection: &Connection, path: &Path) -> Result<(), StoreErr
     }
     match set(connection, own) {
         Ok(()) => {}
-        // Reads go on, on a disk without a free byte. What cannot be written cannot be torn either.
+        // Reads continue on a disk without a free byte. A file that cannot be written cannot be torn either.
         Err(StoreError::Full(error)) => tracing::warn!(%error, "the disk is full: a copy will not be recognised"),
         Err(error) => return Err(error),
     }

@@ -99,8 +99,8 @@ struct Loose {
     sweep_after: UnixSeconds,
 }
 
-/// Condemns objects of a stream, and answers whether there were any. They are swept only when no URL works any more by
-/// which they could be written: an object that appeared after its sweep would stay for ever.
+/// Condemns objects of a stream, and returns whether it found any. They are swept only after every URL for writing them
+/// has expired: an object that appeared after its sweep would stay for ever.
 fn condemn_objects(db: &Connection, stream_key: i64) -> Result<bool, Failure> {
     let uploads = "DELETE FROM uploads WHERE upload_key IN (
              SELECT upload_key FROM uploads WHERE stream_key = ?1 LIMIT ?2) RETURNING object_key, expires_at";

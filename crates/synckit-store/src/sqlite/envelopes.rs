@@ -1,4 +1,4 @@
-//! Writing the envelope: the record, and the log's head and newest snapshot where the master key changes.
+//! Writing the envelope: the record, and for a change of the master key, the log's head and newest snapshot.
 
 use rusqlite::Connection;
 

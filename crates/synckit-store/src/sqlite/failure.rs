@@ -50,7 +50,7 @@ pub(super) fn shared(error: &Arc<rusqlite::Error>) -> StoreError {
     }
 }
 
-/// Any other error on the way to an open database.
+/// Any other error while opening a database.
 pub(super) fn database(error: impl Error + Send + Sync + 'static) -> StoreError {
     StoreError::Database(Box::new(error))
 }

@@ -380,7 +380,7 @@ fn is_whole(directory: &Path, key: &ObjectKey, stored: SealedHash) -> Result<boo
     match hash_of_file(&path_of(directory, key)) {
         Ok(found) => Ok(found == stored),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        // What the disk cannot read any more.
+        // The disk can no longer read the file.
         Err(error) if error.raw_os_error().is_some() => Ok(false),
         Err(error) => Err(database(error)),
     }

@@ -147,7 +147,7 @@ fn insert(
     Ok(())
 }
 
-/// A page, and what it says of the device, if that is worth writing.
+/// A page, and an update of the device, if it is due.
 pub(super) struct Page {
     pub(super) read: PageRead,
     pub(super) device: Option<DeviceNews>,

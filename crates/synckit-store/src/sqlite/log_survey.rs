@@ -190,7 +190,7 @@ impl Walk {
 }
 
 impl StoredBatchRow {
-    /// What is wrong with a batch that should begin at a position.
+    /// The damage of a batch that should begin at a position, if any.
     fn damage(&self, parent: Position) -> Option<LogDamage> {
         let Some(sealed) = &self.sealed else {
             return Some(LogDamage::BytesMissing);
@@ -234,7 +234,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<StoredBatchRow> {
 fn ends(db: &Connection, stream_key: i64) -> Result<Option<Ends>, Failure> {
     let found = db
         .prepare_cached(
-            // What is left of a deleted account has another owner than its chain was computed for, and nothing above its base.
+            // The streams of a deleted account have another owner than the one that their chain was computed for, and
+            // nothing above their base.
             "SELECT user_id, app_id, seq, head, base_seq, base_head FROM streams JOIN accounts USING (user_id)
              WHERE stream_key = ?1 AND is_deleted = 0",
         )?

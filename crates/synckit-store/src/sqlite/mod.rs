@@ -101,7 +101,7 @@ pub struct SqliteOptions {
     pub max_bytes: Option<u64>,
     /// How long nothing is written before the write-ahead log is emptied. Two seconds by default.
     pub empty_log_after: Duration,
-    /// What one account may keep.
+    /// The quotas of one account.
     pub quotas: Quotas,
 }
 
@@ -131,7 +131,7 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
-/// What runs, in the order in which it is stopped.
+/// The running parts, in the order of stopping.
 #[derive(Debug)]
 struct Parts {
     writer: Writer,
@@ -546,8 +546,8 @@ impl Store for SqliteStore {
             .await?
         {
             Attempt::Answered(answer) => Ok(answer),
-            // Nothing was written. A chain only grows, so what a later snapshot says of the parent is as true as what
-            // the writer's own would have said.
+            // Nothing was written. A chain only grows, so a later snapshot's answer about the parent is as true as the
+            // writer's own would have been.
             Attempt::ParentIsNotHead => {
                 let elsewhere = self.read(move |db| positions::elsewhere(db, stream, parent)).await?;
                 // By now the parent may have become the head: nothing came in between then, and the next try succeeds.

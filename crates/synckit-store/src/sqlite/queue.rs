@@ -116,7 +116,7 @@ impl<L: Copy + Eq + Hash, J> FairQueue<L, J> {
         self.state.lock().pop(bytes_max)
     }
 
-    /// Takes no more jobs. What waits is still given out.
+    /// Accepts no more jobs. Queued ones are still returned.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.arrived.notify_all();

@@ -95,7 +95,7 @@ struct Place<'a>(&'a AtomicUsize);
 impl<'a> Place<'a> {
     fn take(waiting: &'a AtomicUsize) -> Option<Self> {
         let place = Self(waiting);
-        // The guard exists before the check, so that it also takes back the count of who is turned away.
+        // The guard exists before the check, so that it also corrects the count for a refused reader.
         (waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX).then_some(place)
     }
 }

@@ -1,8 +1,8 @@
 //! The one thread that writes.
 //!
-//! It gathers what waits into one transaction, so that many requests share one sync of the disk. Every job runs in a
-//! savepoint of its own: one that fails takes nothing of its neighbours with it. Transactions are small in bytes, and the
-//! queue is fair ([`FairQueue`]), so that a stream at full speed holds up no other.
+//! It collects queued jobs into one transaction, so that many requests share one sync of the disk. Every job runs in
+//! its own savepoint: a failed job does not affect the others. Transactions are small in bytes, and the queue is fair
+//! ([`FairQueue`]), so a stream at full speed delays no other.
 //!
 //! Invariant: a job is answered only after the COMMIT of its group returned.
 
@@ -30,8 +30,7 @@ use crate::{EndSessions, StoreError, StreamId, TaskLost};
 
 /// Jobs in one transaction.
 const GROUP_JOBS_MAX: usize = 256;
-/// Bytes of sealed batches in one transaction, unless its only job is larger: what bounds the wait of those who come
-/// next.
+/// Bytes of sealed batches in one transaction, unless its only job is larger: bounds the wait of the next jobs.
 const GROUP_BYTES_MAX: usize = 1024 * 1024;
 
 /// The sizes of transactions that are told apart, by the most jobs of each.
@@ -111,7 +110,7 @@ struct Load {
     groups: GroupSizes,
 }
 
-/// How many transactions held up to 1, 2, 4, ... jobs: a counter for each of [`GROUP_SIZES`].
+/// The number of transactions with up to 1, 2, 4, ... jobs: a counter for each of [`GROUP_SIZES`].
 #[derive(Debug, Default)]
 struct GroupSizes([AtomicU64; GROUP_SIZES.len()]);
 
@@ -145,8 +144,8 @@ impl Writer {
         })
     }
 
-    /// Runs a job in the next transaction and returns its result once that is durable. `size_bytes` is what the job
-    /// carries.
+    /// Runs a job in the next transaction and returns its result once that is durable. `size_bytes` is the size of the
+    /// job's data.
     pub(super) async fn write<T, F>(&self, lane: Lane, size_bytes: usize, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -198,7 +197,7 @@ impl Writer {
         )
     }
 
-    /// How many transactions there were of each of [`GROUP_SIZES`].
+    /// The number of transactions of each of [`GROUP_SIZES`].
     pub(super) fn groups(&self) -> [u64; GROUP_SIZES.len()] {
         self.load.groups.0.each_ref().map(|count| count.load(Ordering::Relaxed))
     }

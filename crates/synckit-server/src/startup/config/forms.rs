@@ -1,4 +1,4 @@
-//! How the values of settings are written, as text: what each form allows, and what it answers to the rest.
+//! Forms of settings as text: their allowed values, and their errors for all others.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -6,7 +6,7 @@ use synckit_protocol::SecretText;
 
 use super::{AddressBlock, ByteSize, Span};
 
-/// What a form answers to a value that it does not allow: the allowed values, for people.
+/// A value, or for a value that the form does not allow, the allowed values for people.
 type Parsed<T> = Result<T, String>;
 
 /// The smallest memory that lets one body or one page of the largest size through.
@@ -110,7 +110,7 @@ pub(super) fn some_text(text: &str) -> Parsed<String> {
     }
 }
 
-/// The URL of a mail server. The rest of it is checked where it is used.
+/// The URL of a mail server. Its use checks the rest.
 pub(super) fn smtp_url(text: &str) -> Parsed<SecretText> {
     if text.starts_with("smtp://") || text.starts_with("smtps://") {
         Ok(SecretText::new(text))
@@ -119,7 +119,7 @@ pub(super) fn smtp_url(text: &str) -> Parsed<SecretText> {
     }
 }
 
-/// The sender of mails. The rest of it is checked where it is used.
+/// The sender of mails. Its use checks the rest.
 pub(super) fn sender(text: &str) -> Parsed<String> {
     if text.contains('@') {
         Ok(text.to_owned())

@@ -47,7 +47,7 @@ pub struct Config {
     /// The URL under which clients reach the server, without a slash at the end. Presigned URLs and mails contain it,
     /// and it is the issuer of tokens. Default: `http://` and the address of the listener.
     pub public_url: Option<PublicUrl>,
-    /// Who may register. Default [`Registration::Open`].
+    /// The people who may register. Default [`Registration::Open`].
     pub registration: Registration,
     /// Whether `POST /api/sync/auth` takes a password in its body, which the server then sees. Default `false`.
     pub allow_password_login: bool,
@@ -56,18 +56,18 @@ pub struct Config {
     pub accept_new_oprf_seed: bool,
     /// Proxies whose `X-Forwarded-For` is believed. Default none: then the address of the connection counts.
     pub trusted_proxies: Vec<AddressBlock>,
-    /// How many sign-ins may fail.
+    /// Limits of failed sign-ins.
     pub guesses: GuessLimits,
-    /// How many requests sessions and addresses may send.
+    /// Limits of requests of sessions and addresses.
     pub rates: RequestRates,
     /// Bearer token for `GET /metrics`. Default none: then it answers only connections from the same machine that did not
     /// come through a proxy.
     pub metrics_token: Option<SecretText>,
     /// Time limits.
     pub timeouts: Timeouts,
-    /// How much may happen at once.
+    /// Limits of concurrent work.
     pub bounds: Bounds,
-    /// How much one account may keep.
+    /// Quotas of one account.
     pub quotas: AccountQuotas,
     /// Maximum size of the database file, in bytes; past it, requests that would store more get `server_full`. Blobs do not
     /// count. Default: the free space of the disk.
@@ -114,7 +114,7 @@ impl Config {
     }
 }
 
-/// Who may register an account.
+/// The people who may register an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Registration {

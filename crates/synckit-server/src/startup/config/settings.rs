@@ -34,7 +34,7 @@ pub struct Settings {
 
 const DATA_DIR: &str = "data_dir";
 
-/// What is wrong with a configuration.
+/// An error in a configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -51,7 +51,7 @@ pub enum ConfigError {
     File {
         /// The file.
         path: PathBuf,
-        /// Where, and what would be allowed.
+        /// The place, and the allowed values.
         source: toml::de::Error,
     },
     /// The key is unknown.
@@ -67,7 +67,7 @@ pub enum ConfigError {
         key: &'static str,
         /// Its value.
         value: String,
-        /// What is allowed.
+        /// The allowed values.
         allowed: String,
     },
     /// A key is missing.

@@ -22,7 +22,7 @@ pub struct Setting {
     pub help: &'static str,
     /// Where it is set, and where it is shown.
     pub kind: SettingKind,
-    /// What `docs/operations.md` adds to `help`, in Markdown.
+    /// Additional text in `docs/operations.md` after `help`, in Markdown.
     more: &'static str,
     set: fn(&mut Config, &str) -> Result<(), String>,
 }
@@ -73,7 +73,7 @@ impl Setting {
     /// The row of the table in `docs/operations.md`.
     pub fn documentation(&self) -> String {
         let Self { key, help, more, .. } = self;
-        // A value, or words about where it comes from.
+        // A value, or words about its origin.
         let default = match self.check(self.default) {
             Ok(()) => format!("`{}`", self.default),
             Err(_) => self.default.to_owned(),
