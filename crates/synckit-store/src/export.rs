@@ -16,7 +16,6 @@ pub struct ExportPage {
 /// A place in an export. Only the store that returned it can read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportCursor {
-    /// The stream.
     pub(super) stream_key: i64,
     /// The section of the stream, by its index.
     pub(super) section: usize,

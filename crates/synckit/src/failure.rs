@@ -93,7 +93,6 @@ impl Failure {
         format!("{:#}", self.error)
     }
 
-    /// The hint.
     pub(crate) fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }

@@ -11,7 +11,6 @@ use uuid::Uuid;
 /// A connection that counts its bytes.
 type Wire = CountingTransport<HttpTransport>;
 
-/// The account.
 #[derive(Debug)]
 pub(super) struct Account {
     config: SyncKitConfig,

@@ -80,7 +80,6 @@ impl fmt::Debug for HttpOptions {
     }
 }
 
-/// An invalid option.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct InvalidOption {
     pub(crate) option: &'static str,

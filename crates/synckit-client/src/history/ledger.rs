@@ -10,7 +10,6 @@
 
 use synckit_protocol::{Head, Position};
 
-/// Bytes of a position.
 const POSITION_BYTES: usize = 40;
 /// Distances are grouped by their power of two, up to this one. The ledger keeps one position for each power, and one
 /// more.

@@ -24,7 +24,6 @@ use crate::{
 pub(super) enum Origin {
     /// The log's first batch.
     Log,
-    /// A snapshot.
     Snapshot(Arc<OpenSnapshot>),
 }
 

@@ -56,7 +56,6 @@ pub(crate) enum EnvelopePut {
 pub(crate) struct StreamEnd {
     /// The newest position, verified.
     pub(crate) head: Position,
-    /// The newest snapshot.
     pub(crate) snapshot: NewestSnapshot,
 }
 

@@ -29,7 +29,6 @@ struct Counter<K> {
     table: Mutex<Allowances<K>>,
 }
 
-/// Too many requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooManyRequests {
     /// Seconds until the next one, rounded up.
@@ -45,7 +44,6 @@ impl Rates {
         }
     }
 
-    /// Counts a request of a session.
     pub(crate) fn count_session(&self, id: SessionId) -> Result<(), TooManyRequests> {
         self.sessions.count(id, self.started)
     }

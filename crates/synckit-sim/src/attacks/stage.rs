@@ -29,7 +29,6 @@ use crate::{
 pub(super) struct Actor {
     /// The SDK.
     pub(super) client: SyncKitClient,
-    /// Its id.
     pub(super) id: DeviceId,
     /// Its requests.
     pub(super) sent: Arc<Mutex<Vec<Sent>>>,
@@ -211,7 +210,6 @@ pub(super) fn invented(status: u16, headers: &[(&str, &str)], body: impl Into<By
 pub(super) struct Opened {
     batch_id: BatchId,
     device_id: DeviceId,
-    /// The changes.
     pub(super) entries: Vec<ChangeEntry>,
 }
 
@@ -248,7 +246,6 @@ impl Forger {
         }
     }
 
-    /// The keys.
     pub(super) fn keys(&self) -> &StreamKeys {
         &self.keys
     }

@@ -161,7 +161,6 @@ impl Row {
         sizes.sum()
     }
 
-    /// Its first columns.
     pub(crate) fn into_first(mut self, count: usize) -> Vec<Column> {
         self.0.truncate(count);
         self.0

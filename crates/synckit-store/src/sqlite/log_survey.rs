@@ -123,7 +123,6 @@ struct Ends {
     latest: Position,
 }
 
-/// A row of a batch.
 struct StoredBatchRow {
     last_seq: u64,
     head: Head,

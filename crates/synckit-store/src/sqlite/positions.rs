@@ -169,7 +169,6 @@ pub(super) fn read_snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotInfo> {
     })
 }
 
-/// The newest snapshot of the stream with this id.
 pub(super) fn newest_of_stream(db: &Connection, id: StreamId) -> Result<Option<SnapshotInfo>, Failure> {
     match streams::find(db, id)? {
         Some(stream) => newest(db, stream.key),
@@ -177,7 +176,6 @@ pub(super) fn newest_of_stream(db: &Connection, id: StreamId) -> Result<Option<S
     }
 }
 
-/// The newest snapshot of a stream.
 pub(super) fn newest(db: &Connection, stream_key: i64) -> Result<Option<SnapshotInfo>, Failure> {
     let newest = db
         .prepare_cached(

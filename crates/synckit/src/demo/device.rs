@@ -68,7 +68,6 @@ pub(super) fn http() -> HttpTransport {
     HttpTransport::new(Duration::from_secs(10))
 }
 
-/// A device.
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) name: &'static str,
@@ -321,7 +320,6 @@ impl Device {
     }
 }
 
-/// The row of a file.
 fn file_row(file: &DatasetFile, hash: &BlobHash) -> Row {
     let path = Cell::Text(file.name.clone());
     Row {

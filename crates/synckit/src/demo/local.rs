@@ -110,7 +110,6 @@ impl LocalDatabase {
         Ok(())
     }
 
-    /// A row.
     pub(super) fn row(&self, table: &str, id: &str) -> anyhow::Result<Option<Row>> {
         let mut statement = self.connection.prepare_cached(&self.table(table)?.read_one)?;
         Ok(statement.query_row([id], read_row).optional()?)

@@ -20,7 +20,6 @@ pub(super) struct Probe {
     base: String,
 }
 
-/// The answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,

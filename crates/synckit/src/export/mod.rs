@@ -56,7 +56,6 @@ pub(crate) fn run(args: ExportArgs) -> Result<ExitCode, Failure> {
     Ok(code)
 }
 
-/// The report of an export.
 #[derive(Debug, Serialize)]
 struct ExportReport {
     #[serde(flatten)]

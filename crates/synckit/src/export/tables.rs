@@ -67,7 +67,6 @@ struct Table {
     taken: Taken,
 }
 
-/// A table in the report.
 #[derive(Debug, Serialize)]
 pub(super) struct TableReport {
     pub(super) table: String,

@@ -46,7 +46,6 @@ impl Row {
     }
 }
 
-/// A file of a dataset.
 #[derive(Debug, Clone)]
 pub(crate) struct DatasetFile {
     pub(crate) path: PathBuf,
