@@ -1,4 +1,4 @@
-//! The body of the fuzz target for answers: what a server, or something between, says in status, headers and body.
+//! The body of the fuzz target for answers: status, headers and body from a server, or from an intermediary.
 //!
 //! It drives the SDK itself through its transport, with a clock that jumps over every wait. No answer makes a call panic, and
 //! none makes it last longer, or ask more often, than the SDK promises.
@@ -18,12 +18,12 @@ use synckit_client::{
 };
 use synckit_protocol::ApiKey;
 
-/// The longest that a call may go on retrying.
+/// Time limit for all retries of one call.
 const RETRY_BUDGET: Duration = Duration::from_secs(60);
 /// The most requests of one call: the first, and three retries.
 const REQUESTS_MAX: usize = 4;
 
-/// A status line, headers, an empty line and a body, as text. What is no header is left out.
+/// A status line, headers, an empty line and a body, as text. Invalid headers are skipped.
 pub(crate) fn answer(data: &[u8]) {
     let Some(answers) = Answers::parse(data) else { return };
     let answers = Arc::new(answers);

@@ -1,6 +1,6 @@
-//! The programs that tests need and cargo cannot bring: looked for, and installed on Debian when they are missing.
+//! Programs that tests need and cargo cannot provide: found, or installed on Debian.
 //!
-//! Nothing is installed that is there already, and nothing outside Linux.
+//! An existing program is never installed again, and nothing is installed outside Linux.
 
 use std::{
     env, fs,
@@ -51,7 +51,7 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Makes sure that every tool is there, installing what is missing.
+/// Ensures that every tool exists, and installs missing ones.
 ///
 /// # Errors
 ///

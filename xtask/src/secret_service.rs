@@ -57,8 +57,8 @@ impl SecretService {
 }
 
 fn start_bus(home: &Path) -> anyhow::Result<(Daemon, String)> {
-    // Without service folders nothing can be started by a message. A call to the keychain before it is there would
-    // otherwise start a second, locked one.
+    // Without service folders no message can start a service. Otherwise an early call to the keychain would start a
+    // second, locked one.
     let config = format!(
         r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -189,8 +189,8 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn create() -> anyhow::Result<Self> {
-        // A random name in the folder that everybody shares, made by a call that fails if somebody was there first.
-        // The build folder will not do: the path of a Unix socket holds 108 bytes.
+        // A random name in the shared folder, created by a call that fails if the name exists. The build folder is
+        // unsuitable: the path of a Unix socket holds 108 bytes.
         let path = env::temp_dir().join(format!("synckit-keychain-{}", random_hex()?));
         private_folder(&path)?;
         Ok(Self(path))

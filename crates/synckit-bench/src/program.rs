@@ -30,7 +30,8 @@ fn build(cargo: &OsStr) -> anyhow::Result<PathBuf> {
         // As the tests were built, so that nothing is built twice.
         command.arg("--workspace");
     } else {
-        // With this package, so that crates of both are built once, and without what only other packages turn on.
+        // Together with this package, so that shared crates are built once, and without features that only other
+        // packages enable.
         command.args(["-p", "synckit", "-p", "synckit-bench"]);
     }
     command

@@ -115,7 +115,7 @@ impl World {
         Ok((client, device))
     }
 
-    /// The code in the first mail whose subject begins like this, as soon as it is there.
+    /// Waits for the first mail whose subject begins like this, and returns its code.
     ///
     /// # Errors
     /// A mail cannot be read.

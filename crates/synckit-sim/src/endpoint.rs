@@ -263,8 +263,8 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps the paused clock of the runtime from jumping ahead, until it is dropped: the clock does not move while a
-/// blocking task of the runtime is at work, and this is one that waits.
+/// Keeps the paused clock of the runtime from advancing until it is dropped: the clock does not move during a blocking
+/// task of the runtime, and this is such a task, which waits.
 struct StandingClock {
     _release: std::sync::mpsc::Sender<()>,
 }

@@ -69,8 +69,8 @@ enum Command {
     Serve {
         /// The data directory.
         data_dir: PathBuf,
-        /// While this file is there, every look at the server's clock panics with the text in it: no request makes the
-        /// server panic, and what a panic leaves behind must be known all the same.
+        /// While this file exists, every read of the server's clock panics with its text. No request is known to make
+        /// the server panic, but the traces of a panic must be known.
         #[arg(long)]
         panic_with: Option<PathBuf>,
     },

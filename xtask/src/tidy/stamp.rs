@@ -1,7 +1,8 @@
-//! Ties `docs/protocol.md` to the crate that implements it: whoever changes the crate must read the document again.
+//! Ties `docs/protocol.md` to the crate that implements it: after a change of the crate the document must be read
+//! again.
 //!
-//! The document carries a hash of the crate's sources. The check cannot know whether the text is right; it knows that
-//! somebody said so after the last change.
+//! The document contains a hash of the crate's sources. The check cannot know whether the text is right; it knows that
+//! somebody confirmed it after the last change.
 
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};

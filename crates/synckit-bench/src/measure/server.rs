@@ -32,7 +32,7 @@ pub(super) struct ServerProcess {
     data_dir: PathBuf,
     pub(super) url: String,
     child: Child,
-    /// Kept open, so that the server can go on writing.
+    /// Kept open, so that the server can still write.
     output: BufReader<ChildStdout>,
 }
 

@@ -1,4 +1,4 @@
-//! What a device keeps of accounts: through another API key, another address of the server, another account.
+//! Stored accounts of a device: through another API key, another address of the server, another account.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ impl<'a> Machine<'a> {
         client
     }
 
-    /// The names of what is stored.
+    /// The names of the stored records.
     fn names(&self) -> Vec<String> {
         let text = std::fs::read(self.world.file("machine.json")).unwrap();
         let records: BTreeMap<String, String> = serde_json::from_slice(&text).unwrap();

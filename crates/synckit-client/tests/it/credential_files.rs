@@ -34,7 +34,7 @@ fn long_names_that_begin_alike_share_nothing() {
     let (left, right) = (FileStore::new(name("1")), FileStore::new(name("2")));
     left.write("record", b"left").unwrap();
     right.write("record", b"right").unwrap();
-    // What a write of the one has not finished yet is nothing that a write of the other may remove.
+    // A write of one file must not remove the unfinished write of the other.
     let unfinished: Vec<PathBuf> = fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -165,7 +165,7 @@ fn lock_file_follows_no_link() {
     assert_eq!(fs::read(&precious).unwrap(), b"of somebody");
 }
 
-/// Runs itself where the file is mounted by itself, as a container does it.
+/// Runs itself in a mount namespace in which the file is a mount point, as in a container.
 #[cfg(target_os = "linux")]
 #[test]
 fn mounted_credential_file_is_written_in_place() {

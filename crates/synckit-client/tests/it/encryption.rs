@@ -273,7 +273,7 @@ async fn vault_that_was_rolled_back_is_refused() {
     let user = world.user().await;
     let (laptop, _) = world.first_device(&user).await;
     let replaced = laptop.recovery_code(&user.password).await.unwrap();
-    // What a liar keeps of the vault and the envelope from before the next code, and shows from then on.
+    // A liar's copies of the vault and the envelope from before the next code, which it shows from then on.
     let kept: Arc<Mutex<HashMap<String, Vec<u8>>>> = Arc::default();
     let lies: Arc<Mutex<Vec<&str>>> = Arc::default();
     let (keeping, lying) = (Arc::clone(&kept), Arc::clone(&lies));
@@ -303,7 +303,7 @@ async fn vault_that_was_rolled_back_is_refused() {
     let fresh = world.signed_in_over(&user, liar.clone()).await;
     let error = fresh.setup_encryption_existing(&user.password).await.unwrap_err();
     assert!(is_replaced(&error), "{error:?}");
-    // One that has seen the newer vault remembers it, whatever envelope it is shown.
+    // A device that has seen the newer vault remembers it, whatever envelope it is shown.
     lies.lock().unwrap().clear();
     phone.setup_encryption_existing(&user.password).await.unwrap();
     lies.lock().unwrap().extend(["/api/account/vault", "/api/sync/keys"]);
@@ -390,7 +390,7 @@ async fn replaced_account_key_ends_the_old_one() {
     let error = fresh.setup_encryption_with_recovery(&code).await.unwrap_err();
     assert!(matches!(error, Error::WrongRecoveryCode), "{error:?}");
 
-    // The other app goes on: by the code of before, or by a device that holds its keys.
+    // The other app continues: by the old code, or by a device that holds its keys.
     let joining = in_other_app(false).await;
     let error = joining.setup_encryption_existing(&user.password).await.unwrap_err();
     assert!(matches!(error, Error::PasswordWasReset { .. }), "{error:?}");

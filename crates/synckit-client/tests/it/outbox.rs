@@ -1,4 +1,4 @@
-//! An app that keeps the four rules of the guide, on one device, while its user goes on editing.
+//! An app that follows the four rules of the guide, on one device, while its user edits.
 
 use std::{
     collections::BTreeMap,
@@ -13,12 +13,12 @@ use crate::{
     world::{World, change},
 };
 
-/// What the app does with a pulled change of a row that waits in its outbox.
+/// How the app treats a pulled change of a row that waits in its outbox.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waiting {
-    /// The fourth rule: leave the change out.
+    /// The fourth rule: skip the change.
     Wins,
-    /// What the other three rules allow: apply it.
+    /// The other three rules alone allow it: apply the change.
     IsOverwritten,
 }
 
@@ -37,7 +37,7 @@ impl Database {
         self.outbox.insert(row.to_owned(), value);
     }
 
-    /// The second rule: what was pushed goes, what was changed since stays.
+    /// The second rule: remove pushed changes, keep newer ones.
     fn pushed(&mut self, sent: &BTreeMap<String, Value>, cursor: Cursor) {
         self.outbox.retain(|row, value| sent.get(row) != Some(value));
         self.cursor = cursor;

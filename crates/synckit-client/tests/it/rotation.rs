@@ -163,7 +163,7 @@ async fn safety_code_shows_an_older_envelope() {
     laptop.push(laptop_id, changes(3)).await.unwrap();
     assert_eq!(laptop.safety_code().await.unwrap(), code);
 
-    // What the server holds before the rotation, it shows to a device that joins after it.
+    // The server's envelope from before the rotation, shown to a device that joins after it.
     let older: Arc<Mutex<Option<Vec<u8>>>> = Arc::default();
     let kept = Arc::clone(&older);
     let keeping = Interference::changing("/api/sync/keys", move |body| {
@@ -196,7 +196,7 @@ async fn recovery_code_takes_no_older_envelope() {
     let user = world.user().await;
     let (laptop, laptop_id) = world.first_device(&user).await;
     let code = laptop.recovery_code(&user.password).await.unwrap();
-    // What a liar keeps of the time before the rotation, and shows when it is told to.
+    // A liar's copies from before the rotation, which it shows on demand.
     let (older, show): (Arc<Mutex<Vec<u8>>>, Arc<Mutex<bool>>) = Default::default();
     let (seen, lying) = (Arc::clone(&older), Arc::clone(&show));
     let liar = Interference::new(move |request| {
@@ -232,7 +232,7 @@ async fn recovery_code_takes_no_older_envelope() {
         ),
         "{error:?}"
     );
-    // What it writes is under the newer key still.
+    // Its writes are still under the newer key.
     phone.push(phone_id, changes(1)).await.unwrap();
     assert_eq!(pull_all(&laptop, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
 }
@@ -306,7 +306,8 @@ async fn batches_after_a_lost_rotation_stay_readable() {
     let backup = world.backup();
     laptop.rotate_keys(&user.password).await.unwrap();
     let world = world.restore(backup).await;
-    // The backup ends where the rotation ended the first key, and a device that never heard of it goes on, and folds.
+    // The backup ends where the rotation ended the first key. A device that did not know of the rotation continues, and
+    // folds.
     phone.push(phone_id, vec![change("t", "phone")]).await.unwrap();
     stored(&phone, phone_id).await;
     laptop.restore_envelope(&user.password).await.unwrap();

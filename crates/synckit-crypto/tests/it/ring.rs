@@ -148,7 +148,7 @@ fn one_snapshot_is_good_under_a_retired_key() {
     let old = ring.key_for(&first.key_id()).unwrap();
     assert!(!old.permits_snapshot(position(9), there));
     assert!(!old.permits_snapshot(position(9), SealedHash::from_bytes([0; 32])));
-    // The current key folds what it likes.
+    // The current key permits every snapshot.
     let current = ring.key_for(&ring.key_id()).unwrap();
     assert!(current.permits_snapshot(position(9), other));
 }
@@ -255,7 +255,7 @@ fn a_ring_goes_over_to_a_history_that_left_its_own() {
     let ends = |ring: &KeyRing| -> Vec<_> { ring.retired().iter().map(|retired| retired.end()).collect() };
     let rebased = ring.rebase(position(20), end, 4).unwrap();
     assert_eq!(ends(&rebased), [ending(position(10)), ending(position(20)), end]);
-    // The second key was in use at the server, wherever it had ended.
+    // The second key was in use on the server, whatever its end.
     let in_use = ring.rebase(position(20), end, 2).unwrap();
     assert_eq!(ends(&in_use), [ending(position(10)), end, end]);
     assert_eq!(rebased.floor(), position(25));

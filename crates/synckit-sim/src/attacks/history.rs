@@ -148,7 +148,7 @@ pub(super) async fn other_history(stage: Stage) -> anyhow::Result<Evidence> {
 pub(super) async fn crossed(stage: Stage) -> anyhow::Result<Evidence> {
     stage.three_batches().await?;
     let other = stage.copy_of_server("other").await?;
-    // Two devices that both know the first three batches go on, each on a server of its own.
+    // Two devices that both know the first three batches continue, each on a different server.
     let (left, right) = (stage.honest(1)?, stage.device_at(2, &other, |_, _| Lie::Truth)?);
     let mut cursors = Vec::new();
     for (actor, name) in [(&left, "left"), (&right, "right")] {
@@ -319,7 +319,7 @@ pub(super) async fn push_exchanged(stage: Stage) -> anyhow::Result<Evidence> {
         pushed.map_err(Error::from),
         |error| matches!(error, Error::Tampering(Tampering::BatchForged(evidence)) if evidence.device_id == victim.id),
     )?;
-    // On a copy from before, by who holds the key: the very changes in other bytes.
+    // On an earlier copy, by a holder of the key: the same changes in other bytes.
     let stage = Stage::open(&stage.golden).await?;
     let keyed = stage.victim(2, exchanging(Some(stage.forger.clone())))?;
     let pushed = keyed.client.push(keyed.id, vec![change("five")]).await;

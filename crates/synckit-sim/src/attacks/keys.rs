@@ -64,7 +64,7 @@ fn is_forged(error: &Error) -> bool {
     matches!(error, Error::Tampering(Tampering::KeyMaterialForged(_)))
 }
 
-/// Whether a client may go on: it holds a key.
+/// Whether a client holds a key.
 async fn holds_key(client: &SyncKitClient, actor: &Actor) -> bool {
     client.pull(actor.id, Cursor::START).await.is_ok()
 }

@@ -1,15 +1,14 @@
-//! Attacks of a lying server, a reader of its disk, a thief of a token and a guesser: each with the check that catches it,
-//! and with the harm that it does without the check.
+//! Attacks of a lying server, a reader of its disk, a thief of a token and a guesser: each with the check that detects it,
+//! and with its harm if the check is satisfied.
 //!
-//! Each attack runs three times. The *honest* run goes through the same machinery, which changes nothing, and passes: it
-//! is not the machinery that is refused. The *attack* is refused, by exactly the error that names it, with its evidence.
-//! The *control* shows that the check is what refuses it. No build of the SDK can switch a check off, so the control
-//! switches off the liar's disadvantage instead: it tells the same lie while holding what the check asks for (the user's
-//! keys, a victim without a memory, a size that fits), and then the lie is believed and does its harm. An attack that
-//! were refused for being clumsy would be refused there, too, and the test would fail.
+//! Each attack runs three times. The *honest* run uses the same machinery without a change, and passes: the machinery is
+//! not the cause of a refusal. The *attack* is refused with exactly the error that names it, and with its evidence. The
+//! *control* proves that this check refuses it. No build of the SDK can switch a check off, so the control satisfies the
+//! check instead: the same lie, with the user's keys, to a victim without a memory, or with a size that fits. Then the lie
+//! is believed and does its harm. A clumsy attack would be refused here, too, and the test would fail.
 //!
-//! What these attacks deliberately are not: all that a server can do. `docs/threat-model.md` says what remains; some
-//! controls here are just that.
+//! These attacks are deliberately not everything that a server can do. `docs/threat-model.md` lists the rest; some
+//! controls here show it.
 
 mod blobs;
 mod guesses;
@@ -31,12 +30,12 @@ use synckit_client::{Error, ErrorChain};
 pub use self::stage::Stage;
 use crate::golden::Golden;
 
-/// What an attack showed.
+/// The result of an attack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// The error that the attack ended in, with the evidence that it carries.
+    /// The error of the attack, with its evidence.
     pub caught: String,
-    /// What the same lie did where the check had nothing to hold on to.
+    /// The effect of the same lie after the check was satisfied.
     pub control: String,
 }
 
@@ -55,7 +54,7 @@ pub type Run = Pin<Box<dyn Future<Output = anyhow::Result<Evidence>>>>;
 /// One attack.
 #[derive(Clone, Copy)]
 pub struct Attack {
-    /// What the attacker does.
+    /// The attack, in the field's terms.
     pub name: &'static str,
     run: fn(Stage) -> Run,
 }
@@ -157,10 +156,10 @@ pub const ATTACKS: &[Attack] = attacks! {
 };
 
 impl Attack {
-    /// Runs honest run, attack and control, in a world of their own.
+    /// Runs honest run, attack and control, in a separate world.
     ///
     /// # Errors
-    /// What did not hold.
+    /// The expectation that failed.
     pub fn run(&self, golden: &Arc<Golden>) -> anyhow::Result<Evidence> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -51,7 +51,7 @@ impl<'a> Thief<'a> {
         Ok(Self { stage, token })
     }
 
-    /// Who holds the token of any session.
+    /// The holder of a session's token.
     fn holding(stage: &'a Stage, token: &str) -> anyhow::Result<Self> {
         let token = http::HeaderValue::try_from(format!("Bearer {token}"))?;
         Ok(Self { stage, token })
@@ -178,7 +178,7 @@ pub(super) async fn garbage_envelope(stage: Stage) -> anyhow::Result<Evidence> {
     let password = &stage.golden.ada.password;
     passes("the honest run", device.client.rotate_keys(password).await)?;
 
-    // On a copy from before, by who holds the key as well.
+    // On an earlier copy, by a holder of the key as well.
     let stage = Stage::open(&stage.golden).await?;
     let thief = Thief::robbing(&stage).await?;
     let mut body = thief.garbage_envelope().await?;
@@ -230,7 +230,7 @@ pub(super) async fn garbage_snapshot(stage: Stage) -> anyhow::Result<Evidence> {
 pub(super) async fn garbage_batches(stage: Stage) -> anyhow::Result<Evidence> {
     stage.three_batches().await?;
     let honest = passes("the honest run", pull_all(&stage.honest(1)?, Cursor::START).await)?.0;
-    // The token and the tools of a device, and no key: what is sent opens nowhere.
+    // The thief has the token and the tools of a device, but no key: its batches open nowhere.
     let thief = stage.victim(3, |sent, answer| {
         let Ok(mut push) = minicbor_serde::from_slice::<Push>(&sent.body) else {
             return Lie::Truth;
@@ -331,7 +331,7 @@ pub(super) async fn past_the_revocation(stage: Stage) -> anyhow::Result<Evidence
 pub(super) async fn in_the_name_of_another(stage: Stage) -> anyhow::Result<Evidence> {
     stage.three_batches().await?;
     let thief = Thief::robbing(&stage).await?;
-    // A pull says how far a device has read, and the log before that may go.
+    // A pull reports how far a device has read, which allows the server to delete the log before that.
     let pull = async |device: usize| {
         let body = Pull {
             device_id: stage.golden.ada.devices[device].id,

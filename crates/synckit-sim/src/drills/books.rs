@@ -101,8 +101,8 @@ impl Books {
         self.attempted.difference(&self.acknowledged).count()
     }
 
-    /// Compares a whole log with the books: acknowledged entries are there once, nothing is there twice, nothing is there
-    /// that nobody pushed, and a batch is there whole or not at all.
+    /// Compares a whole log with the books: it contains every acknowledged entry once, no entry twice, no entry that
+    /// nobody pushed, and no part of a batch.
     ///
     /// # Errors
     /// The first thing that is not so.

@@ -403,7 +403,7 @@ impl FakeClock {
     fn common(&self) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
         [
             ("LD_PRELOAD", self.library.as_str()),
-            // Timers go on as ever: it is the time of day that jumps.
+            // Timers are unaffected: only the time of day jumps.
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
             ("DONT_FAKE_MONOTONIC", "1"),
             ("NO_FAKE_STAT", "1"),

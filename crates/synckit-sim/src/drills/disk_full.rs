@@ -28,7 +28,7 @@ use super::{
 const DISK_BYTES: usize = 24 * 1024 * 1024;
 /// What is taken from it at first, and given back at the end.
 const BALLAST_BYTES: usize = 12 * 1024 * 1024;
-/// The first limit of the database, where no such disk can be made.
+/// The first limit of the database, on systems without such a disk.
 const DATABASE_MAX: &str = "4MiB";
 /// Text of one entry; a batch holds one.
 const ENTRY_BYTES: usize = 256 * 1024;
@@ -111,7 +111,7 @@ fn uploads_at_once(programs: &Programs) -> anyhow::Result<String> {
             }
         }
         ensure!(stored > 0 && stored < UPLOADS_AT_ONCE, "{stored} files fit");
-        // What is small and must go on finds room.
+        // Small necessary writes still fit.
         user.client
             .rename_device(user.device_id, "renamed")
             .await

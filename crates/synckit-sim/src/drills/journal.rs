@@ -32,7 +32,7 @@ pub enum Record {
     },
     /// A page was applied, together with its cursor.
     Applied {
-        /// Where to go on.
+        /// The cursor to continue from.
         cursor: Cursor,
         /// The ids of the rows, in the order of the log.
         rows: Vec<String>,

@@ -70,7 +70,7 @@ struct Shared {
     changed: Condvar,
 }
 
-/// A listener whose connections go on to a server.
+/// A listener whose connections are forwarded to a server.
 #[derive(Debug)]
 pub struct Relay {
     port: u16,

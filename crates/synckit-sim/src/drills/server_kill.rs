@@ -1,8 +1,8 @@
 //! The server is SIGKILLed again and again under concurrent pushers.
 //!
-//! Half of the devices push single batches under ids that they keep, and repeat each until it is acknowledged; the other
-//! half push long lists once and take no for an answer. Then every acknowledged entry is there exactly once, what was
-//! never acknowledged is there at most once, and no batch is there in part.
+//! Half of the devices push single batches under stored ids, and repeat each until it is acknowledged; the other half
+//! push long lists once and accept a failure. Afterwards the log must contain every acknowledged entry exactly once,
+//! every other at most once, and no part of a batch.
 
 use std::{
     sync::{

@@ -72,7 +72,7 @@ fn names_of_a_hostile_server_cannot_steer_a_terminal() {
     let server = Server::start();
     block_on(async {
         let person = Person::on(&server).await;
-        // What the server does not take from a client, it could still answer.
+        // The server accepts no such name from a client, but a hostile server could answer with one.
         let database = rusqlite::Connection::open(server.data_dir().join("synckit.db")).unwrap();
         let name = "x\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}gnp.\nhint: run this";
         database.execute("UPDATE devices SET name = ?1", [name]).unwrap();

@@ -152,7 +152,7 @@ fn absurd_retry_after_ends_a_command_with_an_error() {
         assert_eq!(error["message"], message.as_str());
         assert_eq!(error["hint"], "wait for the time that the server named, then try again");
     }
-    // What is no number of seconds is no wait: the command tries again, and then says what the server said.
+    // A value that is not a number of seconds is no wait: the command retries, and then shows the server's message.
     let url = busy_server("18446744073709551616");
     let ended = run(anybody().args(["device", "list", "--json", "--server", &url])).expect_code(1);
     let said: serde_json::Value = serde_json::from_str(&ended.stderr).unwrap();

@@ -47,7 +47,7 @@ async fn garbage_of_any_number_takes_one_decision() {
     laptop.pull().await.unwrap();
     assert_eq!(laptop.rows.len(), 7);
 
-    // It stays decided across a restart, and whatever comes afterwards is another decision, which joins the first.
+    // The decision survives a restart. A later unreadable batch needs a new decision, which joins the first.
     let again = world.another_client(&user).await;
     assert_eq!(pull_all(&again, laptop.id, Cursor::START).await.unwrap().0.len(), 7);
     garbage_batches(&world, &user, laptop.id, 2).await;
@@ -113,7 +113,7 @@ async fn garbage_of_a_token_thief_is_skipped_and_compacted() {
         let evidence = app.evidence().await;
         assert!(matches!(evidence, RejoinEvidence::Batch(_)), "{evidence:?}");
         let rejoined = app.rejoin(&evidence).await;
-        // Under its own name it could be what became of a push of its own.
+        // Under its own name, the garbage could be a push of its own that was replaced in transit.
         assert_eq!(rejoined.push_all_rows, app.id == laptop_id);
         assert_eq!(rejoined.latest.seq, 9);
         // It need not, here.
@@ -139,7 +139,7 @@ async fn exchanged_bytes_never_count_as_stored() {
     let world = World::start().await;
     let user = world.user().await;
     world.first_device(&user).await;
-    // Somebody on the way exchanges the bytes of one push, and leaves its id.
+    // An attacker in between replaces the bytes of one push, and keeps its id.
     let exchanged = AtomicUsize::new(0);
     let between = Interference::new(move |request| match request.body() {
         RequestBody::Full(body) if request.uri().path() == "/api/sync/push" => {
@@ -162,13 +162,13 @@ async fn exchanged_bytes_never_count_as_stored() {
         matches!(&evidence, RejoinEvidence::Batch(batch) if batch.batch_id == batch_id && batch.device_id == phone_id),
         "{evidence:?}"
     );
-    // The id is used up: whatever is pushed under it, the server answers as before.
+    // The id is used: for every push under it, the server gives the same answer.
     assert_eq!(
         push().await.unwrap_err().source.rejoin_evidence(),
         Some(evidence.clone())
     );
 
-    // By the user's decision the device goes on, and is told that its rows may be nowhere.
+    // After the user's decision the device continues, and learns that its rows may be lost.
     let rejoined = phone.rejoin(&evidence, Cursor::START).await.unwrap();
     assert!(rejoined.push_all_rows);
     let error = push().await.unwrap_err();

@@ -130,7 +130,7 @@ async fn replayed_push_is_idempotent() {
     user.push(&world, 4, 100).await;
 
     assert_eq!(user.send(&world, &first).await.ok::<Pushed>(), pushed);
-    // For a device the id alone decides: whatever else a retry says, it gets the first answer.
+    // For one device only the id decides: a retry gets the first answer, whatever its other fields.
     let mut retry = first.clone();
     retry.key_id = KeyId::from_bytes([9; 16]);
     retry.parent = elsewhere(77);

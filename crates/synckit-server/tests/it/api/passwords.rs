@@ -132,7 +132,7 @@ async fn new_password_ends_the_other_sessions() {
         world.get("/api/sync/status").bearer(&user.token).send().await.code(),
         "200"
     );
-    // The session goes on under a new refresh secret. A copy of the old one shows, and ends it.
+    // The session continues with a new refresh secret. A use of the old one is recognised as a copy, and ends it.
     let kept = User {
         refresh: changed.refresh,
         ..user.clone()

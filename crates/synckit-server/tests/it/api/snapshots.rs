@@ -223,7 +223,7 @@ async fn log_below_a_settled_snapshot_is_deleted() {
         .sign_in("ada@example.com", crate::support::PASSWORD)
         .await
         .unwrap();
-    // The device of this name, which the new session goes on with.
+    // The device of this name, with which the new session continues.
     let device = user.user.register_device(&world, "laptop").await;
     assert_eq!(device.id, user.device_id);
     while stored(&user).await > 1600 {
