@@ -1,7 +1,8 @@
-//! The bodies of the fuzz targets: every decoder of bytes that a server, a keychain or a person hands over.
+//! The bodies of the fuzz targets: every decoder of bytes from a server, a keychain or a person.
 //!
-//! A target checks two things: no input makes the decoder panic, and what decodes has no other encoding. They are in
-//! a file of their own so that the fuzzer and the ordinary test that replays the corpus run the same code.
+//! A target checks two properties: no input makes the decoder panic, and every input that decodes has no other
+//! encoding. The targets are in a separate file, so that the fuzzer and the ordinary test that replays the corpus run
+//! the same code.
 
 use synckit_crypto::{
     AccountKey, Envelope, KeyRing, RecoveryCode, StreamScope, Vault,

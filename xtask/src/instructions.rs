@@ -1,11 +1,11 @@
-//! `cargo xtask instructions`: how many instructions the hot paths take, compared with what they took before.
+//! `cargo xtask instructions`: counts the instructions of the hot paths, and compares them with the committed figures.
 //!
 //! Each path of `synckit-bench` runs under Valgrind's callgrind twice, with few and with more times; the difference is
 //! the path alone. A path that takes [`REGRESSION_PERCENT`] more than the committed figure fails; `--update` writes new
 //! figures, whose change is then reviewed as code is.
 //!
-//! Figures are of one kind of processor: Valgrind emulates neither AVX-512 nor the SHA instructions, so what libraries
-//! choose at run time is the same on every x86-64 machine with AVX2, and other than where no Valgrind runs.
+//! Figures are of one kind of processor: Valgrind emulates neither AVX-512 nor the SHA instructions, so the libraries
+//! choose the same code on every x86-64 machine with AVX2, and different code outside Valgrind.
 
 use std::{
     collections::BTreeMap,
@@ -21,15 +21,15 @@ use serde_json::Value;
 
 use crate::{cargo, packages, repository_root};
 
-/// How much more a path may take than before. Compilers and libraries move figures by a few percent.
+/// The allowed growth of a path. Compilers and libraries move figures by a few percent.
 const REGRESSION_PERCENT: u64 = 15;
 /// The figures, beside the program that they are of.
 const BASELINE: &str = "crates/synckit-bench/instructions.json";
 /// The profile that the program is built in.
 const PROFILE: &str = "instructions";
 
-/// The paths, and how many times more each runs in the second run than in the first. Those of the server take bodies
-/// from the fixture, which has [`FIXTURE_BODIES`] of each kind.
+/// The paths, and the number of extra repetitions in the second run. Those of the server take bodies from the fixture,
+/// which has [`FIXTURE_BODIES`] of each kind.
 const PATHS: &[(&str, u32)] = &[
     ("seal-batch", 4),
     ("open-batch", 4),
@@ -87,7 +87,7 @@ pub(crate) fn run(baseline: Baseline) -> anyhow::Result<bool> {
     Ok(!comparison.regressed)
 }
 
-/// Builds the program; returns where it is.
+/// Builds the program; returns its path.
 fn build() -> anyhow::Result<PathBuf> {
     let output = cargo()?
         .args(["build", "--profile", PROFILE, "-p", "synckit-bench"])
@@ -105,7 +105,7 @@ fn build() -> anyhow::Result<PathBuf> {
     executable.context("cargo does not say where synckit-bench is")
 }
 
-/// Lets the SDK sign up and seal what the server's paths need, without Valgrind.
+/// Lets the SDK sign up and seal the requests for the server's paths, without Valgrind.
 fn prepare(folder: &Path) -> anyhow::Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
@@ -120,7 +120,7 @@ fn prepare(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Counts the paths, as many at once as there are cores.
+/// Counts the paths, in parallel on all cores.
 fn count_all(program: &Path, folder: &Path) -> anyhow::Result<Figures> {
     let open = Mutex::new(PATHS.iter());
     let found = Mutex::new(Vec::new());
@@ -173,7 +173,7 @@ fn collected(text: &str) -> Option<u64> {
     line.1.trim().parse().ok()
 }
 
-/// What is said of the figures, and whether one is too large.
+/// The report about the figures, and whether one is too large.
 struct Comparison {
     lines: Vec<String>,
     regressed: bool,

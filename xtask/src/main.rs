@@ -1,6 +1,6 @@
 //! The project's own commands: `cargo xtask test`, `tidy`, `instructions`, `mutants` and `with-keychain`.
 //!
-//! What this crate deliberately is not: it holds nothing that the product needs, and no other crate depends on it.
+//! This crate deliberately contains nothing that the product needs, and no other crate depends on it.
 
 #![expect(clippy::print_stdout, reason = "a command line tool, whose output is its result")]
 
@@ -67,7 +67,7 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<bool> {
     }
 }
 
-/// What follows `--`, which keeps our own arguments and those of another program apart.
+/// The arguments after `--`, which separates our own arguments from those of another program.
 fn after_separator(arguments: &[OsString]) -> anyhow::Result<&[OsString]> {
     match arguments {
         [] => Ok(&[]),

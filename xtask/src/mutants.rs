@@ -15,7 +15,7 @@ const VERSION: &str = "27.1.0";
 /// The packages whose tests must notice a change of their code.
 const PACKAGES: &[&str] = &["synckit-crypto", "synckit-login", "synckit-protocol"];
 
-/// The files that are changed: what decides about keys, seals and history.
+/// The changed files: those that decide about keys, seals and history.
 const FILES: &[&str] = &[
     "crates/synckit-crypto/src/**",
     "crates/synckit-login/src/**",

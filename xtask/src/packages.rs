@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-/// A program that some test runs, and what to install when it is missing.
+/// A program that some test runs, and its Debian packages.
 struct Tool {
     command: &'static str,
     packages: &'static [&'static str],
@@ -97,7 +97,7 @@ pub(crate) fn install(packages: &[&str]) -> anyhow::Result<()> {
     };
     eprintln!("xtask: installing {}", packages.join(", "));
     prefix.push("apt-get");
-    // The lists may be absent, as in a fresh container, or so old that the archive no longer has what they name.
+    // The lists may be absent, as in a fresh container, or so old that the archive no longer has their packages.
     if apt_get(&prefix, &install_arguments(packages, Simulate::Yes)) {
         if apt_get(&prefix, &install_arguments(packages, Simulate::No)) {
             return Ok(());
@@ -133,7 +133,7 @@ fn is_on_path(command: &str) -> bool {
     env::split_paths(&path).any(|folder| folder.join(command).is_file())
 }
 
-/// What to put before a command that needs root: nothing for root, `sudo -n` where it asks for no password, else `None`.
+/// The prefix of a command that needs root: nothing for root, `sudo -n` if it asks for no password, else `None`.
 fn privilege() -> Option<Vec<&'static str>> {
     if is_root() {
         return Some(Vec::new());

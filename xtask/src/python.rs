@@ -1,6 +1,6 @@
-//! Python programs that tests run: each has an environment of its own, made once from a list of pinned versions.
+//! Python programs that tests run: each has its own environment, created once from a list of pinned versions.
 //!
-//! Nothing is installed outside `target/tools`, but for Debian's own `venv` module where it is missing.
+//! Nothing is installed outside `target/tools`, except Debian's `venv` module if it is missing.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::{packages, repository_root};
 ///
 /// # Errors
 ///
-/// There is no Python 3 with `venv` and none can be installed, or pip failed; its output says why.
+/// Python 3 with `venv` is missing and cannot be installed, or pip failed; its output names the reason.
 pub(crate) fn environment(name: &str, requirements: &str) -> anyhow::Result<PathBuf> {
     let root = repository_root()?;
     let requirements = root.join(requirements);

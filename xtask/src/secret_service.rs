@@ -1,8 +1,7 @@
 //! A private, throw-away Secret Service (the keychain of Linux desktops) for tests.
 //!
-//! It has its own D-Bus session and its own unlocked keyring in a folder of its own, so that tests neither read nor
-//! change the keychain of the person who runs them, and no desktop or prompt is needed. Dropping it ends both daemons
-//! and deletes the folder.
+//! It has its own D-Bus session and its own unlocked keyring in its own folder, so that tests neither read nor change
+//! the developer's keychain, and need no desktop or prompt. Dropping it ends both daemons and deletes the folder.
 
 use std::{
     env, fs,
@@ -134,7 +133,8 @@ fn start_keyring(home: &Path, bus_address: &str) -> anyhow::Result<Daemon> {
     Ok(daemon)
 }
 
-/// A file for what a daemon complains about. Both do so in good health, so it is shown only when the start fails.
+/// A file for the messages of a daemon. Both daemons complain even in good health, so it is shown only if the start
+/// fails.
 fn log(home: &Path, daemon: &str) -> anyhow::Result<fs::File> {
     fs::File::create(home.join(format!("{daemon}.log"))).context("a log file cannot be created")
 }
@@ -178,7 +178,7 @@ struct Daemon(Child);
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended by itself, and there is nobody left to tell.
+        // It may have ended already, and nobody is left to hear of it.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

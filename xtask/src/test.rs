@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test of the workspace, with what the tests need around them.
+//! `cargo xtask test`: every test of the workspace, with the services that the tests need.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -14,7 +14,7 @@ use crate::{cargo, packages, python, repository_root};
 /// The workspace of crates that are built with features that the product's workspace keeps off.
 const FOREIGN_FEATURES: &str = "foreign-features/Cargo.toml";
 
-/// Installs what is missing, runs `cargo test`, and ends with the line `N passed, N failed`.
+/// Installs missing tools, runs `cargo test`, and ends with the line `N passed, N failed`.
 pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<bool> {
     packages::ensure_installed()?;
     let session = Session::start()?;
@@ -96,7 +96,7 @@ impl Session {
         })
     }
 
-    /// Only what tests look for: `HOME` stays, because cargo and rustup live there.
+    /// Only variables that tests read: `HOME` stays, because cargo and rustup need it.
     fn apply(&self, command: &mut Command) {
         command.env("SYNCKIT_TEST_PYTHON", &self.python);
         command.env("SYNCKIT_TEST_SCHEMATHESIS", &self.schemathesis);

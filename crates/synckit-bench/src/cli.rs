@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Measure what SyncKit costs
+/// Measure the costs of SyncKit
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Cli {
@@ -27,7 +27,7 @@ pub(crate) enum Command {
     Run {
         /// The path
         path: HotPath,
-        /// How many times
+        /// Number of repetitions
         times: u32,
         /// The directory from `prepare`; paths of the server need it
         fixture: Option<PathBuf>,
@@ -79,7 +79,7 @@ impl MeasureArgs {
     }
 }
 
-/// Records, and how many of them each user of a crowd pushes.
+/// The records, and the number of them that each user of a crowd pushes.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
     /// Row data of one record in bytes, as JSON

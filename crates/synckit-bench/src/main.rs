@@ -1,11 +1,12 @@
 //! Every measurement of this project: times of the whole, times of the store alone, and single hot paths for a profiler.
 //!
-//! `measure` times the SDK and the server beside the limits of the machine. `store` times the embedded store alone. `run`
-//! takes one hot path N times; `cargo xtask instructions` counts what that costs under Valgrind, once with more times than
-//! the other, so that starting a process drops out. `prepare` makes the sealed requests that some of those paths need.
+//! `measure` times the SDK and the server beside the limits of the machine. `store` times the embedded store alone.
+//! `run` runs one hot path N times; `cargo xtask instructions` counts its instructions under Valgrind, in two runs with
+//! different N, so that the start of the process cancels out. `prepare` makes the sealed requests that some of those
+//! paths need.
 //!
-//! What this crate deliberately is not: a part of the program that operators install, or a judge. A target that is missed
-//! fails nothing, because the speed of a machine at some moment is not a defect; only counted instructions fail a build.
+//! This crate is deliberately not a part of the program that operators install, and no judge. A missed target fails
+//! nothing, because the speed of a machine at some moment is not a defect; only counted instructions fail a build.
 
 mod cli;
 mod measure;

@@ -1,6 +1,6 @@
-//! How fast the embedded store is on this machine, alone: no HTTP, no encryption.
+//! The speed of the embedded store on this machine, alone: no HTTP, no encryption.
 //!
-//! The directory decides what a sync of the disk costs; a memory file system makes the figures meaningless.
+//! The directory decides about the cost of a sync of the disk; a memory file system makes the figures meaningless.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
@@ -32,7 +32,7 @@ const FULL_BATCH: Load = Load {
 /// One row, sealed.
 const ONE_ENTRY: Load = Load { count: 1, size: 300 };
 
-/// What a batch holds.
+/// The contents of a batch.
 #[derive(Debug, Clone, Copy)]
 struct Load {
     count: u32,

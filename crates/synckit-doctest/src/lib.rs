@@ -1,11 +1,11 @@
 //! The world in which the examples of the SDK's documentation run: a real server in this process, on loopback and a
 //! temporary directory, one app, and somebody with an account.
 //!
-//! An example begins with the hidden line `# synckit_doctest::run(async |world| {` and ends with `# Ok(()) });`, so that
-//! its visible lines are what an app would write. This is a crate and no file that every example includes, because the
-//! server would otherwise be compiled once for each of them.
+//! An example begins with the hidden line `# synckit_doctest::run(async |world| {` and ends with `# Ok(()) });`, so
+//! that its visible lines are those of an app. This is a crate instead of a file that every example includes, because
+//! the server would otherwise be compiled once for each of them.
 //!
-//! What it deliberately is not: a test of anything. It is not published, and only doctests use it.
+//! The crate deliberately tests nothing. It is not published, and only doctests use it.
 
 use std::{
     error::Error,
@@ -19,17 +19,17 @@ use synckit_server::{Admin, Config, Server};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-/// What an example returns.
+/// The result of an example.
 pub type Outcome = Result<(), Box<dyn Error>>;
 
-/// A running server, and who uses it.
+/// A running server, and its users.
 #[derive(Debug)]
 pub struct World {
     directory: TempDir,
     config: SyncKitConfig,
     /// Administers the server.
     pub admin: Admin,
-    /// The address of somebody who has an account once [`World::signed_in`] or [`World::device`] was called.
+    /// The address of a person, who has an account after [`World::signed_in`] or [`World::device`].
     pub email: &'static str,
     /// The password of that account.
     pub password: &'static str,
@@ -38,7 +38,7 @@ pub struct World {
 /// Starts a server, runs an example against it, and ends both.
 ///
 /// # Panics
-/// If the example fails, which is what fails the doctest.
+/// If the example fails, which fails the doctest.
 pub fn run(example: impl AsyncFnOnce(World) -> Outcome) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime
@@ -75,7 +75,7 @@ impl World {
         self.config.clone()
     }
 
-    /// A path in a folder that goes away with the world.
+    /// A path in a folder that is deleted with the world.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

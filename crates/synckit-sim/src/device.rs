@@ -1,5 +1,5 @@
-//! An app on a device, with a disk that survives crashes and a process that does not: what it does, and what excuses
-//! an error.
+//! An app on a device, with a disk that survives crashes and a process that does not: its steps, and the errors that it
+//! may report.
 //!
 //! Its [`Policy`] says which order of changes it follows. Where a server is restored from an older copy, or the log is
 //! cut, only [`Policy::Newest`] has a promise to check: overwritten edits may be lost, the newest version of a row may not.
@@ -30,9 +30,9 @@ const ROWS: usize = 5;
 const FILES: u8 = 4;
 /// Entries of an edit that does not fit one batch.
 const BULK_ENTRIES: usize = 505;
-/// Edits of one simulated millisecond are told apart by so many numbers.
+/// Distinct times of edits within one simulated millisecond.
 const TIMES_PER_MS: i64 = 64;
-/// More than there are devices: edits of one device are so far apart in time, so that no two devices share one.
+/// Step between the times of two edits of one device: more than the number of devices, so that no two share a time.
 const TIME_STEP: i64 = 8;
 
 /// Simulated time in which any turn ends, whatever the network does: every retry has an end.
@@ -54,14 +54,14 @@ pub enum Policy {
     Newest,
 }
 
-/// What an app keeps on its disk.
+/// The data of an app on its disk.
 #[derive(Debug, Default)]
 struct Disk {
     rows: Rows,
     /// Edits that are not known to be stored, oldest first.
     pending: Vec<ChangeEntry>,
     cursor: Cursor,
-    /// The batch that is about to be pushed, and how many of the pending edits it holds.
+    /// The batch that is about to be pushed, and the number of pending edits in it.
     outgoing: Option<(BatchId, usize)>,
     edited_at: i64,
     /// Whether another device has changed the key, so that the user must be asked for the password.
@@ -93,11 +93,11 @@ pub struct Device {
     rng: StdRng,
     disk: Mutex<Disk>,
     client: SyncKitClient,
-    /// What the last turn refused: in memory only, so a crash forgets it.
+    /// The evidence of the last turn's refusal: only in memory, so a crash forgets it.
     evidence: Mutex<Option<RejoinEvidence>>,
 }
 
-/// The app as it is installed on a device: what every start of it has in common.
+/// The app as installed on a device: the common part of all its starts.
 struct Installation {
     member: Member,
     around: Surroundings,
@@ -123,7 +123,7 @@ impl Installation {
     }
 }
 
-/// The surroundings of a device: the server that it talks to, and what its user does besides editing.
+/// The surroundings of a device: its server, and its user's actions besides editing.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
     /// The world that the run started from.
@@ -132,7 +132,7 @@ pub struct Surroundings {
     pub directory: PathBuf,
     /// The network.
     pub network: Arc<Network>,
-    /// What is known outside.
+    /// The promises known outside.
     pub ledger: Arc<Ledger>,
     /// Whether users change the key now and then, which costs an Argon2id each time.
     pub rotates: bool,
@@ -280,7 +280,7 @@ impl Device {
         }
     }
 
-    /// Starts the app again, with what is on its disk.
+    /// Starts the app again, with the data on its disk.
     fn restart(&mut self) -> anyhow::Result<()> {
         let (seed, cursor) = (self.rng.r#gen(), self.disk.lock().cursor);
         self.client = self.app.open(seed, cursor)?;
@@ -466,8 +466,8 @@ impl Device {
         }
     }
 
-    /// The changes to push, what they are pushed on top of, and, where a push happens exactly once, the id of their batch,
-    /// which is on the disk before it is sent.
+    /// The changes to push, the cursor to push them on top of, and, if a push happens exactly once, the id of their
+    /// batch, which is on the disk before the push.
     fn outgoing(&self) -> (Option<BatchId>, Cursor, Vec<ChangeEntry>) {
         let mut disk = self.disk.lock();
         if self.policy != Policy::Merging {
@@ -538,11 +538,11 @@ impl Device {
     }
 }
 
-/// What an app does in one go.
+/// One turn of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
     Sync,
-    /// As an app does that is in a hurry: what it has not read yet, it reads next time.
+    /// An app in a hurry: it reads the rest next time.
     SyncOnePage,
     PutFile(u8),
     ReplaceFile(u8),
@@ -553,7 +553,7 @@ enum Turn {
     Rejoin,
 }
 
-/// A place between two steps of the app where it may die.
+/// A place between two steps of the app at which it may die.
 async fn step() {
     tokio::task::yield_now().await;
 }

@@ -53,9 +53,9 @@ impl Sent {
     }
 }
 
-/// What a liar answers.
+/// An answer of a liar.
 pub enum Lie {
-    /// What the server said.
+    /// The server's own answer.
     Truth,
     /// The server is asked with another body. Only before it is asked.
     Asking(Bytes),
@@ -85,8 +85,8 @@ impl Direct {
         Self::lying(endpoint, |_, _| Lie::Truth)
     }
 
-    /// A connection to a server that lies. `tell` is asked twice for each request: before the server is asked, without
-    /// an answer, to answer in its place; and after, to change what it said.
+    /// A connection to a lying server. `tell` is called twice for each request: before the server is asked, without an
+    /// answer, to answer in its place; and afterwards, to change its answer.
     pub fn lying(endpoint: Arc<Endpoint>, tell: impl Fn(&Sent, Option<Answer>) -> Lie + Send + Sync + 'static) -> Self {
         Self {
             endpoint,

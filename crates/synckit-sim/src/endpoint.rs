@@ -1,6 +1,6 @@
 //! The real server in this process: its router, called as a service, on a clock that the simulation sets.
 //!
-//! What it deliberately is not: a network. A request that is handed over here arrives, whole or cut, at once.
+//! This is deliberately not a network. A request that is passed in here arrives, whole or cut, at once.
 //!
 //! Invariant: simulated time stops while the server works. The store writes on a thread that the runtime does not know
 //! of; without this, the paused clock would jump to the next time-out whenever a request waits for it.
@@ -62,7 +62,7 @@ impl SimClock {
         self.0.base.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
 
-    /// Says how much simulated time has passed since the start.
+    /// Sets the simulated time since the start.
     pub fn set_elapsed(&self, elapsed: Duration) {
         self.0.elapsed.store(elapsed.as_secs(), Ordering::SeqCst);
     }
@@ -140,8 +140,8 @@ impl Endpoint {
         Ok(admin.context("the server is closed")?.create_app(name).await?)
     }
 
-    /// Ends the server as a crash would: another one starts from a copy of what is on the disk at this moment, in
-    /// `new_data_dir`, and the old one is closed only then. Nothing may be under way.
+    /// Ends the server like a crash: another one starts from a copy of the disk at this moment, in `new_data_dir`, and
+    /// only then the old one is closed. No request may be in progress.
     ///
     /// # Errors
     /// If the copy cannot be made or the new server does not start.
@@ -152,8 +152,8 @@ impl Endpoint {
         self.go_over_to(new_data_dir).await
     }
 
-    /// Puts an older copy of the data directory in the place of the server's own, as an operator does who restores a
-    /// backup. Nothing may be under way.
+    /// Replaces the data directory by an older copy, as an operator does who restores a backup. No request may be in
+    /// progress.
     ///
     /// # Errors
     /// If the server does not start on it.
@@ -273,7 +273,7 @@ impl StandingClock {
     fn hold() -> Self {
         let (release, released) = std::sync::mpsc::channel::<()>();
         tokio::task::spawn_blocking(move || {
-            // Ends with an error when the other side is dropped, which is what is waited for.
+            // Ends with an error when the other side is dropped, which is the event to wait for.
             let _ = released.recv();
         });
         Self { _release: release }

@@ -134,7 +134,7 @@ impl Golden {
         }
     }
 
-    /// The keys of an account's stream, as its first device holds them: what an honest server never has.
+    /// The keys of an account's stream, as its first device holds them: an honest server never has them.
     ///
     /// # Errors
     /// If the credential file cannot be read.

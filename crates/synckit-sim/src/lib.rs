@@ -2,23 +2,23 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`attacks`] | a lying server: what catches each lie, and what would happen if nothing did |
+//! | [`attacks`] | a lying server: the check that detects each lie, and its effect otherwise |
 //! | [`golden`] | the world that every run starts from: accounts and signed-in devices, made once |
 //! | [`endpoint`] | the real server, called as a service |
 //! | [`network`] | a transport that delays, drops, duplicates and cuts |
 //! | [`crash`] | processes that die at any await |
 //! | [`device`] | an app with a disk, on the real SDK, that follows one of three policies |
-//! | [`ledger`] | every edit and what was acknowledged: the promises of a run |
+//! | [`ledger`] | every edit and its acknowledgement: the promises of a run |
 //! | [`setback`] | a server that crashes, is restored from an older copy, or cuts its log |
 //! | [`mod@run`] | one seed: a storm, then calm, then the verdict |
-//! | [`scan`] | looking for what must not be in files, logs and memory |
+//! | [`scan`] | a search for secrets in files, logs and memory |
 //! | [`sweep`] | many seeds on all cores, and the seeds that are kept |
-//! | [`trace`] | what happened, and its hash |
-//! | [`drills`] | the real server and real clients in processes of their own, killed, starved and misled |
+//! | [`trace`] | the events of a run, and their hash |
+//! | [`drills`] | the real server and real clients in separate processes, killed, starved and misled |
 //! | [`direct`] | a transport without a network, for liars |
 //!
-//! What it deliberately is not: a model. Nothing of the server or of the SDK is replaced but the transport between them,
-//! the clock, and the source of the pauses between retries; the store writes real files. And it is not published.
+//! The simulator is deliberately not a model. It replaces only the transport between server and SDK, the clock, and the
+//! source of the pauses between retries; the store writes real files. It is not published.
 //!
 //! Invariant: a seed decides everything that a run's [`trace`] shows. Keys, nonces and ids are random all the same, as
 //! they must be; nothing that happens depends on them.

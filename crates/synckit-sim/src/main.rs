@@ -29,7 +29,7 @@ use synckit_sim::{
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// How many seeds to run.
+    /// Number of seeds to run.
     #[arg(long, default_value_t = 5_000)]
     runs: u64,
     /// The first seed.
@@ -88,7 +88,7 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What runs in this one process.
+/// Runs the simulation in this one process.
 fn simulate(cli: &Cli, command: Option<&Command>) -> anyhow::Result<ExitCode> {
     let golden = Arc::new(Golden::make()?);
     let held = match (command, cli.seed) {

@@ -2,7 +2,7 @@
 //!
 //! A request is on its own once it was sent: it may arrive after its sender gave up, or died, and twice.
 //!
-//! What it deliberately is not: malicious. It changes no byte; a cut shortens. Lies are [`crate::direct`]'s.
+//! The network is deliberately not malicious. It changes no byte; a cut shortens a body. Lies are in [`crate::direct`].
 //!
 //! Invariant: at any simulated millisecond at most one request is in the server, and never one of two devices. So the
 //! operating system's threads, which nobody can seed, have nothing to race for.
@@ -48,7 +48,7 @@ impl Weather {
     };
 }
 
-/// What happens to one request.
+/// The fate of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// It arrives, and so does its answer.
@@ -80,14 +80,14 @@ enum Silence {
     Kept,
 }
 
-/// What all links of a run share.
+/// The shared state of all links of a run.
 #[derive(Debug)]
 pub struct Network {
     endpoint: Arc<Endpoint>,
     started: Instant,
-    /// What happened.
+    /// The events.
     pub trace: Trace,
-    /// Set when the network gets well for good.
+    /// Set when the network becomes reliable for the rest of the run.
     healed: Mutex<bool>,
     used_ms: Mutex<HashSet<u64>>,
 }
@@ -167,7 +167,7 @@ struct Plan {
     back_ms: u64,
     /// Simulated milliseconds from its arrival to that of its double.
     again_ms: u64,
-    /// Where it is cut, in thousandths of the body.
+    /// The place of a cut, in thousandths of the body.
     cut_per_mille: usize,
 }
 
@@ -184,7 +184,7 @@ impl Link {
         })
     }
 
-    /// What counts the answers.
+    /// The counter of answers.
     pub fn fuse(&self) -> &Arc<Fuse> {
         &self.fuse
     }
@@ -229,7 +229,7 @@ impl Link {
     }
 }
 
-/// What the sender of a request gets to see in the end.
+/// The result of a request for its sender.
 type Outcome = Result<http::Response<BodyStream<TransportError>>, TransportError>;
 
 impl Transport for Link {
@@ -398,7 +398,7 @@ fn route(path: &str) -> &str {
     }
 }
 
-/// What a gateway says, in words of its own.
+/// The answer of a gateway, with its own page.
 fn gateway_answer(status: u16) -> http::Response<BodyStream<TransportError>> {
     let (mut head, ()) = http::Response::new(()).into_parts();
     head.status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);

@@ -29,7 +29,7 @@ const DEVICE_ACTIVE: Duration = Duration::from_secs(15);
 /// device, so these runs take ten times as long as the others.
 pub const ROTATION_EVERY: u64 = 200;
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The hash of everything that happened: equal whenever the same seed runs.
@@ -194,7 +194,7 @@ impl World {
         Ok(())
     }
 
-    /// Every device holds what the log says, and the log says what its devices were promised.
+    /// Checks that every device holds the log's rows, and that the log keeps every promise to its devices.
     async fn check(&self) -> anyhow::Result<Report> {
         let auditor = self.devices.first().context("no device")?;
         let log = auditor.whole_log().await?;

@@ -1,4 +1,4 @@
-//! Looking for what must not be there: in files, in a log, and in the memory of another process.
+//! A search for secrets: in files, in a log, and in the memory of another process.
 //!
 //! Memory is read from `/proc`, so on Linux only. Freed memory that is not yet overwritten is searched, too: a core dump
 //! would hold it as well.
@@ -19,7 +19,7 @@ const WINDOW_BYTES: usize = 1 << 20;
 /// Something to look for.
 #[derive(Debug)]
 pub struct Needle {
-    /// What it is, for the report.
+    /// Its name in the report.
     pub name: String,
     finder: Finder<'static>,
 }
@@ -66,12 +66,12 @@ pub fn found_in_folder(folder: &Path, needles: &[Needle]) -> io::Result<Vec<Stri
     Ok(found)
 }
 
-/// The names of the needles that are in the memory of a process, all of it that can be read: heap, stacks, files that it
-/// mapped, and its program. The process is stopped meanwhile, so that nothing moves past the search. Returns them with
-/// how many bytes were read.
+/// The names of the needles in the memory of a process, in all readable parts: heap, stacks, mapped files, and its
+/// program. The process is stopped meanwhile, so that nothing moves past the search. Returns them with the number of
+/// bytes read.
 ///
 /// # Errors
-/// If the process is gone, is no child of this one, or its memory may not be read: nothing is skipped but what lies behind
+/// If the process has ended, is no child of this one, or its memory may not be read. The search skips only memory past
 /// the end of a mapped file, which nobody can read, and the kernel's own pages.
 pub fn found_in_memory(process: &Child, needles: &[Needle]) -> io::Result<(Vec<String>, u64)> {
     let _stopped = Stopped::now(process)?;
@@ -102,7 +102,7 @@ pub fn found_in_memory(process: &Child, needles: &[Needle]) -> io::Result<(Vec<S
             };
             read_bytes += length as u64;
             found.extend(found_in(&window[..length], needles));
-            // What lies across two windows is in the second one whole.
+            // A needle across two windows is whole in the second.
             let step = if length == wanted && wanted == WINDOW_BYTES {
                 length - overlap
             } else {

@@ -1,4 +1,4 @@
-//! What happens to the server of a run besides its network: it crashes, its clock jumps, it is restored from an older copy
+//! The setbacks of a run's server besides its network: it crashes, its clock jumps, it is restored from an older copy
 //! of itself, and it cuts its logs.
 
 use std::{path::Path, time::Duration};

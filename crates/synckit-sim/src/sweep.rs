@@ -18,7 +18,7 @@ use crate::{
 /// Seeds that once failed. They run with every sweep, for ever.
 const KEPT: &str = include_str!("../seeds.txt");
 
-/// What many runs did.
+/// The result of many runs.
 #[derive(Debug, Default)]
 pub struct Sweep {
     /// Runs that kept every promise.

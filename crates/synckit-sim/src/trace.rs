@@ -1,4 +1,4 @@
-//! What happened in a run, in simulated time: the evidence that a seed replays.
+//! The events of a run, in simulated time: the evidence that a seed replays.
 //!
 //! Events hold no ids, no keys and no ciphertext, which differ from run to run although nothing else does.
 //!
@@ -13,9 +13,9 @@ use sha2::{Digest as _, Sha256};
 /// A lane of the trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// What the server was asked, in order of arrival.
+    /// The requests to the server, in order of arrival.
     Server,
-    /// What a device did.
+    /// The steps of a device.
     Device(usize),
 }
 
@@ -94,7 +94,7 @@ impl Trace {
         })
     }
 
-    /// How many requests reached the server.
+    /// The number of requests that reached the server.
     #[must_use]
     pub fn requests(&self) -> usize {
         self.lanes.first().map_or(0, |lane| lane.lock().len())

@@ -1,11 +1,11 @@
-//! Documents that must name what the code has, and the record of decisions.
+//! Documents that must name things of the code, and the record of decisions.
 
 use super::{Finding, stamp, texts::words_at, tree::Tree};
 
 const PROBLEMS: &str = "crates/synckit-protocol/src/problem.rs";
 const LIMITS: &str = "crates/synckit-protocol/src/limits.rs";
 const DECISIONS: &str = "docs/adr/";
-/// What every decision says, in this order.
+/// The sections of every decision, in this order.
 const DECISION_SECTIONS: &[&str] = &["## Context", "## Decision", "## Rejected", "## When to revisit"];
 
 /// Problem codes that the protocol document does not name. Clients decide by them, so each is part of the protocol.

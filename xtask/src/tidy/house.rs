@@ -1,4 +1,5 @@
-//! Which crate may depend on which, what must not be linked into the server, and what every manifest says.
+//! The allowed dependencies between crates, the forbidden ones of the server, and the required fields of every
+//! manifest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +29,7 @@ const HOUSE: &[(&str, &[&str])] = &[
 
 const SERVER: &str = "synckit-server";
 const CRYPTO: &str = "synckit-crypto";
-/// What the root manifest says and every other inherits.
+/// The fields of the root manifest that every other inherits.
 const INHERITED: &[&str] = &["version", "edition", "rust-version", "license", "publish"];
 const LICENCE: &str = "PolyForm-Noncommercial-1.0.0";
 

@@ -3,8 +3,8 @@
 //! A circle of many files is one file that was cut up: none of them can be read, tested or moved alone. Two files that know
 //! each other are a parent and its child, mostly.
 //!
-//! The reader knows names and no types: it sees what is imported and what is named by a path, and follows re-exports to
-//! the file that holds the item. A method that is called on a value is not seen.
+//! The reader knows names but no types: it sees imports and paths, and follows re-exports to the file that holds the
+//! item. It does not see a method call on a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +50,7 @@ struct Files {
 struct Module {
     /// Relative to `src`.
     file: String,
-    /// What a name means here, because it was imported or exported again.
+    /// The meaning of a name here, from an import or a re-export.
     aliases: BTreeMap<String, Path>,
     /// Paths that the file uses, from the root of the crate.
     uses: BTreeSet<Path>,
@@ -80,7 +80,7 @@ impl Files {
         Self { modules }
     }
 
-    /// The file that holds what a path names. Re-exports are followed, so many and no more, because they may be circular.
+    /// The file that holds the item of a path. Follows a limited number of re-exports, because they may be circular.
     fn home_of(&self, path: &[String], hops: usize) -> Option<&Path> {
         let mut end = path.len();
         while !self.modules.contains_key(&path[..end]) {
@@ -186,7 +186,7 @@ impl Module {
         for used in paths(&body).iter().filter_map(|used| absolute(path, used, children)) {
             module.uses.insert(used);
         }
-        // What is only passed on is not used; what the code below names is.
+        // A re-exported name is not used here; names in the code below are.
         for (name, used) in again {
             if body.contains(&name.as_str()) {
                 module.uses.insert(used);
@@ -209,7 +209,7 @@ fn is_public(before: &[Token<'_>]) -> bool {
     }
 }
 
-/// What a `use` imports: each path, and the name that it gets here.
+/// The imports of a `use`: each path, and its name here.
 fn imported<'a>(tree: &[Token<'a>]) -> Vec<(Vec<Token<'a>>, String)> {
     let mut found = Vec::new();
     let mut prefixes: Vec<Vec<Token<'a>>> = vec![Vec::new()];

@@ -1,4 +1,4 @@
-//! `cargo xtask tidy`: what the compiler and clippy do not check.
+//! `cargo xtask tidy`: checks beyond the compiler and clippy.
 //!
 //! Every check is a pure function from texts to findings, so that its tests can show it failing.
 
@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::{cargo, repository_root};
 use tree::Tree;
 
-/// What to do about the line that ties `docs/protocol.md` to its crate.
+/// How to treat the line that ties `docs/protocol.md` to its crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProtocolReview {
     /// Report a document that was not read since the crate changed.
@@ -36,7 +36,7 @@ pub(crate) enum ProtocolReview {
 struct Finding {
     /// A file, perhaps with a line, or the name of a package.
     place: String,
-    /// What is wrong, and what to do.
+    /// The problem and its remedy.
     message: String,
     severity: Severity,
 }
@@ -76,7 +76,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Runs every check and prints what it found. `Ok(false)` means that there was an error among it.
+/// Runs every check and prints its findings. `Ok(false)` means that one of them is an error.
 pub(crate) fn run(review: ProtocolReview) -> anyhow::Result<bool> {
     let root = repository_root()?;
     let mut tree = Tree::read(&root)?;
@@ -116,7 +116,7 @@ pub(crate) fn run(review: ProtocolReview) -> anyhow::Result<bool> {
     Ok(errors == 0)
 }
 
-/// What cargo knows about the workspace and everything that it depends on, on every platform.
+/// Cargo's metadata of the workspace and all of its dependencies, on every platform.
 fn metadata() -> anyhow::Result<Value> {
     let output = cargo()?
         .args(["metadata", "--format-version=1", "--locked"])

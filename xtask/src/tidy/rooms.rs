@@ -62,7 +62,7 @@ pub(super) fn words(tree: &Tree) -> Vec<Finding> {
                 continue;
             }
             let tokens = tokens(text);
-            // Only what is imported or named by a path: a variable may be called as it likes.
+            // Only imports and paths count: a variable may have any name.
             let said = tokens.windows(3).filter_map(|window| match window {
                 [":", ":", word] | [word, ":", ":"] => Some(*word),
                 [".", word @ "await", _] => Some(*word),

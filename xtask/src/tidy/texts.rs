@@ -69,7 +69,7 @@ pub(super) fn leftovers(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Rust files that have grown past what one reads in one go.
+/// Rust files that are too long to be read in one go.
 pub(super) fn lengths(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.texts().filter(|(path, _)| path.ends_with(".rs")) {
@@ -107,7 +107,7 @@ fn is_documentation(line: &str) -> bool {
     line.starts_with("///") || line.starts_with("//!")
 }
 
-/// The lines before the module of unit tests, which stands last in a file.
+/// The lines before the module of unit tests, which is the last part of a file.
 pub(super) fn production_lines(text: &str) -> usize {
     let lines: Vec<&str> = text.lines().collect();
     let tests = lines
@@ -129,7 +129,7 @@ fn each_line(tree: &Tree, objection: impl Fn(&str) -> Option<String>) -> Vec<Fin
     findings
 }
 
-/// Where a text stands as a word of its own, not as a part of a longer name.
+/// The places of a text as a whole word, not as a part of a longer name.
 pub(super) fn words_at<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(word).map(|(at, _)| at).filter(move |at| {

@@ -1,4 +1,4 @@
-//! The files of the repository, as git sees them: what is committed or would be.
+//! The files of the repository, as git sees them: committed, or about to be.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -72,7 +72,7 @@ impl Tree {
         self.paths.iter().map(String::as_str)
     }
 
-    /// Whether there is a file of that path, or a folder with files in it. The empty path is the root.
+    /// Whether a file of this path exists, or a folder with files in it. The empty path is the root.
     pub(super) fn has(&self, path: &str) -> bool {
         let folder = format!("{path}/");
         path.is_empty() || self.paths.contains(path) || self.paths.iter().any(|file| file.starts_with(&folder))

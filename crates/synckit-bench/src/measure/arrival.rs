@@ -1,7 +1,7 @@
-//! How long a change takes from one device to another on an idle server.
+//! The time of a change from one device to another on an idle server.
 //!
-//! The server does not tell devices that something was pushed; they ask. What is measured is a push and the pull of a
-//! device that asks at once: the least that any way of telling could reach.
+//! The server does not notify devices of a push; they ask. A measurement is a push and the pull of a device that asks
+//! at once: the lower bound of every kind of notification.
 
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,11 @@ use super::{
 };
 use crate::cli::Load;
 
-/// How many changes are sent.
+/// Number of changes.
 const CHANGES: u64 = 300;
 
 pub(super) async fn measure(load: &Load, machine: &Machine, from: &Client, to: &Client) -> anyhow::Result<Vec<Row>> {
-    // What lies before is not part of the measurement.
+    // Earlier changes are not part of the measurement.
     let mut cursor = Cursor::START;
     loop {
         let (_, next, has_more) = to.client.pull(to.id, cursor).await?;

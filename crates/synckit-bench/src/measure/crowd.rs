@@ -135,7 +135,7 @@ impl Crowd {
         ])
     }
 
-    /// Everybody pulls what everybody pushed, page by page.
+    /// All users pull all changes, page by page.
     pub(super) async fn pull(&self, machine: &Machine, server: &ServerProcess) -> anyhow::Result<Vec<Row>> {
         let pulls = self
             .with_batches()
@@ -294,7 +294,7 @@ fn write_each(folder: &Path, bodies: Vec<Bytes>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What many connections did together.
+/// The result of many connections together.
 #[derive(Debug)]
 struct Run {
     elapsed: Duration,

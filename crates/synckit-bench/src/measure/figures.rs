@@ -1,4 +1,4 @@
-//! What the bench found: rows of one shape, each beside its target and the machine's own limits.
+//! The results of the bench: rows of one shape, each beside its target and the machine's own limits.
 //!
 //! The JSON is described in `docs/performance.md`; programs read rows by `id`, which never changes its meaning.
 
@@ -29,7 +29,7 @@ pub(super) struct Report {
     rows: Vec<Row>,
 }
 
-/// How much was asked of the server.
+/// The load on the server.
 #[derive(Debug, Serialize)]
 struct Load {
     records: u64,
@@ -57,7 +57,7 @@ pub(super) struct Row {
     limits: Vec<Limit>,
 }
 
-/// What is to be reached. It is reported, never enforced: a busy machine is not a defect.
+/// The target. It is reported, never enforced: a busy machine is not a defect.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Target {
@@ -65,7 +65,7 @@ enum Target {
     AtMost(f64),
 }
 
-/// What the machine does at best of one thing that the row needs, in the row's unit.
+/// The machine's best figure for one thing that the row needs, in the row's unit.
 #[derive(Debug, Serialize)]
 struct Limit {
     of: &'static str,
@@ -273,7 +273,7 @@ pub(super) fn with_separators(number: u64) -> String {
     text
 }
 
-/// How many of `count` each has of `total`.
+/// The share of each of `count` in `total`.
 pub(super) fn per(total: f64, count: u64) -> f64 {
     if count == 0 { 0.0 } else { total / count as f64 }
 }

@@ -1,4 +1,4 @@
-//! What a connection costs the server that asked once and now rests.
+//! The cost of a connection that sent one request and then rests.
 
 use std::fs;
 
@@ -27,7 +27,7 @@ pub(super) async fn measure(args: &MeasureArgs, server: &mut ServerProcess) -> a
     let room = open_files_max().map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES));
     let wanted = u64::from(args.idle_connections);
     let count = wanted.min(room);
-    // The first ones make the server take what it takes once.
+    // The first connections make the server allocate its one-time resources.
     let warm = stream::iter(0..8)
         .then(|_| ask_once(server.address()))
         .try_collect::<Vec<_>>()
@@ -79,7 +79,7 @@ async fn ask_once(address: &str) -> anyhow::Result<TcpStream> {
     Ok(connection)
 }
 
-/// How many files a process may have open; `None` where it cannot be known.
+/// The limit of open files of a process; `None` if it is unknown.
 fn open_files_max() -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;

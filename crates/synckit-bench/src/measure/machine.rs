@@ -1,4 +1,4 @@
-//! What this machine can do at best, measured beside the rest: the floor under every figure.
+//! The best figures of this machine, measured in the same run: the floor under all others.
 
 use std::{
     fs::File,

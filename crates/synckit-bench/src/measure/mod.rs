@@ -1,7 +1,7 @@
-//! What the SDK and the server cost, against a server in a process of its own.
+//! The costs of the SDK and the server, against a server in its own process.
 //!
-//! Figures mean little without the machine that they come from, so its own limits are measured in the same run. What the
-//! server spends is read from the system's accounting of its process, apart from what this process spends as the client.
+//! Figures mean little without their machine, so its own limits are measured in the same run. The server's resources
+//! are read from the system's accounting of its process, separately from this process, which is the client.
 
 mod account;
 mod arrival;

@@ -1,4 +1,4 @@
-//! A quiet user's pushes, alone and beside neighbours at full speed: what nobody may do to somebody else.
+//! A quiet user's pushes, alone and beside neighbours at full speed: the isolation of users.
 //!
 //! The quiet user pushes one small batch at a time. The neighbours are other accounts that do one thing as fast as the
 //! server lets them, over a connection each. Their batches hold no entries that anybody could open; the server cannot
@@ -44,7 +44,7 @@ const TRICKLING: usize = 1_024;
 const EXPORT: &str = "/api/account/export";
 const ACCOUNT: &str = "/api/account";
 
-/// What the neighbours do.
+/// The action of the neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Neighbours {
     Push(usize),
@@ -55,7 +55,7 @@ enum Neighbours {
     Delete,
 }
 
-/// The rows: ids, what the neighbours do, how it is called.
+/// The rows: ids, actions of the neighbours, titles.
 const KINDS: [([&str; 2], Option<Neighbours>, &str); 7] = [
     (["quiet_alone_p50", "quiet_alone_p99"], None, "alone"),
     (
@@ -104,7 +104,7 @@ struct Pusher {
     batches: u128,
 }
 
-/// Measures all rows. So many users as there are streams of single entries are the neighbours.
+/// Measures all rows. The number of neighbours is that of the streams of single entries.
 pub(super) async fn measure(
     args: &MeasureArgs,
     server: &ServerProcess,

@@ -86,7 +86,7 @@ pub(super) async fn measure(
     ])
 }
 
-/// Pushes all records without measuring anything, for what comes after.
+/// Pushes all records without measuring, for later measurements.
 pub(super) async fn fill(args: &MeasureArgs, push: &Client) -> anyhow::Result<()> {
     let mut records = Records::new(args.load.seed, args.load.record_bytes);
     let mut left = args.records;

@@ -1,17 +1,18 @@
-//! What a process has used, as Linux accounts for it in `/proc`. Elsewhere nothing is measured, and the report says so.
+//! The resources of a process, from Linux's accounting in `/proc`. On other systems nothing is measured, and the report
+//! says so.
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-/// What each thread of a process has used since it started, in nanoseconds on a core, its own and the kernel's for it.
+/// The processor time of each thread of a process since its start, in nanoseconds, in user and kernel mode.
 ///
-/// By thread, because Linux tells that in nanoseconds and the sum for the process in hundredths of a second only, which
-/// is as much as some of what is measured takes altogether.
+/// By thread, because Linux counts nanoseconds for threads, but only hundredths of a second for the whole process,
+/// which is as much as some measurements take altogether.
 #[derive(Debug, Clone)]
 pub(super) struct Usage(BTreeMap<u32, u64>);
 
 impl Usage {
-    /// What was used since `earlier`. A thread that ended in between is not counted; the server's rest for ten seconds
-    /// before they do.
+    /// The time used since `earlier`. A thread that ended in between is not counted; the server's threads rest for ten
+    /// seconds before they end.
     pub(super) fn since(&self, earlier: &Self) -> Duration {
         let used = self.0.iter().map(|(thread, now)| {
             let before = earlier.0.get(thread).copied().unwrap_or(0);
@@ -28,7 +29,7 @@ pub(super) struct Memory {
     pub(super) peak: u64,
 }
 
-/// What a process has used; `None` where it cannot be known.
+/// The resources of a process; `None` if unknown.
 pub(super) fn usage(pid: u32) -> Option<Usage> {
     let mut threads = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
@@ -43,7 +44,7 @@ pub(super) fn usage(pid: u32) -> Option<Usage> {
     (!threads.is_empty()).then_some(Usage(threads))
 }
 
-/// The memory of a process; `None` where it cannot be known.
+/// The memory of a process; `None` if unknown.
 pub(super) fn memory(pid: u32) -> Option<Memory> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |name: &str| {
@@ -62,7 +63,7 @@ pub(super) fn memory(pid: u32) -> Option<Memory> {
     })
 }
 
-/// How much the client and the server grew at most while something ran.
+/// The maximum growth of the client and the server during an action.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MemoryGrowth {
     /// Of this process, in bytes.
@@ -82,7 +83,7 @@ impl Growth {
     /// Begins to watch: peaks count from here.
     pub(super) fn begin(server: u32) -> Self {
         let before = [std::process::id(), server].map(|pid| {
-            // proc(5): 5 resets the peak to what is resident now.
+            // proc(5): writing 5 resets the peak to the present size.
             fs::write(format!("/proc/{pid}/clear_refs"), "5").ok()?;
             memory(pid)
         });

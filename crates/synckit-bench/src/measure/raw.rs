@@ -1,4 +1,4 @@
-//! Requests without the SDK: one HTTP connection that sends prepared bodies and drops what comes back.
+//! Requests without the SDK: one HTTP connection that sends prepared bodies and drops the answers.
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -23,7 +23,7 @@ impl Line {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // It ends with the sender; what went wrong before, the sender says.
+        // It ends with the sender, which reports earlier errors.
         tokio::spawn(connection);
         Ok(Self {
             sender,
@@ -32,12 +32,12 @@ impl Line {
         })
     }
 
-    /// Sends one body, and reads the answer to its end. Returns how many bytes its body had.
+    /// Sends one body, and reads the answer to its end. Returns the size of the answer's body.
     pub(super) async fn post(&mut self, path: &'static str, body: Bytes) -> anyhow::Result<u64> {
         self.send(Method::POST, path, body).await
     }
 
-    /// Sends a request, and reads the answer to its end. Returns how many bytes its body had.
+    /// Sends a request, and reads the answer to its end. Returns the size of the answer's body.
     pub(super) async fn send(&mut self, method: Method, path: &'static str, body: Bytes) -> anyhow::Result<u64> {
         let mut request = Request::builder()
             .method(method)

@@ -1,8 +1,8 @@
 //! Pushes that are sealed before the clock starts.
 //!
-//! A driver that seals while it measures the server measures itself. So the SDK seals for a transport that keeps what it
-//! is asked to push and answers as the server will: the answer follows from the request alone. All other requests reach
-//! the server. The kept requests are sent later unchanged.
+//! A driver that seals while it measures the server measures itself. So the SDK seals for a transport that records
+//! pushes and answers as the server will: the answer follows from the request alone. All other requests reach the
+//! server. The recorded requests are sent later unchanged.
 
 use std::{mem, pin::Pin, sync::Arc};
 
@@ -58,7 +58,7 @@ impl Recorder {
         Ok(mem::take(&mut kept.pushes))
     }
 
-    /// What a request needs to be let in as this client.
+    /// The header that authorises a request as this client.
     pub(super) fn authorization(&self) -> anyhow::Result<HeaderValue> {
         let kept = self.kept.lock().map_err(|_| Poisoned)?;
         kept.authorization.clone().context("the client sent no token yet")

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::process::{self, Memory, Usage};
 
-/// What differs from a server as it comes: room for the idle connections, time for them to rest, users who sign up from
+/// Differences from the default settings: room for the idle connections, time for them to rest, users who sign up from
 /// one address all at once, and drivers that send more requests than one app on one device, as if through a proxy.
 const CONFIG: &str = "connections_max = 65536
 request_head_timeout = \"10 min\"
@@ -135,7 +135,7 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // Both fail for a server that has ended, which is what is wanted.
+        // Both fail if the server has already ended, which is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! What a device does to the bytes: everything from a seed, so that each run does the same.
+//! A device's work on bytes: all from a seed, so that each run is the same.
 
 use std::hint::black_box;
 
@@ -15,7 +15,7 @@ use synckit_protocol::{AppId, BatchDigest, BatchId, DeviceId, Position, SealedHa
 
 /// Entries of a full batch.
 const ENTRIES: usize = 500;
-/// What a file is sealed in.
+/// The size of the pieces in which a file is sealed.
 const PIECE_BYTES: usize = 1 << 20;
 const EDITION: VaultEdition = VaultEdition {
     generation: 1,

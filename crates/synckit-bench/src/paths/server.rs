@@ -1,4 +1,4 @@
-//! What the server does for a request, from the head of it to the last byte of the answer: the real router on a copy of a
+//! The server's work for a request, from its head to the last byte of the answer: the real router on a copy of a
 //! prepared data directory, without a network.
 //!
 //! The accounts, the tokens and the sealed batches come from `synckit-bench prepare`, because Argon2id would take

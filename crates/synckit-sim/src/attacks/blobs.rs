@@ -21,7 +21,7 @@ fn letter() -> Vec<u8> {
 }
 
 impl Stage {
-    /// Uploads a file, in place of what may be there, and returns what the server holds of it then.
+    /// Uploads a file, in place of an existing one, and returns the stored object.
     async fn upload(&self, file: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         let author = self.honest(0)?;
         author.client.blob_replace(file, |_| {}).await?;
@@ -30,7 +30,7 @@ impl Stage {
         Ok(put.context("nothing was uploaded")?.body.to_vec())
     }
 
-    /// Downloads the photo over a connection to somebody who changes the object.
+    /// Downloads the photo over a connection that changes the object.
     async fn download(
         &self,
         device: usize,

@@ -1,4 +1,4 @@
-//! Guessing, against the honest server's own router: who has an account, and what its password is.
+//! Guessing, against the honest server's own router: of accounts, and of their passwords.
 
 use std::collections::BTreeSet;
 
@@ -60,7 +60,7 @@ async fn start(stage: &Stage, email: &str, password: &str) -> anyhow::Result<(Cl
     Ok((login, post(stage, START, &body).await?))
 }
 
-/// The last two. Without a right password there is no third message: an attacker sends any.
+/// The last two messages. Without the right password an attacker cannot make the third, and sends any bytes.
 async fn finish(stage: &Stage, started: &Answer, ke3: Option<Vec<u8>>) -> anyhow::Result<Answer> {
     let started: LoginStarted = minicbor_serde::from_slice(&started.body)?;
     let body = LoginFinish {
@@ -101,7 +101,7 @@ impl Look {
     fn of(answer: &Answer) -> anyhow::Result<Self> {
         let fields: serde_json::Map<String, serde_json::Value> = if answer.head.status.is_success() {
             let LoginStarted { login, ke2 } = minicbor_serde::from_slice(&answer.body)?;
-            // The lengths of the byte strings count, not what they are.
+            // Only the lengths of the byte strings are compared.
             let lengths = [("login", login.0.len()), ("ke2", ke2.0.len())];
             let lengths = lengths.map(|(name, length)| (name.to_owned(), length.into()));
             lengths.into_iter().collect()
@@ -121,14 +121,14 @@ impl Look {
     }
 }
 
-/// What a sign-in with a wrong password looks like: two answers.
+/// The two answers to a sign-in with a wrong password.
 async fn wrong_sign_in(stage: &Stage, email: &str) -> anyhow::Result<[Answer; 2]> {
     let (_, started) = start(stage, email, "a guess").await?;
     let finished = finish(stage, &started, None).await?;
     Ok([started, finished])
 }
 
-/// What the SDK sends for a sign-in with a wrong password, and what it comes to.
+/// The SDK's requests for a sign-in with a wrong password, and the result.
 async fn wrong_sign_in_by_the_sdk(stage: &Stage, email: &str) -> anyhow::Result<(Vec<String>, String)> {
     let actor = stage.victim(0, |_, _| Lie::Truth)?;
     let result = actor.client.authenticate(email, "a guess").await;
@@ -205,8 +205,8 @@ pub(super) async fn unfinished_guesses(stage: Stage) -> anyhow::Result<Evidence>
     ))
 }
 
-/// Who has seen one KE2 of an account could test passwords against it without limit, if anything else evaluated elements
-/// under the same OPRF key.
+/// An attacker with one KE2 of an account could test passwords against it without limit, if any other request evaluated
+/// elements under the same OPRF key.
 pub(super) async fn uncounted_evaluations(stage: Stage) -> anyhow::Result<Evidence> {
     let Account { email, password, .. } = &stage.golden.ada;
     let user = sign_in(&stage, email, password).await.context("the honest run")?;

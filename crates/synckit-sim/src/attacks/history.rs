@@ -1,5 +1,5 @@
-//! Lies about the history: told to a device that remembers, and, as the control, to one that does not. What a device
-//! without a memory cannot know is what `docs/threat-model.md` says remains.
+//! Lies about the history, told to a device that remembers, and, as the control, to one that does not.
+//! `docs/threat-model.md` lists the lies that a device without a memory cannot detect.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ pub(super) async fn page_ends_elsewhere(stage: Stage) -> anyhow::Result<Evidence
         pull_all(&liar, Cursor::START).await,
         |error| matches!(error, Error::Tampering(Tampering::HistoryForked(evidence)) if evidence.known == end && evidence.claimed == other),
     )?;
-    // The same cursor, where it is the hash of what the page holds.
+    // The same cursor, if it is the hash of the page's contents.
     let forger = stage.forger.clone();
     let fitting = stage.victim(
         3,
@@ -191,7 +191,7 @@ pub(super) async fn push_not_stored(stage: Stage) -> anyhow::Result<Evidence> {
             .await
             .map_err(Error::from),
     )?;
-    // The server says where it stored the batch, and did not: the answer to another device's push.
+    // The server claims the place of the batch without storing it, from its answer to another device's push.
     let end = position(pull_all(&honest, Cursor::START).await?.1)?;
     let lying = move |pushed: &mut Pushed| {
         pushed.first_seq = end.seq;
@@ -340,7 +340,7 @@ pub(super) async fn forged_digests(stage: Stage) -> anyhow::Result<Evidence> {
     pull_all(&other, Cursor::START).await?;
     other.client.push(other.id, vec![change("four")]).await?;
 
-    // Somebody was faster; the server changes what it says about the batch in between.
+    // Another device was faster; the server changes the digest of the batch in between.
     let forging = |keep_head: bool| {
         move |sent: &Sent, answer: Option<Answer>| {
             let Some(answer) = answer else { return Lie::Truth };

@@ -40,7 +40,7 @@ impl Stage {
         Ok(Actor { client, id, sent })
     }
 
-    /// What the server answers an account for a path: an honest copy of what a liar may show to somebody else.
+    /// The server's answer to an account for a path: an honest copy for a liar to show to another account.
     async fn answer_for<T: serde::Serialize + serde::de::DeserializeOwned + Clone + Send + 'static>(
         &self,
         account: &Account,
@@ -69,7 +69,7 @@ async fn holds_key(client: &SyncKitClient, actor: &Actor) -> bool {
     client.pull(actor.id, Cursor::START).await.is_ok()
 }
 
-/// Joins through a liar who changes the envelope's answer, and through one who does not.
+/// Joins through a liar who changes the answer with the envelope, and through an honest connection.
 async fn joins_through(
     stage: Stage,
     change: impl Fn(&mut EnvelopeAnswer) + Send + Sync + 'static,
@@ -342,8 +342,8 @@ pub(super) async fn no_key_while_joining(stage: Stage) -> anyhow::Result<Evidenc
         !wrote_a_key(&liar),
         "a second key was made without anybody asking for one"
     );
-    // An app that then makes a key is told by the server's own version check, which only a server that lies to both
-    // sides can silence; then this device is alone, and the others refuse what it writes.
+    // An app that then creates a key is stopped by the server's own version check, which only a server that lies to
+    // both sides can suppress. Then this device is alone, and the others refuse its changes.
     match liar.client.setup_encryption_new(&ada.password).await {
         Err(Error::KeyAlreadyExists) => {}
         Err(error) if error.problem_code() == Some(ProblemCode::VersionConflict) => {}

@@ -169,7 +169,7 @@ pub(super) async fn other_app(stage: Stage) -> anyhow::Result<Evidence> {
     ))
 }
 
-/// Somebody between app and server who swaps the API key, which is public, in every message.
+/// An attacker between app and server replaces the API key, which is public, in every message.
 pub(super) async fn swapped_api_key(stage: Stage) -> anyhow::Result<Evidence> {
     let ada = &stage.golden.ada;
     let other = stage.server.create_app("another").await?.api_key;

@@ -1,7 +1,7 @@
 //! Lies about snapshots: told to a device that starts, in place of the log's beginning. The liar says that the log is cut,
 //! to any request, so that no device can avoid the snapshot: a device that can read the log instead does so.
 //!
-//! What the liar cannot do is to seal. The controls are told by somebody who can.
+//! The liar cannot seal. The liar of a control can.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -33,7 +33,7 @@ use crate::{
 const PULL: &str = "/api/sync/pull";
 const SNAPSHOTS: &str = "/api/sync/snapshots/";
 
-/// What the newer snapshot holds.
+/// The rows of the newer snapshot.
 const TRUE_ROWS: [&str; 3] = ["one 1", "two 1", "three 2"];
 
 const NOT_THE_PART: &str = "this is not the part that its manifest names";
@@ -55,7 +55,7 @@ struct Told {
 }
 
 impl Told {
-    /// What a server that tells this snapshot answers, where it does not answer as before.
+    /// The answers of a server with this snapshot, where they differ from before.
     fn answer(&self, sent: &Sent, offered_to: impl Fn(Cursor) -> bool) -> Option<Vec<u8>> {
         if sent.path() == PULL {
             let pull: Pull = minicbor_serde::from_slice(&sent.body).ok()?;
@@ -197,13 +197,13 @@ impl Folded {
         Ok(Self { older, newer, ..folded })
     }
 
-    /// A snapshot by who has the user's key, with these rows in it, each in a part of its own.
+    /// A snapshot by a holder of the user's key, with these rows, each in its own part.
     fn forged(&self, info: SnapshotInfo, rows: &[(&str, u32)]) -> anyhow::Result<Told> {
         let rows: Vec<ChangeEntry> = rows.iter().map(|(name, version)| row(name, *version)).collect();
         self.stage.forger.tell(&self.stage, info, &rows)
     }
 
-    /// Tells the true snapshot, the lie, and the same lie with what it lacks.
+    /// Tells the true snapshot, the lie, and the same lie with the missing key.
     async fn refuses(self, lie: Told, part: Option<u32>, keyed: Told, believed: Believed) -> anyhow::Result<Evidence> {
         let honest = self.stage.victim(1, telling(&self.newer))?;
         read_all("the honest run", &honest, &TRUE_ROWS).await?;
@@ -226,7 +226,7 @@ impl Folded {
     }
 }
 
-/// What the control comes to.
+/// The result of the control.
 struct Believed {
     rows: &'static [&'static str],
     control: &'static str,
@@ -415,7 +415,7 @@ pub(super) async fn retired_key(stage: Stage) -> anyhow::Result<Evidence> {
     let told = stage.honest(2)?;
     passes("the honest run", told.client.setup_encryption_existing(password).await)?;
 
-    // Under the same key, a snapshot of a position where it was in use is as good as ever.
+    // Under the same key, a snapshot of a position from the key's own time is still valid.
     let honest = stage.victim(2, telling(&before))?;
     let rows = passes("the honest run", pull_all(&honest, Cursor::START).await)?.0;
     ensure!(rows == ["one", "two", "three"], "the honest run brought {rows:?}");

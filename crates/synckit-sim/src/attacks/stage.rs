@@ -146,7 +146,7 @@ const PAGES_MAX: u32 = 200;
 /// Pulls until nothing more follows; the names of the rows, and the cursor after them.
 pub(super) async fn pull_all(actor: &Actor, mut cursor: Cursor) -> Result<(Vec<String>, Cursor), Error> {
     let mut rows = Vec::new();
-    // A liar could lead a device that misses a check in a circle; then what it believed until here is told.
+    // A liar could lead a device that misses a check in a circle; then the rows up to here are returned.
     for _ in 0..PAGES_MAX {
         let (changes, next, has_more) = actor.client.pull(actor.id, cursor).await?;
         rows.extend(changes.into_iter().map(|change| change.row_id));
@@ -205,7 +205,7 @@ pub(super) fn invented(status: u16, headers: &[(&str, &str)], body: impl Into<By
     }
 }
 
-/// What is inside a batch.
+/// The contents of a batch.
 #[derive(Debug, Clone)]
 pub(super) struct Opened {
     batch_id: BatchId,
@@ -224,7 +224,7 @@ impl Opened {
     }
 }
 
-/// Somebody who holds a user's keys: no server does. The controls are told by one.
+/// A holder of a user's keys, which no server is: the liar of the controls.
 #[derive(Clone)]
 pub(super) struct Forger {
     scope: StreamScope,
@@ -342,7 +342,7 @@ impl Forger {
     }
 }
 
-/// What the chain needs of a batch.
+/// The digest of a batch.
 pub(super) fn digest(batch: &PulledBatch) -> BatchDigest {
     BatchDigest {
         batch_id: batch.batch_id,

@@ -1,5 +1,5 @@
-//! Somebody who got a user's token and not the key, or a key that was retired: the server is honest here, and it is the
-//! server that refuses. What is at stake is what only the server holds.
+//! A thief of a user's token, without the key, or with a retired one. The server is honest here, and refuses. At stake
+//! is the data that only the server holds.
 
 use anyhow::{Context as _, bail, ensure};
 use axum::body::Body;
@@ -36,14 +36,14 @@ const ENVELOPE: &str = "/api/sync/keys";
 const UNSIGNED: OwnerSignature = OwnerSignature::from_bytes([0; 64]);
 const SNAPSHOT: SnapshotId = SnapshotId::from_bytes([9; 16]);
 
-/// Who holds a token of Ada's and nothing else.
+/// A holder of a token of Ada's, and nothing else.
 pub(super) struct Thief<'a> {
     stage: &'a Stage,
     token: http::HeaderValue,
 }
 
 impl<'a> Thief<'a> {
-    /// Reads the token from what a device of Ada's sent.
+    /// Reads the token from a request of Ada's device.
     pub(super) async fn robbing(stage: &'a Stage) -> anyhow::Result<Self> {
         let device = stage.honest(0)?;
         passes("the honest run", pull_all(&device, Cursor::START).await)?;

@@ -23,7 +23,7 @@ use crate::{endpoint::SERVER_URL, golden::Account};
 const STATUS: &str = "/api/sync/status";
 const VAULT: &str = "/api/account/vault";
 
-/// What a token says, and how it comes.
+/// The header and the claims of a token.
 #[derive(Clone)]
 struct Token {
     header: Value,
@@ -84,7 +84,7 @@ fn signing_key(stage: &Stage) -> anyhow::Result<Vec<u8>> {
     Ok(URL_SAFE_NO_PAD.decode(secret)?)
 }
 
-/// Asks for something with a token. `Err` is what the server refused it with.
+/// Calls the server with a token. `Err` is the server's refusal.
 async fn call(stage: &Stage, method: Method, path: &str, token: &str) -> anyhow::Result<Result<(), Problem>> {
     let request = http::Request::builder()
         .method(method)
@@ -149,7 +149,7 @@ pub(super) async fn no_algorithm(stage: Stage) -> anyhow::Result<Evidence> {
 
 pub(super) async fn other_key(stage: Stage) -> anyhow::Result<Evidence> {
     let api_key = stage.golden.api_key.clone();
-    // What anybody has: nothing, a key of one's own, and the key that every copy of the app holds.
+    // Anybody has these: nothing, an own key, and the key that every copy of the app contains.
     let forge = |token: &Token, _: &[u8]| {
         let keys: [&[u8]; 3] = [b"", b"another key, which is long enough", api_key.as_bytes()];
         keys.into_iter().map(|key| token.signed(key)).collect()

@@ -1,4 +1,4 @@
-//! Lies of the wire itself: where to go, how much comes, and what shape it has.
+//! Lies of the wire itself: destinations, sizes, and shapes.
 
 use std::sync::{
     Arc,
@@ -37,7 +37,7 @@ fn is_elsewhere(sent: &Sent) -> bool {
     !sent.head.uri.to_string().starts_with(SERVER_URL)
 }
 
-/// How many requests went elsewhere, and how many of those carried a token.
+/// The number of requests to another host, and the number of those with a token.
 fn gone_elsewhere(actor: &Actor) -> (usize, usize) {
     let sent = actor.sent.lock();
     let gone: Vec<&Sent> = sent.iter().filter(|sent| is_elsewhere(sent)).collect();
@@ -152,7 +152,7 @@ pub(super) async fn redirected_download(stage: Stage) -> anyhow::Result<Evidence
 const PIECE: usize = 64 * 1024;
 const GIGABYTE: usize = 1 << 30;
 
-/// A body of a gigabyte, made as it is read. `read` counts how much of it was.
+/// A body of a gigabyte, made as it is read. `read` counts the bytes read.
 fn flood(read: &Arc<AtomicUsize>) -> BodyStream<TransportError> {
     let read = Arc::clone(read);
     read.store(0, Ordering::SeqCst);
@@ -323,7 +323,7 @@ const DEPTH: usize = 200_000;
 pub(super) async fn deep_nesting(stage: Stage) -> anyhow::Result<Evidence> {
     let mut body = page_with_extra_field();
     body.extend(std::iter::repeat_n(0x81, DEPTH));
-    // Never closed: what comes after the arrays is missing.
+    // Never closed: the end of the arrays is missing.
     let refused = caught(page_of(&stage, 1, body).await?, |error| {
         matches!(error, Error::Protocol { status: 200, .. })
     })?;

@@ -14,11 +14,11 @@ const FILLER_BYTES: usize = 120;
 /// The changes of one atomic push, made from these three values alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Batch {
-    /// Who pushes it.
+    /// The pushing client.
     pub by: String,
     /// Its number there.
     pub number: u64,
-    /// How many changes it has.
+    /// The number of changes.
     pub count: u32,
 }
 
@@ -42,14 +42,14 @@ impl Batch {
     }
 }
 
-/// What is known outside of the server.
+/// The facts known outside of the server.
 #[derive(Debug, Clone, Default)]
 pub struct Books {
     attempted: BTreeSet<Batch>,
     acknowledged: BTreeSet<Batch>,
 }
 
-/// What the log holds.
+/// The contents of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
     /// Entries that were acknowledged, each there once.
@@ -84,7 +84,7 @@ impl Books {
         self.acknowledged.insert(batch);
     }
 
-    /// Takes over what a client's journal says.
+    /// Takes over the records of a client's journal.
     pub fn enter(&mut self, records: &[Record]) {
         for record in records {
             match record {
@@ -95,7 +95,7 @@ impl Books {
         }
     }
 
-    /// How many batches were never acknowledged.
+    /// The number of batches that were never acknowledged.
     #[must_use]
     pub fn open(&self) -> usize {
         self.attempted.difference(&self.acknowledged).count()

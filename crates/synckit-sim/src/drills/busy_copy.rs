@@ -1,8 +1,8 @@
 //! Copies of the directory of a busy server: some made by `cp`, which reads the files one after the other, and some by
 //! `synckit backup`, all while devices push without a pause.
 //!
-//! A server refuses a copy of the first kind that is damaged, and what it does serve from has whole chains. A backup is
-//! always whole, and has everything that was acknowledged before it was begun.
+//! A server refuses a damaged copy of the first kind, and any other one has whole chains. A backup is always whole, and
+//! contains everything that was acknowledged before it began.
 
 use std::{
     fs, io,

@@ -23,14 +23,14 @@ use super::{
 };
 use crate::golden::credential_file;
 
-/// Between two attempts, beyond what the SDK waits by itself: a server that is being started again is not in a hurry.
+/// Between two attempts, in addition to the SDK's own waits: a server needs time to restart.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Attempts at one thing. The SDK makes four of each.
 const ATTEMPTS_MAX: u32 = 200;
 /// Changes in a batch.
 const BATCH_ENTRIES: std::ops::RangeInclusive<u32> = 1..=40;
 
-/// What a client needs to know.
+/// The arguments that every client needs.
 #[derive(Debug, Args)]
 pub struct ClientArgs {
     /// The server
@@ -55,7 +55,7 @@ pub struct ClientArgs {
     role: Role,
 }
 
-/// What a client does.
+/// The role of a client.
 #[derive(Debug, Subcommand)]
 enum Role {
     /// Pushes batches from an outbox on its disk, exactly once.
@@ -99,10 +99,10 @@ pub fn journal_file(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.journal"))
 }
 
-/// Does what the command line says, to its end.
+/// Runs a client to its end.
 ///
 /// # Errors
-/// Whatever no restart of a server and no other process excuses.
+/// An error that neither a restart of the server nor another process explains.
 pub fn run(arguments: ClientArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -143,11 +143,11 @@ struct App {
     client: SyncKitClient,
     device_id: DeviceId,
     name: String,
-    /// What the user types when another device has changed the key.
+    /// The password that the user types after another device has changed the key.
     password: Option<String>,
     cursor: Cursor,
     journal: Journal,
-    /// What the journal said at the start.
+    /// The records of the journal at the start.
     records: Vec<Record>,
 }
 
@@ -296,7 +296,7 @@ impl App {
         }
     }
 
-    /// Gives the stream another key: this device's, or that of who was first.
+    /// Gives the stream another key: this device's, or that of a faster device.
     async fn change_keys(&mut self) -> anyhow::Result<()> {
         let password = self.password.clone().context("no password")?;
         let mut attempts = Attempts::default();
@@ -312,7 +312,7 @@ impl App {
         }
     }
 
-    /// Does what the app of a user would do about an error; or says that nothing excuses it.
+    /// Handles an error as a user's app would, or reports it if nothing explains it.
     async fn recover(&self, error: Error, attempts: &mut Attempts) -> anyhow::Result<()> {
         let (Error::KeyRotated { .. }, Some(password)) = (&error, &self.password) else {
             return attempts.next(&error).await;
@@ -339,7 +339,7 @@ impl Attempts {
     /// Waits before the next attempt.
     ///
     /// # Errors
-    /// If the error does not go away by itself, or there were too many.
+    /// If the error is not temporary, or occurred too often.
     pub async fn next(&mut self, error: &Error) -> anyhow::Result<()> {
         if !is_passing(error) {
             bail!("{}", ErrorChain(error));

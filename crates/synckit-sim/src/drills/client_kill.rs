@@ -1,8 +1,8 @@
-//! Clients are SIGKILLed in the middle of everything that they do, started again, and finish.
+//! Clients are SIGKILLed during all of their work, started again, and finish.
 //!
-//! Each kind of work is done once without a kill, to see how many bytes it moves. Then, as often as there are kills, the
-//! line is cut after so many of them as the seed says, in one direction or the other; the client is killed there, with
-//! its request or the answer half sent; and another process continues from the files on the disk.
+//! Each kind of work runs once without a kill, to count its bytes. Then, once per kill, the line is cut after a number
+//! of bytes that the seed chooses, in one direction or the other. The client is killed there, with its request or the
+//! answer half sent, and another process continues from the files on the disk.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -256,7 +256,7 @@ fn applied(journal: &std::path::Path) -> anyhow::Result<Vec<String>> {
 async fn read_back(reader: &SyncKitClient, hashes: &[BlobHash]) -> anyhow::Result<()> {
     for hash in hashes {
         let url = reader.blob_download_url(hash).await?;
-        // The SDK compares what arrives with the hash that was asked for.
+        // The SDK compares the received file with the requested hash.
         reader.blob_download(&url).await?;
     }
     let (blobs, _) = reader.blobs(None).await?;

@@ -1,7 +1,7 @@
 //! The server's disk runs full: first with pushes, until the next one does not fit, then to its last byte.
 //!
-//! The disk is a tmpfs of a few megabytes in a mount namespace of its own, which needs no rights where the system lets
-//! users make namespaces. Where it does not, the database is given a limit, which SQLite treats as a full disk.
+//! The disk is a tmpfs of a few megabytes in a separate mount namespace, which needs no rights if the system allows
+//! users to create namespaces. Otherwise the database gets a limit, which SQLite treats as a full disk.
 
 use std::{
     ffi::OsString,
@@ -26,7 +26,7 @@ use super::{
 
 /// The disk.
 const DISK_BYTES: usize = 24 * 1024 * 1024;
-/// What is taken from it at first, and given back at the end.
+/// The space that is taken at first, and returned at the end.
 const BALLAST_BYTES: usize = 12 * 1024 * 1024;
 /// The first limit of the database, on systems without such a disk.
 const DATABASE_MAX: &str = "4MiB";
@@ -277,7 +277,7 @@ fn expect_full(error: &Error) -> anyhow::Result<()> {
 /// A tmpfs in a mount namespace of its own.
 struct SmallDisk {
     mount_point: TempDir,
-    /// What to put before a command that is to see it.
+    /// The prefix of a command that must see it.
     enter: Vec<OsString>,
     /// The disk as this process sees it.
     seen_here: PathBuf,

@@ -1,5 +1,5 @@
-//! What a client writes down before it does something, and after: on the disk before anything else happens, so that a
-//! SIGKILL at any moment leaves the truth behind.
+//! A client's records before and after each action: on the disk before anything else happens, so that a SIGKILL at any
+//! moment leaves the truth behind.
 //!
 //! One JSON record a line. A line that was cut off by a kill was not written.
 
@@ -39,7 +39,7 @@ pub enum Record {
     },
     /// So many changes of the key were done.
     KeysChanged {
-        /// How many, this one included.
+        /// Their number, including this one.
         count: u32,
     },
     /// A file was acknowledged.
@@ -53,10 +53,10 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens a journal, or begins one, and returns what is in it.
+    /// Opens a journal, or starts one, and returns its records.
     ///
     /// # Errors
-    /// If it cannot be read, or holds what no client wrote.
+    /// If it cannot be read, or holds records that no client wrote.
     pub fn open(path: &Path) -> io::Result<(Self, Vec<Record>)> {
         let mut file = OpenOptions::new()
             .read(true)

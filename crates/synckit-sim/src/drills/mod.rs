@@ -6,15 +6,16 @@
 //! | [`server_kill`], [`client_kill`], [`disk_full`], [`restore`], [`busy_copy`], [`two_processes`], [`clock`] | the drills |
 //! | [`site`] | a server in a process of its own, on a directory of its own |
 //! | [`process`] | starting, killing and stopping processes |
-//! | [`client`] | the app: what a client's process does |
-//! | [`journal`] | what a client writes down before it does something, and after |
+//! | [`client`] | the app: the work of a client's process |
+//! | [`journal`] | a client's records before and after each action |
 //! | [`books`] | the whole log against the journals: every acknowledged entry exactly once |
-//! | [`relay`] | a line between client and server that tells what passes, and can be cut |
+//! | [`relay`] | a line between client and server that counts bytes, and can be cut |
 //!
-//! What they deliberately are not: simulations. Time, processes, disks and sockets are the system's own, so a seed gives
-//! the same plan (what is written, at which event who is killed) but not the same interleaving.
+//! Drills are deliberately not simulations. Time, processes, disks and sockets are the system's own, so a seed gives
+//! the same plan (the written data, and the event of each kill) but not the same interleaving.
 //!
-//! Invariant: a drill never excuses a loss. Either every promise is kept, or it is an error that names the seed.
+//! Invariant: a drill never excuses a loss. Either every promise is kept, or the drill fails with an error that names
+//! the seed.
 
 pub mod books;
 pub mod busy_copy;
@@ -42,7 +43,7 @@ const DRILL_MAX: Duration = Duration::from_secs(20 * 60);
 /// How large a drill is, and its seed.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Sizes {
-    /// Decides what is written and who dies when
+    /// Decides the written data, and the time of each kill
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// How often a process is killed; in client-kill, of each kind
@@ -92,7 +93,7 @@ impl fmt::Display for Sizes {
 pub struct Drill {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What is done.
+    /// The setting of the drill.
     pub what: &'static str,
     run: fn(&Programs, &Sizes) -> anyhow::Result<String>,
 }
@@ -107,14 +108,14 @@ impl Drill {
     /// Finds a drill by its name.
     ///
     /// # Errors
-    /// The names that there are.
+    /// The list of names.
     pub fn named(name: &str) -> Result<&'static Self, String> {
         let names: Vec<&str> = DRILLS.iter().map(|drill| drill.name).collect();
         let drill = DRILLS.iter().find(|drill| drill.name == name);
         drill.ok_or_else(|| format!("the drills are {}", names.join(", ")))
     }
 
-    /// Runs it, and returns what it showed in a sentence.
+    /// Runs it, and returns its result in a sentence.
     ///
     /// # Errors
     /// A promise that was not kept, with the command that tries it again.

@@ -43,7 +43,7 @@ impl Programs {
 
 fn build_synckit(cargo: &OsStr) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(cargo);
-    // Both packages, so that what they share is built once, with the features of both.
+    // Both packages, so that shared crates are built once, with the features of both.
     command
         .args([
             "build",
@@ -96,7 +96,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 /// Runs a command to its end and returns its standard output.
 ///
 /// # Errors
-/// If it does not start or does not succeed, with what it said.
+/// If it does not start or does not succeed, with its output.
 pub fn output_of(command: &mut Command) -> anyhow::Result<String> {
     let output = command
         .output()
@@ -190,7 +190,7 @@ impl Process {
         Ok(())
     }
 
-    /// What to say of a process that ended as it should not have.
+    /// The message about a process that ended unexpectedly.
     #[must_use]
     pub fn complaint(&self, status: ExitStatus) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();

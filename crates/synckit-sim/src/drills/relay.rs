@@ -1,5 +1,5 @@
-//! A line between client and server that counts what passes and can be cut: after so many bytes of one direction nothing
-//! moves any more; a drill that waits for this moment can kill the client in the middle of any step.
+//! A line between client and server that counts bytes and can be cut: after a number of bytes in one direction, nothing
+//! moves any more. A drill that waits for this moment can kill the client in the middle of any step.
 //!
 //! Bytes are a better clock than seconds: the same plan meets the same request at the same place on any machine.
 
@@ -102,7 +102,7 @@ impl Relay {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Where it leads to.
+    /// Sets its destination.
     pub fn lead_to(&self, port: u16) {
         self.shared.line.lock().target = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
@@ -118,7 +118,7 @@ impl Relay {
         self.shared.changed.notify_all();
     }
 
-    /// What has passed in this round.
+    /// The bytes of this round.
     #[must_use]
     pub fn moved(&self) -> Moved {
         self.shared.line.lock().moved
@@ -161,7 +161,7 @@ impl Shared {
         ] {
             let shared = Arc::clone(self);
             thread::spawn(move || {
-                // Either end may break: that is what the line is for.
+                // Either end may break, which is the purpose of the line.
                 let _ = shared.copy(round, direction, &from, &to);
                 let _ = from.shutdown(Shutdown::Both);
                 let _ = to.shutdown(Shutdown::Both);
@@ -186,7 +186,7 @@ impl Shared {
         }
     }
 
-    /// How much of a piece may pass, and whether anything may pass after it.
+    /// The part of a piece that may pass, and whether anything may pass after it.
     fn admit(&self, round: u64, direction: Direction, length: usize) -> (usize, bool) {
         let mut line = self.line.lock();
         if line.round != round || line.is_cut {

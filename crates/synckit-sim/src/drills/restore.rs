@@ -60,7 +60,7 @@ pub(super) fn run(programs: &Programs, sizes: &Sizes) -> anyhow::Result<String> 
     ))
 }
 
-/// What an app has in its database: the last change of every row.
+/// An app's database: the last change of every row.
 struct App {
     client: SyncKitClient,
     device_id: DeviceId,
@@ -216,7 +216,7 @@ async fn edit_all(apps: &mut [App], time: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets every device find out and rejoin; returns how many had to.
+/// Lets every device find out and rejoin; returns the number of devices that had to.
 async fn rejoin_all(account: &Account, apps: &mut [App], seed: u64, file: &[u8]) -> anyhow::Result<usize> {
     let (offline, online) = apps.split_last_mut().context("no devices")?;
     offline.pull().await.context("the device that was offline")?;

@@ -33,7 +33,7 @@ const PUSHES_BETWEEN_KILLS: std::ops::RangeInclusive<u64> = 4..=40;
 /// How long after that the kill comes, so that it comes in the middle of something.
 const KILL_WITHIN: Duration = Duration::from_millis(12);
 
-/// What the pushers share.
+/// The shared state of the pushers.
 #[derive(Debug, Default)]
 struct Shared {
     books: Mutex<Books>,

@@ -41,7 +41,7 @@ pub struct Launch {
     pub public_url: Option<String>,
     /// Further arguments.
     pub arguments: Vec<String>,
-    /// What the command is put behind, such as `nsenter`.
+    /// The command that starts this command, such as `nsenter`.
     pub wrapper: Vec<OsString>,
     /// Variables of its environment.
     pub environment: Vec<(OsString, OsString)>,
@@ -198,8 +198,8 @@ impl Site {
         Ok(client)
     }
 
-    /// The app on a device in a process of its own: `synckit-sim drill-client` with what every client needs; its role
-    /// follows.
+    /// The app on a device in its own process: `synckit-sim drill-client` with the arguments that every client needs;
+    /// its role follows.
     #[must_use]
     pub fn client_command(&self, member: &Member) -> Command {
         let mut command = command(&self.programs.sim);
