@@ -58,15 +58,15 @@ class BatchForged(SyncKitError):
 
 
 class SnapshotForged(SyncKitError):
-    """A snapshot is not what a device of this account sealed."""
+    """No device of this account sealed this snapshot."""
 
 
 class BlobForged(SyncKitError):
-    """A file is not what was asked for."""
+    """A file is not the requested one."""
 
 
 class HistoryForked(SyncKitError):
-    """The server tells another history than the one that is known."""
+    """The server's history differs from the known one."""
 
 
 class HistoryRewound(SyncKitError):
