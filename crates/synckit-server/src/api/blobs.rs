@@ -114,7 +114,8 @@ pub(super) async fn confirm(
     if confirmed && !(pending && body.upload_id.is_some()) {
         return Ok(Reply::empty());
     }
-    Err(ApiError::new(ProblemCode::UploadIncomplete).with_detail("no complete upload of this blob and size is there"))
+    Err(ApiError::new(ProblemCode::UploadIncomplete)
+        .with_detail("the server has no complete upload of this blob and size"))
 }
 
 /// `POST /api/sync/blobs/download`.
