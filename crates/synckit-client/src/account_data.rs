@@ -276,7 +276,7 @@ impl SeenLines {
         } else {
             Err(Error::Protocol {
                 status: 200,
-                reason: "an export with its last line",
+                reason: "an export that ends with its closing line",
             })
         }
     }

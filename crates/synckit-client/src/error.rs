@@ -65,7 +65,7 @@ pub enum Error {
     #[error("a change cannot be pushed")]
     Encode(#[source] synckit_crypto::batch::EncodeError),
     /// Nobody is signed in. Call `authenticate` or `try_load_key_from_keychain` first.
-    #[error("nobody is signed in: call authenticate, or try_load_key_from_keychain to go on with an earlier session")]
+    #[error("nobody is signed in: call authenticate, or try_load_key_from_keychain to resume a stored session")]
     NotSignedIn,
     /// No master key is in memory. Call one of the `setup_encryption` methods or `try_load_key_from_keychain`.
     #[error(
@@ -76,17 +76,15 @@ pub enum Error {
     /// `push`: an earlier client on this device has pulled, so only the app knows the cursor of its database, and a
     /// push could not return a cursor that is safe to store. Nothing was sent. Call `resume_at` with the stored cursor
     /// ([`Cursor::START`] if the app has none), or pull first.
-    #[error(
-        "where the app's data is in the history is not known: call resume_at with the stored cursor, or pull first"
-    )]
+    #[error("the app's position in the history is unknown: call resume_at with the stored cursor, or pull first")]
     CursorUnknown,
     /// The credential store holds no session and key of this account in this app.
-    #[error("the keychain holds no key for this app: ask for the password once")]
+    #[error("the credential store holds no key for this app: ask for the password")]
     NoStoredKey,
 
     // Repeat later.
-    /// The server could not be reached, after every retry.
-    #[error("the server cannot be reached")]
+    /// The request failed after every retry: the server could not be reached, or its answer did not arrive.
+    #[error("the request to the server failed")]
     Network(#[source] TransportError),
     /// The server asks for a longer wait than the SDK waits within one call.
     #[error("the server asks to wait for {} seconds ({code})", retry_after.as_secs())]
@@ -100,7 +98,7 @@ pub enum Error {
     #[error("the server refused: {} ({})", .0.detail.as_deref().unwrap_or(&.0.title), .0.code)]
     Problem(Box<Problem>),
     /// The answer does not follow this protocol: it comes from another service, or from a proxy in between.
-    #[error("the answer is not of this protocol (status {status}): {reason}")]
+    #[error("the answer is not of this protocol (status {status}): expected {reason}")]
     Protocol {
         /// The HTTP status.
         status: u16,
@@ -120,7 +118,7 @@ pub enum Error {
     #[error("the account is no longer on this server: it was deleted")]
     AccountGone,
     /// The call needs a password sign-in of the last five minutes: call `confirm_password`.
-    #[error("this needs a fresh sign-in with the password")]
+    #[error("this needs a password sign-in of the last five minutes: call confirm_password")]
     FreshLoginRequired,
     /// The API key of the configuration is not a publishable key: it is incomplete, or of another kind. Nothing was
     /// sent.
@@ -162,7 +160,7 @@ pub enum Error {
     },
     /// `rejoin`: the server's history agrees with this device's, or the conflict in the evidence was resolved since.
     /// Pull again.
-    #[error("the server's history agrees with what this device knows: there is nothing to rejoin")]
+    #[error("the server's history agrees with this device's, so no rejoin is needed: pull again")]
     NothingToRejoin,
     /// The recovery code is not one of this account's.
     #[error("this recovery code does not belong to the account")]

@@ -126,7 +126,7 @@ impl SyncKitClient {
         Err(refused.map_or(
             Error::Protocol {
                 status: 404,
-                reason: "a snapshot that the server itself named",
+                reason: "the snapshot that the server named",
             },
             |(_, error)| error,
         ))
@@ -181,7 +181,7 @@ async fn pull_log(stream: &Stream, device_id: DeviceId, cursor: Cursor, avoid: A
         // A server that always claims this would keep the app in an endless loop.
         return Err(Error::Protocol {
             status: 200,
-            reason: "a page that is not empty where more follow",
+            reason: "a page with changes, because more pages follow",
         });
     }
     if has_more {

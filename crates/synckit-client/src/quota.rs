@@ -44,9 +44,9 @@ impl fmt::Display for Quota {
         f.write_str(match self {
             Self::Bytes => "stored bytes",
             Self::Blobs => "files",
-            Self::PendingUploads => "uploads that were begun and not finished",
+            Self::PendingUploads => "unfinished uploads",
             Self::RevokedDevices => "revoked devices",
-            Self::Other => "one that this program does not know",
+            Self::Other => "a quota that this program does not know",
         })
     }
 }

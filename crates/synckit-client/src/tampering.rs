@@ -34,7 +34,7 @@ pub enum Tampering {
     #[error("the server went back: this device knew {}, the server holds {}", .0.known.seq, .0.claimed.seq)]
     HistoryRewound(HistoryEvidence),
     /// The server's history differs from the one that this device knows.
-    #[error("the server tells another history at {}", .0.known.seq)]
+    #[error("the server's history differs from this device's at {}", .0.known.seq)]
     HistoryForked(HistoryEvidence),
     /// No device of the user sealed this batch at this place of this history.
     #[error("a batch was forged or moved: {}", .0.reason)]
@@ -55,7 +55,7 @@ pub enum Tampering {
     /// The server's vault is older than the one that this device or an envelope knows, or replaces it at the same
     /// edition: a restored backup, or an attack that revives a password or a recovery code that the user has replaced.
     /// After a restored backup, and by the user's decision, `restore_envelope` accepts it.
-    #[error("the server's vault (edition {found}) is not the one that is known (edition {known})")]
+    #[error("the server's vault (edition {found}) is not the one that this device knows (edition {known})")]
     VaultReplaced {
         /// The newest known edition.
         known: VaultEdition,
@@ -66,13 +66,13 @@ pub enum Tampering {
     #[error("the server's sign-in key changed: this may be another server")]
     ServerKeyChanged,
     /// The server's answer is about another app than that of the API key.
-    #[error("the server answered for another app ({answered}) than the API key names")]
+    #[error("the server's answer is about another app ({answered}) than that of the API key")]
     OtherApp {
         /// The app in the answer.
         answered: AppId,
     },
     /// A URL from the server would weaken the connection.
-    #[error("the server gave out a URL that is not safe to use: {reason}")]
+    #[error("the server issued an unsafe URL: {reason}")]
     UnsafeUrl {
         /// Why the URL is unsafe.
         reason: &'static str,
@@ -81,7 +81,8 @@ pub enum Tampering {
     /// place of this device's. A restored backup, or an attack. After a restored backup, and by the user's decision,
     /// `restore_envelope` settles which keys belong to the stream.
     #[error(
-        "the server's master key (version {found_version}) does not go on from that of this device (version {held_version})"
+        "the server's master key (version {found_version}) does not continue from this device's (version \
+         {held_version})"
     )]
     EnvelopeReplaced {
         /// The version of the master key on this device.

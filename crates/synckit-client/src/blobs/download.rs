@@ -195,7 +195,7 @@ where
         }
     }
     Err(Error::Tampering(Tampering::BlobForged {
-        reason: "it never arrived",
+        reason: "its bytes never arrived",
     }))
 }
 
@@ -222,7 +222,7 @@ where
         .body(RequestBody::Empty)
         .map_err(|_| {
             Error::Tampering(Tampering::UnsafeUrl {
-                reason: "it cannot be requested",
+                reason: "it is not a valid URL",
             })
         })?;
     let api = stream.connection.api();
@@ -239,7 +239,7 @@ where
                 Some(problem) => Error::from_problem(problem),
                 None => Error::Protocol {
                     status,
-                    reason: "the object that was signed",
+                    reason: "the object of the presigned URL",
                 },
             });
         }
@@ -268,7 +268,7 @@ where
         // A device of this user always seals a file under the id of its hash.
         if !is_asked_for || all_keys.ring.blob_id_key().blob_id(&hash) != blob_id {
             return Err(Error::Tampering(Tampering::BlobForged {
-                reason: "it is another file than the one that was asked for",
+                reason: "it is not the requested file",
             }));
         }
         Ok((out, hash))

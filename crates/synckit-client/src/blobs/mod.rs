@@ -82,7 +82,7 @@ impl SyncKitClient {
         if data.len() as u64 != url.size || BlobHash::of(&data) != url.hash {
             return Err(Error::InvalidArgument {
                 argument: "data",
-                reason: "its hash or its size is not the one that the URL was asked for".to_owned(),
+                reason: "its hash or size is not that of the URL".to_owned(),
             });
         }
         upload(&*self.stream()?, url, BlobSource::from(data), &(|_| {})).await

@@ -278,7 +278,7 @@ async fn put_once(
         })
         .map_err(|_| {
             Error::Tampering(Tampering::UnsafeUrl {
-                reason: "it cannot be requested",
+                reason: "it is not a valid URL",
             })
         })?;
     let api = stream.connection.api();
@@ -317,7 +317,7 @@ fn check_put_answer(status: u16, body: &[u8]) -> Result<()> {
         Some(problem) => Err(Error::from_problem(problem)),
         None => Err(Error::Protocol {
             status,
-            reason: "an object store that takes what it signed",
+            reason: "success at the presigned URL",
         }),
     }
 }
@@ -341,7 +341,7 @@ async fn rereadable(source: BlobSource) -> Result<Rereadable> {
         if size > limits::BLOB_BYTES_MAX {
             return Err(Error::InvalidArgument {
                 argument: "source",
-                reason: format!("a file may have {} bytes", limits::BLOB_BYTES_MAX),
+                reason: format!("a file may have at most {} bytes", limits::BLOB_BYTES_MAX),
             });
         }
         (file, buffer) =

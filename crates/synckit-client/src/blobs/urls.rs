@@ -233,7 +233,10 @@ fn sealed_size(size: u64) -> Result<u64> {
     if size > limits::BLOB_BYTES_MAX {
         return Err(Error::InvalidArgument {
             argument: "size",
-            reason: format!("a file may have {} bytes, this one has {size}", limits::BLOB_BYTES_MAX),
+            reason: format!(
+                "a file may have at most {} bytes, this one has {size}",
+                limits::BLOB_BYTES_MAX
+            ),
         });
     }
     Ok(size + limits::SEAL_OVERHEAD_BYTES as u64)

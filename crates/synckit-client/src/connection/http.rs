@@ -155,7 +155,7 @@ impl HttpTransport {
             reqwest::Certificate::from_pem_bundle(pem)
                 .ok()
                 .filter(|roots| !roots.is_empty())
-                .ok_or(invalid("ca_bundle", "it holds no certificate in PEM"))
+                .ok_or(invalid("ca_bundle", "it contains no certificate in PEM"))
         });
         let proxy = options.proxy.as_ref().map(|url| {
             let url = Url::parse(url)
@@ -176,7 +176,7 @@ impl HttpTransport {
             transport
                 .0
                 .connect(Way::Network)
-                .map_err(|_| invalid("ca_bundle", "it holds a certificate that cannot be used"))?;
+                .map_err(|_| invalid("ca_bundle", "it contains an unusable certificate"))?;
         }
         Ok(transport)
     }

@@ -14,14 +14,14 @@ impl Server {
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| "it is not a URL such as https://sync.example.com")?;
         if url.host().is_none() {
-            return Err("it names no host");
+            return Err("it has no host");
         }
         check_transport_security(&url)?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("it must not carry a user name or a password");
+            return Err("it must not contain a user name or a password");
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err("it must not carry a query or a fragment");
+            return Err("it must not contain a query or a fragment");
         }
         Ok(Self {
             base: url.as_str().trim_end_matches('/').to_owned(),

@@ -247,7 +247,7 @@ impl Beside {
         // A person with write access to this directory may have placed a link here, to a file that the next line would
         // create.
         if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-            return Err(io::Error::other(format!("{} is no regular file", path.display())));
+            return Err(io::Error::other(format!("{} is not a regular file", path.display())));
         }
         fs::OpenOptions::new()
             .create(true)

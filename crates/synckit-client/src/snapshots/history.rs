@@ -166,7 +166,7 @@ impl<'a> History<'a> {
         if has_more && page.batches.is_empty() {
             return Err(Error::Protocol {
                 status: 200,
-                reason: "a page that is not empty where more follow",
+                reason: "a page with changes, because more pages follow",
             });
         }
         let (entries, walk) = self.stream.open(Arc::clone(&self.keys), walk, page).await?;

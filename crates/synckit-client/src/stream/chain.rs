@@ -72,7 +72,7 @@ impl Stream {
                 // A server that always claims this would keep this device in an endless loop.
                 return Err(Error::Protocol {
                     status: 200,
-                    reason: "a page of the chain that is not empty",
+                    reason: "a page of the chain with digests",
                 });
             }
             page = self.chain_page(walk.at()).await?;
@@ -133,7 +133,7 @@ impl Stream {
             has_more,
         } = problem.behind.ok_or(Error::Protocol {
             status: problem.status,
-            reason: "the digests in between",
+            reason: "the digests after the parent",
         })?;
         let first = Chain {
             digests,

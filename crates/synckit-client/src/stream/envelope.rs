@@ -73,7 +73,7 @@ impl StreamEnd {
 pub(crate) fn no_further_version() -> Error {
     Error::Protocol {
         status: 200,
-        reason: "a version that another one can follow",
+        reason: "an envelope version below the maximum",
     }
 }
 

@@ -89,7 +89,7 @@ impl Stream {
             // The user has decided to skip it, so its changes are stored nowhere.
             return Err(Error::InvalidArgument {
                 argument: "batch_id",
-                reason: "what the server holds under it was skipped: push the changes under a new id".into(),
+                reason: "the server's batch with this id was skipped: push the changes under a new id".into(),
             });
         }
         Ok(())
@@ -116,7 +116,7 @@ impl Stream {
             if has_more && page.batches.is_empty() {
                 return Err(Error::Protocol {
                     status: 200,
-                    reason: "a page that is not empty where more follow",
+                    reason: "a page with changes, because more pages follow",
                 });
             }
             let opened = self.open_skipping(Arc::clone(&keys), walk, page, |_, _| true).await?;
@@ -269,7 +269,7 @@ fn open_page(
         };
         walk.step(&digest(&batch))?;
         if !keys.permits(&batch.key_id, walk.at()) {
-            return Err(forged("its key was retired before"));
+            return Err(forged("its key was retired before this place"));
         }
         if entries.is_empty() {
             entries = opened;

@@ -48,7 +48,7 @@ impl Stream {
             // Another device folded meanwhile, and the server will refuse this one as not the newest.
             Ok(None) => None,
             Err(error @ Error::Tampering(Tampering::SnapshotForged(_))) => {
-                tracing::warn!(%error, "the newest snapshot is of no use to anybody; a fold replaces it");
+                tracing::warn!(%error, "the newest snapshot does not verify; a fold replaces it");
                 None
             }
             Err(error) => return Err(error),
@@ -83,20 +83,20 @@ impl Stream {
             }))
         };
         if snapshot.snapshot_id != snapshot_id || snapshot.position != position {
-            return Err(forged("the server calls it by another id or position than before"));
+            return Err(forged("its id or position has changed"));
         }
         let Some(stream_keys) = keys.find(&key_id) else {
             let error = forged("no device of this user ever had its key");
             return Err(self.unknown_key(keys, Some(error)).await);
         };
         if !keys.permits(&key_id, position) {
-            return Err(forged("its key was retired before"));
+            return Err(forged("its key was retired before this place"));
         }
         // Revoked devices know a retired key. A snapshot that they fold now is not the one from before its end.
         let manifest_hash = SealedHash::of(manifest.as_ref());
         if !keys.permits_snapshot(&key_id, position, manifest_hash) {
             return Err(forged(
-                "its key was retired, and this is not the snapshot that was there then",
+                "its key was retired, and this is not the newest snapshot of that time",
             ));
         }
         let context = SnapshotContext {

@@ -126,10 +126,5 @@ pub(super) async fn mixed_ranges(stage: Stage) -> anyhow::Result<Evidence> {
 pub(super) async fn other_file_with_the_key(stage: Stage) -> anyhow::Result<Evidence> {
     // Even a device of the user, or the thief of its key, cannot pass one file for another: the hash decides.
     let forged = sealed_as_photo(&stage, &letter())?;
-    changed(
-        stage,
-        move |_| forged.clone(),
-        "it is another file than the one that was asked for",
-    )
-    .await
+    changed(stage, move |_| forged.clone(), "it is not the requested file").await
 }

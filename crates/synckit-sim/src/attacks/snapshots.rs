@@ -295,7 +295,7 @@ pub(super) async fn stale_under_the_newest_id(stage: Stage) -> anyhow::Result<Ev
     let keyed = folded.forged(lie.info, &[("one", 1), ("two", 1), ("three", 1)])?;
     let believed = Believed {
         rows: &["one 1", "two 1", "three 1", "three 2"],
-        control: "sealed for this id with the user's key, it is believed, and the log goes on from its own position",
+        control: "sealed for this id with the user's key, it is believed, and the log continues from its own position",
     };
     folded.refuses(lie, None, keyed, believed).await
 }
@@ -333,7 +333,7 @@ pub(super) async fn mixed(stage: Stage) -> anyhow::Result<Evidence> {
     lie.parts[1].clone_from(&other.parts[1]);
     let believed = Believed {
         rows: &TRUE_ROWS,
-        control: "beside the manifest and the other parts of its own attempt, the same part is believed",
+        control: "with the manifest and the other parts of its own attempt, the same part is believed",
     };
     folded.refuses(lie, Some(1), other, believed).await
 }
@@ -429,7 +429,7 @@ pub(super) async fn retired_key(stage: Stage) -> anyhow::Result<Evidence> {
     let forged = [change("one")];
     let lie = stage.forger.tell(&stage, info, &forged)?;
     let (seen, ended) = read(&stage.victim(2, telling(&lie))?).await;
-    let caught = refused_key(ended, "its key was retired before")?;
+    let caught = refused_key(ended, "its key was retired before this place")?;
     ensure!(seen.is_empty(), "the victim was given {seen:?}");
 
     let file = credential_file(stage.path(), &stage.golden.ada.devices[0].name);
@@ -473,7 +473,7 @@ pub(super) async fn retired_past(stage: Stage) -> anyhow::Result<Evidence> {
     let (seen, ended) = read(&stage.victim(2, telling(&lie))?).await;
     let caught = refused_key(
         ended,
-        "its key was retired, and this is not the snapshot that was there then",
+        "its key was retired, and this is not the newest snapshot of that time",
     )?;
     ensure!(seen.is_empty(), "the victim was given {seen:?}");
 
@@ -520,7 +520,7 @@ pub(super) async fn off_the_chain(stage: Stage) -> anyhow::Result<Evidence> {
     ensure!(rows == ["invented"], "the control brought {rows:?}");
     Ok(Evidence {
         caught,
-        control: "of a position on the chain, the same rows under the same key are believed".to_owned(),
+        control: "at a position on the chain, the same rows under the same key are believed".to_owned(),
     })
 }
 
@@ -543,7 +543,7 @@ pub(super) async fn older_to_who_is_past_it(stage: Stage) -> anyhow::Result<Evid
     ensure!(rows == ["one", "two", "three"], "the control brought {rows:?}");
     Ok(Evidence::new(
         caught,
-        "to a device that starts, it is as good as a newer one: the log goes on from it",
+        "a new device accepts it, and continues with the log from there",
     ))
 }
 

@@ -255,7 +255,7 @@ fn bad_url_and_unreachable_server_differ() {
     "#);
     let unreachable = to("http://127.0.0.1:9");
     assert!(
-        unreachable.starts_with("error: the server cannot be reached: "),
+        unreachable.starts_with("error: the request to the server failed: "),
         "{unreachable}"
     );
     assert!(

@@ -107,7 +107,7 @@ fn no_certificates_leave_loopback_usable() {
     });
     let ended = device_list(&mut without(anybody()), "https://127.0.0.1:9").expect_code(1);
     insta::assert_snapshot!(ended.stderr, @r"
-    error: the server cannot be reached: TLS cannot be used: builder error: unexpected error: No CA certificates were loaded from the system
+    error: the request to the server failed: TLS cannot be used: builder error: unexpected error: No CA certificates were loaded from the system
     hint: install the root certificates of this machine (Debian: ca-certificates)
     ");
 }
