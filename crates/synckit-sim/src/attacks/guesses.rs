@@ -168,7 +168,7 @@ pub(super) async fn who_has_an_account(stage: Stage) -> anyhow::Result<Evidence>
     );
     Ok(Evidence::new(
         format!("{caught}, for a wrong password as well: the same fields, lengths, headers and round trips"),
-        "the right password signs in, and another refusal is told apart by the same comparison",
+        "the right password signs in, and the same comparison distinguishes another refusal",
     ))
 }
 
@@ -201,7 +201,7 @@ pub(super) async fn unfinished_guesses(stage: Stage) -> anyhow::Result<Evidence>
     refused(outcome(&twelfth)?, "too_many_guesses")?;
     Ok(Evidence::new(
         caught,
-        "of eleven starts, one that was finished with the right password is given back",
+        "of eleven starts, one that was finished with the right password does not count",
     ))
 }
 
@@ -246,7 +246,7 @@ pub(super) async fn uncounted_evaluations(stage: Stage) -> anyhow::Result<Eviden
     };
     let caught = refused(Err(refusal), "too_many_guesses")?;
     Ok(Evidence::new(
-        format!("every answer is under a key of its own, and after a few: {caught}"),
-        "two starts of a sign-in, which count as guesses, evaluate one element alike",
+        format!("every answer uses a different key, and after a few: {caught}"),
+        "two sign-in starts, which count as guesses, evaluate one element equally",
     ))
 }

@@ -375,6 +375,6 @@ pub(super) async fn forged_digests(stage: Stage) -> anyhow::Result<Evidence> {
     })?;
     Ok(Evidence::new(
         caught,
-        "the true digests, passed on by the same hands, are sealed on top of",
+        "true digests through the same transport are accepted",
     ))
 }

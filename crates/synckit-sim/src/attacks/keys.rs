@@ -99,7 +99,7 @@ async fn joins_through(
 
 pub(super) async fn foreign_envelope(stage: Stage) -> anyhow::Result<Evidence> {
     let eves: EnvelopeAnswer = stage.answer_for(&stage.golden.eve, ENVELOPE).await?;
-    let control = "to Eve herself, the same bytes open";
+    let control = "for Eve herself, the same bytes open";
     let eve = &stage.golden.eve;
     let shown = eves.clone();
     let hers = stage
@@ -148,7 +148,7 @@ pub(super) async fn foreign_vault(stage: Stage) -> anyhow::Result<Evidence> {
         )
         .await?;
     let caught = caught(liar.client.setup_encryption_existing(&ada.password).await, is_forged)?;
-    Ok(Evidence::new(caught, "to Eve herself, the same bytes open"))
+    Ok(Evidence::new(caught, "for Eve herself, the same bytes open"))
 }
 
 pub(super) async fn older_vault(stage: Stage) -> anyhow::Result<Evidence> {
@@ -352,7 +352,7 @@ pub(super) async fn no_key_while_joining(stage: Stage) -> anyhow::Result<Evidenc
     ensure!(wrote_a_key(&liar), "the detector of written keys does not work");
     Ok(Evidence::new(
         caught,
-        "`setup_encryption_new`, which may make a key, tries to, and the envelope's version stops it",
+        "`setup_encryption_new`, which may create a key, tries it, and the envelope's version stops it",
     ))
 }
 

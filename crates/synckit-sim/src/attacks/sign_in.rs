@@ -164,8 +164,8 @@ pub(super) async fn other_app(stage: Stage) -> anyhow::Result<Evidence> {
     let (client, _) = stage.new_installation(rewriting(FINISH, move |answer: &mut SignedIn| answer.app_id = own));
     passes("the control", client.authenticate(&ada.email, &ada.password).await)?;
     Ok(Evidence::new(
-        caught,
-        "rewritten to the app that the key names, the answer is believed",
+        caught.replace(&other.to_string(), "APP"),
+        "rewritten to the app of the API key, the answer is believed",
     ))
 }
 
@@ -189,6 +189,6 @@ pub(super) async fn swapped_api_key(stage: Stage) -> anyhow::Result<Evidence> {
     passes("the control", client.authenticate(&ada.email, &ada.password).await)?;
     Ok(Evidence::new(
         caught,
-        "swapped for the key of its own app, the sign-in passes",
+        "replaced by a key of its own app, the sign-in passes",
     ))
 }

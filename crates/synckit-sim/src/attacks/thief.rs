@@ -197,7 +197,7 @@ pub(super) async fn garbage_envelope(stage: Stage) -> anyhow::Result<Evidence> {
     }
     Ok(Evidence::new(
         caught,
-        "signed by the user's owner key, the garbage is stored, and no device joins any more",
+        "signed by the user's owner key, the garbage is stored, and no device can join",
     ))
 }
 
@@ -223,7 +223,7 @@ pub(super) async fn garbage_snapshot(stage: Stage) -> anyhow::Result<Evidence> {
     );
     Ok(Evidence::new(
         caught,
-        "signed by the user's owner key, the garbage is the newest snapshot, and could end the log",
+        "signed by the user's owner key, the garbage is the newest snapshot, and the log below it could be deleted",
     ))
 }
 
@@ -266,9 +266,7 @@ pub(super) async fn garbage_batches(stage: Stage) -> anyhow::Result<Evidence> {
     ensure!(rows.len() == honest.len() + 6, "the control brought {rows:?}");
     Ok(Evidence {
         caught,
-        control:
-            "by one decision of the user, all of them are skipped, and what honest devices wrote between them is read"
-                .to_owned(),
+        control: "one decision of the user skips all of them, and the honest batches between them are read".to_owned(),
     })
 }
 

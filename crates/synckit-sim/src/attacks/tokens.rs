@@ -206,7 +206,7 @@ pub(super) async fn ended_session(stage: Stage) -> anyhow::Result<Evidence> {
     }
     let caught = refused(read(&stage, STATUS, &stolen).await?, "session_ended")?;
     works("the control", &stage, STATUS, other.token.expose()).await?;
-    Ok(Evidence::new(caught, "the session that ended it goes on"))
+    Ok(Evidence::new(caught, "the session that ended it continues"))
 }
 
 pub(super) async fn app_token_for_the_account(stage: Stage) -> anyhow::Result<Evidence> {
@@ -223,6 +223,6 @@ pub(super) async fn app_token_for_the_account(stage: Stage) -> anyhow::Result<Ev
     works("the control", &stage, VAULT, account.expose()).await?;
     Ok(Evidence::new(
         caught,
-        "with the token that the password was typed in for, in the last five minutes, it is answered",
+        "with an account token of the last five minutes, the request is answered",
     ))
 }
