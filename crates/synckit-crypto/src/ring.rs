@@ -33,7 +33,7 @@ const NO_SNAPSHOT: SealedHash = SealedHash::from_bytes([0; 32]);
 ///
 /// let scope = StreamScope { app_id: AppId::from_bytes([1; 16]), user_id: UserId::from_bytes([2; 16]) };
 /// let ring = KeyRing::generate(&scope, &mut OsRng);
-/// To the keychain, and back at the next start.
+/// // To the keychain, and back at the next start.
 /// let kept = ring.to_secret_bytes();
 /// assert_eq!(KeyRing::from_secret_bytes(&scope, &kept)?, ring);
 /// # Ok::<(), synckit_crypto::KeyError>(())

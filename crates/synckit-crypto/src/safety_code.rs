@@ -30,7 +30,7 @@ const WORD_BITS: usize = 11;
 /// let ring = KeyRing::generate(&scope, &mut OsRng);
 /// let code = ring.safety_code(&scope);
 /// assert_eq!(code.to_string().split(' ').count(), 6);
-/// On a device that was shown another envelope.
+/// // On a device that was shown another envelope.
 /// assert_ne!(KeyRing::generate(&scope, &mut OsRng).safety_code(&scope), code);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

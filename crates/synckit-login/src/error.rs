@@ -12,7 +12,7 @@ use crate::ServerPublicKey;
 /// use synckit_login::{ClientLogin, LoginError, ServerLogin};
 /// use synckit_protocol::AppId;
 ///
-/// The account does not exist: to the client, the same as a wrong password.
+/// // The account does not exist: to the client, the same as a wrong password.
 /// let server = ServerLogin::generate(&mut OsRng);
 /// let app_id = AppId::from_bytes([1; 16]);
 /// let (client, ke1) = ClientLogin::start("correct horse", &mut OsRng)?;

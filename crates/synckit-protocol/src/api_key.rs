@@ -81,9 +81,9 @@ impl fmt::Display for KeyKind {
 /// assert!(text.expose().starts_with("skp_a1a1a1a1"));
 /// assert_eq!(ApiKey::publishable(text.expose())?.app_id(), key.app_id());
 ///
-/// One character was lost in transit.
+/// // One character was lost in transit.
 /// assert_eq!(ApiKey::publishable(&text.expose()[..75]), Err(ApiKeyError::Malformed));
-/// An app must not contain the developer's secret.
+/// // An app must not contain the developer's secret.
 /// let secret = ApiKey::new(KeyKind::ServerSecret, key.app_id(), [7; 16]).to_text();
 /// assert_eq!(ApiKey::publishable(secret.expose()), Err(ApiKeyError::Kind(KeyKind::ServerSecret)));
 /// # Ok::<(), ApiKeyError>(())

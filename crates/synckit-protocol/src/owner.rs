@@ -38,7 +38,7 @@ fixed_bytes!(
 ///     head: None,
 ///     snapshot: None,
 /// };
-/// The same request for another account is a different message, so the signature is invalid for it.
+/// // The same request for another account is a different message, so the signature is invalid for it.
 /// let of_another = EnvelopeClaim { user_id: UserId::from_bytes([9; 16]), ..claim };
 /// assert_ne!(of_another.message(), claim.message());
 /// ```

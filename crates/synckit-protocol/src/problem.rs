@@ -17,7 +17,7 @@ macro_rules! problem_codes {
         ///
         /// let code: ProblemCode = "too_many_guesses".parse()?;
         /// assert_eq!(code, ProblemCode::TooManyGuesses);
-        /// A newer server may send unknown codes: then the status decides.
+        /// // A newer server may send unknown codes: then the status decides.
         /// assert!("invented_tomorrow".parse::<ProblemCode>().is_err());
         /// # Ok::<(), synckit_protocol::UnknownProblemCode>(())
         /// ```

@@ -168,7 +168,7 @@ impl SyncKitClient {
     /// let photo = world.path("photo.jpg");
     /// # std::fs::write(&photo, b"a photo")?;
     /// let hash = client.blob_put(photo, |progress| println!("{} bytes", progress.done_bytes)).await?;
-    /// Store the hash in the row that shows the photo.
+    /// // Store the hash in the row that shows the photo.
     /// assert_eq!(client.blob_get(&hash, world.path("copy.jpg"), |_| {}).await?, 7);
     /// # Ok(())
     /// # });
@@ -290,7 +290,7 @@ impl SyncKitClient {
     /// let hash = client.blob_put(b"a photo".to_vec(), |_| {}).await?;
     /// client.blob_delete(&hash).await?;
     /// assert!(client.blob_download_url(&hash).await.is_err());
-    /// Not too late: the upload sends no bytes.
+    /// // Not too late: the upload sends no bytes.
     /// assert!(client.blob_upload_url(&hash, 7).await?.already_exists);
     /// # Ok(())
     /// # });
