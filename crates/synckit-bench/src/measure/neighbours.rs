@@ -2,7 +2,8 @@
 //!
 //! The quiet user pushes one small batch at a time. The neighbours are other accounts that do one thing as fast as the
 //! server lets them, over a connection each. Their batches hold no entries that anybody could open; the server cannot
-//! tell.
+//! tell. The quiet user has a thread of its own: what the neighbours' clients compute here must not count as the
+//! server's time.
 
 use std::{
     sync::Arc,
@@ -15,7 +16,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderValue, Method};
 use synckit_client::{Cursor, SyncKitConfig, transport::HttpTransport};
 use synckit_protocol::{
-    BatchDigest, BatchId, Position, SealedHash, limits,
+    BatchDigest, BatchId, ByteString, Position, SealedHash, limits,
     wire::log::{Pull, Push},
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
@@ -91,7 +92,7 @@ const KINDS: [([&str; 2], Option<Neighbours>, &str); 7] = [
 ];
 
 /// Pushes of the quiet user in each row, and before it.
-const QUIET_PUSHES: usize = 300;
+const QUIET_PUSHES: usize = 600;
 const QUIET_WARMING: usize = 20;
 
 /// A user who pushes batches that nobody can open.
@@ -104,7 +105,24 @@ struct Pusher {
     batches: u128,
 }
 
-/// Measures all rows. The number of neighbours is that of the streams of single entries.
+/// A batch of no content, hashed once for all who push it.
+#[derive(Debug, Clone)]
+struct Sealed {
+    bytes: ByteString,
+    hash: SealedHash,
+}
+
+impl Sealed {
+    fn of_size(bytes: usize) -> Self {
+        let bytes = vec![0xa5; bytes];
+        Self {
+            hash: SealedHash::of(&bytes),
+            bytes: bytes.into(),
+        }
+    }
+}
+
+/// Measures all rows. So many users as there are streams of single entries are the neighbours.
 pub(super) async fn measure(
     args: &MeasureArgs,
     server: &ServerProcess,
@@ -112,7 +130,6 @@ pub(super) async fn measure(
 ) -> anyhow::Result<Vec<Row>> {
     let mut users = prepare(args, config).await?;
     let mut quiet = users.pop().context("there is no quiet user")?;
-    let mut line = quiet.line(server).await?;
     let mut rows = Vec::new();
     let mut alone_p99 = None;
     for ([id_p50, id_p99], neighbours, name) in KINDS {
@@ -122,8 +139,9 @@ pub(super) async fn measure(
         match neighbours {
             None => {}
             Some(Neighbours::Push(bytes)) => {
+                let sealed = Sealed::of_size(bytes);
                 for user in users.drain(..) {
-                    pushing.spawn(user.push_until(stop.clone(), server.address().to_owned(), bytes));
+                    pushing.spawn(user.push_until(stop.clone(), server.address().to_owned(), sealed.clone()));
                 }
             }
             Some(Neighbours::Pull) => {
@@ -147,7 +165,8 @@ pub(super) async fn measure(
                 }
             }
         }
-        let latencies = quiet.push_quietly(&mut line, name).await?;
+        let latencies;
+        (quiet, latencies) = quiet.push_on_own_thread(server.address().to_owned(), name).await?;
         stop.cancel();
         others.shutdown().await;
         while let Some(user) = pushing.join_next().await {
@@ -213,10 +232,6 @@ impl Pusher {
         })
     }
 
-    async fn line(&self, server: &ServerProcess) -> anyhow::Result<Line> {
-        Line::open(server.address(), self.authorization.clone()).await
-    }
-
     fn pulling(&self, server: &ServerProcess) -> anyhow::Result<Asking> {
         Ok(Asking {
             address: server.address().to_owned(),
@@ -251,27 +266,42 @@ impl Pusher {
     }
 
     /// The body of the next push, and where the stream is once it is stored.
-    fn body(&mut self, bytes: usize) -> anyhow::Result<(Bytes, Position)> {
+    fn body(&mut self, sealed: &Sealed) -> anyhow::Result<(Bytes, Position)> {
         self.batches += 1;
         self.next.batch_id = BatchId::from_bytes(self.batches.to_be_bytes());
-        self.next.sealed = vec![0xa5; bytes].into();
+        self.next.sealed = sealed.bytes.clone();
         let digest = BatchDigest {
             batch_id: self.next.batch_id,
             device_id: self.next.device_id,
             key_id: self.next.key_id,
             count: self.next.count,
-            sealed_hash: SealedHash::of(self.next.sealed.as_ref()),
+            sealed_hash: sealed.hash,
         };
         let after = self.next.parent.advance(&digest).context("a batch that follows none")?;
         Ok((minicbor_serde::to_vec(&self.next)?.into(), after))
     }
 
-    /// Pushes small batches one by one, and times them.
-    async fn push_quietly(&mut self, line: &mut Line, name: &'static str) -> anyhow::Result<Vec<Duration>> {
+    /// Pushes small batches one by one on a thread of its own, and times them. Returns the times in order.
+    async fn push_on_own_thread(
+        mut self,
+        address: String,
+        name: &'static str,
+    ) -> anyhow::Result<(Self, Vec<Duration>)> {
+        let pushing = tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let latencies = runtime.block_on(self.push_quietly(&address, name))?;
+            anyhow::Ok((self, latencies))
+        });
+        pushing.await.context("the quiet user panicked")?
+    }
+
+    async fn push_quietly(&mut self, address: &str, name: &'static str) -> anyhow::Result<Vec<Duration>> {
+        let sealed = Sealed::of_size(QUIET_BYTES);
+        let mut line = Line::open(address, self.authorization.clone()).await?;
         let bar = bar(name, (QUIET_WARMING + QUIET_PUSHES) as u64);
         let mut latencies = Vec::with_capacity(QUIET_PUSHES);
         for number in 0..QUIET_WARMING + QUIET_PUSHES {
-            let (body, after) = self.body(QUIET_BYTES)?;
+            let (body, after) = self.body(&sealed)?;
             let started = Instant::now();
             line.post(PUSH, body).await?;
             if number >= QUIET_WARMING {
@@ -287,9 +317,9 @@ impl Pusher {
     }
 
     /// Pushes batches as fast as they are taken. One that is shed is sent again, as an SDK does.
-    async fn push_until(mut self, stop: CancellationToken, address: String, bytes: usize) -> Self {
+    async fn push_until(mut self, stop: CancellationToken, address: String, sealed: Sealed) -> Self {
         let mut line = None;
-        while let Ok((body, after)) = self.body(bytes) {
+        while let Ok((body, after)) = self.body(&sealed) {
             loop {
                 if stop.is_cancelled() {
                     return self;
