@@ -11,10 +11,12 @@
 //! waits for it: the log grows meanwhile, and the first copy after its end leads to a restart, which also shortens the file.
 //!
 //! Invariant: a commit waits for a checkpoint only if the log is long enough to start over and no long reader keeps it
-//! from that, and then for at most twice [`LOCKS_WAIT`] and the copy of the remaining pages; past twice
-//! [`WAL_BYTES_MAX`] also for the copy that the thread has begun.
+//! from that. A small one then waits for at most [`LOCKS_WAIT`] and the copy of the remaining pages, a large one for
+//! [`THREAD_WAIT`] more; a large one past twice [`WAL_BYTES_MAX`], and every one past four times, for the copy that the
+//! thread has begun.
 
 use std::{
+    fs::File,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -26,31 +28,33 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 
 use crate::TaskLost;
 
 /// Written bytes after which the thread copies.
 const CHECKPOINT_EVERY_BYTES: u64 = 4 * 1024 * 1024;
-/// The length from which on the log is started over.
-const RESTART_BYTES: u64 = 16 * 1024 * 1024;
 /// The most that may remain to be copied when the writer starts the log over. More than this after a copy means that a
 /// reader holds it.
-const RESTART_TAIL_BYTES: u64 = 1024 * 1024;
+const RESTART_TAIL_BYTES: u64 = 256 * 1024;
 /// Copies in a row, each of the pages written during the one before, until [`RESTART_TAIL_BYTES`] remain.
 const COPIES_IN_A_ROW_MAX: u32 = 4;
-/// Written bytes since the last copy from which on the writer is slowed down: it writes faster than the thread copies.
-/// Also the length to which a longer file is cut when the log starts over.
-pub(super) const WAL_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// The length from which on the log is started over, and to which a longer file is then cut. Also the written bytes since
+/// the last copy from which on the writer is slowed down: it writes faster than the thread copies.
+pub(super) const WAL_BYTES_MAX: u64 = 48 * 1024 * 1024;
 /// About the size of the pages of tables and indexes that one job writes beside the bytes that it carries.
 const JOB_PAGES_BYTES: u64 = 8 * 1024;
-/// How long the writer waits for the thread, and a start over for transactions that read. A page of a pull is read in
-/// milliseconds.
+/// How long a start over waits for transactions that read. A page of a pull is read in milliseconds.
 pub(super) const LOCKS_WAIT: Duration = Duration::from_millis(10);
+/// How long a large job waits for the thread, at most.
+const THREAD_WAIT: Duration = Duration::from_millis(50);
 
 /// How far the log has grown, shared by the writer and the thread.
 #[derive(Debug)]
 pub(super) struct WalGauge {
+    /// The database file, to write back what was copied. Closed after all connections: POSIX ends a process's locks on a
+    /// file when the process closes any descriptor of it.
+    database: File,
     busy_timeout: Duration,
     empty_after: Duration,
     /// About all bytes written since the start.
@@ -58,7 +62,9 @@ pub(super) struct WalGauge {
     /// `written_bytes` when the thread was last asked for a checkpoint. Only the writer uses it.
     asked_at_bytes: AtomicU64,
     checkpoints: AtomicU64,
-    /// The thread has copied all that it could; the writer must now restart the log.
+    /// The log is long, and the thread copies what was written during its first copy.
+    is_catching_up: AtomicBool,
+    /// The thread has copied what it could, and the writer is to start the log over.
     restart: AtomicBool,
     known: Mutex<Known>,
     /// Held during a checkpoint: SQLite does not let one wait for another.
@@ -92,14 +98,16 @@ enum Request {
 }
 
 impl WalGauge {
-    /// A gauge for connections with this time-out, and a log that is emptied when it rested for so long.
-    pub(super) fn new(busy_timeout: Duration, empty_after: Duration) -> Self {
+    /// A gauge for the connections to this file with this time-out, and a log that is emptied when it rested for so long.
+    pub(super) fn new(database: File, busy_timeout: Duration, empty_after: Duration) -> Self {
         Self {
+            database,
             busy_timeout,
             empty_after,
             written_bytes: AtomicU64::new(0),
             asked_at_bytes: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
+            is_catching_up: AtomicBool::new(false),
             restart: AtomicBool::new(false),
             known: Mutex::new(Known::default()),
             turn: Mutex::new(()),
@@ -119,20 +127,30 @@ impl WalGauge {
         }
     }
 
+    /// Whether large jobs have to wait for the copy that the thread has begun; `waited` is for how long they did. For
+    /// the writer, between two transactions.
+    pub(super) fn must_wait(&self, waited: Duration) -> bool {
+        // Each of them pays a little of a copy. Past twice the bound they wait for the thread, or a busy machine could
+        // let the log grow without end.
+        self.turn.is_locked()
+            && (self.is_longer_than(2 * WAL_BYTES_MAX)
+                || waited < THREAD_WAIT && (self.is_catching_up.load(Ordering::Relaxed) || self.is_too_long()))
+            && !self.is_longer_than(4 * WAL_BYTES_MAX)
+    }
+
     /// Starts the log over if it is time. For the writer, between two transactions.
     pub(super) fn restart_if_due(&self, writer: &Connection) {
-        if !self.restart.load(Ordering::Relaxed) && !self.is_too_long() && !self.is_overlong() {
+        if !self.restart.load(Ordering::Relaxed) && !self.is_too_long() && !self.is_longer_than(2 * WAL_BYTES_MAX) {
             return;
         }
-        // A writer that is faster than the thread pays a little for each transaction, never the whole of a copy.
-        // Past twice the bound it waits for the thread, or a busy machine could let the log grow without end.
-        let _turn = if self.is_overlong() {
-            self.turn.lock()
+        // Small jobs did not wait. Many of them lengthen the log as well: past four times the bound they wait, too.
+        let turn = if self.is_longer_than(4 * WAL_BYTES_MAX) {
+            Some(self.turn.lock())
         } else {
-            let Some(turn) = self.turn.try_lock_for(LOCKS_WAIT) else {
-                return;
-            };
-            turn
+            self.turn.try_lock()
+        };
+        let Some(_turn) = turn else {
+            return;
         };
         self.restart.store(false, Ordering::Relaxed);
         // The thread may have found a reader, or an empty log, meanwhile.
@@ -181,12 +199,12 @@ impl WalGauge {
         !known.is_held() && since > WAL_BYTES_MAX
     }
 
-    /// Whether the log has grown to twice its bound, and no long reader is the cause.
-    fn is_overlong(&self) -> bool {
+    /// Whether the log has grown past so many bytes, and no long reader is the cause.
+    fn is_longer_than(&self, bytes: u64) -> bool {
         let known = *self.known.lock();
         let written = self.written_bytes.load(Ordering::Relaxed);
         let since = written.saturating_sub(known.at_bytes);
-        !known.is_held() && known.log_bytes.saturating_add(since) > 2 * WAL_BYTES_MAX
+        !known.is_held() && known.log_bytes.saturating_add(since) > bytes
     }
 
     /// Checkpoints that were taken.
@@ -214,6 +232,13 @@ impl WalGauge {
         }
     }
 
+    /// Brings the copied pages to the disk. SQLite does so only when it has copied the last page of the log, so that the
+    /// writer, when it starts the log over, would wait for megabytes.
+    fn write_back(&self) -> rusqlite::Result<()> {
+        let error = |_| rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None);
+        self.database.sync_data().map_err(error)
+    }
+
     /// Copies all pages that need no waiting, and asks the writer to start a long log over. Returns whether every page
     /// is copied.
     fn copy(&self, connection: &Connection) -> bool {
@@ -222,11 +247,13 @@ impl WalGauge {
         let known = loop {
             // Read first: bytes that are written during the copy count twice rather than never.
             let at_bytes = self.written_bytes.load(Ordering::Relaxed);
-            let known = match checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)") {
+            let copied = checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)");
+            let known = match copied.and_then(|progress| self.write_back().map(|()| progress)) {
                 Ok(progress) => progress.known(at_bytes),
                 // Most likely the disk is full. Commits continue as long as the log can grow.
                 Err(error) => {
                     tracing::warn!(%error, "a checkpoint failed");
+                    self.is_catching_up.store(false, Ordering::Relaxed);
                     return false;
                 }
             };
@@ -235,17 +262,19 @@ impl WalGauge {
             copies += 1;
             let since = self.written_bytes.load(Ordering::Relaxed).saturating_sub(at_bytes);
             if known.is_held()
-                || known.log_bytes < RESTART_BYTES
+                || known.log_bytes < WAL_BYTES_MAX
                 || since <= RESTART_TAIL_BYTES
                 || copies == COPIES_IN_A_ROW_MAX
             {
                 break known;
             }
+            self.is_catching_up.store(true, Ordering::Relaxed);
         };
-        drop(turn);
-        if !known.is_held() && known.log_bytes >= RESTART_BYTES {
+        if !known.is_held() && known.log_bytes >= WAL_BYTES_MAX {
             self.restart.store(true, Ordering::Relaxed);
         }
+        self.is_catching_up.store(false, Ordering::Relaxed);
+        drop(turn);
         known.held_bytes == 0
     }
 

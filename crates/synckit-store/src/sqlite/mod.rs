@@ -11,6 +11,7 @@
 
 use std::{
     fmt,
+    fs::File,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -182,7 +183,11 @@ impl SqliteStore {
         let reading = (0..options.readers.max(1))
             .map(|_| open(Role::Reader, options.busy_timeout))
             .collect::<Result<_, _>>()?;
-        let gauge = Arc::new(WalGauge::new(options.busy_timeout, options.empty_log_after));
+        let gauge = Arc::new(WalGauge::new(
+            File::open(path).map_err(database)?,
+            options.busy_timeout,
+            options.empty_log_after,
+        ));
         Ok(Self {
             parts: Arc::new(Parts {
                 writer: Writer::start(writing, Arc::clone(&gauge)).map_err(database)?,

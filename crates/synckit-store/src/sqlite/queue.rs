@@ -11,6 +11,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     hash::Hash,
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
@@ -116,7 +117,21 @@ impl<L: Copy + Eq + Hash, J> FairQueue<L, J> {
         self.state.lock().pop(bytes_max)
     }
 
-    /// Accepts no more jobs. Queued ones are still returned.
+    /// The next job, if it carries at most so many bytes. Waits up to `wait` for one.
+    pub(super) fn next_within_for(&self, bytes_max: usize, wait: Duration) -> Option<J> {
+        let deadline = Instant::now() + wait;
+        let mut state = self.state.lock();
+        loop {
+            if let Some(job) = state.pop(bytes_max) {
+                return Some(job);
+            }
+            if self.arrived.wait_until(&mut state, deadline).timed_out() {
+                return None;
+            }
+        }
+    }
+
+    /// Takes no more jobs. What waits is still given out.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.arrived.notify_all();
@@ -254,6 +269,16 @@ mod tests {
         assert_eq!(queue.next(), Some(1));
         assert_eq!(queue.next_within(1 << 20), None);
         assert_eq!(queue.next(), Some(2));
+    }
+
+    #[test]
+    fn small_job_is_taken_while_a_large_one_waits() {
+        let queue = FairQueue::new();
+        queue.push("a", LARGE, 1).unwrap();
+        assert_eq!(queue.next_within_for(300, Duration::ZERO), None);
+        queue.push("b", 300, 2).unwrap();
+        assert_eq!(queue.next_within_for(300, Duration::ZERO), Some(2));
+        assert_eq!(queue.next(), Some(1));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -30,8 +31,16 @@ use crate::{EndSessions, StoreError, StreamId, TaskLost};
 
 /// Jobs in one transaction.
 const GROUP_JOBS_MAX: usize = 256;
-/// Bytes of sealed batches in one transaction, unless its only job is larger: bounds the wait of the next jobs.
-const GROUP_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of sealed batches in one transaction, unless its only job is larger: what bounds the wait of those who come
+/// next.
+const GROUP_BYTES_MAX: usize = 512 * 1024;
+
+/// A job that carries no more bytes is small: a row or a few, or the change of an account. Small jobs wait neither for
+/// the checkpoint thread nor for large jobs that come after them.
+const SMALL_JOB_BYTES: usize = 16 * 1024;
+
+/// How often the writer looks whether the checkpoint thread has caught up.
+const CHECKPOINT_POLL: Duration = Duration::from_millis(1);
 
 /// The sizes of transactions that are told apart, by the most jobs of each.
 pub(super) const GROUP_SIZES: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, GROUP_JOBS_MAX as u64];
@@ -316,21 +325,40 @@ impl From<rusqlite::Error> for Broken {
 
 impl GroupCommit {
     fn run(self) -> Connection {
-        while let Some(first) = self.queue.next() {
+        loop {
+            self.wait_for_checkpoint();
+            let Some(first) = self.queue.next() else {
+                return self.connection;
+            };
             self.gauge.restart_if_due(&self.connection);
-            let mut group = vec![first];
-            while !group.is_empty() {
-                match self.commit(&mut group) {
-                    Ok(()) => self.answer(group.drain(..), None),
-                    Err(Broken::ByJob(index)) => self.answer(group.drain(index..=index), None),
-                    Err(Broken::ByError(error)) => {
-                        tracing::error!(%error, jobs = group.len(), "a transaction was not committed");
-                        self.answer(group.drain(..), Some(&Arc::new(error)));
-                    }
+            self.write(first);
+        }
+    }
+
+    /// Lets the checkpoint thread catch up where it has fallen behind. Small jobs are written meanwhile: they hardly
+    /// lengthen the log.
+    fn wait_for_checkpoint(&self) {
+        let since = Instant::now();
+        while self.gauge.must_wait(since.elapsed()) {
+            if let Some(job) = self.queue.next_within_for(SMALL_JOB_BYTES, CHECKPOINT_POLL) {
+                self.write(job);
+            }
+        }
+    }
+
+    /// Writes a job, and those that wait behind it.
+    fn write(&self, first: Box<dyn Job>) {
+        let mut group = vec![first];
+        while !group.is_empty() {
+            match self.commit(&mut group) {
+                Ok(()) => self.answer(group.drain(..), None),
+                Err(Broken::ByJob(index)) => self.answer(group.drain(index..=index), None),
+                Err(Broken::ByError(error)) => {
+                    tracing::error!(%error, jobs = group.len(), "a transaction was not committed");
+                    self.answer(group.drain(..), Some(&Arc::new(error)));
                 }
             }
         }
-        self.connection
     }
 
     /// Runs the group and the jobs that wait behind it in one transaction.
@@ -351,11 +379,13 @@ impl GroupCommit {
 
     fn run_group(&self, group: &mut Vec<Box<dyn Job>>) -> Result<(), Broken> {
         let mut size_bytes = 0;
+        let mut has_small = false;
         let mut next = 0;
         while let Some(job) = group.get_mut(next) {
             self.execute("SAVEPOINT job")?;
             let verdict = job.run(&self.connection);
             size_bytes += job.size_bytes();
+            has_small |= job.size_bytes() <= SMALL_JOB_BYTES;
             if verdict == Verdict::Undo {
                 // Some errors, a full disk above all, end the whole transaction and not only the savepoint.
                 if self.connection.is_autocommit() {
@@ -366,7 +396,9 @@ impl GroupCommit {
             self.execute("RELEASE job")?;
             next += 1;
             if next == group.len() && next < GROUP_JOBS_MAX {
-                group.extend(self.queue.next_within(GROUP_BYTES_MAX.saturating_sub(size_bytes)));
+                let room = GROUP_BYTES_MAX.saturating_sub(size_bytes);
+                let room = if has_small { room.min(SMALL_JOB_BYTES) } else { room };
+                group.extend(self.queue.next_within(room));
             }
         }
         Ok(())

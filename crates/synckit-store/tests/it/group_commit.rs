@@ -248,10 +248,30 @@ async fn small_push_passes_large_ones_of_other_streams() {
 }
 
 #[tokio::test]
+async fn small_job_shares_its_commit_with_no_large_one() {
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    let mut batches = first_batches(store, 3, 100_000).await;
+    let small = &mut batches[2];
+    *small = batch(small.stream, small.parent, 3, 3, 1, 300);
+    let before = harness.sqlite().write_statistics();
+    let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
+    assert!(
+        results
+            .iter()
+            .zip(&batches)
+            .all(|(result, batch)| is_stored(result, batch))
+    );
+    // The small job is first, and by itself; all three would fit into one transaction.
+    let commits = harness.sqlite().write_statistics().commits - before.commits;
+    assert_eq!(commits, 2);
+}
+
+#[tokio::test]
 async fn transaction_holds_a_bounded_number_of_bytes() {
     let harness = SqliteHarness::open().await;
     let store = harness.store();
-    let batches = first_batches(store, 8, 400_000).await;
+    let batches = first_batches(store, 8, 200_000).await;
     let before = harness.sqlite().write_statistics();
     let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
     assert!(
@@ -261,7 +281,7 @@ async fn transaction_holds_a_bounded_number_of_bytes() {
             .all(|(result, batch)| is_stored(result, batch))
     );
     let commits = harness.sqlite().write_statistics().commits - before.commits;
-    assert_eq!(commits, 4, "1 MiB holds two batches of 400,000 bytes");
+    assert_eq!(commits, 4, "512 KiB hold two batches of 200,000 bytes");
 }
 
 #[tokio::test]
