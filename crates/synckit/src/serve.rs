@@ -16,6 +16,10 @@ use crate::{
     stop::{HangupIgnored, StopSignal},
 };
 
+/// After so many turns of connections a busy thread looks for new requests. Tokio's own 61 would be milliseconds where
+/// many answers are large.
+const TURNS_PER_POLL: u32 = 8;
+
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let mut config = resolve(&args)?;
     for exposure in exposures(&config, args.config_file().map(AsRef::as_ref)) {
@@ -23,7 +27,10 @@ pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     }
     screen::write_in_background()?;
     log::start(&args.log, config.log_format)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .event_interval(TURNS_PER_POLL)
+        .build()?;
     runtime.block_on(async {
         let shutdown = StopSignal::listen()?;
         let _ignored = HangupIgnored::install()?;

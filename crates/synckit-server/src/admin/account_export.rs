@@ -15,6 +15,8 @@ use synckit_protocol::{
 };
 use synckit_store::{ExportCursor, Store, StoreError, TaskLost};
 
+use crate::platform::compute;
+
 /// Bytes of a page, unless its last line is larger: a batch or a part of a snapshot has up to 4 MiB.
 const PAGE_BYTES: usize = 256 * 1024;
 
@@ -102,7 +104,7 @@ impl<F: Fn(&mut ExportedBlob)> Export<F> {
     /// Off the threads that answer requests: a page is a megabyte of text and more.
     async fn encoded(&mut self, lines: Vec<ExportLine>) -> Result<Bytes, ExportError> {
         self.lines += lines.len() as u64;
-        let encoding = tokio::task::spawn_blocking(move || {
+        let encoding = compute(move || {
             let mut text = Vec::new();
             for line in &lines {
                 serde_json::to_writer(&mut text, line)?;
@@ -110,7 +112,7 @@ impl<F: Fn(&mut ExportedBlob)> Export<F> {
             }
             Ok(text.into())
         });
-        encoding.await.map_err(|error| ExportError::Lost(error.into()))?
+        encoding.await.map_err(ExportError::Lost)?
     }
 }
 

@@ -17,7 +17,7 @@ use synckit_protocol::{
         snapshots::SnapshotInfo,
     },
 };
-use synckit_store::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, TaskLost};
+use synckit_store::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch};
 
 use super::{
     access::AppAccess,
@@ -27,6 +27,7 @@ use super::{
 use crate::{
     http::{ApiError, Format, Received, Reply, content_format, decode, malformed, read_body},
     limits::{Permit, kib},
+    platform::compute,
     state::ServerState,
 };
 
@@ -34,7 +35,7 @@ type Server = State<Arc<ServerState>>;
 
 /// How long a request waits for memory before it is shed.
 const MEMORY_WAIT_MAX: Duration = Duration::from_secs(5);
-/// Larger batches are hashed on the pool for blocking work, so that other requests do not wait behind them.
+/// Larger batches are hashed apart, so that other requests do not wait behind them.
 const HASH_INLINE_BYTES_MAX: usize = 256 * 1024;
 
 /// `POST /api/sync/push`.
@@ -114,9 +115,9 @@ async fn hash(push: &PushBody) -> Result<SealedHash, ApiError> {
         return Ok(SealedHash::of(&push.sealed));
     }
     let sealed = push.sealed.clone();
-    tokio::task::spawn_blocking(move || SealedHash::of(&sealed))
+    compute(move || SealedHash::of(&sealed))
         .await
-        .map_err(|error| ApiError::internal(TaskLost::from(error)))
+        .map_err(ApiError::internal)
 }
 
 /// `POST /api/sync/pull`.

@@ -13,10 +13,12 @@
 use std::{
     io, mem,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, ReadBuf};
+
+use super::turn::Turn;
 
 /// The largest head of a request, and the most of the lines around chunks.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -24,6 +26,7 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// A stream whose input is checked.
 pub(super) struct HeadGuard<T> {
     stream: T,
+    turn: Turn,
     framing: Framing,
     headers_max: usize,
     /// The bytes that hyper still reads in place of a refused request.
@@ -44,6 +47,7 @@ impl<T> HeadGuard<T> {
     pub(super) fn new(stream: T, headers_max: usize) -> Self {
         Self {
             stream,
+            turn: Turn::default(),
             framing: Framing::default(),
             headers_max,
             verdict: Vec::new(),
@@ -79,8 +83,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for HeadGuard<T> {
             self.give_verdict(buf);
             return Poll::Ready(Ok(()));
         }
+        ready!(self.turn.poll_room(cx));
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        match polled {
+            Poll::Ready(_) => self.turn.moved(buf.filled().len() - before),
+            Poll::Pending => self.turn.end(),
+        }
         if matches!(polled, Poll::Ready(Ok(())))
             && let Err((good, violation)) = self.framing.check(&buf.filled()[before..])
         {

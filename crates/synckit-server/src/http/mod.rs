@@ -11,6 +11,7 @@ mod framing;
 mod observe;
 mod pace;
 mod stall;
+mod turn;
 mod work;
 
 pub(crate) use address::{ClientAddress, PeerAddress};

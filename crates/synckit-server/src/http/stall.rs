@@ -6,7 +6,7 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -16,11 +16,12 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::Pace;
+use super::{Pace, turn::Turn};
 
 /// The writing half of a TCP stream, whose writes fail when the other side takes less than the minimum rate.
 pub(crate) struct StallGuard {
     stream: OwnedWriteHalf,
+    turn: Turn,
     pace: Pace,
     deadline: Pin<Box<Sleep>>,
     waiting_since: Option<Instant>,
@@ -30,6 +31,7 @@ impl StallGuard {
     pub(crate) fn new(stream: OwnedWriteHalf, patience: Duration) -> Self {
         Self {
             stream,
+            turn: Turn::default(),
             pace: Pace::new(patience),
             deadline: Box::pin(sleep(patience)),
             waiting_since: None,
@@ -39,6 +41,7 @@ impl StallGuard {
     /// Passes progress on; fails when there has been too little for too long.
     fn watch(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(written) = polled {
+            self.turn.moved(*written.as_ref().unwrap_or(&0));
             let waited = self
                 .waiting_since
                 .take()
@@ -46,6 +49,7 @@ impl StallGuard {
             self.pace.moved(waited, *written.as_ref().unwrap_or(&0));
             return Poll::Ready(written);
         }
+        self.turn.end();
         if self.waiting_since.is_none() {
             self.waiting_since = Some(Instant::now());
             self.deadline.as_mut().reset(self.pace.deadline());
@@ -57,9 +61,20 @@ impl StallGuard {
     }
 }
 
+/// The slices at the start that hold no more than `room` bytes.
+fn fitting<'a, 'b>(bufs: &'a [io::IoSlice<'b>], room: usize) -> &'a [io::IoSlice<'b>] {
+    let mut bytes = 0_usize;
+    let count = bufs.iter().take_while(|buf| {
+        bytes = bytes.saturating_add(buf.len());
+        bytes <= room
+    });
+    &bufs[..count.count()]
+}
+
 impl AsyncWrite for StallGuard {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let room = ready!(self.turn.poll_room(cx));
+        let polled = Pin::new(&mut self.stream).poll_write(cx, &buf[..buf.len().min(room)]);
         self.watch(cx, polled)
     }
 
@@ -68,7 +83,11 @@ impl AsyncWrite for StallGuard {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let room = ready!(self.turn.poll_room(cx));
+        let polled = match bufs {
+            [first, ..] if first.len() > room => Pin::new(&mut self.stream).poll_write(cx, &first[..room]),
+            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, fitting(bufs, room)),
+        };
         self.watch(cx, polled)
     }
 
