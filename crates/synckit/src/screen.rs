@@ -4,7 +4,7 @@
 //! output makes the exit code 1, because scripts must not mistake half a list for a whole one.
 //!
 //! Invariant: with `--json`, standard output contains only JSON; text for people goes to standard error. No control
-//! character of a text reaches a terminal, whoever wrote the text: see [`crate::shown`].
+//! character reaches a terminal, not even from the server's texts: see [`crate::shown`].
 
 use std::{
     borrow::Cow,

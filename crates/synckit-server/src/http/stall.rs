@@ -84,6 +84,8 @@ impl AsyncWrite for StallGuard {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let room = ready!(self.turn.poll_room(cx));
+        // Nothing written would mean that the stream is closed.
+        let bufs = &bufs[bufs.iter().take_while(|buf| buf.is_empty()).count()..];
         let polled = match bufs {
             [first, ..] if first.len() > room => Pin::new(&mut self.stream).poll_write(cx, &first[..room]),
             _ => Pin::new(&mut self.stream).poll_write_vectored(cx, fitting(bufs, room)),
@@ -102,5 +104,89 @@ impl AsyncWrite for StallGuard {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, io::IoSlice};
+
+    use tokio::{
+        io::AsyncReadExt as _,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::http::turn::TURN_BYTES;
+
+    /// A guard, and the other end of its stream.
+    async fn connection() -> (StallGuard, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        // The reading half is not needed, and its end ends nothing.
+        let (_, writer) = stream.into_split();
+        (StallGuard::new(writer, Duration::from_secs(60)), peer)
+    }
+
+    #[tokio::test]
+    async fn large_answer_is_written_in_turns() {
+        const ANSWER_BYTES: usize = 4 << 20;
+        let (mut guard, mut peer) = connection().await;
+        let reading = tokio::spawn(async move {
+            let mut received = vec![0; ANSWER_BYTES];
+            peer.read_exact(&mut received).await.unwrap();
+            received
+        });
+        let answer: Vec<u8> = (0..ANSWER_BYTES).map(|at| (at / 1000 % 251) as u8).collect();
+        let mut rest = answer.as_slice();
+        while !rest.is_empty() {
+            // One turn: until the guard lets others run.
+            let turn = poll_fn(|cx| {
+                let mut written = 0;
+                while let Poll::Ready(bytes) = Pin::new(&mut guard).poll_write(cx, &rest[written..]) {
+                    written += bytes.unwrap();
+                    if written == rest.len() {
+                        break;
+                    }
+                }
+                if written == 0 {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(written)
+                }
+            });
+            let written = turn.await;
+            assert!(written <= TURN_BYTES, "{written} bytes in one turn");
+            rest = &rest[written..];
+        }
+        assert!(reading.await.unwrap() == answer);
+    }
+
+    #[tokio::test]
+    async fn slices_are_written_in_order() {
+        let (mut guard, mut peer) = connection().await;
+        let (small, large) = (vec![1; 10], vec![2; 2 * TURN_BYTES]);
+        let mut rest = [
+            IoSlice::new(&[]),
+            IoSlice::new(&small),
+            IoSlice::new(&[]),
+            IoSlice::new(&large),
+        ];
+        let mut rest = rest.as_mut_slice();
+        let expected = [small.as_slice(), &large].concat();
+        let length = expected.len();
+        let reading = tokio::spawn(async move {
+            let mut received = vec![0; length];
+            peer.read_exact(&mut received).await.unwrap();
+            received
+        });
+        while rest.iter().any(|slice| !slice.is_empty()) {
+            let written = poll_fn(|cx| Pin::new(&mut guard).poll_write_vectored(cx, rest)).await;
+            let written = written.unwrap();
+            assert!(written > 0);
+            IoSlice::advance_slices(&mut rest, written);
+        }
+        assert!(reading.await.unwrap() == expected);
     }
 }

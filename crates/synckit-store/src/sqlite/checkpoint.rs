@@ -235,8 +235,9 @@ impl WalGauge {
     /// Brings the copied pages to the disk. SQLite does so only when it has copied the last page of the log, so that the
     /// writer, when it starts the log over, would wait for megabytes.
     fn write_back(&self) -> rusqlite::Result<()> {
-        let error = |_| rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None);
-        self.database.sync_data().map_err(error)
+        self.database.sync_data().map_err(|error| {
+            rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), Some(error.to_string()))
+        })
     }
 
     /// Copies all pages that need no waiting, and asks the writer to start a long log over. Returns whether every page

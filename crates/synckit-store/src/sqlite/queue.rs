@@ -131,7 +131,7 @@ impl<L: Copy + Eq + Hash, J> FairQueue<L, J> {
         }
     }
 
-    /// Takes no more jobs. What waits is still given out.
+    /// Accepts no more jobs. Queued ones are still returned.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.arrived.notify_all();

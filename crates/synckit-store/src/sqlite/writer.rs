@@ -31,8 +31,7 @@ use crate::{EndSessions, StoreError, StreamId, TaskLost};
 
 /// Jobs in one transaction.
 const GROUP_JOBS_MAX: usize = 256;
-/// Bytes of sealed batches in one transaction, unless its only job is larger: what bounds the wait of those who come
-/// next.
+/// Bytes of sealed batches in one transaction, unless its only job is larger: bounds the wait of the next jobs.
 const GROUP_BYTES_MAX: usize = 512 * 1024;
 
 /// A job that carries no more bytes is small: a row or a few, or the change of an account. Small jobs wait neither for

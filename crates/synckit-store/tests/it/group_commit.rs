@@ -59,6 +59,13 @@ fn is_stored(result: &Result<Append, StoreError>, batch: &NewBatch) -> bool {
     result.as_ref().is_ok_and(|answer| *answer == expected)
 }
 
+fn all_stored(results: &[Result<Append, StoreError>], batches: &[NewBatch]) -> bool {
+    results
+        .iter()
+        .zip(batches)
+        .all(|(result, batch)| is_stored(result, batch))
+}
+
 async fn log_of(store: &dyn Store, n: u64) -> usize {
     read_all(store, stream_of(n, n), n).await.len()
 }
@@ -71,12 +78,7 @@ async fn requests_that_wait_together_share_one_commit() {
     let before = harness.sqlite().write_statistics();
     let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
     let after = harness.sqlite().write_statistics();
-    assert!(
-        results
-            .iter()
-            .zip(&batches)
-            .all(|(result, batch)| is_stored(result, batch))
-    );
+    assert!(all_stored(&results, &batches));
     assert_eq!((after.jobs - before.jobs, after.commits - before.commits), (25, 1));
 }
 
@@ -236,12 +238,7 @@ async fn small_push_passes_large_ones_of_other_streams() {
         }),
     )
     .await;
-    assert!(
-        results
-            .iter()
-            .zip(&batches)
-            .all(|(result, batch)| is_stored(result, batch))
-    );
+    assert!(all_stored(&results, &batches));
     let place = answered.lock().unwrap().iter().position(|index| *index == 8);
     // One large job at most was taken off the queue before the small one came, and no other shares its transaction.
     assert!(place.is_some_and(|place| place <= 1), "{answered:?}");
@@ -256,12 +253,7 @@ async fn small_job_shares_its_commit_with_no_large_one() {
     *small = batch(small.stream, small.parent, 3, 3, 1, 300);
     let before = harness.sqlite().write_statistics();
     let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
-    assert!(
-        results
-            .iter()
-            .zip(&batches)
-            .all(|(result, batch)| is_stored(result, batch))
-    );
+    assert!(all_stored(&results, &batches));
     // The small job is first, and by itself; all three would fit into one transaction.
     let commits = harness.sqlite().write_statistics().commits - before.commits;
     assert_eq!(commits, 2);
@@ -274,12 +266,7 @@ async fn transaction_holds_a_bounded_number_of_bytes() {
     let batches = first_batches(store, 8, 200_000).await;
     let before = harness.sqlite().write_statistics();
     let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
-    assert!(
-        results
-            .iter()
-            .zip(&batches)
-            .all(|(result, batch)| is_stored(result, batch))
-    );
+    assert!(all_stored(&results, &batches));
     let commits = harness.sqlite().write_statistics().commits - before.commits;
     assert_eq!(commits, 4, "512 KiB hold two batches of 200,000 bytes");
 }
@@ -292,10 +279,5 @@ async fn closing_finishes_what_was_accepted() {
     let appends = join_all(batches.iter().map(|batch| store.append_batch(batch.clone())));
     let (results, closed) = join(appends, store.close()).await;
     closed.unwrap();
-    assert!(
-        results
-            .iter()
-            .zip(&batches)
-            .all(|(result, batch)| is_stored(result, batch))
-    );
+    assert!(all_stored(&results, &batches));
 }

@@ -129,7 +129,7 @@ pub(super) fn merge(rows: &mut Rows, changes: Vec<ChangeEntry>) {
     }
 }
 
-/// What is there, whoever wrote it how.
+/// The rows that exist, without their authors and operations.
 pub(super) fn shown(rows: &Rows) -> BTreeMap<&str, (i64, bool)> {
     rows.iter()
         .map(|(row, change)| {
