@@ -169,12 +169,12 @@ mod tests {
         let (small, large) = (vec![1; 10], vec![2; 2 * TURN_BYTES]);
         let mut rest = [
             IoSlice::new(&[]),
-            IoSlice::new(&small),
-            IoSlice::new(&[]),
             IoSlice::new(&large),
+            IoSlice::new(&[]),
+            IoSlice::new(&small),
         ];
         let mut rest = rest.as_mut_slice();
-        let expected = [small.as_slice(), &large].concat();
+        let expected = [large.as_slice(), &small].concat();
         let length = expected.len();
         let reading = tokio::spawn(async move {
             let mut received = vec![0; length];
