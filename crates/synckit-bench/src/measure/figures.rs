@@ -16,7 +16,7 @@ use crate::cli::MeasureArgs;
 const COLUMNS: usize = 5;
 
 /// The version of the JSON: it changes when a field or an id does.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 
 /// The whole report, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -46,7 +46,7 @@ struct Load {
 /// One figure.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
-    id: &'static str,
+    id: String,
     name: String,
     /// `null` where this system does not tell.
     value: Option<f64>,
@@ -100,9 +100,14 @@ pub(super) enum Unit {
 }
 
 impl Row {
-    pub(super) fn new(id: &'static str, name: impl Into<String>, unit: Unit, value: impl Into<Option<f64>>) -> Self {
+    pub(super) fn new(
+        id: impl Into<String>,
+        name: impl Into<String>,
+        unit: Unit,
+        value: impl Into<Option<f64>>,
+    ) -> Self {
         Self {
-            id,
+            id: id.into(),
             name: name.into(),
             value: value.into().filter(|value| value.is_finite()),
             unit,

@@ -1,9 +1,9 @@
 //! A quiet user's pushes, alone and beside neighbours at full speed: the isolation of users.
 //!
-//! The quiet user pushes one small batch at a time. The neighbours are other accounts that do one thing as fast as the
-//! server lets them, over a connection each. Their batches hold no entries that anybody could open; the server cannot
-//! tell. The quiet user has a thread of its own: what the neighbours' clients compute here must not count as the
-//! server's time.
+//! The quiet user pushes one small batch at a time. The neighbours do one thing as fast as the server lets them, over
+//! many connections: first one account, the tenant at full speed, then an account for each connection. Their batches hold no entries that anybody could open; the server cannot
+//! tell. The quiet user has a thread of its own, and the neighbours' clients have threads of the lowest priority: what they
+//! compute here must not count as the server's time.
 
 use std::{
     sync::Arc,
@@ -14,12 +14,19 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderValue, Method};
+use parking_lot::Mutex;
 use synckit_client::{Cursor, SyncKitConfig, transport::HttpTransport};
 use synckit_protocol::{
     BatchDigest, BatchId, ByteString, Position, SealedHash, limits,
     wire::log::{Pull, Push},
 };
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    runtime::{Builder, Handle},
+    sync::oneshot,
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -47,7 +54,7 @@ const ACCOUNT: &str = "/api/account";
 
 /// The action of the neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Neighbours {
+enum Action {
     Push(usize),
     Pull,
     Export,
@@ -56,37 +63,61 @@ enum Neighbours {
     Delete,
 }
 
-/// The rows: ids, actions of the neighbours, titles.
-const KINDS: [([&str; 2], Option<Neighbours>, &str); 7] = [
-    (["quiet_alone_p50", "quiet_alone_p99"], None, "alone"),
+/// The neighbours. The number of their connections is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Neighbours {
+    /// One account over all connections.
+    One(Action),
+    /// An account for each connection.
+    Many(Action),
+}
+
+use Action::{Delete, Export, Pull as PullPages, Push as PushBatches, Trickle};
+use Neighbours::{Many, One};
+
+/// The rows: the id after `quiet_`, neighbours, titles.
+const KINDS: [(&str, Option<Neighbours>, &str); 11] = [
+    ("alone", None, "alone"),
     (
-        ["quiet_beside_batches_p50", "quiet_beside_batches_p99"],
-        Some(Neighbours::Push(BATCH_BYTES)),
-        "beside pushes of 90 kB",
+        "beside_one_batches",
+        Some(One(PushBatches(BATCH_BYTES))),
+        "beside one account's pushes of 90 kB",
     ),
     (
-        ["quiet_beside_large_p50", "quiet_beside_large_p99"],
-        Some(Neighbours::Push(limits::BATCH_SEALED_BYTES_MAX)),
-        "beside pushes of 4 MiB",
+        "beside_one_large",
+        Some(One(PushBatches(limits::BATCH_SEALED_BYTES_MAX))),
+        "beside one account's pushes of 4 MiB",
     ),
     (
-        ["quiet_beside_pulls_p50", "quiet_beside_pulls_p99"],
-        Some(Neighbours::Pull),
-        "beside pulls of 8 MiB",
+        "beside_one_pulls",
+        Some(One(PullPages)),
+        "beside one account's pulls of 8 MiB",
+    ),
+    ("beside_one_exports", Some(One(Export)), "beside one account's exports"),
+    (
+        "beside_batches",
+        Some(Many(PushBatches(BATCH_BYTES))),
+        "beside many accounts' pushes of 90 kB",
     ),
     (
-        ["quiet_beside_exports_p50", "quiet_beside_exports_p99"],
-        Some(Neighbours::Export),
-        "beside exports of accounts",
+        "beside_large",
+        Some(Many(PushBatches(limits::BATCH_SEALED_BYTES_MAX))),
+        "beside many accounts' pushes of 4 MiB",
     ),
     (
-        ["quiet_beside_trickle_p50", "quiet_beside_trickle_p99"],
-        Some(Neighbours::Trickle),
+        "beside_pulls",
+        Some(Many(PullPages)),
+        "beside many accounts' pulls of 8 MiB",
+    ),
+    ("beside_exports", Some(Many(Export)), "beside many accounts' exports"),
+    (
+        "beside_trickle",
+        Some(Many(Trickle)),
         "beside 1,024 trickled bodies without a token",
     ),
     (
-        ["quiet_beside_deletion_p50", "quiet_beside_deletion_p99"],
-        Some(Neighbours::Delete),
+        "beside_deletion",
+        Some(Many(Delete)),
         "beside the deletion of all other accounts",
     ),
 ];
@@ -122,7 +153,7 @@ impl Sealed {
     }
 }
 
-/// Measures all rows. So many users as there are streams of single entries are the neighbours.
+/// Measures all rows. The neighbours have a connection for each of the streams of single entries.
 pub(super) async fn measure(
     args: &MeasureArgs,
     server: &ServerProcess,
@@ -130,66 +161,123 @@ pub(super) async fn measure(
 ) -> anyhow::Result<Vec<Row>> {
     let mut users = prepare(args, config).await?;
     let mut quiet = users.pop().context("there is no quiet user")?;
+    let users: Vec<_> = users.into_iter().map(|user| Arc::new(Mutex::new(user))).collect();
     let mut rows = Vec::new();
     let mut alone_p99 = None;
-    for ([id_p50, id_p99], neighbours, name) in KINDS {
+    let runtime = Background::start()?;
+    for (id, neighbours, name) in KINDS {
         let stop = CancellationToken::new();
-        let mut pushing = JoinSet::new();
         let mut others = JoinSet::new();
-        match neighbours {
-            None => {}
-            Some(Neighbours::Push(bytes)) => {
-                let sealed = Sealed::of_size(bytes);
-                for user in users.drain(..) {
-                    pushing.spawn(user.push_until(stop.clone(), server.address().to_owned(), sealed.clone()));
-                }
+        let action = match neighbours {
+            None => None,
+            Some(One(action)) => {
+                let one = users.first().context("there are no neighbours")?;
+                act(action, users.iter().map(|_| one), &runtime, server, &stop, &mut others).await?;
+                Some(action)
             }
-            Some(Neighbours::Pull) => {
-                for user in &users {
-                    others.spawn(user.pulling(server)?.repeat());
-                }
+            Some(Many(action)) => {
+                act(action, users.iter(), &runtime, server, &stop, &mut others).await?;
+                Some(action)
             }
-            Some(Neighbours::Export) => {
-                for user in &users {
-                    others.spawn(user.asking(server, Method::GET, EXPORT).repeat());
-                }
-            }
-            Some(Neighbours::Trickle) => {
-                for _ in 0..TRICKLING {
-                    others.spawn(trickle_on(server.address().to_owned()));
-                }
-            }
-            Some(Neighbours::Delete) => {
-                for user in &users {
-                    user.asking(server, Method::DELETE, ACCOUNT).once().await?;
-                }
-            }
-        }
+        };
         let latencies;
         (quiet, latencies) = quiet.push_on_own_thread(server.address().to_owned(), name).await?;
+        // A push is finished, so that its stream is known to be where its user believes it.
         stop.cancel();
-        others.shutdown().await;
-        while let Some(user) = pushing.join_next().await {
-            users.push(user.context("a task of the bench panicked")?);
+        if !matches!(action, Some(PushBatches(_))) {
+            others.abort_all();
+        }
+        while let Some(other) = others.join_next().await {
+            match other {
+                Err(error) if !error.is_cancelled() => return Err(error.into()),
+                _ => {}
+            }
         }
         let (p50, p99) = (percentile(&latencies, 50), percentile(&latencies, 99));
-        let target = match neighbours {
+        let target = match action {
             None => None,
-            Some(Neighbours::Push(bytes)) if bytes > BATCH_BYTES => Some(50.0),
+            Some(PushBatches(bytes)) if bytes > BATCH_BYTES => Some(50.0),
             Some(_) => alone_p99.map(|alone: f64| 4.0 * alone),
         };
-        if neighbours.is_none() {
+        if action.is_none() {
             alone_p99 = p99;
         }
         let name = format!("a quiet user's push, {name}, p50");
-        rows.push(Row::new(id_p50, name, Unit::Milliseconds, p50));
-        let row = Row::new(id_p99, "    p99", Unit::Milliseconds, p99);
+        rows.push(Row::new(format!("quiet_{id}_p50"), name, Unit::Milliseconds, p50));
+        let row = Row::new(format!("quiet_{id}_p99"), "    p99", Unit::Milliseconds, p99);
         rows.push(match target {
             Some(target) => row.at_most(target),
             None => row,
         });
     }
     Ok(rows)
+}
+
+/// Starts an action of these users, on a connection each.
+async fn act(
+    action: Action,
+    users: impl Iterator<Item = &Arc<Mutex<Pusher>>>,
+    runtime: &Background,
+    server: &ServerProcess,
+    stop: &CancellationToken,
+    others: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let address = server.address();
+    match action {
+        PushBatches(bytes) => {
+            let sealed = Sealed::of_size(bytes);
+            for user in users {
+                let pushing = push_until(Arc::clone(user), stop.clone(), address.to_owned(), sealed.clone());
+                others.spawn_on(pushing, &runtime.0);
+            }
+        }
+        PullPages => {
+            for user in users {
+                others.spawn_on(user.lock().pulling(server)?.repeat(), &runtime.0);
+            }
+        }
+        Export => {
+            for user in users {
+                others.spawn_on(user.lock().asking(server, Method::GET, EXPORT).repeat(), &runtime.0);
+            }
+        }
+        Trickle => {
+            for _ in 0..TRICKLING {
+                others.spawn_on(trickle_on(address.to_owned()), &runtime.0);
+            }
+        }
+        Delete => {
+            for user in users {
+                let deletion = user.lock().asking(server, Method::DELETE, ACCOUNT);
+                deletion.once().await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The runtime of the neighbours' clients, on threads of the lowest priority: in reality these clients run on other
+/// machines and take no processor from the server.
+#[derive(Debug)]
+struct Background(
+    Handle,
+    #[expect(dead_code, reason = "its end stops the runtime")] oneshot::Sender<()>,
+);
+
+impl Background {
+    fn start() -> anyhow::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .enable_all()
+            .on_thread_start(|| {
+                // On Linux the priority is that of the thread. Without it the measurement is only less exact.
+                let _ = rustix::process::nice(19);
+            })
+            .build()?;
+        let handle = runtime.handle().clone();
+        let (running, ended) = oneshot::channel::<()>();
+        std::thread::spawn(move || drop(runtime.block_on(ended)));
+        Ok(Self(handle, running))
+    }
 }
 
 /// Signs up the neighbours and the quiet user.
@@ -265,8 +353,8 @@ impl Pusher {
         Ok(minicbor_serde::to_vec(pull)?.into())
     }
 
-    /// The body of the next push, and where the stream is once it is stored.
-    fn body(&mut self, sealed: &Sealed) -> anyhow::Result<(Bytes, Position)> {
+    /// The body of the next push, and the positions of the stream before and after it.
+    fn body(&mut self, sealed: &Sealed) -> anyhow::Result<(Bytes, Position, Position)> {
         self.batches += 1;
         self.next.batch_id = BatchId::from_bytes(self.batches.to_be_bytes());
         self.next.sealed = sealed.bytes.clone();
@@ -278,7 +366,7 @@ impl Pusher {
             sealed_hash: sealed.hash,
         };
         let after = self.next.parent.advance(&digest).context("a batch that follows none")?;
-        Ok((minicbor_serde::to_vec(&self.next)?.into(), after))
+        Ok((minicbor_serde::to_vec(&self.next)?.into(), self.next.parent, after))
     }
 
     /// Pushes small batches one by one on a thread of its own, and times them. Returns the times in order.
@@ -288,7 +376,7 @@ impl Pusher {
         name: &'static str,
     ) -> anyhow::Result<(Self, Vec<Duration>)> {
         let pushing = tokio::task::spawn_blocking(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = Builder::new_current_thread().enable_all().build()?;
             let latencies = runtime.block_on(self.push_quietly(&address, name))?;
             anyhow::Ok((self, latencies))
         });
@@ -301,7 +389,7 @@ impl Pusher {
         let bar = bar(name, (QUIET_WARMING + QUIET_PUSHES) as u64);
         let mut latencies = Vec::with_capacity(QUIET_PUSHES);
         for number in 0..QUIET_WARMING + QUIET_PUSHES {
-            let (body, after) = self.body(&sealed)?;
+            let (body, _, after) = self.body(&sealed)?;
             let started = Instant::now();
             line.post(PUSH, body).await?;
             if number >= QUIET_WARMING {
@@ -315,31 +403,38 @@ impl Pusher {
         latencies.sort();
         Ok(latencies)
     }
+}
 
-    /// Pushes batches as fast as they are taken. One that is shed is sent again, as an SDK does.
-    async fn push_until(mut self, stop: CancellationToken, address: String, sealed: Sealed) -> Self {
-        let mut line = None;
-        while let Ok((body, after)) = self.body(&sealed) {
-            loop {
-                if stop.is_cancelled() {
-                    return self;
-                }
-                let pushed = async {
-                    let line = match &mut line {
-                        Some(line) => line,
-                        None => line.insert(Line::open(&address, self.authorization.clone()).await?),
-                    };
-                    line.post(PUSH, body.clone()).await
-                };
-                if pushed.await.is_ok() {
-                    break;
-                }
-                line = None;
-                tokio::time::sleep(QUIET_PAUSE).await;
-            }
-            self.next.parent = after;
+/// Pushes batches as fast as the server takes them. Several connections of one user push on top of the same batch: one
+/// succeeds, and all go on from there. A batch whose answer was lost is sent again, as an SDK does.
+async fn push_until(user: Arc<Mutex<Pusher>>, stop: CancellationToken, address: String, sealed: Sealed) {
+    let mut line: Option<Line> = None;
+    let (authorization, mut next) = {
+        let mut user = user.lock();
+        (user.authorization.clone(), user.body(&sealed))
+    };
+    while let Ok((body, before, after)) = &next {
+        if stop.is_cancelled() {
+            return;
         }
-        self
+        let pushed = async {
+            let line = match &mut line {
+                Some(line) => line,
+                None => line.insert(Line::open(&address, authorization.clone()).await?),
+            };
+            line.post(PUSH, body.clone()).await
+        };
+        let pushed = pushed.await.is_ok();
+        if pushed || line.as_ref().is_some_and(Line::is_open) {
+            let mut user = user.lock();
+            if pushed && user.next.parent == *before {
+                user.next.parent = *after;
+            }
+            next = user.body(&sealed);
+        } else {
+            line = None;
+            tokio::time::sleep(QUIET_PAUSE).await;
+        }
     }
 }
 

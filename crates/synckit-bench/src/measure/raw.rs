@@ -32,6 +32,11 @@ impl Line {
         })
     }
 
+    /// Whether the server keeps the connection. It does after most refusals.
+    pub(super) fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
     /// Sends one body, and reads the answer to its end. Returns the size of the answer's body.
     pub(super) async fn post(&mut self, path: &'static str, body: Bytes) -> anyhow::Result<u64> {
         self.send(Method::POST, path, body).await

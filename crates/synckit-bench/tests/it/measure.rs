@@ -93,7 +93,7 @@ fn row<'a>(report: &'a Value, id: &str) -> &'a Value {
 fn json_has_every_row_with_target_and_limits() {
     let ended = run(0, &[&["measure", "--json"], &LITTLE[..]].concat());
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(report["schema"], 2);
+    assert_eq!(report["schema"], 3);
     assert_eq!(report["load"]["records"], 1200);
     for id in ROWS {
         assert!(row(&report, id)["unit"].is_string());
