@@ -23,7 +23,7 @@ const LITTLE: [&str; 14] = [
 ];
 
 /// Every row, in the order of the report.
-const ROWS: [&str; 39] = [
+const ROWS: [&str; 51] = [
     "push",
     "pull",
     "push_cpu",
@@ -63,6 +63,18 @@ const ROWS: [&str; 39] = [
     "quiet_beside_pulls_p99",
     "quiet_beside_trickle_p50",
     "quiet_beside_trickle_p99",
+    "quiet_beside_one_batches_p50",
+    "quiet_beside_one_batches_p99",
+    "quiet_beside_one_large_p50",
+    "quiet_beside_one_large_p99",
+    "quiet_beside_one_pulls_p50",
+    "quiet_beside_one_pulls_p99",
+    "quiet_beside_one_exports_p50",
+    "quiet_beside_one_exports_p99",
+    "quiet_beside_exports_p50",
+    "quiet_beside_exports_p99",
+    "quiet_beside_deletion_p50",
+    "quiet_beside_deletion_p99",
 ];
 
 /// A run of the program.
