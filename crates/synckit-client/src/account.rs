@@ -1,4 +1,4 @@
-//! The account: its password, its recovery code, its address. These concern every app of the user, and no app's data.
+//! The account: its password and its recovery code. These concern every app of the user, and no app's data.
 //!
 //! Invariant: the vault and the OPAQUE record change together, in one request.
 
@@ -9,8 +9,8 @@ use synckit_login::ClientRegistration;
 use synckit_protocol::{
     LOGIN_SUITE, ProblemCode, SecretText, UserId,
     wire::accounts::{
-        PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PutVault, RegisterFinish, RegisterStarted,
-        Registered, ResetRequest, ResetStart, VaultWritten, VerifyEmail,
+        PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PasswordReplaced, PutVault, RegisterFinish,
+        RegisterStarted, ResetRequest, ResetStart, VaultWritten,
     },
 };
 
@@ -169,31 +169,6 @@ impl SyncKitClient {
         self.rotate_keys(password).await
     }
 
-    /// Confirms the address of an account with the code from the mail.
-    ///
-    /// # Errors
-    /// [`Error::Problem`] with `mail_code_invalid`.
-    ///
-    /// # Examples
-    /// ```
-    /// # synckit_doctest::run(async |world| {
-    /// # let client = world.signed_in().await?;
-    /// let code = world.mailed_code("Confirm your address").await?; // typed in by the user
-    /// client.verify_email(&code).await?;
-    /// assert!(client.verify_email(&code).await.is_err()); // a code works once
-    /// # Ok(())
-    /// # });
-    /// ```
-    pub async fn verify_email(&self, code: &str) -> Result<()> {
-        let verify = VerifyEmail {
-            code: SecretText::new(code),
-        };
-        self.app
-            .api
-            .unit(Call::post("/api/accounts/verify").body(&verify)?)
-            .await
-    }
-
     /// Asks for a mail with a code for setting a new password. The answer is the same for any address.
     ///
     /// # Errors
@@ -272,8 +247,8 @@ impl SyncKitClient {
             record: finished.upload.into(),
             vault: vault.encode().into(),
         };
-        let registered: Registered = app.api.call(Call::post("/api/accounts/reset").body(&finish)?).await?;
-        Ok(registered.user_id)
+        let replaced: PasswordReplaced = app.api.call(Call::post("/api/accounts/reset").body(&finish)?).await?;
+        Ok(replaced.user_id)
     }
 }
 

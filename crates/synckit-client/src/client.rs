@@ -18,7 +18,7 @@ use crate::{
     },
     error::{Error, Result},
     secrets::records::Secrets,
-    state::session::Tokens,
+    state::{pending::PendingAddress, session::Tokens},
     stream::handle::Stream,
 };
 
@@ -134,6 +134,7 @@ impl SyncKitClient {
             },
             api_key: config.api_key,
             page_bytes,
+            pending: PendingAddress::default(),
         };
         Self {
             app: Arc::new(app),
@@ -147,10 +148,10 @@ impl SyncKitClient {
     /// ```
     /// # synckit_doctest::run(async |world| {
     /// # let (client, email, password) = (world.client(), world.email, world.password);
-    /// let created = client.create_account(email, password).await?;
+    /// client.create_account(email, password).await?;
     /// assert_eq!(client.user_id(), None);
-    /// client.authenticate(email, password).await?;
-    /// assert_eq!(client.user_id(), Some(created));
+    /// let (user_id, _app_id) = client.authenticate(email, password).await?;
+    /// assert_eq!(client.user_id(), Some(user_id));
     /// # Ok(())
     /// # });
     /// ```

@@ -110,6 +110,10 @@ pub enum Error {
     /// E-mail or password is wrong.
     #[error("the e-mail or the password is wrong")]
     InvalidCredentials,
+    /// The address waits for the confirmation of the account that this client registered, or the password is wrong. Call
+    /// `confirm_account` with the code from the mail.
+    #[error("the address is not confirmed yet: call confirm_account with the code that was mailed to it")]
+    AddressNotConfirmed,
     /// The session was signed out, revoked, or not used for 90 days.
     #[error("the session has ended: sign in again")]
     SessionEnded,
@@ -279,7 +283,7 @@ impl Error {
     /// # let client = world.signed_in().await?;
     /// use synckit_client::ProblemCode;
     ///
-    /// let error = client.verify_email("not a code").await.unwrap_err();
+    /// let error = client.reset_password("not a code", "a new password").await.unwrap_err();
     /// assert_eq!(error.problem_code(), Some(ProblemCode::MailCodeInvalid));
     /// # Ok(())
     /// # });

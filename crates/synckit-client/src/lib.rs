@@ -198,6 +198,7 @@ pub use secrets::{
     accounts::StoredAccount, error::CredentialError, file::FileStore, keychain::KeychainStore, memory::MemoryStore,
     store::CredentialStore,
 };
+pub use sign_in::Registration;
 pub use snapshots::{
     fold::{FoldOutcome, FoldReport},
     read::Pulled,

@@ -25,9 +25,34 @@ use crate::{
     stream::handle::Stream,
 };
 
+/// The result of a registration.
+///
+/// # Examples
+/// ```
+/// # synckit_doctest::run(async |world| {
+/// # let (client, email, password) = (world.client(), world.email, world.password);
+/// use synckit_client::Registration;
+///
+/// let registration = client.create_account(email, password).await?;
+/// assert!(matches!(registration, Registration::Complete(_))); // this server sends no mail
+/// # Ok(())
+/// # });
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// The account can be used: call [`SyncKitClient::authenticate`].
+    Complete(UserId),
+    /// The address must be confirmed by the code that was mailed to it: call [`SyncKitClient::confirm_account`].
+    Pending,
+}
+
 impl SyncKitClient {
     /// Creates an account on the server. The password does not leave this device: the server stores an OPAQUE record
-    /// (RFC 9807) and a vault that only the password, or later a recovery code, opens. Sign in afterwards.
+    /// (RFC 9807) and a vault that only the password, or later a recovery code, opens.
+    ///
+    /// Where the server sends mail, the account is [`Registration::Pending`] until the address is confirmed:
+    /// [`SyncKitClient::confirm_account`] signs in with the code from the mail. Elsewhere, sign in with
+    /// [`SyncKitClient::authenticate`].
     ///
     /// If the address already has an account, the answer is the same, and the owner gets a mail. A sign-in then fails
     /// unless the password is that account's.
@@ -35,18 +60,26 @@ impl SyncKitClient {
     /// # Errors
     /// [`Error::Problem`] with `registration_closed` or `invite_invalid`, or with `invalid_value` for an invalid
     /// address.
+    /// [`Error::RetryLater`] after many registrations, from this network address or of this e-mail address.
     ///
     /// # Examples
     /// ```
     /// # synckit_doctest::run(async |world| {
     /// # let (client, email, password) = (world.client(), world.email, world.password);
-    /// let user_id = client.create_account(email, password).await?;
-    /// let (signed_in, _app_id) = client.authenticate(email, password).await?;
-    /// assert_eq!(signed_in, user_id);
+    /// use synckit_client::Registration;
+    ///
+    /// match client.create_account(email, password).await? {
+    ///     Registration::Complete(user_id) => {
+    ///         let (signed_in, _app_id) = client.authenticate(email, password).await?;
+    ///         assert_eq!(signed_in, user_id);
+    ///     }
+    ///     Registration::Pending => println!("ask for the code that was mailed: see confirm_account"),
+    /// }
+    /// # assert!(client.user_id().is_some());
     /// # Ok(())
     /// # });
     /// ```
-    pub async fn create_account(&self, email: &str, password: &str) -> Result<UserId> {
+    pub async fn create_account(&self, email: &str, password: &str) -> Result<Registration> {
         register(&self.app, email, password, None).await
     }
 
@@ -66,18 +99,49 @@ impl SyncKitClient {
     /// # Ok(())
     /// # });
     /// ```
-    pub async fn create_account_with_invite(&self, email: &str, password: &str, invite: &str) -> Result<UserId> {
+    pub async fn create_account_with_invite(&self, email: &str, password: &str, invite: &str) -> Result<Registration> {
         register(&self.app, email, password, Some(SecretText::new(invite))).await
+    }
+
+    /// Confirms the address of a pending account with the code from the mail, and signs in, as
+    /// [`SyncKitClient::authenticate`] does. The code works only with the password of the same registration, and only
+    /// until the address is registered again. Afterwards sign in with `authenticate`, also if the answer of this call was
+    /// lost.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] with `mail_code_invalid` if the code is wrong, too old or used: register again.
+    /// [`Error::InvalidCredentials`] if the password is not the one of the registration. Otherwise those of
+    /// `authenticate`.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run_with_mail(async |world| {
+    /// # let (client, email, password) = (world.client(), world.email, world.password);
+    /// use synckit_client::{Error, Registration};
+    ///
+    /// assert_eq!(client.create_account(email, password).await?, Registration::Pending);
+    /// let error = client.authenticate(email, password).await.unwrap_err();
+    /// assert!(matches!(error, Error::AddressNotConfirmed)); // ask for the code
+    ///
+    /// let code = world.mailed_code("Confirm your address").await?; // typed in by the user
+    /// client.confirm_account(email, password, &code).await?;
+    /// assert!(client.user_id().is_some());
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub async fn confirm_account(&self, email: &str, password: &str, code: &str) -> Result<(UserId, AppId)> {
+        self.sign_in(email, password, Some(code)).await
     }
 
     /// Signs in. The session is kept in the credential store; the SDK renews it as long as it is used at least once in
     /// 90 days. Signing in as another user drops the previous user's key from memory.
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`], [`Error::ApiKeyUnusable`], [`Error::ApiKeyInvalid`], [`Error::RetryLater`] after
-    /// too many guesses, [`Tampering::OtherApp`](crate::Tampering::OtherApp) if the server's answer is about another
-    /// app than that of the API key, [`Tampering::ServerKeyChanged`](crate::Tampering::ServerKeyChanged) if the
-    /// server's key is not the one of the first sign-in, [`Error::Credentials`] if the machine has no keychain.
+    /// [`Error::InvalidCredentials`], [`Error::AddressNotConfirmed`] instead if this client registered the address and it
+    /// is not confirmed yet, [`Error::ApiKeyUnusable`], [`Error::ApiKeyInvalid`], [`Error::RetryLater`] after too many
+    /// guesses, [`Tampering::OtherApp`](crate::Tampering::OtherApp) if the server's answer is about another app than
+    /// that of the API key, [`Tampering::ServerKeyChanged`](crate::Tampering::ServerKeyChanged) if the server's key is
+    /// not the one of the first sign-in, [`Error::Credentials`] if the machine has no keychain.
     ///
     /// # Examples
     /// ```
@@ -93,6 +157,14 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn authenticate(&self, email: &str, password: &str) -> Result<(UserId, AppId)> {
+        match self.sign_in(email, password, None).await {
+            // The server answers the same for an address without an account, so only this client can tell.
+            Err(Error::InvalidCredentials) if self.app.pending.is(email) => Err(Error::AddressNotConfirmed),
+            signed_in => signed_in,
+        }
+    }
+
+    async fn sign_in(&self, email: &str, password: &str, code: Option<&str>) -> Result<(UserId, AppId)> {
         let app = &self.app;
         // A secret key that was put into an app by mistake must never leave the machine.
         app.app_id()?;
@@ -100,10 +172,20 @@ impl SyncKitClient {
         app.secrets.probe().await?;
         // The server answers the last message of a login once. If that answer was lost, only another login yields a
         // session.
-        let (signed_in, export_key) = match self.log_in(email, password).await {
-            Err(error) if error.is_problem(ProblemCode::LoginExpired) => self.log_in(email, password).await?,
-            logged_in => logged_in?,
+        let logged_in = match self.log_in(email, password, code).await {
+            Err(error) if error.is_problem(ProblemCode::LoginExpired) => {
+                match self.log_in(email, password, code).await {
+                    // The login whose answer was lost has used the code up.
+                    Err(error) if code.is_some() && error.is_problem(ProblemCode::MailCodeInvalid) => {
+                        self.log_in(email, password, None).await
+                    }
+                    logged_in => logged_in,
+                }
+            }
+            logged_in => logged_in,
         };
+        let (signed_in, export_key) = logged_in?;
+        app.pending.clear();
         let stream = self.install_signed_in(signed_in, Some(email)).await?;
         stream.connection.remember_login(password, export_key);
         let StreamScope { app_id, user_id } = stream.scope();
@@ -111,7 +193,7 @@ impl SyncKitClient {
     }
 
     /// Proves the password to the server once.
-    async fn log_in(&self, email: &str, password: &str) -> Result<(SignedIn, ExportKey)> {
+    async fn log_in(&self, email: &str, password: &str, code: Option<&str>) -> Result<(SignedIn, ExportKey)> {
         let app = &self.app;
         let (login, ke1) = ClientLogin::start(password, &mut OsRng)?;
         let start = LoginStart {
@@ -119,6 +201,7 @@ impl SyncKitClient {
             email: email.to_owned(),
             suite: LOGIN_SUITE,
             ke1: ke1.into(),
+            code: code.map(SecretText::new),
         };
         let started: LoginStarted = app.api.call(Call::post("/api/sync/auth/start").body(&start)?).await?;
         let finished = app.finish_login(login, &started).await?;
@@ -304,7 +387,7 @@ impl SyncKitClient {
     }
 }
 
-async fn register(app: &App, email: &str, password: &str, invite: Option<SecretText>) -> Result<UserId> {
+async fn register(app: &App, email: &str, password: &str, invite: Option<SecretText>) -> Result<Registration> {
     password::check_new(password)?;
     let (registration, request) = ClientRegistration::start(password, &mut OsRng)?;
     let start = RegisterStart {
@@ -325,7 +408,11 @@ async fn register(app: &App, email: &str, password: &str, invite: Option<SecretT
         vault: vault.encode().into(),
     };
     let registered: Registered = app.api.call(Call::post("/api/accounts").body(&finish)?).await?;
-    Ok(registered.user_id)
+    if registered.pending {
+        app.pending.set(email);
+        return Ok(Registration::Pending);
+    }
+    Ok(Registration::Complete(registered.user_id))
 }
 
 fn redirect_uri(port: u16) -> String {

@@ -19,6 +19,11 @@ use synckit_server::{Admin, Config, Server};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+use crate::mail_server::MailServer;
+
+#[path = "../../synckit-server/tests/it/mail_server.rs"]
+mod mail_server;
+
 /// The result of an example.
 pub type Outcome = Result<(), Box<dyn Error>>;
 
@@ -27,6 +32,8 @@ pub type Outcome = Result<(), Box<dyn Error>>;
 pub struct World {
     directory: TempDir,
     config: SyncKitConfig,
+    /// Where the server sends its mails; without one they become files.
+    mail: Option<MailServer>,
     /// Administers the server.
     pub admin: Admin,
     /// The address of a person, who has an account after [`World::signed_in`] or [`World::device`].
@@ -40,22 +47,37 @@ pub struct World {
 /// # Panics
 /// If the example fails, which fails the doctest.
 pub fn run(example: impl AsyncFnOnce(World) -> Outcome) {
+    run_in(async || World::start(None).await, example);
+}
+
+/// As [`run`], with a server that sends mail, so that new accounts are pending.
+///
+/// # Panics
+/// If the example fails, which makes the doctest fail.
+pub fn run_with_mail(example: impl AsyncFnOnce(World) -> Outcome) {
+    run_in(async || World::start(Some(MailServer::start().await?)).await, example);
+}
+
+fn run_in(start: impl AsyncFnOnce() -> Result<World, Box<dyn Error>>, example: impl AsyncFnOnce(World) -> Outcome) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime
         .map_err(Box::from)
-        .and_then(|runtime| runtime.block_on(async { example(World::start().await?).await }));
+        .and_then(|runtime| runtime.block_on(async { example(start().await?).await }));
     if let Err(error) = outcome {
         panic!("the example failed: {error} ({error:?})");
     }
 }
 
 impl World {
-    async fn start() -> Result<Self, Box<dyn Error>> {
+    async fn start(mail: Option<MailServer>) -> Result<Self, Box<dyn Error>> {
         let directory = tempfile::tempdir()?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let server_url = format!("http://{}", listener.local_addr()?);
         let mut server = Config::new(directory.path().join("data"));
         server.public_url = Some(server_url.parse()?);
+        if let Some(mail) = &mail {
+            server.mail = mail.delivery()?;
+        }
         let server = Server::open(server).await?;
         let admin = server.admin();
         let api_key = admin.create_app("Notes").await?.api_key.expose().to_owned();
@@ -64,6 +86,7 @@ impl World {
         Ok(Self {
             directory,
             config: SyncKitConfig { server_url, api_key },
+            mail,
             admin,
             email: "me@example.com",
             password: "correct horse battery staple",
@@ -115,11 +138,14 @@ impl World {
         Ok((client, device))
     }
 
-    /// Waits for the first mail whose subject begins like this, and returns its code.
+    /// Waits for the first mail to this person whose subject begins like this, and returns its code.
     ///
     /// # Errors
     /// A mail cannot be read.
     pub async fn mailed_code(&self, subject: &str) -> io::Result<String> {
+        if let Some(mail) = &self.mail {
+            return mail.code(self.email, subject, 1).await;
+        }
         let folder = self.path("data/mail");
         loop {
             if let Some(code) = code_in(&folder, subject)? {

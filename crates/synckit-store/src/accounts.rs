@@ -38,11 +38,26 @@ pub struct NewAccount {
     pub created_at: UnixSeconds,
 }
 
-/// The answer of [`crate::Store::create_account`].
+/// An account whose address must be confirmed by a mailed code before anybody signs in to it.
+#[derive(Debug, Clone)]
+pub struct NewPendingAccount {
+    /// The account.
+    pub account: NewAccount,
+    /// The hash of the mailed code.
+    pub code: SecretHash,
+    /// When the registration expires.
+    pub expires_at: UnixSeconds,
+    /// Pending accounts that the store keeps of all addresses; the oldest ones beyond are deleted.
+    pub pending_max: u32,
+}
+
+/// The answer of [`crate::Store::create_account`] and [`crate::Store::put_pending_account`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountCreation {
-    /// Created, or created before by the same request (same user id): a repeated request changes nothing.
+    /// Created.
     Created,
+    /// Created before by the same request (same user id): nothing changed.
+    Repeated,
     /// Another account has the address.
     EmailTaken,
     /// The invitation is unknown or used up.
@@ -78,6 +93,15 @@ pub enum CredentialOf<'a> {
     Email(&'a str),
     /// The account with an id.
     User(UserId),
+    /// The pending account with a normalised e-mail address and a code that is valid at `now`.
+    Pending {
+        /// The address.
+        email: &'a str,
+        /// The hash of the mailed code.
+        code: SecretHash,
+        /// Now.
+        now: UnixSeconds,
+    },
 }
 
 /// The columns of an account that a login needs.
@@ -130,32 +154,11 @@ pub enum VersionedWrite {
     Conflict(u64),
 }
 
-/// The purpose of a mailed code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MailPurpose {
-    /// To confirm an address.
-    Verify,
-    /// To replace a forgotten password.
-    Reset,
-}
-
-impl MailPurpose {
-    /// Its name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Verify => "verify",
-            Self::Reset => "reset",
-        }
-    }
-}
-
-/// A mailed code to remember.
+/// A mailed code for replacing a forgotten password.
 #[derive(Debug, Clone)]
 pub struct NewMailCode {
     /// The account.
     pub user_id: UserId,
-    /// Its purpose.
-    pub purpose: MailPurpose,
     /// The hash of the code.
     pub code: SecretHash,
     /// When it ends.

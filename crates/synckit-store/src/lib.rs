@@ -38,8 +38,8 @@ mod sqlite;
 mod task;
 
 pub use accounts::{
-    Account, AccountCreation, AccountOverview, Credential, CredentialId, CredentialOf, MailPurpose, NewAccount,
-    NewMailCode, PasswordRecord, PasswordReset, ResetStart, Vault, VaultWrite, VersionedWrite,
+    Account, AccountCreation, AccountOverview, Credential, CredentialId, CredentialOf, NewAccount, NewMailCode,
+    NewPendingAccount, PasswordRecord, PasswordReset, ResetStart, Vault, VaultWrite, VersionedWrite,
 };
 pub use apps::{AcceptNewSeed, ApiKey, App, AppRename, NewApiKey, NewApp, SeedClaim};
 pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
@@ -131,12 +131,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Creates an invitation for one account.
     async fn create_invite(&self, code: SecretHash, now: UnixSeconds) -> Result<(), StoreError>;
 
-    /// Whether an invitation exists and is unused. [`Store::create_account`] uses it up.
+    /// Whether an invitation exists and is unused. [`Store::create_account`] and [`Store::confirm_account`] use it up.
     async fn invite_is_open(&self, code: SecretHash) -> Result<bool, StoreError>;
 
     /// Creates an account and uses up its invitation, if it names one. The order of checks is part of the contract: the
     /// same user id again; the invitation; the address. A taken address leaves the invitation open.
     async fn create_account(&self, account: NewAccount) -> Result<AccountCreation, StoreError>;
+
+    /// Keeps an account until its address is confirmed, in place of an earlier one of the same address. It uses no
+    /// invitation up, and no other method finds it. The order of checks is that of [`Store::create_account`]. A taken
+    /// address is kept like any other, so that both take the same time; the caller mails its code to nobody.
+    async fn put_pending_account(&self, pending: NewPendingAccount) -> Result<AccountCreation, StoreError>;
+
+    /// Makes an account of a pending one, whose address is confirmed by this, and uses its invitation up. `false` if the
+    /// code is not the one of this pending account or is not valid any more, if another account has the address, or if
+    /// the invitation is used up.
+    async fn confirm_account(&self, user_id: UserId, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError>;
 
     /// Every account, in order of creation.
     async fn accounts(&self) -> Result<Vec<Account>, StoreError>;
@@ -144,7 +154,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// An account by its id, and its usage in each app.
     async fn account(&self, user_id: UserId) -> Result<Option<AccountOverview>, StoreError>;
 
-    /// The OPAQUE record of an account.
+    /// The OPAQUE record of an account, or of a pending one.
     async fn credential(&self, of: CredentialOf<'_>) -> Result<Option<Credential>, StoreError>;
 
     /// The vault of an account, and the newest of each earlier generation.
@@ -169,18 +179,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// account does not exist.
     async fn delete_account(&self, user_id: UserId) -> Result<Option<Vec<SessionId>>, StoreError>;
 
-    /// Stores a mailed code. A newer code of the same purpose replaces an older one of the account.
+    /// Stores a mailed code. A newer code replaces an older one of the account.
     async fn put_mail_code(&self, code: NewMailCode) -> Result<(), StoreError>;
 
     /// Counts one start of a reset with a mailed code. `None` if the code is unknown, expired, or was started
     /// [`RESET_STARTS_MAX`](synckit_protocol::limits::RESET_STARTS_MAX) times. The code itself is used up by [`Store::reset_password`].
     async fn start_reset(&self, code: SecretHash, now: UnixSeconds) -> Result<Option<ResetStart>, StoreError>;
 
-    /// Confirms the address of the code's account and uses the code up. `false` if the code is not valid.
-    async fn verify_email(&self, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError>;
-
     /// Replaces a forgotten password: uses the code up, writes record and vault, moves the replaced vault to the
-    /// earlier generations, ends every session of the account. `false` if the code is not valid.
+    /// earlier generations, ends every session of the account, and notes that the address is confirmed. `false` if the
+    /// code is not valid.
     async fn reset_password(&self, reset: PasswordReset) -> Result<bool, StoreError>;
 
     // Sessions.

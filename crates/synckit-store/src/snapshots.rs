@@ -99,4 +99,6 @@ pub struct Retention {
     pub active_since: UnixSeconds,
     /// Unfinished snapshots that were not touched since are swept.
     pub unfinished_before: UnixSeconds,
+    /// Pending accounts that end by then are deleted.
+    pub pending_until: UnixSeconds,
 }

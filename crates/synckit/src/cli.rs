@@ -117,6 +117,9 @@ pub(crate) enum Command {
     Token(TokenCommand),
     /// Check server, API key and address of a user, and store them for later commands
     Login {
+        /// Confirm the address of a new account with the code that was mailed to it
+        #[arg(long, value_name = "CODE")]
+        confirm: Option<String>,
         #[command(flatten)]
         sign_in: SignInArgs,
     },

@@ -409,6 +409,10 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
             "invalid_credentials",
             "check the address and the password; after ten wrong ones the server refuses sign-ins for some minutes",
         ),
+        Error::AddressNotConfirmed => Known::new(
+            "address_not_confirmed",
+            "`synckit login --confirm CODE` confirms the address with the code from the mail",
+        ),
         Error::AccountGone => Known::code("account_gone"),
         Error::SessionEnded => Known::new("session_ended", "run the command again"),
         Error::FreshLoginRequired => Known::new("fresh_login_required", "run the command again"),
@@ -466,6 +470,7 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
 fn hint_for_problem(code: ProblemCode) -> Option<&'static str> {
     Some(match code {
         ProblemCode::RegistrationClosed => "ask the operator for an account, or use another server",
+        ProblemCode::MailCodeInvalid => "register again in the app: only the newest code is valid, and only for a time",
         ProblemCode::InviteInvalid => "get a code with `synckit account invite` and pass it as --invite CODE",
         ProblemCode::DeviceNotFound => "`synckit device list` shows the devices of this account",
         ProblemCode::DeviceMismatch => "run the command again: it signs in and registers anew",

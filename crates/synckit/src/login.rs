@@ -19,7 +19,7 @@ use crate::{
     failure::{Failure, WithHint as _},
     runtime, screen,
     shown::shown,
-    user::signed_in,
+    user::signed_in_with,
 };
 
 /// The stored values.
@@ -64,7 +64,7 @@ fn given(argument: &Option<String>, kept: Option<&String>, flag: &str) -> Result
 }
 
 /// Signs in once, and stores the values without the password.
-pub(crate) fn run(mut args: SignInArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(mut args: SignInArgs, mailed_code: Option<&str>) -> Result<ExitCode, Failure> {
     let file = file()?;
     for (argument, question) in [
         (&mut args.server, "Server: "),
@@ -76,7 +76,7 @@ pub(crate) fn run(mut args: SignInArgs) -> Result<ExitCode, Failure> {
         }
     }
     let login = Login::resolve(&args)?;
-    runtime()?.block_on(signed_in(&args, async |_| Ok(())))?;
+    runtime()?.block_on(signed_in_with(&args, mailed_code, async |_| Ok(())))?;
     let kept = Kept {
         server: login.server,
         api_key: login.api_key,

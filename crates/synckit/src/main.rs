@@ -70,7 +70,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::App(command) => admin::run_app(command),
         Command::Account(command) => admin::run_account(command),
         Command::Token(command) => admin::run_token(command),
-        Command::Login { sign_in } => login::run(sign_in),
+        Command::Login { sign_in, confirm } => login::run(sign_in, confirm.as_deref()),
         Command::Logout => login::forget(),
         Command::Device(command) => device::run(command),
         Command::Export(args) => export::run(args),

@@ -30,6 +30,15 @@ pub(crate) async fn signed_in<T>(
     args: &SignInArgs,
     work: impl AsyncFnOnce(&User) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
+    signed_in_with(args, None, work).await
+}
+
+/// As [`signed_in`], with the code that was mailed to the address of a new account.
+pub(crate) async fn signed_in_with<T>(
+    args: &SignInArgs,
+    mailed_code: Option<&str>,
+    work: impl AsyncFnOnce(&User) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let login = Login::resolve(args)?;
     let client = SyncKitClient::builder(SyncKitConfig {
         server_url: login.server,
@@ -41,7 +50,11 @@ pub(crate) async fn signed_in<T>(
         client,
         password: password(args, &login.email)?,
     };
-    user.client.authenticate(&login.email, user.password.expose()).await?;
+    let password = user.password.expose();
+    match mailed_code {
+        Some(code) => user.client.confirm_account(&login.email, password, code).await?,
+        None => user.client.authenticate(&login.email, password).await?,
+    };
     let done = work(&user).await;
     if let Err(error) = user.client.sign_out().await
         && done.is_ok()
@@ -93,6 +106,18 @@ pub(crate) fn recovery_code() -> Result<RecoveryCode, Failure> {
     RecoveryCode::parse(text.expose())
         .hint("check the 24 words and their order")
         .map_err(|failure| failure.with_code("wrong_recovery_code"))
+}
+
+/// The code that was mailed to an address, from SYNCKIT_MAILED_CODE or the terminal.
+pub(crate) fn mailed_code(email: &str) -> Result<SecretText, Failure> {
+    let question = format!("Code from the mail to {email}: ");
+    secret("SYNCKIT_MAILED_CODE", &question)?.ok_or_else(|| {
+        Failure::new(
+            anyhow!("the server mails a code to {email}, and the command has no terminal to ask for it"),
+            "run it in a terminal, with an --email that you can read; or use a server that sends no mail",
+        )
+        .with_code("no_mailed_code")
+    })
 }
 
 /// A secret from the environment or the terminal.

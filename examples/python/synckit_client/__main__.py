@@ -39,6 +39,8 @@ def parse() -> argparse.Namespace:
                         help="where the newest known position is kept [default: synckit-state.json]")
     parser.add_argument("--recovery-code", action="store_true",
                         help="after a reset of the password: ask for the 24 words, or take SYNCKIT_RECOVERY_CODE")
+    parser.add_argument("--confirm", metavar="CODE",
+                        help="the code that was mailed to the address of a new account: confirms it")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("rows", help="print every row as it stands")
     changes = commands.add_parser("changes", help="print the changes in their order; the last line is the cursor")
@@ -59,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     api = Api(arguments.server)
     state = State(arguments.state, api.url, api_key)
-    session = sign_in(api, state, api_key, arguments.email, password)
+    session = sign_in(api, state, api_key, arguments.email, password, arguments.confirm)
     try:
         client = Client(api, state, unlock(api, state, session, recovery_code), arguments.device_name)
         if arguments.command == "rows":

@@ -21,12 +21,15 @@ class Session:
     export_key: bytes
 
 
-def sign_in(api: Api, state: State, api_key: str, email: str, password: str) -> Session:
-    """OPAQUE: the server learns neither the password nor the export key. The app's token stays in `api`."""
+def sign_in(api: Api, state: State, api_key: str, email: str, password: str, code: str | None = None) -> Session:
+    """OPAQUE: the server learns neither the password nor the export key. The app's token stays in `api`.
+
+    With the code that was mailed to the address of a pending account, this confirms the address (section 3.3).
+    """
     check_publishable(api_key)
     login_state, ke1 = opaque.login_start(opaque.normalize(password))
     begun = api.call("POST", "/api/sync/auth/start",
-                     {"api_key": api_key, "email": email, "suite": opaque.SUITE, "ke1": ke1})
+                     {"api_key": api_key, "email": email, "suite": opaque.SUITE, "ke1": ke1, "code": code})
     app_id = ApiKey.parse(api_key).app_id
     login = opaque.login_finish(login_state, begun["ke2"], opaque.Suite.of_app(app_id))
     # Before KE3 is sent and before the export key is used.

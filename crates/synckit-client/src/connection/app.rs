@@ -3,7 +3,7 @@
 use synckit_protocol::{ApiKey, AppId};
 
 use super::api::Api;
-use crate::{error::Result, secrets::records::Secrets, tampering::Tampering};
+use crate::{error::Result, secrets::records::Secrets, state::pending::PendingAddress, tampering::Tampering};
 
 /// The API of the server, the app's key, and the app's store of secrets.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(crate) struct App {
     /// Requested size of one page of a pull in sealed bytes.
     pub(crate) page_bytes: u32,
     pub(crate) secrets: Secrets,
+    /// The address that was registered and is not confirmed yet.
+    pub(crate) pending: PendingAddress,
 }
 
 impl App {

@@ -255,19 +255,6 @@ async fn device_with_the_key_rewraps_it_after_a_reset() {
 }
 
 #[tokio::test]
-async fn a_mailed_code_confirms_the_address() {
-    let world = World::start().await;
-    let user = world.user().await;
-    let client = SyncKitClient::builder(world.config())
-        .credential_store(MemoryStore::default())
-        .build();
-    let code = world.mailed_code(&user, "Confirm your address").await;
-    client.verify_email(&code).await.unwrap();
-    let error = client.verify_email(&code).await.unwrap_err();
-    assert_eq!(error.problem_code(), Some(ProblemCode::MailCodeInvalid), "{error:?}");
-}
-
-#[tokio::test]
 async fn vault_that_was_rolled_back_is_refused() {
     let world = World::start().await;
     let user = world.user().await;

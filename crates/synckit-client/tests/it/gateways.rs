@@ -48,7 +48,6 @@ async fn call(client: &SyncKitClient, user: &User, call: &str) -> Result<(), Err
         }
         "blob_confirm" => client.blob_confirm(&hash, data.len() as u64).await,
         "blob_delete" => client.blob_delete(&hash).await,
-        "verify_email" => client.verify_email("code").await,
         "request_password_reset" => client.request_password_reset(&user.email).await,
         "delete_account" => client.delete_account(&user.password).await,
         other => panic!("{other}"),
@@ -66,7 +65,6 @@ async fn only_the_documented_answer_is_a_success() {
         ("blob_upload", Method::PUT, "/blobs/"),
         ("blob_confirm", Method::POST, "/api/sync/blobs/confirm"),
         ("blob_delete", Method::DELETE, "/api/sync/blobs/"),
-        ("verify_email", Method::POST, "/api/accounts/verify"),
         ("request_password_reset", Method::POST, "/api/accounts/reset/request"),
         ("delete_account", Method::DELETE, "/api/account"),
         ("sign_out", Method::DELETE, "/api/sync/auth"),

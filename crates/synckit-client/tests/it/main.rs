@@ -16,8 +16,11 @@ mod encryption;
 mod gateways;
 mod interference;
 mod keychain;
+#[path = "../../../synckit-server/tests/it/mail_server.rs"]
+mod mail_server;
 mod outbox;
 mod owner_keys;
+mod pending_accounts;
 mod processes;
 mod product_page;
 mod push_pull;

@@ -59,20 +59,23 @@ pub struct RegisterFinish {
     pub vault: ByteString,
 }
 
-/// The answer to [`RegisterFinish`]: the same if the e-mail address was taken; its owner then gets a mail.
+/// The answer to a [`RegisterFinish`] that creates an account: the same if the e-mail address was taken; its owner then gets
+/// a mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Registered {
     /// The id of the new account.
     pub user_id: UserId,
+    /// Whether the account waits for the confirmation of its address. The first sign-in then names the mailed code.
+    pub pending: bool,
 }
 
-/// `POST /api/accounts/verify`: the code from the mail that confirms an address.
+/// The answer to a [`RegisterFinish`] that replaces a forgotten password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct VerifyEmail {
-    /// The code from the mail.
-    pub code: SecretText,
+pub struct PasswordReplaced {
+    /// The account.
+    pub user_id: UserId,
 }
 
 /// `POST /api/accounts/reset/request`: requests a mail with a reset code. The answer is the same for any address.

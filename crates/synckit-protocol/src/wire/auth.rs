@@ -28,6 +28,9 @@ pub struct LoginStart {
     pub suite: u16,
     /// The OPAQUE KE1 message.
     pub ke1: ByteString,
+    /// The mailed code of a pending account, whose address the finished login confirms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<SecretText>,
 }
 
 /// `POST /api/sync/auth/unlock/start`: the same exchange under a token, to open the vault again.

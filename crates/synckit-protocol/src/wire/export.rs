@@ -61,10 +61,8 @@ pub enum ExportLine {
         /// The vault.
         vault: ByteString,
     },
-    /// A mailed code that was not used yet.
+    /// A code that was mailed to reset the password, and not used yet.
     MailCode {
-        /// Its purpose: `verify` or `reset`.
-        purpose: String,
         /// When it expires.
         expires_at: UnixSeconds,
     },

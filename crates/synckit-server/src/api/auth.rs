@@ -17,7 +17,7 @@ use synckit_store::{
 
 use super::{
     access::AppAccess,
-    opaque_exchange::{Account, count_guess, find_account, finish_login, require_suite, start_login},
+    opaque_exchange::{Account, count_guess, find_account, find_pending, finish_login, require_suite, start_login},
     password_login,
     problems::invalid_email,
 };
@@ -40,7 +40,10 @@ pub(super) async fn start(
     require_suite(body.suite)?;
     let app_id = app_of_key(&state, &body.api_key, &scope).await?;
     let email = NormalEmail::parse(&body.email).map_err(invalid_email)?;
-    let account = find_account(&state, &email).await?;
+    let account = match &body.code {
+        None => find_account(&state, &email).await?,
+        Some(code) => find_pending(&state, &email, code, address).await?,
+    };
     let ticket = count_guess(&state, &account, address)?;
     let started = start_login(
         &state,
@@ -92,6 +95,13 @@ pub(super) async fn finish(
     let session_id = SessionId::from_bytes(random_id());
     let user_id = finish_login(&state, &opened, &ke3.0)?;
     refuse_repeated(&state, &login, user_id, Some(session_id)).await?;
+    // The code proves the mailbox, and the login the password: only both together create the account.
+    if let Some(code) = opened.confirms
+        && !state.store.confirm_account(user_id, code, now).await?
+    {
+        return Err(ApiError::new(ProblemCode::MailCodeInvalid)
+            .with_detail("the address was registered again meanwhile, or the invitation was used up"));
+    }
     reply.ok(&open_session(&state, session_id, StreamId { app_id, user_id }).await?)
 }
 

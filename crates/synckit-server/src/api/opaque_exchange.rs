@@ -5,8 +5,11 @@
 
 use rand::rngs::OsRng;
 use synckit_login::{LoginError, ServerLogin};
-use synckit_protocol::{AppId, LOGIN_SUITE, ProblemCode, SessionId, UserId, wire::auth::LoginStarted};
-use synckit_store::{Credential, CredentialId, CredentialOf};
+use synckit_protocol::{
+    AppId, LOGIN_SUITE, ProblemCode, SecretText, SessionId, UserId,
+    wire::{UnixSeconds, auth::LoginStarted},
+};
+use synckit_store::{Credential, CredentialId, CredentialOf, SecretHash};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -24,6 +27,8 @@ pub(super) struct Account {
     credential_id: CredentialId,
     /// The OPAQUE record. `None` makes the exchange run on a fake one.
     record: Option<Vec<u8>>,
+    /// The mailed code of a pending account, whose address the login confirms.
+    confirms: Option<SecretHash>,
 }
 
 impl Account {
@@ -42,6 +47,7 @@ impl Account {
             record: credential
                 .filter(|credential| !credential.stale)
                 .map(|credential| credential.password.record),
+            confirms: None,
         }
     }
 }
@@ -51,6 +57,41 @@ pub(super) async fn find_account(state: &ServerState, email: &NormalEmail) -> Re
     // Computed in both cases, so that both take the same time.
     let stand_in = state.login.stand_in(email.as_str().as_bytes());
     Ok(Account::of(credential, stand_in))
+}
+
+/// The pending account of an address and the code that was mailed to it.
+///
+/// Nothing else reaches its record: without the code a pending account is an unknown address. A wrong code is refused at once,
+/// which reveals no account, because nobody can guess a code.
+pub(super) async fn find_pending(
+    state: &ServerState,
+    email: &NormalEmail,
+    code: &SecretText,
+    address: ClientAddress,
+) -> Result<Account, ApiError> {
+    let now = state.config.clock.now();
+    let code = SecretHash::of(code.expose());
+    let of = CredentialOf::Pending {
+        email: email.as_str(),
+        code,
+        now,
+    };
+    let Some(credential) = state.store.credential(of).await? else {
+        state.guesses.count_address(address.prefix(), now)?;
+        return Err(ProblemCode::MailCodeInvalid.into());
+    };
+    let stand_in = *credential.user_id.as_bytes();
+    Ok(Account {
+        confirms: Some(code),
+        ..Account::of(Some(credential), stand_in)
+    })
+}
+
+/// Counts a request that sends a mail to an address. It counts with and without an account, so that a refusal reveals
+/// none.
+pub(super) fn count_mail(state: &ServerState, email: &str, now: UnixSeconds) -> Result<(), ApiError> {
+    let recipient = state.login.stand_in(email.as_bytes());
+    Ok(state.guesses.count_mail(recipient, now)?)
 }
 
 pub(super) fn count_guess(state: &ServerState, account: &Account, address: ClientAddress) -> Result<Ticket, ApiError> {
@@ -99,6 +140,7 @@ pub(super) fn start_login(
         known: account.record.is_some(),
         session_id,
         ticket,
+        confirms: account.confirms,
         opaque: Zeroizing::new(opaque),
     };
     Ok(StartedLogin { state, ke2 })

@@ -8,12 +8,12 @@ use axum::{extract::State, response::Response};
 use synckit_login::ServerLogin;
 use synckit_protocol::{
     ProblemCode,
-    wire::accounts::{RegisterFinish, RegisterStarted, Registered, ResetRequest, ResetStart},
+    wire::accounts::{PasswordReplaced, RegisterFinish, RegisterStarted, ResetRequest, ResetStart},
 };
 use synckit_store::{PasswordRecord, PasswordReset, SecretHash};
 
 use super::{
-    opaque_exchange::{answer_registration, login_problem, require_suite},
+    opaque_exchange::{answer_registration, count_mail, login_problem, require_suite},
     problems::invalid_email,
     vault::check_vault,
 };
@@ -33,9 +33,9 @@ pub(super) async fn request(
     Received { value: body, .. }: Received<ResetRequest>,
 ) -> Result<Response, ApiError> {
     let email = NormalEmail::parse(&body.email).map_err(invalid_email)?;
-    state
-        .guesses
-        .count_address(address.prefix(), state.config.clock.now())?;
+    let now = state.config.clock.now();
+    state.guesses.count_address(address.prefix(), now)?;
+    count_mail(&state, email.as_str(), now)?;
     state.mailer.enqueue(MailJob::ResetPassword {
         email: email.as_str().to_owned(),
     });
@@ -102,7 +102,7 @@ pub(super) async fn finish(
     }
     let ended: Vec<_> = sessions.iter().map(|session| session.id).collect();
     state.sessions.end(&ended, now);
-    reply.ok(&Registered {
+    reply.ok(&PasswordReplaced {
         user_id: started.user_id,
     })
 }

@@ -1,37 +1,36 @@
-//! Registration: `POST /api/accounts/start`, `POST /api/accounts`, and the confirmation of the address.
+//! Registration: `POST /api/accounts/start` and `POST /api/accounts`.
 //!
-//! Invariant: nobody learns here whether an address has an account, except the reader of its mail.
+//! With a mail server, the account is pending until a sign-in names the code that was mailed to its address. Without one,
+//! nothing could confirm the address, and the account works at once.
+//!
+//! Invariant: with a mail server, nobody learns here whether an address has an account, except the reader of its mail. Each
+//! registration writes and mails the same, whether or not the address is taken.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use synckit_login::ServerLogin;
 use synckit_protocol::{
     ProblemCode, SecretText, UserId,
-    wire::accounts::{RegisterFinish, RegisterStart, RegisterStarted, Registered, VerifyEmail},
+    wire::accounts::{RegisterFinish, RegisterStart, RegisterStarted, Registered},
 };
-use synckit_store::{AccountCreation, NewAccount, PasswordRecord, SecretHash};
-use tokio::time::{Instant, sleep_until};
+use synckit_store::{AccountCreation, NewAccount, NewPendingAccount, PasswordRecord, SecretHash};
 
 use super::{
-    opaque_exchange::{answer_registration, login_problem, require_suite},
+    opaque_exchange::{answer_registration, count_mail, login_problem, require_suite},
     problems::invalid_email,
     vault::check_vault,
 };
 use crate::{
-    http::{ApiError, ClientAddress, Received, Reply},
+    http::{ApiError, ClientAddress, Received},
     mail::MailJob,
     platform::random_id,
-    sign_in::{NormalEmail, RegistrationState},
-    startup::config::Registration,
+    sign_in::{NormalEmail, RegistrationState, fresh_secret},
+    startup::config::{MailDelivery, Registration},
     state::ServerState,
 };
 
 type Server = State<Arc<ServerState>>;
-
-/// The least time that the second step of a registration takes: a new account is written to disk, a taken address is
-/// not, and the difference must not be seen.
-const REGISTER_TIME_MIN: Duration = Duration::from_millis(50);
 
 /// `POST /api/accounts/start`.
 pub(super) async fn start(
@@ -67,7 +66,6 @@ pub(super) async fn finish(
     State(state): Server,
     Received { value: body, reply }: Received<RegisterFinish>,
 ) -> Result<Response, ApiError> {
-    let not_before = Instant::now() + REGISTER_TIME_MIN;
     let now = state.config.clock.now();
     if state.config.registration == Registration::Closed {
         return Err(ProblemCode::RegistrationClosed.into());
@@ -86,39 +84,35 @@ pub(super) async fn finish(
         invite: started.invite,
         created_at: now,
     };
-    let created = state.store.create_account(account).await?;
-    let job = match created {
-        AccountCreation::Created => MailJob::ConfirmAddress {
-            user_id: started.user_id,
-            email: started.email,
-        },
-        AccountCreation::EmailTaken => MailJob::AddressTaken { email: started.email },
-        AccountCreation::InviteInvalid => return Err(ProblemCode::InviteInvalid.into()),
+    count_mail(&state, &started.email, now)?;
+    let pending = matches!(state.config.mail, MailDelivery::Smtp { .. });
+    let code = fresh_secret();
+    let lifetime = state.config.retention.pending_account;
+    let created = if pending {
+        let pending = NewPendingAccount {
+            account,
+            code: SecretHash::of(code.expose()),
+            expires_at: now.saturating_add(lifetime.as_secs()),
+            pending_max: state.config.bounds.pending_accounts,
+        };
+        state.store.put_pending_account(pending).await?
+    } else {
+        state.store.create_account(account).await?
     };
-    state.mailer.enqueue(job);
-    sleep_until(not_before).await;
+    let email = started.email;
+    match created {
+        AccountCreation::Created if pending => {
+            state.mailer.enqueue(MailJob::ConfirmAddress { email, code, lifetime });
+        }
+        // The first request sent its mail, and its code stays valid.
+        AccountCreation::Created | AccountCreation::Repeated => {}
+        AccountCreation::EmailTaken => state.mailer.enqueue(MailJob::AddressTaken { email }),
+        AccountCreation::InviteInvalid => return Err(ProblemCode::InviteInvalid.into()),
+    }
     reply.ok(&Registered {
         user_id: started.user_id,
+        pending,
     })
-}
-
-/// `POST /api/accounts/verify`.
-pub(super) async fn verify(
-    State(state): Server,
-    address: ClientAddress,
-    Received { value: body, .. }: Received<VerifyEmail>,
-) -> Result<Response, ApiError> {
-    let now = state.config.clock.now();
-    state.guesses.count_address(address.prefix(), now)?;
-    if state
-        .store
-        .verify_email(SecretHash::of(body.code.expose()), now)
-        .await?
-    {
-        Ok(Reply::empty())
-    } else {
-        Err(ProblemCode::MailCodeInvalid.into())
-    }
 }
 
 /// The invitation that the new account will use up, where one is needed.

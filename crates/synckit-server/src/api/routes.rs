@@ -9,9 +9,9 @@ use synckit_protocol::{
     BlobId, Cursor, DeviceId, MEDIA_TYPE_JSON_LINES, ObjectKey, ProblemCode as P, SessionId, SnapshotId, limits,
     wire::{
         accounts::{
-            AccountInfo, PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PutVault, RegisterFinish,
-            RegisterStart, RegisterStarted, Registered, ResetRequest, ResetStart, SessionList, VaultAnswer,
-            VaultWritten, VerifyEmail,
+            AccountInfo, PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PasswordReplaced, PutVault,
+            RegisterFinish, RegisterStart, RegisterStarted, Registered, ResetRequest, ResetStart, SessionList,
+            VaultAnswer, VaultWritten,
         },
         auth::{
             LoginFinish, LoginStart, LoginStarted, PasswordLogin, Refresh, Refreshed, SignedIn, UnlockFinish,
@@ -62,7 +62,7 @@ fn accounts() -> Vec<Operation> {
                 P::InvalidValue,
             ]),
         post("/api/accounts", registration::finish)
-            .does("Creates the account")
+            .does("Creates the account, or a pending one where the server sends mail")
             .takes::<RegisterFinish>()
             .answers::<Registered>("The same for an address that has an account; its owner gets a mail.")
             .refuses(&[
@@ -70,13 +70,8 @@ fn accounts() -> Vec<Operation> {
                 P::LoginExpired,
                 P::InvalidValue,
                 P::InviteInvalid,
+                P::TooManyGuesses,
             ])
-            .writes(),
-        post("/api/accounts/verify", registration::verify)
-            .does("Confirms the address by the code from the mail")
-            .takes::<VerifyEmail>()
-            .answers_nothing("The address is confirmed.")
-            .refuses(&[P::TooManyGuesses, P::MailCodeInvalid])
             .writes(),
         post("/api/accounts/reset/request", password_reset::request)
             .does("Asks for a mail with a reset code")
@@ -96,7 +91,7 @@ fn accounts() -> Vec<Operation> {
         post("/api/accounts/reset", password_reset::finish)
             .does("Replaces a forgotten password and ends every session of the account")
             .takes::<RegisterFinish>()
-            .answers::<Registered>("The account.")
+            .answers::<PasswordReplaced>("The account.")
             .refuses(&[P::LoginExpired, P::InvalidValue, P::MailCodeInvalid])
             .writes(),
     ]
@@ -173,6 +168,7 @@ fn sessions() -> Vec<Operation> {
                 P::ApiKeyInvalid,
                 P::InvalidValue,
                 P::TooManyGuesses,
+                P::MailCodeInvalid,
             ]),
         post("/api/sync/auth", auth::finish)
             .does("Signs in: with OPAQUE, or with a password where the operator allows that")
@@ -184,6 +180,7 @@ fn sessions() -> Vec<Operation> {
                 P::ApiKeyInvalid,
                 P::LoginExpired,
                 P::InvalidValue,
+                P::MailCodeInvalid,
                 P::InvalidCredentials,
                 P::PasswordLoginDisabled,
                 P::TooManyGuesses,

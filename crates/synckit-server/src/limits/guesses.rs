@@ -34,6 +34,10 @@ use crate::{
 
 /// How long an address stays familiar.
 const FAMILIAR_SECONDS: u64 = 90 * 24 * 3600;
+/// Mails to one e-mail address within [`MAIL_WINDOW`]: confirmations, notices and resets together. A stranger must not flood a
+/// mailbox.
+const MAILS_PER_RECIPIENT: u32 = 5;
+const MAIL_WINDOW: Duration = Duration::from_secs(3600);
 /// Familiar addresses that are remembered of one account; the newest stay.
 const FAMILIAR_PER_ACCOUNT_MAX: usize = 8;
 
@@ -115,6 +119,8 @@ struct Tables {
     account_and_address: Allowances<(AccountKey, AddressPrefix)>,
     address: Allowances<AddressPrefix>,
     account_from_strangers: Allowances<AccountKey>,
+    /// By the stand-in of the e-mail address, whether or not it has an account.
+    mails: Allowances<AccountKey>,
     /// When an account was last used from an address.
     familiar: HashMap<AccountKey, Vec<(AddressPrefix, UnixSeconds)>>,
     /// Tickets that were given back, until their login has expired.
@@ -197,6 +203,23 @@ impl Guesses {
             Some(wait) => Err(self.refuse(wait)),
             None => {
                 tables.account_and_address.draw((account, address), rule, at);
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts a mail to an address.
+    pub(crate) fn count_mail(&self, recipient: AccountKey, now: UnixSeconds) -> Result<(), TooManyGuesses> {
+        let at = Duration::from_secs(now);
+        let rule = Rule {
+            allowance: f64::from(MAILS_PER_RECIPIENT),
+            per_second: f64::from(MAILS_PER_RECIPIENT) / MAIL_WINDOW.as_secs_f64(),
+        };
+        let mut tables = self.tables.lock();
+        match tables.mails.wait(&recipient, rule, at) {
+            Some(wait) => Err(self.refuse(wait)),
+            None => {
+                tables.mails.draw(recipient, rule, at);
                 Ok(())
             }
         }
@@ -378,6 +401,19 @@ mod tests {
             guesses.count(ACCOUNT, address(1), 0).unwrap_err();
         }
         guesses.count(ACCOUNT, address(1), 90).unwrap();
+    }
+
+    #[test]
+    fn recipient_gets_five_mails_then_one_in_12_minutes() {
+        let guesses = guesses();
+        for _ in 0..MAILS_PER_RECIPIENT {
+            guesses.count_mail(ACCOUNT, 0).unwrap();
+        }
+        let refused = guesses.count_mail(ACCOUNT, 0).unwrap_err();
+        assert_eq!(refused.retry_after, Duration::from_secs(720));
+        guesses.count_mail([2; 16], 0).unwrap();
+        guesses.count_mail(ACCOUNT, 720).unwrap();
+        guesses.count_mail(ACCOUNT, 720).unwrap_err();
     }
 
     #[test]

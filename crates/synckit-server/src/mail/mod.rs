@@ -4,18 +4,18 @@
 //! time with and without an account, and never waits for a slow mail server. A crash loses queued mails; users request them
 //! again.
 //!
-//! Invariant: the queue is bounded, and so are the mails to one address: a stranger cannot flood a mailbox.
+//! Invariant: the queue is bounded. The callers limit the mails to one address (`limits::Guesses::count_mail`): a stranger
+//! cannot flood a mailbox.
 
-use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use lettre::{
     AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
     message::{Mailbox, header::ContentType},
 };
-use parking_lot::Mutex;
-use synckit_protocol::{UserId, wire::UnixSeconds};
+use synckit_protocol::{SecretText, UserId};
 use synckit_store::{
-    CredentialOf, MailPurpose, NewMailCode, SecretHash, Store, StoreError, TaskLost,
+    CredentialOf, NewMailCode, SecretHash, Store, StoreError, TaskLost,
     private_files::{create_private_dir, write_private_file},
 };
 use tokio::sync::mpsc;
@@ -29,21 +29,17 @@ use crate::{
 
 /// Mails that wait. Past it they are dropped, with a line in the log.
 const QUEUE_MAX: usize = 256;
-/// Mails that one address gets in [`WINDOW_SECONDS`].
-const MAILS_PER_ADDRESS: u32 = 5;
-const WINDOW_SECONDS: u64 = 3600;
-/// Addresses that are counted; past it the oldest counts are forgotten.
-const ADDRESSES_MAX: usize = 10_000;
-
-/// How long a code to confirm an address is valid.
-const VERIFY_CODE_SECONDS: u64 = 24 * 3600;
 /// How long a code to reset a password is valid.
 const RESET_CODE_SECONDS: u64 = 3600;
 
 /// A mail that should be sent. Addresses are normalised.
 pub(crate) enum MailJob {
-    /// A new account: its address wants to be confirmed.
-    ConfirmAddress { user_id: UserId, email: String },
+    /// A pending account: its address must be confirmed within `lifetime`.
+    ConfirmAddress {
+        email: String,
+        code: SecretText,
+        lifetime: Duration,
+    },
     /// Somebody tried to register an address that has an account.
     AddressTaken { email: String },
     /// Somebody forgot a password, or says so. Whether the address has an account is not known yet.
@@ -108,18 +104,11 @@ pub(crate) struct MailWorker {
     public_url: String,
     store: Arc<dyn Store>,
     clock: Clock,
-    sent: Mutex<HashMap<String, Sent>>,
 }
 
 enum Transport {
     Directory(PathBuf),
     Smtp(AsyncSmtpTransport<Tokio1Executor>),
-}
-
-#[derive(Clone, Copy)]
-struct Sent {
-    since: UnixSeconds,
-    count: u32,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -166,7 +155,6 @@ impl Mailer {
             public_url: public_url.to_owned(),
             store,
             clock,
-            sent: Mutex::default(),
         };
         Ok((Self { queue: sender }, worker))
     }
@@ -229,25 +217,20 @@ impl MailWorker {
 
     async fn work(&self, job: MailJob) -> Result<(), SendError> {
         match job {
-            MailJob::ConfirmAddress { user_id, email } => {
-                if !self.may_send(&email) {
-                    return Ok(());
-                }
-                let code = self
-                    .fresh_code(user_id, MailPurpose::Verify, VERIFY_CODE_SECONDS)
-                    .await?;
+            MailJob::ConfirmAddress { email, code, lifetime } => {
                 let text = format!(
                     "Somebody, probably you, created an account with this address on {url}.\n\n\
-                     To confirm the address, give this code to the app within 24 hours:\n\n    {code}\n\n\
-                     If it was not you, ignore this mail.\n",
+                     To confirm the address, give this code to the app within {lifetime}, together with the password \
+                     that you chose:\n\n    {code}\n\n\
+                     Nobody can use the account before that. If you register again, only the newest code is valid.\n\
+                     If it was not you, ignore this mail and give the code to nobody: the account is deleted.\n",
                     url = self.public_url,
+                    lifetime = as_text(lifetime),
+                    code = code.expose(),
                 );
                 self.send(&email, "Confirm your address", text).await
             }
             MailJob::AddressTaken { email } => {
-                if !self.may_send(&email) {
-                    return Ok(());
-                }
                 let text = format!(
                     "Somebody tried to create an account with this address on {url}, but it has one already.\n\n\
                      If it was you: sign in instead. If you forgot the password, ask for a reset in the app.\n\
@@ -260,12 +243,7 @@ impl MailWorker {
                 let Some(account) = self.store.credential(CredentialOf::Email(&email)).await? else {
                     return Ok(());
                 };
-                if !self.may_send(&email) {
-                    return Ok(());
-                }
-                let code = self
-                    .fresh_code(account.user_id, MailPurpose::Reset, RESET_CODE_SECONDS)
-                    .await?;
+                let code = self.fresh_reset_code(account.user_id).await?;
                 let text = format!(
                     "Somebody, probably you, asked to reset the password of your account on {url}.\n\n\
                      To set a new password, give this code to the app within an hour:\n\n    {code}\n\n\
@@ -273,41 +251,22 @@ impl MailWorker {
                      with your recovery code, or on a device that is still signed in.\n\n\
                      If it was not you, ignore this mail: nothing changes.\n",
                     url = self.public_url,
+                    code = code.expose(),
                 );
                 self.send(&email, "Reset your password", text).await
             }
         }
     }
 
-    async fn fresh_code(&self, user_id: UserId, purpose: MailPurpose, lifetime: u64) -> Result<String, StoreError> {
+    async fn fresh_reset_code(&self, user_id: UserId) -> Result<SecretText, StoreError> {
         let code = fresh_secret();
         let new = NewMailCode {
             user_id,
-            purpose,
             code: SecretHash::of(code.expose()),
-            expires_at: self.clock.now() + lifetime,
+            expires_at: self.clock.now().saturating_add(RESET_CODE_SECONDS),
         };
         self.store.put_mail_code(new).await?;
-        Ok(code.expose().to_owned())
-    }
-
-    /// Counts a mail to an address, and says whether it has had too many.
-    fn may_send(&self, email: &str) -> bool {
-        let now = self.clock.now();
-        let mut sent = self.sent.lock();
-        if sent.len() >= ADDRESSES_MAX {
-            sent.retain(|_, entry| entry.since.saturating_add(WINDOW_SECONDS) > now);
-            if sent.len() >= ADDRESSES_MAX {
-                sent.clear();
-            }
-        }
-        let entry = sent.entry(email.to_owned()).or_insert(Sent { since: now, count: 0 });
-        // A window that begins in the future is one of a clock that was ahead.
-        if entry.since.saturating_add(WINDOW_SECONDS) <= now || entry.since > now {
-            *entry = Sent { since: now, count: 0 };
-        }
-        entry.count += 1;
-        entry.count <= MAILS_PER_ADDRESS
+        Ok(code)
     }
 
     async fn send(&self, email: &str, subject: &str, text: String) -> Result<(), SendError> {
@@ -340,5 +299,15 @@ impl MailWorker {
             }
         }
         Ok(())
+    }
+}
+
+/// A time for people, in whole hours or minutes.
+fn as_text(time: Duration) -> String {
+    let minutes = time.as_secs().div_ceil(60);
+    match (minutes.is_multiple_of(60), minutes / 60) {
+        (true, 1) => "1 hour".to_owned(),
+        (true, hours) => format!("{hours} hours"),
+        (false, _) => format!("{minutes} minutes"),
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Each holds at least 16 random bytes, so the server stores its plain SHA-256: nobody can guess them.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use synckit_protocol::{ApiKey, AppId, KeyKind, SecretText};
 use zeroize::Zeroizing;
 
@@ -11,10 +10,11 @@ use crate::platform::random_bytes;
 /// Characters at the end of an API key that are stored, so that people can tell the keys of an app apart: its checksum.
 const ENDING_CHARS: usize = 8;
 
-/// A fresh secret as text: 43 characters of base64url.
+/// A fresh secret as text: 32 hexadecimal digits. People type it and pass it to programs as an argument, so it has no capitals
+/// and no hyphen: an argument that begins with one is an option.
 pub(crate) fn fresh_secret() -> SecretText {
-    let bytes = Zeroizing::new(random_bytes::<32>());
-    SecretText::new(URL_SAFE_NO_PAD.encode(*bytes))
+    let number = Zeroizing::new(u128::from_be_bytes(random_bytes()));
+    SecretText::new(format!("{:032x}", *number))
 }
 
 /// A fresh publishable key of an app, and its ending, which may be shown again.

@@ -56,6 +56,8 @@ pub(crate) struct LoginState {
     pub(crate) session_id: SessionId,
     /// The guess that the start was counted as, to be given back.
     pub(crate) ticket: Ticket,
+    /// The mailed code, if the login confirms the address of a pending account.
+    pub(crate) confirms: Option<SecretHash>,
     /// The state of the OPAQUE exchange.
     pub(crate) opaque: Zeroizing<Vec<u8>>,
 }
@@ -106,6 +108,7 @@ impl SealedStates {
         writer.put(&[u8::from(state.known)]);
         writer.put(state.session_id.as_bytes());
         writer.put(&state.ticket.to_bytes());
+        writer.put_optional(state.confirms);
         writer.put(&state.opaque);
         self.seal(purpose, &writer.0)
     }
@@ -124,6 +127,7 @@ impl SealedStates {
             known: reader.take::<1>()? == [1],
             session_id: SessionId::from_bytes(reader.take()?),
             ticket: Ticket::from_bytes(reader.take()?),
+            confirms: reader.take_optional()?,
             opaque: Zeroizing::new(reader.rest().to_vec()),
         })
     }
@@ -132,8 +136,7 @@ impl SealedStates {
         let mut writer = Writer::new(now);
         writer.put(state.user_id.as_bytes());
         writer.put(&state.credential_id.0);
-        writer.put(&[u8::from(state.invite.is_some())]);
-        writer.put(&state.invite.map_or([0; 32], |hash| hash.0));
+        writer.put_optional(state.invite);
         writer.put(state.email.as_bytes());
         self.seal(Purpose::Register, &writer.0)
     }
@@ -143,15 +146,14 @@ impl SealedStates {
         let mut reader = Reader::new(&plaintext, now)?;
         let user_id = UserId::from_bytes(reader.take()?);
         let credential_id = CredentialId(reader.take()?);
-        let invited = reader.take::<1>()? == [1];
-        let invite = SecretHash(reader.take()?);
+        let invite = reader.take_optional()?;
         let email = std::str::from_utf8(reader.rest())
             .map_err(|_| StateError::Invalid)?
             .to_owned();
         Ok(RegistrationState {
             user_id,
             credential_id,
-            invite: invited.then_some(invite),
+            invite,
             email,
         })
     }
@@ -224,6 +226,12 @@ impl Writer {
     fn put(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
+
+    /// As long without a hash as with one.
+    fn put_optional(&mut self, hash: Option<SecretHash>) {
+        self.put(&[u8::from(hash.is_some())]);
+        self.put(&hash.map_or([0; 32], |hash| hash.0));
+    }
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -243,6 +251,12 @@ impl<'a> Reader<'a> {
         let (field, rest) = self.0.split_first_chunk::<N>().ok_or(StateError::Invalid)?;
         self.0 = rest;
         Ok(*field)
+    }
+
+    fn take_optional(&mut self) -> Result<Option<SecretHash>, StateError> {
+        let is_some = self.take::<1>()? == [1];
+        let hash = SecretHash(self.take()?);
+        Ok(is_some.then_some(hash))
     }
 
     fn rest(self) -> &'a [u8] {

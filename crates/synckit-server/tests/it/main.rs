@@ -7,6 +7,7 @@ mod api;
 mod contract;
 mod framing;
 mod limits;
+mod mail_server;
 mod mailbox;
 mod observe;
 mod sign_in;

@@ -234,12 +234,28 @@ impl World {
     }
 
     pub(crate) async fn sign_in_to(&self, api_key: &str, email: &str, password: &str) -> Result<User, Problem> {
+        self.finish_sign_in(api_key, email, password, None).await
+    }
+
+    /// Confirms the address of a pending account by signing in with the mailed code.
+    pub(crate) async fn confirm(&self, email: &str, password: &str, code: &str) -> Result<User, Problem> {
+        self.finish_sign_in(&self.api_key(), email, password, Some(code)).await
+    }
+
+    async fn finish_sign_in(
+        &self,
+        api_key: &str,
+        email: &str,
+        password: &str,
+        code: Option<&str>,
+    ) -> Result<User, Problem> {
         let (login, ke1) = ClientLogin::start(password, &mut OsRng).unwrap();
         let start = LoginStart {
             api_key: api_key.to_owned(),
             email: email.to_owned(),
             suite: LOGIN_SUITE,
             ke1: ke1.into(),
+            code: code.map(SecretText::new),
         };
         let answer = self.post("/api/sync/auth/start").cbor(&start).send().await;
         if answer.status != StatusCode::OK {

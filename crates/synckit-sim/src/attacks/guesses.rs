@@ -56,6 +56,7 @@ async fn start(stage: &Stage, email: &str, password: &str) -> anyhow::Result<(Cl
         email: email.to_owned(),
         suite: LOGIN_SUITE,
         ke1: ke1.into(),
+        code: None,
     };
     Ok((login, post(stage, START, &body).await?))
 }
@@ -218,6 +219,7 @@ pub(super) async fn uncounted_evaluations(stage: Stage) -> anyhow::Result<Eviden
             email: email.to_owned(),
             suite: LOGIN_SUITE,
             ke1: ke1.clone().into(),
+            code: None,
         };
         let answer = post(&stage, START, &body).await?;
         let started: LoginStarted = minicbor_serde::from_slice(&answer.body)?;

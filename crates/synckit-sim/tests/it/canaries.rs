@@ -150,8 +150,8 @@ async fn sync_everything(server: &Server, directory: &Path) -> Secrets {
         .build()
     };
     let laptop = installation("laptop");
-    let user_id = laptop.create_account(EMAIL, PASSWORD).await.unwrap();
-    laptop.authenticate(EMAIL, PASSWORD).await.unwrap();
+    laptop.create_account(EMAIL, PASSWORD).await.unwrap();
+    let (user_id, _) = laptop.authenticate(EMAIL, PASSWORD).await.unwrap();
     laptop.setup_encryption_new(PASSWORD).await.unwrap();
     let first_export_key = export_key(server, &api_key, PASSWORD).await;
     let code = laptop.recovery_code(PASSWORD).await.unwrap();
@@ -221,6 +221,7 @@ async fn export_key(server: &Server, api_key: &str, password: &str) -> ExportKey
         email: EMAIL.to_owned(),
         suite: LOGIN_SUITE,
         ke1: ke1.into(),
+        code: None,
     };
     let body = serde_json::to_vec(&body).unwrap();
     let (status, answer) = server.post("/api/sync/auth/start", None, body).await;

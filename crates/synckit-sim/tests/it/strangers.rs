@@ -38,6 +38,7 @@ async fn start_login(endpoint: &Endpoint, email: &str) -> (Answer, Duration) {
         email: email.to_owned(),
         suite: LOGIN_SUITE,
         ke1: ke1.into(),
+        code: None,
     })
     .unwrap();
     let request = http::Request::post(format!("{SERVER_URL}/api/sync/auth/start"))

@@ -1,7 +1,7 @@
 //! Accounts, invitations, vaults and mailed codes.
 
 use crate::{
-    AccountCreation, CredentialOf, MailPurpose, NewMailCode, PasswordReset, RefreshUse, ResetStart, Store, VaultWrite,
+    AccountCreation, CredentialOf, NewMailCode, PasswordReset, RefreshUse, ResetStart, Store, VaultWrite,
     VersionedWrite,
 };
 use synckit_protocol::{
@@ -51,10 +51,9 @@ fn vault_write(n: u64, expected_version: u64) -> VaultWrite {
     }
 }
 
-async fn mail_code(store: &dyn Store, account: u64, purpose: MailPurpose, code: u64, expires_at: UnixSeconds) {
+async fn mail_code(store: &dyn Store, account: u64, code: u64, expires_at: UnixSeconds) {
     let code = NewMailCode {
         user_id: user_id(account),
-        purpose,
         code: secret(code),
         expires_at,
     };
@@ -153,7 +152,7 @@ pub async fn a_repeated_creation_changes_nothing(store: &dyn Store) {
         AccountCreation::Created
     );
     account.password = password(9, b"another record");
-    assert_eq!(store.create_account(account).await.unwrap(), AccountCreation::Created);
+    assert_eq!(store.create_account(account).await.unwrap(), AccountCreation::Repeated);
     assert_eq!(record_of(store, 1).await, b"record 1");
     assert_eq!(store.accounts().await.unwrap().len(), 1);
 }
@@ -305,9 +304,9 @@ pub async fn a_new_record_replaces_the_refresh_secret(store: &dyn Store) {
     );
 }
 
-pub async fn a_mailed_code_has_an_end_and_one_purpose(store: &dyn Store) {
+pub async fn a_mailed_code_has_an_end(store: &dyn Store) {
     create_account(store, 1).await;
-    mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
+    mail_code(store, 1, 7, NOW + 60).await;
     let start = async |now| store.start_reset(secret(7), now).await.unwrap();
     let expected = ResetStart {
         user_id: user_id(1),
@@ -315,29 +314,22 @@ pub async fn a_mailed_code_has_an_end_and_one_purpose(store: &dyn Store) {
     };
     assert_eq!(start(NOW + 59).await, Some(expected));
     assert_eq!(start(NOW + 60).await, None);
-    assert!(!store.verify_email(secret(7), NOW).await.unwrap());
     assert!(!store.reset_password(reset(7, NOW + 60)).await.unwrap());
     assert_eq!(record_of(store, 1).await, b"record 1");
 }
 
 pub async fn a_newer_code_replaces_an_older_one(store: &dyn Store) {
     create_account(store, 1).await;
-    mail_code(store, 1, MailPurpose::Verify, 5, NOW + 60).await;
-    mail_code(store, 1, MailPurpose::Reset, 6, NOW + 60).await;
-    mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
-    assert!(
-        store.start_reset(secret(5), NOW).await.unwrap().is_none(),
-        "of another purpose"
-    );
+    mail_code(store, 1, 6, NOW + 60).await;
+    mail_code(store, 1, 7, NOW + 60).await;
     assert!(store.start_reset(secret(6), NOW).await.unwrap().is_none());
     assert!(store.start_reset(secret(7), NOW).await.unwrap().is_some());
-    assert!(store.verify_email(secret(5), NOW).await.unwrap());
 }
 
 pub async fn a_reset_code_allows_few_starts(store: &dyn Store) {
     create_account(store, 1).await;
     for code in [7, 8] {
-        mail_code(store, 1, MailPurpose::Reset, code, NOW + 60).await;
+        mail_code(store, 1, code, NOW + 60).await;
         for _ in 0..limits::RESET_STARTS_MAX {
             assert!(store.start_reset(secret(code), NOW).await.unwrap().is_some());
         }
@@ -347,19 +339,20 @@ pub async fn a_reset_code_allows_few_starts(store: &dyn Store) {
     assert!(store.reset_password(reset(8, NOW)).await.unwrap());
 }
 
-pub async fn an_address_is_confirmed_once(store: &dyn Store) {
+pub async fn a_reset_confirms_the_address(store: &dyn Store) {
     create_account(store, 1).await;
-    mail_code(store, 1, MailPurpose::Verify, 7, NOW + 60).await;
-    assert!(store.verify_email(secret(7), NOW + 1).await.unwrap());
-    assert!(!store.verify_email(secret(7), NOW + 2).await.unwrap());
-    assert_eq!(store.accounts().await.unwrap()[0].email_verified_at, Some(NOW + 1));
+    for (code, now) in [(7, NOW + 1), (8, NOW + 2)] {
+        mail_code(store, 1, code, NOW + 60).await;
+        assert!(store.reset_password(reset(code, now)).await.unwrap());
+        assert_eq!(store.accounts().await.unwrap()[0].email_verified_at, Some(NOW + 1));
+    }
 }
 
 pub async fn a_reset_starts_a_new_generation(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     open_session(store, stream, 1).await;
     store.write_vault(vault_write(1, 1)).await.unwrap();
-    mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
+    mail_code(store, 1, 7, NOW + 60).await;
     assert!(store.reset_password(reset(7, NOW)).await.unwrap());
     let vault = store.vault(user_id(1)).await.unwrap().unwrap();
     assert_eq!((vault.vault.as_slice(), vault.version), (&b"vault of 7"[..], 3));
@@ -371,7 +364,7 @@ pub async fn a_reset_starts_a_new_generation(store: &dyn Store) {
 pub async fn a_reset_code_is_used_up(store: &dyn Store) {
     create_app(store, 1).await;
     create_account(store, 1).await;
-    mail_code(store, 1, MailPurpose::Reset, 7, NOW + 60).await;
+    mail_code(store, 1, 7, NOW + 60).await;
     assert!(store.reset_password(reset(7, NOW)).await.unwrap());
     assert!(!store.reset_password(reset(7, NOW)).await.unwrap());
     assert_eq!(store.vault(user_id(1)).await.unwrap().unwrap().version, 2);
@@ -380,7 +373,7 @@ pub async fn a_reset_code_is_used_up(store: &dyn Store) {
 pub async fn ten_earlier_generations_are_kept(store: &dyn Store) {
     create_account(store, 1).await;
     for code in 1..=12 {
-        mail_code(store, 1, MailPurpose::Reset, code, NOW + 60).await;
+        mail_code(store, 1, code, NOW + 60).await;
         assert!(store.reset_password(reset(code, NOW)).await.unwrap());
     }
     let vault = store.vault(user_id(1)).await.unwrap().unwrap();

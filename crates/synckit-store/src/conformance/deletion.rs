@@ -13,8 +13,8 @@ use synckit_protocol::{
 use super::{
     fixture::{
         HASH, NO_BYTE_LIMIT, NOW, app_id, append, batch, blob_id, create_account, create_app, id16, new_account,
-        new_device, new_envelope, new_key, new_upload, object_key, open_session, page_request, ready_stream, register,
-        secret, session_id, start, stream_of, upload, upload_id, user_id,
+        new_device, new_envelope, new_key, new_pending, new_upload, object_key, open_session, page_request,
+        ready_stream, register, secret, session_id, start, stream_of, upload, upload_id, user_id,
     },
     whole_account::{LATER, create_whole_account, retain},
 };
@@ -36,7 +36,6 @@ async fn finds_anything(store: &dyn Store, n: u64, stream: StreamId) -> bool {
             .any(|account| account.user_id == user_id || account.email == email)
         || store.vault(user_id).await.unwrap().is_some()
         || store.export(user_id, None, 1000).await.unwrap().is_some()
-        || store.verify_email(secret(first + 2), NOW).await.unwrap()
         || store.start_reset(secret(first + 3), NOW).await.unwrap().is_some()
         || store.session(session_id(first + 1), NOW).await.unwrap().is_some()
         || !store.sessions(user_id, NOW).await.unwrap().is_empty()
@@ -200,6 +199,22 @@ pub async fn a_deletion_reopens_no_invitation(store: &dyn Store) {
         store.create_account(account).await.unwrap(),
         AccountCreation::InviteInvalid
     );
+}
+
+/// Somebody who tried to register the address left it behind.
+pub async fn a_deletion_takes_pending_accounts_along(store: &dyn Store) {
+    create_account(store, 1).await;
+    let mut again = new_pending(2);
+    again.account.email = new_account(1).email;
+    let of = CredentialOf::Pending {
+        email: "1@example.org",
+        code: again.code,
+        now: NOW,
+    };
+    store.put_pending_account(again.clone()).await.unwrap();
+    assert!(store.credential(of).await.unwrap().is_some());
+    store.delete_account(user_id(1)).await.unwrap().unwrap();
+    assert!(store.credential(of).await.unwrap().is_none());
 }
 
 /// A request that was let in before the deletion must not bring anything of the account back.

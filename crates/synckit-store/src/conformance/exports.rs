@@ -47,7 +47,6 @@ pub async fn an_export_holds_everything_in_order(store: &dyn Store) {
             "account",
             "earlier_vault",
             "mail_code",
-            "mail_code",
             "invite", //
             "stream",
             "session",
@@ -75,7 +74,7 @@ pub async fn an_export_holds_everything_in_order(store: &dyn Store) {
         user_id: user_id(1),
         email: "1@example.org".into(),
         created_at: NOW,
-        email_verified_at: None,
+        email_verified_at: Some(NOW),
         vault: ByteString(b"second vault 1".to_vec()),
         vault_version: 2,
     };

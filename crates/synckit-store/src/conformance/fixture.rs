@@ -2,8 +2,8 @@
 
 use crate::{
     AccountCreation, Append, CredentialId, Device, DeviceRegistration, EnvelopeWrite, NewAccount, NewApiKey, NewApp,
-    NewBatch, NewDevice, NewEnvelope, NewSession, NewUpload, PageRead, PageRequest, PasswordRecord, SecretHash, Store,
-    StoredBatch, StreamId, UploadBegin,
+    NewBatch, NewDevice, NewEnvelope, NewPendingAccount, NewSession, NewUpload, PageRead, PageRequest, PasswordRecord,
+    SecretHash, Store, StoredBatch, StreamId, UploadBegin,
 };
 use bytes::Bytes;
 use synckit_protocol::{
@@ -114,6 +114,16 @@ pub fn new_account(n: u64) -> NewAccount {
         vault: format!("vault {n}").into_bytes(),
         invite: None,
         created_at: NOW,
+    }
+}
+
+/// Pending account `n`, whose code is secret `n` and ends a minute later.
+pub fn new_pending(n: u64) -> NewPendingAccount {
+    NewPendingAccount {
+        account: new_account(n),
+        code: secret(n),
+        expires_at: NOW + 60,
+        pending_max: 100,
     }
 }
 

@@ -22,6 +22,7 @@ pub mod fixture;
 pub mod log;
 pub mod owner_keys;
 pub mod pages;
+pub mod pending_accounts;
 pub mod sessions;
 pub mod snapshots;
 pub mod whole_account;
@@ -60,13 +61,24 @@ macro_rules! conformance_suite {
                 a_new_vault_alone_keeps_record_and_sessions,
                 a_new_record_ends_every_session_but_one,
                 a_new_record_replaces_the_refresh_secret,
-                a_mailed_code_has_an_end_and_one_purpose,
+                a_mailed_code_has_an_end,
                 a_newer_code_replaces_an_older_one,
                 a_reset_code_allows_few_starts,
-                an_address_is_confirmed_once,
+                a_reset_confirms_the_address,
                 a_reset_starts_a_new_generation,
                 a_reset_code_is_used_up,
                 ten_earlier_generations_are_kept,
+            }
+            pending_accounts {
+                a_pending_account_is_found_by_its_code_alone,
+                a_confirmed_account_is_what_was_registered,
+                a_newer_registration_replaces_an_older_one,
+                a_repeated_registration_keeps_its_code,
+                a_taken_address_is_kept_and_never_confirmed,
+                a_pending_account_uses_no_invitation_up,
+                a_pending_account_ends,
+                too_many_pending_accounts_push_out_the_oldest,
+                a_pending_record_of_a_lost_seed_is_stale,
             }
             sessions {
                 an_opened_session_is_found,
@@ -91,6 +103,7 @@ macro_rules! conformance_suite {
                 a_deletion_leaves_other_accounts_alone,
                 the_next_owner_of_an_address_finds_nothing,
                 a_deletion_reopens_no_invitation,
+                a_deletion_takes_pending_accounts_along,
                 what_arrives_after_a_deletion_is_refused,
                 deleted_objects_are_swept_after_their_urls,
                 a_large_account_is_deleted_in_pieces,

@@ -1,7 +1,7 @@
 //! An account with something of every kind that a store keeps.
 
 use crate::{
-    AccountCreation, MailPurpose, NewAccount, NewMailCode, NewSnapshot, NewSnapshotPart, PasswordReset, Retention,
+    AccountCreation, NewAccount, NewMailCode, NewSnapshot, NewSnapshotPart, PasswordReset, Retention,
     SnapshotPartWrite, SnapshotWrite, Store, StreamId, UploadBegin,
 };
 use bytes::Bytes;
@@ -22,6 +22,7 @@ pub fn retention(now: u64) -> Retention {
         settled_before: now - 14 * DAY,
         active_since: now - 90 * DAY,
         unfinished_before: now - DAY,
+        pending_until: now,
     }
 }
 
@@ -35,10 +36,9 @@ pub async fn retain(store: &dyn Store, now: u64) -> usize {
     panic!("retention never ends");
 }
 
-async fn mail_code(store: &dyn Store, n: u64, purpose: MailPurpose, code: u64) {
+async fn mail_code(store: &dyn Store, n: u64, code: u64) {
     let code = NewMailCode {
         user_id: user_id(n),
-        purpose,
         code: secret(code),
         expires_at: NOW + 3600,
     };
@@ -91,7 +91,7 @@ pub async fn create_whole_account(store: &dyn Store, app: u64, n: u64) -> Stream
         ..new_account(n)
     };
     assert_eq!(store.create_account(account).await.unwrap(), AccountCreation::Created);
-    mail_code(store, n, MailPurpose::Reset, first + 1).await;
+    mail_code(store, n, first + 1).await;
     let reset = PasswordReset {
         code: secret(first + 1),
         password: password(first + 1, format!("second record {n}").as_bytes()),
@@ -99,8 +99,7 @@ pub async fn create_whole_account(store: &dyn Store, app: u64, n: u64) -> Stream
         now: NOW,
     };
     assert!(store.reset_password(reset).await.unwrap());
-    mail_code(store, n, MailPurpose::Verify, first + 2).await;
-    mail_code(store, n, MailPurpose::Reset, first + 3).await;
+    mail_code(store, n, first + 3).await;
 
     let (device, revoked) = (first + 1, first + 2);
     open_session(store, stream, device).await;

@@ -9,8 +9,8 @@ use synckit_protocol::{
 
 use super::{Executor, ImpossibleValue, Row, params, sessions, streams};
 use crate::{
-    Account, AccountCreation, AccountOverview, Credential, CredentialId, CredentialOf, MailPurpose, NewAccount,
-    NewMailCode, PasswordRecord, PasswordReset, ResetStart, SecretHash, StoreError, Vault, VaultWrite, VersionedWrite,
+    Account, AccountCreation, AccountOverview, Credential, CredentialId, CredentialOf, NewAccount, NewMailCode,
+    PasswordRecord, PasswordReset, ResetStart, SecretHash, StoreError, Vault, VaultWrite, VersionedWrite,
     rules::accounts::{EARLIER_VAULTS_KEPT, next_vault},
 };
 
@@ -47,7 +47,7 @@ pub async fn invite_is_open(db: &impl Executor, code: SecretHash) -> Result<bool
 /// Those of the engine.
 pub async fn create(db: &impl Executor, account: &NewAccount) -> Result<AccountCreation, StoreError> {
     if key(db, account.user_id).await?.is_some() {
-        return Ok(AccountCreation::Created);
+        return Ok(AccountCreation::Repeated);
     }
     // Before the address, so that nobody without an invitation learns which addresses are taken.
     if let Some(code) = account.invite
@@ -55,13 +55,7 @@ pub async fn create(db: &impl Executor, account: &NewAccount) -> Result<AccountC
     {
         return Ok(AccountCreation::InviteInvalid);
     }
-    let taken = db
-        .query_one(
-            "SELECT account_key FROM accounts WHERE email = $1",
-            params![&account.email],
-        )
-        .await?;
-    if taken.is_some() {
+    if is_taken(db, &account.email).await? {
         return Ok(AccountCreation::EmailTaken);
     }
     let created = db
@@ -78,7 +72,25 @@ pub async fn create(db: &impl Executor, account: &NewAccount) -> Result<AccountC
             ],
         )
         .await?;
-    if let Some(code) = account.invite {
+    use_invite(db, account.invite, created).await?;
+    Ok(AccountCreation::Created)
+}
+
+/// Whether an account has an address.
+pub(super) async fn is_taken(db: &impl Executor, email: &str) -> Result<bool, StoreError> {
+    let taken = db
+        .query_one("SELECT account_key FROM accounts WHERE email = $1", params![email])
+        .await?;
+    Ok(taken.is_some())
+}
+
+/// Uses an invitation up for a new account, whose key is in the row.
+pub(super) async fn use_invite(
+    db: &impl Executor,
+    invite: Option<SecretHash>,
+    created: Option<Row>,
+) -> Result<(), StoreError> {
+    if let Some(code) = invite {
         let account_key: i64 = created.ok_or(ImpossibleValue("account without a key"))?.get(0)?;
         db.execute(
             "UPDATE invites SET used_by = $2 WHERE code = $1",
@@ -86,7 +98,7 @@ pub async fn create(db: &impl Executor, account: &NewAccount) -> Result<AccountC
         )
         .await?;
     }
-    Ok(AccountCreation::Created)
+    Ok(())
 }
 
 /// The key of an account.
@@ -176,6 +188,14 @@ pub async fn credential(db: &impl Executor, of: CredentialOf<'_>) -> Result<Opti
                 "SELECT user_id, email, credential_id, record, accounts.seed_id, server.seed_id
                  FROM accounts CROSS JOIN server WHERE user_id = $1",
                 params![&user_id],
+            )
+            .await?
+        }
+        CredentialOf::Pending { email, code, now } => {
+            db.query_one(
+                "SELECT user_id, email, credential_id, record, pending_accounts.seed_id, server.seed_id
+                 FROM pending_accounts CROSS JOIN server WHERE email = $1 AND code = $2 AND expires_at > $3",
+                params![email, &code, now],
             )
             .await?
         }
@@ -302,10 +322,10 @@ pub async fn put_mail_code(db: &impl Executor, code: &NewMailCode) -> Result<(),
     // An account that is gone must not pass in silence: hence no INSERT ... SELECT.
     let account_key = key(db, code.user_id).await?.ok_or(StoreError::NoSuchStream)?;
     db.execute(
-        "INSERT INTO mail_codes (account_key, purpose, code, expires_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (account_key, purpose)
+        "INSERT INTO mail_codes (account_key, code, expires_at) VALUES ($1, $2, $3)
+         ON CONFLICT (account_key)
              DO UPDATE SET code = excluded.code, expires_at = excluded.expires_at, starts = 0",
-        params![account_key, code.purpose.as_str(), &code.code, code.expires_at],
+        params![account_key, &code.code, code.expires_at],
     )
     .await?;
     Ok(())
@@ -323,7 +343,7 @@ pub async fn start_reset(
     let started = db
         .query_one(
             "UPDATE mail_codes SET starts = starts + 1
-             WHERE code = $1 AND purpose = 'reset' AND expires_at > $2 AND starts < $3 RETURNING account_key",
+             WHERE code = $1 AND expires_at > $2 AND starts < $3 RETURNING account_key",
             params![&code, now, RESET_STARTS_MAX],
         )
         .await?;
@@ -342,51 +362,24 @@ pub async fn start_reset(
     }))
 }
 
-async fn mail_code_owner(
-    db: &impl Executor,
-    purpose: MailPurpose,
-    code: SecretHash,
-    now: UnixSeconds,
-) -> Result<Option<UserId>, StoreError> {
+/// The owner of a valid code, which is used up by this and shows that the address is the owner's.
+async fn use_mail_code(db: &impl Executor, code: SecretHash, now: UnixSeconds) -> Result<Option<UserId>, StoreError> {
     let owner = db
         .query_one(
-            "SELECT user_id FROM mail_codes JOIN accounts USING (account_key)
-             WHERE code = $1 AND purpose = $2 AND expires_at > $3",
-            params![&code, purpose.as_str(), now],
+            "SELECT user_id FROM mail_codes JOIN accounts USING (account_key) WHERE code = $1 AND expires_at > $2",
+            params![&code, now],
         )
         .await?;
-    owner.map(|row| row.get(0)).transpose()
-}
-
-/// The owner of a valid code, which is used up by this.
-async fn use_mail_code(
-    db: &impl Executor,
-    purpose: MailPurpose,
-    code: SecretHash,
-    now: UnixSeconds,
-) -> Result<Option<UserId>, StoreError> {
-    let owner = mail_code_owner(db, purpose, code, now).await?;
-    if owner.is_some() {
-        db.execute("DELETE FROM mail_codes WHERE code = $1", params![&code])
-            .await?;
-    }
-    Ok(owner)
-}
-
-/// [`crate::Store::verify_email`].
-///
-/// # Errors
-/// Those of the engine.
-pub async fn verify_email(db: &impl Executor, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError> {
-    let Some(user_id) = use_mail_code(db, MailPurpose::Verify, code, now).await? else {
-        return Ok(false);
-    };
+    let Some(owner) = owner else { return Ok(None) };
+    let user_id: UserId = owner.get(0)?;
+    db.execute("DELETE FROM mail_codes WHERE code = $1", params![&code])
+        .await?;
     db.execute(
         "UPDATE accounts SET email_verified_at = coalesce(email_verified_at, $2) WHERE user_id = $1",
         params![&user_id, now],
     )
     .await?;
-    Ok(true)
+    Ok(Some(user_id))
 }
 
 /// [`crate::Store::reset_password`].
@@ -394,7 +387,7 @@ pub async fn verify_email(db: &impl Executor, code: SecretHash, now: UnixSeconds
 /// # Errors
 /// Those of the engine.
 pub async fn reset_password(db: &impl Executor, reset: &PasswordReset) -> Result<bool, StoreError> {
-    let Some(user_id) = use_mail_code(db, MailPurpose::Reset, reset.code, reset.now).await? else {
+    let Some(user_id) = use_mail_code(db, reset.code, reset.now).await? else {
         return Ok(false);
     };
     let Some(current) = current_vault(db, user_id).await? else {
@@ -443,6 +436,8 @@ pub async fn delete(db: &impl Executor, user_id: UserId) -> Result<Option<Vec<Se
     let ended = sessions::end_of_user(db, user_id, None).await?;
     for sql in [
         "DELETE FROM mail_codes WHERE account_key = $1",
+        // Somebody tried to register the address again. Its code went to nobody.
+        "DELETE FROM pending_accounts WHERE email = (SELECT email FROM accounts WHERE account_key = $1)",
         "DELETE FROM earlier_vaults WHERE account_key = $1",
         // Not reopened: an invitation is for one account, ever.
         "DELETE FROM invites WHERE used_by = $1",

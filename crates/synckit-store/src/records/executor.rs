@@ -298,6 +298,12 @@ impl<'a> From<&'a SecretHash> for Value<'a> {
     }
 }
 
+impl FromColumn for SecretHash {
+    fn from_column(column: &Column) -> Result<Self, ImpossibleValue> {
+        FromColumn::from_column(column).map(Self)
+    }
+}
+
 impl FromColumn for CredentialId {
     fn from_column(column: &Column) -> Result<Self, ImpossibleValue> {
         FromColumn::from_column(column).map(Self)

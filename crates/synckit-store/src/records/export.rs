@@ -53,15 +53,11 @@ const ACCOUNT: [(&str, AccountLine); 4] = [
             })
         },
     ),
-    (
-        "SELECT purpose, expires_at FROM mail_codes WHERE account_key = $1 ORDER BY purpose",
-        |row| {
-            Ok(ExportLine::MailCode {
-                purpose: row.get(0)?,
-                expires_at: row.get(1)?,
-            })
-        },
-    ),
+    ("SELECT expires_at FROM mail_codes WHERE account_key = $1", |row| {
+        Ok(ExportLine::MailCode {
+            expires_at: row.get(0)?,
+        })
+    }),
     ("SELECT created_at FROM invites WHERE used_by = $1", |row| {
         Ok(ExportLine::Invite {
             created_at: row.get(0)?,

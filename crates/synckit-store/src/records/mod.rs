@@ -17,6 +17,7 @@ pub mod blobs;
 pub mod devices;
 pub mod envelopes;
 pub mod export;
+pub mod pending_accounts;
 pub mod sessions;
 pub mod streams;
 pub mod usage;

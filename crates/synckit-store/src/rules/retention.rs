@@ -13,6 +13,8 @@ pub const STEP_BYTES: u64 = 512 * 1024;
 pub const STEP_PARTS: u32 = 1;
 /// Unfinished snapshots that one transaction condemns.
 pub const STEP_UNFINISHED: u32 = 100;
+/// Pending accounts that one transaction deletes.
+pub const STEP_PENDING: u32 = 200;
 /// Rows of a deleted account that one transaction deletes.
 pub const STEP_ROWS: u32 = 200;
 
@@ -42,7 +44,7 @@ pub struct Reader {
 /// ```
 /// use synckit_store::{Retention, rules::retention::{Candidate, Reader, may_cut}};
 ///
-/// let ages = Retention { settled_before: 100, active_since: 50, unfinished_before: 0 };
+/// let ages = Retention { settled_before: 100, active_since: 50, unfinished_before: 0, pending_until: 0 };
 /// let candidate = Candidate { seq: 7, at: 90, base_seq: 0 };
 /// assert!(may_cut(&candidate, &[Reader { last_seen_at: 80, pulled_seq: 7 }], &ages));
 /// assert!(!may_cut(&candidate, &[Reader { last_seen_at: 80, pulled_seq: 6 }], &ages));

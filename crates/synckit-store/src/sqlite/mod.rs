@@ -40,12 +40,12 @@ use super::{
     AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppRename, Append, Blob, ChainPage, ChainRead,
     CommitGroups, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope,
     EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, NewAccount, NewApiKey, NewApp,
-    NewBatch, NewDevice, NewEnvelope, NewMailCode, NewSession, NewSnapshot, NewSnapshotPart, NewUpload, PageRead,
-    PageRequest, PasswordReset, PendingUpload, RefreshUse, ResetStart, Retention, SecretHash, SeedClaim, Session,
-    SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus,
-    UploadBegin, Vault, VaultWrite, VersionedWrite, rules::quotas::Quotas,
+    NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart,
+    NewUpload, PageRead, PageRequest, PasswordReset, PendingUpload, RefreshUse, ResetStart, Retention, SecretHash,
+    SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId,
+    StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite, rules::quotas::Quotas,
 };
-use crate::records::{self, accounts, apps, sessions};
+use crate::records::{self, accounts, apps, pending_accounts, sessions};
 
 mod backup;
 mod blobs;
@@ -366,6 +366,20 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn put_pending_account(&self, pending: NewPendingAccount) -> Result<AccountCreation, StoreError> {
+        self.write(pending.account.user_id, move |db| {
+            run(pending_accounts::put(&Transaction(db), &pending))
+        })
+        .await
+    }
+
+    async fn confirm_account(&self, user_id: UserId, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError> {
+        self.write(user_id, move |db| {
+            run(pending_accounts::confirm(&Transaction(db), user_id, code, now))
+        })
+        .await
+    }
+
     async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
         self.read(|db| run(accounts::list(&Transaction(db)))).await
     }
@@ -385,6 +399,17 @@ impl Store for SqliteStore {
             CredentialOf::User(user_id) => {
                 self.read(move |db| run(accounts::credential(&Transaction(db), CredentialOf::User(user_id))))
                     .await
+            }
+            CredentialOf::Pending { email, code, now } => {
+                let email = email.to_owned();
+                self.read(move |db| {
+                    let email = &email;
+                    run(accounts::credential(
+                        &Transaction(db),
+                        CredentialOf::Pending { email, code, now },
+                    ))
+                })
+                .await
             }
         }
     }
@@ -425,13 +450,6 @@ impl Store for SqliteStore {
     async fn start_reset(&self, code: SecretHash, now: UnixSeconds) -> Result<Option<ResetStart>, StoreError> {
         self.write(Lane::Server, move |db| {
             run(accounts::start_reset(&Transaction(db), code, now))
-        })
-        .await
-    }
-
-    async fn verify_email(&self, code: SecretHash, now: UnixSeconds) -> Result<bool, StoreError> {
-        self.write(Lane::Server, move |db| {
-            run(accounts::verify_email(&Transaction(db), code, now))
         })
         .await
     }

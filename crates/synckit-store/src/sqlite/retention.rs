@@ -1,4 +1,5 @@
-//! Retention: deletes batches that a snapshot covers, unfinished snapshots, and the data of deleted accounts.
+//! Retention: deletes batches that a snapshot covers, unfinished snapshots, pending accounts that were never confirmed, and
+//! the data of deleted accounts.
 //!
 //! A cut is one small transaction that moves the base of a stream: from then on no reader sees a batch below it. Further
 //! transactions delete the rows and bytes below, each of them short, so that no push waits for long.
@@ -11,13 +12,16 @@ use synckit_protocol::limits::BATCH_IDS_KEPT_PER_DEVICE;
 
 use super::{
     columns::{Unsigned, unsigned},
+    connection::overwriting,
     deletion,
     failure::Failure,
     snapshots,
 };
 use crate::{
     Retention,
-    rules::retention::{self as rules, Below, Candidate, Reader, STEP_BATCHES, STEP_PARTS, STEP_UNFINISHED, may_cut},
+    rules::retention::{
+        self as rules, Below, Candidate, Reader, STEP_BATCHES, STEP_PARTS, STEP_PENDING, STEP_UNFINISHED, may_cut,
+    },
 };
 
 /// A stream that still has batches below its base.
@@ -33,6 +37,9 @@ pub(super) fn is_due(db: &Connection, retention: &Retention) -> Result<bool, Fai
         || db
             .prepare_cached("SELECT 1 FROM snapshots WHERE state = 'unfinished' AND touched_at <= ?1 LIMIT 1")?
             .exists([Unsigned(retention.unfinished_before)])?
+        || db
+            .prepare_cached("SELECT 1 FROM pending_accounts WHERE expires_at <= ?1 LIMIT 1")?
+            .exists([Unsigned(retention.pending_until)])?
         || find_cut(db, retention)?.is_some())
 }
 
@@ -47,7 +54,12 @@ pub(super) enum Step {
 
 /// Deletes a bounded amount of unneeded data, or makes one cut.
 pub(super) fn step(db: &Connection, retention: &Retention) -> Result<Step, Failure> {
-    if sweep_batches(db)? || sweep_snapshot(db)? || deletion::sweep(db)? || condemn_unfinished(db, retention)? {
+    if sweep_batches(db)?
+        || sweep_snapshot(db)?
+        || deletion::sweep(db)?
+        || condemn_unfinished(db, retention)?
+        || delete_pending(db, retention)?
+    {
         return Ok(Step::Swept);
     }
     cut(db, retention)
@@ -61,6 +73,19 @@ fn condemn_unfinished(db: &Connection, retention: &Retention) -> Result<bool, Fa
         )?
         .execute(params![Unsigned(retention.unfinished_before), STEP_UNFINISHED])?;
     Ok(condemned > 0)
+}
+
+/// Deletes pending accounts that nobody confirmed in time. Their rows hold addresses, so SQLite overwrites them.
+fn delete_pending(db: &Connection, retention: &Retention) -> Result<bool, Failure> {
+    overwriting(db, || {
+        let deleted = db
+            .prepare_cached(
+                "DELETE FROM pending_accounts WHERE pending_key IN (
+                     SELECT pending_key FROM pending_accounts WHERE expires_at <= ?1 LIMIT ?2)",
+            )?
+            .execute(params![Unsigned(retention.pending_until), STEP_PENDING])?;
+        Ok(deleted > 0)
+    })
 }
 
 /// A log, and the snapshot that it is cut to.

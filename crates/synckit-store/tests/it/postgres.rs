@@ -15,11 +15,12 @@ use synckit_protocol::{
 };
 use synckit_store::{
     AcceptNewSeed, AccountCreation, AppRename, CredentialOf, DeviceRegistration, DeviceRename, EndSessions,
-    EnvelopeRestore, FinishedLogin, LoginUse, MailPurpose, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode,
-    NewSession, PasswordReset, RefreshUse, SeedClaim, StoreError, StreamId, VaultWrite, VersionedWrite,
+    EnvelopeRestore, FinishedLogin, LoginUse, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode,
+    NewPendingAccount, NewSession, PasswordReset, RefreshUse, SeedClaim, StoreError, StreamId, VaultWrite,
+    VersionedWrite,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, apps, blobs, devices, envelopes, export,
-        sessions, streams, usage,
+        pending_accounts, sessions, streams, usage,
     },
     rules::quotas::{Quotas, Usage},
     schema,
@@ -265,6 +266,7 @@ async fn every_record_runs_on_postgresql() {
     of_export(&db).await;
     of_blobs(&db).await;
     of_deletion(&db).await;
+    of_pending_accounts(&db).await;
     drop(db);
 
     // A session of a stream whose account is gone is refused as on SQLite. The refusal ends the transaction.
@@ -357,6 +359,38 @@ async fn of_apps_and_accounts(db: &impl Executor) {
         AccountCreation::EmailTaken
     );
     assert_eq!(accounts::list(db).await.unwrap().len(), 2);
+}
+
+async fn of_pending_accounts(db: &impl Executor) {
+    accounts::create_invite(db, secret(31), NOW).await.unwrap();
+    let pending = |n| NewPendingAccount {
+        account: NewAccount {
+            invite: Some(secret(31)),
+            ..new_account(n)
+        },
+        code: secret(n),
+        expires_at: NOW + 10,
+        pending_max: 1,
+    };
+    let put = async |n| pending_accounts::put(db, &pending(n)).await.unwrap();
+    assert_eq!(put(30).await, AccountCreation::Created);
+    assert_eq!(put(31).await, AccountCreation::Created);
+    assert_eq!(put(31).await, AccountCreation::Repeated);
+    let found = async |n: u64| {
+        let email = format!("{n}@example.org");
+        let of = CredentialOf::Pending {
+            email: &email,
+            code: secret(n),
+            now: NOW,
+        };
+        accounts::credential(db, of).await.unwrap().is_some()
+    };
+    assert!(!found(30).await && found(31).await);
+    let confirm = async |n| pending_accounts::confirm(db, user_id(n), secret(n), NOW).await.unwrap();
+    assert!(!confirm(30).await && confirm(31).await && !confirm(31).await);
+    assert!(!accounts::invite_is_open(db, secret(31)).await.unwrap());
+    assert_eq!(put(32).await, AccountCreation::InviteInvalid);
+    accounts::delete(db, user_id(31)).await.unwrap().unwrap();
 }
 
 async fn of_sessions_and_devices(db: &impl Executor) {
@@ -471,17 +505,14 @@ async fn of_vaults_and_codes(db: &impl Executor) {
     );
     assert!(sessions::find(db, session_id(2), NOW).await.unwrap().is_some());
     for n in 0..12 {
-        for purpose in [MailPurpose::Verify, MailPurpose::Reset] {
-            let code = NewMailCode {
-                user_id: user_id(1),
-                purpose,
-                code: secret(100 + 2 * n + u64::from(purpose == MailPurpose::Reset)),
-                expires_at: NOW + 10,
-            };
-            accounts::put_mail_code(db, &code).await.unwrap();
-        }
+        let code = NewMailCode {
+            user_id: user_id(1),
+            code: secret(100 + n),
+            expires_at: NOW + 10,
+        };
+        accounts::put_mail_code(db, &code).await.unwrap();
         let reset = PasswordReset {
-            code: secret(101 + 2 * n),
+            code: code.code,
             password: password(4, &[4]),
             vault: vec![5],
             now: NOW,
@@ -493,8 +524,6 @@ async fn of_vaults_and_codes(db: &impl Executor) {
     }
     let vault = accounts::vault(db, user_id(1)).await.unwrap().unwrap();
     assert_eq!((vault.version, vault.earlier.len()), (14, 10));
-    assert!(accounts::verify_email(db, secret(122), NOW).await.unwrap());
-    assert!(!accounts::verify_email(db, secret(122), NOW).await.unwrap());
 }
 
 /// Rows of the tables that engines write by hand, for the first device.
@@ -550,7 +579,6 @@ async fn of_export(db: &Transaction<'_>) {
     db.inner.batch_execute(WRITTEN_BY_HAND).await.unwrap();
     let code = NewMailCode {
         user_id: user_id(1),
-        purpose: MailPurpose::Reset,
         code: secret(200),
         expires_at: NOW + 10,
     };

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use indicatif::ProgressBar;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
-use synckit_client::{BatchId, ChangeEntry, Cursor, Error, Tampering};
+use synckit_client::{BatchId, ChangeEntry, Cursor, Error, Registration, Tampering};
 use uuid::Uuid;
 
 use super::{
@@ -23,7 +23,12 @@ use super::{
     story::{Counting, Step, Story, Verdict},
     tamper::TamperingTransport,
 };
-use crate::{cli::DemoArgs, failure::Failure, units, user::platform};
+use crate::{
+    cli::DemoArgs,
+    failure::Failure,
+    units,
+    user::{mailed_code, platform},
+};
 
 /// The state of the demo.
 #[derive(Debug)]
@@ -154,10 +159,14 @@ impl<'a> Play<'a> {
         let step = Step::begin("account");
         let (email, password) = (&self.email, &self.password);
         let client = &self.laptop.client;
-        match &self.invite {
+        let registration = match &self.invite {
             Some(invite) => client.create_account_with_invite(email, password, invite).await?,
             None => client.create_account(email, password).await?,
         };
+        if registration == Registration::Pending {
+            let code = mailed_code(email)?;
+            client.confirm_account(email, password, code.expose()).await?;
+        }
         self.story.end(
             step,
             Verdict::Done,

@@ -3,9 +3,12 @@
 use std::fs;
 
 use serde_json::Value;
+use synckit_client::Registration;
+use synckit_server::config::MailDelivery;
 
 use crate::{
-    person::{EMAIL, PASSWORD, Person, block_on},
+    mail_server::MailServer,
+    person::{EMAIL, PASSWORD, Person, block_on, client},
     program::{Server, run, synckit},
 };
 
@@ -72,6 +75,64 @@ fn login_keeps_server_key_and_address() {
         let again = run(&mut at_home(&["logout"])).expect_code(0);
         assert_eq!(again.stdout, "nothing was stored\n");
         run(&mut at_home(&["device", "list"])).expect_code(1);
+    });
+}
+
+#[test]
+fn login_confirms_a_new_address() {
+    block_on(async {
+        let mail = MailServer::start().await.unwrap();
+        let MailDelivery::Smtp { url, from } = mail.delivery().unwrap() else {
+            panic!("mails would become files");
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = synckit();
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--mail-from", &from, "--data-dir"])
+            .arg(directory.path().join("data"))
+            .env("SYNCKIT_SMTP_URL", url.expose());
+        let server = Server::spawn(command, directory);
+        let api_key = server.create_app();
+        let app = client(&server.url, &api_key);
+        assert_eq!(
+            app.create_account(EMAIL, PASSWORD).await.unwrap(),
+            Registration::Pending
+        );
+
+        let home = tempfile::tempdir().unwrap();
+        let login = |more: &[&str]| {
+            let place = [
+                "login",
+                "--server",
+                &server.url,
+                "--api-key",
+                &api_key,
+                "--email",
+                EMAIL,
+            ];
+            let mut command = synckit();
+            command
+                .args(place)
+                .args(more)
+                .env("XDG_CONFIG_HOME", home.path())
+                .env("SYNCKIT_PASSWORD", PASSWORD);
+            run(&mut command)
+        };
+        let early = login(&[]).expect_code(1);
+        assert!(
+            early.stderr.starts_with("error: the e-mail or the password is wrong\n"),
+            "{}",
+            early.stderr
+        );
+        let wrong = login(&["--confirm", "a guess"]).expect_code(1);
+        assert!(
+            wrong.stderr.contains("mail_code_invalid") && wrong.stderr.contains("hint: register again in the app"),
+            "{}",
+            wrong.stderr
+        );
+        let code = mail.code(EMAIL, "Confirm your address", 1).await.unwrap();
+        login(&["--confirm", &code]).expect_code(0);
+        login(&[]).expect_code(0);
     });
 }
 

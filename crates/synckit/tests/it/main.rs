@@ -18,6 +18,8 @@ mod interference;
 #[cfg(target_os = "linux")]
 mod log;
 mod login;
+#[path = "../../../synckit-server/tests/it/mail_server.rs"]
+mod mail_server;
 mod network;
 mod output;
 mod overload;

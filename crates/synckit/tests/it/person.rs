@@ -105,7 +105,7 @@ impl Person {
     }
 }
 
-fn client(url: &str, api_key: &str) -> SyncKitClient {
+pub(crate) fn client(url: &str, api_key: &str) -> SyncKitClient {
     builder(url, api_key).build()
 }
 

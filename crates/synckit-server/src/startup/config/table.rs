@@ -160,7 +160,8 @@ const BASICS: &[Setting] = &[
     row!(database_max, Limit, "SIZE", "the free space of the disk", "Maximum size of the database file; blobs do not count",
         "Past it, requests that would store more get `507 server_full`.", forms::size => database_bytes_max),
     row!(sweep_interval, Limit, "TIME", "60 s", "Interval between runs of the background jobs",
-        "They delete expired uploads, deleted blobs, log entries that snapshots cover, and the remains of deleted accounts.",
+        "They delete expired uploads, deleted blobs, log entries that snapshots cover, accounts that nobody confirmed, and the \
+         remains of deleted accounts.",
         forms::time => sweep_interval),
 ];
 
@@ -254,6 +255,9 @@ limit_groups! {
             "Time since a device was last seen during which the log it has not pulled is kept", "";
         snapshot_upload_time => snapshot_upload: Duration, time, "24 h",
             "Time since its last part after which an unfinished snapshot is deleted", "";
+        pending_account_time => pending_account: Duration, time, "24 h",
+            "Time within which the address of a new account must be confirmed",
+            "Only with [mail](#mail) configured. The server deletes a registration that is not confirmed by then.";
     }
 
     /// How much may happen at once. Excess work waits for a moment and is then shed with `overloaded`.
@@ -268,6 +272,8 @@ limit_groups! {
         push_body_memory => push_body_bytes: u64, memory, "64 MiB", "Memory for request bodies above 64 KiB",
             "16 MiB to 256 GiB. Smaller bodies have half as much, those without a token an eighth. A body waits up to 5 s for its \
              share, then gets `503 overloaded`.";
+        pending_accounts_max => pending_accounts: u32, number, "100000", "Maximum pending accounts: their address is not confirmed yet",
+            "A further one replaces the oldest. Each takes about 1 KiB, at most 5 KiB.";
         page_memory => page_bytes: u64, memory, "96 MiB", "Memory for the pages of pulls, until they are sent",
             "16 MiB to 256 GiB.";
     }

@@ -7,6 +7,7 @@ mod log;
 mod openapi;
 mod owner_keys;
 mod passwords;
+mod pending_accounts;
 mod problems;
 mod registration;
 mod sessions;

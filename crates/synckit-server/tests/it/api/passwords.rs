@@ -8,8 +8,8 @@ use synckit_protocol::{
     LOGIN_SUITE, SecretText,
     wire::{
         accounts::{
-            PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PutVault, RegisterFinish, RegisterStarted,
-            Registered, ResetStart, VaultAnswer, VaultWritten,
+            PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PasswordReplaced, PutVault, RegisterFinish,
+            RegisterStarted, ResetStart, VaultAnswer, VaultWritten,
         },
         auth::Refresh,
     },
@@ -162,7 +162,7 @@ async fn forgotten_password_is_replaced_by_mailed_code() {
     assert_eq!(answer.code(), "mail_code_invalid");
     let (_, finish) = world.reset_start(&code).await;
     let finish = finish.unwrap();
-    let registered: Registered = world.post("/api/accounts/reset").cbor(&finish).send().await.ok();
+    let registered: PasswordReplaced = world.post("/api/accounts/reset").cbor(&finish).send().await.ok();
     assert_eq!(registered.user_id, user.user_id);
     assert_eq!(
         world.post("/api/accounts/reset").cbor(&finish).send().await.code(),

@@ -22,6 +22,7 @@ impl World {
             email: email.to_owned(),
             suite: LOGIN_SUITE,
             ke1: ke1().into(),
+            code: None,
         };
         self.post("/api/sync/auth/start")
             .header("x-forwarded-for", from)

@@ -26,6 +26,7 @@ impl World {
             email: email.to_owned(),
             suite: LOGIN_SUITE,
             ke1: ke1.into(),
+            code: None,
         };
         (login, self.post("/api/sync/auth/start").json(&body).send().await)
     }

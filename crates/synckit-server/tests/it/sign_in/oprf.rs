@@ -10,12 +10,15 @@ use synckit_login::ClientLogin;
 use synckit_protocol::{
     ByteString, LOGIN_SUITE, SecretText, limits,
     wire::{
-        accounts::{PasswordChangeStart, RegisterStart, RegisterStarted, ResetStart},
+        accounts::{PasswordChangeStart, RegisterStart, RegisterStarted, Registered, ResetStart},
         auth::{LoginStart, LoginStarted, UnlockStart},
     },
 };
 
-use crate::support::{Answer, PASSWORD, User, World};
+use crate::{
+    mail_server::MailServer,
+    support::{Answer, PASSWORD, User, World},
+};
 
 const ELEMENT_BYTES: usize = 32;
 
@@ -41,6 +44,7 @@ impl<'a> Prober<'a> {
             email: email.to_owned(),
             suite: LOGIN_SUITE,
             ke1: self.ke1.clone().into(),
+            code: None,
         };
         let answer = self.world.post("/api/sync/auth/start").cbor(&body).send().await;
         answer.ok::<LoginStarted>().ke2.0[..ELEMENT_BYTES].to_vec()
@@ -168,4 +172,18 @@ async fn stand_in_of_an_unknown_address_stays() {
     // As an account does.
     assert_eq!(prober.login("ada@example.com").await, ada);
     assert_eq!(prober.login("carol@example.com").await, carol);
+}
+
+#[tokio::test]
+async fn pending_account_looks_like_an_unknown_one() {
+    let mail = MailServer::start().await.unwrap();
+    let world = World::start_with(|config| config.mail = mail.delivery().unwrap()).await;
+    let prober = Prober::new(&world);
+    let unknown = prober.login("ada@example.com").await;
+    world.register("ada@example.com", PASSWORD).await.ok::<Registered>();
+    assert_eq!(prober.login("ada@example.com").await, unknown);
+    // The comparison tells an account once there is one.
+    let code = mail.code("ada@example.com", "Confirm your address", 1).await.unwrap();
+    world.confirm("ada@example.com", PASSWORD, &code).await.unwrap();
+    assert_ne!(prober.login("ada@example.com").await, unknown);
 }

@@ -68,6 +68,7 @@ fn every_key_of_a_file_is_understood() {
         connections_max = 100
         requests_max = 50
         transfers_max = 10
+        pending_accounts_max = 70
         push_body_memory = "32 MiB"
         page_memory = "1 GB"
         database_max = "10 GiB"
@@ -80,6 +81,7 @@ fn every_key_of_a_file_is_understood() {
         snapshot_settle_time = "1 d"
         device_active_time = "7 d"
         snapshot_upload_time = "1 h"
+        pending_account_time = "2 h"
         log_format = "json"
         smtp_url = "smtps://user:secret@mail.example.com"
         mail_from = "Sync <sync@example.com>"
@@ -93,6 +95,8 @@ fn every_key_of_a_file_is_understood() {
         (config.bounds.push_body_bytes, config.bounds.page_bytes),
         (32 << 20, 1_000_000_000)
     );
+    assert_eq!(config.retention.pending_account, Duration::from_secs(7200));
+    assert_eq!(config.bounds.pending_accounts, 70);
     let quotas = config.quotas;
     assert_eq!(
         (quotas.bytes, quotas.blobs, quotas.pending_uploads),
