@@ -1,13 +1,20 @@
-//! The exposures of a configuration, which `serve` logs at its start and `doctor` reports.
+//! The exposures of a configuration and of a data directory, which `serve` logs at its start and `doctor` reports.
 
-use std::path::Path;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use synckit_server::{
     Config,
     config::{MailDelivery, Settings},
+    inspect::Inspection,
 };
 
 use crate::system;
+
+/// The most files named in a finding.
+const NAMED_MAX: usize = 3;
 
 /// Something that strangers can read or fake under this configuration.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,6 +64,55 @@ pub(crate) fn exposures(config: &Config, file: Option<&Path>) -> Vec<Exposure> {
         );
     }
     found
+}
+
+/// Files of a data directory that other users of the machine can read. The server refuses to start with such key files. It only
+/// warns about the others, because a backup or a volume of a container may have changed their modes.
+pub(crate) fn exposed_data(config: &Config) -> Option<Exposure> {
+    let mut open = readable_by_others(&Inspection::of(&config.data_dir));
+    // A directory that others can enter shows them only names.
+    open.retain(|path| path.is_file());
+    (!open.is_empty()).then(|| Exposure {
+        what: format!(
+            "other users have access to {}: it contains addresses, names and times without encryption",
+            named(&open)
+        ),
+        advice: "chmod -R go= the data directory",
+    })
+}
+
+/// The private files and directories that other users than their owner may read or write.
+pub(crate) fn readable_by_others(inspection: &Inspection) -> Vec<PathBuf> {
+    let mut files = private_files(inspection);
+    files.retain(|path| {
+        fs::symlink_metadata(path).is_ok_and(|metadata| {
+            !metadata.is_symlink() && system::mode(&metadata).is_some_and(|mode| mode & 0o077 != 0)
+        })
+    });
+    files
+}
+
+/// All files that must be private, except the objects, which are in a private directory.
+pub(crate) fn private_files(inspection: &Inspection) -> Vec<PathBuf> {
+    let root = inspection.root();
+    let mut files = vec![root.to_owned()];
+    files.extend(["synckit.db", "synckit.db-wal", "synckit.db-shm"].map(|name| root.join(name)));
+    files.extend([inspection.keys_path(), inspection.blobs_path(), inspection.mail_path()]);
+    for directory in [inspection.keys_path(), inspection.mail_path()] {
+        let entries = fs::read_dir(directory).into_iter().flatten();
+        files.extend(entries.filter_map(Result::ok).map(|entry| entry.path()));
+    }
+    files
+}
+
+/// The first few of some files.
+pub(crate) fn named(paths: &[PathBuf]) -> String {
+    let shown = paths.iter().take(NAMED_MAX).map(|path| path.display().to_string());
+    let mut text = shown.collect::<Vec<_>>().join(", ");
+    if paths.len() > NAMED_MAX {
+        text.push_str(&format!(" and {} more", paths.len() - NAMED_MAX));
+    }
+    text
 }
 
 /// Whether mails leave this machine without TLS. Without `tls=required` an attacker on the network can force plain

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     cli::ServeArgs,
-    exposure::exposures,
+    exposure::{exposed_data, exposures},
     failure::{Failure, WithHint as _},
     log,
     notify::{self, Phase},
@@ -22,7 +22,8 @@ const TURNS_PER_POLL: u32 = 8;
 
 pub(crate) fn run(args: ServeArgs) -> Result<ExitCode, Failure> {
     let mut config = resolve(&args)?;
-    for exposure in exposures(&config, args.config_file().map(AsRef::as_ref)) {
+    let configured = exposures(&config, args.config_file().map(AsRef::as_ref));
+    for exposure in configured.into_iter().chain(exposed_data(&config)) {
         screen::note(format_args!("warning: {}: {}", exposure.what, exposure.advice));
     }
     screen::write_in_background()?;

@@ -5,6 +5,7 @@ import ipaddress
 import json
 import math
 import random
+import socket
 import ssl
 import time
 import uuid
@@ -45,6 +46,8 @@ class Api:
         self._url = url.rstrip("/")
         check_url(self._url)
         self.token: str | None = None
+        # Where the server answered from last: its URLs lead no further (section 7.4).
+        self._peer: str | None = None
 
     @property
     def url(self) -> str:
@@ -59,7 +62,7 @@ class Api:
         if body is not None:
             headers["Content-Type"] = "application/cbor"
             sent = cbor2.dumps({name: value for name, value in body.items() if value is not None})
-        status, answer = retried(lambda: exchange(method, self._url + path, headers, sent, ANSWER_BYTES_MAX))
+        status, answer = retried(lambda: self._exchange(method, path, headers, sent))
         if status == 204:
             return Answer()
         try:
@@ -70,12 +73,56 @@ class Api:
             raise NotThisProtocol("an answer that is not a map")
         return fields
 
+    def _exchange(self, method: str, path: str, headers: dict,
+                  body: bytes | None) -> tuple[int, bytes, http.client.HTTPMessage]:
+        connection = connect(self._url, addresses_of(self._url))
+        self._peer = connection.sock.getpeername()[0]
+        return exchange(connection, method, self._url + path, headers, body, ANSWER_BYTES_MAX)
 
-def download(url: str, size_bytes: int) -> bytes:
-    """What a presigned URL leads to: without a token, without following it elsewhere (section 7.4)."""
-    check_url(url)
-    _, data = retried(lambda: exchange("GET", url, {}, None, size_bytes))
-    return data
+    def download(self, url: str, size_bytes: int) -> bytes:
+        """What a presigned URL leads to: without a token, without following it elsewhere (section 7.4)."""
+        check_url(url)
+        if urlsplit(url).username is not None:
+            raise UnsafeUrl("it carries a user name")
+        _, data = retried(lambda: exchange(connect(url, self._reachable(url)), "GET", url, {}, None, size_bytes))
+        return data
+
+    def _reachable(self, url: str) -> list[str]:
+        """The addresses of a URL of the server that are no nearer than the server itself."""
+        own = reach(self._peer) if self._peer else PUBLIC
+        addresses = [address for address in addresses_of(url) if is_within(address, own)]
+        if not addresses:
+            raise UnsafeUrl("it leads where the server itself is not")
+        return addresses
+
+
+# How near an address is (section 7.4).
+PUBLIC, LOCAL, LOOPBACK = range(3)
+NOBODYS = [ipaddress.ip_network(text) for text in ("0.0.0.0/8", "224.0.0.0/3", "::/128", "ff00::/8")]
+LOCALS = [ipaddress.ip_network(text) for text in (
+    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10", "192.0.0.0/24",
+    "198.18.0.0/15", "fc00::/7", "fe80::/10", "fec0::/10", "64:ff9b:1::/48", "2001::/32")]
+# IPv4 inside IPv6: the network, and the bit where the address begins.
+EMBEDDED = [(ipaddress.ip_network(text), bit) for text, bit in (
+    ("::ffff:0:0/96", 96), ("::/96", 96), ("64:ff9b::/96", 96), ("2002::/16", 16))]
+
+
+def is_within(address: str, own: int | None) -> bool:
+    needed = reach(address)
+    return needed is not None and own is not None and needed <= own
+
+
+def reach(text: str) -> int | None:
+    """What it takes to be led to an address; None if no server has it."""
+    address = ipaddress.ip_address(text.split("%")[0])
+    if address.is_loopback:
+        return LOOPBACK
+    if any(address in network for network in NOBODYS):
+        return None
+    for network, bit in EMBEDDED:
+        if address in network:
+            return reach(str(ipaddress.IPv4Address(int(address) >> (96 - bit) & 0xFFFFFFFF)))
+    return LOCAL if any(address in network for network in LOCALS) else PUBLIC
 
 
 def retried(attempt: Callable[[], tuple[int, bytes, http.client.HTTPMessage]]) -> tuple[int, bytes]:
@@ -103,19 +150,45 @@ def retried(attempt: Callable[[], tuple[int, bytes, http.client.HTTPMessage]]) -
 
 def retry_after(text: str | None, otherwise: float) -> float:
     """Seconds; any number that is longer than a wait may be is as good as endless."""
-    if not (text or "").isdecimal():
+    text = text or ""
+    if not (text.isascii() and text.isdecimal()):
         return otherwise
     return int(text) if len(text) < 9 else math.inf
 
 
-def exchange(method: str, url: str, headers: dict, body: bytes | None,
+def addresses_of(url: str) -> list[str]:
+    parts = urlsplit(url)
+    found = socket.getaddrinfo(parts.hostname, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(address[0] for *_, address in found))
+
+
+def connect(url: str, addresses: list[str]) -> http.client.HTTPConnection:
+    """Connects to one of these addresses: the name is not resolved again, when it could lead elsewhere."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    for address in addresses:
+        try:
+            plain = socket.create_connection((address, port), TIMEOUT_SECONDS)
+            break
+        except OSError:
+            if address == addresses[-1]:
+                raise
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(parts.hostname, port, timeout=TIMEOUT_SECONDS)
+    connection.sock = plain
+    if secure:
+        try:
+            connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname)
+        except OSError:
+            plain.close()
+            raise
+    return connection
+
+
+def exchange(connection: http.client.HTTPConnection, method: str, url: str, headers: dict, body: bytes | None,
              size_max: int) -> tuple[int, bytes, http.client.HTTPMessage]:
     parts = urlsplit(url)
-    if parts.scheme == "https":
-        context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS, context=context)
-    else:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request(method, parts.path + (f"?{parts.query}" if parts.query else ""), body, headers)
         answer = connection.getresponse()

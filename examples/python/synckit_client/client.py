@@ -3,7 +3,7 @@
 from typing import Iterator
 from uuid import UUID, uuid4
 
-from .api import Api, download
+from .api import Api
 from .body import (ENTRIES_MAX, ENTRY_BYTES_MAX, PLAINTEXT_BYTES_MAX, Entry, decode_body, encode_body,
                    entry_bytes, frame, unframe)
 from .errors import (BatchForged, BlobForged, CannotPush, HistoryForked, HistoryRewound, KeyRotated, NotThisProtocol,
@@ -145,10 +145,10 @@ class Client:
             raise SnapshotForged("under a key that was retired before, or not the snapshot that was there then")
         aad = (self._ring.stream.name() + snapshot["key_id"] + position.to_bytes() + snapshot["snapshot_id"])
         manifest = open_manifest(unseal(key, b"synckit/1 snapshot manifest\0" + aad, answer["manifest"]))
-        # Only now is the position believed, because a device of the user sealed it. It becomes the known one with the
-        # first page of the log after it.
+        # Only now is the position believed, because a device of the user sealed it.
         # And no row before the chain was seen to lead from there to what is known.
         self._walk_to_head(Walk(position, known))
+        self._learn(position)
         for index, (sealed_hash, rows) in enumerate(manifest):
             sealed = self._api.call("GET", f"{path}/parts/{index}")["sealed"]
             part_aad = b"synckit/1 snapshot\0" + aad + u32(index) + u32(len(manifest))
@@ -276,7 +276,7 @@ class Client:
         blob_id = hmac_sha256(self._ring.blob_id_key, file_hash)
         named = self._api.call("POST", "/api/sync/blobs/download", {"hash": blob_id})
         key = self._subkey(named["key_id"], b"synckit/1 blob", BlobForged)
-        return open_file(download(named["download_url"], named["size"]), key, named["key_id"], blob_id, file_hash)
+        return open_file(self._api.download(named["download_url"], named["size"]), key, named["key_id"], blob_id, file_hash)
 
 
 def open_file(sealed: bytes, key: bytes, key_id: bytes, blob_id: bytes, file_hash: bytes) -> bytes:

@@ -22,7 +22,7 @@ use super::{
     movement::{BlobProgress, Movement},
     partial::PartialFile,
     seal::{CHUNKS_WAITING, open_into},
-    urls::{DownloadUrl, download_url},
+    urls::{DownloadUrl, download_url, given_out_by, presigned_error, unsafe_url},
 };
 use crate::{
     connection::{
@@ -219,16 +219,13 @@ where
     let keys = Arc::clone(keys);
     let (blob_id, size) = (url.blob_id, url.size_bytes());
     let request = http::Request::get(url.url.expose())
+        .extension(given_out_by(stream)?)
         .body(RequestBody::Empty)
-        .map_err(|_| {
-            Error::Tampering(Tampering::UnsafeUrl {
-                reason: "it is not a valid URL",
-            })
-        })?;
+        .map_err(|_| unsafe_url("it is not a valid URL"))?;
     let api = stream.connection.api();
     let movement = Movement::default();
     let transfer = async {
-        let response = api.transport()?.send(request).await.map_err(Error::Network)?;
+        let response = api.transport()?.send(request).await.map_err(presigned_error)?;
         let status = response.status().as_u16();
         let mut body = response.into_body();
         if status != 200 {

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderName, HeaderValue, Method, header};
+use http::Method;
 use sha2::{Digest as _, Sha256};
 use synckit_crypto::blob::BlobHash;
 use synckit_protocol::{ProblemCode, UploadId, limits};
@@ -23,7 +23,7 @@ use tokio::{
 use super::{
     movement::{BlobProgress, Movement},
     seal::{CHUNKS_WAITING, Plan, SealStop, seal_into},
-    urls::{PresignedPut, UploadUrl, WhenThere, confirm, upload_url},
+    urls::{PresignedPut, UploadUrl, WhenThere, confirm, given_out_by, presigned_error, unsafe_url, upload_url},
 };
 use crate::{
     connection::{
@@ -34,7 +34,6 @@ use crate::{
     error::{Error, Result},
     runtime,
     stream::handle::Stream,
-    tampering::Tampering,
 };
 
 /// The largest answer to a `PUT` from an object store.
@@ -259,16 +258,12 @@ async fn put_once(
         receiver.recv().await.map(|chunk| (chunk, receiver))
     })
     .inspect(move |chunk| moved.add(chunk.as_ref().map_or(0, Bytes::len)));
-    let mut request = http::Request::builder().method(Method::PUT).uri(target.url.expose());
+    let mut request = http::Request::builder()
+        .method(Method::PUT)
+        .uri(target.url.expose())
+        .extension(given_out_by(stream)?);
     for (name, value) in &target.headers {
-        // The token is never sent to a presigned URL, whatever headers the server requests.
-        let header = (HeaderName::try_from(name), HeaderValue::try_from(value));
-        if let (Ok(name), Ok(value)) = header
-            && name != header::AUTHORIZATION
-            && name != header::CONTENT_LENGTH
-        {
-            request = request.header(name, value);
-        }
+        request = request.header(name, value);
     }
     let length = url.size + limits::SEAL_OVERHEAD_BYTES as u64;
     let request = request
@@ -276,14 +271,10 @@ async fn put_once(
             length,
             chunks: Box::pin(chunks),
         })
-        .map_err(|_| {
-            Error::Tampering(Tampering::UnsafeUrl {
-                reason: "it is not a valid URL",
-            })
-        })?;
+        .map_err(|_| unsafe_url("it is not a valid URL"))?;
     let api = stream.connection.api();
     let exchange = async {
-        let response = api.transport()?.send(request).await.map_err(Error::Network)?;
+        let response = api.transport()?.send(request).await.map_err(presigned_error)?;
         let status = response.status();
         let body = read_body(response.into_body(), ANSWER_BYTES_MAX, api.request_timeout)
             .await

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use synckit_crypto::blob::BlobHash;
 use synckit_protocol::{
     BlobId, KeyId, SecretText, UploadId, limits,
@@ -10,7 +11,10 @@ use synckit_protocol::{
 use url::Url;
 
 use crate::{
-    connection::{call::Call, server::check_transport_security},
+    connection::{
+        call::Call,
+        transport::{GivenOutBy, TransportError},
+    },
     error::{Error, Result},
     stream::handle::Stream,
     tampering::Tampering,
@@ -78,7 +82,7 @@ pub(super) enum WhenThere {
 #[derive(Clone)]
 pub(super) struct PresignedPut {
     pub(super) url: SecretText,
-    pub(super) headers: BTreeMap<String, String>,
+    pub(super) headers: HeaderMap,
     pub(super) upload_id: UploadId,
 }
 
@@ -152,7 +156,7 @@ pub(super) async fn download_url(stream: &Stream, blob_id: BlobId, hash: Option<
             reason: "a size that a sealed blob can have",
         });
     }
-    check_presigned(&answer.download_url)?;
+    check_presigned(stream, &answer.download_url)?;
     Ok(DownloadUrl {
         hash,
         blob_id,
@@ -186,11 +190,12 @@ pub(super) async fn upload_url(
     let put = match (answer.already_exists, answer.upload_url, answer.upload_id) {
         (true, _, _) => None,
         (false, Some(url), Some(upload_id)) => {
-            check_presigned(&url)?;
+            check_presigned(stream, &url)?;
+            let headers = signed_headers(&answer.headers)?;
             stream.uploads.insert(*hash, upload_id);
             Some(PresignedPut {
                 url: SecretText::new(url),
-                headers: answer.headers,
+                headers,
                 upload_id,
             })
         }
@@ -242,12 +247,54 @@ fn sealed_size(size: u64) -> Result<u64> {
     Ok(size + limits::SEAL_OVERHEAD_BYTES as u64)
 }
 
-/// Refuses a presigned URL that would send sealed bytes, and the URL itself, unencrypted over a network.
-fn check_presigned(url: &str) -> Result<()> {
-    let url = Url::parse(url).map_err(|_| {
-        Error::Tampering(Tampering::UnsafeUrl {
-            reason: "it is not a URL",
-        })
-    })?;
-    check_transport_security(&url).map_err(|reason| Error::Tampering(Tampering::UnsafeUrl { reason }))
+/// Refuses a presigned URL that would send sealed bytes, and the URL itself, unencrypted over a network, or lead to
+/// addresses that are nearer than the server.
+fn check_presigned(stream: &Stream, url: &str) -> Result<()> {
+    let url = Url::parse(url).map_err(|_| unsafe_url("it is not a URL"))?;
+    let server = stream.connection.api().server()?;
+    server.check_given_out(&url).map_err(unsafe_url)
+}
+
+/// The headers that an upload must contain, because the object store's signature covers them. All others are refused: with
+/// them a hostile server could send a request of its choice to a host of its choice.
+fn signed_headers(named: &BTreeMap<String, String>) -> Result<HeaderMap> {
+    const PREFIXES: [&str; 3] = ["x-amz-", "x-goog-", "x-ms-"];
+    let mut headers = HeaderMap::new();
+    for (name, value) in named {
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
+            return Err(unsafe_url("it comes with an invalid header"));
+        };
+        if name == header::CONTENT_LENGTH {
+            // The transport sets the length of the body that it sends.
+            continue;
+        }
+        let is_signed = name == header::CONTENT_TYPE
+            || name == header::IF_NONE_MATCH
+            || name == "content-md5"
+            || PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
+        if !is_signed {
+            return Err(unsafe_url("it comes with a header that no object store signs"));
+        }
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// Marks a request to a presigned URL with the server that issued the URL.
+pub(super) fn given_out_by(stream: &Stream) -> Result<GivenOutBy> {
+    Ok(GivenOutBy(stream.connection.api().server()?.parsed().clone()))
+}
+
+/// The error of a failed request to a presigned URL.
+pub(super) fn presigned_error(error: TransportError) -> Error {
+    match error {
+        TransportError::OutOfReach => {
+            unsafe_url("it leads to this machine or into a local network, where the server itself is not")
+        }
+        error => Error::Network(error),
+    }
+}
+
+pub(super) fn unsafe_url(reason: &'static str) -> Error {
+    Error::Tampering(Tampering::UnsafeUrl { reason })
 }

@@ -1,12 +1,17 @@
 //! The server's URL: checked once, the base of every request.
 
-use url::{Host, Url};
+use std::net::IpAddr;
+
+use url::Url;
+
+use super::reach::{Reach, literal};
 
 /// The base of every request, checked once.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     /// The URL without a trailing slash.
     base: String,
+    parsed: Url,
 }
 
 impl Server {
@@ -25,12 +30,36 @@ impl Server {
         }
         Ok(Self {
             base: url.as_str().trim_end_matches('/').to_owned(),
+            parsed: url,
         })
     }
 
     /// The URL of an API path, which begins with a slash.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// The URL itself.
+    pub(crate) fn parsed(&self) -> &Url {
+        &self.parsed
+    }
+
+    /// Refuses a URL that no honest server issues, by its text. The addresses of its host name are checked when it is
+    /// used.
+    pub(crate) fn check_given_out(&self, url: &Url) -> Result<(), &'static str> {
+        check_transport_security(url)?;
+        // They would become an `Authorization` header of the server's choice.
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("it carries a user name or a password");
+        }
+        let Some(address) = literal(url) else { return Ok(()) };
+        // The address of the server is unknown here if its host is a name: it may be in a local network.
+        let reach = literal(&self.parsed).map_or(Some(Reach::Private), Reach::of);
+        if reach.is_some_and(|reach| reach.covers(address)) {
+            Ok(())
+        } else {
+            Err("it leads to this machine or into a local network, where the server itself is not")
+        }
     }
 }
 
@@ -46,13 +75,5 @@ pub(crate) fn check_transport_security(url: &Url) -> Result<(), &'static str> {
 
 /// Whether the host of a URL is this machine (RFC 6761, 6.3 for the names).
 pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => {
-            let name = name.trim_end_matches('.');
-            name == "localhost" || name.ends_with(".localhost")
-        }
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+    literal(url).as_ref().is_some_and(IpAddr::is_loopback)
 }

@@ -7,6 +7,7 @@ use std::{fmt, future::Future, io, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
+use url::Url;
 
 pub use super::http::HttpTransport;
 use crate::runtime;
@@ -49,6 +50,70 @@ impl fmt::Debug for RequestBody {
             Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
             Self::Stream { length, .. } => write!(f, "Stream({length} bytes)"),
         }
+    }
+}
+
+/// An extension of a request to a URL that the server issued, such as the URL of a file. A hostile server could choose services
+/// of this machine or of the local network. A transport should therefore refuse such addresses unless the server has one
+/// itself. [`HttpTransport`] does.
+///
+/// # Examples
+/// ```
+/// use synckit_client::transport::{GivenOutBy, RequestBody};
+///
+/// fn may_leave(request: &http::Request<RequestBody>) -> bool {
+///     match request.extensions().get::<GivenOutBy>() {
+///         // A transport of an app that uses no object store beside the server.
+///         Some(server) => request.uri().to_string().starts_with(server.server_url()),
+///         None => true,
+///     }
+/// }
+///
+/// let request = http::Request::get("https://sync.example.com/healthz").body(RequestBody::Empty).unwrap();
+/// assert!(may_leave(&request));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenOutBy(pub(crate) Url);
+
+impl GivenOutBy {
+    /// The URL of the server.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # world.device("laptop").await?;
+    /// # let (config, email, password) = (world.config(), world.email, world.password);
+    /// use std::{sync::{Arc, Mutex}, time::Duration};
+    /// use synckit_client::{MemoryStore, SyncKitClient};
+    /// use synckit_client::transport::{Exchange, GivenOutBy, HttpTransport, RequestBody, Transport};
+    ///
+    /// /// Records the servers that issued the URLs of files.
+    /// #[derive(Debug)]
+    /// struct Noting(HttpTransport, Mutex<Vec<String>>);
+    ///
+    /// impl Transport for Noting {
+    ///     fn send(&self, request: http::Request<RequestBody>) -> Exchange {
+    ///         if let Some(given) = request.extensions().get::<GivenOutBy>() {
+    ///             self.1.lock().unwrap().push(given.server_url().to_owned());
+    ///         }
+    ///         self.0.send(request)
+    ///     }
+    /// }
+    ///
+    /// let noting = Arc::new(Noting(HttpTransport::new(Duration::from_secs(10)), Mutex::default()));
+    /// let client = SyncKitClient::builder(config.clone())
+    ///     .credential_store(MemoryStore::default())
+    ///     .transport(noting.clone())
+    ///     .build();
+    /// # client.authenticate(email, password).await?;
+    /// # client.setup_encryption_existing(password).await?;
+    /// client.blob_put(b"a photo".to_vec(), |_| {}).await?;
+    /// assert_eq!(*noting.1.lock().unwrap(), [format!("{}/", config.server_url)]);
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub fn server_url(&self) -> &str {
+        self.0.as_str()
     }
 }
 
@@ -124,6 +189,9 @@ pub enum TransportError {
     /// TLS cannot be used on this machine, for example because it has no trusted root certificates.
     #[error("TLS cannot be used")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A URL that the server issued leads to this machine or into a local network, where the server itself is not.
+    #[error("the URL leads to this machine or into a local network, where the server itself is not")]
+    OutOfReach,
     /// The transfer stalled.
     #[error("the server did not answer within {} seconds", .0.as_secs())]
     Timeout(Duration),

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -103,19 +103,22 @@ fn file_error(path: &Path) -> impl Fn(io::Error) -> CredentialError {
 }
 
 fn read_file(path: &Path) -> Result<Records, CredentialError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => Zeroizing::new(bytes),
+    let mut file = match fs::File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Records::new()),
         Err(error) => return Err(file_error(path)(error)),
     };
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::metadata(path).map_err(file_error(path))?.permissions().mode();
-        if mode & 0o077 != 0 {
+        // Checks the open file, not the path, which could lead to another file by now.
+        let found = file.metadata().map_err(file_error(path))?;
+        if found.is_file() && found.permissions().mode() & 0o077 != 0 {
             return Err(CredentialError::FileNotPrivate(path.to_owned()));
         }
     }
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.read_to_end(&mut bytes).map_err(file_error(path))?;
     // Created by `touch` for a mount, for example, or truncated by an in-place write that a crash interrupted.
     if bytes.is_empty() {
         return Ok(Records::new());
@@ -244,16 +247,28 @@ impl Beside {
     /// Opens the lock file of a change. It is never removed, because other processes may wait for it.
     fn open_lock(&self) -> io::Result<fs::File> {
         let path = self.directory.join(format!("{}.lock", self.name));
-        // A person with write access to this directory may have placed a link here, to a file that the next line would
-        // create.
-        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+        let mut options = fs::OpenOptions::new();
+        options.create(true).write(true).truncate(false);
+        // A person with write access to this directory may have placed a link here, to a file that this line would create or
+        // lock, or a pipe, whose opening would block. The system refuses both while it opens the file: an earlier check would
+        // leave time for an exchange.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+            options.mode(0o600).custom_flags(flags.bits().cast_signed());
+        }
+        #[cfg(windows)]
+        {
+            use std::os::windows::fs::OpenOptionsExt as _;
+            // FILE_FLAG_OPEN_REPARSE_POINT: the link itself, which is no regular file.
+            options.custom_flags(0x0020_0000);
+        }
+        let file = options.open(&path)?;
+        if !file.metadata()?.is_file() {
             return Err(io::Error::other(format!("{} is not a regular file", path.display())));
         }
-        fs::OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(path)
+        Ok(file)
     }
 
     /// The prefix of temporary files, which are written before they replace the credential file.

@@ -165,6 +165,75 @@ fn lock_file_follows_no_link() {
     assert_eq!(fs::read(&precious).unwrap(), b"of somebody");
 }
 
+#[cfg(target_os = "linux")]
+fn lock_beside(folder: &Path) -> PathBuf {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    paths.find(|path| path.to_string_lossy().ends_with(".lock")).unwrap()
+}
+
+/// The flags of every descriptor of this process that a file is open under.
+#[cfg(target_os = "linux")]
+fn open_flags(path: &Path) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd").unwrap() {
+        let entry = entry.unwrap();
+        // Other tests open and close files meanwhile.
+        if fs::read_link(entry.path()).is_ok_and(|target| target == path)
+            && let Ok(info) = fs::read_to_string(Path::new("/proc/self/fdinfo").join(entry.file_name()))
+            && let Some(flags) = info.lines().find_map(|line| line.strip_prefix("flags:"))
+        {
+            found.push(u32::from_str_radix(flags.trim(), 8).unwrap());
+        }
+    }
+    found
+}
+
+/// A check before the file is opened leaves time for an exchange, so the system has to refuse links.
+#[cfg(target_os = "linux")]
+#[test]
+fn lock_file_is_opened_as_no_link_and_kept() {
+    let (folder, file) = folder();
+    let store = FileStore::new(&file);
+    store.write("record", b"secret").unwrap();
+    let lock = lock_beside(folder.path());
+    // Its content stays.
+    fs::write(&lock, b"of somebody").unwrap();
+    let held = fs::File::options().write(true).open(&lock).unwrap();
+    held.lock().unwrap();
+    let writing = std::thread::spawn(move || store.write("record", b"again"));
+    let no_link = rustix::fs::OFlags::NOFOLLOW.bits();
+    // It has opened the file, and waits.
+    let flags = loop {
+        let flags = open_flags(&fs::canonicalize(&lock).unwrap());
+        if flags.len() > 1 {
+            break flags;
+        }
+        std::thread::yield_now();
+    };
+    assert!(flags.iter().any(|flags| flags & no_link != 0), "{flags:?}");
+    drop(held);
+    writing.join().unwrap().unwrap();
+    assert_eq!(fs::read(&lock).unwrap(), b"of somebody");
+}
+
+/// Opening it would block until somebody opens the other end.
+#[cfg(target_os = "linux")]
+#[test]
+fn pipe_in_place_of_the_lock_is_refused() {
+    let (folder, file) = folder();
+    let store = FileStore::new(&file);
+    store.write("record", b"secret").unwrap();
+    let lock = lock_beside(folder.path());
+    fs::remove_file(&lock).unwrap();
+    let made = Command::new("mkfifo").arg(&lock).status().unwrap();
+    assert!(made.success());
+    store.write("record", b"again").unwrap_err();
+    // The same with an open other end, which lets the pipe be opened.
+    let _both_ends = fs::File::options().read(true).write(true).open(&lock).unwrap();
+    store.write("record", b"again").unwrap_err();
+}
+
 /// Runs itself in a mount namespace in which the file is a mount point, as in a container.
 #[cfg(target_os = "linux")]
 #[test]

@@ -12,7 +12,10 @@ use std::{
 use serde_json::{Value, json};
 use synckit_client::{BlobHash, ChangeEntry, ChangeOp, Cursor, FoldOutcome};
 
-use crate::world::{User, World, change, changes, pull_all};
+use crate::{
+    mail_server::MailServer,
+    world::{User, World, change, changes, pull_all},
+};
 
 fn example() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/python"))
@@ -281,6 +284,94 @@ async fn python_client_goes_around_a_damaged_snapshot() {
             .unwrap();
     }
     assert!(complaint(&client(&world, &user, &["rows"], "").await).contains("BatchForged"));
+}
+
+/// Runs a script beside the client's own modules.
+async fn script(text: &str) {
+    let mut command = python();
+    command.args(["-c", text]);
+    let output = run(command, "").await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// No clock runs here: the script counts how long the client would sleep.
+#[tokio::test]
+async fn python_client_waits_as_the_server_asks() {
+    script(
+        r#"
+import synckit_client.api as api
+from synckit_client.errors import Problem
+
+def waits(*answers):
+    """How long a call sleeps between these answers, the headers of each; then comes a success."""
+    slept, left = [], list(answers)
+    api.time.sleep = slept.append
+    def attempt():
+        return (503, b"", left.pop(0)) if left else (200, b"done", {})
+    try:
+        assert api.retried(attempt) == (200, b"done")
+    except Problem as problem:
+        assert problem.status == 503
+        return "given up"
+    return slept
+
+assert waits({"Retry-After": "7"}) == [7]
+assert waits({"Retry-After": "7"}, {"Retry-After": "0"}, {"Retry-After": "9"}) == [7, 0, 9]
+for past in ("61", "9223372036854775807", "18446744073709551616", "9" * 5000):
+    assert waits({"Retry-After": past}) == "given up", past
+for none in ("soon", "-1", "1.5", "", "1e3", "Wed, 21 Oct 2026 07:28:00 GMT", "\u0661"):
+    (wait,) = waits({"Retry-After": none})
+    assert 0 <= wait <= 0.2, (none, wait)
+(wait,) = waits({})
+assert 0 <= wait <= 0.2
+assert waits({}, {}, {}, {}) == "given up"
+"#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn python_client_is_not_led_into_the_machine() {
+    script(
+        r#"
+from synckit_client.api import LOCAL, LOOPBACK, PUBLIC, Api, reach
+from synckit_client.errors import UnsafeUrl
+
+for address, needed in {
+    "1.1.1.1": PUBLIC, "::ffff:1.1.1.1": PUBLIC, "2606:4700::1": PUBLIC,
+    "10.0.0.1": LOCAL, "169.254.169.254": LOCAL, "100.64.0.1": LOCAL, "fe80::1%1": LOCAL, "::ffff:192.168.1.1": LOCAL,
+    "64:ff9b::a00:1": LOCAL, "2002:a00:1::1": LOCAL, "fd00::1": LOCAL,
+    "127.0.0.1": LOOPBACK, "::1": LOOPBACK, "::ffff:127.0.0.1": LOOPBACK,
+    "0.0.0.0": None, "::": None, "224.0.0.1": None, "255.255.255.255": None, "ff02::1": None,
+}.items():
+    assert reach(address) == needed, (address, reach(address))
+
+api = Api("https://sync.example.com")
+for host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "10.0.0.1", "0.0.0.0", "user@1.1.1.1"):
+    try:
+        api.download(f"https://{host}/", 10)
+    except UnsafeUrl:
+        continue
+    raise SystemExit(f"{host} was asked")
+"#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn python_client_confirms_an_address() {
+    let mail = MailServer::start().await.unwrap();
+    let delivery = mail.delivery().unwrap();
+    let world = World::start_with(move |config| config.mail = delivery.clone()).await;
+    let user = world.user().await;
+    let code = mail.code(&user.email, "Confirm your address", 1).await.unwrap();
+    assert!(complaint(&client(&world, &user, &["rows"], "").await).contains("WrongPassword"));
+    let wrong = client(&world, &user, &["--confirm", "a guess", "rows"], "").await;
+    assert!(complaint(&wrong).contains("mail_code_invalid"));
+    // It signs in, and finds that no device has set up encryption yet.
+    let confirmed = client(&world, &user, &["--confirm", &code, "rows"], "").await;
+    assert!(complaint(&confirmed).contains("NoServerKey"));
+    assert!(complaint(&client(&world, &user, &["rows"], "").await).contains("NoServerKey"));
 }
 
 #[tokio::test]

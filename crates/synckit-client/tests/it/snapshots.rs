@@ -666,6 +666,29 @@ async fn snapshot_older_than_the_cursor_is_a_rewind() {
     );
 }
 
+/// Section 6.4 of the protocol: the device knows the snapshot's position from its first rows on.
+#[tokio::test]
+async fn first_rows_of_a_snapshot_are_known() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, id) = world.first_device(&user).await;
+    laptop.push(id, changes(10)).await.unwrap();
+    let (phone, phone_id) = world.next_device(&user, "phone").await;
+    let backup = world.backup();
+    laptop.push(id, changes(1_200)).await.unwrap();
+    stored(&laptop, id).await;
+    let (rows, _, has_more) = phone.pull(phone_id, Cursor::START).await.unwrap();
+    assert!(has_more && rows.len() == 500, "the middle of a snapshot");
+
+    // A server that went back to before the snapshot. The phone has not read any of the log yet.
+    let _world = world.restore(backup).await;
+    let error = phone.pull(phone_id, Cursor::START).await.unwrap_err();
+    let Error::Tampering(Tampering::HistoryRewound(evidence)) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!((evidence.known.seq, evidence.claimed.seq), (1_210, 10));
+}
+
 #[tokio::test]
 async fn a_cursor_outside_its_snapshot_is_refused() {
     let world = World::start().await;

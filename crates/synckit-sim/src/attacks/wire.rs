@@ -49,37 +49,97 @@ fn sent_tokens_home(actor: &Actor) -> bool {
     sent.iter().any(|sent| !is_elsewhere(sent) && sent.has_token())
 }
 
-pub(super) async fn other_host(stage: Stage) -> anyhow::Result<Evidence> {
-    let tell = |sent: &Sent, answer: Option<Answer>| match answer {
+/// A server that sends uploads to a URL, with a header.
+fn sending_uploads_to(
+    url: String,
+    header: Option<(&'static str, &'static str)>,
+) -> impl Fn(&Sent, Option<Answer>) -> Lie + Send + Sync {
+    move |sent, answer| match answer {
         None if is_elsewhere(sent) => invented(200, &[], Bytes::new()),
-        answer => rewriting::<BlobUploadAnswer>("/api/sync/blobs/upload", |answer| {
-            answer.upload_url = Some(format!("{ELSEWHERE}/bucket/object"));
-            answer
-                .headers
-                .insert("Authorization".to_owned(), "yes please".to_owned());
-            answer.headers.insert("x-object-store".to_owned(), "yes".to_owned());
-        })(sent, answer),
-    };
-    let victim = stage.victim(1, tell)?;
-    // The object store did not get it to the server, so that confirming fails: by then everything was sent.
-    let put = victim.client.blob_put(b"a file".to_vec(), |_| {}).await;
+        answer => {
+            let url = url.clone();
+            rewriting::<BlobUploadAnswer>("/api/sync/blobs/upload", move |answer| {
+                answer.upload_url = Some(url.clone());
+                let header = header.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                answer.headers.extend(header);
+            })(sent, answer)
+        }
+    }
+}
+
+/// An upload to another host, as an honest server with an object store asks for it. By the time that confirming fails,
+/// because the object never arrived, everything was sent.
+async fn uploads_to_an_object_store(stage: &Stage, device: usize) -> anyhow::Result<()> {
+    let store = sending_uploads_to(format!("{ELSEWHERE}/bucket/object"), Some(("x-amz-acl", "private")));
+    let actor = stage.victim(device, store)?;
+    let put = actor.client.blob_put(b"a file".to_vec(), |_| {}).await;
     ensure!(put.is_err(), "an upload that went elsewhere was confirmed");
-    let (gone, with_token) = gone_elsewhere(&victim);
+    let (gone, with_token) = gone_elsewhere(&actor);
     ensure!(gone == 1, "{gone} requests went elsewhere");
     ensure!(with_token == 0, "the token left its origin");
-    let kept_header = {
-        let sent = victim.sent.lock();
-        sent.iter()
-            .any(|sent| is_elsewhere(sent) && sent.head.headers.contains_key("x-object-store"))
-    };
-    ensure!(
-        kept_header,
-        "the headers that the server names do not reach the object store"
-    );
+    let sent = actor.sent.lock();
+    let kept_header = sent
+        .iter()
+        .any(|sent| is_elsewhere(sent) && sent.head.headers.contains_key("x-amz-acl"));
+    ensure!(kept_header, "what the object store signed does not reach it");
+    Ok(())
+}
+
+/// Uploads that must be refused before anything is sent to where the server wants them.
+async fn refused_upload(
+    stage: &Stage,
+    url: String,
+    header: Option<(&'static str, &'static str)>,
+) -> anyhow::Result<String> {
+    let victim = stage.victim(1, sending_uploads_to(url.clone(), header))?;
+    let put = victim.client.blob_put(b"a file".to_vec(), |_| {}).await;
+    let caught = caught(put, |error| {
+        matches!(error, Error::Tampering(Tampering::UnsafeUrl { .. }))
+    })?;
+    ensure!(gone_elsewhere(&victim).0 == 0, "something was sent to {url}");
     ensure!(sent_tokens_home(&victim), "the detector of tokens does not work");
+    Ok(caught)
+}
+
+pub(super) async fn chosen_headers(stage: Stage) -> anyhow::Result<Evidence> {
+    let mut caught = String::new();
+    for header in [
+        ("Authorization", "Bearer yes please"),
+        ("Cookie", "session=1"),
+        ("Host", "internal.example.test"),
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("Transfer-Encoding", "chunked"),
+        ("x-object-store", "yes\r\nX-Injected: yes"),
+    ] {
+        caught = refused_upload(&stage, format!("{ELSEWHERE}/bucket/object"), Some(header)).await?;
+    }
+    uploads_to_an_object_store(&stage, 2).await?;
     Ok(Evidence::new(
-        "the upload goes there, sealed, without the token",
-        "other headers that the server names are sent; requests to its own origin carry the token",
+        caught,
+        "with a header that object stores sign, the upload goes to another host, sealed and without the token",
+    ))
+}
+
+pub(super) async fn into_the_machine(stage: Stage) -> anyhow::Result<Evidence> {
+    let mut caught = String::new();
+    for place in [
+        "https://127.0.0.1:9200/_all",
+        "https://localhost/",
+        "https://printer.localhost/",
+        "https://[::1]/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://2130706433/",
+        "https://0.0.0.0/",
+        "https://224.0.0.1/",
+        "http://127.0.0.1/",
+        "https://user:password@elsewhere.example.test/",
+    ] {
+        caught = refused_upload(&stage, place.to_owned(), None).await?;
+    }
+    uploads_to_an_object_store(&stage, 2).await?;
+    Ok(Evidence::new(
+        caught,
+        "to a host on the Internet, the upload goes, sealed and without the token",
     ))
 }
 

@@ -1,18 +1,16 @@
 //! Owners and permissions of the files in a data directory.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::PathBuf};
 
 use synckit_server::inspect::Inspection;
 
 use super::Report;
-use crate::system;
+use crate::{
+    exposure::{named, private_files, readable_by_others},
+    system,
+};
 
 const CHECK: &str = "directory";
-/// The most files named in a finding.
-const NAMED_MAX: usize = 3;
 
 /// Checks owners and modes; returns whether the other checks of the directory are possible.
 pub(super) fn directory(inspection: &Inspection, report: &mut Report) -> bool {
@@ -49,19 +47,10 @@ pub(super) fn directory(inspection: &Inspection, report: &mut Report) -> bool {
 
 fn owners_and_modes(inspection: &Inspection, owner: Option<u32>, report: &mut Report) {
     let root = inspection.root();
-    let mut of_others = Vec::new();
-    let mut open = Vec::new();
-    for path in std::iter::once(root.to_owned()).chain(private_files(inspection)) {
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
-            continue;
-        };
-        if system::owner(&metadata) != owner {
-            of_others.push(path.clone());
-        }
-        if !metadata.is_symlink() && system::mode(&metadata).is_some_and(|mode| mode & 0o077 != 0) {
-            open.push(path);
-        }
-    }
+    let is_of_others =
+        |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|metadata| system::owner(&metadata) != owner);
+    let of_others: Vec<_> = private_files(inspection).into_iter().filter(is_of_others).collect();
+    let open = readable_by_others(inspection);
     let mut is_good = true;
     if !of_others.is_empty() {
         is_good = false;
@@ -112,35 +101,3 @@ fn owners_and_modes(inspection: &Inspection, owner: Option<u32>, report: &mut Re
 
 const ADVICE_OTHER_USER: &str =
     "run the doctor as the user who owns the data directory, or name another one with --data-dir";
-
-/// All files that must be private, except the objects, which are in a private directory.
-fn private_files(inspection: &Inspection) -> Vec<PathBuf> {
-    let root = inspection.root();
-    let mut files: Vec<PathBuf> = ["synckit.db", "synckit.db-wal", "synckit.db-shm"]
-        .iter()
-        .map(|name| root.join(name))
-        .collect();
-    files.extend([inspection.keys_path(), inspection.blobs_path(), inspection.mail_path()]);
-    for directory in [inspection.keys_path(), inspection.mail_path()] {
-        let entries = fs::read_dir(directory).into_iter().flatten();
-        files.extend(entries.filter_map(Result::ok).map(|entry| entry.path()));
-    }
-    files
-}
-
-fn named(paths: &[PathBuf]) -> String {
-    let mut text = paths
-        .iter()
-        .take(NAMED_MAX)
-        .map(|path| shown(path))
-        .collect::<Vec<_>>()
-        .join(", ");
-    if paths.len() > NAMED_MAX {
-        text.push_str(&format!(" and {} more", paths.len() - NAMED_MAX));
-    }
-    text
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
-}

@@ -279,6 +279,48 @@ fn a_key_file_that_others_can_read_is_refused() {
 }
 
 #[cfg(unix)]
+#[test]
+fn data_that_others_can_read_is_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let server = Server::start();
+    let copy = tempfile::tempdir().unwrap();
+    let data_dir = copy.path().join("data");
+    std::fs::create_dir(&data_dir).unwrap();
+    copy_dir(&server.data_dir(), &data_dir);
+    drop(server);
+    let database = data_dir.join("synckit.db");
+    let set_mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let log = copy.path().join("log");
+    let start = || {
+        let mut command = synckit();
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(&data_dir);
+        Server::spawn_logging(
+            command,
+            tempfile::tempdir().unwrap(),
+            std::fs::File::create(&log).unwrap(),
+        )
+        .stop();
+        std::fs::read_to_string(&log).unwrap()
+    };
+    for (path, mode) in [(&data_dir, 0o700), (&database, 0o600)] {
+        set_mode(path, mode);
+    }
+    assert!(!start().contains("warning"), "nothing to name");
+    set_mode(&database, 0o640);
+    let said = start();
+    assert!(
+        said.contains("warning: other users have access to ")
+            && said.contains("synckit.db: ")
+            && said.contains("chmod -R go= the data directory"),
+        "{said}"
+    );
+}
+
+#[cfg(unix)]
 fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
