@@ -173,6 +173,30 @@ pub(super) async fn who_has_an_account(stage: Stage) -> anyhow::Result<Evidence>
     ))
 }
 
+/// An attacker copied the last message of a sign-in from a proxy or a log of bodies, and sends it again within the minute.
+pub(super) async fn replayed_sign_in(stage: Stage) -> anyhow::Result<Evidence> {
+    let Account { email, password, .. } = &stage.golden.ada;
+    let (login, answer) = start(&stage, email, password).await?;
+    let started: LoginStarted = minicbor_serde::from_slice(&answer.body)?;
+    let ke3 = login.finish(stage.golden.app_id, &started.ke2.0, None, &mut OsRng)?.ke3;
+    // The first to arrive opens a session.
+    let first = finish(&stage, &answer, Some(ke3.clone())).await?;
+    ensure!(first.head.status.is_success(), "the control: {}", first.head.status);
+    let first: SignedIn = minicbor_serde::from_slice(&first.body)?;
+
+    let caught = refused(outcome(&finish(&stage, &answer, Some(ke3)).await?)?, "login_expired")?;
+    // The server cannot tell which one is the owner's, so a session that has no device yet ends.
+    let status = http::Request::get(format!("{SERVER_URL}/api/sync/status"))
+        .header(http::header::AUTHORIZATION, format!("Bearer {}", first.token.expose()));
+    let status = stage.server.call(status.body(Body::empty())?).await?;
+    refused(outcome(&status)?, "session_ended")?;
+    sign_in(&stage, email, password).await.context("the honest run")?;
+    Ok(Evidence::new(
+        caught,
+        "the same message opens a session where it arrives first; the copy ends that one, and the owner signs in again",
+    ))
+}
+
 pub(super) async fn unfinished_guesses(stage: Stage) -> anyhow::Result<Evidence> {
     let Account { email, password, .. } = &stage.golden.ada;
     // A guesser knows after the second message whether the guess was right, and need not send the third.
