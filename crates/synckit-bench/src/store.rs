@@ -102,6 +102,7 @@ async fn prepare(store: &SqliteStore, streams: u64) -> anyhow::Result<()> {
         let session = NewSession {
             id: session_id,
             stream: stream(n),
+            login: None,
             now: NOW,
         };
         store.open_session(session).await?;

@@ -38,6 +38,9 @@ pub enum StoreError {
     /// The account or the app does not exist, or was deleted. Nothing was stored.
     #[error("the account or the app does not exist")]
     NoSuchStream,
+    /// The login that is to open the session was finished a second time meanwhile. Nothing was stored.
+    #[error("the login was finished more than once")]
+    LoginRepeated,
     /// The database failed.
     #[error("the database failed")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -11,6 +11,8 @@ pub struct NewSession {
     pub id: SessionId,
     /// The account and app that it is for.
     pub stream: StreamId,
+    /// The login that opens it, as [`FinishedLogin::login`] named it; `None` for a sign-in without one.
+    pub login: Option<SecretHash>,
     /// Now.
     pub now: UnixSeconds,
 }
@@ -33,8 +35,8 @@ pub struct FinishedLogin {
 pub enum LoginUse {
     /// The login was not finished before.
     First,
-    /// The login was finished before. The session that it opened ended, if it had no device yet: nobody has the answer
-    /// that opened it, or two people have it.
+    /// The login was finished before. The session that it opened ended, if it had no device yet, and a session that it
+    /// has not opened yet is never opened: nobody has the answer that opened it, or two people have it.
     Repeated {
         /// The ended sessions.
         ended: Vec<SessionId>,

@@ -104,7 +104,7 @@ LOCALS = [ipaddress.ip_network(text) for text in (
     "198.18.0.0/15", "fc00::/7", "fe80::/10", "fec0::/10", "64:ff9b:1::/48", "2001::/32")]
 # IPv4 inside IPv6: the network, and the bit where the address begins.
 EMBEDDED = [(ipaddress.ip_network(text), bit) for text, bit in (
-    ("::ffff:0:0/96", 96), ("::/96", 96), ("64:ff9b::/96", 96), ("2002::/16", 16))]
+    ("::ffff:0:0/96", 96), ("::/96", 96), ("::ffff:0:0:0/96", 96), ("64:ff9b::/96", 96), ("2002::/16", 16))]
 
 
 def is_within(address: str, own: int | None) -> bool:

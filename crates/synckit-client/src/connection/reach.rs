@@ -69,7 +69,8 @@ impl Reach {
         }
         match address.segments() {
             // IPv4 in another form: mapped, and compatible as it once was (RFC 4291); translated (RFC 6052).
-            [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+            [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low]
+            | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
             // In a tunnel (RFC 3056).
             | [0x2002, high, low, ..] => {
                 let [a, b] = high.to_be_bytes();
@@ -200,6 +201,7 @@ mod tests {
             "::1",
             "::ffff:127.0.0.1",
             "64:ff9b::127.0.0.1",
+            "::ffff:0:127.0.0.1",
         ] {
             assert_eq!(reach(address), Some(Reach::Loopback), "{address}");
         }

@@ -132,3 +132,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn cursor_of_the_log_names_its_position() {
+    let position = Position {
+        seq: 7,
+        head: Head::from_bytes([1; 32]),
+    };
+    assert_eq!(Cursor::at(position).position(), Some(position));
+    assert_eq!(Cursor::START.position(), None);
+}
+
+#[test]
+fn cursor_of_another_type_says_what_is_expected() {
+    let error = serde_json::from_str::<Cursor>("5").unwrap_err().to_string();
+    assert!(error.contains("expected a cursor text"), "{error}");
+}

@@ -83,7 +83,7 @@ pub(super) async fn finish(
         let email = body.email.ok_or_else(|| malformed("missing field `email`"))?;
         let user_id = password_login::check(&state, address, app_id, &email, password).await?;
         let session_id = SessionId::from_bytes(random_id());
-        return reply.ok(&open_session(&state, session_id, StreamId { app_id, user_id }).await?);
+        return reply.ok(&open_session(&state, session_id, StreamId { app_id, user_id }, None).await?);
     }
     let app_id = app_of_key(&state, &body.api_key, &scope).await?;
     let login = body.login.ok_or_else(|| malformed("missing field `login`"))?;
@@ -102,7 +102,8 @@ pub(super) async fn finish(
         return Err(ApiError::new(ProblemCode::MailCodeInvalid)
             .with_detail("the address was registered again meanwhile, or the invitation was used up"));
     }
-    reply.ok(&open_session(&state, session_id, StreamId { app_id, user_id }).await?)
+    let login = SecretHash::of(&login.0);
+    reply.ok(&open_session(&state, session_id, StreamId { app_id, user_id }, Some(login)).await?)
 }
 
 /// `POST /api/sync/auth/unlock/start`: the same exchange for the account of the token.
@@ -224,14 +225,25 @@ async fn refuse_repeated(
         LoginUse::First => Ok(()),
         LoginUse::Repeated { ended } => {
             state.sessions.end(&ended, now);
-            Err(ApiError::new(ProblemCode::LoginExpired).with_detail("this login was finished already: start again"))
+            Err(login_repeated())
         }
     }
 }
 
-async fn open_session(state: &ServerState, id: SessionId, stream: StreamId) -> Result<SignedIn, ApiError> {
+fn login_repeated() -> ApiError {
+    ApiError::new(ProblemCode::LoginExpired).with_detail("this login was finished already: start again")
+}
+
+async fn open_session(
+    state: &ServerState,
+    id: SessionId,
+    stream: StreamId,
+    login: Option<SecretHash>,
+) -> Result<SignedIn, ApiError> {
     let now = state.config.clock.now();
-    match state.store.open_session(NewSession { id, stream, now }).await {
+    let session = NewSession { id, stream, login, now };
+    match state.store.open_session(session).await {
+        Err(StoreError::LoginRepeated) => return Err(login_repeated()),
         // The account was deleted during the sign-in, and is now unknown like any other.
         Err(StoreError::NoSuchStream) => return Err(ProblemCode::InvalidCredentials.into()),
         opened => opened?,

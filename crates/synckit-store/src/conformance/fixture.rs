@@ -148,6 +148,7 @@ pub async fn open_session(store: &dyn Store, stream: StreamId, n: u64) -> Sessio
     let session = NewSession {
         id: session_id(n),
         stream,
+        login: None,
         now: NOW,
     };
     store.open_session(session).await.unwrap();
@@ -185,6 +186,7 @@ pub async fn sign_in(store: &dyn Store, device: &NewDevice) {
         let session = NewSession {
             id: device.session_id,
             stream: device.stream,
+            login: None,
             now: NOW,
         };
         store.open_session(session).await.unwrap();

@@ -91,6 +91,7 @@ macro_rules! conformance_suite {
                 an_unknown_refresh_counter_changes_nothing,
                 ending_one_session_leaves_the_others,
                 a_login_is_finished_once,
+                a_repeated_login_opens_no_session_later,
                 ending_sessions_leaves_other_accounts,
                 a_session_is_ended_for_its_own_account_only,
             }

@@ -31,6 +31,7 @@ pub async fn a_session_needs_its_account_and_its_app(store: &dyn Store) {
         let session = NewSession {
             id: session_id(1),
             stream,
+            login: None,
             now: NOW,
         };
         assert!(matches!(
@@ -175,6 +176,38 @@ pub async fn a_login_is_finished_once(store: &dyn Store) {
         assert_eq!(repeated, LoginUse::Repeated { ended: vec![] });
     }
     assert!(store.session(session_id(2), NOW).await.unwrap().is_some());
+}
+
+pub async fn a_repeated_login_opens_no_session_later(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    let finished = |login, session| FinishedLogin {
+        login: secret(login),
+        user_id: user_id(1),
+        session_id: Some(session_id(session)),
+        now: NOW,
+    };
+    let open = async |login, session| {
+        let session = NewSession {
+            id: session_id(session),
+            stream,
+            login: Some(secret(login)),
+            now: NOW,
+        };
+        store.open_session(session).await
+    };
+    // Two copies of a last message at once: the second is seen before the first has opened its session.
+    assert_eq!(store.finish_login(finished(1, 1)).await.unwrap(), LoginUse::First);
+    let repeated = store.finish_login(finished(1, 2)).await.unwrap();
+    assert_eq!(repeated, LoginUse::Repeated { ended: vec![] });
+    for session in [1, 2] {
+        assert!(matches!(open(1, session).await, Err(StoreError::LoginRepeated)));
+        assert_eq!(store.session(session_id(session), NOW).await.unwrap(), None);
+    }
+    // A login that nobody repeats opens the session that it named, and no other.
+    assert_eq!(store.finish_login(finished(2, 3)).await.unwrap(), LoginUse::First);
+    assert!(matches!(open(2, 4).await, Err(StoreError::LoginRepeated)));
+    open(2, 3).await.unwrap();
+    assert!(store.session(session_id(3), NOW).await.unwrap().is_some());
 }
 
 pub async fn ending_one_session_leaves_the_others(store: &dyn Store) {

@@ -77,14 +77,29 @@ pub async fn finish_login(db: &impl Executor, finished: &FinishedLogin) -> Resul
         }
         None => Vec::new(),
     };
+    // The first message may still be on its way to `open`.
+    db.execute(
+        "UPDATE finished_logins SET session_id = NULL WHERE login = $1",
+        params![&finished.login],
+    )
+    .await?;
     Ok(LoginUse::Repeated { ended })
 }
 
 /// [`crate::Store::open_session`].
 ///
 /// # Errors
-/// [`StoreError::NoSuchStream`], and those of the engine.
+/// [`StoreError::NoSuchStream`], [`StoreError::LoginRepeated`], and those of the engine.
 pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> Result<(), StoreError> {
+    if let Some(login) = &session.login {
+        let finished = db
+            .query_one(
+                "SELECT 1 FROM finished_logins WHERE login = $1 AND session_id = $2",
+                params![login, &session.id],
+            )
+            .await?;
+        finished.ok_or(StoreError::LoginRepeated)?;
+    }
     let stream_key = streams::find_or_create(db, session.stream).await?;
     // Expired rows are deleted where a new session of the same stream takes their place.
     db.execute(

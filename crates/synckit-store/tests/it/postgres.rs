@@ -277,6 +277,7 @@ async fn every_record_runs_on_postgresql() {
     let orphan = NewSession {
         id: session_id(1),
         stream: stream_of(1, 1),
+        login: None,
         now: NOW,
     };
     let refused = sessions::open(&db, orphan, &Quotas::default()).await;
@@ -399,6 +400,7 @@ async fn of_sessions_and_devices(db: &impl Executor) {
         let session = NewSession {
             id: session_id(n),
             stream,
+            login: None,
             now: NOW,
         };
         sessions::open(db, session, &Quotas::default()).await.unwrap();
@@ -587,6 +589,7 @@ async fn of_export(db: &Transaction<'_>) {
     let session = NewSession {
         id: session_id(9),
         stream: stream_of(1, 1),
+        login: None,
         now: NOW,
     };
     sessions::open(db, session, &Quotas::default()).await.unwrap();
@@ -661,6 +664,7 @@ async fn of_deletion(db: &impl Executor) {
     let session = NewSession {
         id: session_id(8),
         stream,
+        login: None,
         now: NOW,
     };
     sessions::open(db, session, &Quotas::default()).await.unwrap();
