@@ -270,6 +270,7 @@ impl Background {
             .enable_all()
             .on_thread_start(|| {
                 // On Linux the priority is that of the thread. Without it the measurement is only less exact.
+                #[cfg(unix)]
                 let _ = rustix::process::nice(19);
             })
             .build()?;

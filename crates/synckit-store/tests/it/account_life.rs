@@ -429,7 +429,7 @@ async fn a_deletion_survives_a_kill_at_any_moment() {
     }
     let store = open(&path);
     let export = store.export(user_id(4), None, usize::MAX).await.unwrap().unwrap();
-    assert_eq!(export.lines.len(), 22, "whoever was not deleted has everything");
+    assert_eq!(export.lines.len(), 22, "an account that was not deleted has everything");
     store.delete_account(user_id(4)).await.unwrap().unwrap();
     retain(&store, LATER).await;
     store.close().await.unwrap();
