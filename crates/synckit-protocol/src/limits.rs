@@ -85,6 +85,12 @@ pub const APP_NAME_BYTES_MAX: usize = 100;
 pub const LOGIN_SECONDS: u64 = 60;
 /// Resets that may be started with one mailed code.
 pub const RESET_STARTS_MAX: u32 = 5;
+/// How long a mailed code to reset a password is valid.
+pub const RESET_CODE_SECONDS: u64 = 3600;
+/// Valid codes to reset the password of one account. While there are so many, a further request sends no mail.
+pub const RESET_CODES_MAX: u32 = 8;
+/// Pending accounts of one address. A further one replaces the oldest.
+pub const PENDING_PER_ADDRESS_MAX: u32 = 32;
 /// How long a token is valid.
 pub const TOKEN_SECONDS: u64 = 7 * 24 * 3600;
 /// How long a session lives after its last refresh.

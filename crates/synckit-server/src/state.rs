@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     blobs::{ObjectDirectory, UrlSigner},
-    limits::{Capacity, DiskReserve, Guesses, Rates},
+    limits::{Capacity, DiskReserve, Guesses, Mails, Rates},
     mail::Mailer,
     metrics::Metrics,
     sign_in::{SealedStates, SessionCache, Tokens},
@@ -24,6 +24,7 @@ pub(crate) struct ServerState {
     pub(crate) states: SealedStates,
     pub(crate) sessions: SessionCache,
     pub(crate) guesses: Guesses,
+    pub(crate) mails: Mails,
     pub(crate) rates: Rates,
     pub(crate) metrics: Metrics,
     pub(crate) urls: UrlSigner,

@@ -72,15 +72,15 @@ CREATE TABLE invites (
 -- Which invitation an account used up: without it a deletion would look at all of them.
 CREATE INDEX invites_of_account ON invites (used_by) WHERE used_by IS NOT NULL;
 
--- Registrations whose address is not confirmed yet. No sign-in finds them, and no other table refers to them. A newer one
--- of the same address replaces an older one.
+-- Registrations whose address is not confirmed yet. No sign-in without the mailed code finds them, and no other table refers
+-- to them. Those of one address are independent of each other: each has its own password and its own code.
 --
 -- If the address has an account, nobody gets the code: the row exists only so that a registration costs the same for every
 -- address.
 CREATE TABLE pending_accounts (
     pending_key   INTEGER PRIMARY KEY,
     user_id       BLOB NOT NULL UNIQUE CHECK (length(user_id) = 16),
-    email         TEXT NOT NULL UNIQUE,
+    email         TEXT NOT NULL,
     credential_id BLOB NOT NULL CHECK (length(credential_id) = 16),
     record        BLOB NOT NULL,
     seed_id       BLOB CHECK (length(seed_id) = 16),
@@ -92,16 +92,18 @@ CREATE TABLE pending_accounts (
     created_at    INTEGER NOT NULL,
     expires_at    INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX pending_accounts_by_email ON pending_accounts (email, pending_key);
 CREATE INDEX pending_accounts_by_expiry ON pending_accounts (expires_at);
 
--- The codes for resetting a password, the newest of each account.
+-- The codes for resetting a password. Several of an account are valid at once: a newer one ends none.
 CREATE TABLE mail_codes (
     code        BLOB PRIMARY KEY CHECK (length(code) = 32),
-    account_key INTEGER NOT NULL UNIQUE REFERENCES accounts (account_key),
+    account_key INTEGER NOT NULL REFERENCES accounts (account_key),
     expires_at  INTEGER NOT NULL,
     -- How often a reset was started with it.
     starts      INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX mail_codes_of_account ON mail_codes (account_key);
 
 -- One row for each (app, account) that was ever used. Sequence, head and sizes stand here so that no request counts rows.
 CREATE TABLE streams (

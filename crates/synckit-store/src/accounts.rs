@@ -163,6 +163,8 @@ pub struct NewMailCode {
     pub code: SecretHash,
     /// When it ends.
     pub expires_at: UnixSeconds,
+    /// Now.
+    pub now: UnixSeconds,
 }
 
 /// A mailed code that still allows to reset a password.

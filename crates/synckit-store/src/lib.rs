@@ -179,14 +179,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// account does not exist.
     async fn delete_account(&self, user_id: UserId) -> Result<Option<Vec<SessionId>>, StoreError>;
 
-    /// Stores a mailed code. A newer code replaces an older one of the account.
-    async fn put_mail_code(&self, code: NewMailCode) -> Result<(), StoreError>;
+    /// Stores a mailed code beside the valid ones of the account. `false` if these are
+    /// [`RESET_CODES_MAX`](synckit_protocol::limits::RESET_CODES_MAX): they stay, and nothing is stored.
+    async fn put_mail_code(&self, code: NewMailCode) -> Result<bool, StoreError>;
 
     /// Counts one start of a reset with a mailed code. `None` if the code is unknown, expired, or was started
     /// [`RESET_STARTS_MAX`](synckit_protocol::limits::RESET_STARTS_MAX) times. The code itself is used up by [`Store::reset_password`].
     async fn start_reset(&self, code: SecretHash, now: UnixSeconds) -> Result<Option<ResetStart>, StoreError>;
 
-    /// Replaces a forgotten password: uses the code up, writes record and vault, moves the replaced vault to the
+    /// Replaces a forgotten password: uses every code of the account up, writes record and vault, moves the replaced vault to the
     /// earlier generations, ends every session of the account, and notes that the address is confirmed. `false` if the
     /// code is not valid.
     async fn reset_password(&self, reset: PasswordReset) -> Result<bool, StoreError>;

@@ -18,6 +18,7 @@ use synckit_store::{SecretHash, TaskLost};
 use super::access::bearer;
 use crate::{
     http::{ApiError, PeerAddress},
+    limits::GuessTotals,
     metrics::Scraped,
     platform::{ProcessFigures, disk_of},
     state::ServerState,
@@ -48,9 +49,13 @@ pub(super) async fn read(State(state): State<Arc<ServerState>>, parts: Parts) ->
         .await
         .map_err(|error| ApiError::internal(TaskLost::from(error)))?;
     let capacity = &state.capacity;
+    let guesses = state.guesses.totals();
     let scraped = Scraped {
         store,
-        guesses: state.guesses.totals(),
+        guesses: GuessTotals {
+            refused: guesses.refused.saturating_add(state.mails.refused()),
+            ..guesses
+        },
         requests_at_work: capacity.requests_at_work(),
         transfers: capacity.transfers.taken(),
         push_memory_bytes: capacity.body_bytes(),

@@ -5,16 +5,13 @@
 
 use rand::rngs::OsRng;
 use synckit_login::{LoginError, ServerLogin};
-use synckit_protocol::{
-    AppId, LOGIN_SUITE, ProblemCode, SecretText, SessionId, UserId,
-    wire::{UnixSeconds, auth::LoginStarted},
-};
+use synckit_protocol::{AppId, LOGIN_SUITE, ProblemCode, SecretText, SessionId, UserId, wire::auth::LoginStarted};
 use synckit_store::{Credential, CredentialId, CredentialOf, SecretHash};
 use zeroize::Zeroizing;
 
 use crate::{
     http::{ApiError, ClientAddress},
-    limits::Ticket,
+    limits::{Mailbox, Ticket},
     platform::random_id,
     sign_in::{LoginState, NormalEmail, Purpose},
     state::ServerState,
@@ -87,11 +84,9 @@ pub(super) async fn find_pending(
     })
 }
 
-/// Counts a request that sends a mail to an address. It counts with and without an account, so that a refusal reveals
-/// none.
-pub(super) fn count_mail(state: &ServerState, email: &str, now: UnixSeconds) -> Result<(), ApiError> {
-    let recipient = state.login.stand_in(email.as_bytes());
-    Ok(state.guesses.count_mail(recipient, now)?)
+/// The mailbox of an address, by which mails are counted. The same for an address with an account as for one without.
+pub(super) fn mailbox(state: &ServerState, email: &NormalEmail) -> Mailbox {
+    state.login.stand_in(email.mailbox().as_bytes())
 }
 
 pub(super) fn count_guess(state: &ServerState, account: &Account, address: ClientAddress) -> Result<Ticket, ApiError> {

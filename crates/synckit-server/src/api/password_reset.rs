@@ -13,7 +13,7 @@ use synckit_protocol::{
 use synckit_store::{PasswordRecord, PasswordReset, SecretHash};
 
 use super::{
-    opaque_exchange::{answer_registration, count_mail, login_problem, require_suite},
+    opaque_exchange::{answer_registration, login_problem, mailbox, require_suite},
     problems::invalid_email,
     vault::check_vault,
 };
@@ -35,7 +35,10 @@ pub(super) async fn request(
     let email = NormalEmail::parse(&body.email).map_err(invalid_email)?;
     let now = state.config.clock.now();
     state.guesses.count_address(address.prefix(), now)?;
-    count_mail(&state, email.as_str(), now)?;
+    let counted = state.mails.count_reset(mailbox(&state, &email), now);
+    counted.map_err(|refused| {
+        ApiError::from(refused).with_detail("this address got enough mails for now; the newest code in its mailbox is valid for an hour")
+    })?;
     state.mailer.enqueue(MailJob::ResetPassword {
         email: email.as_str().to_owned(),
     });

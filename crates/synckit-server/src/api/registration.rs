@@ -17,12 +17,13 @@ use synckit_protocol::{
 use synckit_store::{AccountCreation, NewAccount, NewPendingAccount, PasswordRecord, SecretHash};
 
 use super::{
-    opaque_exchange::{answer_registration, count_mail, login_problem, require_suite},
+    opaque_exchange::{answer_registration, login_problem, mailbox, require_suite},
     problems::invalid_email,
     vault::check_vault,
 };
 use crate::{
     http::{ApiError, ClientAddress, Received},
+    limits::Attempt,
     mail::MailJob,
     platform::random_id,
     sign_in::{NormalEmail, RegistrationState, fresh_secret},
@@ -50,7 +51,7 @@ pub(super) async fn start(
         user_id,
         credential_id,
         invite,
-        email: email.as_str().to_owned(),
+        email,
     };
     let registration = state.states.seal_registration(&registration, now).into();
     reply.ok(&RegisterStarted {
@@ -75,7 +76,7 @@ pub(super) async fn finish(
     let record = ServerLogin::finish_registration(&body.record.0).map_err(|error| login_problem(error, "record"))?;
     let account = NewAccount {
         user_id: started.user_id,
-        email: started.email.clone(),
+        email: started.email.as_str().to_owned(),
         password: PasswordRecord {
             credential_id: started.credential_id,
             record,
@@ -84,7 +85,8 @@ pub(super) async fn finish(
         invite: started.invite,
         created_at: now,
     };
-    count_mail(&state, &started.email, now)?;
+    let mailbox = mailbox(&state, &started.email);
+    let attempt = state.mails.count_registration(mailbox, started.user_id, now)?;
     let pending = matches!(state.config.mail, MailDelivery::Smtp { .. });
     let code = fresh_secret();
     let lifetime = state.config.retention.pending_account;
@@ -99,13 +101,14 @@ pub(super) async fn finish(
     } else {
         state.store.create_account(account).await?
     };
-    let email = started.email;
+    let email = started.email.as_str().to_owned();
     match created {
         AccountCreation::Created if pending => {
             state.mailer.enqueue(MailJob::ConfirmAddress { email, code, lifetime });
         }
         // The first request sent its mail, and its code stays valid.
         AccountCreation::Created | AccountCreation::Repeated => {}
+        AccountCreation::EmailTaken if attempt == Attempt::Repeated => {}
         AccountCreation::EmailTaken => state.mailer.enqueue(MailJob::AddressTaken { email }),
         AccountCreation::InviteInvalid => return Err(ProblemCode::InviteInvalid.into()),
     }

@@ -26,7 +26,10 @@ use std::{
 use parking_lot::Mutex;
 use synckit_protocol::{limits, wire::UnixSeconds};
 
-use super::token_buckets::{Allowances, ENTRIES_MAX, Rule};
+use super::{
+    once::Once,
+    token_buckets::{Allowances, ENTRIES_MAX, Rule},
+};
 use crate::{
     platform::random_bytes,
     startup::config::{GuessLimits, network_of},
@@ -34,10 +37,6 @@ use crate::{
 
 /// How long an address stays familiar.
 const FAMILIAR_SECONDS: u64 = 90 * 24 * 3600;
-/// Mails to one e-mail address within [`MAIL_WINDOW`]: confirmations, notices and resets together. A stranger must not flood a
-/// mailbox.
-const MAILS_PER_RECIPIENT: u32 = 5;
-const MAIL_WINDOW: Duration = Duration::from_secs(3600);
 /// Familiar addresses that are remembered of one account; the newest stay.
 const FAMILIAR_PER_ACCOUNT_MAX: usize = 8;
 
@@ -98,6 +97,15 @@ pub(crate) struct TooManyGuesses {
     pub(crate) retry_after: Duration,
 }
 
+impl TooManyGuesses {
+    /// After this time, in whole seconds.
+    pub(super) fn after(wait: Duration) -> Self {
+        Self {
+            retry_after: Duration::from_secs(wait.as_secs_f64().ceil().max(1.0) as u64),
+        }
+    }
+}
+
 /// The counters of one node.
 #[derive(Debug)]
 pub(crate) struct Guesses {
@@ -119,12 +127,10 @@ struct Tables {
     account_and_address: Allowances<(AccountKey, AddressPrefix)>,
     address: Allowances<AddressPrefix>,
     account_from_strangers: Allowances<AccountKey>,
-    /// By the stand-in of the e-mail address, whether or not it has an account.
-    mails: Allowances<AccountKey>,
     /// When an account was last used from an address.
     familiar: HashMap<AccountKey, Vec<(AddressPrefix, UnixSeconds)>>,
     /// Tickets that were given back, until their login has expired.
-    given_back: HashMap<[u8; 16], UnixSeconds>,
+    given_back: Once,
 }
 
 impl Guesses {
@@ -208,39 +214,11 @@ impl Guesses {
         }
     }
 
-    /// Counts a mail to an address.
-    pub(crate) fn count_mail(&self, recipient: AccountKey, now: UnixSeconds) -> Result<(), TooManyGuesses> {
-        let at = Duration::from_secs(now);
-        let rule = Rule {
-            allowance: f64::from(MAILS_PER_RECIPIENT),
-            per_second: f64::from(MAILS_PER_RECIPIENT) / MAIL_WINDOW.as_secs_f64(),
-        };
-        let mut tables = self.tables.lock();
-        match tables.mails.wait(&recipient, rule, at) {
-            Some(wait) => Err(self.refuse(wait)),
-            None => {
-                tables.mails.draw(recipient, rule, at);
-                Ok(())
-            }
-        }
-    }
-
     /// Gives a guess back that turned out to be right, and makes its address familiar. A ticket counts once: who
     /// repeats the last message of one good login must not earn guesses by it.
     pub(crate) fn give_back(&self, ticket: Ticket, now: UnixSeconds) {
         let mut tables = self.tables.lock();
-        if tables.given_back.len() >= ENTRIES_MAX {
-            tables.given_back.retain(|_, until| *until > now);
-            if tables.given_back.len() >= ENTRIES_MAX {
-                return;
-            }
-        }
-        // Twice as long as a login is valid, for clocks that are set back.
-        if tables
-            .given_back
-            .insert(ticket.id, now + 2 * limits::LOGIN_SECONDS)
-            .is_some()
-        {
+        if !tables.given_back.insert(ticket.id, limits::LOGIN_SECONDS, now) {
             return;
         }
         let pair_rule = self.rule(self.limits.per_account_and_address);
@@ -272,9 +250,7 @@ impl Guesses {
 
     fn refuse(&self, wait: Duration) -> TooManyGuesses {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        TooManyGuesses {
-            retry_after: Duration::from_secs(wait.as_secs_f64().ceil().max(1.0) as u64),
-        }
+        TooManyGuesses::after(wait)
     }
 
     fn rule(&self, allowance: u32) -> Rule {
@@ -401,19 +377,6 @@ mod tests {
             guesses.count(ACCOUNT, address(1), 0).unwrap_err();
         }
         guesses.count(ACCOUNT, address(1), 90).unwrap();
-    }
-
-    #[test]
-    fn recipient_gets_five_mails_then_one_in_12_minutes() {
-        let guesses = guesses();
-        for _ in 0..MAILS_PER_RECIPIENT {
-            guesses.count_mail(ACCOUNT, 0).unwrap();
-        }
-        let refused = guesses.count_mail(ACCOUNT, 0).unwrap_err();
-        assert_eq!(refused.retry_after, Duration::from_secs(720));
-        guesses.count_mail([2; 16], 0).unwrap();
-        guesses.count_mail(ACCOUNT, 720).unwrap();
-        guesses.count_mail(ACCOUNT, 720).unwrap_err();
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Limits of one user, one address and the whole server: token buckets, request rates, password guesses, concurrent
+//! Limits of one user, one address and the whole server: token buckets, request rates, password guesses, mails, concurrent
 //! work, and the reserve of free disk space.
 //!
 //! Nothing here speaks HTTP. The API turns a refusal into a problem.
@@ -8,6 +8,8 @@
 mod capacity;
 mod disk_reserve;
 mod guesses;
+mod mails;
+mod once;
 mod pool;
 mod rates;
 mod token_buckets;
@@ -15,5 +17,6 @@ mod token_buckets;
 pub(crate) use capacity::{Capacity, SMALL_BODY_BYTES_MAX, kib};
 pub(crate) use disk_reserve::{DiskNearlyFull, DiskReserve, Reservation};
 pub(crate) use guesses::{AddressPrefix, GuessTotals, Guesses, Ticket, TooManyGuesses};
+pub(crate) use mails::{Attempt, Mailbox, Mails};
 pub(crate) use pool::{Exhausted, Owners, Permit, Pool};
 pub(crate) use rates::{Rates, TooManyRequests};

@@ -4,7 +4,7 @@
 //! time with and without an account, and never waits for a slow mail server. A crash loses queued mails; users request them
 //! again.
 //!
-//! Invariant: the queue is bounded. The callers limit the mails to one address (`limits::Guesses::count_mail`): a stranger
+//! Invariant: the queue is bounded. The callers limit the mails to one address (`limits::Mails`): a stranger
 //! cannot flood a mailbox.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
@@ -13,7 +13,7 @@ use lettre::{
     AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
     message::{Mailbox, header::ContentType},
 };
-use synckit_protocol::{SecretText, UserId};
+use synckit_protocol::{SecretText, UserId, limits::RESET_CODE_SECONDS};
 use synckit_store::{
     CredentialOf, NewMailCode, SecretHash, Store, StoreError, TaskLost,
     private_files::{create_private_dir, write_private_file},
@@ -29,8 +29,6 @@ use crate::{
 
 /// Mails that wait. Past it they are dropped, with a line in the log.
 const QUEUE_MAX: usize = 256;
-/// How long a code to reset a password is valid.
-const RESET_CODE_SECONDS: u64 = 3600;
 
 /// A mail that should be sent. Addresses are normalised.
 pub(crate) enum MailJob {
@@ -222,7 +220,8 @@ impl MailWorker {
                     "Somebody, probably you, created an account with this address on {url}.\n\n\
                      To confirm the address, give this code to the app within {lifetime}, together with the password \
                      that you chose:\n\n    {code}\n\n\
-                     Nobody can use the account before that. If you register again, only the newest code is valid.\n\
+                     Nobody can use the account before that. Each registration has its own code, which works only with \
+                     the password of that registration.\n\
                      If it was not you, ignore this mail and give the code to nobody: the account is deleted.\n",
                     url = self.public_url,
                     lifetime = as_text(lifetime),
@@ -243,12 +242,16 @@ impl MailWorker {
                 let Some(account) = self.store.credential(CredentialOf::Email(&email)).await? else {
                     return Ok(());
                 };
-                let code = self.fresh_reset_code(account.user_id).await?;
+                // The mailbox holds enough codes that are valid.
+                let Some(code) = self.fresh_reset_code(account.user_id).await? else {
+                    return Ok(());
+                };
                 let text = format!(
                     "Somebody, probably you, asked to reset the password of your account on {url}.\n\n\
                      To set a new password, give this code to the app within an hour:\n\n    {code}\n\n\
                      Your data is encrypted with keys that the old password protects. After the reset they open only \
                      with your recovery code, or on a device that is still signed in.\n\n\
+                     Every code of the last hour is valid, until one of them is used.\n\
                      If it was not you, ignore this mail: nothing changes.\n",
                     url = self.public_url,
                     code = code.expose(),
@@ -258,15 +261,15 @@ impl MailWorker {
         }
     }
 
-    async fn fresh_reset_code(&self, user_id: UserId) -> Result<SecretText, StoreError> {
-        let code = fresh_secret();
+    async fn fresh_reset_code(&self, user_id: UserId) -> Result<Option<SecretText>, StoreError> {
+        let (code, now) = (fresh_secret(), self.clock.now());
         let new = NewMailCode {
             user_id,
             code: SecretHash::of(code.expose()),
-            expires_at: self.clock.now().saturating_add(RESET_CODE_SECONDS),
+            expires_at: now.saturating_add(RESET_CODE_SECONDS),
+            now,
         };
-        self.store.put_mail_code(new).await?;
-        Ok(code)
+        Ok(self.store.put_mail_code(new).await?.then_some(code))
     }
 
     async fn send(&self, email: &str, subject: &str, text: String) -> Result<(), SendError> {

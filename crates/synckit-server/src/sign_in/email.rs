@@ -45,6 +45,16 @@ impl NormalEmail {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The address whose mailbox gets the mails: without a `+` suffix, which many mail servers ignore. Limits are counted by
+    /// it; accounts have the whole address.
+    pub(crate) fn mailbox(&self) -> String {
+        let (local, domain) = self.0.split_once('@').unwrap_or((&self.0, ""));
+        match local.split_once('+') {
+            Some((name, _)) if !name.is_empty() => format!("{name}@{domain}"),
+            _ => self.0.clone(),
+        }
+    }
 }
 
 /// A piece of the part before the `@`. Of the characters of RFC 5322's `atext`, those that other programs read as a route
@@ -82,6 +92,21 @@ mod tests {
             NormalEmail::parse("U\u{308}@x").unwrap(),
             NormalEmail::parse("\u{fc}@x").unwrap()
         );
+    }
+
+    #[test]
+    fn suffixes_are_of_one_mailbox() {
+        for (text, expected) in [
+            ("Ada@example.com", "ada@example.com"),
+            ("ada+1@example.com", "ada@example.com"),
+            ("ada+1+2@example.com", "ada@example.com"),
+            ("ada+@example.com", "ada@example.com"),
+            ("ada+a.b@example.com", "ada@example.com"),
+            ("+ada@example.com", "+ada@example.com"),
+            ("ada@example.org", "ada@example.org"),
+        ] {
+            assert_eq!(NormalEmail::parse(text).unwrap().mailbox(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use synckit_protocol::{AppId, SessionId, UserId, limits, wire::UnixSeconds};
 use synckit_store::{CredentialId, SecretHash};
 use zeroize::Zeroizing;
 
+use super::NormalEmail;
 use crate::{limits::Ticket, platform::random_bytes};
 
 const NONCE_BYTES: usize = 24;
@@ -68,7 +69,7 @@ pub(crate) struct RegistrationState {
     /// Drawn for this exchange, to be stored with its record.
     pub(crate) credential_id: CredentialId,
     pub(crate) invite: Option<SecretHash>,
-    pub(crate) email: String,
+    pub(crate) email: NormalEmail,
 }
 
 /// The server's half of a change or a reset of a password.
@@ -137,7 +138,7 @@ impl SealedStates {
         writer.put(state.user_id.as_bytes());
         writer.put(&state.credential_id.0);
         writer.put_optional(state.invite);
-        writer.put(state.email.as_bytes());
+        writer.put(state.email.as_str().as_bytes());
         self.seal(Purpose::Register, &writer.0)
     }
 
@@ -148,8 +149,9 @@ impl SealedStates {
         let credential_id = CredentialId(reader.take()?);
         let invite = reader.take_optional()?;
         let email = std::str::from_utf8(reader.rest())
-            .map_err(|_| StateError::Invalid)?
-            .to_owned();
+            .ok()
+            .and_then(|text| NormalEmail::parse(text).ok())
+            .ok_or(StateError::Invalid)?;
         Ok(RegistrationState {
             user_id,
             credential_id,

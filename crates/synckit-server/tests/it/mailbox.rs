@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::support::World;
 
 impl World {
-    fn mails(&self) -> Vec<PathBuf> {
+    pub(crate) fn mails(&self) -> Vec<PathBuf> {
         let Ok(files) = std::fs::read_dir(self.path().join("mail")) else {
             return Vec::new();
         };

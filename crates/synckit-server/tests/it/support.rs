@@ -56,6 +56,10 @@ impl TestClock {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
 
+    pub(crate) fn now(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn set_back(&self, seconds: u64) {
         self.0.fetch_sub(seconds, Ordering::SeqCst);
     }

@@ -41,18 +41,19 @@ fn installation(stage: &Stage, server: &Arc<Endpoint>) -> SyncKitClient {
         .build()
 }
 
-/// The code in the newest mail to an address. The server keeps only a hash of the code, so the reader of the
-/// mailbox puts a code of its own there.
-fn mailed(server: &Endpoint, email: &str) -> anyhow::Result<&'static str> {
-    const CODE: &str = "a code that only the mailbox holds";
+/// The code in a mail to an address, counted from 0. The server keeps only hashes of the codes, so the reader of the
+/// mailbox puts codes of its own there.
+fn mailed(server: &Endpoint, email: &str, number: u32) -> anyhow::Result<String> {
+    let code = format!("code {number} that only the mailbox of {email} holds");
     let database = rusqlite::Connection::open(server.data_dir().join("synckit.db"))?;
-    let hash: [u8; 32] = Sha256::digest(CODE).into();
+    let hash: [u8; 32] = Sha256::digest(&code).into();
     let changed = database.execute(
-        "UPDATE pending_accounts SET code = ?1 WHERE email = ?2",
-        rusqlite::params![hash, email],
+        "UPDATE pending_accounts SET code = ?1 WHERE pending_key =
+         (SELECT pending_key FROM pending_accounts WHERE email = ?2 ORDER BY pending_key LIMIT 1 OFFSET ?3)",
+        rusqlite::params![hash, email, number],
     )?;
     ensure!(changed == 1, "no pending account of {email}");
-    Ok(CODE)
+    Ok(code)
 }
 
 async fn register(client: &SyncKitClient, email: &str, password: &str) -> anyhow::Result<Registration> {
@@ -95,27 +96,25 @@ pub(super) async fn squatted_address(stage: Stage) -> anyhow::Result<Evidence> {
     let is_wrong = |error: &Error| matches!(error, Error::InvalidCredentials);
     let (squatter, owner) = (installation(&stage, &server), installation(&stage, &server));
 
-    // Before its owner: the code of the owner's mail confirms the owner's registration only.
+    // Before and after its owner, who has all codes. Each fits the password of its own registration, and only that.
     let email = "carol@example.test";
-    for (client, password) in [(&squatter, SQUATTER), (&owner, OWNER)] {
+    for (client, password) in [(&squatter, SQUATTER), (&owner, OWNER), (&squatter, SQUATTER)] {
         let registration = register(client, email, password).await?;
         ensure!(registration == Registration::Pending, "{registration:?}");
     }
-    let code = mailed(&server, email)?;
-    caught(squatter.confirm_account(email, SQUATTER, code).await, is_wrong)?;
-    passes("the honest run", owner.confirm_account(email, OWNER, code).await)?;
-
-    // After its owner, who then types the newest code: it fits the squatter's password, and only that.
-    let email = "dora@example.test";
-    for (client, password) in [(&owner, OWNER), (&squatter, SQUATTER)] {
-        register(client, email, password).await?;
+    let mut caught_at_the_code = String::new();
+    for number in [0, 2] {
+        let code = mailed(&server, email, number)?;
+        caught_at_the_code = caught(owner.confirm_account(email, OWNER, &code).await, is_wrong)?;
     }
-    let code = mailed(&server, email)?;
-    let caught_at_the_code = caught(owner.confirm_account(email, OWNER, code).await, is_wrong)?;
+    let own = mailed(&server, email, 1)?;
+    caught(squatter.confirm_account(email, SQUATTER, &own).await, is_wrong)?;
+    passes("the honest run", owner.confirm_account(email, OWNER, &own).await)?;
     let stranger = installation(&stage, &server);
     caught(stranger.authenticate(email, SQUATTER).await, is_wrong)?;
 
     // Nothing confirms an address where no mail is sent.
+    let email = "dora@example.test";
     let open = installation(&stage, &stage.server);
     let registration = register(&open, email, SQUATTER).await?;
     ensure!(

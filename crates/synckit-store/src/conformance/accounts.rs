@@ -56,8 +56,9 @@ async fn mail_code(store: &dyn Store, account: u64, code: u64, expires_at: UnixS
         user_id: user_id(account),
         code: secret(code),
         expires_at,
+        now: NOW,
     };
-    store.put_mail_code(code).await.unwrap();
+    assert!(store.put_mail_code(code).await.unwrap());
 }
 
 fn reset(code: u64, now: UnixSeconds) -> PasswordReset {
@@ -318,12 +319,42 @@ pub async fn a_mailed_code_has_an_end(store: &dyn Store) {
     assert_eq!(record_of(store, 1).await, b"record 1");
 }
 
-pub async fn a_newer_code_replaces_an_older_one(store: &dyn Store) {
+/// So a stranger who requests codes ends none that the owner received.
+pub async fn a_newer_code_ends_no_older_one(store: &dyn Store) {
     create_account(store, 1).await;
+    create_account(store, 2).await;
+    let max = u64::from(limits::RESET_CODES_MAX);
+    for code in 1..=max {
+        mail_code(store, 1, code, NOW + 60).await;
+    }
+    let further = NewMailCode {
+        user_id: user_id(1),
+        code: secret(99),
+        expires_at: NOW + 120,
+        now: NOW + 59,
+    };
+    assert!(!store.put_mail_code(further.clone()).await.unwrap(), "one too many");
+    assert!(store.start_reset(secret(99), NOW + 59).await.unwrap().is_none());
+    mail_code(store, 2, 50, NOW + 60).await;
+    for code in 1..=max {
+        assert!(store.start_reset(secret(code), NOW + 59).await.unwrap().is_some(), "{code}");
+    }
+    // Expired codes do not count.
+    let later = NewMailCode { now: NOW + 60, ..further };
+    assert!(store.put_mail_code(later).await.unwrap());
+    assert!(store.start_reset(secret(99), NOW + 60).await.unwrap().is_some());
+}
+
+pub async fn a_reset_uses_every_code_up(store: &dyn Store) {
+    create_account(store, 1).await;
+    create_account(store, 2).await;
     mail_code(store, 1, 6, NOW + 60).await;
     mail_code(store, 1, 7, NOW + 60).await;
-    assert!(store.start_reset(secret(6), NOW).await.unwrap().is_none());
-    assert!(store.start_reset(secret(7), NOW).await.unwrap().is_some());
+    mail_code(store, 2, 8, NOW + 60).await;
+    assert!(store.reset_password(reset(6, NOW)).await.unwrap());
+    assert!(store.start_reset(secret(7), NOW).await.unwrap().is_none());
+    assert!(!store.reset_password(reset(7, NOW)).await.unwrap());
+    assert!(store.start_reset(secret(8), NOW).await.unwrap().is_some(), "another account");
 }
 
 pub async fn a_reset_code_allows_few_starts(store: &dyn Store) {

@@ -1,6 +1,6 @@
 //! Accounts that wait for the confirmation of their address.
 
-use synckit_protocol::wire::UnixSeconds;
+use synckit_protocol::{limits, wire::UnixSeconds};
 
 use crate::{
     AcceptNewSeed, AccountCreation, Credential, CredentialOf, NewPendingAccount, Store,
@@ -73,14 +73,36 @@ pub async fn a_confirmed_account_is_what_was_registered(store: &dyn Store) {
     assert!(found(store, 1, 1, NOW).await.is_none());
 }
 
-/// So a code that was mailed because of a stranger confirms nothing once the owner of the address has registered.
-pub async fn a_newer_registration_replaces_an_older_one(store: &dyn Store) {
-    put(store, pending_of(1, 1)).await;
-    put(store, pending_of(2, 1)).await;
-    assert!(found(store, 1, 1, NOW).await.is_none());
-    assert!(!confirm(store, 1, 1).await);
+/// So a stranger who registers an address ends no registration of its owner. Once one is confirmed, no other can be.
+pub async fn registrations_of_an_address_are_independent(store: &dyn Store) {
+    for n in 1..=3 {
+        assert_eq!(put(store, pending_of(n, 1)).await, AccountCreation::Created);
+    }
+    assert_eq!(put(store, pending_of(1, 1)).await, AccountCreation::Repeated);
+    for n in 1..=3 {
+        assert_eq!(found(store, 1, n, NOW).await.unwrap().user_id, user_id(n));
+    }
     assert!(!confirm(store, 1, 2).await && !confirm(store, 2, 1).await);
     assert!(confirm(store, 2, 2).await);
+    assert!(!confirm(store, 1, 1).await && !confirm(store, 3, 3).await);
+    // A repeat of an earlier registration remains one.
+    for n in 1..=3 {
+        assert_eq!(put(store, pending_of(n, 1)).await, AccountCreation::Repeated);
+    }
+    assert_eq!(store.accounts().await.unwrap().len(), 1);
+}
+
+pub async fn the_oldest_registration_of_an_address_goes_first(store: &dyn Store) {
+    let max = u64::from(limits::PENDING_PER_ADDRESS_MAX);
+    put(store, pending_of(100, 2)).await;
+    for n in 1..=max + 1 {
+        put(store, pending_of(n, 1)).await;
+    }
+    assert!(found(store, 1, 1, NOW).await.is_none());
+    for n in 2..=max + 1 {
+        assert!(found(store, 1, n, NOW).await.is_some(), "{n}");
+    }
+    assert!(found(store, 2, 100, NOW).await.is_some(), "another address");
 }
 
 pub async fn a_repeated_registration_keeps_its_code(store: &dyn Store) {

@@ -41,8 +41,9 @@ async fn mail_code(store: &dyn Store, n: u64, code: u64) {
         user_id: user_id(n),
         code: secret(code),
         expires_at: NOW + 3600,
+        now: NOW,
     };
-    store.put_mail_code(code).await.unwrap();
+    assert!(store.put_mail_code(code).await.unwrap());
 }
 
 async fn snapshot_part(store: &dyn Store, stream: StreamId, id: u64, part: u32, now: u64) {

@@ -3,7 +3,7 @@
 use rand::random;
 use synckit_protocol::{
     SessionId, UserId,
-    limits::RESET_STARTS_MAX,
+    limits::{RESET_CODES_MAX, RESET_STARTS_MAX},
     wire::{UnixSeconds, accounts::AppUsage},
 };
 
@@ -318,17 +318,32 @@ async fn set_password(db: &impl Executor, account_key: i64, password: &PasswordR
 ///
 /// # Errors
 /// [`StoreError::NoSuchStream`] if the account does not exist, and those of the engine.
-pub async fn put_mail_code(db: &impl Executor, code: &NewMailCode) -> Result<(), StoreError> {
+pub async fn put_mail_code(db: &impl Executor, code: &NewMailCode) -> Result<bool, StoreError> {
     // An account that is gone must not pass in silence: hence no INSERT ... SELECT.
     let account_key = key(db, code.user_id).await?.ok_or(StoreError::NoSuchStream)?;
     db.execute(
-        "INSERT INTO mail_codes (account_key, code, expires_at) VALUES ($1, $2, $3)
-         ON CONFLICT (account_key)
-             DO UPDATE SET code = excluded.code, expires_at = excluded.expires_at, starts = 0",
+        "DELETE FROM mail_codes WHERE account_key = $1 AND expires_at <= $2",
+        params![account_key, code.now],
+    )
+    .await?;
+    // The codes that are valid stay, and this one is not stored: a stranger who requests codes must not end those that the
+    // owner received.
+    let valid = db
+        .query_one(
+            "SELECT count(*) FROM mail_codes WHERE account_key = $1",
+            params![account_key],
+        )
+        .await?
+        .ok_or(ImpossibleValue("no number of codes"))?;
+    if valid.get::<u32>(0)? >= RESET_CODES_MAX {
+        return Ok(false);
+    }
+    db.execute(
+        "INSERT INTO mail_codes (account_key, code, expires_at) VALUES ($1, $2, $3)",
         params![account_key, &code.code, code.expires_at],
     )
     .await?;
-    Ok(())
+    Ok(true)
 }
 
 /// [`crate::Store::start_reset`].
@@ -362,7 +377,7 @@ pub async fn start_reset(
     }))
 }
 
-/// The owner of a valid code, which is used up by this and shows that the address is the owner's.
+/// The owner of a valid code. This uses up every code of the account, and shows that the address is the owner's.
 async fn use_mail_code(db: &impl Executor, code: SecretHash, now: UnixSeconds) -> Result<Option<UserId>, StoreError> {
     let owner = db
         .query_one(
@@ -372,8 +387,12 @@ async fn use_mail_code(db: &impl Executor, code: SecretHash, now: UnixSeconds) -
         .await?;
     let Some(owner) = owner else { return Ok(None) };
     let user_id: UserId = owner.get(0)?;
-    db.execute("DELETE FROM mail_codes WHERE code = $1", params![&code])
-        .await?;
+    // With all other codes: one of them in the mailbox must not replace the new password.
+    db.execute(
+        "DELETE FROM mail_codes WHERE account_key = (SELECT account_key FROM accounts WHERE user_id = $1)",
+        params![&user_id],
+    )
+    .await?;
     db.execute(
         "UPDATE accounts SET email_verified_at = coalesce(email_verified_at, $2) WHERE user_id = $1",
         params![&user_id, now],

@@ -3,7 +3,7 @@
 //! They have a table of their own, so that no query of another record can find one by mistake: until it is confirmed, a
 //! pending account has no session, no stream and no data.
 
-use synckit_protocol::{UserId, wire::UnixSeconds};
+use synckit_protocol::{UserId, limits::PENDING_PER_ADDRESS_MAX, wire::UnixSeconds};
 
 use super::{
     Executor, ImpossibleValue,
@@ -33,8 +33,6 @@ pub async fn put(db: &impl Executor, pending: &NewPendingAccount) -> Result<Acco
         return Ok(AccountCreation::InviteInvalid);
     }
     let taken = is_taken(db, &account.email).await?;
-    db.execute("DELETE FROM pending_accounts WHERE email = $1", params![&account.email])
-        .await?;
     let stored = db
         .query_one(
             "INSERT INTO pending_accounts (user_id, email, credential_id, record, seed_id, vault, invite, code,
@@ -53,8 +51,14 @@ pub async fn put(db: &impl Executor, pending: &NewPendingAccount) -> Result<Acco
             ],
         )
         .await?;
-    // Keys grow with every row, so this bounds the table without a count. It deletes the oldest, not the
-    // newest: otherwise a stranger who fills the table would keep everybody else from registering.
+    // The oldest, not the newest: otherwise a stranger who registers an address often would keep its owner from it.
+    db.execute(
+        "DELETE FROM pending_accounts WHERE email = $1 AND pending_key NOT IN
+         (SELECT pending_key FROM pending_accounts WHERE email = $1 ORDER BY pending_key DESC LIMIT $2)",
+        params![&account.email, PENDING_PER_ADDRESS_MAX],
+    )
+    .await?;
+    // Keys grow with every row, so this bounds the table without a count. The oldest, for the same reason.
     let pending_key: i64 = stored.ok_or(ImpossibleValue("pending account without a key"))?.get(0)?;
     db.execute(
         "DELETE FROM pending_accounts WHERE pending_key <= $1",

@@ -440,7 +440,7 @@ impl Store for SqliteStore {
         self.write(user_id, move |db| deletion::delete(db, user_id)).await
     }
 
-    async fn put_mail_code(&self, code: NewMailCode) -> Result<(), StoreError> {
+    async fn put_mail_code(&self, code: NewMailCode) -> Result<bool, StoreError> {
         self.write(code.user_id, move |db| {
             run(accounts::put_mail_code(&Transaction(db), &code))
         })

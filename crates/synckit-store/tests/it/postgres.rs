@@ -511,8 +511,9 @@ async fn of_vaults_and_codes(db: &impl Executor) {
             user_id: user_id(1),
             code: secret(100 + n),
             expires_at: NOW + 10,
+            now: NOW,
         };
-        accounts::put_mail_code(db, &code).await.unwrap();
+        assert!(accounts::put_mail_code(db, &code).await.unwrap());
         let reset = PasswordReset {
             code: code.code,
             password: password(4, &[4]),
@@ -583,8 +584,9 @@ async fn of_export(db: &Transaction<'_>) {
         user_id: user_id(1),
         code: secret(200),
         expires_at: NOW + 10,
+        now: NOW,
     };
-    accounts::put_mail_code(db, &code).await.unwrap();
+    assert!(accounts::put_mail_code(db, &code).await.unwrap());
     accounts::create_invite(db, secret(201), NOW).await.unwrap();
     let session = NewSession {
         id: session_id(9),

@@ -20,7 +20,9 @@ use synckit_protocol::SecretText;
 pub(crate) use addresses::network_of;
 pub use addresses::{AddressBlock, AddressBlockParseError};
 pub use settings::{ConfigError, Settings};
-pub use table::{AccountQuotas, Bounds, GuessLimits, RequestRates, RetentionAges, Setting, SettingKind, Timeouts};
+pub use table::{
+    AccountQuotas, Bounds, GuessLimits, MailLimits, RequestRates, RetentionAges, Setting, SettingKind, Timeouts,
+};
 pub use units::{ByteSize, Span, UnitParseError};
 
 use crate::platform::Clock;
@@ -58,6 +60,8 @@ pub struct Config {
     pub trusted_proxies: Vec<AddressBlock>,
     /// Limits of failed sign-ins.
     pub guesses: GuessLimits,
+    /// Limits of the mails to one mailbox.
+    pub mails: MailLimits,
     /// Limits of requests of sessions and addresses.
     pub rates: RequestRates,
     /// Bearer token for `GET /metrics`. Default none: then it answers only connections from the same machine that did not
@@ -99,6 +103,7 @@ impl Config {
             accept_new_oprf_seed: false,
             trusted_proxies: Vec::new(),
             guesses: GuessLimits::default(),
+            mails: MailLimits::default(),
             rates: RequestRates::default(),
             metrics_token: None,
             timeouts: Timeouts::default(),

@@ -221,6 +221,20 @@ limit_groups! {
              owner out.";
     }
 
+    /// How many mails one mailbox gets. Past it: `too_many_guesses`. Counters are in memory: they are bounded, and a restart
+    /// clears them.
+    MailLimits in mails {
+        reset_mail_burst => reset_burst: u32, number, "5",
+            "Mails with a code to reset a password that one mailbox gets at once", "See [mail](#mail).";
+        reset_mails_per_day => resets_per_day: u32, number, "24",
+            "Mails with a code to reset a password that one mailbox gets in a day, after the burst",
+            "With fewer than 24, strangers can keep the owner of an address from a reset: a code is valid for an hour.";
+        registration_mail_burst => registration_burst: u32, number, "5",
+            "Mails about registrations that one mailbox gets at once", "";
+        registration_mails_per_day => registrations_per_day: u32, number, "12",
+            "Mails about registrations that one mailbox gets in a day, after the burst", "";
+    }
+
     /// How many requests a session, and an address without a token, may send. Past it: `rate_limited`. Counters are in
     /// memory: they are bounded, and a restart clears them.
     RequestRates in rates {

@@ -3,13 +3,14 @@
 use rand::rngs::OsRng;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use synckit_login::ClientRegistration;
 use synckit_protocol::{
-    LOGIN_SUITE, SecretText,
+    LOGIN_SUITE, SecretText, limits,
     wire::{
         accounts::{
             PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PasswordReplaced, PutVault, RegisterFinish,
-            RegisterStarted, ResetStart, VaultAnswer, VaultWritten,
+            RegisterStarted, Registered, ResetStart, VaultAnswer, VaultWritten,
         },
         auth::Refresh,
     },
@@ -191,30 +192,125 @@ async fn forgotten_password_is_replaced_by_mailed_code() {
     assert_eq!(vault.earlier[0].0, b"a sealed vault");
 }
 
+/// A stranger requests codes for the address again and again.
 #[tokio::test]
-async fn reset_code_lives_an_hour_or_until_a_newer() {
+async fn reset_code_outlives_newer_requests() {
+    let world = World::start().await;
+    let user = world.user("ada@example.com").await;
+    let first = world.fresh_code("ada@example.com").await;
+    let (_, started) = world.reset_start(&first).await;
+    let mut newest = String::new();
+    for _ in 0..4 {
+        newest = world.fresh_code("ada@example.com").await;
+    }
+    // Neither the code nor the reset that was started with it has ended.
+    assert_eq!(world.reset_start(&first).await.0.status, StatusCode::OK);
+    assert_eq!(world.reset_start(&newest).await.0.status, StatusCode::OK);
+    let replaced = world.post("/api/accounts/reset").cbor(&started.unwrap()).send().await;
+    assert_eq!(replaced.ok::<PasswordReplaced>().user_id, user.user_id);
+    // A reset uses all codes up: those in the mailbox must not replace the new password.
+    for code in [&first, &newest] {
+        assert_eq!(world.reset_start(code).await.0.code(), "mail_code_invalid");
+    }
+    world.sign_in("ada@example.com", "new password").await.unwrap();
+}
+
+#[tokio::test]
+async fn reset_code_lives_an_hour() {
     let world = World::start().await;
     world.user("ada@example.com").await;
-    let ask = async || {
-        world
-            .post("/api/accounts/reset/request")
-            .json(&json!({ "email": "ada@example.com" }))
-            .send()
-            .await
-            .empty();
-    };
-    ask().await;
-    let first = world.mailed_code("ada@example.com", "Reset your password").await;
-    world.clear_mail();
-    ask().await;
-    let second = world.mailed_code("ada@example.com", "Reset your password").await;
-    assert_eq!(world.reset_start(&first).await.0.code(), "mail_code_invalid");
-    assert_eq!(world.reset_start(&second).await.0.status, StatusCode::OK);
-    world.clock.advance(3601);
-    assert_eq!(world.reset_start(&second).await.0.code(), "mail_code_invalid");
+    let code = world.fresh_code("ada@example.com").await;
+    world.clock.advance(limits::RESET_CODE_SECONDS - 1);
+    assert_eq!(world.reset_start(&code).await.0.status, StatusCode::OK);
+    world.clock.advance(1);
+    assert_eq!(world.reset_start(&code).await.0.code(), "mail_code_invalid");
+}
+
+/// Strangers use up every mail that the owner could get, for two days.
+#[tokio::test]
+async fn refused_reset_leaves_a_valid_code_in_the_mailbox() {
+    let world = World::start_with(|config| config.guesses.per_address = 10_000).await;
+    world.user("ada@example.com").await;
+    let mut newest = String::new();
+    let mut refused = 0;
+    for minutes in (0..48 * 60).step_by(11) {
+        let answer = world.ask_for_reset("ada@example.com").await;
+        if answer.status.is_success() {
+            newest = world.mailed_code("ada@example.com", "Reset your password").await;
+            world.clear_mail();
+        } else {
+            assert_eq!(answer.code(), "too_many_guesses");
+            refused += 1;
+            assert!(code_is_valid(&world, &newest), "after {minutes} minutes");
+        }
+        world.clock.advance(11 * 60);
+    }
+    assert!(refused > 100, "{refused}");
+    // An address without an account is counted alike.
+    for _ in 0..5 {
+        world.ask_for_reset("eve@example.com").await.empty();
+    }
+    assert_eq!(world.ask_for_reset("eve@example.com").await.code(), "too_many_guesses");
+}
+
+/// Read from the database, because a use of the code would be counted.
+fn code_is_valid(world: &World, code: &str) -> bool {
+    let database = rusqlite::Connection::open(world.path().join("synckit.db")).unwrap();
+    let hash: [u8; 32] = Sha256::digest(code).into();
+    let valid = "SELECT count(*) FROM mail_codes WHERE code = ?1 AND expires_at > ?2";
+    let count: u32 = database
+        .query_row(valid, rusqlite::params![hash, world.clock.now()], |row| row.get(0))
+        .unwrap();
+    count == 1
+}
+
+#[tokio::test]
+async fn resets_and_registrations_share_no_mails() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    // One mail was the registration's.
+    for _ in 1..5 {
+        world.register("ada@example.com", "stranger").await.ok::<Registered>();
+    }
+    assert_eq!(
+        world.register("ada@example.com", "stranger").await.code(),
+        "too_many_guesses"
+    );
+    let code = world.fresh_code("ada@example.com").await;
+    assert_eq!(world.reset_start(&code).await.0.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn suffixes_of_an_address_share_its_mails() {
+    let world = World::start().await;
+    for n in 0..5 {
+        let email = format!("Ada+{n}@example.com");
+        world.register(&email, PASSWORD).await.ok::<Registered>();
+        world.ask_for_reset(&email).await.empty();
+    }
+    for email in ["ada@example.com", "ada+9@example.com", "ADA+x@Example.com"] {
+        assert_eq!(world.register(email, PASSWORD).await.code(), "too_many_guesses", "{email}");
+        assert_eq!(world.ask_for_reset(email).await.code(), "too_many_guesses", "{email}");
+    }
+    // Each is an account of its own.
+    world.sign_in("ada+3@example.com", PASSWORD).await.unwrap();
+    world.sign_in("ada@example.com", PASSWORD).await.map(drop).unwrap_err();
+    world.register("bob+1@example.com", PASSWORD).await.ok::<Registered>();
 }
 
 impl World {
+    async fn ask_for_reset(&self, email: &str) -> Answer {
+        let body = json!({ "email": email });
+        self.post("/api/accounts/reset/request").json(&body).send().await
+    }
+
+    /// A code that is requested now.
+    async fn fresh_code(&self, email: &str) -> String {
+        self.clear_mail();
+        self.ask_for_reset(email).await.empty();
+        self.mailed_code(email, "Reset your password").await
+    }
+
     async fn refresh_code(&self, user: &User) -> String {
         let body = Refresh {
             refresh: user.refresh.clone(),

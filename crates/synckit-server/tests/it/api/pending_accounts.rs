@@ -2,7 +2,10 @@
 
 use reqwest::StatusCode;
 use serde_json::json;
-use synckit_protocol::{Problem, wire::accounts::Registered};
+use synckit_protocol::{
+    Problem,
+    wire::accounts::{RegisterFinish, Registered},
+};
 use synckit_server::{
     Admin, Config,
     config::{MailDelivery, Registration},
@@ -92,39 +95,32 @@ async fn account_is_pending_until_its_code() {
     world.sign_in(ADA, PASSWORD).await.unwrap();
 }
 
-/// A squatter registers the address first, then its owner.
-#[tokio::test]
-async fn replaced_registration_is_never_confirmed() {
-    let (world, mail) = start(|_| {}).await;
-    world.register(ADA, "squatter").await.ok::<Registered>();
-    world.register(ADA, PASSWORD).await.ok::<Registered>();
-    let first = mail.code(ADA, CONFIRM, 1).await.unwrap();
-    let second = mail.code(ADA, CONFIRM, 2).await.unwrap();
-    for password in ["squatter", PASSWORD] {
-        assert_eq!(code_of_refusal(&world, password, &first).await, "mail_code_invalid");
-    }
-    assert_eq!(
-        code_of_refusal(&world, "squatter", &second).await,
-        "invalid_credentials"
-    );
-    world.confirm(ADA, PASSWORD, &second).await.unwrap();
-}
-
-/// A squatter registers the address after its owner, who has both codes and confirms nothing of the squatter's.
+/// A squatter registers the address before and after its owner, who has all codes and confirms nothing of the squatter's.
 #[tokio::test]
 async fn code_confirms_only_its_own_password() {
     let (world, mail) = start(|_| {}).await;
-    world.register(ADA, PASSWORD).await.ok::<Registered>();
-    world.register(ADA, "squatter").await.ok::<Registered>();
-    let first = mail.code(ADA, CONFIRM, 1).await.unwrap();
-    let second = mail.code(ADA, CONFIRM, 2).await.unwrap();
-    assert_eq!(code_of_refusal(&world, PASSWORD, &first).await, "mail_code_invalid");
-    assert_eq!(code_of_refusal(&world, PASSWORD, &second).await, "invalid_credentials");
+    for password in ["squatter", PASSWORD, "squatter"] {
+        world.register(ADA, password).await.ok::<Registered>();
+    }
+    let mut codes = Vec::new();
+    for number in 1..=3 {
+        codes.push(mail.code(ADA, CONFIRM, number).await.unwrap());
+    }
+    for code in [&codes[0], &codes[2]] {
+        assert_eq!(code_of_refusal(&world, PASSWORD, code).await, "invalid_credentials");
+    }
+    assert_eq!(
+        code_of_refusal(&world, "squatter", &codes[1]).await,
+        "invalid_credentials"
+    );
     assert_eq!(accounts(&world).await, []);
-    // The owner registers once more.
-    world.register(ADA, PASSWORD).await.ok::<Registered>();
-    let third = mail.code(ADA, CONFIRM, 3).await.unwrap();
-    world.confirm(ADA, PASSWORD, &third).await.unwrap();
+    world.confirm(ADA, PASSWORD, &codes[1]).await.unwrap();
+    // The address now has an account, and no other registration of it is ever confirmed.
+    for code in [&codes[0], &codes[2]] {
+        assert_eq!(code_of_refusal(&world, "squatter", code).await, "mail_code_invalid");
+    }
+    world.sign_in(ADA, PASSWORD).await.unwrap();
+    assert_eq!(accounts(&world).await.len(), 1);
 }
 
 #[tokio::test]
@@ -161,7 +157,7 @@ async fn taken_address_answers_like_a_free_one() {
 }
 
 #[tokio::test]
-async fn mails_to_an_address_are_bounded() {
+async fn registrations_of_an_address_are_bounded() {
     let (world, mail) = start(|_| {}).await;
     confirmed(&world, &mail, ADA).await;
     for (email, before) in [(ADA, 1), (EVE, 0)] {
@@ -170,16 +166,41 @@ async fn mails_to_an_address_are_bounded() {
         }
         let refused = world.register(email, "other").await;
         assert_eq!(refused.code(), "too_many_guesses", "{email}");
-        assert_eq!(refused.header("retry-after"), "720");
-        // One allowance for all kinds of mail.
-        let body = json!({ "email": email });
-        let refused = world.post("/api/accounts/reset/request").json(&body).send().await;
-        assert_eq!(refused.code(), "too_many_guesses", "{email}");
+        assert_eq!(refused.header("retry-after"), "7200");
     }
     world.register("bob@example.com", PASSWORD).await.ok::<Registered>();
-    world.clock.advance(720);
+    world.clock.advance(7200);
     world.register(ADA, "other").await.ok::<Registered>();
     world.register(EVE, "other").await.ok::<Registered>();
+}
+
+#[tokio::test]
+async fn limits_of_mails_are_the_operators() {
+    let (world, _mail) = start(|config| {
+        config.mails.registration_burst = 1;
+        config.mails.registrations_per_day = 2;
+        config.mails.reset_burst = 2;
+        config.mails.resets_per_day = 48;
+    })
+    .await;
+    world.register(ADA, PASSWORD).await.ok::<Registered>();
+    let refused = world.register(ADA, PASSWORD).await;
+    assert_eq!(
+        (refused.code().as_str(), refused.header("retry-after")),
+        ("too_many_guesses", "43200")
+    );
+    let ask = async || {
+        let body = json!({ "email": ADA });
+        world.post("/api/accounts/reset/request").json(&body).send().await
+    };
+    for _ in 0..2 {
+        ask().await.empty();
+    }
+    let refused = ask().await;
+    assert_eq!(
+        (refused.code().as_str(), refused.header("retry-after")),
+        ("too_many_guesses", "1800")
+    );
 }
 
 #[tokio::test]
@@ -222,23 +243,41 @@ async fn further_pending_account_pushes_out_the_oldest() {
 }
 
 #[tokio::test]
-async fn repeated_registration_keeps_its_code() {
+async fn repeated_registration_changes_nothing() {
     let (world, mail) = start(|_| {}).await;
-    let (_, finish) = world.register_start(ADA, PASSWORD, None).await;
-    let finish = finish.unwrap();
-    let send = async || {
-        world
-            .post("/api/accounts")
-            .cbor(&finish)
-            .send()
-            .await
-            .ok::<Registered>()
-    };
-    assert_eq!(send().await, send().await);
-    let code = mail.code(ADA, CONFIRM, 1).await.unwrap();
-    world.confirm(ADA, PASSWORD, &code).await.unwrap();
-    send().await;
+    let finish = async || world.register_start(ADA, PASSWORD, None).await.1.unwrap();
+    let send = async |finish: &RegisterFinish| world.post("/api/accounts").cbor(finish).send().await;
+    let (first, second) = (finish().await, finish().await);
+    let answers = [
+        send(&first).await.ok::<Registered>(),
+        send(&second).await.ok::<Registered>(),
+    ];
+    // More often than the address gets mails, and the older one after the newer one.
+    for _ in 0..10 {
+        assert_eq!(send(&second).await.ok::<Registered>(), answers[1]);
+        assert_eq!(send(&first).await.ok::<Registered>(), answers[0]);
+    }
+    let codes = [
+        mail.code(ADA, CONFIRM, 1).await.unwrap(),
+        mail.code(ADA, CONFIRM, 2).await.unwrap(),
+    ];
+    let user = world.confirm(ADA, PASSWORD, &codes[1]).await.unwrap();
+    assert_eq!(user.user_id, answers[1].user_id);
+    for (finish, answer) in [(&first, &answers[0]), (&second, &answers[1])] {
+        assert_eq!(send(finish).await.ok::<Registered>(), *answer);
+    }
     world.sign_in(ADA, PASSWORD).await.unwrap();
+    // Two of the five mails were used. Mails are sent in order, so a further one would be among these.
+    for _ in 0..3 {
+        world.register(ADA, "other").await.ok::<Registered>();
+    }
+    assert_eq!(world.register(ADA, "other").await.code(), "too_many_guesses");
+    mail.mail(ADA, "You already have an account", 3).await.unwrap();
+    tokio::select! {
+        biased;
+        _ = mail.mail(ADA, CONFIRM, 3) => panic!("a repeat sent a mail"),
+        () = std::future::ready(()) => {}
+    }
 }
 
 #[tokio::test]

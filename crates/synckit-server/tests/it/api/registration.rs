@@ -72,6 +72,24 @@ async fn taken_address_is_not_told_but_its_owner_mailed() {
 }
 
 #[tokio::test]
+async fn repeated_registration_of_a_taken_address_mails_once() {
+    let world = World::start().await;
+    world.register("ada@example.com", PASSWORD).await.ok::<Registered>();
+    let (_, finish) = world.register_start("ada@example.com", "other", None).await;
+    let finish = finish.unwrap();
+    let send = async || world.post("/api/accounts").cbor(&finish).send().await.ok::<Registered>();
+    let first = send().await;
+    for _ in 0..10 {
+        assert_eq!(send().await, first);
+    }
+    // Mails are sent in order: once the mail of a later request is here, all are.
+    let body = json!({ "email": "ada@example.com" });
+    world.post("/api/accounts/reset/request").json(&body).send().await.empty();
+    world.mail_to("ada@example.com", "Reset your password").await;
+    assert_eq!(world.mails().len(), 2);
+}
+
+#[tokio::test]
 async fn registration_lives_a_minute_and_is_checked() {
     let world = World::start().await;
     let (_, finish) = world.register_start("ada@example.com", PASSWORD, None).await;

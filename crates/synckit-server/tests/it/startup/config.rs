@@ -60,6 +60,10 @@ fn every_key_of_a_file_is_understood() {
         guesses_per_account_and_address = 5
         guesses_per_address = 30
         guesses_per_account_from_strangers = 50
+        reset_mail_burst = 2
+        reset_mails_per_day = 48
+        registration_mail_burst = 3
+        registration_mails_per_day = 6
         request_head_timeout = "10s"
         request_body_timeout = "20 s"
         request_timeout = "40 s"
@@ -97,6 +101,9 @@ fn every_key_of_a_file_is_understood() {
     );
     assert_eq!(config.retention.pending_account, Duration::from_secs(7200));
     assert_eq!(config.bounds.pending_accounts, 70);
+    let mails = config.mails;
+    assert_eq!((mails.reset_burst, mails.resets_per_day), (2, 48));
+    assert_eq!((mails.registration_burst, mails.registrations_per_day), (3, 6));
     let quotas = config.quotas;
     assert_eq!(
         (quotas.bytes, quotas.blobs, quotas.pending_uploads),
