@@ -169,10 +169,12 @@ impl SyncKitClient {
         self.rotate_keys(password).await
     }
 
-    /// Asks for a mail with a code for setting a new password. The answer is the same for any address.
+    /// Asks for a mail with a code for setting a new password. The answer is the same for any address. A newer code ends
+    /// no earlier one: each is valid for an hour, until one of them is used.
     ///
     /// # Errors
-    /// Those of any call.
+    /// [`Error::RetryLater`] after too many requests for the address, also by others. Codes from the mails of the last hour
+    /// are valid then.
     ///
     /// # Examples
     /// ```
@@ -200,7 +202,8 @@ impl SyncKitClient {
     /// lost.
     ///
     /// # Errors
-    /// [`Error::Problem`] with `mail_code_invalid`.
+    /// [`Error::Problem`] with `mail_code_invalid`, or with `version_conflict` if another session changed the password or the
+    /// recovery code meanwhile: call it again with the same code.
     ///
     /// # Examples
     /// ```

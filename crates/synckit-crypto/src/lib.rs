@@ -79,4 +79,5 @@ pub use padding::padded_len;
 pub use recovery::RecoveryCode;
 pub use ring::{KeyEnd, KeyRing, RetiredKey, RingKey};
 pub use safety_code::SafetyCode;
-pub use vault::{Vault, VaultEdition};
+pub use synckit_protocol::VaultEdition;
+pub use vault::Vault;

@@ -17,7 +17,7 @@ use std::fmt;
 use rand::{CryptoRng, RngCore};
 use subtle::ConstantTimeEq as _;
 use synckit_login::ExportKey;
-use synckit_protocol::UserId;
+use synckit_protocol::{UserId, VaultEdition};
 
 use crate::{
     AccountKey, KeyError, RecoveryCode,
@@ -70,18 +70,6 @@ pub struct Vault {
     mac: [u8; 32],
 }
 
-/// Order of two vaults of an account: the greater edition replaced the other.
-///
-/// A device remembers the newest edition that it has opened. A server that answers with a smaller one restores an old
-/// vault, with a password or a recovery code that the user has replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VaultEdition {
-    /// Counts the account keys of the account, from 1. A reset of a forgotten password starts a new generation.
-    pub generation: u32,
-    /// Counts the vaults of one generation, from 1.
-    pub count: u32,
-}
-
 /// The secret that opens a slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SlotKind {
@@ -101,12 +89,6 @@ struct Slot {
 struct OtherSlot {
     kind: u8,
     contents: Vec<u8>,
-}
-
-impl fmt::Display for VaultEdition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.generation, self.count)
-    }
 }
 
 impl Vault {
@@ -237,7 +219,7 @@ impl Vault {
     fn successor(&self, user_id: &UserId, account_key: &AccountKey) -> Result<Self, KeyError> {
         self.verify(user_id, account_key)?;
         let mut next = self.clone();
-        next.edition.count = self.edition.count.checked_add(1).ok_or(KeyError::VaultLimit)?;
+        next.edition = self.edition.next_count().ok_or(KeyError::VaultLimit)?;
         Ok(next)
     }
 

@@ -16,6 +16,7 @@ mod owner;
 mod problem;
 #[cfg(feature = "schema")]
 mod schema;
+mod vault;
 pub mod wire;
 
 pub use api_key::{ApiKey, ApiKeyError, KeyKind};
@@ -28,6 +29,7 @@ pub use ids::{
 };
 pub use owner::{EnvelopeClaim, OwnerKey, OwnerSignature, SnapshotClaim};
 pub use problem::{Behind, Problem, ProblemCode, UnknownProblemCode};
+pub use vault::VaultEdition;
 
 /// The version of the protocol, the one of `docs/protocol.md`. `/healthz` reports it.
 pub const PROTOCOL_VERSION: u8 = 1;

@@ -185,6 +185,8 @@ pub struct PasswordReset {
     pub password: PasswordRecord,
     /// The vault of the new generation.
     pub vault: Vec<u8>,
+    /// The version of the vault that it replaces.
+    pub expected_version: u64,
     /// Now.
     pub now: UnixSeconds,
 }

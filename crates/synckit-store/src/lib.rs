@@ -187,10 +187,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`RESET_STARTS_MAX`](synckit_protocol::limits::RESET_STARTS_MAX) times. The code itself is used up by [`Store::reset_password`].
     async fn start_reset(&self, code: SecretHash, now: UnixSeconds) -> Result<Option<ResetStart>, StoreError>;
 
-    /// Replaces a forgotten password: uses every code of the account up, writes record and vault, moves the replaced vault to the
-    /// earlier generations, ends every session of the account, and notes that the address is confirmed. `false` if the
-    /// code is not valid.
-    async fn reset_password(&self, reset: PasswordReset) -> Result<bool, StoreError>;
+    /// Replaces a forgotten password: uses every code of the account up, writes record and vault, moves the replaced vault
+    /// to the earlier generations, ends every session of the account, and notes that the address is confirmed. `None` if the
+    /// code is not valid. A conflict changes nothing.
+    async fn reset_password(&self, reset: PasswordReset) -> Result<Option<VersionedWrite>, StoreError>;
 
     // Sessions.
 

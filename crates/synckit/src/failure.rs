@@ -470,7 +470,7 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
 fn hint_for_problem(code: ProblemCode) -> Option<&'static str> {
     Some(match code {
         ProblemCode::RegistrationClosed => "ask the operator for an account, or use another server",
-        ProblemCode::MailCodeInvalid => "register again in the app: only the newest code is valid, and only for a time",
+        ProblemCode::MailCodeInvalid => "copy the code from the newest mail; a code is valid for a time, and with the password of its own registration",
         ProblemCode::InviteInvalid => "get a code with `synckit account invite` and pass it as --invite CODE",
         ProblemCode::DeviceNotFound => "`synckit device list` shows the devices of this account",
         ProblemCode::DeviceMismatch => "run the command again: it signs in and registers anew",

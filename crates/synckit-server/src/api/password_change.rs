@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use synckit_login::ServerLogin;
 use synckit_protocol::{
-    ProblemCode,
+    ProblemCode, VaultEdition,
     wire::accounts::{PasswordChangeFinish, PasswordChangeStart, PasswordChanged, RegisterStarted},
 };
 use synckit_store::{CredentialOf, PasswordRecord, VaultWrite, VersionedWrite};
@@ -13,7 +13,7 @@ use synckit_store::{CredentialOf, PasswordRecord, VaultWrite, VersionedWrite};
 use super::{
     access::AccountAccess,
     opaque_exchange::{answer_registration, login_problem, require_suite},
-    vault::{check_vault, written},
+    vault::{check_successor, written},
 };
 use crate::{
     http::{ApiError, ClientAddress, Received},
@@ -41,6 +41,8 @@ pub(super) async fn start(
         user_id: access.user_id,
         credential_id,
         authority: session_authority(access),
+        // The last message names it.
+        vault_version: 0,
     };
     let registration = state.states.seal_password(Purpose::ChangePassword, &change, now);
     reply.ok(&RegisterStarted {
@@ -64,7 +66,15 @@ pub(super) async fn finish(
     if change.user_id != access.user_id || change.authority != session_authority(access) {
         return Err(ApiError::new(ProblemCode::LoginExpired).with_detail("the change belongs to another session"));
     }
-    check_vault(&body.vault.0)?;
+    let vault = &body.vault.0;
+    check_successor(
+        &state,
+        access.user_id,
+        vault,
+        body.expected_version,
+        VaultEdition::next_count,
+    )
+    .await?;
     let record = ServerLogin::finish_registration(&body.record.0).map_err(|error| login_problem(error, "record"))?;
     // Read before the write, to know which sessions ended with it: here at once, on other nodes within seconds.
     let others = state.store.sessions(access.user_id, now).await?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use synckit_login::ServerLogin;
 use synckit_protocol::{
-    ProblemCode,
+    ProblemCode, VaultEdition,
     wire::accounts::{PasswordReplaced, RegisterFinish, RegisterStarted, ResetRequest, ResetStart},
 };
 use synckit_store::{PasswordRecord, PasswordReset, SecretHash};
@@ -15,7 +15,7 @@ use synckit_store::{PasswordRecord, PasswordReset, SecretHash};
 use super::{
     opaque_exchange::{answer_registration, login_problem, mailbox, require_suite},
     problems::invalid_email,
-    vault::check_vault,
+    vault::{check_vault, written},
 };
 use crate::{
     http::{ApiError, ClientAddress, Received, Reply},
@@ -37,7 +37,8 @@ pub(super) async fn request(
     state.guesses.count_address(address.prefix(), now)?;
     let counted = state.mails.count_reset(mailbox(&state, &email), now);
     counted.map_err(|refused| {
-        ApiError::from(refused).with_detail("this address got enough mails for now; the newest code in its mailbox is valid for an hour")
+        ApiError::from(refused)
+            .with_detail("this address got enough mails for now; the newest code in its mailbox is valid for an hour")
     })?;
     state.mailer.enqueue(MailJob::ResetPassword {
         email: email.as_str().to_owned(),
@@ -65,12 +66,12 @@ pub(super) async fn start(
         .guesses
         .count_account(*user_id.as_bytes(), address.prefix(), now)?;
     let (credential_id, response) = answer_registration(&state, &body.request.0)?;
-    // Every write of a vault counts, so this is more than any generation before.
-    let vault_generation = u32::try_from(found.vault_version.saturating_add(1)).map_err(ApiError::internal)?;
+    let vault_generation = edition_of_reset(found.vault_version)?.generation;
     let reset = PasswordState {
         user_id,
         credential_id,
         authority: code.0,
+        vault_version: found.vault_version,
     };
     let registration = state.states.seal_password(Purpose::Reset, &reset, now).into();
     reply.ok(&RegisterStarted {
@@ -88,7 +89,7 @@ pub(super) async fn finish(
 ) -> Result<Response, ApiError> {
     let now = state.config.clock.now();
     let started = state.states.open_password(Purpose::Reset, &body.registration.0, now)?;
-    check_vault(&body.vault.0)?;
+    check_vault(&body.vault.0, edition_of_reset(started.vault_version)?)?;
     let record = ServerLogin::finish_registration(&body.record.0).map_err(|error| login_problem(error, "record"))?;
     let sessions = state.store.sessions(started.user_id, now).await?;
     let reset = PasswordReset {
@@ -98,14 +99,21 @@ pub(super) async fn finish(
             record,
         },
         vault: body.vault.0,
+        expected_version: started.vault_version,
         now,
     };
-    if !state.store.reset_password(reset).await? {
-        return Err(ProblemCode::MailCodeInvalid.into());
-    }
+    let outcome = state.store.reset_password(reset).await?;
+    written(outcome.ok_or(ProblemCode::MailCodeInvalid)?)?;
     let ended: Vec<_> = sessions.iter().map(|session| session.id).collect();
     state.sessions.end(&ended, now);
     reply.ok(&PasswordReplaced {
         user_id: started.user_id,
     })
+}
+
+/// The edition of the vault that replaces this version by a reset. Every write of a vault counts, and starts a new generation
+/// at most, so it is greater than every edition before.
+fn edition_of_reset(vault_version: u64) -> Result<VaultEdition, ApiError> {
+    let generation = u32::try_from(vault_version.saturating_add(1)).map_err(ApiError::internal)?;
+    Ok(VaultEdition { generation, count: 1 })
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use synckit_login::ServerLogin;
 use synckit_protocol::{
-    ProblemCode, SecretText, UserId,
+    ProblemCode, SecretText, UserId, VaultEdition,
     wire::accounts::{RegisterFinish, RegisterStart, RegisterStarted, Registered},
 };
 use synckit_store::{AccountCreation, NewAccount, NewPendingAccount, PasswordRecord, SecretHash};
@@ -58,7 +58,7 @@ pub(super) async fn start(
         registration,
         user_id,
         response: response.into(),
-        vault_generation: Some(1),
+        vault_generation: Some(VaultEdition::FIRST.generation),
     })
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn finish(
         return Err(ProblemCode::RegistrationClosed.into());
     }
     let started = state.states.open_registration(&body.registration.0, now)?;
-    check_vault(&body.vault.0)?;
+    check_vault(&body.vault.0, VaultEdition::FIRST)?;
     let record = ServerLogin::finish_registration(&body.record.0).map_err(|error| login_problem(error, "record"))?;
     let account = NewAccount {
         user_id: started.user_id,

@@ -92,7 +92,7 @@ fn accounts() -> Vec<Operation> {
             .does("Replaces a forgotten password and ends every session of the account")
             .takes::<RegisterFinish>()
             .answers::<PasswordReplaced>("The account.")
-            .refuses(&[P::LoginExpired, P::InvalidValue, P::MailCodeInvalid])
+            .refuses(&[P::LoginExpired, P::InvalidValue, P::MailCodeInvalid, P::VersionConflict])
             .writes(),
     ]
 }

@@ -1,10 +1,12 @@
 //! `/api/account/vault`: the account vault, which the server cannot open.
+//!
+//! Invariant: the editions of the vaults of an account grow, so that no device refuses the current one.
 
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use synckit_protocol::{
-    ProblemCode, limits,
+    ProblemCode, UserId, VaultEdition, limits,
     wire::accounts::{PutVault, VaultAnswer, VaultWritten},
 };
 use synckit_store::{VaultWrite, VersionedWrite};
@@ -37,7 +39,12 @@ pub(super) async fn replace(
     access: AccountAccess,
     Received { value: body, reply }: Received<PutVault>,
 ) -> Result<Response, ApiError> {
-    check_vault(&body.vault.0)?;
+    let next = if body.keep_replaced {
+        VaultEdition::next_generation
+    } else {
+        VaultEdition::next_count
+    };
+    check_successor(&state, access.user_id, &body.vault.0, body.expected_version, next).await?;
     let write = VaultWrite {
         user_id: access.user_id,
         vault: body.vault.0,
@@ -50,8 +57,41 @@ pub(super) async fn replace(
     reply.ok(&VaultWritten { version })
 }
 
-/// The server cannot look into a vault; it can only bound it.
-pub(super) fn check_vault(vault: &[u8]) -> Result<(), ApiError> {
+/// Checks a new vault of an account. The server cannot open a vault; it bounds its size and reads its edition, which must
+/// follow that of the vault that it replaces: devices refuse any other for ever.
+pub(super) fn check_vault(vault: &[u8], expected: VaultEdition) -> Result<(), ApiError> {
+    check_size(vault)?;
+    if VaultEdition::of(vault) != Some(expected) {
+        let VaultEdition { generation, count } = expected;
+        return Err(ApiError::invalid(
+            "vault",
+            format!("must be a vault of generation {generation} and count {count}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Checks a vault that replaces this version of the account's vault. A version that is not the current one is left to the
+/// store, which refuses it.
+pub(super) async fn check_successor(
+    state: &ServerState,
+    user_id: UserId,
+    vault: &[u8],
+    expected_version: u64,
+    next: impl FnOnce(VaultEdition) -> Option<VaultEdition>,
+) -> Result<(), ApiError> {
+    let current = state.store.vault(user_id).await?.ok_or(ProblemCode::AccountGone)?;
+    if current.version != expected_version {
+        return check_size(vault);
+    }
+    let expected = VaultEdition::of(&current.vault).and_then(next);
+    check_vault(
+        vault,
+        expected.ok_or_else(|| ApiError::invalid("vault", "the account can have no further vault"))?,
+    )
+}
+
+fn check_size(vault: &[u8]) -> Result<(), ApiError> {
     if vault.is_empty() || vault.len() > limits::VAULT_BYTES_MAX {
         return Err(ApiError::invalid(
             "vault",

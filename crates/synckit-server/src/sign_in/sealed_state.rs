@@ -79,6 +79,8 @@ pub(crate) struct PasswordState {
     pub(crate) credential_id: CredentialId,
     /// The mailed code, for a reset; the session, for a change, in the first 16 bytes.
     pub(crate) authority: [u8; 32],
+    /// For a reset, the version of the vault that it replaces; else 0.
+    pub(crate) vault_version: u64,
 }
 
 /// Why a sealed value does not count.
@@ -165,6 +167,7 @@ impl SealedStates {
         writer.put(state.user_id.as_bytes());
         writer.put(&state.credential_id.0);
         writer.put(&state.authority);
+        writer.put(&state.vault_version.to_be_bytes());
         self.seal(purpose, &writer.0)
     }
 
@@ -180,6 +183,7 @@ impl SealedStates {
             user_id: UserId::from_bytes(reader.take()?),
             credential_id: CredentialId(reader.take()?),
             authority: reader.take()?,
+            vault_version: u64::from_be_bytes(reader.take()?),
         })
     }
 

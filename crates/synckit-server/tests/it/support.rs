@@ -228,7 +228,7 @@ impl World {
         let finish = RegisterFinish {
             registration: started.registration,
             record: finished.upload.into(),
-            vault: b"a sealed vault".to_vec().into(),
+            vault: vault(1, 1).into(),
         };
         (answer, Some(finish))
     }
@@ -293,6 +293,17 @@ impl World {
             app_id: signed_in.app_id,
         })
     }
+}
+
+/// A vault of an edition, as far as the server reads it.
+pub(crate) fn vault(generation: u32, count: u32) -> Vec<u8> {
+    [
+        &[1],
+        generation.to_be_bytes().as_slice(),
+        &count.to_be_bytes(),
+        b"a sealed vault",
+    ]
+    .concat()
 }
 
 /// An owner key of a test.

@@ -61,13 +61,16 @@ async fn mail_code(store: &dyn Store, account: u64, code: u64, expires_at: UnixS
     assert!(store.put_mail_code(code).await.unwrap());
 }
 
-fn reset(code: u64, now: UnixSeconds) -> PasswordReset {
-    PasswordReset {
+/// Resets the password of an account whose vault has a version.
+async fn reset(store: &dyn Store, code: u64, expected_version: u64, now: UnixSeconds) -> Option<VersionedWrite> {
+    let reset = PasswordReset {
         code: secret(code),
         password: password(code, format!("record of {code}").as_bytes()),
         vault: format!("vault of {code}").into_bytes(),
+        expected_version,
         now,
-    }
+    };
+    store.reset_password(reset).await.unwrap()
 }
 
 pub async fn a_created_account_is_found_by_address_and_by_id(store: &dyn Store) {
@@ -315,7 +318,7 @@ pub async fn a_mailed_code_has_an_end(store: &dyn Store) {
     };
     assert_eq!(start(NOW + 59).await, Some(expected));
     assert_eq!(start(NOW + 60).await, None);
-    assert!(!store.reset_password(reset(7, NOW + 60)).await.unwrap());
+    assert_eq!(reset(store, 7, 1, NOW + 60).await, None);
     assert_eq!(record_of(store, 1).await, b"record 1");
 }
 
@@ -337,10 +340,16 @@ pub async fn a_newer_code_ends_no_older_one(store: &dyn Store) {
     assert!(store.start_reset(secret(99), NOW + 59).await.unwrap().is_none());
     mail_code(store, 2, 50, NOW + 60).await;
     for code in 1..=max {
-        assert!(store.start_reset(secret(code), NOW + 59).await.unwrap().is_some(), "{code}");
+        assert!(
+            store.start_reset(secret(code), NOW + 59).await.unwrap().is_some(),
+            "{code}"
+        );
     }
     // Expired codes do not count.
-    let later = NewMailCode { now: NOW + 60, ..further };
+    let later = NewMailCode {
+        now: NOW + 60,
+        ..further
+    };
     assert!(store.put_mail_code(later).await.unwrap());
     assert!(store.start_reset(secret(99), NOW + 60).await.unwrap().is_some());
 }
@@ -351,10 +360,13 @@ pub async fn a_reset_uses_every_code_up(store: &dyn Store) {
     mail_code(store, 1, 6, NOW + 60).await;
     mail_code(store, 1, 7, NOW + 60).await;
     mail_code(store, 2, 8, NOW + 60).await;
-    assert!(store.reset_password(reset(6, NOW)).await.unwrap());
+    assert_eq!(reset(store, 6, 1, NOW).await, Some(VersionedWrite::Written(2)));
     assert!(store.start_reset(secret(7), NOW).await.unwrap().is_none());
-    assert!(!store.reset_password(reset(7, NOW)).await.unwrap());
-    assert!(store.start_reset(secret(8), NOW).await.unwrap().is_some(), "another account");
+    assert_eq!(reset(store, 7, 2, NOW).await, None);
+    assert!(
+        store.start_reset(secret(8), NOW).await.unwrap().is_some(),
+        "another account"
+    );
 }
 
 pub async fn a_reset_code_allows_few_starts(store: &dyn Store) {
@@ -367,14 +379,15 @@ pub async fn a_reset_code_allows_few_starts(store: &dyn Store) {
         assert!(store.start_reset(secret(code), NOW).await.unwrap().is_none());
     }
     // The reset that the last start began can be finished.
-    assert!(store.reset_password(reset(8, NOW)).await.unwrap());
+    assert_eq!(reset(store, 8, 1, NOW).await, Some(VersionedWrite::Written(2)));
 }
 
 pub async fn a_reset_confirms_the_address(store: &dyn Store) {
     create_account(store, 1).await;
-    for (code, now) in [(7, NOW + 1), (8, NOW + 2)] {
+    for (code, version, now) in [(7, 1, NOW + 1), (8, 2, NOW + 2)] {
         mail_code(store, 1, code, NOW + 60).await;
-        assert!(store.reset_password(reset(code, now)).await.unwrap());
+        let written = reset(store, code, version, now).await;
+        assert_eq!(written, Some(VersionedWrite::Written(version + 1)));
         assert_eq!(store.accounts().await.unwrap()[0].email_verified_at, Some(NOW + 1));
     }
 }
@@ -384,7 +397,10 @@ pub async fn a_reset_starts_a_new_generation(store: &dyn Store) {
     open_session(store, stream, 1).await;
     store.write_vault(vault_write(1, 1)).await.unwrap();
     mail_code(store, 1, 7, NOW + 60).await;
-    assert!(store.reset_password(reset(7, NOW)).await.unwrap());
+    // Another vault than the one that the reset began with. Nothing changes, and the code stays valid.
+    assert_eq!(reset(store, 7, 1, NOW).await, Some(VersionedWrite::Conflict(2)));
+    assert_eq!(store.sessions(user_id(1), NOW).await.unwrap().len(), 1);
+    assert_eq!(reset(store, 7, 2, NOW).await, Some(VersionedWrite::Written(3)));
     let vault = store.vault(user_id(1)).await.unwrap().unwrap();
     assert_eq!((vault.vault.as_slice(), vault.version), (&b"vault of 7"[..], 3));
     assert_eq!(vault.earlier, [b"vault after 1"]);
@@ -396,8 +412,8 @@ pub async fn a_reset_code_is_used_up(store: &dyn Store) {
     create_app(store, 1).await;
     create_account(store, 1).await;
     mail_code(store, 1, 7, NOW + 60).await;
-    assert!(store.reset_password(reset(7, NOW)).await.unwrap());
-    assert!(!store.reset_password(reset(7, NOW)).await.unwrap());
+    assert_eq!(reset(store, 7, 1, NOW).await, Some(VersionedWrite::Written(2)));
+    assert_eq!(reset(store, 7, 2, NOW).await, None);
     assert_eq!(store.vault(user_id(1)).await.unwrap().unwrap().version, 2);
 }
 
@@ -405,7 +421,8 @@ pub async fn ten_earlier_generations_are_kept(store: &dyn Store) {
     create_account(store, 1).await;
     for code in 1..=12 {
         mail_code(store, 1, code, NOW + 60).await;
-        assert!(store.reset_password(reset(code, NOW)).await.unwrap());
+        let written = reset(store, code, code, NOW).await;
+        assert_eq!(written, Some(VersionedWrite::Written(code + 1)));
     }
     let vault = store.vault(user_id(1)).await.unwrap().unwrap();
     assert_eq!(vault.vault, b"vault of 12");

@@ -2,7 +2,7 @@
 
 use crate::{
     AccountCreation, NewAccount, NewMailCode, NewSnapshot, NewSnapshotPart, PasswordReset, Retention,
-    SnapshotPartWrite, SnapshotWrite, Store, StreamId, UploadBegin,
+    SnapshotPartWrite, SnapshotWrite, Store, StreamId, UploadBegin, VersionedWrite,
 };
 use bytes::Bytes;
 use synckit_protocol::{Cursor, Position, SnapshotId};
@@ -97,9 +97,11 @@ pub async fn create_whole_account(store: &dyn Store, app: u64, n: u64) -> Stream
         code: secret(first + 1),
         password: password(first + 1, format!("second record {n}").as_bytes()),
         vault: format!("second vault {n}").into_bytes(),
+        expected_version: 1,
         now: NOW,
     };
-    assert!(store.reset_password(reset).await.unwrap());
+    let written = store.reset_password(reset).await.unwrap();
+    assert_eq!(written, Some(VersionedWrite::Written(2)));
     mail_code(store, n, first + 3).await;
 
     let (device, revoked) = (first + 1, first + 2);

@@ -377,47 +377,44 @@ pub async fn start_reset(
     }))
 }
 
-/// The owner of a valid code. This uses up every code of the account, and shows that the address is the owner's.
-async fn use_mail_code(db: &impl Executor, code: SecretHash, now: UnixSeconds) -> Result<Option<UserId>, StoreError> {
+/// The owner of a valid code.
+async fn owner_of_code(db: &impl Executor, code: SecretHash, now: UnixSeconds) -> Result<Option<UserId>, StoreError> {
     let owner = db
         .query_one(
             "SELECT user_id FROM mail_codes JOIN accounts USING (account_key) WHERE code = $1 AND expires_at > $2",
             params![&code, now],
         )
         .await?;
-    let Some(owner) = owner else { return Ok(None) };
-    let user_id: UserId = owner.get(0)?;
-    // With all other codes: one of them in the mailbox must not replace the new password.
-    db.execute(
-        "DELETE FROM mail_codes WHERE account_key = (SELECT account_key FROM accounts WHERE user_id = $1)",
-        params![&user_id],
-    )
-    .await?;
-    db.execute(
-        "UPDATE accounts SET email_verified_at = coalesce(email_verified_at, $2) WHERE user_id = $1",
-        params![&user_id, now],
-    )
-    .await?;
-    Ok(Some(user_id))
+    owner.map(|owner| owner.get(0)).transpose()
 }
 
 /// [`crate::Store::reset_password`].
 ///
 /// # Errors
 /// Those of the engine.
-pub async fn reset_password(db: &impl Executor, reset: &PasswordReset) -> Result<bool, StoreError> {
-    let Some(user_id) = use_mail_code(db, reset.code, reset.now).await? else {
-        return Ok(false);
+pub async fn reset_password(db: &impl Executor, reset: &PasswordReset) -> Result<Option<VersionedWrite>, StoreError> {
+    let Some(user_id) = owner_of_code(db, reset.code, reset.now).await? else {
+        return Ok(None);
     };
-    let Some(current) = current_vault(db, user_id).await? else {
-        return Ok(false);
-    };
-    let version = current.version + 1;
-    keep_vault(db, &current, version).await?;
-    set_vault(db, current.account_key, &reset.vault, version).await?;
-    set_password(db, current.account_key, &reset.password).await?;
-    sessions::end_of_user(db, user_id, None).await?;
-    Ok(true)
+    let current = current_vault(db, user_id).await?;
+    let decision = next_vault(current.as_ref().map(|current| current.version), reset.expected_version);
+    if let (VersionedWrite::Written(version), Some(current)) = (decision, current) {
+        let account_key = current.account_key;
+        // All of them: another one in the mailbox must not replace the new password.
+        db.execute("DELETE FROM mail_codes WHERE account_key = $1", params![account_key])
+            .await?;
+        // Who read the mail owns the address.
+        db.execute(
+            "UPDATE accounts SET email_verified_at = coalesce(email_verified_at, $2) WHERE account_key = $1",
+            params![account_key, reset.now],
+        )
+        .await?;
+        keep_vault(db, &current, version).await?;
+        set_vault(db, account_key, &reset.vault, version).await?;
+        set_password(db, account_key, &reset.password).await?;
+        sessions::end_of_user(db, user_id, None).await?;
+    }
+    Ok(Some(decision))
 }
 
 /// Ends the sessions of one stream, and hands it to a nameless row of its own, which the sweep of deleted accounts finds.

@@ -454,7 +454,7 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn reset_password(&self, reset: PasswordReset) -> Result<bool, StoreError> {
+    async fn reset_password(&self, reset: PasswordReset) -> Result<Option<VersionedWrite>, StoreError> {
         self.write(Lane::Server, move |db| {
             run(accounts::reset_password(&Transaction(db), &reset))
         })

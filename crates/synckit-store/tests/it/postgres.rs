@@ -414,6 +414,14 @@ async fn of_sessions_and_devices(db: &impl Executor) {
         };
         assert_eq!(sessions::finish_login(db, &finished).await.unwrap(), expected);
     }
+    let repeated = NewSession {
+        id: session_id(9),
+        stream,
+        login: Some(secret(1)),
+        now: NOW,
+    };
+    let refused = sessions::open(db, repeated, &Quotas::default()).await;
+    assert!(matches!(refused, Err(StoreError::LoginRepeated)), "{refused:?}");
     assert_eq!(usage::usage(db, user_id(1)).await.unwrap(), Usage::default());
     let registered = devices::register(db, &new_device(stream, 1), &Quotas::default())
         .await
@@ -514,15 +522,23 @@ async fn of_vaults_and_codes(db: &impl Executor) {
             now: NOW,
         };
         assert!(accounts::put_mail_code(db, &code).await.unwrap());
+        let started = accounts::start_reset(db, code.code, NOW).await.unwrap().unwrap();
+        assert_eq!(started.user_id, user_id(1));
         let reset = PasswordReset {
             code: code.code,
             password: password(4, &[4]),
             vault: vec![5],
+            expected_version: started.vault_version,
             now: NOW,
         };
-        let started = accounts::start_reset(db, reset.code, NOW).await.unwrap().unwrap();
-        assert_eq!(started.user_id, user_id(1));
-        assert!(accounts::reset_password(db, &reset).await.unwrap());
+        let stale = PasswordReset {
+            expected_version: 1,
+            ..reset.clone()
+        };
+        let conflict = VersionedWrite::Conflict(started.vault_version);
+        assert_eq!(accounts::reset_password(db, &stale).await.unwrap(), Some(conflict));
+        let written = VersionedWrite::Written(started.vault_version + 1);
+        assert_eq!(accounts::reset_password(db, &reset).await.unwrap(), Some(written));
         assert_eq!(accounts::start_reset(db, reset.code, NOW).await.unwrap(), None);
     }
     let vault = accounts::vault(db, user_id(1)).await.unwrap().unwrap();

@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use synckit_login::ClientRegistration;
 use synckit_protocol::{
-    LOGIN_SUITE, SecretText, limits,
+    ByteString, LOGIN_SUITE, SecretText, limits,
     wire::{
         accounts::{
             PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PasswordReplaced, PutVault, RegisterFinish,
@@ -16,7 +16,7 @@ use synckit_protocol::{
     },
 };
 
-use crate::support::{Answer, PASSWORD, User, World};
+use crate::support::{Answer, PASSWORD, User, World, vault};
 
 #[tokio::test]
 async fn a_vault_replaces_exactly_the_version_that_it_names() {
@@ -26,38 +26,122 @@ async fn a_vault_replaces_exactly_the_version_that_it_names() {
     insta::assert_json_snapshot!(answer.json(), @r#"
     {
       "earlier": [],
-      "vault": "YSBzZWFsZWQgdmF1bHQ",
+      "vault": "AQAAAAEAAAABYSBzZWFsZWQgdmF1bHQ",
       "version": 1
     }
     "#);
-    let put = async |vault: Vec<u8>, expected_version| {
-        let body = PutVault {
-            vault: vault.into(),
-            expected_version,
-            keep_replaced: false,
-        };
-        world
-            .call(Method::PUT, "/api/account/vault")
-            .bearer(&user.account_token)
-            .json(&body)
-            .send()
-            .await
-    };
-    let conflict = put(vec![2; 10], 0).await;
+    let put = async |vault: Vec<u8>, expected_version| world.put_vault(&user, vault, expected_version, false).await;
+    let conflict = put(vault(1, 2), 0).await;
     assert_eq!(
         (conflict.code().as_str(), conflict.problem().current_version),
         ("version_conflict", Some(1))
     );
-    assert_eq!(put(vec![2; 4096], 1).await.ok::<VaultWritten>().version, 2);
-    assert_eq!(put(vec![2; 4097], 2).await.code(), "invalid_value");
-    let vault: VaultAnswer = world
-        .get("/api/account/vault")
-        .bearer(&user.account_token)
+    let mut largest = vault(1, 2);
+    largest.resize(limits::VAULT_BYTES_MAX, 2);
+    assert_eq!(put(largest.clone(), 1).await.ok::<VaultWritten>().version, 2);
+    let mut too_large = vault(1, 3);
+    too_large.resize(limits::VAULT_BYTES_MAX + 1, 2);
+    assert_eq!(put(too_large, 2).await.code(), "invalid_value");
+    let stored = world.vault(&user).await;
+    assert_eq!((stored.vault.0, stored.version), (largest, 2));
+    assert_eq!(world.refresh_code(&user).await, "200", "sessions go on");
+}
+
+/// Devices refuse a vault that is older than one that they know: an account whose vault goes back is lost to them.
+#[tokio::test]
+async fn edition_of_a_vault_follows_the_current_one() {
+    let world = World::start().await;
+    let user = world.user("ada@example.com").await;
+    let refused = |answer: &Answer| {
+        let problem = answer.problem();
+        assert_eq!(
+            (problem.code.as_str(), problem.field.as_deref()),
+            ("invalid_value", Some("vault")),
+            "{:?}",
+            problem.detail
+        );
+    };
+    for (keep_replaced, taken, others) in [
+        (false, (1, 2), [(1, 1), (1, 3), (2, 1), (2, 2), (0, 2)]),
+        (true, (2, 1), [(1, 2), (1, 3), (2, 2), (3, 1), (0, 1)]),
+        (false, (2, 2), [(1, 2), (2, 1), (2, 3), (3, 1), (3, 2)]),
+    ] {
+        let version = world.vault(&user).await.version;
+        for (generation, count) in others {
+            refused(
+                &world
+                    .put_vault(&user, vault(generation, count), version, keep_replaced)
+                    .await,
+            );
+        }
+        refused(
+            &world
+                .put_vault(&user, b"no vault".to_vec(), version, keep_replaced)
+                .await,
+        );
+        let (generation, count) = taken;
+        let written = world
+            .put_vault(&user, vault(generation, count), version, keep_replaced)
+            .await;
+        assert_eq!(written.ok::<VaultWritten>().version, version + 1);
+    }
+    let stored = world.vault(&user).await;
+    assert_eq!((stored.vault.0, stored.version), (vault(2, 2), 4));
+    assert_eq!(stored.earlier, [ByteString(vault(1, 2))]);
+
+    // A change of password.
+    let (changing, mut finish) = world.change_start(&user, 4).await;
+    for (generation, count) in [(2, 2), (2, 4), (3, 1), (1, 3)] {
+        finish.vault = vault(generation, count).into();
+        refused(&changing.send(&finish).await);
+    }
+    finish.vault = vault(2, 3).into();
+    assert_eq!(changing.send(&finish).await.ok::<PasswordChanged>().version, 5);
+
+    // A reset, whose generation the server names: more than any before.
+    let code = world.fresh_code("ada@example.com").await;
+    let (started, finish) = world.reset_start(&code).await;
+    let mut finish = finish.unwrap();
+    assert_eq!(started.ok::<RegisterStarted>().vault_generation, Some(6));
+    for (generation, count) in [(2, 4), (3, 1), (5, 1), (6, 2), (7, 1)] {
+        finish.vault = vault(generation, count).into();
+        refused(&world.post("/api/accounts/reset").cbor(&finish).send().await);
+    }
+    finish.vault = vault(6, 1).into();
+    world
+        .post("/api/accounts/reset")
+        .cbor(&finish)
         .send()
         .await
-        .ok();
-    assert_eq!((vault.vault.0, vault.version), (vec![2; 4096], 2));
-    assert_eq!(world.refresh_code(&user).await, "200", "sessions go on");
+        .ok::<PasswordReplaced>();
+}
+
+/// The generation that the reset was told would no longer be the newest.
+#[tokio::test]
+async fn reset_after_a_newer_vault_starts_again() {
+    let world = World::start().await;
+    let user = world.user("ada@example.com").await;
+    let code = world.fresh_code("ada@example.com").await;
+    let (_, finish) = world.reset_start(&code).await;
+    let written = world.put_vault(&user, vault(2, 1), 1, true).await;
+    assert_eq!(written.ok::<VaultWritten>().version, 2);
+    let conflict = world.post("/api/accounts/reset").cbor(&finish.unwrap()).send().await;
+    assert_eq!(
+        (conflict.code().as_str(), conflict.problem().current_version),
+        ("version_conflict", Some(2))
+    );
+    assert_eq!(world.refresh_code(&user).await, "200", "nothing changed");
+    // With the same code.
+    let (_, finish) = world.reset_start(&code).await;
+    let finish = finish.unwrap();
+    world
+        .post("/api/accounts/reset")
+        .cbor(&finish)
+        .send()
+        .await
+        .ok::<PasswordReplaced>();
+    let user = world.sign_in("ada@example.com", "new password").await.unwrap();
+    assert_eq!(world.vault(&user).await.vault.0, vault(3, 1));
 }
 
 #[tokio::test]
@@ -70,44 +154,23 @@ async fn new_password_ends_the_other_sessions() {
         "200"
     );
 
-    let (registration, request) = ClientRegistration::start("new password", &mut OsRng).unwrap();
-    let start = PasswordChangeStart {
-        suite: LOGIN_SUITE,
-        request: request.into(),
-    };
-    let started: RegisterStarted = world
-        .post("/api/account/password/start")
-        .bearer(&user.account_token)
-        .cbor(&start)
-        .send()
-        .await
-        .ok();
-    let finished = registration.finish(&started.response.0, &mut OsRng).unwrap();
-    let mut finish = PasswordChangeFinish {
-        registration: started.registration,
-        record: finished.upload.into(),
-        vault: vec![5; 50].into(),
-        expected_version: 7,
-    };
-    let send = async |finish: &PasswordChangeFinish, token: &str| {
-        world
-            .post("/api/account/password")
-            .bearer(token)
-            .cbor(finish)
-            .send()
-            .await
-    };
-    assert_eq!(send(&finish, &user.account_token).await.code(), "version_conflict");
+    let (changing, mut finish) = world.change_start(&user, 7).await;
+    finish.vault = vault(1, 2).into();
+    assert_eq!(changing.send(&finish).await.code(), "version_conflict");
     world.sign_in("ada@example.com", PASSWORD).await.unwrap();
     finish.expected_version = 1;
+    let stranger = Changing {
+        token: &other.account_token,
+        ..changing
+    };
     assert_eq!(
-        send(&finish, &other.account_token).await.code(),
+        stranger.send(&finish).await.code(),
         "login_expired",
         "another session began it"
     );
-    let changed: PasswordChanged = send(&finish, &user.account_token).await.ok();
+    let changed: PasswordChanged = changing.send(&finish).await.ok();
     assert_eq!(changed.version, 2);
-    let again: PasswordChanged = send(&finish, &user.account_token).await.ok();
+    let again: PasswordChanged = changing.send(&finish).await.ok();
     assert_eq!(again, changed, "a lost answer comes again");
 
     let old = world
@@ -117,13 +180,8 @@ async fn new_password_ends_the_other_sessions() {
         .unwrap_err();
     assert_eq!(old.code, "invalid_credentials");
     let new = world.sign_in("ada@example.com", "new password").await.unwrap();
-    let vault: VaultAnswer = world
-        .get("/api/account/vault")
-        .bearer(&new.account_token)
-        .send()
-        .await
-        .ok();
-    assert_eq!((vault.vault.0, vault.earlier.len()), (vec![5; 50], 0));
+    let stored = world.vault(&new).await;
+    assert_eq!((stored.vault.0, stored.earlier.len()), (vault(1, 2), 0));
     assert_eq!(
         world.get("/api/sync/status").bearer(&other.token).send().await.code(),
         "session_ended"
@@ -181,15 +239,9 @@ async fn forgotten_password_is_replaced_by_mailed_code() {
         .map(|_| ())
         .unwrap_err();
     let user = world.sign_in("ada@example.com", "new password").await.unwrap();
-    let vault: VaultAnswer = world
-        .get("/api/account/vault")
-        .bearer(&user.account_token)
-        .send()
-        .await
-        .ok();
-    assert_eq!(vault.vault.0, b"a vault of the next generation");
-    assert_eq!(vault.earlier.len(), 1, "the old vault is kept for the recovery code");
-    assert_eq!(vault.earlier[0].0, b"a sealed vault");
+    let stored = world.vault(&user).await;
+    assert_eq!(stored.vault.0, vault(2, 1));
+    assert_eq!(stored.earlier, [ByteString(vault(1, 1))], "for the recovery code");
 }
 
 /// A stranger requests codes for the address again and again.
@@ -257,9 +309,10 @@ async fn refused_reset_leaves_a_valid_code_in_the_mailbox() {
 fn code_is_valid(world: &World, code: &str) -> bool {
     let database = rusqlite::Connection::open(world.path().join("synckit.db")).unwrap();
     let hash: [u8; 32] = Sha256::digest(code).into();
+    let now = i64::try_from(world.clock.now()).unwrap();
     let valid = "SELECT count(*) FROM mail_codes WHERE code = ?1 AND expires_at > ?2";
     let count: u32 = database
-        .query_row(valid, rusqlite::params![hash, world.clock.now()], |row| row.get(0))
+        .query_row(valid, rusqlite::params![hash, now], |row| row.get(0))
         .unwrap();
     count == 1
 }
@@ -289,7 +342,11 @@ async fn suffixes_of_an_address_share_its_mails() {
         world.ask_for_reset(&email).await.empty();
     }
     for email in ["ada@example.com", "ada+9@example.com", "ADA+x@Example.com"] {
-        assert_eq!(world.register(email, PASSWORD).await.code(), "too_many_guesses", "{email}");
+        assert_eq!(
+            world.register(email, PASSWORD).await.code(),
+            "too_many_guesses",
+            "{email}"
+        );
         assert_eq!(world.ask_for_reset(email).await.code(), "too_many_guesses", "{email}");
     }
     // Each is an account of its own.
@@ -298,7 +355,59 @@ async fn suffixes_of_an_address_share_its_mails() {
     world.register("bob+1@example.com", PASSWORD).await.ok::<Registered>();
 }
 
+/// A change of password that was started.
+#[derive(Clone, Copy)]
+struct Changing<'a> {
+    world: &'a World,
+    token: &'a str,
+}
+
+impl Changing<'_> {
+    async fn send(&self, finish: &PasswordChangeFinish) -> Answer {
+        let call = self.world.post("/api/account/password").bearer(self.token);
+        call.cbor(finish).send().await
+    }
+}
+
 impl World {
+    async fn vault(&self, user: &User) -> VaultAnswer {
+        let call = self.get("/api/account/vault").bearer(&user.account_token);
+        call.send().await.ok()
+    }
+
+    async fn put_vault(&self, user: &User, vault: Vec<u8>, expected_version: u64, keep_replaced: bool) -> Answer {
+        let body = PutVault {
+            vault: vault.into(),
+            expected_version,
+            keep_replaced,
+        };
+        let call = self.call(Method::PUT, "/api/account/vault").bearer(&user.account_token);
+        call.json(&body).send().await
+    }
+
+    /// Starts a change to "new password"; returns its last message, without a vault.
+    async fn change_start<'a>(&'a self, user: &'a User, expected_version: u64) -> (Changing<'a>, PasswordChangeFinish) {
+        let (registration, request) = ClientRegistration::start("new password", &mut OsRng).unwrap();
+        let start = PasswordChangeStart {
+            suite: LOGIN_SUITE,
+            request: request.into(),
+        };
+        let call = self.post("/api/account/password/start").bearer(&user.account_token);
+        let started: RegisterStarted = call.cbor(&start).send().await.ok();
+        let finished = registration.finish(&started.response.0, &mut OsRng).unwrap();
+        let finish = PasswordChangeFinish {
+            registration: started.registration,
+            record: finished.upload.into(),
+            vault: Vec::new().into(),
+            expected_version,
+        };
+        let changing = Changing {
+            world: self,
+            token: &user.account_token,
+        };
+        (changing, finish)
+    }
+
     async fn ask_for_reset(&self, email: &str) -> Answer {
         let body = json!({ "email": email });
         self.post("/api/accounts/reset/request").json(&body).send().await
@@ -334,7 +443,7 @@ impl World {
         let finish = RegisterFinish {
             registration: started.registration,
             record: finished.upload.into(),
-            vault: b"a vault of the next generation".to_vec().into(),
+            vault: vault(started.vault_generation.unwrap(), 1).into(),
         };
         (answer, Some(finish))
     }

@@ -9,7 +9,7 @@ use synckit_protocol::{
 };
 use synckit_server::{Admin, config::Registration};
 
-use crate::support::{PASSWORD, World};
+use crate::support::{PASSWORD, World, vault};
 
 #[tokio::test]
 async fn registration_works_in_json() {
@@ -35,7 +35,7 @@ async fn registration_works_in_json() {
     let body = RegisterFinish {
         registration: started.registration,
         record: finished.upload.into(),
-        vault: vec![1; 100].into(),
+        vault: vault(1, 1).into(),
     };
     let first: Registered = world.post("/api/accounts").json(&body).send().await.ok();
     assert_eq!((first.user_id, first.pending), (started.user_id, false));
@@ -72,19 +72,31 @@ async fn taken_address_is_not_told_but_its_owner_mailed() {
 }
 
 #[tokio::test]
-async fn repeated_registration_of_a_taken_address_mails_once() {
+async fn repeat_for_a_taken_address_mails_once() {
     let world = World::start().await;
     world.register("ada@example.com", PASSWORD).await.ok::<Registered>();
     let (_, finish) = world.register_start("ada@example.com", "other", None).await;
     let finish = finish.unwrap();
-    let send = async || world.post("/api/accounts").cbor(&finish).send().await.ok::<Registered>();
+    let send = async || {
+        world
+            .post("/api/accounts")
+            .cbor(&finish)
+            .send()
+            .await
+            .ok::<Registered>()
+    };
     let first = send().await;
     for _ in 0..10 {
         assert_eq!(send().await, first);
     }
     // Mails are sent in order: once the mail of a later request is here, all are.
     let body = json!({ "email": "ada@example.com" });
-    world.post("/api/accounts/reset/request").json(&body).send().await.empty();
+    world
+        .post("/api/accounts/reset/request")
+        .json(&body)
+        .send()
+        .await
+        .empty();
     world.mail_to("ada@example.com", "Reset your password").await;
     assert_eq!(world.mails().len(), 2);
 }
@@ -106,7 +118,7 @@ async fn registration_lives_a_minute_and_is_checked() {
     );
     assert_eq!(
         send(RegisterFinish {
-            vault: vec![1; 4097].into(),
+            vault: vec![1; limits::VAULT_BYTES_MAX + 1].into(),
             ..finish.clone()
         })
         .await
@@ -122,6 +134,19 @@ async fn registration_lives_a_minute_and_is_checked() {
         .code(),
         "invalid_value"
     );
+    for (generation, count) in [(0, 0), (1, 0), (0, 1), (2, 1), (1, 2)] {
+        let vault = vault(generation, count).into();
+        let refused = send(RegisterFinish {
+            vault,
+            ..finish.clone()
+        })
+        .await;
+        assert_eq!(
+            (refused.code().as_str(), refused.problem().field.as_deref()),
+            ("invalid_value", Some("vault")),
+            "{generation}.{count}"
+        );
+    }
     let mut changed = finish.clone();
     changed.registration.0[30] ^= 1;
     assert_eq!(send(changed).await.code(), "login_expired");
