@@ -301,7 +301,7 @@ async fn the_router_works_without_a_network() {
     let dir = TempDir::new().unwrap();
     let server = Server::open(Config::new(dir.path())).await.unwrap();
     let app = server.admin().create_app("Notes").await.unwrap();
-    let body = serde_json::json!({ "api_key": app.api_key, "email": "a@b", "password": "p" });
+    let body = serde_json::json!({ "api_key": app.api_key, "email": "a@b.example", "password": "p" });
     let request = http::Request::post("/api/sync/auth")
         .header("content-type", "application/json")
         .body(axum::body::Body::from(body.to_string()))
