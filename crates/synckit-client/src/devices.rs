@@ -2,7 +2,7 @@
 
 use http::Method;
 use synckit_protocol::{
-    DeviceId, limits,
+    DeviceId, check_name, limits,
     wire::{
         devices::{Device, DeviceList, DeviceSession, Platform, RenameDevice},
         log::Status,
@@ -49,7 +49,7 @@ impl SyncKitClient {
             argument: "platform",
             reason: format!("{error}"),
         })?;
-        check_name(name)?;
+        check_device_name(name)?;
         self.stream()?.connection.register_device(name, platform).await
     }
 
@@ -128,7 +128,7 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn rename_device(&self, device_id: DeviceId, name: &str) -> Result<Device> {
-        check_name(name)?;
+        check_device_name(name)?;
         let request = RenameDevice {
             device_name: name.to_owned(),
         };
@@ -189,12 +189,9 @@ impl SyncKitClient {
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
-    if (1..=limits::DEVICE_NAME_BYTES_MAX).contains(&name.len()) {
-        return Ok(());
-    }
-    Err(Error::InvalidArgument {
+fn check_device_name(name: &str) -> Result<()> {
+    check_name(name, limits::DEVICE_NAME_BYTES_MAX).map_err(|error| Error::InvalidArgument {
         argument: "name",
-        reason: format!("a device name has 1 to {} bytes", limits::DEVICE_NAME_BYTES_MAX),
+        reason: error.to_string(),
     })
 }

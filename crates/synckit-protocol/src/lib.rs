@@ -12,6 +12,7 @@ mod chain;
 mod cursor;
 mod ids;
 pub mod limits;
+mod name;
 mod owner;
 mod problem;
 #[cfg(feature = "schema")]
@@ -27,6 +28,7 @@ pub use ids::{
     AppId, BatchId, BlobId, DeviceId, IdParseError, InstallationId, KeyId, ObjectKey, SessionId, SnapshotId, UploadId,
     UserId,
 };
+pub use name::{NameError, check_name};
 pub use owner::{EnvelopeClaim, OwnerKey, OwnerSignature, SnapshotClaim};
 pub use problem::{Behind, Problem, ProblemCode, UnknownProblemCode};
 pub use vault::VaultEdition;

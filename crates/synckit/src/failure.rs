@@ -218,7 +218,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
             AdminError::DataDir(error) => Some(of_data_dir(error)),
             AdminError::Keys(error) => Some(of_keys(error)),
             AdminError::Store(error) => of_store(error),
-            AdminError::AppName => Some(Known::code("invalid_value")),
+            AdminError::AppName(_) => Some(Known::code("invalid_value")),
             AdminError::AppNameTaken(_) => Some(Known::new(
                 "name_taken",
                 "choose another name; `synckit app list` shows the apps, `synckit app rotate-key` makes a new key for one",
@@ -470,7 +470,9 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
 fn hint_for_problem(code: ProblemCode) -> Option<&'static str> {
     Some(match code {
         ProblemCode::RegistrationClosed => "ask the operator for an account, or use another server",
-        ProblemCode::MailCodeInvalid => "copy the code from the newest mail; a code is valid for a time, and with the password of its own registration",
+        ProblemCode::MailCodeInvalid => {
+            "copy the code from the newest mail; a code is valid for a time, and with the password of its own registration"
+        }
         ProblemCode::InviteInvalid => "get a code with `synckit account invite` and pass it as --invite CODE",
         ProblemCode::DeviceNotFound => "`synckit device list` shows the devices of this account",
         ProblemCode::DeviceMismatch => "run the command again: it signs in and registers anew",

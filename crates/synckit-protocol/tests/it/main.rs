@@ -5,4 +5,5 @@ mod api_key;
 mod chain;
 mod cursor;
 mod encodings;
+mod name;
 mod problems;

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use synckit_protocol::{AppId, KeyId, OwnerKey, SecretText, UserId, limits, wire::UnixSeconds};
+use synckit_protocol::{AppId, KeyId, NameError, OwnerKey, SecretText, UserId, check_name, limits, wire::UnixSeconds};
 use synckit_store::{
     Account, App, AppRename, EnvelopeRestore, NewApiKey, NewApp, Retention, SecretHash, SqliteOptions, SqliteStore,
     Store, StoreError, StreamId,
@@ -64,12 +64,9 @@ pub enum AdminError {
     /// The database failed.
     #[error("the database refused the command")]
     Store(#[from] StoreError),
-    /// A name is empty, too long, or has control characters.
-    #[error(
-        "the name of an app must be 1 to {} bytes without control characters",
-        limits::APP_NAME_BYTES_MAX
-    )]
-    AppName,
+    /// An app cannot have the name.
+    #[error("an app cannot have this name: {0}")]
+    AppName(NameError),
     /// Another app has the name.
     #[error("there is already an app named {0:?}")]
     AppNameTaken(String),
@@ -390,10 +387,5 @@ impl Admin {
 }
 
 fn check_app_name(name: &str) -> Result<(), AdminError> {
-    let fits = !name.trim().is_empty() && name.len() <= limits::APP_NAME_BYTES_MAX;
-    if fits && !name.chars().any(char::is_control) {
-        Ok(())
-    } else {
-        Err(AdminError::AppName)
-    }
+    check_name(name, limits::APP_NAME_BYTES_MAX).map_err(AdminError::AppName)
 }

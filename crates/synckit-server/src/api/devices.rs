@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use synckit_protocol::{
-    DeviceId, ProblemCode, limits,
+    DeviceId, ProblemCode, check_name, limits,
     wire::devices::{Device, DeviceList, DeviceSession, RegisterDevice, RenameDevice},
 };
 use synckit_store::{DeviceRegistration, DeviceRename, NewDevice};
@@ -110,15 +110,9 @@ fn device_id(text: &str) -> Result<DeviceId, ApiError> {
 }
 
 fn device_name(name: String) -> Result<String, ApiError> {
-    let fits = !name.trim().is_empty() && name.len() <= limits::DEVICE_NAME_BYTES_MAX;
-    if fits && !name.chars().any(char::is_control) {
-        Ok(name)
-    } else {
-        let max = limits::DEVICE_NAME_BYTES_MAX;
-        Err(ApiError::invalid(
-            "device_name",
-            format!("must be 1 to {max} bytes without control characters"),
-        ))
+    match check_name(&name, limits::DEVICE_NAME_BYTES_MAX) {
+        Ok(()) => Ok(name),
+        Err(error) => Err(ApiError::invalid("device_name", error.to_string())),
     }
 }
 

@@ -53,8 +53,11 @@ async fn a_rotated_key_goes_on_for_the_overlap() {
 async fn commands_that_make_no_sense_say_why() {
     let world = World::start().await;
     let admin = Admin::open(world.path()).unwrap();
-    for name in ["", " ", "a\u{7}", &"x".repeat(101)] {
-        assert!(matches!(admin.create_app(name).await, Err(AdminError::AppName)));
+    for name in ["", " ", "a\u{7}", "a\u{202e}b", "\u{200b}", &"x".repeat(101)] {
+        let refused = admin.create_app(name).await;
+        assert!(matches!(refused, Err(AdminError::AppName(_))), "{name:?}");
+        let refused = admin.rename_app(world.app.app_id, name).await;
+        assert!(matches!(refused, Err(AdminError::AppName(_))), "{name:?}");
     }
     let nobody = AppId::from_bytes([9; 16]);
     let error = admin.rotate_api_key(nobody, Duration::ZERO).await.unwrap_err();

@@ -106,7 +106,7 @@ fn a_deleted_app_admits_nobody() {
 fn a_name_that_no_app_can_have_is_refused() {
     let server = Server::start();
     let ended = on_data_dir(&server.data_dir(), &["app", "create", "  "]).expect_code(1);
-    insta::assert_snapshot!(ended.stderr, @"error: the name of an app must be 1 to 100 bytes without control characters");
+    insta::assert_snapshot!(ended.stderr, @"error: an app cannot have this name: a name has a visible character");
 }
 
 /// A user whose device has rotated the master key once.

@@ -24,7 +24,7 @@ fn errors_are_json_where_json_was_asked_for() {
     {
       "code": "invalid_value",
       "hint": null,
-      "message": "the name of an app must be 1 to 100 bytes without control characters"
+      "message": "an app cannot have this name: a name has a visible character"
     }
     "#);
     insta::assert_json_snapshot!(codes(&["app", "rotate-key", "Ntoes", "--json"], 1), @r#"

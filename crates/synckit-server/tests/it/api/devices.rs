@@ -243,6 +243,11 @@ async fn a_device_is_renamed_to_a_free_name_only() {
         (answer.code().as_str(), answer.problem().field.as_deref()),
         ("invalid_value", Some("device_name"))
     );
+    let unseen = rename("work\u{200e} laptop").await;
+    assert_eq!(
+        (unseen.code().as_str(), unseen.problem().field.as_deref()),
+        ("invalid_value", Some("device_name"))
+    );
     assert_eq!(rename("work laptop").await.ok::<Device>().device_name, "work laptop");
     assert_eq!(names(&world, &user).await, ["work laptop", "phone"]);
 }
@@ -251,7 +256,17 @@ async fn a_device_is_renamed_to_a_free_name_only() {
 async fn names_and_platforms_are_checked() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
-    for name in ["", "  ", "a\nb", &"x".repeat(101)] {
+    for name in [
+        "",
+        "  ",
+        "a\nb",
+        "a\u{202e}b",
+        "a\u{200b}b",
+        "\u{2066}a",
+        "\u{200d}",
+        "\u{3164}",
+        &"x".repeat(101),
+    ] {
         let body = RegisterDevice {
             device_name: name.to_owned(),
             platform: Platform::Linux,
