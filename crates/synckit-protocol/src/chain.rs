@@ -2,7 +2,12 @@
 //!
 //! The server computes the chain when it appends, the client when it reads; a different head means a different history.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{AppId, BatchId, DeviceId, KeyId, UserId, bytes::fixed_bytes};
@@ -31,13 +36,41 @@ impl SealedHash {
 }
 
 /// A place in a stream: after entry `seq`, with the history that `head` commits to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Position {
     /// The number of entries before this place. Sequences start at 1 and have no gaps.
     pub seq: u64,
     /// The hash of the history up to here.
     pub head: Head,
+}
+
+impl<'de> Deserialize<'de> for Position {
+    /// From an object only. A derived implementation also takes an array of the fields in JSON, and not in CBOR.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Fields {
+            seq: u64,
+            head: Head,
+        }
+
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Position;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a position")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Position, A::Error> {
+                let Fields { seq, head } = Fields::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Position { seq, head })
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
 }
 
 impl Position {

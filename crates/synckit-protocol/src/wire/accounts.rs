@@ -123,7 +123,11 @@ pub struct PutVault {
     pub expected_version: u64,
     /// Whether the server keeps the replaced vault among the earlier ones: for a vault that begins a generation,
     /// because envelopes of other apps are still sealed under the account key in the replaced one.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        default,
+        deserialize_with = "super::flag",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
     pub keep_replaced: bool,
 }
 

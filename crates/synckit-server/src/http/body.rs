@@ -263,7 +263,16 @@ pub(crate) fn held_until_sent(bytes: Vec<u8>, memory: Permit) -> Bytes {
 /// Decodes a body that must hold one value and nothing else.
 pub(crate) fn decode<T: DeserializeOwned>(format: Format, body: &[u8]) -> Result<T, ApiError> {
     match format {
-        Format::Json => serde_json::from_slice(body).map_err(|error| malformed(&json_detail(&error))),
+        Format::Json => {
+            // serde passes over the texts of unknown fields unread.
+            let text = std::str::from_utf8(body).map_err(|_| malformed("the body is not UTF-8"))?;
+            // In JSON, serde also takes the fields of an object as an array, in their order in this program. The objects
+            // inside a body refuse that themselves.
+            if text.trim_ascii_start().starts_with('[') {
+                return Err(malformed("the body must be an object"));
+            }
+            serde_json::from_str(text).map_err(|error| malformed(&json_detail(&error)))
+        }
         Format::Cbor => {
             let mut deserializer = minicbor_serde::Deserializer::new(body);
             let value = T::deserialize(&mut deserializer).map_err(|error| malformed(&cbor_detail(&error)))?;

@@ -3,6 +3,7 @@
 mod account;
 mod blobs;
 mod devices;
+mod encodings;
 mod log;
 mod openapi;
 mod owner_keys;
