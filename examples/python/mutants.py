@@ -82,7 +82,7 @@ MUTANTS = [
            "step = 1 << exponent"),
     # Sections 5.4, 5.5 and 5.8.
     Mutant("the first sequence is the parent's", "batch", "position", "u64(self.seq + 1)", "u64(self.seq)"),
-    Mutant("a batch of no entries", "chain", "position", "digest.count < 1", "digest.count < 0"),
+    Mutant("a batch of no entries", "chain", "position", "not 1 <= self.count", "not 0 <= self.count"),
     Mutant("a batch across what is known", "chain", "position", "before.seq < self._known.seq < self.at.seq", "False"),
     Mutant("the beginning not compared", "chain", "position", "self._known = known\n        self._compare()",
            "self._known = known"),

@@ -32,11 +32,43 @@ JSON_BYTES = {
 }
 
 
+# The type of each field that this client reads, wherever it occurs. A number is the length of bytes.
+ID, HASH = 16, 32
+TYPES = {
+    **dict.fromkeys(("app_id", "user_id", "device_id", "batch_id", "snapshot_id", "key_id", "id"), ID),
+    **dict.fromkeys(("head", "sealed_hash"), HASH),
+    **dict.fromkeys(("login", "ke2", "vault", "envelope", "sealed", "manifest"), bytes),
+    **dict.fromkeys(("token", "account_token", "cursor", "download_url", "code", "title", "detail"), str),
+    **dict.fromkeys(("seq", "first_seq", "last_seq", "count", "size"), int),
+    "has_more": bool,
+    "earlier": [bytes],
+}
+
+
 class Answer(dict):
-    """The fields of an answer. Unknown ones are ignored, a missing one is not this protocol."""
+    """The fields of an answer, of the types above. Unknown ones are ignored, a missing one is not this protocol."""
+
+    def __init__(self, fields: dict = {}):
+        super().__init__(fields)
+        for name, value in fields.items():
+            if name in TYPES and not is_of(TYPES[name], value):
+                raise NotThisProtocol(f"an answer with another type of {name}")
 
     def __missing__(self, name: str) -> None:
         raise NotThisProtocol(f"an answer without {name}")
+
+
+# An object inside an answer has a type, too.
+TYPES |= {**dict.fromkeys(("position", "latest", "snapshot", "behind"), Answer),
+          **dict.fromkeys(("batches", "digests"), [Answer])}
+
+
+def is_of(kind: Any, value: Any) -> bool:
+    if type(kind) is list:
+        return type(value) is list and all(is_of(kind[0], item) for item in value)
+    if type(kind) is int:
+        return type(value) is bytes and len(value) == kind
+    return type(value) is kind and (kind is not int or 0 <= value < 2**64)
 
 
 class Api:
@@ -67,7 +99,7 @@ class Api:
             return Answer()
         try:
             fields = as_answers(cbor2.loads(answer, allow_duplicate_keys=False))
-        except (cbor2.CBORDecodeError, RecursionError, TypeError, ValueError) as error:
+        except (cbor2.CBORDecodeError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise NotThisProtocol("an answer that is not CBOR") from error
         if type(fields) is not Answer:
             raise NotThisProtocol("an answer that is not a map")
@@ -80,7 +112,7 @@ class Api:
         return exchange(connection, method, self._url + path, headers, body, ANSWER_BYTES_MAX)
 
     def download(self, url: str, size_bytes: int) -> bytes:
-        """What a presigned URL leads to: without a token, without following it elsewhere (section 7.4)."""
+        """At most so many bytes from a presigned URL: without a token, without following it elsewhere (section 7.4)."""
         check_url(url)
         if urlsplit(url).username is not None:
             raise UnsafeUrl("it carries a user name")
@@ -139,9 +171,12 @@ def retried(attempt: Callable[[], tuple[int, bytes, http.client.HTTPMessage]]) -
             if status not in RETRY_STATUS or problem.code == "internal":
                 raise problem
             wait = retry_after(headers.get("Retry-After"), wait)
-        except (OSError, http.client.HTTPException):
+        except OSError:
             if retry == RETRIES:
                 raise
+        except http.client.HTTPException as error:
+            if retry == RETRIES:
+                raise NotThisProtocol("an answer that is not HTTP") from error
         if problem and (retry == RETRIES or time.monotonic() + wait > deadline):
             raise problem
         time.sleep(wait)
@@ -201,10 +236,10 @@ def exchange(connection: http.client.HTTPConnection, method: str, url: str, head
 
 
 def problem_of(status: int, answer: bytes) -> Problem:
-    """Problems are always JSON; what a proxy answers may be anything."""
+    """Problems are always JSON; what a proxy answers may be anything, and then only the status counts."""
     try:
         body = json.loads(answer, object_hook=problem_fields)
-    except (ValueError, RecursionError):
+    except (NotThisProtocol, RecursionError, ValueError):
         body = Answer()
     return Problem(status, body if type(body) is Answer else Answer())
 
@@ -223,7 +258,14 @@ def as_answers(value: Any) -> Any:
 
 
 def check_url(url: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        parts.port
+        parts.hostname.encode("idna")
+    except (AttributeError, ValueError) as error:
+        raise UnsafeUrl("not a URL") from error
+    if not all("!" <= c <= "~" for c in url):
+        raise UnsafeUrl("it has characters that no URL has")
     if parts.scheme == "https" and parts.hostname:
         return
     if parts.scheme != "http" or not is_loopback(parts.hostname or ""):

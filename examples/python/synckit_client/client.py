@@ -10,13 +10,16 @@ from .errors import (BatchForged, BlobForged, CannotPush, HistoryForked, History
                      Problem, SnapshotForged)
 from .keys import KeyRing, envelope_header
 from .position import Digest, Position, Walk
-from .primitives import Reader, hmac_sha256, seal, sha256, u32, unseal
+from .primitives import SEAL_OVERHEAD_BYTES, Reader, hmac_sha256, seal, sha256, u32, unseal
 from .sign_in import fetch_envelope
 from .state import State
 
 PUSH_ATTEMPTS_MAX = 100
 PART_ROWS_MAX = 50_000
 PARTS_MAX = 16_384
+# How often one pull begins again because its snapshot is gone.
+RESTARTS_MAX = 4
+BLOB_SEALED_BYTES_MAX = 500_000_040
 
 
 class Client:
@@ -39,6 +42,7 @@ class Client:
         rows come once more from the start, by another way: applying them again changes nothing.
         """
         forged: dict[bytes, SnapshotForged] = {}
+        restarts = 0
         while True:
             request = {"device_id": self._device_id, "cursor": cursor, "avoid_snapshot": bool(forged) or None}
             at = Position.from_cursor(cursor, self._start)
@@ -62,7 +66,9 @@ class Client:
                     forged[snapshot["snapshot_id"]] = error
                     cursor = "0"
                 except Problem as problem:
-                    if problem.code != "snapshot_not_found":
+                    # An honest server replaces a snapshot once in a while; another one would do it for ever.
+                    restarts += 1
+                    if problem.code != "snapshot_not_found" or restarts == RESTARTS_MAX:
                         raise
                     cursor = "0"
                 continue
@@ -275,8 +281,14 @@ class Client:
         """The file with this SHA-256."""
         blob_id = hmac_sha256(self._ring.blob_id_key, file_hash)
         named = self._api.call("POST", "/api/sync/blobs/download", {"hash": blob_id})
+        size = named["size"]
+        if not SEAL_OVERHEAD_BYTES <= size <= BLOB_SEALED_BYTES_MAX:
+            raise NotThisProtocol("a size that no sealed file has")
         key = self._subkey(named["key_id"], b"synckit/1 blob", BlobForged)
-        return open_file(self._api.download(named["download_url"], named["size"]), key, named["key_id"], blob_id, file_hash)
+        sealed = self._api.download(named["download_url"], size)
+        if len(sealed) != size:
+            raise BlobForged(f"{len(sealed)} bytes in place of {size}")
+        return open_file(sealed, key, named["key_id"], blob_id, file_hash)
 
 
 def open_file(sealed: bytes, key: bytes, key_id: bytes, blob_id: bytes, file_hash: bytes) -> bytes:

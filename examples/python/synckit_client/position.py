@@ -8,6 +8,7 @@ from .errors import HistoryForked, HistoryRewound, NotThisProtocol
 from .primitives import sha256, u32, u64
 
 SEQ_MAX = 2**64 - 1
+COUNT_MAX = 2**32 - 1
 CURSOR = re.compile(r"(?a:(0)|([1-9]\d{0,19})\.([A-Za-z0-9_-]{43}))")
 
 
@@ -25,6 +26,8 @@ class Digest:
         lengths = [len(self.batch_id), len(self.device_id), len(self.key_id), len(self.sealed_hash)]
         if lengths != [16, 16, 16, 32]:
             raise NotThisProtocol("an id of another length")
+        if not 1 <= self.count <= COUNT_MAX:
+            raise NotThisProtocol("a count that no batch has")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Position:
         return cls(0, sha256(b"synckit/1 stream\0", app_id, user_id))
 
     def advance(self, digest: Digest) -> "Position":
-        if digest.count < 1 or self.seq + digest.count > SEQ_MAX:
+        if self.seq + digest.count > SEQ_MAX:
             raise NotThisProtocol("a count that the chain does not have")
         head = sha256(b"synckit/1 log\0", self.head, u64(self.seq + 1), u32(digest.count), digest.batch_id,
                       digest.device_id, digest.key_id, digest.sealed_hash)

@@ -359,6 +359,159 @@ for host in ("127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "10.0.0.1"
 }
 
 #[tokio::test]
+async fn python_client_refuses_answers_of_other_types() {
+    script(
+        r#"
+import re
+from pathlib import Path
+import cbor2
+from synckit_client.api import TYPES, Answer, Api, problem_of
+from synckit_client.errors import NotThisProtocol, Problem
+
+# Every field that the client reads of an answer has a type.
+read = set()
+for name in ("client", "sign_in", "position"):
+    read |= set(re.findall(r"\w\[\"(\w+)\"\]", Path(f"synckit_client/{name}.py").read_text()))
+assert len(read) > 20 and read <= TYPES.keys(), read - TYPES.keys()
+
+class Fixed(Api):
+    def __init__(self, answer):
+        super().__init__("https://sync.example.com")
+        self.answer = answer
+    def _exchange(self, *_):
+        return 200, cbor2.dumps(self.answer), {}
+
+one = {int: 1, bool: True, bytes: b"x", str: "x", Answer: {}}
+def right(kind):
+    if type(kind) is list:
+        return [right(kind[0])]
+    return bytes(kind) if type(kind) is int else one[kind]
+values = [None, True, 1, -1, 2**64, 1.5, "x", b"x", bytes(15), bytes(16), bytes(32), [], [b"x"], [None], [{}], {}]
+for name, kind in TYPES.items():
+    answer = Fixed({name: right(kind)}).call("GET", "/")
+    assert answer[name] == right(kind)
+    taken = [value for value in values if type(value) is type(right(kind))]
+    refused = 0
+    for value in values:
+        for answer in ({name: value}, {"inside": {name: value}}, {"inside": [{name: value}]}):
+            try:
+                Fixed(answer).call("GET", "/")
+                assert value in taken, (name, value)
+            except NotThisProtocol:
+                refused += 1
+    assert refused >= 3 * (len(values) - len(taken)), name
+for answer in ([], "x", None, 1, [{}]):
+    try:
+        Fixed(answer).call("GET", "/")
+    except NotThisProtocol:
+        continue
+    raise SystemExit(f"{answer!r} was taken")
+
+# Of a problem of another form, only the status counts.
+for body in (b"", b"[]", b"{", b'{"code": 5}', b'{"latest": {"seq": "1"}}', b'{"key_id": "x"}', b'{"behind": []}'):
+    problem = problem_of(502, body)
+    assert (type(problem), problem.status, problem.code) == (Problem, 502, None), body
+assert problem_of(409, b'{"code": "behind"}').code == "behind"
+"#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn python_client_refuses_urls_that_are_none() {
+    script(
+        r#"
+from synckit_client.api import Api
+from synckit_client.errors import UnsafeUrl
+
+api = Api("https://sync.example.com")
+for url in ("", "x", "https://", "https://[::1", "https://a:b/", "https://a:99999/", "https://exa mple.com/",
+            "https://example.com/\r\nx: y", "https://example.com/\u00e9", "https://" + "a" * 64 + ".com/", "file:///etc"):
+    try:
+        api.download(url, 10)
+    except UnsafeUrl:
+        continue
+    raise SystemExit(f"{url!r} was asked")
+"#,
+    )
+    .await;
+}
+
+/// A server that names another snapshot each time, and has none of them.
+#[tokio::test]
+async fn python_client_stops_without_a_snapshot() {
+    script(
+        r#"
+from synckit_client.client import Client
+from synckit_client.errors import Problem
+from synckit_client.position import Position
+
+pulls = []
+class Api:
+    def call(self, method, path, body=None):
+        assert path == "/api/sync/pull" and len(pulls) < 100
+        pulls.append(body)
+        return {"snapshot": {"snapshot_id": bytes([len(pulls)] * 16)}}
+class Pulling(Client):
+    def __init__(self):
+        self._api, self._known, self._device_id = Api(), None, bytes(16)
+        self._start = Position.start(bytes(16), bytes(16))
+    def _pull_snapshot(self, *_):
+        raise Problem(404, {"code": "snapshot_not_found"})
+        yield
+try:
+    list(Pulling().pull())
+except Problem as problem:
+    assert (problem.code, len(pulls)) == ("snapshot_not_found", 4)
+else:
+    raise SystemExit("it ended")
+"#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn python_client_checks_the_size_of_a_file() {
+    script(
+        r#"
+from synckit_client.client import BLOB_SEALED_BYTES_MAX, Client
+from synckit_client.errors import BlobForged, NotThisProtocol
+from synckit_client.primitives import seal, sha256
+
+key, key_id, file = bytes(32), bytes(16), b"a file"
+class Ring:
+    blob_id_key = bytes(32)
+    def subkey(self, *_):
+        return key
+class Api:
+    def __init__(self, size, sealed):
+        self.size, self.sealed = size, sealed
+    def call(self, method, path, body):
+        self.sealed = self.sealed or seal(key, b"synckit/1 blob\0" + body["hash"] + key_id, file)
+        return {"key_id": key_id, "size": self.size, "download_url": "https://example.com/"}
+    def download(self, url, size_bytes):
+        assert size_bytes == self.size
+        return self.sealed
+def blob(size, sealed=None):
+    client = object.__new__(Client)
+    client._api, client._ring = Api(size, sealed), Ring()
+    try:
+        return client.blob(sha256(file))
+    except (BlobForged, NotThisProtocol) as error:
+        return type(error)
+assert blob(46) == file
+assert blob(47) is BlobForged
+assert blob(45) is BlobForged
+assert blob(46, b"") == file
+assert blob(46, bytes(46)) is BlobForged
+for size in (0, 39, BLOB_SEALED_BYTES_MAX + 1, 2**64 - 1):
+    assert blob(size) is NotThisProtocol, size
+"#,
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn python_client_confirms_an_address() {
     let mail = MailServer::start().await.unwrap();
     let delivery = mail.delivery().unwrap();
