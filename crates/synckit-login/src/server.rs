@@ -20,6 +20,8 @@ use crate::{
 
 /// Length of the OPRF seed, the first of the server's secrets.
 const OPRF_SEED_BYTES: usize = 64;
+/// Length of a public key, the last of the server's secrets: the one for accounts that do not exist.
+const PUBLIC_KEY_BYTES: usize = 32;
 
 /// The server's long-term secrets: the OPRF seed and the key pair of the key exchange.
 ///
@@ -39,14 +41,30 @@ const OPRF_SEED_BYTES: usize = 64;
 /// ```
 pub struct ServerLogin {
     setup: ServerSetup<Suite1>,
+    /// A record that no password matches, with the public key for accounts that do not exist.
+    fake_record: [u8; RECORD_BYTES],
 }
 
 impl ServerLogin {
     /// Creates the secrets of a new server.
     pub fn generate(rng: &mut (impl CryptoRng + RngCore)) -> Self {
-        Self {
-            setup: ServerSetup::new(rng),
+        Self::of(ServerSetup::new(rng))
+    }
+
+    fn of(setup: ServerSetup<Suite1>) -> Self {
+        let mut this = Self {
+            setup,
+            fake_record: [0; RECORD_BYTES],
+        };
+        let secrets = this.to_bytes();
+        // The public key comes first in a record.
+        if let (Some(key), Some(fake)) = (
+            this.fake_record.first_chunk_mut(),
+            secrets.last_chunk::<PUBLIC_KEY_BYTES>(),
+        ) {
+            *key = *fake;
         }
+        this
     }
 
     /// The secrets in [`SERVER_SETUP_BYTES`] bytes: seed, private key, and the public key for the answers about
@@ -64,7 +82,7 @@ impl ServerLogin {
     /// [`LoginError::MalformedMessage`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoginError> {
         let setup = read("login secrets", bytes, SERVER_SETUP_BYTES, ServerSetup::deserialize)?;
-        Ok(Self { setup })
+        Ok(Self::of(setup))
     }
 
     /// The public key, which clients pin.
@@ -162,16 +180,14 @@ impl ServerLogin {
     ) -> Result<(Vec<u8>, Vec<u8>), LoginError> {
         const MESSAGE: &str = "KE1";
         let request = read(MESSAGE, ke1, KE1_BYTES, CredentialRequest::<Suite1>::deserialize)?;
-        let record = record
-            .map(|record| {
-                read(
-                    "stored login record",
-                    record,
-                    RECORD_BYTES,
-                    ServerRegistration::<Suite1>::deserialize,
-                )
-            })
-            .transpose()?;
+        // A fake record is decoded, too: to decode a public key takes a visible part of the time of an answer.
+        let decoded = read(
+            "stored login record",
+            record.unwrap_or(&self.fake_record),
+            RECORD_BYTES,
+            ServerRegistration::<Suite1>::deserialize,
+        )?;
+        let record = record.is_some().then_some(decoded);
         let context = login_context(app_id);
         let parameters = login_parameters(&context);
         let started = opaque_ke::ServerLogin::start(rng, &self.setup, record, request, credential_id, parameters)
