@@ -471,7 +471,7 @@ fn hint_for_problem(code: ProblemCode) -> Option<&'static str> {
     Some(match code {
         ProblemCode::RegistrationClosed => "ask the operator for an account, or use another server",
         ProblemCode::MailCodeInvalid => {
-            "copy the code from the newest mail; a code is valid for a time, and with the password of its own registration"
+            "take the code from the newest mail, and the password of that registration; or register again"
         }
         ProblemCode::InviteInvalid => "get a code with `synckit account invite` and pass it as --invite CODE",
         ProblemCode::DeviceNotFound => "`synckit device list` shows the devices of this account",

@@ -126,7 +126,8 @@ fn login_confirms_a_new_address() {
         );
         let wrong = login(&["--confirm", "a guess"]).expect_code(1);
         assert!(
-            wrong.stderr.contains("mail_code_invalid") && wrong.stderr.contains("hint: register again in the app"),
+            wrong.stderr.contains("mail_code_invalid")
+                && wrong.stderr.contains("hint: take the code from the newest mail"),
             "{}",
             wrong.stderr
         );
