@@ -83,6 +83,10 @@ pub async fn a_created_account_is_found_by_address_and_by_id(store: &dyn Store) 
         assert_eq!(credential.password, password(2, b"record 2"));
         assert!(!credential.stale);
     }
+    for unknown in ["0@example.org", "11@example.org", "3@example.org", ""] {
+        let found = store.credential(CredentialOf::Email(unknown)).await.unwrap();
+        assert!(found.is_none(), "{unknown}");
+    }
     let vault = store.vault(user_id(2)).await.unwrap().unwrap();
     assert_eq!(
         (vault.vault.as_slice(), vault.version, vault.earlier.len()),
