@@ -39,8 +39,8 @@ const CHECKPOINT_EVERY_BYTES: u64 = 4 * 1024 * 1024;
 const RESTART_TAIL_BYTES: u64 = 256 * 1024;
 /// Copies in a row, each of the pages written during the one before, until [`RESTART_TAIL_BYTES`] remain.
 const COPIES_IN_A_ROW_MAX: u32 = 4;
-/// The length from which on the log is started over, and to which a longer file is then cut. Also the written bytes since
-/// the last copy from which on the writer is slowed down: it writes faster than the thread copies.
+/// The length from which on the log is started over. Also the written bytes since the last copy from which on the writer
+/// is slowed down: it writes faster than the thread copies. Twice as long, a file is cut when the log starts over.
 pub(super) const WAL_BYTES_MAX: u64 = 48 * 1024 * 1024;
 /// About the size of the pages of tables and indexes that one job writes beside the bytes that it carries.
 const JOB_PAGES_BYTES: u64 = 8 * 1024;

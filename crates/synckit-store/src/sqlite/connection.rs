@@ -30,8 +30,9 @@ pub struct SchemaVersions {
 /// Statements that a connection keeps prepared: more than the store has, so that none is ever prepared twice.
 const CACHED_STATEMENTS: usize = 128;
 
-/// The length to which the file of the write-ahead log is cut when the log starts over.
-const LOG_FILE_BYTES_MAX: i64 = super::checkpoint::WAL_BYTES_MAX.cast_signed();
+/// The length to which the file of the write-ahead log is cut when the log starts over: what steady writes reach. A
+/// commit that lengthens the file costs the file system more than one that writes over old pages.
+const LOG_FILE_BYTES_MAX: i64 = 2 * super::checkpoint::WAL_BYTES_MAX.cast_signed();
 
 /// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

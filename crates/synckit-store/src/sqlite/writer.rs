@@ -7,6 +7,7 @@
 //! Invariant: a job is answered only after the COMMIT of its group returned.
 
 use std::{
+    cell::Cell,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -32,7 +33,11 @@ use crate::{EndSessions, StoreError, StreamId, TaskLost};
 /// Jobs in one transaction.
 const GROUP_JOBS_MAX: usize = 256;
 /// Bytes of sealed batches in one transaction, unless its only job is larger: bounds the wait of the next jobs.
-const GROUP_BYTES_MAX: usize = 512 * 1024;
+const GROUP_BYTES_MAX: usize = 1024 * 1024;
+/// The same where a small job was written lately: the next one waits half as long.
+const GROUP_BYTES_BESIDE_SMALL_MAX: usize = 512 * 1024;
+/// So many transactions after a small job, the next small one is expected no more: about a second of large ones.
+const SMALL_JOB_TRANSACTIONS: u32 = 256;
 
 /// A job that carries no more bytes is small: a row or a few, or the change of an account. Small jobs wait neither for
 /// the checkpoint thread nor for large jobs that come after them.
@@ -141,6 +146,7 @@ impl Writer {
             queue: Arc::clone(&queue),
             load: Arc::clone(&load),
             gauge,
+            small_expected: Cell::new(0),
         };
         let thread = thread::Builder::new()
             .name("store-writer".into())
@@ -306,6 +312,8 @@ struct GroupCommit {
     queue: Arc<Queue>,
     load: Arc<Load>,
     gauge: Arc<WalGauge>,
+    /// Transactions for which another small job is expected.
+    small_expected: Cell<u32>,
 }
 
 /// Why a group was not committed.
@@ -380,11 +388,21 @@ impl GroupCommit {
         let mut size_bytes = 0;
         let mut has_small = false;
         let mut next = 0;
+        let expected = self.small_expected.get();
+        self.small_expected.set(expected.saturating_sub(1));
+        let bytes_max = if expected > 0 {
+            GROUP_BYTES_BESIDE_SMALL_MAX
+        } else {
+            GROUP_BYTES_MAX
+        };
         while let Some(job) = group.get_mut(next) {
             self.execute("SAVEPOINT job")?;
             let verdict = job.run(&self.connection);
             size_bytes += job.size_bytes();
-            has_small |= job.size_bytes() <= SMALL_JOB_BYTES;
+            if job.size_bytes() <= SMALL_JOB_BYTES {
+                has_small = true;
+                self.small_expected.set(SMALL_JOB_TRANSACTIONS);
+            }
             if verdict == Verdict::Undo {
                 // Some errors, a full disk above all, end the whole transaction and not only the savepoint.
                 if self.connection.is_autocommit() {
@@ -395,7 +413,7 @@ impl GroupCommit {
             self.execute("RELEASE job")?;
             next += 1;
             if next == group.len() && next < GROUP_JOBS_MAX {
-                let room = GROUP_BYTES_MAX.saturating_sub(size_bytes);
+                let room = bytes_max.saturating_sub(size_bytes);
                 let room = if has_small { room.min(SMALL_JOB_BYTES) } else { room };
                 group.extend(self.queue.next_within(room));
             }

@@ -272,6 +272,24 @@ async fn transaction_holds_a_bounded_number_of_bytes() {
 }
 
 #[tokio::test]
+async fn transactions_are_larger_without_small_jobs() {
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    let batches = first_batches(store, 9, 200_000).await;
+    let (last, batches) = batches.split_last().unwrap();
+    // The streams were made by small jobs.
+    let mut parent = start(last.stream);
+    for n in 0..256 {
+        parent = append(store, &batch(last.stream, parent, 9, 1000 + n, 3, 20_000)).await;
+    }
+    let before = harness.sqlite().write_statistics();
+    let results = queued_together(&harness, batches.iter().map(|batch| store.append_batch(batch.clone()))).await;
+    assert!(all_stored(&results, batches));
+    let commits = harness.sqlite().write_statistics().commits - before.commits;
+    assert_eq!(commits, 2, "1 MiB holds five batches of 200,000 bytes");
+}
+
+#[tokio::test]
 async fn closing_finishes_what_was_accepted() {
     let harness = SqliteHarness::open().await;
     let store = harness.store();
