@@ -230,8 +230,9 @@ async fn the_write_ahead_log_stays_bounded() {
         let (found, ..) = page(store, stream, 1, Cursor::START, NO_BYTE_LIMIT).await;
         assert_eq!(found.len(), 1);
     }
+    // Past 96 MiB a large write waits until the log has started over.
     assert!(
-        longest < 72 * 1024 * 1024,
+        longest < 104 * 1024 * 1024,
         "the log grew to {longest} bytes while 160 MB were written"
     );
     assert!(harness.sqlite().write_statistics().checkpoints > 0);
