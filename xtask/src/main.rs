@@ -7,6 +7,8 @@
 mod instructions;
 mod mutants;
 mod packages;
+#[cfg(target_os = "linux")]
+mod postgres;
 mod python;
 #[cfg(target_os = "linux")]
 mod secret_service;

@@ -4,6 +4,7 @@
 
 use std::{
     env, fs,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -35,6 +36,11 @@ const TOOLS: &[Tool] = &[
     Tool {
         command: "pg_lsclusters",
         packages: &["postgresql"],
+    },
+    // What a server must not be put behind: see `PostgresUrl`.
+    Tool {
+        command: "pgbouncer",
+        packages: &["pgbouncer"],
     },
     // The keychain. Without dbus-x11, apt chooses the session bus of systemd, and with it a whole init system.
     Tool {
@@ -130,7 +136,9 @@ fn is_on_path(command: &str) -> bool {
     let Some(path) = env::var_os("PATH") else {
         return false;
     };
-    env::split_paths(&path).any(|folder| folder.join(command).is_file())
+    // Debian puts servers where only root's path leads.
+    let folders = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.into_iter().any(|folder| folder.join(command).is_file())
 }
 
 /// The prefix of a command that needs root: nothing for root, `sudo -n` if it asks for no password, else `None`.
@@ -228,6 +236,7 @@ mod tests {
                 "valgrind",
                 "faketime",
                 "postgresql",
+                "pgbouncer",
                 "gnome-keyring",
                 "dbus-x11"
             ]

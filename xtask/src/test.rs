@@ -29,6 +29,16 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<bool> {
     command.arg("--no-fail-fast").args(arguments);
     session.apply(&mut command);
     tally.add(&tested(command)?);
+    #[cfg(target_os = "linux")]
+    if whole {
+        let mut command = server_tests()?;
+        session.apply(&mut command);
+        // Once more, on the other engine. The tests that are skipped open the file of the embedded one.
+        command
+            .args(["--skip", "embedded_"])
+            .env("SYNCKIT_TEST_DATABASE", "postgres");
+        tally.add(&tested(command)?);
+    }
     if whole {
         let mut command = cargo()?;
         let target = repository_root()?.join("target");
@@ -43,6 +53,34 @@ pub(crate) fn run(arguments: &[OsString]) -> anyhow::Result<bool> {
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.failed == 0)
+}
+
+/// The server's test binary, as the run of the whole workspace built it.
+#[cfg(target_os = "linux")]
+fn server_tests() -> anyhow::Result<Command> {
+    let mut command = cargo()?;
+    command.args([
+        "test",
+        "--workspace",
+        "--test",
+        "it",
+        "--no-run",
+        "--message-format=json",
+    ]);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo did not start")?;
+    let output = String::from_utf8_lossy(&output.stdout);
+    let built = output.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let manifest = message.get("manifest_path")?.as_str()?;
+        let program = message.get("executable")?.as_str()?;
+        (manifest.ends_with("synckit-server/Cargo.toml")).then(|| PathBuf::from(program))
+    });
+    let mut command = Command::new(built.context("cargo did not build the tests of synckit-server")?);
+    command.current_dir(repository_root()?.join("crates/synckit-server"));
+    Ok(command)
 }
 
 /// Runs a `cargo test` and adds up its results. A run without results that fails counts as one failure.
@@ -80,6 +118,8 @@ pub(crate) fn run_with_keychain(command_line: &[OsString]) -> anyhow::Result<boo
 struct Session {
     #[cfg(target_os = "linux")]
     keychain: crate::secret_service::SecretService,
+    #[cfg(target_os = "linux")]
+    postgres: crate::postgres::Postgres,
     /// The interpreter for `examples/python`.
     python: PathBuf,
     /// The interpreter that has schemathesis, which sends generated requests to a server.
@@ -91,6 +131,8 @@ impl Session {
         Ok(Self {
             #[cfg(target_os = "linux")]
             keychain: crate::secret_service::SecretService::start()?,
+            #[cfg(target_os = "linux")]
+            postgres: crate::postgres::Postgres::start()?,
             python: python::environment("python-client", "examples/python/requirements.txt")?,
             schemathesis: python::environment("schemathesis", "xtask/schemathesis.txt")?,
         })
@@ -101,7 +143,9 @@ impl Session {
         command.env("SYNCKIT_TEST_PYTHON", &self.python);
         command.env("SYNCKIT_TEST_SCHEMATHESIS", &self.schemathesis);
         #[cfg(target_os = "linux")]
-        command.env("DBUS_SESSION_BUS_ADDRESS", self.keychain.bus_address());
+        command
+            .env("DBUS_SESSION_BUS_ADDRESS", self.keychain.bus_address())
+            .env("SYNCKIT_TEST_POSTGRES", self.postgres.url());
     }
 }
 

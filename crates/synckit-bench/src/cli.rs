@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use synckit_store::PostgresUrl;
 
 /// Measure the costs of SyncKit
 #[derive(Debug, Parser)]
@@ -16,10 +17,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Time the SDK and the server, beside the limits of this machine
     Measure(MeasureArgs),
-    /// Time the embedded store alone: no HTTP, no encryption
+    /// Time the embedded store alone, and a PostgreSQL beside it: no HTTP, no encryption
     Store {
         /// A directory on the disk to measure [default: the system's temporary directory]
         directory: Option<PathBuf>,
+        /// The URL of a PostgreSQL to measure beside the embedded store; it gets an app and users of its own
+        #[arg(long, value_name = "URL", env = "SYNCKIT_DATABASE", hide_env_values = true)]
+        database: Option<PostgresUrl>,
     },
     /// Prepare a server's data and sealed requests for `run`
     Prepare(PrepareArgs),

@@ -1,6 +1,6 @@
 //! Every measurement of this project: times of the whole, times of the store alone, and single hot paths for a profiler.
 //!
-//! `measure` times the SDK and the server beside the limits of the machine. `store` times the embedded store alone.
+//! `measure` times the SDK and the server beside the limits of the machine. `store` times a store alone.
 //! `run` runs one hot path N times; `cargo xtask instructions` counts its instructions under Valgrind, in two runs with
 //! different N, so that the start of the process cancels out. `prepare` makes the sealed requests that some of those
 //! paths need.
@@ -21,7 +21,7 @@ use crate::cli::{Cli, Command};
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Measure(args) => runtime()?.block_on(measure::run(&args)),
-        Command::Store { directory } => runtime()?.block_on(store::run(directory)),
+        Command::Store { directory, database } => runtime()?.block_on(store::run(directory, database)),
         Command::Prepare(args) => runtime()?.block_on(measure::prepare(&args)),
         // On a runtime of its own, if the path needs one: threads that nothing asked for would be counted.
         Command::Run { path, times, fixture } => paths::run(path, times, fixture.as_deref()),

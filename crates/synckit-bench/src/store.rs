@@ -1,11 +1,11 @@
-//! The speed of the embedded store on this machine, alone: no HTTP, no encryption.
+//! The speed of a store on this machine, alone: no HTTP, no encryption. Beside the embedded store, if asked, a PostgreSQL.
 //!
 //! The directory decides about the cost of a sync of the disk; a memory file system makes the figures meaningless.
 
 #![expect(clippy::print_stdout, reason = "a program that prints figures")]
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,11 +18,11 @@ use synckit_protocol::{
 };
 use synckit_store::{
     Append, CredentialId, DeviceRegistration, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope,
-    NewSession, PageRead, PageRequest, PasswordRecord, SecretHash, SqliteOptions, SqliteStore, Store, StreamId,
+    NewSession, OpenedBy, PageRead, PageRequest, PasswordRecord, PostgresOptions, PostgresStore, PostgresUrl,
+    SecretHash, SqliteOptions, SqliteStore, Store, StoreFigures, StreamId,
 };
 
 const NOW: UnixSeconds = 1_700_000_000;
-const APP: AppId = AppId::from_bytes([1; 16]);
 const KEY: KeyId = KeyId::from_bytes([2; 16]);
 /// 500 rows of 200 bytes, sealed.
 const FULL_BATCH: Load = Load {
@@ -39,8 +39,36 @@ struct Load {
     size: usize,
 }
 
-/// Appends to a store in this directory and reads it, from one stream and from many.
-pub(crate) async fn run(directory: Option<PathBuf>) -> anyhow::Result<()> {
+/// An app of this run, so that a database may be measured again, and its users.
+#[derive(Debug, Clone, Copy)]
+struct World {
+    app: AppId,
+    first_user: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            app: AppId::from_bytes(rand::random()),
+            first_user: rand::random(),
+        }
+    }
+
+    /// A number that no other user of the database has.
+    fn user(self, n: u64) -> u128 {
+        u128::from(self.first_user) << 32 | u128::from(n)
+    }
+
+    fn stream(self, n: u64) -> StreamId {
+        StreamId {
+            app_id: self.app,
+            user_id: UserId::from_bytes(self.user(n).to_be_bytes()),
+        }
+    }
+}
+
+/// Appends to a store in this directory and reads it, from one stream and from many; then the same in a database.
+pub(crate) async fn run(directory: Option<PathBuf>, database: Option<PostgresUrl>) -> anyhow::Result<()> {
     let root = directory.unwrap_or_else(std::env::temp_dir);
     for (streams, appends, load) in [
         (1, 1500, FULL_BATCH),
@@ -50,45 +78,58 @@ pub(crate) async fn run(directory: Option<PathBuf>) -> anyhow::Result<()> {
     ] {
         let directory = tempfile::tempdir_in(&root)?;
         let path = directory.path().join("store.db");
-        let store = Arc::new(SqliteStore::open(&path, SqliteOptions::default())?);
-        prepare(&store, streams).await?;
-        append(&store, streams, appends, load).await?;
-        for readers in [1, streams] {
-            read(&store, readers, streams, load).await?;
-        }
+        println!("embedded");
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, SqliteOptions::default())?);
+        measure(&store, streams, appends, load).await?;
         store.close().await?;
-        print_disk(&path, streams * appends, load)?;
+        print_disk(path.metadata()?.len(), streams * appends, load);
+        if let Some(url) = &database {
+            println!("{url}");
+            let options = PostgresOptions {
+                opened_by: OpenedBy::Server,
+                ..PostgresOptions::default()
+            };
+            let store: Arc<dyn Store> = Arc::new(PostgresStore::open(url, options).await?);
+            let before = store.figures().await?.database_bytes;
+            measure(&store, streams, appends, load).await?;
+            let after = store.figures().await?.database_bytes;
+            store.close().await?;
+            print_disk(after.saturating_sub(before), streams * appends, load);
+        }
     }
     Ok(())
 }
 
-fn stream(n: u64) -> StreamId {
-    StreamId {
-        app_id: APP,
-        user_id: UserId::from_bytes(u128::from(n).to_be_bytes()),
+async fn measure(store: &Arc<dyn Store>, streams: u64, appends: u64, load: Load) -> anyhow::Result<()> {
+    let world = World::new();
+    prepare(store.as_ref(), world, streams).await?;
+    append(store, world, streams, appends, load).await?;
+    for readers in [1, streams] {
+        read(store, world, readers, streams, load).await?;
     }
+    Ok(())
 }
 
 fn device(n: u64) -> DeviceId {
     DeviceId::from_bytes(u128::from(n).to_be_bytes())
 }
 
-async fn prepare(store: &SqliteStore, streams: u64) -> anyhow::Result<()> {
+async fn prepare(store: &dyn Store, world: World, streams: u64) -> anyhow::Result<()> {
     let key = NewApiKey {
-        hash: SecretHash([0; 32]),
+        hash: SecretHash::of(world.app.as_bytes()),
         ending: String::new(),
         created_at: NOW,
     };
     let app = NewApp {
-        id: APP,
-        name: "bench".into(),
+        id: world.app,
+        name: format!("bench {}", world.app),
         key,
     };
     anyhow::ensure!(store.create_app(app).await?, "the app exists already");
     for n in 0..streams {
         let account = NewAccount {
-            user_id: stream(n).user_id,
-            email: n.to_string(),
+            user_id: world.stream(n).user_id,
+            email: world.user(n).to_string(),
             password: PasswordRecord {
                 credential_id: CredentialId([0; 16]),
                 record: vec![0; 200],
@@ -98,16 +139,16 @@ async fn prepare(store: &SqliteStore, streams: u64) -> anyhow::Result<()> {
             created_at: NOW,
         };
         store.create_account(account).await?;
-        let session_id = SessionId::from_bytes(u128::from(n).to_be_bytes());
+        let session_id = SessionId::from_bytes(world.user(n).to_be_bytes());
         let session = NewSession {
             id: session_id,
-            stream: stream(n),
+            stream: world.stream(n),
             login: None,
             now: NOW,
         };
         store.open_session(session).await?;
         let device = NewDevice {
-            stream: stream(n),
+            stream: world.stream(n),
             new_id: device(n),
             name: "bench".into(),
             platform: Platform::Linux,
@@ -121,7 +162,7 @@ async fn prepare(store: &SqliteStore, streams: u64) -> anyhow::Result<()> {
             "no device: {registered:?}"
         );
         let envelope = NewEnvelope {
-            stream: stream(n),
+            stream: world.stream(n),
             envelope: vec![0; 500],
             key_id: KEY,
             expected_version: 0,
@@ -137,18 +178,18 @@ async fn prepare(store: &SqliteStore, streams: u64) -> anyhow::Result<()> {
 }
 
 /// Every stream appends on its own task, the next batch when the one before was answered.
-async fn append(store: &Arc<SqliteStore>, streams: u64, appends: u64, load: Load) -> anyhow::Result<()> {
-    let before = store.write_statistics();
+async fn append(store: &Arc<dyn Store>, world: World, streams: u64, appends: u64, load: Load) -> anyhow::Result<()> {
+    let before = store.figures().await?;
     let begun = Instant::now();
     let tasks: Vec<_> = (0..streams)
         .map(|n| {
             let store = Arc::clone(store);
             tokio::spawn(async move {
-                let mut parent = Position::start_of(APP, stream(n).user_id);
+                let mut parent = Position::start_of(world.app, world.stream(n).user_id);
                 let mut latencies = Vec::new();
                 for number in 0..appends {
                     let begun = Instant::now();
-                    parent = append_one(&store, n, number, parent, load).await?;
+                    parent = append_one(store.as_ref(), (world, n), number, parent, load).await?;
                     latencies.push(begun.elapsed());
                 }
                 anyhow::Ok(latencies)
@@ -161,7 +202,8 @@ async fn append(store: &Arc<SqliteStore>, streams: u64, appends: u64, load: Load
     }
     let seconds = begun.elapsed().as_secs_f64();
     latencies.sort();
-    let after = store.write_statistics();
+    let after = store.figures().await?;
+    let commits = |figures: &StoreFigures| figures.commits.0.iter().map(|group| group.1).sum::<u64>();
     let total = (streams * appends) as f64;
     println!(
         "append {:>6} B from {streams:>2}: {:>6.0} batches/s, {:>8.0} entries/s, p50 {:.2} ms, p99 {:.2} ms, {:.1} jobs a commit, {} checkpoints",
@@ -170,15 +212,15 @@ async fn append(store: &Arc<SqliteStore>, streams: u64, appends: u64, load: Load
         total * f64::from(load.count) / seconds,
         percentile(&latencies, 50),
         percentile(&latencies, 99),
-        (after.jobs - before.jobs) as f64 / (after.commits - before.commits).max(1) as f64,
+        (after.writes - before.writes) as f64 / (commits(&after) - commits(&before)).max(1) as f64,
         after.checkpoints,
     );
     Ok(())
 }
 
 async fn append_one(
-    store: &SqliteStore,
-    n: u64,
+    store: &dyn Store,
+    (world, n): (World, u64),
     number: u64,
     parent: Position,
     load: Load,
@@ -189,7 +231,7 @@ async fn append_one(
     batch_id[..8].copy_from_slice(&number.to_be_bytes());
     batch_id[8..].copy_from_slice(&n.to_be_bytes());
     let batch = NewBatch {
-        stream: stream(n),
+        stream: world.stream(n),
         parent,
         digest: BatchDigest {
             batch_id: BatchId::from_bytes(batch_id),
@@ -212,7 +254,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> f64 {
 }
 
 /// So many tasks read every stream from its start, page by page.
-async fn read(store: &Arc<SqliteStore>, readers: u64, streams: u64, load: Load) -> anyhow::Result<()> {
+async fn read(store: &Arc<dyn Store>, world: World, readers: u64, streams: u64, load: Load) -> anyhow::Result<()> {
     let begun = Instant::now();
     let tasks: Vec<_> = (0..readers)
         .map(|reader| {
@@ -222,7 +264,7 @@ async fn read(store: &Arc<SqliteStore>, readers: u64, streams: u64, load: Load) 
                 let mut entries = 0_u64;
                 for n in (reader..streams).step_by(usize::try_from(readers)?) {
                     let mut request = PageRequest {
-                        stream: stream(n),
+                        stream: world.stream(n),
                         device_id: device(n),
                         cursor: Cursor::START,
                         max_bytes: 1024 * 1024,
@@ -262,13 +304,11 @@ async fn read(store: &Arc<SqliteStore>, readers: u64, streams: u64, load: Load) 
     Ok(())
 }
 
-fn print_disk(path: &Path, batches: u64, load: Load) -> anyhow::Result<()> {
-    let bytes = path.metadata()?.len();
+fn print_disk(bytes: u64, batches: u64, load: Load) {
     let per_batch = bytes as f64 / batches as f64;
     println!(
         "disk   {:>6} B         : {per_batch:.0} B a batch, {:.1} B an entry\n",
         load.size,
         per_batch / f64::from(load.count),
     );
-    Ok(())
 }

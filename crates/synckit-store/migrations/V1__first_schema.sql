@@ -247,17 +247,20 @@ CREATE TABLE snapshots (
     manifest     BLOB,
     -- The owner key that signed the manifest.
     owner        BLOB CHECK (length(owner) = 32),
-    UNIQUE (stream_key, snapshot_id)
+    UNIQUE (stream_key, snapshot_id),
+    UNIQUE (stream_key, snapshot_key)
 ) STRICT;
 CREATE INDEX snapshots_of_stream ON snapshots (stream_key, seq) WHERE state = 'kept';
 CREATE INDEX snapshots_by_state ON snapshots (state, touched_at);
 
 CREATE TABLE snapshot_parts (
     part_key     INTEGER PRIMARY KEY,
-    snapshot_key INTEGER NOT NULL REFERENCES snapshots (snapshot_key),
+    stream_key   INTEGER NOT NULL,
+    snapshot_key INTEGER NOT NULL,
     part         INTEGER NOT NULL,
     sealed       BLOB NOT NULL,
-    UNIQUE (snapshot_key, part)
+    UNIQUE (stream_key, snapshot_key, part),
+    FOREIGN KEY (stream_key, snapshot_key) REFERENCES snapshots (stream_key, snapshot_key)
 ) STRICT;
 
 -- Uploads that are begun and not confirmed.

@@ -41,7 +41,48 @@ pub enum StoreError {
     /// The login that is to open the session was finished a second time meanwhile. Nothing was stored.
     #[error("the login was finished more than once")]
     LoginRepeated,
+    /// The database server cannot be reached, or did not answer in time. Whether a change was stored is unknown only after
+    /// [`Unavailable::Lost`] and [`Unavailable::Statement`].
+    #[error("the database is unavailable: {step}")]
+    Unavailable {
+        /// The step that failed.
+        step: Unavailable,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A connection pooler gives each transaction another session of the database.
+    #[error(
+        "the database is behind a connection pooler in transaction mode: connect to the database itself, or set the \
+         pooler to session mode"
+    )]
+    Pooler,
     /// The database failed.
     #[error("the database failed")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The step of a request at which the database was unavailable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// Every connection of the pool was in use for the time that a request waits for one.
+    Acquire,
+    /// No connection could be made.
+    Connect,
+    /// A statement took longer than a statement may.
+    Statement,
+    /// The connection broke.
+    Lost,
+}
+
+impl std::fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Acquire => "no connection became free in time",
+            Self::Connect => "no connection could be made",
+            Self::Statement => "a statement took too long",
+            Self::Lost => "the connection was lost",
+        })
+    }
 }

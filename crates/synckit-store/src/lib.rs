@@ -4,8 +4,8 @@
 //! `insert_row`). A result on which the caller decides is an outcome; a [`StoreError`] is a failure of the store itself.
 //! Time is an argument: a store has no clock.
 //!
-//! Every implementation passes the [`conformance`] suite, which tests the promises of the trait: SQLite today, PostgreSQL
-//! next.
+//! Both implementations pass the [`conformance`] suite, which tests the promises of the trait: [`SqliteStore`] for one server,
+//! [`PostgresStore`] for several nodes.
 //!
 //! Invariant: a method that changed something returns only after the change survives a power cut.
 
@@ -28,6 +28,7 @@ mod figures;
 mod ids;
 mod log;
 pub mod objects;
+mod postgres;
 pub mod private_files;
 pub mod records;
 pub mod rules;
@@ -46,11 +47,12 @@ pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
 pub use devices::{
     Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeRestore, EnvelopeWrite, NewDevice, NewEnvelope,
 };
-pub use error::StoreError;
+pub use error::{StoreError, Unavailable};
 pub use export::{ExportCursor, ExportPage};
 pub use figures::{CommitGroups, StoreFigures};
 pub use ids::{SecretHash, StreamId};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
+pub use postgres::{PostgresOptions, PostgresStore, PostgresUrl, PostgresUrlError};
 pub use sessions::{EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Session};
 pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
 pub use sqlite::{

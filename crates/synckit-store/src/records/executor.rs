@@ -3,8 +3,8 @@
 use std::{future::Future, ops::ControlFlow};
 
 use synckit_protocol::{
-    AppId, BatchId, BlobId, ByteString, DeviceId, Head, InstallationId, KeyId, ObjectKey, OwnerKey, SessionId,
-    SnapshotId, UploadId, UserId, wire::devices::Platform,
+    AppId, BatchId, BlobId, ByteString, DeviceId, Head, InstallationId, KeyId, ObjectKey, OwnerKey, SealedHash,
+    SessionId, SnapshotId, UploadId, UserId, wire::devices::Platform,
 };
 
 use crate::{CredentialId, SecretHash, StoreError};
@@ -275,6 +275,7 @@ ids!(
     KeyId,
     ObjectKey,
     OwnerKey,
+    SealedHash,
     SessionId,
     SnapshotId,
     UploadId,

@@ -207,7 +207,7 @@ const SECTIONS: [Section; 9] = [
         queries: &[
             Query {
                 sql: "SELECT snapshot_key, part, snapshot_id, snapshot_parts.sealed
-                      FROM snapshot_parts JOIN snapshots USING (snapshot_key)
+                      FROM snapshot_parts JOIN snapshots USING (stream_key, snapshot_key)
                       WHERE stream_key = $1 AND snapshot_key = $2 AND part > $3 ORDER BY part",
                 line: |app_id, row| {
                     Ok(ExportLine::SnapshotPart(ExportedSnapshotPart {

@@ -35,9 +35,10 @@ pub async fn put(db: &impl Executor, pending: &NewPendingAccount) -> Result<Acco
     let taken = is_taken(db, &account.email).await?;
     let stored = db
         .query_one(
-            "INSERT INTO pending_accounts (user_id, email, credential_id, record, seed_id, vault, invite, code,
-                 created_at, expires_at)
-             VALUES ($1, $2, $3, $4, (SELECT seed_id FROM server), $5, $6, $7, $8, $9) RETURNING pending_key",
+            "INSERT INTO pending_accounts (pending_key, user_id, email, credential_id, record, seed_id, vault, invite,
+                 code, created_at, expires_at)
+             VALUES ((SELECT coalesce(max(pending_key), 0) + 1 FROM pending_accounts), $1, $2, $3, $4,
+                 (SELECT seed_id FROM server), $5, $6, $7, $8, $9) RETURNING pending_key",
             params![
                 &account.user_id,
                 &account.email,
@@ -58,7 +59,7 @@ pub async fn put(db: &impl Executor, pending: &NewPendingAccount) -> Result<Acco
         params![&account.email, PENDING_PER_ADDRESS_MAX],
     )
     .await?;
-    // Keys grow with every row, so this bounds the table without a count. The oldest, for the same reason.
+    // Keys grow by one with every row, so this bounds the table without a count. The oldest, for the same reason.
     let pending_key: i64 = stored.ok_or(ImpossibleValue("pending account without a key"))?.get(0)?;
     db.execute(
         "DELETE FROM pending_accounts WHERE pending_key <= $1",

@@ -94,7 +94,7 @@ pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> R
     if let Some(login) = &session.login {
         let finished = db
             .query_one(
-                "SELECT 1 FROM finished_logins WHERE login = $1 AND session_id = $2",
+                "SELECT login FROM finished_logins WHERE login = $1 AND session_id = $2",
                 params![login, &session.id],
             )
             .await?;

@@ -1,6 +1,8 @@
 //! The place of a position in a log: at its head, on its chain, below its base, or elsewhere.
 
-use synckit_protocol::{Cursor, Head, KeyId, Position};
+use synckit_protocol::{Cursor, Head, KeyId, Position, wire::snapshots::SnapshotInfo};
+
+use crate::{Append, ChainPage, EnvelopeWrite};
 
 /// The row of a stream, as the rules need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,4 +72,38 @@ pub fn place_of_cursor(stream: &StreamState, cursor: Cursor) -> Place {
 /// Whether a batch ends at the position's sequence and has this head.
 pub fn is_end_of(head_of_batch: Option<Head>, position: Position) -> bool {
     head_of_batch == Some(position.head)
+}
+
+/// The place of a position that is not the stream's head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// On the chain, with these batches after it.
+    Behind(ChainPage),
+    /// Below the part that the log still holds.
+    Compacted(SnapshotInfo),
+    /// Not on the chain.
+    Diverged {
+        /// The stream's newest position.
+        latest: Position,
+    },
+}
+
+impl From<Elsewhere> for Append {
+    fn from(elsewhere: Elsewhere) -> Self {
+        match elsewhere {
+            Elsewhere::Behind(page) => Self::Behind(page),
+            Elsewhere::Compacted(snapshot) => Self::Compacted(snapshot),
+            Elsewhere::Diverged { latest } => Self::Diverged { latest },
+        }
+    }
+}
+
+impl From<Elsewhere> for EnvelopeWrite {
+    fn from(elsewhere: Elsewhere) -> Self {
+        match elsewhere {
+            Elsewhere::Behind(page) => Self::Behind(page),
+            Elsewhere::Compacted(snapshot) => Self::Compacted(snapshot),
+            Elsewhere::Diverged { latest } => Self::Diverged { latest },
+        }
+    }
 }

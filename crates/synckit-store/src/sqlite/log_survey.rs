@@ -267,10 +267,10 @@ fn ends(db: &Connection, stream_key: i64) -> Result<Option<Ends>, Failure> {
 fn snapshots(db: &Connection, stream_key: i64, ends: &Ends, survey: &mut LogSurvey) -> Result<(), Failure> {
     let mut statement = db.prepare_cached(
         "SELECT seq, head,
-             (SELECT count(*) FROM snapshot_parts WHERE snapshot_parts.snapshot_key = snapshots.snapshot_key
-                  AND part < part_count) = part_count
+             (SELECT count(*) FROM snapshot_parts WHERE snapshot_parts.stream_key = ?1
+                  AND snapshot_parts.snapshot_key = snapshots.snapshot_key AND part < part_count) = part_count
              AND size_bytes = length(manifest) + (SELECT coalesce(sum(length(sealed)), 0) FROM snapshot_parts
-                  WHERE snapshot_parts.snapshot_key = snapshots.snapshot_key),
+                  WHERE snapshot_parts.stream_key = ?1 AND snapshot_parts.snapshot_key = snapshots.snapshot_key),
              EXISTS (SELECT 1 FROM batches WHERE batches.stream_key = ?1 AND last_seq = snapshots.seq
                   AND batches.head = snapshots.head)
          FROM snapshots WHERE stream_key = ?1 AND state = 'kept' AND seq >= ?2",

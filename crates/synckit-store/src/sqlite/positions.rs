@@ -12,39 +12,9 @@ use super::{
     streams::{self, Stream},
 };
 use crate::{
-    Append, ChainPage, ChainRead, EnvelopeWrite, StreamId,
-    rules::positions::{Place, is_end_of, place, place_of_cursor},
+    ChainPage, ChainRead, StreamId,
+    rules::positions::{Elsewhere, Place, is_end_of, place, place_of_cursor},
 };
-
-/// The place of a position that is not the stream's head.
-pub(super) enum Elsewhere {
-    /// On the chain, with these batches after it.
-    Behind(ChainPage),
-    /// Below the part that the log still holds.
-    Compacted(SnapshotInfo),
-    /// Not on the chain.
-    Diverged { latest: Position },
-}
-
-impl From<Elsewhere> for Append {
-    fn from(elsewhere: Elsewhere) -> Self {
-        match elsewhere {
-            Elsewhere::Behind(page) => Self::Behind(page),
-            Elsewhere::Compacted(snapshot) => Self::Compacted(snapshot),
-            Elsewhere::Diverged { latest } => Self::Diverged { latest },
-        }
-    }
-}
-
-impl From<Elsewhere> for EnvelopeWrite {
-    fn from(elsewhere: Elsewhere) -> Self {
-        match elsewhere {
-            Elsewhere::Behind(page) => Self::Behind(page),
-            Elsewhere::Compacted(snapshot) => Self::Compacted(snapshot),
-            Elsewhere::Diverged { latest } => Self::Diverged { latest },
-        }
-    }
-}
 
 /// The place of a position, unless it is the stream's head.
 pub(super) fn elsewhere(db: &Connection, id: StreamId, position: Position) -> Result<Option<Elsewhere>, Failure> {

@@ -241,8 +241,10 @@ fn sweep_snapshot(db: &Connection) -> Result<bool, Failure> {
         return Ok(false);
     };
     let parts: Vec<(i64, u64)> = db
-        .prepare_cached("SELECT part_key, length(sealed) FROM snapshot_parts WHERE snapshot_key = ?1 LIMIT ?2")?
-        .query_map(params![snapshot_key, STEP_PARTS], |row| {
+        .prepare_cached(
+            "SELECT part_key, length(sealed) FROM snapshot_parts WHERE stream_key = ?1 AND snapshot_key = ?2 LIMIT ?3",
+        )?
+        .query_map(params![stream_key, snapshot_key, STEP_PARTS], |row| {
             Ok((row.get(0)?, unsigned(row, 1)?))
         })?
         .collect::<Result<_, _>>()?;

@@ -49,7 +49,7 @@ pub(super) fn put_part(db: &Connection, part: &NewSnapshotPart, quotas: &Quotas)
     let found = find_any(db, stream.key, part.snapshot_id)?;
     let is_same = match &found {
         Some(found) if found.stage == Stage::Kept => {
-            part_of(db, found.key, part.part)?.is_some_and(|stored| stored == part.sealed)
+            part_of(db, (stream.key, found.key), part.part)?.is_some_and(|stored| stored == part.sealed)
         }
         _ => false,
     };
@@ -66,14 +66,16 @@ pub(super) fn put_part(db: &Connection, part: &NewSnapshotPart, quotas: &Quotas)
         None => begin(db, &stream, part)?,
     };
     let replaced: Option<u64> = db
-        .prepare_cached("SELECT length(sealed) FROM snapshot_parts WHERE snapshot_key = ?1 AND part = ?2")?
-        .query_row(params![snapshot_key, part.part], |row| unsigned(row, 0))
+        .prepare_cached(
+            "SELECT length(sealed) FROM snapshot_parts WHERE stream_key = ?1 AND snapshot_key = ?2 AND part = ?3",
+        )?
+        .query_row(params![stream.key, snapshot_key, part.part], |row| unsigned(row, 0))
         .optional()?;
     db.prepare_cached(
-        "INSERT INTO snapshot_parts (snapshot_key, part, sealed) VALUES (?1, ?2, ?3)
-         ON CONFLICT (snapshot_key, part) DO UPDATE SET sealed = excluded.sealed",
+        "INSERT INTO snapshot_parts (stream_key, snapshot_key, part, sealed) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (stream_key, snapshot_key, part) DO UPDATE SET sealed = excluded.sealed",
     )?
-    .execute(params![snapshot_key, part.part, &part.sealed[..]])?;
+    .execute(params![stream.key, snapshot_key, part.part, &part.sealed[..]])?;
     count_bytes(
         db,
         stream.key,
@@ -150,8 +152,8 @@ pub(super) fn put(db: &Connection, snapshot: &NewSnapshot) -> Result<SnapshotWri
         None => return Ok(SnapshotWrite::Incomplete),
     };
     let (count, last): (u32, Option<u32>) = db
-        .prepare_cached("SELECT count(*), max(part) FROM snapshot_parts WHERE snapshot_key = ?1")?
-        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .prepare_cached("SELECT count(*), max(part) FROM snapshot_parts WHERE stream_key = ?1 AND snapshot_key = ?2")?
+        .query_row([stream.key, key], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if !rules::is_complete(snapshot.parts, count, last) {
         return Ok(SnapshotWrite::Incomplete);
     }
@@ -255,15 +257,15 @@ pub(super) fn part(
         return Ok(None);
     };
     match find_any(db, stream.key, snapshot_id)? {
-        Some(found) if found.stage == Stage::Kept => part_of(db, found.key, part),
+        Some(found) if found.stage == Stage::Kept => part_of(db, (stream.key, found.key), part),
         _ => Ok(None),
     }
 }
 
-fn part_of(db: &Connection, snapshot_key: i64, part: u32) -> Result<Option<Bytes>, Failure> {
+fn part_of(db: &Connection, (stream_key, snapshot_key): (i64, i64), part: u32) -> Result<Option<Bytes>, Failure> {
     let sealed = db
-        .prepare_cached("SELECT sealed FROM snapshot_parts WHERE snapshot_key = ?1 AND part = ?2")?
-        .query_row(params![snapshot_key, part], |row| blob(row, 0))
+        .prepare_cached("SELECT sealed FROM snapshot_parts WHERE stream_key = ?1 AND snapshot_key = ?2 AND part = ?3")?
+        .query_row(params![stream_key, snapshot_key, part], |row| blob(row, 0))
         .optional()?;
     Ok(sealed)
 }

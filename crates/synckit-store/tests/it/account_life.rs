@@ -186,6 +186,7 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
         "snapshot_part",
         &[
             ("part_key", KEY),
+            ("stream_key", KEY),
             ("snapshot_key", "snapshot_id"),
             ("part", "part"),
             ("sealed", "sealed"),

@@ -1,6 +1,6 @@
-//! The store from outside: what [`synckit_store::Store`] promises, and what the SQLite one adds.
+//! The store from outside: what [`synckit_store::Store`] promises, and what each engine adds.
 //!
-//! The conformance suite of `synckit_store::conformance` runs on SQLite in `sqlite`.
+//! The conformance suite of `synckit_store::conformance` runs on SQLite in `sqlite`, on PostgreSQL in `postgres_server`.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,10 +12,18 @@ use synckit_store::conformance::{fixture, whole_account};
 mod account_life;
 mod conformance;
 mod copies;
+#[cfg(target_os = "linux")]
+mod database;
 mod durability;
 mod group_commit;
 mod model;
 #[cfg(target_os = "linux")]
+mod nodes;
+#[cfg(target_os = "linux")]
 mod postgres;
+#[cfg(target_os = "linux")]
+mod postgres_server;
+#[cfg(target_os = "linux")]
+mod round_trips;
 mod rules;
 mod sqlite;

@@ -1,12 +1,6 @@
 //! Records on a real PostgreSQL: every statement of `src/records` parses and runs there, and answers as on SQLite.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{cell::RefCell, collections::BTreeSet, fs};
 
 use synckit_protocol::{
     AppId, BlobId, InstallationId, KeyId, ObjectKey,
@@ -25,124 +19,18 @@ use synckit_store::{
     rules::quotas::{Quotas, Usage},
     schema,
 };
-use tempfile::TempDir;
 use tokio_postgres::{
-    Client, NoTls,
     error::SqlState,
     types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked},
 };
 
-use crate::fixture::{
-    NOW, device_id, id16, new_account, new_device, new_envelope, new_key, password, secret, session_id, stream_of,
-    user_id,
+use crate::{
+    database::Database,
+    fixture::{
+        NOW, device_id, id16, new_account, new_device, new_envelope, new_key, password, secret, session_id, stream_of,
+        user_id,
+    },
 };
-
-/// A server of its own on a private socket, without durability.
-struct Server {
-    directory: TempDir,
-    programs: PathBuf,
-}
-
-impl Server {
-    fn start() -> Self {
-        let programs = newest_programs();
-        let directory = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").unwrap();
-        if is_root() {
-            // PostgreSQL refuses to run as root.
-            succeed(Command::new("chown").arg("postgres").arg(directory.path()));
-        }
-        let server = Self { directory, programs };
-        succeed(
-            server
-                .program("initdb")
-                .args([
-                    "-U",
-                    "postgres",
-                    "-A",
-                    "trust",
-                    "-E",
-                    "UTF8",
-                    "--locale=C.UTF-8",
-                    "--no-sync",
-                    "--no-instructions",
-                    "-D",
-                ])
-                .arg(server.data()),
-        );
-        let options = format!(
-            "-c listen_addresses='' -c unix_socket_directories={} -c fsync=off -c synchronous_commit=off \
-             -c full_page_writes=off -c shared_buffers=16MB",
-            server.directory.path().display()
-        );
-        succeed(
-            server
-                .program("pg_ctl")
-                .args(["-w", "-t", "60", "-o", &options, "-l"])
-                .arg(server.directory.path().join("log"))
-                .arg("-D")
-                .arg(server.data())
-                .arg("start"),
-        );
-        server
-    }
-
-    fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
-    }
-
-    fn program(&self, name: &str) -> Command {
-        let program = self.programs.join(name);
-        let mut command = if is_root() {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
-        command.current_dir("/");
-        command
-    }
-
-    async fn connect(&self) -> Client {
-        let mut config = tokio_postgres::Config::new();
-        config
-            .host_path(self.directory.path())
-            .user("postgres")
-            .dbname("postgres");
-        let (client, connection) = config.connect(NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let data = self.data();
-        let mut stop = self.program("pg_ctl");
-        let _ = stop.args(["-m", "immediate", "-w", "stop", "-D"]).arg(data).output();
-    }
-}
-
-fn is_root() -> bool {
-    std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").unwrap()) == 0
-}
-
-/// The programs of the newest version that Debian's packages installed.
-fn newest_programs() -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL: `apt-get install postgresql`");
-    let newest = versions
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse::<u32>().ok())
-        .max();
-    Path::new("/usr/lib/postgresql")
-        .join(newest.expect("PostgreSQL: `apt-get install postgresql`").to_string())
-        .join("bin")
-}
-
-fn succeed(command: &mut Command) {
-    // `pg_ctl` leaves a server behind that would hold a pipe open.
-    let status = command.stdout(std::process::Stdio::null()).status().unwrap();
-    assert!(status.success(), "{command:?}");
-}
 
 /// How many rows a portal returns at once.
 const ROWS_AHEAD: i32 = 16;
@@ -249,8 +137,8 @@ fn statements_in_source() -> BTreeSet<String> {
 
 #[tokio::test]
 async fn every_record_runs_on_postgresql() {
-    let server = Server::start();
-    let mut client = server.connect().await;
+    let database = Database::create().await;
+    let mut client = database.client().await;
     for migration in schema::MIGRATIONS {
         client.batch_execute(&schema::postgresql(migration)).await.unwrap();
     }
@@ -553,7 +441,9 @@ const WRITTEN_BY_HAND: &str = "
         SELECT 1, stream_key, id, 'kept', 9, id, 3, hash, 2, 'manifest', hash FROM first;
     INSERT INTO snapshots (snapshot_key, stream_key, snapshot_id, state, touched_at)
         SELECT 2, stream_key, other_id, 'unfinished', 9 FROM first;
-    INSERT INTO snapshot_parts (snapshot_key, part, sealed) VALUES (2, 0, 'c'), (1, 1, 'b'), (1, 0, 'a');
+    INSERT INTO snapshot_parts (stream_key, snapshot_key, part, sealed)
+        SELECT stream_key, snapshot, part, sealed::bytea
+        FROM first, (VALUES (2, 0, 'c'), (1, 1, 'b'), (1, 0, 'a')) AS parts (snapshot, part, sealed);
     INSERT INTO batches (stream_key, last_seq, entry_count, batch_id, device_key, key_id, sealed_hash, head,
         sealed_bytes, sealed_key)
         SELECT stream_key, 5, 2, id, device_key, id, hash, hash, 12, 7 FROM first;
