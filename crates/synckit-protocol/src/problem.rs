@@ -175,6 +175,8 @@ problem_codes! {
     RateLimited = "rate_limited", 429, "Too many requests";
     /// The server sheds load; `Retry-After` tells when to try again.
     Overloaded = "overloaded", 503, "The server is overloaded";
+    /// The server's database cannot be reached, or did not answer in time; `detail` names the step that failed.
+    StoreUnavailable = "store_unavailable", 503, "The server's database is unavailable";
     /// The server failed; the request id finds the cause in its log.
     Internal = "internal", 500, "Something failed inside the server";
 }

@@ -14,7 +14,7 @@ use crate::{
 
 /// Writes a temporary file and renames it at the end, so that the final name never means an incomplete export.
 pub(crate) async fn export(email: &str, out: &Path, data: &DataArgs) -> Result<(), Failure> {
-    let admin = open(data)?;
+    let admin = open(data).await?;
     let user_id = account_of(&admin, email).await?;
     let directory = match out.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -52,7 +52,7 @@ pub(crate) async fn export(email: &str, out: &Path, data: &DataArgs) -> Result<(
 }
 
 pub(crate) async fn delete(email: &str, yes: bool, data: &DataArgs) -> Result<(), Failure> {
-    let admin = open(data)?;
+    let admin = open(data).await?;
     let user_id = account_of(&admin, email).await?;
     let consequence = format!("This deletes {email} and all of the account's data, in every app, for good.");
     confirm(yes, &consequence, email)?;

@@ -1,16 +1,15 @@
 //! `synckit app`, `synckit account` and `synckit token`: administration of a data directory, which a running server may
 //! use at the same time.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 use synckit_protocol::{AppId, KeyId, OwnerKey, UserId};
-use synckit_server::{Admin, Config, config::Settings};
+use synckit_server::{
+    Admin, Config,
+    config::{Database, Settings},
+};
 use synckit_store::{ApiKey, App};
 
 use crate::{
@@ -18,7 +17,9 @@ use crate::{
     cli::{AccountCommand, AppCommand, DataArgs, StreamArgs, TokenCommand},
     confirm::confirm,
     failure::{Failure, WithHint as _},
-    runtime, screen, system, units,
+    runtime, screen,
+    settings::{PASSWORD_IN_FLAG, has_password, secrets},
+    system, units,
 };
 
 pub(crate) fn run_app(command: AppCommand) -> Result<ExitCode, Failure> {
@@ -53,7 +54,7 @@ pub(crate) fn run_account(command: AccountCommand) -> Result<ExitCode, Failure> 
 
 pub(crate) fn run_token(command: TokenCommand) -> Result<ExitCode, Failure> {
     let TokenCommand::RotateKey { data } = command;
-    open(&data)?.rotate_token_key()?;
+    runtime()?.block_on(async { Ok::<_, Failure>(open(&data).await?.rotate_token_key()?) })?;
     if screen::is_for_programs() {
         screen::json(&serde_json::json!({ "rotated": true }))?;
     } else {
@@ -72,9 +73,11 @@ async fn create_app(name: &str, data: &DataArgs) -> Result<(), Failure> {
         api_key: &'a str,
     }
     // An app may be created before the server's first start. So this command alone may create the directory.
-    let data_dir = data_dir(data)?;
-    refuse_to_write_for_another_user(&data_dir)?;
-    let admin = Admin::open(&data_dir)?;
+    let config = config(data)?;
+    if config.database == Database::Embedded {
+        refuse_to_write_for_another_user(&config.data_dir)?;
+    }
+    let admin = Admin::connect(&config).await?;
     let created = admin.create_app(name).await?;
     let api_key = created.api_key.expose();
     if screen::is_for_programs() {
@@ -120,7 +123,7 @@ async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
         created_at: u64,
         keys: Vec<Key>,
     }
-    let apps = open(data)?.apps().await?;
+    let apps = open(data).await?.apps().await?;
     if screen::is_for_programs() {
         let key = |key: ApiKey| Key {
             ending: key.ending,
@@ -180,7 +183,7 @@ async fn rotate_key(app: &str, overlap: Duration, data: &DataArgs) -> Result<(),
         api_key: &'a str,
         others_end_at: u64,
     }
-    let admin = open(data)?;
+    let admin = open(data).await?;
     let App { id: app_id, .. } = app_of(&admin, app).await?;
     let others_end_at = admin.now().saturating_add(overlap.as_secs());
     let api_key = admin.rotate_api_key(app_id, overlap).await?;
@@ -209,7 +212,7 @@ async fn rotate_key(app: &str, overlap: Duration, data: &DataArgs) -> Result<(),
 }
 
 async fn rename_app(app: &str, name: &str, data: &DataArgs) -> Result<(), Failure> {
-    let admin = open(data)?;
+    let admin = open(data).await?;
     let app = app_of(&admin, app).await?;
     admin.rename_app(app.id, name).await?;
     if screen::is_for_programs() {
@@ -222,7 +225,7 @@ async fn rename_app(app: &str, name: &str, data: &DataArgs) -> Result<(), Failur
 }
 
 async fn delete_app(app: &str, yes: bool, data: &DataArgs) -> Result<(), Failure> {
-    let admin = open(data)?;
+    let admin = open(data).await?;
     let app = app_of(&admin, app).await?;
     let consequence = format!(
         "This deletes the app {} and all data that its users keep in it, for good. Their accounts stay.",
@@ -269,7 +272,7 @@ async fn list_accounts(data: &DataArgs) -> Result<(), Failure> {
         created_at: u64,
         email_verified_at: Option<u64>,
     }
-    let accounts = open(data)?.accounts().await?;
+    let accounts = open(data).await?.accounts().await?;
     if screen::is_for_programs() {
         let accounts: Vec<Listed> = accounts
             .into_iter()
@@ -303,7 +306,7 @@ async fn list_accounts(data: &DataArgs) -> Result<(), Failure> {
 }
 
 async fn invite(data: &DataArgs) -> Result<(), Failure> {
-    let invite = open(data)?.create_invite().await?;
+    let invite = open(data).await?.create_invite().await?;
     let code = invite.expose();
     if screen::is_for_programs() {
         screen::json(&serde_json::json!({ "invite": code }))?;
@@ -316,7 +319,7 @@ async fn invite(data: &DataArgs) -> Result<(), Failure> {
 }
 
 async fn sign_out(email: &str, data: &DataArgs) -> Result<(), Failure> {
-    let admin = open(data)?;
+    let admin = open(data).await?;
     let user_id = account_of(&admin, email).await?;
     let sessions_ended = admin.end_sessions(user_id).await?;
     if screen::is_for_programs() {
@@ -357,7 +360,7 @@ async fn list_envelopes(stream: &StreamArgs, data: &DataArgs) -> Result<(), Fail
         size_bytes: usize,
         written_at: u64,
     }
-    let admin = open(data)?;
+    let admin = open(data).await?;
     let (app_id, user_id) = find_stream(&admin, stream).await?;
     let kept = admin.envelopes(app_id, user_id).await?;
     let listed: Vec<Listed> = kept
@@ -397,7 +400,7 @@ async fn list_envelopes(stream: &StreamArgs, data: &DataArgs) -> Result<(), Fail
 }
 
 async fn restore_envelope(stream: &StreamArgs, version: u64, data: &DataArgs) -> Result<(), Failure> {
-    let admin = open(data)?;
+    let admin = open(data).await?;
     let (app_id, user_id) = find_stream(&admin, stream).await?;
     let newest = admin
         .restore_envelope(app_id, user_id, version)
@@ -416,8 +419,12 @@ async fn restore_envelope(stream: &StreamArgs, version: u64, data: &DataArgs) ->
 }
 
 /// Opens the administration of an existing server: a mistyped directory must not become a new, empty server.
-pub(crate) fn open(data: &DataArgs) -> Result<Admin, Failure> {
-    let data_dir = data_dir(data)?;
+pub(crate) async fn open(data: &DataArgs) -> Result<Admin, Failure> {
+    let config = config(data)?;
+    if config.database != Database::Embedded {
+        return Ok(Admin::connect(&config).await?);
+    }
+    let data_dir = config.data_dir;
     if !data_dir.join("synckit.db").is_file() {
         // A directory that this user may not list must not look empty.
         std::fs::read_dir(&data_dir)
@@ -454,14 +461,25 @@ fn refuse_to_write_for_another_user(data_dir: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The data directory: the flag, the environment, the configuration file, the default.
-pub(crate) fn data_dir(data: &DataArgs) -> Result<PathBuf, Failure> {
-    if let Some(data_dir) = &data.data_dir {
-        return Ok(data_dir.clone());
-    }
-    let configured = match &data.config {
-        Some(path) => Settings::read_file(path)?.data_dir().map(Path::to_owned),
-        None => None,
+/// The configuration of an administrative command: flags over the environment (both by clap) over the file over the default.
+pub(crate) fn config(data: &DataArgs) -> Result<Config, Failure> {
+    let file = match &data.config {
+        Some(path) => Settings::read_file(path)?,
+        None => Settings::default(),
     };
-    Ok(configured.unwrap_or_else(|| Config::DEFAULT_DATA_DIR.into()))
+    let mut given = secrets()?;
+    if let Some(data_dir) = &data.data_dir {
+        given = given.with_data_dir(data_dir);
+    }
+    if let Some(database) = &data.database {
+        let is_flag = std::env::var("SYNCKIT_DATABASE").as_deref() != Ok(database);
+        if is_flag && has_password(database) {
+            return Err(anyhow!(PASSWORD_IN_FLAG).into());
+        }
+        given = given.with("database", database)?;
+    }
+    if let Some(path) = &data.database_password_file {
+        given = given.with("database_password_file", path)?;
+    }
+    Ok(Config::resolve([given, file])?)
 }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use serde::Serialize;
 use synckit_protocol::ObjectKey;
-use synckit_server::admin::back_up;
+use synckit_server::{admin::back_up, config::Database};
 
-use crate::{admin::data_dir, cli::BackupArgs, failure::Failure, screen, units};
+use crate::{admin::config, cli::BackupArgs, failure::Failure, screen, units};
 
 pub(crate) fn run(args: BackupArgs) -> Result<ExitCode, Failure> {
     #[derive(Serialize)]
@@ -20,8 +20,15 @@ pub(crate) fn run(args: BackupArgs) -> Result<ExitCode, Failure> {
         objects_missing: u64,
         missing: &'a [ObjectKey],
     }
-    let data_dir = data_dir(&args.data)?;
-    let backup = back_up(&data_dir, &args.target, args.keys.as_deref())?;
+    let config = config(&args.data)?;
+    if let Database::Postgres(url) = &config.database {
+        return Err(Failure::new(
+            anyhow!("the database is {url}, which `synckit backup` does not copy"),
+            "back it up with pg_dump, then the directory: see \"PostgreSQL\" in docs/operations.md",
+        )
+        .with_code("not_embedded"));
+    }
+    let backup = back_up(&config.data_dir, &args.target, args.keys.as_deref())?;
     if screen::is_for_programs() {
         screen::json(&Made {
             database_bytes: backup.database_bytes,

@@ -178,9 +178,15 @@ pub(crate) struct DataArgs {
     /// The data directory of the server [default: synckit-data]
     #[arg(long, value_name = "DIR", env = "SYNCKIT_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// The configuration file of the server, to find its data directory
+    /// The configuration file of the server, to find its data
     #[arg(long, value_name = "FILE", env = "SYNCKIT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+    /// The database of the server: embedded, or the URL of a PostgreSQL without its password [default: embedded]
+    #[arg(long, value_name = "URL", env = "SYNCKIT_DATABASE", hide_env_values = true)]
+    pub(crate) database: Option<String>,
+    /// A file with the password of the PostgreSQL user; or set SYNCKIT_DATABASE_PASSWORD
+    #[arg(long, value_name = "FILE", env = "SYNCKIT_DATABASE_PASSWORD_FILE")]
+    pub(crate) database_password_file: Option<String>,
 }
 
 /// The user of a command; missing values come from `synckit login`. The password is read from the terminal or from

@@ -60,7 +60,7 @@ pub(crate) fn exposures(config: &Config, file: Option<&Path>) -> Vec<Exposure> {
     {
         expose(
             format!("{} contains secrets, and other users may read it", file.display()),
-            "chmod go= it, or put the secrets into SYNCKIT_SMTP_URL and SYNCKIT_METRICS_TOKEN",
+            "chmod go= it, or put the secrets into SYNCKIT_SMTP_URL, SYNCKIT_DATABASE_PASSWORD and SYNCKIT_METRICS_TOKEN",
         );
     }
     found

@@ -339,6 +339,14 @@ fn of_store(error: &StoreError) -> Option<Known> {
             "disk_full",
             "free some space on the disk, or raise database_max",
         )),
+        StoreError::Unavailable { .. } => Some(Known::new(
+            "database_unavailable",
+            "check that PostgreSQL runs at that address, and that user, password and certificate are right",
+        )),
+        StoreError::Pooler => Some(Known::new(
+            "database_pooler",
+            "let --database name PostgreSQL itself, or use `pool_mode = session`",
+        )),
         StoreError::Busy => Some(Known::new(
             "database_busy",
             "another process has locked the database: try again",

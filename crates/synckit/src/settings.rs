@@ -2,13 +2,17 @@
 
 use std::{path::PathBuf, sync::LazyLock};
 
-use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind};
+use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind, parser::ValueSource};
 use synckit_server::config::{Setting, SettingKind, Settings};
+use synckit_store::PostgresUrl;
 
 use crate::failure::Failure;
 
 /// The only setting that may be other than UTF-8.
 const DATA_DIR: &str = "data_dir";
+const DATABASE: &str = "database";
+pub(crate) const PASSWORD_IN_FLAG: &str = "--database takes no password, because every user of this machine can see it there: put the \
+     password into SYNCKIT_DATABASE_PASSWORD or a file for --database-password-file";
 const LIMITS: &str = "Limits (times as 30s, 15min, 12h, 7d; sizes as 64MiB)";
 
 /// The settings from flags and environment variables.
@@ -18,14 +22,19 @@ pub(crate) struct SettingArgs(Settings);
 impl SettingArgs {
     /// The settings from flags, from their variables, and from the variables without a flag, which contain secrets.
     pub(crate) fn with_secrets(&self) -> Result<Settings, Failure> {
-        let mut settings = self.0.clone();
-        for Named { setting, variable, .. } in NAMED.iter().filter(|named| is_secret(named.setting)) {
-            if let Some(value) = std::env::var(variable).ok().filter(|value| !value.is_empty()) {
-                settings = settings.with(setting.key, &value)?;
-            }
-        }
-        Ok(settings)
+        Ok(self.0.clone().over(secrets()?))
     }
+}
+
+/// The settings from the variables without a flag.
+pub(crate) fn secrets() -> Result<Settings, Failure> {
+    let mut settings = Settings::default();
+    for Named { setting, variable, .. } in NAMED.iter().filter(|named| is_secret(named.setting)) {
+        if let Some(value) = std::env::var(variable).ok().filter(|value| !value.is_empty()) {
+            settings = settings.with(setting.key, &value)?;
+        }
+    }
+    Ok(settings)
 }
 
 /// The environment variables of settings without a flag.
@@ -53,6 +62,18 @@ static NAMED: LazyLock<Vec<Named>> = LazyLock::new(|| {
         .collect()
 });
 
+fn has_password_in_flag(matches: &ArgMatches) -> bool {
+    matches.value_source(DATABASE) == Some(ValueSource::CommandLine)
+        && matches
+            .get_one::<String>(DATABASE)
+            .is_some_and(|text| has_password(text))
+}
+
+/// Whether the URL of a database holds a password.
+pub(crate) fn has_password(url: &str) -> bool {
+    url.parse::<PostgresUrl>().is_ok_and(|url| url.has_password())
+}
+
 fn is_secret(setting: &Setting) -> bool {
     setting.kind == SettingKind::Secret
 }
@@ -79,6 +100,10 @@ fn argument(named: &'static Named) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
+        // clap would show a value that is refused, and one from the environment in the help.
+        SettingKind::Guarded => argument
+            .hide_env_values(true)
+            .value_parser(clap::builder::NonEmptyStringValueParser::new()),
         SettingKind::Limit => argument.hide_short_help(true).help_heading(LIMITS),
         _ => argument,
     }
@@ -111,6 +136,9 @@ impl FromArgMatches for SettingArgs {
                     None => settings,
                 }
             } else {
+                if setting.key == DATABASE && has_password_in_flag(matches) {
+                    return Err(Error::raw(ErrorKind::ValueValidation, PASSWORD_IN_FLAG));
+                }
                 match matches.get_one::<String>(setting.key) {
                     Some(value) => settings
                         .with(setting.key, value)

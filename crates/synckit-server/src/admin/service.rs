@@ -15,8 +15,8 @@ use std::{
 
 use synckit_protocol::{AppId, KeyId, NameError, OwnerKey, SecretText, UserId, check_name, limits, wire::UnixSeconds};
 use synckit_store::{
-    Account, App, AppRename, EnvelopeRestore, NewApiKey, NewApp, Retention, SecretHash, SqliteOptions, SqliteStore,
-    Store, StoreError, StreamId,
+    Account, App, AppRename, EnvelopeRestore, NewApiKey, NewApp, OpenedBy, Retention, SecretHash, SqliteOptions,
+    SqliteStore, Store, StoreError, StreamId,
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
@@ -25,7 +25,11 @@ use crate::{
     jobs::pause_after,
     platform::{Clock, random_id},
     sign_in::{fresh_api_key, fresh_secret},
-    startup::{DataDir, DataDirError, KeyFileError, rotate_token_key},
+    startup::{
+        DataDir, DataDirError, KeyFileError,
+        config::{Config, Database},
+        open_postgres, rotate_token_key,
+    },
 };
 
 /// The administration of one data directory.
@@ -151,6 +155,22 @@ impl Admin {
             store: Arc::new(store),
             clock: Clock::system(),
         })
+    }
+
+    /// Opens the database that a configuration names; a PostgreSQL whose schema is older than this program is not changed,
+    /// because a server may run on it.
+    ///
+    /// # Errors
+    /// Those of [`Admin::open`]; [`StoreError::OtherSchema`] and [`StoreError::Unavailable`] of a PostgreSQL.
+    pub async fn connect(config: &Config) -> Result<Self, AdminError> {
+        match &config.database {
+            Database::Embedded => Self::open(&config.data_dir),
+            Database::Postgres(url) => Ok(Self {
+                data_dir: DataDir::at(&config.data_dir),
+                store: Arc::new(open_postgres(config, url, OpenedBy::Command).await?),
+                clock: Clock::system(),
+            }),
+        }
     }
 
     /// Of a server in the same process, on its store.

@@ -3,7 +3,7 @@
 //! Invariant: below the API no code knows problems or statuses. Every error becomes one here.
 
 use synckit_protocol::{ApiKeyError, ProblemCode};
-use synckit_store::{StoreError, rules::quotas::Quota};
+use synckit_store::{StoreError, Unavailable, rules::quotas::Quota};
 
 use crate::{
     admin::ExportError,
@@ -23,6 +23,11 @@ pub(super) fn over_quota(quota: Quota) -> ApiError {
     ApiError::new(ProblemCode::QuotaExceeded).with(|problem| problem.field = Some(quota.as_str().to_owned()))
 }
 
+/// The problem for a database that is away.
+fn store_unavailable(step: Unavailable) -> ApiError {
+    ApiError::new(ProblemCode::StoreUnavailable).with_detail(step.to_string())
+}
+
 /// The problem for an invalid e-mail address.
 pub(super) fn invalid_email(error: EmailError) -> ApiError {
     ApiError::invalid("email", error.to_string())
@@ -35,6 +40,7 @@ impl From<StoreError> for ApiError {
             StoreError::Busy => ProblemCode::Overloaded,
             // The account was deleted after the request was let in.
             StoreError::NoSuchStream => return Self::new(ProblemCode::AccountGone),
+            StoreError::Unavailable { step, .. } => return store_unavailable(*step).caused_by(error),
             _ => ProblemCode::Internal,
         };
         Self::new(code).caused_by(error)
@@ -48,6 +54,7 @@ impl From<NotReady> for ApiError {
             NotReady::Remembered(trouble) => Self::new(match trouble {
                 Trouble::Full => ProblemCode::ServerFull,
                 Trouble::Busy => ProblemCode::Overloaded,
+                Trouble::Unavailable(step) => return store_unavailable(step),
                 Trouble::Failed => ProblemCode::Internal,
             }),
         }

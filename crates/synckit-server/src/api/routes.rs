@@ -468,7 +468,7 @@ fn server() -> Vec<Operation> {
             .does("Tells whether the store reads and writes and the server is not stopping")
             .always_admitted()
             .answer(json_answer("It is ready.", |_| status_is("ready")))
-            .refuses(&[P::Overloaded])
+            .refuses(&[P::Overloaded, P::StoreUnavailable])
             .writes(),
         get("/metrics", metrics::read)
             .does("Reads the server's figures, for Prometheus")
@@ -480,7 +480,7 @@ fn server() -> Vec<Operation> {
                 content: Content::Other(metrics::MEDIA_TYPE),
                 headers: &[],
             })
-            .refuses(&[P::NotFound, P::TokenInvalid, P::Overloaded]),
+            .refuses(&[P::NotFound, P::TokenInvalid, P::Overloaded, P::StoreUnavailable]),
         get("/api/openapi.json", documents::openapi)
             .does("Reads this document")
             .always_admitted()

@@ -21,7 +21,10 @@ impl ApiError {
     /// A problem with nothing but its code.
     pub(crate) fn new(code: ProblemCode) -> Self {
         let retry_after_seconds = match code {
-            ProblemCode::Overloaded | ProblemCode::Timeout | ProblemCode::RateLimited => Some(1),
+            ProblemCode::Overloaded
+            | ProblemCode::StoreUnavailable
+            | ProblemCode::Timeout
+            | ProblemCode::RateLimited => Some(1),
             _ => None,
         };
         Self {

@@ -293,7 +293,7 @@ impl Description {
         let mut problems = self.problems.clone();
         problems.extend([P::MethodNotAllowed, P::Internal]);
         if self.admitted {
-            problems.extend([P::Timeout, P::Overloaded]);
+            problems.extend([P::Timeout, P::Overloaded, P::StoreUnavailable]);
         }
         if self.is_counted_by_address() {
             problems.push(P::RateLimited);

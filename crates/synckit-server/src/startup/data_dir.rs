@@ -60,14 +60,14 @@ pub enum DataDirError {
     /// It holds data of a server, but no database.
     #[error(
         "{} {}, but {}: restore the database from a backup, or name an empty directory to begin with a new server",
-        database.display(),
+        database,
         if *is_empty { "is empty" } else { "is missing" },
         of_before.join(" and ")
     )]
     DatabaseMissing {
         /// Where the database should be.
-        database: PathBuf,
-        /// Whether the file exists and is empty.
+        database: String,
+        /// Whether it exists and is empty.
         is_empty: bool,
         /// The existing data.
         of_before: Vec<&'static str>,
@@ -100,27 +100,44 @@ impl DataDir {
             return Ok(());
         }
         let log = self.root.join("synckit.db-wal");
-        let of_before: Vec<&str> = [
-            (has_entries(&self.keys()), "keys/ has key files"),
-            (has_objects(&self.blobs()), "blobs/ has files of users"),
-            (
-                length.is_none_or(|length| length == 0) && fs::metadata(log).is_ok_and(|log| log.len() > 0),
-                "its write-ahead log is not",
-            ),
-        ]
-        .into_iter()
-        .filter_map(|(is_there, what)| is_there.then_some(what))
-        .collect();
+        let mut of_before = self.data_of_before();
+        if length.is_none_or(|length| length == 0) && fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+            of_before.push("its write-ahead log is not");
+        }
         if of_before.is_empty() {
             return Ok(());
         }
         let is_empty = length.is_some();
         Err(DataDirError::DatabaseMissing {
-            database,
+            database: database.display().to_string(),
             is_empty,
             of_before,
         }
         .into())
+    }
+
+    /// Refuses a directory with data of a server beside a database elsewhere that is empty, for the same reason.
+    pub(super) fn check_is_new(&self, database: &str) -> Result<(), DataDirError> {
+        let of_before = self.data_of_before();
+        if of_before.is_empty() {
+            return Ok(());
+        }
+        Err(DataDirError::DatabaseMissing {
+            database: database.to_owned(),
+            is_empty: true,
+            of_before,
+        })
+    }
+
+    /// What a server without a database leaves in the directory.
+    fn data_of_before(&self) -> Vec<&'static str> {
+        [
+            (has_entries(&self.keys()), "keys/ has key files"),
+            (has_objects(&self.blobs()), "blobs/ has files of users"),
+        ]
+        .into_iter()
+        .filter_map(|(is_there, what)| is_there.then_some(what))
+        .collect()
     }
 
     /// A data directory as it is; nothing is created.

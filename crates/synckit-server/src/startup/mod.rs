@@ -2,6 +2,7 @@
 
 pub mod config;
 mod data_dir;
+mod database;
 mod descriptors;
 mod keys;
 mod readiness;
@@ -9,6 +10,7 @@ mod server;
 
 pub use data_dir::DataDirError;
 pub(crate) use data_dir::{DataDir, ServeLock};
+pub(crate) use database::open_postgres;
 pub(crate) use keys::{
     DerivedKeys, MacKey, MissingLogin, ServerKeys, TokenKey, copy_key_files, has_login_secrets, rotate_token_key,
 };

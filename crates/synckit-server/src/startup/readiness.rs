@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use synckit_store::{Store, StoreError};
+use synckit_store::{Store, StoreError, Unavailable};
 use tokio::{sync::Mutex, time::Instant};
 
 /// How long an answer of the store is reused.
@@ -34,6 +34,7 @@ pub(crate) enum NotReady {
 pub(crate) enum Trouble {
     Full,
     Busy,
+    Unavailable(Unavailable),
     Failed,
 }
 
@@ -51,6 +52,7 @@ impl Readiness {
             Ok(()) => Ok(()),
             Err(StoreError::Full(_)) => Err(Trouble::Full),
             Err(StoreError::Busy) => Err(Trouble::Busy),
+            Err(StoreError::Unavailable { step, .. }) => Err(Trouble::Unavailable(*step)),
             Err(_) => Err(Trouble::Failed),
         };
         *last = Some((Instant::now(), remembered));

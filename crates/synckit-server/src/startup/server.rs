@@ -9,15 +9,14 @@ use std::{
 
 use axum::Router;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use synckit_store::{
-    AcceptNewSeed, OpenedBy, SeedClaim, SqliteOptions, SqliteStore, Store, StoreError, rules::quotas::Quotas,
-};
+use synckit_store::{AcceptNewSeed, SeedClaim, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     DataDir, DataDirError, KeyFileError, MissingLogin, Readiness, ServeLock, ServerKeys,
-    config::{AccountQuotas, Config, PublicUrl},
+    config::{Config, PublicUrl},
+    database::open_for_server,
     descriptors::connections_to_serve,
     has_login_secrets,
 };
@@ -135,15 +134,7 @@ impl Server {
         let data_dir = DataDir::open(&config.data_dir)?;
         let lock = data_dir.lock()?;
         let now = config.clock.now();
-        data_dir.check_database::<ServeError>()?;
-        let options = SqliteOptions {
-            opened_by: OpenedBy::Server,
-            max_bytes: config.database_bytes_max,
-            quotas: store_quotas(config.quotas),
-            ..SqliteOptions::default()
-        };
-        let store = SqliteStore::open(&data_dir.database(), options)?;
-        let store: Arc<dyn Store> = Arc::new(store);
+        let store = open_for_server::<ServeError>(&config, &data_dir).await?;
         let keys = open_keys(&config, &data_dir, store.as_ref(), now).await?;
         let objects = ObjectDirectory::open(data_dir.blobs()).map_err(ServeError::Blobs)?;
 
@@ -252,17 +243,6 @@ impl Server {
         tracing::info!("stopped");
         drop(self.lock);
         Ok(())
-    }
-}
-
-/// The quotas as the store takes them.
-fn store_quotas(quotas: AccountQuotas) -> Quotas {
-    Quotas {
-        bytes: quotas.bytes,
-        blobs: quotas.blobs.into(),
-        pending_uploads: quotas.pending_uploads.into(),
-        sessions: quotas.sessions.into(),
-        revoked_devices: quotas.revoked_devices.into(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use synckit_protocol::{AppId, wire::auth::SignedIn};
-use synckit_server::{Admin, admin::AdminError};
+use synckit_server::admin::AdminError;
 
 use crate::support::{PASSWORD, World};
 
@@ -11,7 +11,7 @@ use crate::support::{PASSWORD, World};
 async fn app_created_beside_a_running_server_works() {
     let world = World::start().await;
     world.register("ada@example.com", PASSWORD).await;
-    let admin = Admin::open(world.path()).unwrap();
+    let admin = world.admin().await;
     let app = admin.create_app("Photos").await.unwrap();
     let user = world
         .sign_in_to(app.api_key.expose(), "ada@example.com", PASSWORD)
@@ -33,7 +33,7 @@ async fn a_rotated_key_goes_on_for_the_overlap() {
     // The overlap is reckoned by the clock of the command, so this server goes by the same.
     let world = World::start_with(|config| config.clock = synckit_server::Clock::system()).await;
     world.register("ada@example.com", PASSWORD).await;
-    let admin = Admin::open(world.path()).unwrap();
+    let admin = world.admin().await;
     let sign_in = async |key: &str| world.sign_in_to(key, "ada@example.com", PASSWORD).await.map(|_| ());
     let old = world.api_key();
     let new = admin
@@ -52,7 +52,7 @@ async fn a_rotated_key_goes_on_for_the_overlap() {
 #[tokio::test]
 async fn commands_that_make_no_sense_say_why() {
     let world = World::start().await;
-    let admin = Admin::open(world.path()).unwrap();
+    let admin = world.admin().await;
     for name in ["", " ", "a\u{7}", "a\u{202e}b", "\u{200b}", &"x".repeat(101)] {
         let refused = admin.create_app(name).await;
         assert!(matches!(refused, Err(AdminError::AppName(_))), "{name:?}");
@@ -67,12 +67,12 @@ async fn commands_that_make_no_sense_say_why() {
 }
 
 #[tokio::test]
-async fn keys_are_not_stored_in_the_clear() {
+async fn embedded_keys_are_not_in_the_clear() {
     let mut world = World::start_with(|config| config.allow_password_login = true).await;
     world.register("ada@example.com", PASSWORD).await;
     let body = serde_json::json!({ "email": "ada@example.com", "password": PASSWORD, "api_key": world.api_key() });
     let signed_in: SignedIn = world.post("/api/sync/auth").json(&body).send().await.ok();
-    let invite = Admin::open(world.path()).unwrap().create_invite().await.unwrap();
+    let invite = world.admin().await.create_invite().await.unwrap();
     world.stop().await.unwrap();
     let database = std::fs::read(world.path().join("synckit.db")).unwrap();
     let contains = |text: &str| database.windows(text.len()).any(|window| window == text.as_bytes());

@@ -30,7 +30,7 @@ use synckit_protocol::{
         snapshots::PutSnapshot,
     },
 };
-use synckit_server::{Admin, Clock, Config, ServeError, admin::CreatedApp, serve};
+use synckit_server::{Admin, Clock, Config, ServeError, admin::CreatedApp, config::Database, serve};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
@@ -70,9 +70,36 @@ impl TestClock {
     }
 }
 
+/// The database of a world: embedded, or with `SYNCKIT_TEST_DATABASE=postgres` a fresh one on the PostgreSQL of
+/// `SYNCKIT_TEST_POSTGRES`. Tests whose names begin with `embedded_` open the file themselves.
+pub(crate) async fn fresh_database() -> Database {
+    match std::env::var("SYNCKIT_TEST_DATABASE").as_deref() {
+        Ok("postgres") => fresh_postgres().await,
+        _ => Database::Embedded,
+    }
+}
+
+/// A fresh database on the PostgreSQL that `cargo xtask test` starts.
+pub(crate) async fn fresh_postgres() -> Database {
+    static DATABASES: AtomicU64 = AtomicU64::new(0);
+    let url = std::env::var("SYNCKIT_TEST_POSTGRES").expect(
+        "a PostgreSQL: run `cargo xtask test -- -p synckit-server`, or `cargo xtask with-keychain -- cargo test ...`",
+    );
+    let number = DATABASES.fetch_add(1, Ordering::Relaxed);
+    let name = format!("server_{}_{number}", std::process::id());
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    let connected = tokio::spawn(connection);
+    client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    drop(client);
+    let _ = connected.await;
+    let server = url.rsplit_once('/').unwrap().0;
+    Database::Postgres(format!("{server}/{name}").parse().unwrap())
+}
+
 /// A running server with one app.
 pub(crate) struct World {
     pub(crate) dir: Arc<TempDir>,
+    database: Database,
     pub(crate) url: String,
     pub(crate) app: CreatedApp,
     pub(crate) clock: TestClock,
@@ -87,10 +114,22 @@ impl World {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on(fresh_database().await, change).await
+    }
+
+    pub(crate) async fn start_on(database: Database, change: impl FnOnce(&mut Config)) -> Self {
         let dir = TempDir::new().unwrap();
-        let app = Admin::open(dir.path()).unwrap().create_app("Notes").await.unwrap();
+        let mut config = Config::new(dir.path());
+        config.database = database;
+        let app = Admin::connect(&config)
+            .await
+            .unwrap()
+            .create_app("Notes")
+            .await
+            .unwrap();
         Self::on(
             Arc::new(dir),
+            config.database,
             app,
             TestClock(Arc::new(AtomicU64::new(BEGINNING))),
             change,
@@ -98,8 +137,15 @@ impl World {
         .await
     }
 
-    async fn on(dir: Arc<TempDir>, app: CreatedApp, clock: TestClock, change: impl FnOnce(&mut Config)) -> Self {
+    async fn on(
+        dir: Arc<TempDir>,
+        database: Database,
+        app: CreatedApp,
+        clock: TestClock,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config::new(dir.path());
+        config.database = database.clone();
         config.clock = clock.clock();
         change(&mut config);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -114,6 +160,7 @@ impl World {
             .unwrap();
         Self {
             dir,
+            database,
             url,
             app,
             clock,
@@ -130,7 +177,26 @@ impl World {
 
     pub(crate) async fn restart_with(mut self, change: impl FnOnce(&mut Config)) -> Self {
         self.stop().await.unwrap();
-        Self::on(Arc::clone(&self.dir), self.app.clone(), self.clock.clone(), change).await
+        Self::on(
+            Arc::clone(&self.dir),
+            self.database.clone(),
+            self.app.clone(),
+            self.clock.clone(),
+            change,
+        )
+        .await
+    }
+
+    /// The administration beside the running server, as the command line opens it.
+    pub(crate) async fn admin(&self) -> Admin {
+        Admin::connect(&self.config()).await.unwrap()
+    }
+
+    /// The configuration of a further server on the same data.
+    pub(crate) fn config(&self) -> Config {
+        let mut config = Config::new(self.path());
+        config.database = self.database.clone();
+        config
     }
 
     pub(crate) async fn stop(&mut self) -> Result<(), ServeError> {

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use synckit_server::inspect::{DatabaseFacts, DatabaseInspection, Inspection, IntegrityCheck, ObjectExtent};
-use synckit_store::StoreError;
+use synckit_store::{PostgresStore, PostgresUrl, StoreError};
 
 use super::Report;
 use crate::{cli::DoctorArgs, failure::Failure, units};
@@ -86,6 +86,37 @@ pub(super) fn database(
         );
     }
     Some(facts)
+}
+
+/// A PostgreSQL: whether it can be reached, and its schema.
+pub(super) async fn postgresql(url: &PostgresUrl, report: &mut Report) {
+    const CHECK: &str = "database";
+    let versions = match PostgresStore::schema(url).await {
+        Ok(versions) => versions,
+        Err(error) => {
+            failed(error, report);
+            return;
+        }
+    };
+    let known = versions.known;
+    match versions.found {
+        Some(found) if found == known => report.ok(CHECK, format_args!("{url} answers, schema {found}")),
+        Some(found) if found > known => report.fail(
+            CHECK,
+            format_args!("{url} has schema {found}, this program knows up to {known}"),
+            "use the newer synckit that made it; only an older backup undoes its migration",
+        ),
+        Some(found) => report.warn(
+            CHECK,
+            format_args!("{url} has schema {found}, this program migrates it to {known}"),
+            "back it up, then start one server with this program",
+        ),
+        None => report.warn(
+            CHECK,
+            format_args!("{url} answers, and is empty"),
+            "the first start of a server makes the tables; restore a backup if there was a server",
+        ),
+    }
 }
 
 fn failed(error: StoreError, report: &mut Report) -> Option<DatabaseFacts> {

@@ -9,7 +9,7 @@ use std::{
 use synckit_protocol::PROTOCOL_VERSION;
 use synckit_server::{
     Config,
-    config::{MailDelivery, PublicUrl, Registration},
+    config::{Database, MailDelivery, PublicUrl, Registration},
     inspect::{DatabaseFacts, DatabaseInspection, Inspection, check_mail_settings, connect_to_mail_server},
 };
 
@@ -47,7 +47,13 @@ pub(super) async fn check(args: &DoctorArgs, report: &mut Report) {
     let inspection = Inspection::of(&config.data_dir);
     let is_served = files::directory(&inspection, report) && {
         let is_served = inspection.is_served().unwrap_or(false);
-        let facts = data::database(&inspection, args, is_served, report);
+        let facts = match &config.database {
+            Database::Postgres(url) => {
+                data::postgresql(url, report).await;
+                None
+            }
+            _ => data::database(&inspection, args, is_served, report),
+        };
         data::keys(&inspection, facts.as_ref(), report);
         clock(facts.as_ref(), report);
         is_served

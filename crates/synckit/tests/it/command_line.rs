@@ -102,6 +102,10 @@ fn help_of_serve_names_flags_and_variables() {
               Directory for all data; created on first start [default: synckit-data] [env: SYNCKIT_DATA_DIR=]
           --listen <ADDR>
               Address to listen at; port 0 takes any free port [default: 127.0.0.1:8080] [env: SYNCKIT_LISTEN=]
+          --database <URL>
+              Database: embedded, or the URL of a PostgreSQL [default: embedded] [env: SYNCKIT_DATABASE]
+          --database-password-file <FILE>
+              File with the password of the PostgreSQL user [default: none] [env: SYNCKIT_DATABASE_PASSWORD_FILE=]
           --public-url <URL>
               URL under which clients reach this server [default: http:// and the listen address] [env: SYNCKIT_PUBLIC_URL=]
           --registration <WHO>
@@ -167,11 +171,13 @@ fn help_of_demo_and_app() {
       <APP>  The id or the name of the app
 
     Options:
-          --overlap <TIME>  Time until the old keys expire, such as 12h or 7d [default: 7d]
-          --data-dir <DIR>  The data directory of the server [default: synckit-data] [env: SYNCKIT_DATA_DIR=]
-          --config <FILE>   The configuration file of the server, to find its data directory [env: SYNCKIT_CONFIG=]
-          --json            Print JSON, for programs
-      -h, --help            Print help
+          --overlap <TIME>                 Time until the old keys expire, such as 12h or 7d [default: 7d]
+          --data-dir <DIR>                 The data directory of the server [default: synckit-data] [env: SYNCKIT_DATA_DIR=]
+          --config <FILE>                  The configuration file of the server, to find its data [env: SYNCKIT_CONFIG=]
+          --database <URL>                 The database of the server: embedded, or the URL of a PostgreSQL without its password [default: embedded] [env: SYNCKIT_DATABASE]
+          --database-password-file <FILE>  A file with the password of the PostgreSQL user; or set SYNCKIT_DATABASE_PASSWORD [env: SYNCKIT_DATABASE_PASSWORD_FILE=]
+          --json                           Print JSON, for programs
+      -h, --help                           Print help
     "#);
 }
 

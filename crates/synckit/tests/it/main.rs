@@ -24,6 +24,8 @@ mod network;
 mod output;
 mod overload;
 mod person;
+#[cfg(target_os = "linux")]
+mod postgresql;
 mod program;
 mod schemathesis;
 mod serve;

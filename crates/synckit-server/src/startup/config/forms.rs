@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use synckit_protocol::SecretText;
+use synckit_store::{PostgresOptions, PostgresUrl};
 
-use super::{AddressBlock, ByteSize, Span};
+use super::{AddressBlock, ByteSize, Database, Span};
 
 /// A value, or for a value that the form does not allow, the allowed values for people.
 type Parsed<T> = Result<T, String>;
@@ -48,6 +49,22 @@ pub(super) fn time(text: &str) -> Parsed<Duration> {
     }
 }
 
+/// A number of connections to a database.
+pub(super) fn connections(text: &str) -> Parsed<usize> {
+    match count(text)? {
+        connections if connections <= PostgresOptions::CONNECTIONS_MAX => Ok(connections),
+        _ => Err(format!("must be at most {}", PostgresOptions::CONNECTIONS_MAX)),
+    }
+}
+
+/// A time limit of a statement of a database.
+pub(super) fn time_of_statement(text: &str) -> Parsed<Duration> {
+    match time(text)? {
+        limit if limit <= PostgresOptions::STATEMENT_TIMEOUT_MAX => Ok(limit),
+        _ => Err("must be at most 24 h".to_owned()),
+    }
+}
+
 /// A duration, which may be `0 s`.
 pub(super) fn time_or_none(text: &str) -> Parsed<Duration> {
     let span: Span = text.parse().map_err(text_of)?;
@@ -74,6 +91,17 @@ pub(super) fn size(text: &str) -> Parsed<u64> {
 pub(super) fn socket_address(text: &str) -> Parsed<SocketAddr> {
     text.parse()
         .map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8080 or [::]:8080".to_owned())
+}
+
+/// `embedded`, or the URL of a PostgreSQL.
+pub(super) fn database(text: &str) -> Parsed<Database> {
+    if text == "embedded" {
+        return Ok(Database::Embedded);
+    }
+    if !PostgresUrl::is_meant(text) {
+        return Err("expected embedded, or postgres://user:password@host:port/database".to_owned());
+    }
+    text.parse().map(Database::Postgres).map_err(text_of)
 }
 
 /// `true` or `false`.
@@ -108,6 +136,14 @@ pub(super) fn some_text(text: &str) -> Parsed<String> {
     } else {
         Ok(text.to_owned())
     }
+}
+
+/// Any text but the empty one and the word that stands for no value.
+pub(super) fn given_text(text: &str) -> Parsed<String> {
+    if text == "none" {
+        return Err("must not be none".to_owned());
+    }
+    some_text(text)
 }
 
 /// The URL of a mail server. Its use checks the rest.

@@ -16,12 +16,14 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::Deserialize;
 use synckit_protocol::SecretText;
+use synckit_store::PostgresUrl;
 
 pub(crate) use addresses::network_of;
 pub use addresses::{AddressBlock, AddressBlockParseError};
 pub use settings::{ConfigError, Settings};
 pub use table::{
-    AccountQuotas, Bounds, GuessLimits, MailLimits, RequestRates, RetentionAges, Setting, SettingKind, Timeouts,
+    AccountQuotas, Bounds, DatabaseLimits, GuessLimits, MailLimits, RequestRates, RetentionAges, Setting, SettingKind,
+    Timeouts,
 };
 pub use units::{ByteSize, Span, UnitParseError};
 
@@ -42,8 +44,12 @@ use crate::platform::Clock;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where everything lives: database, keys, blobs, mail. Created on first start.
+    /// Where keys, blobs and mail live, and the embedded database. Created on first start.
     pub data_dir: PathBuf,
+    /// Where accounts, apps and the log live. Default [`Database::Embedded`].
+    pub database: Database,
+    /// Limits of the work with a PostgreSQL.
+    pub database_limits: DatabaseLimits,
     /// The address to listen at. Default `127.0.0.1:8080`; [`crate::serve`] takes a listener that is bound already.
     pub listen: SocketAddr,
     /// The URL under which clients reach the server, without a slash at the end. Presigned URLs and mails contain it,
@@ -96,6 +102,8 @@ impl Config {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            database: Database::Embedded,
+            database_limits: DatabaseLimits::default(),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
             registration: Registration::Open,
@@ -117,6 +125,16 @@ impl Config {
             clock: Clock::system(),
         }
     }
+}
+
+/// The database of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Database {
+    /// One file in the data directory, for one node.
+    Embedded,
+    /// A PostgreSQL, which other nodes may use, too.
+    Postgres(PostgresUrl),
 }
 
 /// The people who may register an account.

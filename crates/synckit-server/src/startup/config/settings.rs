@@ -9,8 +9,9 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de};
 use synckit_protocol::SecretText;
+use synckit_store::PostgresUrl;
 
-use super::{Config, MailDelivery, Setting, SettingKind};
+use super::{Config, Database, MailDelivery, Setting, SettingKind};
 
 /// Some keys of a configuration; a lower layer or the default has the others. As a file it is TOML with the keys of
 /// [`Setting::all`] at the top level; a key that does not exist is an error.
@@ -69,6 +70,14 @@ pub enum ConfigError {
         value: String,
         /// The allowed values.
         allowed: String,
+    },
+    /// The file with the password of the database cannot be read.
+    #[error("cannot read the password of the database from {}", path.display())]
+    PasswordFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
     },
     /// A key is missing.
     #[error("{key} is missing: {reason}")]
@@ -137,6 +146,7 @@ impl Settings {
         self.values
             .keys()
             .any(|key| Setting::of_key(key).is_some_and(|setting| setting.kind == SettingKind::Secret))
+            || has_password(self)
     }
 
     fn value(&self, key: &str) -> Option<&str> {
@@ -171,12 +181,12 @@ fn is_secret(text: &str, at: usize) -> bool {
     let before = text.get(..at).unwrap_or(text);
     let line = text.get(before.rfind('\n').map_or(0, |end| end + 1)..).unwrap_or(text);
     let key = line.split('=').next().unwrap_or(line).trim().trim_matches(['"', '\'']);
-    Setting::of_key(key).is_some_and(|setting| setting.kind == SettingKind::Secret)
+    Setting::of_key(key).is_some_and(|setting| matches!(setting.kind, SettingKind::Secret | SettingKind::Guarded))
 }
 
 fn refused(setting: &Setting, value: &str, allowed: String) -> ConfigError {
     let value = match setting.kind {
-        SettingKind::Secret => "(not shown)".to_owned(),
+        SettingKind::Secret | SettingKind::Guarded => "(not shown)".to_owned(),
         _ => value.to_owned(),
     };
     ConfigError::Value {
@@ -278,7 +288,44 @@ impl Config {
             }
         }
         config.mail = mail_delivery(&settings)?;
+        config.database = with_password(config.database, &settings)?;
         Ok(config)
+    }
+}
+
+/// Whether the URL of the database holds a password.
+fn has_password(settings: &Settings) -> bool {
+    let url = settings
+        .value("database")
+        .and_then(|text| text.parse::<PostgresUrl>().ok());
+    url.is_some_and(|url| url.has_password())
+}
+
+/// The database with the password that stands apart from its URL.
+fn with_password(database: Database, settings: &Settings) -> Result<Database, ConfigError> {
+    let password = match (
+        settings.value("database_password"),
+        settings.value("database_password_file"),
+    ) {
+        (Some(password), _) => Some(SecretText::new(password)),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::PasswordFile {
+                path: path.into(),
+                source,
+            })?;
+            let text = SecretText::new(text);
+            let line = text.expose().strip_suffix('\n').unwrap_or(text.expose());
+            Some(SecretText::new(line.strip_suffix('\r').unwrap_or(line)))
+        }
+        (None, None) => None,
+    };
+    match (database, password) {
+        (Database::Postgres(url), Some(password)) => Ok(Database::Postgres(url.with_password(password.expose()))),
+        (Database::Embedded, Some(_)) => Err(ConfigError::Missing {
+            key: "database",
+            reason: "a password is set, but no PostgreSQL that it is for",
+        }),
+        (database, None) => Ok(database),
     }
 }
 

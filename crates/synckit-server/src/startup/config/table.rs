@@ -37,6 +37,9 @@ pub enum SettingKind {
     Switch,
     /// A limit that few operators change: in the long help.
     Limit,
+    /// Shown nowhere, because it may hold a password. The flag refuses one: every user of the machine could read it in the
+    /// list of processes.
+    Guarded,
     /// No flag, because every user of the machine could read it in the list of processes.
     Secret,
 }
@@ -116,6 +119,28 @@ const BASICS: &[Setting] = &[
         "A local disk with hard links: SQLite does not work reliably on a network share.", forms::some_text => data_dir),
     row!(listen, Basic, "ADDR", "127.0.0.1:8080", "Address to listen at; port 0 takes any free port",
         "", forms::socket_address => listen),
+    row!(database, Guarded, "URL", "embedded", "Database: embedded, or the URL of a PostgreSQL",
+        "The embedded one is `synckit.db` in the data directory. `postgres://user@host:5432/database`: \
+         [PostgreSQL](#postgresql). The flag takes no password.", forms::database => database),
+    Setting {
+        key: "database_password",
+        value_name: "PASSWORD",
+        default: "none",
+        help: "Password of the PostgreSQL user",
+        kind: SettingKind::Secret,
+        more: "It wins over one in the URL.",
+        // Part of `database`: `Config::resolve` puts them together.
+        set: |_, text| forms::given_text(text).map(drop),
+    },
+    Setting {
+        key: "database_password_file",
+        value_name: "FILE",
+        default: "none",
+        help: "File with the password of the PostgreSQL user",
+        kind: SettingKind::Basic,
+        more: "A line break at its end is not part of it.",
+        set: |_, text| forms::given_text(text).map(drop),
+    },
     row!(public_url, Basic, "URL", "http:// and the listen address", "URL under which clients reach this server",
         "It may have a path. Presigned URLs begin with it, mails contain it, and it is the issuer of tokens. **Set it** on \
          every server that is reached from other machines. A change makes clients refresh their tokens, and nothing else.",
@@ -290,6 +315,16 @@ limit_groups! {
             "A further one replaces the oldest. Each takes about 1 KiB, at most 5 KiB.";
         page_memory => page_bytes: u64, memory, "96 MiB", "Memory for the pages of pulls, until they are sent",
             "16 MiB to 256 GiB.";
+    }
+
+    /// How a server works with a PostgreSQL. Past a time limit: `store_unavailable`.
+    DatabaseLimits in database_limits {
+        database_connections => connections: usize, connections, "16", "Maximum connections of this node to PostgreSQL",
+            "At most 10000. All nodes together must stay below its `max_connections`. A start needs two.";
+        database_acquire_timeout => acquire: Duration, time, "5 s", "Time that a request waits for a connection", "";
+        database_connect_timeout => connect: Duration, time, "5 s", "Time limit for making a connection", "";
+        database_statement_timeout => statement: Duration, time_of_statement, "30 s", "Time limit for one statement",
+            "At most 24 h.";
     }
 
     /// How much one account may keep, in all apps. Past it: `quota_exceeded`.

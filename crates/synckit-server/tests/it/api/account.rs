@@ -9,7 +9,7 @@ use synckit_protocol::{
         export::{ExportLine, ExportedBlob},
     },
 };
-use synckit_server::{Admin, admin::AdminError, config::Config};
+use synckit_server::{admin::AdminError, config::Config};
 
 use crate::support::{Answer, KEY_ID, PASSWORD, Syncing, User, World};
 
@@ -285,7 +285,7 @@ async fn export_of_a_deleted_account_is_not_whole() {
 async fn operator_exports_and_deletes_beside_the_server() {
     let world = World::start().await;
     let ada = somebody(&world, "ada@example.com").await;
-    let admin = Admin::open(world.path()).unwrap();
+    let admin = world.admin().await;
     let user_id = admin.account_of("ada@example.com").await.unwrap().unwrap();
     let mut written = Vec::new();
     let count = admin.export_account(user_id, &mut written).await.unwrap();

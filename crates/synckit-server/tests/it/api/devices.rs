@@ -8,7 +8,6 @@ use synckit_protocol::{
         log::Pull,
     },
 };
-use synckit_server::Admin;
 
 use crate::support::{PASSWORD, User, World};
 
@@ -89,7 +88,7 @@ async fn an_ended_session_registers_no_device() {
     let world = World::start().await;
     let owner = world.user("ada@example.com").await;
     let _: Device = owner.register(&world, &installation(1, "phone")).await.ok();
-    let admin = Admin::open(world.path()).unwrap();
+    let admin = world.admin().await;
     assert_eq!(admin.end_sessions(owner.user_id).await.unwrap(), 1);
     for registration in [installation(1, "phone"), installation(2, "another")] {
         let answer = owner.register(&world, &registration).await;
@@ -342,7 +341,7 @@ async fn revoked_device_loses_sessions_and_name_at_once() {
 }
 
 #[tokio::test]
-async fn an_account_has_a_hundred_devices_at_most() {
+async fn embedded_account_has_a_hundred_devices() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     // A hundred sign-ins would take minutes of Argon2id.

@@ -346,7 +346,7 @@ async fn a_chain_query_that_is_no_cursor_is_refused() {
 }
 
 #[tokio::test]
-async fn a_full_server_refuses_pushes_and_keeps_what_it_has() {
+async fn embedded_full_server_refuses_pushes() {
     let world = World::start_with(|config| config.database_bytes_max = Some(1 << 20)).await;
     let mut user = world.ready_user("ada@example.com").await;
     let mut stored = 0;

@@ -10,7 +10,7 @@ use synckit_protocol::{
         snapshots::{PutSnapshot, PutSnapshotPart},
     },
 };
-use synckit_server::{Admin, admin::AdminError};
+use synckit_server::admin::AdminError;
 
 use crate::support::{Answer, KEY_ID, OWNER_SEED, Syncing, UNNAMED, UNSIGNED, World, owner, sign};
 
@@ -316,7 +316,7 @@ async fn operator_restores_envelope_with_its_owner_key() {
     let rotation = user.user.signed_envelope(rotation, 8, OWNER_SEED);
     put_envelope(&world, &user, &rotation).await.ok::<EnvelopeWritten>();
 
-    let admin = Admin::open(world.path()).unwrap();
+    let admin = world.admin().await;
     let (app_id, user_id) = (user.user.app_id, user.user.user_id);
     let kept = admin.envelopes(app_id, user_id).await.unwrap();
     let listed: Vec<_> = kept

@@ -280,7 +280,7 @@ async fn reset_code_lives_an_hour() {
 
 /// Strangers use up every mail that the owner could get, for two days.
 #[tokio::test]
-async fn refused_reset_leaves_a_valid_code_in_the_mailbox() {
+async fn embedded_refused_reset_leaves_a_valid_code() {
     let world = World::start_with(|config| config.guesses.per_address = 10_000).await;
     world.user("ada@example.com").await;
     let mut newest = String::new();

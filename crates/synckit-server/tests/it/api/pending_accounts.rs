@@ -7,7 +7,7 @@ use synckit_protocol::{
     wire::accounts::{RegisterFinish, Registered},
 };
 use synckit_server::{
-    Admin, Config,
+    Config,
     config::{MailDelivery, Registration},
 };
 use synckit_store::Account;
@@ -52,7 +52,7 @@ async fn confirmed(world: &World, mail: &MailServer, email: &str) -> Registered 
 }
 
 async fn accounts(world: &World) -> Vec<Account> {
-    Admin::open(world.path()).unwrap().accounts().await.unwrap()
+    world.admin().await.accounts().await.unwrap()
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn code_confirms_only_its_own_password() {
 }
 
 #[tokio::test]
-async fn taken_address_answers_like_a_free_one() {
+async fn embedded_taken_address_answers_the_same() {
     let (world, mail) = start(|_| {}).await;
     confirmed(&world, &mail, ADA).await;
     let register = async |email: &str| {
@@ -283,7 +283,7 @@ async fn repeated_registration_changes_nothing() {
 #[tokio::test]
 async fn confirming_uses_the_invitation_up() {
     let (world, mail) = start(|config| config.registration = Registration::Invite).await;
-    let invite = Admin::open(world.path()).unwrap().create_invite().await.unwrap();
+    let invite = world.admin().await.create_invite().await.unwrap();
     for email in [ADA, EVE] {
         let (_, finish) = world.register_start(email, PASSWORD, Some(invite.clone())).await;
         let answer = world.post("/api/accounts").cbor(&finish.unwrap()).send().await;

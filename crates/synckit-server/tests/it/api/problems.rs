@@ -203,7 +203,7 @@ async fn a_head_that_does_not_come_times_out() {
 }
 
 #[tokio::test]
-async fn load_beyond_the_bounds_is_shed() {
+async fn embedded_load_beyond_the_bounds_is_shed() {
     let world = World::start_with(|config| config.bounds.requests = 1).await;
     let user = world.user("ada@example.com").await;
     // A write that waits for another process is at work.

@@ -7,7 +7,7 @@ use synckit_protocol::{
     LOGIN_SUITE, SecretText, limits,
     wire::accounts::{RegisterFinish, RegisterStarted, Registered},
 };
-use synckit_server::{Admin, config::Registration};
+use synckit_server::config::Registration;
 
 use crate::support::{PASSWORD, World, vault};
 
@@ -174,7 +174,7 @@ async fn a_closed_server_takes_no_accounts() {
 #[tokio::test]
 async fn an_invitation_lets_one_account_in() {
     let world = World::start_with(|config| config.registration = Registration::Invite).await;
-    let invite = Admin::open(world.path()).unwrap().create_invite().await.unwrap();
+    let invite = world.admin().await.create_invite().await.unwrap();
     assert!(!invite.expose().contains('-'), "an option, to a program that takes it");
     let (answer, _) = world.register_start("ada@example.com", PASSWORD, None).await;
     assert_eq!(answer.code(), "invite_invalid");

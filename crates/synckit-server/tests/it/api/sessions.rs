@@ -2,7 +2,6 @@
 
 use reqwest::Method;
 use synckit_protocol::wire::accounts::SessionList;
-use synckit_server::Admin;
 
 use crate::support::{PASSWORD, User, World};
 
@@ -12,7 +11,7 @@ async fn sessions_of_every_app_are_listed() {
     let user = world.user("ada@example.com").await;
     user.register_device(&world, "laptop").await;
     world.clock.advance(10);
-    let other = Admin::open(world.path()).unwrap().create_app("Photos").await.unwrap();
+    let other = world.admin().await.create_app("Photos").await.unwrap();
     world
         .sign_in_to(other.api_key.expose(), "ada@example.com", PASSWORD)
         .await

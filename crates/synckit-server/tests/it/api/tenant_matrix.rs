@@ -16,7 +16,6 @@ use synckit_protocol::{
         snapshots::{PutSnapshot, PutSnapshotPart},
     },
 };
-use synckit_server::Admin;
 
 use crate::{
     contract::{DocumentedOperation, document, operations, resolve},
@@ -451,7 +450,7 @@ async fn ids_in_another_app_are_like_unknown_ids() {
     let world = World::start().await;
     let (ada, ids) = ada(&world).await;
     world.register("bob@example.com", PASSWORD).await;
-    let other = Admin::open(world.path()).unwrap().create_app("Photos").await.unwrap();
+    let other = world.admin().await.create_app("Photos").await.unwrap();
     let mut elsewhere = Vec::new();
     for email in ["ada@example.com", "bob@example.com"] {
         let user = world.sign_in_to(other.api_key.expose(), email, PASSWORD).await.unwrap();

@@ -9,7 +9,6 @@ use synckit_protocol::{
         log::{Pull, Status},
     },
 };
-use synckit_server::Admin;
 
 use crate::support::{KEY_ID, PASSWORD, Syncing, User, World};
 
@@ -178,7 +177,7 @@ async fn another_user_sees_nothing() {
 async fn the_same_user_in_another_app_sees_nothing() {
     let world = World::start().await;
     let (mut ada, upload) = ada(&world).await;
-    let other = Admin::open(world.path()).unwrap().create_app("Photos").await.unwrap();
+    let other = world.admin().await.create_app("Photos").await.unwrap();
     let elsewhere = world
         .sign_in_to(other.api_key.expose(), "ada@example.com", PASSWORD)
         .await

@@ -163,11 +163,7 @@ async fn login_is_bound_to_app_purpose_and_a_minute() {
             .code(),
         "api_key_invalid"
     );
-    let other = synckit_server::Admin::open(world.path())
-        .unwrap()
-        .create_app("Photos")
-        .await
-        .unwrap();
+    let other = world.admin().await.create_app("Photos").await.unwrap();
     let answer = finish(other.api_key.expose(), sealed.clone(), ke3.clone()).send().await;
     assert_eq!(answer.code(), "api_key_invalid");
     for at in [0, 24, sealed.len() - 1] {
@@ -312,7 +308,7 @@ async fn a_key_names_its_app() {
     let world = World::start().await;
     let key = ApiKey::publishable(&world.api_key()).unwrap();
     assert_eq!(key.app_id(), world.app.app_id);
-    let admin = synckit_server::Admin::open(world.path()).unwrap();
+    let admin = world.admin().await;
     let rotated = admin.rotate_api_key(world.app.app_id, Duration::ZERO).await.unwrap();
     assert_eq!(
         ApiKey::publishable(rotated.expose()).unwrap().app_id(),
@@ -411,7 +407,7 @@ async fn session_ended_elsewhere_stops_in_five_seconds() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
     assert_eq!(world.status_code(&user.token).await, "200");
-    let admin = synckit_server::Admin::open(world.path()).unwrap();
+    let admin = world.admin().await;
     assert_eq!(admin.end_sessions(user.user_id).await.unwrap(), 1);
     world.clock.advance(limits::REVOCATION_SECONDS);
     assert_eq!(world.status_code(&user.token).await, "session_ended");

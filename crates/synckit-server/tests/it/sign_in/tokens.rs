@@ -227,10 +227,7 @@ async fn an_account_token_lives_for_five_minutes() {
 async fn old_signing_key_verifies_until_tokens_expire() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
-    synckit_server::Admin::open(world.path())
-        .unwrap()
-        .rotate_token_key()
-        .unwrap();
+    world.admin().await.rotate_token_key().unwrap();
     let world = world.restart().await;
     assert_eq!(sync_code(&world, &user.token).await, "200");
     let fresh = world

@@ -144,6 +144,14 @@ fn errors_name_the_key_and_what_is_allowed() {
         "request_timeout = 0 s: must be longer than nothing"
     );
     assert_eq!(
+        refused("database_connections = 10001"),
+        "database_connections = 10001: must be at most 10000"
+    );
+    assert_eq!(
+        refused("database_statement_timeout = '25 h'"),
+        "database_statement_timeout = 25 h: must be at most 24 h"
+    );
+    assert_eq!(
         refused("page_memory = '1 MiB'"),
         "page_memory = 1 MiB: must be 16 MiB to 256 GiB"
     );
@@ -219,7 +227,7 @@ fn named_defaults_are_the_defaults() {
             named += 1;
         }
     }
-    assert!(named >= Setting::all().count() - 6, "{named}");
+    assert!(named >= Setting::all().count() - 8, "{named}");
     let retention = Config::new("").retention;
     assert_eq!(retention.snapshot_settle.as_secs(), limits::SNAPSHOT_SETTLE_SECONDS);
     assert_eq!(retention.device_active.as_secs(), limits::DEVICE_ACTIVE_SECONDS);

@@ -137,7 +137,7 @@ async fn lost_oprf_seed_is_accepted_only_on_request() {
     let kept = std::fs::read(&seed).unwrap();
 
     std::fs::remove_file(&seed).unwrap();
-    let error = Server::open(Config::new(world.path())).await.unwrap_err();
+    let error = Server::open(world.config()).await.unwrap_err();
     assert!(matches!(
         error,
         ServeError::Keys(KeyFileError::LoginSecretsMissing { .. })
@@ -148,7 +148,7 @@ async fn lost_oprf_seed_is_accepted_only_on_request() {
     let other = TempDir::new().unwrap();
     drop(Server::open(Config::new(other.path())).await.unwrap());
     std::fs::copy(other.path().join("keys/opaque.key"), &seed).unwrap();
-    let error = Server::open(Config::new(world.path())).await.unwrap_err();
+    let error = Server::open(world.config()).await.unwrap_err();
     assert!(matches!(error, ServeError::OtherSeed));
     assert!(error.to_string().contains("--accept-new-oprf-seed"), "{error}");
 
@@ -229,7 +229,7 @@ async fn endless_connection_is_cut_after_the_grace_time() {
     let mut continued = [0; 25];
     slow.read_exact(&mut continued).await.unwrap();
     world.stop().await.unwrap();
-    Server::open(Config::new(world.path())).await.unwrap();
+    Server::open(world.config()).await.unwrap();
 }
 
 #[tokio::test]
@@ -312,7 +312,7 @@ async fn the_router_works_without_a_network() {
 }
 
 #[tokio::test]
-async fn an_older_running_server_keeps_its_schema() {
+async fn embedded_older_running_server_keeps_schema() {
     let mut world = World::start().await;
     // From its first answer on it runs.
     world.get("/readyz").send().await;
@@ -334,7 +334,7 @@ async fn an_older_running_server_keeps_its_schema() {
 }
 
 #[tokio::test]
-async fn readiness_does_not_write_for_every_request() {
+async fn embedded_readiness_writes_seldom() {
     let world = World::start().await;
     let asked = futures_util::future::join_all((0..200).map(|_| world.get("/readyz").send())).await;
     assert!(asked.iter().all(|answer| answer.status == StatusCode::OK));

@@ -3,3 +3,5 @@
 mod config;
 mod keys;
 mod life;
+#[cfg(target_os = "linux")]
+mod postgresql;

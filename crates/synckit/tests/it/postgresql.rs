@@ -1,0 +1,110 @@
+//! The program with `--database postgres://…`: server, administration, doctor, and nowhere a password.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::program::{Server, field, run, synckit};
+
+/// A fresh database: its URL without the password, and the password.
+fn fresh(name: &str) -> (String, String) {
+    let server = std::env::var("SYNCKIT_TEST_POSTGRES")
+        .expect("a PostgreSQL: run `cargo xtask test -- -p synckit`, or `cargo xtask with-keychain -- cargo test ...`");
+    let name = format!("program_{}_{name}", std::process::id());
+    let sql = format!("CREATE DATABASE {name}");
+    let created = Command::new("psql").args(["-q", "-c", &sql, &server]).status();
+    assert!(created.expect("psql: `apt-get install postgresql`").success());
+    let (before, place) = server.rsplit_once('@').unwrap();
+    let password = before.rsplit_once(':').unwrap().1.replace("%20", " ");
+    let place = place.rsplit_once('/').unwrap().0;
+    (format!("postgres://postgres@{place}/{name}"), password)
+}
+
+/// The program on this database, its password in a file.
+fn on(url: &str, password_file: &Path) -> Command {
+    let mut command = synckit();
+    command
+        .env("SYNCKIT_DATABASE", url)
+        .env("SYNCKIT_DATABASE_PASSWORD_FILE", password_file);
+    command
+}
+
+#[test]
+fn a_server_and_its_commands_share_a_postgresql() {
+    let (url, password) = fresh("shared");
+    let directory = tempfile::tempdir().unwrap();
+    let (data_dir, file) = (directory.path().join("data"), directory.path().join("password"));
+    fs::write(&file, format!("{password}\n")).unwrap();
+
+    // An app may be created before the server's first start.
+    let created = run(on(&url, &file)
+        .args(["app", "create", "Notes", "--data-dir"])
+        .arg(&data_dir))
+    .expect_code(0);
+    let id = field(&created.stdout, "app id").to_owned();
+    assert!(!data_dir.join("synckit.db").exists());
+    let mut serve = on(&url, &file);
+    serve
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data_dir);
+    let server = Server::spawn(serve, directory);
+    assert!(!data_dir.join("synckit.db").exists());
+
+    // The flag, and the password in a variable.
+    let mut list = synckit();
+    list.args(["app", "list", "--database", &url])
+        .env("SYNCKIT_DATABASE_PASSWORD", &password);
+    let listed = run(&mut list).expect_code(0);
+    assert!(listed.stdout.contains(&id), "{}", listed.stdout);
+
+    let checked = run(on(&url, &file).args(["doctor", "--data-dir"]).arg(&data_dir));
+    assert!(
+        checked.stdout.contains(&format!("{url} answers, schema 1")),
+        "{}",
+        checked.stdout
+    );
+    let target = data_dir.join("../backup");
+    let refused = run(on(&url, &file)
+        .arg("backup")
+        .arg(target)
+        .arg("--data-dir")
+        .arg(&data_dir))
+    .expect_code(1);
+    assert!(refused.stderr.contains("pg_dump"), "{}", refused.stderr);
+
+    let wrong = data_dir.join("../wrong");
+    fs::write(&wrong, "another one").unwrap();
+    let refused = run(on(&url, &wrong).args(["app", "list"])).expect_code(1);
+    assert!(
+        refused.stderr.contains("no connection could be made"),
+        "{}",
+        refused.stderr
+    );
+    for ended in [listed, checked, refused] {
+        let shown = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(!shown.contains(&password) && !shown.contains("another one"), "{shown}");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_password_in_a_flag_is_refused() {
+    let url = "postgres://synckit:hunter2@127.0.0.1:1/synckit";
+    for arguments in [["serve", "--database"].as_slice(), &["app", "list", "--database"]] {
+        let refused = run(synckit().args(arguments).arg(url));
+        assert_ne!(refused.code, Some(0));
+        let shown = format!("{}{}", refused.stdout, refused.stderr);
+        assert!(
+            shown.contains("SYNCKIT_DATABASE_PASSWORD") && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
+    // Nor does the help show what is in the environment, nor an error what is wrong with it.
+    for (arguments, url) in [
+        (["serve", "--help-limits"], url),
+        (["app", "list"], "postgres://synckit:hunter2@db/b?sslmode=require"),
+        (["serve", "--listen=127.0.0.1:0"], "hunter2"),
+    ] {
+        let ended = run(synckit().args(arguments).env("SYNCKIT_DATABASE", url));
+        let shown = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(!shown.is_empty() && !shown.contains("hunter2"), "{shown}");
+    }
+}
