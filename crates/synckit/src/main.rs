@@ -48,7 +48,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return failure::report_usage(&error),
     };
-    let code = run(cli).unwrap_or_else(|failure| {
+    let ended = run(cli);
+    stop::wait_if_ending();
+    let code = ended.unwrap_or_else(|failure| {
         failure.report();
         ExitCode::FAILURE
     });

@@ -1,7 +1,11 @@
 //! Signals that stop the program: Ctrl-C, and on Unix SIGTERM; for interactive commands also SIGHUP, which a server
 //! ignores.
 
-use std::{io, thread};
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use anyhow::anyhow;
 
@@ -61,6 +65,17 @@ impl StopSignal {
     }
 }
 
+/// Whether a signal is ending the process.
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Never returns if a signal is ending the process: the command's own end would report what the signal caused, and might
+/// come before the end of `tidy_up`.
+pub(crate) fn wait_if_ending() {
+    while IS_ENDING.load(Ordering::SeqCst) {
+        thread::park();
+    }
+}
+
 /// Ends the process at the first signal, after `tidy_up`, even if the rest of the process is busy: Ctrl-C, and on Unix
 /// SIGTERM and SIGHUP, which a closed terminal sends.
 pub(crate) fn end_at_signal(tidy_up: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -82,8 +97,10 @@ pub(crate) fn end_at_signal(tidy_up: impl FnOnce() + Send + 'static) -> io::Resu
                 #[cfg(not(unix))]
                 stop.next().await;
             });
-            tidy_up();
+            IS_ENDING.store(true, Ordering::SeqCst);
             Failure::from(anyhow!("interrupted")).with_code("interrupted").report();
+            // Last: the other threads run until the exit, and may create again what is removed.
+            tidy_up();
             std::process::exit(1);
         })?;
     Ok(())

@@ -18,6 +18,8 @@ mod tamper;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    thread,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -31,6 +33,10 @@ pub(crate) use self::dataset::Unreadable;
 
 /// Attempts to remove the directory. Each one removes the files that threads of the demo created since the last.
 const REMOVALS_MAX: u32 = 50;
+/// How often the directory must be found missing, and how long apart: a thread that was creating a directory in it also
+/// creates the directory again.
+const MISSING_LOOKS: u32 = 5;
+const MISSING_PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(args: DemoArgs) -> Result<ExitCode, Failure> {
     let workspace = Workspace::create()?;
@@ -90,12 +96,19 @@ async fn play(args: DemoArgs, workspace: &Path, story: &mut Story) -> Result<Str
 
 /// Removes the directory of a demo whose threads still write to it.
 fn remove_while_used(directory: &Path) {
+    let mut missing = 0;
     for _ in 0..REMOVALS_MAX {
+        if !directory.exists() {
+            missing += 1;
+            if missing == MISSING_LOOKS {
+                return;
+            }
+            thread::sleep(MISSING_PAUSE);
+            continue;
+        }
+        missing = 0;
         // Errors are ignored: the next attempt may succeed, and leftovers are in a temporary directory.
         let _ = std::fs::remove_dir_all(directory);
-        if !directory.exists() {
-            return;
-        }
     }
 }
 
