@@ -107,7 +107,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.is_open.load(Ordering::Relaxed) {
-            // Polled once it is on its way; the next statement of this connection comes after it.
+            // One poll queues it; the next statement of this connection follows it.
             let _ = self.client.batch_execute("ROLLBACK").now_or_never();
         }
     }

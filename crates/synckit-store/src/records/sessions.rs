@@ -77,7 +77,7 @@ pub async fn finish_login(db: &impl Executor, finished: &FinishedLogin) -> Resul
         }
         None => Vec::new(),
     };
-    // The first message may still be on its way to `open`.
+    // The first message may not have reached `open` yet.
     db.execute(
         "UPDATE finished_logins SET session_id = NULL WHERE login = $1",
         params![&finished.login],

@@ -373,7 +373,7 @@ async fn dropped_requests_leave_the_pool_whole() {
     let open = "SELECT count(*) FILTER (WHERE state LIKE 'idle in%'), count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'synckit'";
     let client = fresh.client().await;
-    // The last roll-back may still be on its way.
+    // The server may not have run the last roll-back yet.
     loop {
         let row = client.query_one(open, &[]).await.unwrap();
         let (in_transaction, connections): (i64, i64) = (row.get(0), row.get(1));
