@@ -1,6 +1,6 @@
 //! The settings of a server as flags and environment variables, made from the server's table of settings.
 
-use std::{path::PathBuf, sync::LazyLock};
+use std::{fmt, path::PathBuf, sync::LazyLock};
 
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind, parser::ValueSource};
 use synckit_server::config::{Setting, SettingKind, Settings};
@@ -61,6 +61,11 @@ static NAMED: LazyLock<Vec<Named>> = LazyLock::new(|| {
         })
         .collect()
 });
+
+/// An error about a value. clap ends its own messages with a line break, and this kind not.
+fn refused(message: impl fmt::Display) -> Error {
+    Error::raw(ErrorKind::ValueValidation, format!("{message}\n"))
+}
 
 fn has_password_in_flag(matches: &ArgMatches) -> bool {
     matches.value_source(DATABASE) == Some(ValueSource::CommandLine)
@@ -137,12 +142,10 @@ impl FromArgMatches for SettingArgs {
                 }
             } else {
                 if setting.key == DATABASE && has_password_in_flag(matches) {
-                    return Err(Error::raw(ErrorKind::ValueValidation, PASSWORD_IN_FLAG));
+                    return Err(refused(PASSWORD_IN_FLAG));
                 }
                 match matches.get_one::<String>(setting.key) {
-                    Some(value) => settings
-                        .with(setting.key, value)
-                        .map_err(|error| Error::raw(ErrorKind::ValueValidation, error))?,
+                    Some(value) => settings.with(setting.key, value).map_err(refused)?,
                     None => settings,
                 }
             };

@@ -66,7 +66,7 @@ pub enum AdminError {
     #[error(transparent)]
     Keys(#[from] KeyFileError),
     /// The database failed.
-    #[error("the database refused the command")]
+    #[error("the database did not carry out the command")]
     Store(#[from] StoreError),
     /// An app cannot have the name.
     #[error("an app cannot have this name: {0}")]

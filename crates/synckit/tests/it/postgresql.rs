@@ -91,6 +91,7 @@ fn a_password_in_a_flag_is_refused() {
     for arguments in [["serve", "--database"].as_slice(), &["app", "list", "--database"]] {
         let refused = run(synckit().args(arguments).arg(url));
         assert_ne!(refused.code, Some(0));
+        assert!(refused.stderr.ends_with('\n'), "{:?}", refused.stderr);
         let shown = format!("{}{}", refused.stdout, refused.stderr);
         assert!(
             shown.contains("SYNCKIT_DATABASE_PASSWORD") && !shown.contains("hunter2"),
