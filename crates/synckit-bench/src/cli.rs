@@ -1,9 +1,10 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use synckit_store::PostgresUrl;
+use synckit_protocol::SecretText;
+use synckit_store::{PostgresUrl, PostgresUrlError};
 
 /// Measure the costs of SyncKit
 #[derive(Debug, Parser)]
@@ -71,9 +72,31 @@ pub(crate) struct MeasureArgs {
     /// The `synckit` program to measure [default: built from these sources]
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) server: Option<PathBuf>,
+    /// The URL of an empty PostgreSQL database, for the rows sdk, users and singles in the same run
+    #[arg(long, value_name = "URL", env = "SYNCKIT_DATABASE", hide_env_values = true)]
+    pub(crate) database: Option<DatabaseUrl>,
     /// Print JSON instead of a table in Markdown
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The address of a PostgreSQL, as it was written.
+#[derive(Debug, Clone)]
+pub(crate) struct DatabaseUrl {
+    /// For the environment of a server.
+    pub(crate) text: SecretText,
+    pub(crate) url: PostgresUrl,
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = PostgresUrlError;
+
+    fn from_str(text: &str) -> Result<Self, PostgresUrlError> {
+        Ok(Self {
+            text: SecretText::new(text),
+            url: text.parse()?,
+        })
+    }
 }
 
 impl MeasureArgs {

@@ -46,8 +46,8 @@ struct Load {
 /// One figure.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
-    id: String,
-    name: String,
+    pub(super) id: String,
+    pub(super) name: String,
     /// `null` where this system does not tell.
     value: Option<f64>,
     unit: Unit,
@@ -127,6 +127,17 @@ impl Row {
         self.target = Some(Target::AtMost(target));
         self.met = self.value.map(|value| value <= target);
         self
+    }
+
+    /// The same figure of another server, whose target is another one.
+    pub(super) fn of_other_server(self, id: String, name: String) -> Self {
+        Self {
+            id,
+            name,
+            target: None,
+            met: None,
+            ..self
+        }
     }
 
     /// Adds a limit of the machine, in the unit of this row.

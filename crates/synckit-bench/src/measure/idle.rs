@@ -23,7 +23,7 @@ const OPENED_AT_ONCE: usize = 64;
 
 /// Restarts the server, so that memory from before does not hide the memory of the connections.
 pub(super) async fn measure(args: &MeasureArgs, server: &mut ServerProcess) -> anyhow::Result<Vec<Row>> {
-    server.restart_and_measure()?;
+    server.restart_and_measure().await?;
     let room = open_files_max().map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES));
     let wanted = u64::from(args.idle_connections);
     let count = wanted.min(room);

@@ -13,6 +13,7 @@ mod idle;
 mod machine;
 mod neighbours;
 mod one_user;
+mod postgresql;
 mod process;
 mod raw;
 mod recorder;
@@ -62,7 +63,7 @@ pub(crate) async fn prepare(args: &PrepareArgs) -> anyhow::Result<()> {
     let fixture = &args.directory;
     std::fs::create_dir(fixture).with_context(|| format!("{} cannot be created", fixture.display()))?;
     let program = program::find(args.server.as_deref())?;
-    let (mut server, api_key) = ServerProcess::start(&program, &fixture.join("server"))?;
+    let (mut server, api_key) = ServerProcess::start(&program, &fixture.join("server"), None)?;
     let config = SyncKitConfig {
         server_url: server.url.clone(),
         api_key,
@@ -73,7 +74,7 @@ pub(crate) async fn prepare(args: &PrepareArgs) -> anyhow::Result<()> {
 
 async fn measure(args: &MeasureArgs, program: &Path, directory: &Path) -> anyhow::Result<Report> {
     let machine = Machine::measure(directory)?;
-    let (mut server, api_key) = ServerProcess::start(program, &directory.join("server"))?;
+    let (mut server, api_key) = ServerProcess::start(program, &directory.join("server"), None)?;
     let config = SyncKitConfig {
         server_url: server.url.clone(),
         api_key,
@@ -89,6 +90,9 @@ async fn measure(args: &MeasureArgs, program: &Path, directory: &Path) -> anyhow
         rows.extend(idle::measure(args, &mut server).await?);
     }
     server.stop()?;
+    if let Some(database) = &args.database {
+        rows.extend(postgresql::measure(args, program, directory, &machine, database).await?);
+    }
     Ok(Report::new(args, machine, rows))
 }
 

@@ -27,11 +27,11 @@ pub(super) async fn measure(
     push: &Client,
     pull: &Client,
 ) -> anyhow::Result<Vec<Row>> {
-    let empty_bytes = server.restart_and_measure()?;
+    let empty_bytes = server.restart_and_measure().await?;
     let up = push_all(args, server, push).await?;
     let down = pull_all(args.records, server, pull).await?;
     let peak_memory = server.memory().map(|memory| memory.peak as f64);
-    let disk_bytes = server.restart_and_measure()?.saturating_sub(empty_bytes);
+    let disk_bytes = server.restart_and_measure().await?.saturating_sub(empty_bytes);
     let disk = per(disk_bytes as f64, args.records);
     Ok(vec![
         Row::new(

@@ -20,6 +20,12 @@ impl Usage {
         });
         Duration::from_nanos(used.sum())
     }
+
+    /// The time of both.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
 }
 
 /// Resident memory in bytes.
@@ -42,6 +48,19 @@ pub(super) fn usage(pid: u32) -> Option<Usage> {
         }
     }
     (!threads.is_empty()).then_some(Usage(threads))
+}
+
+/// The resources of every process of a program.
+pub(super) fn usage_of_program(name: &str) -> Usage {
+    let mut threads = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let is_named = fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+        let pid = entry.file_name().to_str().and_then(|pid| pid.parse().ok());
+        if let (true, Some(pid)) = (is_named, pid) {
+            threads.extend(usage(pid).into_iter().flat_map(|usage| usage.0));
+        }
+    }
+    Usage(threads)
 }
 
 /// The memory of a process; `None` if unknown.

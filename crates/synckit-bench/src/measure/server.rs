@@ -10,8 +10,10 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
+use synckit_store::{PostgresOptions, PostgresStore, Store as _};
 
 use super::process::{self, Memory, Usage};
+use crate::cli::DatabaseUrl;
 
 /// Differences from the default settings: room for the idle connections, time for them to rest, users who sign up from
 /// one address all at once, and drivers that send more requests than one app on one device, as if through a proxy.
@@ -30,6 +32,7 @@ trusted_proxies = [\"127.0.0.1\"]
 pub(super) struct ServerProcess {
     program: PathBuf,
     data_dir: PathBuf,
+    database: Option<DatabaseUrl>,
     pub(super) url: String,
     child: Child,
     /// Kept open, so that the server can still write.
@@ -37,9 +40,14 @@ pub(super) struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts a server with one app; returns the API key.
-    pub(super) fn start(program: &Path, data_dir: &Path) -> anyhow::Result<(Self, String)> {
-        let created = command(program, &["--json", "app", "create", "SyncKit bench"], data_dir).output()?;
+    /// Starts a server with one app, on the embedded database or on an empty PostgreSQL; returns the API key.
+    pub(super) fn start(
+        program: &Path,
+        data_dir: &Path,
+        database: Option<&DatabaseUrl>,
+    ) -> anyhow::Result<(Self, String)> {
+        let create_app = ["--json", "app", "create", "SyncKit bench"];
+        let created = command(program, &create_app, data_dir, database).output()?;
         ensure!(
             created.status.success(),
             "no app can be created: {}",
@@ -48,11 +56,14 @@ impl ServerProcess {
         let app: Value = serde_json::from_slice(&created.stdout)?;
         let api_key = app["api_key"].as_str().context("`app create` prints no API key")?;
         fs::write(config_file(data_dir), CONFIG)?;
-        Ok((Self::spawn(program, data_dir, "127.0.0.1:0")?, api_key.to_owned()))
+        Ok((
+            Self::spawn(program, data_dir, database, "127.0.0.1:0")?,
+            api_key.to_owned(),
+        ))
     }
 
-    fn spawn(program: &Path, data_dir: &Path, listen: &str) -> anyhow::Result<Self> {
-        let mut child = command(program, &["serve", "--listen", listen], data_dir)
+    fn spawn(program: &Path, data_dir: &Path, database: Option<&DatabaseUrl>, listen: &str) -> anyhow::Result<Self> {
+        let mut child = command(program, &["serve", "--listen", listen], data_dir, database)
             .arg("--config")
             .arg(config_file(data_dir))
             .stdin(Stdio::null())
@@ -64,6 +75,7 @@ impl ServerProcess {
         let mut this = Self {
             program: program.to_owned(),
             data_dir: data_dir.to_owned(),
+            database: database.cloned(),
             url: String::new(),
             child,
             output: BufReader::new(output),
@@ -85,8 +97,13 @@ impl ServerProcess {
         self.child.id()
     }
 
+    /// The processor time of the server, and of a PostgreSQL on this machine.
     pub(super) fn usage(&self) -> Option<Usage> {
-        process::usage(self.pid())
+        let server = process::usage(self.pid())?;
+        Some(match self.database {
+            Some(_) => server.and(process::usage_of_program("postgres")),
+            None => server,
+        })
     }
 
     /// The time on a core since `earlier`.
@@ -105,11 +122,16 @@ impl ServerProcess {
 
     /// Stops the server, so that everything is in its files and nothing twice, adds their sizes up, and starts it again
     /// at the same address.
-    pub(super) fn restart_and_measure(&mut self) -> anyhow::Result<u64> {
+    pub(super) async fn restart_and_measure(&mut self) -> anyhow::Result<u64> {
         self.stop()?;
-        let bytes = size_of_files(&self.data_dir)?;
+        let mut bytes = size_of_files(&self.data_dir)?;
+        if let Some(database) = &self.database {
+            let store = PostgresStore::open(&database.url, PostgresOptions::default()).await?;
+            bytes += store.figures().await?.database_bytes;
+            store.close().await?;
+        }
         let listen = self.address().to_owned();
-        *self = Self::spawn(&self.program.clone(), &self.data_dir.clone(), &listen)?;
+        *self = Self::spawn(&self.program, &self.data_dir, self.database.as_ref(), &listen)?;
         Ok(bytes)
     }
 
@@ -142,9 +164,13 @@ impl Drop for ServerProcess {
 }
 
 /// The program on a data directory, in an empty environment: variables of the caller must not change a figure.
-fn command(program: &Path, arguments: &[&str], data_dir: &Path) -> Command {
+fn command(program: &Path, arguments: &[&str], data_dir: &Path, database: Option<&DatabaseUrl>) -> Command {
     let mut command = Command::new(program);
     command.env_clear().args(arguments).arg("--data-dir").arg(data_dir);
+    if let Some(database) = database {
+        // Not as a flag, which would show its password.
+        command.env("SYNCKIT_DATABASE", database.text.expose());
+    }
     command
 }
 

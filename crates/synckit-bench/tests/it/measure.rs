@@ -159,6 +159,33 @@ fn json_has_every_row_with_target_and_limits() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_postgresql_is_measured_in_the_same_run() {
+    let server = std::env::var("SYNCKIT_TEST_POSTGRES").expect(
+        "a PostgreSQL: run `cargo xtask test -- -p synckit-bench`, or `cargo xtask with-keychain -- cargo test ...`",
+    );
+    let name = format!("bench_{}", std::process::id());
+    let create = format!("CREATE DATABASE {name}");
+    let created = Command::new("psql").args(["-q", "-c", &create, &server]).status();
+    assert!(created.expect("psql: `apt-get install postgresql`").success());
+    let (place, _) = server.rsplit_once('/').unwrap();
+    let url = format!("{place}/{name}");
+    let only = ["measure", "--json", "--only", "sdk,singles", "--database", &url];
+    let ended = run(0, &[&only, &LITTLE[..]].concat());
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    for id in ["push", "pull", "push_cpu", "pull_cpu", "disk", "push_singles"] {
+        for id in [id.to_owned(), format!("postgresql_{id}")] {
+            assert!(row(&report, &id)["value"].as_f64().unwrap() > 0.0, "{id}: {report:#}");
+        }
+    }
+    assert_eq!(row(&report, "push")["target"]["at_least"], 250_000.0);
+    assert_eq!(row(&report, "postgresql_push")["target"]["at_least"], 150_000.0);
+    assert_eq!(row(&report, "postgresql_disk")["target"], Value::Null);
+    let password = place.split_once("postgres:").unwrap().1.split_once('@').unwrap().0;
+    assert!(!ended.stdout.contains(password) && !ended.stderr.contains(password));
+}
+
 #[test]
 fn only_the_wanted_rows_are_measured() {
     let ended = run(0, &["measure", "--only", "idle", "--idle-connections", "10"]);
