@@ -51,6 +51,9 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The database is the target of a transfer that is not finished.
+    #[error("a transfer into the database is not finished")]
+    Unfinished,
     /// A connection pooler gives each transaction another session of the database.
     #[error(
         "the database is behind a connection pooler in transaction mode: connect to the database itself, or set the \

@@ -37,6 +37,7 @@ mod sessions;
 mod snapshots;
 mod sqlite;
 mod task;
+mod transfer;
 
 pub use accounts::{
     Account, AccountCreation, AccountOverview, Credential, CredentialId, CredentialOf, NewAccount, NewMailCode,
@@ -60,6 +61,7 @@ pub use sqlite::{
     OpenedBy, SchemaVersions, SqliteOptions, SqliteStore, WriteStatistics,
 };
 pub use task::{TaskLost, panic_text};
+pub use transfer::{TransferEnd, TransferError, Transferred, transfer_database};
 
 /// The store of one server.
 ///

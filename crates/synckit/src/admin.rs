@@ -18,7 +18,7 @@ use crate::{
     confirm::confirm,
     failure::{Failure, WithHint as _},
     runtime, screen,
-    settings::{PASSWORD_IN_FLAG, has_password, secrets},
+    settings::{refuse_password_in_flag, secrets},
     system, units,
 };
 
@@ -473,8 +473,8 @@ pub(crate) fn config(data: &DataArgs) -> Result<Config, Failure> {
     }
     if let Some(database) = &data.database {
         let is_flag = std::env::var("SYNCKIT_DATABASE").as_deref() != Ok(database);
-        if is_flag && has_password(database) {
-            return Err(anyhow!(PASSWORD_IN_FLAG).into());
+        if is_flag {
+            refuse_password_in_flag(database)?;
         }
         given = given.with("database", database)?;
     }

@@ -23,7 +23,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("See it work", &["demo"]),
     (
         "Run a server",
-        &["serve", "app", "account", "token", "backup", "doctor"],
+        &["serve", "app", "account", "token", "backup", "migrate-store", "doctor"],
     ),
     ("Use an account", &["login", "logout", "device", "export"]),
     ("Other", &["completions", "man", "help"]),
@@ -40,7 +40,7 @@ fn grouped_help(command: &clap::Command) -> String {
                 "Print this message or the help of a command".to_owned(),
                 ToString::to_string,
             );
-            text.push_str(&format!("  {name:<13}{about}\n"));
+            text.push_str(&format!("  {name:<14}{about}\n"));
         }
     }
     text + "\nOptions:\n{options}"
@@ -132,6 +132,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Back up the database and the files of a server, while it runs
     Backup(BackupArgs),
+    /// Move the database of a server to PostgreSQL, or back
+    MigrateStore(MigrateStoreArgs),
     /// Check a server, with advice for each problem
     Doctor(Box<DoctorArgs>),
     /// Watch two devices sync a database and files through a server that can read neither
@@ -317,6 +319,30 @@ pub(crate) struct BackupArgs {
     pub(crate) keys: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) data: DataArgs,
+}
+
+/// Move the database of a server to PostgreSQL, or back
+///
+/// Stop every server of both databases first. Copies all rows into an empty database, compares them, and checks the chain and
+/// the hash of every batch. The source stays as it is, and a server refuses an incomplete copy. Run it again to continue an
+/// interrupted copy. Keys and blobs stay in the data directory.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateStoreArgs {
+    /// The source: embedded, or the URL of a PostgreSQL without its password
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: String,
+    /// The target: embedded, or the URL of a PostgreSQL without its password
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
+    /// The data directory of the server [default: synckit-data]
+    #[arg(long, value_name = "DIR", env = "SYNCKIT_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The configuration file of the server, to find its data directory
+    #[arg(long, value_name = "FILE", env = "SYNCKIT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// A file with the password of the PostgreSQL user; or set SYNCKIT_DATABASE_PASSWORD
+    #[arg(long, value_name = "FILE", env = "SYNCKIT_DATABASE_PASSWORD_FILE")]
+    pub(crate) database_password_file: Option<String>,
 }
 
 /// Check a server, with advice for each problem

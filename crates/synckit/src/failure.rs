@@ -15,10 +15,10 @@ use synckit_client::{
 };
 use synckit_server::{
     DataDirError, KeyFileError, ServeError,
-    admin::{AdminError, BackupError},
+    admin::{AdminError, BackupError, MigrateStoreError},
     config::ConfigError,
 };
-use synckit_store::StoreError;
+use synckit_store::{StoreError, TransferError};
 
 use crate::{cli, demo::Unreadable, screen};
 
@@ -240,6 +240,14 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
     if let Some(error) = cause.downcast_ref::<BackupError>() {
         return of_backup(error);
     }
+    if let Some(error) = cause.downcast_ref::<MigrateStoreError>() {
+        return match error {
+            MigrateStoreError::Same => Some(Known::code("invalid_value")),
+            MigrateStoreError::DataDir(error) => Some(of_data_dir(error)),
+            MigrateStoreError::Transfer(error) => of_transfer(error),
+            _ => None,
+        };
+    }
     if let Some(error) = cause.downcast_ref() {
         return Some(of_configuration(error));
     }
@@ -310,6 +318,34 @@ fn of_backup(error: &BackupError) -> Option<Known> {
     }
 }
 
+fn of_transfer(error: &TransferError) -> Option<Known> {
+    match error {
+        TransferError::NoSource => Some(Known::new(
+            "no_data",
+            "name the database of the server with --from, and its directory with --data-dir",
+        )),
+        TransferError::NotEmpty => Some(Known::new(
+            "not_empty",
+            "name an empty database with --to; the embedded one is synckit.db in the data directory",
+        )),
+        TransferError::InUse(_) => Some(Known::new(
+            "database_in_use",
+            "stop every server and command that uses it, then run this again",
+        )),
+        TransferError::Different { .. } => Some(Known::new(
+            "source_changed",
+            "stop every server, empty the target, then run this again",
+        )),
+        TransferError::Damaged { .. } => Some(Known::new(
+            "database_damaged",
+            "`synckit doctor --full` shows all damage of the source; restore a backup of it",
+        )),
+        TransferError::Io { source, .. } => Some(of_io(source)),
+        TransferError::Store(error) => of_store(error),
+        _ => None,
+    }
+}
+
 fn of_keys(error: &KeyFileError) -> Known {
     match error {
         KeyFileError::Exposed { .. } => Known::new("key_file", "only the server's own user may read its keys"),
@@ -342,6 +378,10 @@ fn of_store(error: &StoreError) -> Option<Known> {
         StoreError::Unavailable { .. } => Some(Known::new(
             "database_unavailable",
             "check that PostgreSQL runs at that address, and that user, password and certificate are right",
+        )),
+        StoreError::Unfinished => Some(Known::new(
+            "unfinished_transfer",
+            "run the same `synckit migrate-store` again until it succeeds",
         )),
         StoreError::Pooler => Some(Known::new(
             "database_pooler",

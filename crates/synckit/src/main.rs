@@ -20,6 +20,7 @@ mod exposure;
 mod failure;
 mod log;
 mod login;
+mod migrate_store;
 mod notify;
 mod outlet;
 mod screen;
@@ -77,6 +78,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Device(command) => device::run(command),
         Command::Export(args) => export::run(args),
         Command::Backup(args) => backup::run(args),
+        Command::MigrateStore(args) => migrate_store::run(&args),
         Command::Doctor(args) => doctor::run(*args),
         Command::Demo(args) => demo::run(args),
         Command::Completions { shell } => shell::completions(shell),

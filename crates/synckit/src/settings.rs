@@ -11,7 +11,7 @@ use crate::failure::Failure;
 /// The only setting that may be other than UTF-8.
 const DATA_DIR: &str = "data_dir";
 const DATABASE: &str = "database";
-pub(crate) const PASSWORD_IN_FLAG: &str = "--database takes no password, because every user of this machine can see it there: put the \
+const PASSWORD_IN_FLAG: &str = "--database takes no password, because every user of this machine can see it there: put the \
      password into SYNCKIT_DATABASE_PASSWORD or a file for --database-password-file";
 const LIMITS: &str = "Limits (times as 30s, 15min, 12h, 7d; sizes as 64MiB)";
 
@@ -74,8 +74,16 @@ fn has_password_in_flag(matches: &ArgMatches) -> bool {
             .is_some_and(|text| has_password(text))
 }
 
+/// Refuses the URL of a database in a flag that holds a password.
+pub(crate) fn refuse_password_in_flag(url: &str) -> Result<(), Failure> {
+    if has_password(url) {
+        return Err(anyhow::anyhow!(PASSWORD_IN_FLAG).into());
+    }
+    Ok(())
+}
+
 /// Whether the URL of a database holds a password.
-pub(crate) fn has_password(url: &str) -> bool {
+fn has_password(url: &str) -> bool {
     url.parse::<PostgresUrl>().is_ok_and(|url| url.has_password())
 }
 

@@ -3,8 +3,10 @@
 mod account_export;
 mod backup;
 pub mod inspect;
+mod migration;
 mod service;
 
 pub(crate) use account_export::{Export, ExportError};
 pub use backup::{Backup, BackupError, back_up};
+pub use migration::{MigrateStoreError, migrate_store};
 pub use service::{Admin, AdminError, CreatedApp, KeptEnvelope};

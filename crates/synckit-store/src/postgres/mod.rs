@@ -58,9 +58,11 @@ mod retry;
 mod snapshots;
 mod streams;
 mod tls;
+mod transfer;
 
 pub use address::{PostgresUrl, PostgresUrlError};
 pub use options::PostgresOptions;
+pub(crate) use transfer::PostgresEnd;
 
 /// A store in a PostgreSQL database, which other nodes may use at the same time.
 ///
@@ -86,7 +88,7 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unavailable`] if the database cannot be reached or its certificate is wrong, [`StoreError::Pooler`],
     /// [`StoreError::NewerSchema`] if a newer server wrote it, [`StoreError::OtherSchema`] if an older one did and a command
-    /// opens it, [`StoreError::Database`] if it is not a database of this server.
+    /// opens it, [`StoreError::Unfinished`] if a transfer into it is not finished, [`StoreError::Database`] if it is not a database of this server.
     pub async fn open(url: &PostgresUrl, options: PostgresOptions) -> Result<Self, StoreError> {
         let pool = Pool::open(url, &options).await?;
         migrations::run(&pool, options.opened_by).await?;

@@ -142,6 +142,10 @@ impl Row {
         Self(columns)
     }
 
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.0
+    }
+
     /// A column, counted from 0.
     ///
     /// # Errors

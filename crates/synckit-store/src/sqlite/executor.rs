@@ -37,7 +37,7 @@ impl Executor for Transaction<'_> {
 }
 
 impl Transaction<'_> {
-    fn rows(&self, sql: &str, values: &[Value<'_>], each: &mut EachRow<'_>) -> Result<(), Failure> {
+    pub(super) fn rows(&self, sql: &str, values: &[Value<'_>], each: &mut EachRow<'_>) -> Result<(), Failure> {
         let mut statement = self.0.prepare_cached(sql)?;
         bind(&mut statement, values)?;
         let columns = statement.column_count();
@@ -51,7 +51,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn changes(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Failure> {
+    pub(super) fn changes(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Failure> {
         let mut statement = self.0.prepare_cached(sql)?;
         bind(&mut statement, values)?;
         Ok(statement.raw_execute()? as u64)

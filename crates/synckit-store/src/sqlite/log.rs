@@ -27,7 +27,7 @@ use crate::{
 
 /// Sealed bytes that are kept in the row of the batch, at most. With them a row stays below a quarter of a page, above
 /// which SQLite would chain it over other pages.
-const INLINE_BYTES_MAX: usize = 768;
+pub(super) const INLINE_BYTES_MAX: usize = 768;
 
 /// The writer's finding.
 #[derive(Debug)]

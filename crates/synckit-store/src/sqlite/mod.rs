@@ -68,11 +68,13 @@ mod readers;
 mod retention;
 mod snapshots;
 mod streams;
+mod transfer;
 mod writer;
 
 pub use connection::SchemaVersions;
 pub use inspect::{DatabaseFacts, DatabaseInspection, IntegrityCheck, ObjectExtent, ObjectSurvey};
 pub use log_survey::{DamagedLog, LogDamage, LogSurvey};
+pub(crate) use transfer::FileEnd;
 pub use writer::WriteStatistics;
 
 /// How long to wait before a file is opened again that another process holds.

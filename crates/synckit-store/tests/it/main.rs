@@ -27,3 +27,5 @@ mod postgres_server;
 mod round_trips;
 mod rules;
 mod sqlite;
+#[cfg(target_os = "linux")]
+mod transfer;

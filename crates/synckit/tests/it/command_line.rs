@@ -24,26 +24,27 @@ fn help_names_every_command() {
     Usage: synckit [OPTIONS] <COMMAND>
 
     See it work:
-      demo         Watch two devices sync a database and files through a server that can read neither
+      demo          Watch two devices sync a database and files through a server that can read neither
 
     Run a server:
-      serve        Run the server
-      app          Create and list apps, rotate their API keys
-      account      List, export and delete accounts, create invitations, end sessions, restore key envelopes
-      token        Rotate the key that signs the tokens of sessions
-      backup       Back up the database and the files of a server, while it runs
-      doctor       Check a server, with advice for each problem
+      serve         Run the server
+      app           Create and list apps, rotate their API keys
+      account       List, export and delete accounts, create invitations, end sessions, restore key envelopes
+      token         Rotate the key that signs the tokens of sessions
+      backup        Back up the database and the files of a server, while it runs
+      migrate-store Move the database of a server to PostgreSQL, or back
+      doctor        Check a server, with advice for each problem
 
     Use an account:
-      login        Check server, API key and address of a user, and store them for later commands
-      logout       Remove the stored values of `login`
-      device       List, rename and revoke the devices of a user
-      export       Export all of a user's data, decrypted: JSON lines or SQLite, and the files
+      login         Check server, API key and address of a user, and store them for later commands
+      logout        Remove the stored values of `login`
+      device        List, rename and revoke the devices of a user
+      export        Export all of a user's data, decrypted: JSON lines or SQLite, and the files
 
     Other:
-      completions  Print a script that completes commands and flags in a shell
-      man          Write the manual pages
-      help         Print this message or the help of a command
+      completions   Print a script that completes commands and flags in a shell
+      man           Write the manual pages
+      help          Print this message or the help of a command
 
     Options:
           --json     Print JSON, for programs

@@ -20,6 +20,8 @@ mod log;
 mod login;
 #[path = "../../../synckit-server/tests/it/mail_server.rs"]
 mod mail_server;
+#[cfg(target_os = "linux")]
+mod migrate_store;
 mod network;
 mod output;
 mod overload;
