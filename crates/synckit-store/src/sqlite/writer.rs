@@ -316,6 +316,14 @@ struct GroupCommit {
     small_expected: Cell<u32>,
 }
 
+/// The jobs of a transaction that changed rows. A job that is refused, or repeats an earlier one, lengthens the
+/// write-ahead log by nothing.
+#[derive(Debug, Default)]
+struct Written {
+    jobs: usize,
+    size_bytes: usize,
+}
+
 /// Why a group was not committed.
 enum Broken {
     /// The job at this index ended the transaction by its failure: a full disk, mostly. The others can continue without it.
@@ -372,19 +380,28 @@ impl GroupCommit {
     fn commit(&self, group: &mut Vec<Box<dyn Job>>) -> Result<(), Broken> {
         // IMMEDIATE: the write lock is taken before anything is read, so the rows that a job read are unchanged when it writes.
         self.execute("BEGIN IMMEDIATE")?;
-        let committed = self.run_group(group).and_then(|()| Ok(self.execute("COMMIT")?));
-        if committed.is_ok() {
-            self.load.commits.fetch_add(1, Ordering::Relaxed);
-            self.load.groups.count(group.len());
-            self.gauge
-                .written(group.len(), group.iter().map(|job| job.size_bytes()).sum());
-        } else if !self.connection.is_autocommit() {
-            self.execute("ROLLBACK")?;
+        let committed = self.run_group(group).and_then(|written| {
+            self.execute("COMMIT")?;
+            Ok(written)
+        });
+        match committed {
+            Ok(written) => {
+                self.load.commits.fetch_add(1, Ordering::Relaxed);
+                self.load.groups.count(group.len());
+                self.gauge.written(written.jobs, written.size_bytes);
+                Ok(())
+            }
+            Err(broken) => {
+                if !self.connection.is_autocommit() {
+                    self.execute("ROLLBACK")?;
+                }
+                Err(broken)
+            }
         }
-        committed
     }
 
-    fn run_group(&self, group: &mut Vec<Box<dyn Job>>) -> Result<(), Broken> {
+    fn run_group(&self, group: &mut Vec<Box<dyn Job>>) -> Result<Written, Broken> {
+        let mut written = Written::default();
         let mut size_bytes = 0;
         let mut has_small = false;
         let mut next = 0;
@@ -397,6 +414,7 @@ impl GroupCommit {
         };
         while let Some(job) = group.get_mut(next) {
             self.execute("SAVEPOINT job")?;
+            let changes = self.connection.total_changes();
             let verdict = job.run(&self.connection);
             size_bytes += job.size_bytes();
             if job.size_bytes() <= SMALL_JOB_BYTES {
@@ -409,6 +427,9 @@ impl GroupCommit {
                     return Err(Broken::ByJob(next));
                 }
                 self.execute("ROLLBACK TO job")?;
+            } else if self.connection.total_changes() != changes {
+                written.jobs += 1;
+                written.size_bytes += job.size_bytes();
             }
             self.execute("RELEASE job")?;
             next += 1;
@@ -418,7 +439,7 @@ impl GroupCommit {
                 group.extend(self.queue.next_within(room));
             }
         }
-        Ok(())
+        Ok(written)
     }
 
     fn answer(&self, jobs: impl Iterator<Item = Box<dyn Job>>, undone_by: Option<&Arc<rusqlite::Error>>) {

@@ -238,6 +238,35 @@ async fn the_write_ahead_log_stays_bounded() {
     assert!(harness.sqlite().write_statistics().checkpoints > 0);
 }
 
+/// A device that pushes as fast as it can on a parent that is no longer the head must not cost others a sync of the
+/// database for every few of its attempts.
+#[tokio::test]
+async fn refused_pushes_cause_no_checkpoint() {
+    let options = SqliteOptions {
+        empty_log_after: Duration::from_secs(3_600),
+        ..SqliteOptions::default()
+    };
+    let harness = SqliteHarness::with(options);
+    let store = harness.store();
+    let stream = ready_stream(store, 1).await;
+    let first = batch(stream, start(stream), 1, 0, 1, 100);
+    append(store, &first).await;
+    for n in 1..=40 {
+        let late = batch(stream, start(stream), 1, n, 1, 1_000_000);
+        assert!(matches!(store.append_batch(late).await.unwrap(), Append::Behind(_)));
+        let repeated = store.append_batch(first.clone()).await.unwrap();
+        assert!(matches!(repeated, Append::Stored { repeated: true, .. }));
+    }
+    assert_eq!(harness.sqlite().write_statistics().checkpoints, 0);
+    let mut parent = end_of(&first);
+    for n in 41..=50 {
+        parent = append(store, &batch(stream, parent, 1, n, 1, 1_000_000)).await;
+    }
+    while harness.sqlite().write_statistics().checkpoints == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_log_at_rest_is_emptied() {
     let options = SqliteOptions {
