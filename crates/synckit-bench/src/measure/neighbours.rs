@@ -123,7 +123,7 @@ const KINDS: [(&str, Option<Neighbours>, &str); 11] = [
 ];
 
 /// Pushes of the quiet user in each row, and before it.
-const QUIET_PUSHES: usize = 600;
+const QUIET_PUSHES: usize = 2_000;
 const QUIET_WARMING: usize = 20;
 
 /// A user who pushes batches that nobody can open.
