@@ -63,6 +63,9 @@ pub(crate) struct MeasureArgs {
     /// Idle connections
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub(crate) idle_connections: u32,
+    /// Pushes of the quiet user in each row of its own
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) quiet_pushes: u32,
     /// Size of the file that is uploaded and downloaded, in megabytes; 0 for none
     #[arg(long, value_name = "MB", default_value_t = 500, value_parser = clap::value_parser!(u64).range(0..=500))]
     pub(crate) blob_mb: u64,

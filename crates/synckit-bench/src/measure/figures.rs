@@ -39,6 +39,7 @@ struct Load {
     streams: u32,
     pushes_per_stream: u32,
     idle_connections: u32,
+    quiet_pushes: u32,
     blob_mb: u64,
     seed: u64,
 }
@@ -191,6 +192,7 @@ impl Report {
                 streams: args.streams,
                 pushes_per_stream: args.load.pushes_per_stream,
                 idle_connections: args.idle_connections,
+                quiet_pushes: args.quiet_pushes,
                 blob_mb: args.blob_mb,
                 seed: args.load.seed,
             },

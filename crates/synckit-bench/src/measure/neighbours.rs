@@ -122,9 +122,8 @@ const KINDS: [(&str, Option<Neighbours>, &str); 11] = [
     ),
 ];
 
-/// Pushes of the quiet user in each row, and before it.
-const QUIET_PUSHES: usize = 2_000;
-const QUIET_WARMING: usize = 20;
+/// Pushes of the quiet user before each row.
+const QUIET_WARMING: u32 = 20;
 
 /// A user who pushes batches that nobody can open.
 #[derive(Debug)]
@@ -181,7 +180,9 @@ pub(super) async fn measure(
             }
         };
         let latencies;
-        (quiet, latencies) = quiet.push_on_own_thread(server.address().to_owned(), name).await?;
+        (quiet, latencies) = quiet
+            .push_on_own_thread(server.address().to_owned(), args.quiet_pushes, name)
+            .await?;
         // A push is finished, so that its stream is known to be where its user believes it.
         stop.cancel();
         if !matches!(action, Some(PushBatches(_))) {
@@ -374,22 +375,23 @@ impl Pusher {
     async fn push_on_own_thread(
         mut self,
         address: String,
+        pushes: u32,
         name: &'static str,
     ) -> anyhow::Result<(Self, Vec<Duration>)> {
         let pushing = tokio::task::spawn_blocking(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let latencies = runtime.block_on(self.push_quietly(&address, name))?;
+            let latencies = runtime.block_on(self.push_quietly(&address, pushes, name))?;
             anyhow::Ok((self, latencies))
         });
         pushing.await.context("the quiet user panicked")?
     }
 
-    async fn push_quietly(&mut self, address: &str, name: &'static str) -> anyhow::Result<Vec<Duration>> {
+    async fn push_quietly(&mut self, address: &str, pushes: u32, name: &'static str) -> anyhow::Result<Vec<Duration>> {
         let sealed = Sealed::of_size(QUIET_BYTES);
         let mut line = Line::open(address, self.authorization.clone()).await?;
-        let bar = bar(name, (QUIET_WARMING + QUIET_PUSHES) as u64);
-        let mut latencies = Vec::with_capacity(QUIET_PUSHES);
-        for number in 0..QUIET_WARMING + QUIET_PUSHES {
+        let bar = bar(name, u64::from(QUIET_WARMING) + u64::from(pushes));
+        let mut latencies = Vec::new();
+        for number in 0..QUIET_WARMING + pushes {
             let (body, _, after) = self.body(&sealed)?;
             let started = Instant::now();
             line.post(PUSH, body).await?;

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Little of everything.
-const LITTLE: [&str; 14] = [
+const LITTLE: [&str; 16] = [
     "--records",
     "1200",
     "--users",
@@ -18,6 +18,8 @@ const LITTLE: [&str; 14] = [
     "4",
     "--idle-connections",
     "30",
+    "--quiet-pushes",
+    "20",
     "--blob-mb",
     "1",
 ];
