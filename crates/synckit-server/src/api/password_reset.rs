@@ -13,7 +13,7 @@ use synckit_protocol::{
 use synckit_store::{PasswordRecord, PasswordReset, SecretHash};
 
 use super::{
-    opaque_exchange::{answer_registration, login_problem, mailbox, require_suite},
+    opaque_exchange::{answer_registration, login_problem, require_suite},
     problems::invalid_email,
     vault::{check_vault, written},
 };
@@ -35,12 +35,15 @@ pub(super) async fn request(
     let email = NormalEmail::parse(&body.email).map_err(invalid_email)?;
     let now = state.config.clock.now();
     state.guesses.count_address(address.prefix(), now)?;
-    let counted = state.mails.count_reset(mailbox(&state, &email), now);
+    let place = state.mailer.reserve()?;
+    let counted = state
+        .mails
+        .count_reset(state.login.stand_in(email.as_str().as_bytes()), now);
     counted.map_err(|refused| {
         ApiError::from(refused)
             .with_detail("this address got enough mails for now; the newest code in its mailbox is valid for an hour")
     })?;
-    state.mailer.enqueue(MailJob::ResetPassword {
+    place.fill(MailJob::ResetPassword {
         email: email.as_str().to_owned(),
     });
     Ok(Reply::empty())

@@ -9,6 +9,7 @@ use crate::{
     admin::ExportError,
     http::ApiError,
     limits::{DiskNearlyFull, TooManyGuesses, TooManyRequests},
+    mail::QueueFull,
     sign_in::{EmailError, StateError},
     startup::{NotReady, Trouble},
 };
@@ -90,6 +91,12 @@ impl From<StateError> for ApiError {
 impl From<TooManyGuesses> for ApiError {
     fn from(refused: TooManyGuesses) -> Self {
         Self::new(ProblemCode::TooManyGuesses).retry_after(refused.retry_after.as_secs().max(1))
+    }
+}
+
+impl From<QueueFull> for ApiError {
+    fn from(_: QueueFull) -> Self {
+        Self::new(ProblemCode::Overloaded).with_detail("too many mails wait for the mail server")
     }
 }
 

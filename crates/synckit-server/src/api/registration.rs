@@ -85,6 +85,7 @@ pub(super) async fn finish(
         invite: started.invite,
         created_at: now,
     };
+    let place = state.mailer.reserve()?;
     let mailbox = mailbox(&state, &started.email);
     let attempt = state.mails.count_registration(mailbox, started.user_id, now)?;
     let pending = matches!(state.config.mail, MailDelivery::Smtp { .. });
@@ -104,12 +105,12 @@ pub(super) async fn finish(
     let email = started.email.as_str().to_owned();
     match created {
         AccountCreation::Created if pending => {
-            state.mailer.enqueue(MailJob::ConfirmAddress { email, code, lifetime });
+            place.fill(MailJob::ConfirmAddress { email, code, lifetime });
         }
         // The first request sent its mail, and its code stays valid.
         AccountCreation::Created | AccountCreation::Repeated => {}
         AccountCreation::EmailTaken if attempt == Attempt::Repeated => {}
-        AccountCreation::EmailTaken => state.mailer.enqueue(MailJob::AddressTaken { email }),
+        AccountCreation::EmailTaken => place.fill(MailJob::AddressTaken { email }),
         AccountCreation::InviteInvalid => return Err(ProblemCode::InviteInvalid.into()),
     }
     reply.ok(&Registered {

@@ -1,13 +1,18 @@
-//! Limits of the mails to one mailbox, so that a stranger cannot flood it, nor keep its owner from a mail.
+//! Limits of mails, so that a stranger cannot flood a mailbox, nor keep its owner from a mail.
 //!
 //! Two allowances, each a token bucket: codes for a reset of the password, and mails about a registration. Strangers who
 //! register an address therefore use up no mail that its owner needs for a reset.
 //!
-//! Strangers can use up the resets, too. They then mailed the owner a code that is valid: with the default settings a further
-//! mail is allowed as soon as the code of the last one expires, and a newer code ends no older one.
+//! Registrations are counted by mailbox, which is an address without its `+` suffix: anybody can register any suffix, and each
+//! registration is a mail. Resets are counted by address. Only an address that has an account gets a mail, and its owner made
+//! that account. If resets were counted by mailbox, strangers would use them up with suffixes that have no account, and no code
+//! would be in the mailbox.
 //!
-//! A mailbox is an address without its `+` suffix: a person can receive mail at any number of suffixes. Mailboxes without an
-//! account are counted like those with one, so that a refusal reveals no account.
+//! Strangers can use up the resets of an address that has an account, too. They then mailed the owner a code that is valid:
+//! with the default settings a further mail is allowed as soon as the code of the last one expires, and a newer code ends no
+//! older one. Therefore nothing is counted unless the queue of mails has a place.
+//!
+//! Addresses without an account are counted like those with one, so that a refusal reveals no account.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -29,6 +34,9 @@ const DAY_SECONDS: f64 = 24.0 * 3600.0;
 /// A mailbox, as a keyed hash: addresses are not kept in memory.
 pub(crate) type Mailbox = [u8; 16];
 
+/// An address, as a keyed hash, too.
+pub(crate) type Address = [u8; 16];
+
 /// The counters of one node.
 #[derive(Debug)]
 pub(crate) struct Mails {
@@ -39,7 +47,7 @@ pub(crate) struct Mails {
 
 #[derive(Debug, Default)]
 struct Tables {
-    resets: Allowances<Mailbox>,
+    resets: Allowances<Address>,
     registrations: Allowances<Mailbox>,
     /// Registrations that were counted, for as long as their requests can be repeated.
     counted: Once,
@@ -63,9 +71,9 @@ impl Mails {
     }
 
     /// Counts a request for a code.
-    pub(crate) fn count_reset(&self, mailbox: Mailbox, now: UnixSeconds) -> Result<(), TooManyGuesses> {
+    pub(crate) fn count_reset(&self, address: Address, now: UnixSeconds) -> Result<(), TooManyGuesses> {
         let rule = rule(self.limits.reset_burst, self.limits.resets_per_day);
-        self.draw(&mut self.tables.lock().resets, mailbox, rule, now)
+        self.draw(&mut self.tables.lock().resets, address, rule, now)
     }
 
     /// Counts a registration, once: repeats of its last request cause no further mail.
@@ -94,17 +102,17 @@ impl Mails {
 
     fn draw(
         &self,
-        allowances: &mut Allowances<Mailbox>,
-        mailbox: Mailbox,
+        allowances: &mut Allowances<[u8; 16]>,
+        key: [u8; 16],
         rule: Rule,
         now: UnixSeconds,
     ) -> Result<(), TooManyGuesses> {
         let at = Duration::from_secs(now);
-        if let Some(wait) = allowances.wait(&mailbox, rule, at) {
+        if let Some(wait) = allowances.wait(&key, rule, at) {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(TooManyGuesses::after(wait));
         }
-        allowances.draw(mailbox, rule, at);
+        allowances.draw(key, rule, at);
         Ok(())
     }
 }
@@ -130,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn mailbox_gets_a_burst_and_then_a_daily_number() {
+    fn address_gets_a_burst_and_then_a_daily_number() {
         let mails = Mails::new(MailLimits::default());
         let mut sent = 0;
         // A request a minute for ten days.

@@ -1,11 +1,11 @@
 //! Mails: a code that confirms an address, a code that resets a password, a notice of an attempt to register again.
 //!
 //! Requests only enqueue; a task looks up the account, makes the code and sends the mail. A request therefore takes the same
-//! time with and without an account, and never waits for a slow mail server. A crash loses queued mails; users request them
-//! again.
+//! time with and without an account, and never waits for a slow mail server. A mail that the mail server did not take for now
+//! is sent again, for as long as a code for a reset is valid. A crash loses queued mails; users request them again.
 //!
-//! Invariant: the queue is bounded. The callers limit the mails to one address (`limits::Mails`): a stranger
-//! cannot flood a mailbox.
+//! Invariant: the queue is bounded, and an accepted mail is not dropped: a request takes its place in the queue before it is
+//! counted. The callers limit the mails (`limits::Mails`): a stranger cannot flood a mailbox.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,7 +18,10 @@ use synckit_store::{
     CredentialOf, NewMailCode, SecretHash, Store, StoreError, TaskLost,
     private_files::{create_private_dir, write_private_file},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,8 +30,15 @@ use crate::{
     startup::config::MailDelivery,
 };
 
-/// Mails that wait. Past it they are dropped, with a line in the log.
+/// Mails that wait to be sent. Past it requests for a mail are refused.
 const QUEUE_MAX: usize = 256;
+/// Mails that wait to be sent again. Past it no further mail is taken from the queue.
+const DEFERRED_MAX: usize = 256;
+/// The pause before a mail is sent again; it doubles with every further one.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// How long a mail is tried.
+const TRIED_FOR: Duration = Duration::from_secs(RESET_CODE_SECONDS);
 
 /// A mail that should be sent. Addresses are normalised.
 pub(crate) enum MailJob {
@@ -48,6 +58,19 @@ pub(crate) enum MailJob {
 #[derive(Clone)]
 pub(crate) struct Mailer {
     queue: mpsc::Sender<MailJob>,
+}
+
+/// A place in the queue, for one mail or none.
+pub(crate) struct Place<'a>(mpsc::Permit<'a, MailJob>);
+
+/// Too many mails wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QueueFull;
+
+impl Place<'_> {
+    pub(crate) fn fill(self, job: MailJob) {
+        self.0.send(job);
+    }
 }
 
 /// Why mails cannot be sent as configured.
@@ -104,6 +127,21 @@ pub(crate) struct MailWorker {
     clock: Clock,
 }
 
+/// A mail that was not sent yet.
+struct Deferred {
+    content: Content,
+    pause: Duration,
+    next_try: Instant,
+    /// Nothing is tried after this time.
+    until: Instant,
+}
+
+enum Content {
+    Job(MailJob),
+    /// A further try sends the same code.
+    Message(Message),
+}
+
 enum Transport {
     Directory(PathBuf),
     Smtp(AsyncSmtpTransport<Tokio1Executor>),
@@ -121,6 +159,22 @@ enum SendError {
     File(#[source] std::io::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl SendError {
+    /// Whether the mail may be sent later: the mail server or the database cannot be reached, or the mail server does not take
+    /// this mail for now (RFC 5321, section 4.2.1).
+    fn is_temporary(&self) -> bool {
+        match self {
+            Self::Smtp(error) => !error.is_permanent() && !error.is_client(),
+            Self::Store(error) => matches!(
+                error,
+                StoreError::Unavailable { .. } | StoreError::Busy | StoreError::Full(_)
+            ),
+            Self::File(_) => true,
+            Self::Address(_) | Self::Compose(_) => false,
+        }
+    }
 }
 
 /// How mails go out, and from whom.
@@ -174,11 +228,9 @@ impl Mailer {
         transport(delivery, PathBuf::new()).map(|_| ())
     }
 
-    /// Leaves a mail to be sent.
-    pub(crate) fn enqueue(&self, job: MailJob) {
-        if self.queue.try_send(job).is_err() {
-            tracing::warn!("a mail was dropped: the queue is full");
-        }
+    /// Takes a place in the queue, before a request is counted or stored.
+    pub(crate) fn reserve(&self) -> Result<Place<'_>, QueueFull> {
+        self.queue.try_reserve().map(Place).map_err(|_| QueueFull)
     }
 }
 
@@ -197,23 +249,96 @@ impl fmt::Debug for MailWorker {
 impl MailWorker {
     /// Sends until the server stops, and then the mails that are already queued.
     pub(crate) async fn run_until(mut self, stopping: CancellationToken) {
+        let mut deferred: Vec<Deferred> = Vec::new();
         loop {
-            let job = tokio::select! {
-                biased;
-                job = self.queue.recv() => job,
-                () = stopping.cancelled() => None,
+            let next_try = deferred.iter().map(|mail| mail.next_try).min();
+            let has_room = deferred.len() < DEFERRED_MAX;
+            let due = async {
+                match next_try {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
             };
-            let Some(job) = job else { return };
-            match caught(self.work(job)).await {
-                Ok(Ok(())) => {}
-                // The chain of causes may name the recipient, so only the outermost error is logged.
-                Ok(Err(error)) => tracing::warn!(%error, "a mail was not sent"),
-                Err(lost) => tracing::error!(%lost, "a mail was not sent"),
+            tokio::select! {
+                biased;
+                () = due => {
+                    let now = Instant::now();
+                    let due: Vec<Deferred> = deferred.extract_if(.., |mail| mail.next_try <= now).collect();
+                    for mail in due {
+                        deferred.extend(self.next_try(mail).await);
+                    }
+                }
+                job = self.queue.recv(), if has_room => {
+                    let Some(job) = job else { break };
+                    deferred.extend(self.first_try(job).await);
+                }
+                () = stopping.cancelled() => break,
+            }
+        }
+        for mail in deferred {
+            self.last_try(mail).await;
+        }
+        while let Ok(job) = self.queue.try_recv() {
+            if let Some(mail) = self.first_try(job).await {
+                self.last_try(mail).await;
             }
         }
     }
 
-    async fn work(&self, job: MailJob) -> Result<(), SendError> {
+    /// Sends the mail of a job. Returns it if it is to be sent again.
+    async fn first_try(&self, job: MailJob) -> Option<Deferred> {
+        let now = Instant::now();
+        let mail = Deferred {
+            content: Content::Job(job),
+            pause: PAUSE,
+            next_try: now,
+            until: now + TRIED_FOR,
+        };
+        self.next_try(mail).await
+    }
+
+    async fn next_try(&self, mut mail: Deferred) -> Option<Deferred> {
+        // The chain of causes may name the recipient, so only the outermost error is logged.
+        match caught(self.deliver(&mut mail.content)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => {
+                let now = Instant::now();
+                if !error.is_temporary() || now >= mail.until {
+                    tracing::warn!(%error, "a mail was not sent");
+                    return None;
+                }
+                tracing::warn!(%error, "a mail was not sent and is tried again later");
+                mail.next_try = now + mail.pause;
+                mail.pause = (mail.pause * 2).min(PAUSE_MAX);
+                Some(mail)
+            }
+            Err(lost) => {
+                tracing::error!(%lost, "a mail was not sent");
+                None
+            }
+        }
+    }
+
+    async fn last_try(&self, mail: Deferred) {
+        let until = Instant::now();
+        self.next_try(Deferred { until, ..mail }).await;
+    }
+
+    async fn deliver(&self, content: &mut Content) -> Result<(), SendError> {
+        if let Content::Job(job) = content {
+            match self.compose(job).await? {
+                Some(message) => *content = Content::Message(message),
+                None => return Ok(()),
+            }
+        }
+        match content {
+            Content::Message(message) => self.send(message.clone()).await,
+            Content::Job(_) => Ok(()),
+        }
+    }
+
+    /// The mail of a job; `None` if there is nobody to send it to.
+    async fn compose(&self, job: &MailJob) -> Result<Option<Message>, SendError> {
         match job {
             MailJob::ConfirmAddress { email, code, lifetime } => {
                 let text = format!(
@@ -224,10 +349,10 @@ impl MailWorker {
                      the password of that registration.\n\
                      If it was not you, ignore this mail and give the code to nobody: the account is deleted.\n",
                     url = self.public_url,
-                    lifetime = as_text(lifetime),
+                    lifetime = as_text(*lifetime),
                     code = code.expose(),
                 );
-                self.send(&email, "Confirm your address", text).await
+                self.message(email, "Confirm your address", text)
             }
             MailJob::AddressTaken { email } => {
                 let text = format!(
@@ -236,15 +361,15 @@ impl MailWorker {
                      If it was not you, nothing needs to be done; your account was not touched.\n",
                     url = self.public_url,
                 );
-                self.send(&email, "You already have an account", text).await
+                self.message(email, "You already have an account", text)
             }
             MailJob::ResetPassword { email } => {
-                let Some(account) = self.store.credential(CredentialOf::Email(&email)).await? else {
-                    return Ok(());
+                let Some(account) = self.store.credential(CredentialOf::Email(email)).await? else {
+                    return Ok(None);
                 };
                 // The mailbox holds enough codes that are valid.
                 let Some(code) = self.fresh_reset_code(account.user_id).await? else {
-                    return Ok(());
+                    return Ok(None);
                 };
                 let text = format!(
                     "Somebody, probably you, asked to reset the password of your account on {url}.\n\n\
@@ -256,7 +381,7 @@ impl MailWorker {
                     url = self.public_url,
                     code = code.expose(),
                 );
-                self.send(&email, "Reset your password", text).await
+                self.message(email, "Reset your password", text)
             }
         }
     }
@@ -272,15 +397,19 @@ impl MailWorker {
         Ok(self.store.put_mail_code(new).await?.then_some(code))
     }
 
-    async fn send(&self, email: &str, subject: &str, text: String) -> Result<(), SendError> {
-        let message = Message::builder()
+    fn message(&self, email: &str, subject: &str, text: String) -> Result<Option<Message>, SendError> {
+        Message::builder()
             .from(self.from.clone())
             // As an address and nothing else: a `Mailbox` would also read a name and another address out of the text.
             .to(Mailbox::new(None, email.parse().map_err(SendError::Address)?))
             .subject(subject)
             .header(ContentType::TEXT_PLAIN)
             .body(text)
-            .map_err(SendError::Compose)?;
+            .map(Some)
+            .map_err(SendError::Compose)
+    }
+
+    async fn send(&self, message: Message) -> Result<(), SendError> {
         match &self.transport {
             Transport::Smtp(smtp) => {
                 smtp.send(message).await.map_err(SendError::Smtp)?;

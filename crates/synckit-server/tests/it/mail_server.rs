@@ -23,11 +23,23 @@ pub(crate) struct MailServer {
 
 impl MailServer {
     pub(crate) async fn start() -> io::Result<Self> {
+        Self::start_after(0, std::future::ready(())).await
+    }
+
+    /// Hangs up on the first connections, and lets further ones wait until it is ready.
+    pub(crate) async fn start_after(
+        refused: usize,
+        ready: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (kept, mails) = watch::channel(Vec::new());
         let kept = Arc::new(kept);
         tokio::spawn(async move {
+            for _ in 0..refused {
+                drop(listener.accept().await);
+            }
+            ready.await;
             while let Ok((connection, _)) = listener.accept().await {
                 tokio::spawn(receive(connection, Arc::clone(&kept)));
             }

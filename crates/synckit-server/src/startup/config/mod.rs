@@ -66,7 +66,7 @@ pub struct Config {
     pub trusted_proxies: Vec<AddressBlock>,
     /// Limits of failed sign-ins.
     pub guesses: GuessLimits,
-    /// Limits of the mails to one mailbox.
+    /// Limits of mails.
     pub mails: MailLimits,
     /// Limits of requests of sessions and addresses.
     pub rates: RequestRates,

@@ -246,13 +246,13 @@ limit_groups! {
              owner out.";
     }
 
-    /// How many mails one mailbox gets. Past it: `too_many_guesses`. Counters are in memory: they are bounded, and a restart
+    /// How many mails one address or mailbox gets. Past it: `too_many_guesses`. Counters are in memory: they are bounded, and a restart
     /// clears them.
     MailLimits in mails {
         reset_mail_burst => reset_burst: u32, number, "5",
-            "Mails with a code to reset a password that one mailbox gets at once", "See [mail](#mail).";
+            "Mails with a code to reset a password that one address gets at once", "See [mail](#mail).";
         reset_mails_per_day => resets_per_day: u32, number, "24",
-            "Mails with a code to reset a password that one mailbox gets in a day, after the burst",
+            "Mails with a code to reset a password that one address gets in a day, after the burst",
             "With fewer than 24, strangers can keep the owner of an address from a reset: a code is valid for an hour.";
         registration_mail_burst => registration_burst: u32, number, "5",
             "Mails about registrations that one mailbox gets at once", "";

@@ -1,6 +1,7 @@
 //! Limits: guesses, request rates, concurrent work.
 
 mod guesses;
+mod mail_queue;
 mod overload;
 mod quotas;
 mod rates;
