@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_JSON, ProblemCode, limits};
 use tokio::time::{Instant, timeout_at};
 
-use super::{ApiError, Pace, Work};
+use super::{ApiError, Pace, Work, cbor::is_well_formed};
 use crate::{
     limits::{Permit, SMALL_BODY_BYTES_MAX},
     state::ServerState,
@@ -274,13 +274,18 @@ pub(crate) fn decode<T: DeserializeOwned>(format: Format, body: &[u8]) -> Result
             serde_json::from_str(text).map_err(|error| malformed(&json_detail(&error)))
         }
         Format::Cbor => {
-            let mut deserializer = minicbor_serde::Deserializer::new(body);
-            let value = T::deserialize(&mut deserializer).map_err(|error| malformed(&cbor_detail(&error)))?;
-            if deserializer.decoder().position() != body.len() {
-                return Err(malformed("there are bytes after the value"));
-            }
-            Ok(value)
+            check_cbor(body)?;
+            minicbor_serde::from_slice(body).map_err(|error| malformed(&cbor_detail(&error)))
         }
+    }
+}
+
+/// Refuses a body that is not one value in CBOR: decoders pass over the values of unknown fields.
+pub(crate) fn check_cbor(body: &[u8]) -> Result<(), ApiError> {
+    if is_well_formed(body) {
+        Ok(())
+    } else {
+        Err(malformed("the body is not one value in well-formed CBOR"))
     }
 }
 
@@ -308,5 +313,5 @@ fn cbor_detail(error: &minicbor_serde::error::DecodeError) -> String {
         let (name, _) = rest.split_once('`')?;
         Some(format!("{what}{name}`"))
     });
-    about_names.unwrap_or_else(|| "not well-formed CBOR, or a value of another type or form is expected".to_owned())
+    about_names.unwrap_or_else(|| "a value of another type or form is expected".to_owned())
 }

@@ -4,6 +4,7 @@
 
 mod address;
 mod body;
+mod cbor;
 mod connections;
 mod drain;
 mod error;
@@ -16,7 +17,8 @@ mod work;
 
 pub(crate) use address::{ClientAddress, PeerAddress};
 pub(crate) use body::{
-    Format, PathText, Received, Reply, announced_length, content_format, decode, held_until_sent, malformed, read_body,
+    Format, PathText, Received, Reply, announced_length, check_cbor, content_format, decode, held_until_sent,
+    malformed, read_body,
 };
 pub(crate) use connections::serve_connections;
 pub(crate) use error::ApiError;

@@ -389,7 +389,17 @@ async fn unknown_fields_are_ignored_in_either_encoding() {
         deep(&[0x81], &[], &[0xf6]),
         deep(&[0x9f], &[0xff], &[]),
     ];
-    let malformed_cbor = [vec![0x61, 0xff], vec![0x1c], vec![0x82, 0x01], vec![0x5f, 0x01, 0xff]];
+    let malformed_cbor = [
+        vec![0x61, 0xff],
+        vec![0x1c],
+        vec![0x82, 0x01],
+        vec![0x5f, 0x01, 0xff],
+        // A break in the place of a value, and a simple value in a second form.
+        vec![0xff],
+        vec![0x81, 0xff],
+        vec![0xbf, 0x61, b'a', 0xff],
+        vec![0xf8, 0x14],
+    ];
     let prober = Prober::start().await;
     for sample in samples() {
         let what = format!("{} {}", sample.method, sample.path);

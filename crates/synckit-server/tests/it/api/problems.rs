@@ -91,13 +91,13 @@ async fn malformed_body_is_explained_without_its_values() {
     assert_eq!(detail("application/cbor", &[0xa0]).await, "missing field `api_key`");
     assert_eq!(
         detail("application/cbor", &[0xff]).await,
-        "not well-formed CBOR, or a value of another type or form is expected"
+        "the body is not one value in well-formed CBOR"
     );
     let mut trailing = minicbor_serde::to_vec(serde_json::json!({ "api_key": "k" })).unwrap();
     trailing.push(0);
     assert_eq!(
         detail("application/cbor", &trailing).await,
-        "there are bytes after the value"
+        "the body is not one value in well-formed CBOR"
     );
     let deep = format!("{{\"x\":{}", "[".repeat(100_000));
     assert!(deep.len() > 65_536);
