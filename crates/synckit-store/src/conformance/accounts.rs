@@ -326,6 +326,22 @@ pub async fn a_mailed_code_has_an_end(store: &dyn Store) {
     assert_eq!(record_of(store, 1).await, b"record 1");
 }
 
+/// It would be valid for too long. It keeps the account from no other one, either.
+pub async fn a_code_of_a_clock_that_was_ahead_is_not_valid(store: &dyn Store) {
+    create_account(store, 1).await;
+    let end = NOW + limits::RESET_CODE_SECONDS;
+    for code in 1..=u64::from(limits::RESET_CODES_MAX) {
+        mail_code(store, 1, code, end + code).await;
+    }
+    assert_eq!(store.start_reset(secret(1), NOW).await.unwrap(), None);
+    assert_eq!(reset(store, 1, 1, NOW).await, None);
+    mail_code(store, 1, 9, end).await;
+    assert!(store.start_reset(secret(9), NOW).await.unwrap().is_some());
+    // By then a clock that is right could have made it.
+    assert!(store.start_reset(secret(1), NOW + 1).await.unwrap().is_some());
+    assert_eq!(reset(store, 1, 1, NOW + 1).await, Some(VersionedWrite::Written(2)));
+}
+
 /// So a stranger who requests codes ends none that the owner received.
 pub async fn a_newer_code_ends_no_older_one(store: &dyn Store) {
     create_account(store, 1).await;

@@ -105,6 +105,15 @@ pub async fn the_oldest_registration_of_an_address_goes_first(store: &dyn Store)
     assert!(found(store, 2, 100, NOW).await.is_some(), "another address");
 }
 
+pub async fn a_pending_account_of_a_clock_that_was_ahead_is_none(store: &dyn Store) {
+    let mut ahead = new_pending(1);
+    ahead.account.created_at = NOW + 2;
+    put(store, ahead).await;
+    assert!(found(store, 1, 1, NOW + 1).await.is_none());
+    assert!(!confirm(store, 1, 1).await);
+    assert!(found(store, 1, 1, NOW + 2).await.is_some());
+}
+
 pub async fn a_repeated_registration_keeps_its_code(store: &dyn Store) {
     put(store, new_pending(1)).await;
     let mut again = new_pending(1);

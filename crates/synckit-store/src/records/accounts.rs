@@ -3,7 +3,7 @@
 use rand::random;
 use synckit_protocol::{
     SessionId, UserId,
-    limits::{RESET_CODES_MAX, RESET_STARTS_MAX},
+    limits::{RESET_CODE_SECONDS, RESET_CODES_MAX, RESET_STARTS_MAX},
     wire::{UnixSeconds, accounts::AppUsage},
 };
 
@@ -197,7 +197,8 @@ pub async fn credential(db: &impl Executor, of: CredentialOf<'_>) -> Result<Opti
         CredentialOf::Pending { email, code, now } => {
             db.query_one(
                 "SELECT user_id, email, credential_id, record, pending_accounts.seed_id, server.seed_id
-                 FROM pending_accounts CROSS JOIN server WHERE email = $1 AND code = $2 AND expires_at > $3",
+                 FROM pending_accounts CROSS JOIN server
+                 WHERE email = $1 AND code = $2 AND created_at <= $3 AND expires_at > $3",
                 params![email, &code, now],
             )
             .await?
@@ -335,8 +336,8 @@ pub async fn put_mail_code(db: &impl Executor, code: &NewMailCode) -> Result<boo
     // owner received.
     let valid = db
         .query_one(
-            "SELECT count(*) FROM mail_codes WHERE account_key = $1",
-            params![account_key],
+            "SELECT count(*) FROM mail_codes WHERE account_key = $1 AND expires_at <= $2",
+            params![account_key, last_end(code.now)],
         )
         .await?
         .ok_or(ImpossibleValue("no number of codes"))?;
@@ -351,6 +352,12 @@ pub async fn put_mail_code(db: &impl Executor, code: &NewMailCode) -> Result<boo
     Ok(true)
 }
 
+/// When a code that is made now expires. One that expires later was made by a clock that was ahead: it is not valid, because
+/// it would be valid for too long, and it does not keep the account from another one.
+const fn last_end(now: UnixSeconds) -> UnixSeconds {
+    now.saturating_add(RESET_CODE_SECONDS)
+}
+
 /// [`crate::Store::start_reset`].
 ///
 /// # Errors
@@ -363,8 +370,8 @@ pub async fn start_reset(
     let started = db
         .query_one(
             "UPDATE mail_codes SET starts = starts + 1
-             WHERE code = $1 AND expires_at > $2 AND starts < $3 RETURNING account_key",
-            params![&code, now, RESET_STARTS_MAX],
+             WHERE code = $1 AND expires_at > $2 AND expires_at <= $3 AND starts < $4 RETURNING account_key",
+            params![&code, now, last_end(now), RESET_STARTS_MAX],
         )
         .await?;
     let Some(started) = started else { return Ok(None) };
@@ -386,8 +393,9 @@ pub async fn start_reset(
 async fn owner_of_code(db: &impl Executor, code: SecretHash, now: UnixSeconds) -> Result<Option<UserId>, StoreError> {
     let owner = db
         .query_one(
-            "SELECT user_id FROM mail_codes JOIN accounts USING (account_key) WHERE code = $1 AND expires_at > $2",
-            params![&code, now],
+            "SELECT user_id FROM mail_codes JOIN accounts USING (account_key)
+             WHERE code = $1 AND expires_at > $2 AND expires_at <= $3",
+            params![&code, now, last_end(now)],
         )
         .await?;
     owner.map(|owner| owner.get(0)).transpose()

@@ -86,7 +86,7 @@ pub async fn confirm(
     let pending = db
         .query_one(
             "SELECT pending_key, email, invite FROM pending_accounts
-             WHERE user_id = $1 AND code = $2 AND expires_at > $3",
+             WHERE user_id = $1 AND code = $2 AND created_at <= $3 AND expires_at > $3",
             params![&user_id, &code, now],
         )
         .await?;
