@@ -54,6 +54,9 @@ pub enum StoreError {
     /// The database is the target of a transfer that is not finished.
     #[error("a transfer into the database is not finished")]
     Unfinished,
+    /// The database cannot hold every text.
+    #[error("the database has the encoding {0}: create one with the encoding UTF8")]
+    Encoding(String),
     /// A connection pooler gives each transaction another session of the database.
     #[error(
         "the database is behind a connection pooler in transaction mode: connect to the database itself, or set the \

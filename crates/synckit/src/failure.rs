@@ -387,6 +387,10 @@ fn of_store(error: &StoreError) -> Option<Known> {
             "database_pooler",
             "let --database name PostgreSQL itself, or use `pool_mode = session`",
         )),
+        StoreError::Encoding(_) => Some(Known::new(
+            "database",
+            "create another database: `createdb --encoding UTF8 --template template0 NAME`",
+        )),
         StoreError::Busy => Some(Known::new(
             "database_busy",
             "another process has locked the database: try again",

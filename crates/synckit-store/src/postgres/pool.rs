@@ -14,7 +14,11 @@ use std::{
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, PoolConfig, RecyclingMethod, Runtime, Timeouts};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_postgres::{Client, NoTls, Socket, config::Config, tls::MakeTlsConnect};
+use tokio_postgres::{
+    Client, NoTls, Socket,
+    config::{Config, TargetSessionAttrs},
+    tls::MakeTlsConnect,
+};
 
 use super::{
     address::{PostgresUrl, Tls},
@@ -28,7 +32,7 @@ use crate::{StoreError, Unavailable};
 /// Requests at once: more than a process has room for.
 const REQUESTS_MAX: u32 = 1 << 20;
 
-/// How often [`find_pooler`] looks.
+/// How often [`probe`] looks for a pooler.
 const PROBES: usize = 3;
 
 /// A transaction that waits for its client this long is ended: a client that is gone must not hold a lock.
@@ -53,6 +57,8 @@ impl Pool {
         if config.get_application_name().is_none() {
             config.application_name("synckit");
         }
+        // A connection to a standby would stay one after the address names the new primary.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         match &url.tls {
             Tls::Off => Self::connect(config, NoTls, options).await,
             Tls::VerifyFull(roots) => {
@@ -72,7 +78,7 @@ impl Pool {
         T::TlsConnect: Sync + Send,
         <T::TlsConnect as tokio_postgres::tls::TlsConnect<Socket>>::Future: Send,
     {
-        let probing = tokio::time::timeout(options.connect_timeout, find_pooler(&config, tls.clone()));
+        let probing = tokio::time::timeout(options.connect_timeout, probe(&config, tls.clone()));
         probing.await.map_err(|elapsed| StoreError::Unavailable {
             step: Unavailable::Connect,
             source: Box::new(elapsed),
@@ -160,15 +166,21 @@ fn session(options: &PostgresOptions) -> String {
     )
 }
 
+/// Refuses a database that cannot hold every text, and a pooler that shares sessions.
+///
 /// Looks whether two connections ever share a session, as behind PgBouncer in transaction mode: prepared statements and
 /// settings would be those of another request. While the second is in a transaction, the first must still have its own
 /// session. A pooler hands out the session that was used last, so that one look finds it unless others use it, too.
-async fn find_pooler<T>(config: &Config, tls: T) -> Result<(), StoreError>
+async fn probe<T>(config: &Config, tls: T) -> Result<(), StoreError>
 where
     T: MakeTlsConnect<Socket> + Clone,
     T::Stream: Send + 'static,
 {
     let (first, other) = (connected(config, tls.clone()).await?, connected(config, tls).await?);
+    match answer(&first, "SHOW server_encoding").await? {
+        Some(encoding) if encoding == "UTF8" => {}
+        encoding => return Err(StoreError::Encoding(encoding.unwrap_or_default())),
+    }
     for _ in 0..PROBES {
         let before = session_id(&first).await?;
         let begun = other.batch_execute("BEGIN").await;
@@ -198,15 +210,16 @@ where
     Ok(client)
 }
 
-/// By the simple protocol: a prepared statement may be in another session already.
 async fn session_id(client: &Client) -> Result<Option<String>, StoreError> {
-    let messages = client
-        .simple_query("SELECT pg_backend_pid()")
-        .await
-        .map_err(not_connected)?;
-    let id = messages.iter().find_map(|message| match message {
+    answer(client, "SELECT pg_backend_pid()").await
+}
+
+/// By the simple protocol: a prepared statement may be in another session already.
+async fn answer(client: &Client, sql: &str) -> Result<Option<String>, StoreError> {
+    let messages = client.simple_query(sql).await.map_err(not_connected)?;
+    let answer = messages.iter().find_map(|message| match message {
         tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
         _ => None,
     });
-    Ok(id.map(str::to_owned))
+    Ok(answer.map(str::to_owned))
 }

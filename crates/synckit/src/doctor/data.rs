@@ -88,8 +88,8 @@ pub(super) fn database(
     Some(facts)
 }
 
-/// A PostgreSQL: whether it can be reached, and its schema.
-pub(super) async fn postgresql(url: &PostgresUrl, report: &mut Report) {
+/// A PostgreSQL: whether it can be reached, takes writes, and its schema.
+pub(super) async fn postgresql(url: &PostgresUrl, args: &DoctorArgs, report: &mut Report) {
     const CHECK: &str = "database";
     let versions = match PostgresStore::schema(url).await {
         Ok(versions) => versions,
@@ -116,6 +116,13 @@ pub(super) async fn postgresql(url: &PostgresUrl, report: &mut Report) {
             format_args!("{url} answers, and is empty"),
             "the first start of a server makes the tables; restore a backup if there was a server",
         ),
+    }
+    if args.full {
+        report.warn(
+            "logs",
+            "neither the logs in PostgreSQL nor the blobs are checked",
+            "`pg_amcheck` checks the tables; `synckit migrate-store` into a file checks every log of the copy",
+        );
     }
 }
 

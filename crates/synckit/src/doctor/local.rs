@@ -49,7 +49,7 @@ pub(super) async fn check(args: &DoctorArgs, report: &mut Report) {
         let is_served = inspection.is_served().unwrap_or(false);
         let facts = match &config.database {
             Database::Postgres(url) => {
-                data::postgresql(url, report).await;
+                data::postgresql(url, args, report).await;
                 None
             }
             _ => data::database(&inspection, args, is_served, report),

@@ -109,3 +109,57 @@ fn a_password_in_a_flag_is_refused() {
         assert!(!shown.is_empty() && !shown.contains("hunter2"), "{shown}");
     }
 }
+
+/// Runs SQL where the database is, and returns what it printed.
+fn psql(url: &str, password: &str, sql: &str) -> String {
+    let output = Command::new("psql")
+        .args(["-AtXq", "-c", sql, url])
+        .env("PGPASSWORD", password)
+        .output()
+        .expect("psql: `apt-get install postgresql`");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A standby answers like this one.
+#[test]
+fn read_only_database_is_refused() {
+    let (url, password) = fresh("read_only");
+    let name = url.rsplit_once('/').unwrap().1;
+    psql(
+        &url,
+        &password,
+        &format!("ALTER DATABASE {name} SET default_transaction_read_only = on"),
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let (data_dir, file) = (directory.path().join("data"), directory.path().join("password"));
+    fs::write(&file, &password).unwrap();
+    let command = |arguments: &[&str]| run(on(&url, &file).args(arguments).arg("--data-dir").arg(&data_dir));
+    let cause = "no connection could be made: error connecting to server: database does not allow writes";
+    let served = command(&["serve", "--listen", "127.0.0.1:0"]).expect_code(1);
+    assert!(served.stderr.contains(cause), "{}", served.stderr);
+    let checked = command(&["doctor"]).expect_code(2);
+    assert!(checked.stdout.contains(cause), "{}", checked.stdout);
+}
+
+#[test]
+fn database_without_unicode_is_refused() {
+    let (url, password) = fresh("unicode");
+    let latin = format!("{url}_latin");
+    let name = latin.rsplit_once('/').unwrap().1;
+    let sql = format!("CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    psql(&url, &password, &sql);
+    let directory = tempfile::tempdir().unwrap();
+    let (data_dir, file) = (directory.path().join("data"), directory.path().join("password"));
+    fs::write(&file, &password).unwrap();
+    for arguments in [
+        ["serve", "--listen=127.0.0.1:0"].as_slice(),
+        &["app", "list"],
+        &["doctor"],
+    ] {
+        let ended = run(on(&latin, &file).args(arguments).arg("--data-dir").arg(&data_dir));
+        let shown = format!("{}{}", ended.stdout, ended.stderr);
+        assert_ne!(ended.code, Some(0), "{shown}");
+        assert!(shown.contains("the database has the encoding LATIN1"), "{shown}");
+    }
+}
