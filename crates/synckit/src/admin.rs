@@ -8,9 +8,10 @@ use serde::Serialize;
 use synckit_protocol::{AppId, KeyId, OwnerKey, UserId};
 use synckit_server::{
     Admin, Config,
+    admin::AdminError,
     config::{Database, Settings},
 };
-use synckit_store::{ApiKey, App};
+use synckit_store::{ApiKey, App, PostgresStore};
 
 use crate::{
     account_data,
@@ -421,7 +422,11 @@ async fn restore_envelope(stream: &StreamArgs, version: u64, data: &DataArgs) ->
 /// Opens the administration of an existing server: a mistyped directory must not become a new, empty server.
 pub(crate) async fn open(data: &DataArgs) -> Result<Admin, Failure> {
     let config = config(data)?;
-    if config.database != Database::Embedded {
+    if let Database::Postgres(url) = &config.database {
+        let schema = PostgresStore::schema(url).await.map_err(AdminError::from)?;
+        if schema.found.is_none() {
+            return Err(no_data(url));
+        }
         return Ok(Admin::connect(&config).await?);
     }
     let data_dir = config.data_dir;
@@ -435,14 +440,18 @@ pub(crate) async fn open(data: &DataArgs) -> Result<Admin, Failure> {
             })
             .with_context(|| format!("cannot look into {}", data_dir.display()))
             .hint("run it as the user who owns the data directory")?;
-        return Err(Failure::new(
-            anyhow!("there is no server data in {}", data_dir.display()),
-            "name the server's data directory with --data-dir, or start the server first",
-        )
-        .with_code("no_data"));
+        return Err(no_data(data_dir.display()));
     }
     refuse_to_write_for_another_user(&data_dir)?;
     Ok(Admin::open(&data_dir)?)
+}
+
+fn no_data(place: impl std::fmt::Display) -> Failure {
+    Failure::new(
+        anyhow!("there is no server data in {place}"),
+        "name the server's data directory with --data-dir, or its database with --database, or start the server first",
+    )
+    .with_code("no_data")
 }
 
 /// Root may write anywhere, but the server's own user could not read files that root creates in the data directory.
@@ -467,7 +476,7 @@ pub(crate) fn config(data: &DataArgs) -> Result<Config, Failure> {
         Some(path) => Settings::read_file(path)?,
         None => Settings::default(),
     };
-    let mut given = secrets()?;
+    let mut given = secrets()?.without_mail();
     if let Some(data_dir) = &data.data_dir {
         given = given.with_data_dir(data_dir);
     }
@@ -481,5 +490,5 @@ pub(crate) fn config(data: &DataArgs) -> Result<Config, Failure> {
     if let Some(path) = &data.database_password_file {
         given = given.with("database_password_file", path)?;
     }
-    Ok(Config::resolve([given, file])?)
+    Ok(Config::resolve([given, file.without_mail()])?)
 }

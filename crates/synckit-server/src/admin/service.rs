@@ -165,11 +165,15 @@ impl Admin {
     pub async fn connect(config: &Config) -> Result<Self, AdminError> {
         match &config.database {
             Database::Embedded => Self::open(&config.data_dir),
-            Database::Postgres(url) => Ok(Self {
-                data_dir: DataDir::at(&config.data_dir),
-                store: Arc::new(open_postgres(config, url, OpenedBy::Command).await?),
-                clock: Clock::system(),
-            }),
+            Database::Postgres(url) => {
+                let data_dir = DataDir::at(&config.data_dir);
+                let store = open_postgres::<AdminError>(config, url, &data_dir, OpenedBy::Command).await?;
+                Ok(Self {
+                    data_dir,
+                    store: Arc::new(store),
+                    clock: Clock::system(),
+                })
+            }
         }
     }
 

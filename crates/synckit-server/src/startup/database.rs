@@ -30,21 +30,25 @@ where
             };
             Ok(Arc::new(SqliteStore::open(&data_dir.database(), options)?))
         }
-        Database::Postgres(url) => {
-            if PostgresStore::schema(url).await?.found.is_none() {
-                data_dir.check_is_new(&url.to_string())?;
-            }
-            Ok(Arc::new(open_postgres(config, url, OpenedBy::Server).await?))
-        }
+        Database::Postgres(url) => Ok(Arc::new(
+            open_postgres::<E>(config, url, data_dir, OpenedBy::Server).await?,
+        )),
     }
 }
 
 /// Opens a PostgreSQL on behalf of a server or a command.
-pub(crate) async fn open_postgres(
+pub(crate) async fn open_postgres<E>(
     config: &Config,
     url: &PostgresUrl,
+    data_dir: &DataDir,
     opened_by: OpenedBy,
-) -> Result<PostgresStore, StoreError> {
+) -> Result<PostgresStore, E>
+where
+    E: From<DataDirError> + From<StoreError>,
+{
+    if PostgresStore::schema(url).await?.found.is_none() {
+        data_dir.check_is_new(&url.to_string())?;
+    }
     let limits = config.database_limits;
     let options = PostgresOptions {
         opened_by,
@@ -54,7 +58,7 @@ pub(crate) async fn open_postgres(
         statement_timeout: limits.statement,
         quotas: store_quotas(config.quotas),
     };
-    PostgresStore::open(url, options).await
+    Ok(PostgresStore::open(url, options).await?)
 }
 
 /// The quotas as the store takes them.

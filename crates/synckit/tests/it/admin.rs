@@ -3,7 +3,7 @@
 use serde_json::Value;
 use synckit_client::{MemoryStore, SyncKitClient, SyncKitConfig};
 
-use crate::program::{Server, field, on_data_dir, run_with};
+use crate::program::{Server, field, on_data_dir, run, run_with, synckit};
 
 #[test]
 fn apps_are_managed_while_the_server_runs() {
@@ -39,6 +39,29 @@ fn apps_are_managed_while_the_server_runs() {
     let listed = on_data_dir(&data_dir, &["app", "list", "--json"]).expect_code(0);
     let apps: Value = serde_json::from_str(&listed.stdout).unwrap();
     assert_eq!(apps[0]["keys"].as_array().unwrap().len(), 1);
+}
+
+/// The server has the other settings of its mail server from flags, or from the environment.
+#[test]
+fn commands_need_no_settings_of_mail() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("synckit.toml");
+    std::fs::write(&file, "mail_from = 'sync@example.com'\n").unwrap();
+    let data_dir = directory.path().join("data");
+    for (arguments, variable) in [
+        (["app", "create", "Notes"].as_slice(), "SYNCKIT_SMTP_URL"),
+        (&["app", "list"], "SYNCKIT_SMTP_URL"),
+        (&["app", "list", "--config"], "SYNCKIT_LOG"),
+    ] {
+        let mut command = synckit();
+        command.args(arguments);
+        if arguments.contains(&"--config") {
+            command.arg(&file);
+        }
+        command.arg("--data-dir").arg(&data_dir);
+        command.env(variable, "smtp://mail.example.com");
+        run(&mut command).expect_code(0);
+    }
 }
 
 #[test]

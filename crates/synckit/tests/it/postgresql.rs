@@ -121,6 +121,37 @@ fn psql(url: &str, password: &str, sql: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// A mistyped name of a database must not become a new, empty server.
+#[test]
+fn commands_make_nothing_in_an_empty_database() {
+    let (url, password) = fresh("empty");
+    let directory = tempfile::tempdir().unwrap();
+    let (data_dir, file) = (directory.path().join("data"), directory.path().join("password"));
+    fs::write(&file, &password).unwrap();
+    let command = |arguments: &[&str]| run(on(&url, &file).args(arguments).arg("--data-dir").arg(&data_dir));
+    for arguments in [["app", "list"].as_slice(), &["account", "invite"], &["account", "list"]] {
+        let refused = command(arguments).expect_code(1);
+        let expected = format!("there is no server data in {url}");
+        assert!(refused.stderr.contains(&expected), "{}", refused.stderr);
+    }
+    // The keys are those of a server whose database is elsewhere.
+    fs::create_dir_all(data_dir.join("keys")).unwrap();
+    fs::write(data_dir.join("keys/server.key"), "a key").unwrap();
+    let refused = command(&["app", "create", "Notes"]).expect_code(1);
+    assert!(
+        refused.stderr.contains("is empty, but keys/ has key files"),
+        "{}",
+        refused.stderr
+    );
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(psql(&url, &password, tables), "0\n");
+
+    fs::remove_dir_all(&data_dir).unwrap();
+    command(&["app", "create", "Notes"]).expect_code(0);
+    let listed = command(&["app", "list"]).expect_code(0);
+    assert!(listed.stdout.contains("Notes"), "{}", listed.stdout);
+}
+
 /// A standby answers like this one.
 #[test]
 fn read_only_database_is_refused() {

@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::LazyLock,
 };
@@ -34,6 +36,13 @@ pub struct Settings {
 }
 
 const DATA_DIR: &str = "data_dir";
+/// The settings of the mail server. Each needs the others.
+const MAIL: [&str; 2] = ["smtp_url", "mail_from"];
+
+/// Maximum size of a configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Maximum size of the file with the password of the database, in bytes.
+const PASSWORD_FILE_BYTES_MAX: u64 = 4096;
 
 /// An error in a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +54,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file is not TOML, or has a key or a value that is not allowed; the cause shows the line.
     #[error("the configuration file {} is not valid", path.display())]
@@ -77,7 +86,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A key is missing.
     #[error("{key} is missing: {reason}")]
@@ -95,7 +104,7 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::Read`] and [`ConfigError::File`].
     pub fn read_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        let text = read_text(path, FILE_BYTES_MAX).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -133,6 +142,16 @@ impl Settings {
     #[must_use]
     pub fn with_data_dir(mut self, data_dir: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(data_dir.into());
+        self
+    }
+
+    /// These settings without those of the mail server, for a command that sends no mail. Its environment and its file may have
+    /// only some of them: the server has the others from flags.
+    #[must_use]
+    pub fn without_mail(mut self) -> Self {
+        for key in MAIL {
+            self.values.remove(key);
+        }
         self
     }
 
@@ -301,6 +320,19 @@ fn has_password(settings: &Settings) -> bool {
     url.is_some_and(|url| url.has_password())
 }
 
+/// Reads a small file. The name of another one, such as that of a device without an end, must not take all memory.
+fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?
+        .take(bytes_max.saturating_add(1))
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > bytes_max {
+        let message = format!("it is larger than {bytes_max} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
+}
+
 /// The database with the password that stands apart from its URL.
 fn with_password(database: Database, settings: &Settings) -> Result<Database, ConfigError> {
     let password = match (
@@ -309,11 +341,11 @@ fn with_password(database: Database, settings: &Settings) -> Result<Database, Co
     ) {
         (Some(password), _) => Some(SecretText::new(password)),
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::PasswordFile {
+            let text = read_text(path.as_ref(), PASSWORD_FILE_BYTES_MAX);
+            let text = SecretText::new(text.map_err(|source| ConfigError::PasswordFile {
                 path: path.into(),
                 source,
-            })?;
-            let text = SecretText::new(text);
+            })?);
             let line = text.expose().strip_suffix('\n').unwrap_or(text.expose());
             Some(SecretText::new(line.strip_suffix('\r').unwrap_or(line)))
         }

@@ -51,6 +51,33 @@ fn a_password_apart_from_its_url_is_used() {
     assert!(matches!(error, ConfigError::Missing { key: "database", .. }), "{error}");
 }
 
+/// The name of another file must not take all memory.
+#[test]
+fn large_files_of_settings_are_refused() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("password");
+    let resolved = || {
+        let settings = Settings::default()
+            .with("database", "postgres://a@127.0.0.1/b")
+            .unwrap();
+        let settings = settings.with("database_password_file", file.to_str().unwrap()).unwrap();
+        Config::resolve([settings])
+    };
+    std::fs::write(&file, [b'x'; 4096]).unwrap();
+    resolved().unwrap();
+    std::fs::write(&file, [b'x'; 4097]).unwrap();
+    let error = resolved().unwrap_err();
+    assert!(matches!(&error, ConfigError::PasswordFile { .. }), "{error}");
+    assert!(shown(&error).contains("larger than 4096 bytes"), "{}", shown(&error));
+
+    // A comment is part of a file.
+    std::fs::write(&file, vec![b'#'; 1 << 20]).unwrap();
+    Settings::read_file(&file).unwrap();
+    std::fs::write(&file, vec![b'#'; (1 << 20) + 1]).unwrap();
+    let error = Settings::read_file(&file).unwrap_err();
+    assert!(matches!(&error, ConfigError::Read { .. }), "{error}");
+}
+
 #[test]
 fn a_refused_url_is_not_shown() {
     for text in [
