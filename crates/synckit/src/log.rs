@@ -1,7 +1,8 @@
 //! The log of a server, on standard error, as text or as JSON.
 //!
 //! Invariant: logging neither blocks nor fails (see [`crate::outlet`]). A panic is written without the usual logging
-//! code, because that code may have panicked.
+//! code, because that code may have panicked. Of libraries only warnings and errors are logged, at every level: the driver of
+//! the database writes the values of each statement at the level `debug`, and with them addresses and records of passwords.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -11,12 +12,16 @@ use std::{
 use anyhow::Context as _;
 use serde_json::json;
 use synckit_server::{PanicReport, config::LogFormat};
+use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Layer as _,
+    filter::{FilterExt as _, filter_fn},
     fmt::{
         format::Writer,
         time::{FormatTime as _, SystemTime},
     },
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 use crate::{
@@ -32,17 +37,23 @@ pub(crate) fn start(filter: &str, format: LogFormat) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("{filter:?} is not a log filter"))
         .hint("use error, warn, info, debug or trace, or a list like synckit_server=debug,info")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = filter.and(filter_fn(is_loggable));
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(|| Line)
         // Otherwise it would write to standard error itself, and panic if that fails.
         .log_internal_errors(false);
-    match format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Text => log.with_ansi(may_colour()).init(),
-    }
+    let log = match format {
+        LogFormat::Json => log.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Text => log.with_ansi(may_colour()).with_filter(filter).boxed(),
+    };
+    tracing_subscriber::registry().with(log).init();
     synckit_server::report_panics(move |panic| screen::note(line_of(panic, format)));
     Ok(())
+}
+
+/// Whether an event may be logged, whatever the operator chose: libraries do not know which values are secret.
+fn is_loggable(event: &Metadata<'_>) -> bool {
+    event.target().starts_with("synckit") || *event.level() <= Level::WARN
 }
 
 /// A writer that receives each event in one piece.

@@ -1,8 +1,11 @@
 //! The program with `--database postgres://…`: server, administration, doctor, and nowhere a password.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, io::Write as _, path::Path, process::Command};
 
-use crate::program::{Server, field, run, synckit};
+use crate::{
+    http,
+    program::{Server, field, run, synckit},
+};
 
 /// A fresh database: its URL without the password, and the password.
 fn fresh(name: &str) -> (String, String) {
@@ -193,4 +196,30 @@ fn database_without_unicode_is_refused() {
         assert_ne!(ended.code, Some(0), "{shown}");
         assert!(shown.contains("the database has the encoding LATIN1"), "{shown}");
     }
+}
+
+/// The driver of the database writes the values of statements at the level debug.
+#[test]
+fn log_of_libraries_quotes_no_request() {
+    let (url, password) = fresh("log");
+    let directory = tempfile::tempdir().unwrap();
+    let (data_dir, file) = (directory.path().join("data"), directory.path().join("password"));
+    let log = directory.path().join("log");
+    fs::write(&file, &password).unwrap();
+    let mut serve = on(&url, &file);
+    serve
+        .args(["serve", "--log", "trace", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data_dir);
+    let server = Server::spawn_logging(serve, directory, fs::File::create(&log).unwrap());
+    let body = r#"{"email":"ada.lovelace@example.com"}"#;
+    let mut request = http::begin(&server.url, "POST /api/accounts/reset/request", None, body.len());
+    request.write_all(body.as_bytes()).unwrap();
+    let answer = http::Answer::read_from(request);
+    assert!(answer.head.starts_with("HTTP/1.1 204"), "{}", answer.head);
+    // The mail is written before the server has stopped, and the address looked up for it.
+    let log = fs::OpenOptions::new().read(true).open(&log).unwrap();
+    server.stop();
+    let log = std::io::read_to_string(log).unwrap();
+    assert!(log.contains("/api/accounts/reset/request"), "{log}");
+    assert!(!log.contains("lovelace"), "{log}");
 }
