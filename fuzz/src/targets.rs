@@ -10,7 +10,7 @@ use synckit_crypto::{
     snapshot::{Manifest, PartBody},
 };
 use synckit_login::{ClientLogin, ClientRegistration, ExportKey, ServerLogin};
-use synckit_protocol::{ApiKey, AppId, Cursor, UserId, limits::BATCH_ENTRIES_MAX};
+use synckit_protocol::{ApiKey, AppId, Cursor, Event, EventReader, Heard, UserId, limits::BATCH_ENTRIES_MAX};
 
 use crate::rng::VectorRng;
 
@@ -29,6 +29,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("cursor", cursor),
     ("entries", entries),
     ("envelope", envelope),
+    ("events", events),
     ("key_ring", key_ring),
     ("opaque", opaque),
     ("recovery_code", recovery_code),
@@ -53,6 +54,32 @@ pub(crate) fn batch_body(data: &[u8]) {
     assert_eq!(BatchBody::decode(data, count).as_ref(), Ok(&entries));
     let again = BatchBody::encode(&entries).expect("what decodes can be encoded");
     assert_eq!(again.plaintext(), data);
+}
+
+/// An event stream. It tells the same, however it is cut into pieces, and its position has one text.
+pub(crate) fn events(data: &[u8]) {
+    let whole = EventReader::default().read(data);
+    let mut reader = EventReader::default();
+    let mut together = Ok(Heard::default());
+    for piece in data.chunks(7) {
+        together = together.and_then(|before| {
+            let heard = reader.read(piece)?;
+            Ok(Heard {
+                newest: heard.newest.or(before.newest),
+                retry_ms: heard.retry_ms.or(before.retry_ms),
+                is_going: heard.is_going || before.is_going,
+                has_comment: heard.has_comment || before.has_comment,
+            })
+        });
+    }
+    assert_eq!(together, whole);
+    if let Ok(Heard {
+        newest: Some(cursor), ..
+    }) = whole
+    {
+        let again = EventReader::default().read(Event::Newest(cursor).encode().as_bytes());
+        assert_eq!(again.map(|heard| heard.newest), Ok(Some(cursor)));
+    }
 }
 
 /// The entries of an app, as JSON. A body that its own decoder refuses would end the stream for every device, because a

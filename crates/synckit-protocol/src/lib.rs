@@ -10,6 +10,7 @@ mod api_key;
 mod bytes;
 mod chain;
 mod cursor;
+mod events;
 mod ids;
 pub mod limits;
 mod name;
@@ -24,6 +25,7 @@ pub use api_key::{ApiKey, ApiKeyError, KeyKind};
 pub use bytes::{ByteString, SecretText};
 pub use chain::{BatchDigest, Head, Position, SealedHash};
 pub use cursor::{Cursor, CursorParseError, SnapshotPlace};
+pub use events::{Event, EventError, EventReader, Heard};
 pub use ids::{
     AppId, BatchId, BlobId, DeviceId, IdParseError, InstallationId, KeyId, ObjectKey, SessionId, SnapshotId, UploadId,
     UserId,
@@ -43,6 +45,8 @@ pub const LOGIN_SUITE: u16 = 1;
 
 /// The media type of CBOR bodies (RFC 8949), which the SDK uses.
 pub const MEDIA_TYPE_CBOR: &str = "application/cbor";
+/// The media type of an event stream.
+pub const MEDIA_TYPE_EVENTS: &str = "text/event-stream";
 /// The media type of JSON bodies.
 pub const MEDIA_TYPE_JSON: &str = "application/json";
 /// The media type of an export: one JSON object a line ([`wire::export`]).

@@ -23,6 +23,15 @@ pub const PAGE_BYTES_MAX: u32 = 8 * 1024 * 1024;
 /// Digests in one page of `GET /api/sync/chain`, and in a `behind` problem.
 pub const CHAIN_PAGE_DIGESTS_MAX: u32 = 500;
 
+/// Interval between two comments of an event stream.
+pub const EVENT_COMMENT_SECONDS: u64 = 15;
+/// Shortest pause before a client opens the next event stream, in milliseconds.
+pub const EVENT_RETRY_MS_MIN: u64 = 1000;
+/// Longest pause before a client opens the next event stream, in milliseconds. The server draws one for each stream.
+pub const EVENT_RETRY_MS_MAX: u64 = 10_000;
+/// One line of an event stream. A client gives a stream with a longer one up.
+pub const EVENT_LINE_BYTES_MAX: usize = 256;
+
 /// A body of `POST /api/sync/push`, or a part or manifest of a snapshot: sealed bytes in base64 and the fields around
 /// them. Above: `body_too_large`.
 pub const PUSH_BODY_BYTES_MAX: usize = BATCH_SEALED_BYTES_MAX / 3 * 4 + 8 * 1024;

@@ -12,7 +12,7 @@ use synckit_crypto::{
     snapshot::{Manifest, PartBody, PartDigest},
 };
 use synckit_login::{ClientLogin, ClientRegistration, ServerLogin};
-use synckit_protocol::{AppId, Cursor, SnapshotId, SnapshotPlace};
+use synckit_protocol::{AppId, Cursor, Event, SnapshotId, SnapshotPlace};
 
 use crate::{
     canonical::{framed, refused, unhex},
@@ -143,6 +143,20 @@ fn seeds() -> Seeds {
         row: 500,
     };
     add("cursor", "snapshot", Cursor::in_snapshot(place).to_string().as_bytes());
+
+    let newest = Event::Newest(Cursor::at(position(77)));
+    let stream = [
+        Event::Retry(4211),
+        newest,
+        Event::Comment,
+        Event::Newest(Cursor::START),
+        Event::Going,
+    ];
+    let stream: String = stream.into_iter().map(Event::encode).collect();
+    add("events", "every-event", stream.as_bytes());
+    add("events", "returns", stream.replace('\n', "\r\n").as_bytes());
+    add("events", "no-position", b"event: position\ndata: 0\ndata: 0\n\n");
+    add("events", "long-line", &[b':'; 257]);
 
     // The targets make the same server, whose secrets follow from their seed.
     let mut rng = VectorRng::new("fuzz");

@@ -5,5 +5,6 @@ mod api_key;
 mod chain;
 mod cursor;
 mod encodings;
+mod events;
 mod name;
 mod problems;
