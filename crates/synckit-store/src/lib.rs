@@ -14,7 +14,8 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, SealedHash, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, UploadId, UserId,
+    wire::UnixSeconds,
 };
 
 mod accounts;
@@ -209,6 +210,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// were last refreshed.
     async fn session(&self, id: SessionId, now: UnixSeconds) -> Result<Option<Session>, StoreError>;
 
+    /// Those of these sessions that have not ended, in any order.
+    async fn live_sessions(&self, ids: Vec<SessionId>, now: UnixSeconds) -> Result<Vec<SessionId>, StoreError>;
+
     /// Every session of an account, newest first.
     async fn sessions(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<Session>, StoreError>;
 
@@ -279,6 +283,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The digests after a cursor, at most `limit`, and the head, from one snapshot of the database.
     async fn chain(&self, stream: StreamId, from: Cursor, limit: u32) -> Result<ChainRead, StoreError>;
+
+    /// The newest positions of those of these streams that were ever used, in any order.
+    async fn heads(&self, streams: Vec<StreamId>) -> Result<Vec<(StreamId, Position)>, StoreError>;
 
     /// The state of a stream in numbers.
     async fn status(&self, stream: StreamId) -> Result<StreamStatus, StoreError>;

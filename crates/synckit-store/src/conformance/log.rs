@@ -297,6 +297,31 @@ pub async fn the_chain_of_an_unused_stream_is_empty(store: &dyn Store) {
     );
 }
 
+pub async fn heads_are_those_of_each_stream(store: &dyn Store) {
+    // More than one statement looks up, and less than two.
+    let mut expected = Vec::new();
+    for user in 1..=20 {
+        let stream = ready_stream(store, user).await;
+        let end = match user {
+            1 => start(stream),
+            _ => append(store, &batch(stream, start(stream), user, 1, 3, 100)).await,
+        };
+        expected.push((stream, end));
+    }
+    // One that was never used, and one twice.
+    let mut asked: Vec<StreamId> = expected.iter().map(|(stream, _)| *stream).collect();
+    asked.extend([stream_of(2, 1), expected[5].0]);
+    let mut heads = store.heads(asked).await.unwrap();
+    let in_order = |heads: &mut Vec<(StreamId, Position)>| {
+        heads.sort_by_key(|(stream, _)| (stream.app_id, stream.user_id));
+        heads.dedup();
+    };
+    in_order(&mut heads);
+    in_order(&mut expected);
+    assert_eq!(heads, expected);
+    assert_eq!(store.heads(Vec::new()).await.unwrap(), []);
+}
+
 pub async fn the_status_adds_up(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     register(store, stream, 2).await;

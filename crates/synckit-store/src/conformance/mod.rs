@@ -93,6 +93,7 @@ macro_rules! conformance_suite {
                 the_counter_before_returns_the_current_one,
                 an_older_counter_ends_the_session,
                 an_unknown_refresh_counter_changes_nothing,
+                live_sessions_are_told_from_ended_ones,
                 ending_one_session_leaves_the_others,
                 a_login_is_finished_once,
                 a_repeated_login_opens_no_session_later,
@@ -163,6 +164,7 @@ macro_rules! conformance_suite {
                 the_chain_hashes_to_the_head,
                 the_chain_is_not_read_from_a_foreign_position,
                 the_chain_of_an_unused_stream_is_empty,
+                heads_are_those_of_each_stream,
                 the_status_adds_up,
                 the_status_of_an_unused_stream_is_its_start,
             }

@@ -258,3 +258,30 @@ pub async fn a_session_is_ended_for_its_own_account_only(store: &dyn Store) {
     assert_eq!(end(1).await, [session_id(1)]);
     assert!(end(1).await.is_empty());
 }
+
+pub async fn live_sessions_are_told_from_ended_ones(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    let ids = |numbers: std::ops::Range<u64>| numbers.map(session_id).collect::<Vec<_>>();
+    assert_eq!(store.live_sessions(vec![], NOW).await.unwrap(), []);
+    // More than one statement looks up, and less than two.
+    for n in 0..50 {
+        open_session(store, stream, n).await;
+    }
+    let live = async |now| {
+        // Unknown ones are among them, and one comes twice.
+        let mut asked = ids(0..60);
+        asked.push(session_id(7));
+        let mut live = store.live_sessions(asked, now).await.unwrap();
+        live.sort();
+        live.dedup();
+        live
+    };
+    assert_eq!(live(NOW).await, ids(0..50));
+    store.end_sessions(EndSessions::One(session_id(49))).await.unwrap();
+    assert_eq!(live(NOW).await, ids(0..49));
+    let end = NOW + REFRESH_SECONDS;
+    store.advance_refresh(session_id(3), 1, end - 1).await.unwrap();
+    assert_eq!(live(end).await, [session_id(3)]);
+    store.delete_app(stream.app_id).await.unwrap();
+    assert_eq!(live(NOW).await, []);
+}

@@ -18,7 +18,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, SealedHash, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, UploadId, UserId,
+    wire::UnixSeconds,
 };
 
 use self::{
@@ -304,6 +305,10 @@ impl Store for PostgresStore {
         single!(self, |db| sessions::find(db, id, now))
     }
 
+    async fn live_sessions(&self, ids: Vec<SessionId>, now: UnixSeconds) -> Result<Vec<SessionId>, StoreError> {
+        snapshot!(self, |db| sessions::live(db, &ids, now))
+    }
+
     async fn sessions(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<Session>, StoreError> {
         single!(self, |db| sessions::of_user(db, user_id, now))
     }
@@ -394,6 +399,10 @@ impl Store for PostgresStore {
 
     async fn chain(&self, stream: StreamId, from: Cursor, limit: u32) -> Result<ChainRead, StoreError> {
         snapshot!(self, |db| positions::chain(db, stream, from, limit))
+    }
+
+    async fn heads(&self, streams: Vec<StreamId>) -> Result<Vec<(StreamId, Position)>, StoreError> {
+        snapshot!(self, |db| records::streams::heads(db, &streams))
     }
 
     async fn status(&self, stream: StreamId) -> Result<StreamStatus, StoreError> {

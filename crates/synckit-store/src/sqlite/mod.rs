@@ -24,7 +24,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, SealedHash, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, UploadId, UserId,
+    wire::UnixSeconds,
 };
 
 use self::{
@@ -483,6 +484,11 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn live_sessions(&self, ids: Vec<SessionId>, now: UnixSeconds) -> Result<Vec<SessionId>, StoreError> {
+        self.read(move |db| run(sessions::live(&Transaction(db), &ids, now)))
+            .await
+    }
+
     async fn sessions(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<Session>, StoreError> {
         self.read(move |db| run(sessions::of_user(&Transaction(db), user_id, now)))
             .await
@@ -598,6 +604,11 @@ impl Store for SqliteStore {
 
     async fn chain(&self, stream: StreamId, from: Cursor, limit: u32) -> Result<ChainRead, StoreError> {
         self.read(move |db| positions::chain(db, stream, from, limit)).await
+    }
+
+    async fn heads(&self, streams: Vec<StreamId>) -> Result<Vec<(StreamId, Position)>, StoreError> {
+        self.read(move |db| run(records::streams::heads(&Transaction(db), &streams)))
+            .await
     }
 
     async fn status(&self, stream: StreamId) -> Result<StreamStatus, StoreError> {
