@@ -22,8 +22,9 @@
 //! | `openapi` | the OpenAPI document of the routes, and a page that shows it |
 //! | `sign_in` | login state, tokens, sessions, issued secrets, proofs of the owner key |
 //! | `limits` | token buckets: request rates and guesses; concurrent work; the disk reserve |
+//! | `live` | live events: subscribers, and the event streams that carry the newest position to them |
 //! | `blobs` | objects in a directory, presigned URLs |
-//! | `jobs` | background jobs: retention and the sweep of unused objects |
+//! | `jobs` | background jobs: retention, the sweep of unused objects, the end of event streams |
 //! | `mail` | confirmations, resets and notices by mail |
 //! | [`admin`] | apps, keys, invitations, accounts, export; [`inspect`] reads a data directory without changing it |
 //! | `platform` | clock, randomness, process figures, panics |
@@ -39,6 +40,7 @@ mod blobs;
 mod http;
 mod jobs;
 mod limits;
+mod live;
 mod mail;
 mod metrics;
 mod openapi;

@@ -48,6 +48,7 @@ pub(crate) struct Metrics {
     pub(crate) pushed_bytes: Counter,
     pub(crate) pulled_entries: Counter,
     pub(crate) pulled_bytes: Counter,
+    pub(crate) event_positions: Counter,
     started: SystemTime,
 }
 
@@ -93,7 +94,13 @@ impl Metrics {
         let durations: Family<_, _, fn() -> Histogram> = Family::new_with_constructor(|| Histogram::new(SECONDS));
         let problems = Family::default();
         let connections = Gauge::default();
-        let [pushed_entries, pushed_bytes, pulled_entries, pulled_bytes] = [(); 4].map(|()| Counter::default());
+        let [
+            pushed_entries,
+            pushed_bytes,
+            pulled_entries,
+            pulled_bytes,
+            event_positions,
+        ] = [(); 5].map(|()| Counter::default());
         registry.register("requests", "Requests answered", requests.clone());
         registry.register_with_unit(
             "request_duration",
@@ -117,6 +124,11 @@ impl Metrics {
             Unit::Bytes,
             pulled_bytes.clone(),
         );
+        registry.register(
+            "event_positions",
+            "Positions sent over event streams",
+            event_positions.clone(),
+        );
         Self {
             registry,
             requests,
@@ -127,6 +139,7 @@ impl Metrics {
             pushed_bytes,
             pulled_entries,
             pulled_bytes,
+            event_positions,
             started: SystemTime::now(),
         }
     }
@@ -182,6 +195,7 @@ pub(crate) struct Scraped {
     pub(crate) guesses: GuessTotals,
     pub(crate) requests_at_work: u64,
     pub(crate) transfers: u64,
+    pub(crate) event_streams: u64,
     pub(crate) push_memory_bytes: u64,
     pub(crate) page_memory_bytes: u64,
     /// Bytes of the disk under the data directory: free for the server, and in all.
@@ -219,6 +233,7 @@ impl Scraped {
         let gauges = [
             ("requests_at_work", "Concurrent API requests", self.requests_at_work),
             ("transfers", "Concurrent blob transfers", self.transfers),
+            ("event_streams", "Open event streams", self.event_streams),
             ("write_queue", "Queued writes", store.queued_writes),
             ("streams", "Streams", store.streams),
         ];

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     blobs::{ObjectDirectory, UrlSigner},
     limits::{Capacity, DiskReserve, Guesses, Mails, Rates},
+    live::Subscribers,
     mail::Mailer,
     metrics::Metrics,
     sign_in::{SealedStates, SessionCache, Tokens},
@@ -31,6 +32,7 @@ pub(crate) struct ServerState {
     pub(crate) objects: ObjectDirectory,
     pub(crate) mailer: Mailer,
     pub(crate) capacity: Capacity,
+    pub(crate) live: Arc<Subscribers>,
     pub(crate) readiness: Readiness,
     pub(crate) disk: DiskReserve,
     /// Cancelled when the server is told to stop.

@@ -21,6 +21,7 @@ use synckit_store::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageReques
 
 use super::{
     access::AppAccess,
+    append::append_and_announce,
     log_codec::{PushBody, decode_push, encode_page},
     problems,
 };
@@ -53,7 +54,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
     access.require_device(&state, push.device_id).await?;
     check_batch(&push)?;
     // Once in the write-ahead log, and once in the database.
-    let _room = state.disk.reserve(2 * push.sealed.len() as u64)?;
+    let room = state.disk.reserve(2 * push.sealed.len() as u64)?;
     let digest = BatchDigest {
         batch_id: push.batch_id,
         device_id: push.device_id,
@@ -69,7 +70,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
         sealed: push.sealed,
         now: state.config.clock.now(),
     };
-    match state.store.append_batch(batch).await? {
+    match append_and_announce(&state, batch, room).await? {
         Append::Stored {
             first_seq,
             position,

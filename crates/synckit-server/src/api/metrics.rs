@@ -58,6 +58,7 @@ pub(super) async fn read(State(state): State<Arc<ServerState>>, parts: Parts) ->
         },
         requests_at_work: capacity.requests_at_work(),
         transfers: capacity.transfers.taken(),
+        event_streams: capacity.event_streams.taken(),
         push_memory_bytes: capacity.body_bytes(),
         page_memory_bytes: capacity.pages.taken() * 1024,
         disk,

@@ -6,7 +6,8 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use synckit_protocol::{
-    BlobId, Cursor, DeviceId, MEDIA_TYPE_JSON_LINES, ObjectKey, ProblemCode as P, SessionId, SnapshotId, limits,
+    BlobId, Cursor, DeviceId, MEDIA_TYPE_EVENTS, MEDIA_TYPE_JSON_LINES, ObjectKey, ProblemCode as P, SessionId,
+    SnapshotId, limits,
     wire::{
         accounts::{
             AccountInfo, PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PasswordReplaced, PutVault,
@@ -26,8 +27,8 @@ use synckit_protocol::{
 };
 
 use super::{
-    account_deletion, account_export, account_overview, auth, blobs, devices, documents, envelopes, health, log,
-    metrics, objects, password_change, password_reset, registration, sessions, snapshots, vault,
+    account_deletion, account_export, account_overview, auth, blobs, devices, documents, envelopes, events, health,
+    log, metrics, objects, password_change, password_reset, registration, sessions, snapshots, vault,
 };
 use crate::openapi::{Access, Answer, Content, Operation, Place, delete, get, patch, post, put};
 
@@ -311,6 +312,16 @@ fn log() -> Vec<Operation> {
             .does("Tells the state of the stream in numbers")
             .by_app_token()
             .answers::<Status>("The state, as the server claims it."),
+        get("/api/sync/events", events::events)
+            .does("Tells the newest position of the stream whenever it changes, as server-sent events")
+            .by_app_token()
+            .answer(Answer {
+                status: 200,
+                description: "A stream that begins with the newest position. Each event `position` carries a cursor; \
+                    `going` is the last one of a server that stops.",
+                content: Content::Other(MEDIA_TYPE_EVENTS),
+                headers: &["X-Accel-Buffering"],
+            }),
     ]
 }
 

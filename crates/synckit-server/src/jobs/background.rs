@@ -2,21 +2,21 @@
 //!
 //! Invariant: a job that fails or panics runs again at the next interval, and ends no other job.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use synckit_store::StoreError;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{platform::caught, state::ServerState};
 
-/// Runs `work` now and at every [`crate::Config::sweep_interval`], until the server stops. `name` is its name in
-/// the log.
+/// Runs `work` now and after each `pause`, until the server stops. `name` is its name in the log.
 pub(crate) async fn repeat_until_stopped(
     state: Arc<ServerState>,
     name: &'static str,
+    pause: Duration,
     work: impl AsyncFn(&ServerState) -> Result<(), StoreError>,
 ) {
-    let mut interval = interval(state.config.sweep_interval);
+    let mut interval = interval(pause);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

@@ -21,7 +21,8 @@ pub(crate) async fn pause_after(began: Instant) {
 
 /// Deletes unneeded data at every interval, until the server stops.
 pub(crate) async fn retain_until_stopped(state: Arc<ServerState>) {
-    repeat_until_stopped(state, "retention", retain).await;
+    let pause = state.config.sweep_interval;
+    repeat_until_stopped(state, "retention", pause, retain).await;
 }
 
 async fn retain(state: &ServerState) -> Result<(), StoreError> {

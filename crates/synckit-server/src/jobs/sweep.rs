@@ -12,7 +12,8 @@ const SWEEP_PAGE: u32 = 200;
 
 /// Sweeps at every interval, until the server stops.
 pub(crate) async fn sweep_until_stopped(state: Arc<ServerState>) {
-    repeat_until_stopped(state, "the sweep of objects", sweep).await;
+    let pause = state.config.sweep_interval;
+    repeat_until_stopped(state, "the sweep of objects", pause, sweep).await;
 }
 
 /// Deletes the files first and forgets them second: if the server dies in between, the next sweep finds the names again.

@@ -36,6 +36,8 @@ pub(crate) struct Capacity {
     pub(crate) password_logins: Pool,
     /// Open connections.
     pub(crate) connections: Pool,
+    /// Open event streams. A node that has no more is still ready: it answers requests, and clients poll.
+    pub(crate) event_streams: Pool,
 }
 
 impl Capacity {
@@ -62,6 +64,12 @@ impl Capacity {
             exports: Pool::new("exports", EXPORTS_MAX, 1),
             password_logins: Pool::new("password logins", PASSWORD_LOGINS_MAX, 1),
             connections: Pool::new("connections", connections as u64, 1),
+            event_streams: Pool::with_account_share(
+                "event streams",
+                // They must leave connections to requests, also where the system allows fewer than configured.
+                (bounds.event_streams as u64).min(connections as u64 / 2),
+                bounds.event_streams_per_account as u64,
+            ),
         }
     }
 

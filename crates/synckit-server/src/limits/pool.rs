@@ -46,6 +46,11 @@ impl Owners {
     /// Nobody: only the total counts.
     pub(crate) const NOBODY: Self = Self([None, None]);
 
+    /// An account, whichever of its sessions asks.
+    pub(crate) const fn account(account: UserId) -> Self {
+        Self([Some(Owner::Account(account)), None])
+    }
+
     /// A session and its account.
     pub(crate) const fn session(account: UserId, session: SessionId) -> Self {
         Self([Some(Owner::Account(account)), Some(Owner::Session(session))])
@@ -89,6 +94,8 @@ struct Inner {
     total: u64,
     /// The least that every owner may hold: the largest single amount that is ever asked for.
     share_min: u64,
+    /// The share of an account, if it is not one in [`OWNER_DIVISOR`].
+    account_share: Option<u64>,
     state: Mutex<State>,
 }
 
@@ -122,6 +129,18 @@ impl Pool {
             name,
             total,
             share_min: amount_max.min(total),
+            account_share: None,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// A pool that is taken from one by one, and of which an account may hold so much.
+    pub(crate) fn with_account_share(name: &'static str, total: u64, account_share: u64) -> Self {
+        Self(Arc::new(Inner {
+            name,
+            total,
+            share_min: 1.min(total),
+            account_share: Some(account_share),
             state: Mutex::default(),
         }))
     }
@@ -189,9 +208,10 @@ impl Pool {
     }
 
     fn share(&self, owner: Owner) -> u64 {
-        let divisor = match owner {
-            Owner::Session(_) => SESSION_DIVISOR,
-            Owner::Account(_) | Owner::Tag(_) | Owner::Address(_) => OWNER_DIVISOR,
+        let divisor = match (owner, self.0.account_share) {
+            (Owner::Account(_), Some(share)) => return share,
+            (Owner::Session(_), _) => SESSION_DIVISOR,
+            (Owner::Account(_) | Owner::Tag(_) | Owner::Address(_), _) => OWNER_DIVISOR,
         };
         (self.0.total / divisor).max(self.0.share_min)
     }
@@ -351,6 +371,18 @@ mod tests {
         assert!(!pool.is_used_up(), "a share is not the pool");
         drop((first, second));
         assert_eq!((pool.taken(), pool.0.state.lock().by_owner.len()), (0, 0));
+    }
+
+    #[test]
+    fn account_holds_the_share_that_it_was_given() {
+        let pool = Pool::with_account_share("test", 5, 3);
+        let owner = |n| Owners::account(UserId::from_bytes([n; 16]));
+        let held: Vec<_> = (0..3).map(|_| pool.try_take(owner(1), 1).unwrap()).collect();
+        assert_eq!(pool.try_take(owner(1), 1).unwrap_err(), Exhausted::Share);
+        let others: Vec<_> = (0..2).map(|_| pool.try_take(owner(2), 1).unwrap()).collect();
+        assert_eq!(pool.try_take(owner(2), 1).unwrap_err(), Exhausted::Total);
+        drop((held, others));
+        assert_eq!(pool.taken(), 0);
     }
 
     #[test]

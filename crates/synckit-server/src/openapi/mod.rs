@@ -103,7 +103,12 @@ const HEADERS: &[(&str, &str, bool, &str)] = &[
         true,
         "Names the request in the server's log; made by the server.",
     ),
-    ("Cache-Control", "string", true, "`no-store`: nothing may be kept."),
+    (
+        "Cache-Control",
+        "string",
+        true,
+        "`no-store`: nothing may be kept. Of an event stream: `no-cache, no-transform`.",
+    ),
     (
         "Retry-After",
         "integer",
@@ -129,6 +134,12 @@ const HEADERS: &[(&str, &str, bool, &str)] = &[
         "string",
         true,
         "Which bytes of how many these are, or how many there are.",
+    ),
+    (
+        "X-Accel-Buffering",
+        "string",
+        true,
+        "`no`: a proxy passes each event on at once.",
     ),
     (
         "Content-Security-Policy",

@@ -25,7 +25,10 @@ use crate::{
     api,
     blobs::{ObjectDirectory, UrlSigner},
     http::serve_connections,
-    jobs::{retain_until_stopped, retention_step, sweep_until_stopped},
+    jobs::{
+        end_event_streams_until_stopped, hear_other_nodes_until_stopped, retain_until_stopped, retention_step,
+        sweep_until_stopped,
+    },
     limits::{Capacity, DiskReserve, Guesses, Mails, Rates},
     mail::{MailConfigError, MailWorker, Mailer},
     metrics::Metrics,
@@ -163,6 +166,7 @@ impl Server {
             urls: UrlSigner::new(&public_url, derived.urls.clone()),
             objects,
             mailer,
+            live: Arc::default(),
             capacity: Capacity::new(&config, connections_to_serve(&config.bounds)),
             readiness: Readiness::default(),
             disk: DiskReserve::new(&data_dir),
@@ -216,6 +220,8 @@ impl Server {
         let _stop_when_dropped = stopping.clone().drop_guard();
         let sweeping = tokio::spawn(sweep_until_stopped(Arc::clone(&self.state)));
         let retaining = tokio::spawn(retain_until_stopped(Arc::clone(&self.state)));
+        let ending = tokio::spawn(end_event_streams_until_stopped(Arc::clone(&self.state)));
+        let hearing = tokio::spawn(hear_other_nodes_until_stopped(Arc::clone(&self.state)));
         let mailing = self
             .mail
             .take()
@@ -236,6 +242,8 @@ impl Server {
         // They end by themselves once the server stops; a task that panicked has nothing left to finish.
         let _ = sweeping.await;
         let _ = retaining.await;
+        let _ = ending.await;
+        let _ = hearing.await;
         if let Some(mailing) = mailing {
             let _ = tokio::time::timeout(self.state.config.timeouts.shutdown_grace, mailing).await;
         }

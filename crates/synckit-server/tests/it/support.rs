@@ -187,6 +187,20 @@ impl World {
         .await
     }
 
+    /// Another node on the same database, with the same keys.
+    pub(crate) async fn second_node(&self) -> Self {
+        let dir = TempDir::new().unwrap();
+        let keys = dir.path().join("keys");
+        std::fs::create_dir(&keys).unwrap();
+        for key in std::fs::read_dir(self.path().join("keys")).unwrap() {
+            let key = key.unwrap();
+            // With its mode.
+            std::fs::copy(key.path(), keys.join(key.file_name())).unwrap();
+        }
+        let (database, app, clock) = (self.database.clone(), self.app.clone(), self.clock.clone());
+        Self::on(Arc::new(dir), database, app, clock, |_| {}).await
+    }
+
     /// The administration beside the running server, as the command line opens it.
     pub(crate) async fn admin(&self) -> Admin {
         Admin::connect(&self.config()).await.unwrap()
@@ -582,6 +596,31 @@ impl Call {
 
     pub(crate) fn accept(self, media_type: &str) -> Self {
         Self(self.0.header(ACCEPT, media_type))
+    }
+
+    /// Opens a stream: the answer is good, its head fits the document, and its body is not read.
+    pub(crate) async fn open(self) -> reqwest::Response {
+        let response = self.open_any().await;
+        assert_eq!(response.status(), StatusCode::OK);
+        response
+    }
+
+    /// Sends the request, and holds the head of its answer against the document.
+    pub(crate) async fn open_any(self) -> reqwest::Response {
+        let document = contract::document().await;
+        let (client, request) = self.0.build_split();
+        let request = request.unwrap();
+        let sent = Sent {
+            method: request.method().clone(),
+            path: request.url().path().to_owned(),
+            content_type: String::new(),
+            body: Vec::new(),
+        };
+        let response = client.execute(request).await.unwrap();
+        if response.status().is_success() {
+            contract::check(document, &sent, response.status(), response.headers(), &[]);
+        }
+        response
     }
 
     /// Sends the request, and holds its answer against the document.

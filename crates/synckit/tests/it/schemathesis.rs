@@ -43,6 +43,8 @@ async fn generated_requests_get_documented_answers() {
     let python = interpreter();
     // Limits on guesses and requests would answer in place of what is tried.
     let mut arguments = vec!["--allow-password-login", "--log=error"];
+    // Every answer has an end.
+    arguments.extend(["--event-stream-time", "10 ms"]);
     for limit in [
         "--guesses-per-address",
         "--guesses-per-account-and-address",

@@ -283,6 +283,8 @@ limit_groups! {
         shutdown_grace => shutdown_grace: Duration, time_or_none, "30 s",
             "Time limit for running requests after the server is told to stop",
             "Uploads of blobs get half of it. It may be `0 s`.";
+        event_stream_time => event_stream: Duration, time, "60 min", "Time after which the server closes an event stream, give or take 10 %",
+            "Clients open the next one by themselves.";
     }
 
     /// How long data that is no longer needed is kept.
@@ -308,6 +310,10 @@ limit_groups! {
              `503 overloaded`.";
         transfers_max => transfers: usize, count, "128", "Maximum concurrent blob transfers",
             "Further ones get `503 overloaded`.";
+        event_streams_max => event_streams: usize, count, "2048", "Maximum open event streams",
+            "At most half of the connections. Further ones get `503 overloaded`, and their clients poll.";
+        event_streams_per_account_max => event_streams_per_account: usize, count, "128",
+            "Maximum open event streams of one account", "";
         push_body_memory => push_body_bytes: u64, memory, "64 MiB", "Memory for request bodies above 64 KiB",
             "16 MiB to 256 GiB. Smaller bodies have half as much, those without a token an eighth. A body waits up to 5 s for its \
              share, then gets `503 overloaded`.";

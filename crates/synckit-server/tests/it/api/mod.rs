@@ -4,6 +4,7 @@ mod account;
 mod blobs;
 mod devices;
 mod encodings;
+mod events;
 mod log;
 mod openapi;
 mod owner_keys;

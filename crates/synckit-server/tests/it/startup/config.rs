@@ -69,9 +69,12 @@ fn every_key_of_a_file_is_understood() {
         request_timeout = "40 s"
         stall_timeout = "500 ms"
         shutdown_grace = "0 s"
+        event_stream_time = "90 s"
         connections_max = 100
         requests_max = 50
         transfers_max = 10
+        event_streams_max = 60
+        event_streams_per_account_max = 7
         pending_accounts_max = 70
         push_body_memory = "32 MiB"
         page_memory = "1 GB"
@@ -101,6 +104,11 @@ fn every_key_of_a_file_is_understood() {
     );
     assert_eq!(config.retention.pending_account, Duration::from_secs(7200));
     assert_eq!(config.bounds.pending_accounts, 70);
+    assert_eq!(config.timeouts.event_stream, Duration::from_secs(90));
+    assert_eq!(
+        (config.bounds.event_streams, config.bounds.event_streams_per_account),
+        (60, 7)
+    );
     let mails = config.mails;
     assert_eq!((mails.reset_burst, mails.resets_per_day), (2, 48));
     assert_eq!((mails.registration_burst, mails.registrations_per_day), (3, 6));

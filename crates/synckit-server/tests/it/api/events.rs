@@ -1,0 +1,263 @@
+//! `/api/sync/events`: the newest position, over real connections.
+
+use std::time::Duration;
+
+use reqwest::{Method, Response, StatusCode};
+use synckit_protocol::{Cursor, EventReader, Heard, Position, ProblemCode};
+
+use crate::support::{PASSWORD, Syncing, User, World, fresh_postgres};
+
+const EVENTS: &str = "/api/sync/events";
+
+/// An open event stream.
+struct Events {
+    response: Response,
+    reader: EventReader,
+}
+
+impl Events {
+    async fn open(world: &World, user: &User) -> Self {
+        Self {
+            response: world.get(EVENTS).bearer(&user.token).open().await,
+            reader: EventReader::default(),
+        }
+    }
+
+    /// The events in the next piece; `None` at the end of the stream.
+    async fn heard(&mut self) -> Option<Heard> {
+        let piece = self.response.chunk().await.unwrap()?;
+        Some(self.reader.read(&piece).unwrap())
+    }
+
+    /// Reads up to this position.
+    async fn until(&mut self, position: Position) {
+        let wanted = Some(Cursor::at(position));
+        while self.heard().await.expect("the stream goes on").newest != wanted {}
+    }
+
+    /// Reads to the end of the stream; whether the server said that it stops.
+    async fn end(mut self) -> bool {
+        let mut is_going = false;
+        while let Some(heard) = self.heard().await {
+            is_going |= heard.is_going;
+        }
+        is_going
+    }
+}
+
+/// Another session and device of a user, on the same stream.
+async fn second_session(world: &World, email: &str) -> User {
+    let user = world.sign_in(email, PASSWORD).await.unwrap();
+    user.register_device(world, "phone").await;
+    user
+}
+
+#[tokio::test]
+async fn stream_begins_with_the_newest_position() {
+    let world = World::start().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let start = ada.head;
+    let mut events = Events::open(&world, &ada.user).await;
+    let headers = events.response.headers().clone();
+    for (name, value) in [
+        ("content-type", "text/event-stream"),
+        ("cache-control", "no-cache, no-transform"),
+        ("x-accel-buffering", "no"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        assert_eq!(headers[name], value);
+    }
+    let first = events.heard().await.unwrap();
+    assert!(first.retry_ms.is_some(), "before anything else: {first:?}");
+    if first.newest.is_none() {
+        events.until(start).await;
+    }
+    ada.push(&world, 3, 100).await;
+    // One that is opened later begins with the same position that an open one hears.
+    let mut later = Events::open(&world, &ada.user).await;
+    later.until(ada.head).await;
+    events.until(ada.head).await;
+}
+
+#[tokio::test]
+async fn every_session_hears_of_a_push() {
+    let world = World::start().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let phone = second_session(&world, "ada@example.com").await;
+    let mut streams = Vec::new();
+    for user in [&ada.user, &phone] {
+        let mut events = Events::open(&world, user).await;
+        events.until(ada.head).await;
+        streams.push(events);
+    }
+    for _ in 0..3 {
+        ada.push(&world, 1, 100).await;
+        for events in &mut streams {
+            events.until(ada.head).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn streams_of_other_users_and_apps_are_silent() {
+    let world = World::start().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let mut bob = world.ready_user("bob@example.com").await;
+    let other_app = world.admin().await.create_app("Other").await.unwrap();
+    let elsewhere = world
+        .sign_in_to(other_app.api_key.expose(), "ada@example.com", PASSWORD)
+        .await
+        .unwrap();
+    let device = elsewhere.register_device(&world, "laptop").await;
+    elsewhere.put_envelope(&world).await;
+    let mut elsewhere = Syncing::new(elsewhere, device.id);
+
+    let mut events = Events::open(&world, &ada.user).await;
+    events.until(ada.head).await;
+    bob.push(&world, 5, 100).await;
+    elsewhere.push(&world, 7, 100).await;
+    ada.push(&world, 1, 100).await;
+    loop {
+        match events.heard().await.unwrap().newest {
+            None => {}
+            Some(newest) => break assert_eq!(newest, Cursor::at(ada.head), "the first one after the others' pushes"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn repeated_push_tells_nothing_older() {
+    let world = World::start().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let (first, _) = ada.push(&world, 1, 100).await;
+    ada.push(&world, 1, 100).await;
+    let mut events = Events::open(&world, &ada.user).await;
+    events.until(ada.head).await;
+    ada.send(&world, &first)
+        .await
+        .ok::<synckit_protocol::wire::log::Pushed>();
+    ada.push(&world, 1, 100).await;
+    loop {
+        match events.heard().await.unwrap().newest {
+            None => {}
+            Some(newest) => break assert_eq!(newest, Cursor::at(ada.head)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn stream_ends_when_its_session_does() {
+    let world = World::start().await;
+    let ada = world.ready_user("ada@example.com").await;
+    let phone = second_session(&world, "ada@example.com").await;
+    let mut kept = Events::open(&world, &ada.user).await;
+    kept.until(ada.head).await;
+    let mut ended = Events::open(&world, &phone).await;
+    ended.until(ada.head).await;
+    world
+        .call(Method::DELETE, "/api/sync/auth")
+        .bearer(&phone.token)
+        .send()
+        .await
+        .empty();
+    assert!(!ended.end().await, "the server does not stop");
+    let answer = world.get(EVENTS).bearer(&phone.token).send().await;
+    assert_eq!(answer.code(), "session_ended");
+    // The command line ends sessions beside the server, which must ask its database to know.
+    world.admin().await.delete_app(world.app.app_id).await.unwrap();
+    assert!(!kept.end().await);
+}
+
+#[tokio::test]
+async fn nodes_hear_of_each_other() {
+    let world = World::start_on(fresh_postgres().await, |_| {}).await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let phone = second_session(&world, "ada@example.com").await;
+    let other = world.second_node().await;
+    let mut here = Events::open(&world, &ada.user).await;
+    let mut there = Events::open(&other, &phone).await;
+    for node in [&world, &other, &world] {
+        ada.push(node, 1, 100).await;
+        here.until(ada.head).await;
+        there.until(ada.head).await;
+    }
+    // A session that ends at one node ends its streams at every node.
+    let ended = world.call(Method::DELETE, "/api/sync/auth").bearer(&phone.token);
+    ended.send().await.empty();
+    assert!(!there.end().await);
+}
+
+#[tokio::test]
+async fn stopping_server_tells_its_streams() {
+    let mut world = World::start().await;
+    let ada = world.ready_user("ada@example.com").await;
+    let mut events = Events::open(&world, &ada.user).await;
+    events.until(ada.head).await;
+    let stopped = tokio::spawn(async move { world.stop().await });
+    assert!(events.end().await, "it says that it stops");
+    stopped.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn stream_ends_after_its_time() {
+    let world = World::start_with(|config| config.timeouts.event_stream = Duration::from_millis(200)).await;
+    let ada = world.ready_user("ada@example.com").await;
+    let events = Events::open(&world, &ada.user).await;
+    assert!(!events.end().await, "the server does not stop");
+}
+
+#[tokio::test]
+async fn streams_are_limited_per_account_and_node() {
+    let world = World::start_with(|config| {
+        config.bounds.event_streams = 3;
+        config.bounds.event_streams_per_account = 2;
+    })
+    .await;
+    let ada = world.ready_user("ada@example.com").await;
+    let bob = world.ready_user("bob@example.com").await;
+    let mut open = Vec::new();
+    for user in [&ada.user, &ada.user] {
+        open.push(Events::open(&world, user).await);
+    }
+    let refused = async |user: &User| {
+        let answer = world.get(EVENTS).bearer(&user.token).send().await;
+        assert_eq!(answer.code(), ProblemCode::Overloaded.as_str());
+        assert_eq!(answer.header("retry-after"), "1");
+    };
+    refused(&ada.user).await;
+    open.push(Events::open(&world, &bob.user).await);
+    refused(&bob.user).await;
+    // Requests have their own places, and a node without streams left is ready.
+    assert_eq!(world.get("/readyz").send().await.code(), "200");
+    assert_eq!(
+        world
+            .get("/api/sync/status")
+            .bearer(&bob.user.token)
+            .send()
+            .await
+            .code(),
+        "200"
+    );
+    let metrics = world.get("/metrics").send().await;
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    assert!(metrics.contains("synckit_event_streams 3\n"), "{metrics}");
+    assert!(metrics.contains("synckit_requests_at_work 0\n"), "{metrics}");
+    drop(open);
+    // The server sees the ends of the connections a moment later.
+    loop {
+        let response = world.get(EVENTS).bearer(&ada.user.token).open_any().await;
+        if response.status() == StatusCode::OK {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn stream_needs_a_token_for_the_app() {
+    let world = World::start().await;
+    let ada = world.user("ada@example.com").await;
+    assert_eq!(world.get(EVENTS).send().await.code(), "token_invalid");
+    let answer = world.get(EVENTS).bearer(&ada.account_token).send().await;
+    assert_eq!(answer.code(), "token_invalid");
+}
