@@ -177,7 +177,7 @@ impl SyncKitClient {
     pub async fn export_account(&self, writer: impl AsyncWrite + Send) -> Result<ExportReport> {
         let token = self.stream()?.connection.account_token()?;
         let call = Call::get("/api/account/export").bearer(&token);
-        let mut body = self.app.api.stream(&call).await?;
+        let mut body = self.app.api.stream(&call, self.app.api.request_timeout).await?;
         let mut writer = pin!(writer);
         let mut seen = SeenLines::default();
         while let Some(chunk) = body.next().await {

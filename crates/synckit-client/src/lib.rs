@@ -145,6 +145,7 @@
 //!
 //! | for | see |
 //! | --- | --- |
+//! | hearing of changes at once | [`subscribe`](SyncKitClient::subscribe) |
 //! | files | [`blob_put`](SyncKitClient::blob_put), [`blob_get`](SyncKitClient::blob_get) |
 //! | several accounts on one device | [`stored_accounts`](SyncKitClient::stored_accounts), [`load_account`](SyncKitClient::load_account), [`forget_account`](SyncKitClient::forget_account) |
 //! | a lost password | [`recovery_code`](SyncKitClient::recovery_code), [`reset_password`](SyncKitClient::reset_password), [`setup_encryption_with_recovery`](SyncKitClient::setup_encryption_with_recovery) |
@@ -178,6 +179,7 @@ mod sign_in;
 mod snapshots;
 mod state;
 mod stream;
+mod subscribe;
 mod tampering;
 
 pub use connection::{counting::CountingTransport, transport};
@@ -203,6 +205,7 @@ pub use snapshots::{
     fold::{FoldOutcome, FoldReport},
     read::Pulled,
 };
+pub use subscribe::Subscription;
 pub use synckit_crypto::{
     KeyError, RecoveryCode, RecoveryCodeError, SafetyCode, VaultEdition,
     batch::{ChangeEntry, ChangeOp, EncodeError, EncodeErrorKind, Timestamp, TimestampRangeError},

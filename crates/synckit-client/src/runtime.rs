@@ -7,7 +7,7 @@ use std::{
 };
 
 use synckit_protocol::wire::UnixSeconds;
-pub(crate) use tokio::{runtime::Id as RuntimeId, time::Instant};
+pub(crate) use tokio::{runtime::Id as RuntimeId, sync::watch, time::Instant};
 use tokio::{
     sync::{Mutex, MutexGuard},
     task::JoinHandle,
@@ -76,8 +76,13 @@ pub(crate) fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 
 /// its request is sent before the caller's next action.
 pub(crate) async fn start<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
     let task = spawn(future);
-    tokio::task::yield_now().await;
+    first_poll().await;
     task
+}
+
+/// Waits for the first poll of a future that was just started.
+pub(crate) async fn first_poll() {
+    tokio::task::yield_now().await;
 }
 
 /// A future that runs beside its caller and ends with this value.

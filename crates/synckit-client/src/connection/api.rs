@@ -82,11 +82,11 @@ impl Api {
     }
 
     /// Sends a call once, and returns the body of a good answer as it arrives: for answers that may be larger than
-    /// memory. A pause longer than the time limit of a request ends the stream with an error.
-    pub(crate) async fn stream(&self, call: &Call<'_>) -> Result<BodyStream<TransportError>> {
+    /// memory. A pause longer than `idle` ends the stream with an error.
+    pub(crate) async fn stream(&self, call: &Call<'_>, idle: Duration) -> Result<BodyStream<TransportError>> {
         let (parts, body) = self.exchange(call).await?.into_parts();
         if parts.status == StatusCode::OK {
-            return Ok(idle_bounded(body, self.request_timeout));
+            return Ok(idle_bounded(body, idle));
         }
         Err(self.refusal(&parts, body).await)
     }

@@ -19,6 +19,9 @@ pub(crate) const RETRY_BUDGET: Duration = Duration::from_secs(60);
 /// The first pause is random, from zero to this; the range doubles with each further pause ("full jitter").
 const PAUSE_BASE: Duration = Duration::from_millis(200);
 
+/// The first pause of something that is repeated for ever.
+const BACKOFF_BASE: Duration = Duration::from_millis(500);
+
 /// Whether a status means a temporary failure: too slow (408), too many (429), a fault of a gateway or an
 /// object store (500), a gateway that did not reach the server (502 to 504; 520 to 530 at Cloudflare).
 pub(crate) fn is_retried(status: u16) -> bool {
@@ -57,6 +60,12 @@ impl Jitter {
             Error::RetryLater { retry_after, .. } => *retry_after,
             _ => self.pause(attempt),
         })
+    }
+
+    /// A pause that doubles with each attempt, from half a second up to `most`: a random time of at least half of it.
+    pub(crate) fn backoff(&self, attempt: u32, most: Duration) -> Duration {
+        let whole = BACKOFF_BASE.saturating_mul(1 << attempt.min(16)).min(most);
+        self.0.lock().gen_range(whole / 2..=whole)
     }
 
     /// A pause with full jitter: from zero to twice the previous maximum.

@@ -30,5 +30,6 @@ mod rotation;
 mod runtimes;
 mod sessions;
 mod snapshots;
+mod subscribe;
 mod tampering;
 mod world;

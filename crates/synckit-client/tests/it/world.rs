@@ -234,6 +234,13 @@ impl World {
         self
     }
 
+    /// Stops the server and starts it again at the same address.
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.server = Some(run(self.data_dir(), listener, Arc::clone(&self.configure)).await);
+    }
+
     /// Stops the server, in good order.
     pub(crate) async fn stop(&mut self) {
         let (shutdown, task) = self.server.take().unwrap();
