@@ -42,6 +42,11 @@ const TOOLS: &[Tool] = &[
         command: "pgbouncer",
         packages: &["pgbouncer"],
     },
+    // A proxy as most servers have one, for event streams.
+    Tool {
+        command: "nginx",
+        packages: &["nginx"],
+    },
     // The keychain. Without dbus-x11, apt chooses the session bus of systemd, and with it a whole init system.
     Tool {
         command: "gnome-keyring-daemon",
@@ -237,6 +242,7 @@ mod tests {
                 "faketime",
                 "postgresql",
                 "pgbouncer",
+                "nginx",
                 "gnome-keyring",
                 "dbus-x11"
             ]

@@ -18,6 +18,7 @@ mod interference;
 mod keychain;
 #[path = "../../../synckit-server/tests/it/mail_server.rs"]
 mod mail_server;
+mod nginx;
 mod outbox;
 mod owner_keys;
 mod pending_accounts;
