@@ -45,6 +45,7 @@ def parse() -> argparse.Namespace:
     commands.add_parser("rows", help="print every row as it stands")
     changes = commands.add_parser("changes", help="print the changes in their order; the last line is the cursor")
     changes.add_argument("--after", default="0", metavar="CURSOR", help="where to begin [default: at the start]")
+    changes.add_argument("--follow", action="store_true", help="go on with every change that comes, without a last line")
     commands.add_parser("push", help="push changes, JSON lines of the form of `changes`, from standard input")
     blob = commands.add_parser("blob", help="download a file")
     blob.add_argument("sha256", type=sha256_of_text, help="the SHA-256 of the file, in hexadecimal")
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.command == "rows":
             print_rows(client)
         elif arguments.command == "changes":
-            print_changes(client, arguments.after)
+            print_changes(client, arguments.after, arguments.follow)
         elif arguments.command == "push":
             client.push([entry_of_line(line) for line in sys.stdin if line.strip()])
         else:
@@ -93,7 +94,12 @@ def print_rows(client: Client) -> None:
         print_line(fields)
 
 
-def print_changes(client: Client, cursor: str) -> None:
+def print_changes(client: Client, cursor: str, follow: bool) -> None:
+    if follow:
+        for entries, _ in client.follow(cursor):
+            for entry in entries:
+                print_line(entry.to_json())
+            sys.stdout.flush()
     for entries, cursor in client.pull(cursor):
         for entry in entries:
             print_line(entry.to_json())

@@ -1,5 +1,6 @@
-"""Section 8: requests and answers, in CBOR, with the retries of section 8.2."""
+"""Section 8: requests and answers, in CBOR, with the retries of section 8.2, and event streams (section 8.12)."""
 
+import contextlib
 import http.client
 import ipaddress
 import json
@@ -10,12 +11,13 @@ import ssl
 import time
 import uuid
 from base64 import urlsafe_b64decode
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 from urllib.parse import urlsplit
 
 import cbor2
 
 from .errors import NotThisProtocol, Problem, UnsafeUrl
+from .position import CURSOR, Position
 
 RETRIES = 3
 RETRY_STATUS = (408, 429, 500, 502, 503, 504, *range(520, 531))
@@ -23,6 +25,12 @@ RETRY_SECONDS_MAX = 60
 TIMEOUT_SECONDS = 60
 # The largest answer is a page of `PAGE_BYTES_MAX` sealed bytes. A server that sends more is lying.
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
+EVENT_COMMENT_SECONDS = 15
+EVENT_LINE_BYTES_MAX = 256
+# A retry counts at most this much, in milliseconds.
+EVENT_RETRY_MS_MAX = 10_000
+FIRST_POSITION_SECONDS = 10
+EVENT_PAUSE_SECONDS_MAX = 30
 
 # How JSON writes what CBOR has as bytes (section 2.2), for the fields that a problem can hold.
 JSON_BYTES = {
@@ -110,6 +118,76 @@ class Api:
         connection = connect(self._url, addresses_of(self._url))
         self._peer = connection.sock.getpeername()[0]
         return exchange(connection, method, self._url + path, headers, body, ANSWER_BYTES_MAX)
+
+    def positions(self) -> Iterator[str]:
+        """The newest position, first now and then whenever it changes: a claim, which tells only when to pull.
+
+        Where event streams do not get through, it is asked for.
+        """
+        last, failures = None, 0
+        while True:
+            heard, retry_seconds = False, 0.0
+            try:
+                for name, value in self._events():
+                    if name == "position":
+                        heard = True
+                        if value != last:
+                            last = value
+                            yield value
+                    elif name == "retry":
+                        retry_seconds = min(int(value), EVENT_RETRY_MS_MAX) / 1000
+                    elif name == "comment":
+                        failures = 0
+            except (OSError, http.client.HTTPException, NotThisProtocol, Problem):
+                pass
+            if not heard:
+                # This also finds out that the session has ended.
+                with contextlib.suppress(OSError):
+                    latest = self.call("GET", "/api/sync/status")["latest"]
+                    value = Position(latest["seq"], latest["head"]).cursor()
+                    if value != last:
+                        last = value
+                        yield value
+            pause = min(0.5 * 2 ** min(failures, 16), EVENT_PAUSE_SECONDS_MAX)
+            time.sleep(max(random.uniform(pause / 2, pause), retry_seconds))
+            failures += 1
+
+    def _events(self) -> Iterator[tuple[str, str]]:
+        """One event stream, to its end."""
+        connection = connect(self._url, addresses_of(self._url))
+        try:
+            # The connection lets go of its socket if the answer says that it closes.
+            stream = connection.sock
+            stream.settimeout(FIRST_POSITION_SECONDS)
+            path = urlsplit(self._url).path + "/api/sync/events"
+            connection.request("GET", path, None, {"Authorization": f"Bearer {self.token}"})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise problem_of(answer.status, answer.read(ANSWER_BYTES_MAX))
+            name, data = "", []
+            while line := answer.readline(EVENT_LINE_BYTES_MAX + 2):
+                text = line.rstrip(b"\r\n")
+                if text == line:
+                    raise NotThisProtocol("an event stream with a long line, or one that was cut off")
+                field, _, value = text.decode("utf-8", "replace").partition(":")
+                value = value.removeprefix(" ")
+                if not text:
+                    if name == "position" and data:
+                        if len(data) > 1 or not CURSOR.fullmatch(data[0]):
+                            raise NotThisProtocol("an event without a position")
+                        stream.settimeout(3 * EVENT_COMMENT_SECONDS)
+                        yield name, data[0]
+                    name, data = "", []
+                elif field == "":
+                    yield "comment", ""
+                elif field == "event":
+                    name = value
+                elif field == "data":
+                    data.append(value)
+                elif field == "retry" and value.isascii() and value.isdecimal():
+                    yield "retry", value[:9]
+        finally:
+            connection.close()
 
     def download(self, url: str, size_bytes: int) -> bytes:
         """At most so many bytes from a presigned URL: without a token, without following it elsewhere (section 7.4)."""

@@ -35,6 +35,12 @@ class Client:
 
     # Pull.
 
+    def follow(self, cursor: str = "0") -> Iterator[tuple[list[Entry], str]]:
+        """As `pull`, and then for ever: each time that the server tells of a new position."""
+        for _ in self._api.positions():
+            for entries, cursor in self.pull(cursor):
+                yield entries, cursor
+
     def pull(self, cursor: str = "0") -> Iterator[tuple[list[Entry], str]]:
         """The changes after a cursor in verified pages, each with the cursor to go on from.
 

@@ -4,7 +4,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
     process::{Command, Output, Stdio},
 };
@@ -14,6 +14,7 @@ use synckit_client::{BlobHash, ChangeEntry, ChangeOp, Cursor, FoldOutcome};
 
 use crate::{
     mail_server::MailServer,
+    subscribe::event_streams,
     world::{User, World, change, changes, pull_all},
 };
 
@@ -211,6 +212,33 @@ async fn python_client_reads_what_the_sdk_wrote() {
     let hash: BlobHash = laptop.blob_put(&from, |_| {}).await.unwrap();
     lines(&client(&world, &user, &["blob", &hash.to_string(), to.to_str().unwrap()], "").await);
     assert_eq!(std::fs::read(&to).unwrap(), data);
+}
+
+#[tokio::test]
+async fn python_client_hears_of_changes() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    let mut command = client_of(&world, &user);
+    command
+        .args(["changes", "--follow"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for row in ["1", "2", "3"] {
+        let pushed = change("notes", row);
+        laptop.push(laptop_id, vec![pushed.clone()]).await.unwrap();
+        let line;
+        (line, lines) = tokio::task::spawn_blocking(move || (lines.next(), lines))
+            .await
+            .unwrap();
+        let line: Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
+        assert_eq!(line, as_line(&pushed));
+    }
+    assert_eq!(event_streams(&world).await, 1, "it does not ask again and again");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[tokio::test]
