@@ -147,6 +147,8 @@ pub(crate) enum BenchRow {
     Fresh,
     /// Time until a change reaches another device
     Arrival,
+    /// Event streams: time until a push is heard, memory, and pushes with and without subscribers
+    Events,
     /// Many users push and pull full batches, without the SDK
     Users,
     /// Single entries from many streams concurrently, without the SDK

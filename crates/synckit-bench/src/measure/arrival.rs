@@ -1,7 +1,6 @@
 //! The time of a change from one device to another on an idle server.
 //!
-//! The server does not notify devices of a push; they ask. A measurement is a push and the pull of a device that asks
-//! at once: the lower bound of every kind of notification.
+//! A measurement is a push and the pull of a device that asks at once: the lower bound of every kind of notification.
 
 use std::time::{Duration, Instant};
 

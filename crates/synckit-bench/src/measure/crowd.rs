@@ -296,9 +296,9 @@ fn write_each(folder: &Path, bodies: Vec<Bytes>) -> anyhow::Result<()> {
 
 /// The result of many connections together.
 #[derive(Debug)]
-struct Run {
-    elapsed: Duration,
-    requests: u64,
+pub(super) struct Run {
+    pub(super) elapsed: Duration,
+    pub(super) requests: u64,
     sent: u64,
     received: u64,
     server_cpu: Option<Duration>,
@@ -309,7 +309,7 @@ struct Run {
 impl Run {
     /// Each member sends its bodies over a connection of its own, the next one when the one before is answered. The
     /// clock starts when all are connected.
-    async fn drive(
+    pub(super) async fn drive(
         server: &ServerProcess,
         path: &'static str,
         work: Vec<(&Member, Vec<Bytes>)>,

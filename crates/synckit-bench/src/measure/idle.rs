@@ -21,22 +21,47 @@ const OTHER_FILES: u64 = 200;
 /// Connections that are opened at once: fewer than any listener's queue.
 const OPENED_AT_ONCE: usize = 64;
 
-/// Restarts the server, so that memory from before does not hide the memory of the connections.
 pub(super) async fn measure(args: &MeasureArgs, server: &mut ServerProcess) -> anyhow::Result<Vec<Row>> {
+    let memory = memory_of(args, server, "connections", async |address| ask_once(&address).await).await?;
+    let name = format!("server memory of {} idle connections{}", memory.count, memory.fewer);
+    Ok(vec![
+        Row::new("idle_connection", name, Unit::BytesPerConnection, memory.bytes_each).at_most(12.0 * 1000.0),
+    ])
+}
+
+/// The memory of the server for connections of a kind.
+#[derive(Debug)]
+pub(super) struct MemoryOfIdle {
+    /// Their number, as text.
+    pub(super) count: String,
+    /// Why there are fewer than wanted; else empty.
+    pub(super) fewer: String,
+    pub(super) bytes_each: Option<f64>,
+}
+
+/// Opens connections by `open`, which gets the server's address, and measures the memory that they take. Restarts the
+/// server first, so that memory from before does not hide that of the connections.
+pub(super) async fn memory_of(
+    args: &MeasureArgs,
+    server: &mut ServerProcess,
+    what: &'static str,
+    open: impl AsyncFn(String) -> anyhow::Result<TcpStream>,
+) -> anyhow::Result<MemoryOfIdle> {
     server.restart_and_measure().await?;
+    let address = server.address().to_owned();
     let room = open_files_max().map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES));
     let wanted = u64::from(args.idle_connections);
     let count = wanted.min(room);
     // The first connections make the server allocate its one-time resources.
     let warm = stream::iter(0..8)
-        .then(|_| ask_once(server.address()))
+        .then(|_| open(address.clone()))
         .try_collect::<Vec<_>>()
         .await?;
     let before = server.memory();
-    let bar = bar("idle connections", count);
+    let bar = bar(what, count);
     let idle = stream::iter(0..count)
         .map(|_| async {
-            let connection = ask_once(server.address()).await;
+            let connection = open(address.clone()).await;
             bar.inc(1);
             connection
         })
@@ -54,16 +79,11 @@ pub(super) async fn measure(args: &MeasureArgs, server: &mut ServerProcess) -> a
     } else {
         String::new()
     };
-    let name = format!("server memory of {} idle connections{fewer}", with_separators(count));
-    Ok(vec![
-        Row::new(
-            "idle_connection",
-            name,
-            Unit::BytesPerConnection,
-            growth.map(|bytes| per(bytes, count)),
-        )
-        .at_most(12.0 * 1000.0),
-    ])
+    Ok(MemoryOfIdle {
+        count: with_separators(count),
+        fewer,
+        bytes_each: growth.map(|bytes| per(bytes, count)),
+    })
 }
 
 /// Opens a connection, sends one request, and reads its answer.

@@ -7,6 +7,7 @@ mod account;
 mod arrival;
 mod blobs;
 mod crowd;
+mod events;
 mod figures;
 mod fresh_device;
 mod idle;
@@ -63,7 +64,7 @@ pub(crate) async fn prepare(args: &PrepareArgs) -> anyhow::Result<()> {
     let fixture = &args.directory;
     std::fs::create_dir(fixture).with_context(|| format!("{} cannot be created", fixture.display()))?;
     let program = program::find(args.server.as_deref())?;
-    let (mut server, api_key) = ServerProcess::start(&program, &fixture.join("server"), None)?;
+    let (mut server, api_key) = ServerProcess::start(&program, &fixture.join("server"), None, "")?;
     let config = SyncKitConfig {
         server_url: server.url.clone(),
         api_key,
@@ -74,7 +75,13 @@ pub(crate) async fn prepare(args: &PrepareArgs) -> anyhow::Result<()> {
 
 async fn measure(args: &MeasureArgs, program: &Path, directory: &Path) -> anyhow::Result<Report> {
     let machine = Machine::measure(directory)?;
-    let (mut server, api_key) = ServerProcess::start(program, &directory.join("server"), None)?;
+    // An older program knows no such settings; the other rows can measure it.
+    let more_config = if args.wants(BenchRow::Events) {
+        server::EVENTS_CONFIG
+    } else {
+        ""
+    };
+    let (mut server, api_key) = ServerProcess::start(program, &directory.join("server"), None, more_config)?;
     let config = SyncKitConfig {
         server_url: server.url.clone(),
         api_key,
@@ -85,6 +92,9 @@ async fn measure(args: &MeasureArgs, program: &Path, directory: &Path) -> anyhow
     }
     if args.wants(BenchRow::Neighbours) {
         rows.extend(neighbours::measure(args, &server, &config).await?);
+    }
+    if args.wants(BenchRow::Events) {
+        rows.extend(events::measure(args, &mut server, &config).await?);
     }
     if args.wants(BenchRow::Idle) {
         rows.extend(idle::measure(args, &mut server).await?);
@@ -105,7 +115,10 @@ async fn one_account(
     config: SyncKitConfig,
 ) -> anyhow::Result<Vec<Row>> {
     let with_blobs = args.wants(BenchRow::Blobs) && args.blob_mb > 0;
-    let with_log = args.wants(BenchRow::Sdk) || args.wants(BenchRow::Fresh) || args.wants(BenchRow::Arrival);
+    let with_log = args.wants(BenchRow::Sdk)
+        || args.wants(BenchRow::Fresh)
+        || args.wants(BenchRow::Arrival)
+        || args.wants(BenchRow::Events);
     let mut rows = Vec::new();
     if !with_log && !with_blobs {
         return Ok(rows);
@@ -123,6 +136,9 @@ async fn one_account(
     }
     if args.wants(BenchRow::Arrival) {
         rows.extend(arrival::measure(&args.load, machine, &laptop, &phone).await?);
+    }
+    if args.wants(BenchRow::Events) {
+        rows.extend(events::delays(&args.load, machine, &laptop, &phone).await?);
     }
     if with_blobs {
         rows.extend(blobs::measure(args, directory, machine, server, &laptop, &phone).await?);

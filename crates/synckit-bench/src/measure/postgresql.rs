@@ -17,7 +17,7 @@ pub(super) async fn measure(
     machine: &Machine,
     database: &DatabaseUrl,
 ) -> anyhow::Result<Vec<Row>> {
-    let (mut server, api_key) = ServerProcess::start(program, &directory.join("postgresql"), Some(database))?;
+    let (mut server, api_key) = ServerProcess::start(program, &directory.join("postgresql"), Some(database), "")?;
     let config = SyncKitConfig {
         server_url: server.url.clone(),
         api_key,

@@ -27,6 +27,11 @@ address_request_burst = 1000000
 trusted_proxies = [\"127.0.0.1\"]
 ";
 
+/// Room for the event streams.
+pub(super) const EVENTS_CONFIG: &str = "event_streams_max = 65536
+event_streams_per_account_max = 65536
+";
+
 /// A server in a process of its own, killed when it is dropped.
 #[derive(Debug)]
 pub(super) struct ServerProcess {
@@ -45,6 +50,7 @@ impl ServerProcess {
         program: &Path,
         data_dir: &Path,
         database: Option<&DatabaseUrl>,
+        more_config: &str,
     ) -> anyhow::Result<(Self, String)> {
         let create_app = ["--json", "app", "create", "SyncKit bench"];
         let created = command(program, &create_app, data_dir, database).output()?;
@@ -55,7 +61,7 @@ impl ServerProcess {
         );
         let app: Value = serde_json::from_slice(&created.stdout)?;
         let api_key = app["api_key"].as_str().context("`app create` prints no API key")?;
-        fs::write(config_file(data_dir), CONFIG)?;
+        fs::write(config_file(data_dir), [CONFIG, more_config].concat())?;
         Ok((
             Self::spawn(program, data_dir, database, "127.0.0.1:0")?,
             api_key.to_owned(),

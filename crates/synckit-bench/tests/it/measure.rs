@@ -25,7 +25,7 @@ const LITTLE: [&str; 16] = [
 ];
 
 /// Every row, in the order of the report.
-const ROWS: [&str; 51] = [
+const ROWS: [&str; 57] = [
     "push",
     "pull",
     "push_cpu",
@@ -40,6 +40,9 @@ const ROWS: [&str; 51] = [
     "fold",
     "arrival_p50",
     "arrival_p95",
+    "event_p50",
+    "event_p95",
+    "event_p99",
     "blob_up",
     "blob_up_client_memory",
     "blob_up_server_memory",
@@ -77,6 +80,9 @@ const ROWS: [&str; 51] = [
     "quiet_beside_exports_p99",
     "quiet_beside_deletion_p50",
     "quiet_beside_deletion_p99",
+    "push_unsubscribed",
+    "push_subscribed",
+    "idle_event_stream",
 ];
 
 /// A run of the program.
@@ -120,6 +126,8 @@ fn json_has_every_row_with_target_and_limits() {
         "wire_up",
         "fresh_device",
         "arrival_p95",
+        "event_p95",
+        "push_subscribed",
         "blob_up",
         "push_users",
         "pull_users",
@@ -148,6 +156,7 @@ fn json_has_every_row_with_target_and_limits() {
             "memory",
             "blob_up_server_memory",
             "idle_connection",
+            "idle_event_stream",
         ] {
             assert!(row(&report, id)["value"].is_number(), "{id}: {report:#}");
         }
