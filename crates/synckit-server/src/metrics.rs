@@ -49,6 +49,8 @@ pub(crate) struct Metrics {
     pub(crate) pulled_entries: Counter,
     pub(crate) pulled_bytes: Counter,
     pub(crate) event_positions: Counter,
+    /// 1 while this node hears of pushes at other nodes at once, else 0.
+    pub(crate) listens_to_nodes: Gauge,
     started: SystemTime,
 }
 
@@ -93,7 +95,7 @@ impl Metrics {
         let requests = Family::default();
         let durations: Family<_, _, fn() -> Histogram> = Family::new_with_constructor(|| Histogram::new(SECONDS));
         let problems = Family::default();
-        let connections = Gauge::default();
+        let [connections, listens_to_nodes] = [(); 2].map(|()| Gauge::default());
         let [
             pushed_entries,
             pushed_bytes,
@@ -125,6 +127,11 @@ impl Metrics {
             pulled_bytes.clone(),
         );
         registry.register(
+            "listens_to_nodes",
+            "Whether pushes at other nodes are heard of at once",
+            listens_to_nodes.clone(),
+        );
+        registry.register(
             "event_positions",
             "Positions sent over event streams",
             event_positions.clone(),
@@ -140,6 +147,7 @@ impl Metrics {
             pulled_entries,
             pulled_bytes,
             event_positions,
+            listens_to_nodes,
             started: SystemTime::now(),
         }
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     blobs::{ObjectDirectory, UrlSigner},
     limits::{Capacity, DiskReserve, Guesses, Mails, Rates},
-    live::Subscribers,
+    live::{Outbox, Subscribers},
     mail::Mailer,
     metrics::Metrics,
     sign_in::{SealedStates, SessionCache, Tokens},
@@ -33,6 +33,8 @@ pub(crate) struct ServerState {
     pub(crate) mailer: Mailer,
     pub(crate) capacity: Capacity,
     pub(crate) live: Arc<Subscribers>,
+    /// News for other nodes on the same database; `None` if there cannot be any.
+    pub(crate) outbox: Option<Outbox>,
     pub(crate) readiness: Readiness,
     pub(crate) disk: DiskReserve,
     /// Cancelled when the server is told to stop.

@@ -28,6 +28,7 @@ mod export;
 mod figures;
 mod ids;
 mod log;
+mod notices;
 pub mod objects;
 mod postgres;
 pub mod private_files;
@@ -54,6 +55,7 @@ pub use export::{ExportCursor, ExportPage};
 pub use figures::{CommitGroups, StoreFigures};
 pub use ids::{SecretHash, StreamId};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
+pub use notices::{ChangedStreams, NOTICE_STREAMS_MAX, NodeId, Notice, Notices};
 pub use postgres::{PostgresOptions, PostgresStore, PostgresUrl, PostgresUrlError};
 pub use sessions::{EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Session};
 pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
@@ -286,6 +288,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The newest positions of those of these streams that were ever used, in any order.
     async fn heads(&self, streams: Vec<StreamId>) -> Result<Vec<(StreamId, Position)>, StoreError>;
+
+    /// Tells the nodes on this database about new positions. Does nothing where no other node can use it.
+    async fn send_notice(&self, notice: Notice) -> Result<(), StoreError>;
+
+    /// Listens for notices from now on, this node's own ones included. `None` where no other node can use the database.
+    async fn listen(&self) -> Result<Option<Notices>, StoreError>;
 
     /// The state of a stream in numbers.
     async fn status(&self, stream: StreamId) -> Result<StreamStatus, StoreError>;

@@ -24,12 +24,20 @@ pub(super) async fn append_and_announce(
         let appended = state.store.append_batch(batch).await;
         drop(room);
         match &appended {
-            Ok(Append::Stored { position, .. }) => state.live.announce(stream, *position),
+            Ok(Append::Stored { position, .. }) => {
+                state.live.announce(stream, *position);
+                if let Some(outbox) = &state.outbox {
+                    outbox.put(stream);
+                }
+            }
             Ok(_) => {}
             // If this fails, too, the repeated push announces it.
             Err(error) if may_be_stored(error) => {
                 if let Ok(status) = state.store.status(stream).await {
                     state.live.announce(stream, status.latest);
+                    if let Some(outbox) = &state.outbox {
+                        outbox.put(stream);
+                    }
                 }
             }
             Err(_) => {}

@@ -11,6 +11,6 @@ mod sweep;
 
 use background::repeat_until_stopped;
 pub(crate) use ended_sessions::end_event_streams_until_stopped;
-pub(crate) use other_nodes::hear_other_nodes_until_stopped;
+pub(crate) use other_nodes::{hear_other_nodes_until_stopped, tell_other_nodes_until_stopped};
 pub(crate) use retention::{pause_after, retain_until_stopped, step as retention_step};
 pub(crate) use sweep::sweep_until_stopped;

@@ -6,7 +6,9 @@
 //! Invariant: a slot never goes back to a smaller sequence.
 
 mod body;
+mod outbox;
 mod subscribers;
 
 pub(crate) use body::event_body;
+pub(crate) use outbox::Outbox;
 pub(crate) use subscribers::{Subscribers, Subscription};

@@ -88,6 +88,14 @@ impl Subscribers {
         sessions.into_iter().collect()
     }
 
+    /// Those of these streams that are subscribed to.
+    pub(crate) fn subscribed(&self, streams: Vec<StreamId>) -> Vec<StreamId> {
+        let inside = self.0.lock();
+        let mut streams = streams;
+        streams.retain(|stream| inside.by_stream.contains_key(stream));
+        streams
+    }
+
     /// The streams that are subscribed to, each once.
     pub(crate) fn streams(&self) -> Vec<StreamId> {
         self.0.lock().by_stream.keys().copied().collect()

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     DataDir, DataDirError, KeyFileError, MissingLogin, Readiness, ServeLock, ServerKeys,
-    config::{Config, PublicUrl},
+    config::{Config, Database, PublicUrl},
     database::open_for_server,
     descriptors::connections_to_serve,
     has_login_secrets,
@@ -27,9 +27,10 @@ use crate::{
     http::serve_connections,
     jobs::{
         end_event_streams_until_stopped, hear_other_nodes_until_stopped, retain_until_stopped, retention_step,
-        sweep_until_stopped,
+        sweep_until_stopped, tell_other_nodes_until_stopped,
     },
     limits::{Capacity, DiskReserve, Guesses, Mails, Rates},
+    live::Outbox,
     mail::{MailConfigError, MailWorker, Mailer},
     metrics::Metrics,
     sign_in::{SealedStates, SessionCache, Tokens},
@@ -167,6 +168,7 @@ impl Server {
             objects,
             mailer,
             live: Arc::default(),
+            outbox: matches!(config.database, Database::Postgres(_)).then(Outbox::new),
             capacity: Capacity::new(&config, connections_to_serve(&config.bounds)),
             readiness: Readiness::default(),
             disk: DiskReserve::new(&data_dir),
@@ -221,6 +223,7 @@ impl Server {
         let sweeping = tokio::spawn(sweep_until_stopped(Arc::clone(&self.state)));
         let retaining = tokio::spawn(retain_until_stopped(Arc::clone(&self.state)));
         let ending = tokio::spawn(end_event_streams_until_stopped(Arc::clone(&self.state)));
+        let telling_nodes = tokio::spawn(tell_other_nodes_until_stopped(Arc::clone(&self.state)));
         let hearing = tokio::spawn(hear_other_nodes_until_stopped(Arc::clone(&self.state)));
         let mailing = self
             .mail
@@ -244,6 +247,7 @@ impl Server {
         let _ = retaining.await;
         let _ = ending.await;
         let _ = hearing.await;
+        let _ = telling_nodes.await;
         if let Some(mailing) = mailing {
             let _ = tokio::time::timeout(self.state.config.timeouts.shutdown_grace, mailing).await;
         }

@@ -81,6 +81,11 @@ pub(crate) async fn fresh_database() -> Database {
 
 /// A fresh database on the PostgreSQL that `cargo xtask test` starts.
 pub(crate) async fn fresh_postgres() -> Database {
+    Database::Postgres(fresh_postgres_url().await.parse().unwrap())
+}
+
+/// Its URL.
+pub(crate) async fn fresh_postgres_url() -> String {
     static DATABASES: AtomicU64 = AtomicU64::new(0);
     let url = std::env::var("SYNCKIT_TEST_POSTGRES").expect(
         "a PostgreSQL: run `cargo xtask test -- -p synckit-server`, or `cargo xtask with-keychain -- cargo test ...`",
@@ -93,7 +98,7 @@ pub(crate) async fn fresh_postgres() -> Database {
     drop(client);
     let _ = connected.await;
     let server = url.rsplit_once('/').unwrap().0;
-    Database::Postgres(format!("{server}/{name}").parse().unwrap())
+    format!("{server}/{name}")
 }
 
 /// A running server with one app.

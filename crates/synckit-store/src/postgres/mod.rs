@@ -31,9 +31,9 @@ use super::{
     Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeRestore,
     EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, NewAccount, NewApiKey, NewApp, NewBatch,
     NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart, NewUpload,
-    PageRead, PageRequest, PasswordReset, PendingUpload, RefreshUse, ResetStart, Retention, SchemaVersions, SecretHash,
-    SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId,
-    StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
+    Notice, Notices, PageRead, PageRequest, PasswordReset, PendingUpload, RefreshUse, ResetStart, Retention,
+    SchemaVersions, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures,
+    StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
     rules::{
         log::{self as rules, Decision},
         quotas::{self, Quotas},
@@ -51,6 +51,7 @@ mod failure;
 mod figures;
 mod log;
 mod migrations;
+mod notices;
 mod options;
 mod pool;
 mod positions;
@@ -70,6 +71,9 @@ pub(crate) use transfer::PostgresEnd;
 /// Needs a tokio runtime. Dropping the store disconnects; unlike [`Store::close`] it waits for nothing.
 pub struct PostgresStore {
     pool: Pool,
+    /// For the connection that listens.
+    url: PostgresUrl,
+    options: PostgresOptions,
     quotas: Quotas,
     /// Transactions that were tried to commit since the store was opened.
     writes: AtomicU64,
@@ -95,7 +99,9 @@ impl PostgresStore {
         migrations::run(&pool, options.opened_by).await?;
         Ok(Self {
             pool,
+            url: url.clone(),
             quotas: options.quotas,
+            options,
             writes: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
         })
@@ -403,6 +409,15 @@ impl Store for PostgresStore {
 
     async fn heads(&self, streams: Vec<StreamId>) -> Result<Vec<(StreamId, Position)>, StoreError> {
         snapshot!(self, |db| records::streams::heads(db, &streams))
+    }
+
+    async fn send_notice(&self, notice: Notice) -> Result<(), StoreError> {
+        single!(self, |db| notices::send(db, &notice))
+    }
+
+    async fn listen(&self) -> Result<Option<Notices>, StoreError> {
+        let _request = self.pool.admit()?;
+        notices::listen(&self.url, &self.options).await.map(Some)
     }
 
     async fn status(&self, stream: StreamId) -> Result<StreamStatus, StoreError> {

@@ -42,9 +42,9 @@ use super::{
     CommitGroups, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope,
     EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, NewAccount, NewApiKey, NewApp,
     NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart,
-    NewUpload, PageRead, PageRequest, PasswordReset, PendingUpload, RefreshUse, ResetStart, Retention, SecretHash,
-    SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId,
-    StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite, rules::quotas::Quotas,
+    NewUpload, Notice, Notices, PageRead, PageRequest, PasswordReset, PendingUpload, RefreshUse, ResetStart, Retention,
+    SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot,
+    StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite, rules::quotas::Quotas,
 };
 use crate::records::{self, accounts, apps, pending_accounts, sessions};
 
@@ -609,6 +609,15 @@ impl Store for SqliteStore {
     async fn heads(&self, streams: Vec<StreamId>) -> Result<Vec<(StreamId, Position)>, StoreError> {
         self.read(move |db| run(records::streams::heads(&Transaction(db), &streams)))
             .await
+    }
+
+    async fn send_notice(&self, notice: Notice) -> Result<(), StoreError> {
+        let _ = notice;
+        Ok(())
+    }
+
+    async fn listen(&self) -> Result<Option<Notices>, StoreError> {
+        Ok(None)
     }
 
     async fn status(&self, stream: StreamId) -> Result<StreamStatus, StoreError> {

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode};
 use synckit_protocol::{Cursor, EventReader, Heard, Position, ProblemCode};
+use synckit_server::config::Database;
 
-use crate::support::{PASSWORD, Syncing, User, World, fresh_postgres};
+use crate::{
+    limits::figure,
+    support::{PASSWORD, Syncing, User, World, fresh_postgres, fresh_postgres_url},
+};
 
 const EVENTS: &str = "/api/sync/events";
 
@@ -185,6 +189,45 @@ async fn nodes_hear_of_each_other() {
     let ended = world.call(Method::DELETE, "/api/sync/auth").bearer(&phone.token);
     ended.send().await.empty();
     assert!(!there.end().await);
+}
+
+/// Waits until a node hears of pushes at others at once.
+async fn listening(node: &World) {
+    while figure(node, "synckit_listens_to_nodes").await == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn lost_listener_is_replaced() {
+    let url = fresh_postgres_url().await;
+    let world = World::start_on(Database::Postgres(url.parse().unwrap()), |_| {}).await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let phone = second_session(&world, "ada@example.com").await;
+    let other = world.second_node().await;
+    let mut there = Events::open(&other, &phone).await;
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    let connected = tokio::spawn(connection);
+    for _ in 0..2 {
+        listening(&world).await;
+        listening(&other).await;
+        ada.push(&world, 1, 100).await;
+        there.until(ada.head).await;
+        let lost = client
+            .query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                 WHERE query = 'LISTEN synckit' AND datname = current_database()",
+                &[],
+            )
+            .await
+            .unwrap();
+        assert!(!lost.is_empty(), "a node listens on a connection of its own");
+        // Nobody listens.
+        ada.push(&world, 1, 100).await;
+        there.until(ada.head).await;
+    }
+    drop(client);
+    connected.await.unwrap().unwrap();
 }
 
 #[tokio::test]
