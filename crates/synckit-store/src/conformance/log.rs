@@ -298,7 +298,6 @@ pub async fn the_chain_of_an_unused_stream_is_empty(store: &dyn Store) {
 }
 
 pub async fn heads_are_those_of_each_stream(store: &dyn Store) {
-    // More than one statement looks up, and less than two.
     let mut expected = Vec::new();
     for user in 1..=20 {
         let stream = ready_stream(store, user).await;

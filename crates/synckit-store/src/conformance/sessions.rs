@@ -263,7 +263,6 @@ pub async fn live_sessions_are_told_from_ended_ones(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let ids = |numbers: std::ops::Range<u64>| numbers.map(session_id).collect::<Vec<_>>();
     assert_eq!(store.live_sessions(vec![], NOW).await.unwrap(), []);
-    // More than one statement looks up, and less than two.
     for n in 0..50 {
         open_session(store, stream, n).await;
     }

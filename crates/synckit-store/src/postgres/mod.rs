@@ -50,6 +50,7 @@ mod envelopes;
 mod failure;
 mod figures;
 mod log;
+mod lookups;
 mod migrations;
 mod notices;
 mod options;
@@ -312,7 +313,7 @@ impl Store for PostgresStore {
     }
 
     async fn live_sessions(&self, ids: Vec<SessionId>, now: UnixSeconds) -> Result<Vec<SessionId>, StoreError> {
-        snapshot!(self, |db| sessions::live(db, &ids, now))
+        single!(self, |db| lookups::live_sessions(db, &ids, now))
     }
 
     async fn sessions(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<Session>, StoreError> {
@@ -408,7 +409,7 @@ impl Store for PostgresStore {
     }
 
     async fn heads(&self, streams: Vec<StreamId>) -> Result<Vec<(StreamId, Position)>, StoreError> {
-        snapshot!(self, |db| records::streams::heads(db, &streams))
+        single!(self, |db| lookups::heads(db, &streams))
     }
 
     async fn send_notice(&self, notice: Notice) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use synckit_protocol::{SessionId, UserId, wire::UnixSeconds};
 
-use super::{Executor, Row, Value, params, streams};
+use super::{Executor, Row, params, streams};
 use crate::{
     EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Session, StoreError, StreamId,
     rules::{
@@ -73,7 +73,7 @@ pub async fn finish_login(db: &impl Executor, finished: &FinishedLogin) -> Resul
                     params![&opened],
                 )
                 .await?;
-            ids_of(&rows)?
+            ids(&rows)?
         }
         None => Vec::new(),
     };
@@ -136,36 +136,6 @@ pub async fn find(db: &impl Executor, id: SessionId, now: UnixSeconds) -> Result
         )
         .await?;
     row.as_ref().map(read).transpose()
-}
-
-/// Sessions that one statement looks up.
-const LOOKED_UP: usize = 32;
-
-/// [`crate::Store::live_sessions`].
-///
-/// # Errors
-/// Those of the engine.
-pub async fn live(db: &impl Executor, ids: &[SessionId], now: UnixSeconds) -> Result<Vec<SessionId>, StoreError> {
-    let mut live = Vec::with_capacity(ids.len());
-    for some in ids.chunks(LOOKED_UP) {
-        let mut values = vec![Value::from(expired(now))];
-        // One statement of a fixed size, which engines keep prepared: the last id fills the rest.
-        values.extend(some.iter().map(Value::from));
-        let last = values[some.len()];
-        values.resize(1 + LOOKED_UP, last);
-        let rows = db
-            .query(
-                "SELECT session_id
-                 FROM sessions JOIN streams USING (stream_key) JOIN apps ON apps.app_id = streams.app_id
-                 WHERE apps.is_deleted = 0 AND refreshed_at > $1 AND session_id IN (
-                     $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                     $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)",
-                &values,
-            )
-            .await?;
-        live.extend(ids_of(&rows)?);
-    }
-    Ok(live)
 }
 
 /// [`crate::Store::sessions`].
@@ -238,7 +208,7 @@ pub async fn end(db: &impl Executor, which: EndSessions) -> Result<Vec<SessionId
                     params![&id],
                 )
                 .await?;
-            ids_of(&rows)
+            ids(&rows)
         }
         EndSessions::OneOfUser(user_id, id) => {
             let rows = db
@@ -249,7 +219,7 @@ pub async fn end(db: &impl Executor, which: EndSessions) -> Result<Vec<SessionId
                     params![&id, &user_id],
                 )
                 .await?;
-            ids_of(&rows)
+            ids(&rows)
         }
         EndSessions::OfUser(user_id) => end_of_user(db, user_id, None).await,
     }
@@ -269,7 +239,7 @@ pub(crate) async fn end_of_user(
             params![&user_id, keep.as_ref()],
         )
         .await?;
-    ids_of(&rows)
+    ids(&rows)
 }
 
 /// Makes every refresh secret that a session was ever given an old one.
@@ -298,9 +268,9 @@ pub(crate) async fn end_of_device(db: &impl Executor, device_key: i64) -> Result
             params![device_key],
         )
         .await?;
-    ids_of(&rows)
+    ids(&rows)
 }
 
-fn ids_of(rows: &[Row]) -> Result<Vec<SessionId>, StoreError> {
+fn ids(rows: &[Row]) -> Result<Vec<SessionId>, StoreError> {
     rows.iter().map(|row| row.get(0)).collect()
 }

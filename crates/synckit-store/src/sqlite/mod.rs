@@ -485,8 +485,16 @@ impl Store for SqliteStore {
     }
 
     async fn live_sessions(&self, ids: Vec<SessionId>, now: UnixSeconds) -> Result<Vec<SessionId>, StoreError> {
-        self.read(move |db| run(sessions::live(&Transaction(db), &ids, now)))
-            .await
+        self.read(move |db| {
+            let mut live = Vec::new();
+            for id in ids {
+                if run(sessions::find(&Transaction(db), id, now))?.is_some() {
+                    live.push(id);
+                }
+            }
+            Ok(live)
+        })
+        .await
     }
 
     async fn sessions(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<Session>, StoreError> {
@@ -607,8 +615,7 @@ impl Store for SqliteStore {
     }
 
     async fn heads(&self, streams: Vec<StreamId>) -> Result<Vec<(StreamId, Position)>, StoreError> {
-        self.read(move |db| run(records::streams::heads(&Transaction(db), &streams)))
-            .await
+        self.read(move |db| streams::heads(db, &streams)).await
     }
 
     async fn send_notice(&self, notice: Notice) -> Result<(), StoreError> {

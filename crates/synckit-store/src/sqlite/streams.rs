@@ -49,3 +49,14 @@ pub(super) fn find(db: &Connection, stream: StreamId) -> Result<Option<Stream>, 
         .optional()?;
     Ok(found)
 }
+
+/// The newest positions of those of these streams that were ever used.
+pub(super) fn heads(db: &Connection, ids: &[StreamId]) -> Result<Vec<(StreamId, Position)>, Failure> {
+    let mut heads = Vec::new();
+    for id in ids {
+        if let Some(stream) = find(db, *id)? {
+            heads.push((*id, stream.state.latest));
+        }
+    }
+    Ok(heads)
+}
