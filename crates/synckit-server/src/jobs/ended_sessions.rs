@@ -4,15 +4,16 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use synckit_protocol::SessionId;
+use synckit_protocol::{SessionId, limits::REVOCATION_SECONDS};
 use synckit_store::StoreError;
 
 use super::repeat_until_stopped;
 use crate::state::ServerState;
 
-/// How often the sessions are looked up. With the time that this takes, it stays below
-/// [`REVOCATION_SECONDS`](synckit_protocol::limits::REVOCATION_SECONDS).
+/// Pause between two look-ups of the sessions.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(2);
+/// The rest is for the look-up itself, and for the last events of a stream.
+const _: () = assert!(2 * LOOK_UP_EVERY.as_secs() < REVOCATION_SECONDS);
 /// Sessions of one transaction of the store.
 const LOOK_UP_MAX: usize = 1024;
 

@@ -194,6 +194,10 @@ impl World {
 
     /// Another node on the same database, with the same keys.
     pub(crate) async fn second_node(&self) -> Self {
+        self.second_node_with(|_| {}).await
+    }
+
+    pub(crate) async fn second_node_with(&self, change: impl FnOnce(&mut Config)) -> Self {
         let dir = TempDir::new().unwrap();
         let keys = dir.path().join("keys");
         std::fs::create_dir(&keys).unwrap();
@@ -203,7 +207,7 @@ impl World {
             std::fs::copy(key.path(), keys.join(key.file_name())).unwrap();
         }
         let (database, app, clock) = (self.database.clone(), self.app.clone(), self.clock.clone());
-        Self::on(Arc::new(dir), database, app, clock, |_| {}).await
+        Self::on(Arc::new(dir), database, app, clock, change).await
     }
 
     /// The administration beside the running server, as the command line opens it.

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode};
-use synckit_protocol::{Cursor, EventReader, Heard, Position, ProblemCode};
-use synckit_server::config::Database;
+use synckit_protocol::{BatchDigest, Cursor, EventReader, Heard, Position, ProblemCode, SealedHash, wire::log::Push};
+use synckit_server::{Config, config::Database};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::{
-    limits::figure,
+    limits::{figure, patiently, wait_for},
     support::{PASSWORD, Syncing, User, World, fresh_postgres, fresh_postgres_url},
 };
 
 const EVENTS: &str = "/api/sync/events";
+const LISTENS: &str = "synckit_listens_to_nodes";
 
 /// An open event stream.
 struct Events {
@@ -31,6 +33,15 @@ impl Events {
     async fn heard(&mut self) -> Option<Heard> {
         let piece = self.response.chunk().await.unwrap()?;
         Some(self.reader.read(&piece).unwrap())
+    }
+
+    /// The next position.
+    async fn next_position(&mut self) -> Cursor {
+        loop {
+            if let Some(newest) = self.heard().await.expect("the stream goes on").newest {
+                return newest;
+            }
+        }
     }
 
     /// Reads up to this position.
@@ -121,12 +132,8 @@ async fn streams_of_other_users_and_apps_are_silent() {
     bob.push(&world, 5, 100).await;
     elsewhere.push(&world, 7, 100).await;
     ada.push(&world, 1, 100).await;
-    loop {
-        match events.heard().await.unwrap().newest {
-            None => {}
-            Some(newest) => break assert_eq!(newest, Cursor::at(ada.head), "the first one after the others' pushes"),
-        }
-    }
+    let first = events.next_position().await;
+    assert_eq!(first, Cursor::at(ada.head), "the first one after the others' pushes");
 }
 
 #[tokio::test]
@@ -141,12 +148,7 @@ async fn repeated_push_tells_nothing_older() {
         .await
         .ok::<synckit_protocol::wire::log::Pushed>();
     ada.push(&world, 1, 100).await;
-    loop {
-        match events.heard().await.unwrap().newest {
-            None => {}
-            Some(newest) => break assert_eq!(newest, Cursor::at(ada.head)),
-        }
-    }
+    assert_eq!(events.next_position().await, Cursor::at(ada.head));
 }
 
 #[tokio::test]
@@ -191,11 +193,23 @@ async fn nodes_hear_of_each_other() {
     assert!(!there.end().await);
 }
 
-/// Waits until a node hears of pushes at others at once.
-async fn listening(node: &World) {
-    while figure(node, "synckit_listens_to_nodes").await == 0 {
-        tokio::task::yield_now().await;
-    }
+/// Waits until a node hears of pushes at others at once, or does not.
+async fn listens(node: &World, wanted: u64) {
+    wait_for(node, LISTENS, |listens| listens == wanted).await;
+}
+
+/// A client of the database, for as long as it is used.
+async fn database(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Ends the connections on which nodes listen; returns their number.
+async fn end_listeners(client: &tokio_postgres::Client, database: &str) -> usize {
+    let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE query = 'LISTEN synckit' AND datname = $1";
+    client.query(sql, &[&database]).await.unwrap().len()
 }
 
 #[tokio::test]
@@ -206,28 +220,137 @@ async fn lost_listener_is_replaced() {
     let phone = second_session(&world, "ada@example.com").await;
     let other = world.second_node().await;
     let mut there = Events::open(&other, &phone).await;
-    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
-    let connected = tokio::spawn(connection);
+    let client = database(&url).await;
+    let name = url.rsplit_once('/').unwrap().1;
     for _ in 0..2 {
-        listening(&world).await;
-        listening(&other).await;
+        listens(&world, 1).await;
+        listens(&other, 1).await;
         ada.push(&world, 1, 100).await;
         there.until(ada.head).await;
-        let lost = client
-            .query(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                 WHERE query = 'LISTEN synckit' AND datname = current_database()",
-                &[],
-            )
-            .await
-            .unwrap();
-        assert!(!lost.is_empty(), "a node listens on a connection of its own");
+        assert_eq!(
+            end_listeners(&client, name).await,
+            2,
+            "each node listens on a connection of its own"
+        );
         // Nobody listens.
         ada.push(&world, 1, 100).await;
         there.until(ada.head).await;
     }
-    drop(client);
-    connected.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn node_without_listener_polls_and_says_so() {
+    let url = fresh_postgres_url().await;
+    let (server, name) = url.rsplit_once('/').unwrap();
+    // It is open all the time: a further one would be refused.
+    let one_connection = |config: &mut Config| config.database_limits.connections = 1;
+    let world = World::start_on(Database::Postgres(url.parse().unwrap()), one_connection).await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let phone = second_session(&world, "ada@example.com").await;
+    let other = world.second_node_with(one_connection).await;
+    let mut there = Events::open(&other, &phone).await;
+    there.until(ada.head).await;
+    listens(&other, 1).await;
+
+    let client = database(&format!("{server}/postgres")).await;
+    let allow_connections = async |allowed: bool| {
+        let sql = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allowed}");
+        client.batch_execute(&sql).await.unwrap();
+    };
+    allow_connections(false).await;
+    assert_eq!(end_listeners(&client, name).await, 2);
+    listens(&other, 0).await;
+    for _ in 0..2 {
+        ada.push(&world, 1, 100).await;
+        patiently(there.until(ada.head), "a node without a listener does not poll").await;
+        assert_eq!(figure(&other, LISTENS).await, 0);
+    }
+    allow_connections(true).await;
+    listens(&other, 1).await;
+}
+
+/// Sends a push without its last `missing` bytes, and waits for no answer.
+async fn send_and_go_on(world: &World, ada: &Syncing, push: &Push, missing: usize) -> TcpStream {
+    let body = serde_json::to_vec(push).unwrap();
+    let head = format!(
+        "POST /api/sync/push HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        ada.user.token,
+        body.len()
+    );
+    let sent = &body[..body.len() - missing];
+    let mut connection = TcpStream::connect(world.address()).await.unwrap();
+    connection.write_all(&[head.as_bytes(), sent].concat()).await.unwrap();
+    connection
+}
+
+/// The place of a batch that is stored next.
+fn place_of(ada: &Syncing, push: &Push) -> Position {
+    let digest = BatchDigest {
+        batch_id: push.batch_id,
+        device_id: push.device_id,
+        key_id: push.key_id,
+        count: push.count,
+        sealed_hash: SealedHash::of(&push.sealed.0),
+    };
+    ada.head.advance(&digest).unwrap()
+}
+
+#[tokio::test]
+async fn embedded_push_of_a_gone_client_is_heard() {
+    let world = World::start_on(Database::Embedded, |_| {}).await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let mut events = Events::open(&world, &ada.user).await;
+    events.until(ada.head).await;
+    let writer = rusqlite::Connection::open(world.path().join("synckit.db")).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let push = ada.batch(1, 1000);
+    let connection = send_and_go_on(&world, &ada, &push, 0).await;
+    wait_for(&world, "synckit_write_queue_bytes", |bytes| bytes > 0).await;
+    drop(connection);
+    wait_for(&world, "synckit_requests_at_work", |requests| requests == 0).await;
+    writer.execute_batch("ROLLBACK").unwrap();
+    let heard = events.until(place_of(&ada, &push));
+    patiently(heard, "nobody hears of an append whose client is gone").await;
+}
+
+#[tokio::test]
+async fn push_of_a_gone_client_is_heard_on_postgres() {
+    let url = fresh_postgres_url().await;
+    let world = World::start_on(Database::Postgres(url.parse().unwrap()), |_| {}).await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let mut events = Events::open(&world, &ada.user).await;
+    events.until(ada.head).await;
+    let (writer, observer) = (database(&url).await, database(&url).await);
+    writer
+        .batch_execute("BEGIN; SELECT 1 FROM streams FOR UPDATE")
+        .await
+        .unwrap();
+    let push = ada.batch(1, 1000);
+    let connection = send_and_go_on(&world, &ada, &push, 0).await;
+    let waiting = async {
+        let sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        while observer.query(sql, &[]).await.unwrap().is_empty() {}
+    };
+    patiently(waiting, "the append does not wait for the lock").await;
+    drop(connection);
+    wait_for(&world, "synckit_requests_at_work", |requests| requests == 0).await;
+    writer.batch_execute("ROLLBACK").await.unwrap();
+    let heard = events.until(place_of(&ada, &push));
+    patiently(heard, "nobody hears of an append whose client is gone").await;
+}
+
+#[tokio::test]
+async fn half_a_push_is_neither_stored_nor_heard() {
+    let world = World::start().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let mut events = Events::open(&world, &ada.user).await;
+    events.until(ada.head).await;
+    let half = ada.batch(1, 1000);
+    drop(send_and_go_on(&world, &ada, &half, 1).await);
+    // On the same parent.
+    ada.push(&world, 1, 100).await;
+    assert_eq!(events.next_position().await, Cursor::at(ada.head));
 }
 
 #[tokio::test]

@@ -6,4 +6,4 @@ mod overload;
 mod quotas;
 mod rates;
 
-pub(crate) use overload::figure;
+pub(crate) use overload::{figure, patiently, wait_for};

@@ -61,7 +61,7 @@ async fn trickle(world: &World, mut stream: TcpStream) -> String {
 }
 
 /// Ends a test whose server never does its part.
-async fn patiently<T>(work: impl Future<Output = T>, failure: &str) -> T {
+pub(crate) async fn patiently<T>(work: impl Future<Output = T>, failure: &str) -> T {
     tokio::time::timeout(Duration::from_secs(30), work)
         .await
         .unwrap_or_else(|_| panic!("{failure}"))
@@ -89,7 +89,7 @@ pub(crate) async fn figure(world: &World, name: &str) -> u64 {
 }
 
 /// Asks until a figure is as it should be; what happens on another thread has no other sign.
-async fn wait_for(world: &World, name: &str, wanted: impl Fn(u64) -> bool) {
+pub(crate) async fn wait_for(world: &World, name: &str, wanted: impl Fn(u64) -> bool) {
     let asking = async {
         while !wanted(figure(world, name).await) {
             tokio::task::yield_now().await;
