@@ -12,6 +12,7 @@ use crate::{
     client::SyncKitClient,
     connection::{
         events::{StreamReport, ends_subscription},
+        retry::Jitter,
         session::Connection,
     },
     error::Result,
@@ -185,13 +186,42 @@ async fn bring_news(connection: &Connection, news: &watch::Sender<News>) {
                 Err(error) => tracing::debug!(%error, "the newest position cannot be read"),
             }
         }
-        runtime::sleep(pause(connection, report, attempt)).await;
+        runtime::sleep(pause(&connection.api().jitter, report, attempt)).await;
         attempt = attempt.saturating_add(1);
     }
     news.send_modify(|news| news.is_over = true);
 }
 
 /// The pause after a cycle: the one that the server asked for, and longer after streams that ended early.
-fn pause(connection: &Connection, report: StreamReport, attempt: u32) -> Duration {
-    connection.api().jitter.backoff(attempt, PAUSE_MAX).max(report.retry)
+fn pause(jitter: &Jitter, report: StreamReport, attempt: u32) -> Duration {
+    jitter.backoff(attempt, PAUSE_MAX).max(report.retry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pause_is_never_shorter_than_the_servers() {
+        let jitter = Jitter::new(Some(1));
+        let report = StreamReport {
+            retry: Duration::from_secs(7),
+            ..StreamReport::default()
+        };
+        for _ in 0..100 {
+            // Devices that heard different pauses from a server that stops come back at different times.
+            assert_eq!(pause(&jitter, report, 0), report.retry);
+            assert!(pause(&jitter, report, 40) >= PAUSE_MAX / 2);
+        }
+    }
+
+    #[test]
+    fn pauses_of_devices_differ_and_have_a_bound() {
+        let jitter = Jitter::new(Some(1));
+        let mut pauses: Vec<Duration> = (0..100).map(|_| pause(&jitter, StreamReport::default(), 40)).collect();
+        pauses.sort();
+        pauses.dedup();
+        assert!(pauses.len() > 90, "{}", pauses.len());
+        assert!(pauses.iter().all(|pause| (PAUSE_MAX / 2..=PAUSE_MAX).contains(pause)));
+    }
 }
