@@ -28,6 +28,8 @@ use super::{
 };
 use crate::cli::{Load, MeasureArgs};
 
+/// Of so many connections, the server lets one be an event stream.
+const STREAMS_ONE_IN: u64 = 2;
 /// Number of pushes that another device hears of.
 const PUSHES: u64 = 300;
 /// Rounds of pushes, fewer if there are fewer pushes, with subscribers in every second one: what drifts on the machine falls on both alike.
@@ -75,7 +77,7 @@ pub(super) async fn measure(
     // Of one account, which is all the same to a stream.
     let member = members.first().context("a crowd of nobody")?;
     let authorization = member.recorder.authorization()?;
-    let memory = idle::memory_of(args, server, "event streams", async |address| {
+    let memory = idle::memory_of(args, server, "event streams", STREAMS_ONE_IN, async |address| {
         subscribe(&address, &authorization).await
     });
     let memory = memory.await?;

@@ -18,11 +18,13 @@ use crate::cli::MeasureArgs;
 
 /// Descriptors that both processes need beside the connections.
 const OTHER_FILES: u64 = 200;
+/// Connections that are opened first, so that the server allocates its one-time resources.
+const WARMING: u64 = 8;
 /// Connections that are opened at once: fewer than any listener's queue.
 const OPENED_AT_ONCE: usize = 64;
 
 pub(super) async fn measure(args: &MeasureArgs, server: &mut ServerProcess) -> anyhow::Result<Vec<Row>> {
-    let memory = memory_of(args, server, "connections", async |address| ask_once(&address).await).await?;
+    let memory = memory_of(args, server, "connections", 1, async |address| ask_once(&address).await).await?;
     let name = format!("server memory of {} idle connections{}", memory.count, memory.fewer);
     Ok(vec![
         Row::new("idle_connection", name, Unit::BytesPerConnection, memory.bytes_each).at_most(12.0 * 1000.0),
@@ -40,20 +42,21 @@ pub(super) struct MemoryOfIdle {
 }
 
 /// Opens connections by `open`, which gets the server's address, and measures the memory that they take. Restarts the
-/// server first, so that memory from before does not hide that of the connections.
+/// server first, so that memory from before does not hide that of the connections. The server lets one in so many of its
+/// connections be of this kind.
 pub(super) async fn memory_of(
     args: &MeasureArgs,
     server: &mut ServerProcess,
     what: &'static str,
+    one_in: u64,
     open: impl AsyncFn(String) -> anyhow::Result<TcpStream>,
 ) -> anyhow::Result<MemoryOfIdle> {
     server.restart_and_measure().await?;
     let address = server.address().to_owned();
     let room = open_files_max().map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES));
     let wanted = u64::from(args.idle_connections);
-    let count = wanted.min(room);
-    // The first connections make the server allocate its one-time resources.
-    let warm = stream::iter(0..8)
+    let count = wanted.min((room / one_in).saturating_sub(WARMING));
+    let warm = stream::iter(0..WARMING)
         .then(|_| open(address.clone()))
         .try_collect::<Vec<_>>()
         .await?;
