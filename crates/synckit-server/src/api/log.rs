@@ -26,7 +26,7 @@ use super::{
     problems,
 };
 use crate::{
-    http::{ApiError, Format, Received, Reply, check_cbor, content_format, decode, malformed, read_body},
+    http::{ApiError, Format, Received, Reply, content_format, decode, malformed, read_body},
     limits::{Permit, kib},
     platform::compute,
     state::ServerState,
@@ -45,10 +45,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
     let format = content_format(request.headers())?;
     let body = read_body(request, limits::PUSH_BODY_BYTES_MAX, &state).await?;
     let push = match format {
-        Format::Cbor => {
-            check_cbor(&body)?;
-            decode_push(&body).map_err(|error| malformed(&error.to_string()))?
-        }
+        Format::Cbor => decode_push(&body).map_err(|error| malformed(&error.to_string()))?,
         Format::Json => PushBody::from(decode::<Push>(Format::Json, &body)?),
     };
     access.require_device(&state, push.device_id).await?;

@@ -4,6 +4,7 @@
 //! batches. Every CBOR decoder reads this output as the types of `wire::log`, and a test compares the two.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     convert::Infallible,
     pin::Pin,
@@ -16,7 +17,10 @@ use minicbor::{Decoder, Encoder, data::Type, decode, encode};
 use synckit_protocol::{BatchId, Cursor, DeviceId, Head, KeyId, Position, wire::log::Push};
 use synckit_store::StoredBatch;
 
-use crate::{http::held_until_sent, limits::Permit};
+use crate::{
+    http::{held_until_sent, is_well_formed},
+    limits::Permit,
+};
 
 /// A push whose sealed batch is a slice of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,17 +51,22 @@ pub(super) fn decode_push(body: &Bytes) -> Result<PushBody, decode::Error> {
     let mut decoder = Decoder::new(body);
     let (mut device_id, mut batch_id, mut key_id) = (None, None, None);
     let (mut count, mut parent, mut sealed) = (None, None, None);
+    let has_unknown = Cell::new(false);
     decode_fields(&mut decoder, |decoder, name| match name {
         "device_id" => once(&mut device_id, DeviceId::from_bytes(fixed(decoder)?)),
         "batch_id" => once(&mut batch_id, BatchId::from_bytes(fixed(decoder)?)),
         "key_id" => once(&mut key_id, KeyId::from_bytes(fixed(decoder)?)),
         "count" => once(&mut count, decoder.u32()?),
-        "parent" => once(&mut parent, decode_position(decoder)?),
+        "parent" => once(&mut parent, decode_position(decoder, &has_unknown)?),
         "sealed" => once(&mut sealed, body.slice_ref(decoder.bytes()?)),
-        _ => decoder.skip(),
+        _ => skip(decoder, &has_unknown),
     })?;
     if decoder.position() != body.len() {
         return Err(decode::Error::message("there are bytes after the value"));
+    }
+    // Known fields are read by their types, in one form each.
+    if has_unknown.get() && !is_well_formed(body) {
+        return Err(decode::Error::message("the body is not one value in well-formed CBOR"));
     }
     Ok(PushBody {
         device_id: device_id.ok_or_else(|| missing("device_id"))?,
@@ -69,12 +78,18 @@ pub(super) fn decode_push(body: &Bytes) -> Result<PushBody, decode::Error> {
     })
 }
 
-fn decode_position(decoder: &mut Decoder<'_>) -> Result<Position, decode::Error> {
+/// Passes over the value of an unknown field. It takes what is no value, too.
+fn skip(decoder: &mut Decoder<'_>, has_unknown: &Cell<bool>) -> Result<(), decode::Error> {
+    has_unknown.set(true);
+    decoder.skip()
+}
+
+fn decode_position(decoder: &mut Decoder<'_>, has_unknown: &Cell<bool>) -> Result<Position, decode::Error> {
     let (mut seq, mut head) = (None, None);
     decode_fields(decoder, |decoder, name| match name {
         "seq" => once(&mut seq, decoder.u64()?),
         "head" => once(&mut head, Head::from_bytes(fixed(decoder)?)),
-        _ => decoder.skip(),
+        _ => skip(decoder, has_unknown),
     })?;
     Ok(Position {
         seq: seq.ok_or_else(|| missing("parent.seq"))?,

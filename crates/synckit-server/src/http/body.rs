@@ -281,7 +281,7 @@ pub(crate) fn decode<T: DeserializeOwned>(format: Format, body: &[u8]) -> Result
 }
 
 /// Refuses a body that is not one value in CBOR: decoders pass over the values of unknown fields.
-pub(crate) fn check_cbor(body: &[u8]) -> Result<(), ApiError> {
+fn check_cbor(body: &[u8]) -> Result<(), ApiError> {
     if is_well_formed(body) {
         Ok(())
     } else {

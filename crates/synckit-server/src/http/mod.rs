@@ -17,9 +17,9 @@ mod work;
 
 pub(crate) use address::{ClientAddress, PeerAddress};
 pub(crate) use body::{
-    Format, PathText, Received, Reply, announced_length, check_cbor, content_format, decode, held_until_sent,
-    malformed, read_body,
+    Format, PathText, Received, Reply, announced_length, content_format, decode, held_until_sent, malformed, read_body,
 };
+pub(crate) use cbor::is_well_formed;
 pub(crate) use connections::serve_connections;
 pub(crate) use error::ApiError;
 pub(crate) use observe::{Observer, RequestScope, admit, count_by_address, observe};
