@@ -156,7 +156,7 @@ class Api:
         """One event stream, to its end."""
         connection = connect(self._url, addresses_of(self._url))
         try:
-            # The connection lets go of its socket if the answer says that it closes.
+            # The connection releases its socket if the answer says that it closes.
             stream = connection.sock
             stream.settimeout(FIRST_POSITION_SECONDS)
             path = urlsplit(self._url).path + "/api/sync/events"

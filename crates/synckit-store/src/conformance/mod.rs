@@ -77,7 +77,7 @@ macro_rules! conformance_suite {
                 registrations_of_an_address_are_independent,
                 the_oldest_registration_of_an_address_goes_first,
                 a_repeated_registration_keeps_its_code,
-                a_pending_account_of_a_clock_that_was_ahead_is_none,
+                a_pending_account_of_a_clock_ahead_is_none,
                 a_taken_address_is_kept_and_never_confirmed,
                 a_pending_account_uses_no_invitation_up,
                 a_pending_account_ends,

@@ -105,7 +105,7 @@ pub async fn the_oldest_registration_of_an_address_goes_first(store: &dyn Store)
     assert!(found(store, 2, 100, NOW).await.is_some(), "another address");
 }
 
-pub async fn a_pending_account_of_a_clock_that_was_ahead_is_none(store: &dyn Store) {
+pub async fn a_pending_account_of_a_clock_ahead_is_none(store: &dyn Store) {
     let mut ahead = new_pending(1);
     ahead.account.created_at = NOW + 2;
     put(store, ahead).await;
