@@ -143,7 +143,8 @@ async fn sdk_retries_a_push_that_was_shed() {
 #[test]
 fn few_descriptors_bound_the_connections() {
     let directory = tempfile::tempdir().unwrap();
-    let log = directory.path().join("log");
+    let logs = tempfile::tempdir().unwrap();
+    let log = logs.path().join("log");
     let mut command = Command::new("sh");
     // As if through a proxy, so that all connections are the share of one address.
     command
@@ -190,6 +191,8 @@ fn few_descriptors_bound_the_connections() {
         ready.starts_with("HTTP/1.1 503") && ready.contains("used up: connections"),
         "{ready}"
     );
+    // Lines are written a moment after their request, and all of them before the server has stopped.
+    server.stop();
     let log = fs::read_to_string(&log).unwrap();
     assert!(log.contains("too few descriptors"), "{log}");
     assert!(log.contains("a pool is used up"), "{log}");
