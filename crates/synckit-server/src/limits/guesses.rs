@@ -184,14 +184,10 @@ impl Guesses {
         let at = Duration::from_secs(now);
         let mut tables = self.tables.lock();
         let rule = self.rule(self.limits.per_address);
-        match tables.address.wait(&address, rule, at) {
-            Some(wait) => Err(self.refuse(wait)),
-            None => {
-                self.counted.fetch_add(1, Ordering::Relaxed);
-                tables.address.draw(address, rule, at);
-                Ok(())
-            }
-        }
+        let taken = tables.address.take(address, rule, at);
+        taken.map_err(|wait| self.refuse(wait))?;
+        self.counted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Counts an attempt by a client that has shown more than an address: a token of the account, or a mailed code.
@@ -205,13 +201,8 @@ impl Guesses {
         let at = Duration::from_secs(now);
         let mut tables = self.tables.lock();
         let rule = self.rule(self.limits.per_account_and_address);
-        match tables.account_and_address.wait(&(account, address), rule, at) {
-            Some(wait) => Err(self.refuse(wait)),
-            None => {
-                tables.account_and_address.draw((account, address), rule, at);
-                Ok(())
-            }
-        }
+        let taken = tables.account_and_address.take((account, address), rule, at);
+        taken.map_err(|wait| self.refuse(wait))
     }
 
     /// Gives a guess back that turned out to be right, and makes its address familiar. A ticket counts once: who

@@ -107,13 +107,11 @@ impl Mails {
         rule: Rule,
         now: UnixSeconds,
     ) -> Result<(), TooManyGuesses> {
-        let at = Duration::from_secs(now);
-        if let Some(wait) = allowances.wait(&key, rule, at) {
+        let taken = allowances.take(key, rule, Duration::from_secs(now));
+        taken.map_err(|wait| {
             self.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(TooManyGuesses::after(wait));
-        }
-        allowances.draw(key, rule, at);
-        Ok(())
+            TooManyGuesses::after(wait)
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 //! is never larger than the number of issued permits.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     fmt,
     sync::Arc,
     time::Duration,
@@ -266,10 +266,10 @@ impl Pool {
             let mut state = self.0.state.lock();
             state.taken -= amount;
             for owner in owners.iter() {
-                if let Some(held) = state.by_owner.get_mut(&owner) {
-                    *held -= amount;
-                    if *held == 0 {
-                        state.by_owner.remove(&owner);
+                if let Entry::Occupied(mut held) = state.by_owner.entry(owner) {
+                    *held.get_mut() -= amount;
+                    if *held.get() == 0 {
+                        held.remove();
                     }
                 }
             }

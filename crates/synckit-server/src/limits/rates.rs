@@ -66,17 +66,9 @@ impl<K: Copy + Eq + std::hash::Hash> Counter<K> {
     }
 
     fn count(&self, key: K, started: Instant) -> Result<(), TooManyRequests> {
-        let now = started.elapsed();
-        let mut table = self.table.lock();
-        match table.wait(&key, self.rule, now) {
-            // A refused request costs nothing, so that a client that keeps trying is let in at the same rate.
-            Some(wait) => Err(TooManyRequests {
-                retry_after_seconds: wait.as_secs_f64().ceil().max(1.0) as u64,
-            }),
-            None => {
-                table.draw(key, self.rule, now);
-                Ok(())
-            }
-        }
+        let taken = self.table.lock().take(key, self.rule, started.elapsed());
+        taken.map_err(|wait| TooManyRequests {
+            retry_after_seconds: wait.as_secs_f64().ceil().max(1.0) as u64,
+        })
     }
 }

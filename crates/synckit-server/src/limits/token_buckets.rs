@@ -48,6 +48,26 @@ impl<K: Eq + Hash> Allowances<K> {
         Some(Duration::from_secs_f64((1.0 - left) / rule.per_second))
     }
 
+    /// Draws a whole token; the time until one is left if there is none. A refused call costs nothing, so that a client that
+    /// keeps trying is let in at the same rate.
+    pub(crate) fn take(&mut self, key: K, rule: Rule, now: Duration) -> Result<(), Duration> {
+        if let Some(left) = self.0.get_mut(&key) {
+            *left = left.grown(rule, now);
+            return left.take(rule);
+        }
+        if self.0.len() >= ENTRIES_MAX {
+            self.make_room(rule, now);
+        }
+        let mut left = Left {
+            amount: rule.allowance,
+            at: now,
+        };
+        let taken = left.take(rule);
+        self.0.insert(key, left);
+        taken
+    }
+
+    /// Draws a token, even one that is not there.
     pub(crate) fn draw(&mut self, key: K, rule: Rule, now: Duration) {
         if self.0.len() >= ENTRIES_MAX && !self.0.contains_key(&key) {
             self.make_room(rule, now);
@@ -82,6 +102,14 @@ impl<K: Eq + Hash> Allowances<K> {
 }
 
 impl Left {
+    fn take(&mut self, rule: Rule) -> Result<(), Duration> {
+        if self.amount < 1.0 {
+            return Err(Duration::from_secs_f64((1.0 - self.amount) / rule.per_second));
+        }
+        self.amount -= 1.0;
+        Ok(())
+    }
+
     fn grown(self, rule: Rule, now: Duration) -> Self {
         let elapsed = now.saturating_sub(self.at).as_secs_f64();
         Self {
@@ -129,5 +157,21 @@ mod tests {
         }
         assert_eq!(table.wait(&1, rule, Duration::ZERO), Some(Duration::from_millis(250)));
         assert_eq!(table.wait(&1, rule, Duration::from_millis(250)), None);
+    }
+
+    #[test]
+    fn refused_call_costs_nothing() {
+        let mut table = Allowances::default();
+        let rule = Rule {
+            allowance: 2.0,
+            per_second: 4.0,
+        };
+        let mut take = |millis| table.take(1, rule, Duration::from_millis(millis));
+        assert_eq!([take(0), take(0)], [Ok(()), Ok(())]);
+        for _ in 0..10 {
+            assert_eq!(take(50), Err(Duration::from_millis(200)));
+        }
+        assert_eq!(take(250), Ok(()));
+        assert_eq!(take(250), Err(Duration::from_millis(250)));
     }
 }
