@@ -225,6 +225,31 @@ async fn slow_readers_of_one_account_hold_its_share() {
 }
 
 #[tokio::test]
+async fn slow_exports_of_one_session_hold_its_share() {
+    let world = World::start().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let bob = world.ready_user("bob@example.com").await;
+    for _ in 0..3 {
+        ada.push(&world, 1, limits::BATCH_SEALED_BYTES_MAX - 100).await;
+    }
+    let export = async |user: &Syncing| {
+        let request = reqwest::Client::new()
+            .get(format!("{}/api/account/export", world.url))
+            .bearer_auth(&user.user.account_token);
+        request.send().await.unwrap()
+    };
+    // Nobody reads them to their ends, which no buffer holds.
+    let reading = [export(&ada).await, export(&ada).await];
+    assert_eq!(reading.each_ref().map(|answer| answer.status().as_u16()), [200, 200]);
+    assert_eq!(export(&ada).await.status(), 503);
+    assert_eq!(export(&bob).await.status(), 200);
+    drop(reading);
+    // A connection that was closed gives its place back.
+    let answered = async { while export(&ada).await.status() != 200 {} };
+    patiently(answered, "the place was not given back").await;
+}
+
+#[tokio::test]
 async fn trickling_reader_is_cut_off() {
     let world = World::start_with(|config| config.timeouts.stall = Duration::from_millis(300)).await;
     let mut user = world.ready_user("ada@example.com").await;
