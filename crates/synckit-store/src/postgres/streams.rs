@@ -4,7 +4,7 @@ use synckit_protocol::{Head, Position};
 
 use crate::{
     StoreError, StreamId,
-    records::{Executor, Row, params, streams},
+    records::{Executor, Row, params},
     rules::positions::StreamState,
 };
 
@@ -46,7 +46,7 @@ pub(super) fn read(stream: StreamId, row: &Row) -> Result<Stream, StoreError> {
     Ok(Stream {
         key: row.get(0)?,
         state: StreamState {
-            start: streams::start(stream),
+            id: stream,
             latest: Position {
                 seq: row.get(1)?,
                 head: row.get(2)?,

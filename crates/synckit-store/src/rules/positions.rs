@@ -2,13 +2,13 @@
 
 use synckit_protocol::{Cursor, Head, KeyId, Position, wire::snapshots::SnapshotInfo};
 
-use crate::{Append, ChainPage, EnvelopeWrite};
+use crate::{Append, ChainPage, EnvelopeWrite, StreamId};
 
 /// The row of a stream, as the rules need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamState {
-    /// The position where the stream begins.
-    pub start: Position,
+    /// The stream itself.
+    pub id: StreamId,
     /// Its newest position.
     pub latest: Position,
     /// The current master key, once encryption is set up.
@@ -20,6 +20,12 @@ pub struct StreamState {
 }
 
 impl StreamState {
+    /// The position where the log begins; computed where the log is whole.
+    pub fn base_position(&self) -> Position {
+        self.base
+            .unwrap_or_else(|| Position::start_of(self.id.app_id, self.id.user_id))
+    }
+
     /// The sequence that the log begins after.
     pub fn base_seq(&self) -> u64 {
         self.base.map_or(0, |base| base.seq)
@@ -48,11 +54,11 @@ pub fn place(stream: &StreamState, position: Position) -> Place {
             Place::Diverged
         }
     };
-    let base = stream.base.unwrap_or(stream.start);
-    if position.seq < base.seq {
+    let base_seq = stream.base_seq();
+    if position.seq < base_seq {
         Place::BelowBase
-    } else if position.seq == base.seq {
-        on_chain(base)
+    } else if position.seq == base_seq {
+        on_chain(stream.base_position())
     } else if position.seq >= stream.latest.seq {
         on_chain(stream.latest)
     } else {

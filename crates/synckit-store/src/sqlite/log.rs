@@ -12,13 +12,12 @@ use synckit_protocol::{BatchId, Cursor, DeviceId, Head, KeyId, Position, limits:
 use super::{
     columns::{Unsigned, id, unsigned},
     devices,
-    executor::{Transaction, run},
     failure::Failure,
     positions,
     streams::{self, Stream},
 };
 use crate::{
-    Append, NewBatch, PageRead, PageRequest, StoredBatch, StreamId, StreamStatus, records,
+    Append, NewBatch, PageRead, PageRequest, StoredBatch, StreamId, StreamStatus,
     rules::{
         log::{self as rules, Decision, PageSize, Source, Stored},
         quotas::{self, Quotas},
@@ -39,7 +38,7 @@ pub(super) enum Attempt {
 }
 
 pub(super) fn append(db: &Connection, batch: &NewBatch, quotas: &Quotas) -> Result<Attempt, Failure> {
-    let Some(stream) = streams::find(db, batch.stream)? else {
+    let Some((stream, stored_bytes)) = streams::find_with_usage(db, batch.stream)? else {
         return Ok(Attempt::Answered(Append::DeviceNotFound));
     };
     let device = devices::presence(db, stream.key, batch.digest.device_id)?;
@@ -59,7 +58,6 @@ pub(super) fn append(db: &Connection, batch: &NewBatch, quotas: &Quotas) -> Resu
             },
             Some(device),
         ) => {
-            let stored_bytes = run(records::usage::stored_bytes(&Transaction(db), batch.stream.user_id))?;
             if let Some(quota) = quotas::batch(quotas, stored_bytes, batch.sealed.len() as u64) {
                 return Ok(Attempt::Answered(Append::OverQuota(quota)));
             }

@@ -33,7 +33,7 @@ fn at(seq: u64, head: u8) -> Position {
 /// A stream at sequence 9 whose log begins after 4, with a snapshot of 6.
 fn stream() -> StreamState {
     StreamState {
-        start: start(stream_of(1, 1)),
+        id: stream_of(1, 1),
         latest: at(9, 9),
         key_id: Some(KEY),
         base: Some(at(4, 4)),
@@ -130,7 +130,7 @@ fn a_position_has_one_place() {
         (stream(), at(4, 4), Place::OnChain),
         (stream(), at(4, 5), Place::Diverged),
         (stream(), at(3, 3), Place::BelowBase),
-        (whole, whole.start, Place::OnChain),
+        (whole, start(whole.id), Place::OnChain),
         (whole, at(0, 1), Place::Diverged),
         (whole, at(1, 1), Place::Inside),
     ] {
