@@ -38,6 +38,7 @@ pub mod schema;
 mod sessions;
 mod snapshots;
 mod sqlite;
+mod survey;
 mod task;
 mod transfer;
 
@@ -56,13 +57,13 @@ pub use figures::{CommitGroups, StoreFigures};
 pub use ids::{SecretHash, StreamId};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
 pub use notices::{ChangedStreams, NOTICE_STREAMS_MAX, NodeId, Notice, Notices};
-pub use postgres::{PostgresOptions, PostgresStore, PostgresUrl, PostgresUrlError};
+pub use postgres::{PostgresInspection, PostgresOptions, PostgresStore, PostgresUrl, PostgresUrlError};
 pub use sessions::{EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Session};
 pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
 pub use sqlite::{
-    DamagedLog, DatabaseFacts, DatabaseInspection, IntegrityCheck, LogDamage, LogSurvey, ObjectExtent, ObjectSurvey,
-    OpenedBy, SchemaVersions, SqliteOptions, SqliteStore, WriteStatistics,
+    DatabaseInspection, IntegrityCheck, OpenedBy, SchemaVersions, SqliteOptions, SqliteStore, WriteStatistics,
 };
+pub use survey::{DamagedLog, DatabaseFacts, LogDamage, LogSurvey, ObjectExtent, ObjectSurvey};
 pub use task::{TaskLost, panic_text};
 pub use transfer::{TransferEnd, TransferError, Transferred, transfer_database};
 

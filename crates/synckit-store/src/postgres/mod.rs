@@ -49,6 +49,7 @@ mod devices;
 mod envelopes;
 mod failure;
 mod figures;
+mod inspect;
 mod log;
 mod lookups;
 mod migrations;
@@ -64,6 +65,7 @@ mod tls;
 mod transfer;
 
 pub use address::{PostgresUrl, PostgresUrlError};
+pub use inspect::PostgresInspection;
 pub use options::PostgresOptions;
 pub(crate) use transfer::PostgresEnd;
 
@@ -113,13 +115,10 @@ impl PostgresStore {
     /// # Errors
     /// Those of [`PostgresStore::open`], as far as they are about the connection.
     pub async fn schema(url: &PostgresUrl) -> Result<SchemaVersions, StoreError> {
-        let pool = Pool::open(url, &PostgresOptions::default()).await?;
-        let found = migrations::found(&pool).await?;
-        pool.close().await;
-        Ok(SchemaVersions {
-            found,
-            known: migrations::KNOWN,
-        })
+        let database = PostgresInspection::open(url).await?;
+        let versions = database.schema().await?;
+        database.close().await;
+        Ok(versions)
     }
 
     /// Looks a batch up and stores it: two round trips. `None` if something came in between.

@@ -51,6 +51,17 @@ pub(super) struct Pool {
 
 impl Pool {
     /// Connects, and makes sure that each connection has a session of its own.
+    /// A single connection, under a name of its own, for a command.
+    pub(super) async fn of_one(url: &PostgresUrl, application: &str) -> Result<Self, StoreError> {
+        let mut named = url.clone();
+        named.config.application_name(application);
+        let options = PostgresOptions {
+            connections: 1,
+            ..PostgresOptions::default()
+        };
+        Self::open(&named, &options).await
+    }
+
     pub(super) async fn open(url: &PostgresUrl, options: &PostgresOptions) -> Result<Self, StoreError> {
         let mut config = (*url.config).clone();
         config.connect_timeout(options.connect_timeout);

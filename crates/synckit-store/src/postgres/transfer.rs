@@ -4,10 +4,11 @@
 
 use futures_util::future::try_join_all;
 
-use super::{PostgresOptions, PostgresUrl, connection, connection::Isolation, migrations, pool::Pool};
+use super::{PostgresUrl, connection, connection::Isolation, migrations, pool::Pool};
 use crate::{
     StoreError,
     records::{Row, Value},
+    survey::LogWalk,
     transfer::{error::TransferError, tables::Table},
 };
 
@@ -47,14 +48,8 @@ impl PostgresEnd {
     }
 
     async fn open(url: &PostgresUrl) -> Result<Self, StoreError> {
-        let mut named = url.clone();
-        named.config.application_name(APPLICATION);
-        let options = PostgresOptions {
-            connections: 1,
-            ..PostgresOptions::default()
-        };
         Ok(Self {
-            pool: Pool::open(&named, &options).await?,
+            pool: Pool::of_one(url, APPLICATION).await?,
             shown: url.to_string(),
         })
     }
@@ -89,6 +84,11 @@ impl PostgresEnd {
         }
         try_join_all(inserts).await?;
         db.commit().await
+    }
+
+    /// Walks every chain for one transaction. `false` after the last log.
+    pub(crate) async fn walk(&self, walk: &mut LogWalk) -> Result<bool, StoreError> {
+        walk.step(&self.pool.begin(Isolation::Snapshot).await?).await
     }
 
     pub(crate) async fn finish(self) -> Result<(), StoreError> {

@@ -62,7 +62,6 @@ mod failure;
 mod figures;
 mod inspect;
 mod log;
-mod log_survey;
 mod positions;
 mod queue;
 mod readers;
@@ -73,8 +72,7 @@ mod transfer;
 mod writer;
 
 pub use connection::SchemaVersions;
-pub use inspect::{DatabaseFacts, DatabaseInspection, IntegrityCheck, ObjectExtent, ObjectSurvey};
-pub use log_survey::{DamagedLog, LogDamage, LogSurvey};
+pub use inspect::{DatabaseInspection, IntegrityCheck};
 pub(crate) use transfer::FileEnd;
 pub use writer::WriteStatistics;
 

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use super::{
     connection::{self, Role},
-    executor::Transaction,
+    executor::{Transaction, run},
     failure::{Failure, database},
     log::INLINE_BYTES_MAX,
 };
@@ -20,6 +20,7 @@ use crate::{
     StoreError,
     private_files::sync_dir,
     records::{Row, Value},
+    survey::LogWalk,
     transfer::{error::TransferError, tables::Table},
 };
 
@@ -92,6 +93,12 @@ impl FileEnd {
         }
         transaction.commit().map_err(Failure::from)?;
         Ok(())
+    }
+
+    /// Walks every chain for one transaction. `false` after the last log.
+    pub(crate) fn walk(&self, walk: &mut LogWalk) -> Result<bool, StoreError> {
+        let transaction = self.connection.unchecked_transaction().map_err(Failure::from)?;
+        Ok(run(walk.step(&Transaction(&transaction)))?)
     }
 
     pub(crate) fn finish(self) -> Result<(), TransferError> {

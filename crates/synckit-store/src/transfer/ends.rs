@@ -8,6 +8,7 @@ use crate::{
     postgres::PostgresEnd,
     records::{Row, Value},
     sqlite::FileEnd,
+    survey::{LogSurvey, LogWalk},
 };
 
 /// One side of a transfer.
@@ -64,6 +65,20 @@ impl End {
         match self {
             Self::File(end) => end.insert(table, rows),
             Self::Postgres(end) => end.insert(table, rows).await,
+        }
+    }
+
+    /// Walks every chain, with the hash of every batch.
+    pub(super) async fn survey_logs(&self) -> Result<LogSurvey, StoreError> {
+        let mut walk = LogWalk::new();
+        loop {
+            let goes_on = match self {
+                Self::File(end) => end.walk(&mut walk)?,
+                Self::Postgres(end) => end.walk(&mut walk).await?,
+            };
+            if !goes_on {
+                return Ok(walk.survey);
+            }
         }
     }
 

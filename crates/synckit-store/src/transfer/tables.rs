@@ -14,7 +14,7 @@ const ROWS: i64 = 1000;
 const SEALED_ROWS: i64 = 16;
 
 /// The sealed bytes of a batch, which the embedded store keeps in a table of their own if there are many.
-pub(super) const SEALED: &str = "coalesce(batches.sealed, (SELECT sealed_batches.sealed FROM sealed_batches
+const SEALED: &str = "coalesce(batches.sealed, (SELECT sealed_batches.sealed FROM sealed_batches
      WHERE sealed_batches.sealed_key = batches.sealed_key))";
 
 /// A table, with the statements that copy it.

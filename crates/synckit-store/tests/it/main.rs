@@ -16,6 +16,8 @@ mod copies;
 mod database;
 mod durability;
 mod group_commit;
+#[cfg(target_os = "linux")]
+mod inspection;
 mod model;
 #[cfg(target_os = "linux")]
 mod nodes;

@@ -2,8 +2,10 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use synckit_server::inspect::{DatabaseFacts, DatabaseInspection, Inspection, IntegrityCheck, ObjectExtent};
-use synckit_store::{PostgresStore, PostgresUrl, StoreError};
+use synckit_server::inspect::{
+    DatabaseFacts, DatabaseInspection, Inspection, IntegrityCheck, LogSurvey, ObjectExtent, ObjectSurvey,
+};
+use synckit_store::{PostgresInspection, PostgresUrl, StoreError};
 
 use super::Report;
 use crate::{cli::DoctorArgs, failure::Failure, units};
@@ -14,7 +16,7 @@ const INTEGRITY_TIME_MAX: Duration = Duration::from_secs(30);
 const WAL_BYTES_MAX: u64 = 128 << 20;
 
 /// The database and the blobs in its list. `None` if nothing useful could be read.
-pub(super) fn database(
+pub(super) async fn database(
     inspection: &Inspection,
     args: &DoctorArgs,
     is_served: bool,
@@ -70,14 +72,7 @@ pub(super) fn database(
     if schema != known {
         return None;
     }
-    let facts = match database.facts() {
-        Ok(facts) => facts,
-        Err(error) => return failed(error, report),
-    };
-    if args.full {
-        logs(&database, report);
-    }
-    blobs(&database, inspection, args, report);
+    let facts = rows(RowsOf::File(&database), inspection, args, report).await;
     if database.was_disturbed() {
         report.warn(
             CHECK,
@@ -85,45 +80,107 @@ pub(super) fn database(
             "run the doctor again",
         );
     }
-    Some(facts)
+    facts
 }
 
-/// A PostgreSQL: whether it can be reached, takes writes, and its schema.
-pub(super) async fn postgresql(url: &PostgresUrl, args: &DoctorArgs, report: &mut Report) {
+/// A PostgreSQL: whether it can be reached, takes writes, its schema, and what it holds.
+pub(super) async fn postgresql(
+    url: &PostgresUrl,
+    inspection: &Inspection,
+    args: &DoctorArgs,
+    report: &mut Report,
+) -> Option<DatabaseFacts> {
     const CHECK: &str = "database";
-    let versions = match PostgresStore::schema(url).await {
-        Ok(versions) => versions,
-        Err(error) => {
-            failed(error, report);
-            return;
-        }
+    let opened = async {
+        let database = PostgresInspection::open(url).await?;
+        let versions = database.schema().await?;
+        Ok((database, versions))
+    };
+    let (database, versions) = match opened.await {
+        Ok(opened) => opened,
+        Err(error) => return failed(error, report),
     };
     let known = versions.known;
-    match versions.found {
-        Some(found) if found == known => report.ok(CHECK, format_args!("{url} answers, schema {found}")),
-        Some(found) if found > known => report.fail(
-            CHECK,
-            format_args!("{url} has schema {found}, this program knows up to {known}"),
-            "use the newer synckit that made it; only an older backup undoes its migration",
-        ),
-        Some(found) => report.warn(
-            CHECK,
-            format_args!("{url} has schema {found}, this program migrates it to {known}"),
-            "back it up, then start one server with this program",
-        ),
-        None => report.warn(
-            CHECK,
-            format_args!("{url} answers, and is empty"),
-            "the first start of a server makes the tables; restore a backup if there was a server",
-        ),
+    let facts = match versions.found {
+        Some(found) if found == known => {
+            report.ok(CHECK, format_args!("{url} answers, schema {found}"));
+            rows(RowsOf::Postgres(&database), inspection, args, report).await
+        }
+        Some(found) if found > known => {
+            report.fail(
+                CHECK,
+                format_args!("{url} has schema {found}, this program knows up to {known}"),
+                "use the newer synckit that made it; only an older backup undoes its migration",
+            );
+            None
+        }
+        Some(found) => {
+            report.warn(
+                CHECK,
+                format_args!("{url} has schema {found}, this program migrates it to {known}"),
+                "back it up, then start one server with this program",
+            );
+            None
+        }
+        None => {
+            report.warn(
+                CHECK,
+                format_args!("{url} answers, and is empty"),
+                "the first start of a server makes the tables; restore a backup if there was a server",
+            );
+            None
+        }
+    };
+    database.close().await;
+    facts
+}
+
+/// The rows of a database whose schema this program knows.
+#[derive(Debug, Clone, Copy)]
+enum RowsOf<'a> {
+    File(&'a DatabaseInspection),
+    Postgres(&'a PostgresInspection),
+}
+
+impl RowsOf<'_> {
+    async fn facts(self) -> Result<DatabaseFacts, StoreError> {
+        match self {
+            Self::File(database) => database.facts(),
+            Self::Postgres(database) => database.facts().await,
+        }
     }
+
+    async fn survey_logs(self) -> Result<LogSurvey, StoreError> {
+        match self {
+            Self::File(database) => database.survey_logs(),
+            Self::Postgres(database) => database.survey_logs().await,
+        }
+    }
+
+    async fn survey_objects(self, directory: &Path, extent: ObjectExtent) -> Result<ObjectSurvey, StoreError> {
+        match self {
+            Self::File(database) => database.survey_objects(directory, extent),
+            Self::Postgres(database) => database.survey_objects(directory, extent).await,
+        }
+    }
+}
+
+/// Checks the rows of a database on any engine. `None` if they cannot be read.
+async fn rows(
+    database: RowsOf<'_>,
+    inspection: &Inspection,
+    args: &DoctorArgs,
+    report: &mut Report,
+) -> Option<DatabaseFacts> {
+    let facts = match database.facts().await {
+        Ok(facts) => facts,
+        Err(error) => return failed(error, report),
+    };
     if args.full {
-        report.warn(
-            "logs",
-            "neither the logs in PostgreSQL nor the blobs are checked",
-            "`pg_amcheck` checks the tables; `synckit migrate-store` into a file checks every log of the copy",
-        );
+        logs(database, report).await;
     }
+    blobs(database, inspection, args, report).await;
+    Some(facts)
 }
 
 fn failed(error: StoreError, report: &mut Report) -> Option<DatabaseFacts> {
@@ -166,9 +223,9 @@ fn integrity(database: &DatabaseInspection, args: &DoctorArgs, report: &mut Repo
 }
 
 /// Verifies the logs, whose damage devices would otherwise notice too late for a repair.
-fn logs(database: &DatabaseInspection, report: &mut Report) {
+async fn logs(database: RowsOf<'_>, report: &mut Report) {
     const CHECK: &str = "logs";
-    let survey = match database.survey_logs() {
+    let survey = match database.survey_logs().await {
         Ok(survey) => survey,
         Err(error) => {
             return report.fail(
@@ -232,14 +289,14 @@ fn write_ahead_log(database: &Path, is_served: bool, report: &mut Report) {
     }
 }
 
-fn blobs(database: &DatabaseInspection, inspection: &Inspection, args: &DoctorArgs, report: &mut Report) {
+async fn blobs(database: RowsOf<'_>, inspection: &Inspection, args: &DoctorArgs, report: &mut Report) {
     const CHECK: &str = "blobs";
     let extent = if args.full {
         ObjectExtent::All
     } else {
         ObjectExtent::Sample
     };
-    let survey = match database.survey_objects(&inspection.blobs_path(), extent) {
+    let survey = match database.survey_objects(&inspection.blobs_path(), extent).await {
         Ok(survey) => survey,
         Err(error) => {
             let failure = Failure::from(error);

@@ -48,11 +48,8 @@ pub(super) async fn check(args: &DoctorArgs, report: &mut Report) {
     let is_served = files::directory(&inspection, report) && {
         let is_served = inspection.is_served().unwrap_or(false);
         let facts = match &config.database {
-            Database::Postgres(url) => {
-                data::postgresql(url, args, report).await;
-                None
-            }
-            _ => data::database(&inspection, args, is_served, report),
+            Database::Postgres(url) => data::postgresql(url, &inspection, args, report).await,
+            _ => data::database(&inspection, args, is_served, report).await,
         };
         data::keys(&inspection, facts.as_ref(), report);
         clock(facts.as_ref(), report);

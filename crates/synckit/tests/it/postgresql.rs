@@ -124,6 +124,47 @@ fn psql(url: &str, password: &str, sql: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+#[test]
+fn doctor_checks_logs_and_keys_of_a_postgresql() {
+    let (url, password) = fresh("doctor");
+    let directory = tempfile::tempdir().unwrap();
+    let (data_dir, file) = (directory.path().join("data"), directory.path().join("password"));
+    fs::write(&file, &password).unwrap();
+    let command = |arguments: &[&str]| run(on(&url, &file).args(arguments).arg("--data-dir").arg(&data_dir));
+    let doctor = || command(&["doctor", "--full", "--listen=127.0.0.1:0"]).stdout;
+    command(&["app", "create", "Notes"]).expect_code(0);
+    let mut serve = on(&url, &file);
+    serve
+        .args(["serve", "--listen=127.0.0.1:0", "--data-dir"])
+        .arg(&data_dir);
+    Server::spawn(serve, tempfile::tempdir().unwrap()).stop();
+    let account = "INSERT INTO accounts (account_key, user_id, email, credential_id, record, vault, created_at, seed_id)
+         SELECT 1, decode(repeat('01', 16), 'hex'), 'a@b.c', decode(repeat('00', 16), 'hex'), '', '', 1, seed_id FROM server";
+    psql(&url, &password, account);
+    let stream = "INSERT INTO streams (stream_key, user_id, app_id, head)
+         SELECT 1, user_id, app_id, decode(repeat('00', 32), 'hex') FROM accounts, apps";
+    psql(&url, &password, stream);
+    let found = doctor();
+    assert!(
+        found.contains("FAIL  logs") && found.contains("the log does not end at its stream's position"),
+        "{found}"
+    );
+    psql(&url, &password, "DELETE FROM streams");
+    let found = doctor();
+    for well in [
+        "ok    logs",
+        "every chain is complete",
+        "ok    blobs",
+        "ok    keys",
+        "later than every row",
+    ] {
+        assert!(found.contains(well), "no {well} in {found}");
+    }
+    fs::remove_file(data_dir.join("keys/opaque.key")).unwrap();
+    let found = doctor();
+    assert!(found.contains("opaque.key is missing, but accounts exist"), "{found}");
+}
+
 /// A mistyped name of a database must not become a new, empty server.
 #[test]
 fn commands_make_nothing_in_an_empty_database() {
