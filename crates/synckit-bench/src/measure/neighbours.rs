@@ -6,11 +6,13 @@
 //! compute here must not count as the server's time.
 
 use std::{
+    fs,
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderValue, Method};
@@ -20,6 +22,7 @@ use synckit_protocol::{
     BatchDigest, BatchId, ByteString, Position, SealedHash, limits,
     wire::log::{Pull, Push},
 };
+use tempfile::TempDir;
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
@@ -59,6 +62,8 @@ enum Action {
     Pull,
     Export,
     Trickle,
+    /// The operator copies all that they pushed, again and again: a reader that stays for as long as each copy takes.
+    Backup,
     /// Their accounts, with all that they pushed, are deleted while the quiet user pushes.
     Delete,
 }
@@ -72,11 +77,11 @@ enum Neighbours {
     Many(Action),
 }
 
-use Action::{Delete, Export, Pull as PullPages, Push as PushBatches, Trickle};
+use Action::{Backup, Delete, Export, Pull as PullPages, Push as PushBatches, Trickle};
 use Neighbours::{Many, One};
 
 /// The rows: the id after `quiet_`, neighbours, titles.
-const KINDS: [(&str, Option<Neighbours>, &str); 11] = [
+const KINDS: [(&str, Option<Neighbours>, &str); 12] = [
     ("alone", None, "alone"),
     (
         "beside_one_batches",
@@ -115,6 +120,7 @@ const KINDS: [(&str, Option<Neighbours>, &str); 11] = [
         Some(Many(Trickle)),
         "beside 1,024 trickled bodies without a token",
     ),
+    ("beside_backups", Some(One(Backup)), "beside the operator's backups"),
     (
         "beside_deletion",
         Some(Many(Delete)),
@@ -166,7 +172,7 @@ pub(super) async fn measure(
     let runtime = Background::start()?;
     for (id, neighbours, name) in KINDS {
         let stop = CancellationToken::new();
-        let mut others = JoinSet::new();
+        let mut others: JoinSet<anyhow::Result<()>> = JoinSet::new();
         let action = match neighbours {
             None => None,
             Some(One(action)) => {
@@ -191,7 +197,8 @@ pub(super) async fn measure(
         while let Some(other) = others.join_next().await {
             match other {
                 Err(error) if !error.is_cancelled() => return Err(error.into()),
-                _ => {}
+                Ok(ended) => ended?,
+                Err(_) => {}
             }
         }
         let (p50, p99) = (percentile(&latencies, 50), percentile(&latencies, 99));
@@ -221,7 +228,7 @@ async fn act(
     runtime: &Background,
     server: &ServerProcess,
     stop: &CancellationToken,
-    others: &mut JoinSet<()>,
+    others: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let address = server.address();
     match action {
@@ -246,6 +253,12 @@ async fn act(
             for _ in 0..TRICKLING {
                 others.spawn_on(trickle_on(address.to_owned()), &runtime.0);
             }
+        }
+        Backup => {
+            let target = TempDir::new()?;
+            let backup = server.backup(&target.path().join("copy"));
+            let stop = stop.clone();
+            others.spawn_blocking(move || back_up_until(backup, &target, &stop));
         }
         Delete => {
             for user in users {
@@ -410,16 +423,22 @@ impl Pusher {
 
 /// Pushes batches as fast as the server takes them. Several connections of one user push on top of the same batch: one
 /// succeeds, and all go on from there. A batch whose answer was lost is sent again, as an SDK does.
-async fn push_until(user: Arc<Mutex<Pusher>>, stop: CancellationToken, address: String, sealed: Sealed) {
+async fn push_until(
+    user: Arc<Mutex<Pusher>>,
+    stop: CancellationToken,
+    address: String,
+    sealed: Sealed,
+) -> anyhow::Result<()> {
     let mut line: Option<Line> = None;
     let (authorization, mut next) = {
         let mut user = user.lock();
         (user.authorization.clone(), user.body(&sealed))
     };
-    while let Ok((body, before, after)) = &next {
-        if stop.is_cancelled() {
-            return;
-        }
+    loop {
+        let (body, before, after) = match &next {
+            Ok(next) if !stop.is_cancelled() => next,
+            _ => return next.map(drop),
+        };
         let pushed = async {
             let line = match &mut line {
                 Some(line) => line,
@@ -459,7 +478,7 @@ impl Asking {
     }
 
     /// Sends it again and again. One that is shed is sent again, as an SDK does.
-    async fn repeat(self) {
+    async fn repeat(self) -> anyhow::Result<()> {
         loop {
             if let Ok(mut line) = Line::open(&self.address, self.authorization.clone()).await {
                 while line
@@ -473,8 +492,22 @@ impl Asking {
     }
 }
 
+/// Copies the server's data, one copy after the other.
+fn back_up_until(mut backup: Command, target: &TempDir, stop: &CancellationToken) -> anyhow::Result<()> {
+    while !stop.is_cancelled() {
+        let copied = backup.output()?;
+        ensure!(
+            copied.status.success(),
+            "no backup can be made: {}",
+            String::from_utf8_lossy(&copied.stderr).trim()
+        );
+        fs::remove_dir_all(target.path().join("copy"))?;
+    }
+    Ok(())
+}
+
 /// Sends a sign-in, a byte every two seconds, again and again.
-async fn trickle_on(address: String) {
+async fn trickle_on(address: String) -> anyhow::Result<()> {
     const HEAD: &[u8] = b"POST /api/sync/auth/start HTTP/1.1\r\nhost: x\r\ncontent-type: application/cbor\r\n\
         content-length: 300\r\n\r\n";
     loop {

@@ -117,6 +117,13 @@ impl ServerProcess {
         Some(self.usage()?.since(earlier.as_ref()?))
     }
 
+    /// The command by which an operator copies the server's data into a directory.
+    pub(super) fn backup(&self, target: &Path) -> Command {
+        let mut backup = command(&self.program, &["backup"], &self.data_dir, self.database.as_ref());
+        backup.arg(target).stdin(Stdio::null());
+        backup
+    }
+
     /// Host and port.
     pub(super) fn address(&self) -> &str {
         self.url.trim_start_matches("http://")

@@ -25,7 +25,7 @@ const LITTLE: [&str; 16] = [
 ];
 
 /// Every row, in the order of the report.
-const ROWS: [&str; 57] = [
+const ROWS: [&str; 59] = [
     "push",
     "pull",
     "push_cpu",
@@ -78,6 +78,8 @@ const ROWS: [&str; 57] = [
     "quiet_beside_one_exports_p99",
     "quiet_beside_exports_p50",
     "quiet_beside_exports_p99",
+    "quiet_beside_backups_p50",
+    "quiet_beside_backups_p99",
     "quiet_beside_deletion_p50",
     "quiet_beside_deletion_p99",
     "push_unsubscribed",
