@@ -10,7 +10,11 @@
 //! The reserve is deliberately no guarantee. Other programs write to the same disk, and a disk without a single free
 //! byte refuses every write with `server_full`.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 
@@ -20,6 +24,11 @@ use crate::startup::DataDir;
 const RESERVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The part of a small disk that is kept: one in so many bytes.
 const RESERVE_DIVISOR: u64 = 20;
+
+/// With so many free bytes to spare, the disk is looked at seldom: in [`LOOK_INTERVAL`] no disk writes as many.
+const PLENTY_BYTES: u64 = 1 << 30;
+/// How long a look at a disk with plenty of room counts.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The disk is nearly full: only the reserve is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,14 +47,21 @@ struct Space {
 /// Looks at the disk of a data directory.
 pub(crate) struct DiskReserve {
     measure: Box<dyn Fn() -> Option<Space> + Send + Sync>,
-    /// Bytes that are reserved and not written. Held while the disk is looked at, so that no two find the same room.
-    reserved_bytes: Arc<Mutex<u64>>,
+    /// Held while the disk is looked at, so that no two find the same room.
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes that are reserved and not written.
+    reserved_bytes: u64,
+    last_look: Option<(Instant, Space)>,
 }
 
 /// The right to so many bytes of the disk, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
-    of: Arc<Mutex<u64>>,
+    of: Arc<Mutex<State>>,
     left_bytes: u64,
 }
 
@@ -67,30 +83,54 @@ impl DiskReserve {
     fn measured_by(measure: impl Fn() -> Option<Space> + Send + Sync + 'static) -> Self {
         Self {
             measure: Box::new(measure),
-            reserved_bytes: Arc::default(),
+            state: Arc::default(),
         }
     }
 
-    /// Reserves a number of bytes, if they and all other reservations leave the reserve untouched. Costs two system
-    /// calls, which do not wait for the disk.
+    /// Reserves a number of bytes, if they and all other reservations leave the reserve untouched. A look at the disk costs
+    /// two system calls, which do not wait for it.
     pub(crate) fn reserve(&self, more_bytes: u64) -> Result<Reservation, DiskNearlyFull> {
-        let mut reserved_bytes = self.reserved_bytes.lock();
-        // A file system that does not say refuses when it is full.
-        if let Some(space) = (self.measure)() {
-            let kept_bytes = (space.total_bytes / RESERVE_DIVISOR).min(RESERVE_BYTES_MAX);
-            let needed_bytes = [space.log_bytes, *reserved_bytes, more_bytes]
-                .into_iter()
-                .fold(kept_bytes, u64::saturating_add);
-            if space.free_bytes < needed_bytes {
+        self.reserve_at(more_bytes, Instant::now())
+    }
+
+    fn reserve_at(&self, more_bytes: u64, now: Instant) -> Result<Reservation, DiskNearlyFull> {
+        let mut state = self.state.lock();
+        let seen = state
+            .last_look
+            .filter(|(at, _)| now.saturating_duration_since(*at) < LOOK_INTERVAL)
+            .is_some_and(|(_, space)| space.spare(state.reserved_bytes, more_bytes) >= PLENTY_BYTES);
+        if !seen {
+            let space = (self.measure)();
+            state.last_look = space.map(|space| (now, space));
+            // A file system that does not say refuses when it is full.
+            if space.is_some_and(|space| !space.has_room(state.reserved_bytes, more_bytes)) {
                 return Err(DiskNearlyFull);
             }
         }
-        let after = reserved_bytes.checked_add(more_bytes).ok_or(DiskNearlyFull)?;
-        *reserved_bytes = after;
+        state.reserved_bytes = state.reserved_bytes.checked_add(more_bytes).ok_or(DiskNearlyFull)?;
         Ok(Reservation {
-            of: Arc::clone(&self.reserved_bytes),
+            of: Arc::clone(&self.state),
             left_bytes: more_bytes,
         })
+    }
+}
+
+impl Space {
+    /// The bytes that must be free for a write and for all that was reserved before.
+    fn needed(&self, reserved_bytes: u64, more_bytes: u64) -> u64 {
+        let kept_bytes = (self.total_bytes / RESERVE_DIVISOR).min(RESERVE_BYTES_MAX);
+        [self.log_bytes, reserved_bytes, more_bytes]
+            .into_iter()
+            .fold(kept_bytes, u64::saturating_add)
+    }
+
+    fn has_room(&self, reserved_bytes: u64, more_bytes: u64) -> bool {
+        self.free_bytes >= self.needed(reserved_bytes, more_bytes)
+    }
+
+    /// The free bytes that nothing needs.
+    fn spare(&self, reserved_bytes: u64, more_bytes: u64) -> u64 {
+        self.free_bytes.saturating_sub(self.needed(reserved_bytes, more_bytes))
     }
 }
 
@@ -99,8 +139,8 @@ impl Reservation {
     pub(crate) fn keep(&mut self, left_bytes: u64) {
         let given_back = self.left_bytes.saturating_sub(left_bytes);
         self.left_bytes -= given_back;
-        let mut reserved_bytes = self.of.lock();
-        *reserved_bytes = reserved_bytes.saturating_sub(given_back);
+        let mut state = self.of.lock();
+        state.reserved_bytes = state.reserved_bytes.saturating_sub(given_back);
     }
 }
 
@@ -113,7 +153,7 @@ impl Drop for Reservation {
 impl fmt::Debug for DiskReserve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DiskReserve")
-            .field("reserved_bytes", &self.reserved_bytes)
+            .field("state", &self.state)
             .finish_non_exhaustive()
     }
 }
@@ -167,14 +207,47 @@ mod tests {
         drop(disk.reserve(20).unwrap());
         // More than it has is not given back.
         upload.keep(70);
-        assert_eq!(*disk.reserved_bytes.lock(), 30);
+        assert_eq!(disk.state.lock().reserved_bytes, 30);
         drop(upload);
-        assert_eq!(*disk.reserved_bytes.lock(), 0);
+        assert_eq!(disk.state.lock().reserved_bytes, 0);
     }
 
     #[test]
     fn a_disk_that_does_not_tell_refuses_nothing() {
         let disk = DiskReserve::measured_by(|| None);
         drop(disk.reserve(u64::MAX).unwrap());
+    }
+
+    #[test]
+    fn disk_with_plenty_of_room_is_looked_at_seldom() {
+        let (free, looks) = (Arc::new(AtomicU64::new(3 * PLENTY_BYTES)), Arc::new(AtomicU64::new(0)));
+        let disk = {
+            let (free, looks) = (Arc::clone(&free), Arc::clone(&looks));
+            DiskReserve::measured_by(move || {
+                looks.fetch_add(1, Ordering::Relaxed);
+                Some(Space {
+                    free_bytes: free.load(Ordering::Relaxed),
+                    total_bytes: 100 * PLENTY_BYTES,
+                    log_bytes: 10,
+                })
+            })
+        };
+        let start = Instant::now();
+        let mut held = Vec::new();
+        let mut reserve = |bytes, now| held.push(disk.reserve_at(bytes, now));
+        for _ in 0..10 {
+            reserve(1, start);
+        }
+        assert_eq!(looks.load(Ordering::Relaxed), 1);
+        reserve(1, start + LOOK_INTERVAL);
+        assert_eq!(looks.load(Ordering::Relaxed), 2);
+        // With less than plenty to spare, every time.
+        let scarce = 2 * PLENTY_BYTES;
+        reserve(scarce, start + LOOK_INTERVAL);
+        reserve(1, start + LOOK_INTERVAL);
+        assert_eq!(looks.load(Ordering::Relaxed), 4);
+        assert!(held.iter().all(Result::is_ok));
+        free.store(scarce, Ordering::Relaxed);
+        assert!(disk.reserve_at(1, start + LOOK_INTERVAL).is_err());
     }
 }
