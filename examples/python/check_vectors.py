@@ -4,16 +4,18 @@ What is drawn at random is taken from the vectors, everything else must come out
 """
 
 import json
+import struct
 import sys
 from pathlib import Path
 from typing import Any, Callable
 
 from synckit_client import opaque
+from synckit_client import rows as rows_
 from synckit_client.api_key import ApiKey
 from synckit_client.body import ENTRIES_MAX, Entry, decode_body, encode_body, frame, padme, unframe
 from synckit_client.client import open_file, open_manifest
 from synckit_client.errors import (BatchForged, BlobForged, HistoryForked, HistoryRewound, KeyMalformed,
-                                   KeyMaterialForged, NotThisProtocol, SnapshotForged, UnsupportedFormat, WrongPassword)
+                                   KeyMaterialForged, NotARow, NotThisProtocol, SnapshotForged, UnsupportedFormat, WrongPassword)
 from synckit_client.keys import (PASSWORD, RECOVERY, KeyRing, Stream, make_envelope, make_vault, open_envelope,
                                  open_vault, recovery_entropy)
 from synckit_client.owner import envelope_message, owner_key, snapshot_message
@@ -335,6 +337,57 @@ def chain(vectors: dict) -> int:
     return len(vectors["walks"]) + len(vectors["cursors"]) + len(vectors["refused_cursors"])
 
 
+def rows(vectors: dict) -> int:
+    for fields in vectors["values"]:
+        value = stored(fields["stored"])
+        check("value", rows_.to_json(value), fields["json"])
+        check("value", rows_.from_json(fields["json"]), value)
+    check("limit", rows_.INLINE_BYTES_MAX, vectors["longest_inline_bytes"])
+    for kind in ("text", "blob"):
+        inline = stored({"kind": kind, "bytes": "78" * vectors["longest_inline_bytes"]})
+        check("the longest value", rows_.from_json(rows_.to_json(inline)), inline)
+    for fields in vectors["files"]:
+        long = stored({"kind": fields["kind"], "bytes": bytes([fields["byte"]] * fields["count"]).hex()})
+        check("file", rows_.to_json(long), fields["json"])
+        check("file", rows_.to_json(rows_.from_json(fields["json"])), fields["json"])
+    refuses("a long text in an entry", NotARow, lambda: rows_.from_json("x" * 65_537))
+    refuses("a long blob in an entry", NotARow, lambda: rows_.from_json({"blob": rows_.to_base64(bytes(65_537))}))
+    for fields in vectors["refused_values"]:
+        refuses(fields["rule"], NotARow, lambda: rows_.from_json(fields["json"]))
+    for fields in vectors["random_ids"]:
+        check("random id", rows_.random_id(raw(fields["random"])), fields["id"])
+    for fields in vectors["key_ids"]:
+        key = [stored(value) for value in fields["key"]]
+        check("key id", rows_.key_id(key), fields["id"])
+        if "hashed" in fields:
+            check("hashed key", rows_.key_bytes(key), raw(fields["hashed"]))
+    for fields in vectors["birth_ids"]:
+        row = {column: rows_.from_json(value) for column, value in fields["row"].items()}
+        check("hashed row", rows_.birth_bytes(fields["table"], row, fields["ordinal"]), raw(fields["hashed"]))
+        check("birth id", rows_.birth_id(fields["table"], row, fields["ordinal"]), fields["id"])
+    for entry in vectors["entries"]:
+        for column, value in entry.get("data", {}).items():
+            check(column, rows_.to_json(rows_.from_json(value)), value)
+    return sum(len(part) for part in vectors.values() if type(part) is list)
+
+
+def stored(fields: dict) -> rows_.Value:
+    """A value of a database, as the vectors describe it."""
+    kind = fields["kind"]
+    if kind == "integer":
+        return int(fields["decimal"])
+    if kind == "real":
+        return struct.unpack(">d", raw(fields["ieee754"]))[0]
+    if kind == "row":
+        return rows_.RowRef(fields["id"])
+    if kind == "null":
+        return None
+    text = raw(fields["bytes"])
+    if kind == "blob":
+        return text
+    return text.decode() if rows_.is_utf8(text) else rows_.OddText(text)
+
+
 REFUSALS = {"HistoryForked": HistoryForked, "HistoryRewound": HistoryRewound, "malformed": NotThisProtocol}
 
 
@@ -350,7 +403,7 @@ def walked(fields: dict) -> Position:
 CHECKS: dict[str, Callable[[dict], int]] = {
     check_.__name__: check_
     for check_ in (rfc9807, login, api_key, recovery_code, vault, subkeys, envelope, owner, padding, batch, chain,
-                   snapshot, blob)
+                   snapshot, blob, rows)
 }
 
 

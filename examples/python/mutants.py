@@ -147,6 +147,28 @@ MUTANTS = [
     Mutant("the format of a manifest unchecked", "snapshot", "client", "format_ != 1 or ", ""),
     # Section 7.
     Mutant("the hash of a file unchecked", "blob", "client", " or sha256(file) != file_hash", ""),
+    # docs/rows.md.
+    Mutant("an integer beyond 64 signed bits taken", "rows", "rows", "-(2**63) <= json < 2**63", "True"),
+    Mutant("-0.0 taken", "rows", "rows", " and not (json == 0 and math.copysign(1, json) < 0)", ""),
+    Mutant("a boolean taken for an integer", "rows", "rows", "type(json) is int and", "isinstance(json, int) and"),
+    Mutant("an object of two fields taken", "rows", "rows", "type(json) is dict and len(json) == 1:\n        (field, content), =",
+           "type(json) is dict and json:\n        (field, content), *_ ="),
+    Mutant("valid UTF-8 in an object taken", "rows", "rows", "if is_utf8(text):", "if False:"),
+    Mutant("base64 with loose bits taken", "rows", "rows", "if to_base64(field) != text:", "if False:"),
+    Mutant("a short file taken", "rows", "rows", "INLINE_BYTES_MAX < size < 2**64", "0 <= size < 2**64"),
+    Mutant("a file with more fields taken", "rows", "rows", 'content.keys() != {"as", "sha256", "size"}',
+           'not content.keys() >= {"as", "sha256", "size"}'),
+    Mutant("a long value taken", "rows", "rows", "if len(field) > INLINE_BYTES_MAX:", "if False:"),
+    Mutant("the longest inline value a file", "rows", "rows", "len(raw(value)) > INLINE_BYTES_MAX", "len(raw(value)) >= INLINE_BYTES_MAX"),
+    Mutant("a text that looks like a number is its own id", "rows", "rows", "return not is_integer", "return True"),
+    Mutant("every text of digits is the id of a number", "rows", "rows", "0|-?[1-9][0-9]{0,18}", "-?[0-9]{1,19}"),
+    Mutant("a text that looks like a hash is its own id", "rows", "rows", " or HASHED_ID.fullmatch(text)", ""),
+    Mutant("the length of an own id in letters", "rows", "rows", "len(text.encode()) > OWN_ID_BYTES_MAX", "len(text) > OWN_ID_BYTES_MAX"),
+    Mutant("1.0 another key than 1", "rows", "rows", "map(item, map(as_key, key))", "map(item, key)"),
+    Mutant("2^63 rounded into the integers", "rows", "rows", "-(2.0**63) <= value < 2.0**63", "-(2.0**63) <= value <= 2.0**63"),
+    Mutant("columns of a birth by UTF-16", "rows", "rows", "key=lambda column: column.encode())", 'key=lambda column: column.encode("utf-16-be"))'),
+    Mutant("items without their lengths", "rows", "rows", "return u64(len(field)) + field", "return field"),
+    Mutant("no ordinal in a birth", "rows", "rows", " + u64(ordinal) + fields", " + fields"),
 ]
 
 

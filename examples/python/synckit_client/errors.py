@@ -81,6 +81,10 @@ class CannotPush(SyncKitError):
     """A change that the format does not hold: too large, too deep, or a number that is not a 64-bit one."""
 
 
+class NotARow(SyncKitError):
+    """A value of an entry that is not one of docs/rows.md."""
+
+
 class NotThisProtocol(SyncKitError):
     """An answer that no server of this protocol gives."""
 

@@ -1,0 +1,5 @@
+//! Rows in the log, from outside.
+
+mod properties;
+mod refused;
+mod vectors;
