@@ -50,7 +50,7 @@ pub enum FileKind {
 }
 
 /// A floating-point number as SQLite keeps it: never NaN, which it stores as NULL, and never -0.0, which it stores as 0.0.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Real(f64);
 
 impl Real {
@@ -89,6 +89,12 @@ impl Eq for Real {}
 impl Ord for Real {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Real {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }
 

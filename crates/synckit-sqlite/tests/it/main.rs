@@ -1,5 +1,9 @@
-//! Rows in the log, from outside.
+//! Rows in the log and their merge, from outside.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod merge;
+mod model;
 mod properties;
 mod refused;
 mod vectors;

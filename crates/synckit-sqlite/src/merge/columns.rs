@@ -1,0 +1,76 @@
+//! One row, three ways: what both sides began with, what the log has, and what this device has.
+
+use synckit_crypto::batch::Timestamp;
+
+use super::{
+    schema::{ColumnMerge, Schema},
+    state::Folded,
+};
+use crate::rows::{Row, Value};
+
+/// A merged row, and the values that lost.
+pub(super) struct MergedRow {
+    pub(super) row: Row,
+    pub(super) lost: Row,
+}
+
+/// An edit of this device.
+pub(super) struct Mine<'a> {
+    pub(super) row: &'a Row,
+    pub(super) base: Option<&'a Row>,
+    pub(super) time: Timestamp,
+}
+
+/// Merges column by column. Where both sides changed a column, the later one wins, and the log if both are as late.
+pub(super) fn merge(schema: &Schema, table: &str, mine: &Mine<'_>, theirs: &Row, log: &Folded) -> MergedRow {
+    let mut merged = MergedRow {
+        row: Row::new(),
+        lost: Row::new(),
+    };
+    for column in columns(mine.row, theirs) {
+        let here = schema.value(table, mine.row, column);
+        let there = schema.value(table, theirs, column);
+        let base = mine.base.map(|base| schema.value(table, base, column));
+        let value = if base == Some(here) {
+            there.clone()
+        } else if base == Some(there) {
+            here.clone()
+        } else if let Some(sum) = counted(schema, table, column, [base, Some(here), Some(there)]) {
+            // Before the next case: two devices that count the same number of things have counted twice as many.
+            sum
+        } else if here == there {
+            there.clone()
+        } else {
+            let changed_there = log.changed.get(column).copied().unwrap_or(log.time);
+            let (won, lost) = if mine.time > changed_there {
+                (here, there)
+            } else {
+                (there, here)
+            };
+            merged.lost.set(column, lost.clone());
+            won.clone()
+        };
+        merged.row.set(column, value);
+    }
+    merged
+}
+
+/// The names of the columns that one of two rows has.
+pub(super) fn columns<'a>(left: &'a Row, right: &'a Row) -> std::collections::BTreeSet<&'a str> {
+    left.iter().chain(right.iter()).map(|(column, _)| column).collect()
+}
+
+/// The sum of two differences. Numbers that would leave the 64-bit integers are no counter.
+fn counted(schema: &Schema, table: &str, column: &str, values: [Option<&Value>; 3]) -> Option<Value> {
+    let is_counter = schema.column(table, column)?.merge == ColumnMerge::Counter;
+    let [
+        Some(Value::Integer(base)),
+        Some(Value::Integer(here)),
+        Some(Value::Integer(there)),
+    ] = values
+    else {
+        return None;
+    };
+    let sum = here.checked_sub(*base)?.checked_add(*there)?;
+    is_counter.then_some(Value::Integer(sum))
+}

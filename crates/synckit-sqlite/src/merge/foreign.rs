@@ -1,0 +1,71 @@
+//! Rows whose parent is gone. The change is sent, so that every device gets it from the log.
+
+use super::{
+    rules::{Rule, Rules},
+    schema::{OnDelete, Reference, Schema},
+    state::{Key, State},
+};
+use crate::rows::{Row, Value};
+
+impl State {
+    /// Lets one row follow its parent. `false`: every parent is where it should be.
+    ///
+    /// A row of the log whose parent is gone in the log is left alone: half a transaction of another device, the rest of
+    /// which is to come.
+    pub(super) fn follow_parent(&mut self, schema: &Schema, rules: Rules) -> bool {
+        if !rules.hold(Rule::ForeignKeys) {
+            return false;
+        }
+        let orphan = self.rows().into_iter().find_map(|(key, row)| {
+            let reference = schema.references(&key.table).iter().find(|reference| {
+                let parent = parent(schema, key, row, reference);
+                parent.is_some_and(|parent| self.left_by(key, &parent))
+            })?;
+            Some((key.clone(), row.clone(), reference))
+        });
+        orphan.is_some_and(|(key, row, reference)| {
+            self.follow(schema, &key, row, reference);
+            true
+        })
+    }
+
+    fn left_by(&self, key: &Key, parent: &Key) -> bool {
+        let by_an_edit = self.unsent.contains_key(key) || self.unsent.contains_key(parent);
+        by_an_edit && self.is_gone(parent)
+    }
+
+    fn follow(&mut self, schema: &Schema, key: &Key, mut row: Row, reference: &Reference) {
+        let time = self.time_of_edit(key, Default::default());
+        let column = reference.column.as_str();
+        let value = match reference.on_delete {
+            OnDelete::Cascade => None,
+            OnDelete::SetNull => Some(Value::Null),
+            OnDelete::SetDefault => Some(schema.default(&key.table, column).clone()),
+        };
+        // A default that is the missing row itself leads nowhere.
+        match value.filter(|value| Some(value) != row.get(column)) {
+            Some(value) => {
+                self.lose(
+                    key,
+                    row.get(column).map(|lost| (column, lost.clone())).into_iter().collect(),
+                );
+                row.set(column, value);
+                self.keep(key, Some(row), time);
+            }
+            None => {
+                self.lose(key, row);
+                self.keep(key, None, time);
+            }
+        }
+    }
+}
+
+fn parent(schema: &Schema, key: &Key, row: &Row, reference: &Reference) -> Option<Key> {
+    match schema.value(&key.table, row, &reference.column) {
+        Value::Row(id) => Some(Key {
+            table: reference.parent.clone(),
+            id: id.clone(),
+        }),
+        _ => None,
+    }
+}

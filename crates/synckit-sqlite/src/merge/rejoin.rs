@@ -1,0 +1,30 @@
+//! After the server was restored from a backup: another log, which this device reads from its start.
+
+use std::mem;
+
+use super::{
+    rules::{Rule, Rules},
+    state::{Base, State, Unsent},
+};
+
+impl State {
+    /// Begins again with an empty fold. Every row, and every deletion, is unsent with the time that it had: what it began
+    /// with was in the log that is gone.
+    pub fn rejoin(&mut self, rules: Rules) {
+        self.outbox = None;
+        if !rules.hold(Rule::Rejoin) {
+            return;
+        }
+        for unsent in self.unsent.values_mut() {
+            unsent.base = Base::Unknown;
+        }
+        for (key, folded) in mem::take(&mut self.fold) {
+            let unsent = Unsent {
+                row: folded.row,
+                base: Base::Unknown,
+                time: folded.time,
+            };
+            self.unsent.entry(key).or_insert(unsent);
+        }
+    }
+}

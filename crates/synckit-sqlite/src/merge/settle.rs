@@ -1,0 +1,112 @@
+//! At the head of the log: what is unsent is merged onto what the log has.
+//!
+//! Only the device that pushes decides. Everybody else reads plain rows, so chains of decisions cannot diverge.
+
+use super::{
+    columns::{Mine, merge},
+    rules::{Rule, Rules},
+    schema::Schema,
+    state::{Base, Folded, Key, State, Unsent, after},
+};
+use crate::rows::Row;
+
+impl State {
+    /// Merges the unsent edits onto the log, which was read to its head. A batch that is not in the log by now was sealed
+    /// on an older history, so that the server refuses it for ever: its edits are unsent again.
+    ///
+    /// Ends: every round of the loop takes away an edited column or an unsent row.
+    pub fn settle(&mut self, schema: &Schema, rules: Rules) {
+        self.outbox = None;
+        let keys: Vec<Key> = self.unsent.keys().cloned().collect();
+        for key in &keys {
+            self.settle_row(schema, rules, key);
+        }
+        while self.resolve_clash(schema, rules) || self.follow_parent(schema, rules) {}
+    }
+
+    fn settle_row(&mut self, schema: &Schema, rules: Rules, key: &Key) {
+        let Some(unsent) = self.unsent.remove(key) else { return };
+        let Some(log) = self.fold.get(key).cloned() else {
+            // A deletion of what the log never had is sent only if other devices may have the row from a log that is gone.
+            if unsent.row.is_some() || unsent.base == Base::Unknown {
+                self.unsent.insert(key.clone(), unsent);
+            }
+            return;
+        };
+        let time = unsent.time.max(after(log.time));
+        match (&unsent.row, &log.row) {
+            (None, None) => {}
+            (Some(mine), None) => {
+                if outlives_deletion(schema, &key.table, mine, &unsent, &log) {
+                    self.keep(key, unsent.row, time);
+                } else if unsent.base == Base::Unknown {
+                    self.lose(key, mine.clone());
+                }
+            }
+            (None, Some(theirs)) => {
+                if !was_edited(schema, &key.table, theirs, &unsent, &log) {
+                    if unsent.base == Base::Unknown {
+                        self.lose(key, theirs.clone());
+                    }
+                    self.keep(key, None, time);
+                }
+            }
+            (Some(mine), Some(theirs)) => {
+                let row = self.merge_row(schema, rules, key, mine, theirs, &unsent, &log);
+                self.keep(key, Some(row), time);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a row, three ways, and where it belongs")]
+    fn merge_row(
+        &mut self,
+        schema: &Schema,
+        rules: Rules,
+        key: &Key,
+        mine: &Row,
+        theirs: &Row,
+        unsent: &Unsent,
+        log: &Folded,
+    ) -> Row {
+        if !rules.hold(Rule::ThreeWays) {
+            return if unsent.time > log.time {
+                mine.clone()
+            } else {
+                theirs.clone()
+            };
+        }
+        let defaults = schema.defaults(&key.table);
+        let base = match &unsent.base {
+            Base::Row(base) => Some(base),
+            Base::Nothing => Some(&defaults),
+            Base::Unknown => None,
+        };
+        let mine = Mine {
+            row: mine,
+            base,
+            time: unsent.time,
+        };
+        let merged = merge(schema, &key.table, &mine, theirs, log);
+        self.lose(key, merged.lost);
+        merged.row
+    }
+}
+
+/// An edit beats a deletion that did not know of it. Of two histories, the later one does.
+fn outlives_deletion(schema: &Schema, table: &str, mine: &Row, unsent: &Unsent, log: &Folded) -> bool {
+    match &unsent.base {
+        Base::Nothing => true,
+        Base::Row(base) => !schema.same(table, mine, base),
+        Base::Unknown => unsent.time > log.time,
+    }
+}
+
+/// Whether the log has an edit that a deletion of this device did not know of.
+fn was_edited(schema: &Schema, table: &str, theirs: &Row, unsent: &Unsent, log: &Folded) -> bool {
+    match &unsent.base {
+        Base::Nothing => true,
+        Base::Row(base) => !schema.same(table, theirs, base),
+        Base::Unknown => log.time > unsent.time,
+    }
+}

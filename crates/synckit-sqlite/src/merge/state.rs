@@ -1,0 +1,148 @@
+//! What a device knows: the fold of the log, its own unsent edits, and the values that lost.
+
+use std::collections::BTreeMap;
+
+use synckit_crypto::batch::Timestamp;
+use synckit_protocol::BatchId;
+
+use crate::rows::{Row, RowChange, RowId};
+
+/// A row: its table's name in the log, and its id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The table.
+    pub table: String,
+    /// The row.
+    pub id: RowId,
+}
+
+/// A row in the fold of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folded {
+    /// The row as this device's columns store it; `None` if it was deleted.
+    pub row: Option<Row>,
+    /// The time of its last entry.
+    pub time: Timestamp,
+    /// When each column last changed.
+    pub changed: BTreeMap<String, Timestamp>,
+}
+
+/// An edit that is not in the log yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsent {
+    /// The row as it is here, with columns that this device does not know; `None` if it was deleted.
+    pub row: Option<Row>,
+    /// What the edit began with.
+    pub base: Base,
+    /// When it was edited.
+    pub time: Timestamp,
+}
+
+/// What an edit began with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// No row.
+    Nothing,
+    /// This row.
+    Row(Row),
+    /// It is not known any more: the log that had it is gone.
+    Unknown,
+}
+
+/// A batch that is being sent. Its id and its rows never change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbox {
+    /// The id of the batch.
+    pub id: BatchId,
+    /// Its entries.
+    pub changes: Vec<RowChange>,
+}
+
+/// Values that a merge did not keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The row that they belonged to.
+    pub key: Key,
+    /// The values; for a row that is gone, all of it.
+    pub lost: Row,
+}
+
+/// What a device knows of the synced tables.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// The state of the log as far as it was read.
+    pub fold: BTreeMap<Key, Folded>,
+    /// The edits that are not in it.
+    pub unsent: BTreeMap<Key, Unsent>,
+    /// The batch that is being sent.
+    pub outbox: Option<Outbox>,
+    /// The values that lost, oldest first.
+    pub conflicts: Vec<Conflict>,
+    /// Rows that became another row, oldest first: what they were, and what they are.
+    pub renamed: Vec<(Key, Key)>,
+}
+
+impl State {
+    /// A row as the log has it.
+    pub(super) fn folded(&self, key: &Key) -> Option<&Row> {
+        self.fold.get(key)?.row.as_ref()
+    }
+
+    /// A row as it should be here.
+    pub(super) fn current(&self, key: &Key) -> Option<&Row> {
+        match self.unsent.get(key) {
+            Some(unsent) => unsent.row.as_ref(),
+            None => self.folded(key),
+        }
+    }
+
+    /// Every row as it should be here, those that wait outside their table included.
+    pub(super) fn rows(&self) -> BTreeMap<&Key, &Row> {
+        let folded = self
+            .fold
+            .iter()
+            .filter_map(|(key, folded)| Some((key, folded.row.as_ref()?)));
+        let mut rows: BTreeMap<&Key, &Row> = folded.filter(|(key, _)| !self.unsent.contains_key(*key)).collect();
+        rows.extend(
+            self.unsent
+                .iter()
+                .filter_map(|(key, unsent)| Some((key, unsent.row.as_ref()?))),
+        );
+        rows
+    }
+
+    /// Whether a row is gone, in the log or by an unsent deletion; `false` for a row that was never heard of.
+    pub(super) fn is_gone(&self, key: &Key) -> bool {
+        let is_known = self.fold.contains_key(key) || self.unsent.contains_key(key);
+        is_known && self.current(key).is_none()
+    }
+
+    /// The time of an edit: by the clock, and later than what it replaces.
+    pub(super) fn time_of_edit(&self, key: &Key, clock: Timestamp) -> Timestamp {
+        let before = self.fold.get(key).map(|folded| folded.time);
+        let before = before.max(self.unsent.get(key).map(|unsent| unsent.time));
+        before.map_or(clock, |before| clock.max(after(before)))
+    }
+
+    pub(super) fn lose(&mut self, key: &Key, lost: Row) {
+        if lost.iter().next().is_some() {
+            self.conflicts.push(Conflict { key: key.clone(), lost });
+        }
+    }
+
+    /// Makes `row` the unsent state of a row, or nothing unsent if it is what the log has.
+    pub(super) fn keep(&mut self, key: &Key, row: Option<Row>, time: Timestamp) {
+        let logged = self.folded(key).cloned();
+        if row == logged {
+            self.unsent.remove(key);
+        } else {
+            let base = logged.map_or(Base::Nothing, Base::Row);
+            self.unsent.insert(key.clone(), Unsent { row, base, time });
+        }
+    }
+}
+
+/// The first time after another.
+pub(super) fn after(time: Timestamp) -> Timestamp {
+    Timestamp::from_micros(time.as_micros().saturating_add(1))
+}

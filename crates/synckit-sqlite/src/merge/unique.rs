@@ -1,0 +1,170 @@
+//! UNIQUE between what is unsent and what the log has: the log wins, and no unsent row waits outside its table for it.
+//! (Rows that wait vanish from the user's eyes, and sets of them differ for ever.)
+
+use synckit_crypto::batch::Timestamp;
+
+use super::{
+    columns::{Mine, merge},
+    rules::{Rule, Rules},
+    schema::Schema,
+    state::{Base, Folded, Key, State},
+    view::Clash,
+};
+use crate::rows::{Row, Value};
+
+impl State {
+    /// Resolves one clash in which an unsent edit takes part. `false`: there is none.
+    pub(super) fn resolve_clash(&mut self, schema: &Schema, rules: Rules) -> bool {
+        if !rules.hold(Rule::UniqueOfUnsent) {
+            return false;
+        }
+        let (_, clashes) = self.seat(schema, rules);
+        clashes
+            .iter()
+            .any(|clash| self.go_back(schema, clash) || self.become_one(schema, clash))
+    }
+
+    /// The edited columns of a row that the log has go back to the log's values.
+    fn go_back(&mut self, schema: &Schema, clash: &Clash) -> bool {
+        [&clash.newcomer, &clash.seated].into_iter().any(|key| {
+            let (Some(logged), Some(unsent)) = (self.folded(key).cloned(), self.unsent.get(key).cloned()) else {
+                return false;
+            };
+            let (Some(mut row), mut lost) = (unsent.row, Row::new()) else {
+                return false;
+            };
+            for column in &clash.columns {
+                let (here, there) = (
+                    schema.value(&key.table, &row, column),
+                    schema.value(&key.table, &logged, column),
+                );
+                if here != there {
+                    lost.set(column.as_str(), here.clone());
+                    row.set(column.as_str(), there.clone());
+                }
+            }
+            let went_back = lost.iter().next().is_some();
+            if went_back {
+                self.lose(key, lost);
+                self.keep_unless_orphaned(schema, key, row, unsent.time);
+            }
+            went_back
+        })
+    }
+
+    /// The log's value may be a row that is gone since: then the whole row follows it, or columns would go back and forth.
+    fn keep_unless_orphaned(&mut self, schema: &Schema, key: &Key, row: Row, time: Timestamp) {
+        let is_orphan = super::view::parents(schema, key, &row)
+            .iter()
+            .any(|parent| self.is_gone(parent));
+        if is_orphan {
+            self.lose(key, row);
+            self.keep(key, None, time);
+        } else {
+            self.keep(key, Some(row), time);
+        }
+    }
+
+    /// A row that the log never had becomes the other one.
+    fn become_one(&mut self, schema: &Schema, clash: &Clash) -> bool {
+        let Clash { seated, newcomer, .. } = clash;
+        if self.is_new(newcomer) {
+            self.become_row(schema, newcomer, seated);
+        } else if self.is_new(seated) {
+            self.become_row(schema, seated, newcomer);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn is_new(&self, key: &Key) -> bool {
+        self.folded(key).is_none() && self.unsent.contains_key(key)
+    }
+
+    /// What the new row has beside the defaults is kept where the other one has the default; else the other one's value
+    /// stays. What referred to the new row refers to the other one.
+    fn become_row(&mut self, schema: &Schema, new: &Key, known: &Key) {
+        let (Some(unsent), Some(theirs)) = (self.unsent.remove(new), self.current(known).cloned()) else {
+            return;
+        };
+        let Some(mine) = unsent.row else { return };
+        let defaults = schema.defaults(&new.table);
+        let mine = Mine {
+            row: &mine,
+            base: Some(&defaults),
+            time: Timestamp::from_micros(i64::MIN),
+        };
+        let log = Folded {
+            row: None,
+            time: Timestamp::default(),
+            changed: Default::default(),
+        };
+        let mut merged = merge(schema, &new.table, &mine, &theirs, &log);
+        for column in schema.table(&new.table).into_iter().flat_map(|table| &table.key) {
+            merged
+                .row
+                .set(column.as_str(), schema.value(&new.table, &theirs, column).clone());
+        }
+        self.lose(known, merged.lost);
+        let time = self.time_of_edit(known, unsent.time);
+        self.put(known, merged.row, time);
+        self.rename(schema, new, known);
+    }
+
+    /// Sets an unsent row, whatever it began with.
+    fn put(&mut self, key: &Key, row: Row, time: Timestamp) {
+        let base = self.unsent.get(key).map(|unsent| unsent.base.clone());
+        self.keep(key, Some(row), time);
+        if let (Some(unsent), Some(base @ (Base::Nothing | Base::Unknown))) = (self.unsent.get_mut(key), base) {
+            unsent.base = base;
+        }
+    }
+
+    /// Whatever refers to a row by its old id refers to it by the new one. A row whose own id is made of it moves, too.
+    fn rename(&mut self, schema: &Schema, from: &Key, to: &Key) {
+        self.renamed.push((from.clone(), to.clone()));
+        let keys: Vec<Key> = self.unsent.keys().cloned().collect();
+        for key in keys {
+            let Some(unsent) = self.unsent.get_mut(&key) else {
+                continue;
+            };
+            let Some(row) = &mut unsent.row else { continue };
+            let mut is_moved = false;
+            for reference in schema
+                .references(&key.table)
+                .iter()
+                .filter(|reference| reference.parent == from.table)
+            {
+                if row.get(&reference.column) == Some(&Value::Row(from.id.clone())) {
+                    row.set(reference.column.as_str(), Value::Row(to.id.clone()));
+                    is_moved = true;
+                }
+            }
+            if is_moved {
+                self.move_to_own_id(schema, &key);
+            }
+        }
+    }
+
+    fn move_to_own_id(&mut self, schema: &Schema, key: &Key) {
+        let Some(row) = self.current(key) else { return };
+        let Some(id) = schema.id_of(&key.table, row) else {
+            return;
+        };
+        let target = Key {
+            table: key.table.clone(),
+            id,
+        };
+        if target == *key {
+            return;
+        }
+        if self.current(&target).is_some() {
+            self.become_row(schema, key, &target);
+        } else if let Some(unsent) = self.unsent.remove(key) {
+            let time = self.time_of_edit(&target, unsent.time);
+            self.keep(&target, unsent.row, time);
+            self.rename(schema, key, &target);
+        }
+    }
+}

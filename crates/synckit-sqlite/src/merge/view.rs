@@ -1,0 +1,166 @@
+//! Which rows are in their tables, and which wait outside: a pure function of the state, so that devices that have read
+//! the same log have the same tables, in whatever order and pages they read it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    rules::{Rule, Rules},
+    schema::Schema,
+    state::{Key, State},
+};
+use crate::rows::{Row, Value};
+
+/// The tables as they should be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct View {
+    /// The rows in their tables.
+    pub visible: BTreeMap<Key, Row>,
+    /// The rows that wait outside, and what for.
+    pub parked: BTreeMap<Key, Parked>,
+}
+
+/// What a row waits for. It is looked at again whenever the state changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parked {
+    /// Another row has its values of a UNIQUE.
+    Unique {
+        /// The row in the table.
+        by: Key,
+    },
+    /// The row that it refers to is not there.
+    Parent {
+        /// The row that is missing.
+        missing: Key,
+    },
+}
+
+/// Two rows with the same values of one UNIQUE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Clash {
+    pub(super) columns: Vec<String>,
+    pub(super) seated: Key,
+    pub(super) newcomer: Key,
+}
+
+impl State {
+    /// The tables as they should be: of two rows that violate a UNIQUE, the one with the smaller id is in the table; rows
+    /// whose parent is not there wait for it.
+    pub fn view(&self, schema: &Schema, rules: Rules) -> View {
+        self.seat(schema, rules).0
+    }
+
+    /// Seats rows in the order of their ids, and says which found their place taken.
+    pub(super) fn seat(&self, schema: &Schema, rules: Rules) -> (View, Vec<Clash>) {
+        let rows = self.rows();
+        let mut orphans = BTreeMap::new();
+        loop {
+            let (mut view, clashes) = seat_all(schema, rules, &rows, &orphans);
+            let more = orphans_of(schema, &rows, &view);
+            if more.is_empty() || !rules.hold(Rule::ForeignKeys) {
+                view.parked.extend(orphans);
+                return (view, clashes);
+            }
+            orphans.extend(more);
+        }
+    }
+}
+
+fn seat_all(
+    schema: &Schema,
+    rules: Rules,
+    rows: &BTreeMap<&Key, &Row>,
+    orphans: &BTreeMap<Key, Parked>,
+) -> (View, Vec<Clash>) {
+    let (mut view, mut clashes, mut seats) = (View::default(), Vec::new(), Seats::default());
+    for (key, row) in rows.iter().filter(|(key, _)| !orphans.contains_key(**key)) {
+        match seats.taken(schema, key, row) {
+            Some((columns, seated)) => {
+                if rules.hold(Rule::UniqueOfLog) {
+                    view.parked
+                        .insert((*key).clone(), Parked::Unique { by: seated.clone() });
+                } else {
+                    view.visible.insert((*key).clone(), (*row).clone());
+                }
+                clashes.push(Clash {
+                    columns: columns.to_vec(),
+                    seated,
+                    newcomer: (*key).clone(),
+                });
+            }
+            None => {
+                seats.take(schema, key, row);
+                view.visible.insert((*key).clone(), (*row).clone());
+            }
+        }
+    }
+    (view, clashes)
+}
+
+fn orphans_of(schema: &Schema, rows: &BTreeMap<&Key, &Row>, view: &View) -> Vec<(Key, Parked)> {
+    let seated = rows.iter().filter(|(key, _)| view.visible.contains_key(**key));
+    let orphans = seated.filter_map(|(key, row)| {
+        let missing = parents(schema, key, row)
+            .into_iter()
+            .find(|parent| !view.visible.contains_key(parent))?;
+        Some(((*key).clone(), Parked::Parent { missing }))
+    });
+    orphans.collect()
+}
+
+/// The rows that a row refers to, by foreign keys that the database enforces.
+pub(super) fn parents(schema: &Schema, key: &Key, row: &Row) -> BTreeSet<Key> {
+    let references = schema.references(&key.table).iter();
+    let parents = references.filter_map(|reference| match schema.value(&key.table, row, &reference.column) {
+        Value::Row(id) => Some(Key {
+            table: reference.parent.clone(),
+            id: id.clone(),
+        }),
+        _ => None,
+    });
+    parents.filter(|parent| parent != key).collect()
+}
+
+/// The values of each UNIQUE that rows have taken.
+#[derive(Debug, Default)]
+pub(super) struct Seats(BTreeMap<(String, usize, Vec<Value>), Key>);
+
+impl Seats {
+    /// The first UNIQUE whose values another row has, and that row.
+    pub(super) fn taken<'a>(&self, schema: &'a Schema, key: &Key, row: &Row) -> Option<(&'a [String], Key)> {
+        places(schema, key, row).into_iter().find_map(|(columns, place)| {
+            let holder = self.0.get(&place).filter(|holder| *holder != key)?;
+            Some((columns, holder.clone()))
+        })
+    }
+
+    pub(super) fn take(&mut self, schema: &Schema, key: &Key, row: &Row) {
+        self.0.extend(
+            places(schema, key, row)
+                .into_iter()
+                .map(|(_, place)| (place, key.clone())),
+        );
+    }
+
+    pub(super) fn leave(&mut self, schema: &Schema, key: &Key, row: &Row) {
+        for (_, place) in places(schema, key, row) {
+            if self.0.get(&place) == Some(key) {
+                self.0.remove(&place);
+            }
+        }
+    }
+}
+
+type Place = (String, usize, Vec<Value>);
+
+fn places<'a>(schema: &'a Schema, key: &Key, row: &Row) -> Vec<(&'a [String], Place)> {
+    let uniques = schema
+        .table(&key.table)
+        .into_iter()
+        .flat_map(|table| &table.uniques)
+        .enumerate();
+    let places = uniques.filter_map(|(number, columns)| {
+        let values = schema.unique_values(&key.table, row, columns)?;
+        Some((columns.as_slice(), (key.table.clone(), number, values)))
+    });
+    places.collect()
+}
