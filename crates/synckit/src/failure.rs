@@ -328,6 +328,10 @@ fn of_transfer(error: &TransferError) -> Option<Known> {
             "not_empty",
             "name an empty database with --to; the embedded one is synckit.db in the data directory",
         )),
+        TransferError::OtherSource => Some(Known::new(
+            "other_source",
+            "name the source of the interrupted transfer with --from, or an empty database with --to",
+        )),
         TransferError::InUse(_) => Some(Known::new(
             "database_in_use",
             "stop every server and command that uses it, then run this again",

@@ -45,8 +45,12 @@ impl PostgresInspection {
     /// The schema of the database, and the one that this server knows.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], [`StoreError::Database`].
+    /// [`StoreError::Unfinished`] if a transfer into it is not finished, [`StoreError::Unavailable`],
+    /// [`StoreError::Database`].
     pub async fn schema(&self) -> Result<SchemaVersions, StoreError> {
+        if migrations::is_unfinished(&self.pool).await? {
+            return Err(StoreError::Unfinished);
+        }
         Ok(SchemaVersions {
             found: migrations::found(&self.pool).await?,
             known: migrations::KNOWN,

@@ -15,6 +15,9 @@ use crate::{
 /// The name that the sessions of a transfer have in the database.
 const APPLICATION: &str = "synckit migrate-store";
 
+/// Held by the only connection of a transfer while it writes into the database.
+const LOCK_OF_TARGET: &str = "SELECT CAST(pg_try_advisory_lock(6010233457196822) AS text)";
+
 /// An open database.
 pub(crate) struct PostgresEnd {
     pool: Pool,
@@ -40,6 +43,15 @@ impl PostgresEnd {
 
     pub(crate) async fn target(url: &PostgresUrl) -> Result<Self, TransferError> {
         let end = Self::open(url).await?;
+        let locked = end.rows(LOCK_OF_TARGET, &[]).await?;
+        if locked
+            .first()
+            .map_or(Ok(None), |row| row.get::<Option<String>>(0))?
+            .as_deref()
+            != Some("true")
+        {
+            return Err(TransferError::InUse(end.shown));
+        }
         if migrations::begin_unfinished(&end.pool).await? {
             Ok(end)
         } else {

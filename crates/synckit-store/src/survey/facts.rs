@@ -33,11 +33,15 @@ pub(crate) async fn read(db: &impl Executor) -> Result<DatabaseFacts, StoreError
                      UNION ALL SELECT max(last_seen_at) FROM devices UNION ALL SELECT max(updated_at) FROM envelopes
                      UNION ALL SELECT max(touched_at) FROM snapshots) AS times),
                  (SELECT count(*) FROM accounts CROSS JOIN server
-                  WHERE is_deleted = 0 AND accounts.seed_id IS DISTINCT FROM server.seed_id)",
+                  WHERE is_deleted = 0 AND accounts.seed_id IS DISTINCT FROM server.seed_id),
+                 (SELECT count(*) FROM server)",
             &[],
         )
         .await?;
     let row = row.ok_or(ImpossibleValue("empty answer"))?;
+    if row.get::<u64>(5)? != 1 {
+        return Err(ImpossibleValue("number of rows in the table server").into());
+    }
     Ok(DatabaseFacts {
         apps: row.get(0)?,
         accounts: row.get(1)?,

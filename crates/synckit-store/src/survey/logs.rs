@@ -39,8 +39,8 @@ pub enum LogDamage {
     /// The newest batches, or the row of the stream, are of another time than the others.
     #[error("the log does not end at its stream's position")]
     OtherEnd,
-    /// A kept snapshot lacks parts, or its position is not on the chain.
-    #[error("a snapshot is not complete, or not of this log")]
+    /// A kept snapshot lacks parts, or its position is not on the chain, or the log was cut and has none.
+    #[error("a snapshot is not complete, not of this log, or missing")]
     Snapshot,
 }
 
@@ -268,8 +268,9 @@ async fn ends(db: &impl Executor, stream_key: i64) -> Result<Option<Ends>, Store
     .transpose()
 }
 
-/// Kept snapshots have all of their parts, and stand on the chain.
+/// Kept snapshots have all of their parts, and stand on the chain. A log that was cut has one in place of its beginning.
 async fn snapshots(db: &impl Executor, stream_key: i64, ends: &Ends, survey: &mut LogSurvey) -> Result<(), StoreError> {
+    let mut replaces_beginning = ends.base.seq == 0;
     db.each(
         "SELECT seq, head,
              (SELECT count(*) FROM snapshot_parts WHERE snapshot_parts.stream_key = $1
@@ -291,8 +292,13 @@ async fn snapshots(db: &impl Executor, stream_key: i64, ends: &Ends, survey: &mu
             if parts != 0 || bytes != 0 || !is_on_chain {
                 survey.report(ends.id, position.seq, LogDamage::Snapshot);
             }
+            replaces_beginning = true;
             Ok(ControlFlow::Continue(()))
         },
     )
-    .await
+    .await?;
+    if !replaces_beginning {
+        survey.report(ends.id, ends.base.seq, LogDamage::Snapshot);
+    }
+    Ok(())
 }

@@ -116,7 +116,7 @@ impl<'a> ObjectWalk<'a> {
         self.left.start = shards.end;
         let mut objects = Objects::default();
         for shard in shards.clone() {
-            list_shard(&self.directory.join(format!("{shard:02x}")), &mut objects.files).map_err(failed)?;
+            list_shard(self.directory, shard, &mut objects.files).map_err(failed)?;
         }
         objects.read(db, &shards).await?;
         Ok(Some(objects))
@@ -191,15 +191,18 @@ fn failed(error: io::Error) -> StoreError {
     StoreError::Database(Box::new(error))
 }
 
-/// The names of a directory that are keys, with the sizes of their files. A directory is made with its first object.
-fn list_shard(path: &Path, files: &mut HashMap<ObjectKey, u64>) -> io::Result<()> {
-    let entries = match fs::read_dir(path) {
+/// The names of a shard's directory that are keys of the shard, with the sizes of their files. A directory is made with its
+/// first object.
+fn list_shard(directory: &Path, shard: u64, files: &mut HashMap<ObjectKey, u64>) -> io::Result<()> {
+    let entries = match fs::read_dir(directory.join(format!("{shard:02x}"))) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
     for entry in entries {
         let entry = entry?;
-        let key = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let key: Option<ObjectKey> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        // Nobody finds an object in another directory than its own.
+        let key = key.filter(|key| key.as_bytes().first().copied().map(u64::from) == Some(shard));
         // A file that went in the meantime is none.
         if let (Some(key), Ok(metadata)) = (key, entry.metadata()) {
             files.insert(key, metadata.len());

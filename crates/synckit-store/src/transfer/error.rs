@@ -14,6 +14,9 @@ pub enum TransferError {
     /// The target holds data that no transfer put there.
     #[error("the target has data already")]
     NotEmpty,
+    /// An interrupted transfer into the target was from another server.
+    #[error("the target has data of another server: an interrupted transfer was from there")]
+    OtherSource,
     /// A server or a command is connected to one of the databases.
     #[error("a server or a command uses the database {0}")]
     InUse(String),

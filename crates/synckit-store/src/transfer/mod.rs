@@ -11,7 +11,7 @@
 
 use self::{ends::End, tables::Table};
 pub use self::{ends::TransferEnd, error::TransferError};
-use crate::records::Column;
+use crate::{StoreError, records::Column};
 
 mod ends;
 pub(crate) mod error;
@@ -41,6 +41,7 @@ pub async fn transfer_database(
     let tables = tables::tables()?;
     let source = End::source(from).await?;
     let target = End::target(to).await?;
+    check_source(&source, &target).await?;
     let mut done = Transferred::default();
     for table in &tables {
         let copied = copy(&source, &target, table).await?;
@@ -55,6 +56,20 @@ pub async fn transfer_database(
     target.ensure_unused().await?;
     target.finish().await?;
     Ok(done)
+}
+
+/// Refuses a target into which another server's rows were copied. The row with its OPRF seed is the first that is copied, and
+/// no two servers have the same seed.
+async fn check_source(source: &End, target: &End) -> Result<(), TransferError> {
+    let sql = "SELECT seed_id FROM server";
+    let seed = async |end: &End| -> Result<Option<Vec<u8>>, StoreError> {
+        let rows = end.rows(sql, &[]).await?;
+        rows.first().map_or(Ok(None), |row| row.get(0))
+    };
+    match seed(target).await? {
+        Some(begun) if Some(&begun) != seed(source).await?.as_ref() => Err(TransferError::OtherSource),
+        _ => Ok(()),
+    }
 }
 
 /// Walks every chain of a copy; returns the number of batches.

@@ -187,6 +187,8 @@ async fn every_kind_of_rot_in_a_log_is_found() {
     assert_eq!(survey(head), (30, 2, Some((30, LogDamage::BrokenChain))));
     let older_row = "UPDATE streams SET seq = 58, head = (SELECT head FROM batches WHERE last_seq = 58)";
     assert_eq!(survey(older_row), (29, 1, Some((58, LogDamage::OtherEnd))));
+    let cut = "UPDATE streams SET base_seq = 10, base_head = (SELECT head FROM batches WHERE last_seq = 10)";
+    assert_eq!(survey(cut), (25, 1, Some((10, LogDamage::Snapshot))));
     let other_end = "UPDATE streams SET seq = 62";
     assert_eq!(survey(other_end), (30, 1, Some((60, LogDamage::OtherEnd))));
     let snapshot = "INSERT INTO snapshots (stream_key, snapshot_id, state, touched_at, size_bytes, key_id, seq, head, part_count, manifest, owner)

@@ -3,7 +3,7 @@
 use std::fs;
 
 use synckit_protocol::{ObjectKey, SealedHash};
-use synckit_store::{LogDamage, ObjectExtent, PostgresInspection};
+use synckit_store::{LogDamage, ObjectExtent, PostgresInspection, StoreError};
 
 use crate::{
     database::Fresh,
@@ -28,7 +28,8 @@ async fn every_kind_of_rot_in_a_postgresql_is_found() {
         client.batch_execute(sql).await.unwrap();
         let logs = inspection.survey_logs().await.unwrap();
         let undo = "DELETE FROM batches; INSERT INTO batches SELECT * FROM kept_batches;
-             UPDATE streams SET seq = kept_streams.seq, head = kept_streams.head FROM kept_streams;
+             UPDATE streams SET seq = kept_streams.seq, head = kept_streams.head, base_seq = 0, base_head = NULL
+             FROM kept_streams;
              DELETE FROM snapshots";
         client.batch_execute(undo).await.unwrap();
         let first = logs.examples.first().map(|found| (found.seq, found.damage));
@@ -59,6 +60,10 @@ async fn every_kind_of_rot_in_a_postgresql_is_found() {
         (
             "UPDATE streams SET seq = 58, head = (SELECT head FROM batches WHERE last_seq = 58)",
             (29, 1, Some((58, LogDamage::OtherEnd))),
+        ),
+        (
+            "UPDATE streams SET base_seq = 10, base_head = (SELECT head FROM batches WHERE last_seq = 10)",
+            (25, 1, Some((10, LogDamage::Snapshot))),
         ),
         (
             "UPDATE streams SET seq = 62",
@@ -108,6 +113,8 @@ async fn objects_of_a_postgresql_are_compared() {
     put(0x0c, "ROTTEN");
     put(0xff, "short");
     put(0xcc, "nobody knows this");
+    // In the directory of another one, where no server finds it.
+    fs::write(directory.path().join("0a").join(key(0x0b).to_string()), "missing").unwrap();
     let inspection = PostgresInspection::open(&fresh.database.url()).await.unwrap();
     let survey = async |extent| inspection.survey_objects(directory.path(), extent).await.unwrap();
     let sample = survey(ObjectExtent::Sample).await;
@@ -119,5 +126,23 @@ async fn objects_of_a_postgresql_are_compared() {
     assert_eq!((all.known, all.missing, all.wrong_size, all.rotten), (4, 1, 1, 1));
     assert_eq!((all.orphaned, all.orphaned_bytes), (1, 17));
     assert!(all.examples.contains(&key(0x0b)), "{all:?}");
+    inspection.close().await;
+}
+
+#[tokio::test]
+async fn unfinished_or_headless_postgresql_is_named() {
+    let fresh = Fresh::open().await;
+    let client = fresh.database.client().await;
+    let inspection = PostgresInspection::open(&fresh.database.url()).await.unwrap();
+    assert_eq!(inspection.facts().await.unwrap().accounts, 0);
+    client.batch_execute("DELETE FROM server").await.unwrap();
+    let facts = inspection.facts().await;
+    assert!(matches!(facts, Err(StoreError::Database(_))), "{facts:?}");
+    client
+        .batch_execute("CREATE TABLE unfinished_transfer (begun_at BIGINT)")
+        .await
+        .unwrap();
+    let schema = inspection.schema().await;
+    assert!(matches!(schema, Err(StoreError::Unfinished)), "{schema:?}");
     inspection.close().await;
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use synckit_protocol::wire::export::ExportLine;
 use synckit_store::{
-    Append, DatabaseInspection, LogDamage, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, Store,
-    StoreError, TransferEnd, TransferError, transfer_database,
+    AcceptNewSeed, Append, DatabaseInspection, LogDamage, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore,
+    Store, StoreError, TransferEnd, TransferError, transfer_database,
 };
 use tempfile::TempDir;
 
@@ -141,4 +141,60 @@ async fn a_target_with_data_is_refused() {
     let none = directory.path().join("none.db");
     let refused = transfer_database(TransferEnd::File(&none), TransferEnd::Postgres(&url), |_, _| {}).await;
     assert!(matches!(refused, Err(TransferError::NoSource)), "{refused:?}");
+}
+
+/// A file with one account, and a transfer of it into a database that breaks off after the first rows.
+async fn interrupted(path: &Path, seed: u8) -> (Database, synckit_store::PostgresUrl) {
+    let store = open(path);
+    store.claim_seed([seed; 16], AcceptNewSeed::No).await.unwrap();
+    create_app(&store, 1).await;
+    create_whole_account(&store, 1, 1).await;
+    store.close().await.unwrap();
+    let damage = "UPDATE batches SET sealed = zeroblob(length(sealed)) WHERE sealed IS NOT NULL";
+    let rotten = path.with_extension("rotten");
+    std::fs::copy(path, &rotten).unwrap();
+    rusqlite::Connection::open(&rotten)
+        .unwrap()
+        .execute(damage, [])
+        .unwrap();
+    let database = Database::create().await;
+    let url = database.url();
+    let broken_off = transfer_database(TransferEnd::File(&rotten), TransferEnd::Postgres(&url), |_, _| {}).await;
+    assert!(
+        matches!(broken_off, Err(TransferError::Damaged { .. })),
+        "{broken_off:?}"
+    );
+    (database, url)
+}
+
+#[tokio::test]
+async fn interrupted_transfer_takes_no_other_source() {
+    let directory = TempDir::new().unwrap();
+    let (first, second) = (directory.path().join("first.db"), directory.path().join("second.db"));
+    let (database, url) = interrupted(&first, 1).await;
+    let (_other, _) = interrupted(&second, 2).await;
+    let rows = async || {
+        let client = database.client().await;
+        let counted = client.query_one("SELECT count(*) FROM accounts", &[]).await.unwrap();
+        counted.get::<_, i64>(0)
+    };
+    let before = rows().await;
+    let mixed = transfer_database(TransferEnd::File(&second), TransferEnd::Postgres(&url), |_, _| {}).await;
+    assert!(matches!(mixed, Err(TransferError::OtherSource)), "{mixed:?}");
+    assert_eq!(rows().await, before);
+}
+
+#[tokio::test]
+async fn two_transfers_into_one_database_are_refused() {
+    let directory = TempDir::new().unwrap();
+    let (first, second) = (directory.path().join("first.db"), directory.path().join("second.db"));
+    filled(&first).await;
+    std::fs::copy(&first, &second).unwrap();
+    let database = Database::create().await;
+    let url = database.url();
+    let into = async |path| transfer_database(TransferEnd::File(path), TransferEnd::Postgres(&url), |_, _| {}).await;
+    let both = tokio::join!(into(&first), into(&second));
+    let ended = [both.0, both.1];
+    let in_use = |ended: &Result<_, _>| matches!(ended, Err(TransferError::InUse(_)));
+    assert!(ended.iter().any(Result::is_ok) && ended.iter().any(in_use), "{ended:?}");
 }
