@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod inspect;
 mod merge;
 mod model;
 mod properties;
 mod refused;
+mod schemas;
 mod vectors;
