@@ -63,9 +63,9 @@ impl Connection {
 
     /// Ends the transaction. Its changes are durable when this returns.
     pub(super) async fn commit(self) -> Result<(), StoreError> {
-        if self.is_open.load(Ordering::Relaxed) {
+        // A COMMIT ends the transaction, whatever its answer. The first poll of the future below sends it.
+        if self.is_open.swap(false, Ordering::Relaxed) {
             self.client.batch_execute("COMMIT").await.map_err(failed)?;
-            self.is_open.store(false, Ordering::Relaxed);
         }
         Ok(())
     }

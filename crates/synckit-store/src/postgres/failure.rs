@@ -94,8 +94,13 @@ pub(super) fn is_conflict(error: &StoreError) -> bool {
     .any(|code| has_code(error, code))
 }
 
+/// Whether the database took no write: it is a standby, or a primary that became one.
+pub(super) fn is_read_only(error: &StoreError) -> bool {
+    has_code(error, &SqlState::READ_ONLY_SQL_TRANSACTION)
+}
+
 fn has_code(error: &StoreError, code: &SqlState) -> bool {
-    let StoreError::Database(source) = error else {
+    let (StoreError::Database(source) | StoreError::Unavailable { source, .. }) = error else {
         return false;
     };
     source

@@ -179,6 +179,10 @@ impl Store for PostgresStore {
         transaction!(self, Serializable, |db| apps::claim_seed(db, seed_id, accept_new))
     }
 
+    async fn seed_id(&self) -> Result<Option<[u8; 16]>, StoreError> {
+        single!(self, |db| apps::seed_id(db))
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         // One row that every node writes: nobody reads it, so that nobody needs to wait for the others.
         transaction!(self, Locking, |db| apps::check(db))
@@ -385,7 +389,7 @@ impl Store for PostgresStore {
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) if tries.once_more().await => {}
                 Ok(None) => return Err(StoreError::Busy),
-                Err(error) if tries.again(&error, false, Repeat::Always).await => {}
+                Err(error) if tries.again(&self.pool, &error, false, Repeat::Always).await => {}
                 Err(error) => return Err(failure::given_up(error)),
             }
         }

@@ -11,6 +11,7 @@ use super::{
     connection::Connection,
     failure::not_connected,
     options::PostgresOptions,
+    pool::config,
     tls::Connector,
 };
 use crate::{
@@ -28,11 +29,7 @@ pub(super) async fn send(db: &Connection, notice: &Notice) -> Result<(), StoreEr
 
 /// Connects, and listens from now on.
 pub(super) async fn listen(url: &PostgresUrl, options: &PostgresOptions) -> Result<Notices, StoreError> {
-    let mut config = (*url.config).clone();
-    config.connect_timeout(options.connect_timeout);
-    if config.get_application_name().is_none() {
-        config.application_name("synckit");
-    }
+    let config = config(url, options);
     let listening = async {
         match &url.tls {
             Tls::Off => connect(config, NoTls).await,

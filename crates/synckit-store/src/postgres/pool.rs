@@ -9,10 +9,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, PoolConfig, RecyclingMethod, Runtime, Timeouts};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::{
     Client, NoTls, Socket,
@@ -47,6 +48,8 @@ pub(super) struct Pool {
     is_closed: AtomicBool,
     /// Held by a request that repeats a transaction: those of one node do not conflict with each other again.
     repeats: tokio::sync::Mutex<()>,
+    /// Connections that were made up to this moment are replaced when they are next taken.
+    outdated: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Pool {
@@ -63,13 +66,7 @@ impl Pool {
     }
 
     pub(super) async fn open(url: &PostgresUrl, options: &PostgresOptions) -> Result<Self, StoreError> {
-        let mut config = (*url.config).clone();
-        config.connect_timeout(options.connect_timeout);
-        if config.get_application_name().is_none() {
-            config.application_name("synckit");
-        }
-        // A connection to a standby would stay one after the address names the new primary.
-        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        let config = config(url, options);
         match &url.tls {
             Tls::Off => Self::connect(config, NoTls, options).await,
             Tls::VerifyFull(roots) => {
@@ -105,12 +102,20 @@ impl Pool {
             recycle: Some(options.connect_timeout),
         };
         let session = session(options);
+        let outdated = Arc::<Mutex<Option<Instant>>>::default();
+        let replaced = Arc::clone(&outdated);
         let connections = deadpool_postgres::Pool::builder(manager)
             .config(pool_config)
             .runtime(Runtime::Tokio1)
             .post_create(Hook::async_fn(move |client, _| {
                 let session = session.clone();
                 Box::pin(async move { client.batch_execute(&session).await.map_err(HookError::Backend) })
+            }))
+            .pre_recycle(Hook::sync_fn(move |_, metrics| {
+                if replaced.lock().is_some_and(|moment| metrics.created <= moment) {
+                    return Err(HookError::message("made before the database took no writes"));
+                }
+                Ok(())
             }))
             .build()
             .map_err(|error| StoreError::Database(Box::new(error)))?;
@@ -119,6 +124,7 @@ impl Pool {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX as usize)),
             is_closed: AtomicBool::new(false),
             repeats: tokio::sync::Mutex::new(()),
+            outdated,
         })
     }
 
@@ -130,6 +136,12 @@ impl Pool {
         Arc::clone(&self.requests)
             .try_acquire_owned()
             .map_err(|_| StoreError::Busy)
+    }
+
+    /// Replaces every connection before its next use. A primary that became a standby keeps its connections, and the
+    /// address may name another primary by now.
+    pub(super) fn renew(&self) {
+        *self.outdated.lock() = Some(Instant::now());
     }
 
     /// The right to repeat a transaction after a conflict, before a connection is taken for it.
@@ -159,6 +171,18 @@ impl Pool {
         let _all = self.requests.acquire_many(REQUESTS_MAX).await;
         self.connections.close();
     }
+}
+
+/// How a connection is made.
+pub(super) fn config(url: &PostgresUrl, options: &PostgresOptions) -> Config {
+    let mut config = (*url.config).clone();
+    config.connect_timeout(options.connect_timeout);
+    if config.get_application_name().is_none() {
+        config.application_name("synckit");
+    }
+    // A connection to a standby would stay one after the address names the new primary.
+    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    config
 }
 
 /// What every session begins with.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::failure::{is_conflict, is_lost};
+use super::{
+    failure::{is_conflict, is_lost, is_read_only},
+    pool::Pool,
+};
 use crate::StoreError;
 
 /// How often a transaction runs at most.
@@ -27,7 +30,16 @@ pub(super) struct Tries(u32);
 
 impl Tries {
     /// Whether to try again after an error; waits before it says so.
-    pub(super) async fn again(&mut self, error: &StoreError, was_committing: bool, repeat: Repeat) -> bool {
+    pub(super) async fn again(
+        &mut self,
+        pool: &Pool,
+        error: &StoreError,
+        was_committing: bool,
+        repeat: Repeat,
+    ) -> bool {
+        if is_read_only(error) {
+            pool.renew();
+        }
         let may_repeat = is_conflict(error) || (is_lost(error) && (repeat == Repeat::Always || !was_committing));
         self.0 += 1;
         if !may_repeat || self.0 >= TRIES_MAX {
@@ -77,7 +89,7 @@ macro_rules! transaction {
             let done = done.await;
             let Err(error) = &done else { break done };
             let repeat = $crate::postgres::retry::Repeat::UnlessCommitted;
-            if !tries.again(error, is_committing, repeat).await {
+            if !tries.again(&$store.pool, error, is_committing, repeat).await {
                 break done.map_err($crate::postgres::failure::given_up);
             }
             if _turn.is_none() && $crate::postgres::failure::is_conflict(error) {
@@ -116,7 +128,8 @@ macro_rules! read {
             };
             let done: Result<_, $crate::StoreError> = done.await;
             let Err(error) = &done else { break done };
-            if !tries.again(error, false, $crate::postgres::retry::Repeat::Always).await {
+            let repeat = $crate::postgres::retry::Repeat::Always;
+            if !tries.again(&$store.pool, error, false, repeat).await {
                 break done.map_err($crate::postgres::failure::given_up);
             }
         }

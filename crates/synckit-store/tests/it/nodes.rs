@@ -492,3 +492,58 @@ async fn a_deleted_account_takes_no_append() {
     let chain = node.chain(stream, Cursor::START, 10).await.unwrap();
     assert!(matches!(chain, ChainRead::Page(page) if page.digests.is_empty()));
 }
+
+/// As if the session's server became a standby while the address names the new primary.
+#[tokio::test]
+async fn session_without_writes_is_replaced() {
+    let fresh = Fresh::open().await;
+    let client = fresh.database.client().await;
+    client
+        .batch_execute(
+            "CREATE FUNCTION end_writes() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM set_config('default_transaction_read_only', 'on', false); RETURN NULL; END $$;
+             CREATE TRIGGER end_writes AFTER UPDATE ON server EXECUTE FUNCTION end_writes()",
+        )
+        .await
+        .unwrap();
+    fresh.store().check().await.unwrap();
+    client.batch_execute("DROP TRIGGER end_writes ON server").await.unwrap();
+    ending(fresh.store().check()).await.unwrap();
+}
+
+#[tokio::test]
+async fn refused_commit_is_not_rolled_back_again() {
+    let database = Database::create().await;
+    let client = database.client().await;
+    let mut roll_backs = Vec::new();
+    for is_refused in [false, true, false] {
+        let store = database.store().await;
+        if is_refused {
+            client
+                .batch_execute(
+                    "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                         $$ BEGIN RAISE 'refused by the test'; END $$;
+                     CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON server DEFERRABLE INITIALLY DEFERRED
+                         FOR EACH ROW EXECUTE FUNCTION refuse()",
+                )
+                .await
+                .unwrap();
+            let refused = store.check().await;
+            assert!(matches!(refused, Err(StoreError::Database(_))), "{refused:?}");
+        }
+        store.close().await.unwrap();
+        // A session counts its transactions before it ends.
+        let sessions = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'synckit'";
+        while client.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+            tokio::task::yield_now().await;
+        }
+        let counted = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+        roll_backs.push(client.query_one(counted, &[]).await.unwrap().get::<_, i64>(0));
+    }
+    let [_, refused, opened] = roll_backs[..] else {
+        panic!("{roll_backs:?}")
+    };
+    let by_opening = opened - refused;
+    assert_eq!(refused - roll_backs[0], by_opening + 1, "{roll_backs:?}");
+}
