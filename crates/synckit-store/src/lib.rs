@@ -97,6 +97,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// records are valid again.
     async fn claim_seed(&self, seed_id: [u8; 16], accept_new: AcceptNewSeed) -> Result<SeedClaim, StoreError>;
 
+    /// The OPRF seed that the database is bound to, if it is bound to one.
+    async fn seed_id(&self) -> Result<Option<[u8; 16]>, StoreError>;
+
     /// Reads and writes once, for `/readyz`; an error if either fails.
     async fn check(&self) -> Result<(), StoreError>;
 

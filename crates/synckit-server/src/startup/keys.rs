@@ -68,10 +68,10 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
-    /// A database exists, but the login secrets of its passwords are missing.
+    /// The database was made under login secrets that are missing.
     #[error(
-        "{} is missing, but the database has accounts: restore it from a backup. Without it no password works; \
-         --accept-new-oprf-seed continues with new secrets, and every password must be reset",
+        "{} is missing, but the database was made under one: restore it from a backup, or copy it from another node. Without \
+         it no password works; --accept-new-oprf-seed continues with new secrets, and every password must be reset",
         path.display()
     )]
     LoginSecretsMissing {
@@ -93,7 +93,7 @@ pub enum KeyFileError {
 pub(crate) enum MissingLogin {
     /// Yes: the server is new, or the operator gave the old ones up.
     Generate,
-    /// No: a database exists that was made under some.
+    /// No: the database was made under some.
     Refuse,
 }
 
@@ -111,9 +111,8 @@ pub(crate) struct TokenKey {
 }
 
 impl ServerKeys {
-    /// Reads the key files of a data directory, and makes those that are missing.
-    pub(crate) fn open(directory: &Path, missing_login: MissingLogin, now: UnixSeconds) -> Result<Self, KeyFileError> {
-        let login = open_login(&directory.join(LOGIN_FILE), missing_login)?;
+    /// Reads the other key files of a data directory, and makes those that are missing.
+    pub(crate) fn open(directory: &Path, login: ServerLogin, now: UnixSeconds) -> Result<Self, KeyFileError> {
         let tokens = TokenKeyFile::open(&directory.join(TOKENS_FILE), now)?;
         let derived = DerivedKeys::open(&directory.join(SERVER_FILE))?;
         Ok(Self {
@@ -150,7 +149,7 @@ impl KeySurvey {
         Self {
             login: (|| match read(&login)? {
                 None => Ok(None),
-                Some(_) => Ok(Some(open_login(&login, MissingLogin::Refuse)?.seed_id())),
+                Some(_) => Ok(Some(open_login(directory, MissingLogin::Refuse)?.seed_id())),
             })(),
             tokens: (|| match read(&tokens)? {
                 None => Ok(None),
@@ -176,18 +175,15 @@ pub(crate) fn copy_key_files(from: &Path, to: &Path) -> Result<(), KeyFileError>
     Ok(())
 }
 
-/// Whether a directory of keys holds login secrets.
-pub(crate) fn has_login_secrets(directory: &Path) -> bool {
-    directory.join(LOGIN_FILE).exists()
-}
-
-fn open_login(path: &Path, missing: MissingLogin) -> Result<ServerLogin, KeyFileError> {
-    match read(path)? {
-        Some(bytes) => ServerLogin::from_bytes(&bytes).map_err(|_| KeyFileError::Damaged { path: path.to_owned() }),
-        None if missing == MissingLogin::Refuse => Err(KeyFileError::LoginSecretsMissing { path: path.to_owned() }),
+/// Reads the login secrets in a directory of keys.
+pub(crate) fn open_login(directory: &Path, missing: MissingLogin) -> Result<ServerLogin, KeyFileError> {
+    let path = directory.join(LOGIN_FILE);
+    match read(&path)? {
+        Some(bytes) => ServerLogin::from_bytes(&bytes).map_err(|_| KeyFileError::Damaged { path }),
+        None if missing == MissingLogin::Refuse => Err(KeyFileError::LoginSecretsMissing { path }),
         None => {
             let login = ServerLogin::generate(&mut OsRng);
-            write(path, &login.to_bytes())?;
+            write(&path, &login.to_bytes())?;
             Ok(login)
         }
     }
@@ -378,7 +374,8 @@ mod tests {
     fn signing_key_is_kept_until_its_last_token_expires() {
         let directory = tempfile::TempDir::new().unwrap();
         let ids = || -> Vec<String> {
-            let keys = ServerKeys::open(directory.path(), MissingLogin::Generate, 1000).unwrap();
+            let login = open_login(directory.path(), MissingLogin::Generate).unwrap();
+            let keys = ServerKeys::open(directory.path(), login, 1000).unwrap();
             keys.tokens.into_iter().map(|key| key.id).collect()
         };
         let first = ids();

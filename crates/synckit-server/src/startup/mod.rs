@@ -12,7 +12,7 @@ pub use data_dir::DataDirError;
 pub(crate) use data_dir::{DataDir, ServeLock};
 pub(crate) use database::open_postgres;
 pub(crate) use keys::{
-    DerivedKeys, MacKey, MissingLogin, ServerKeys, TokenKey, copy_key_files, has_login_secrets, rotate_token_key,
+    DerivedKeys, MacKey, MissingLogin, ServerKeys, TokenKey, copy_key_files, open_login, rotate_token_key,
 };
 pub use keys::{KeyFileError, KeySurvey};
 pub(crate) use readiness::{NotReady, Readiness, Trouble};

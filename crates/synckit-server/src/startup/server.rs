@@ -18,7 +18,7 @@ use super::{
     config::{Config, Database, PublicUrl},
     database::open_for_server,
     descriptors::connections_to_serve,
-    has_login_secrets,
+    open_login,
 };
 use crate::{
     admin::Admin,
@@ -258,23 +258,22 @@ impl Server {
     }
 }
 
-/// Reads the keys, and checks that the database was made under them.
+/// Reads the keys, and checks that the database was made under them. Makes no key file for a database that was not.
 async fn open_keys(config: &Config, data_dir: &DataDir, store: &dyn Store, now: u64) -> Result<ServerKeys, ServeError> {
-    // New login secrets beside old accounts would strand every password without a word.
-    let may_generate =
-        config.accept_new_oprf_seed || has_login_secrets(&data_dir.keys()) || store.accounts().await?.is_empty();
-    let missing_login = if may_generate {
-        MissingLogin::Generate
-    } else {
-        MissingLogin::Refuse
-    };
-    let keys = ServerKeys::open(&data_dir.keys(), missing_login, now)?;
+    let directory = data_dir.keys();
     let accept = if config.accept_new_oprf_seed {
         AcceptNewSeed::Yes
     } else {
         AcceptNewSeed::No
     };
-    match store.claim_seed(keys.login.seed_id(), accept).await? {
+    // New login secrets would strand every password without a word.
+    let missing_login = if accept == AcceptNewSeed::Yes || store.seed_id().await?.is_none() {
+        MissingLogin::Generate
+    } else {
+        MissingLogin::Refuse
+    };
+    let login = open_login(&directory, missing_login)?;
+    match store.claim_seed(login.seed_id(), accept).await? {
         SeedClaim::Bound => {}
         SeedClaim::OtherSeed => return Err(ServeError::OtherSeed),
         SeedClaim::Rebound { stale_records } => {
@@ -284,5 +283,5 @@ async fn open_keys(config: &Config, data_dir: &DataDir, store: &dyn Store, now: 
             );
         }
     }
-    Ok(keys)
+    Ok(ServerKeys::open(&directory, login, now)?)
 }

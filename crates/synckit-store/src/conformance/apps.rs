@@ -17,8 +17,10 @@ async fn is_stale(store: &dyn Store, n: u64) -> bool {
 }
 
 pub async fn the_first_seed_is_bound(store: &dyn Store) {
+    assert_eq!(store.seed_id().await.unwrap(), None);
     for accept in [AcceptNewSeed::No, AcceptNewSeed::No, AcceptNewSeed::Yes] {
         assert_eq!(store.claim_seed(SEED, accept).await.unwrap(), SeedClaim::Bound);
+        assert_eq!(store.seed_id().await.unwrap(), Some(SEED));
     }
 }
 

@@ -14,8 +14,7 @@ pub async fn claim_seed(
     seed_id: [u8; 16],
     accept_new: AcceptNewSeed,
 ) -> Result<SeedClaim, StoreError> {
-    let server = db.query_one("SELECT seed_id FROM server", &[]).await?;
-    let bound: Option<[u8; 16]> = server.ok_or(ImpossibleValue("table without its row"))?.get(0)?;
+    let bound = self::seed_id(db).await?;
     match bound {
         Some(bound) if bound == seed_id => return Ok(SeedClaim::Bound),
         Some(_) if accept_new == AcceptNewSeed::No => return Ok(SeedClaim::OtherSeed),
@@ -39,6 +38,15 @@ pub async fn claim_seed(
         .await?;
     let stale_records = stale.map_or(Ok(0), |row| row.get(0))?;
     Ok(SeedClaim::Rebound { stale_records })
+}
+
+/// [`crate::Store::seed_id`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn seed_id(db: &impl Executor) -> Result<Option<[u8; 16]>, StoreError> {
+    let server = db.query_one("SELECT seed_id FROM server", &[]).await?;
+    server.ok_or(ImpossibleValue("table without its row"))?.get(0)
 }
 
 /// The half of [`crate::Store::check`] that writes.

@@ -279,6 +279,10 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn seed_id(&self) -> Result<Option<[u8; 16]>, StoreError> {
+        self.read(|db| run(apps::seed_id(&Transaction(db)))).await
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.write(Lane::Server, |db| run(apps::check(&Transaction(db))))
             .await?;

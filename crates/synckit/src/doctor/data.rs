@@ -357,12 +357,12 @@ pub(super) fn keys(inspection: &Inspection, facts: Option<&DatabaseFacts>, repor
                 );
             }
         }
-        Ok(None) if facts.is_some_and(|facts| facts.accounts > 0) => {
+        Ok(None) if facts.is_some_and(|facts| facts.seed_id.is_some()) => {
             is_whole = false;
             report.fail(
                 CHECK,
-                "opaque.key is missing, but accounts exist: without it no password works",
-                "restore it from a backup; see \"Losing the OPRF seed\" in docs/operations.md",
+                "opaque.key is missing, but the database was made under one: without it no password works",
+                "restore it from a backup, or copy it from another node; see \"Losing the OPRF seed\" in docs/operations.md",
             );
         }
         Ok(None) => {

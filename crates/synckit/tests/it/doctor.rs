@@ -269,6 +269,9 @@ fn keys_that_are_missing_foreign_or_open_are_found() {
     assert_finds(stopped.doctor(), "keys", "fail", "opaque.key does not belong");
     fs::write(stopped.path.join("keys/opaque.key"), "x").unwrap();
     assert_finds(stopped.doctor(), "keys", "fail", "opaque.key is damaged");
+    // No account needs to exist: the database names its seed.
+    fs::remove_file(stopped.path.join("keys/opaque.key")).unwrap();
+    assert_finds(stopped.doctor(), "keys", "fail", "opaque.key is missing");
     fs::remove_file(other.path.join("keys/server.key")).unwrap();
     assert_finds(other.doctor(), "keys", "warn", "server.key is missing");
     assert!(!other.path.join("keys/server.key").exists());

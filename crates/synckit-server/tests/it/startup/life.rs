@@ -171,6 +171,31 @@ async fn lost_oprf_seed_is_accepted_only_on_request() {
     user.push(&world, 1, 100).await;
 }
 
+/// A key file in the wrong directory would keep the server from its next start, too.
+#[tokio::test]
+async fn refused_start_makes_no_key_file() {
+    let [directory, other] = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    for root in [&directory, &other] {
+        drop(Server::open(Config::new(root.path())).await.unwrap());
+    }
+    let keys = directory.path().join("keys");
+    let files = || {
+        let files = std::fs::read_dir(&keys).unwrap();
+        files.map(|file| file.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    std::fs::remove_dir_all(&keys).unwrap();
+    // No account exists: the database names its seed.
+    let error = Server::open(Config::new(directory.path())).await.unwrap_err();
+    let is_named = matches!(error, ServeError::Keys(KeyFileError::LoginSecretsMissing { .. }));
+    assert!(is_named, "{error}");
+    assert!(files().is_empty(), "{:?}", files());
+
+    std::fs::copy(other.path().join("keys/opaque.key"), keys.join("opaque.key")).unwrap();
+    let error = Server::open(Config::new(directory.path())).await.unwrap_err();
+    assert!(matches!(error, ServeError::OtherSeed), "{error}");
+    assert_eq!(files(), ["opaque.key"]);
+}
+
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_stop() {
     let mut world = World::start().await;
