@@ -1,6 +1,6 @@
 //! A mail server on loopback that keeps its mails: the part of SMTP (RFC 5321) that a sender needs. Other crates include it.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use synckit_server::{
     Config,
@@ -11,6 +11,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
 };
+
+/// Longer than any mail takes. A mail that is never sent must not stop all tests.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(60);
 
 type Mails = watch::Sender<Vec<String>>;
 
@@ -65,10 +68,9 @@ impl MailServer {
             wanted.nth(number - 1).cloned()
         };
         let mut mails = self.mails.clone();
-        let mails = mails
-            .wait_for(|mails| nth(mails).is_some())
-            .await
-            .map_err(io::Error::other)?;
+        let arriving = mails.wait_for(|mails| nth(mails).is_some());
+        let mails = tokio::time::timeout(ARRIVES_WITHIN, arriving).await?;
+        let mails = mails.map_err(io::Error::other)?;
         nth(&mails).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 

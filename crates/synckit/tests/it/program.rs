@@ -5,6 +5,8 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -45,8 +47,24 @@ impl Ended {
     }
 }
 
+/// Longer than any command takes. A server that should have refused to start would never end.
+const ENDS_WITHIN: Duration = Duration::from_secs(300);
+
+/// Runs a command that ends by itself.
 pub(crate) fn run(command: &mut Command) -> Ended {
-    let output = command.output().unwrap();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id().to_string();
+    let (ended, waiting) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let is_late = waiting.recv_timeout(ENDS_WITHIN) == Err(RecvTimeoutError::Timeout);
+        if is_late {
+            let _ = Command::new("kill").args(["-KILL", &pid]).status();
+        }
+        is_late
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    assert!(!watch.join().unwrap(), "the command did not end: {output:?}");
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ended {
         code: output.status.code(),
