@@ -16,6 +16,7 @@ from synckit_client.body import ENTRIES_MAX, Entry, decode_body, encode_body, fr
 from synckit_client.client import open_file, open_manifest
 from synckit_client.errors import (BatchForged, BlobForged, HistoryForked, HistoryRewound, KeyMalformed,
                                    KeyMaterialForged, NotARow, NotThisProtocol, SnapshotForged, UnsupportedFormat, WrongPassword)
+from synckit_client.item import is_one_item
 from synckit_client.keys import (PASSWORD, RECOVERY, KeyRing, Stream, make_envelope, make_vault, open_envelope,
                                  open_vault, recovery_entropy)
 from synckit_client.owner import envelope_message, owner_key, snapshot_message
@@ -102,6 +103,14 @@ def api_key(vectors: dict) -> int:
             continue
         raise SystemExit(f"FAILED: {key} was taken although: {fields['rule']}")
     return len(vectors["keys"]) + len(vectors["refused_keys"])
+
+
+def cbor(vectors: dict) -> int:
+    for item in vectors["items"]:
+        check(item, is_one_item(raw(item)), True)
+    for fields in vectors["refused"]:
+        check(f"{fields['body']}: {fields['rule']}", is_one_item(raw(fields["body"])), False)
+    return len(vectors["items"]) + len(vectors["refused"])
 
 
 def login(vectors: dict) -> int:
@@ -402,7 +411,7 @@ def walked(fields: dict) -> Position:
 
 CHECKS: dict[str, Callable[[dict], int]] = {
     check_.__name__: check_
-    for check_ in (rfc9807, login, api_key, recovery_code, vault, subkeys, envelope, owner, padding, batch, chain,
+    for check_ in (rfc9807, login, api_key, cbor, recovery_code, vault, subkeys, envelope, owner, padding, batch, chain,
                    snapshot, blob, rows)
 }
 

@@ -145,6 +145,17 @@ MUTANTS = [
     Mutant("parts of any number of rows", "snapshot", "client", "1 <= count <= PART_ROWS_MAX", "1 <= count"),
     Mutant("bytes after a manifest", "snapshot", "client", "    reader.ended()\n    if sum(", "    if sum("),
     Mutant("the format of a manifest unchecked", "snapshot", "client", "format_ != 1 or ", ""),
+    # Section 8.1.
+    Mutant("a break taken as a value", "cbor", "item",
+           'if tagged or not open_ or open_.pop() not in ("array", "key"):\n                    return False',
+           'if open_ and open_[-1] in ("array", "key"):\n                    open_.pop()'),
+    Mutant("a break in the place of a map's value", "cbor", "item", 'not in ("array", "key"):',
+           'not in ("array", "key", "value"):'),
+    Mutant("a break in the place of what is tagged", "cbor", "item", "tagged or not open_", "not open_"),
+    Mutant("bytes after the item", "cbor", "item", "return place == len(body)", "return True"),
+    Mutant("an item that ends too early", "cbor", "item", "return place == len(body)", "return place >= len(body)"),
+    Mutant("pieces of another type", "cbor", "item", "if initial >> 5 != major:", "if False:"),
+    Mutant("a simple value in two forms", "cbor", "item", "and number < 32", "and number < 0"),
     # Section 7.
     Mutant("the hash of a file unchecked", "blob", "client", " or sha256(file) != file_hash", ""),
     # docs/rows.md.

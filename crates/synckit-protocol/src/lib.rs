@@ -8,6 +8,7 @@
 
 mod api_key;
 mod bytes;
+mod cbor;
 mod chain;
 mod cursor;
 mod events;
@@ -23,6 +24,7 @@ pub mod wire;
 
 pub use api_key::{ApiKey, ApiKeyError, KeyKind};
 pub use bytes::{ByteString, SecretText};
+pub use cbor::is_well_formed_cbor;
 pub use chain::{BatchDigest, Head, Position, SealedHash};
 pub use cursor::{Cursor, CursorParseError, SnapshotPlace};
 pub use events::{Event, EventError, EventReader, Heard};

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import cbor2
 
 from .errors import NotThisProtocol, Problem, UnsafeUrl
+from .item import is_one_item
 from .position import CURSOR, Position
 
 RETRIES = 3
@@ -105,6 +106,8 @@ class Api:
         status, answer = retried(lambda: self._exchange(method, path, headers, sent))
         if status == 204:
             return Answer()
+        if not is_one_item(answer):
+            raise NotThisProtocol("an answer that is not one CBOR item")
         try:
             fields = as_answers(cbor2.loads(answer, allow_duplicate_keys=False))
         except (cbor2.CBORDecodeError, OverflowError, RecursionError, TypeError, ValueError) as error:

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
-use synckit_protocol::SecretText;
+use synckit_protocol::{SecretText, is_well_formed_cbor};
 
 use crate::error::{Error, Result};
 
@@ -91,6 +91,7 @@ impl Answer {
     /// Decodes the fields of an answer with a body.
     pub(crate) fn decode<T: DeserializeOwned>(self) -> Result<T> {
         self.of_status(StatusCode::OK)
+            .filter(|body| is_well_formed_cbor(body))
             .and_then(|body| minicbor_serde::from_slice(body).ok())
             .ok_or_else(|| self.unexpected("a CBOR body of this endpoint"))
     }

@@ -89,6 +89,39 @@ async fn only_the_documented_answer_is_a_success() {
     }
 }
 
+/// Decoders take a break in the place of an unknown field's value, and stop after the first value.
+#[tokio::test]
+async fn answer_that_is_not_one_value_is_refused() {
+    type Change = fn(Vec<u8>) -> Vec<u8>;
+    fn with_unknown(value: u8, body: &[u8]) -> Vec<u8> {
+        // A map of few fields, in the form of any encoder.
+        let (head, fields) = body.split_first().unwrap();
+        let head = if *head == 0xbf { 0xbf } else { head + 1 };
+        assert!(matches!(head, 0xa1..=0xb7 | 0xbf), "{head:x}");
+        [&[head, 0x61, b'x', value], fields].concat()
+    }
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    let over = async |change: Change| {
+        let transport = Interference::changing("/api/sync/status", change);
+        let client = world.signed_in_over(&user, transport).await;
+        client.status().await
+    };
+    // The controls: what else an answer may hold.
+    over(|body| body).await.unwrap();
+    over(|body| with_unknown(0xf6, &body)).await.unwrap();
+    let refused: [Change; 3] = [
+        |body| with_unknown(0xff, &body),
+        |body| [body, vec![0xf6]].concat(),
+        |body| [body, vec![0xff]].concat(),
+    ];
+    for change in refused {
+        let error = over(change).await.unwrap_err();
+        assert!(matches!(error, Error::Protocol { status: 200, .. }), "{error:?}");
+    }
+}
+
 #[tokio::test]
 async fn full_account_is_a_typed_error() {
     let world = World::start_with(|config| config.quotas.bytes = 4_096).await;

@@ -435,6 +435,23 @@ for answer in ([], "x", None, 1, [{}]):
         continue
     raise SystemExit(f"{answer!r} was taken")
 
+# Decoders take a break as a value, and pass over what follows the first value.
+class Raw(Api):
+    def __init__(self, answer):
+        super().__init__("https://sync.example.com")
+        self.answer = answer
+    def _exchange(self, *_):
+        return 200, self.answer, {}
+
+one = cbor2.dumps({"x": 1})
+assert Raw(one).call("GET", "/") == {"x": 1}
+for body in (one[:-1] + b"\xff", one + b"\xff", one + one, one[:-1]):
+    try:
+        Raw(body).call("GET", "/")
+    except NotThisProtocol:
+        continue
+    raise SystemExit(f"{body.hex()} was taken")
+
 # Of a problem of another form, only the status counts.
 for body in (b"", b"[]", b"{", b'{"code": 5}', b'{"latest": {"seq": "1"}}', b'{"key_id": "x"}', b'{"behind": []}'):
     problem = problem_of(502, body)

@@ -14,13 +14,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use minicbor::{Decoder, Encoder, data::Type, decode, encode};
-use synckit_protocol::{BatchId, Cursor, DeviceId, Head, KeyId, Position, wire::log::Push};
+use synckit_protocol::{BatchId, Cursor, DeviceId, Head, KeyId, Position, is_well_formed_cbor, wire::log::Push};
 use synckit_store::StoredBatch;
 
-use crate::{
-    http::{held_until_sent, is_well_formed},
-    limits::Permit,
-};
+use crate::{http::held_until_sent, limits::Permit};
 
 /// A push whose sealed batch is a slice of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +62,7 @@ pub(super) fn decode_push(body: &Bytes) -> Result<PushBody, decode::Error> {
         return Err(decode::Error::message("there are bytes after the value"));
     }
     // Known fields are read by their types, in one form each.
-    if has_unknown.get() && !is_well_formed(body) {
+    if has_unknown.get() && !is_well_formed_cbor(body) {
         return Err(decode::Error::message("the body is not one value in well-formed CBOR"));
     }
     Ok(PushBody {

@@ -11,10 +11,10 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use http_body_util::BodyExt as _;
 use serde::{Serialize, de::DeserializeOwned};
-use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_JSON, ProblemCode, limits};
+use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_JSON, ProblemCode, is_well_formed_cbor, limits};
 use tokio::time::{Instant, timeout_at};
 
-use super::{ApiError, Pace, Work, cbor::is_well_formed};
+use super::{ApiError, Pace, Work};
 use crate::{
     limits::{Permit, SMALL_BODY_BYTES_MAX},
     state::ServerState,
@@ -282,7 +282,7 @@ pub(crate) fn decode<T: DeserializeOwned>(format: Format, body: &[u8]) -> Result
 
 /// Refuses a body that is not one value in CBOR: decoders pass over the values of unknown fields.
 fn check_cbor(body: &[u8]) -> Result<(), ApiError> {
-    if is_well_formed(body) {
+    if is_well_formed_cbor(body) {
         Ok(())
     } else {
         Err(malformed("the body is not one value in well-formed CBOR"))

@@ -4,7 +4,6 @@
 
 mod address;
 mod body;
-mod cbor;
 mod connections;
 mod drain;
 mod error;
@@ -19,7 +18,6 @@ pub(crate) use address::{ClientAddress, PeerAddress};
 pub(crate) use body::{
     Format, PathText, Received, Reply, announced_length, content_format, decode, held_until_sent, malformed, read_body,
 };
-pub(crate) use cbor::is_well_formed;
 pub(crate) use connections::serve_connections;
 pub(crate) use error::ApiError;
 pub(crate) use observe::{Observer, RequestScope, admit, count_by_address, observe};
