@@ -208,9 +208,6 @@ impl Manifest {
         read_format(WHAT, plaintext, |reader| {
             let rows = reader.u64()?;
             let total = reader.u32()?;
-            if total > PARTS_MAX {
-                return None;
-            }
             let mut parts = Vec::with_capacity(plaintext.len() / PART_DIGEST_BYTES);
             for _ in 0..total {
                 let sealed_hash = SealedHash::from_bytes(reader.array()?);

@@ -173,6 +173,38 @@ mod tests {
     }
 
     #[test]
+    fn position_is_noted_once_and_the_start_never() {
+        let mut ledger = PositionLedger::default();
+        for seq in [8, 0, 4, 8, 4] {
+            ledger.note(at(seq), at(8));
+        }
+        assert_eq!(ledger.positions(), [at(4), at(8)]);
+    }
+
+    #[test]
+    fn positions_of_another_history_are_forgotten() {
+        let noted = || {
+            let mut ledger = PositionLedger::default();
+            for seq in [1, 90, 98, 100] {
+                ledger.note(at(seq), at(100));
+            }
+            assert_eq!(ledger.positions(), [at(1), at(90), at(98), at(100)]);
+            ledger
+        };
+        let elsewhere = Position { seq: 90, ..at(91) };
+        for (common, kept) in [
+            (at(90), vec![at(1), at(90)]),
+            (elsewhere, vec![at(1)]),
+            (at(95), vec![at(1), at(90)]),
+            (at(0), vec![]),
+        ] {
+            let mut ledger = noted();
+            ledger.forget_after(common);
+            assert_eq!(ledger.positions(), kept, "{}", common.seq);
+        }
+    }
+
+    #[test]
     fn a_span_covers_what_lies_between_its_ends() {
         let span = SkippedSpan::new(at(10), at(20)).unwrap();
         let elsewhere = |seq| Position {

@@ -69,11 +69,6 @@ impl BatchBody {
     /// # Errors
     /// [`OpenError::Malformed`].
     pub fn decode(plaintext: &[u8], count: u32) -> Result<Vec<ChangeEntry>, OpenError> {
-        if count == 0 || count > BATCH_ENTRIES_MAX {
-            return Err(OpenError::Malformed {
-                reason: "a batch holds 1 to 500 entries",
-            });
-        }
         let entries = decode_body(open_framed(plaintext)?, BATCH_ENTRIES_MAX)?;
         if entries.len() == count as usize {
             Ok(entries)

@@ -94,7 +94,6 @@ pub(crate) fn entry_len_max(entry: &ChangeEntry) -> Result<usize, EncodeErrorKin
     /// The most bytes of an index after the first.
     const INDEX_GROWTH: usize = 4;
     let mut encoder = BodyEncoder::new();
-    encoder.entries.limit = ENTRY_BYTES_MAX;
     let names_len = encoder.entry(entry)?;
     let names = 1 + entry.data.as_ref().and_then(Value::as_object).map_or(0, Map::len);
     Ok(encoder
@@ -136,12 +135,7 @@ impl<'a> BodyEncoder<'a> {
     /// Adds an entry; an entry that does not fit changes nothing. After an error the body is useless.
     fn push(&mut self, entry: &'a ChangeEntry) -> Result<Pushed, EncodeErrorKind> {
         let (bytes_before, names_before) = (self.entries.bytes.len(), self.names.list.len());
-        self.entries.limit = bytes_before.saturating_add(ENTRY_BYTES_MAX);
-        let names_len = self.entry(entry)?;
-        let entry_len = self.entries.bytes.len() - bytes_before;
-        if entry_len.saturating_add(names_len) > ENTRY_BYTES_MAX {
-            return Err(EncodeErrorKind::EntryTooLarge);
-        }
+        self.entry(entry)?;
         self.count += 1;
         if padded_len(FRAME_BYTES + self.body_len()) <= BATCH_PLAINTEXT_BYTES_MAX {
             return Ok(Pushed::Fits);
@@ -154,6 +148,9 @@ impl<'a> BodyEncoder<'a> {
 
     /// Writes an entry. Returns the encoded length of the names that it uses.
     fn entry(&mut self, entry: &'a ChangeEntry) -> Result<usize, EncodeErrorKind> {
+        let bytes_before = self.entries.bytes.len();
+        // Without its names, so that a larger entry stops early.
+        self.entries.limit = bytes_before.saturating_add(ENTRY_BYTES_MAX);
         let table = self.names.table(&entry.table);
         let mut names_len = text_len(entry.table.len());
         let mut encoder = Encoder::new(&mut self.entries);
@@ -172,6 +169,10 @@ impl<'a> BodyEncoder<'a> {
             None => {}
             Some(Value::Object(row)) => names_len += self.row(row)?,
             Some(value) => encode_value(&mut encoder, value, 0)?,
+        }
+        let entry_len = self.entries.bytes.len() - bytes_before;
+        if entry_len.saturating_add(names_len) > ENTRY_BYTES_MAX {
+            return Err(EncodeErrorKind::EntryTooLarge);
         }
         Ok(names_len)
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use synckit_crypto::{
     KeyRing, OpenError, StreamKeys,
     batch::{BatchBody, BatchContext, ChangeEntry, ChangeOp, EncodeErrorKind, Timestamp},
+    snapshot::PartBody,
 };
 use synckit_protocol::{
     BatchId, DeviceId, KeyId,
@@ -151,6 +152,21 @@ fn prefix_ends_at_500_entries() {
     assert_eq!((taken, body.count()), (1, 1));
 }
 
+/// A part of a snapshot has the same encoding, and may hold more entries.
+#[test]
+fn batch_of_501_entries_is_refused() {
+    let many: Vec<_> = (0..501).map(|row| entry(&row.to_string(), None)).collect();
+    let (taken, part) = PartBody::encode_prefix(&many).unwrap();
+    assert_eq!(taken, 501);
+    assert_eq!(PartBody::decode(part.plaintext()).unwrap(), many);
+    for count in [0, 500, 501] {
+        let error = BatchBody::decode(part.plaintext(), count);
+        assert!(matches!(error, Err(OpenError::Malformed { .. })), "{count}");
+    }
+    let full = BatchBody::encode(&many[..500]).unwrap();
+    assert_eq!(BatchBody::decode(full.plaintext(), 500).unwrap(), many[..500]);
+}
+
 #[test]
 fn prefix_ends_at_4_mib_without_a_trace_of_the_rest() {
     let large = |row: &str, field: &str| entry(row, Some(json!({field: "x".repeat(1_000_000)})));
@@ -187,9 +203,13 @@ fn entry_of_3_mib_fits_and_one_byte_more_does_not() {
     let (taken, body) = BatchBody::encode_prefix(&[with(ENTRY_BYTES_MAX - around), entry("s", None)]).unwrap();
     assert_eq!(taken, 2);
     assert!(body.plaintext_len() <= BATCH_PLAINTEXT_BYTES_MAX);
+    assert!(PartBody::row_len_max(&with(ENTRY_BYTES_MAX - around)).is_ok());
+    let error = PartBody::row_len_max(&with(ENTRY_BYTES_MAX - around + 1)).unwrap_err();
+    assert_eq!(error, EncodeErrorKind::EntryTooLarge);
     let error = BatchBody::encode_prefix(&[entry("s", None), with(ENTRY_BYTES_MAX - around + 1)]).unwrap_err();
     assert_eq!((error.index, error.kind), (1, EncodeErrorKind::EntryTooLarge));
     let long_name = entry("r", Some(json!({"n".repeat(ENTRY_BYTES_MAX): 1})));
+    assert_eq!(PartBody::row_len_max(&long_name), Err(EncodeErrorKind::EntryTooLarge));
     let error = BatchBody::encode(&[long_name]).unwrap_err();
     assert_eq!((error.index, error.kind), (0, EncodeErrorKind::EntryTooLarge));
 }
@@ -250,8 +270,10 @@ fn system_time_and_timestamp_convert_both_ways() {
     let time = UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
     assert_eq!(Timestamp::from(time).as_micros(), 1_700_000_000_123_456);
     assert_eq!(SystemTime::try_from(Timestamp::from(time)).unwrap(), time);
-    let before = UNIX_EPOCH - Duration::from_nanos(1500);
-    assert_eq!(Timestamp::from(before).as_micros(), -2);
+    for (nanos, micros) in [(1500, -2), (2000, -2), (999, -1), (1_000_000_000, -1_000_000)] {
+        let before = UNIX_EPOCH - Duration::from_nanos(nanos);
+        assert_eq!(Timestamp::from(before).as_micros(), micros, "{nanos} ns");
+    }
     let time = SystemTime::try_from(Timestamp::from_micros(-2)).unwrap();
     assert_eq!(time, UNIX_EPOCH - Duration::from_micros(2));
 }

@@ -172,6 +172,8 @@ fn blob_hash_has_one_text() {
     let text = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     assert_eq!(hash.to_string(), text);
     assert_eq!(text.parse::<BlobHash>().unwrap(), hash);
+    assert_eq!(BlobHash::from_bytes(*hash.as_bytes()), hash);
+    assert_eq!(hash.as_bytes()[..2], [0xe3, 0xb0]);
     for wrong in [
         "",
         &text[1..],

@@ -29,6 +29,7 @@ fn envelope_gives_back_the_ring_after_storage() {
         let stored = Envelope::decode(&bytes).unwrap();
         assert_eq!(stored, envelope);
         assert_eq!((stored.version(), stored.vault_edition()), (7, edition(3)));
+        assert_eq!(stored.vault_generation(), edition(3).generation);
         assert_eq!(
             (stored.key_id(), stored.key_version()),
             (ring.key_id(), ring.key_version())
@@ -113,6 +114,20 @@ fn malformed_and_newer_envelopes_are_told_apart() {
         );
     }
     assert!(Envelope::decode(&[bytes.as_slice(), &[0]].concat()).is_err());
+    // A sealed history of no keys would be a second form of none.
+    let (fresh, ..) = sealed(0);
+    let fresh = fresh.encode();
+    let (before, mac) = fresh.split_at(fresh.len() - 32);
+    let before = before.strip_suffix(&[0, 0]).unwrap();
+    for (history_len, is_malformed) in [(1, true), (40, true), (41, false)] {
+        let with_history = [before, &[0, history_len], &vec![7; history_len.into()], mac].concat();
+        let decoded = Envelope::decode(&with_history);
+        assert_eq!(
+            matches!(decoded, Err(KeyError::Malformed { .. })),
+            is_malformed,
+            "{history_len}"
+        );
+    }
     let mut newer = bytes;
     newer[0] = 2;
     assert!(matches!(

@@ -175,17 +175,26 @@ fn manifest_has_one_encoding() {
     }
     assert_eq!(Manifest::new(vec![digest(1, 0)]), None);
     assert_eq!(Manifest::new(vec![digest(1, PART_ROWS_MAX + 1)]), None);
+    let most = Manifest::new(vec![digest(1, 1); PARTS_MAX as usize]).unwrap();
+    let mut bytes = most.encode();
+    assert_eq!(Manifest::decode(&bytes).unwrap(), most);
     assert_eq!(Manifest::new(vec![digest(1, 1); PARTS_MAX as usize + 1]), None);
+    // One part more, beside true sums of rows and parts.
+    bytes.extend_from_within(bytes.len() - 36..);
+    let sum = PARTS_MAX + 1;
+    bytes[1..9].copy_from_slice(&u64::from(sum).to_be_bytes());
+    bytes[9..13].copy_from_slice(&sum.to_be_bytes());
+    assert!(Manifest::decode(&bytes).is_err());
 }
 
 #[test]
 fn rows_whose_largest_lengths_fit_make_one_part() {
-    // Many names, each used once: what makes indexes long.
-    let rows: Vec<_> = (0..60_000)
+    // Many names, each used once: what makes indexes long. A part holds fewer rows than it may.
+    let rows: Vec<_> = (0..30_000)
         .map(|row| {
             entry(
                 &format!("row {row}"),
-                Some(json!({ format!("field {row}"): "x".repeat(row % 90) })),
+                Some(json!({ format!("field {row}"): "x".repeat(row % 300) })),
             )
         })
         .collect();
@@ -202,10 +211,29 @@ fn rows_whose_largest_lengths_fit_make_one_part() {
             .count();
         let (taken, body) = PartBody::encode_prefix(&rows[start..start + planned]).unwrap();
         assert_eq!(taken, planned);
+        assert!(planned < PART_ROWS_MAX as usize);
         // The bound is not far off: parts are more than half full.
         assert!(start + planned == rows.len() || body.plaintext().len() > PART_ROW_BYTES_MAX / 2);
         start += planned;
         parts += 1;
     }
     assert!(parts > 1);
+}
+
+/// Behind so many names that every index has its longest form.
+#[test]
+fn largest_length_of_a_row_is_reached() {
+    let names: serde_json::Map<_, _> = (0..0x1_0000).map(|name| (format!("{name:x}"), json!(1))).collect();
+    let before = entry("before", Some(names.into()));
+    let row = ChangeEntry {
+        table: "a table of its own".into(),
+        ..entry("row", Some(json!({ "one": 1, "two": 2 })))
+    };
+    let body_len = |rows: &[ChangeEntry]| {
+        let (taken, body) = PartBody::encode_prefix(rows).unwrap();
+        assert_eq!(taken, rows.len());
+        u32::from_be_bytes(body.plaintext()[1..5].try_into().unwrap()) as usize
+    };
+    let added = body_len(&[before.clone(), row.clone()]) - body_len(&[before]);
+    assert_eq!(PartBody::row_len_max(&row), Ok(added));
 }

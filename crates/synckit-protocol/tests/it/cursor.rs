@@ -144,7 +144,9 @@ fn cursor_of_the_log_names_its_position() {
 }
 
 #[test]
-fn cursor_of_another_type_says_what_is_expected() {
+fn place_of_another_type_says_what_is_expected() {
     let error = serde_json::from_str::<Cursor>("5").unwrap_err().to_string();
     assert!(error.contains("expected a cursor text"), "{error}");
+    let error = serde_json::from_str::<Position>("5").unwrap_err().to_string();
+    assert!(error.contains("expected a position"), "{error}");
 }

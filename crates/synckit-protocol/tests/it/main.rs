@@ -9,3 +9,4 @@ mod encodings;
 mod events;
 mod name;
 mod problems;
+mod vault;
