@@ -76,8 +76,13 @@ pub const BLOB_SEALED_BYTES_MAX: u64 = BLOB_BYTES_MAX + SEAL_OVERHEAD_BYTES as u
 pub const BLOB_PAGE_MAX: u32 = 500;
 /// How long a presigned URL is valid.
 pub const PRESIGNED_URL_SECONDS: u64 = 3600;
+/// Uploads of one blob and size that a confirmation without an id looks at, the newest first.
+pub const CONFIRM_UPLOADS_MAX: usize = 10;
 /// How long after its URL expired an unconfirmed upload is swept.
 pub const UPLOAD_SWEEP_SECONDS: u64 = 3600;
+/// How long after the sweep of an object it is swept again: an upload that began before its URL expired may have ended
+/// since.
+pub const SECOND_SWEEP_SECONDS: u64 = 24 * 3600;
 /// How long an upload can restore a deleted blob.
 pub const BLOB_UNDELETE_SECONDS: u64 = 30 * 24 * 3600;
 

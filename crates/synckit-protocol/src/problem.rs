@@ -160,6 +160,8 @@ problem_codes! {
     UrlExpired = "url_expired", 403, "The URL has expired";
     /// The body does not have the signed length.
     LengthMismatch = "length_mismatch", 400, "The body does not have the signed length";
+    /// The body does not have the signed SHA-256.
+    HashMismatch = "hash_mismatch", 400, "The body does not have the signed hash";
     /// The object already exists: an earlier attempt of this upload arrived whole.
     ObjectExists = "object_exists", 409, "The object already exists";
     /// The range lies outside the object.
@@ -175,8 +177,9 @@ problem_codes! {
     RateLimited = "rate_limited", 429, "Too many requests";
     /// The server sheds load; `Retry-After` tells when to try again.
     Overloaded = "overloaded", 503, "The server is overloaded";
-    /// The server's database cannot be reached, or did not answer in time; `detail` names the step that failed.
-    StoreUnavailable = "store_unavailable", 503, "The server's database is unavailable";
+    /// The server's database or object store cannot be reached, or did not answer in time; `detail` names the step that
+    /// failed.
+    StoreUnavailable = "store_unavailable", 503, "The server's storage is unavailable";
     /// The server failed; the request id finds the cause in its log.
     Internal = "internal", 500, "Something failed inside the server";
 }

@@ -23,7 +23,7 @@
 //! | `sign_in` | login state, tokens, sessions, issued secrets, proofs of the owner key |
 //! | `limits` | token buckets: request rates and guesses; concurrent work; the disk reserve |
 //! | `live` | live events: subscribers, and the event streams that carry the newest position to them |
-//! | `blobs` | objects in a directory, presigned URLs |
+//! | `blobs` | objects in a directory or in a bucket, presigned URLs |
 //! | `jobs` | background jobs: retention, the sweep of unused objects, the end of event streams |
 //! | `mail` | confirmations, resets and notices by mail |
 //! | [`admin`] | apps, keys, invitations, accounts, export; [`inspect`] reads a data directory without changing it |

@@ -49,6 +49,7 @@ pub(crate) struct Metrics {
     pub(crate) pulled_entries: Counter,
     pub(crate) pulled_bytes: Counter,
     pub(crate) event_positions: Counter,
+    pub(crate) swept_objects: Counter,
     /// 1 while this node hears of pushes at other nodes at once, else 0.
     pub(crate) listens_to_nodes: Gauge,
     started: SystemTime,
@@ -102,7 +103,8 @@ impl Metrics {
             pulled_entries,
             pulled_bytes,
             event_positions,
-        ] = [(); 5].map(|()| Counter::default());
+            swept_objects,
+        ] = [(); 6].map(|()| Counter::default());
         registry.register("requests", "Requests answered", requests.clone());
         registry.register_with_unit(
             "request_duration",
@@ -136,6 +138,11 @@ impl Metrics {
             "Positions sent over event streams",
             event_positions.clone(),
         );
+        registry.register(
+            "swept_objects",
+            "Objects deleted because no blob points at them",
+            swept_objects.clone(),
+        );
         Self {
             registry,
             requests,
@@ -147,6 +154,7 @@ impl Metrics {
             pulled_entries,
             pulled_bytes,
             event_positions,
+            swept_objects,
             listens_to_nodes,
             started: SystemTime::now(),
         }

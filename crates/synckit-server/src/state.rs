@@ -6,7 +6,7 @@ use synckit_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    blobs::{ObjectDirectory, UrlSigner},
+    blobs::Objects,
     limits::{Capacity, DiskReserve, Guesses, Mails, Rates},
     live::{Outbox, Subscribers},
     mail::Mailer,
@@ -28,8 +28,7 @@ pub(crate) struct ServerState {
     pub(crate) mails: Mails,
     pub(crate) rates: Rates,
     pub(crate) metrics: Metrics,
-    pub(crate) urls: UrlSigner,
-    pub(crate) objects: ObjectDirectory,
+    pub(crate) objects: Objects,
     pub(crate) mailer: Mailer,
     pub(crate) capacity: Capacity,
     pub(crate) live: Arc<Subscribers>,

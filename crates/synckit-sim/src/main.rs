@@ -1,5 +1,5 @@
 //! Runs the simulator: `synckit-sim --runs 100000 --from 5000`, `synckit-sim --seed 42`, `synckit-sim attacks`,
-//! `synckit-sim drill server-kill`, `synckit-sim drills`.
+//! `synckit-sim drill server-kill`, `synckit-sim drills`, `synckit-sim garage`.
 //!
 //! Exit code 0 if every promise was kept, 1 if not.
 #![expect(clippy::print_stdout, reason = "this is the program's output")]
@@ -60,6 +60,12 @@ enum Command {
         #[command(flatten)]
         sizes: Sizes,
     },
+    /// Runs blobs against Garage, a real S3 store: one node, then three with one killed.
+    Garage {
+        /// The program [default: in the path, else installed by cargo into target/garage, which takes minutes]
+        #[arg(long)]
+        garage: Option<PathBuf>,
+    },
     /// A client of a drill.
     #[command(hide = true)]
     DrillClient(ClientArgs),
@@ -82,6 +88,12 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(Command::Serve { data_dir, panic_with }) => serve_until_stdin_ends(&data_dir, panic_with)?,
         Some(Command::DrillClient(arguments)) => drills::client::run(arguments)?,
         Some(Command::Drill { drill, sizes }) => return print_drills(&[*drill], &sizes),
+        Some(Command::Garage { garage }) => {
+            let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/garage");
+            let garage = drills::garage::program(garage, &directory)?;
+            let programs = Programs::beside(&std::env::current_exe()?)?;
+            println!("{}", drills::garage::run(&programs, &garage)?);
+        }
         Some(Command::Drills { sizes }) => return print_drills(DRILLS, &sizes),
         command => return simulate(&cli, command.as_ref()),
     }

@@ -271,6 +271,8 @@ CREATE TABLE uploads (
     object_key BLOB NOT NULL UNIQUE CHECK (length(object_key) = 32),
     blob_id    BLOB NOT NULL CHECK (length(blob_id) = 32),
     size_bytes INTEGER NOT NULL,
+    -- SHA-256 that the object must have.
+    sealed_hash BLOB NOT NULL CHECK (length(sealed_hash) = 32),
     key_id     BLOB NOT NULL CHECK (length(key_id) = 16),
     expires_at INTEGER NOT NULL,
     UNIQUE (stream_key, upload_id)
@@ -293,10 +295,12 @@ CREATE TABLE blobs (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX blobs_by_deletion ON blobs (deleted_at) WHERE deleted_at IS NOT NULL;
 
--- Objects that nothing points at any more, until somebody deleted them.
+-- Objects that nothing points at any more, until they were deleted twice.
 CREATE TABLE condemned_objects (
     object_key  BLOB PRIMARY KEY CHECK (length(object_key) = 32),
     -- From when on it may be deleted.
-    sweep_after INTEGER NOT NULL
+    sweep_after INTEGER NOT NULL,
+    -- How often it was deleted: an upload that ends after the first time makes it appear again.
+    deletions   INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX condemned_by_time ON condemned_objects (sweep_after);

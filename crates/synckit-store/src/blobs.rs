@@ -1,6 +1,6 @@
 //! Blobs and uploads, as a store takes and returns them.
 
-use synckit_protocol::{BlobId, KeyId, ObjectKey, UploadId, wire::UnixSeconds};
+use synckit_protocol::{BlobId, KeyId, ObjectKey, SealedHash, UploadId, wire::UnixSeconds};
 
 use crate::{ids::StreamId, rules::quotas::Quota};
 
@@ -17,6 +17,8 @@ pub struct NewUpload {
     pub blob_id: BlobId,
     /// The sealed size.
     pub size: u64,
+    /// The hash of the sealed bytes. Without it nothing begins: the caller asks whether an upload is needed.
+    pub sealed_hash: Option<SealedHash>,
     /// The master key that it is sealed under.
     pub key_id: KeyId,
     /// Begin even if the blob exists.
@@ -28,8 +30,10 @@ pub struct NewUpload {
 /// The answer of [`crate::Store::begin_upload`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadBegin {
-    /// The upload may begin.
+    /// The upload has begun.
     Begun,
+    /// The upload is needed, and has not begun: its hash is missing.
+    Needed,
     /// The blob exists, or was deleted and is restored.
     AlreadyExists,
     /// The account would keep more than it may.
@@ -43,6 +47,8 @@ pub struct PendingUpload {
     pub upload_id: UploadId,
     /// The object that it writes.
     pub object_key: ObjectKey,
+    /// The hash that the object must have.
+    pub sealed_hash: SealedHash,
 }
 
 /// A confirmed blob.

@@ -14,8 +14,7 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, UploadId, UserId,
-    wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
 };
 
 mod accounts;
@@ -327,8 +326,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     // Blobs.
 
-    /// Begins an upload under a fresh object key. Without `replace`, a blob that exists makes the upload unnecessary; a
-    /// deleted blob is restored instead.
+    /// Begins an upload under a fresh object key, if its hash is known. Without `replace`, a blob that exists makes the upload
+    /// unnecessary; a deleted blob is restored instead.
     async fn begin_upload(&self, upload: NewUpload) -> Result<UploadBegin, StoreError>;
 
     /// The uploads of a blob with this sealed size that are begun and not confirmed, newest first; only `upload_id` if
@@ -341,15 +340,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         upload_id: Option<UploadId>,
     ) -> Result<Vec<PendingUpload>, StoreError>;
 
-    /// Points the blob id at the object of an upload, which has this hash. The sweep deletes its previous object an hour
-    /// later: until then a download URL of it may be in use. `false` if the upload does not exist or has ended.
-    async fn confirm_upload(
-        &self,
-        stream: StreamId,
-        upload_id: UploadId,
-        sealed_hash: SealedHash,
-        now: UnixSeconds,
-    ) -> Result<bool, StoreError>;
+    /// Points the blob id at the object of an upload, whose size and hash the caller has checked. The sweep deletes its
+    /// previous object an hour later: until then a download URL of it may be in use. `false` if the upload does not exist or
+    /// has ended.
+    async fn confirm_upload(&self, stream: StreamId, upload_id: UploadId, now: UnixSeconds)
+    -> Result<bool, StoreError>;
 
     /// A confirmed blob that is not deleted.
     async fn blob(&self, stream: StreamId, blob_id: BlobId) -> Result<Option<Blob>, StoreError>;
@@ -363,9 +358,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Condemns objects and returns them: ones replaced an hour ago, blobs deleted 30 days ago, uploads an hour after
     /// their URL expired. At most `limit`, those condemned by an earlier call included. Nothing can point at a condemned
     /// object again, so deleting it cannot race with an upload that brings its blob back. The caller deletes them and
-    /// then calls [`Store::forget_objects`].
+    /// then calls [`Store::objects_deleted`].
     async fn sweepable_objects(&self, now: UnixSeconds, limit: u32) -> Result<Vec<ObjectKey>, StoreError>;
 
-    /// Forgets condemned objects that were deleted. Ignores any other object.
-    async fn forget_objects(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), StoreError>;
+    /// Notes that condemned objects were deleted; ignores all others. An object is swept a second time a day later, and
+    /// only then forgotten: an upload that began before its URL expired may end after the first time. Returns how many
+    /// were deleted for the first time.
+    async fn objects_deleted(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<u64, StoreError>;
 }

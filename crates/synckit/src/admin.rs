@@ -476,7 +476,7 @@ pub(crate) fn config(data: &DataArgs) -> Result<Config, Failure> {
         Some(path) => Settings::read_file(path)?,
         None => Settings::default(),
     };
-    let mut given = secrets()?.without_mail();
+    let mut given = secrets()?.without_services();
     if let Some(data_dir) = &data.data_dir {
         given = given.with_data_dir(data_dir);
     }
@@ -490,5 +490,18 @@ pub(crate) fn config(data: &DataArgs) -> Result<Config, Failure> {
     if let Some(path) = &data.database_password_file {
         given = given.with("database_password_file", path)?;
     }
-    Ok(Config::resolve([given, file.without_mail()])?)
+    Ok(Config::resolve([given, file.without_services()])?)
+}
+
+/// Whether the blobs of a server are in a bucket: by the flag or the environment, else by the file.
+pub(crate) fn has_bucket(data: &DataArgs, blobs: Option<&str>) -> Result<bool, Failure> {
+    let file = match &data.config {
+        Some(path) => Settings::read_file(path)?,
+        None => Settings::default(),
+    };
+    let given = match blobs {
+        Some(blobs) => Settings::default().with("blobs", blobs)?,
+        None => Settings::default(),
+    };
+    Ok(given.has_bucket().or(file.has_bucket()).unwrap_or(false))
 }

@@ -5,9 +5,17 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use serde::Serialize;
 use synckit_protocol::ObjectKey;
-use synckit_server::{admin::back_up, config::Database};
+use synckit_server::{
+    admin::{ObjectsToCopy, back_up},
+    config::Database,
+};
 
-use crate::{admin::config, cli::BackupArgs, failure::Failure, screen, units};
+use crate::{
+    admin::{config, has_bucket},
+    cli::BackupArgs,
+    failure::Failure,
+    screen, units,
+};
 
 pub(crate) fn run(args: BackupArgs) -> Result<ExitCode, Failure> {
     #[derive(Serialize)]
@@ -28,7 +36,12 @@ pub(crate) fn run(args: BackupArgs) -> Result<ExitCode, Failure> {
         )
         .with_code("not_embedded"));
     }
-    let backup = back_up(&config.data_dir, &args.target, args.keys.as_deref())?;
+    let objects = if has_bucket(&args.data, args.blobs.as_deref())? {
+        ObjectsToCopy::Nothing
+    } else {
+        ObjectsToCopy::Directory
+    };
+    let backup = back_up(&config.data_dir, &args.target, args.keys.as_deref(), objects)?;
     if screen::is_for_programs() {
         screen::json(&Made {
             database_bytes: backup.database_bytes,
@@ -44,13 +57,16 @@ pub(crate) fn run(args: BackupArgs) -> Result<ExitCode, Failure> {
             "database  {}, checked",
             units::bytes(backup.database_bytes)
         ));
-        screen::line(format_args!(
-            "blobs     {} copied ({}), {} copied earlier, {} removed",
-            units::count(backup.objects_copied),
-            units::bytes(backup.copied_bytes),
-            units::count(backup.objects_present),
-            units::count(backup.objects_removed)
-        ));
+        match objects {
+            ObjectsToCopy::Directory => screen::line(format_args!(
+                "blobs     {} copied ({}), {} copied earlier, {} removed",
+                units::count(backup.objects_copied),
+                units::bytes(backup.copied_bytes),
+                units::count(backup.objects_present),
+                units::count(backup.objects_removed)
+            )),
+            ObjectsToCopy::Nothing => screen::line("blobs     in a bucket, not copied; protect the bucket itself"),
+        }
         match &args.keys {
             Some(keys) => screen::line(format_args!("keys      copied to {}", keys.display())),
             None => screen::line("keys      not copied; store them apart from this backup (--keys DIR)"),

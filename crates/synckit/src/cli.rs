@@ -317,6 +317,9 @@ pub(crate) struct BackupArgs {
     /// Copy the key files too, to this other directory
     #[arg(long, value_name = "DIR")]
     pub(crate) keys: Option<PathBuf>,
+    /// The place of the blobs, as for `synckit serve`: those in a bucket are not copied [default: directory]
+    #[arg(long, value_name = "URL", env = "SYNCKIT_BLOBS", hide_env_values = true)]
+    pub(crate) blobs: Option<String>,
     #[command(flatten)]
     pub(crate) data: DataArgs,
 }

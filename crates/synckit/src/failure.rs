@@ -209,6 +209,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
                 "other_oprf_seed",
                 "see \"Losing the OPRF seed\" in docs/operations.md before you replace the seed",
             )),
+            ServeError::Bucket(_) => Some(Known::new("configuration", "`synckit doctor` tries the bucket")),
             ServeError::Mail(_) => Some(Known::new("configuration", "check smtp_url and mail_from")),
             _ => None,
         };

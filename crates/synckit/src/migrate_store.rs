@@ -61,9 +61,9 @@ fn end(args: &MigrateStoreArgs, file: &Settings, database: &str) -> Result<Datab
         return Ok(Database::Embedded);
     }
     refuse_password_in_flag(database)?;
-    let mut given = secrets()?.without_mail().with("database", database)?;
+    let mut given = secrets()?.without_services().with("database", database)?;
     if let Some(path) = &args.database_password_file {
         given = given.with("database_password_file", path)?;
     }
-    Ok(Config::resolve([given, file.clone().without_mail()])?.database)
+    Ok(Config::resolve([given, file.clone().without_services()])?.database)
 }

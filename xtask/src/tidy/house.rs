@@ -20,6 +20,8 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("synckit", &["synckit-sqlite", "synckit-server"]),
     // Behind the examples of the documentation. Only doctests use it.
     ("synckit-doctest", &["synckit-client", "synckit-server"]),
+    // An S3 store for tests.
+    ("synckit-testbucket", &[]),
     // The simulator is a test: it may use everything, and nothing may use it but tests.
     ("synckit-sim", &["synckit"]),
     // So are the measurements.

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use synckit_crypto::blob::BlobHash;
-use synckit_protocol::{ProblemCode, limits};
+use synckit_protocol::limits;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
@@ -22,7 +22,7 @@ use super::{
     movement::{BlobProgress, Movement},
     partial::PartialFile,
     seal::{CHUNKS_WAITING, open_into},
-    urls::{DownloadUrl, download_url, given_out_by, presigned_error, unsafe_url},
+    urls::{DownloadUrl, download_url, given_out_by, is_expired, presigned_error, unsafe_url},
 };
 use crate::{
     connection::{
@@ -181,7 +181,7 @@ where
             Ok(out) => return Ok(out),
             Err(error) => error,
         };
-        let has_expired = error.is_problem(ProblemCode::UrlExpired);
+        let has_expired = is_expired(&error);
         let wait = if has_expired && attempt < RETRIES_MAX {
             Some(Duration::ZERO)
         } else {

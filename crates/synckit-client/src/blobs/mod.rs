@@ -32,7 +32,7 @@ use crate::{
 };
 
 impl SyncKitClient {
-    /// Requests a URL for uploading a file. `hash` is its SHA-256 ([`BlobHash::of`]), `size` its length in bytes.
+    /// Asks whether a file must be uploaded, and for the permission to do so. `hash` is its SHA-256 ([`BlobHash::of`]), `size` its length in bytes.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] above 500 MB.
@@ -58,7 +58,7 @@ impl SyncKitClient {
         upload_url(&*self.stream()?, hash, size, WhenThere::Skip).await
     }
 
-    /// Encrypts a file in memory and uploads it. A retry uses a fresh URL and a fresh nonce. Sends nothing if the
+    /// Encrypts a file in memory and uploads it. Each attempt has a presigned URL and a nonce of its own. Sends nothing if the
     /// server already has the file.
     ///
     /// # Errors

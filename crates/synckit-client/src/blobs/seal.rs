@@ -1,6 +1,6 @@
-//! The two blocking loops of a transfer: read, hash and seal; and open, hash and write.
+//! The blocking loops of a transfer: read, hash and seal; and open, hash and write.
 //!
-//! Both run on a thread of their own and talk to the network side through a short channel, which bounds the memory.
+//! They run on threads of their own and talk to the network side through a short channel, which bounds the memory.
 
 use std::io::{self, Read, Write};
 
@@ -11,7 +11,7 @@ use synckit_crypto::{
     StreamKeys,
     blob::{BlobDecryptor, BlobEncryptor, BlobHash},
 };
-use synckit_protocol::BlobId;
+use synckit_protocol::{BlobId, SealedHash};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -26,6 +26,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 pub(super) const CHUNKS_WAITING: usize = 4;
 
 /// The file to seal, and its expected hash and size.
+#[derive(Clone, Copy)]
 pub(super) struct Plan {
     pub(super) hash: BlobHash,
     pub(super) blob_id: BlobId,
@@ -43,18 +44,72 @@ pub(super) enum SealStop {
     Cancelled,
 }
 
-/// Seals a file into `chunks`. The last 16 bytes, without which the object is incomplete, are sent only after the
-/// file's hash was checked: a file that changed in between never becomes a complete object.
+impl SealStop {
+    /// The error of an upload that stopped for this reason; `None` if the network was the cause.
+    pub(super) fn error(&self) -> Option<Error> {
+        match self {
+            Self::Changed => Some(Error::FileChanged),
+            Self::Io(error) => Some(Error::Io(io::Error::new(error.kind(), error.to_string()))),
+            Self::Cancelled => None,
+        }
+    }
+}
+
+/// How a file is sealed in one attempt, and the hash of the result, which is the only part that has left the device yet.
+pub(super) struct Sealing {
+    nonce: [u8; 24],
+    pub(super) sealed_hash: SealedHash,
+}
+
+/// Seals a file under a fresh nonce, only to hash the result: an upload URL is for bytes with one hash. Whether the file is
+/// still the hashed one is checked when it is sent.
+pub(super) fn seal_to_hash(keys: &StreamKeys, plan: &Plan, file: impl Read) -> Result<Sealing, SealStop> {
+    let (encryptor, nonce) = BlobEncryptor::new(&keys.blob, &keys.key_id, &plan.blob_id, &mut OsRng);
+    let mut hash = Sha256::new();
+    seal(encryptor, &nonce, plan, file, Check::Later, |sealed| {
+        hash.update(&sealed);
+        Ok(())
+    })?;
+    Ok(Sealing {
+        nonce,
+        sealed_hash: SealedHash::from_bytes(hash.finalize().into()),
+    })
+}
+
+/// Seals the file once more, to the same bytes, into `chunks`. A sealing is sent once: a second attempt needs another,
+/// because a file that changed in between must not meet the same key stream.
 pub(super) fn seal_into(
     keys: &StreamKeys,
     plan: &Plan,
-    mut file: impl Read,
+    sealing: Sealing,
+    file: impl Read,
     chunks: &mpsc::Sender<io::Result<Bytes>>,
 ) -> Result<(), SealStop> {
-    let send = |bytes: Bytes| chunks.blocking_send(Ok(bytes)).map_err(|_| SealStop::Cancelled);
-    let (mut encryptor, nonce) = BlobEncryptor::new(&keys.blob, &keys.key_id, &plan.blob_id, &mut OsRng);
+    let encryptor = BlobEncryptor::danger_again(&keys.blob, &keys.key_id, &plan.blob_id, &sealing.nonce);
+    seal(encryptor, &sealing.nonce, plan, file, Check::Now, |sealed| {
+        chunks.blocking_send(Ok(sealed)).map_err(|_| SealStop::Cancelled)
+    })
+}
+
+/// When the hash of a file is compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Check {
+    Now,
+    Later,
+}
+
+/// Seals a file piece by piece. With [`Check::Now`] the last 16 bytes, without which the object is incomplete, come only
+/// after the file's hash was checked: a file that changed in between never becomes a complete object.
+fn seal(
+    mut encryptor: BlobEncryptor,
+    nonce: &[u8; 24],
+    plan: &Plan,
+    mut file: impl Read,
+    check: Check,
+    mut put: impl FnMut(Bytes) -> Result<(), SealStop>,
+) -> Result<(), SealStop> {
     let mut hash = Sha256::new();
-    send(Bytes::copy_from_slice(&nonce))?;
+    put(Bytes::copy_from_slice(nonce))?;
     let mut left = plan.size;
     while left > 0 {
         let length = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
@@ -63,17 +118,20 @@ pub(super) fn seal_into(
             io::ErrorKind::UnexpectedEof => SealStop::Changed,
             _ => SealStop::Io(error),
         })?;
-        hash.update(&chunk);
+        if check == Check::Now {
+            hash.update(&chunk);
+        }
         encryptor.update(&mut chunk).map_err(|_| SealStop::Changed)?;
-        send(chunk.into())?;
+        put(chunk.into())?;
         left -= length as u64;
     }
     let mut more = [0];
     let grew = file.read(&mut more).map_err(SealStop::Io)? != 0;
-    if grew || BlobHash::from_bytes(hash.finalize().into()) != plan.hash {
+    let is_other = check == Check::Now && BlobHash::from_bytes(hash.finalize().into()) != plan.hash;
+    if grew || is_other {
         return Err(SealStop::Changed);
     }
-    send(Bytes::copy_from_slice(&encryptor.finish()))
+    put(Bytes::copy_from_slice(&encryptor.finish()))
 }
 
 /// Opens a sealed file of `size` bytes from `chunks` into `out`, and returns its hash, for the caller to compare with

@@ -1,4 +1,4 @@
-//! Uploading: hash, seal while sending, confirm.
+//! Uploading: hash, seal to hash the sealed bytes, seal once more while sending, confirm.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::Method;
 use sha2::{Digest as _, Sha256};
-use synckit_crypto::blob::BlobHash;
+use synckit_crypto::{StreamKeys, blob::BlobHash};
 use synckit_protocol::{ProblemCode, UploadId, limits};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
@@ -22,8 +22,11 @@ use tokio::{
 
 use super::{
     movement::{BlobProgress, Movement},
-    seal::{CHUNKS_WAITING, Plan, SealStop, seal_into},
-    urls::{PresignedPut, UploadUrl, WhenThere, confirm, given_out_by, presigned_error, unsafe_url, upload_url},
+    seal::{CHUNKS_WAITING, Plan, SealStop, Sealing, seal_into, seal_to_hash},
+    urls::{
+        PresignedPut, UploadUrl, WhenThere, confirm, given_out_by, is_expired, presigned_error, presigned_put,
+        unsafe_url,
+    },
 };
 use crate::{
     connection::{
@@ -172,10 +175,9 @@ pub(super) async fn put(
     let source = rereadable(source).await?;
     let measured = source.clone();
     let (hash, size) = runtime::blocking(move || measured.measure()).await??;
-    let ticket = upload_url(stream, &hash, size, when_there).await?;
-    if !ticket.already_exists {
-        let upload_id = upload_rereadable(stream, &ticket.upload_url, &source, progress).await?;
-        confirm(stream, &hash, size, upload_id).await?;
+    let url = UploadUrl::new(stream, &hash, size, when_there)?;
+    if let Some(upload_id) = upload_rereadable(stream, &url, &source, progress).await? {
+        confirm(stream, &hash, size, Some(upload_id)).await?;
         stream.uploads.remove(&hash);
     }
     progress(BlobProgress {
@@ -195,48 +197,61 @@ pub(super) async fn upload(
     upload_rereadable(stream, url, &source, progress).await.map(|_| ())
 }
 
-/// Uploads, with retries to fresh URLs; returns the upload that arrived.
+/// Uploads; returns the upload that arrived, or `None` if the server already has the file. Each attempt has a fresh nonce
+/// and a fresh URL.
 async fn upload_rereadable(
     stream: &Stream,
     url: &UploadUrl,
     source: &Rereadable,
     progress: &(impl Fn(BlobProgress) + Send + Sync),
 ) -> Result<Option<UploadId>> {
-    let mut put = url.put.clone();
+    if url.is_done() {
+        return Ok(None);
+    }
+    let plan = Plan {
+        hash: url.hash,
+        blob_id: url.blob_id,
+        size: url.size,
+    };
     for attempt in 0.. {
-        let Some(target) = &put else { return Ok(None) };
-        let error = match put_once(stream, url, target, source, progress).await {
+        let keys = Arc::clone(stream.keys()?.current());
+        let key_id = keys.key_id;
+        let sealing = {
+            let (keys, source) = (Arc::clone(&keys), source.clone());
+            let sealed = runtime::blocking(move || {
+                let file = source.open().map_err(SealStop::Io)?;
+                seal_to_hash(&keys, &plan, file)
+            });
+            sealed
+                .await?
+                .map_err(|stop| stop.error().unwrap_or(Error::FileChanged))?
+        };
+        let Some(target) = presigned_put(stream, url, sealing.sealed_hash, key_id).await? else {
+            return Ok(None);
+        };
+        let error = match put_once(stream, (keys, plan, sealing), &target, source, progress).await {
             Ok(()) => return Ok(Some(target.upload_id)),
             Err(error) => error,
         };
-        let wait = if error.is_problem(ProblemCode::UrlExpired) && attempt < RETRIES_MAX {
+        let has_expired = is_expired(&error);
+        let wait = if has_expired && attempt < RETRIES_MAX {
             Some(Duration::ZERO)
         } else {
             stream.connection.api().jitter.wait_after(&error, attempt)
         };
         let Some(wait) = wait else { return Err(error) };
         runtime::sleep(wait).await;
-        put = upload_url(stream, &url.hash, url.size, url.when_there)
-            .await?
-            .upload_url
-            .put;
     }
     Ok(None)
 }
 
 async fn put_once(
     stream: &Stream,
-    url: &UploadUrl,
+    (keys, plan, sealing): (Arc<StreamKeys>, Plan, Sealing),
     target: &PresignedPut,
     source: &Rereadable,
     progress: &(impl Fn(BlobProgress) + Send + Sync),
 ) -> Result<()> {
-    let keys = Arc::clone(stream.keys()?.current());
-    let plan = Plan {
-        hash: url.hash,
-        blob_id: url.blob_id,
-        size: url.size,
-    };
     let stop = Arc::new(OnceLock::new());
     let movement = Arc::new(Movement::default());
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
@@ -246,7 +261,7 @@ async fn put_once(
         let sealed = file
             .open()
             .map_err(SealStop::Io)
-            .and_then(|file| seal_into(&keys, &plan, file, &sender));
+            .and_then(|file| seal_into(&keys, &plan, sealing, file, &sender));
         if let Err(reason) = sealed {
             let _ = stopped.set(reason);
             // Aborts the request: the server must not accept a truncated body as a whole one.
@@ -265,7 +280,7 @@ async fn put_once(
     for (name, value) in &target.headers {
         request = request.header(name, value);
     }
-    let length = url.size + limits::SEAL_OVERHEAD_BYTES as u64;
+    let length = plan.size + limits::SEAL_OVERHEAD_BYTES as u64;
     let request = request
         .body(RequestBody::Stream {
             length,
@@ -283,17 +298,12 @@ async fn put_once(
     };
     let report = |moved: u64| {
         progress(BlobProgress {
-            done_bytes: moved.min(url.size),
-            total_bytes: url.size,
+            done_bytes: moved.min(plan.size),
+            total_bytes: plan.size,
         });
     };
     let result = movement.watch(api.request_timeout, report, exchange).await;
-    match (result, stop.get()) {
-        (Ok(()), _) => Ok(()),
-        (Err(_), Some(SealStop::Changed)) => Err(Error::FileChanged),
-        (Err(_), Some(SealStop::Io(error))) => Err(Error::Io(io::Error::new(error.kind(), error.to_string()))),
-        (Err(error), _) => Err(error),
-    }
+    result.map_err(|error| stop.get().and_then(SealStop::error).unwrap_or(error))
 }
 
 /// Whether an object store accepted the object. Our own store answers with problems, others with their own documents.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use synckit_crypto::blob::BlobHash;
 use synckit_protocol::{
-    BlobId, KeyId, SecretText, UploadId, limits,
+    BlobId, KeyId, ProblemCode, SealedHash, SecretText, UploadId, limits,
     wire::blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobUpload, BlobUploadAnswer},
 };
 use url::Url;
@@ -44,7 +44,8 @@ pub struct BlobUploadTicket {
     pub upload_url: UploadUrl,
 }
 
-/// A presigned URL for one upload, with the expected hash and size. The text of the URL is never parsed for them.
+/// Permission for the upload of one file, with its hash and size. [`crate::SyncKitClient::blob_upload`] requests the
+/// presigned URL itself, because that URL is for the sealed bytes of one attempt.
 ///
 /// # Examples
 /// ```
@@ -54,7 +55,6 @@ pub struct BlobUploadTicket {
 ///
 /// let hash = BlobHash::of(b"a photo");
 /// let ticket = client.blob_upload_url(&hash, 7).await?;
-/// assert!(!format!("{:?}", ticket.upload_url).contains("http")); // a secret while it is valid
 /// client.blob_upload(&ticket.upload_url, &b"a photo"[..]).await?;
 /// # Ok(())
 /// # });
@@ -66,8 +66,8 @@ pub struct UploadUrl {
     pub(super) size: u64,
     /// Whether a retry with a fresh URL replaces an existing file.
     pub(super) when_there: WhenThere,
-    /// Absent if the server already has the file.
-    pub(super) put: Option<PresignedPut>,
+    /// Whether the server already has the file.
+    already_exists: bool,
 }
 
 /// How to treat a file that the server already has.
@@ -79,16 +79,33 @@ pub(super) enum WhenThere {
     Replace,
 }
 
-#[derive(Clone)]
 pub(super) struct PresignedPut {
     pub(super) url: SecretText,
     pub(super) headers: HeaderMap,
     pub(super) upload_id: UploadId,
 }
 
+impl UploadUrl {
+    /// For a file that is uploaded now.
+    pub(super) fn new(stream: &Stream, hash: &BlobHash, size: u64, when_there: WhenThere) -> Result<Self> {
+        sealed_size(size)?;
+        Ok(Self {
+            hash: *hash,
+            blob_id: stream.keys()?.ring.blob_id_key().blob_id(hash),
+            size,
+            when_there,
+            already_exists: false,
+        })
+    }
+
+    /// Whether the file need not be uploaded.
+    pub(super) fn is_done(&self) -> bool {
+        self.already_exists
+    }
+}
+
 impl fmt::Debug for UploadUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A presigned URL is a secret for as long as it is valid.
         f.debug_struct("UploadUrl")
             .field("hash", &self.hash)
             .field("size", &self.size)
@@ -136,6 +153,7 @@ impl DownloadUrl {
 
 impl fmt::Debug for DownloadUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A presigned URL is a secret for as long as it is valid.
         f.debug_struct("DownloadUrl")
             .field("hash", &self.hash)
             .field("size", &self.size_bytes())
@@ -166,56 +184,68 @@ pub(super) async fn download_url(stream: &Stream, blob_id: BlobId, hash: Option<
     })
 }
 
-/// Requests a URL for an upload.
+/// Asks whether a file must be uploaded.
 pub(super) async fn upload_url(
     stream: &Stream,
     hash: &BlobHash,
     size: u64,
     when_there: WhenThere,
 ) -> Result<BlobUploadTicket> {
-    let sealed_size = sealed_size(size)?;
-    let keys = stream.keys()?;
-    let blob_id = keys.ring.blob_id_key().blob_id(hash);
+    let mut upload_url = UploadUrl::new(stream, hash, size, when_there)?;
+    let key_id = stream.keys()?.current().key_id;
+    let answer = request_upload(stream, &upload_url, None, key_id).await?;
+    upload_url.already_exists = answer.already_exists;
+    Ok(BlobUploadTicket {
+        already_exists: answer.already_exists,
+        upload_url,
+    })
+}
+
+/// Requests a URL for the sealed bytes of one attempt; `None` if the server already has the file.
+pub(super) async fn presigned_put(
+    stream: &Stream,
+    url: &UploadUrl,
+    sealed_hash: SealedHash,
+    key_id: KeyId,
+) -> Result<Option<PresignedPut>> {
+    let answer = request_upload(stream, url, Some(sealed_hash), key_id).await?;
+    match (answer.already_exists, answer.upload_url, answer.upload_id) {
+        (true, _, _) => Ok(None),
+        (false, Some(put_url), Some(upload_id)) => {
+            check_presigned(stream, &put_url)?;
+            let headers = signed_headers(&answer.headers)?;
+            stream.uploads.insert(url.hash, upload_id);
+            Ok(Some(PresignedPut {
+                url: SecretText::new(put_url),
+                headers,
+                upload_id,
+            }))
+        }
+        _ => Err(Error::Protocol {
+            status: 200,
+            reason: "an upload URL and its id",
+        }),
+    }
+}
+
+async fn request_upload(
+    stream: &Stream,
+    url: &UploadUrl,
+    sealed_hash: Option<SealedHash>,
+    key_id: KeyId,
+) -> Result<BlobUploadAnswer> {
     let request = BlobUpload {
-        hash: blob_id,
-        size: sealed_size,
-        key_id: keys.current().key_id,
-        replace: when_there == WhenThere::Replace,
+        hash: url.blob_id,
+        size: sealed_size(url.size)?,
+        sealed_hash,
+        key_id,
+        replace: url.when_there == WhenThere::Replace,
     };
-    let answer: BlobUploadAnswer = stream
+    stream
         .connection
         .authorized(Call::post("/api/sync/blobs/upload").body(&request)?)
         .await?
-        .decode()?;
-    let put = match (answer.already_exists, answer.upload_url, answer.upload_id) {
-        (true, _, _) => None,
-        (false, Some(url), Some(upload_id)) => {
-            check_presigned(stream, &url)?;
-            let headers = signed_headers(&answer.headers)?;
-            stream.uploads.insert(*hash, upload_id);
-            Some(PresignedPut {
-                url: SecretText::new(url),
-                headers,
-                upload_id,
-            })
-        }
-        _ => {
-            return Err(Error::Protocol {
-                status: 200,
-                reason: "an upload URL and its id",
-            });
-        }
-    };
-    Ok(BlobUploadTicket {
-        already_exists: answer.already_exists,
-        upload_url: UploadUrl {
-            hash: *hash,
-            blob_id,
-            size,
-            when_there,
-            put,
-        },
-    })
+        .decode()
 }
 
 /// Confirms an uploaded object.
@@ -293,6 +323,11 @@ pub(super) fn presigned_error(error: TransportError) -> Error {
         }
         error => Error::Network(error),
     }
+}
+
+/// Whether a fresh URL may help. Stores of others refuse an expired URL with 403 and a document of their own.
+pub(super) fn is_expired(error: &Error) -> bool {
+    error.is_problem(ProblemCode::UrlExpired) || matches!(error, Error::Protocol { status: 403, .. })
 }
 
 pub(super) fn unsafe_url(reason: &'static str) -> Error {

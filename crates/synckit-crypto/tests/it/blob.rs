@@ -66,6 +66,13 @@ fn pieces_of_any_length_make_the_same_bytes() {
         assert_eq!(sealed, reference(&keys, &blob_id, &nonce, &file), "{len} bytes");
         assert_eq!(sealed.len(), len + SEAL_OVERHEAD_BYTES);
 
+        let mut again = BlobEncryptor::danger_again(&keys.blob, &keys.key_id, &blob_id, &nonce);
+        let mut text_again = file.clone();
+        for piece in pieces(&mut text_again, &mut rng) {
+            again.update(piece).unwrap();
+        }
+        assert_eq!((text_again, again.finish()), (text.clone(), tag));
+
         let mut decryptor = BlobDecryptor::new(&keys.blob, &keys.key_id, &blob_id, &nonce);
         for piece in pieces(&mut text, &mut rng) {
             decryptor.update_unverified(piece).unwrap();

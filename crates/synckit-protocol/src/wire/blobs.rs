@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::UnixSeconds;
-use crate::{BlobId, KeyId, UploadId};
+use crate::{BlobId, KeyId, SealedHash, UploadId};
 
 /// `POST /api/sync/blobs/upload`: requests a URL for an upload.
 ///
@@ -15,7 +15,8 @@ use crate::{BlobId, KeyId, UploadId};
 ///
 /// let json = concat!(
 ///     r#"{"hash":"2f8c5c1d64b4c0fd37e1e5e81c26d1a02f8c5c1d64b4c0fd37e1e5e81c26d1a0","#,
-///     r#""size":1040,"key_id":"d558363920333aa915896fb8f72e0b8e"}"#,
+///     r#""size":1040,"sealed_hash":"47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU","#,
+///     r#""key_id":"d558363920333aa915896fb8f72e0b8e"}"#,
 /// );
 /// let upload: BlobUpload = serde_json::from_str(json)?;
 /// assert_eq!(upload.size, 1000 + 40); // the sealed size
@@ -29,6 +30,10 @@ pub struct BlobUpload {
     pub hash: BlobId,
     /// The sealed size: exactly 40 bytes more than the file.
     pub size: u64,
+    /// SHA-256 of the sealed bytes: the URL accepts no others. Without it the request only asks whether the server has the
+    /// blob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_hash: Option<SealedHash>,
     /// The master key that the blob is sealed under.
     pub key_id: KeyId,
     /// Requests a URL even if the server has the blob, because this device found it corrupt.
@@ -41,11 +46,13 @@ pub struct BlobUpload {
     pub replace: bool,
 }
 
-/// The answer to [`BlobUpload`]: a presigned URL for one `PUT` of exactly `size` bytes, unless the server has the blob.
+/// The answer to [`BlobUpload`]: a presigned URL for one `PUT` of exactly `size` bytes with the hash `sealed_hash`, unless
+/// the server has the blob or the request named no hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobUploadAnswer {
-    /// Whether the server already has the blob. Then no upload is needed, and the other fields are absent.
+    /// Whether the server already has the blob. Then no upload is needed, and the other fields are absent, as they are for
+    /// a request without `sealed_hash`.
     pub already_exists: bool,
     /// The URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]

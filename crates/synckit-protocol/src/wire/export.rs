@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::UnixSeconds;
 use crate::{
-    AppId, BatchId, BlobId, ByteString, DeviceId, Head, KeyId, ObjectKey, OwnerKey, Position, SessionId, SnapshotId,
-    UploadId, UserId, wire::devices::Platform,
+    AppId, BatchId, BlobId, ByteString, DeviceId, Head, KeyId, ObjectKey, OwnerKey, Position, SealedHash, SessionId,
+    SnapshotId, UploadId, UserId, wire::devices::Platform,
 };
 
 /// The version of the format that [`ExportLine::Begin`] names.
@@ -318,6 +318,8 @@ pub struct ExportedUpload {
     pub object_key: ObjectKey,
     /// The sealed size.
     pub size: u64,
+    /// The hash that the object must have.
+    pub sealed_hash: SealedHash,
     /// The master key that it is sealed under.
     pub key_id: KeyId,
     /// When its URL expires.

@@ -175,6 +175,7 @@ fn null_is_taken_for_every_optional_field() {
     let upload = BlobUpload {
         hash: BlobId::from_bytes([1; 32]),
         size: 40,
+        sealed_hash: None,
         key_id: KeyId::from_bytes([3; 16]),
         replace: false,
     };
@@ -182,7 +183,10 @@ fn null_is_taken_for_every_optional_field() {
         with_nulls(&pull, &["max_bytes", "ahead", "avoid_snapshot"]),
         [pull.clone(), pull]
     );
-    assert_eq!(with_nulls(&upload, &["replace"]), [upload.clone(), upload]);
+    assert_eq!(
+        with_nulls(&upload, &["replace", "sealed_hash"]),
+        [upload.clone(), upload]
+    );
 }
 
 /// A value, after `null` was written for fields that it leaves out, in JSON and in CBOR.

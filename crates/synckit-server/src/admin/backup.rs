@@ -44,6 +44,15 @@ pub struct Backup {
     pub missing: Vec<ObjectKey>,
 }
 
+/// The files that a backup copies beside the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectsToCopy {
+    /// The objects of the data directory.
+    Directory,
+    /// None: they are in a bucket.
+    Nothing,
+}
+
 /// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -99,10 +108,13 @@ pub enum BackupError {
 /// # let directory = tempfile::tempdir()?;
 /// # let data_dir = directory.path().join("data");
 /// # synckit_server::Admin::open(&data_dir)?;
-/// use synckit_server::{admin::back_up, inspect::Inspection};
+/// use synckit_server::{
+///     admin::{ObjectsToCopy, back_up},
+///     inspect::Inspection,
+/// };
 ///
 /// let target = directory.path().join("backup");
-/// let backup = back_up(&data_dir, &target, None)?;
+/// let backup = back_up(&data_dir, &target, None, ObjectsToCopy::Directory)?;
 /// assert_eq!(backup.objects_missing, 0);
 /// assert_eq!(Inspection::of(&target).database()?.facts()?.accounts, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -110,7 +122,12 @@ pub enum BackupError {
 ///
 /// # Errors
 /// [`BackupError`]. Missing objects are no error: see [`Backup::objects_missing`].
-pub fn back_up(data_dir: &Path, target: &Path, keys: Option<&Path>) -> Result<Backup, BackupError> {
+pub fn back_up(
+    data_dir: &Path,
+    target: &Path,
+    keys: Option<&Path>,
+    objects: ObjectsToCopy,
+) -> Result<Backup, BackupError> {
     let source = DataDir::at(data_dir);
     let copy = DataDir::at(target);
     if !source.database().is_file() {
@@ -147,7 +164,10 @@ pub fn back_up(data_dir: &Path, target: &Path, keys: Option<&Path>) -> Result<Ba
         database_bytes: fs::metadata(&part).map_err(in_place(&part))?.len(),
         ..Backup::default()
     };
-    let ranges = inspection.object_ranges()?;
+    let ranges = match objects {
+        ObjectsToCopy::Directory => inspection.object_ranges()?,
+        ObjectsToCopy::Nothing => Vec::new(),
+    };
     let objects = copy.blobs();
     for range in &ranges {
         for (key, stored) in inspection.objects(range)? {

@@ -8,10 +8,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use synckit_store::StoreError;
+use synckit_protocol::ObjectKey;
+use synckit_store::{
+    StoreError,
+    objects::{Bucket, BucketAccess, BucketCheckError},
+};
 
 use crate::{
     mail::Mailer,
+    platform::{Clock, random_bytes},
     startup::{DataDir, config::MailDelivery},
 };
 
@@ -107,4 +112,18 @@ pub fn check_mail_settings(delivery: &MailDelivery) -> Result<(), MailCheckError
 /// [`MailCheckError`].
 pub async fn connect_to_mail_server(delivery: &MailDelivery) -> Result<(), MailCheckError> {
     Mailer::connect(delivery).await
+}
+
+/// Stores, reads and deletes an object in a bucket, under a key that no other has.
+///
+/// # Errors
+/// [`BucketCheckError`].
+pub async fn check_bucket(access: &BucketAccess) -> Result<(), BucketCheckError> {
+    let during = |source| BucketCheckError::Request {
+        step: "setting up requests",
+        source,
+    };
+    let bucket = Bucket::new(access).map_err(during)?;
+    let key = ObjectKey::from_bytes(random_bytes());
+    bucket.check(key, Clock::system().now()).await
 }

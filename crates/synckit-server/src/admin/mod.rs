@@ -7,6 +7,6 @@ mod migration;
 mod service;
 
 pub(crate) use account_export::{Export, ExportError};
-pub use backup::{Backup, BackupError, back_up};
+pub use backup::{Backup, BackupError, ObjectsToCopy, back_up};
 pub use migration::{MigrateStoreError, migrate_store};
 pub use service::{Admin, AdminError, CreatedApp, KeptEnvelope};

@@ -10,7 +10,7 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{TryStreamExt as _, stream};
 use http::{HeaderValue, header};
-use synckit_protocol::{MEDIA_TYPE_JSON_LINES, wire::export::ExportedBlob};
+use synckit_protocol::{MEDIA_TYPE_JSON_LINES, UserId, wire::export::ExportedBlob};
 
 use super::access::AccountAccess;
 use crate::{
@@ -27,8 +27,7 @@ pub(super) async fn export(State(state): Server, access: AccountAccess) -> Resul
     let owners = Owners::session(access.user_id, access.session_id);
     let room = state.capacity.exports.try_take(owners, 1)?;
     let signer = Arc::clone(&state);
-    let owner = state.urls.tag(access.user_id);
-    let complete_blob = move |blob: &mut ExportedBlob| add_url(&signer, owner, blob);
+    let complete_blob = move |blob: &mut ExportedBlob| add_url(&signer, access.user_id, blob);
     let mut export = Export::new(
         Arc::clone(&state.store),
         access.user_id,
@@ -51,9 +50,9 @@ pub(super) async fn export(State(state): Server, access: AccountAccess) -> Resul
 }
 
 /// A deleted blob has a URL, too, until it is swept.
-fn add_url(state: &ServerState, owner: [u8; 16], blob: &mut ExportedBlob) {
+fn add_url(state: &ServerState, user_id: UserId, blob: &mut ExportedBlob) {
     let now = state.config.clock.now();
-    let (url, expires_at) = state.urls.download(blob.object_key, blob.size, owner, now);
-    blob.download_url = Some(url);
-    blob.url_expires_at = Some(expires_at);
+    let presigned = state.objects.download(blob.object_key, blob.size, user_id, now);
+    blob.download_url = Some(presigned.url);
+    blob.url_expires_at = Some(presigned.expires_at);
 }

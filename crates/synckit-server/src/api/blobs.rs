@@ -15,7 +15,7 @@ use synckit_store::{Blob, NewUpload, StreamId, UploadBegin};
 
 use super::{access::AppAccess, problems};
 use crate::{
-    blobs::{ObjectUrl, UrlMethod},
+    blobs::Presigned,
     http::{ApiError, PathText, Received, Reply},
     platform::{random_bytes, random_id},
     state::ServerState,
@@ -30,7 +30,7 @@ pub(super) async fn upload(
     Received { value: body, reply }: Received<BlobUpload>,
 ) -> Result<Response, ApiError> {
     check_size(body.size)?;
-    let expires_at = state.config.clock.now() + limits::PRESIGNED_URL_SECONDS;
+    let now = state.config.clock.now();
     let new = NewUpload {
         stream: access.stream,
         upload_id: UploadId::from_bytes(random_id()),
@@ -38,40 +38,42 @@ pub(super) async fn upload(
         object_key: ObjectKey::from_bytes(random_bytes()),
         blob_id: body.hash,
         size: body.size,
+        sealed_hash: body.sealed_hash,
         key_id: body.key_id,
         replace: body.replace,
-        expires_at,
+        expires_at: now.saturating_add(limits::PRESIGNED_URL_SECONDS),
     };
     let mut begun = state.store.begin_upload(new).await?;
     if begun == UploadBegin::AlreadyExists && !is_stored(&state, access.stream, body.hash).await? {
-        // The device that has the file replaces the object that the disk lost.
+        // The device that has the file replaces the object that was lost.
         begun = state.store.begin_upload(NewUpload { replace: true, ..new }).await?;
     }
-    match begun {
-        UploadBegin::OverQuota(quota) => Err(problems::over_quota(quota)),
-        UploadBegin::AlreadyExists => reply.ok(&BlobUploadAnswer {
-            already_exists: true,
-            upload_url: None,
-            headers: BTreeMap::new(),
-            upload_id: None,
-            expires_at: None,
-        }),
-        UploadBegin::Begun => {
-            let url = ObjectUrl {
-                method: UrlMethod::Put,
-                key: new.object_key,
-                size: new.size,
+    let without_url = |already_exists| BlobUploadAnswer {
+        already_exists,
+        upload_url: None,
+        headers: BTreeMap::new(),
+        upload_id: None,
+        expires_at: None,
+    };
+    match (begun, body.sealed_hash) {
+        (UploadBegin::OverQuota(quota), _) => Err(problems::over_quota(quota)),
+        (UploadBegin::AlreadyExists, _) => reply.ok(&without_url(true)),
+        (UploadBegin::Begun, Some(hash)) => {
+            let user_id = access.stream.user_id;
+            let Presigned {
+                url,
+                headers,
                 expires_at,
-                owner: state.urls.tag(access.stream.user_id),
-            };
+            } = state.objects.upload(new.object_key, (new.size, hash), user_id, now);
             reply.ok(&BlobUploadAnswer {
                 already_exists: false,
-                upload_url: Some(state.urls.sign(&url)),
-                headers: BTreeMap::from([("content-length".to_owned(), body.size.to_string())]),
+                upload_url: Some(url),
+                headers,
                 upload_id: Some(new.upload_id),
                 expires_at: Some(expires_at),
             })
         }
+        (UploadBegin::Needed | UploadBegin::Begun, _) => reply.ok(&without_url(false)),
     }
 }
 
@@ -87,24 +89,15 @@ pub(super) async fn confirm(
         .pending_uploads(access.stream, body.hash, body.size, body.upload_id)
         .await?;
     let pending = !uploads.is_empty();
-    for upload in uploads {
-        let stored = state
-            .objects
-            .size(upload.object_key)
-            .await
-            .map_err(ApiError::internal)?;
+    // Each look is a request to the store, if that is a bucket.
+    for upload in uploads.into_iter().take(limits::CONFIRM_UPLOADS_MAX) {
         let now = state.config.clock.now();
-        if stored != Some(body.size) {
+        let expected = (body.size, upload.sealed_hash);
+        if !state.objects.has(upload.object_key, expected, now).await? {
             continue;
         }
-        let hash = state
-            .objects
-            .hash(upload.object_key)
-            .await
-            .map_err(ApiError::internal)?;
-        let Some(hash) = hash else { continue };
-        let confirmed = state.store.confirm_upload(access.stream, upload.upload_id, hash, now);
-        if confirmed.await? {
+        // The transaction decides: an upload that the sweep took meanwhile is not confirmed, and its key never comes back.
+        if state.store.confirm_upload(access.stream, upload.upload_id, now).await? {
             return Ok(Reply::empty());
         }
     }
@@ -132,14 +125,14 @@ pub(super) async fn download(
     if !is_whole(&state, &blob).await? {
         return Err(ProblemCode::BlobNotFound.into());
     }
-    let owner = state.urls.tag(access.stream.user_id);
     let now = state.config.clock.now();
-    let (download_url, expires_at) = state.urls.download(blob.object_key, blob.size, owner, now);
+    let user_id = access.stream.user_id;
+    let presigned = state.objects.download(blob.object_key, blob.size, user_id, now);
     reply.ok(&BlobDownloadAnswer {
-        download_url,
+        download_url: presigned.url,
         size: blob.size,
         key_id: blob.key_id,
-        expires_at,
+        expires_at: presigned.expires_at,
     })
 }
 
@@ -153,7 +146,7 @@ async fn is_stored(state: &ServerState, stream: StreamId, blob_id: BlobId) -> Re
 
 /// Whether the object of a blob exists with its size.
 async fn is_whole(state: &ServerState, blob: &Blob) -> Result<bool, ApiError> {
-    let found = state.objects.size(blob.object_key).await.map_err(ApiError::internal)?;
+    let found = state.objects.size(blob.object_key, state.config.clock.now()).await?;
     let is_whole = found == Some(blob.size);
     if !is_whole {
         tracing::error!(object_key = %blob.object_key, expected = blob.size, ?found, "the object of a blob is not whole");

@@ -16,7 +16,9 @@ use synckit_protocol::{ProblemCode, limits};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
-    blobs::{ByteRange, ObjectError, ObjectUrl, ObjectWriter, RangeError, UrlError, UrlMethod},
+    blobs::{
+        ByteRange, ObjectDirectory, ObjectError, ObjectUrl, ObjectWriter, Objects, RangeError, UrlAction, UrlError,
+    },
     http::{ApiError, Pace, PathText, announced_length},
     limits::{Owners, Permit, Reservation},
     platform::is_out_of_descriptors,
@@ -31,7 +33,10 @@ pub(super) async fn write(
     PathText(key): PathText,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let url = verify(&state, UrlMethod::Put, &key, request.uri())?;
+    let (files, url) = verify(&state, &key, request.uri())?;
+    let UrlAction::Put(sealed_hash) = url.action else {
+        return Err(ProblemCode::UrlInvalid.into());
+    };
     let length_mismatch =
         || ApiError::new(ProblemCode::LengthMismatch).with_detail(format!("the URL is for exactly {} bytes", url.size));
     if announced_length(request.headers()).is_some_and(|length| length != url.size) {
@@ -42,10 +47,11 @@ pub(super) async fn write(
     let problem = |error: ObjectError| match error {
         ObjectError::Exists => ProblemCode::ObjectExists.into(),
         ObjectError::Length => length_mismatch(),
+        ObjectError::Hash => ProblemCode::HashMismatch.into(),
         ObjectError::Full(error) => ApiError::new(ProblemCode::ServerFull).caused_by(error),
         ObjectError::Io(error) => of_disk(error),
     };
-    let writer = state.objects.write(url.key, url.size).await.map_err(problem)?;
+    let writer = files.write(url.key, url.size, sealed_hash).await.map_err(problem)?;
     // An upload that is swept an hour after its URL expired must not appear after the sweep, when nobody would ever
     // remove it. So that is also the time that it may take in all.
     let last_moment = url.expires_at.saturating_add(limits::UPLOAD_SWEEP_SECONDS / 2);
@@ -113,13 +119,15 @@ pub(super) async fn read(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let url = verify(&state, UrlMethod::Get, &key, &uri)?;
+    let (files, url) = verify(&state, &key, &uri)?;
+    if url.action != UrlAction::Get {
+        return Err(ProblemCode::UrlInvalid.into());
+    }
     let room = transfer_room(&state, &url)?;
     // Objects never change, so that their key is their validator.
     let etag = format!("\"{}\"", url.key);
     let range = wanted_range(&headers, &etag, url.size);
-    let object = state
-        .objects
+    let object = files
         .read(url.key)
         .await
         .map_err(of_disk)?
@@ -170,14 +178,17 @@ fn wanted_range(headers: &HeaderMap, etag: &str, size: u64) -> Result<Option<Byt
     text(header::RANGE).map_or(Ok(None), |range| ByteRange::parse(range, size))
 }
 
-fn verify(state: &ServerState, method: UrlMethod, key: &str, uri: &Uri) -> Result<ObjectUrl, ApiError> {
-    state
-        .urls
-        .verify(method, key, uri.query(), state.config.clock.now())
-        .map_err(|error| match error {
-            UrlError::Invalid => ProblemCode::UrlInvalid.into(),
-            UrlError::Expired => ProblemCode::UrlExpired.into(),
-        })
+/// The directory of objects, and a URL that is valid for one of them.
+fn verify<'a>(state: &'a ServerState, key: &str, uri: &Uri) -> Result<(&'a ObjectDirectory, ObjectUrl), ApiError> {
+    let Objects::Directory { files, urls } = &state.objects else {
+        // The bucket gave its URLs out itself.
+        return Err(ProblemCode::UrlInvalid.into());
+    };
+    match urls.verify(key, uri.query(), state.config.clock.now()) {
+        Ok(url) => Ok((files, url)),
+        Err(UrlError::Invalid) => Err(ProblemCode::UrlInvalid.into()),
+        Err(UrlError::Expired) => Err(ProblemCode::UrlExpired.into()),
+    }
 }
 
 /// An error of the disk. Without descriptors a client tries again, as it never does after a 500.

@@ -7,6 +7,7 @@ use synckit_store::{StoreError, Unavailable, rules::quotas::Quota};
 
 use crate::{
     admin::ExportError,
+    blobs::ObjectFailure,
     http::ApiError,
     limits::{DiskNearlyFull, TooManyGuesses, TooManyRequests},
     mail::QueueFull,
@@ -45,6 +46,18 @@ impl From<StoreError> for ApiError {
             _ => ProblemCode::Internal,
         };
         Self::new(code).caused_by(error)
+    }
+}
+
+impl From<ObjectFailure> for ApiError {
+    fn from(error: ObjectFailure) -> Self {
+        match &error {
+            ObjectFailure::Directory(_) => Self::internal(error),
+            // A refusal by the bucket, too: its keys or its clock are for the operator to mend, and a retry then helps.
+            ObjectFailure::Bucket(_) => Self::new(ProblemCode::StoreUnavailable)
+                .with_detail("the object store cannot be used at the moment")
+                .caused_by(error),
+        }
     }
 }
 

@@ -6,8 +6,8 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use synckit_protocol::{
-    BlobId, Cursor, DeviceId, MEDIA_TYPE_EVENTS, MEDIA_TYPE_JSON_LINES, ObjectKey, ProblemCode as P, SessionId,
-    SnapshotId, limits,
+    BlobId, Cursor, DeviceId, MEDIA_TYPE_EVENTS, MEDIA_TYPE_JSON_LINES, ObjectKey, ProblemCode as P, SealedHash,
+    SessionId, SnapshotId, limits,
     wire::{
         accounts::{
             AccountInfo, PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PasswordReplaced, PutVault,
@@ -429,6 +429,7 @@ fn blobs() -> Vec<Operation> {
             .refuses(&[P::BlobNotFound, P::RangeNotSatisfiable]),
         presigned(put("/blobs/{object_key}", objects::write))
             .does("Uploads an object")
+            .query::<SealedHash>("hash", "SHA-256 of the object.")
             .takes_object()
             .answer(Answer {
                 status: 200,
@@ -436,7 +437,7 @@ fn blobs() -> Vec<Operation> {
                 content: Content::Nothing,
                 headers: &[],
             })
-            .refuses(&[P::LengthMismatch, P::ObjectExists, P::Timeout])
+            .refuses(&[P::LengthMismatch, P::HashMismatch, P::ObjectExists, P::Timeout])
             .writes(),
     ]
 }

@@ -1,43 +1,43 @@
-//! Presigned URLs of objects: `{public_url}/blobs/{object key}?op=…&size=…&expires=…&by=…&sig=…`.
+//! Presigned URLs of objects: `{public_url}/blobs/{object key}?op=…&size=…&expires=…&by=…&sig=…`, with `&hash=…` for an
+//! upload.
 //!
-//! `sig = base64url(HMAC-SHA256(key, op || 0 || object key (32) || size (u64 BE) || expires (u64 BE) || by (16)))`. A
-//! holder of the URL may do the one operation that it names, until it expires, without a token. `by` is a pseudonym of
-//! the account that requested the URL, so that transfers count against its share.
+//! `sig = base64url(HMAC-SHA256(key, op || 0 || object key (32) || size (u64 BE) || expires (u64 BE) || by (16) || hash))`,
+//! where `hash` is the SHA-256 of an upload and empty for a download. A holder of the URL may do the one operation that it
+//! names, until it expires, without a token. `by` is a pseudonym of the account that requested the URL, so that transfers
+//! count against its share.
 
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
-use synckit_protocol::{ObjectKey, UserId, limits, wire::UnixSeconds};
+use synckit_protocol::{ObjectKey, SealedHash, UserId, limits, wire::UnixSeconds};
 
 use crate::startup::MacKey;
 
 /// The distance by which a clock may be set back without invalidating URLs.
 const CLOCK_SLACK_SECONDS: u64 = 300;
 
-/// The operation of a URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum UrlMethod {
+/// What a URL allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UrlAction {
     /// `GET` and `HEAD`.
     Get,
-    /// `PUT`.
-    Put,
+    /// `PUT` of the bytes with this hash.
+    Put(SealedHash),
 }
 
-impl UrlMethod {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::Put => "put",
-        }
-    }
+/// The name of an action in a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Op {
+    Get,
+    Put,
 }
 
 /// The signed fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ObjectUrl {
-    pub(crate) method: UrlMethod,
+    pub(crate) action: UrlAction,
     pub(crate) key: ObjectKey,
     /// The exact length of the object, in bytes.
     pub(crate) size: u64,
@@ -57,10 +57,11 @@ pub(crate) enum UrlError {
 
 #[derive(Deserialize)]
 struct Query {
-    op: UrlMethod,
+    op: Op,
     size: u64,
     expires: UnixSeconds,
     by: String,
+    hash: Option<SealedHash>,
     sig: String,
 }
 
@@ -88,47 +89,25 @@ impl UrlSigner {
     pub(crate) fn sign(&self, url: &ObjectUrl) -> String {
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(&parts(url).each_ref().map(Vec::as_slice)));
         let ObjectUrl {
-            method,
+            action,
             key,
             size,
             expires_at,
             owner,
         } = url;
         let owner = URL_SAFE_NO_PAD.encode(owner);
+        let (op, hash) = match action {
+            UrlAction::Get => ("get", String::new()),
+            UrlAction::Put(hash) => ("put", format!("&hash={hash}")),
+        };
         format!(
-            "{}/{key}?op={}&size={size}&expires={expires_at}&by={owner}&sig={signature}",
-            self.base,
-            method.as_str()
+            "{}/{key}?op={op}&size={size}&expires={expires_at}&by={owner}{hash}&sig={signature}",
+            self.base
         )
     }
 
-    /// A URL to read a stored object, and when it expires.
-    pub(crate) fn download(
-        &self,
-        key: ObjectKey,
-        size: u64,
-        owner: [u8; 16],
-        now: UnixSeconds,
-    ) -> (String, UnixSeconds) {
-        let expires_at = now + limits::PRESIGNED_URL_SECONDS;
-        let url = ObjectUrl {
-            method: UrlMethod::Get,
-            key,
-            size,
-            expires_at,
-            owner,
-        };
-        (self.sign(&url), expires_at)
-    }
-
-    /// Verifies a request for an object: its path, its query, and the method that it must be signed for.
-    pub(crate) fn verify(
-        &self,
-        method: UrlMethod,
-        key: &str,
-        query: Option<&str>,
-        now: UnixSeconds,
-    ) -> Result<ObjectUrl, UrlError> {
+    /// Verifies a request for an object: its path and its query. The caller checks the action.
+    pub(crate) fn verify(&self, key: &str, query: Option<&str>, now: UnixSeconds) -> Result<ObjectUrl, UrlError> {
         let key: ObjectKey = key.parse().map_err(|_| UrlError::Invalid)?;
         let query: axum::extract::Query<Query> = axum::extract::Query::try_from_uri(
             &format!("/?{}", query.unwrap_or_default())
@@ -141,15 +120,20 @@ impl UrlSigner {
             .ok()
             .and_then(|tag| tag.try_into().ok())
             .ok_or(UrlError::Invalid)?;
+        let action = match (query.op, query.hash) {
+            (Op::Get, None) => UrlAction::Get,
+            (Op::Put, Some(hash)) => UrlAction::Put(hash),
+            _ => return Err(UrlError::Invalid),
+        };
         let url = ObjectUrl {
-            method: query.op,
+            action,
             key,
             size: query.size,
             expires_at: query.expires,
             owner,
         };
         let signature = URL_SAFE_NO_PAD.decode(&query.sig).map_err(|_| UrlError::Invalid)?;
-        if !self.key.verify(&parts(&url).each_ref().map(Vec::as_slice), &signature) || url.method != method {
+        if !self.key.verify(&parts(&url).each_ref().map(Vec::as_slice), &signature) {
             return Err(UrlError::Invalid);
         }
         // After the signature, so that an altered time is an altered URL and not an old one.
@@ -163,14 +147,19 @@ impl UrlSigner {
     }
 }
 
-fn parts(url: &ObjectUrl) -> [Vec<u8>; 6] {
+fn parts(url: &ObjectUrl) -> [Vec<u8>; 7] {
+    let (op, hash) = match &url.action {
+        UrlAction::Get => ("get", Vec::new()),
+        UrlAction::Put(hash) => ("put", hash.as_bytes().to_vec()),
+    };
     [
-        url.method.as_str().as_bytes().to_vec(),
+        op.as_bytes().to_vec(),
         vec![0],
         url.key.as_bytes().to_vec(),
         url.size.to_be_bytes().to_vec(),
         url.expires_at.to_be_bytes().to_vec(),
         url.owner.to_vec(),
+        hash,
     ]
 }
 

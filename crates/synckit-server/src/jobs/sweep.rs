@@ -16,7 +16,7 @@ pub(crate) async fn sweep_until_stopped(state: Arc<ServerState>) {
     repeat_until_stopped(state, "the sweep of objects", pause, sweep).await;
 }
 
-/// Deletes the files first and forgets them second: if the server dies in between, the next sweep finds the names again.
+/// Deletes the objects first and notes it second: if the server dies in between, the next sweep deletes them again.
 async fn sweep(state: &ServerState) -> Result<(), StoreError> {
     while !state.stopping.is_cancelled() {
         let keys = state
@@ -27,17 +27,34 @@ async fn sweep(state: &ServerState) -> Result<(), StoreError> {
             return Ok(());
         }
         let mut removed = Vec::with_capacity(keys.len());
+        let mut failures = 0_u32;
         for key in keys {
-            match state.objects.remove(key).await {
+            match state.objects.remove(key, state.config.clock.now()).await {
                 Ok(()) => removed.push(key),
-                Err(error) => tracing::warn!(%error, "an object could not be removed"),
+                Err(error) => {
+                    if failures == 0 {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "an object could not be removed"
+                        );
+                    }
+                    failures += 1;
+                    if error.is_unreachable() {
+                        // The others would fail as well, each after its whole time limit.
+                        break;
+                    }
+                }
             }
+        }
+        if failures > 0 {
+            tracing::warn!(failures, removed = removed.len(), "objects are left for the next sweep");
         }
         if removed.is_empty() {
             // The same names would come again at once.
             return Ok(());
         }
-        state.store.forget_objects(&removed, state.config.clock.now()).await?;
+        let first_times = state.store.objects_deleted(&removed, state.config.clock.now()).await?;
+        state.metrics.swept_objects.inc_by(first_times);
     }
     Ok(())
 }

@@ -9,13 +9,16 @@ use std::{
 
 use axum::Router;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use synckit_store::{AcceptNewSeed, SeedClaim, Store, StoreError};
+use synckit_store::{
+    AcceptNewSeed, SeedClaim, Store, StoreError,
+    objects::{Bucket, BucketError},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     DataDir, DataDirError, KeyFileError, MissingLogin, Readiness, ServeLock, ServerKeys,
-    config::{Config, Database, PublicUrl},
+    config::{BlobPlace, Config, Database, PublicUrl},
     database::open_for_server,
     descriptors::connections_to_serve,
     open_login,
@@ -23,7 +26,7 @@ use super::{
 use crate::{
     admin::Admin,
     api,
-    blobs::{ObjectDirectory, UrlSigner},
+    blobs::{ObjectDirectory, Objects, UrlSigner},
     http::serve_connections,
     jobs::{
         end_event_streams_until_stopped, hear_other_nodes_until_stopped, retain_until_stopped, retention_step,
@@ -67,6 +70,9 @@ pub enum ServeError {
     /// The directory of objects cannot be used.
     #[error("the directory of blobs cannot be used")]
     Blobs(#[source] io::Error),
+    /// The bucket cannot be used as configured.
+    #[error("the bucket of blobs cannot be used")]
+    Bucket(#[from] BucketError),
     /// The passwords in the database were registered under another OPRF seed.
     #[error(
         "the database was made under another OPRF seed than the one in keys/opaque.key: restore that file from a backup. \
@@ -140,14 +146,19 @@ impl Server {
         let now = config.clock.now();
         let store = open_for_server::<ServeError>(&config, &data_dir).await?;
         let keys = open_keys(&config, &data_dir, store.as_ref(), now).await?;
-        let objects = ObjectDirectory::open(data_dir.blobs()).map_err(ServeError::Blobs)?;
-
         let ServerKeys { login, tokens, derived } = keys;
         let issuer = issuer.map_or_else(
             || format!("urn:synckit:server:{}", URL_SAFE_NO_PAD.encode(derived.server_id)),
             |url| url.as_str().to_owned(),
         );
         let public_url = config.public_url.as_ref().map_or("", PublicUrl::as_str).to_owned();
+        let objects = match &config.blobs {
+            BlobPlace::Directory => Objects::Directory {
+                files: ObjectDirectory::open(data_dir.blobs()).map_err(ServeError::Blobs)?,
+                urls: UrlSigner::new(&public_url, derived.urls.clone()),
+            },
+            BlobPlace::Bucket(access) => Objects::Bucket(Bucket::new(access)?),
+        };
         let (mailer, mail) = Mailer::new(
             &config.mail,
             data_dir.mail(),
@@ -164,7 +175,6 @@ impl Server {
             mails: Mails::new(config.mails),
             rates: Rates::new(config.rates),
             metrics: Metrics::new(),
-            urls: UrlSigner::new(&public_url, derived.urls.clone()),
             objects,
             mailer,
             live: Arc::default(),

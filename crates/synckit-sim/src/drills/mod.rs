@@ -4,6 +4,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`server_kill`], [`client_kill`], [`disk_full`], [`restore`], [`busy_copy`], [`two_processes`], [`clock`] | the drills |
+//! | [`garage`] | blobs in a real S3 store; a command of its own |
 //! | [`site`] | a server in a process of its own, on a directory of its own |
 //! | [`process`] | starting, killing and stopping processes |
 //! | [`client`] | the app: the work of a client's process |
@@ -23,6 +24,7 @@ pub mod client;
 pub mod client_kill;
 pub mod clock;
 pub mod disk_full;
+pub mod garage;
 pub mod journal;
 pub mod process;
 pub mod relay;

@@ -160,6 +160,20 @@ impl Site {
         output_of(self.synckit().args(arguments).arg("--data-dir").arg(self.data_dir()))
     }
 
+    /// As [`Site::admin`], whatever its exit code.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn output_of_admin(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self
+            .synckit()
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Starts another command of `synckit` on the data directory, to be waited for.
     ///
     /// # Errors
@@ -258,7 +272,8 @@ pub fn client(url: &str, api_key: &str, store: impl CredentialStore) -> SyncKitC
     .build()
 }
 
-fn free_port() -> anyhow::Result<u16> {
+/// A port of loopback that nobody uses.
+pub(super) fn free_port() -> anyhow::Result<u16> {
     let mut rng = rand::thread_rng();
     for _ in 0..100 {
         let port = rng.gen_range(PORTS);

@@ -1,5 +1,6 @@
-//! The directory of objects: `blobs/<first byte of the key>/<key>`, in hexadecimal.
+//! Objects: the sealed bytes of blobs, in a directory of this machine or in a [`Bucket`].
 //!
+//! The directory has them as `blobs/<first byte of the key>/<key>`, in hexadecimal.
 //! An upload is written to `blobs/incoming/` and appears under its key only when it is whole and on disk. A hard link
 //! makes it appear, because a link, unlike a rename, never replaces a file.
 
@@ -30,10 +31,14 @@ use crate::{
     private_files::{create_private_dir, create_private_file, sync_dir},
 };
 
+mod bucket;
+mod bucket_address;
 mod copy;
 mod hashes;
 mod range;
 
+pub use bucket::{Bucket, BucketAccess, BucketCheckError, BucketError, BucketKeys, BucketObject};
+pub use bucket_address::{BucketAddress, BucketAddressError};
 pub use copy::{ObjectCopy, copy_object, remove_other_objects, sync_objects};
 pub use hashes::hash_of_file;
 pub use range::{ByteRange, RangeError};
@@ -60,6 +65,9 @@ pub enum ObjectError {
     /// The number of bytes is not the signed one.
     #[error("the upload is not as long as the signed length")]
     Length,
+    /// The bytes are not the signed ones.
+    #[error("the upload has not the signed hash")]
+    Hash,
     /// The disk is full.
     #[error("the disk is full")]
     Full(#[source] io::Error),
@@ -129,8 +137,8 @@ impl ObjectDirectory {
         .await
     }
 
-    /// Begins to write an object of exactly `size` bytes.
-    pub async fn write(&self, key: ObjectKey, size: u64) -> Result<ObjectWriter, ObjectError> {
+    /// Begins to write an object of exactly `size` bytes with this hash.
+    pub async fn write(&self, key: ObjectKey, size: u64, sealed_hash: SealedHash) -> Result<ObjectWriter, ObjectError> {
         if self.size(key).await?.is_some() {
             return Err(ObjectError::Exists);
         }
@@ -160,12 +168,15 @@ impl ObjectDirectory {
             if written != size {
                 return Err(ObjectError::Length);
             }
+            if SealedHash::from_bytes(hash.finalize().into()) != sealed_hash {
+                return Err(ObjectError::Hash);
+            }
             file.sync_all()?;
             Ok(WrittenObject {
                 incoming,
                 target,
                 key,
-                hash: SealedHash::from_bytes(hash.finalize().into()),
+                hash: sealed_hash,
                 hashes,
             })
         });

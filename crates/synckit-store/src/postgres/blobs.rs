@@ -40,15 +40,19 @@ pub(super) async fn begin_upload(
     if let Some(quota) = quotas::upload(quotas, &usage, upload.size) {
         return Ok(UploadBegin::OverQuota(quota));
     }
+    let Some(sealed_hash) = upload.sealed_hash else {
+        return Ok(UploadBegin::Needed);
+    };
     db.execute(
-        "INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, key_id, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, sealed_hash, key_id, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         params![
             stream_key,
             &upload.upload_id,
             &upload.object_key,
             &upload.blob_id,
             upload.size,
+            &sealed_hash,
             &upload.key_id,
             upload.expires_at
         ],
@@ -67,7 +71,7 @@ pub(super) async fn pending_uploads(
 ) -> Result<Vec<PendingUpload>, StoreError> {
     let rows = db
         .query(
-            "SELECT upload_id, object_key FROM streams JOIN uploads USING (stream_key)
+            "SELECT upload_id, object_key, sealed_hash FROM streams JOIN uploads USING (stream_key)
              WHERE user_id = $1 AND app_id = $2 AND blob_id = $3 AND size_bytes = $4
                  AND ($5::bytea IS NULL OR upload_id = $5)
              ORDER BY upload_key DESC",
@@ -78,6 +82,7 @@ pub(super) async fn pending_uploads(
         Ok(PendingUpload {
             upload_id: row.get(0)?,
             object_key: row.get(1)?,
+            sealed_hash: row.get(2)?,
         })
     });
     uploads.collect()
@@ -109,7 +114,6 @@ pub(super) async fn confirm_upload(
     db: &impl Executor,
     stream: StreamId,
     upload_id: UploadId,
-    sealed_hash: SealedHash,
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
     let Some(stream) = streams::lock(db, stream).await? else {
@@ -118,13 +122,14 @@ pub(super) async fn confirm_upload(
     let confirmed = db
         .query_one(
             "DELETE FROM uploads WHERE stream_key = $1 AND upload_id = $2
-             RETURNING blob_id, object_key, size_bytes, key_id, $3::bigint",
+             RETURNING blob_id, object_key, size_bytes, key_id, $3::bigint, sealed_hash",
             params![stream.key, &upload_id, now],
         )
         .await?;
-    let Some(new) = confirmed.as_ref().map(read).transpose()? else {
+    let Some(row) = confirmed else {
         return Ok(false);
     };
+    let (new, sealed_hash): (_, SealedHash) = (read(&row)?, row.get(5)?);
     let replaced = any_blob(db, stream.key, new.blob_id).await?;
     if let Some(old) = replaced {
         condemn(db, old.object_key, now.saturating_add(PRESIGNED_URL_SECONDS)).await?;

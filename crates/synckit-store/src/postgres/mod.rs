@@ -18,8 +18,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, UploadId, UserId,
-    wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
 };
 
 use self::{
@@ -471,16 +470,9 @@ impl Store for PostgresStore {
         &self,
         stream: StreamId,
         upload_id: UploadId,
-        sealed_hash: SealedHash,
         now: UnixSeconds,
     ) -> Result<bool, StoreError> {
-        transaction!(self, Locking, |db| blobs::confirm_upload(
-            db,
-            stream,
-            upload_id,
-            sealed_hash,
-            now
-        ))
+        transaction!(self, Locking, |db| blobs::confirm_upload(db, stream, upload_id, now))
     }
 
     async fn blob(&self, stream: StreamId, blob_id: BlobId) -> Result<Option<Blob>, StoreError> {
@@ -501,7 +493,7 @@ impl Store for PostgresStore {
         transaction!(self, Serializable, |db| records::blobs::sweepable(db, now, limit))
     }
 
-    async fn forget_objects(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), StoreError> {
-        transaction!(self, Serializable, |db| records::blobs::forget(db, keys, now))
+    async fn objects_deleted(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<u64, StoreError> {
+        transaction!(self, Serializable, |db| records::blobs::deleted(db, keys, now))
     }
 }

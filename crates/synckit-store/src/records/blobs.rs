@@ -5,7 +5,7 @@
 
 use synckit_protocol::{
     BlobId, ObjectKey,
-    limits::{BLOB_UNDELETE_SECONDS, UPLOAD_SWEEP_SECONDS},
+    limits::{BLOB_UNDELETE_SECONDS, SECOND_SWEEP_SECONDS, UPLOAD_SWEEP_SECONDS},
     wire::UnixSeconds,
 };
 
@@ -146,17 +146,28 @@ async fn condemn_deleted_blobs(db: &impl Executor, now: UnixSeconds, limit: u32)
     Ok(())
 }
 
-/// [`crate::Store::forget_objects`].
+/// [`crate::Store::objects_deleted`].
 ///
 /// # Errors
 /// Those of the engine.
-pub async fn forget(db: &impl Executor, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), StoreError> {
+pub async fn deleted(db: &impl Executor, keys: &[ObjectKey], now: UnixSeconds) -> Result<u64, StoreError> {
+    let mut first_times = 0;
     for key in keys {
-        db.execute(
-            "DELETE FROM condemned_objects WHERE object_key = $1 AND sweep_after <= $2",
-            params![key, now],
-        )
-        .await?;
+        let forgotten = db
+            .execute(
+                "DELETE FROM condemned_objects WHERE object_key = $1 AND sweep_after <= $2 AND deletions > 0",
+                params![key, now],
+            )
+            .await?;
+        if forgotten == 0 {
+            first_times += db
+                .execute(
+                    "UPDATE condemned_objects SET deletions = 1, sweep_after = $3
+                     WHERE object_key = $1 AND sweep_after <= $2",
+                    params![key, now, now.saturating_add(SECOND_SWEEP_SECONDS)],
+                )
+                .await?;
+        }
     }
-    Ok(())
+    Ok(first_times)
 }

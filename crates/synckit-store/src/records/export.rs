@@ -243,7 +243,7 @@ const SECTIONS: [Section; 9] = [
     Section {
         start: &[Value::Bytes(&[])],
         queries: &[Query {
-            sql: "SELECT upload_id, blob_id, object_key, size_bytes, key_id, expires_at
+            sql: "SELECT upload_id, blob_id, object_key, size_bytes, sealed_hash, key_id, expires_at
                   FROM uploads WHERE stream_key = $1 AND upload_id > $2 ORDER BY upload_id",
             line: |app_id, row| {
                 Ok(ExportLine::Upload(ExportedUpload {
@@ -252,8 +252,9 @@ const SECTIONS: [Section; 9] = [
                     hash: row.get(1)?,
                     object_key: row.get(2)?,
                     size: row.get(3)?,
-                    key_id: row.get(4)?,
-                    expires_at: row.get(5)?,
+                    sealed_hash: row.get(4)?,
+                    key_id: row.get(5)?,
+                    expires_at: row.get(6)?,
                 }))
             },
         }],

@@ -24,8 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, UploadId, UserId,
-    wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
 };
 
 use self::{
@@ -694,13 +693,10 @@ impl Store for SqliteStore {
         &self,
         stream: StreamId,
         upload_id: UploadId,
-        sealed_hash: SealedHash,
         now: UnixSeconds,
     ) -> Result<bool, StoreError> {
-        self.write(stream, move |db| {
-            blobs::confirm_upload(db, stream, upload_id, sealed_hash, now)
-        })
-        .await
+        self.write(stream, move |db| blobs::confirm_upload(db, stream, upload_id, now))
+            .await
     }
 
     async fn blob(&self, stream: StreamId, blob_id: BlobId) -> Result<Option<Blob>, StoreError> {
@@ -726,10 +722,10 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn forget_objects(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<(), StoreError> {
+    async fn objects_deleted(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<u64, StoreError> {
         let keys = keys.to_vec();
         self.write(Lane::Server, move |db| {
-            run(records::blobs::forget(&Transaction(db), &keys, now))
+            run(records::blobs::deleted(&Transaction(db), &keys, now))
         })
         .await
     }

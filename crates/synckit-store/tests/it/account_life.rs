@@ -202,6 +202,7 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
             ("object_key", "object_key"),
             ("blob_id", "hash"),
             ("size_bytes", "size"),
+            ("sealed_hash", "sealed_hash"),
             ("key_id", "key_id"),
             ("expires_at", "expires_at"),
         ],

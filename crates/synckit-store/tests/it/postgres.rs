@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeSet, fs};
 
 use synckit_protocol::{
     AppId, BlobId, InstallationId, KeyId, ObjectKey,
-    limits::BLOB_UNDELETE_SECONDS,
+    limits::{BLOB_UNDELETE_SECONDS, SECOND_SWEEP_SECONDS},
     wire::{devices::Platform, export::ExportLine},
 };
 use synckit_store::{
@@ -449,8 +449,8 @@ const WRITTEN_BY_HAND: &str = "
         SELECT stream_key, 5, 2, id, device_key, id, hash, hash, 12, 7 FROM first;
     INSERT INTO batch_answers (stream_key, device_key, last_seq, entry_count, batch_id, head)
         SELECT stream_key, device_key, 3, 2, other_id, hash FROM first;
-    INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, key_id, expires_at)
-        SELECT stream_key, id, decode(repeat('04', 32), 'hex'), hash, 10, id, 9 FROM first;
+    INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, sealed_hash, key_id, expires_at)
+        SELECT stream_key, id, decode(repeat('04', 32), 'hex'), hash, 10, hash, id, 9 FROM first;
     UPDATE streams SET blob_bytes = 10, blob_count = 1;
     INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, sealed_hash, key_id, created_at)
         SELECT stream_key, hash, hash, 10, hash, id, 9 FROM first;
@@ -561,10 +561,15 @@ async fn of_blobs(db: &impl Executor) {
     let (of_blob, of_upload) = (ObjectKey::from_bytes([2; 32]), ObjectKey::from_bytes([4; 32]));
     assert_eq!(blobs::sweepable(db, later - 1, 10).await.unwrap(), [of_upload]);
     assert_eq!(blobs::sweepable(db, later, 10).await.unwrap(), [of_upload, of_blob]);
-    blobs::forget(db, &[of_upload, of_blob], later - 1).await.unwrap();
+    let both = [of_upload, of_blob];
+    assert_eq!(blobs::deleted(db, &both, later - 1).await.unwrap(), 1);
     assert_eq!(blobs::sweepable(db, later, 10).await.unwrap(), [of_blob]);
-    blobs::forget(db, &[of_blob], later).await.unwrap();
+    assert_eq!(blobs::deleted(db, &both, later).await.unwrap(), 1);
     assert_eq!(blobs::sweepable(db, later, 10).await.unwrap(), []);
+    let again = later + SECOND_SWEEP_SECONDS;
+    assert_eq!(blobs::sweepable(db, again, 10).await.unwrap(), both);
+    assert_eq!(blobs::deleted(db, &both, again).await.unwrap(), 0);
+    assert_eq!(blobs::sweepable(db, again, 10).await.unwrap(), []);
 }
 
 async fn of_deletion(db: &impl Executor) {

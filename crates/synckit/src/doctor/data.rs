@@ -2,10 +2,17 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use synckit_server::inspect::{
-    DatabaseFacts, DatabaseInspection, Inspection, IntegrityCheck, LogSurvey, ObjectExtent, ObjectSurvey,
+use synckit_server::{
+    config::BlobPlace,
+    inspect::{
+        DatabaseFacts, DatabaseInspection, Inspection, IntegrityCheck, LogSurvey, ObjectExtent, ObjectSurvey,
+        check_bucket,
+    },
 };
-use synckit_store::{PostgresInspection, PostgresUrl, StoreError};
+use synckit_store::{
+    PostgresInspection, PostgresUrl, StoreError,
+    objects::{BucketAccess, BucketCheckError},
+};
 
 use super::Report;
 use crate::{cli::DoctorArgs, failure::Failure, units};
@@ -18,7 +25,7 @@ const WAL_BYTES_MAX: u64 = 128 << 20;
 /// The database and the blobs in its list. `None` if nothing useful could be read.
 pub(super) async fn database(
     inspection: &Inspection,
-    args: &DoctorArgs,
+    (args, place): (&DoctorArgs, &BlobPlace),
     is_served: bool,
     report: &mut Report,
 ) -> Option<DatabaseFacts> {
@@ -72,7 +79,7 @@ pub(super) async fn database(
     if schema != known {
         return None;
     }
-    let facts = rows(RowsOf::File(&database), inspection, args, report).await;
+    let facts = rows(RowsOf::File(&database), inspection, (args, place), report).await;
     if database.was_disturbed() {
         report.warn(
             CHECK,
@@ -87,7 +94,7 @@ pub(super) async fn database(
 pub(super) async fn postgresql(
     url: &PostgresUrl,
     inspection: &Inspection,
-    args: &DoctorArgs,
+    scope: (&DoctorArgs, &BlobPlace),
     report: &mut Report,
 ) -> Option<DatabaseFacts> {
     const CHECK: &str = "database";
@@ -104,7 +111,7 @@ pub(super) async fn postgresql(
     let facts = match versions.found {
         Some(found) if found == known => {
             report.ok(CHECK, format_args!("{url} answers, schema {found}"));
-            rows(RowsOf::Postgres(&database), inspection, args, report).await
+            rows(RowsOf::Postgres(&database), inspection, scope, report).await
         }
         Some(found) if found > known => {
             report.fail(
@@ -169,7 +176,7 @@ impl RowsOf<'_> {
 async fn rows(
     database: RowsOf<'_>,
     inspection: &Inspection,
-    args: &DoctorArgs,
+    (args, place): (&DoctorArgs, &BlobPlace),
     report: &mut Report,
 ) -> Option<DatabaseFacts> {
     let facts = match database.facts().await {
@@ -179,7 +186,9 @@ async fn rows(
     if args.full {
         logs(database, report).await;
     }
-    blobs(database, inspection, args, report).await;
+    if *place == BlobPlace::Directory {
+        blobs(database, inspection, args, report).await;
+    }
     Some(facts)
 }
 
@@ -339,6 +348,29 @@ async fn blobs(database: RowsOf<'_>, inspection: &Inspection, args: &DoctorArgs,
             ),
             "they are harmless and never swept; delete them if you will not restore a newer backup of the database",
         );
+    }
+}
+
+/// A round trip, and no comparison with the database: a bucket may have millions of objects.
+pub(super) async fn bucket(access: &BucketAccess, report: &mut Report) {
+    const CHECK: &str = "bucket";
+    let address = &access.address;
+    match check_bucket(access).await {
+        Ok(()) => report.ok(
+            CHECK,
+            format_args!("{address} stores, returns and deletes, and refuses other bytes than the signed ones"),
+        ),
+        Err(error) => {
+            let advice = match &error {
+                BucketCheckError::Unfit(_) => {
+                    "use a store that checks and keeps x-amz-checksum-sha256: see \"S3\" in docs/operations.md"
+                }
+                _ => "check the address, the keys and their rights, and the clock: see \"S3\" in docs/operations.md",
+            };
+            let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+            let what = causes.fold(format!("{address}: {error}"), |what, cause| format!("{what}: {cause}"));
+            report.fail(CHECK, what, advice);
+        }
     }
 }
 

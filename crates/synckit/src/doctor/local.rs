@@ -9,7 +9,7 @@ use std::{
 use synckit_protocol::PROTOCOL_VERSION;
 use synckit_server::{
     Config,
-    config::{Database, MailDelivery, PublicUrl, Registration},
+    config::{BlobPlace, Database, MailDelivery, PublicUrl, Registration},
     inspect::{DatabaseFacts, DatabaseInspection, Inspection, check_mail_settings, connect_to_mail_server},
 };
 
@@ -48,9 +48,12 @@ pub(super) async fn check(args: &DoctorArgs, report: &mut Report) {
     let is_served = files::directory(&inspection, report) && {
         let is_served = inspection.is_served().unwrap_or(false);
         let facts = match &config.database {
-            Database::Postgres(url) => data::postgresql(url, &inspection, args, report).await,
-            _ => data::database(&inspection, args, is_served, report).await,
+            Database::Postgres(url) => data::postgresql(url, &inspection, (args, &config.blobs), report).await,
+            _ => data::database(&inspection, (args, &config.blobs), is_served, report).await,
         };
+        if let BlobPlace::Bucket(access) = &config.blobs {
+            data::bucket(access, report).await;
+        }
         data::keys(&inspection, facts.as_ref(), report);
         clock(facts.as_ref(), report);
         is_served

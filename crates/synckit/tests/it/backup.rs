@@ -44,6 +44,30 @@ fn files(directory: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
+fn backup_leaves_a_bucket_alone() {
+    let server = Server::start();
+    let person = block_on(Person::on(&server));
+    block_on(person.client.blob_put(b"a file".to_vec(), |_| {})).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("synckit.toml");
+    fs::write(&file, "blobs = \"s3://our-files?region=eu-west-1\"").unwrap();
+    for (name, args) in [
+        ("by flag", ["--blobs", "s3://our-files?region=eu-west-1"]),
+        ("by file", ["--config", file.to_str().unwrap()]),
+    ] {
+        let target = place.path().join(name);
+        let target = target.to_str().unwrap();
+        let args = ["backup", "--json", target, args[0], args[1]];
+        let backup = made(on_data_dir(&server.data_dir(), &args));
+        assert_eq!(
+            (&backup["objects_copied"], &backup["objects_missing"]),
+            (&0.into(), &0.into())
+        );
+    }
+    server.stop();
+}
+
+#[test]
 fn a_server_is_restored_from_a_backup_made_at_work() {
     let server = Server::start();
     let person = block_on(Person::on(&server));

@@ -11,6 +11,7 @@ use std::{
 
 use rusqlite::Connection;
 use serde_json::Value;
+use synckit_testbucket::{ACCESS_KEY, Mood, SECRET_KEY, TestBucket};
 use tempfile::TempDir;
 
 use crate::program::{Ended, Server, on_data_dir, run, run_with, synckit};
@@ -382,6 +383,35 @@ fn missing_blobs_and_unknown_files_are_counted() {
         orphans.starts_with("warn: 1 file (17 B) unknown to the database"),
         "{orphans}"
     );
+}
+
+#[test]
+fn a_bucket_is_tried_and_an_unfit_one_is_named() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let bucket = runtime.block_on(TestBucket::start());
+    let stopped = Stopped::new();
+    let doctor = |secret: &str| {
+        let mut command = stopped.doctor();
+        command
+            .args(["--blobs", &bucket.address(), "--bucket-access-key", ACCESS_KEY])
+            .env("SYNCKIT_BUCKET_SECRET_KEY", secret);
+        command
+    };
+    let ended = run(&mut doctor(SECRET_KEY));
+    assert_well(&ended);
+    assert!(ended.stdout.contains("stores, returns and deletes"), "{}", ended.stdout);
+    assert_eq!(bucket.keys(), Vec::<String>::new());
+    for (mood, what) in [
+        (Mood::Busy, "status 503"),
+        (Mood::Gone, "cannot be reached"),
+        (Mood::WithoutListing, "right to list the bucket"),
+        (Mood::WithoutChecksums, "it stores other bytes than the signed ones"),
+    ] {
+        bucket.set_mood(mood);
+        assert_finds(doctor(SECRET_KEY), "bucket", "fail", what);
+    }
+    bucket.set_mood(Mood::Well);
+    assert_finds(doctor("another key"), "bucket", "fail", "status 403");
 }
 
 /// A bind mount in a namespace of its own, so that the machine keeps its files.

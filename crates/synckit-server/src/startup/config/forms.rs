@@ -3,9 +3,12 @@
 use std::{net::SocketAddr, time::Duration};
 
 use synckit_protocol::SecretText;
-use synckit_store::{PostgresOptions, PostgresUrl};
+use synckit_store::{
+    PostgresOptions, PostgresUrl,
+    objects::{BucketAccess, BucketKeys},
+};
 
-use super::{AddressBlock, ByteSize, Database, Span};
+use super::{AddressBlock, BlobPlace, ByteSize, Database, Span};
 
 /// A value, or for a value that the form does not allow, the allowed values for people.
 type Parsed<T> = Result<T, String>;
@@ -102,6 +105,16 @@ pub(super) fn database(text: &str) -> Parsed<Database> {
         return Err("expected embedded, or postgres://user:password@host:port/database".to_owned());
     }
     text.parse().map(Database::Postgres).map_err(text_of)
+}
+
+/// `directory`, or the address of a bucket. Its keys are other settings.
+pub(super) fn blob_place(text: &str) -> Parsed<BlobPlace> {
+    if text == "directory" {
+        return Ok(BlobPlace::Directory);
+    }
+    let address = text.parse().map_err(|error| format!("must be directory; or {error}"))?;
+    let keys = BucketKeys::default();
+    Ok(BlobPlace::Bucket(Box::new(BucketAccess { address, keys })))
 }
 
 /// `true` or `false`.

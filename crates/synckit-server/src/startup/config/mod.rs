@@ -16,7 +16,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::Deserialize;
 use synckit_protocol::SecretText;
-use synckit_store::PostgresUrl;
+use synckit_store::{PostgresUrl, objects::BucketAccess};
 
 pub(crate) use addresses::network_of;
 pub use addresses::{AddressBlock, AddressBlockParseError};
@@ -44,10 +44,12 @@ use crate::platform::Clock;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where keys, blobs and mail live, and the embedded database. Created on first start.
+    /// Where keys and mail live, the embedded database, and the blobs without a bucket. Created on first start.
     pub data_dir: PathBuf,
     /// Where accounts, apps and the log live. Default [`Database::Embedded`].
     pub database: Database,
+    /// Where the sealed files are. Default [`BlobPlace::Directory`].
+    pub blobs: BlobPlace,
     /// Limits of the work with a PostgreSQL.
     pub database_limits: DatabaseLimits,
     /// The address to listen at. Default `127.0.0.1:8080`; [`crate::serve`] takes a listener that is bound already.
@@ -103,6 +105,7 @@ impl Config {
         Self {
             data_dir: data_dir.into(),
             database: Database::Embedded,
+            blobs: BlobPlace::Directory,
             database_limits: DatabaseLimits::default(),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
@@ -135,6 +138,16 @@ pub enum Database {
     Embedded,
     /// A PostgreSQL, which other nodes may use, too.
     Postgres(PostgresUrl),
+}
+
+/// Where the sealed files of a server are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BlobPlace {
+    /// In the data directory, for one node.
+    Directory,
+    /// In an S3-compatible store, which other nodes may use, too.
+    Bucket(Box<BucketAccess>),
 }
 
 /// The people who may register an account.

@@ -11,9 +11,9 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de};
 use synckit_protocol::SecretText;
-use synckit_store::PostgresUrl;
+use synckit_store::{PostgresUrl, objects::BucketKeys};
 
-use super::{Config, Database, MailDelivery, Setting, SettingKind};
+use super::{BlobPlace, Config, Database, MailDelivery, Setting, SettingKind};
 
 /// Some keys of a configuration; a lower layer or the default has the others. As a file it is TOML with the keys of
 /// [`Setting::all`] at the top level; a key that does not exist is an error.
@@ -41,8 +41,15 @@ const MAIL: [&str; 2] = ["smtp_url", "mail_from"];
 
 /// Maximum size of a configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Maximum size of the file with the password of the database, in bytes.
-const PASSWORD_FILE_BYTES_MAX: u64 = 4096;
+/// The settings of the bucket. Each needs the others.
+const BUCKET: [&str; 4] = [
+    "blobs",
+    "bucket_access_key",
+    "bucket_secret_key",
+    "bucket_secret_key_file",
+];
+/// Maximum size of a file with one secret, in bytes.
+const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
 /// An error in a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -80,9 +87,11 @@ pub enum ConfigError {
         /// The allowed values.
         allowed: String,
     },
-    /// The file with the password of the database cannot be read.
-    #[error("cannot read the password of the database from {}", path.display())]
-    PasswordFile {
+    /// The file with a secret cannot be read.
+    #[error("cannot read {key} from {}", path.display())]
+    SecretFile {
+        /// The key of the secret.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -145,14 +154,20 @@ impl Settings {
         self
     }
 
-    /// These settings without those of the mail server, for a command that sends no mail. Its environment and its file may have
-    /// only some of them: the server has the others from flags.
+    /// These settings without those of the mail server and the bucket, for a command that uses neither. Its environment and its
+    /// file may have only some of them: the server has the others from flags.
     #[must_use]
-    pub fn without_mail(mut self) -> Self {
-        for key in MAIL {
+    pub fn without_services(mut self) -> Self {
+        for key in MAIL.iter().chain(&BUCKET) {
             self.values.remove(key);
         }
         self
+    }
+
+    /// Whether these settings say that the blobs are in a bucket; `None` if they do not say where.
+    pub fn has_bucket(&self) -> Option<bool> {
+        let place = super::forms::blob_place(self.value("blobs")?).ok()?;
+        Some(place != BlobPlace::Directory)
     }
 
     /// The data directory, if these settings have one.
@@ -308,6 +323,7 @@ impl Config {
         }
         config.mail = mail_delivery(&settings)?;
         config.database = with_password(config.database, &settings)?;
+        config.blobs = with_keys(config.blobs, &settings)?;
         Ok(config)
     }
 }
@@ -333,24 +349,55 @@ fn read_text(path: &Path, bytes_max: u64) -> io::Result<String> {
     Ok(text)
 }
 
+/// A secret from its setting, or from the file that another setting names.
+fn secret(settings: &Settings, key: &'static str, file_key: &str) -> Result<Option<SecretText>, ConfigError> {
+    if let Some(secret) = settings.value(key) {
+        return Ok(Some(SecretText::new(secret)));
+    }
+    let Some(path) = settings.value(file_key) else {
+        return Ok(None);
+    };
+    let text = read_text(path.as_ref(), SECRET_FILE_BYTES_MAX);
+    let text = SecretText::new(text.map_err(|source| ConfigError::SecretFile {
+        key,
+        path: path.into(),
+        source,
+    })?);
+    let line = text.expose().strip_suffix('\n').unwrap_or(text.expose());
+    Ok(Some(SecretText::new(line.strip_suffix('\r').unwrap_or(line))))
+}
+
+/// The place of the blobs with the keys that stand apart from its address.
+fn with_keys(place: BlobPlace, settings: &Settings) -> Result<BlobPlace, ConfigError> {
+    let access_key = settings.value("bucket_access_key");
+    let secret_key = secret(settings, "bucket_secret_key", "bucket_secret_key_file")?;
+    match (place, access_key, secret_key) {
+        (BlobPlace::Bucket(mut access), Some(access_key), Some(secret_key)) => {
+            access.keys = BucketKeys {
+                access_key: access_key.to_owned(),
+                secret_key,
+            };
+            Ok(BlobPlace::Bucket(access))
+        }
+        (BlobPlace::Bucket(_), None, _) => Err(ConfigError::Missing {
+            key: "bucket_access_key",
+            reason: "a bucket needs its keys",
+        }),
+        (BlobPlace::Bucket(_), Some(_), None) => Err(ConfigError::Missing {
+            key: "bucket_secret_key",
+            reason: "a bucket needs its keys",
+        }),
+        (BlobPlace::Directory, None, None) => Ok(BlobPlace::Directory),
+        (BlobPlace::Directory, _, _) => Err(ConfigError::Missing {
+            key: "blobs",
+            reason: "a key of a bucket is set, but no bucket that it is for",
+        }),
+    }
+}
+
 /// The database with the password that stands apart from its URL.
 fn with_password(database: Database, settings: &Settings) -> Result<Database, ConfigError> {
-    let password = match (
-        settings.value("database_password"),
-        settings.value("database_password_file"),
-    ) {
-        (Some(password), _) => Some(SecretText::new(password)),
-        (None, Some(path)) => {
-            let text = read_text(path.as_ref(), PASSWORD_FILE_BYTES_MAX);
-            let text = SecretText::new(text.map_err(|source| ConfigError::PasswordFile {
-                path: path.into(),
-                source,
-            })?);
-            let line = text.expose().strip_suffix('\n').unwrap_or(text.expose());
-            Some(SecretText::new(line.strip_suffix('\r').unwrap_or(line)))
-        }
-        (None, None) => None,
-    };
+    let password = secret(settings, "database_password", "database_password_file")?;
     match (database, password) {
         (Database::Postgres(url), Some(password)) => Ok(Database::Postgres(url.with_password(password.expose()))),
         (Database::Embedded, Some(_)) => Err(ConfigError::Missing {

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use synckit_protocol::{
-    BlobId, Cursor, SessionId,
+    BlobId, Cursor, SealedHash, SessionId,
     wire::{
         accounts::AccountInfo,
         blobs::{BlobConfirm, BlobUpload, BlobUploadAnswer},
@@ -23,6 +23,7 @@ async fn somebody(world: &World, email: &str) -> Syncing {
     let body = BlobUpload {
         hash: HASH,
         size: 100,
+        sealed_hash: Some(SealedHash::of(&[1; 100])),
         key_id: KEY_ID,
         replace: false,
     };

@@ -7,8 +7,8 @@ use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
 use synckit_protocol::{
-    BatchId, BlobId, ByteString, Cursor, DeviceId, Head, InstallationId, KeyId, Position, SecretText, SnapshotId,
-    UploadId,
+    BatchId, BlobId, ByteString, Cursor, DeviceId, Head, InstallationId, KeyId, Position, SealedHash, SecretText,
+    SnapshotId, UploadId,
     wire::{
         accounts::{
             PasswordChangeFinish, PasswordChangeStart, PutVault, RegisterFinish, RegisterStart, ResetRequest,
@@ -191,6 +191,7 @@ fn stream() -> Vec<Sample> {
     let upload = BlobUpload {
         hash,
         size: 1,
+        sealed_hash: Some(SealedHash::of(&[1; 100])),
         key_id,
         replace: true,
     };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use reqwest::Method;
 use serde_json::{Value, json};
 use synckit_protocol::{
-    BatchId, BlobId, InstallationId, KeyId, Position, SnapshotId,
+    BatchId, BlobId, InstallationId, KeyId, Position, SealedHash, SnapshotId,
     wire::{
         accounts::SessionList,
         blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobUpload, BlobUploadAnswer},
@@ -143,6 +143,7 @@ async fn blob(world: &World, user: &User, hash: BlobId, key_id: KeyId) -> BlobUp
     let body = BlobUpload {
         hash,
         size: 100,
+        sealed_hash: Some(SealedHash::of(&[1; 100])),
         key_id,
         replace: true,
     };
@@ -262,7 +263,9 @@ fn body_of(operation: &DocumentedOperation<'_>, own: &Own, nth: usize) -> Option
             "key_id": key_id, "position": position, "parts": 1, "manifest": sealed, "signature": UNSIGNED,
         }),
         ("PUT", "/api/sync/snapshots/{id}/parts/{part}") => json!({ "sealed": sealed }),
-        ("POST", "/api/sync/blobs/upload") => json!({ "hash": hash, "size": 100, "key_id": key_id }),
+        ("POST", "/api/sync/blobs/upload") => json!({
+            "hash": hash, "size": 100, "key_id": key_id, "sealed_hash": SealedHash::of(&[1; 100]),
+        }),
         ("POST", "/api/sync/blobs/confirm") => json!({ "hash": hash, "size": 100, "upload_id": ids["UploadId"] }),
         ("POST", "/api/sync/blobs/download") => json!({ "hash": hash }),
         ("GET" | "DELETE", _) | ("PUT", "/blobs/{object_key}") => return None,

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use synckit_protocol::{
-    BlobId, Cursor, Position,
+    BlobId, Cursor, Position, SealedHash,
     wire::{
         blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobList, BlobUpload, BlobUploadAnswer},
         devices::{DeviceList, RenameDevice},
@@ -21,6 +21,7 @@ async fn ada(world: &World) -> (Syncing, BlobUploadAnswer) {
     let body = BlobUpload {
         hash: HASH,
         size: 100,
+        sealed_hash: Some(SealedHash::of(&[1; 100])),
         key_id: KEY_ID,
         replace: false,
     };
@@ -132,6 +133,7 @@ async fn sees_nothing(world: &World, stranger: &User, ada: &mut Syncing, upload:
     let body = BlobUpload {
         hash: HASH,
         size: 100,
+        sealed_hash: Some(SealedHash::of(&[1; 100])),
         key_id: KEY_ID,
         replace: false,
     };

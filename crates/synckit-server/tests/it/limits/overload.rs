@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use synckit_protocol::{
-    BlobId, Cursor, limits,
+    BlobId, Cursor, SealedHash, limits,
     wire::{
         blobs::{BlobUpload, BlobUploadAnswer},
         log::Pull,
@@ -271,6 +271,8 @@ async fn upload_path(world: &World, user: &User, n: u8, size: u64) -> String {
     let asked = BlobUpload {
         hash: BlobId::from_bytes([n; 32]),
         size,
+        // No upload of another size ends.
+        sealed_hash: Some(SealedHash::of(&[0; 1000])),
         key_id: KEY_ID,
         replace: false,
     };

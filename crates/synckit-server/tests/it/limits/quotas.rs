@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use synckit_protocol::{
-    BlobId, Problem,
+    BlobId, Problem, SealedHash,
     wire::blobs::{BlobConfirm, BlobUpload, BlobUploadAnswer},
 };
 
@@ -22,6 +22,7 @@ async fn begin(world: &World, user: &User, n: u8, size: u64) -> Answer {
     let asked = BlobUpload {
         hash: BlobId::from_bytes([n; 32]),
         size,
+        sealed_hash: Some(SealedHash::of(&vec![0; size as usize])),
         key_id: KEY_ID,
         replace: false,
     };

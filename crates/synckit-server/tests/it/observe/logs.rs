@@ -7,7 +7,7 @@ use std::{
 
 use reqwest::Method;
 use synckit_protocol::{
-    BlobId, Cursor,
+    BlobId, Cursor, SealedHash,
     wire::blobs::{BlobUpload, BlobUploadAnswer},
 };
 
@@ -56,6 +56,7 @@ async fn the_log_names_routes_and_request_ids_and_no_secret() {
     let body = BlobUpload {
         hash: BlobId::from_bytes([1; 32]),
         size: 100,
+        sealed_hash: Some(SealedHash::of(&[1; 100])),
         key_id: KEY_ID,
         replace: false,
     };

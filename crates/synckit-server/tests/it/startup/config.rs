@@ -5,7 +5,10 @@ use std::{path::Path, time::Duration};
 use synckit_protocol::limits;
 use synckit_server::{
     Config,
-    config::{AddressBlock, ByteSize, MailDelivery, Registration, Setting, SettingKind, Settings, Span},
+    config::{
+        AddressBlock, BlobPlace, ByteSize, ConfigError, MailDelivery, Registration, Setting, SettingKind, Settings,
+        Span,
+    },
 };
 
 fn file(text: &str) -> Result<Settings, String> {
@@ -235,7 +238,7 @@ fn named_defaults_are_the_defaults() {
             named += 1;
         }
     }
-    assert!(named >= Setting::all().count() - 8, "{named}");
+    assert!(named >= Setting::all().count() - 11, "{named}");
     let retention = Config::new("").retention;
     assert_eq!(retention.snapshot_settle.as_secs(), limits::SNAPSHOT_SETTLE_SECONDS);
     assert_eq!(retention.device_active.as_secs(), limits::DEVICE_ACTIVE_SECONDS);
@@ -337,4 +340,53 @@ fn blocks_of_addresses_contain_what_they_say() {
     for bad in ["", "10.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/x", "a/8"] {
         bad.parse::<AddressBlock>().unwrap_err();
     }
+}
+
+/// The keys of a bucket come from the environment, a file, or another file; never without the bucket, nor it without them.
+#[test]
+fn keys_of_a_bucket_stand_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("key");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    let bucket = Settings::default()
+        .with("blobs", "s3://our-files?region=eu-west-1")
+        .unwrap();
+    let with_id = bucket.clone().with("bucket_access_key", "AKIA").unwrap();
+    let apart = with_id.clone().with("bucket_secret_key", "hunter2").unwrap();
+    let in_file = with_id
+        .clone()
+        .with("bucket_secret_key_file", file.to_str().unwrap())
+        .unwrap();
+    for settings in [apart.clone(), in_file] {
+        assert_eq!(settings.has_bucket(), Some(true));
+        let config = Config::resolve([settings]).unwrap();
+        let BlobPlace::Bucket(access) = &config.blobs else {
+            panic!("{:?}", config.blobs)
+        };
+        let keys = &access.keys;
+        assert_eq!(
+            (keys.access_key.as_str(), keys.secret_key.expose()),
+            ("AKIA", "hunter2")
+        );
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+    let without_bucket = Settings::default().with("bucket_secret_key", "hunter2").unwrap();
+    for (settings, missing) in [
+        (bucket, "bucket_access_key"),
+        (with_id, "bucket_secret_key"),
+        (without_bucket, "blobs"),
+    ] {
+        let error = Config::resolve([settings]).unwrap_err();
+        assert!(
+            matches!(error, ConfigError::Missing { key, .. } if key == missing),
+            "{error}"
+        );
+    }
+    // A command that uses no bucket needs none of this.
+    let config = Config::resolve([apart.without_services()]).unwrap();
+    assert_eq!(config.blobs, BlobPlace::Directory);
+    let error = Settings::default()
+        .with("blobs", "s3://AKIA:hunter2@our-files?region=r")
+        .unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
 }

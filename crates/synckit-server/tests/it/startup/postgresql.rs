@@ -45,7 +45,7 @@ fn a_password_apart_from_its_url_is_used() {
         .and_then(|settings| settings.with("database_password_file", "/nonexistent/password"))
         .unwrap();
     let error = Config::resolve([missing]).unwrap_err();
-    assert!(matches!(error, ConfigError::PasswordFile { .. }), "{error}");
+    assert!(matches!(error, ConfigError::SecretFile { .. }), "{error}");
     let alone = Settings::default().with("database_password", "hunter2").unwrap();
     let error = Config::resolve([alone]).unwrap_err();
     assert!(matches!(error, ConfigError::Missing { key: "database", .. }), "{error}");
@@ -67,7 +67,7 @@ fn large_files_of_settings_are_refused() {
     resolved().unwrap();
     std::fs::write(&file, [b'x'; 4097]).unwrap();
     let error = resolved().unwrap_err();
-    assert!(matches!(&error, ConfigError::PasswordFile { .. }), "{error}");
+    assert!(matches!(&error, ConfigError::SecretFile { .. }), "{error}");
     assert!(shown(&error).contains("larger than 4096 bytes"), "{}", shown(&error));
 
     // A comment is part of a file.

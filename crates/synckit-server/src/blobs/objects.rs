@@ -1,0 +1,133 @@
+//! Where the objects of a server are, and what it asks of either place.
+
+use std::{collections::BTreeMap, io, time::Duration};
+
+use http::header;
+use synckit_protocol::{ObjectKey, SealedHash, UserId, limits, wire::UnixSeconds};
+use synckit_store::objects::{Bucket, BucketError, ObjectDirectory};
+
+use super::{ObjectUrl, UrlAction, UrlSigner};
+
+/// The time from the signature of a URL to its end.
+const URL_TIME: Duration = Duration::from_secs(limits::PRESIGNED_URL_SECONDS);
+
+/// The objects of a server.
+#[derive(Debug)]
+pub(crate) enum Objects {
+    /// Files of the data directory, which the server sends and receives itself.
+    Directory { files: ObjectDirectory, urls: UrlSigner },
+    /// Objects of an S3-compatible store. Their bytes pass no node.
+    Bucket(Bucket),
+}
+
+/// A presigned URL.
+#[derive(Debug)]
+pub(crate) struct Presigned {
+    pub(crate) url: String,
+    /// Headers that its request must have.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) expires_at: UnixSeconds,
+}
+
+/// Why objects cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ObjectFailure {
+    #[error("the directory of objects failed")]
+    Directory(#[from] io::Error),
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+}
+
+impl ObjectFailure {
+    /// Whether there was no answer at all.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Bucket(BucketError::Unreachable(_)))
+    }
+}
+
+impl Objects {
+    /// A URL for an upload of exactly these bytes.
+    pub(crate) fn upload(
+        &self,
+        key: ObjectKey,
+        (size, hash): (u64, SealedHash),
+        account: UserId,
+        now: UnixSeconds,
+    ) -> Presigned {
+        let expires_at = now.saturating_add(limits::PRESIGNED_URL_SECONDS);
+        let (url, headers) = match self {
+            Self::Directory { urls, .. } => {
+                let url = ObjectUrl {
+                    action: UrlAction::Put(hash),
+                    key,
+                    size,
+                    expires_at,
+                    owner: urls.tag(account),
+                };
+                let length = (header::CONTENT_LENGTH.as_str().to_owned(), size.to_string());
+                (urls.sign(&url), BTreeMap::from([length]))
+            }
+            Self::Bucket(bucket) => bucket.upload_url(key, size, hash, now, URL_TIME),
+        };
+        Presigned {
+            url,
+            headers,
+            expires_at,
+        }
+    }
+
+    /// A URL for a download.
+    pub(crate) fn download(&self, key: ObjectKey, size: u64, account: UserId, now: UnixSeconds) -> Presigned {
+        let expires_at = now.saturating_add(limits::PRESIGNED_URL_SECONDS);
+        let url = match self {
+            Self::Directory { urls, .. } => urls.sign(&ObjectUrl {
+                action: UrlAction::Get,
+                key,
+                size,
+                expires_at,
+                owner: urls.tag(account),
+            }),
+            Self::Bucket(bucket) => bucket.download_url(key, now, URL_TIME),
+        };
+        Presigned {
+            url,
+            headers: BTreeMap::new(),
+            expires_at,
+        }
+    }
+
+    /// The size of an object; `None` if it does not exist.
+    pub(crate) async fn size(&self, key: ObjectKey, now: UnixSeconds) -> Result<Option<u64>, ObjectFailure> {
+        Ok(match self {
+            Self::Directory { files, .. } => files.size(key).await?,
+            Self::Bucket(bucket) => bucket.object(key, now).await?.map(|object| object.size),
+        })
+    }
+
+    /// Whether an object exists with exactly this size and hash.
+    pub(crate) async fn has(
+        &self,
+        key: ObjectKey,
+        (size, hash): (u64, SealedHash),
+        now: UnixSeconds,
+    ) -> Result<bool, ObjectFailure> {
+        Ok(match self {
+            Self::Directory { files, .. } => {
+                files.size(key).await? == Some(size) && files.hash(key).await? == Some(hash)
+            }
+            Self::Bucket(bucket) => {
+                let found = bucket.object(key, now).await?;
+                found.is_some_and(|found| (found.size, found.hash) == (size, Some(hash)))
+            }
+        })
+    }
+
+    /// Removes an object. Succeeds if it does not exist.
+    pub(crate) async fn remove(&self, key: ObjectKey, now: UnixSeconds) -> Result<(), ObjectFailure> {
+        match self {
+            Self::Directory { files, .. } => files.remove(key).await?,
+            Self::Bucket(bucket) => bucket.remove(key, now).await?,
+        }
+        Ok(())
+    }
+}
