@@ -109,10 +109,6 @@ fn help_of_serve_names_flags_and_variables() {
               File with the password of the PostgreSQL user [default: none] [env: SYNCKIT_DATABASE_PASSWORD_FILE=]
           --blobs <URL>
               Place of the sealed files: directory, or the address of a bucket [default: directory] [env: SYNCKIT_BLOBS]
-          --bucket-access-key <ID>
-              Access key id of the bucket [default: none] [env: SYNCKIT_BUCKET_ACCESS_KEY=]
-          --bucket-secret-key-file <FILE>
-              File with the secret access key of the bucket [default: none] [env: SYNCKIT_BUCKET_SECRET_KEY_FILE=]
           --public-url <URL>
               URL under which clients reach this server [default: http:// and the listen address] [env: SYNCKIT_PUBLIC_URL=]
           --registration <WHO>
@@ -135,7 +131,7 @@ fn help_of_serve_names_flags_and_variables() {
               Print help (see more with '--help')
     "#);
     let long = help_of(&["serve", "--help"]);
-    assert!(long.lines().count() <= 100, "{long}");
+    assert!(long.lines().count() <= 90, "{long}");
     assert!(
         long.contains("--help-limits") && !long.contains("--guesses-per-address"),
         "{long}"

@@ -162,7 +162,10 @@ fn doctor_checks_logs_and_keys_of_a_postgresql() {
     }
     fs::remove_file(data_dir.join("keys/opaque.key")).unwrap();
     let found = doctor();
-    assert!(found.contains("opaque.key is missing, but the database was made under one"), "{found}");
+    assert!(
+        found.contains("opaque.key is missing, but the database was made under one"),
+        "{found}"
+    );
 }
 
 /// A mistyped name of a database must not become a new, empty server.

@@ -149,7 +149,7 @@ const BASICS: &[Setting] = &[
         value_name: "ID",
         default: "none",
         help: "Access key id of the bucket",
-        kind: SettingKind::Basic,
+        kind: SettingKind::Limit,
         more: "",
         // Part of `blobs`: `Config::resolve` puts them together.
         set: |_, text| forms::given_text(text).map(drop),
@@ -168,7 +168,7 @@ const BASICS: &[Setting] = &[
         value_name: "FILE",
         default: "none",
         help: "File with the secret access key of the bucket",
-        kind: SettingKind::Basic,
+        kind: SettingKind::Limit,
         more: "A line break at its end is not part of it.",
         set: |_, text| forms::given_text(text).map(drop),
     },
