@@ -15,7 +15,8 @@ use crate::rows::Row;
 pub enum Step {
     /// The row goes, and nothing refers to it any more.
     Delete(Key),
-    /// The row goes for a moment: another one needs its values of a UNIQUE, and its own new ones are taken as well.
+    /// The row goes for a moment, or before its children do: another row needs its values of a UNIQUE, and what it waits for
+    /// itself comes later.
     TakeOut(Key),
     /// The row has these values now: it is inserted or updated. Its parents are there.
     Put(Key, Row),
@@ -95,7 +96,7 @@ impl<'a> Writer<'a> {
     }
 
     fn take_out_blocker(&mut self, open: &[Step]) -> bool {
-        let waiting: BTreeSet<&Key> = open.iter().filter_map(put).map(|(key, _)| key).collect();
+        let waiting: BTreeSet<&Key> = open.iter().map(key).collect();
         let blocker = open.iter().filter_map(put).find_map(|(key, row)| {
             let (_, blocker) = self.seats.taken(self.schema, key, row)?;
             waiting.contains(&blocker).then_some(blocker)
@@ -133,6 +134,12 @@ impl<'a> Writer<'a> {
                 *count = count.saturating_sub(1);
             }
         }
+    }
+}
+
+const fn key(step: &Step) -> &Key {
+    match step {
+        Step::Delete(key) | Step::TakeOut(key) | Step::Put(key, _) => key,
     }
 }
 

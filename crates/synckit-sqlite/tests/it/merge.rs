@@ -6,8 +6,8 @@ use synckit_crypto::batch::Timestamp;
 use synckit_protocol::BatchId;
 use synckit_sqlite::{
     merge::{
-        Base, Batch, Column, ColumnMerge, Found, Key, OnDelete, Parked, Reference, Rules, Schema, State, Table, Unsent,
-        is_mass_deletion,
+        Base, Batch, Column, ColumnMerge, Found, Key, OnDelete, Parked, Reference, Rules, Schema, State, Step, Table,
+        Unsent, View, is_mass_deletion, plan,
     },
     rows::{Row, RowChange, RowId, RowOp, Value},
 };
@@ -380,4 +380,25 @@ fn mass_is_more_than_twenty_and_than_a_tenth() {
     for (deleted, rows, is_mass) in cases {
         assert_eq!(is_mass_deletion(deleted, rows), is_mass, "{deleted} of {rows}");
     }
+}
+
+#[test]
+fn leaving_row_makes_room_before_its_children_move() {
+    // The new list needs the name of the old one, which has a task; the task needs the new list.
+    let (old, new, task_key) = (key("lists", "b"), key("lists", "c"), key("tasks", "s"));
+    let found = [(old.clone(), named("x")), (task_key.clone(), task("b", "Milk"))].into();
+    let moved = task("c", "Milk");
+    let visible = [(new.clone(), named("x")), (task_key.clone(), moved.clone())].into();
+    let said = View {
+        visible,
+        parked: BTreeMap::new(),
+    };
+    let steps = plan(&schema(OnDelete::Cascade), Rules::ALL, &found, &said);
+    let expected = [
+        Step::TakeOut(old.clone()),
+        Step::Put(new, named("x")),
+        Step::Put(task_key, moved),
+        Step::Delete(old),
+    ];
+    assert_eq!(steps, expected);
 }

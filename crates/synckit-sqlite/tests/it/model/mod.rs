@@ -10,6 +10,7 @@ mod scenarios;
 mod table;
 mod world;
 
+use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use synckit_sqlite::merge::{Rule, Rules};
 use world::{Op, World};
 
@@ -55,6 +56,46 @@ fn walk<'a>(scenario: &'a Scenario, world: &World, path: &mut Vec<&'a Op>, world
         path.pop();
     }
     Ok(())
+}
+
+/// Longer worlds than [`explore`] reaches, at random.
+fn roam(scenario: &Scenario, seed: u64) -> Result<(), String> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut world = scenario.world.clone();
+    for op in &scenario.before {
+        world.step(op).map_err(|problem| format!("before: {problem}"))?;
+    }
+    let mut path = Vec::new();
+    for _ in 0..scenario.depth * 4 {
+        let op = scenario.ops.choose(&mut random).ok_or("no step to take")?;
+        path.push(op);
+        let mut next = world.clone();
+        let moved = next.step(op).map_err(|problem| format!("{problem}\nin {path:?}"))?;
+        if moved {
+            world = next;
+        } else {
+            path.pop();
+        }
+    }
+    world
+        .come_to_rest()
+        .map_err(|problem| format!("{problem}\nafter {path:?}"))
+}
+
+fn roam_all(scenario: &Scenario, worlds: u64) {
+    for seed in 0..worlds {
+        roam(scenario, seed).unwrap_or_else(|problem| panic!("{:?}, seed {seed}: {problem}", scenario.rule));
+    }
+}
+
+#[test]
+fn longer_worlds_come_to_rest_too() {
+    scenarios::all().iter().for_each(|scenario| roam_all(scenario, 30));
+}
+
+#[test]
+fn all_features_together_come_to_rest() {
+    roam_all(&scenarios::everything(), 400);
 }
 
 fn check(scenario: &Scenario) {

@@ -11,6 +11,24 @@ use super::{
     world::{Cell, Op, World},
 };
 
+/// Every scenario.
+pub(crate) fn all() -> [Scenario; 12] {
+    [
+        images(),
+        three_ways(),
+        unique_of_unsent(),
+        unique_of_joined(),
+        unique_of_log(),
+        writing_order(),
+        foreign_keys(),
+        triggers(),
+        columns(),
+        outbox(),
+        rejoin(),
+        brakes(),
+    ]
+}
+
 fn table(columns: &[&str]) -> Table {
     let column = |name: &&str| {
         (
@@ -356,4 +374,79 @@ pub(crate) fn brakes() -> Scenario {
         ops,
         5,
     )
+}
+
+/// Everything at once, on three devices: too many steps to take every sequence of them.
+pub(crate) fn everything() -> Scenario {
+    let mut lists = unique(table(&["name", "note", "count"]), &["name"]);
+    let count = Column {
+        default: Value::Integer(0),
+        merge: ColumnMerge::Counter,
+    };
+    lists.columns.insert("count".into(), count);
+    let tasks = refers(table(&["list", "note", "changed"]), "list", "lists", OnDelete::Cascade);
+    let pins = refers(table(&["list", "note"]), "list", "lists", OnDelete::SetNull);
+    let joined = refers(table(&["task", "list", "note"]), "list", "lists", OnDelete::Cascade);
+    let mut joined = refers(joined, "task", "tasks", OnDelete::Cascade);
+    joined.key = vec!["task".into(), "list".into()];
+    joined.uniques.push(joined.key.clone());
+    let mut app = app(vec![
+        ("lists", lists),
+        ("tasks", tasks),
+        ("pins", pins),
+        ("joined", joined),
+    ]);
+    app.trigger = |rows, key, clock| {
+        if let Some(row) = rows.get_mut(key).filter(|_| key.table == "tasks") {
+            row.set("changed", Value::real(clock as f64));
+        }
+    };
+    let mut ops = vec![Op::Restore, Op::Sync(0), Op::Sync(1), Op::Sync(2)];
+    for device in 0..3 {
+        let id = |ids: [&'static str; 3]| ids[device];
+        let (list, task, pin) = (id(["a", "b", "c"]), id(["r", "s", "t"]), id(["u", "v", "w"]));
+        for name in ["x", "y"] {
+            ops.push(Op::Insert(
+                device,
+                "lists",
+                list,
+                vec![("name", Cell::Text(name)), ("note", Cell::Token)],
+            ));
+            ops.push(Op::Set(device, "lists", "b", "name", Cell::Text(name)));
+        }
+        for parent in ["a", "b"] {
+            ops.push(Op::Insert(
+                device,
+                "tasks",
+                task,
+                vec![("list", Cell::Row(parent)), ("note", Cell::Token)],
+            ));
+            ops.push(Op::Insert(
+                device,
+                "pins",
+                pin,
+                vec![("list", Cell::Row(parent)), ("note", Cell::Token)],
+            ));
+            let cells = vec![
+                ("task", Cell::Row("s")),
+                ("list", Cell::Row(parent)),
+                ("note", Cell::Token),
+            ];
+            ops.push(Op::InsertNamed(device, "joined", cells));
+            ops.push(Op::Set(device, "tasks", "s", "list", Cell::Row(parent)));
+            ops.push(Op::Set(device, "lists", parent, "note", Cell::Token));
+            ops.push(Op::Add(device, "lists", parent, "count"));
+            ops.push(Op::Delete(device, "lists", parent));
+        }
+        ops.push(Op::Swap(device, "lists", "a", "b", "name"));
+        ops.push(Op::Delete(device, "tasks", "s"));
+        ops.extend([
+            Op::Sync(device),
+            Op::Sync(device),
+            Op::SyncLost(device),
+            Op::SyncHalf(device),
+        ]);
+    }
+    let world = World::new(vec![app.clone(), app.clone(), app]);
+    scenario(Rule::ThreeWays, world, vec![], ops, 10)
 }
