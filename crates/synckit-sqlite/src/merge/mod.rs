@@ -2,7 +2,8 @@
 //!
 //! A device reads the log to its head ([`State::read`]), merges what is unsent onto it ([`State::settle`]), brings its tables
 //! to what came out ([`State::view`], [`plan`]), and pushes strictly on top ([`State::freeze`]). If another device was faster, it does
-//! all of it again. So only the device that pushes decides a conflict, and all others read plain rows.
+//! all of it again. A local edit ([`State::capture`]) can give a waiting row its place, so tables are brought to the state after
+//! it as well. Only the device that pushes decides a conflict, and all others read plain rows.
 //!
 //! Invariants, which `tests/it/model` checks in every world of a small model, and which fail without any one of the
 //! [`Rule`]s: devices that have read the same log and have nothing unsent have the same tables; every edit is in the

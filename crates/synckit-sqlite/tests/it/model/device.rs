@@ -80,7 +80,8 @@ impl Device {
         self.read.push(batch.id);
     }
 
-    fn write(&mut self, rules: Rules, clock: i64) -> Result<(), String> {
+    /// Brings the tables to the state: after a pull, and after an edit, by which a waiting row may find its place.
+    pub(crate) fn write(&mut self, rules: Rules, clock: i64) -> Result<(), String> {
         let app = Arc::clone(&self.app);
         let mut said = self.state.view(&app.schema, rules);
         // A table that is not there takes no rows.

@@ -98,6 +98,11 @@ fn all_features_together_come_to_rest() {
     roam_all(&scenarios::everything(), 400);
 }
 
+#[test]
+fn apps_of_different_age_come_to_rest() {
+    roam_all(&scenarios::mixed_versions(), 400);
+}
+
 fn check(scenario: &Scenario) {
     let worlds = explore(scenario, Rules::ALL).unwrap_or_else(|problem| panic!("{:?}: {problem}", scenario.rule));
     assert!(worlds > 100, "{worlds} worlds show little");

@@ -450,3 +450,25 @@ pub(crate) fn everything() -> Scenario {
     let world = World::new(vec![app.clone(), app.clone(), app]);
     scenario(Rule::ThreeWays, world, vec![], ops, 10)
 }
+
+/// Everything at once, and the third device has an older app: no UNIQUE, no foreign keys of pins, a column less.
+pub(crate) fn mixed_versions() -> Scenario {
+    let mut scenario = everything();
+    let mut old = (*scenario.world.devices[2].app).clone();
+    let tables = &mut old.schema.tables;
+    if let (Some(lists), Some(mut pins)) = (tables.remove("lists"), tables.remove("pins")) {
+        pins.references.clear();
+        tables.insert("pins".into(), pins);
+        let columns = lists.columns.into_iter().filter(|(name, _)| name != "note").collect();
+        tables.insert(
+            "lists".into(),
+            Table {
+                columns,
+                ..Table::default()
+            },
+        );
+    }
+    scenario.world.devices[2].app = old.into();
+    scenario.world.may_park = true;
+    scenario
+}

@@ -81,7 +81,7 @@ impl World {
         match op {
             Op::Insert(device, table, id, cells) => Ok(self.insert(*device, key(table, id), cells)),
             Op::InsertNamed(device, table, cells) => {
-                let row = self.row(cells);
+                let row = self.row(*device, table, cells);
                 let names = &self.devices[*device].app.schema.tables[*table].key;
                 let values: Vec<Value> = names.iter().map(|name| row.get(name).unwrap().clone()).collect();
                 let id = RowId::of_key(&values);
@@ -108,8 +108,11 @@ impl World {
         }
     }
 
-    fn row(&mut self, cells: &[(&'static str, Cell)]) -> Row {
-        cells.iter().map(|(column, cell)| (*column, self.value(cell))).collect()
+    /// The cells of the columns that the device's version of the app has.
+    fn row(&mut self, device: usize, table: &str, cells: &[(&'static str, Cell)]) -> Row {
+        let known = self.devices[device].app.schema.tables[table].columns.clone();
+        let cells = cells.iter().filter(|(column, _)| known.contains_key(*column));
+        cells.map(|(column, cell)| (*column, self.value(cell))).collect()
     }
 
     fn value(&mut self, cell: &Cell) -> Value {
@@ -126,7 +129,7 @@ impl World {
         if self.devices[device].state.fold.contains_key(&key) || self.devices[device].state.unsent.contains_key(&key) {
             return false;
         }
-        let row = self.row(cells);
+        let row = self.row(device, &key.table, cells);
         self.insert_row(device, key, row)
     }
 
@@ -154,6 +157,12 @@ impl World {
         let Some(mut row) = self.devices[device].table.rows.get(key).cloned() else {
             return false;
         };
+        if !self.devices[device].app.schema.tables[&key.table]
+            .columns
+            .contains_key(column)
+        {
+            return false;
+        }
         let before = row.get(column).cloned();
         let ledger = self.ledger.clone();
         let value = self.value(cell);
@@ -223,6 +232,7 @@ impl World {
         let id = BatchId::from_bytes([self.batches; 16]);
         let device = &mut self.devices[device];
         device.capture(self.rules, self.clock);
+        device.write(self.rules, self.clock)?;
         device.pull(self.rules, &self.log, self.clock)?;
         device.capture(self.rules, self.clock);
         let app = std::sync::Arc::clone(&device.app);
