@@ -100,6 +100,21 @@ fn only_publishable_keys_are_publishable() {
     }
 }
 
+/// Whoever put the wrong key into an app reads which one it was.
+#[test]
+fn key_of_another_kind_is_named_in_the_error() {
+    for (kind, name) in [
+        (KeyKind::ServerSecret, "a server secret"),
+        (KeyKind::PersonalToken, "a personal token"),
+        (KeyKind::WebhookSecret, "a webhook secret"),
+    ] {
+        let text = ApiKey::new(kind, AppId::from_bytes(APP_ID), SECRET).to_text();
+        let error = ApiKey::publishable(text.expose()).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+    assert_eq!(KeyKind::Publishable.to_string(), "publishable key");
+}
+
 /// A scanner that knows the pattern of SECURITY.md finds every key, and tells from the checksum that it is one.
 #[test]
 fn the_pattern_for_scanners_finds_every_kind() {

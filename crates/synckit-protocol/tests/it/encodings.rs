@@ -272,6 +272,29 @@ fn secrets_do_not_show_in_debug() {
 }
 
 #[test]
+fn another_type_is_refused_by_what_was_expected() {
+    fn refused<T: DeserializeOwned + std::fmt::Debug>() -> String {
+        serde_json::from_str::<T>("5").unwrap_err().to_string()
+    }
+    for (error, expected) in [
+        (
+            refused::<ByteString>(),
+            "expected a byte string, or unpadded base64url text",
+        ),
+        (refused::<UserId>(), "expected a UserId (16 bytes, or its text)"),
+        (refused::<BlobId>(), "expected a BlobId (32 bytes, or its text)"),
+        (refused::<Position>(), "expected a position"),
+    ] {
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_byte_string_lends_its_bytes() {
+    assert_eq!(ByteString(vec![0xfb, 0xff]).as_ref(), [0xfb, 0xff]);
+}
+
+#[test]
 fn an_id_has_one_text() {
     let upper = "0A010101-0101-0101-0101-010101010101";
     assert!(upper.parse::<UserId>().is_err());
