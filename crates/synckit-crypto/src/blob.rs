@@ -168,7 +168,7 @@ impl BlobEncryptor {
 
     /// Starts with the nonce of another encryptor, to seal the same file to the same bytes once more.
     ///
-    /// Danger: two different files under one nonce show their difference to whoever sees both. At most one of the two
+    /// Danger: two different files under one nonce show their difference to anybody who sees both. At most one of the two
     /// results may leave this device.
     pub fn danger_again(key: &BlobKey, key_id: &KeyId, blob_id: &BlobId, nonce: &[u8; NONCE_BYTES]) -> Self {
         Self(Stream::new(key, key_id, blob_id, nonce))

@@ -1,7 +1,7 @@
 //! A bucket of an S3-compatible store: presigned URLs, and the few requests that a node makes itself.
 //!
 //! The bytes of objects go between clients and the store. A URL for an upload is signed with the exact length and the
-//! SHA-256 of the object, so that whoever holds it can store that object and no other, however often.
+//! SHA-256 of the object, so that its holder can store that object and no other, however often.
 //!
 //! Invariant: an object counts only after the store itself named its length and SHA-256.
 
