@@ -271,8 +271,8 @@ CREATE TABLE uploads (
     object_key BLOB NOT NULL UNIQUE CHECK (length(object_key) = 32),
     blob_id    BLOB NOT NULL CHECK (length(blob_id) = 32),
     size_bytes INTEGER NOT NULL,
-    -- SHA-256 that the object must have.
-    sealed_hash BLOB NOT NULL CHECK (length(sealed_hash) = 32),
+    -- SHA-256 that the object must have, unless the client names it at the end.
+    sealed_hash BLOB CHECK (length(sealed_hash) = 32),
     key_id     BLOB NOT NULL CHECK (length(key_id) = 16),
     expires_at INTEGER NOT NULL,
     UNIQUE (stream_key, upload_id)

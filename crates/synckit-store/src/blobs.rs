@@ -17,8 +17,10 @@ pub struct NewUpload {
     pub blob_id: BlobId,
     /// The sealed size.
     pub size: u64,
-    /// The hash of the sealed bytes. Without it nothing begins: the caller asks whether an upload is needed.
+    /// The hash of the sealed bytes, if the client knows it already.
     pub sealed_hash: Option<SealedHash>,
+    /// Whether nothing begins: the caller only asks if an upload is needed.
+    pub only_asks: bool,
     /// The master key that it is sealed under.
     pub key_id: KeyId,
     /// Begin even if the blob exists.
@@ -32,7 +34,7 @@ pub struct NewUpload {
 pub enum UploadBegin {
     /// The upload has begun.
     Begun,
-    /// The upload is needed, and has not begun: its hash is missing.
+    /// The upload is needed, and has not begun: the caller only asked.
     Needed,
     /// The blob exists, or was deleted and is restored.
     AlreadyExists,
@@ -47,8 +49,8 @@ pub struct PendingUpload {
     pub upload_id: UploadId,
     /// The object that it writes.
     pub object_key: ObjectKey,
-    /// The hash that the object must have.
-    pub sealed_hash: SealedHash,
+    /// The hash that the object must have, unless the client names it at the end.
+    pub sealed_hash: Option<SealedHash>,
 }
 
 /// A confirmed blob.

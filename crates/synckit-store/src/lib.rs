@@ -14,7 +14,8 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, UploadId, UserId,
+    wire::UnixSeconds,
 };
 
 mod accounts;
@@ -326,7 +327,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     // Blobs.
 
-    /// Begins an upload under a fresh object key, if its hash is known. Without `replace`, a blob that exists makes the upload
+    /// Begins an upload under a fresh object key, unless the caller only asks. Without `replace`, a blob that exists makes the upload
     /// unnecessary; a deleted blob is restored instead.
     async fn begin_upload(&self, upload: NewUpload) -> Result<UploadBegin, StoreError>;
 
@@ -340,11 +341,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         upload_id: Option<UploadId>,
     ) -> Result<Vec<PendingUpload>, StoreError>;
 
-    /// Points the blob id at the object of an upload, whose size and hash the caller has checked. The sweep deletes its
+    /// Points the blob id at the object of an upload, whose size and hash the caller has checked: this is the hash. The sweep deletes its
     /// previous object an hour later: until then a download URL of it may be in use. `false` if the upload does not exist or
     /// has ended.
-    async fn confirm_upload(&self, stream: StreamId, upload_id: UploadId, now: UnixSeconds)
-    -> Result<bool, StoreError>;
+    async fn confirm_upload(
+        &self,
+        stream: StreamId,
+        upload_id: UploadId,
+        sealed_hash: SealedHash,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError>;
 
     /// A confirmed blob that is not deleted.
     async fn blob(&self, stream: StreamId, blob_id: BlobId) -> Result<Option<Blob>, StoreError>;

@@ -107,7 +107,7 @@ impl SyncKitClient {
     /// ```
     pub async fn blob_confirm(&self, hash: &BlobHash, size: u64) -> Result<()> {
         let stream = self.stream()?;
-        confirm(&stream, hash, size, stream.uploads.find(hash)).await?;
+        confirm(&stream, hash, size, stream.uploads.find(hash), None).await?;
         stream.uploads.remove(hash);
         Ok(())
     }

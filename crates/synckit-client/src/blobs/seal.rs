@@ -2,7 +2,10 @@
 //!
 //! They run on threads of their own and talk to the network side through a short channel, which bounds the memory.
 
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use rand::rngs::OsRng;
@@ -55,40 +58,81 @@ impl SealStop {
     }
 }
 
-/// How a file is sealed in one attempt, and the hash of the result, which is the only part that has left the device yet.
+/// How a file is sealed in one attempt: the key and a fresh nonce.
 pub(super) struct Sealing {
+    keys: Arc<StreamKeys>,
     nonce: [u8; 24],
-    pub(super) sealed_hash: SealedHash,
 }
 
-/// Seals a file under a fresh nonce, only to hash the result: an upload URL is for bytes with one hash. Whether the file is
-/// still the hashed one is checked when it is sent.
-pub(super) fn seal_to_hash(keys: &StreamKeys, plan: &Plan, file: impl Read) -> Result<Sealing, SealStop> {
-    let (encryptor, nonce) = BlobEncryptor::new(&keys.blob, &keys.key_id, &plan.blob_id, &mut OsRng);
-    let mut hash = Sha256::new();
-    seal(encryptor, &nonce, plan, file, Check::Later, |sealed| {
-        hash.update(&sealed);
-        Ok(())
-    })?;
-    Ok(Sealing {
-        nonce,
-        sealed_hash: SealedHash::from_bytes(hash.finalize().into()),
-    })
-}
+impl Sealing {
+    pub(super) fn new(keys: &Arc<StreamKeys>, plan: &Plan) -> Self {
+        let (_, nonce) = BlobEncryptor::new(&keys.blob, &keys.key_id, &plan.blob_id, &mut OsRng);
+        Self {
+            keys: Arc::clone(keys),
+            nonce,
+        }
+    }
 
-/// Seals the file once more, to the same bytes, into `chunks`. A sealing is sent once: a second attempt needs another,
-/// because a file that changed in between must not meet the same key stream.
-pub(super) fn seal_into(
-    keys: &StreamKeys,
-    plan: &Plan,
-    sealing: Sealing,
-    file: impl Read,
-    chunks: &mpsc::Sender<io::Result<Bytes>>,
-) -> Result<(), SealStop> {
-    let encryptor = BlobEncryptor::danger_again(&keys.blob, &keys.key_id, &plan.blob_id, &sealing.nonce);
-    seal(encryptor, &sealing.nonce, plan, file, Check::Now, |sealed| {
-        chunks.blocking_send(Ok(sealed)).map_err(|_| SealStop::Cancelled)
-    })
+    /// Seals a file only to hash the result, which is the only part that leaves the device. Whether the file is still the
+    /// hashed one is checked when it is sent.
+    pub(super) fn hash(&self, plan: &Plan, file: impl Read) -> Result<SealedHash, SealStop> {
+        self.seal(plan, file, Check::Later, |_| Ok(()))
+    }
+
+    /// Seals the file into `chunks`, to the same bytes as [`Sealing::hash`], and returns their hash. A sealing is sent once:
+    /// a second attempt needs another, because a file that changed in between must not meet the same key stream.
+    pub(super) fn send(
+        self,
+        plan: &Plan,
+        file: impl Read,
+        chunks: &mpsc::Sender<io::Result<Bytes>>,
+    ) -> Result<SealedHash, SealStop> {
+        self.seal(plan, file, Check::Now, |sealed| {
+            chunks.blocking_send(Ok(sealed)).map_err(|_| SealStop::Cancelled)
+        })
+    }
+
+    /// Seals a file piece by piece. With [`Check::Now`] the last 16 bytes, without which the object is incomplete, come only
+    /// after the file's hash was checked: a file that changed in between never becomes a complete object.
+    fn seal(
+        &self,
+        plan: &Plan,
+        mut file: impl Read,
+        check: Check,
+        mut put: impl FnMut(Bytes) -> Result<(), SealStop>,
+    ) -> Result<SealedHash, SealStop> {
+        let keys = &self.keys;
+        let mut encryptor = BlobEncryptor::danger_again(&keys.blob, &keys.key_id, &plan.blob_id, &self.nonce);
+        let (mut hash, mut sealed_hash) = (Sha256::new(), Sha256::new());
+        let mut put = |sealed: Bytes| {
+            sealed_hash.update(&sealed);
+            put(sealed)
+        };
+        put(Bytes::copy_from_slice(&self.nonce))?;
+        let mut left = plan.size;
+        while left > 0 {
+            let length = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
+            let mut chunk = vec![0; length];
+            file.read_exact(&mut chunk).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => SealStop::Changed,
+                _ => SealStop::Io(error),
+            })?;
+            if check == Check::Now {
+                hash.update(&chunk);
+            }
+            encryptor.update(&mut chunk).map_err(|_| SealStop::Changed)?;
+            put(chunk.into())?;
+            left -= length as u64;
+        }
+        let mut more = [0];
+        let grew = file.read(&mut more).map_err(SealStop::Io)? != 0;
+        let is_other = check == Check::Now && BlobHash::from_bytes(hash.finalize().into()) != plan.hash;
+        if grew || is_other {
+            return Err(SealStop::Changed);
+        }
+        put(Bytes::copy_from_slice(&encryptor.finish()))?;
+        Ok(SealedHash::from_bytes(sealed_hash.finalize().into()))
+    }
 }
 
 /// When the hash of a file is compared.
@@ -96,42 +140,6 @@ pub(super) fn seal_into(
 enum Check {
     Now,
     Later,
-}
-
-/// Seals a file piece by piece. With [`Check::Now`] the last 16 bytes, without which the object is incomplete, come only
-/// after the file's hash was checked: a file that changed in between never becomes a complete object.
-fn seal(
-    mut encryptor: BlobEncryptor,
-    nonce: &[u8; 24],
-    plan: &Plan,
-    mut file: impl Read,
-    check: Check,
-    mut put: impl FnMut(Bytes) -> Result<(), SealStop>,
-) -> Result<(), SealStop> {
-    let mut hash = Sha256::new();
-    put(Bytes::copy_from_slice(nonce))?;
-    let mut left = plan.size;
-    while left > 0 {
-        let length = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
-        let mut chunk = vec![0; length];
-        file.read_exact(&mut chunk).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => SealStop::Changed,
-            _ => SealStop::Io(error),
-        })?;
-        if check == Check::Now {
-            hash.update(&chunk);
-        }
-        encryptor.update(&mut chunk).map_err(|_| SealStop::Changed)?;
-        put(chunk.into())?;
-        left -= length as u64;
-    }
-    let mut more = [0];
-    let grew = file.read(&mut more).map_err(SealStop::Io)? != 0;
-    let is_other = check == Check::Now && BlobHash::from_bytes(hash.finalize().into()) != plan.hash;
-    if grew || is_other {
-        return Err(SealStop::Changed);
-    }
-    put(Bytes::copy_from_slice(&encryptor.finish()))
 }
 
 /// Opens a sealed file of `size` bytes from `chunks` into `out`, and returns its hash, for the caller to compare with

@@ -1,4 +1,5 @@
-//! Uploading: hash, seal to hash the sealed bytes, seal once more while sending, confirm.
+//! Uploading: hash, seal while sending, confirm. Where the server needs the hash of the sealed bytes first, a file is sealed
+//! once more to know it.
 
 use std::{
     fs::File,
@@ -13,8 +14,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::Method;
 use sha2::{Digest as _, Sha256};
-use synckit_crypto::{StreamKeys, blob::BlobHash};
-use synckit_protocol::{ProblemCode, UploadId, limits};
+use synckit_crypto::blob::BlobHash;
+use synckit_protocol::{ProblemCode, SealedHash, UploadId, limits};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     sync::mpsc,
@@ -22,10 +23,10 @@ use tokio::{
 
 use super::{
     movement::{BlobProgress, Movement},
-    seal::{CHUNKS_WAITING, Plan, SealStop, Sealing, seal_into, seal_to_hash},
+    seal::{CHUNKS_WAITING, Plan, SealStop, Sealing},
     urls::{
-        PresignedPut, UploadUrl, WhenThere, confirm, given_out_by, is_expired, presigned_error, presigned_put,
-        unsafe_url,
+        PresignedPut, UploadAnswer, UploadUrl, WhenThere, confirm, given_out_by, is_expired, no_upload_url,
+        presigned_error, presigned_put, unsafe_url,
     },
 };
 use crate::{
@@ -176,8 +177,9 @@ pub(super) async fn put(
     let measured = source.clone();
     let (hash, size) = runtime::blocking(move || measured.measure()).await??;
     let url = UploadUrl::new(stream, &hash, size, when_there)?;
-    if let Some(upload_id) = upload_rereadable(stream, &url, &source, progress).await? {
-        confirm(stream, &hash, size, Some(upload_id)).await?;
+    let uploaded = upload_rereadable(stream, &url, &source, WhenHashed::AtConfirm, progress).await?;
+    if let Some((upload_id, sealed_hash)) = uploaded {
+        confirm(stream, &hash, size, Some(upload_id), Some(sealed_hash)).await?;
         stream.uploads.remove(&hash);
     }
     progress(BlobProgress {
@@ -194,17 +196,30 @@ pub(super) async fn upload(
     progress: &(impl Fn(BlobProgress) + Send + Sync),
 ) -> Result<()> {
     let source = rereadable(source).await?;
-    upload_rereadable(stream, url, &source, progress).await.map(|_| ())
+    // The app confirms later, perhaps in another process, which does not know the hash.
+    upload_rereadable(stream, url, &source, WhenHashed::First, progress)
+        .await
+        .map(|_| ())
 }
 
-/// Uploads; returns the upload that arrived, or `None` if the server already has the file. Each attempt has a fresh nonce
-/// and a fresh URL.
+/// When the server is told the hash of the sealed bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WhenHashed {
+    /// In the request for the URL, for which the file is sealed once more than to be sent.
+    First,
+    /// In the confirmation, unless the server needs it first.
+    AtConfirm,
+}
+
+/// Uploads; returns the upload that arrived and its hash, or `None` if the server already has the file. Each attempt has a
+/// fresh nonce and a fresh URL.
 async fn upload_rereadable(
     stream: &Stream,
     url: &UploadUrl,
     source: &Rereadable,
+    mut when_hashed: WhenHashed,
     progress: &(impl Fn(BlobProgress) + Send + Sync),
-) -> Result<Option<UploadId>> {
+) -> Result<Option<(UploadId, SealedHash)>> {
     if url.is_done() {
         return Ok(None);
     }
@@ -215,22 +230,24 @@ async fn upload_rereadable(
     };
     for attempt in 0.. {
         let keys = Arc::clone(stream.keys()?.current());
-        let key_id = keys.key_id;
-        let sealing = {
-            let (keys, source) = (Arc::clone(&keys), source.clone());
-            let sealed = runtime::blocking(move || {
-                let file = source.open().map_err(SealStop::Io)?;
-                seal_to_hash(&keys, &plan, file)
-            });
-            sealed
-                .await?
-                .map_err(|stop| stop.error().unwrap_or(Error::FileChanged))?
+        let mut sealing = Sealing::new(&keys, &plan);
+        let mut answer = match when_hashed {
+            WhenHashed::First => UploadAnswer::HashFirst,
+            WhenHashed::AtConfirm => presigned_put(stream, url, None, keys.key_id).await?,
         };
-        let Some(target) = presigned_put(stream, url, sealing.sealed_hash, key_id).await? else {
-            return Ok(None);
+        if matches!(answer, UploadAnswer::HashFirst) {
+            when_hashed = WhenHashed::First;
+            let sealed_hash;
+            (sealing, sealed_hash) = hash_sealed(sealing, plan, source.clone()).await?;
+            answer = presigned_put(stream, url, Some(sealed_hash), keys.key_id).await?;
+        }
+        let target = match answer {
+            UploadAnswer::AlreadyExists => return Ok(None),
+            UploadAnswer::HashFirst => return Err(no_upload_url()),
+            UploadAnswer::Url(target) => target,
         };
-        let error = match put_once(stream, (keys, plan, sealing), &target, source, progress).await {
-            Ok(()) => return Ok(Some(target.upload_id)),
+        let error = match put_once(stream, (plan, sealing), &target, source, progress).await {
+            Ok(sealed_hash) => return Ok(Some((target.upload_id, sealed_hash))),
             Err(error) => error,
         };
         let has_expired = is_expired(&error);
@@ -244,30 +261,40 @@ async fn upload_rereadable(
     }
     Ok(None)
 }
+/// Seals only for the hash.
+async fn hash_sealed(sealing: Sealing, plan: Plan, source: Rereadable) -> Result<(Sealing, SealedHash)> {
+    let hashed = runtime::blocking(move || {
+        let file = source.open().map_err(SealStop::Io)?;
+        sealing.hash(&plan, file).map(|hash| (sealing, hash))
+    });
+    hashed.await?.map_err(|stop| stop.error().unwrap_or(Error::FileChanged))
+}
 
+/// Sends the sealed bytes, and returns their hash.
 async fn put_once(
     stream: &Stream,
-    (keys, plan, sealing): (Arc<StreamKeys>, Plan, Sealing),
+    (plan, sealing): (Plan, Sealing),
     target: &PresignedPut,
     source: &Rereadable,
     progress: &(impl Fn(BlobProgress) + Send + Sync),
-) -> Result<()> {
+) -> Result<SealedHash> {
     let stop = Arc::new(OnceLock::new());
     let movement = Arc::new(Movement::default());
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     let (file, stopped) = (source.clone(), Arc::clone(&stop));
-    // No join is needed: the request ends with its last chunk, or fails without it.
-    drop(runtime::blocking(move || {
+    let sealed = runtime::blocking(move || {
         let sealed = file
             .open()
             .map_err(SealStop::Io)
-            .and_then(|file| seal_into(&keys, &plan, sealing, file, &sender));
-        if let Err(reason) = sealed {
-            let _ = stopped.set(reason);
-            // Aborts the request: the server must not accept a truncated body as a whole one.
-            let _ = sender.blocking_send(Err(io::Error::other("the upload was stopped")));
-        }
-    }));
+            .and_then(|file| sealing.send(&plan, file, &sender));
+        sealed
+            .map_err(|reason| {
+                let _ = stopped.set(reason);
+                // Aborts the request: the server must not accept a truncated body as a whole one.
+                let _ = sender.blocking_send(Err(io::Error::other("the upload was stopped")));
+            })
+            .ok()
+    });
     let moved = Arc::clone(&movement);
     let chunks = stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|chunk| (chunk, receiver))
@@ -303,7 +330,15 @@ async fn put_once(
         });
     };
     let result = movement.watch(api.request_timeout, report, exchange).await;
-    result.map_err(|error| stop.get().and_then(SealStop::error).unwrap_or(error))
+    // No join on a failure: the thread ends as soon as it finds nobody to take its pieces.
+    result.map_err(|error| stop.get().and_then(SealStop::error).unwrap_or(error))?;
+    match runtime::timeout(api.request_timeout, sealed).await {
+        Some(Ok(Some(sealed_hash))) => Ok(sealed_hash),
+        _ => Err(Error::Protocol {
+            status: 200,
+            reason: "success after the last byte of an upload",
+        }),
+    }
 }
 
 /// Whether an object store accepted the object. Our own store answers with problems, others with their own documents.

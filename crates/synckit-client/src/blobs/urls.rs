@@ -193,7 +193,7 @@ pub(super) async fn upload_url(
 ) -> Result<BlobUploadTicket> {
     let mut upload_url = UploadUrl::new(stream, hash, size, when_there)?;
     let key_id = stream.keys()?.current().key_id;
-    let answer = request_upload(stream, &upload_url, None, key_id).await?;
+    let answer = request_upload(stream, &upload_url, (None, false), key_id).await?;
     upload_url.already_exists = answer.already_exists;
     Ok(BlobUploadTicket {
         already_exists: answer.already_exists,
@@ -201,43 +201,60 @@ pub(super) async fn upload_url(
     })
 }
 
-/// Requests a URL for the sealed bytes of one attempt; `None` if the server already has the file.
+/// The answer to a request for an upload URL.
+pub(super) enum UploadAnswer {
+    /// The server already has the file.
+    AlreadyExists,
+    /// A URL needs the hash of the sealed bytes.
+    HashFirst,
+    Url(PresignedPut),
+}
+
+/// Requests a URL for the sealed bytes of one attempt. Without their hash, the confirmation names it.
 pub(super) async fn presigned_put(
     stream: &Stream,
     url: &UploadUrl,
-    sealed_hash: SealedHash,
+    sealed_hash: Option<SealedHash>,
     key_id: KeyId,
-) -> Result<Option<PresignedPut>> {
-    let answer = request_upload(stream, url, Some(sealed_hash), key_id).await?;
+) -> Result<UploadAnswer> {
+    let hash_at_confirm = sealed_hash.is_none();
+    let answer = request_upload(stream, url, (sealed_hash, hash_at_confirm), key_id).await?;
     match (answer.already_exists, answer.upload_url, answer.upload_id) {
-        (true, _, _) => Ok(None),
+        (true, _, _) => Ok(UploadAnswer::AlreadyExists),
         (false, Some(put_url), Some(upload_id)) => {
             check_presigned(stream, &put_url)?;
             let headers = signed_headers(&answer.headers)?;
             stream.uploads.insert(url.hash, upload_id);
-            Ok(Some(PresignedPut {
+            Ok(UploadAnswer::Url(PresignedPut {
                 url: SecretText::new(put_url),
                 headers,
                 upload_id,
             }))
         }
-        _ => Err(Error::Protocol {
-            status: 200,
-            reason: "an upload URL and its id",
-        }),
+        (false, None, None) if hash_at_confirm => Ok(UploadAnswer::HashFirst),
+        _ => Err(no_upload_url()),
+    }
+}
+
+/// The error of an answer that should have brought a URL.
+pub(super) fn no_upload_url() -> Error {
+    Error::Protocol {
+        status: 200,
+        reason: "an upload URL and its id",
     }
 }
 
 async fn request_upload(
     stream: &Stream,
     url: &UploadUrl,
-    sealed_hash: Option<SealedHash>,
+    (sealed_hash, hash_at_confirm): (Option<SealedHash>, bool),
     key_id: KeyId,
 ) -> Result<BlobUploadAnswer> {
     let request = BlobUpload {
         hash: url.blob_id,
         size: sealed_size(url.size)?,
         sealed_hash,
+        hash_at_confirm,
         key_id,
         replace: url.when_there == WhenThere::Replace,
     };
@@ -249,13 +266,20 @@ async fn request_upload(
 }
 
 /// Confirms an uploaded object.
-pub(super) async fn confirm(stream: &Stream, hash: &BlobHash, size: u64, upload_id: Option<UploadId>) -> Result<()> {
+pub(super) async fn confirm(
+    stream: &Stream,
+    hash: &BlobHash,
+    size: u64,
+    upload_id: Option<UploadId>,
+    sealed_hash: Option<SealedHash>,
+) -> Result<()> {
     let sealed_size = sealed_size(size)?;
     let blob_id = stream.keys()?.ring.blob_id_key().blob_id(hash);
     let request = BlobConfirm {
         hash: blob_id,
         size: sealed_size,
         upload_id,
+        sealed_hash,
     };
     stream
         .connection

@@ -298,6 +298,21 @@ async fn file_changed_during_upload_is_not_stored() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_damaged_on_the_way_is_not_stored() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    let transport = Interference::new(|request| match request.uri().path().starts_with("/blobs/") {
+        true => Fate::Garbled,
+        false => Fate::Delivered,
+    });
+    let client = world.resumed_over(&user, transport);
+    let error = client.blob_put(random(300_000), |_| {}).await.unwrap_err();
+    assert_eq!(error.problem_code(), Some(ProblemCode::UploadIncomplete), "{error:?}");
+    assert_eq!(client.blobs(None).await.unwrap().0.len(), 0);
+}
+
+#[tokio::test]
 async fn uploads_and_downloads_are_tried_again() {
     let world = World::start().await;
     let user = world.user().await;

@@ -60,6 +60,32 @@ async fn files_go_to_the_bucket_and_come_back() {
 }
 
 #[tokio::test]
+async fn file_changed_on_its_way_to_a_bucket_is_not_stored() {
+    let bucket = TestBucket::start().await;
+    let world = world_with(&bucket).await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    let file = world.file("changing");
+    // When the URL is asked for: the first time without the hash of the sealed bytes, the second time with it.
+    for changed_at in [0, 1] {
+        std::fs::write(&file, vec![7; 500_000]).unwrap();
+        let (path, requests) = (file.clone(), AtomicUsize::new(0));
+        let transport = Interference::new(move |request| {
+            let is_for_a_url = request.uri().path() == "/api/sync/blobs/upload";
+            if is_for_a_url && requests.fetch_add(1, Ordering::SeqCst) == changed_at {
+                std::fs::write(&path, vec![8; 500_000]).unwrap();
+            }
+            Fate::Delivered
+        });
+        let client = world.resumed_over(&user, transport);
+        let error = client.blob_put(&file, |_| {}).await.unwrap_err();
+        assert!(matches!(error, Error::FileChanged), "{changed_at}: {error:?}");
+        assert_eq!(client.blobs(None).await.unwrap().0.len(), 0, "{changed_at}");
+        assert!(bucket.keys().is_empty(), "{changed_at}");
+    }
+}
+
+#[tokio::test]
 async fn transfers_with_a_bucket_are_tried_again() {
     let bucket = TestBucket::start().await;
     let world = world_with(&bucket).await;

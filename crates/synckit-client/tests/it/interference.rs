@@ -29,6 +29,8 @@ pub(crate) enum Fate {
     Busy(u64),
     /// Something else arrives in its place.
     Rewritten(Vec<u8>),
+    /// It arrives with one other byte, the last of each piece.
+    Garbled,
     /// It arrives, and its answer is changed on the way.
     Changed(Box<dyn FnOnce(Vec<u8>) -> Vec<u8> + Send>),
 }
@@ -99,6 +101,7 @@ impl Transport for Interference {
                 Ok(busy)
             }),
             Fate::Rewritten(body) => self.inner.send(request.map(|_| RequestBody::Full(Bytes::from(body)))),
+            Fate::Garbled => self.inner.send(request.map(garbled)),
             Fate::Changed(change) => {
                 let exchange = self.inner.send(request);
                 Box::pin(async move {
@@ -108,6 +111,24 @@ impl Transport for Interference {
                 })
             }
         }
+    }
+}
+
+fn garbled(body: RequestBody) -> RequestBody {
+    let flip = |piece: Bytes| {
+        let mut piece = piece.to_vec();
+        if let Some(last) = piece.last_mut() {
+            *last ^= 1;
+        }
+        Bytes::from(piece)
+    };
+    match body {
+        RequestBody::Stream { length, chunks } => RequestBody::Stream {
+            length,
+            chunks: Box::pin(chunks.map(move |piece| piece.map(flip))),
+        },
+        RequestBody::Full(body) => RequestBody::Full(flip(body)),
+        empty @ RequestBody::Empty => empty,
     }
 }
 

@@ -30,10 +30,19 @@ pub struct BlobUpload {
     pub hash: BlobId,
     /// The sealed size: exactly 40 bytes more than the file.
     pub size: u64,
-    /// SHA-256 of the sealed bytes: the URL accepts no others. Without it the request only asks whether the server has the
-    /// blob.
+    /// SHA-256 of the sealed bytes: the URL accepts no others. Without it and without `hash_at_confirm`, the request only asks
+    /// whether the server has the blob.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_hash: Option<SealedHash>,
+    /// The client will know the hash when it has sent the bytes, and names it in `confirm`. A server whose URLs need it
+    /// before gives none.
+    #[serde(
+        default,
+        deserialize_with = "super::flag",
+        skip_serializing_if = "std::ops::Not::not"
+    )]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<bool>"))]
+    pub hash_at_confirm: bool,
     /// The master key that the blob is sealed under.
     pub key_id: KeyId,
     /// Requests a URL even if the server has the blob, because this device found it corrupt.
@@ -46,13 +55,13 @@ pub struct BlobUpload {
     pub replace: bool,
 }
 
-/// The answer to [`BlobUpload`]: a presigned URL for one `PUT` of exactly `size` bytes with the hash `sealed_hash`, unless
-/// the server has the blob or the request named no hash.
+/// The answer to [`BlobUpload`]: a presigned URL for one `PUT` of exactly `size` bytes, with the hash `sealed_hash` if the
+/// request named it. No URL if the server has the blob, or the request only asked, or its `hash_at_confirm` is too late for
+/// this server: then the client asks again with `sealed_hash`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobUploadAnswer {
-    /// Whether the server already has the blob. Then no upload is needed, and the other fields are absent, as they are for
-    /// a request without `sealed_hash`.
+    /// Whether the server already has the blob. Then no upload is needed.
     pub already_exists: bool,
     /// The URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,6 +88,9 @@ pub struct BlobConfirm {
     /// The upload to confirm; without it, the newest complete one of this blob.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_id: Option<UploadId>,
+    /// SHA-256 of the sealed bytes, which the object must have. Required if the upload began with `hash_at_confirm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_hash: Option<SealedHash>,
 }
 
 /// `POST /api/sync/blobs/download`.

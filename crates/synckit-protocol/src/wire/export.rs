@@ -318,8 +318,9 @@ pub struct ExportedUpload {
     pub object_key: ObjectKey,
     /// The sealed size.
     pub size: u64,
-    /// The hash that the object must have.
-    pub sealed_hash: SealedHash,
+    /// The hash that the object must have, if the client named it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_hash: Option<SealedHash>,
     /// The master key that it is sealed under.
     pub key_id: KeyId,
     /// When its URL expires.

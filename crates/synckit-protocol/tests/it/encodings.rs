@@ -177,6 +177,7 @@ fn null_is_taken_for_every_optional_field() {
         size: 40,
         sealed_hash: None,
         key_id: KeyId::from_bytes([3; 16]),
+        hash_at_confirm: false,
         replace: false,
     };
     assert_eq!(
@@ -184,7 +185,7 @@ fn null_is_taken_for_every_optional_field() {
         [pull.clone(), pull]
     );
     assert_eq!(
-        with_nulls(&upload, &["replace", "sealed_hash"]),
+        with_nulls(&upload, &["replace", "sealed_hash", "hash_at_confirm"]),
         [upload.clone(), upload]
     );
 }
@@ -222,6 +223,7 @@ fn cbor_of_a_body_is_lenient_only_where_documented() {
         hash: BlobId::from_bytes([1; 32]),
         size: 5,
         upload_id: None,
+        sealed_hash: None,
     };
     let hash = format!("64 68617368 5820 {}", "01".repeat(32));
     let read = |cbor: &str| minicbor_serde::from_slice::<BlobConfirm>(&unhex(cbor));

@@ -8,14 +8,13 @@ use axum::{
 };
 use serde::Deserialize;
 use synckit_protocol::{
-    BlobId, ObjectKey, ProblemCode, UploadId, limits,
+    BlobId, ObjectKey, ProblemCode, SealedHash, UploadId, limits,
     wire::blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobInfo, BlobList, BlobUpload, BlobUploadAnswer},
 };
 use synckit_store::{Blob, NewUpload, StreamId, UploadBegin};
 
 use super::{access::AppAccess, problems};
 use crate::{
-    blobs::Presigned,
     http::{ApiError, PathText, Received, Reply},
     platform::{random_bytes, random_id},
     state::ServerState,
@@ -39,6 +38,7 @@ pub(super) async fn upload(
         blob_id: body.hash,
         size: body.size,
         sealed_hash: body.sealed_hash,
+        only_asks: body.sealed_hash.is_none() && (!body.hash_at_confirm || state.objects.needs_hash_first()),
         key_id: body.key_id,
         replace: body.replace,
         expires_at: now.saturating_add(limits::PRESIGNED_URL_SECONDS),
@@ -48,33 +48,25 @@ pub(super) async fn upload(
         // The device that has the file replaces the object that was lost.
         begun = state.store.begin_upload(NewUpload { replace: true, ..new }).await?;
     }
-    let without_url = |already_exists| BlobUploadAnswer {
-        already_exists,
-        upload_url: None,
-        headers: BTreeMap::new(),
-        upload_id: None,
-        expires_at: None,
+    let size_and_hash = (new.size, new.sealed_hash);
+    let presigned = match begun {
+        UploadBegin::OverQuota(quota) => return Err(problems::over_quota(quota)),
+        UploadBegin::AlreadyExists | UploadBegin::Needed => None,
+        UploadBegin::Begun => state
+            .objects
+            .upload(new.object_key, size_and_hash, access.stream.user_id, now),
     };
-    match (begun, body.sealed_hash) {
-        (UploadBegin::OverQuota(quota), _) => Err(problems::over_quota(quota)),
-        (UploadBegin::AlreadyExists, _) => reply.ok(&without_url(true)),
-        (UploadBegin::Begun, Some(hash)) => {
-            let user_id = access.stream.user_id;
-            let Presigned {
-                url,
-                headers,
-                expires_at,
-            } = state.objects.upload(new.object_key, (new.size, hash), user_id, now);
-            reply.ok(&BlobUploadAnswer {
-                already_exists: false,
-                upload_url: Some(url),
-                headers,
-                upload_id: Some(new.upload_id),
-                expires_at: Some(expires_at),
-            })
-        }
-        (UploadBegin::Needed | UploadBegin::Begun, _) => reply.ok(&without_url(false)),
-    }
+    let begun_id = presigned.is_some().then_some(new.upload_id);
+    let (url, headers, expires_at) = presigned.map_or((None, BTreeMap::new(), None), |presigned| {
+        (Some(presigned.url), presigned.headers, Some(presigned.expires_at))
+    });
+    reply.ok(&BlobUploadAnswer {
+        already_exists: begun == UploadBegin::AlreadyExists,
+        upload_url: url,
+        headers,
+        upload_id: begun_id,
+        expires_at,
+    })
 }
 
 /// `POST /api/sync/blobs/confirm`.
@@ -92,12 +84,18 @@ pub(super) async fn confirm(
     // Each look is a request to the store, if that is a bucket.
     for upload in uploads.into_iter().take(limits::CONFIRM_UPLOADS_MAX) {
         let now = state.config.clock.now();
-        let expected = (body.size, upload.sealed_hash);
-        if !state.objects.has(upload.object_key, expected, now).await? {
+        let Some(hash) = agreed(upload.sealed_hash, body.sealed_hash) else {
+            continue;
+        };
+        if !state.objects.has(upload.object_key, (body.size, hash), now).await? {
             continue;
         }
         // The transaction decides: an upload that the sweep took meanwhile is not confirmed, and its key never comes back.
-        if state.store.confirm_upload(access.stream, upload.upload_id, now).await? {
+        if state
+            .store
+            .confirm_upload(access.stream, upload.upload_id, hash, now)
+            .await?
+        {
             return Ok(Reply::empty());
         }
     }
@@ -109,6 +107,12 @@ pub(super) async fn confirm(
     }
     Err(ApiError::new(ProblemCode::UploadIncomplete)
         .with_detail("the server has no complete upload of this blob and size"))
+}
+
+/// The hash that a client named when its upload began, or when it confirms, or both times the same.
+fn agreed(at_begin: Option<SealedHash>, at_confirm: Option<SealedHash>) -> Option<SealedHash> {
+    let contradict = at_begin.is_some() && at_confirm.is_some() && at_begin != at_confirm;
+    at_begin.or(at_confirm).filter(|_| !contradict)
 }
 
 /// `POST /api/sync/blobs/download`.

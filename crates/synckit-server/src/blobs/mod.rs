@@ -8,6 +8,6 @@
 mod objects;
 mod url;
 
-pub(crate) use objects::{ObjectFailure, Objects, Presigned};
+pub(crate) use objects::{ObjectFailure, Objects};
 pub(crate) use synckit_store::objects::{ByteRange, ObjectDirectory, ObjectError, ObjectWriter, RangeError};
 pub(crate) use url::{ObjectUrl, UrlAction, UrlError, UrlSigner};

@@ -46,14 +46,19 @@ impl ObjectFailure {
 }
 
 impl Objects {
-    /// A URL for an upload of exactly these bytes.
+    /// Whether a URL for an upload needs the hash: a bucket compares it with the bytes as they come.
+    pub(crate) fn needs_hash_first(&self) -> bool {
+        matches!(self, Self::Bucket(_))
+    }
+
+    /// A URL for an upload of this many bytes, with this hash if it is known. `None` if the place needs the hash.
     pub(crate) fn upload(
         &self,
         key: ObjectKey,
-        (size, hash): (u64, SealedHash),
+        (size, hash): (u64, Option<SealedHash>),
         account: UserId,
         now: UnixSeconds,
-    ) -> Presigned {
+    ) -> Option<Presigned> {
         let expires_at = now.saturating_add(limits::PRESIGNED_URL_SECONDS);
         let (url, headers) = match self {
             Self::Directory { urls, .. } => {
@@ -67,13 +72,13 @@ impl Objects {
                 let length = (header::CONTENT_LENGTH.as_str().to_owned(), size.to_string());
                 (urls.sign(&url), BTreeMap::from([length]))
             }
-            Self::Bucket(bucket) => bucket.upload_url(key, size, hash, now, URL_TIME),
+            Self::Bucket(bucket) => bucket.upload_url(key, size, hash?, now, URL_TIME),
         };
-        Presigned {
+        Some(Presigned {
             url,
             headers,
             expires_at,
-        }
+        })
     }
 
     /// A URL for a download.

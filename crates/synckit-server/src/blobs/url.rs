@@ -1,8 +1,8 @@
 //! Presigned URLs of objects: `{public_url}/blobs/{object key}?op=…&size=…&expires=…&by=…&sig=…`, with `&hash=…` for an
-//! upload.
+//! upload whose hash was named before.
 //!
 //! `sig = base64url(HMAC-SHA256(key, op || 0 || object key (32) || size (u64 BE) || expires (u64 BE) || by (16) || hash))`,
-//! where `hash` is the SHA-256 of an upload and empty for a download. A holder of the URL may do the one operation that it
+//! where `hash` is that SHA-256 or empty. A holder of the URL may do the one operation that it
 //! names, until it expires, without a token. `by` is a pseudonym of the account that requested the URL, so that transfers
 //! count against its share.
 
@@ -22,8 +22,8 @@ const CLOCK_SLACK_SECONDS: u64 = 300;
 pub(crate) enum UrlAction {
     /// `GET` and `HEAD`.
     Get,
-    /// `PUT` of the bytes with this hash.
-    Put(SealedHash),
+    /// `PUT`, of the bytes with this hash if there is one.
+    Put(Option<SealedHash>),
 }
 
 /// The name of an action in a URL.
@@ -98,7 +98,8 @@ impl UrlSigner {
         let owner = URL_SAFE_NO_PAD.encode(owner);
         let (op, hash) = match action {
             UrlAction::Get => ("get", String::new()),
-            UrlAction::Put(hash) => ("put", format!("&hash={hash}")),
+            UrlAction::Put(None) => ("put", String::new()),
+            UrlAction::Put(Some(hash)) => ("put", format!("&hash={hash}")),
         };
         format!(
             "{}/{key}?op={op}&size={size}&expires={expires_at}&by={owner}{hash}&sig={signature}",
@@ -122,8 +123,8 @@ impl UrlSigner {
             .ok_or(UrlError::Invalid)?;
         let action = match (query.op, query.hash) {
             (Op::Get, None) => UrlAction::Get,
-            (Op::Put, Some(hash)) => UrlAction::Put(hash),
-            _ => return Err(UrlError::Invalid),
+            (Op::Get, Some(_)) => return Err(UrlError::Invalid),
+            (Op::Put, hash) => UrlAction::Put(hash),
         };
         let url = ObjectUrl {
             action,
@@ -150,7 +151,7 @@ impl UrlSigner {
 fn parts(url: &ObjectUrl) -> [Vec<u8>; 7] {
     let (op, hash) = match &url.action {
         UrlAction::Get => ("get", Vec::new()),
-        UrlAction::Put(hash) => ("put", hash.as_bytes().to_vec()),
+        UrlAction::Put(hash) => ("put", hash.map_or(Vec::new(), |hash| hash.as_bytes().to_vec())),
     };
     [
         op.as_bytes().to_vec(),

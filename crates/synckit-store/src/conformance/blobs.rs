@@ -28,7 +28,7 @@ pub async fn a_confirmed_upload_is_a_blob(store: &dyn Store) {
         UploadBegin::Begun
     );
     assert_eq!(store.blob(stream, blob_id(7)).await.unwrap(), None);
-    assert!(store.confirm_upload(stream, upload_id(1), NOW + 5).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(1), HASH, NOW + 5).await.unwrap());
     let expected = Blob {
         blob_id: blob_id(7),
         object_key: object_key(1),
@@ -43,11 +43,11 @@ pub async fn a_confirmed_upload_is_a_blob(store: &dyn Store) {
 pub async fn an_upload_is_confirmed_once(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
     let other = create_stream(store, 2).await;
-    assert!(!store.confirm_upload(stream, upload_id(1), NOW).await.unwrap());
+    assert!(!store.confirm_upload(stream, upload_id(1), HASH, NOW).await.unwrap());
     store.begin_upload(new_upload(stream, 1, 7)).await.unwrap();
-    assert!(!store.confirm_upload(other, upload_id(1), NOW).await.unwrap());
-    assert!(store.confirm_upload(stream, upload_id(1), NOW).await.unwrap());
-    assert!(!store.confirm_upload(stream, upload_id(1), NOW).await.unwrap());
+    assert!(!store.confirm_upload(other, upload_id(1), HASH, NOW).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(1), HASH, NOW).await.unwrap());
+    assert!(!store.confirm_upload(stream, upload_id(1), HASH, NOW).await.unwrap());
     assert_eq!(blob_bytes(store, stream).await, 1007);
 }
 
@@ -74,7 +74,7 @@ pub async fn a_blob_that_is_there_needs_no_upload(store: &dyn Store) {
         store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
         object_key(1)
     );
-    assert!(store.confirm_upload(stream, upload_id(2), NOW).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(2), HASH, NOW).await.unwrap());
     assert_eq!(
         store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
         object_key(2)
@@ -110,7 +110,7 @@ pub async fn pending_uploads_are_found_by_blob_and_size(store: &dyn Store) {
     let pending = |n| PendingUpload {
         upload_id: upload_id(n),
         object_key: object_key(n),
-        sealed_hash: HASH,
+        sealed_hash: Some(HASH),
     };
     let found = async |size, id| store.pending_uploads(stream, blob_id(7), size, id).await.unwrap();
     assert_eq!(found(1007, None).await, [3, 1, 2].map(pending));
@@ -154,7 +154,7 @@ pub async fn an_abandoned_upload_is_swept_an_hour_after_its_url(store: &dyn Stor
     let end = upload.expires_at + UPLOAD_SWEEP_SECONDS;
     assert!(sweepable(store, end - 1).await.is_empty());
     assert_eq!(sweepable(store, end).await, [object_key(1)]);
-    assert!(!store.confirm_upload(stream, upload_id(1), end).await.unwrap());
+    assert!(!store.confirm_upload(stream, upload_id(1), HASH, end).await.unwrap());
     assert!(
         store
             .pending_uploads(stream, blob_id(7), 1007, None)
@@ -184,7 +184,7 @@ pub async fn a_condemned_blob_cannot_be_brought_back(store: &dyn Store) {
         store.begin_upload(new_upload(stream, 2, 7)).await.unwrap(),
         UploadBegin::Begun
     );
-    assert!(store.confirm_upload(stream, upload_id(2), later).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(2), HASH, later).await.unwrap());
     store.objects_deleted(&[object_key(1)], later).await.unwrap();
     assert_eq!(
         store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
@@ -214,14 +214,29 @@ pub async fn an_object_is_swept_twice_and_forgotten(store: &dyn Store) {
     assert!(sweepable(store, again + SECOND_SWEEP_SECONDS).await.is_empty());
 }
 
-pub async fn an_upload_without_a_hash_only_asks(store: &dyn Store) {
+pub async fn a_hash_may_come_at_the_end(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
-    let question = NewUpload {
+    let without = NewUpload {
         sealed_hash: None,
         ..new_upload(stream, 1, 7)
     };
+    assert_eq!(store.begin_upload(without).await.unwrap(), UploadBegin::Begun);
+    let pending = store.pending_uploads(stream, blob_id(7), 1007, None).await.unwrap();
+    assert_eq!(
+        pending.iter().map(|upload| upload.sealed_hash).collect::<Vec<_>>(),
+        [None]
+    );
+    assert!(store.confirm_upload(stream, upload_id(1), HASH, NOW).await.unwrap());
+}
+
+pub async fn a_question_begins_no_upload(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    let question = NewUpload {
+        only_asks: true,
+        ..new_upload(stream, 1, 7)
+    };
     assert_eq!(store.begin_upload(question).await.unwrap(), UploadBegin::Needed);
-    assert!(!store.confirm_upload(stream, upload_id(1), NOW).await.unwrap());
+    assert!(!store.confirm_upload(stream, upload_id(1), HASH, NOW).await.unwrap());
     upload(store, stream, 2, 7).await;
     store.delete_blob(stream, blob_id(7), NOW).await.unwrap();
     assert_eq!(store.begin_upload(question).await.unwrap(), UploadBegin::AlreadyExists);
@@ -238,7 +253,7 @@ pub async fn only_condemned_objects_are_forgotten(store: &dyn Store) {
         store.blob(stream, blob_id(7)).await.unwrap().unwrap().object_key,
         object_key(2)
     );
-    assert!(store.confirm_upload(stream, upload_id(3), NOW).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(3), HASH, NOW).await.unwrap());
     assert_eq!(sweepable(store, NOW + PRESIGNED_URL_SECONDS).await, [object_key(1)]);
 }
 

@@ -12,9 +12,9 @@ use synckit_protocol::{
 
 use super::{
     fixture::{
-        NO_BYTE_LIMIT, NOW, app_id, append, batch, blob_id, create_account, create_app, id16, new_account, new_device,
-        new_envelope, new_key, new_pending, new_upload, object_key, open_session, page_request, ready_stream, register,
-        secret, session_id, start, stream_of, upload, upload_id, user_id,
+        HASH, NO_BYTE_LIMIT, NOW, app_id, append, batch, blob_id, create_account, create_app, id16, new_account,
+        new_device, new_envelope, new_key, new_pending, new_upload, object_key, open_session, page_request,
+        ready_stream, register, secret, session_id, start, stream_of, upload, upload_id, user_id,
     },
     whole_account::{LATER, create_whole_account, retain},
 };
@@ -255,7 +255,7 @@ pub async fn deleted_objects_are_swept_after_their_urls(store: &dyn Store) {
     assert!(store.sweepable_objects(end + 1, 10).await.unwrap().is_empty());
     assert!(
         !store
-            .confirm_upload(stream_of(1, 1), upload_id(1003), NOW)
+            .confirm_upload(stream_of(1, 1), upload_id(1003), HASH, NOW)
             .await
             .unwrap()
     );

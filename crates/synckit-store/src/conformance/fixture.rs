@@ -350,6 +350,7 @@ pub fn new_upload(stream: StreamId, n: u64, blob: u64) -> NewUpload {
         blob_id: blob_id(blob),
         size: 1000 + blob,
         sealed_hash: Some(HASH),
+        only_asks: false,
         key_id: KEY,
         replace: false,
         expires_at: NOW + 3600,
@@ -361,5 +362,5 @@ pub async fn upload(store: &dyn Store, stream: StreamId, n: u64, blob: u64) {
     let mut upload = new_upload(stream, n, blob);
     upload.replace = true;
     assert_eq!(store.begin_upload(upload).await.unwrap(), UploadBegin::Begun);
-    assert!(store.confirm_upload(stream, upload_id(n), NOW).await.unwrap());
+    assert!(store.confirm_upload(stream, upload_id(n), HASH, NOW).await.unwrap());
 }

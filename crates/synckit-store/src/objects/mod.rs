@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use synckit_protocol::{ObjectKey, SealedHash};
 use tokio::{
     io::{AsyncReadExt as _, AsyncSeekExt as _},
+    runtime::Handle,
     sync::mpsc,
     task::JoinHandle,
 };
@@ -45,6 +46,8 @@ pub use range::{ByteRange, RangeError};
 
 /// Bytes that are read from the disk at a time.
 const READ_BYTES: usize = 256 * 1024;
+/// Bytes of an object after which its file is flushed.
+const FLUSH_BYTES: u64 = 16 * 1024 * 1024;
 /// Pieces that wait for the disk. A piece is one read from the connection, also at most 256 KiB.
 const PIECES_WAITING_MAX: usize = 4;
 
@@ -137,8 +140,13 @@ impl ObjectDirectory {
         .await
     }
 
-    /// Begins to write an object of exactly `size` bytes with this hash.
-    pub async fn write(&self, key: ObjectKey, size: u64, sealed_hash: SealedHash) -> Result<ObjectWriter, ObjectError> {
+    /// Begins to write an object of exactly `size` bytes, with this hash if one is given.
+    pub async fn write(
+        &self,
+        key: ObjectKey,
+        size: u64,
+        expected: Option<SealedHash>,
+    ) -> Result<ObjectWriter, ObjectError> {
         if self.size(key).await?.is_some() {
             return Err(ObjectError::Exists);
         }
@@ -156,6 +164,7 @@ impl ObjectDirectory {
             let mut file = create_private_file(&incoming.path)?;
             let mut written = 0_u64;
             let mut hash = Sha256::new();
+            let mut flush = Flush::default();
             while let Some(piece) = waiting.blocking_recv() {
                 written += piece.len() as u64;
                 if written > size {
@@ -164,19 +173,22 @@ impl ObjectDirectory {
                 file.write_all(&piece)?;
                 hash.update(&piece);
                 counter.store(written, Ordering::Relaxed);
+                flush.after(&file, written)?;
             }
             if written != size {
                 return Err(ObjectError::Length);
             }
-            if SealedHash::from_bytes(hash.finalize().into()) != sealed_hash {
+            let hash = SealedHash::from_bytes(hash.finalize().into());
+            if expected.is_some_and(|expected| expected != hash) {
                 return Err(ObjectError::Hash);
             }
+            flush.end()?;
             file.sync_all()?;
             Ok(WrittenObject {
                 incoming,
                 target,
                 key,
-                hash: sealed_hash,
+                hash,
                 hashes,
             })
         });
@@ -293,6 +305,41 @@ impl WrittenObject {
     }
 }
 
+/// Brings a file to the disk while it is still being written, so that its end has little to wait for, and the disk gets
+/// no burst of hundreds of megabytes that all other writers wait for.
+#[derive(Debug, Default)]
+struct Flush {
+    /// Bytes of the file that were there when it was flushed last.
+    flushed: u64,
+    running: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Flush {
+    /// Begins to flush if [`FLUSH_BYTES`] were written since the last time, unless that still runs.
+    fn after(&mut self, file: &File, written: u64) -> io::Result<()> {
+        let is_running = self.running.as_ref().is_some_and(|flush| !flush.is_finished());
+        if written - self.flushed < FLUSH_BYTES || is_running {
+            return Ok(());
+        }
+        self.end()?;
+        let file = file.try_clone()?;
+        self.flushed = written;
+        self.running = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+        Ok(())
+    }
+
+    /// Waits for the last one. A failure must be taken from here: the system reports it once for each open file, so that
+    /// a later flush of the same file succeeds.
+    fn end(&mut self) -> io::Result<()> {
+        match self.running.take() {
+            None => Ok(()),
+            Some(running) => Handle::current()
+                .block_on(running)
+                .map_err(|error| io::Error::other(TaskLost::from(error)))?,
+        }
+    }
+}
+
 /// A file under `incoming/`, removed when it is dropped.
 #[derive(Debug)]
 struct Incoming {
@@ -310,4 +357,24 @@ async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send 
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| io::Error::other(TaskLost::from(error)))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_failed_flush_is_told() {
+        // A device that cannot be flushed.
+        let ended = on_disk(|| {
+            let file = File::options().write(true).open("/dev/null")?;
+            let mut flush = Flush::default();
+            flush.after(&file, FLUSH_BYTES - 1)?;
+            assert!(flush.running.is_none());
+            flush.after(&file, FLUSH_BYTES)?;
+            flush.end()
+        });
+        assert!(ended.await.is_err());
+    }
 }

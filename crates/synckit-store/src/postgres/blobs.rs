@@ -40,9 +40,9 @@ pub(super) async fn begin_upload(
     if let Some(quota) = quotas::upload(quotas, &usage, upload.size) {
         return Ok(UploadBegin::OverQuota(quota));
     }
-    let Some(sealed_hash) = upload.sealed_hash else {
+    if upload.only_asks {
         return Ok(UploadBegin::Needed);
-    };
+    }
     db.execute(
         "INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, sealed_hash, key_id, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -52,7 +52,7 @@ pub(super) async fn begin_upload(
             &upload.object_key,
             &upload.blob_id,
             upload.size,
-            &sealed_hash,
+            upload.sealed_hash.as_ref(),
             &upload.key_id,
             upload.expires_at
         ],
@@ -114,6 +114,7 @@ pub(super) async fn confirm_upload(
     db: &impl Executor,
     stream: StreamId,
     upload_id: UploadId,
+    sealed_hash: SealedHash,
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
     let Some(stream) = streams::lock(db, stream).await? else {
@@ -122,14 +123,14 @@ pub(super) async fn confirm_upload(
     let confirmed = db
         .query_one(
             "DELETE FROM uploads WHERE stream_key = $1 AND upload_id = $2
-             RETURNING blob_id, object_key, size_bytes, key_id, $3::bigint, sealed_hash",
+             RETURNING blob_id, object_key, size_bytes, key_id, $3::bigint",
             params![stream.key, &upload_id, now],
         )
         .await?;
     let Some(row) = confirmed else {
         return Ok(false);
     };
-    let (new, sealed_hash): (_, SealedHash) = (read(&row)?, row.get(5)?);
+    let new = read(&row)?;
     let replaced = any_blob(db, stream.key, new.blob_id).await?;
     if let Some(old) = replaced {
         condemn(db, old.object_key, now.saturating_add(PRESIGNED_URL_SECONDS)).await?;

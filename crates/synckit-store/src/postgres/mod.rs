@@ -18,7 +18,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, UploadId, UserId,
+    wire::UnixSeconds,
 };
 
 use self::{
@@ -470,9 +471,16 @@ impl Store for PostgresStore {
         &self,
         stream: StreamId,
         upload_id: UploadId,
+        sealed_hash: SealedHash,
         now: UnixSeconds,
     ) -> Result<bool, StoreError> {
-        transaction!(self, Locking, |db| blobs::confirm_upload(db, stream, upload_id, now))
+        transaction!(self, Locking, |db| blobs::confirm_upload(
+            db,
+            stream,
+            upload_id,
+            sealed_hash,
+            now
+        ))
     }
 
     async fn blob(&self, stream: StreamId, blob_id: BlobId) -> Result<Option<Blob>, StoreError> {

@@ -36,9 +36,9 @@ pub(super) fn begin_upload(db: &Connection, upload: &NewUpload, quotas: &Quotas)
     if let Some(quota) = quotas::upload(quotas, &usage, upload.size) {
         return Ok(UploadBegin::OverQuota(quota));
     }
-    let Some(sealed_hash) = upload.sealed_hash else {
+    if upload.only_asks {
         return Ok(UploadBegin::Needed);
-    };
+    }
     db.prepare_cached(
         "INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, sealed_hash, key_id, expires_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -49,7 +49,7 @@ pub(super) fn begin_upload(db: &Connection, upload: &NewUpload, quotas: &Quotas)
         upload.object_key.as_bytes(),
         upload.blob_id.as_bytes(),
         Unsigned(upload.size),
-        sealed_hash.as_bytes(),
+        upload.sealed_hash.as_ref().map(SealedHash::as_bytes),
         upload.key_id.as_bytes(),
         Unsigned(upload.expires_at)
     ])?;
@@ -78,7 +78,7 @@ pub(super) fn pending_uploads(
             Ok(PendingUpload {
                 upload_id: id(row, 0, UploadId::from_bytes)?,
                 object_key: id(row, 1, ObjectKey::from_bytes)?,
-                sealed_hash: id(row, 2, SealedHash::from_bytes)?,
+                sealed_hash: row.get::<_, Option<[u8; 32]>>(2)?.map(SealedHash::from_bytes),
             })
         },
     )?;
@@ -111,6 +111,7 @@ pub(super) fn confirm_upload(
     db: &Connection,
     stream: StreamId,
     upload_id: UploadId,
+    sealed_hash: SealedHash,
     now: UnixSeconds,
 ) -> Result<bool, Failure> {
     let Some(stream) = streams::find(db, stream)? else {
@@ -119,13 +120,13 @@ pub(super) fn confirm_upload(
     let confirmed = db
         .prepare_cached(
             "DELETE FROM uploads WHERE stream_key = ?1 AND upload_id = ?2
-             RETURNING blob_id, object_key, size_bytes, key_id, ?3, sealed_hash",
+             RETURNING blob_id, object_key, size_bytes, key_id, ?3",
         )?
         .query_row(params![stream.key, upload_id.as_bytes(), Unsigned(now)], |row| {
-            Ok((read(row)?, id(row, 5, SealedHash::from_bytes)?))
+            read(row)
         })
         .optional()?;
-    let Some((new, sealed_hash)) = confirmed else {
+    let Some(new) = confirmed else {
         return Ok(false);
     };
     let replaced = any_blob(db, stream.key, new.blob_id)?;

@@ -24,7 +24,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SessionId, SnapshotId, UploadId, UserId, wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, UploadId, UserId,
+    wire::UnixSeconds,
 };
 
 use self::{
@@ -693,10 +694,13 @@ impl Store for SqliteStore {
         &self,
         stream: StreamId,
         upload_id: UploadId,
+        sealed_hash: SealedHash,
         now: UnixSeconds,
     ) -> Result<bool, StoreError> {
-        self.write(stream, move |db| blobs::confirm_upload(db, stream, upload_id, now))
-            .await
+        self.write(stream, move |db| {
+            blobs::confirm_upload(db, stream, upload_id, sealed_hash, now)
+        })
+        .await
     }
 
     async fn blob(&self, stream: StreamId, blob_id: BlobId) -> Result<Option<Blob>, StoreError> {

@@ -25,6 +25,7 @@ async fn somebody(world: &World, email: &str) -> Syncing {
         size: 100,
         sealed_hash: Some(SealedHash::of(&[1; 100])),
         key_id: KEY_ID,
+        hash_at_confirm: false,
         replace: false,
     };
     let post = async |path: &str, body: &serde_json::Value| world.post(path).bearer(&token).json(body).send().await;
@@ -41,6 +42,7 @@ async fn somebody(world: &World, email: &str) -> Syncing {
         hash: HASH,
         size: 100,
         upload_id: upload.upload_id,
+        sealed_hash: None,
     };
     post("/api/sync/blobs/confirm", &serde_json::to_value(&body).unwrap())
         .await

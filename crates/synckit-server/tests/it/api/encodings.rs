@@ -193,12 +193,14 @@ fn stream() -> Vec<Sample> {
         size: 1,
         sealed_hash: Some(SealedHash::of(&[1; 100])),
         key_id,
+        hash_at_confirm: false,
         replace: true,
     };
     let confirm = BlobConfirm {
         hash,
         size: 1,
         upload_id: Some(UploadId::from_bytes([5; 16])),
+        sealed_hash: None,
     };
     vec![
         sample(Method::POST, "/api/sync/devices", &register),

@@ -145,6 +145,7 @@ async fn blob(world: &World, user: &User, hash: BlobId, key_id: KeyId) -> BlobUp
         size: 100,
         sealed_hash: Some(SealedHash::of(&[1; 100])),
         key_id,
+        hash_at_confirm: false,
         replace: true,
     };
     let call = world.post("/api/sync/blobs/upload").bearer(&user.token);
@@ -155,6 +156,7 @@ async fn blob(world: &World, user: &User, hash: BlobId, key_id: KeyId) -> BlobUp
         hash,
         size: 100,
         upload_id: upload.upload_id,
+        sealed_hash: None,
     };
     let call = world.post("/api/sync/blobs/confirm").bearer(&user.token);
     call.json(&body).send().await.empty();

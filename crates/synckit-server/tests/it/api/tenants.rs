@@ -23,6 +23,7 @@ async fn ada(world: &World) -> (Syncing, BlobUploadAnswer) {
         size: 100,
         sealed_hash: Some(SealedHash::of(&[1; 100])),
         key_id: KEY_ID,
+        hash_at_confirm: false,
         replace: false,
     };
     let upload: BlobUploadAnswer = world
@@ -41,6 +42,7 @@ async fn ada(world: &World) -> (Syncing, BlobUploadAnswer) {
         hash: HASH,
         size: 100,
         upload_id: upload.upload_id,
+        sealed_hash: None,
     };
     world
         .post("/api/sync/blobs/confirm")
@@ -115,6 +117,7 @@ async fn sees_nothing(world: &World, stranger: &User, ada: &mut Syncing, upload:
         hash: HASH,
         size: 100,
         upload_id: upload.upload_id,
+        sealed_hash: None,
     };
     let answer = world
         .post("/api/sync/blobs/confirm")
@@ -135,6 +138,7 @@ async fn sees_nothing(world: &World, stranger: &User, ada: &mut Syncing, upload:
         size: 100,
         sealed_hash: Some(SealedHash::of(&[1; 100])),
         key_id: KEY_ID,
+        hash_at_confirm: false,
         replace: false,
     };
     let own: BlobUploadAnswer = world

@@ -274,6 +274,7 @@ async fn upload_path(world: &World, user: &User, n: u8, size: u64) -> String {
         // No upload of another size ends.
         sealed_hash: Some(SealedHash::of(&[0; 1000])),
         key_id: KEY_ID,
+        hash_at_confirm: false,
         replace: false,
     };
     let answer = world.post("/api/sync/blobs/upload").bearer(&user.token).json(&asked);

@@ -24,6 +24,7 @@ async fn begin(world: &World, user: &User, n: u8, size: u64) -> Answer {
         size,
         sealed_hash: Some(SealedHash::of(&vec![0; size as usize])),
         key_id: KEY_ID,
+        hash_at_confirm: false,
         replace: false,
     };
     world
@@ -42,6 +43,7 @@ async fn upload(world: &World, user: &User, n: u8, size: u64) {
         hash: BlobId::from_bytes([n; 32]),
         size,
         upload_id: begun.upload_id,
+        sealed_hash: None,
     };
     let answer = world.post("/api/sync/blobs/confirm").bearer(&user.token).json(&confirm);
     answer.send().await.empty();

@@ -58,6 +58,7 @@ async fn the_log_names_routes_and_request_ids_and_no_secret() {
         size: 100,
         sealed_hash: Some(SealedHash::of(&[1; 100])),
         key_id: KEY_ID,
+        hash_at_confirm: false,
         replace: false,
     };
     let upload = world

@@ -1,10 +1,10 @@
 //! Objects in a bucket: what its store must refuse, and what the server does while the store is down.
 
 use reqwest::Method;
-use synckit_protocol::{BlobId, limits};
+use synckit_protocol::{BlobId, limits, wire::blobs::BlobUploadAnswer};
 use synckit_testbucket::Mood;
 
-use super::{HASH, contents, keys};
+use super::{HASH, contents, hash_comes_later, keys};
 use crate::support::World;
 
 #[tokio::test]
@@ -29,6 +29,18 @@ async fn bytes_of_a_bucket_pass_no_node() {
     assert_eq!(world.get(&path).send().await.code(), "url_invalid");
     assert_eq!(world.call(Method::PUT, &path).send().await.code(), "url_invalid");
     assert_eq!(std::fs::read_dir(world.path().join("blobs")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_url_of_a_bucket_needs_the_hash_first() {
+    let world = World::start_with_bucket(|_| {}).await;
+    let user = world.user("ada@example.com").await;
+    let answer: BlobUploadAnswer = user.ask(&world, &hash_comes_later(1000)).await.ok();
+    assert!(!answer.already_exists);
+    assert_eq!((answer.upload_url, answer.upload_id), (None, None));
+    user.put_blob(&world, HASH, &contents(1000)).await;
+    let answer: BlobUploadAnswer = user.ask(&world, &hash_comes_later(1000)).await.ok();
+    assert!(answer.already_exists);
 }
 
 #[tokio::test]

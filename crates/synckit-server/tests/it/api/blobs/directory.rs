@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use reqwest::{Method, StatusCode};
-use synckit_protocol::{BlobId, limits, wire::blobs::BlobDownloadAnswer};
+use synckit_protocol::{BlobId, SealedHash, limits, wire::blobs::BlobDownloadAnswer};
 
-use super::{HASH, contents};
+use super::{HASH, Upload, contents, hash_comes_later};
 use crate::support::World;
 
 /// The files of all objects.
@@ -52,6 +52,30 @@ async fn an_upload_of_another_length_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_hash_may_come_with_the_confirmation() {
+    let world = World::start().await;
+    let user = world.user("ada@example.com").await;
+    let upload = Upload(user.ask(&world, &hash_comes_later(1000)).await.ok());
+    assert_eq!(upload.put(&world, contents(999)).await.code(), "length_mismatch");
+    assert_eq!(upload.put(&world, contents(1000)).await.status, StatusCode::OK);
+    // What is there never changes, whoever has the URL.
+    assert_eq!(upload.put(&world, vec![9; 1000]).await.code(), "object_exists");
+    let right = Some(SealedHash::of(&contents(1000)));
+    for hash in [None, Some(SealedHash::of(&[9; 1000]))] {
+        for upload_id in [upload.0.upload_id, None] {
+            let answer = user.confirm_hash(&world, (HASH, 1000), upload_id, hash).await;
+            assert_eq!(answer.code(), "upload_incomplete");
+        }
+        assert_eq!(user.ask_download(&world, HASH).await.code(), "blob_not_found");
+    }
+    // Also after the server has forgotten the hash that it wrote.
+    let world = world.restart().await;
+    user.confirm_hash(&world, (HASH, 1000), None, right).await.empty();
+    let url = user.download_url(&world, HASH).await;
+    assert_eq!(world.get(&url).send().await.body, contents(1000));
+}
+
+#[tokio::test]
 async fn other_bytes_get_a_problem_and_leave_nothing() {
     let world = World::start().await;
     let user = world.user("ada@example.com").await;
@@ -96,7 +120,7 @@ async fn a_changed_url_or_method_is_refused() {
         world.call(Method::PUT, &get).raw(contents(100)).send().await.code(),
         "url_invalid"
     );
-    let of_zeros = synckit_protocol::SealedHash::of(&[0; 100]);
+    let of_zeros = SealedHash::of(&[0; 100]);
     let (before, after) = put.split_once("&hash=").unwrap();
     for (url, body) in [
         (put.replace("size=100", "size=1000"), contents(1000)),

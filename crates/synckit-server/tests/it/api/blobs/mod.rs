@@ -55,6 +55,7 @@ on_both!(
     a_url_takes_only_the_signed_bytes,
     a_url_used_twice_changes_nothing,
     a_question_gives_no_url,
+    a_hash_in_the_confirmation_is_compared,
     a_changed_object_is_not_confirmed,
     confirm_without_id_takes_newest_whole_upload,
     confirm_looks_at_few_uploads,
@@ -66,6 +67,18 @@ on_both!(
     the_sweep_removes_what_nothing_points_at,
     an_upload_that_ends_after_the_sweep_is_swept,
 );
+
+/// A request for an upload whose hash comes with the confirmation.
+fn hash_comes_later(size: u64) -> BlobUpload {
+    BlobUpload {
+        hash: HASH,
+        size,
+        sealed_hash: None,
+        hash_at_confirm: true,
+        key_id: KEY_ID,
+        replace: false,
+    }
+}
 
 /// An upload that a server let begin.
 struct Upload(BlobUploadAnswer);
@@ -103,6 +116,7 @@ impl User {
             size: sealed.len() as u64,
             sealed_hash: Some(SealedHash::of(sealed)),
             key_id: KEY_ID,
+            hash_at_confirm: false,
             replace,
         };
         Upload(self.ask(world, &body).await.ok())
@@ -116,7 +130,22 @@ impl User {
     }
 
     async fn confirm(&self, world: &World, hash: BlobId, size: u64, upload_id: Option<UploadId>) -> Answer {
-        let body = BlobConfirm { hash, size, upload_id };
+        self.confirm_hash(world, (hash, size), upload_id, None).await
+    }
+
+    async fn confirm_hash(
+        &self,
+        world: &World,
+        (hash, size): (BlobId, u64),
+        upload_id: Option<UploadId>,
+        sealed_hash: Option<SealedHash>,
+    ) -> Answer {
+        let body = BlobConfirm {
+            hash,
+            size,
+            upload_id,
+            sealed_hash,
+        };
         world
             .post("/api/sync/blobs/confirm")
             .bearer(&self.token)
@@ -183,6 +212,7 @@ async fn a_blob_goes_up_and_comes_down_whole(place: Place) {
         size: 1_000_000,
         sealed_hash: Some(SealedHash::of(&sealed)),
         key_id: KEY_ID,
+        hash_at_confirm: false,
         replace: false,
     };
     let answer = world
@@ -298,6 +328,7 @@ async fn a_question_gives_no_url(place: Place) {
         size: 100,
         sealed_hash: None,
         key_id: KEY_ID,
+        hash_at_confirm: false,
         replace: false,
     };
     let answer: BlobUploadAnswer = user.ask(&world, &question).await.ok();
@@ -311,6 +342,22 @@ async fn a_question_gives_no_url(place: Place) {
             .ok::<BlobUploadAnswer>()
             .already_exists
     );
+}
+
+async fn a_hash_in_the_confirmation_is_compared(place: Place) {
+    let world = place.world().await;
+    let user = world.user("ada@example.com").await;
+    let upload = user.ask_upload(&world, HASH, &contents(1000), false).await;
+    upload.put(&world, contents(1000)).await;
+    let of = |byte| Some(SealedHash::of(&[byte; 1000]));
+    for upload_id in [upload.0.upload_id, None] {
+        let other = user.confirm_hash(&world, (HASH, 1000), upload_id, of(9)).await;
+        assert_eq!(other.code(), "upload_incomplete");
+    }
+    let right = Some(SealedHash::of(&contents(1000)));
+    user.confirm_hash(&world, (HASH, 1000), upload.0.upload_id, right)
+        .await
+        .empty();
 }
 
 async fn a_changed_object_is_not_confirmed(place: Place) {
@@ -376,6 +423,7 @@ async fn sizes_are_bounded(place: Place) {
                 size,
                 sealed_hash,
                 key_id: KEY_ID,
+                hash_at_confirm: false,
                 replace: false,
             };
             assert_eq!(user.ask(&world, &body).await.code(), code, "{size}");
