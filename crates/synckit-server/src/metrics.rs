@@ -207,7 +207,8 @@ fn known_method(method: &Method) -> &'static str {
 /// Figures that are collected at a scrape.
 #[derive(Debug)]
 pub(crate) struct Scraped {
-    pub(crate) store: StoreFigures,
+    /// `None` if the store did not answer.
+    pub(crate) store: Option<StoreFigures>,
     pub(crate) guesses: GuessTotals,
     pub(crate) requests_at_work: u64,
     pub(crate) transfers: u64,
@@ -222,11 +223,7 @@ pub(crate) struct Scraped {
 impl Scraped {
     fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("synckit");
-        let store = &self.store;
         let counters = [
-            ("writes", "Completed writes of the store", store.writes),
-            ("checkpoints", "Checkpoints taken", store.checkpoints),
-            ("retention_cuts", "Logs deleted up to a snapshot", store.retention_cuts),
             (
                 "sign_in_guesses",
                 "Started sign-ins, registrations and uses of mailed codes",
@@ -243,21 +240,17 @@ impl Scraped {
                 lost_log_lines(),
             ),
         ];
-        for (name, help, value) in counters {
-            registry.register(name, help, ConstCounter::new(value));
-        }
         let gauges = [
             ("requests_at_work", "Concurrent API requests", self.requests_at_work),
             ("transfers", "Concurrent blob transfers", self.transfers),
             ("event_streams", "Open event streams", self.event_streams),
-            ("write_queue", "Queued writes", store.queued_writes),
-            ("streams", "Streams", store.streams),
+            (
+                "store_answers",
+                "1 if the store told its figures, else 0: they are missing then",
+                u64::from(self.store.is_some()),
+            ),
         ];
-        for (name, help, value) in gauges {
-            registry.register(name, help, ConstGauge::new(value));
-        }
         let mut bytes = vec![
-            ("write_queue", "Sealed bytes of queued writes", store.queued_bytes),
             (
                 "push_memory",
                 "Memory used by the bodies of pushes",
@@ -268,28 +261,61 @@ impl Scraped {
                 "Memory used by the pages of pulls",
                 self.page_memory_bytes,
             ),
-            ("database", "Size of the database file", store.database_bytes),
-            (
-                "write_ahead_log",
-                "Size of the write-ahead log",
-                store.write_ahead_log_bytes,
-            ),
-            ("stored_batches", "Sealed bytes of batches", store.batch_bytes),
-            ("stored_snapshots", "Sealed bytes of snapshots", store.snapshot_bytes),
-            ("stored_blobs", "Sealed bytes of blobs", store.blob_bytes),
         ];
         if let Some((free, size)) = self.disk {
             bytes.push(("disk_free", "Free bytes of the disk under the data directory", free));
             bytes.push(("disk_size", "Size of the disk under the data directory", size));
         }
-        for (name, help, value) in bytes {
-            registry.register_with_unit(name, help, Unit::Bytes, ConstGauge::new(value));
+        register(&mut registry, &counters, &gauges, &bytes);
+        if let Some(store) = &self.store {
+            register_store(&mut registry, store);
         }
-        registry.register_collector(Box::new(CommitGroupSizes {
-            groups: store.commits.0.clone(),
-            writes: store.writes,
-        }));
         registry
+    }
+}
+
+/// The figures of the store.
+fn register_store(registry: &mut Registry, store: &StoreFigures) {
+    let counters = [
+        ("writes", "Completed writes of the store", store.writes),
+        ("checkpoints", "Checkpoints taken", store.checkpoints),
+        ("retention_cuts", "Logs deleted up to a snapshot", store.retention_cuts),
+    ];
+    let gauges = [
+        ("write_queue", "Queued writes", store.queued_writes),
+        ("streams", "Streams", store.streams),
+    ];
+    let bytes = [
+        ("write_queue", "Sealed bytes of queued writes", store.queued_bytes),
+        ("database", "Size of the database file", store.database_bytes),
+        (
+            "write_ahead_log",
+            "Size of the write-ahead log",
+            store.write_ahead_log_bytes,
+        ),
+        ("stored_batches", "Sealed bytes of batches", store.batch_bytes),
+        ("stored_snapshots", "Sealed bytes of snapshots", store.snapshot_bytes),
+        ("stored_blobs", "Sealed bytes of blobs", store.blob_bytes),
+    ];
+    register(registry, &counters, &gauges, &bytes);
+    registry.register_collector(Box::new(CommitGroupSizes {
+        groups: store.commits.0.clone(),
+        writes: store.writes,
+    }));
+}
+
+/// A name, its help, its value.
+type Figure = (&'static str, &'static str, u64);
+
+fn register(registry: &mut Registry, counters: &[Figure], gauges: &[Figure], bytes: &[Figure]) {
+    for &(name, help, value) in counters {
+        registry.register(name, help, ConstCounter::new(value));
+    }
+    for &(name, help, value) in gauges {
+        registry.register(name, help, ConstGauge::new(value));
+    }
+    for &(name, help, value) in bytes {
+        registry.register_with_unit(name, help, Unit::Bytes, ConstGauge::new(value));
     }
 }
 

@@ -4,7 +4,7 @@
 //! not through a proxy, because behind a proxy every client looks local. The figures contain nothing about a user, but
 //! the load of a service is confidential.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -14,6 +14,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use synckit_protocol::ProblemCode;
 use synckit_store::{SecretHash, TaskLost};
+use tokio::time::timeout;
 
 use super::access::bearer;
 use crate::{
@@ -26,6 +27,9 @@ use crate::{
 
 /// What Prometheus asks for and understands.
 pub(super) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How long a scrape waits for the figures of the store: less than Prometheus waits for the scrape (10 s).
+const STORE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Headers that a proxy adds to a request.
 const FORWARDING_HEADERS: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
@@ -42,7 +46,9 @@ pub(super) async fn read(State(state): State<Arc<ServerState>>, parts: Parts) ->
         None if is_local(&parts) => {}
         None => return Err(ProblemCode::NotFound.into()),
     }
-    let store = state.store.figures().await?;
+    // An operator needs the other figures most of all while the store does not answer.
+    let store = timeout(STORE_WAIT_MAX, state.store.figures()).await;
+    let store = store.ok().and_then(Result::ok);
     let data_dir = state.config.data_dir.clone();
     let system = tokio::task::spawn_blocking(move || (disk_of(&data_dir), ProcessFigures::read()));
     let (disk, process) = system

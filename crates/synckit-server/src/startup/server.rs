@@ -5,6 +5,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::Router;
@@ -13,7 +14,11 @@ use synckit_store::{
     AcceptNewSeed, SeedClaim, Store, StoreError,
     objects::{Bucket, BucketError},
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -39,6 +44,9 @@ use crate::{
     sign_in::{SealedStates, SessionCache, Tokens},
     state::ServerState,
 };
+
+/// The least time that background jobs have to end after the last connection: they tell other nodes of the last pushes.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Why a server does not start, or stopped.
 ///
@@ -245,26 +253,38 @@ impl Server {
         );
 
         let serving = serve_connections(listener, self.router(), &self.state, stopping.clone());
+        let grace = self.state.config.timeouts.shutdown_grace;
         let telling = async {
             shutdown.await;
             stopping.cancel();
+            Instant::now() + grace
         };
         // Serving ends only after it was told to.
-        tokio::join!(serving, telling);
+        let ((), deadline) = tokio::join!(serving, telling);
 
-        // They end by themselves once the server stops; a task that panicked has nothing left to finish.
-        let _ = sweeping.await;
-        let _ = retaining.await;
-        let _ = ending.await;
-        let _ = hearing.await;
-        let _ = telling_nodes.await;
-        if let Some(mailing) = mailing {
-            let _ = tokio::time::timeout(self.state.config.timeouts.shutdown_grace, mailing).await;
-        }
+        let jobs = [sweeping, retaining, ending, hearing, telling_nodes];
+        finish(
+            jobs.into_iter().chain(mailing),
+            deadline.max(Instant::now() + LAST_MOMENT),
+        )
+        .await;
         self.state.store.close().await?;
         tracing::info!("stopped");
         drop(self.lock);
         Ok(())
+    }
+}
+
+/// Waits for background jobs, which end by themselves once the server stops. Those that wait for a database that does not
+/// answer are cut short: what they do is done again by any later run.
+async fn finish(jobs: impl Iterator<Item = JoinHandle<()>>, deadline: Instant) {
+    for mut job in jobs {
+        // A task that panicked has nothing left to finish.
+        if timeout_at(deadline, &mut job).await.is_err() {
+            tracing::warn!("background work was cut short, because the server stops");
+            job.abort();
+            let _ = job.await;
+        }
     }
 }
 

@@ -1,12 +1,22 @@
 //! One connection while a request uses it: its statements, and the transaction around them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use futures_util::{FutureExt as _, future::join};
 use parking_lot::Mutex;
-use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
+use tokio::time::timeout;
+use tokio_postgres::{
+    Error,
+    types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked},
+};
 
-use super::failure::failed;
+use super::{
+    failure::{failed, unanswered},
+    pool::Outdated,
+};
 use crate::{
     StoreError,
     records::{Column, EachRow, Executor, ImpossibleValue, Row, Value},
@@ -14,6 +24,9 @@ use crate::{
 
 /// How many rows a cursor reads at once.
 const ROWS_AHEAD: usize = 16;
+/// How long small work waits for an answer: whether sessions have ended must be known within
+/// [`REVOCATION_SECONDS`](synckit_protocol::limits::REVOCATION_SECONDS), even if the first connection that is asked is frozen.
+const BRIEF: Duration = Duration::from_secs(2);
 
 /// What a transaction sees of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +50,32 @@ impl Isolation {
     }
 }
 
+/// How long this node waits for the answer to one statement, and what it does then.
+///
+/// PostgreSQL has a time limit of its own, but a connection that is frozen or cut without a word never tells of it.
+#[derive(Debug, Clone)]
+pub(super) struct Patience {
+    pub(super) limit: Duration,
+    pub(super) outdated: Outdated,
+}
+
+impl Patience {
+    /// Waits for an answer. Without one in time, the connection counts as lost, and every other of its age is replaced, too.
+    async fn answer<T>(&self, exchange: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
+        match timeout(self.limit, exchange).await {
+            Ok(answer) => answer.map_err(failed),
+            Err(elapsed) => {
+                self.outdated.set();
+                Err(unanswered(elapsed))
+            }
+        }
+    }
+}
+
 /// A connection. A transaction that is not committed is rolled back when it is dropped.
 pub(super) struct Connection {
     client: deadpool_postgres::Object,
+    patience: Patience,
     /// Sent together with the first statement, which needs no answer to it.
     begin: Mutex<Option<&'static str>>,
     is_open: AtomicBool,
@@ -47,12 +83,19 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Outside of any transaction.
-    pub(super) const fn new(client: deadpool_postgres::Object) -> Self {
+    pub(super) const fn new(client: deadpool_postgres::Object, patience: Patience) -> Self {
         Self {
             client,
+            patience,
             begin: Mutex::new(None),
             is_open: AtomicBool::new(false),
         }
+    }
+
+    /// With less time for the answer to each statement: for work that is small and must not wait long.
+    pub(super) fn briefly(mut self) -> Self {
+        self.patience.limit = self.patience.limit.min(BRIEF);
+        self
     }
 
     /// With a transaction that begins at the next statement.
@@ -65,33 +108,37 @@ impl Connection {
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         // A COMMIT ends the transaction, whatever its answer. The first poll of the future below sends it.
         if self.is_open.swap(false, Ordering::Relaxed) {
-            self.client.batch_execute("COMMIT").await.map_err(failed)?;
+            self.patience.answer(self.client.batch_execute("COMMIT")).await?;
         }
         Ok(())
     }
 
     /// Runs a statement and returns its rows as the driver reads them.
     pub(super) async fn rows(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<tokio_postgres::Row>, StoreError> {
-        let statement = self.client.prepare_cached(sql).await.map_err(failed)?;
+        let statement = self.patience.answer(self.client.prepare_cached(sql)).await?;
         let parameters: Vec<Parameter<'_>> = values.iter().copied().map(Parameter).collect();
         let parameters: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|value| value as _).collect();
-        let query = self.client.query(&statement, &parameters);
-        match self.take_begin() {
-            Some(begin) => {
-                let (begun, rows) = join(self.client.batch_execute(begin), query).await;
-                begun.map_err(failed)?;
-                rows.map_err(failed)
-            }
-            None => query.await.map_err(failed),
-        }
+        self.begun(self.client.query(&statement, &parameters)).await
+    }
+
+    /// Runs a statement after the `BEGIN` that waits for it, if any: one round trip.
+    async fn begun<T>(&self, statement: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
+        let Some(begin) = self.take_begin() else {
+            return self.patience.answer(statement).await;
+        };
+        let both = async {
+            let (begun, answer) = join(self.client.batch_execute(begin), statement).await;
+            begun.and(answer)
+        };
+        self.patience.answer(both).await
     }
 
     /// Runs statements without parameters, inside of the transaction if there is one.
     pub(super) async fn run(&self, sql: &str) -> Result<(), StoreError> {
         if let Some(begin) = self.take_begin() {
-            self.client.batch_execute(begin).await.map_err(failed)?;
+            self.patience.answer(self.client.batch_execute(begin)).await?;
         }
-        self.client.batch_execute(sql).await.map_err(failed)
+        self.patience.answer(self.client.batch_execute(sql)).await
     }
 
     fn take_begin(&self) -> Option<&'static str> {
@@ -121,31 +168,23 @@ impl Executor for Connection {
         let fetch = format!("FETCH {ROWS_AHEAD} FROM each");
         loop {
             // Not prepared: the columns are those of this cursor.
-            let rows = self.client.query_typed(&fetch, &[]).await.map_err(failed)?;
+            let rows = self.patience.answer(self.client.query_typed(&fetch, &[])).await?;
             for row in &rows {
                 if each(read(row)?)?.is_break() {
-                    return self.client.batch_execute("CLOSE each").await.map_err(failed);
+                    return self.run("CLOSE each").await;
                 }
             }
             if rows.len() < ROWS_AHEAD {
-                return self.client.batch_execute("CLOSE each").await.map_err(failed);
+                return self.run("CLOSE each").await;
             }
         }
     }
 
     async fn execute(&self, sql: &'static str, values: &[Value<'_>]) -> Result<u64, StoreError> {
-        let statement = self.client.prepare_cached(sql).await.map_err(failed)?;
+        let statement = self.patience.answer(self.client.prepare_cached(sql)).await?;
         let parameters: Vec<Parameter<'_>> = values.iter().copied().map(Parameter).collect();
         let parameters: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|value| value as _).collect();
-        let execute = self.client.execute(&statement, &parameters);
-        match self.take_begin() {
-            Some(begin) => {
-                let (begun, changed) = join(self.client.batch_execute(begin), execute).await;
-                begun.map_err(failed)?;
-                changed.map_err(failed)
-            }
-            None => execute.await.map_err(failed),
-        }
+        self.begun(self.client.execute(&statement, &parameters)).await
     }
 
     async fn query(&self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {

@@ -37,6 +37,11 @@ pub(super) fn failed(error: Error) -> StoreError {
     }
 }
 
+/// No answer to a statement in the time that this node waits for one. What it did, if anything, is unknown.
+pub(super) fn unanswered(elapsed: tokio::time::error::Elapsed) -> StoreError {
+    unavailable(Unavailable::Lost, elapsed)
+}
+
 /// An error while a connection is made.
 pub(super) fn not_connected(error: Error) -> StoreError {
     unavailable(Unavailable::Connect, error)

@@ -24,7 +24,7 @@ use synckit_protocol::{
 
 use self::{
     pool::Pool,
-    retry::{Repeat, Tries, read, single, snapshot, transaction},
+    retry::{Repeat, Tries, brief, read, single, snapshot, transaction},
 };
 use super::{
     AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppRename, Append, Blob, ChainRead, CommitGroups,
@@ -185,7 +185,7 @@ impl Store for PostgresStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         // One row that every node writes: nobody reads it, so that nobody needs to wait for the others.
-        transaction!(self, Locking, |db| apps::check(db))
+        transaction!(self, Locking briefly, |db| apps::check(db))
     }
 
     async fn figures(&self) -> Result<StoreFigures, StoreError> {
@@ -316,7 +316,7 @@ impl Store for PostgresStore {
     }
 
     async fn live_sessions(&self, ids: Vec<SessionId>, now: UnixSeconds) -> Result<Vec<SessionId>, StoreError> {
-        single!(self, |db| lookups::live_sessions(db, &ids, now))
+        brief!(self, |db| lookups::live_sessions(db, &ids, now))
     }
 
     async fn sessions(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<Session>, StoreError> {
@@ -412,11 +412,11 @@ impl Store for PostgresStore {
     }
 
     async fn heads(&self, streams: Vec<StreamId>) -> Result<Vec<(StreamId, Position)>, StoreError> {
-        single!(self, |db| lookups::heads(db, &streams))
+        brief!(self, |db| lookups::heads(db, &streams))
     }
 
     async fn send_notice(&self, notice: Notice) -> Result<(), StoreError> {
-        single!(self, |db| notices::send(db, &notice))
+        brief!(self, |db| notices::send(db, &notice))
     }
 
     async fn listen(&self) -> Result<Option<Notices>, StoreError> {

@@ -14,7 +14,10 @@ use std::{
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, PoolConfig, RecyclingMethod, Runtime, Timeouts};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tokio_postgres::{
     Client, NoTls, Socket,
     config::{Config, TargetSessionAttrs},
@@ -23,7 +26,7 @@ use tokio_postgres::{
 
 use super::{
     address::{PostgresUrl, Tls},
-    connection::{Connection, Isolation},
+    connection::{Connection, Isolation, Patience},
     failure::{not_acquired, not_connected},
     options::PostgresOptions,
     tls::Connector,
@@ -39,6 +42,16 @@ const PROBES: usize = 3;
 /// A transaction that waits for its client this long is ended: a client that is gone must not hold a lock.
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(60);
 
+/// How much longer than PostgreSQL itself a node waits for an answer: PostgreSQL says more of what went wrong.
+const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+
+/// How long the other end may acknowledge nothing before a connection is lost, and how long an idle one rests before it is asked
+/// for a sign of life.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Time between two further questions, and how many may get no answer.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+const KEEPALIVES: u32 = 2;
+
 /// The connections of one store.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -48,8 +61,24 @@ pub(super) struct Pool {
     is_closed: AtomicBool,
     /// Held by a request that repeats a transaction: those of one node do not conflict with each other again.
     repeats: tokio::sync::Mutex<()>,
-    /// Connections that were made up to this moment are replaced when they are next taken.
-    outdated: Arc<Mutex<Option<Instant>>>,
+    outdated: Outdated,
+    patience: Patience,
+}
+
+/// Connections that were made up to this moment are replaced when they are next taken.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Outdated(Arc<Mutex<Option<Instant>>>);
+
+impl Outdated {
+    /// Replaces every connection before its next use. A primary that became a standby keeps its connections, and the address
+    /// may name another primary by now; a database that moved away without a word leaves all of them without an answer.
+    pub(super) fn set(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
+
+    fn contains(&self, created: Instant) -> bool {
+        self.0.lock().is_some_and(|moment| created <= moment)
+    }
 }
 
 impl Pool {
@@ -86,7 +115,7 @@ impl Pool {
         T::TlsConnect: Sync + Send,
         <T::TlsConnect as tokio_postgres::tls::TlsConnect<Socket>>::Future: Send,
     {
-        let probing = tokio::time::timeout(options.connect_timeout, probe(&config, tls.clone()));
+        let probing = timeout(options.connect_timeout, probe(&config, tls.clone()));
         probing.await.map_err(|elapsed| StoreError::Unavailable {
             step: Unavailable::Connect,
             source: Box::new(elapsed),
@@ -102,8 +131,12 @@ impl Pool {
             recycle: Some(options.connect_timeout),
         };
         let session = session(options);
-        let outdated = Arc::<Mutex<Option<Instant>>>::default();
-        let replaced = Arc::clone(&outdated);
+        let outdated = Outdated::default();
+        let replaced = outdated.clone();
+        let patience = Patience {
+            limit: statement_timeout(options) + ANSWER_MARGIN,
+            outdated: outdated.clone(),
+        };
         let connections = deadpool_postgres::Pool::builder(manager)
             .config(pool_config)
             .runtime(Runtime::Tokio1)
@@ -112,8 +145,10 @@ impl Pool {
                 Box::pin(async move { client.batch_execute(&session).await.map_err(HookError::Backend) })
             }))
             .pre_recycle(Hook::sync_fn(move |_, metrics| {
-                if replaced.lock().is_some_and(|moment| metrics.created <= moment) {
-                    return Err(HookError::message("made before the database took no writes"));
+                if replaced.contains(metrics.created) {
+                    return Err(HookError::message(
+                        "made before the database went away or took no writes",
+                    ));
                 }
                 Ok(())
             }))
@@ -125,6 +160,7 @@ impl Pool {
             is_closed: AtomicBool::new(false),
             repeats: tokio::sync::Mutex::new(()),
             outdated,
+            patience,
         })
     }
 
@@ -138,10 +174,9 @@ impl Pool {
             .map_err(|_| StoreError::Busy)
     }
 
-    /// Replaces every connection before its next use. A primary that became a standby keeps its connections, and the
-    /// address may name another primary by now.
+    /// See [`Outdated::set`].
     pub(super) fn renew(&self) {
-        *self.outdated.lock() = Some(Instant::now());
+        self.outdated.set();
     }
 
     /// The right to repeat a transaction after a conflict, before a connection is taken for it.
@@ -151,7 +186,13 @@ impl Pool {
 
     /// A connection outside of any transaction: each statement is one.
     pub(super) async fn single(&self) -> Result<Connection, StoreError> {
-        Ok(Connection::new(self.connections.get().await.map_err(not_acquired)?))
+        let client = self.connections.get().await.map_err(not_acquired)?;
+        Ok(Connection::new(client, self.patience.clone()))
+    }
+
+    /// The same, for small work that must not wait long.
+    pub(super) async fn brief(&self) -> Result<Connection, StoreError> {
+        Ok(self.single().await?.briefly())
     }
 
     /// A connection whose next statement begins a transaction.
@@ -164,11 +205,12 @@ impl Pool {
         self.connections.status().waiting
     }
 
-    /// Takes no more requests, waits for those that began, and disconnects.
+    /// Takes no more requests, waits for those that began, and disconnects. A statement that gets no answer is not waited for
+    /// longer than for any other.
     pub(super) async fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         // The semaphore is never closed.
-        let _all = self.requests.acquire_many(REQUESTS_MAX).await;
+        let _all = timeout(self.patience.limit, self.requests.acquire_many(REQUESTS_MAX)).await;
         self.connections.close();
     }
 }
@@ -177,6 +219,11 @@ impl Pool {
 pub(super) fn config(url: &PostgresUrl, options: &PostgresOptions) -> Config {
     let mut config = (*url.config).clone();
     config.connect_timeout(options.connect_timeout);
+    // A host that is gone answers nothing: without these the system waits for a quarter of an hour, or two hours if idle.
+    config.tcp_user_timeout(SILENCE_MAX);
+    config.keepalives_idle(SILENCE_MAX);
+    config.keepalives_interval(KEEPALIVE_EVERY);
+    config.keepalives_retries(KEEPALIVES);
     if config.get_application_name().is_none() {
         config.application_name("synckit");
     }
@@ -185,18 +232,22 @@ pub(super) fn config(url: &PostgresUrl, options: &PostgresOptions) -> Config {
     config
 }
 
+/// The time limit of PostgreSQL for one statement.
+fn statement_timeout(options: &PostgresOptions) -> Duration {
+    options
+        .statement_timeout
+        .clamp(Duration::from_millis(1), PostgresOptions::STATEMENT_TIMEOUT_MAX)
+}
+
 /// What every session begins with.
 fn session(options: &PostgresOptions) -> String {
-    let statement_timeout = options
-        .statement_timeout
-        .clamp(Duration::from_millis(1), PostgresOptions::STATEMENT_TIMEOUT_MAX);
     // Under SERIALIZABLE a transaction conflicts with writes to all that it read. The plan for a small table would be to
     // read all of it, and every two sign-ins would conflict. Where no index helps, PostgreSQL then takes the plan for a very
     // expensive one, and would compile each statement for a quarter of a second.
     format!(
         "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; SET enable_seqscan = off;
          SET jit = off",
-        statement_timeout.as_millis(),
+        statement_timeout(options).as_millis(),
         IDLE_IN_TRANSACTION.as_millis()
     )
 }

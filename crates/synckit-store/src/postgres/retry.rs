@@ -68,7 +68,7 @@ impl Tries {
 
 /// Runs work in a transaction, and again where that is safe.
 macro_rules! transaction {
-    ($store:expr, $isolation:ident, |$db:ident| $work:expr) => {{
+    ($store:expr, $isolation:ident $($brief:ident)?, |$db:ident| $work:expr) => {{
         let _request = $store.pool.admit()?;
         $store.writes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mut tries = $crate::postgres::retry::Tries::default();
@@ -79,7 +79,7 @@ macro_rules! transaction {
                 let connection = $store
                     .pool
                     .begin($crate::postgres::connection::Isolation::$isolation)
-                    .await?;
+                    .await?$(.$brief())?;
                 let $db = &connection;
                 let answer = $work.await?;
                 is_committing = true;
@@ -103,6 +103,13 @@ macro_rules! transaction {
 macro_rules! snapshot {
     ($store:expr, |$db:ident| $work:expr) => {
         read!($store, begin(Snapshot), |$db| $work)
+    };
+}
+
+/// Reads a little by a single statement, whose answer must come soon.
+macro_rules! brief {
+    ($store:expr, |$db:ident| $work:expr) => {
+        read!($store, brief(), |$db| $work)
     };
 }
 
@@ -136,4 +143,4 @@ macro_rules! read {
     }};
 }
 
-pub(super) use {read, single, snapshot, transaction};
+pub(super) use {brief, read, single, snapshot, transaction};

@@ -16,13 +16,13 @@ const EVENTS: &str = "/api/sync/events";
 const LISTENS: &str = "synckit_listens_to_nodes";
 
 /// An open event stream.
-struct Events {
+pub(super) struct Events {
     response: Response,
     reader: EventReader,
 }
 
 impl Events {
-    async fn open(world: &World, user: &User) -> Self {
+    pub(super) async fn open(world: &World, user: &User) -> Self {
         Self {
             response: world.get(EVENTS).bearer(&user.token).open().await,
             reader: EventReader::default(),
@@ -45,13 +45,13 @@ impl Events {
     }
 
     /// Reads up to this position.
-    async fn until(&mut self, position: Position) {
+    pub(super) async fn until(&mut self, position: Position) {
         let wanted = Some(Cursor::at(position));
         while self.heard().await.expect("the stream goes on").newest != wanted {}
     }
 
     /// Reads to the end of the stream; whether the server said that it stops.
-    async fn end(mut self) -> bool {
+    pub(super) async fn end(mut self) -> bool {
         let mut is_going = false;
         while let Some(heard) = self.heard().await {
             is_going |= heard.is_going;

@@ -5,6 +5,7 @@ mod blobs;
 mod devices;
 mod encodings;
 mod events;
+mod frozen_database;
 mod log;
 mod openapi;
 mod owner_keys;
