@@ -68,7 +68,7 @@
 //!    a pull also returns the app's own changes, and an earlier one would undo the user's newer edit. The waiting row
 //!    is pushed later, so it wins on every device.
 //!
-//! A later crate, `synckit-sqlite`, will keep these rules for apps that store their rows in SQLite.
+//! The crate `synckit-sqlite` keeps these rules for apps that store their rows in SQLite.
 //!
 //! ```
 //! # synckit_doctest::run(async |world| {

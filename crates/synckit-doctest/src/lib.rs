@@ -5,7 +5,7 @@
 //! that its visible lines are those of an app. This is a crate instead of a file that every example includes, because
 //! the server would otherwise be compiled once for each of them.
 //!
-//! The crate deliberately tests nothing. It is not published, and only doctests use it.
+//! The crate deliberately tests nothing. It is not published, and only doctests and tests use it.
 
 use std::{
     error::Error,

@@ -96,6 +96,10 @@ impl Track {
         Some(parent)
     }
 
+    pub(crate) fn local_columns(&self) -> &[String] {
+        &self.local
+    }
+
     pub(crate) fn is_settled(&self, column: &str) -> bool {
         let mut named = self.local.iter().chain(&self.plain);
         self.declared_parent(column).is_some() || named.any(|name| name.eq_ignore_ascii_case(column))

@@ -18,7 +18,7 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("synckit-store", &["synckit-protocol"]),
     ("synckit-server", &["synckit-login", "synckit-store"]),
     ("synckit", &["synckit-sqlite", "synckit-server"]),
-    // Behind the examples of the documentation. Only doctests use it.
+    // Behind the examples of the documentation, and in tests.
     ("synckit-doctest", &["synckit-client", "synckit-server"]),
     // An S3 store for tests.
     ("synckit-testbucket", &[]),

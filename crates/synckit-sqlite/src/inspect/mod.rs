@@ -5,11 +5,11 @@
 //! every one.
 
 mod bookkeeping;
-mod catalog;
+pub(crate) mod catalog;
 mod finding;
 mod identity;
 mod names;
-mod references;
+pub(crate) mod references;
 mod report;
 mod statements;
 

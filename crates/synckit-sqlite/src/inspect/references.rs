@@ -44,10 +44,17 @@ pub(super) struct Parent<'a> {
     pub(super) key: &'a ColumnInfo,
 }
 
-/// The tables whose numbers must be translated.
+/// The tables whose numbers must be translated. Where columns name a row, a number beside them is still one of this device.
 pub(super) fn parents<'a>(tables: &[(&'a TableInfo, &Identity)]) -> Vec<Parent<'a>> {
-    let is_translated = |identity: &Identity| matches!(identity, Identity::Mapped | Identity::OfParent { .. });
-    let tables = tables.iter().filter(|(_, identity)| is_translated(identity));
+    let is_translated = |(table, identity): &&(&TableInfo, &Identity)| match identity {
+        Identity::Mapped | Identity::OfParent { .. } => true,
+        Identity::Columns(columns) => {
+            let alias = table.rowid_alias();
+            alias.is_some_and(|alias| !columns.iter().any(|column| column.eq_ignore_ascii_case(&alias.name)))
+        }
+        Identity::Verbatim | Identity::WholeRow => false,
+    };
+    let tables = tables.iter().filter(is_translated);
     let parents = tables.filter_map(|(table, _)| match table.key()[..] {
         [key] => Some(Parent { table, key }),
         _ => None,

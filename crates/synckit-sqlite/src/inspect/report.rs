@@ -33,7 +33,7 @@ pub struct TableReport {
     pub trigger_writes: Vec<TriggerWrite>,
     /// What to know, the gravest first.
     pub findings: Vec<Finding>,
-    pub(super) track: Track,
+    pub(crate) track: Track,
 }
 
 /// A table or view that is never synced.

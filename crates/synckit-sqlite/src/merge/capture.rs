@@ -24,6 +24,8 @@ pub struct Found<'a> {
     pub rows: &'a BTreeMap<Key, Row>,
     /// The rows that the app is known to have touched.
     pub noted: &'a BTreeSet<Key>,
+    /// The rows that were looked for; `None` for all.
+    pub looked_for: Option<&'a BTreeSet<Key>>,
     /// Synced tables that are not in the file.
     pub missing: &'a BTreeSet<String>,
 }
@@ -38,6 +40,7 @@ impl State {
             .visible
             .keys()
             .filter(|key| !found.rows.contains_key(*key))
+            .filter(|key| found.looked_for.is_none_or(|keys| keys.contains(*key)))
             .cloned();
         let gone: BTreeSet<Key> = match rules.hold(Rule::Brakes) {
             true => gone.filter(|key| !found.missing.contains(&key.table)).collect(),
@@ -83,13 +86,15 @@ impl State {
         let time = self.time_of_edit(key, clock);
         let row = row.map(|row| self.with_unknown_columns(schema, key, row));
         let earlier = self.unsent.remove(key);
-        if row.as_ref() == self.folded(key) && self.outbox.is_none() {
-            return;
-        }
         let base = match earlier {
             Some(earlier) => earlier.base,
             None => self.folded(key).cloned().map_or(Base::Nothing, Base::Row),
         };
+        // Other devices may have a row that this log never had: its deletion is no return to what the log has.
+        let is_known = self.fold.contains_key(key) || base == Base::Nothing;
+        if row.as_ref() == self.folded(key) && self.outbox.is_none() && is_known {
+            return;
+        }
         self.unsent.insert(key.clone(), Unsent { row, base, time });
     }
 

@@ -17,9 +17,10 @@ impl State {
             return false;
         }
         let orphan = self.rows().into_iter().find_map(|(key, row)| {
-            let reference = schema.references(&key.table).iter().find(|reference| {
-                let parent = parent(schema, key, row, reference);
-                parent.is_some_and(|parent| self.left_by(key, &parent))
+            let mut references = schema.references(&key.table).iter();
+            let reference = references.find(|reference| {
+                let parent = schema.parent(&key.table, row, reference);
+                reference.on_delete != OnDelete::Dangle && parent.is_some_and(|parent| self.left_by(key, &parent))
             })?;
             Some((key.clone(), row.clone(), reference))
         });
@@ -38,9 +39,9 @@ impl State {
         let time = self.time_of_edit(key, Default::default());
         let column = reference.column.as_str();
         let value = match reference.on_delete {
-            OnDelete::Cascade => None,
+            OnDelete::Cascade | OnDelete::Dangle => None,
             OnDelete::SetNull => Some(Value::Null),
-            OnDelete::SetDefault => Some(schema.default(&key.table, column).clone()),
+            OnDelete::SetDefault => Some(schema.default_of(&key.table, column).clone()),
         };
         // A default that is the missing row itself leads nowhere.
         match value.filter(|value| Some(value) != row.get(column)) {
@@ -57,15 +58,5 @@ impl State {
                 self.keep(key, None, time);
             }
         }
-    }
-}
-
-fn parent(schema: &Schema, key: &Key, row: &Row, reference: &Reference) -> Option<Key> {
-    match schema.value(&key.table, row, &reference.column) {
-        Value::Row(id) => Some(Key {
-            table: reference.parent.clone(),
-            id: id.clone(),
-        }),
-        _ => None,
     }
 }

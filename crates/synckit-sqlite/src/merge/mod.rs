@@ -29,6 +29,6 @@ pub use capture::{DELETIONS_MIN, DELETIONS_ONE_IN, Found, Held, is_mass_deletion
 pub use log::{Batch, Image};
 pub use plan::{Step, plan};
 pub use rules::{Rule, Rules};
-pub use schema::{Column, ColumnMerge, OnDelete, Reference, Schema, Table};
+pub use schema::{Column, ColumnMerge, OnDelete, Reference, Schema, Table, Unique, UniqueValues, ValuesOf};
 pub use state::{Base, Conflict, Folded, Key, Outbox, State, Unsent};
 pub use view::{Parked, View};

@@ -47,12 +47,12 @@ impl State {
 
     /// The entry of an unsent edit; `None` for a row that was made and deleted before anybody heard of it.
     fn change(&self, key: &Key) -> Option<RowChange> {
-        let unsent = self.unsent.get(key)?;
+        let unsent = self.unsent.get(key).filter(|_| !self.unsendable.contains_key(key))?;
         let logged = self.fold.get(key);
         let op = match &unsent.row {
             Some(row) if self.folded(key).is_some() => RowOp::Update(row.clone()),
             Some(row) => RowOp::Insert(row.clone()),
-            None if self.folded(key).is_none() && unsent.base != Base::Unknown => return None,
+            None if self.folded(key).is_none() && unsent.base == Base::Nothing => return None,
             None => RowOp::Delete,
         };
         let time = logged.map_or(unsent.time, |logged| unsent.time.max(after(logged.time)));

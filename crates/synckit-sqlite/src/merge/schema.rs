@@ -1,7 +1,8 @@
 //! What the merge must know of the app's tables.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use super::state::Key;
 use crate::rows::{Row, RowId, Value};
 
 /// The synced tables, by their names in the log.
@@ -18,10 +19,39 @@ pub struct Table {
     pub columns: BTreeMap<String, Column>,
     /// The columns that name a row on every device; empty if the key is only a local number.
     pub key: Vec<String>,
-    /// Sets of columns of which no two rows have equal values, unless one is NULL.
-    pub uniques: Vec<Vec<String>>,
-    /// Foreign keys that the database enforces.
+    /// What no two rows have in common.
+    pub uniques: Vec<Unique>,
+    /// Columns that refer to rows.
     pub references: Vec<Reference>,
+}
+
+/// A UNIQUE: of two rows with equal values of it, one is in the table.
+#[derive(Debug, Clone, Default)]
+pub struct Unique {
+    /// The columns that decide about it, those of expressions and of its WHERE included.
+    pub columns: Vec<String>,
+    /// Its values, where they are not those of the columns.
+    pub values: Option<UniqueValues>,
+}
+
+/// How a row's values of a UNIQUE are made: by a collation, by expressions, or only for some rows. `None`: the row does not
+/// take part.
+#[derive(Clone)]
+pub struct UniqueValues(pub Arc<ValuesOf>);
+
+/// A function from a row to its values.
+pub type ValuesOf = dyn Fn(&Row) -> Option<Vec<Value>> + Send + Sync;
+
+impl std::fmt::Debug for UniqueValues {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UniqueValues")
+    }
+}
+
+impl From<Vec<String>> for Unique {
+    fn from(columns: Vec<String>) -> Self {
+        Self { columns, values: None }
+    }
 }
 
 /// A column.
@@ -43,7 +73,7 @@ pub enum ColumnMerge {
     Counter,
 }
 
-/// A foreign key of one column.
+/// A column that refers to a row.
 #[derive(Debug, Clone)]
 pub struct Reference {
     /// The column.
@@ -63,6 +93,8 @@ pub enum OnDelete {
     SetNull,
     /// Its column becomes the default.
     SetDefault,
+    /// Nothing: the database does not enforce the reference, and it may lead nowhere.
+    Dangle,
 }
 
 impl Schema {
@@ -76,10 +108,11 @@ impl Schema {
 
     /// A column's value: that of a row whose writer did not know it is the default.
     pub(super) fn value<'a>(&'a self, table: &str, row: &'a Row, column: &str) -> &'a Value {
-        row.get(column).unwrap_or_else(|| self.default(table, column))
+        row.get(column).unwrap_or_else(|| self.default_of(table, column))
     }
 
-    pub(super) fn default(&self, table: &str, column: &str) -> &Value {
+    /// The constant default of a column; NULL for an unknown one.
+    pub(crate) fn default_of(&self, table: &str, column: &str) -> &Value {
         self.column(table, column).map_or(&Value::Null, |known| &known.default)
     }
 
@@ -105,11 +138,31 @@ impl Schema {
         (!key.is_empty()).then(|| RowId::of_key(&values))
     }
 
+    /// The row that a reference leads to, by the id of the row or by its key.
+    pub(crate) fn parent(&self, table: &str, row: &Row, reference: &Reference) -> Option<Key> {
+        let id = match self.value(table, row, &reference.column) {
+            Value::Null => return None,
+            Value::Row(id) => id.clone(),
+            // A number without a row means that there is none.
+            key => match self.table(&reference.parent)?.key.len() {
+                1 => RowId::of_key(std::slice::from_ref(key)),
+                _ => return None,
+            },
+        };
+        Some(Key {
+            table: reference.parent.clone(),
+            id,
+        })
+    }
+
     /// The values under a UNIQUE; `None` if one of them is NULL, which equals nothing.
-    pub(super) fn unique_values(&self, table: &str, row: &Row, columns: &[String]) -> Option<Vec<Value>> {
-        let values = columns.iter().map(|column| self.value(table, row, column));
+    pub(super) fn unique_values(&self, table: &str, row: &Row, unique: &Unique) -> Option<Vec<Value>> {
+        if let Some(UniqueValues(values)) = &unique.values {
+            return values(row);
+        }
+        let values = unique.columns.iter().map(|column| self.value(table, row, column));
         values
-            .map(|value| (*value != Value::Null).then(|| value.clone()))
+            .map(|value| (*value != Value::Null).then(|| value.as_key()))
             .collect()
     }
 

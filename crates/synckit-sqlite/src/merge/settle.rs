@@ -27,8 +27,9 @@ impl State {
     fn settle_row(&mut self, schema: &Schema, rules: Rules, key: &Key) {
         let Some(unsent) = self.unsent.remove(key) else { return };
         let Some(log) = self.fold.get(key).cloned() else {
-            // A deletion of what the log never had is sent only if other devices may have the row from a log that is gone.
-            if unsent.row.is_some() || unsent.base == Base::Unknown {
+            // A deletion of what the log never had is sent only if other devices may have the row: from a log that is gone,
+            // or from the app itself, which puts it into every new database.
+            if unsent.row.is_some() || unsent.base != Base::Nothing {
                 self.unsent.insert(key.clone(), unsent);
             }
             return;

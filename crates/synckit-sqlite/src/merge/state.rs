@@ -80,6 +80,10 @@ pub struct State {
     pub conflicts: Vec<Conflict>,
     /// Rows that became another row, oldest first: what they were, and what they are.
     pub renamed: Vec<(Key, Key)>,
+    /// Rows that the database refuses as they are, and what it said.
+    pub refused: BTreeMap<Key, String>,
+    /// Edited rows that no batch can carry, and why.
+    pub unsendable: BTreeMap<Key, String>,
 }
 
 impl State {
@@ -97,7 +101,7 @@ impl State {
     }
 
     /// Every row as it should be here, those that wait outside their table included.
-    pub(super) fn rows(&self) -> BTreeMap<&Key, &Row> {
+    pub fn rows(&self) -> BTreeMap<&Key, &Row> {
         let folded = self
             .fold
             .iter()

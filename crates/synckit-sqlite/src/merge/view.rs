@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     rules::{Rule, Rules},
-    schema::Schema,
+    schema::{OnDelete, Schema},
     state::{Key, State},
 };
 use crate::rows::{Row, Value};
@@ -32,6 +32,11 @@ pub enum Parked {
         /// The row that is missing.
         missing: Key,
     },
+    /// The database refuses the row as it is.
+    Refused {
+        /// What the database said.
+        message: String,
+    },
 }
 
 /// Two rows with the same values of one UNIQUE.
@@ -52,15 +57,20 @@ impl State {
     /// Seats rows in the order of their ids, and says which found their place taken.
     pub(super) fn seat(&self, schema: &Schema, rules: Rules) -> (View, Vec<Clash>) {
         let rows = self.rows();
-        let mut orphans = BTreeMap::new();
+        let refused = self.refused.iter().map(|(key, message)| {
+            let message = message.clone();
+            (key.clone(), Parked::Refused { message })
+        });
+        // What is not there anyway waits for nothing.
+        let mut outside: BTreeMap<Key, Parked> = refused.filter(|(key, _)| rows.contains_key(key)).collect();
         loop {
-            let (mut view, clashes) = seat_all(schema, rules, &rows, &orphans);
+            let (mut view, clashes) = seat_all(schema, rules, &rows, &outside);
             let more = orphans_of(schema, &rows, &view);
             if more.is_empty() || !rules.hold(Rule::ForeignKeys) {
-                view.parked.extend(orphans);
+                view.parked.extend(outside);
                 return (view, clashes);
             }
-            orphans.extend(more);
+            outside.extend(more);
         }
     }
 }
@@ -69,10 +79,10 @@ fn seat_all(
     schema: &Schema,
     rules: Rules,
     rows: &BTreeMap<&Key, &Row>,
-    orphans: &BTreeMap<Key, Parked>,
+    outside: &BTreeMap<Key, Parked>,
 ) -> (View, Vec<Clash>) {
     let (mut view, mut clashes, mut seats) = (View::default(), Vec::new(), Seats::default());
-    for (key, row) in rows.iter().filter(|(key, _)| !orphans.contains_key(**key)) {
+    for (key, row) in rows.iter().filter(|(key, _)| !outside.contains_key(**key)) {
         match seats.taken(schema, key, row) {
             Some((columns, seated)) => {
                 if rules.hold(Rule::UniqueOfLog) {
@@ -110,13 +120,8 @@ fn orphans_of(schema: &Schema, rows: &BTreeMap<&Key, &Row>, view: &View) -> Vec<
 /// The rows that a row refers to, by foreign keys that the database enforces.
 pub(super) fn parents(schema: &Schema, key: &Key, row: &Row) -> BTreeSet<Key> {
     let references = schema.references(&key.table).iter();
-    let parents = references.filter_map(|reference| match schema.value(&key.table, row, &reference.column) {
-        Value::Row(id) => Some(Key {
-            table: reference.parent.clone(),
-            id: id.clone(),
-        }),
-        _ => None,
-    });
+    let enforced = references.filter(|reference| reference.on_delete != OnDelete::Dangle);
+    let parents = enforced.filter_map(|reference| schema.parent(&key.table, row, reference));
     parents.filter(|parent| parent != key).collect()
 }
 
@@ -158,9 +163,9 @@ fn places<'a>(schema: &'a Schema, key: &Key, row: &Row) -> Vec<(&'a [String], Pl
         .into_iter()
         .flat_map(|table| &table.uniques)
         .enumerate();
-    let places = uniques.filter_map(|(number, columns)| {
-        let values = schema.unique_values(&key.table, row, columns)?;
-        Some((columns.as_slice(), (key.table.clone(), number, values)))
+    let places = uniques.filter_map(|(number, unique)| {
+        let values = schema.unique_values(&key.table, row, unique)?;
+        Some((unique.columns.as_slice(), (key.table.clone(), number, values)))
     });
     places.collect()
 }

@@ -101,7 +101,7 @@ impl Row {
         self.0.iter().map(|(column, value)| (column.as_str(), value))
     }
 
-    fn to_json(&self) -> Json {
+    pub(crate) fn to_json(&self) -> Json {
         let fields: Map<String, Json> = self
             .0
             .iter()
@@ -110,7 +110,7 @@ impl Row {
         Json::Object(fields)
     }
 
-    fn from_json(data: Option<&Json>) -> Result<Self, RowError> {
+    pub(crate) fn from_json(data: Option<&Json>) -> Result<Self, RowError> {
         let fields = data.and_then(Json::as_object).ok_or(RowError::NoColumns)?;
         let values = fields.iter().map(|(column, json)| match Value::from_json(json) {
             Ok(value) => Ok((column.clone(), value)),

@@ -4,11 +4,7 @@ use std::fmt;
 
 use uuid::{Builder, Uuid, Variant};
 
-use super::{
-    change::Row,
-    digest::Digest,
-    value::{Real, Value},
-};
+use super::{change::Row, digest::Digest, value::Value};
 
 /// The longest text that is its own id, in bytes. Ids of longer ones are hashes.
 const OWN_ID_BYTES_MAX: usize = 255;
@@ -59,10 +55,7 @@ impl RowId {
         let mut digest = Digest::begin("synckit/1 row key");
         for value in key {
             // SQLite takes 1 and 1.0 for one key.
-            match value {
-                Value::Real(real) => digest.value(&as_key(*real)),
-                other => digest.value(other),
-            }
+            digest.value(&value.as_key());
         }
         Self::hashed(digest)
     }
@@ -89,10 +82,6 @@ impl fmt::Display for RowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-fn as_key(real: Real) -> Value {
-    real.as_integer().map_or(Value::Real(real), Value::Integer)
 }
 
 /// The text, if it is its own id: no other key must have the same one.

@@ -115,6 +115,14 @@ impl Value {
         Self::Text(text.into().into_bytes())
     }
 
+    /// The value as SQLite compares keys: `1.0` is `1`.
+    pub(crate) fn as_key(&self) -> Self {
+        match self {
+            Self::Real(real) => real.as_integer().map_or(Self::Real(*real), Self::Integer),
+            other => other.clone(),
+        }
+    }
+
     /// The value as it is compared and sent: a text or blob longer than [`INLINE_BYTES_MAX`] becomes a file.
     ///
     /// # Examples

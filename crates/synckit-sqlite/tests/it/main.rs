@@ -8,4 +8,5 @@ mod model;
 mod properties;
 mod refused;
 mod schemas;
+mod sync;
 mod vectors;

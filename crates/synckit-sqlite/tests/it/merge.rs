@@ -30,7 +30,7 @@ fn column(default: Value) -> Column {
 fn schema(on_delete: OnDelete) -> Schema {
     let lists = Table {
         columns: [("name".into(), column(Value::Null))].into(),
-        uniques: vec![vec!["name".into()]],
+        uniques: vec![vec!["name".into()].into()],
         ..Table::default()
     };
     let tasks = Table {
@@ -125,6 +125,7 @@ impl Device {
         let found = Found {
             rows,
             noted: &noted,
+            looked_for: None,
             missing: &BTreeSet::new(),
         };
         self.state

@@ -51,6 +51,7 @@ impl Device {
         let found = Found {
             rows: &self.table.rows,
             noted: &self.noted,
+            looked_for: None,
             missing: &self.missing,
         };
         let time = self.time(clock);

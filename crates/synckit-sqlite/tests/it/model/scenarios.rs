@@ -48,7 +48,7 @@ fn table(columns: &[&str]) -> Table {
 fn unique(mut table: Table, columns: &[&str]) -> Table {
     table
         .uniques
-        .push(columns.iter().map(|name| (*name).to_owned()).collect());
+        .push(columns.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>().into());
     table
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn unique_of_joined() -> Scenario {
     let joined = refers(table(&["task", "tag", "note"]), "tag", "tags", OnDelete::Cascade);
     let mut joined = refers(joined, "task", "tasks", OnDelete::Cascade);
     joined.key = vec!["task".into(), "tag".into()];
-    joined.uniques.push(joined.key.clone());
+    joined.uniques.push(joined.key.clone().into());
     let app = app(vec![("tags", tags), ("tasks", table(&["title"])), ("joined", joined)]);
     let join = |device, tag| {
         let cells = vec![("task", Cell::Row("t")), ("tag", Cell::Row(tag)), ("note", Cell::Token)];
@@ -389,7 +389,7 @@ pub(crate) fn everything() -> Scenario {
     let joined = refers(table(&["task", "list", "note"]), "list", "lists", OnDelete::Cascade);
     let mut joined = refers(joined, "task", "tasks", OnDelete::Cascade);
     joined.key = vec!["task".into(), "list".into()];
-    joined.uniques.push(joined.key.clone());
+    joined.uniques.push(joined.key.clone().into());
     let mut app = app(vec![
         ("lists", lists),
         ("tasks", tasks),

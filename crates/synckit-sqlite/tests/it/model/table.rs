@@ -46,7 +46,7 @@ impl Table {
                 return Err(format!("NOT NULL: {name} of {key:?}"));
             }
         }
-        for columns in &table.uniques {
+        for columns in table.uniques.iter().map(|unique| &unique.columns) {
             if let Some(holder) = self.holder(app, key, &row, columns) {
                 return Err(format!("UNIQUE {columns:?}: {key:?} and {holder:?}"));
             }
@@ -101,6 +101,7 @@ impl Table {
         for (child, column, on_delete) in self.children(app, key) {
             match on_delete {
                 OnDelete::Cascade => self.delete(app, &child),
+                OnDelete::Dangle => {}
                 OnDelete::SetNull => self.rows.get_mut(&child).unwrap().set(column, Value::Null),
                 OnDelete::SetDefault => {
                     let default = app.schema.tables[&child.table].columns[&column].default.clone();

@@ -1,0 +1,72 @@
+//! What can go wrong.
+
+use synckit_crypto::blob::BlobHash;
+
+use crate::{inspect::Finding, inspect::InspectError};
+
+/// An error of a synced database.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// SQLite refused, or the file is locked by another program for longer than [`BUSY_MAX`](crate::BUSY_MAX).
+    #[error("the database refused")]
+    Database(#[from] rusqlite::Error),
+
+    /// The database cannot be inspected.
+    #[error("the database cannot be inspected")]
+    Inspect(#[from] InspectError),
+
+    /// A table cannot be tracked as it is declared.
+    #[error("the table `{table}` cannot be tracked: {finding}")]
+    NotReady {
+        /// The table.
+        table: String,
+        /// What to answer or to change. `synckit_sqlite::inspect` suggests the declaration.
+        finding: Finding,
+    },
+
+    /// A table refers to rows of a table that is not tracked.
+    #[error(
+        "`{table}`.`{column}` refers to `{parent}`, which is not tracked: track it, too, or declare the column `plain` or `local`"
+    )]
+    ParentNotTracked {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The table that it refers to.
+        parent: String,
+    },
+
+    /// The declared identity does not fit the table: a number can be mapped only if SQLite counts it, and a whole row only if
+    /// there is no such number.
+    #[error("the declared identity does not fit the key of `{table}`")]
+    Identity {
+        /// The table.
+        table: String,
+    },
+
+    /// The bytes of a long value have not been downloaded.
+    #[error("the file {0} is not here yet")]
+    NoFile(BlobHash),
+
+    /// No table is tracked.
+    #[error("no table is tracked: call `track` first")]
+    NothingTracked,
+
+    /// The file was synced by another user.
+    #[error("the file holds the data of another user: sign in as that user, or call `untrack_all`")]
+    OtherUser,
+
+    /// The SDK refused, or could not reach the server.
+    #[error("the sync failed")]
+    Client(#[from] synckit_client::Error),
+
+    /// A blocking task of the runtime failed.
+    #[error("the runtime ended a task")]
+    Runtime(#[source] tokio::task::JoinError),
+
+    /// Another program changed the tables of this crate.
+    #[error("the tables whose names begin with `synckit_` were changed by another program")]
+    Damaged,
+}

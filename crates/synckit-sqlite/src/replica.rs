@@ -1,0 +1,225 @@
+//! The app's file and what this device knows of the log, transaction by transaction. No network.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use synckit_crypto::batch::Timestamp;
+
+use crate::{
+    apply::{Place, Writer, apply},
+    capture::{adopt::adopt_columns, birth::birth, capture, clear_notes, triggers, unenforced},
+    error::Error,
+    inspect::{SchemaReport, inspect},
+    layout::{Layout, declared::Declared},
+    merge::Key,
+    rows::Row,
+    shadow::{TABLES, book::Book, settings},
+    track::Track,
+    tracking::{
+        check_identity, check_parents, declaration, declared_tables, note_schema, note_unenforced, schema_version,
+        write_declared,
+    },
+};
+
+/// How long a statement waits for another program's lock on the file.
+pub const BUSY_MAX: Duration = Duration::from_secs(5);
+
+/// What an app registers on each connection: functions, collations, a key.
+pub type OnConnection = Arc<dyn Fn(&Connection) -> rusqlite::Result<()> + Send + Sync>;
+
+/// The app's file.
+pub(crate) struct Replica {
+    connection: Connection,
+    on_connection: OnConnection,
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica")
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A transaction, and what is known in it. Nothing of it happened unless [`Work::finish`] returned.
+pub(crate) struct Work<'c> {
+    pub(crate) transaction: Transaction<'c>,
+    pub(crate) layout: Layout,
+    pub(crate) book: Book,
+    pub(crate) now: Timestamp,
+    loaded: Book,
+    /// The rows in the tables, before anything is applied.
+    before: BTreeMap<Key, Row>,
+}
+
+impl Replica {
+    pub(crate) fn open(path: PathBuf, on_connection: OnConnection) -> Result<Self, Error> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_MAX)?;
+        on_connection(&connection)?;
+        // The merge decides what follows a deletion: no cascade may come from us.
+        connection.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA recursive_triggers = OFF")?;
+        connection.set_prepared_statement_cache_capacity(256);
+        Ok(Self {
+            connection,
+            on_connection,
+        })
+    }
+
+    /// Changes when another connection commits.
+    pub(crate) fn data_version(&self) -> Result<i64, Error> {
+        Ok(self.connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
+    }
+
+    fn is_tracked(&self) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'synckit_tables')";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// Tracks tables that are not tracked yet.
+    pub(crate) fn track(&mut self, tracks: &[Track]) -> Result<SchemaReport, Error> {
+        let is_tracked = self.is_tracked()?;
+        let scratch = scratch(&self.on_connection)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut report = inspect(&transaction, tracks)?;
+        report.tables.retain(|table| {
+            tracks
+                .iter()
+                .any(|track| track.table().eq_ignore_ascii_case(&table.name))
+        });
+        if !is_tracked {
+            TABLES.iter().try_for_each(|sql| transaction.execute_batch(sql))?;
+        }
+        let mut declared = declared_tables(&transaction)?;
+        let mut new = BTreeSet::new();
+        for table in &report.tables {
+            let number = declared.iter().map(|known| known.number).max().unwrap_or(0) + 1;
+            if !declared.iter().any(|known| known.name == table.name) {
+                new.insert(table.name.clone());
+                declared.push(declaration(number, table)?);
+            }
+        }
+        check_parents(&report, &declared)?;
+        let layout = Layout::read(&transaction, scratch, declared)?;
+        for table in layout.tables.values() {
+            check_identity(table)?;
+            triggers::make_notes(&transaction, table)?;
+            let known = Declared {
+                known: table.names(),
+                ..table.declared.clone()
+            };
+            write_declared(&transaction, &known)?;
+        }
+        triggers::install(&transaction, &layout)?;
+        let mut book = Book::load(&transaction)?;
+        let loaded = book.clone();
+        birth(&transaction, &layout, &new, &mut book)?;
+        book.save(&transaction, &loaded, now())?;
+        for (table, column) in unenforced(&layout, &book) {
+            note_unenforced(&transaction, &layout, &table, &column)?;
+        }
+        note_schema(&transaction)?;
+        transaction.commit()?;
+        Ok(report)
+    }
+
+    /// Takes away everything of ours.
+    pub(crate) fn untrack_all(&mut self) -> Result<(), Error> {
+        self.connection.flush_prepared_statement_cache();
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        triggers::uninstall(&transaction)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Begins a transaction, and takes over what the app did since the last one.
+    pub(crate) fn begin(&mut self) -> Result<Work<'_>, Error> {
+        if !self.is_tracked()? {
+            return Err(Error::NothingTracked);
+        }
+        let scratch = scratch(&self.on_connection)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let layout = Layout::read(&transaction, scratch, declared_tables(&transaction)?)?;
+        let now = now();
+        let mut book = Book::load(&transaction)?;
+        let loaded = book.clone();
+        let is_changed = schema_version(&transaction)? != settings::read(&transaction, settings::SCHEMA_VERSION)?;
+        if is_changed {
+            adopt_columns(&transaction, &layout, &book)?;
+        }
+        capture(&transaction, &layout, &mut book, is_changed, now)?;
+        if is_changed {
+            triggers::install(&transaction, &layout)?;
+            note_schema(&transaction)?;
+        }
+        let mut layout = layout;
+        let found = unenforced(&layout, &book);
+        if !found.is_empty() {
+            for (table, column) in found {
+                note_unenforced(&transaction, &layout, &table, &column)?;
+            }
+            let declared = declared_tables(&transaction)?;
+            let again = self::scratch(&self.on_connection)?;
+            layout = Layout::read(&transaction, again, declared)?;
+        }
+        let before = book.visible(&layout);
+        Ok(Work {
+            transaction,
+            layout,
+            book,
+            now,
+            loaded,
+            before,
+        })
+    }
+}
+
+impl Work<'_> {
+    /// Brings the tables to the book. Returns the tables that changed.
+    pub(crate) fn apply(&mut self, place: Place) -> Result<BTreeSet<String>, Error> {
+        let changed = apply(
+            &self.transaction,
+            &self.layout,
+            &mut self.book,
+            std::mem::take(&mut self.before),
+            place,
+        )?;
+        self.before = self.book.visible(&self.layout);
+        Ok(changed.into_iter().map(|key| key.table).collect())
+    }
+
+    /// Keeps the long values of a row, which are sent apart from it.
+    pub(crate) fn keep_files(&self, key: &Key) -> Result<(), Error> {
+        let row = self.before.get(key).map(|row| (key.clone(), row.clone()));
+        let writer = Writer::new(&self.transaction, &self.layout, row.into_iter().collect());
+        writer.keep_files(key)
+    }
+
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        clear_notes(&self.transaction, &self.layout)?;
+        self.book.save(&self.transaction, &self.loaded, self.now)?;
+        Ok(self.transaction.commit()?)
+    }
+}
+
+/// An empty database with what the app registers.
+fn scratch(on_connection: &OnConnection) -> Result<Connection, Error> {
+    let scratch = Connection::open_in_memory()?;
+    on_connection(&scratch)?;
+    Ok(scratch)
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}

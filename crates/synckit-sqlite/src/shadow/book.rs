@@ -1,0 +1,253 @@
+//! What this device knows, in memory while a transaction works on it.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Result, types::Value as SqlValue};
+use serde::Serialize as _;
+use serde_json::{Map, Value as Json, json};
+use synckit_crypto::batch::Timestamp;
+
+use super::settings;
+use crate::{
+    error::Error,
+    layout::Layout,
+    merge::{Base, Conflict, Folded, Key, Outbox, State, Unsent},
+    rows::{Row, RowChange, RowId, RowOp},
+};
+
+/// Why a row is not in its table, when its deletion waits for the app's decision.
+pub(crate) const HELD: &str = "held";
+
+/// Why a row is not in its table, when nothing but the next step is in its way.
+pub(crate) const BETWEEN: &str = "between";
+
+/// The state of the merge, and which rows are not in their tables.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Book {
+    pub(crate) state: State,
+    /// Rows that are not in their tables, and why.
+    pub(crate) outside: BTreeMap<Key, String>,
+}
+
+impl Book {
+    /// The rows in the tables, with the columns that this device has.
+    pub(crate) fn visible(&self, layout: &Layout) -> BTreeMap<Key, Row> {
+        let rows = self.state.rows().into_iter();
+        let inside = rows.filter(|(key, _)| !self.outside.contains_key(*key) && layout.tables.contains_key(&key.table));
+        inside
+            .map(|(key, row)| (key.clone(), layout.known(&key.table, row)))
+            .collect()
+    }
+
+    pub(crate) fn is_held(&self, key: &Key) -> bool {
+        self.outside.get(key).is_some_and(|why| why == HELD)
+    }
+
+    pub(crate) fn load(connection: &Connection) -> Result<Self, Error> {
+        let mut book = Self::default();
+        let mut select = connection.prepare_cached("SELECT tbl, id, row, time, changed FROM synckit_fold")?;
+        let mut rows = select.query([])?;
+        while let Some(found) = rows.next()? {
+            let time = Timestamp::from_micros(found.get(3)?);
+            let row = row_of(found.get(2)?)?;
+            let changed = changed_of(row.as_ref(), time, found.get(4)?)?;
+            book.state.fold.insert(key_of(found)?, Folded { row, time, changed });
+        }
+        let mut select = connection.prepare_cached("SELECT tbl, id, row, base, time FROM synckit_unsent")?;
+        let mut rows = select.query([])?;
+        while let Some(found) = rows.next()? {
+            let base = match found.get(3)? {
+                SqlValue::Blob(bytes) => Base::Row(row_of(Some(bytes))?.ok_or(Error::Damaged)?),
+                SqlValue::Null => Base::Nothing,
+                _ => Base::Unknown,
+            };
+            let time = Timestamp::from_micros(found.get(4)?);
+            let row = row_of(found.get(2)?)?;
+            book.state.unsent.insert(key_of(found)?, Unsent { row, base, time });
+        }
+        let mut select = connection.prepare_cached("SELECT tbl, id, why FROM synckit_parked")?;
+        let mut rows = select.query([])?;
+        while let Some(found) = rows.next()? {
+            book.outside.insert(key_of(found)?, found.get(2)?);
+        }
+        book.state.outbox = outbox(connection)?;
+        Ok(book)
+    }
+
+    /// Writes what differs from the book as it was loaded.
+    pub(crate) fn save(&mut self, connection: &Connection, before: &Self, now: Timestamp) -> Result<(), Error> {
+        let removed = |table: &str, key: &Key| -> Result<(), Error> {
+            let sql = format!("DELETE FROM {table} WHERE tbl = ?1 AND id = ?2");
+            connection
+                .prepare_cached(&sql)?
+                .execute((&key.table, key.id.as_str()))?;
+            Ok(())
+        };
+        for (key, folded) in changed(&before.state.fold, &self.state.fold) {
+            match folded {
+                None => removed("synckit_fold", key)?,
+                Some(folded) => {
+                    let sql =
+                        "INSERT OR REPLACE INTO synckit_fold (tbl, id, row, time, changed) VALUES (?1, ?2, ?3, ?4, ?5)";
+                    connection.prepare_cached(sql)?.execute((
+                        &key.table,
+                        key.id.as_str(),
+                        folded.row.as_ref().map(bytes_of).transpose()?,
+                        folded.time.as_micros(),
+                        changed_text(folded),
+                    ))?;
+                }
+            }
+        }
+        for (key, unsent) in changed(&before.state.unsent, &self.state.unsent) {
+            match unsent {
+                None => removed("synckit_unsent", key)?,
+                Some(unsent) => {
+                    let base = match &unsent.base {
+                        Base::Nothing => SqlValue::Null,
+                        Base::Unknown => SqlValue::Integer(0),
+                        Base::Row(row) => SqlValue::Blob(bytes_of(row)?),
+                    };
+                    let sql =
+                        "INSERT OR REPLACE INTO synckit_unsent (tbl, id, row, base, time) VALUES (?1, ?2, ?3, ?4, ?5)";
+                    connection.prepare_cached(sql)?.execute((
+                        &key.table,
+                        key.id.as_str(),
+                        unsent.row.as_ref().map(bytes_of).transpose()?,
+                        base,
+                        unsent.time.as_micros(),
+                    ))?;
+                }
+            }
+        }
+        for (key, why) in changed(&before.outside, &self.outside) {
+            match why {
+                None => removed("synckit_parked", key)?,
+                Some(why) => {
+                    let sql = "INSERT OR REPLACE INTO synckit_parked (tbl, id, why) VALUES (?1, ?2, ?3)";
+                    connection
+                        .prepare_cached(sql)?
+                        .execute((&key.table, key.id.as_str(), why))?;
+                }
+            }
+        }
+        if before.state.outbox != self.state.outbox {
+            save_outbox(connection, self.state.outbox.as_ref())?;
+        }
+        for Conflict { key, lost } in std::mem::take(&mut self.state.conflicts) {
+            let sql = "INSERT INTO synckit_conflicts (tbl, id, lost, time) VALUES (?1, ?2, ?3, ?4)";
+            let lost = bytes_of(&lost)?;
+            connection
+                .prepare_cached(sql)?
+                .execute((&key.table, key.id.as_str(), lost, now.as_micros()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The entries that were added, replaced or removed.
+fn changed<'a, V: PartialEq>(
+    before: &'a BTreeMap<Key, V>,
+    after: &'a BTreeMap<Key, V>,
+) -> impl Iterator<Item = (&'a Key, Option<&'a V>)> {
+    let put = after.iter().filter(|(key, value)| before.get(*key) != Some(*value));
+    let gone = before.keys().filter(|key| !after.contains_key(*key));
+    put.map(|(key, value)| (key, Some(value)))
+        .chain(gone.map(|key| (key, None)))
+}
+
+fn outbox(connection: &Connection) -> Result<Option<Outbox>, Error> {
+    let Some(id) = settings::read::<String>(connection, settings::BATCH)? else {
+        return Ok(None);
+    };
+    let mut select = connection.prepare_cached("SELECT tbl, id, row, time, op FROM synckit_outbox ORDER BY n")?;
+    let mut rows = select.query([])?;
+    let mut changes = Vec::new();
+    while let Some(found) = rows.next()? {
+        let Key { table, id } = key_of(found)?;
+        let row = row_of(found.get(2)?)?;
+        let op = match (found.get::<_, String>(4)?.as_str(), row) {
+            ("insert", Some(row)) => RowOp::Insert(row),
+            ("update", Some(row)) => RowOp::Update(row),
+            ("delete", None) => RowOp::Delete,
+            _ => return Err(Error::Damaged),
+        };
+        let time = Timestamp::from_micros(found.get(3)?);
+        changes.push(RowChange { table, id, time, op });
+    }
+    let id = id.parse().map_err(|_| Error::Damaged)?;
+    Ok(Some(Outbox { id, changes }))
+}
+
+fn save_outbox(connection: &Connection, outbox: Option<&Outbox>) -> Result<(), Error> {
+    connection.execute("DELETE FROM synckit_outbox", [])?;
+    let Some(outbox) = outbox else {
+        return Ok(settings::clear(connection, settings::BATCH)?);
+    };
+    settings::write(connection, settings::BATCH, outbox.id.to_string())?;
+    let sql = "INSERT INTO synckit_outbox (tbl, id, row, time, op) VALUES (?1, ?2, ?3, ?4, ?5)";
+    for change in &outbox.changes {
+        let op = match change.op {
+            RowOp::Insert(_) => "insert",
+            RowOp::Update(_) => "update",
+            RowOp::Delete => "delete",
+        };
+        let row = change.op.row().map(bytes_of).transpose()?;
+        connection.prepare_cached(sql)?.execute((
+            &change.table,
+            change.id.as_str(),
+            row,
+            change.time.as_micros(),
+            op,
+        ))?;
+    }
+    Ok(())
+}
+
+fn key_of(found: &rusqlite::Row<'_>) -> Result<Key> {
+    let id: String = found.get(1)?;
+    Ok(Key {
+        table: found.get(0)?,
+        id: RowId::new(id),
+    })
+}
+
+/// CBOR, because numbers keep every bit in it.
+fn bytes_of(row: &Row) -> Result<Vec<u8>, Error> {
+    let mut bytes = minicbor_serde::Serializer::new(Vec::new());
+    bytes.serialize_unit_as_null(true);
+    row.to_json().serialize(&mut bytes).map_err(|_| Error::Damaged)?;
+    Ok(bytes.into_encoder().into_writer())
+}
+
+pub(crate) fn row_of(bytes: Option<Vec<u8>>) -> Result<Option<Row>, Error> {
+    let Some(bytes) = bytes else { return Ok(None) };
+    let json: Json = minicbor_serde::from_slice(&bytes).map_err(|_| Error::Damaged)?;
+    Row::from_json(Some(&json)).map(Some).map_err(|_| Error::Damaged)
+}
+
+/// The times of columns that did not change with the last entry.
+fn changed_text(folded: &Folded) -> Option<String> {
+    let older = folded.changed.iter().filter(|(_, time)| **time != folded.time);
+    let older: Map<String, Json> = older
+        .map(|(column, time)| (column.clone(), json!(time.as_micros())))
+        .collect();
+    (!older.is_empty()).then(|| Json::Object(older).to_string())
+}
+
+fn changed_of(row: Option<&Row>, time: Timestamp, text: Option<String>) -> Result<BTreeMap<String, Timestamp>, Error> {
+    let mut changed: BTreeMap<String, Timestamp> = row
+        .into_iter()
+        .flat_map(Row::iter)
+        .map(|(column, _)| (column.to_owned(), time))
+        .collect();
+    if let Some(text) = text {
+        let older: BTreeMap<String, i64> = serde_json::from_str(&text).map_err(|_| Error::Damaged)?;
+        changed.extend(
+            older
+                .into_iter()
+                .map(|(column, time)| (column, Timestamp::from_micros(time))),
+        );
+    }
+    Ok(changed)
+}

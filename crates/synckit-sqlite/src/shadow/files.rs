@@ -1,0 +1,59 @@
+//! Long values, which are files in the log, while they are between the server and a table.
+
+use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
+use synckit_crypto::blob::BlobHash;
+
+use crate::{
+    error::Error,
+    inspect::catalog::quoted,
+    layout::TableLayout,
+    rows::{FileKind, FileValue, Value},
+    sql::{Bound, whole_value_of},
+};
+
+/// The value with its bytes, if they are here.
+pub(crate) fn bytes(connection: &Connection, file: &FileValue) -> Result<Option<Value>, Error> {
+    let bytes = read(connection, file.hash)?;
+    Ok(bytes.map(|bytes| match file.kind {
+        FileKind::Text => Value::Text(bytes),
+        FileKind::Blob => Value::Blob(bytes),
+    }))
+}
+
+pub(crate) fn read(connection: &Connection, hash: BlobHash) -> Result<Option<Vec<u8>>, Error> {
+    let mut find = connection.prepare_cached("SELECT bytes FROM synckit_files WHERE hash = ?1")?;
+    Ok(find.query_row([hash.to_string()], |row| row.get(0)).optional()?)
+}
+
+pub(crate) fn write(connection: &Connection, hash: BlobHash, bytes: &[u8]) -> Result<(), Error> {
+    let sql = "INSERT INTO synckit_files (hash, bytes) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    connection.prepare_cached(sql)?.execute((hash.to_string(), bytes))?;
+    Ok(())
+}
+
+/// Keeps the long values of a row that leaves its table.
+pub(crate) fn keep(connection: &Connection, table: &TableLayout, place: &(String, Vec<Value>)) -> Result<(), Error> {
+    let (condition, values) = place;
+    for name in table.names() {
+        let (column, rows) = (quoted(&name), quoted(&table.info.name));
+        let long = format!(
+            "SELECT {column} FROM {rows} WHERE ({condition}) AND length(CAST({column} AS BLOB)) > {}",
+            crate::rows::INLINE_BYTES_MAX
+        );
+        let mut select = connection.prepare_cached(&long)?;
+        let found = select.query_map(params_from_iter(values.iter().map(Bound)), |row| {
+            Ok(whole_value_of(row.get_ref(0)?))
+        })?;
+        for value in found {
+            if let Value::Text(bytes) | Value::Blob(bytes) = value? {
+                write(connection, BlobHash::of(&bytes), &bytes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn clear(connection: &Connection) -> Result<(), Error> {
+    connection.execute("DELETE FROM synckit_files", [])?;
+    Ok(())
+}

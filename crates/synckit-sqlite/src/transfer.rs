@@ -1,0 +1,321 @@
+//! One step of a sync each, in one transaction: a page of the log, a batch to send, its acknowledgement.
+//!
+//! Invariant: a local edit leaves the outbox only in the transaction that records its acknowledgement.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Connection;
+use synckit_client::{BatchId, ChangeEntry, Cursor, UserId};
+use synckit_crypto::{
+    batch::{BatchBody, EncodeError},
+    blob::BlobHash,
+};
+use synckit_protocol::limits::BATCH_ENTRIES_MAX;
+
+use crate::{
+    apply::Place,
+    error::Error,
+    merge::{Batch, Key, Rules},
+    replica::{Replica, Work},
+    rows::{FileValue, Row, RowChange, Value},
+    shadow::{files, settings},
+};
+
+/// A batch to send.
+#[derive(Debug, Clone)]
+pub(crate) struct Parcel {
+    pub(crate) id: BatchId,
+    pub(crate) parent: Cursor,
+    pub(crate) entries: Vec<ChangeEntry>,
+    /// Long values, which are uploaded first.
+    pub(crate) files: Vec<(BlobHash, Vec<u8>)>,
+}
+
+/// What a page of the log did.
+#[derive(Debug, Default)]
+pub(crate) struct Absorbed {
+    pub(crate) tables: BTreeSet<String>,
+    /// Entries that are no rows: another kind of app wrote them.
+    pub(crate) unreadable: usize,
+    /// How many rows are known.
+    pub(crate) rows: usize,
+}
+
+/// What the head of the log led to.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) parcel: Option<Parcel>,
+    pub(crate) tables: BTreeSet<String>,
+    /// Rows that no batch can carry.
+    pub(crate) unsendable: usize,
+}
+
+/// What is not as it should be.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) conflicts: usize,
+    pub(crate) parked: usize,
+    pub(crate) held: usize,
+}
+
+impl Replica {
+    /// Whose data the file holds. The first user to sync it owns it.
+    pub(crate) fn belong_to(&mut self, user: UserId) -> Result<Cursor, Error> {
+        let mut work = self.begin()?;
+        match settings::read::<String>(&work.transaction, settings::USER)? {
+            None => settings::write(&work.transaction, settings::USER, user.to_string())?,
+            Some(owner) if owner == user.to_string() => {}
+            Some(_) => return Err(Error::OtherUser),
+        }
+        let cursor = cursor(&work.transaction)?;
+        // A local edit may have given a waiting row its place.
+        work.apply(Place::Between)?;
+        work.finish()?;
+        Ok(cursor)
+    }
+
+    /// Takes over entries that follow `from`. `None`: another process did so already.
+    pub(crate) fn absorb(
+        &mut self,
+        from: Cursor,
+        entries: &[ChangeEntry],
+        to: Cursor,
+        place: Place,
+    ) -> Result<Option<Absorbed>, Error> {
+        let mut work = self.begin()?;
+        if cursor(&work.transaction)? != from {
+            return Ok(None);
+        }
+        let unreadable = work.fold(entries);
+        if place == Place::Head {
+            work.book.state.settle(&work.layout.schema, Rules::ALL);
+        }
+        let tables = work.apply(place)?;
+        settings::write(&work.transaction, settings::CURSOR, to.to_string())?;
+        let rows = work.book.state.fold.len();
+        work.finish()?;
+        Ok(Some(Absorbed {
+            tables,
+            unreadable,
+            rows,
+        }))
+    }
+
+    /// At the head of the log: merges what is unsent onto it, and freezes the next batch.
+    pub(crate) fn settle(&mut self, id: BatchId) -> Result<Settled, Error> {
+        let mut work = self.begin()?;
+        work.book.state.settle(&work.layout.schema, Rules::ALL);
+        let tables = work.apply(Place::Head)?;
+        let entries = work.freeze(id)?;
+        let parcel = parcel(&work, entries)?;
+        let unsendable = work.book.state.unsendable.len();
+        work.finish()?;
+        Ok(Settled {
+            parcel,
+            tables,
+            unsendable,
+        })
+    }
+
+    /// The batch that is being sent.
+    pub(crate) fn outbox(&mut self) -> Result<Option<Parcel>, Error> {
+        let work = self.begin()?;
+        let outbox = work.book.state.outbox.as_ref();
+        let entries = outbox.map(|outbox| outbox.changes.iter().map(RowChange::to_entry).collect());
+        let parcel = parcel(&work, entries.unwrap_or_default())?;
+        work.finish()?;
+        Ok(parcel)
+    }
+
+    /// The server has the batch. It is taken into the fold, and leaves the outbox.
+    pub(crate) fn acknowledge(&mut self, id: BatchId, cursor: Cursor) -> Result<(), Error> {
+        let mut work = self.begin()?;
+        let Some(outbox) = work.book.state.outbox.clone().filter(|outbox| outbox.id == id) else {
+            return Ok(());
+        };
+        let batch = Batch {
+            id,
+            changes: outbox.changes,
+        };
+        let Work { layout, book, .. } = &mut work;
+        book.state.read(
+            &layout.schema,
+            Rules::ALL,
+            &|table, row| layout.image(table, row),
+            &batch,
+        );
+        settings::write(&work.transaction, settings::CURSOR, cursor.to_string())?;
+        files::clear(&work.transaction)?;
+        work.finish()
+    }
+
+    /// The server refuses the batch for ever, because another device was faster: its edits are unsent again.
+    pub(crate) fn refuse(&mut self, id: BatchId) -> Result<(), Error> {
+        let mut work = self.begin()?;
+        if work.book.state.outbox.as_ref().is_some_and(|outbox| outbox.id == id) {
+            work.book.state.outbox = None;
+        }
+        work.finish()
+    }
+
+    /// The long values that rows wait for.
+    pub(crate) fn wanted_files(&mut self) -> Result<Vec<FileValue>, Error> {
+        let work = self.begin()?;
+        let refused = work
+            .book
+            .state
+            .rows()
+            .into_iter()
+            .filter(|(key, _)| work.book.outside.contains_key(*key));
+        let files: BTreeSet<FileValue> = refused.flat_map(|(_, row)| files_of(row)).collect();
+        let mut wanted = Vec::new();
+        for file in files {
+            if files::read(&work.transaction, file.hash)?.is_none() {
+                wanted.push(file);
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Keeps a long value, and tries again to put rows into their tables.
+    pub(crate) fn take_file(&mut self, hash: BlobHash, bytes: &[u8]) -> Result<BTreeSet<String>, Error> {
+        let mut work = self.begin()?;
+        files::write(&work.transaction, hash, bytes)?;
+        let tables = work.apply(Place::Between)?;
+        work.finish()?;
+        Ok(tables)
+    }
+
+    pub(crate) fn standing(&mut self) -> Result<Standing, Error> {
+        let work = self.begin()?;
+        let conflicts = work
+            .transaction
+            .query_row("SELECT count(*) FROM synckit_conflicts", [], |row| row.get::<_, i64>(0))?;
+        let held = work.book.outside.keys().filter(|key| work.book.is_held(key)).count();
+        let standing = Standing {
+            conflicts: usize::try_from(conflicts).unwrap_or(usize::MAX),
+            parked: work.book.outside.len() - held,
+            held,
+        };
+        work.finish()?;
+        Ok(standing)
+    }
+
+    /// The app's decision about deletions that wait for it.
+    pub(crate) fn decide(&mut self, is_meant: bool) -> Result<usize, Error> {
+        let mut work = self.begin()?;
+        let held: BTreeSet<Key> = work
+            .book
+            .outside
+            .keys()
+            .filter(|key| work.book.is_held(key))
+            .cloned()
+            .collect();
+        for key in &held {
+            work.book.outside.remove(key);
+        }
+        if is_meant {
+            work.book.state.delete(&work.layout.schema, &held, work.now);
+        }
+        work.apply(Place::Between)?;
+        work.finish()?;
+        Ok(held.len())
+    }
+}
+
+impl Work<'_> {
+    /// Puts entries on top of the fold. Returns how many are no rows.
+    fn fold(&mut self, entries: &[ChangeEntry]) -> usize {
+        let mut unreadable = 0;
+        let Self { layout, book, .. } = self;
+        for entry in entries {
+            match RowChange::from_entry(entry) {
+                Ok(change) => {
+                    book.state.fold_in(
+                        &layout.schema,
+                        Rules::ALL,
+                        &|table, row| layout.image(table, row),
+                        &change,
+                    );
+                }
+                Err(_) => unreadable += 1,
+            }
+        }
+        unreadable
+    }
+
+    /// The next batch: as many edits as it holds.
+    fn freeze(&mut self, id: BatchId) -> Result<Vec<ChangeEntry>, Error> {
+        let mut count = BATCH_ENTRIES_MAX as usize;
+        loop {
+            let Some(outbox) = self.book.state.freeze(&self.layout.schema, id, count) else {
+                return Ok(Vec::new());
+            };
+            let entries: Vec<ChangeEntry> = outbox.changes.iter().map(RowChange::to_entry).collect();
+            match BatchBody::encode_prefix(&entries) {
+                Ok((taken, _)) if taken == entries.len() => return Ok(entries),
+                Ok((taken, _)) => count = taken,
+                Err(error) => self.set_aside(&entries, &error)?,
+            }
+            self.book.state.outbox = None;
+        }
+    }
+
+    /// A row that no batch can carry stays here. The rows behind it are sent.
+    fn set_aside(&mut self, entries: &[ChangeEntry], error: &EncodeError) -> Result<(), Error> {
+        let entry = entries.get(error.index).ok_or(Error::Damaged)?;
+        let key = Key {
+            table: entry.table.clone(),
+            id: crate::rows::RowId::new(entry.row_id.as_str()),
+        };
+        self.book.state.unsendable.insert(key, error.to_string());
+        Ok(())
+    }
+}
+
+fn cursor(connection: &Connection) -> Result<Cursor, Error> {
+    match settings::read::<String>(connection, settings::CURSOR)? {
+        None => Ok(Cursor::START),
+        Some(text) => text.parse().map_err(|_| Error::Damaged),
+    }
+}
+
+fn files_of(row: &Row) -> Vec<FileValue> {
+    let files = row.iter().filter_map(|(_, value)| match value {
+        Value::File(file) => Some(*file),
+        _ => None,
+    });
+    files.collect()
+}
+
+/// The frozen batch with the long values that it names.
+fn parcel(work: &Work<'_>, entries: Vec<ChangeEntry>) -> Result<Option<Parcel>, Error> {
+    let Some(outbox) = work.book.state.outbox.as_ref().filter(|_| !entries.is_empty()) else {
+        return Ok(None);
+    };
+    let rows = outbox.changes.iter().filter_map(|change| change.op.row());
+    let hashes: BTreeSet<BlobHash> = rows.flat_map(files_of).map(|file| file.hash).collect();
+    for change in outbox
+        .changes
+        .iter()
+        .filter(|change| change.op.row().is_some_and(|row| !files_of(row).is_empty()))
+    {
+        let key = Key {
+            table: change.table.clone(),
+            id: change.id.clone(),
+        };
+        work.keep_files(&key)?;
+    }
+    let mut files = Vec::new();
+    for hash in hashes {
+        // Bytes that are not here are on the server: the row came from there.
+        files.extend(files::read(&work.transaction, hash)?.map(|bytes| (hash, bytes)));
+    }
+    let parent = cursor(&work.transaction)?;
+    Ok(Some(Parcel {
+        id: outbox.id,
+        parent,
+        entries,
+        files,
+    }))
+}

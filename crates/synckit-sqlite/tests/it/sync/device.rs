@@ -1,0 +1,80 @@
+//! An app on a device: its file, and the sync beside it.
+
+use std::path::PathBuf;
+
+use rusqlite::{Connection, types::ValueRef};
+use synckit_doctest::World;
+use synckit_sqlite::{SyncReport, SyncedDatabase, track::Track};
+
+pub(crate) struct Device {
+    pub(crate) path: PathBuf,
+    /// The app's own connection.
+    pub(crate) app: Connection,
+    pub(crate) db: SyncedDatabase,
+}
+
+impl Device {
+    /// An app that makes its tables at its first start, and tracks some of them.
+    pub(crate) async fn start<T: Into<Track>>(
+        world: &World,
+        name: &str,
+        schema: &str,
+        tables: impl IntoIterator<Item = T>,
+    ) -> Self {
+        let device = Self::untracked(world, name, schema).await;
+        device.db.track(tables).await.unwrap();
+        device
+    }
+
+    pub(crate) async fn untracked(world: &World, name: &str, schema: &str) -> Self {
+        let (client, device) = world.device(name).await.unwrap();
+        let path = world.path(&format!("{name}.db"));
+        let app = Connection::open(&path).unwrap();
+        app.execute_batch("PRAGMA foreign_keys = ON").unwrap();
+        app.execute_batch(schema).unwrap();
+        let db = SyncedDatabase::open(&path, client, device.id).await.unwrap();
+        Self { path, app, db }
+    }
+
+    pub(crate) fn run(&self, sql: &str) {
+        self.app.execute_batch(sql).unwrap();
+    }
+
+    pub(crate) async fn sync(&self) -> SyncReport {
+        self.db.sync().await.unwrap()
+    }
+
+    /// What a query returns, a row a line.
+    pub(crate) fn ask(&self, sql: &str) -> Vec<String> {
+        ask(&self.app, sql)
+    }
+}
+
+pub(crate) fn ask(connection: &Connection, sql: &str) -> Vec<String> {
+    let mut select = connection.prepare(sql).unwrap();
+    let columns = select.column_count();
+    let mut rows = select.query([]).unwrap();
+    let mut all = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        let values = (0..columns).map(|place| shown(row.get_ref(place).unwrap()));
+        all.push(values.collect::<Vec<_>>().join("|"));
+    }
+    all
+}
+
+fn shown(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "-".into(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => format!("{number:?}"),
+        ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        ValueRef::Blob(blob) => format!("{blob:?}"),
+    }
+}
+
+/// Both sync until nothing is left to do.
+pub(crate) async fn settle(left: &Device, right: &Device) {
+    for device in [left, right, left] {
+        device.sync().await;
+    }
+}

@@ -1,0 +1,186 @@
+//! Rows on their way from one device to the other.
+
+use synckit_doctest::run;
+use synckit_sqlite::track::{Identity, Track};
+
+use super::device::{Device, settle};
+
+const SCHEMA: &str = "
+    CREATE TABLE lists (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE tasks (id INTEGER PRIMARY KEY, list_id INTEGER REFERENCES lists ON DELETE CASCADE, title TEXT, done INTEGER NOT NULL DEFAULT 0);
+    CREATE TABLE tags (name TEXT PRIMARY KEY);
+    CREATE TABLE task_tags (task INTEGER REFERENCES tasks ON DELETE CASCADE, tag TEXT REFERENCES tags ON DELETE CASCADE, PRIMARY KEY (task, tag)) WITHOUT ROWID;";
+const TABLES: [&str; 4] = ["lists", "tasks", "tags", "task_tags"];
+const ALL: &str =
+    "SELECT l.name, t.title, t.done, group_concat(g.tag) FROM tasks t LEFT JOIN lists l ON l.id = t.list_id
+                   LEFT JOIN task_tags g ON g.task = t.id GROUP BY t.id ORDER BY 1, 2";
+
+#[test]
+fn rows_reach_the_other_device() {
+    run(async |world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, TABLES).await;
+        let phone = Device::start(&world, "phone", SCHEMA, TABLES).await;
+        // The same numbers mean other rows on the other device.
+        laptop.run("INSERT INTO lists VALUES (1, 'Home'); INSERT INTO tasks VALUES (1, 1, 'Milk', 0); INSERT INTO tags VALUES ('shop'); INSERT INTO task_tags VALUES (1, 'shop')");
+        phone.run(
+            "INSERT INTO lists VALUES (1, 'Work'); INSERT INTO tasks VALUES (1, 1, 'Mail', 0), (2, NULL, 'Think', 1)",
+        );
+        settle(&laptop, &phone).await;
+        let all = ["-|Think|1|-", "Home|Milk|0|shop", "Work|Mail|0|-"];
+        assert_eq!(laptop.ask(ALL), all);
+        assert_eq!(phone.ask(ALL), all);
+        // Deletions, with what follows them.
+        phone.run("DELETE FROM lists WHERE name = 'Home'; UPDATE tasks SET done = 1");
+        settle(&phone, &laptop).await;
+        let all = ["-|Think|1|-", "Work|Mail|1|-"];
+        assert_eq!(laptop.ask(ALL), all);
+        assert_eq!(phone.ask(ALL), all);
+        assert_eq!(laptop.sync().await.pulled, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn seeded_rows_do_not_double() {
+    run(async |world| {
+        let seeded = format!(
+            "{SCHEMA} INSERT INTO lists VALUES (1, 'Inbox'), (2, 'Later'); INSERT INTO tasks VALUES (1, 1, 'Welcome', 0)"
+        );
+        let laptop = Device::start(&world, "laptop", &seeded, TABLES).await;
+        let phone = Device::start(&world, "phone", &seeded, TABLES).await;
+        // One edited what it began with, the other one deleted it, before they met.
+        laptop.run("UPDATE lists SET name = 'In' WHERE id = 1; DELETE FROM lists WHERE id = 2");
+        settle(&laptop, &phone).await;
+        assert_eq!(laptop.ask(ALL), ["In|Welcome|0|-"]);
+        assert_eq!(phone.ask(ALL), ["In|Welcome|0|-"]);
+        assert_eq!(phone.ask("SELECT * FROM lists"), ["1|In"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn same_new_row_becomes_one() {
+    run(async |world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, TABLES).await;
+        let phone = Device::start(&world, "phone", SCHEMA, TABLES).await;
+        for (device, title) in [(&laptop, "Milk"), (&phone, "Bread")] {
+            device.run(&format!(
+                "INSERT INTO lists VALUES (7, 'Shopping'); INSERT INTO tasks VALUES (7, 7, '{title}', 0)"
+            ));
+        }
+        settle(&laptop, &phone).await;
+        let all = ["Shopping|Bread|0|-", "Shopping|Milk|0|-"];
+        assert_eq!(laptop.ask(ALL), all);
+        assert_eq!(phone.ask(ALL), all);
+        // The app may hold the number: the row keeps it.
+        assert_eq!(phone.ask("SELECT id FROM lists"), ["7"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn edits_of_one_row_merge_by_column() {
+    run(async |world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, TABLES).await;
+        let phone = Device::start(&world, "phone", SCHEMA, TABLES).await;
+        laptop.run("INSERT INTO tasks VALUES (1, NULL, 'Milk', 0)");
+        settle(&laptop, &phone).await;
+        laptop.run("UPDATE tasks SET title = 'Oat milk'");
+        phone.run("UPDATE tasks SET done = 1");
+        settle(&laptop, &phone).await;
+        assert_eq!(laptop.ask(ALL), ["-|Oat milk|1|-"]);
+        assert_eq!(phone.ask(ALL), ["-|Oat milk|1|-"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn long_values_travel_as_files() {
+    run(async |world| {
+        let schema = "CREATE TABLE photos (id INTEGER PRIMARY KEY, name TEXT UNIQUE, bytes BLOB)";
+        let laptop = Device::start(&world, "laptop", schema, ["photos"]).await;
+        let phone = Device::start(&world, "phone", schema, ["photos"]).await;
+        laptop.run("INSERT INTO photos VALUES (1, 'a', zeroblob(100000)), (2, 'b', zeroblob(3))");
+        settle(&laptop, &phone).await;
+        let all = "SELECT name, length(bytes), typeof(bytes) FROM photos ORDER BY name";
+        assert_eq!(phone.ask(all), ["a|100000|blob", "b|3|blob"]);
+        // Rows that have to make room for each other keep their files.
+        laptop.run("UPDATE photos SET name = 'c' WHERE id = 1; UPDATE photos SET name = 'a' WHERE id = 2; UPDATE photos SET name = 'b' WHERE id = 1");
+        settle(&laptop, &phone).await;
+        assert_eq!(phone.ask(all), ["a|3|blob", "b|100000|blob"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn values_keep_their_bytes() {
+    run(async |world| {
+        let schema = "CREATE TABLE anything (id INTEGER PRIMARY KEY, value)";
+        let laptop = Device::start(&world, "laptop", schema, ["anything"]).await;
+        let phone = Device::start(&world, "phone", schema, ["anything"]).await;
+        laptop.run("INSERT INTO anything (value) VALUES (9e999), (-9e999), (1.0), (1), ('1'), (x'00ff'), (CAST(x'fffe' AS TEXT)), ('a' || char(0) || 'b'), (9223372036854775807), (0.1), (NULL), (1e-310)");
+        settle(&laptop, &phone).await;
+        let all = "SELECT id, typeof(value), hex(CAST(value AS BLOB)), value IS (SELECT 0.1) FROM anything ORDER BY id";
+        assert_eq!(phone.ask(all).len(), 12);
+        let mut of_phone = phone.ask("SELECT typeof(value), quote(value), hex(CAST(value AS BLOB)) FROM anything");
+        let mut of_laptop = laptop.ask("SELECT typeof(value), quote(value), hex(CAST(value AS BLOB)) FROM anything");
+        of_phone.sort();
+        of_laptop.sort();
+        assert_eq!(of_phone, of_laptop);
+        assert_eq!(laptop.sync().await.pulled, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn every_kind_of_key_is_synced() {
+    run(async |world| {
+        let schema = "
+            CREATE TABLE films (code INTEGER PRIMARY KEY, name TEXT);
+            CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT);
+            CREATE TABLE details (person INTEGER PRIMARY KEY REFERENCES people, text TEXT);
+            CREATE TABLE settings (name TEXT NOT NULL, scope INTEGER NOT NULL, value, UNIQUE (name, scope));
+            CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT, count INTEGER);
+            CREATE TABLE log (line TEXT, number INTEGER);";
+        let tables = || {
+            [
+                Track::new("films").identity(Identity::Verbatim),
+                Track::new("people"),
+                Track::new("details"),
+                Track::new("settings"),
+                Track::new("words").identity(Identity::Columns(vec!["word".into()])),
+                Track::new("log").identity(Identity::WholeRow),
+            ]
+        };
+        let laptop = Device::start(&world, "laptop", schema, tables()).await;
+        let phone = Device::start(&world, "phone", schema, tables()).await;
+        phone.run("INSERT INTO people VALUES (1, 'Ada'), (2, 'Eve'); INSERT INTO words VALUES (1, 'to', 5)");
+        phone.run("INSERT INTO films VALUES (8, 'Eight'); INSERT INTO log VALUES ('b', 2)");
+        laptop.run("INSERT INTO films VALUES (8, 'Huit'), (-3, 'Minus'); INSERT INTO people VALUES (1, 'Bob'); INSERT INTO details VALUES (1, 'tall')");
+        laptop.run("INSERT INTO settings VALUES ('size', 1, 10), ('size', 2, 20); INSERT INTO words VALUES (9, 'be', 1), (10, 'to', 5)");
+        laptop.run("INSERT INTO log VALUES ('a', 1), ('a', 1), ('a', NULL), ('b', 2)");
+        settle(&laptop, &phone).await;
+        laptop.run("UPDATE settings SET value = 30 WHERE scope = 2; UPDATE settings SET scope = 3 WHERE scope = 1; DELETE FROM log WHERE number = 2; UPDATE log SET line = 'c' WHERE number IS NULL");
+        settle(&laptop, &phone).await;
+        for sql in [
+            "SELECT * FROM films ORDER BY 1",
+            "SELECT p.name, d.text FROM people p LEFT JOIN details d ON d.person = p.id ORDER BY 1",
+            "SELECT * FROM settings ORDER BY 1, 2",
+            "SELECT word, count FROM words ORDER BY 1",
+            "SELECT DISTINCT * FROM log ORDER BY 1, 2",
+        ] {
+            assert_eq!(laptop.ask(sql), phone.ask(sql), "{sql}");
+        }
+        assert_eq!(
+            phone.ask("SELECT name, text FROM people, details WHERE person = id"),
+            ["Bob|tall"]
+        );
+        assert_eq!(
+            phone.ask("SELECT * FROM settings ORDER BY 1, 2"),
+            ["size|2|30", "size|3|10"]
+        );
+        assert_eq!(phone.ask("SELECT * FROM log ORDER BY 1"), ["a|1", "c|-"]);
+        assert_eq!(phone.ask("SELECT word, count FROM words ORDER BY 1"), ["be|1", "to|5"]);
+        Ok(())
+    });
+}

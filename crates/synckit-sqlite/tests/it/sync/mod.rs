@@ -1,0 +1,5 @@
+//! Apps on several devices, over a real server.
+
+mod capture;
+mod device;
+mod flows;
