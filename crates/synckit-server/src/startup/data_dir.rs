@@ -96,7 +96,7 @@ impl DataDir {
         let database = self.database();
         // SQLite deletes the log of a database without a byte, so such a file must not even be opened.
         let length = fs::metadata(&database).ok().map(|metadata| metadata.len());
-        if length > Some(0) && SqliteStore::schema(&database)?.found.is_some() {
+        if length != Some(0) && SqliteStore::schema(&database)?.found.is_some() {
             return Ok(());
         }
         let log = self.root.join("synckit.db-wal");

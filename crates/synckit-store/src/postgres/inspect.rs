@@ -9,9 +9,11 @@ use super::{
     connection::{Connection, Isolation},
     migrations,
     pool::Pool,
+    schema_parts,
 };
 use crate::{
     SchemaVersions, StoreError,
+    sqlite::expected_schema_parts as expected,
     survey::{self, DatabaseFacts, LogSurvey, LogWalk, ObjectExtent, ObjectSurvey, ObjectWalk},
 };
 
@@ -55,6 +57,16 @@ impl PostgresInspection {
             found: migrations::found(&self.pool).await?,
             known: migrations::KNOWN,
         })
+    }
+
+    /// The parts of the newest schema that the database lacks: columns, keys, indexes, checks. Only for a database whose schema
+    /// this server knows.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], [`StoreError::Database`].
+    pub async fn missing_parts(&self) -> Result<Vec<String>, StoreError> {
+        let found = schema_parts::parts(&self.snapshot().await?).await?;
+        Ok(expected()?.difference(&found).cloned().collect())
     }
 
     /// Reads the facts. Only for a database whose schema this server knows.

@@ -59,6 +59,7 @@ mod pool;
 mod positions;
 mod retention;
 mod retry;
+mod schema_parts;
 mod snapshots;
 mod streams;
 mod tls;

@@ -23,6 +23,7 @@ use super::{
     connection,
     executor::{Transaction, run},
     failure::{Failure, database},
+    schema_parts,
 };
 use crate::{
     StoreError,
@@ -100,6 +101,16 @@ impl DatabaseInspection {
     /// [`StoreError::Database`].
     pub fn schema(&self) -> Result<Option<u32>, StoreError> {
         connection::schema_version(&self.connection)
+    }
+
+    /// The parts of the newest schema that the database lacks: columns, keys, indexes, checks. Only for a database whose schema
+    /// this server knows.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn missing_parts(&self) -> Result<Vec<String>, StoreError> {
+        let found = schema_parts::parts(&self.connection).map_err(Failure::from)?;
+        Ok(schema_parts::expected()?.difference(&found).cloned().collect())
     }
 
     /// Looks for damage with SQLite's own checks. Returns the damage, at most ten lines, and `None` if the check did

@@ -66,6 +66,7 @@ mod positions;
 mod queue;
 mod readers;
 mod retention;
+mod schema_parts;
 mod snapshots;
 mod streams;
 mod transfer;
@@ -73,6 +74,7 @@ mod writer;
 
 pub use connection::SchemaVersions;
 pub use inspect::{DatabaseInspection, IntegrityCheck};
+pub(crate) use schema_parts::expected as expected_schema_parts;
 pub(crate) use transfer::FileEnd;
 pub use writer::WriteStatistics;
 
@@ -207,8 +209,12 @@ impl SqliteStore {
     /// Looks which schema a database file has, and changes nothing. A file that is not there has none.
     ///
     /// # Errors
-    /// [`StoreError::Database`] if the file cannot be opened or is not a database of this server.
+    /// [`StoreError::Database`] if the file cannot be opened or is not a database of this server, [`StoreError::Unfinished`]
+    /// if it is not there because a transfer into it is not finished.
     pub fn schema(path: &Path) -> Result<SchemaVersions, StoreError> {
+        if !path.exists() && transfer::unfinished(path).exists() {
+            return Err(StoreError::Unfinished);
+        }
         if path.exists() {
             let connection = connection::open(path, Role::Reader, SqliteOptions::default().busy_timeout)?;
             connection::schema(&connection)

@@ -118,7 +118,8 @@ impl FileEnd {
     }
 }
 
-fn unfinished(path: &Path) -> PathBuf {
+/// The file that a transfer into `path` writes until it is whole.
+pub(super) fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".unfinished");
     name.into()

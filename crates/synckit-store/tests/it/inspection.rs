@@ -2,13 +2,90 @@
 
 use std::fs;
 
+use rusqlite::Connection;
 use synckit_protocol::{ObjectKey, SealedHash};
-use synckit_store::{LogDamage, ObjectExtent, PostgresInspection, StoreError};
+use synckit_store::{
+    DatabaseInspection, LogDamage, ObjectExtent, OpenedBy, PostgresInspection, SqliteOptions, SqliteStore, Store as _,
+    StoreError,
+};
 
 use crate::{
     database::Fresh,
     fixture::{append, batch, ready_stream, start},
 };
+
+/// What both engines lack after the same change by hand.
+const LOST: [(&str, &[&str]); 5] = [
+    (
+        "DROP INDEX batch_ids",
+        &["unique key of batches (stream_key, batch_id)"],
+    ),
+    (
+        "DROP INDEX snapshots_by_state",
+        &["index of snapshots (state, touched_at)"],
+    ),
+    (
+        "ALTER TABLE devices DROP COLUMN last_seen_at",
+        &["column devices.last_seen_at INTEGER NOT NULL"],
+    ),
+    (
+        "DROP TABLE batch_answers",
+        &[
+            "checks of batch_answers: 2",
+            "column batch_answers.batch_id BLOB NOT NULL",
+            "column batch_answers.device_key INTEGER NOT NULL",
+            "column batch_answers.entry_count INTEGER NOT NULL",
+            "column batch_answers.head BLOB NOT NULL",
+            "column batch_answers.last_seq INTEGER NOT NULL",
+            "column batch_answers.stream_key INTEGER NOT NULL",
+            "foreign key of batch_answers (stream_key) to streams",
+            "primary key of batch_answers (stream_key, device_key, last_seq)",
+            "unique key of batch_answers (stream_key, batch_id)",
+        ],
+    ),
+    // A part that nobody needs is no fault.
+    ("CREATE INDEX of_the_operator ON blobs (created_at)", &[]),
+];
+
+#[tokio::test]
+async fn lost_parts_of_a_schema_are_named() {
+    let fresh = Fresh::open().await;
+    let client = fresh.database.client().await;
+    let postgres = PostgresInspection::open(&fresh.database.url()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("synckit.db");
+    let options = SqliteOptions {
+        opened_by: OpenedBy::Server,
+        ..SqliteOptions::default()
+    };
+    SqliteStore::open(&path, options).unwrap().close().await.unwrap();
+    let file = Connection::open(&path).unwrap();
+    let sqlite = || DatabaseInspection::open(&path).unwrap().missing_parts().unwrap();
+    assert_eq!(postgres.missing_parts().await.unwrap(), sqlite());
+    let mut lost = Vec::new();
+    for (sql, parts) in LOST {
+        client.batch_execute(sql).await.unwrap();
+        file.execute_batch(sql).unwrap();
+        lost.extend(parts.iter().map(|part| (*part).to_owned()));
+        lost.sort();
+        assert_eq!(postgres.missing_parts().await.unwrap(), lost, "{sql}");
+        assert_eq!(sqlite(), lost, "{sql}");
+    }
+    let primary_key = "ALTER TABLE batches DROP CONSTRAINT batches_pkey";
+    client.batch_execute(primary_key).await.unwrap();
+    let missing = postgres.missing_parts().await.unwrap();
+    assert!(
+        missing.iter().any(|part| part.starts_with("primary key of batches (")),
+        "{missing:?}"
+    );
+    let check = "ALTER TABLE apps DROP CONSTRAINT apps_is_deleted_check";
+    client.batch_execute(check).await.unwrap();
+    let missing = postgres.missing_parts().await.unwrap();
+    assert!(
+        missing.iter().any(|part| part.starts_with("checks of apps: ")),
+        "{missing:?}"
+    );
+}
 
 #[tokio::test]
 async fn every_kind_of_rot_in_a_postgresql_is_found() {

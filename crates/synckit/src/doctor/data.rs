@@ -10,7 +10,7 @@ use synckit_server::{
     },
 };
 use synckit_store::{
-    PostgresInspection, PostgresUrl, StoreError,
+    PostgresInspection, PostgresUrl, SqliteStore, StoreError,
     objects::{BucketAccess, BucketCheckError},
 };
 
@@ -32,6 +32,9 @@ pub(super) async fn database(
     const CHECK: &str = "database";
     let path = inspection.database_path();
     if !path.is_file() {
+        if let Err(error) = SqliteStore::schema(&path) {
+            return failed(error, report);
+        }
         report.fail(
             CHECK,
             format_args!("{} is missing", path.display()),
@@ -150,6 +153,13 @@ enum RowsOf<'a> {
 }
 
 impl RowsOf<'_> {
+    async fn missing_parts(self) -> Result<Vec<String>, StoreError> {
+        match self {
+            Self::File(database) => database.missing_parts(),
+            Self::Postgres(database) => database.missing_parts().await,
+        }
+    }
+
     async fn facts(self) -> Result<DatabaseFacts, StoreError> {
         match self {
             Self::File(database) => database.facts(),
@@ -179,6 +189,21 @@ async fn rows(
     (args, place): (&DoctorArgs, &BlobPlace),
     report: &mut Report,
 ) -> Option<DatabaseFacts> {
+    match database.missing_parts().await {
+        Ok(missing) if missing.is_empty() => {}
+        Ok(missing) => {
+            report.fail(
+                "database",
+                format_args!(
+                    "its schema was changed by something else; it lacks: {}",
+                    missing.join("; ")
+                ),
+                "restore a backup: what needs these parts fails, or stores what it should refuse",
+            );
+            return None;
+        }
+        Err(error) => return failed(error, report),
+    }
     let facts = match database.facts().await {
         Ok(facts) => facts,
         Err(error) => return failed(error, report),

@@ -303,6 +303,8 @@ fn wrong_schema_damage_and_clock_are_found() {
         )
         .unwrap();
     assert_finds(stopped.doctor(), "clock", "fail", "but the database has rows of");
+    stopped.database().execute("DROP INDEX batch_ids", []).unwrap();
+    assert_finds(stopped.doctor(), "database", "fail", "it lacks: unique key of batches");
     stopped
         .database()
         .execute(
@@ -329,6 +331,13 @@ fn wrong_schema_damage_and_clock_are_found() {
     assert_finds(stopped.doctor(), "database", "fail", "not a database");
     fs::remove_file(&path).unwrap();
     assert_finds(stopped.doctor(), "database", "fail", "is missing");
+    fs::write(stopped.path.join("synckit.db.unfinished"), "").unwrap();
+    assert_finds(
+        stopped.doctor(),
+        "database",
+        "fail",
+        "a transfer into the database is not finished",
+    );
     assert!(!path.exists());
 }
 

@@ -5,6 +5,7 @@ use std::{os::unix::fs::PermissionsExt as _, path::Path};
 use reqwest::StatusCode;
 use synckit_protocol::{Cursor, limits, wire::log::Pushed};
 use synckit_server::{Admin, Clock, Config, KeyFileError, ServeError, Server, admin::AdminError};
+use synckit_store::StoreError;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -38,6 +39,12 @@ async fn a_lost_database_beside_keys_is_refused() {
     let dir = TempDir::new().unwrap();
     drop(Server::open(Config::new(dir.path())).await.unwrap());
     let database = dir.path().join("synckit.db");
+    // A transfer into it that goes on is no loss.
+    let unfinished = dir.path().join("synckit.db.unfinished");
+    std::fs::rename(&database, &unfinished).unwrap();
+    let error = Server::open(Config::new(dir.path())).await.unwrap_err();
+    assert!(matches!(error, ServeError::Store(StoreError::Unfinished)), "{error:?}");
+    std::fs::rename(&unfinished, &database).unwrap();
     let tableless = dir.path().join("tableless");
     rusqlite::Connection::open(&tableless)
         .unwrap()
