@@ -2,9 +2,11 @@
 
 use std::{
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
+use http::Uri;
 use synckit_server::{
     Config,
     config::{MailDelivery, Settings},
@@ -118,13 +120,15 @@ pub(crate) fn named(paths: &[PathBuf]) -> String {
 /// Whether mails leave this machine without TLS. Without `tls=required` an attacker on the network can force plain
 /// text.
 fn sends_mail_in_the_clear(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("smtp://") else {
+    if !url.starts_with("smtp://") {
         return false;
-    };
-    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let host = place.rsplit('@').next().unwrap_or_default();
-    let is_this_machine = ["localhost", "127.", "[::1]"].iter().any(|own| host.starts_with(own));
-    !is_this_machine && !query.split('&').any(|parameter| parameter == "tls=required")
+    }
+    let Ok(url) = url.parse::<Uri>() else { return true };
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let is_this_machine = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    let mut parameters = url.query().unwrap_or_default().split('&');
+    !is_this_machine && !parameters.any(|parameter| parameter == "tls=required")
 }
 
 #[cfg(test)]
@@ -156,6 +160,8 @@ mod tests {
             with("smtp_url", "smtps://u:p@mail.example.com"),
             with("smtp_url", "smtp://u:p@mail.example.com:587?tls=required"),
             with("smtp_url", "smtp://localhost:25"),
+            with("smtp_url", "smtp://u:p@127.0.0.2"),
+            with("smtp_url", "smtp://[::1]:25"),
         ] {
             assert_eq!(found(settings, None), Vec::<String>::new());
         }
@@ -172,6 +178,9 @@ mod tests {
                 with("smtp_url", "smtp://mail.example.com?tls=opportunistic"),
                 "plain smtp://",
             ),
+            // Names that only begin like those of this machine.
+            (with("smtp_url", "smtp://localhost.example.com"), "plain smtp://"),
+            (with("smtp_url", "smtp://127.example.com:25"), "plain smtp://"),
         ] {
             let found = found(settings, None);
             assert!(found.len() == 1 && found[0].contains(word), "{word}: {found:?}");

@@ -253,6 +253,23 @@ fn settings_that_are_none_or_unwise_are_found() {
     let mut public = stopped.doctor();
     public.args(["--public-url", "https://sync.example.com"]);
     assert_finds(public, "configuration", "warn", "registration is open");
+    let mut proxies = stopped.doctor();
+    proxies.args(["--trusted-proxies", "0.0.0.0/0"]);
+    assert_finds(
+        proxies,
+        "configuration",
+        "warn",
+        "trusted_proxies includes every address",
+    );
+    let mut network = synckit();
+    network
+        .args(["doctor", "--json", "--listen", "0.0.0.0:0", "--data-dir"])
+        .arg(&stopped.path);
+    assert_finds(network, "configuration", "warn", "listens at 0.0.0.0:0 without TLS");
+    let mut mail = stopped.doctor();
+    mail.args(["--mail-from", "sync@example.com"])
+        .env("SYNCKIT_SMTP_URL", "smtp://u:p@127.0.0.1.example.com");
+    assert_finds(mail, "configuration", "warn", "smtp_url is plain smtp://");
     let mut seed = stopped.doctor();
     seed.arg("--accept-new-oprf-seed");
     assert_finds(seed, "configuration", "warn", "accept_new_oprf_seed is on");

@@ -321,6 +321,43 @@ fn data_that_others_can_read_is_named() {
 }
 
 #[cfg(unix)]
+#[test]
+fn settings_that_expose_data_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, log) = (directory.path().join("synckit.toml"), directory.path().join("log"));
+    let start = |settings: &str, mode: u32| {
+        std::fs::write(&file, settings).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let mut command = synckit();
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+            .arg(&file)
+            .arg("--data-dir")
+            .arg(directory.path().join("data"));
+        let said = std::fs::File::create(&log).unwrap();
+        Server::spawn_logging(command, tempfile::tempdir().unwrap(), said).stop();
+        let said = std::fs::read_to_string(&log).unwrap();
+        let warnings = said.lines().filter_map(|line| line.strip_prefix("warning: "));
+        warnings.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(start("trusted_proxies = [\"10.0.0.0/8\"]", 0o644), [""; 0]);
+    let named = start(
+        "trusted_proxies = [\"0.0.0.0/0\"]\nmail_from = \"sync@example.com\"\n\
+         smtp_url = \"smtp://u:p@mail.example.com\"\n",
+        0o644,
+    );
+    let expected = [
+        "trusted_proxies includes",
+        "smtp_url is plain",
+        "synckit.toml contains secrets",
+    ];
+    assert_eq!(named.len(), expected.len(), "{named:#?}");
+    for (said, expected) in named.iter().zip(expected) {
+        assert!(said.contains(expected), "{named:#?}");
+    }
+}
+
+#[cfg(unix)]
 fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
