@@ -123,7 +123,8 @@ pub(super) async fn chosen_headers(stage: Stage) -> anyhow::Result<Evidence> {
 pub(super) async fn into_the_machine(stage: Stage) -> anyhow::Result<Evidence> {
     let mut caught = String::new();
     for place in [
-        "https://127.0.0.1:9200/_all",
+        "https://user:password@elsewhere.example.test/",
+        "http://127.0.0.1/",
         "https://localhost/",
         "https://printer.localhost/",
         "https://[::1]/",
@@ -131,8 +132,7 @@ pub(super) async fn into_the_machine(stage: Stage) -> anyhow::Result<Evidence> {
         "https://2130706433/",
         "https://0.0.0.0/",
         "https://224.0.0.1/",
-        "http://127.0.0.1/",
-        "https://user:password@elsewhere.example.test/",
+        "https://127.0.0.1:9200/_all",
     ] {
         caught = refused_upload(&stage, place.to_owned(), None).await?;
     }
