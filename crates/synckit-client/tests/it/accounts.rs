@@ -45,6 +45,24 @@ impl<'a> Machine<'a> {
         let records: BTreeMap<String, String> = serde_json::from_slice(&text).unwrap();
         records.into_keys().collect()
     }
+
+    /// Expects that a client compares the server with the key that is pinned in the file, by pinning another one.
+    async fn expect_pin(&self, config: SyncKitConfig, user: &User) {
+        let path = self.world.file("machine.json");
+        let mut records: BTreeMap<String, String> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let (_, pinned) = records
+            .iter_mut()
+            .find(|(name, _)| name.ends_with(" server key"))
+            .unwrap();
+        *pinned = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned();
+        std::fs::write(&path, serde_json::to_vec(&records).unwrap()).unwrap();
+        let client = self.client_with(config);
+        let error = client.authenticate(&user.email, &user.password).await.unwrap_err();
+        assert!(
+            matches!(error, Error::Tampering(Tampering::ServerKeyChanged)),
+            "{error:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -71,6 +89,7 @@ async fn rotated_api_key_keeps_session_keys_and_pin() {
         machine.client().try_load_key_from_keychain(),
         Err(Error::NoStoredKey)
     ));
+    machine.expect_pin(rotated, &user).await;
 }
 
 #[tokio::test]
@@ -91,23 +110,7 @@ async fn moved_server_keeps_session_keys_and_pin() {
     assert_eq!(client.pull(device.id, Cursor::START).await.unwrap().0, changes(3));
 
     // Another server that says it is this app's is still told by its key.
-    let path = world.file("machine.json");
-    let mut records: BTreeMap<String, String> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    let (_, pinned) = records
-        .iter_mut()
-        .find(|(name, _)| name.ends_with(" server key"))
-        .unwrap();
-    *pinned = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned();
-    std::fs::write(&path, serde_json::to_vec(&records).unwrap()).unwrap();
-    let error = machine
-        .client_with(moved)
-        .authenticate(&user.email, &user.password)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, Error::Tampering(Tampering::ServerKeyChanged)),
-        "{error:?}"
-    );
+    machine.expect_pin(moved, &user).await;
 }
 
 #[tokio::test]

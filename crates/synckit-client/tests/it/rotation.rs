@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use synckit_client::{Cursor, Error, MemoryStore, SyncKitClient, Tampering};
-use synckit_protocol::wire::log::Status;
+use synckit_protocol::wire::{keys::EnvelopeAnswer, log::Status};
 
 use crate::{
     interference::{Fate, Interference},
@@ -235,6 +235,36 @@ async fn recovery_code_takes_no_older_envelope() {
     // Its writes are still under the newer key.
     phone.push(phone_id, changes(1)).await.unwrap();
     assert_eq!(pull_all(&laptop, laptop_id, Cursor::START).await.unwrap().0.len(), 2);
+}
+
+#[tokio::test]
+async fn last_version_of_an_envelope_has_no_next() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    let versions = world.envelope_versions(&user).await;
+    let liar = Interference::new(|request| {
+        if request.uri().path() != "/api/sync/keys" || request.method() != http::Method::GET {
+            return Fate::Delivered;
+        }
+        Fate::Changed(Box::new(|body| {
+            let mut answer: EnvelopeAnswer = minicbor_serde::from_slice(&body).unwrap();
+            answer.version = u64::MAX;
+            minicbor_serde::to_vec(&answer).unwrap()
+        }))
+    });
+    let (phone, _) = world.device_over(&user, "phone", liar).await;
+    for refused in [
+        phone.rotate_keys(&user.password).await.map(drop),
+        phone.restore_envelope(&user.password).await.map(drop),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(
+            matches!(error, Error::Protocol { status: 200, reason } if reason.contains("version")),
+            "{error:?}"
+        );
+    }
+    assert_eq!(world.envelope_versions(&user).await, versions);
 }
 
 #[tokio::test]

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use synckit_client::{Cursor, Error, Tampering};
-use synckit_protocol::{Problem, ProblemCode, wire::auth::SignedIn};
+use synckit_protocol::{
+    AppId, Problem, ProblemCode,
+    wire::auth::{Refreshed, SignedIn},
+};
 
 use crate::{
     interference::{Fate, Interference},
@@ -37,6 +40,43 @@ async fn expired_token_is_refreshed_and_the_call_repeated() {
     assert_eq!(refreshes.load(Ordering::SeqCst), 1);
     // The new token is the one that the next start of the app finds.
     world.another_client(&user).await.status().await.unwrap();
+}
+
+#[tokio::test]
+async fn refresh_of_another_app_is_refused() {
+    let world = World::start().await;
+    let user = world.user().await;
+    world.first_device(&user).await;
+    let over = async |app_id: Option<AppId>| {
+        let expire = AtomicBool::new(true);
+        let liar = Interference::new(move |request| match request.uri().path() {
+            "/api/sync/auth/refresh" => Fate::Changed(Box::new(move |body| {
+                let mut refreshed: Refreshed = minicbor_serde::from_slice(&body).unwrap();
+                refreshed.app_id = app_id.unwrap_or(refreshed.app_id);
+                minicbor_serde::to_vec(&refreshed).unwrap()
+            })),
+            "/api/sync/status" if expire.swap(false, Ordering::SeqCst) => Fate::Answered(
+                401,
+                serde_json::to_vec(&Problem::new(ProblemCode::TokenExpired)).unwrap(),
+            ),
+            _ => Fate::Delivered,
+        });
+        let file = world.file(&format!("{} laptop.json", user.email));
+        let before = std::fs::read(&file).unwrap();
+        let status = world.resumed_over(&user, liar).status().await;
+        (status, std::fs::read(&file).unwrap() == before)
+    };
+    let other = AppId::from_bytes([7; 16]);
+    let (refused, is_unchanged) = over(Some(other)).await;
+    let error = refused.unwrap_err();
+    assert!(
+        matches!(error, Error::Tampering(Tampering::OtherApp { answered }) if answered == other),
+        "{error:?}"
+    );
+    assert!(is_unchanged, "a secret of the refused answer was stored");
+    let (answered, is_unchanged) = over(None).await;
+    answered.unwrap();
+    assert!(!is_unchanged, "the control stores the new secret");
 }
 
 #[tokio::test]

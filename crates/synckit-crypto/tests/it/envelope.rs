@@ -95,7 +95,19 @@ fn ring_is_sealed_again_under_a_new_account_key() {
 #[test]
 fn versions_count_from_one() {
     let mut rng = VectorRng::new("versions");
-    let (_, account_key, ring) = sealed(0);
+    let (envelope, account_key, ring) = sealed(0);
+    let bytes = envelope.encode();
+    for (number, place) in [
+        ("generation", 1..5),
+        ("count", 5..9),
+        ("version", 9..17),
+        ("key version", 17..21),
+    ] {
+        let mut zero = bytes.clone();
+        zero[place].fill(0);
+        let decoded = Envelope::decode(&zero);
+        assert!(matches!(decoded, Err(KeyError::Malformed { .. })), "{number}");
+    }
     for (generation, count, version) in [(0, 1, 1), (1, 0, 1), (1, 1, 0)] {
         let edition = VaultEdition { generation, count };
         let error = Envelope::seal(&SCOPE, &account_key, edition, version, &ring, &mut rng);

@@ -3,7 +3,7 @@
 use synckit_login::{
     ClientLogin, ClientRegistration, ExportKey, KE1_BYTES, KE2_BYTES, KE3_BYTES, LOGIN_STATE_BYTES, LoginError,
     LoginFinished, PASSWORD_BYTES_MAX, RECORD_BYTES, REGISTRATION_REQUEST_BYTES, REGISTRATION_RESPONSE_BYTES,
-    REGISTRATION_UPLOAD_BYTES, RegistrationFinished, ServerLogin, ServerPublicKey,
+    REGISTRATION_UPLOAD_BYTES, RegistrationFinished, ServerLogin, ServerPublicKey, check_password,
 };
 use synckit_protocol::AppId;
 
@@ -117,6 +117,7 @@ fn unusable_password_is_refused_before_a_message() {
     let mut rng = VectorRng::new("unusable");
     let longest = "x".repeat(PASSWORD_BYTES_MAX);
     assert!(ClientLogin::start(&longest, &mut rng).is_ok());
+    check_password(&longest).unwrap();
     for password in [String::new(), format!("{longest}x"), "x".repeat(1_000_000)] {
         assert_eq!(
             ClientLogin::start(&password, &mut rng).unwrap_err(),
@@ -126,6 +127,7 @@ fn unusable_password_is_refused_before_a_message() {
             ClientRegistration::start(&password, &mut rng).unwrap_err(),
             LoginError::UnusablePassword
         );
+        assert_eq!(check_password(&password), Err(LoginError::UnusablePassword));
     }
     // The limit is that of the normalised password: 1,533 bytes become 1,022.
     assert!(ClientLogin::start(&"e\u{301}".repeat(511), &mut rng).is_ok());

@@ -96,6 +96,7 @@ fn element(answer: &Answer) -> Vec<u8> {
 }
 
 async fn reset_code(world: &World, email: &str) -> String {
+    world.clear_mail();
     let body = json!({ "email": email });
     world
         .post("/api/accounts/reset/request")
@@ -155,6 +156,32 @@ async fn mailed_code_allows_few_starts() {
         assert_eq!(prober.reset(&code).await.status, StatusCode::OK);
     }
     assert_eq!(prober.reset(&code).await.code(), "mail_code_invalid");
+}
+
+#[tokio::test]
+async fn starts_of_a_reset_are_counted() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let prober = Prober::new(&world);
+    let mut starts = 0;
+    let refused = loop {
+        // Each code allows few starts; together they allow no more than the account has guesses.
+        let code = reset_code(&world, "ada@example.com").await;
+        let mut answers = Vec::new();
+        for _ in 0..limits::RESET_STARTS_MAX {
+            answers.push(prober.reset(&code).await);
+        }
+        starts += answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
+        if let Some(refused) = answers.into_iter().find(|answer| answer.status != StatusCode::OK) {
+            break refused;
+        }
+    };
+    assert_eq!((starts, refused.code().as_str()), (10, "too_many_guesses"));
+    assert_eq!(refused.header("retry-after"), "90");
+    // Of the account, not of the address: a neighbour resets.
+    world.user("bob@example.com").await;
+    let code = reset_code(&world, "bob@example.com").await;
+    assert_eq!(prober.reset(&code).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
