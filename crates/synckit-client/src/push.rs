@@ -70,7 +70,8 @@ struct Sealed {
 
 impl SyncKitClient {
     /// Pushes changes: encrypted, appended in order, and stored durably before this returns. More than 500 changes, or
-    /// 4 MiB, are split into batches. Each batch is atomic; the whole push is not.
+    /// 4 MiB, are split into batches; on a line so slow that a batch would take longer than about 20 s, into smaller ones of at
+    /// least 64 KiB. Each batch is atomic; the whole push is not.
     ///
     /// Returns a cursor that is safe to store: the end of the last page that [`SyncKitClient::pull`] returned, or the
     /// cursor given to [`SyncKitClient::resume_at`], or [`Cursor::START`] if the app has never pulled on this device.
@@ -245,12 +246,21 @@ async fn push_batches(
         Parent::Exactly(cursor) => cursor.position().unwrap_or_else(|| stream.start()),
     };
     let changes = Arc::new(changes);
-    let mut sealed = seal_next(pusher.clone(), Arc::clone(&changes), 0, batch_id, parent).await?;
+    let first = Piece {
+        changes: Arc::clone(&changes),
+        start: 0,
+        bytes_max: stream.line.batch_bytes(),
+    };
+    let mut sealed = seal_next(pusher.clone(), first, batch_id, parent).await?;
     loop {
         let end = sealed.range.end;
         let ahead = (end < changes.len()).then(|| {
-            let (pusher, changes) = (pusher.clone(), Arc::clone(&changes));
-            runtime::spawn(seal_next(pusher, changes, end, None, sealed.after))
+            let next = Piece {
+                changes: Arc::clone(&changes),
+                start: end,
+                bytes_max: stream.line.batch_bytes(),
+            };
+            runtime::spawn(seal_next(pusher.clone(), next, None, sealed.after))
         });
         let position = append(stream, &pusher, sealed, at).await?;
         *accepted = Accepted {
@@ -273,8 +283,10 @@ async fn append(stream: &Stream, pusher: &Pusher, mut sealed: Sealed, at: Parent
     for attempt in 0..=RESEALS_MAX {
         let known = stream.state.known();
         let call = Call::post("/api/sync/push").encoded_body(sealed.request.clone());
+        let (bytes, began) = (sealed.request.len(), runtime::now());
         let problem = match stream.connection.authorized_as(pusher.device_id, call).await {
             Ok(answer) => {
+                stream.line.sent(bytes, began.elapsed());
                 let sent = Sent {
                     batch_id: sealed.batch_id,
                     device_id: pusher.device_id,
@@ -286,7 +298,12 @@ async fn append(stream: &Stream, pusher: &Pusher, mut sealed: Sealed, at: Parent
                 return Ok(position);
             }
             Err(Error::Problem(problem)) => problem,
-            Err(error) => return Err(error),
+            Err(error) => {
+                if matches!(error, Error::Network(_)) {
+                    stream.line.broke(bytes);
+                }
+                return Err(error);
+            }
         };
         let latest = match problem.known_code() {
             Some(ProblemCode::Behind) => {
@@ -318,10 +335,18 @@ fn invalid_changes(reason: &str) -> Error {
     }
 }
 
-/// Encodes as many changes as fit one batch, beginning at `start`.
-fn encode(changes: &[ChangeEntry], start: usize) -> Result<(Range<usize>, BatchBody)> {
+/// Where the next batch of a push begins.
+struct Piece {
+    changes: Arc<Vec<ChangeEntry>>,
+    start: usize,
+    /// The most bytes that the batch should have on this line. A single change may have more.
+    bytes_max: Option<usize>,
+}
+
+/// Encodes as many changes as fit one batch of about `bytes_max`, beginning at `start`.
+fn encode(changes: &[ChangeEntry], start: usize, bytes_max: Option<usize>) -> Result<(Range<usize>, BatchBody)> {
     let rest = changes.get(start..).unwrap_or_default();
-    let (taken, body) = BatchBody::encode_prefix(rest)
+    let (taken, body) = encode_at_most(rest, bytes_max)
         // The reported index counts from the first of all changes of the app.
         .map_err(|error| {
             Error::Encode(EncodeError {
@@ -332,17 +357,23 @@ fn encode(changes: &[ChangeEntry], start: usize) -> Result<(Range<usize>, BatchB
     Ok((start..start + taken, body))
 }
 
+/// Encodes fewer changes, in proportion, while they have too many bytes.
+fn encode_at_most(changes: &[ChangeEntry], bytes_max: Option<usize>) -> Result<(usize, BatchBody), EncodeError> {
+    let (mut taken, mut body) = BatchBody::encode_prefix(changes)?;
+    while let Some(bytes_max) = bytes_max.filter(|&most| most < body.encoded_bytes() && taken > 1) {
+        let fewer = (taken.saturating_mul(bytes_max) / body.encoded_bytes()).clamp(1, taken - 1);
+        (taken, body) = BatchBody::encode_prefix(&changes[..fewer])?;
+    }
+    Ok((taken, body))
+}
+
 /// Seals as many changes as fit one batch, beginning at `start`; all of them, if the app chose the batch id.
-async fn seal_next(
-    pusher: Pusher,
-    changes: Arc<Vec<ChangeEntry>>,
-    start: usize,
-    batch_id: Option<BatchId>,
-    parent: Position,
-) -> Result<Sealed> {
+async fn seal_next(pusher: Pusher, piece: Piece, batch_id: Option<BatchId>, parent: Position) -> Result<Sealed> {
     runtime::blocking(move || {
-        let (range, body) = encode(&changes, start)?;
-        if batch_id.is_some() && range.end < changes.len() {
+        // A batch whose id the app chose is never divided.
+        let bytes_max = piece.bytes_max.filter(|_| batch_id.is_none());
+        let (range, body) = encode(&piece.changes, piece.start, bytes_max)?;
+        if batch_id.is_some() && range.end < piece.changes.len() {
             return Err(invalid_changes("they do not fit one batch of 500 changes and 4 MiB"));
         }
         let batch_id = batch_id.unwrap_or_else(SyncKitClient::new_batch_id);

@@ -40,7 +40,7 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes per second of the slowest supported connection: for each so many bytes of a request body, both sides add a
 /// second to their time limits.
-pub const SLOWEST_LINE_BYTES_PER_SECOND: u64 = 16 * 1024;
+pub const SLOWEST_LINE_BYTES_PER_SECOND: u64 = 4 * 1024;
 
 /// An envelope: the master keys of one stream, wrapped. Above: `invalid_value`.
 pub const ENVELOPE_BYTES_MAX: usize = 4096;

@@ -3,6 +3,7 @@
 //! Invariant: a lock is private to the file of the state that it guards, and is released before a method returns.
 
 pub(crate) mod keys;
+pub(crate) mod line;
 pub(crate) mod news;
 pub(crate) mod pending;
 pub(crate) mod prefetch;

@@ -11,6 +11,7 @@ use crate::{
     runtime::Turns,
     state::{
         keys::{KeyState, Keys},
+        line::Line,
         news::NewsTasks,
         stream::StreamState,
         uploads::PendingUploads,
@@ -23,6 +24,7 @@ pub(crate) struct Stream {
     pub(crate) key_state: KeyState,
     pub(crate) state: StreamState,
     pub(crate) uploads: PendingUploads,
+    pub(crate) line: Line,
     pub(crate) news: NewsTasks,
     /// Serialises writes: parallel pushes of one client would only cause each other's retries.
     pub(crate) writing: Turns,
@@ -35,6 +37,7 @@ impl Stream {
             key_state: KeyState::default(),
             state: StreamState::default(),
             uploads: PendingUploads::default(),
+            line: Line::default(),
             news: NewsTasks::default(),
             writing: Turns::default(),
         }

@@ -1,6 +1,13 @@
 //! Pushing and pulling between devices that behave.
 
-use synckit_client::{BatchId, ChangeEntry, ChangeOp, Cursor, Error, ProblemCode, SyncKitClient, Timestamp};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use synckit_client::{
+    BatchId, ChangeEntry, ChangeOp, Cursor, Error, ProblemCode, SyncKitClient, Timestamp, transport::RequestBody,
+};
 
 use crate::{
     interference::{Fate, Interference},
@@ -44,6 +51,49 @@ async fn what_one_device_pushes_another_pulls() {
     assert!(!has_more);
     assert_eq!(cursor.seq(), 4);
     assert_eq!(phone.pull(phone_id, cursor).await.unwrap(), (vec![], cursor, false));
+}
+
+#[tokio::test]
+async fn a_line_that_broke_gets_smaller_batches() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (_, laptop_id) = world.first_device(&user).await;
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let (seen, has_arrived) = (Arc::clone(&bodies), AtomicBool::new(false));
+    let transport = Interference::new(move |request| {
+        let ("/api/sync/push", RequestBody::Full(body)) = (request.uri().path(), request.body()) else {
+            return Fate::Delivered;
+        };
+        seen.lock().unwrap().push(body.len());
+        // Nothing large arrives until something has arrived.
+        match body.len() < 200_000 || has_arrived.load(Ordering::SeqCst) {
+            true => {
+                has_arrived.store(true, Ordering::SeqCst);
+                Fate::Delivered
+            }
+            false => Fate::RequestLost,
+        }
+    });
+    let client = world.resumed_over(&user, transport);
+    client.resume_at(Cursor::START);
+    let large: Vec<_> = (0..200)
+        .map(|row| ChangeEntry {
+            data: Some(serde_json::json!({ "text": "x".repeat(2000) })),
+            ..change("notes", &row.to_string())
+        })
+        .collect();
+    client.push(laptop_id, large.clone()).await.unwrap_err();
+    bodies.lock().unwrap().retain(|_| false);
+    client.push(laptop_id, large.clone()).await.unwrap();
+    let lengths = std::mem::take(&mut *bodies.lock().unwrap());
+    // Then it finds that the line is quick again.
+    assert!(lengths.len() > 2 && lengths[0] < 100_000, "{lengths:?}");
+    let (received, at) = pull_all(&client, laptop_id, Cursor::START).await.unwrap();
+    assert_eq!(received, large);
+    // A batch whose id the app chose is one on any line.
+    let id = SyncKitClient::new_batch_id();
+    client.push_at(laptop_id, at, Some(id), large).await.unwrap();
+    assert_eq!(bodies.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -139,7 +189,7 @@ async fn a_lost_answer_stores_nothing_twice() {
     let transport = Interference::new(move |request| {
         let push = request.uri().path() == "/api/sync/push";
         // Two of every three answers are lost.
-        if push && lost.fetch_add(1, std::sync::atomic::Ordering::SeqCst) % 3 != 2 {
+        if push && lost.fetch_add(1, Ordering::SeqCst) % 3 != 2 {
             Fate::AnswerLost
         } else {
             Fate::Delivered

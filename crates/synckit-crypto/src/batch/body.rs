@@ -79,6 +79,11 @@ impl BatchBody {
         }
     }
 
+    /// The number of bytes that are sealed.
+    pub const fn encoded_bytes(&self) -> usize {
+        self.plaintext.len()
+    }
+
     /// The number of entries.
     pub const fn count(&self) -> u32 {
         self.count

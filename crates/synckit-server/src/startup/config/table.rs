@@ -306,11 +306,11 @@ limit_groups! {
     Timeouts in timeouts {
         request_head_timeout => request_head: Duration, time, "60 s", "Time limit for receiving request headers",
             "An idle connection is closed after the same time.";
-        request_body_timeout => request_body: Duration, time, "30 s", "Time that the body of an API request may lag behind 16 KiB per second",
+        request_body_timeout => request_body: Duration, time, "30 s", "Time that the body of an API request may lag behind 4 KiB per second",
             "";
         request_timeout => request: Duration, time, "60 s", "Time limit for answering an API request",
             "It includes the time for the body.";
-        stall_timeout => stall: Duration, time, "30 s", "Time that a blob or an answer may lag behind 16 KiB per second", "";
+        stall_timeout => stall: Duration, time, "30 s", "Time that a blob or an answer may lag behind 4 KiB per second", "";
         shutdown_grace => shutdown_grace: Duration, time_or_none, "30 s",
             "Time limit for running requests after the server is told to stop",
             "Uploads of blobs get half of it. It may be `0 s`.";
