@@ -263,7 +263,8 @@ fn is_whole_key(table: &TableLayout, parent: &TableLayout, column: &str) -> bool
         return false;
     };
     match (&key[..], &foreign.columns[..]) {
-        ([only], [(_, there)]) => {
+        // Under another collation, different values refer to one row.
+        ([only], [(_, there)]) if is_compared_exactly(&parent.info, only) => {
             let is_declared_key = matches!(parent.info.key()[..], [key] if key.name == *only);
             there
                 .as_ref()
@@ -271,6 +272,14 @@ fn is_whole_key(table: &TableLayout, parent: &TableLayout, column: &str) -> bool
         }
         _ => false,
     }
+}
+
+fn is_compared_exactly(info: &TableInfo, column: &str) -> bool {
+    let mut alone = info
+        .uniques
+        .iter()
+        .filter(|unique| matches!(&unique.columns[..], [Some(only)] if only == column));
+    alone.all(|unique| unique.collations.iter().all(|name| name.eq_ignore_ascii_case("BINARY")))
 }
 
 fn on_delete(table: &TableLayout, column: &str) -> OnDelete {

@@ -138,6 +138,14 @@ impl Schema {
         (!key.is_empty()).then(|| RowId::of_key(&values))
     }
 
+    /// The value of a key of one column.
+    pub(super) fn only_key<'a>(&'a self, table: &str, row: &'a Row) -> Option<&'a Value> {
+        match &self.table(table)?.key[..] {
+            [only] => Some(self.value(table, row, only)),
+            _ => None,
+        }
+    }
+
     /// The row that a reference leads to, by the id of the row or by its key.
     pub(crate) fn parent(&self, table: &str, row: &Row, reference: &Reference) -> Option<Key> {
         let id = match self.value(table, row, &reference.column) {

@@ -121,9 +121,14 @@ impl State {
         }
     }
 
-    /// Whatever refers to a row by its old id refers to it by the new one. A row whose own id is made of it moves, too.
+    /// Whatever refers to a row by its old id, or by its old key, refers to it by the new one. A row whose own id is made of it
+    /// moves, too.
     fn rename(&mut self, schema: &Schema, from: &Key, to: &Key) {
         self.renamed.push((from.clone(), to.clone()));
+        let new_key = self
+            .current(to)
+            .and_then(|row| schema.only_key(&to.table, row))
+            .cloned();
         let keys: Vec<Key> = self.unsent.keys().cloned().collect();
         for key in keys {
             let Some(unsent) = self.unsent.get_mut(&key) else {
@@ -131,15 +136,17 @@ impl State {
             };
             let Some(row) = &mut unsent.row else { continue };
             let mut is_moved = false;
-            for reference in schema
-                .references(&key.table)
-                .iter()
-                .filter(|reference| reference.parent == from.table)
-            {
-                if row.get(&reference.column) == Some(&Value::Row(from.id.clone())) {
-                    row.set(reference.column.as_str(), Value::Row(to.id.clone()));
-                    is_moved = true;
+            for reference in schema.references(&key.table) {
+                if schema.parent(&key.table, row, reference).as_ref() != Some(from) {
+                    continue;
                 }
+                let value = match (row.get(&reference.column), &new_key) {
+                    (Some(Value::Row(_)), _) => Value::Row(to.id.clone()),
+                    (_, Some(new_key)) => new_key.clone(),
+                    (_, None) => continue,
+                };
+                row.set(reference.column.as_str(), value);
+                is_moved = true;
             }
             if is_moved {
                 self.move_to_own_id(schema, &key);

@@ -1,7 +1,11 @@
 //! Rows on their way from one device to the other.
 
 use synckit_doctest::run;
-use synckit_sqlite::track::{Identity, Track};
+use synckit_sqlite::{
+    Error, SyncedDatabase,
+    inspect::Finding,
+    track::{Identity, Track},
+};
 
 use super::device::{Device, settle};
 
@@ -181,6 +185,160 @@ fn every_kind_of_key_is_synced() {
         );
         assert_eq!(phone.ask("SELECT * FROM log ORDER BY 1"), ["a|1", "c|-"]);
         assert_eq!(phone.ask("SELECT word, count FROM words ORDER BY 1"), ["be|1", "to|5"]);
+        Ok(())
+    });
+}
+
+/// T9: what goes out of a table for a moment takes no children with it.
+#[test]
+fn rows_that_change_places_keep_children() {
+    run(async |world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, TABLES).await;
+        let phone = Device::start(&world, "phone", SCHEMA, TABLES).await;
+        laptop.run("INSERT INTO lists VALUES (1, 'a'), (2, 'b'); INSERT INTO tasks VALUES (1, 1, 'in a', 0), (2, 2, 'in b', 0)");
+        settle(&laptop, &phone).await;
+        laptop.run("UPDATE lists SET name = 'x' WHERE id = 1; UPDATE lists SET name = 'a' WHERE id = 2; UPDATE lists SET name = 'b' WHERE id = 1");
+        settle(&laptop, &phone).await;
+        assert_eq!(phone.ask(ALL), ["a|in b|0|-", "b|in a|0|-"]);
+        Ok(())
+    });
+}
+
+/// What an app's trigger does on one device is not done again on the other, and does not come back.
+#[test]
+fn effects_of_triggers_do_not_echo() {
+    run(async |world| {
+        let schema = "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT, edits INTEGER NOT NULL DEFAULT 0);
+            CREATE TABLE audit (id INTEGER PRIMARY KEY, line TEXT);
+            CREATE VIRTUAL TABLE search USING fts5 (text);
+            CREATE TRIGGER count AFTER UPDATE OF text ON notes BEGIN UPDATE notes SET edits = edits + 1 WHERE id = NEW.id; INSERT INTO audit (line) VALUES (NEW.text); END;
+            CREATE TRIGGER found AFTER INSERT ON notes BEGIN INSERT INTO search (rowid, text) VALUES (NEW.id, NEW.text); END;
+            CREATE TRIGGER found_again AFTER UPDATE OF text ON notes BEGIN UPDATE search SET text = NEW.text WHERE rowid = NEW.id; END;";
+        let laptop = Device::start(&world, "laptop", schema, ["notes", "audit"]).await;
+        let phone = Device::start(&world, "phone", schema, ["notes", "audit"]).await;
+        laptop.run("INSERT INTO notes (text) VALUES ('one')");
+        settle(&laptop, &phone).await;
+        laptop.run("UPDATE notes SET text = 'two'");
+        settle(&laptop, &phone).await;
+        assert_eq!(phone.sync().await.pushed, 0);
+        for device in [&laptop, &phone] {
+            assert_eq!(device.ask("SELECT text, edits FROM notes"), ["two|1"]);
+            assert_eq!(device.ask("SELECT line FROM audit"), ["two"]);
+            assert_eq!(
+                device.ask("SELECT count(*) FROM search WHERE search MATCH 'two'"),
+                ["1"]
+            );
+        }
+        Ok(())
+    });
+}
+
+/// T14: what a trigger or an index needs of the app is named, and can be given.
+#[test]
+fn missing_function_is_named_and_given() {
+    run(async |world| {
+        let (client, device) = world.device("laptop").await?;
+        let path = world.path("app.db");
+        let register = |connection: &rusqlite::Connection| {
+            let flags = rusqlite::functions::FunctionFlags::SQLITE_DETERMINISTIC
+                | rusqlite::functions::FunctionFlags::SQLITE_UTF8;
+            connection.create_scalar_function("shout", 1, flags, |context| {
+                Ok(context.get::<String>(0)?.to_uppercase())
+            })
+        };
+        let app = rusqlite::Connection::open(&path)?;
+        register(&app)?;
+        app.execute_batch(
+            "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT); CREATE UNIQUE INDEX loud ON notes (shout(text))",
+        )?;
+        let db = SyncedDatabase::open(&path, client.clone(), device.id).await?;
+        let error = db.track(["notes"]).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::NotReady { finding: Finding::NotWritable { message }, .. } if message.contains("shout")),
+            "{error}"
+        );
+        let db = SyncedDatabase::open_with(&path, client, device.id, register).await?;
+        db.track(["notes"]).await?;
+        app.execute("INSERT INTO notes (text) VALUES ('one')", [])?;
+        assert_eq!(db.sync().await?.pushed, 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn refused_row_waits_and_holds_nothing_up() {
+    run(async |world| {
+        let laptop = Device::start(
+            &world,
+            "laptop",
+            "CREATE TABLE n (id INTEGER PRIMARY KEY, v INTEGER)",
+            ["n"],
+        )
+        .await;
+        let strict = "CREATE TABLE n (id INTEGER PRIMARY KEY, v INTEGER CHECK (v < 1000))";
+        let phone = Device::start(&world, "phone", strict, ["n"]).await;
+        laptop.run("INSERT INTO n (v) VALUES (5000); INSERT INTO n (v) WITH RECURSIVE s (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM s WHERE x < 700) SELECT x FROM s");
+        laptop.sync().await;
+        assert_eq!(phone.sync().await.parked, 1);
+        assert_eq!(phone.ask("SELECT count(*), max(v) FROM n"), ["700|700"]);
+        laptop.run("UPDATE n SET v = 999 WHERE v = 5000");
+        settle(&laptop, &phone).await;
+        assert_eq!(phone.ask("SELECT count(*), max(v) FROM n"), ["701|999"]);
+        assert_eq!(phone.sync().await.parked, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn row_too_large_for_a_batch_stays_here() {
+    run(async |world| {
+        let columns: Vec<String> = (0..60).map(|number| format!("c{number} TEXT")).collect();
+        let schema = format!("CREATE TABLE wide (id INTEGER PRIMARY KEY, {})", columns.join(", "));
+        let laptop = Device::start(&world, "laptop", &schema, ["wide"]).await;
+        let phone = Device::start(&world, "phone", &schema, ["wide"]).await;
+        let sets: Vec<String> = (0..60)
+            .map(|number| format!("c{number} = hex(zeroblob(32000))"))
+            .collect();
+        laptop.run("INSERT INTO wide (c0) VALUES ('a'), ('b'), ('c')");
+        laptop.run(&format!("UPDATE wide SET {} WHERE id = 1", sets.join(", ")));
+        let report = laptop.sync().await;
+        assert_eq!((report.pushed, report.unsendable), (2, 1));
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT c0 FROM wide ORDER BY 1"), ["b", "c"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn file_belongs_to_its_first_user() {
+    run(async |world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, TABLES).await;
+        laptop.sync().await;
+        let client = world.client();
+        client.create_account("other@example.com", "another password").await?;
+        client.authenticate("other@example.com", "another password").await?;
+        client.setup_encryption_new("another password").await?;
+        let device = client.register_device("theirs", "linux").await?;
+        let db = SyncedDatabase::open(&laptop.path, client, device.id).await?;
+        assert!(matches!(db.sync().await, Err(Error::OtherUser)));
+        Ok(())
+    });
+}
+
+/// An edit and a push of another device are there a moment later, without a call.
+#[test]
+fn running_sync_hears_of_both_sides() {
+    run(async |world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, TABLES).await;
+        let phone = Device::start(&world, "phone", SCHEMA, TABLES).await;
+        let mut changes = phone.db.changes();
+        let _running = (laptop.db.spawn(), phone.db.spawn());
+        laptop.run("INSERT INTO lists VALUES (1, 'Home')");
+        assert_eq!(changes.next().await, Some(["lists".to_owned()].into()));
+        assert_eq!(phone.ask("SELECT name FROM lists"), ["Home"]);
+        let mut changes = laptop.db.changes();
+        phone.run("INSERT INTO tasks VALUES (1, 1, 'Sweep', 0)");
+        assert_eq!(changes.next().await, Some(["tasks".to_owned()].into()));
         Ok(())
     });
 }

@@ -3,3 +3,4 @@
 mod capture;
 mod device;
 mod flows;
+mod worlds;
