@@ -37,6 +37,7 @@ pub type OnConnection = Arc<dyn Fn(&Connection) -> rusqlite::Result<()> + Send +
 pub(crate) struct Replica {
     connection: Connection,
     on_connection: OnConnection,
+    layout: Known,
 }
 
 impl fmt::Debug for Replica {
@@ -50,7 +51,7 @@ impl fmt::Debug for Replica {
 /// A transaction, and what is known in it. Nothing of it happened unless [`Work::finish`] returned.
 pub(crate) struct Work<'c> {
     pub(crate) transaction: Transaction<'c>,
-    pub(crate) layout: Layout,
+    pub(crate) layout: Arc<Layout>,
     pub(crate) book: Book,
     pub(crate) now: Timestamp,
     loaded: Book,
@@ -69,6 +70,7 @@ impl Replica {
         Ok(Self {
             connection,
             on_connection,
+            layout: None,
         })
     }
 
@@ -146,11 +148,9 @@ impl Replica {
         if !self.is_tracked()? {
             return Err(Error::NothingTracked);
         }
-        let scratch = scratch(&self.on_connection)?;
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let layout = Layout::read(&transaction, scratch, declared_tables(&transaction)?)?;
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(behavior)?;
+        let mut layout = layout(&transaction, &self.on_connection, &mut self.layout)?;
         let now = now();
         let mut book = Book::load(&transaction)?;
         let loaded = book.clone();
@@ -158,20 +158,18 @@ impl Replica {
         if is_changed {
             adopt_columns(&transaction, &layout, &book)?;
         }
-        capture(&transaction, &layout, &mut book, is_changed, now)?;
+        if capture(&transaction, &layout, &mut book, is_changed, now)? {
+            for (table, column) in unenforced(&layout, &book) {
+                note_unenforced(&transaction, &layout, &table, &column)?;
+                self.layout = None;
+            }
+        }
         if is_changed {
             triggers::install(&transaction, &layout)?;
             note_schema(&transaction)?;
         }
-        let mut layout = layout;
-        let found = unenforced(&layout, &book);
-        if !found.is_empty() {
-            for (table, column) in found {
-                note_unenforced(&transaction, &layout, &table, &column)?;
-            }
-            let declared = declared_tables(&transaction)?;
-            let again = self::scratch(&self.on_connection)?;
-            layout = Layout::read(&transaction, again, declared)?;
+        if self.layout.is_none() {
+            layout = self::layout(&transaction, &self.on_connection, &mut self.layout)?;
         }
         let before = book.visible(&layout);
         Ok(Work {
@@ -182,6 +180,23 @@ impl Replica {
             loaded,
             before,
         })
+    }
+}
+
+/// The layout of a version of the schema, and the version.
+type Known = Option<(Option<i64>, Arc<Layout>)>;
+
+/// Reads the layout only after a change of the schema.
+fn layout(connection: &Connection, on_connection: &OnConnection, known: &mut Known) -> Result<Arc<Layout>, Error> {
+    let version = schema_version(connection)?;
+    match known {
+        Some((read, layout)) if *read == version => Ok(Arc::clone(layout)),
+        _ => {
+            let layout = Layout::read(connection, scratch(on_connection)?, declared_tables(connection)?)?;
+            let layout = Arc::new(layout);
+            *known = Some((version, Arc::clone(&layout)));
+            Ok(layout)
+        }
     }
 }
 

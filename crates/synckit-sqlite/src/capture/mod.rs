@@ -32,16 +32,16 @@ struct Seen {
 }
 
 /// Takes over what the app did since the last look. `is_unwatched`: our triggers were gone for a while, so that every row has to
-/// be looked at.
+/// be looked at. Returns whether there was anything.
 pub(crate) fn capture(
     connection: &Connection,
     layout: &Layout,
     book: &mut Book,
     is_unwatched: bool,
     now: Timestamp,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     if !is_unwatched && !has_notes(connection, layout)? {
-        return Ok(());
+        return Ok(false);
     }
     let visible = book.visible(layout);
     let mut seen = Seen::default();
@@ -63,7 +63,7 @@ pub(crate) fn capture(
         book.outside.remove(key);
     }
     book.outside.extend(held.into_iter().map(|key| (key, HELD.to_owned())));
-    Ok(())
+    Ok(true)
 }
 
 /// Whether anything was touched.

@@ -163,6 +163,6 @@ async fn come_to_rest(devices: &[Device]) -> Result<(), String> {
 #[test]
 fn every_life_comes_to_rest() {
     for seed in 0..3 {
-        run(async |world| Ok(live(world, seed, 30).await?));
+        run(async |world| Ok(live(world, seed, 10).await?));
     }
 }
