@@ -14,7 +14,7 @@ use crate::{
     inspect::catalog::quoted,
     layout::{KeyLayout, Layout, TableLayout},
     merge::{Key, Parked, Rules, Step, View, plan},
-    rows::{Row, Value},
+    rows::{Row, RowId, Value},
     shadow::{
         book::{BETWEEN, Book, HELD},
         files,
@@ -41,6 +41,11 @@ pub(crate) fn apply(
     mut before: BTreeMap<Key, Row>,
     place: Place,
 ) -> Result<BTreeSet<Key>, Error> {
+    if place == Place::Between && book.state.has_strangers() {
+        // Rows of the log may be rows that are here already: that is known at its head.
+        note_outside(layout, book, &before);
+        return Ok(BTreeSet::new());
+    }
     follow_renamed(connection, layout, book, &mut before)?;
     let mut writer = Writer::new(connection, layout, before);
     // What a table refused may have become possible.
@@ -99,13 +104,17 @@ fn note_outside(layout: &Layout, book: &mut Book, present: &BTreeMap<Key, Row>) 
     book.outside = outside.collect();
 }
 
-/// A row that became another one keeps its place in the table, so that the app's references to its number stay right.
+/// Rows that became other ones: the table of their numbers, and their ids.
+type Moved = BTreeMap<(i64, RowId), RowId>;
+
+/// A row that became another one keeps its number, so that the app's references to it stay right: they lead to the other one.
 fn follow_renamed(
     connection: &Connection,
     layout: &Layout,
     book: &mut Book,
     before: &mut BTreeMap<Key, Row>,
 ) -> Result<(), Error> {
+    let (numbers, mut moved) = (Numbers(connection), Moved::new());
     for (from, to) in std::mem::take(&mut book.state.renamed) {
         let Some(table) = layout.tables.get(&from.table) else {
             continue;
@@ -114,13 +123,44 @@ fn follow_renamed(
             continue;
         }
         let Some(row) = before.remove(&from) else { continue };
-        let numbers = Numbers(connection);
-        if let Some(number) = numbers.number(table.declared.number, &from.id)? {
-            numbers.set(table.declared.number, number, &to.id)?;
+        let table = table.declared.number;
+        if let Some(number) = numbers.number(table, &from.id)? {
+            numbers.set(table, number, &to.id)?;
         }
+        // What had become the row that becomes another one now.
+        for target in moved.values_mut().filter(|target| **target == from.id) {
+            *target = to.id.clone();
+        }
+        moved.insert((table, from.id), to.id.clone());
         before.insert(to, row);
     }
+    if !moved.is_empty() {
+        let rows = std::mem::take(before).into_iter();
+        *before = rows.map(|(key, row)| referring(layout, &moved, key, row)).collect();
+    }
     Ok(())
+}
+
+/// The row as its table has it now. Its key may be made of rows.
+fn referring(layout: &Layout, moved: &Moved, key: Key, mut row: Row) -> (Key, Row) {
+    let columns = layout
+        .tables
+        .get(&key.table)
+        .into_iter()
+        .flat_map(|table| &table.columns);
+    let mut is_moved = false;
+    for column in columns {
+        if let (Some(Value::Row(id)), Some(table)) = (row.get(&column.name), column.numbers_of)
+            && let Some(to) = moved.get(&(table, id.clone()))
+        {
+            row.set(column.name.as_str(), Value::Row(to.clone()));
+            is_moved = true;
+        }
+    }
+    let id = layout.schema.id_of(&key.table, &row).filter(|_| is_moved);
+    let Key { table, id: before } = key;
+    let id = id.unwrap_or(before);
+    (Key { table, id }, row)
 }
 
 /// A condition, and the values of its parameters.
@@ -264,7 +304,7 @@ impl<'a> Writer<'a> {
         if let KeyLayout::Mapped(column) = &table.key {
             let rows = Some((table.info.name.as_str(), column.as_str()));
             let number = Numbers(self.connection).number_or_new(table.declared.number, rows, &key.id)?;
-            columns.push((column.clone(), number.map_or(Value::Null, Value::Integer)));
+            columns.push((column.clone(), Value::Integer(number)));
         }
         let names: Vec<String> = columns.iter().map(|(name, _)| quoted(name)).collect();
         let places = vec!["?"; columns.len()].join(", ");
@@ -304,7 +344,7 @@ impl<'a> Writer<'a> {
         Ok(stored)
     }
 
-    fn number(&self, parent: i64, id: &crate::rows::RowId) -> Result<Value, Error> {
+    fn number(&self, parent: i64, id: &RowId) -> Result<Value, Error> {
         let table = self
             .layout
             .tables
@@ -314,8 +354,9 @@ impl<'a> Writer<'a> {
             KeyLayout::Mapped(column) => Some((table.info.name.as_str(), column.as_str())),
             _ => None,
         });
-        let number = Numbers(self.connection).number_or_new(parent, rows, id)?;
-        Ok(number.map_or(Value::Null, Value::Integer))
+        Ok(Value::Integer(
+            Numbers(self.connection).number_or_new(parent, rows, id)?,
+        ))
     }
 
     /// Where a row of the table is, after so many other parameters.

@@ -68,6 +68,8 @@ pub struct SyncReport {
     pub unsendable: usize,
     /// Rows that cannot be in their table now: they wait for another row, or the table refuses them.
     pub parked: usize,
+    /// Rows of which a part of the key is NULL: nothing names them on another device, so they stay here.
+    pub unnamed: usize,
     /// Deletions that wait for [`SyncedDatabase::accept_deletions`] or [`SyncedDatabase::undo_deletions`].
     pub held_deletions: usize,
     /// Values that lost against other devices', since the file is synced.
@@ -112,16 +114,20 @@ impl SyncedDatabase {
     ///
     /// # Errors
     /// [`Error::NotReady`] for a table about which something must be said first, [`Error::ParentNotTracked`],
-    /// [`Error::Identity`], [`Error::Inspect`] and [`Error::Database`].
+    /// [`Error::Identity`], [`Error::KeyChanged`], [`Error::Inspect`], [`Error::FileReplaced`] and [`Error::Database`].
     pub async fn track<T: Into<Track>>(&self, tables: impl IntoIterator<Item = T>) -> Result<SchemaReport, Error> {
         let tracks: Vec<Track> = tables.into_iter().map(Into::into).collect();
         self.with(move |replica| replica.track(&tracks)).await
     }
 
-    /// Takes away every trigger and table of this crate. The rows stay, here and in the log.
+    /// Takes away every trigger and table of this crate, for good. The rows stay, here and in the log.
+    ///
+    /// To pause, do not sync: the triggers go on noting what the app does. If the tables are tracked again, a row is found in
+    /// the log by its key, by a UNIQUE, or by having the same values. What was done to the file in between is not known: a row
+    /// that was deleted comes back, and one that was edited and has neither a key nor a UNIQUE is a new row.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::FileReplaced`] and [`Error::Database`].
     pub async fn untrack_all(&self) -> Result<(), Error> {
         let _turn = self.0.turn.lock().await;
         self.with(Replica::untrack_all).await
@@ -133,7 +139,7 @@ impl SyncedDatabase {
     ///
     /// # Errors
     /// [`Error::Client`] if the server cannot be reached, or with what the app has to resolve; [`Error::NothingTracked`],
-    /// [`Error::OtherUser`], [`Error::Database`].
+    /// [`Error::OtherUser`], [`Error::KeyChanged`], [`Error::FileReplaced`], [`Error::Database`].
     pub async fn sync(&self) -> Result<SyncReport, Error> {
         let _turn = self.0.turn.lock().await;
         let mut report = SyncReport::default();
@@ -158,6 +164,7 @@ impl SyncedDatabase {
         };
         let standing = self.with(Replica::standing).await?;
         (report.parked, report.held_deletions, report.conflicts) = (standing.parked, standing.held, standing.conflicts);
+        report.unnamed = standing.unnamed;
         behind.map_or(Ok(report), |behind| Err(behind.into()))
     }
 

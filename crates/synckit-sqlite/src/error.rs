@@ -46,6 +46,19 @@ pub enum Error {
         table: String,
     },
 
+    /// The key of a table is another one than when it was tracked, so that its rows would be other rows.
+    #[error(
+        "the key of `{table}` changed since it was tracked: give the table another name, and track it under that name"
+    )]
+    KeyChanged {
+        /// The table.
+        table: String,
+    },
+
+    /// The file that was opened is not at its path any more.
+    #[error("the file was deleted or replaced since it was opened: open it again")]
+    FileReplaced,
+
     /// The bytes of a long value have not been downloaded.
     #[error("the file {0} is not here yet")]
     NoFile(BlobHash),

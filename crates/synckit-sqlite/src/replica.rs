@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -22,8 +22,8 @@ use crate::{
     shadow::{TABLES, book::Book, settings},
     track::Track,
     tracking::{
-        check_identity, check_parents, declaration, declared_tables, note_schema, note_unenforced, schema_version,
-        write_declared,
+        check_identity, check_key, check_parents, declaration, declared_tables, note_schema, note_unenforced,
+        schema_version, write_declared,
     },
 };
 
@@ -36,6 +36,8 @@ pub type OnConnection = Arc<dyn Fn(&Connection) -> rusqlite::Result<()> + Send +
 /// The app's file.
 pub(crate) struct Replica {
     connection: Connection,
+    path: PathBuf,
+    file: Option<FileId>,
     on_connection: OnConnection,
     layout: Known,
 }
@@ -67,7 +69,11 @@ impl Replica {
         // The merge decides what follows a deletion: no cascade may come from us.
         connection.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA recursive_triggers = OFF")?;
         connection.set_prepared_statement_cache_capacity(256);
+        // As SQLite resolved it.
+        let path = PathBuf::from(connection.path().unwrap_or_default());
         Ok(Self {
+            file: file_at(&path),
+            path,
             connection,
             on_connection,
             layout: None,
@@ -79,6 +85,12 @@ impl Replica {
         Ok(self.connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
     }
 
+    /// A file that was deleted lives on for those who have it open: what it gets nobody else would see.
+    fn check_file(&self) -> Result<(), Error> {
+        let is_same = file_at(&self.path) == self.file;
+        is_same.then_some(()).ok_or(Error::FileReplaced)
+    }
+
     fn is_tracked(&self) -> Result<bool, Error> {
         let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'synckit_tables')";
         Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
@@ -86,6 +98,7 @@ impl Replica {
 
     /// Tracks tables that are not tracked yet.
     pub(crate) fn track(&mut self, tracks: &[Track]) -> Result<SchemaReport, Error> {
+        self.check_file()?;
         let is_tracked = self.is_tracked()?;
         let scratch = scratch(&self.on_connection)?;
         let transaction = self
@@ -112,10 +125,12 @@ impl Replica {
         check_parents(&report, &declared)?;
         let layout = Layout::read(&transaction, scratch, declared)?;
         for table in layout.tables.values() {
+            check_key(table)?;
             check_identity(table)?;
             triggers::make_notes(&transaction, table)?;
             let known = Declared {
                 known: table.names(),
+                key: Some(table.key_columns()),
                 ..table.declared.clone()
             };
             write_declared(&transaction, &known)?;
@@ -135,6 +150,7 @@ impl Replica {
 
     /// Takes away everything of ours.
     pub(crate) fn untrack_all(&mut self) -> Result<(), Error> {
+        self.check_file()?;
         self.connection.flush_prepared_statement_cache();
         let transaction = self
             .connection
@@ -145,6 +161,7 @@ impl Replica {
 
     /// Begins a transaction, and takes over what the app did since the last one.
     pub(crate) fn begin(&mut self) -> Result<Work<'_>, Error> {
+        self.check_file()?;
         if !self.is_tracked()? {
             return Err(Error::NothingTracked);
         }
@@ -183,6 +200,24 @@ impl Replica {
     }
 }
 
+/// The device and the number of a file.
+type FileId = (u64, u64);
+
+/// Which file is at a path. It is not opened: closing it again would end SQLite's locks.
+#[cfg(unix)]
+fn file_at(path: &Path) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// Other systems do not delete a file that is open.
+#[cfg(not(unix))]
+const fn file_at(_: &Path) -> Option<FileId> {
+    None
+}
+
 /// The layout of a version of the schema, and the version.
 type Known = Option<(Option<i64>, Arc<Layout>)>;
 
@@ -193,6 +228,7 @@ fn layout(connection: &Connection, on_connection: &OnConnection, known: &mut Kno
         Some((read, layout)) if *read == version => Ok(Arc::clone(layout)),
         _ => {
             let layout = Layout::read(connection, scratch(on_connection)?, declared_tables(connection)?)?;
+            layout.tables.values().try_for_each(check_key)?;
             let layout = Arc::new(layout);
             *known = Some((version, Arc::clone(&layout)));
             Ok(layout)

@@ -56,6 +56,7 @@ pub(crate) fn declaration(number: i64, table: &TableReport) -> Result<Declared, 
         local: table.track.local_columns().to_vec(),
         unenforced: Vec::new(),
         known: Vec::new(),
+        key: None,
     })
 }
 
@@ -90,6 +91,15 @@ pub(crate) fn check_identity(table: &TableLayout) -> Result<(), Error> {
     let table = &table.declared.name;
     fits.then_some(())
         .ok_or_else(|| Error::Identity { table: table.clone() })
+}
+
+/// Under another key, rows would be other rows.
+pub(crate) fn check_key(table: &TableLayout) -> Result<(), Error> {
+    let declared = &table.declared;
+    let is_same = declared.key.as_ref().is_none_or(|key| *key == table.key_columns());
+    is_same.then_some(()).ok_or_else(|| Error::KeyChanged {
+        table: declared.name.clone(),
+    })
 }
 
 /// Rows without their parent were found: the app does not enforce the foreign key, so neither do we.

@@ -14,6 +14,7 @@ use synckit_protocol::limits::BATCH_ENTRIES_MAX;
 
 use crate::{
     apply::Place,
+    capture::unnamed,
     error::Error,
     merge::{Batch, Key, Rules},
     replica::{Replica, Work},
@@ -56,6 +57,7 @@ pub(crate) struct Standing {
     pub(crate) conflicts: usize,
     pub(crate) parked: usize,
     pub(crate) held: usize,
+    pub(crate) unnamed: usize,
 }
 
 impl Replica {
@@ -196,6 +198,7 @@ impl Replica {
             conflicts: usize::try_from(conflicts).unwrap_or(usize::MAX),
             parked: work.book.outside.len() - held,
             held,
+            unnamed: unnamed(&work.transaction, &work.layout)?,
         };
         work.finish()?;
         Ok(standing)

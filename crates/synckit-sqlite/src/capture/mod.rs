@@ -249,6 +249,25 @@ fn is_complete(
     Ok(usize::try_from(count).is_ok_and(|count| count == untouched + rows.len()))
 }
 
+/// How many rows have a key of which a part is NULL.
+pub(crate) fn unnamed(connection: &Connection, layout: &Layout) -> Result<usize, Error> {
+    let mut all = 0;
+    for table in layout.tables.values() {
+        let parts: Vec<String> = table
+            .key_columns()
+            .iter()
+            .map(|name| format!("{} IS NULL", quoted(name)))
+            .collect();
+        if !parts.is_empty() {
+            let condition = parts.join(" OR ");
+            let sql = format!("SELECT count(*) FROM {} WHERE {condition}", quoted(&table.info.name));
+            let count: i64 = connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))?;
+            all += usize::try_from(count).unwrap_or(0);
+        }
+    }
+    Ok(all)
+}
+
 /// While our triggers were gone, SQLite may have given a number again. A row of which no telling column is what it was is
 /// another row.
 fn cut_reused_numbers(

@@ -19,6 +19,8 @@ pub(crate) struct Declared {
     pub(crate) unenforced: Vec<String>,
     /// The columns that were there at the last look.
     pub(crate) known: Vec<String>,
+    /// The columns that named a row when the table was tracked, none for a local number; `None` until it is tracked.
+    pub(crate) key: Option<Vec<String>>,
 }
 
 impl Declared {
@@ -36,6 +38,7 @@ impl Declared {
             "local": self.local,
             "unenforced": self.unenforced,
             "known": self.known,
+            "key": self.key,
         })
         .to_string()
     }
@@ -53,6 +56,7 @@ impl Declared {
             local: names(&json["local"])?,
             unenforced: names(&json["unenforced"])?,
             known: names(&json["known"])?,
+            key: Some(names(&json["key"])?),
         })
     }
 }

@@ -62,6 +62,17 @@ impl TableLayout {
     pub(crate) fn names(&self) -> Vec<String> {
         self.columns.iter().map(|column| column.name.clone()).collect()
     }
+
+    /// Those of the columns that name a row which are in the table.
+    pub(crate) fn key_columns(&self) -> Vec<String> {
+        match &self.key {
+            KeyLayout::Columns(columns) => {
+                let columns = columns.iter().filter(|name| self.info.column(name).is_some());
+                columns.cloned().collect()
+            }
+            KeyLayout::Mapped(_) | KeyLayout::WholeRow => Vec::new(),
+        }
+    }
 }
 
 impl Layout {
@@ -110,15 +121,7 @@ impl Layout {
 
     /// A row with exactly the columns that this device has.
     pub(crate) fn known(&self, table: &str, row: &Row) -> Row {
-        let columns = self
-            .schema
-            .tables
-            .get(table)
-            .into_iter()
-            .flat_map(|table| &table.columns);
-        columns
-            .map(|(name, column)| (name.as_str(), row.get(name).unwrap_or(&column.default).clone()))
-            .collect()
+        self.schema.known(table, row)
     }
 }
 
@@ -231,7 +234,8 @@ fn table_of(scratch: &Scratch, table: &TableLayout, all: &BTreeMap<String, Table
     let key = match &table.key {
         KeyLayout::Mapped(_) => Vec::new(),
         KeyLayout::Columns(columns) => columns.clone(),
-        KeyLayout::WholeRow => names.clone(),
+        // In the order in which a row has them.
+        KeyLayout::WholeRow => columns.keys().cloned().collect(),
     };
     Ok(Table {
         columns,

@@ -17,6 +17,7 @@ mod foreign;
 mod log;
 mod outbox;
 mod plan;
+mod recognize;
 mod rejoin;
 mod rules;
 mod schema;

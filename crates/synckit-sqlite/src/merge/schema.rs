@@ -120,6 +120,14 @@ impl Schema {
         self.table(table)?.columns.get(column)
     }
 
+    /// A row with exactly the columns that this device has.
+    pub(crate) fn known(&self, table: &str, row: &Row) -> Row {
+        let columns = self.table(table).into_iter().flat_map(|table| &table.columns);
+        columns
+            .map(|(name, column)| (name.as_str(), row.get(name).unwrap_or(&column.default).clone()))
+            .collect()
+    }
+
     /// A row of nothing but defaults.
     pub(super) fn defaults(&self, table: &str) -> Row {
         let columns = self.table(table).into_iter().flat_map(|table| &table.columns);
@@ -129,7 +137,7 @@ impl Schema {
     }
 
     /// The id that a row has by the values of its key; `None` if its key is a local number.
-    pub(super) fn id_of(&self, table: &str, row: &Row) -> Option<RowId> {
+    pub(crate) fn id_of(&self, table: &str, row: &Row) -> Option<RowId> {
         let key = &self.table(table)?.key;
         let values: Vec<Value> = key
             .iter()

@@ -17,6 +17,7 @@ impl State {
     /// Ends: every round of the loop takes away an edited column or an unsent row.
     pub fn settle(&mut self, schema: &Schema, rules: Rules) {
         self.outbox = None;
+        self.recognize(schema);
         let keys: Vec<Key> = self.unsent.keys().cloned().collect();
         for key in &keys {
             self.settle_row(schema, rules, key);

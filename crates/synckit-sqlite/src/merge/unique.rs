@@ -1,6 +1,8 @@
 //! UNIQUE between what is unsent and what the log has: the log wins, and no unsent row waits outside its table for it.
 //! (Rows that wait vanish from the user's eyes, and sets of them differ for ever.)
 
+use std::collections::BTreeMap;
+
 use synckit_crypto::batch::Timestamp;
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
     state::{Base, Folded, Key, State},
     view::Clash,
 };
-use crate::rows::{Row, Value};
+use crate::rows::{Row, RowId, Value};
 
 impl State {
     /// Resolves one clash in which an unsent edit takes part. `false`: there is none.
@@ -84,7 +86,7 @@ impl State {
 
     /// What the new row has beside the defaults is kept where the other one has the default; else the other one's value
     /// stays. What referred to the new row refers to the other one.
-    fn become_row(&mut self, schema: &Schema, new: &Key, known: &Key) {
+    pub(super) fn become_row(&mut self, schema: &Schema, new: &Key, known: &Key) {
         let (Some(unsent), Some(theirs)) = (self.unsent.remove(new), self.current(known).cloned()) else {
             return;
         };
@@ -109,7 +111,7 @@ impl State {
         self.lose(known, merged.lost);
         let time = self.time_of_edit(known, unsent.time);
         self.put(known, merged.row, time);
-        self.rename(schema, new, known);
+        self.rename(schema, &[(new.clone(), known.clone())].into());
     }
 
     /// Sets an unsent row, whatever it began with.
@@ -123,30 +125,31 @@ impl State {
 
     /// Whatever refers to a row by its old id, or by its old key, refers to it by the new one. A row whose own id is made of it
     /// moves, too.
-    fn rename(&mut self, schema: &Schema, from: &Key, to: &Key) {
-        self.renamed.push((from.clone(), to.clone()));
-        let new_key = self
-            .current(to)
-            .and_then(|row| schema.only_key(&to.table, row))
-            .cloned();
+    pub(super) fn rename(&mut self, schema: &Schema, moved: &BTreeMap<Key, Key>) {
+        let renamed = moved.iter().map(|(from, to)| (from.clone(), to.clone()));
+        self.renamed.extend(renamed);
+        let mut references = schema.tables.values().flat_map(|table| &table.references);
+        if !references.any(|reference| moved.keys().any(|from| from.table == reference.parent)) {
+            return;
+        }
+        let targets = moved.iter().map(|(from, to)| {
+            let row = self.current(to);
+            let key = row.and_then(|row| schema.only_key(&to.table, row)).cloned();
+            (from, (&to.id, key))
+        });
+        let targets: Targets<'_> = targets.collect();
         let keys: Vec<Key> = self.unsent.keys().cloned().collect();
         for key in keys {
             let Some(unsent) = self.unsent.get_mut(&key) else {
                 continue;
             };
-            let Some(row) = &mut unsent.row else { continue };
+            let base = match &mut unsent.base {
+                Base::Row(base) => Some(base),
+                Base::Nothing | Base::Unknown => None,
+            };
             let mut is_moved = false;
-            for reference in schema.references(&key.table) {
-                if schema.parent(&key.table, row, reference).as_ref() != Some(from) {
-                    continue;
-                }
-                let value = match (row.get(&reference.column), &new_key) {
-                    (Some(Value::Row(_)), _) => Value::Row(to.id.clone()),
-                    (_, Some(new_key)) => new_key.clone(),
-                    (_, None) => continue,
-                };
-                row.set(reference.column.as_str(), value);
-                is_moved = true;
+            for row in unsent.row.as_mut().into_iter().chain(base) {
+                is_moved |= refer_anew(schema, &key.table, row, &targets);
             }
             if is_moved {
                 self.move_to_own_id(schema, &key);
@@ -155,7 +158,11 @@ impl State {
     }
 
     fn move_to_own_id(&mut self, schema: &Schema, key: &Key) {
-        let Some(row) = self.current(key) else { return };
+        let base = match self.unsent.get(key).map(|unsent| &unsent.base) {
+            Some(Base::Row(base)) => Some(base),
+            _ => None,
+        };
+        let Some(row) = self.current(key).or(base) else { return };
         let Some(id) = schema.id_of(&key.table, row) else {
             return;
         };
@@ -166,12 +173,38 @@ impl State {
         if target == *key {
             return;
         }
-        if self.current(&target).is_some() {
+        if self.is_stranger(key) && !self.unsent.contains_key(&target) {
+            if let Some(unsent) = self.unsent.remove(key) {
+                self.unsent.insert(target.clone(), unsent);
+            }
+            self.rename(schema, &[(key.clone(), target)].into());
+        } else if self.current(&target).is_some() {
             self.become_row(schema, key, &target);
         } else if let Some(unsent) = self.unsent.remove(key) {
             let time = self.time_of_edit(&target, unsent.time);
             self.keep(&target, unsent.row, time);
-            self.rename(schema, key, &target);
+            self.rename(schema, &[(key.clone(), target)].into());
         }
     }
+}
+
+/// What rows are called now: their ids, and their keys of one column.
+type Targets<'a> = BTreeMap<&'a Key, (&'a RowId, Option<Value>)>;
+
+fn refer_anew(schema: &Schema, table: &str, row: &mut Row, targets: &Targets<'_>) -> bool {
+    let mut is_moved = false;
+    for reference in schema.references(table) {
+        let parent = schema.parent(table, row, reference);
+        let Some((id, key)) = parent.and_then(|parent| targets.get(&parent)) else {
+            continue;
+        };
+        let value = match (row.get(&reference.column), key) {
+            (Some(Value::Row(_)), _) => Value::Row((*id).clone()),
+            (_, Some(key)) => key.clone(),
+            (_, None) => continue,
+        };
+        row.set(reference.column.as_str(), value);
+        is_moved = true;
+    }
+    is_moved
 }

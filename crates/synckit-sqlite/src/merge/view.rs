@@ -155,9 +155,9 @@ impl Seats {
     }
 }
 
-type Place = (String, usize, Vec<Value>);
+pub(super) type Place = (String, usize, Vec<Value>);
 
-fn places<'a>(schema: &'a Schema, key: &Key, row: &Row) -> Vec<(&'a [String], Place)> {
+pub(super) fn places<'a>(schema: &'a Schema, key: &Key, row: &Row) -> Vec<(&'a [String], Place)> {
     let uniques = schema
         .table(&key.table)
         .into_iter()

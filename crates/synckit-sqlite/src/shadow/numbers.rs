@@ -64,21 +64,19 @@ impl Numbers<'_> {
     }
 
     /// The number of a row, which gets one if it has none: after every number that a row here ever had, so that no row
-    /// becomes another one. `None`: all numbers are used up.
-    pub(crate) fn number_or_new(self, table: i64, rows: Option<(&str, &str)>, id: &RowId) -> Result<Option<i64>> {
+    /// becomes another one.
+    pub(crate) fn number_or_new(self, table: i64, rows: Option<(&str, &str)>, id: &RowId) -> Result<i64> {
         if let Some(number) = self.number(table, id)? {
-            return Ok(Some(number));
+            return Ok(number);
         }
         // Numbers that no device counts up are the same everywhere.
         let fixed = id.as_str().parse::<i64>().ok().filter(|number| *number <= 0);
-        let Some(number) = fixed.map_or_else(|| self.next(table, rows), |number| Ok(Some(number)))? else {
-            return Ok(None);
-        };
+        let number = fixed.map_or_else(|| self.next(table, rows), Ok)?;
         self.set(table, number, id)?;
-        Ok(Some(number))
+        Ok(number)
     }
 
-    fn next(self, table: i64, rows: Option<(&str, &str)>) -> Result<Option<i64>> {
+    fn next(self, table: i64, rows: Option<(&str, &str)>) -> Result<i64> {
         let mut last = self.0.prepare_cached("SELECT max(k) FROM synckit_map WHERE t = ?1")?;
         let mut last: Option<i64> = last.query_row([table], |row| row.get(0))?;
         if let Some((name, key)) = rows {
@@ -86,7 +84,34 @@ impl Numbers<'_> {
             last = last.max(self.0.prepare_cached(&sql)?.query_row([], |row| row.get(0))?);
             last = last.max(self.sequence(name)?);
         }
-        Ok(last.unwrap_or(0).max(0).checked_add(1))
+        let next = last.unwrap_or(0).max(0).checked_add(1);
+        next.map_or_else(|| self.drawn(table, rows), Ok)
+    }
+
+    /// After the greatest number, a free one by lot, as SQLite does. JavaScript can represent it.
+    fn drawn(self, table: i64, rows: Option<(&str, &str)>) -> Result<i64> {
+        loop {
+            let draw = "SELECT abs(random() % 9007199254740991) + 1";
+            let number: i64 = self.0.prepare_cached(draw)?.query_row([], |row| row.get(0))?;
+            let mut is_taken: bool = self
+                .0
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM synckit_map WHERE t = ?1 AND k = ?2)")?
+                .query_row([table, number], |row| row.get(0))?;
+            if let Some((name, key)) = rows {
+                let sql = format!(
+                    "SELECT EXISTS (SELECT 1 FROM {} WHERE {} = ?1)",
+                    quoted(name),
+                    quoted(key)
+                );
+                is_taken |= self
+                    .0
+                    .prepare_cached(&sql)?
+                    .query_row([number], |row| row.get::<_, bool>(0))?;
+            }
+            if !is_taken {
+                return Ok(number);
+            }
+        }
     }
 
     fn sequence(self, name: &str) -> Result<Option<i64>> {

@@ -1,6 +1,7 @@
 //! What apps and tools do to a file, and how it is noticed: the traps of triggers.
 
 use synckit_doctest::run;
+use synckit_sqlite::Error;
 
 use super::device::{Device, ask, settle};
 
@@ -248,6 +249,71 @@ fn edits_of_other_connections_are_seen() {
         other.execute_batch("PRAGMA recursive_triggers = ON; INSERT OR REPLACE INTO notes VALUES (1, 'b', 'both')")?;
         settle(&laptop, &phone).await;
         assert_eq!(ask(&phone.app, ALL), ["b|both", "c|three"]);
+        Ok(())
+    });
+}
+
+/// A renamed column is a new one, which begins with the values of the old one. They are older than what the other device has
+/// written under the new name since, unless they were edited later.
+#[test]
+fn renamed_column_reverts_no_edit() {
+    run(async |world| {
+        let (laptop, phone) = pair(&world).await;
+        laptop.run("ALTER TABLE notes RENAME COLUMN text TO body; UPDATE notes SET body = 'after' WHERE name = 'b'");
+        laptop.sync().await;
+        phone.run("UPDATE notes SET text = 'of phone' WHERE name = 'c'");
+        settle(&phone, &laptop).await;
+        phone.run("ALTER TABLE notes RENAME COLUMN text TO body");
+        settle(&phone, &laptop).await;
+        let all = "SELECT name, body FROM notes ORDER BY 1";
+        assert_eq!(laptop.ask(all), ["a|one", "b|after", "c|of phone"]);
+        assert_eq!(phone.ask(all), laptop.ask(all));
+        Ok(())
+    });
+}
+
+/// A table with another key would have other rows.
+#[test]
+fn changed_key_is_refused_by_name() {
+    run(async |world| {
+        let (laptop, phone) = pair(&world).await;
+        let rebuilds = [
+            "CREATE TABLE new (id TEXT PRIMARY KEY, name TEXT UNIQUE, text TEXT)",
+            "CREATE TABLE new (id TEXT, name TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID",
+        ];
+        let before = laptop.ask("SELECT * FROM notes");
+        for rebuild in rebuilds {
+            laptop.run(&format!("BEGIN; {rebuild}; INSERT INTO new SELECT * FROM notes; DROP TABLE notes; ALTER TABLE new RENAME TO notes; COMMIT"));
+            let error = laptop.db.sync().await.unwrap_err();
+            assert!(
+                matches!(&error, Error::KeyChanged { table } if table == "notes"),
+                "{error:?}"
+            );
+            assert!(matches!(
+                laptop.db.track(["notes"]).await,
+                Err(Error::KeyChanged { .. })
+            ));
+        }
+        // With the old key it goes on, and nothing happened.
+        laptop.run("CREATE TABLE new (id INTEGER PRIMARY KEY, name TEXT UNIQUE, text TEXT); INSERT INTO new SELECT * FROM notes; DROP TABLE notes; ALTER TABLE new RENAME TO notes");
+        assert_eq!(laptop.sync().await.pushed, 0);
+        settle(&laptop, &phone).await;
+        assert_eq!(laptop.ask("SELECT * FROM notes"), before);
+        assert_eq!(phone.ask(ALL), laptop.ask(ALL));
+        Ok(())
+    });
+}
+
+/// A key that the app chose is no local number, whatever number stands beside it.
+#[test]
+fn number_beside_a_key_is_refused() {
+    run(async |world| {
+        let schema = "CREATE TABLE tags (name TEXT PRIMARY KEY, n INTEGER)";
+        let laptop = Device::start(&world, "laptop", schema, ["tags"]).await;
+        laptop.run("INSERT INTO tags VALUES ('a', 1)");
+        laptop.sync().await;
+        laptop.run("BEGIN; CREATE TABLE new (id INTEGER PRIMARY KEY, name TEXT UNIQUE, n INTEGER); INSERT INTO new (name, n) SELECT * FROM tags; DROP TABLE tags; ALTER TABLE new RENAME TO tags; COMMIT");
+        assert!(matches!(laptop.db.sync().await, Err(Error::KeyChanged { .. })));
         Ok(())
     });
 }

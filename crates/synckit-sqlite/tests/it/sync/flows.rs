@@ -342,3 +342,76 @@ fn running_sync_hears_of_both_sides() {
         Ok(())
     });
 }
+
+/// A row whose key is made of rows follows one of them that became another row.
+#[test]
+fn pair_follows_its_merged_row() {
+    run(async |world| {
+        let schema = "
+            CREATE TABLE notes (id INTEGER PRIMARY KEY, name TEXT);
+            CREATE TABLE tags (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+            CREATE TABLE colors (tag INTEGER PRIMARY KEY REFERENCES tags ON DELETE CASCADE, color TEXT);
+            CREATE TABLE marks (tag INTEGER REFERENCES tags ON DELETE CASCADE, at INTEGER);
+            CREATE TABLE tagged (note INTEGER REFERENCES notes ON DELETE CASCADE, tag INTEGER REFERENCES tags ON DELETE CASCADE, weight INTEGER, PRIMARY KEY (note, tag)) WITHOUT ROWID;";
+        let marks = Track::new("marks").identity(Identity::WholeRow);
+        let tables = || {
+            ["notes", "tags", "colors", "tagged"]
+                .map(Track::new)
+                .into_iter()
+                .chain([marks.clone()])
+        };
+        let laptop = Device::start(&world, "laptop", schema, tables()).await;
+        let phone = Device::start(&world, "phone", schema, tables()).await;
+        laptop.run("INSERT INTO tags VALUES (1, 'red')");
+        phone.run("INSERT INTO notes VALUES (1, 'one'); INSERT INTO tags VALUES (2, 'red'); INSERT INTO colors VALUES (2, '#f00'); INSERT INTO marks VALUES (2, 5); INSERT INTO tagged VALUES (1, 2, 7)");
+        settle(&laptop, &phone).await;
+        assert_eq!(phone.sync().await.parked, 0);
+        assert_eq!(phone.ask("SELECT * FROM tagged"), ["1|2|7"]);
+        assert_eq!(phone.ask("SELECT * FROM colors"), ["2|#f00"]);
+        assert_eq!(laptop.ask("SELECT weight FROM tagged"), ["7"]);
+        phone.run("INSERT INTO marks VALUES (2, 6)");
+        assert_eq!(phone.sync().await.pushed, 1);
+        laptop.run("DELETE FROM notes; UPDATE colors SET color = 'ff0000'");
+        settle(&laptop, &phone).await;
+        assert_eq!(phone.ask("SELECT count(*) FROM tagged"), ["0"]);
+        assert_eq!(phone.ask("SELECT * FROM colors"), ["2|ff0000"]);
+        assert_eq!(phone.ask("PRAGMA foreign_key_check").len(), 0);
+        Ok(())
+    });
+}
+
+/// After the greatest number SQLite gives numbers that are free, and so do we.
+#[test]
+fn last_number_costs_no_reference() {
+    run(async |world| {
+        let schema = "CREATE TABLE parents (id INTEGER PRIMARY KEY, name TEXT, up INTEGER REFERENCES parents);
+                      CREATE TABLE children (name TEXT PRIMARY KEY, parent INTEGER REFERENCES parents, note TEXT);";
+        let laptop = Device::start(&world, "laptop", schema, ["parents", "children"]).await;
+        let phone = Device::start(&world, "phone", schema, ["parents", "children"]).await;
+        phone.run("INSERT INTO parents VALUES (9223372036854775807, 'last', NULL)");
+        laptop.run("INSERT INTO parents VALUES (1, 'one', NULL), (2, 'two', 1); INSERT INTO children VALUES ('a', 1, ''), ('b', 2, '')");
+        settle(&laptop, &phone).await;
+        phone.run("UPDATE children SET note = 'edited'; UPDATE parents SET name = name || '!'");
+        settle(&phone, &laptop).await;
+        for device in [&laptop, &phone] {
+            let all = "SELECT c.name, p.name, u.name FROM children c LEFT JOIN parents p ON p.id = c.parent LEFT JOIN parents u ON u.id = p.up ORDER BY 1";
+            assert_eq!(device.ask(all), ["a|one!|-", "b|two!|one!"]);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn row_without_a_key_is_counted() {
+    run(async |world| {
+        let schema = "CREATE TABLE bag (k TEXT PRIMARY KEY, v)";
+        let laptop = Device::start(&world, "laptop", schema, ["bag"]).await;
+        laptop.run("INSERT INTO bag VALUES ('a', 1), (NULL, 2), (NULL, 3)");
+        let report = laptop.sync().await;
+        assert_eq!((report.pushed, report.unnamed), (1, 2));
+        laptop.run("UPDATE bag SET k = v");
+        let report = laptop.sync().await;
+        assert_eq!((report.pushed, report.unnamed), (4, 0));
+        Ok(())
+    });
+}

@@ -3,4 +3,5 @@
 mod capture;
 mod device;
 mod flows;
+mod tracking;
 mod worlds;

@@ -1,5 +1,5 @@
-//! Random lives of three devices: edits of every kind, syncs, syncs that end at any await. When all is quiet, every device has the
-//! same rows, and each file is whole.
+//! Random lives of three devices: edits of every kind, syncs, syncs that end at any await, files that are tracked again. When all is
+//! quiet, every device has the same rows, and each file is whole.
 
 use std::{
     future::Future,
@@ -115,9 +115,14 @@ async fn live(world: World, seed: u64, rounds: usize) -> Result<(), String> {
         for _ in 0..random.gen_range(3..14) {
             let index = random.gen_range(0..devices.len());
             let device = &devices[index];
-            match random.gen_range(0..10) {
-                0 => story.push(format!("{index}: {:?}", device.sync().await)),
-                1 => {
+            match random.gen_range(0..20) {
+                0 | 1 => story.push(format!("{index}: {:?}", device.sync().await)),
+                2 => {
+                    device.db.untrack_all().await.unwrap();
+                    device.db.track(TABLES).await.unwrap();
+                    story.push(format!("{index}: tracked again"));
+                }
+                3 | 4 => {
                     let polls = random.gen_range(1..30);
                     sync_or_die(&device.db, polls).await;
                     story.push(format!("{index}: killed after {polls}"));
