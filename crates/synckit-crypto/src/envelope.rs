@@ -31,7 +31,6 @@ use crate::{
 };
 
 const WHAT: &str = "key envelope";
-const HEADER_BYTES: usize = 1 + 4 + 4 + 8 + 4 + 16 + 8 + 32;
 const WRAPPED_BYTES: usize = 64 + OVERHEAD_BYTES;
 
 /// The envelope of a stream: public bytes, from which only the account key opens a key ring.
@@ -264,7 +263,7 @@ impl Envelope {
     }
 
     fn encode_unauthenticated(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEADER_BYTES + 32 + 32 + WRAPPED_BYTES + 2 + self.history.len() + 32);
+        let mut out = Vec::new();
         self.header.put(&mut out);
         out.extend_from_slice(&self.salt);
         out.extend_from_slice(&self.commitment);

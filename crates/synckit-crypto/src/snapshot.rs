@@ -37,9 +37,6 @@ pub const PARTS_MAX: u32 = SNAPSHOT_PARTS_MAX;
 /// the body. A single row may exceed it.
 pub const PART_ROW_BYTES_MAX: usize = BATCH_PLAINTEXT_BYTES_MAX - 32;
 
-/// Hash and row count of a part.
-const PART_DIGEST_BYTES: usize = 32 + 4;
-
 /// The place that a snapshot is sealed for.
 ///
 /// # Examples
@@ -188,7 +185,7 @@ impl Manifest {
 
     /// The plaintext of the manifest.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(13 + self.parts.len() * PART_DIGEST_BYTES);
+        let mut out = Vec::new();
         out.push(FORMAT);
         out.extend_from_slice(&self.rows().to_be_bytes());
         out.extend_from_slice(&self.total().to_be_bytes());
@@ -208,7 +205,7 @@ impl Manifest {
         read_format(WHAT, plaintext, |reader| {
             let rows = reader.u64()?;
             let total = reader.u32()?;
-            let mut parts = Vec::with_capacity(plaintext.len() / PART_DIGEST_BYTES);
+            let mut parts = Vec::new();
             for _ in 0..total {
                 let sealed_hash = SealedHash::from_bytes(reader.array()?);
                 let rows = reader.u32()?;

@@ -6,7 +6,7 @@ use synckit_crypto::{
     batch::ChangeEntry,
     snapshot::{Manifest, PART_ROW_BYTES_MAX, PART_ROWS_MAX, PARTS_MAX, PartBody, PartDigest, SnapshotContext},
 };
-use synckit_protocol::{KeyId, SealedHash, SnapshotId};
+use synckit_protocol::{KeyId, SealedHash, SnapshotId, limits::BATCH_PLAINTEXT_BYTES_MAX};
 
 use crate::{
     fixtures::{OTHER_SCOPES, SCOPE, entries, entry, position},
@@ -218,6 +218,19 @@ fn rows_whose_largest_lengths_fit_make_one_part() {
         parts += 1;
     }
     assert!(parts > 1);
+}
+
+#[test]
+fn rows_of_the_largest_sum_fill_one_part() {
+    let row = |row_id: &str, len| entry(row_id, Some(json!("x".repeat(len))));
+    let len_max = |row: &ChangeEntry| PartBody::row_len_max(row).unwrap();
+    let first = row("first", PART_ROW_BYTES_MAX / 2);
+    let left = PART_ROW_BYTES_MAX - len_max(&first);
+    let around = len_max(&row("second", left)) - left;
+    let rows = [first, row("second", left - around)];
+    assert_eq!(rows.iter().map(len_max).sum::<usize>(), PART_ROW_BYTES_MAX);
+    let (taken, body) = PartBody::encode_prefix(&rows).unwrap();
+    assert_eq!((taken, body.plaintext().len()), (2, BATCH_PLAINTEXT_BYTES_MAX));
 }
 
 /// Behind so many names that every index has its longest form.
