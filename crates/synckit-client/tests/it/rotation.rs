@@ -254,10 +254,17 @@ async fn last_version_of_an_envelope_has_no_next() {
         }))
     });
     let (phone, _) = world.device_over(&user, "phone", liar).await;
-    for refused in [
-        phone.rotate_keys(&user.password).await.map(drop),
-        phone.restore_envelope(&user.password).await.map(drop),
-    ] {
+    let rotated = phone.rotate_keys(&user.password).await;
+    let restored = phone.restore_envelope(&user.password).await;
+    // A new vault stays, though no envelope can name it.
+    phone.recovery_code(&user.password).await.unwrap();
+    // After a reset, the device seals its key for the new password.
+    phone.request_password_reset(&user.email).await.unwrap();
+    let mailed = world.mailed_code(&user, "Reset your password").await;
+    phone.reset_password(&mailed, "new pass").await.unwrap();
+    phone.authenticate(&user.email, "new pass").await.unwrap();
+    let resealed = phone.setup_encryption_existing("new pass").await;
+    for refused in [rotated.map(drop), restored.map(drop), resealed] {
         let error = refused.unwrap_err();
         assert!(
             matches!(error, Error::Protocol { status: 200, reason } if reason.contains("version")),
