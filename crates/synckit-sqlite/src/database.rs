@@ -270,7 +270,7 @@ impl SyncedDatabase {
                     bundle = BUNDLE_MIN.max(rows / BUNDLE_ONE_IN);
                     from = at;
                     if !has_more {
-                        return self.download(report).await;
+                        return self.download().await;
                     }
                 }
                 // Another process of this device was faster.
@@ -305,7 +305,7 @@ impl SyncedDatabase {
     }
 
     /// Downloads the long values that rows wait for.
-    async fn download(&self, _report: &mut SyncReport) -> Result<(), Error> {
+    async fn download(&self) -> Result<(), Error> {
         for file in self.with(Replica::wanted_files).await? {
             let mut bytes = Vec::new();
             self.0

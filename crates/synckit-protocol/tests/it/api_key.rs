@@ -100,7 +100,7 @@ fn only_publishable_keys_are_publishable() {
     }
 }
 
-/// Whoever put the wrong key into an app reads which one it was.
+/// The message tells a developer which kind of key is in the app.
 #[test]
 fn key_of_another_kind_is_named_in_the_error() {
     for (kind, name) in [

@@ -48,7 +48,17 @@ pub(super) async fn read(State(state): State<Arc<ServerState>>, parts: Parts) ->
     }
     // An operator needs the other figures most of all while the store does not answer.
     let store = timeout(STORE_WAIT_MAX, state.store.figures()).await;
-    let store = store.ok().and_then(Result::ok);
+    let store = match store {
+        Ok(Ok(figures)) => Some(figures),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the store does not tell its figures");
+            None
+        }
+        Err(_) => {
+            tracing::warn!("the store does not tell its figures in time");
+            None
+        }
+    };
     let data_dir = state.config.data_dir.clone();
     let system = tokio::task::spawn_blocking(move || (disk_of(&data_dir), ProcessFigures::read()));
     let (disk, process) = system

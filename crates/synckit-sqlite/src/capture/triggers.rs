@@ -3,11 +3,12 @@
 //! They name no column but those of the key, so that the app can drop and rename its columns. They carry no values. They change
 //! rows without a conflict clause, because the clause of the app's statement would take its place.
 
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, OptionalExtension as _, Result};
 
 use crate::{
     inspect::catalog::quoted,
     layout::{KeyLayout, Layout, TableLayout},
+    shadow::TABLES,
 };
 
 /// The beginning of the names of triggers, and of tables of notes.
@@ -22,7 +23,7 @@ pub(crate) fn install(connection: &Connection, layout: &Layout) -> Result<bool> 
     for table in layout.tables.values() {
         for (name, sql) in triggers(table) {
             let kept = "SELECT sql FROM sqlite_schema WHERE name = ?1 AND type = 'trigger'";
-            let kept: Option<String> = connection.query_row(kept, [&name], |row| row.get(0)).ok();
+            let kept: Option<String> = connection.query_row(kept, [&name], |row| row.get(0)).optional()?;
             if kept.as_deref() != Some(sql.as_str()) {
                 connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {}; {sql}", quoted(&name)))?;
                 is_changed = true;
@@ -130,16 +131,28 @@ fn trigger(table: &TableLayout, event: &str, when: &str, body: &str) -> Trigger 
     (name, sql)
 }
 
-/// Takes away everything of ours.
+/// Takes away everything of ours. A table of the app may have a name that begins like ours.
 pub(crate) fn uninstall(connection: &Connection) -> Result<()> {
-    let all =
-        "SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'table') AND name LIKE 'synckit!_%' ESCAPE '!'
-               ORDER BY type DESC";
+    let all = "SELECT type, name FROM sqlite_schema WHERE type IN ('trigger', 'table') ORDER BY type DESC";
     let mut select = connection.prepare(all)?;
     let all = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let all: Vec<(String, String)> = all.collect::<Result<_>>()?;
-    for (kind, name) in all {
-        connection.execute_batch(&format!("DROP {kind} {}", quoted(&name)))?;
+    for (kind, name) in all.iter().filter(|(kind, name)| is_ours(kind, name)) {
+        connection.execute_batch(&format!("DROP {kind} {}", quoted(name)))?;
     }
     Ok(())
+}
+
+fn is_ours(kind: &str, name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX) else {
+        return false;
+    };
+    let is_number = |text: &str| text.parse::<i64>().is_ok();
+    match kind {
+        "trigger" => rest.split_once('_').is_some_and(|(number, _)| is_number(number)),
+        _ => {
+            let made = format!("CREATE TABLE {name} ");
+            rest.strip_prefix("notes_").is_some_and(is_number) || TABLES.iter().any(|sql| sql.starts_with(&made))
+        }
+    }
 }

@@ -33,7 +33,7 @@ pub(crate) const TABLES: &[&str] = &[
                                   time INTEGER NOT NULL)",
     // Rows that are not in their table, and why.
     "CREATE TABLE synckit_parked (tbl TEXT NOT NULL, id TEXT NOT NULL, why TEXT NOT NULL, PRIMARY KEY (tbl, id)) WITHOUT ROWID",
-    // Long values on their way to the server, or into a table.
+    // Long values that are being sent, or that a table will get.
     "CREATE TABLE synckit_files (hash TEXT PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID",
     // Values that lost.
     "CREATE TABLE synckit_conflicts (n INTEGER PRIMARY KEY, tbl TEXT NOT NULL, id TEXT NOT NULL, lost BLOB NOT NULL,

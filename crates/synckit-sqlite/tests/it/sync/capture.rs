@@ -23,6 +23,8 @@ fn untracked_file_is_as_before() {
         let schema = "CREATE TABLE a (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE);
                       CREATE TABLE b (x TEXT, y TEXT, PRIMARY KEY (x, y)) WITHOUT ROWID; CREATE INDEX i ON a (name);
                       CREATE TRIGGER t AFTER INSERT ON a BEGIN UPDATE a SET name = name; END;
+                      CREATE TABLE synckit_mine (x); CREATE TABLE synckit_notes (x);
+                      CREATE TRIGGER synckit_mine_t AFTER INSERT ON synckit_mine BEGIN SELECT 1; END;
                       INSERT INTO a (name) VALUES ('one')";
         let device = Device::untracked(&world, "laptop", schema).await;
         let before = device.ask("SELECT rowid, * FROM sqlite_schema");

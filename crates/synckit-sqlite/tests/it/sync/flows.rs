@@ -1,4 +1,4 @@
-//! Rows on their way from one device to the other.
+//! Rows that one device sends to the other.
 
 use synckit_doctest::run;
 use synckit_sqlite::{

@@ -58,7 +58,7 @@ async fn a_hash_may_come_with_the_confirmation() {
     let upload = Upload(user.ask(&world, &hash_comes_later(1000)).await.ok());
     assert_eq!(upload.put(&world, contents(999)).await.code(), "length_mismatch");
     assert_eq!(upload.put(&world, contents(1000)).await.status, StatusCode::OK);
-    // What is there never changes, whoever has the URL.
+    // A stored object never changes, even for a holder of the URL.
     assert_eq!(upload.put(&world, vec![9; 1000]).await.code(), "object_exists");
     let right = Some(SealedHash::of(&contents(1000)));
     for hash in [None, Some(SealedHash::of(&[9; 1000]))] {
