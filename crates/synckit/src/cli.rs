@@ -21,6 +21,7 @@ pub(crate) struct Cli {
 /// The commands, grouped by audience, in the order of the help.
 const GROUPS: &[(&str, &[&str])] = &[
     ("See it work", &["demo"]),
+    ("Make an app", &["schema"]),
     (
         "Run a server",
         &["serve", "app", "account", "token", "backup", "migrate-store", "doctor"],
@@ -136,6 +137,9 @@ pub(crate) enum Command {
     MigrateStore(MigrateStoreArgs),
     /// Check a server, with advice for each problem
     Doctor(Box<DoctorArgs>),
+    /// Check whether the tables of an SQLite file can be synced
+    #[command(subcommand)]
+    Schema(SchemaCommand),
     /// Watch two devices sync a database and files through a server that can read neither
     Demo(DemoArgs),
     /// Print a script that completes commands and flags in a shell
@@ -207,6 +211,21 @@ pub(crate) struct SignInArgs {
     /// Read the password from the first line of standard input
     #[arg(long)]
     pub(crate) password_stdin: bool,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub(crate) enum SchemaCommand {
+    /// Inspect every table, and print the code that declares them
+    ///
+    /// Reads the whole file and changes nothing. The exit code is 0 if every table can be synced without a declaration, 1 if a
+    /// table has a question or is refused. Functions and collations that the app registers are missing here: such tables are
+    /// refused, and may be ready inside the app.
+    Check {
+        /// The database of the app
+        #[arg(value_name = "FILE")]
+        database: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

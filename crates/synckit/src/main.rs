@@ -23,6 +23,7 @@ mod login;
 mod migrate_store;
 mod notify;
 mod outlet;
+mod schema;
 mod screen;
 mod serve;
 mod settings;
@@ -80,6 +81,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Backup(args) => backup::run(args),
         Command::MigrateStore(args) => migrate_store::run(&args),
         Command::Doctor(args) => doctor::run(*args),
+        Command::Schema(command) => schema::run(&command),
         Command::Demo(args) => demo::run(args),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { directory } => shell::manual(directory.as_deref()),

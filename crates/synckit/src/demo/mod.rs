@@ -29,7 +29,7 @@ use crate::{cli::DemoArgs, failure::Failure, runtime, screen, stop};
 
 use self::{play::Play, story::Story};
 
-pub(crate) use self::dataset::Unreadable;
+pub(crate) use self::dataset::{Unreadable, open_without_a_trace};
 
 /// Attempts to remove the directory. Each one removes the files that threads of the demo created since the last.
 const REMOVALS_MAX: u32 = 50;

@@ -26,6 +26,9 @@ fn help_names_every_command() {
     See it work:
       demo          Watch two devices sync a database and files through a server that can read neither
 
+    Make an app:
+      schema        Check whether the tables of an SQLite file can be synced
+
     Run a server:
       serve         Run the server
       app           Create and list apps, rotate their API keys

@@ -29,5 +29,6 @@ mod person;
 #[cfg(target_os = "linux")]
 mod postgresql;
 mod program;
+mod schema;
 mod schemathesis;
 mod serve;

@@ -19,7 +19,7 @@ use synckit_protocol::limits::BLOB_BYTES_MAX;
 
 pub(crate) use self::cell::Cell;
 use self::sqlite::Database;
-pub(crate) use self::sqlite::{Unreadable, quoted, row_count, row_id};
+pub(crate) use self::sqlite::{Unreadable, open_without_a_trace, quoted, row_count, row_id};
 use crate::{failure::Failure, units};
 
 /// A table of a dataset, as both devices keep it.

@@ -194,7 +194,7 @@ pub(crate) struct Unreadable {
 impl Unreadable {
     /// The error of a failed read. It keeps no cause, because hints for SQLite's own errors concern the server's
     /// database.
-    fn from(error: anyhow::Error, path: &Path) -> anyhow::Error {
+    pub(crate) fn from(error: anyhow::Error, path: &Path) -> anyhow::Error {
         match error.downcast::<rusqlite::Error>() {
             Ok(rusqlite::Error::SqliteFailure(_, Some(reason))) => Self::because(reason, path),
             Ok(error) => Self::because(error.to_string(), path),
@@ -209,7 +209,7 @@ impl Unreadable {
 }
 
 /// Opens a database without creating files beside it: a reader of a write-ahead log normally creates `-wal` and `-shm`.
-fn open_without_a_trace(path: &Path, scratch: &Path) -> anyhow::Result<Connection> {
+pub(crate) fn open_without_a_trace(path: &Path, scratch: &Path) -> anyhow::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let [log, index] = ["-wal", "-shm"].map(|ending| beside(path, ending));
     if !has_write_ahead_log(path)? || log.exists() && index.exists() {
