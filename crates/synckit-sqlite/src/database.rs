@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use synckit_client::{BlobTarget, ChangeEntry, Cursor, DeviceId, SyncKitClient};
+use synckit_client::{BatchId, BlobTarget, ChangeEntry, Cursor, DeviceId, SyncKitClient};
 use tokio::{
     sync::{Mutex as Turn, watch},
     task::{AbortHandle, spawn_blocking},
@@ -26,8 +26,9 @@ use crate::{
 
 /// How often one call of [`SyncedDatabase::sync`] merges again because other devices were faster.
 const ROUNDS_MAX: usize = 100;
-/// Of the known rows, one in so many is taken over in one transaction during a long pull, at least [`BUNDLE_MIN`].
-const BUNDLE_ONE_IN: usize = 8;
+/// Of the known rows, one in so many is taken over in one transaction during a long pull, at least [`BUNDLE_MIN`]: each
+/// transaction looks at all rows, so that their number must not grow with the log.
+const BUNDLE_ONE_IN: usize = 2;
 /// The smallest number of entries that a pull takes over at once, if so many follow.
 const BUNDLE_MIN: usize = 500;
 /// How often a running sync looks whether another program committed to the file.
@@ -52,6 +53,14 @@ struct Inner {
     turn: Turn<()>,
     /// How often each table changed.
     news: watch::Sender<BTreeMap<String, u64>>,
+}
+
+/// What became of a batch.
+enum Pushed {
+    /// The server has it. The next batch, if that could be frozen already.
+    Stored(Option<Parcel>),
+    /// Another device was faster.
+    Behind(synckit_client::Error),
 }
 
 /// What a sync did, and what is left.
@@ -145,10 +154,7 @@ impl SyncedDatabase {
         let mut report = SyncReport::default();
         let user = self.0.client.user_id().ok_or(synckit_client::Error::NotSignedIn)?;
         self.with(move |replica| replica.belong_to(user)).await?;
-        // Whether the last batch arrived is not known: asked first, so that it is never merged with itself.
-        if let Some(parcel) = self.with(Replica::outbox).await? {
-            self.push(parcel, &mut report).await?;
-        }
+        self.send_again(&mut report).await?;
         let mut rounds = 0..ROUNDS_MAX;
         let behind = loop {
             self.pull(user, &mut report).await?;
@@ -157,7 +163,7 @@ impl SyncedDatabase {
             self.tell(settled.tables);
             report.unsendable = settled.unsendable;
             let Some(parcel) = settled.parcel else { break None };
-            let behind = self.push(parcel, &mut report).await?;
+            let behind = self.push_all(parcel, &mut report).await?;
             if behind.is_some() && rounds.next().is_none() {
                 break behind;
             }
@@ -273,8 +279,9 @@ impl SyncedDatabase {
                         return self.download().await;
                     }
                 }
-                // Another process of this device was faster.
+                // Another process of this device was faster, or is sending.
                 None => {
+                    self.send_again(report).await?;
                     from = self.with(move |replica| replica.belong_to(user)).await?;
                     at = from;
                 }
@@ -318,8 +325,32 @@ impl SyncedDatabase {
         Ok(())
     }
 
-    /// Sends a batch. `Some`: another device was faster, and the edits are unsent again.
-    async fn push(&self, parcel: Parcel, report: &mut SyncReport) -> Result<Option<synckit_client::Error>, Error> {
+    /// Whether a batch that is being sent arrived is not known: asked first, so that it is never merged with itself.
+    async fn send_again(&self, report: &mut SyncReport) -> Result<(), Error> {
+        if let Some(parcel) = self.with(Replica::outbox).await? {
+            self.push(parcel, None, report).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends batches. `Some`: another device was faster, and the edits of the last one are unsent again.
+    async fn push_all(
+        &self,
+        mut parcel: Parcel,
+        report: &mut SyncReport,
+    ) -> Result<Option<synckit_client::Error>, Error> {
+        loop {
+            let next = SyncKitClient::new_batch_id();
+            match self.push(parcel, Some(next), report).await? {
+                Pushed::Behind(error) => return Ok(Some(error)),
+                Pushed::Stored(None) => return Ok(None),
+                Pushed::Stored(Some(more)) => parcel = more,
+            }
+        }
+    }
+
+    /// Sends a batch, and freezes the next one under the id `next`.
+    async fn push(&self, parcel: Parcel, next: Option<BatchId>, report: &mut SyncReport) -> Result<Pushed, Error> {
         let Parcel {
             id,
             parent,
@@ -332,14 +363,14 @@ impl SyncedDatabase {
         let count = entries.len();
         match self.0.client.push_at(self.0.device, parent, Some(id), entries).await {
             Ok(cursor) => {
-                self.with(move |replica| replica.acknowledge(id, cursor)).await?;
+                let more = self.with(move |replica| replica.acknowledge(id, cursor, next)).await?;
                 report.pushed += count;
-                Ok(None)
+                Ok(Pushed::Stored(more))
             }
             Err(failed) => match failed.source {
                 behind @ synckit_client::Error::Behind { .. } => {
                     self.with(move |replica| replica.refuse(id)).await?;
-                    Ok(Some(behind))
+                    Ok(Pushed::Behind(behind))
                 }
                 other => Err(other.into()),
             },

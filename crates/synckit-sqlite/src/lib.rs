@@ -29,6 +29,7 @@ mod apply;
 mod capture;
 mod database;
 mod error;
+mod followers;
 pub mod inspect;
 mod layout;
 pub mod merge;

@@ -19,7 +19,11 @@ use crate::{
     layout::{Layout, declared::Declared},
     merge::Key,
     rows::Row,
-    shadow::{TABLES, book::Book, settings},
+    shadow::{
+        TABLES,
+        book::{Book, Kept},
+        settings,
+    },
     track::Track,
     tracking::{
         check_identity, check_key, check_parents, declaration, declared_tables, note_schema, note_unenforced,
@@ -40,6 +44,17 @@ pub(crate) struct Replica {
     file: Option<FileId>,
     on_connection: OnConnection,
     layout: Known,
+    /// What the last transaction left.
+    memory: Option<Memory>,
+}
+
+/// What one transaction leaves to the next one, so that it need not read it from the file.
+struct Memory {
+    book: Book,
+    layout: Arc<Layout>,
+    /// The rows in the tables.
+    visible: BTreeMap<Key, Row>,
+    is_settled: bool,
 }
 
 impl fmt::Debug for Replica {
@@ -56,9 +71,12 @@ pub(crate) struct Work<'c> {
     pub(crate) layout: Arc<Layout>,
     pub(crate) book: Book,
     pub(crate) now: Timestamp,
-    loaded: Book,
+    /// Whether nothing happened since all that is unsent was merged onto the log.
+    pub(crate) is_settled: bool,
+    kept: Kept,
     /// The rows in the tables, before anything is applied.
     before: BTreeMap<Key, Row>,
+    memory: &'c mut Option<Memory>,
 }
 
 impl Replica {
@@ -77,6 +95,7 @@ impl Replica {
             connection,
             on_connection,
             layout: None,
+            memory: None,
         })
     }
 
@@ -136,10 +155,11 @@ impl Replica {
             write_declared(&transaction, &known)?;
         }
         triggers::install(&transaction, &layout)?;
+        self.memory = None;
         let mut book = Book::load(&transaction)?;
-        let loaded = book.clone();
+        let kept = book.kept();
         birth(&transaction, &layout, &new, &mut book)?;
-        book.save(&transaction, &loaded, now())?;
+        book.save(&transaction, &kept, now())?;
         for (table, column) in unenforced(&layout, &book) {
             note_unenforced(&transaction, &layout, &table, &column)?;
         }
@@ -151,6 +171,7 @@ impl Replica {
     /// Takes away everything of ours.
     pub(crate) fn untrack_all(&mut self) -> Result<(), Error> {
         self.check_file()?;
+        self.memory = None;
         self.connection.flush_prepared_statement_cache();
         let transaction = self
             .connection
@@ -169,13 +190,14 @@ impl Replica {
         let transaction = self.connection.transaction_with_behavior(behavior)?;
         let mut layout = layout(&transaction, &self.on_connection, &mut self.layout)?;
         let now = now();
-        let mut book = Book::load(&transaction)?;
-        let loaded = book.clone();
         let is_changed = schema_version(&transaction)? != settings::read(&transaction, settings::SCHEMA_VERSION)?;
+        let (mut book, mut before, is_settled) = remembered(&transaction, &layout, &mut self.memory)?;
+        let kept = book.kept();
         if is_changed {
             adopt_columns(&transaction, &layout, &book)?;
         }
-        if capture(&transaction, &layout, &mut book, is_changed, now)? {
+        let is_edited = capture(&transaction, &layout, &mut book, &mut before, is_changed, now)?;
+        if is_edited {
             for (table, column) in unenforced(&layout, &book) {
                 note_unenforced(&transaction, &layout, &table, &column)?;
                 self.layout = None;
@@ -188,16 +210,34 @@ impl Replica {
         if self.layout.is_none() {
             layout = self::layout(&transaction, &self.on_connection, &mut self.layout)?;
         }
-        let before = book.visible(&layout);
         Ok(Work {
             transaction,
             layout,
             book,
             now,
-            loaded,
+            is_settled: is_settled && !is_edited,
+            kept,
             before,
+            memory: &mut self.memory,
         })
     }
+}
+
+/// The book, the rows in the tables, and whether nothing happened since they were settled.
+fn remembered(
+    connection: &Connection,
+    layout: &Arc<Layout>,
+    memory: &mut Option<Memory>,
+) -> Result<(Book, BTreeMap<Key, Row>, bool), Error> {
+    if let Some(memory) = memory.take()
+        && Arc::ptr_eq(&memory.layout, layout)
+        && memory.book.is_current(connection)?
+    {
+        return Ok((memory.book, memory.visible, memory.is_settled));
+    }
+    let book = Book::load(connection)?;
+    let visible = book.visible(layout);
+    Ok((book, visible, false))
 }
 
 /// The device and the number of a file.
@@ -252,15 +292,29 @@ impl Work<'_> {
 
     /// Keeps the long values of a row, which are sent apart from it.
     pub(crate) fn keep_files(&self, key: &Key) -> Result<(), Error> {
-        let row = self.before.get(key).map(|row| (key.clone(), row.clone()));
+        let row = self.book.visible_row(&self.layout, key).map(|row| (key.clone(), row));
         let writer = Writer::new(&self.transaction, &self.layout, row.into_iter().collect());
         writer.keep_files(key)
     }
 
     pub(crate) fn finish(mut self) -> Result<(), Error> {
         clear_notes(&self.transaction, &self.layout)?;
-        self.book.save(&self.transaction, &self.loaded, self.now)?;
-        Ok(self.transaction.commit()?)
+        self.book.save(&self.transaction, &self.kept, self.now)?;
+        self.transaction.commit()?;
+        *self.memory = Some(Memory {
+            book: self.book,
+            layout: self.layout,
+            visible: self.before,
+            is_settled: self.is_settled,
+        });
+        Ok(())
+    }
+
+    /// Looks at rows again that became other entries of the book.
+    pub(crate) fn look_again(&mut self, keys: impl IntoIterator<Item = Key>) {
+        for key in keys {
+            self.book.look_again(&self.layout, key, &mut self.before);
+        }
     }
 }
 

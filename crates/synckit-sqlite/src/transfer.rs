@@ -1,6 +1,8 @@
 //! One step of a sync each, in one transaction: a page of the log, a batch to send, its acknowledgement.
 //!
-//! Invariant: a local edit leaves the outbox only in the transaction that records its acknowledgement.
+//! Invariants: a local edit leaves the outbox only in the transaction that records its acknowledgement or its refusal. The cursor does
+//! not move while there is an outbox, but with its acknowledgement: so a batch is never merged with itself, whichever process sent
+//! it.
 
 use std::collections::BTreeSet;
 
@@ -71,12 +73,15 @@ impl Replica {
         }
         let cursor = cursor(&work.transaction)?;
         // A local edit may have given a waiting row its place.
-        work.apply(Place::Between)?;
+        if !work.is_settled && !work.book.outside.is_empty() {
+            work.apply(Place::Between)?;
+        }
         work.finish()?;
         Ok(cursor)
     }
 
-    /// Takes over entries that follow `from`. `None`: another process did so already.
+    /// Takes over entries that follow `from`. `None`: another process did so already, or is sending a batch, whose fate must be known
+    /// first.
     pub(crate) fn absorb(
         &mut self,
         from: Cursor,
@@ -85,10 +90,11 @@ impl Replica {
         place: Place,
     ) -> Result<Option<Absorbed>, Error> {
         let mut work = self.begin()?;
-        if cursor(&work.transaction)? != from {
+        if cursor(&work.transaction)? != from || work.book.state.outbox.is_some() {
             return Ok(None);
         }
         let unreadable = work.fold(entries);
+        work.is_settled = false;
         if place == Place::Head {
             work.book.state.settle(&work.layout.schema, Rules::ALL);
         }
@@ -103,13 +109,18 @@ impl Replica {
         }))
     }
 
-    /// At the head of the log: merges what is unsent onto it, and freezes the next batch.
+    /// At the head of the log: merges what is unsent onto it, and freezes the next batch. A batch that another process is sending
+    /// stays as it is, and is sent by both.
     pub(crate) fn settle(&mut self, id: BatchId) -> Result<Settled, Error> {
         let mut work = self.begin()?;
-        work.book.state.settle(&work.layout.schema, Rules::ALL);
-        let tables = work.apply(Place::Head)?;
-        let entries = work.freeze(id)?;
-        let parcel = parcel(&work, entries)?;
+        let mut tables = BTreeSet::new();
+        if !work.is_settled && work.book.state.outbox.is_none() {
+            work.book.state.settle(&work.layout.schema, Rules::ALL);
+            tables = work.apply(Place::Head)?;
+            work.is_settled = true;
+        }
+        work.freeze(id)?;
+        let parcel = parcel(&work)?;
         let unsendable = work.book.state.unsendable.len();
         work.finish()?;
         Ok(Settled {
@@ -122,19 +133,24 @@ impl Replica {
     /// The batch that is being sent.
     pub(crate) fn outbox(&mut self) -> Result<Option<Parcel>, Error> {
         let work = self.begin()?;
-        let outbox = work.book.state.outbox.as_ref();
-        let entries = outbox.map(|outbox| outbox.changes.iter().map(RowChange::to_entry).collect());
-        let parcel = parcel(&work, entries.unwrap_or_default())?;
+        let parcel = parcel(&work)?;
         work.finish()?;
         Ok(parcel)
     }
 
-    /// The server has the batch. It is taken into the fold, and leaves the outbox.
-    pub(crate) fn acknowledge(&mut self, id: BatchId, cursor: Cursor) -> Result<(), Error> {
+    /// The server has the batch. It is taken into the fold, and leaves the outbox. Its last entry is the head of the log, so that
+    /// the next batch can be frozen under the id `next`, unless something else happened meanwhile.
+    pub(crate) fn acknowledge(
+        &mut self,
+        id: BatchId,
+        cursor: Cursor,
+        next: Option<BatchId>,
+    ) -> Result<Option<Parcel>, Error> {
         let mut work = self.begin()?;
         let Some(outbox) = work.book.state.outbox.clone().filter(|outbox| outbox.id == id) else {
-            return Ok(());
+            return Ok(None);
         };
+        let keys: Vec<Key> = outbox.changes.iter().map(key_of).collect();
         let batch = Batch {
             id,
             changes: outbox.changes,
@@ -146,9 +162,18 @@ impl Replica {
             &|table, row| layout.image(table, row),
             &batch,
         );
+        work.look_again(keys);
         settings::write(&work.transaction, settings::CURSOR, cursor.to_string())?;
         files::clear(&work.transaction)?;
-        work.finish()
+        let parcel = match next.filter(|_| work.is_settled) {
+            None => None,
+            Some(next) => {
+                work.freeze(next)?;
+                parcel(&work)?
+            }
+        };
+        work.finish()?;
+        Ok(parcel)
     }
 
     /// The server refuses the batch for ever, because another device was faster: its edits are unsent again.
@@ -157,6 +182,7 @@ impl Replica {
         if work.book.state.outbox.as_ref().is_some_and(|outbox| outbox.id == id) {
             work.book.state.outbox = None;
         }
+        work.is_settled = false;
         work.finish()
     }
 
@@ -167,7 +193,6 @@ impl Replica {
             .book
             .state
             .rows()
-            .into_iter()
             .filter(|(key, _)| work.book.outside.contains_key(*key));
         let files: BTreeSet<FileValue> = refused.flat_map(|(_, row)| files_of(row)).collect();
         let mut wanted = Vec::new();
@@ -183,6 +208,7 @@ impl Replica {
     pub(crate) fn take_file(&mut self, hash: BlobHash, bytes: &[u8]) -> Result<BTreeSet<String>, Error> {
         let mut work = self.begin()?;
         files::write(&work.transaction, hash, bytes)?;
+        work.is_settled = false;
         let tables = work.apply(Place::Between)?;
         work.finish()?;
         Ok(tables)
@@ -220,6 +246,7 @@ impl Replica {
         if is_meant {
             work.book.state.delete(&work.layout.schema, &held, work.now);
         }
+        work.is_settled = false;
         work.apply(Place::Between)?;
         work.finish()?;
         Ok(held.len())
@@ -248,15 +275,15 @@ impl Work<'_> {
     }
 
     /// The next batch: as many edits as it holds.
-    fn freeze(&mut self, id: BatchId) -> Result<Vec<ChangeEntry>, Error> {
+    fn freeze(&mut self, id: BatchId) -> Result<(), Error> {
         let mut count = BATCH_ENTRIES_MAX as usize;
         loop {
             let Some(outbox) = self.book.state.freeze(&self.layout.schema, id, count) else {
-                return Ok(Vec::new());
+                return Ok(());
             };
             let entries: Vec<ChangeEntry> = outbox.changes.iter().map(RowChange::to_entry).collect();
             match BatchBody::encode_prefix(&entries) {
-                Ok((taken, _)) if taken == entries.len() => return Ok(entries),
+                Ok((taken, _)) if taken == entries.len() => return Ok(()),
                 Ok((taken, _)) => count = taken,
                 Err(error) => self.set_aside(&entries, &error)?,
             }
@@ -283,6 +310,13 @@ fn cursor(connection: &Connection) -> Result<Cursor, Error> {
     }
 }
 
+fn key_of(change: &RowChange) -> Key {
+    Key {
+        table: change.table.clone(),
+        id: change.id.clone(),
+    }
+}
+
 fn files_of(row: &Row) -> Vec<FileValue> {
     let files = row.iter().filter_map(|(_, value)| match value {
         Value::File(file) => Some(*file),
@@ -292,10 +326,11 @@ fn files_of(row: &Row) -> Vec<FileValue> {
 }
 
 /// The frozen batch with the long values that it names.
-fn parcel(work: &Work<'_>, entries: Vec<ChangeEntry>) -> Result<Option<Parcel>, Error> {
-    let Some(outbox) = work.book.state.outbox.as_ref().filter(|_| !entries.is_empty()) else {
+fn parcel(work: &Work<'_>) -> Result<Option<Parcel>, Error> {
+    let Some(outbox) = work.book.state.outbox.as_ref() else {
         return Ok(None);
     };
+    let entries = outbox.changes.iter().map(RowChange::to_entry).collect();
     let rows = outbox.changes.iter().filter_map(|change| change.op.row());
     let hashes: BTreeSet<BlobHash> = rows.flat_map(files_of).map(|file| file.hash).collect();
     for change in outbox
@@ -303,11 +338,7 @@ fn parcel(work: &Work<'_>, entries: Vec<ChangeEntry>) -> Result<Option<Parcel>, 
         .iter()
         .filter(|change| change.op.row().is_some_and(|row| !files_of(row).is_empty()))
     {
-        let key = Key {
-            table: change.table.clone(),
-            id: change.id.clone(),
-        };
-        work.keep_files(&key)?;
+        work.keep_files(&key_of(change))?;
     }
     let mut files = Vec::new();
     for hash in hashes {

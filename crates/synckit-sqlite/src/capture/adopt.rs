@@ -1,6 +1,8 @@
 //! Columns that the app's tables got since the last look: what newer versions of the app had put into them is in the book, and
 //! goes into the tables before anything is compared.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Connection;
 
 use super::read;
@@ -9,6 +11,7 @@ use crate::{
     error::Error,
     layout::{Layout, declared::Declared},
     merge::Key,
+    rows::Row,
     shadow::book::Book,
     tracking::write_declared,
 };
@@ -16,7 +19,7 @@ use crate::{
 /// Values that the app has written there itself stay. The values of a column that was renamed are no such ones: they are what
 /// the column was under its old name, and lose against what other devices have written under the new one since.
 pub(crate) fn adopt_columns(connection: &Connection, layout: &Layout, book: &Book) -> Result<(), Error> {
-    let said = book.state.rows();
+    let said: BTreeMap<&Key, &Row> = book.state.rows().collect();
     for table in layout.tables.values() {
         let (names, known) = (table.names(), &table.declared.known);
         let new: Vec<&String> = names.iter().filter(|name| !known.contains(name)).collect();

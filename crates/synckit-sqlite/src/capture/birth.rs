@@ -36,7 +36,11 @@ pub(crate) fn birth(
         .collect();
     name_rows(connection, &tables)?;
     // What the log has of these tables comes with the next look.
-    let logged = book.state.rows().into_keys().filter(|key| new.contains(&key.table));
+    let logged = book
+        .state
+        .rows()
+        .map(|(key, _)| key)
+        .filter(|key| new.contains(&key.table));
     let logged: Vec<Key> = logged.cloned().collect();
     book.outside
         .extend(logged.into_iter().map(|key| (key, BETWEEN.to_owned())));

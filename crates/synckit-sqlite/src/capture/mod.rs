@@ -37,19 +37,19 @@ pub(crate) fn capture(
     connection: &Connection,
     layout: &Layout,
     book: &mut Book,
+    visible: &mut BTreeMap<Key, Row>,
     is_unwatched: bool,
     now: Timestamp,
 ) -> Result<bool, Error> {
     if !is_unwatched && !has_notes(connection, layout)? {
         return Ok(false);
     }
-    let visible = book.visible(layout);
     let mut seen = Seen::default();
     for table in layout.tables.values() {
-        look(connection, layout, table, &visible, &mut seen, is_unwatched)?;
+        look(connection, layout, table, visible, &mut seen, is_unwatched)?;
     }
     let said = View {
-        visible,
+        visible: std::mem::take(visible),
         parked: BTreeMap::new(),
     };
     let found = Found {
@@ -63,6 +63,10 @@ pub(crate) fn capture(
         book.outside.remove(key);
     }
     book.outside.extend(held.into_iter().map(|key| (key, HELD.to_owned())));
+    *visible = said.visible;
+    for key in seen.rows.into_keys().chain(seen.looked_for) {
+        book.look_again(layout, key, visible);
+    }
     Ok(true)
 }
 
@@ -129,8 +133,15 @@ fn look(
 }
 
 fn keys_of<'a>(visible: &'a BTreeMap<Key, Row>, table: &TableLayout) -> impl Iterator<Item = &'a Key> {
-    let name = table.declared.name.clone();
-    visible.keys().filter(move |key| key.table == name)
+    let first = Key {
+        table: table.declared.name.clone(),
+        id: RowId::new(""),
+    };
+    let name = first.table.clone();
+    visible
+        .range(first..)
+        .map(|(key, _)| key)
+        .take_while(move |key| key.table == name)
 }
 
 pub(crate) fn read(
@@ -308,18 +319,18 @@ fn is_another(layout: &Layout, key: &Key, said: &Row, found: &Row) -> bool {
 /// Foreign keys that lead nowhere, although the schema declares them: this app does not enforce them.
 pub(crate) fn unenforced(layout: &Layout, book: &Book) -> Vec<(String, String)> {
     let mut found = BTreeSet::new();
-    let rows = book.state.rows();
-    for (key, row) in &rows {
-        let inside = !book.outside.contains_key(*key) && book.state.unsent.contains_key(*key);
+    let edited = book.state.unsent.iter();
+    let edited = edited.filter_map(|(key, unsent)| Some((key, unsent.row.as_ref()?)));
+    for (key, row) in edited.filter(|(key, _)| !book.outside.contains_key(*key)) {
         let references = layout
             .schema
             .tables
             .get(&key.table)
             .into_iter()
             .flat_map(|table| &table.references);
-        for reference in references.filter(|reference| inside && reference.on_delete != OnDelete::Dangle) {
+        for reference in references.filter(|reference| reference.on_delete != OnDelete::Dangle) {
             if let Some(parent) = layout.schema.parent(&key.table, row, reference)
-                && !rows.contains_key(&parent)
+                && book.state.current(&parent).is_none()
             {
                 found.insert((key.table.clone(), reference.column.clone()));
             }

@@ -47,6 +47,13 @@ pub enum Finding {
         parent: String,
     },
 
+    /// Rows that a declared identity would make one row.
+    #[error("{rows} rows have the same values of the declared identity as another row")]
+    EqualKeys {
+        /// How many.
+        rows: u64,
+    },
+
     /// A column that seems to refer to numbers of another table.
     #[error(
         "the values of `{column}` are keys of `{parent}`: declare it with `references`, or with `plain` if it is no reference"
@@ -110,6 +117,7 @@ impl Finding {
         match self {
             Self::NotWritable { .. }
             | Self::RealKey { .. }
+            | Self::EqualKeys { .. }
             | Self::UnknownColumn { .. }
             | Self::UnknownParent { .. } => Severity::Refusal,
             Self::GuessedReference { .. } | Self::KeyLooksLikeData { .. } | Self::NoKey => Severity::Question,
@@ -138,6 +146,7 @@ impl Subject<'_> {
             findings.push(Finding::NoKey);
         }
         findings.extend(self.null_keys()?);
+        findings.extend(self.equal_keys()?);
         for reference in self.references {
             findings.extend(self.dangling(reference)?);
         }
@@ -231,6 +240,26 @@ impl Subject<'_> {
         );
         let rows = count(self.connection, &sql)?;
         Ok((rows > 0).then_some(Finding::NullKeys { rows }))
+    }
+
+    fn equal_keys(&self) -> Result<Option<Finding>> {
+        let Some(Identity::Columns(columns)) = self.track.declared_identity() else {
+            return Ok(None);
+        };
+        if columns.is_empty() || columns.iter().any(|column| self.table.column(column).is_none()) {
+            return Ok(None);
+        }
+        let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+        let (table, names, named) = (
+            quoted(&self.table.name),
+            columns.join(", "),
+            columns.join(" IS NOT NULL AND "),
+        );
+        let sql = format!(
+            "SELECT ifnull(sum(rows - 1), 0) FROM (SELECT count(*) AS rows FROM {table} WHERE {named} IS NOT NULL GROUP BY {names})"
+        );
+        let rows = count(self.connection, &sql)?;
+        Ok((rows > 0).then_some(Finding::EqualKeys { rows }))
     }
 
     fn dangling(&self, reference: &ReferenceReport) -> Result<Option<Finding>> {

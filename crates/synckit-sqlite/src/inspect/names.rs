@@ -3,7 +3,8 @@
 /// How a column's name points at a table, the most telling first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Hint {
-    /// `list_id`, `listId` or `list`, for `lists`.
+    /// `list_id`, `listId` or `list`, for `lists`. A column without such an end in the table of its own name is what the table is
+    /// about: `ratings.rating`.
     Table,
     /// `itemID`, for the table whose key is called so.
     Key,
@@ -48,16 +49,18 @@ pub(super) fn hint(place: &Place<'_>, parent: &str, key: &str) -> Option<Hint> {
                 .iter()
                 .any(|child| contains(child, &tables))
     };
-    if tables.contains(&stem) {
+    let is_subject = parent == place.table && !has_end && tables.contains(&stem);
+    if tables.contains(&stem) && !is_subject {
         Some(Hint::Table)
     } else if key.len() > 2 && place.column.eq_ignore_ascii_case(key) {
         Some(Hint::Key)
     } else if parent == place.table && RELATIVES.contains(&stem.as_str()) {
         Some(Hint::Relative)
     } else if has_end && ends_with_one(&stem, &tables)
-        || tables
-            .iter()
-            .any(|table| ends_with_one(table, std::slice::from_ref(&stem)))
+        || !is_subject
+            && tables
+                .iter()
+                .any(|table| ends_with_one(table, std::slice::from_ref(&stem)))
     {
         Some(Hint::End)
     } else if initials.len() > 1 && column.contains(&initials) {
@@ -143,5 +146,7 @@ mod tests {
         check("parent", "tasks", "lists", "id", None);
         check("value", "tasks", "tasks", "id", None);
         check("tag", "tasks", "a", "id", None);
+        check("rating", "ratings", "ratings", "id", None);
+        check("ratings", "ratings", "ratings", "id", None);
     }
 }

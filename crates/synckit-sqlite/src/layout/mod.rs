@@ -11,6 +11,7 @@ use rusqlite::{Connection, Result};
 
 use self::{declared::Declared, scratch::Scratch};
 use crate::{
+    followers::{Follower, followers},
     inspect::catalog::{self, Kind, TableInfo},
     merge::{Column, ColumnMerge, OnDelete, Reference, Schema, Table},
     rows::{Row, Value},
@@ -26,6 +27,8 @@ pub(crate) struct Layout {
     pub(crate) missing: BTreeSet<String>,
     /// What the merge must know of them.
     pub(crate) schema: Schema,
+    /// Foreign keys of tables that are not tracked.
+    pub(crate) followers: Vec<Follower>,
     scratch: Scratch,
 }
 
@@ -104,10 +107,12 @@ impl Layout {
                 .tables
                 .insert(table.declared.name.clone(), table_of(&scratch, table, &tables)?);
         }
+        let followers = followers(&all, |name| tables.keys().any(|known| known.eq_ignore_ascii_case(name)));
         Ok(Self {
             tables,
             missing,
             schema,
+            followers,
             scratch,
         })
     }

@@ -105,6 +105,24 @@ impl Scratch {
         evaluated.ok()
     }
 
+    /// The first of all texts that a collation takes for equal to this one.
+    pub(crate) fn representative(&self, collation: &str, value: &Value) -> Value {
+        let seen = quoted(&format!("synckit_seen_{collation}"));
+        let found = self.with(|connection| {
+            connection.execute_batch(&format!(
+                "CREATE TABLE IF NOT EXISTS {seen} (value TEXT COLLATE {} PRIMARY KEY) WITHOUT ROWID",
+                quoted(collation)
+            ))?;
+            let insert = format!("INSERT OR IGNORE INTO {seen} VALUES (?1)");
+            connection.prepare_cached(&insert)?.execute([Bound(value)])?;
+            let find = format!("SELECT value FROM {seen} WHERE value = ?1");
+            connection
+                .prepare_cached(&find)?
+                .query_row([Bound(value)], |row| Ok(value_of(row.get_ref(0)?)))
+        });
+        found.unwrap_or_else(|_| value.clone())
+    }
+
     fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         work(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -10,14 +10,9 @@ use crate::{
     rows::{Row, Value},
 };
 
-/// A UNIQUE as the merge compares it. `None`: it needs what is not synced, or a collation that the app registers. Then the
-/// table itself refuses rows that violate it.
+/// A UNIQUE as the merge compares it. `None`: it needs what is not synced. Then the table itself refuses rows that violate it.
 pub(super) fn unique(scratch: &Scratch, table: &TableInfo, info: &UniqueInfo, synced: &[String]) -> Option<Unique> {
-    let folds: Vec<Fold> = info
-        .collations
-        .iter()
-        .map(|name| Fold::of(name))
-        .collect::<Option<_>>()?;
+    let folds: Vec<Fold> = info.collations.iter().map(|name| Fold::of(name, scratch)).collect();
     let plain: Option<Vec<String>> = info.columns.iter().cloned().collect();
     let Some(columns) = plain.filter(|_| !info.is_partial) else {
         return of_expressions(scratch, table, info, synced, folds);
@@ -25,7 +20,7 @@ pub(super) fn unique(scratch: &Scratch, table: &TableInfo, info: &UniqueInfo, sy
     if !columns.iter().all(|column| synced.contains(column)) {
         return None;
     }
-    if folds.iter().all(|fold| *fold == Fold::Nothing) {
+    if folds.iter().all(|fold| matches!(fold, Fold::Nothing)) {
         return Some(columns.into());
     }
     let names = columns.clone();
@@ -73,25 +68,28 @@ fn of_expressions(
 }
 
 /// What a collation takes for equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Fold {
     Nothing,
     Case,
     TrailingSpaces,
+    /// What the app registered: only its own function knows what it takes for equal.
+    Registered(String, Scratch),
 }
 
 impl Fold {
-    fn of(collation: &str) -> Option<Self> {
+    fn of(collation: &str, scratch: &Scratch) -> Self {
         match collation.to_ascii_uppercase().as_str() {
-            "BINARY" => Some(Self::Nothing),
-            "NOCASE" => Some(Self::Case),
-            "RTRIM" => Some(Self::TrailingSpaces),
-            _ => None,
+            "BINARY" => Self::Nothing,
+            "NOCASE" => Self::Case,
+            "RTRIM" => Self::TrailingSpaces,
+            _ => Self::Registered(collation.to_owned(), scratch.clone()),
         }
     }
 
-    fn fold(self, value: &Value) -> Value {
+    fn fold(&self, value: &Value) -> Value {
         match (self, value) {
+            (Self::Registered(collation, scratch), Value::Text(_)) => scratch.representative(collation, value),
             (Self::Case, Value::Text(text)) => Value::Text(text.to_ascii_lowercase()),
             (Self::TrailingSpaces, Value::Text(text)) => {
                 let end = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);

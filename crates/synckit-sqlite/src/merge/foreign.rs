@@ -8,15 +8,15 @@ use super::{
 use crate::rows::{Row, Value};
 
 impl State {
-    /// Lets one row follow its parent. `false`: every parent is where it should be.
+    /// Lets rows follow their parents. `false`: every parent is where it should be.
     ///
     /// A row of the log whose parent is gone in the log is left alone: half a transaction of another device, the rest of
     /// which is to come.
-    pub(super) fn follow_parent(&mut self, schema: &Schema, rules: Rules) -> bool {
+    pub(super) fn follow_parents(&mut self, schema: &Schema, rules: Rules) -> bool {
         if !rules.hold(Rule::ForeignKeys) {
             return false;
         }
-        let orphan = self.rows().into_iter().find_map(|(key, row)| {
+        let orphans = self.rows().filter_map(|(key, row)| {
             let mut references = schema.references(&key.table).iter();
             let reference = references.find(|reference| {
                 let parent = schema.parent(&key.table, row, reference);
@@ -24,10 +24,11 @@ impl State {
             })?;
             Some((key.clone(), row.clone(), reference))
         });
-        orphan.is_some_and(|(key, row, reference)| {
-            self.follow(schema, &key, row, reference);
-            true
-        })
+        let orphans: Vec<(Key, Row, &Reference)> = orphans.collect();
+        for (key, row, reference) in &orphans {
+            self.follow(schema, key, row.clone(), reference);
+        }
+        !orphans.is_empty()
     }
 
     fn left_by(&self, key: &Key, parent: &Key) -> bool {

@@ -14,6 +14,7 @@
 mod capture;
 mod columns;
 mod foreign;
+mod ledger;
 mod log;
 mod outbox;
 mod plan;
@@ -27,6 +28,7 @@ mod unique;
 mod view;
 
 pub use capture::{DELETIONS_MIN, DELETIONS_ONE_IN, Found, Held, is_mass_deletion};
+pub use ledger::Ledger;
 pub use log::{Batch, Image};
 pub use plan::{Step, plan};
 pub use rules::{Rule, Rules};

@@ -1,5 +1,7 @@
 //! The batch that is being sent.
 
+use std::collections::BTreeSet;
+
 use synckit_protocol::BatchId;
 
 use super::{
@@ -14,35 +16,56 @@ impl State {
     /// unsent edits. `None`: there is nothing to send.
     pub fn freeze(&mut self, schema: &Schema, id: BatchId, entries_max: usize) -> Option<&Outbox> {
         if self.outbox.is_none() {
-            let keys = self.in_order(schema);
-            let changes: Vec<RowChange> = keys
-                .iter()
-                .take(entries_max)
-                .filter_map(|key| self.change(key))
-                .collect();
+            let keys = self.in_order(schema, entries_max);
+            let changes: Vec<RowChange> = keys.into_iter().filter_map(|key| self.change(key)).collect();
             self.outbox = (!changes.is_empty()).then_some(Outbox { id, changes });
         }
         self.outbox.as_ref()
     }
 
-    /// Parents before their children, so that a reader of half a transaction has the parents; deletions last.
-    fn in_order(&self, schema: &Schema) -> Vec<Key> {
-        let mut open: Vec<&Key> = self.unsent.keys().filter(|key| self.change(key).is_some()).collect();
-        let mut ordered: Vec<Key> = Vec::with_capacity(open.len());
-        while !open.is_empty() {
-            let (now, later): (Vec<&Key>, Vec<&Key>) = open.iter().partition(|key| {
-                let row = self.unsent.get(**key).and_then(|unsent| unsent.row.as_ref());
-                row.is_some_and(|row| !parents(schema, key, row).iter().any(|parent| open.contains(&parent)))
-            });
-            if now.is_empty() {
-                // Deletions, and rows that refer to each other in a circle.
-                ordered.extend(later.into_iter().cloned());
+    /// The first edits: parents before their children, so that a reader of half a transaction has the parents; deletions last.
+    fn in_order(&self, schema: &Schema, entries_max: usize) -> Vec<&Key> {
+        let (mut ordered, mut seen) = (Vec::new(), BTreeSet::new());
+        let is_deletion = |key: &&Key| self.unsent.get(*key).is_some_and(|unsent| unsent.row.is_none());
+        for key in self.unsent.keys().filter(|key| !is_deletion(key)) {
+            if ordered.len() >= entries_max {
                 break;
             }
-            ordered.extend(now.into_iter().cloned());
-            open = later;
+            self.order_with_parents(schema, key, &mut ordered, &mut seen);
         }
+        let deletions = self.unsent.keys().filter(is_deletion);
+        ordered.extend(deletions.filter(|key| self.is_sent(key)).take(entries_max));
+        ordered.truncate(entries_max);
         ordered
+    }
+
+    /// A row after those that it refers to and that are sent with it. In a circle, any order is as good.
+    fn order_with_parents<'a>(
+        &'a self,
+        schema: &Schema,
+        key: &'a Key,
+        ordered: &mut Vec<&'a Key>,
+        seen: &mut BTreeSet<&'a Key>,
+    ) {
+        let mut stack = vec![(key, false)];
+        while let Some((key, has_parents)) = stack.pop() {
+            if has_parents {
+                ordered.push(key);
+            } else if self.is_sent(key) && seen.insert(key) {
+                stack.push((key, true));
+                let row = self.unsent.get(key).and_then(|unsent| unsent.row.as_ref());
+                let parents = row.map(|row| parents(schema, key, row)).unwrap_or_default();
+                let sent = parents.iter().filter_map(|parent| self.unsent.get_key_value(parent));
+                stack.extend(
+                    sent.filter(|(_, unsent)| unsent.row.is_some())
+                        .map(|(parent, _)| (parent, false)),
+                );
+            }
+        }
+    }
+
+    fn is_sent(&self, key: &Key) -> bool {
+        self.change(key).is_some()
     }
 
     /// The entry of an unsent edit; `None` for a row that was made and deleted before anybody heard of it.

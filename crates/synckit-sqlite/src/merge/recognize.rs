@@ -1,11 +1,12 @@
 //! Rows that were in the file before it was tracked, and that the log has under other ids: other devices sent them, or this one
 //! did before its file was untracked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     schema::Schema,
     state::{Base, Key, State},
+    unique::Moves,
     view::{Place, places},
 };
 use crate::rows::Row;
@@ -36,13 +37,20 @@ impl State {
                         self.unsent.insert(row.clone(), unsent);
                     }
                 }
+                self.renamed
+                    .extend(equal.iter().map(|(from, to)| (from.clone(), to.clone())));
                 // Rows that refer to these may be equal now.
                 self.rename(schema, &equal);
-            } else if let Some((stranger, row)) = self.same_in_unique(schema) {
-                self.become_row(schema, &stranger, &row);
-            } else {
+                continue;
+            }
+            let (same, mut moved) = (self.same_in_unique(schema), Moves::default());
+            if same.is_empty() {
                 return;
             }
+            for (stranger, row) in &same {
+                self.unite(schema, stranger, row, &mut moved);
+            }
+            self.rename(schema, &moved.ends());
         }
     }
 
@@ -60,18 +68,20 @@ impl State {
         equal.collect()
     }
 
-    /// The first row that has the values of a UNIQUE that a row of the log has.
-    fn same_in_unique(&self, schema: &Schema) -> Option<(Key, Key)> {
+    /// Rows that have the values of a UNIQUE that a row of the log has. Each of the latter is one row.
+    fn same_in_unique(&self, schema: &Schema) -> BTreeMap<Key, Key> {
         let seats = self.unclaimed(schema).flat_map(|(key, row)| {
             let places = places(schema, key, row).into_iter();
             places.map(move |(_, place)| (place, key))
         });
         let seats: BTreeMap<Place, &Key> = seats.collect();
-        self.strangers(schema).find_map(|(key, _)| {
+        let mut taken = BTreeSet::new();
+        let same = self.strangers(schema).filter_map(|(key, _)| {
             let places = places(schema, key, self.current(key)?);
             let row = places.iter().find_map(|(_, place)| seats.get(place))?;
-            Some((key.clone(), (*row).clone()))
-        })
+            taken.insert(*row).then(|| (key.clone(), (*row).clone()))
+        });
+        same.collect()
     }
 
     /// What the rows began with.

@@ -1,7 +1,5 @@
 //! After the server was restored from a backup: another log, which this device reads from its start.
 
-use std::mem;
-
 use super::{
     rules::{Rule, Rules},
     state::{Base, State, Unsent},
@@ -18,13 +16,15 @@ impl State {
         for unsent in self.unsent.values_mut() {
             unsent.base = Base::Unknown;
         }
-        for (key, folded) in mem::take(&mut self.fold) {
-            let unsent = Unsent {
-                row: folded.row,
-                base: Base::Unknown,
-                time: folded.time,
-            };
-            self.unsent.entry(key).or_insert(unsent);
+        for (key, folded) in self.fold.take() {
+            if !self.unsent.contains_key(&key) {
+                let unsent = Unsent {
+                    row: folded.row,
+                    base: Base::Unknown,
+                    time: folded.time,
+                };
+                self.unsent.insert(key, unsent);
+            }
         }
     }
 }

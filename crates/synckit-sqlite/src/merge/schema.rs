@@ -122,8 +122,15 @@ impl Schema {
 
     /// A row with exactly the columns that this device has.
     pub(crate) fn known(&self, table: &str, row: &Row) -> Row {
-        let columns = self.table(table).into_iter().flat_map(|table| &table.columns);
-        columns
+        let columns = || self.table(table).into_iter().flat_map(|table| &table.columns);
+        if row
+            .iter()
+            .map(|(name, _)| name)
+            .eq(columns().map(|(name, _)| name.as_str()))
+        {
+            return row.clone();
+        }
+        columns()
             .map(|(name, column)| (name.as_str(), row.get(name).unwrap_or(&column.default).clone()))
             .collect()
     }

@@ -17,24 +17,27 @@ impl State {
     /// Ends: every round of the loop takes away an edited column or an unsent row.
     pub fn settle(&mut self, schema: &Schema, rules: Rules) {
         self.outbox = None;
+        self.unsendable.clear();
         self.recognize(schema);
         let keys: Vec<Key> = self.unsent.keys().cloned().collect();
         for key in &keys {
             self.settle_row(schema, rules, key);
         }
-        while self.resolve_clash(schema, rules) || self.follow_parent(schema, rules) {}
+        while self.resolve_clashes(schema, rules) || self.follow_parents(schema, rules) {}
     }
 
     fn settle_row(&mut self, schema: &Schema, rules: Rules, key: &Key) {
-        let Some(unsent) = self.unsent.remove(key) else { return };
-        let Some(log) = self.fold.get(key).cloned() else {
-            // A deletion of what the log never had is sent only if other devices may have the row: from a log that is gone,
-            // or from the app itself, which puts it into every new database.
-            if unsent.row.is_some() || unsent.base != Base::Nothing {
-                self.unsent.insert(key.clone(), unsent);
-            }
+        let Some(unsent) = self.unsent.get(key).cloned() else {
             return;
         };
+        let log = self.fold.get(key).cloned();
+        // A deletion of what the log never had is sent only if other devices may have the row: from a log that is gone, or
+        // from the app itself, which puts it into every new database.
+        if log.is_none() && (unsent.row.is_some() || unsent.base != Base::Nothing) {
+            return;
+        }
+        self.unsent.remove(key);
+        let Some(log) = log else { return };
         let time = unsent.time.max(after(log.time));
         match (&unsent.row, &log.row) {
             (None, None) => {}

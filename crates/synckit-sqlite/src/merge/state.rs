@@ -1,10 +1,11 @@
 //! What a device knows: the fold of the log, its own unsent edits, and the values that lost.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap, iter};
 
 use synckit_crypto::batch::Timestamp;
 use synckit_protocol::BatchId;
 
+use super::ledger::Ledger;
 use crate::rows::{Row, RowChange, RowId};
 
 /// A row: its table's name in the log, and its id.
@@ -71,9 +72,9 @@ pub struct Conflict {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
     /// The state of the log as far as it was read.
-    pub fold: BTreeMap<Key, Folded>,
+    pub fold: Ledger<Folded>,
     /// The edits that are not in it.
-    pub unsent: BTreeMap<Key, Unsent>,
+    pub unsent: Ledger<Unsent>,
     /// The batch that is being sent.
     pub outbox: Option<Outbox>,
     /// The values that lost, oldest first.
@@ -93,26 +94,32 @@ impl State {
     }
 
     /// A row as it should be here.
-    pub(super) fn current(&self, key: &Key) -> Option<&Row> {
+    pub(crate) fn current(&self, key: &Key) -> Option<&Row> {
         match self.unsent.get(key) {
             Some(unsent) => unsent.row.as_ref(),
             None => self.folded(key),
         }
     }
 
-    /// Every row as it should be here, those that wait outside their table included.
-    pub fn rows(&self) -> BTreeMap<&Key, &Row> {
-        let folded = self
-            .fold
-            .iter()
-            .filter_map(|(key, folded)| Some((key, folded.row.as_ref()?)));
-        let mut rows: BTreeMap<&Key, &Row> = folded.filter(|(key, _)| !self.unsent.contains_key(*key)).collect();
-        rows.extend(
-            self.unsent
-                .iter()
-                .filter_map(|(key, unsent)| Some((key, unsent.row.as_ref()?))),
-        );
-        rows
+    /// Every row as it should be here, those that wait outside their table included, in the order of their keys.
+    pub fn rows(&self) -> impl Iterator<Item = (&Key, &Row)> {
+        let (mut fold, mut unsent) = (self.fold.iter().peekable(), self.unsent.iter().peekable());
+        let all = iter::from_fn(move || {
+            let order = match (fold.peek(), unsent.peek()) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((logged, _)), Some((edited, _))) => logged.cmp(edited),
+            };
+            let logged = fold
+                .next_if(|_| order.is_le())
+                .map(|(key, folded)| (key, folded.row.as_ref()));
+            let edited = unsent
+                .next_if(|_| order.is_ge())
+                .map(|(key, unsent)| (key, unsent.row.as_ref()));
+            edited.or(logged)
+        });
+        all.filter_map(|(key, row)| Some((key, row?)))
     }
 
     /// Whether a row is gone, in the log or by an unsent deletion; `false` for a row that was never heard of.

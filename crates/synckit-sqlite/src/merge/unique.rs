@@ -1,7 +1,7 @@
 //! UNIQUE between what is unsent and what the log has: the log wins, and no unsent row waits outside its table for it.
 //! (Rows that wait vanish from the user's eyes, and sets of them differ for ever.)
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter};
 
 use synckit_crypto::batch::Timestamp;
 
@@ -10,20 +10,36 @@ use super::{
     rules::{Rule, Rules},
     schema::Schema,
     state::{Base, Folded, Key, State},
-    view::Clash,
+    view::{Clash, places},
 };
 use crate::rows::{Row, RowId, Value};
 
 impl State {
-    /// Resolves one clash in which an unsent edit takes part. `false`: there is none.
-    pub(super) fn resolve_clash(&mut self, schema: &Schema, rules: Rules) -> bool {
+    /// Resolves clashes in which an unsent edit takes part. `false`: there is none.
+    pub(super) fn resolve_clashes(&mut self, schema: &Schema, rules: Rules) -> bool {
         if !rules.hold(Rule::UniqueOfUnsent) {
             return false;
         }
         let (_, clashes) = self.seat(schema, rules);
-        clashes
-            .iter()
-            .any(|clash| self.go_back(schema, clash) || self.become_one(schema, clash))
+        let (mut moved, mut is_resolved) = (Moves::default(), false);
+        for clash in &clashes {
+            // What was resolved before may have ended this one.
+            if self.clash_lasts(schema, clash) {
+                is_resolved |= self.go_back(schema, clash) || self.become_one(schema, clash, &mut moved);
+            }
+        }
+        self.rename(schema, &moved.ends());
+        is_resolved
+    }
+
+    fn clash_lasts(&self, schema: &Schema, clash: &Clash) -> bool {
+        let (Some(seated), Some(newcomer)) = (self.current(&clash.seated), self.current(&clash.newcomer)) else {
+            return false;
+        };
+        let places_of = |key: &Key, row: &Row| places(schema, key, row);
+        let taken = places_of(&clash.seated, seated);
+        let mut wanted = places_of(&clash.newcomer, newcomer).into_iter();
+        wanted.any(|(columns, place)| columns == clash.columns && taken.iter().any(|(_, other)| *other == place))
     }
 
     /// The edited columns of a row that the log has go back to the log's values.
@@ -68,12 +84,12 @@ impl State {
     }
 
     /// A row that the log never had becomes the other one.
-    fn become_one(&mut self, schema: &Schema, clash: &Clash) -> bool {
+    fn become_one(&mut self, schema: &Schema, clash: &Clash, moved: &mut Moves) -> bool {
         let Clash { seated, newcomer, .. } = clash;
         if self.is_new(newcomer) {
-            self.become_row(schema, newcomer, seated);
+            self.unite(schema, newcomer, seated, moved);
         } else if self.is_new(seated) {
-            self.become_row(schema, seated, newcomer);
+            self.unite(schema, seated, newcomer, moved);
         } else {
             return false;
         }
@@ -84,9 +100,16 @@ impl State {
         self.folded(key).is_none() && self.unsent.contains_key(key)
     }
 
+    /// As [`State::unite`]. What referred to the new row refers to the other one.
+    fn become_row(&mut self, schema: &Schema, new: &Key, known: &Key) {
+        let mut moved = Moves::default();
+        self.unite(schema, new, known, &mut moved);
+        self.rename(schema, &moved.ends());
+    }
+
     /// What the new row has beside the defaults is kept where the other one has the default; else the other one's value
-    /// stays. What referred to the new row refers to the other one.
-    pub(super) fn become_row(&mut self, schema: &Schema, new: &Key, known: &Key) {
+    /// stays.
+    pub(super) fn unite(&mut self, schema: &Schema, new: &Key, known: &Key, moved: &mut Moves) {
         let (Some(unsent), Some(theirs)) = (self.unsent.remove(new), self.current(known).cloned()) else {
             return;
         };
@@ -111,7 +134,8 @@ impl State {
         self.lose(known, merged.lost);
         let time = self.time_of_edit(known, unsent.time);
         self.put(known, merged.row, time);
-        self.rename(schema, &[(new.clone(), known.clone())].into());
+        self.renamed.push((new.clone(), known.clone()));
+        moved.0.insert(new.clone(), known.clone());
     }
 
     /// Sets an unsent row, whatever it began with.
@@ -126,8 +150,6 @@ impl State {
     /// Whatever refers to a row by its old id, or by its old key, refers to it by the new one. A row whose own id is made of it
     /// moves, too.
     pub(super) fn rename(&mut self, schema: &Schema, moved: &BTreeMap<Key, Key>) {
-        let renamed = moved.iter().map(|(from, to)| (from.clone(), to.clone()));
-        self.renamed.extend(renamed);
         let mut references = schema.tables.values().flat_map(|table| &table.references);
         if !references.any(|reference| moved.keys().any(|from| from.table == reference.parent)) {
             return;
@@ -140,7 +162,7 @@ impl State {
         let targets: Targets<'_> = targets.collect();
         let keys: Vec<Key> = self.unsent.keys().cloned().collect();
         for key in keys {
-            let Some(unsent) = self.unsent.get_mut(&key) else {
+            let Some(mut unsent) = self.unsent.get(&key).cloned() else {
                 continue;
             };
             let base = match &mut unsent.base {
@@ -152,6 +174,7 @@ impl State {
                 is_moved |= refer_anew(schema, &key.table, row, &targets);
             }
             if is_moved {
+                self.unsent.insert(key.clone(), unsent);
                 self.move_to_own_id(schema, &key);
             }
         }
@@ -177,14 +200,34 @@ impl State {
             if let Some(unsent) = self.unsent.remove(key) {
                 self.unsent.insert(target.clone(), unsent);
             }
-            self.rename(schema, &[(key.clone(), target)].into());
+            self.move_references(schema, key, target);
         } else if self.current(&target).is_some() {
             self.become_row(schema, key, &target);
         } else if let Some(unsent) = self.unsent.remove(key) {
             let time = self.time_of_edit(&target, unsent.time);
             self.keep(&target, unsent.row, time);
-            self.rename(schema, &[(key.clone(), target)].into());
+            self.move_references(schema, key, target);
         }
+    }
+
+    fn move_references(&mut self, schema: &Schema, from: &Key, to: Key) {
+        self.renamed.push((from.clone(), to.clone()));
+        self.rename(schema, &[(from.clone(), to)].into());
+    }
+}
+
+/// Rows that became other ones.
+#[derive(Debug, Default)]
+pub(super) struct Moves(BTreeMap<Key, Key>);
+
+impl Moves {
+    /// What each row is in the end. A row that became another one never comes back, so that no chain is a circle.
+    pub(super) fn ends(&self) -> BTreeMap<Key, Key> {
+        let ends = self.0.iter().map(|(from, to)| {
+            let chain = iter::successors(Some(to), |to| self.0.get(*to));
+            (from.clone(), chain.last().unwrap_or(to).clone())
+        });
+        ends.collect()
     }
 }
 

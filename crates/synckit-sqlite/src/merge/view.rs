@@ -1,7 +1,7 @@
 //! Which rows are in their tables, and which wait outside: a pure function of the state, so that devices that have read
 //! the same log have the same tables, in whatever order and pages they read it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     rules::{Rule, Rules},
@@ -56,16 +56,16 @@ impl State {
 
     /// Seats rows in the order of their ids, and says which found their place taken.
     pub(super) fn seat(&self, schema: &Schema, rules: Rules) -> (View, Vec<Clash>) {
-        let rows = self.rows();
+        let rows: Vec<(&Key, &Row)> = self.rows().collect();
         let refused = self.refused.iter().map(|(key, message)| {
             let message = message.clone();
             (key.clone(), Parked::Refused { message })
         });
         // What is not there anyway waits for nothing.
-        let mut outside: BTreeMap<Key, Parked> = refused.filter(|(key, _)| rows.contains_key(key)).collect();
+        let mut outside: BTreeMap<Key, Parked> = refused.filter(|(key, _)| self.current(key).is_some()).collect();
         loop {
             let (mut view, clashes) = seat_all(schema, rules, &rows, &outside);
-            let more = orphans_of(schema, &rows, &view);
+            let more = orphans_of(schema, &view);
             if more.is_empty() || !rules.hold(Rule::ForeignKeys) {
                 view.parked.extend(outside);
                 return (view, clashes);
@@ -78,18 +78,19 @@ impl State {
 fn seat_all(
     schema: &Schema,
     rules: Rules,
-    rows: &BTreeMap<&Key, &Row>,
+    rows: &[(&Key, &Row)],
     outside: &BTreeMap<Key, Parked>,
 ) -> (View, Vec<Clash>) {
     let (mut view, mut clashes, mut seats) = (View::default(), Vec::new(), Seats::default());
-    for (key, row) in rows.iter().filter(|(key, _)| !outside.contains_key(**key)) {
+    let mut visible = Vec::with_capacity(rows.len());
+    for (key, row) in rows.iter().filter(|(key, _)| !outside.contains_key(*key)) {
         match seats.taken(schema, key, row) {
             Some((columns, seated)) => {
                 if rules.hold(Rule::UniqueOfLog) {
                     view.parked
                         .insert((*key).clone(), Parked::Unique { by: seated.clone() });
                 } else {
-                    view.visible.insert((*key).clone(), (*row).clone());
+                    visible.push(((*key).clone(), (*row).clone()));
                 }
                 clashes.push(Clash {
                     columns: columns.to_vec(),
@@ -99,20 +100,20 @@ fn seat_all(
             }
             None => {
                 seats.take(schema, key, row);
-                view.visible.insert((*key).clone(), (*row).clone());
+                visible.push(((*key).clone(), (*row).clone()));
             }
         }
     }
+    view.visible = visible.into_iter().collect();
     (view, clashes)
 }
 
-fn orphans_of(schema: &Schema, rows: &BTreeMap<&Key, &Row>, view: &View) -> Vec<(Key, Parked)> {
-    let seated = rows.iter().filter(|(key, _)| view.visible.contains_key(**key));
-    let orphans = seated.filter_map(|(key, row)| {
+fn orphans_of(schema: &Schema, view: &View) -> Vec<(Key, Parked)> {
+    let orphans = view.visible.iter().filter_map(|(key, row)| {
         let missing = parents(schema, key, row)
             .into_iter()
             .find(|parent| !view.visible.contains_key(parent))?;
-        Some(((*key).clone(), Parked::Parent { missing }))
+        Some((key.clone(), Parked::Parent { missing }))
     });
     orphans.collect()
 }
@@ -125,9 +126,16 @@ pub(super) fn parents(schema: &Schema, key: &Key, row: &Row) -> BTreeSet<Key> {
     parents.filter(|parent| parent != key).collect()
 }
 
+/// The rows that a row refers to, whether the database enforces it or not.
+pub(super) fn targets(schema: &Schema, key: &Key, row: &Row) -> BTreeSet<Key> {
+    let references = schema.references(&key.table).iter();
+    let targets = references.filter_map(|reference| schema.parent(&key.table, row, reference));
+    targets.filter(|target| target != key).collect()
+}
+
 /// The values of each UNIQUE that rows have taken.
 #[derive(Debug, Default)]
-pub(super) struct Seats(BTreeMap<(String, usize, Vec<Value>), Key>);
+pub(super) struct Seats(HashMap<Place, Key>);
 
 impl Seats {
     /// The first UNIQUE whose values another row has, and that row.
@@ -136,6 +144,11 @@ impl Seats {
             let holder = self.0.get(&place).filter(|holder| *holder != key)?;
             Some((columns, holder.clone()))
         })
+    }
+
+    /// The row that has these values.
+    pub(super) fn holder(&self, place: &Place) -> Option<&Key> {
+        self.0.get(place)
     }
 
     pub(super) fn take(&mut self, schema: &Schema, key: &Key, row: &Row) {
@@ -155,6 +168,7 @@ impl Seats {
     }
 }
 
+/// The number of a UNIQUE of a table, and values of it.
 pub(super) type Place = (String, usize, Vec<Value>);
 
 pub(super) fn places<'a>(schema: &'a Schema, key: &Key, row: &Row) -> Vec<(&'a [String], Place)> {

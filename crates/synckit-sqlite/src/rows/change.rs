@@ -1,15 +1,15 @@
 //! One change of one row, between the app's file and the log: `docs/rows.md`, section 1.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value as Json};
 use synckit_crypto::batch::{ChangeEntry, ChangeOp, Timestamp};
 
 use super::{json::ValueError, row_id::RowId, value::Value};
 
-/// The columns of a row, by the names that they have in the log.
+/// The columns of a row, by the names that they have in the log. Copies share them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Row(BTreeMap<String, Value>);
+pub struct Row(Arc<BTreeMap<String, Value>>);
 
 /// A change of one row in the log.
 ///
@@ -77,8 +77,8 @@ pub enum RowError {
 
 impl Row {
     /// A row without columns.
-    pub const fn new() -> Self {
-        Self(BTreeMap::new())
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// A column's value; `None` if the row's writer did not know the column.
@@ -88,12 +88,12 @@ impl Row {
 
     /// Sets a column.
     pub fn set(&mut self, column: impl Into<String>, value: Value) {
-        self.0.insert(column.into(), value);
+        Arc::make_mut(&mut self.0).insert(column.into(), value);
     }
 
     /// Takes a column out.
     pub fn remove(&mut self, column: &str) -> Option<Value> {
-        self.0.remove(column)
+        Arc::make_mut(&mut self.0).remove(column)
     }
 
     /// The columns, in ascending order of the bytes of their names.
@@ -119,18 +119,14 @@ impl Row {
                 source,
             }),
         });
-        values.collect::<Result<_, _>>().map(Self)
+        values.collect::<Result<_, _>>().map(Arc::new).map(Self)
     }
 }
 
 impl<Name: Into<String>> FromIterator<(Name, Value)> for Row {
     fn from_iter<I: IntoIterator<Item = (Name, Value)>>(columns: I) -> Self {
-        Self(
-            columns
-                .into_iter()
-                .map(|(column, value)| (column.into(), value))
-                .collect(),
-        )
+        let columns = columns.into_iter().map(|(column, value)| (column.into(), value));
+        Self(Arc::new(columns.collect()))
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize as _;
 use serde_json::{Map, Value as Json, json};
 use synckit_crypto::batch::Timestamp;
 
-use super::settings;
+use super::{edition, settings};
 use crate::{
     error::Error,
     layout::Layout,
@@ -27,20 +27,42 @@ pub(crate) struct Book {
     pub(crate) state: State,
     /// Rows that are not in their tables, and why.
     pub(crate) outside: BTreeMap<Key, String>,
+    /// What the file says as long as no other process saved its book.
+    edition: Option<i64>,
 }
 
 impl Book {
     /// The rows in the tables, with the columns that this device has.
     pub(crate) fn visible(&self, layout: &Layout) -> BTreeMap<Key, Row> {
-        let rows = self.state.rows().into_iter();
+        let rows = self.state.rows();
         let inside = rows.filter(|(key, _)| !self.outside.contains_key(*key) && layout.tables.contains_key(&key.table));
         inside
             .map(|(key, row)| (key.clone(), layout.known(&key.table, row)))
             .collect()
     }
 
+    /// A row, if it is in its table.
+    pub(crate) fn visible_row(&self, layout: &Layout, key: &Key) -> Option<Row> {
+        let is_inside = !self.outside.contains_key(key) && layout.tables.contains_key(&key.table);
+        let row = self.state.current(key).filter(|_| is_inside)?;
+        Some(layout.known(&key.table, row))
+    }
+
+    /// Brings one of the rows in the tables up to date.
+    pub(crate) fn look_again(&self, layout: &Layout, key: Key, visible: &mut BTreeMap<Key, Row>) {
+        match self.visible_row(layout, &key) {
+            Some(row) => visible.insert(key, row),
+            None => visible.remove(&key),
+        };
+    }
+
     pub(crate) fn is_held(&self, key: &Key) -> bool {
         self.outside.get(key).is_some_and(|why| why == HELD)
+    }
+
+    /// Whether the file has nothing else.
+    pub(crate) fn is_current(&self, connection: &Connection) -> Result<bool, Error> {
+        Ok(self.edition.is_some() && self.edition == edition::read(connection)?)
     }
 
     pub(crate) fn load(connection: &Connection) -> Result<Self, Error> {
@@ -71,67 +93,32 @@ impl Book {
             book.outside.insert(key_of(found)?, found.get(2)?);
         }
         book.state.outbox = outbox(connection)?;
+        book.state.fold.settle();
+        book.state.unsent.settle();
+        book.edition = edition::read(connection)?;
         Ok(book)
     }
 
-    /// Writes what differs from the book as it was loaded.
-    pub(crate) fn save(&mut self, connection: &Connection, before: &Self, now: Timestamp) -> Result<(), Error> {
-        let removed = |table: &str, key: &Key| -> Result<(), Error> {
-            let sql = format!("DELETE FROM {table} WHERE tbl = ?1 AND id = ?2");
-            connection
-                .prepare_cached(&sql)?
-                .execute((&key.table, key.id.as_str()))?;
-            Ok(())
-        };
-        for (key, folded) in changed(&before.state.fold, &self.state.fold) {
-            match folded {
-                None => removed("synckit_fold", key)?,
-                Some(folded) => {
-                    let sql =
-                        "INSERT OR REPLACE INTO synckit_fold (tbl, id, row, time, changed) VALUES (?1, ?2, ?3, ?4, ?5)";
-                    connection.prepare_cached(sql)?.execute((
-                        &key.table,
-                        key.id.as_str(),
-                        folded.row.as_ref().map(bytes_of).transpose()?,
-                        folded.time.as_micros(),
-                        changed_text(folded),
-                    ))?;
-                }
-            }
+    /// Writes what was touched since the book was kept, and says so to other processes.
+    pub(crate) fn save(&mut self, connection: &Connection, before: &Kept, now: Timestamp) -> Result<(), Error> {
+        let is_touched = self.state.fold.touched().next().is_some()
+            || self.state.unsent.touched().next().is_some()
+            || before.outside != self.outside
+            || before.outbox != self.state.outbox
+            || !self.state.conflicts.is_empty();
+        if !is_touched {
+            return Ok(());
         }
-        for (key, unsent) in changed(&before.state.unsent, &self.state.unsent) {
-            match unsent {
-                None => removed("synckit_unsent", key)?,
-                Some(unsent) => {
-                    let base = match &unsent.base {
-                        Base::Nothing => SqlValue::Null,
-                        Base::Unknown => SqlValue::Integer(0),
-                        Base::Row(row) => SqlValue::Blob(bytes_of(row)?),
-                    };
-                    let sql =
-                        "INSERT OR REPLACE INTO synckit_unsent (tbl, id, row, base, time) VALUES (?1, ?2, ?3, ?4, ?5)";
-                    connection.prepare_cached(sql)?.execute((
-                        &key.table,
-                        key.id.as_str(),
-                        unsent.row.as_ref().map(bytes_of).transpose()?,
-                        base,
-                        unsent.time.as_micros(),
-                    ))?;
-                }
-            }
+        for (key, folded) in self.state.fold.touched() {
+            save_folded(connection, key, folded)?;
+        }
+        for (key, unsent) in self.state.unsent.touched() {
+            save_unsent(connection, key, unsent)?;
         }
         for (key, why) in changed(&before.outside, &self.outside) {
-            match why {
-                None => removed("synckit_parked", key)?,
-                Some(why) => {
-                    let sql = "INSERT OR REPLACE INTO synckit_parked (tbl, id, why) VALUES (?1, ?2, ?3)";
-                    connection
-                        .prepare_cached(sql)?
-                        .execute((&key.table, key.id.as_str(), why))?;
-                }
-            }
+            save_outside(connection, key, why)?;
         }
-        if before.state.outbox != self.state.outbox {
+        if before.outbox != self.state.outbox {
             save_outbox(connection, self.state.outbox.as_ref())?;
         }
         for Conflict { key, lost } in std::mem::take(&mut self.state.conflicts) {
@@ -141,8 +128,80 @@ impl Book {
                 .prepare_cached(sql)?
                 .execute((&key.table, key.id.as_str(), lost, now.as_micros()))?;
         }
+        self.state.fold.settle();
+        self.state.unsent.settle();
+        self.edition = edition::renew(connection)?;
         Ok(())
     }
+
+    /// What is compared when the book is saved. The other parts know what was touched.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept {
+            outside: self.outside.clone(),
+            outbox: self.state.outbox.clone(),
+        }
+    }
+}
+
+/// Parts of a book as they were loaded.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    outside: BTreeMap<Key, String>,
+    outbox: Option<Outbox>,
+}
+
+fn remove(connection: &Connection, table: &str, key: &Key) -> Result<(), Error> {
+    let sql = format!("DELETE FROM {table} WHERE tbl = ?1 AND id = ?2");
+    connection
+        .prepare_cached(&sql)?
+        .execute((&key.table, key.id.as_str()))?;
+    Ok(())
+}
+
+fn save_folded(connection: &Connection, key: &Key, folded: Option<&Folded>) -> Result<(), Error> {
+    let Some(folded) = folded else {
+        return remove(connection, "synckit_fold", key);
+    };
+    let sql = "INSERT OR REPLACE INTO synckit_fold (tbl, id, row, time, changed) VALUES (?1, ?2, ?3, ?4, ?5)";
+    connection.prepare_cached(sql)?.execute((
+        &key.table,
+        key.id.as_str(),
+        folded.row.as_ref().map(bytes_of).transpose()?,
+        folded.time.as_micros(),
+        changed_text(folded),
+    ))?;
+    Ok(())
+}
+
+fn save_unsent(connection: &Connection, key: &Key, unsent: Option<&Unsent>) -> Result<(), Error> {
+    let Some(unsent) = unsent else {
+        return remove(connection, "synckit_unsent", key);
+    };
+    let base = match &unsent.base {
+        Base::Nothing => SqlValue::Null,
+        Base::Unknown => SqlValue::Integer(0),
+        Base::Row(row) => SqlValue::Blob(bytes_of(row)?),
+    };
+    let sql = "INSERT OR REPLACE INTO synckit_unsent (tbl, id, row, base, time) VALUES (?1, ?2, ?3, ?4, ?5)";
+    connection.prepare_cached(sql)?.execute((
+        &key.table,
+        key.id.as_str(),
+        unsent.row.as_ref().map(bytes_of).transpose()?,
+        base,
+        unsent.time.as_micros(),
+    ))?;
+    Ok(())
+}
+
+fn save_outside(connection: &Connection, key: &Key, why: Option<&String>) -> Result<(), Error> {
+    let Some(why) = why else {
+        return remove(connection, "synckit_parked", key);
+    };
+    let sql = "INSERT OR REPLACE INTO synckit_parked (tbl, id, why) VALUES (?1, ?2, ?3)";
+    connection
+        .prepare_cached(sql)?
+        .execute((&key.table, key.id.as_str(), why))?;
+    Ok(())
 }
 
 /// The entries that were added, replaced or removed.

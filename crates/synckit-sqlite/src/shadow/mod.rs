@@ -4,6 +4,7 @@
 //! last saved.
 
 pub(crate) mod book;
+pub(crate) mod edition;
 pub(crate) mod files;
 pub(crate) mod numbers;
 pub(crate) mod reader;

@@ -128,10 +128,15 @@ impl Numbers<'_> {
 
     /// Gives a number to a row. Who had it has none now.
     pub(crate) fn set(self, table: i64, number: i64, id: &RowId) -> Result<()> {
+        // Two statements: with OR, SQLite reads every row of the table.
         let mut clear = self
             .0
-            .prepare_cached("DELETE FROM synckit_map WHERE t = ?1 AND (k = ?2 OR id = ?3)")?;
-        clear.execute((table, number, id.as_str()))?;
+            .prepare_cached("DELETE FROM synckit_map WHERE t = ?1 AND k = ?2")?;
+        clear.execute((table, number))?;
+        let mut clear = self
+            .0
+            .prepare_cached("DELETE FROM synckit_map WHERE t = ?1 AND id = ?2")?;
+        clear.execute((table, id.as_str()))?;
         let mut insert = self
             .0
             .prepare_cached("INSERT INTO synckit_map (t, k, id) VALUES (?1, ?2, ?3)")?;

@@ -8,6 +8,8 @@ pub(crate) const CURSOR: &str = "cursor";
 pub(crate) const USER: &str = "user";
 /// The id of the batch in the outbox.
 pub(crate) const BATCH: &str = "batch";
+/// The edition of the book.
+pub(crate) const EDITION: &str = "edition";
 /// The version of the schema at the last look.
 pub(crate) const SCHEMA_VERSION: &str = "schema_version";
 

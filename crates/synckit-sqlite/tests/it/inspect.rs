@@ -318,3 +318,29 @@ fn inspection_changes_nothing() {
         .unwrap();
     assert_eq!(version, 2);
 }
+
+#[test]
+fn identity_that_rows_share_is_refused() {
+    let app = Connection::open_in_memory().unwrap();
+    app.execute_batch(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a, b); INSERT INTO t (a, b) VALUES (1, 1), (1, 1), (1, 2), (1, NULL), (1, NULL)",
+    )
+    .unwrap();
+    let declared = |columns: &[&str]| {
+        let columns = columns.iter().map(|name| (*name).to_owned()).collect();
+        let track = Track::new("t").identity(Identity::Columns(columns));
+        inspect(&app, &[track]).unwrap().table("t").unwrap().findings.clone()
+    };
+    assert!(declared(&["a", "b"]).contains(&Finding::EqualKeys { rows: 1 }));
+    app.execute_batch("DELETE FROM t WHERE id = 2").unwrap();
+    assert!(
+        !declared(&["a", "b"])
+            .iter()
+            .any(|finding| matches!(finding, Finding::EqualKeys { .. }))
+    );
+    assert!(
+        declared(&["b", "id"])
+            .iter()
+            .all(|finding| !matches!(finding, Finding::EqualKeys { .. }))
+    );
+}
