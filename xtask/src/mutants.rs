@@ -41,6 +41,12 @@ const PARTS: &[Part] = &[
         // The others need a server, and minutes for each change.
         tests: &["--lib"],
     },
+    Part {
+        packages: &["synckit-store"],
+        files: &["crates/synckit-store/src/rules/**"],
+        // They need no database.
+        tests: &["--test", "it", "--", "rules::"],
+    },
 ];
 
 /// Installs cargo-mutants into `target/tools` if it is missing there, and runs it. `Ok(false)`: a mutant survived.

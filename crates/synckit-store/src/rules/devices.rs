@@ -90,9 +90,6 @@ fn numbered(name: &str, n: usize) -> String {
         return name.to_owned();
     }
     let suffix = format!(" ({n})");
-    let mut end = name.len().min(DEVICE_NAME_BYTES_MAX.saturating_sub(suffix.len()));
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = name.floor_char_boundary(DEVICE_NAME_BYTES_MAX.saturating_sub(suffix.len()));
     format!("{}{suffix}", name[..end].trim_end())
 }

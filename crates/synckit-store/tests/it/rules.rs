@@ -2,21 +2,21 @@
 
 use bytes::Bytes;
 use synckit_protocol::{
-    Cursor, Head, KeyId, OwnerKey, Position, SnapshotId,
-    limits::{PAGE_ENTRIES_MAX, REFRESH_SECONDS},
+    Cursor, Head, InstallationId, KeyId, OwnerKey, Position, SnapshotId,
+    limits::{DEVICE_NAME_BYTES_MAX, LOGIN_SECONDS, PAGE_ENTRIES_MAX, REFRESH_SECONDS},
 };
 use synckit_store::{
     Append, Envelope, EnvelopeRestore, EnvelopeWrite, NewEnvelope, NewSnapshot, PageRead, Retention, SnapshotPartWrite,
     SnapshotWrite, StoreError, VersionedWrite,
     rules::{
         accounts::next_vault,
-        devices::{DeviceState, LAST_SEEN_SECONDS},
+        devices::{self, DeviceState, LAST_SEEN_SECONDS, Named},
         envelopes::{self, Current, Put, Restore, restored},
         log::{self, Decision, PageSize, SEQ_MAX, Source, Stored},
         positions::{Place, StreamState, is_end_of, place, place_of_cursor},
         quotas::{self, Quota, Quotas, Usage, sessions_beside_new},
         retention::{Below, Candidate, Reader, STEP_BATCHES, STEP_BYTES, may_cut, step},
-        sessions::{Refresh, refresh},
+        sessions::{Refresh, login_forgotten, refresh, replaced},
         snapshots::{self, Kept, Stage, is_complete, prune},
     },
 };
@@ -95,6 +95,17 @@ fn a_batch_is_checked_in_the_order_of_the_contract() {
 }
 
 #[test]
+fn stored_batch_begins_after_the_head() {
+    let position = at(12, 12);
+    let expected = Append::Stored {
+        first_seq: 10,
+        position,
+        repeated: false,
+    };
+    assert_eq!(Decision::stored(&stream(), position), expected);
+}
+
+#[test]
 fn a_log_ends_at_its_last_sequence_number() {
     let end = at(SEQ_MAX - 3, 1);
     for (count, fits) in [(3, true), (4, false), (0, false)] {
@@ -154,6 +165,13 @@ fn a_page_has_one_source() {
     assert_eq!(source(Cursor::START, true), Source::CompactedToOldest);
     assert_eq!(source(Cursor::at(at(3, 3)), false), Source::CompactedToNewest);
     assert_eq!(source(Cursor::at(at(4, 4)), false), Source::Log);
+    let whole = StreamState {
+        base: None,
+        snapshot_seq: 0,
+        ..stream()
+    };
+    let begin = request(Cursor::START, false);
+    assert_eq!(log::page(Some(&whole), Some(&device()), &begin), Source::Log);
     let revoked = DeviceState {
         revoked: true,
         ..device()
@@ -174,7 +192,9 @@ fn only_a_cursor_on_the_chain_is_reached() {
     assert_eq!(log::reached(&stream(), &device(), &request, false), None);
     request.ahead = true;
     assert_eq!(log::reached(&stream(), &device(), &request, true), None);
-    request.now = NOW + LAST_SEEN_SECONDS + 1;
+    request.now = NOW + LAST_SEEN_SECONDS;
+    assert_eq!(log::reached(&stream(), &device(), &request, true), None);
+    request.now += 1;
     assert_eq!(log::reached(&stream(), &device(), &request, true), Some(0));
     let passed = DeviceState {
         pulled_seq: 6,
@@ -215,6 +235,8 @@ fn an_envelope_is_checked_in_order() {
     asked.head = Some(at(9, 9));
     assert_eq!(envelopes::put(stored, &asked), Put::WriteAtHead(at(9, 9), None));
     asked.key_id = other_key;
+    assert_eq!(envelopes::put(stored, &asked), Put::Write);
+    asked.head = None;
     assert_eq!(envelopes::put(stored, &asked), Put::Write);
     // The first one is signed by the key that it names.
     let first = new_envelope(stream_of(1, 1), 0);
@@ -270,6 +292,21 @@ fn only_a_copied_refresh_secret_ends_a_session() {
     }
     // Secrets count from 1: 0 was never given out.
     assert_eq!(refresh(1, NOW, 0, NOW), Refresh::End);
+    assert_eq!(refresh(0, NOW, 0, NOW), Refresh::End);
+}
+
+#[test]
+fn ended_secrets_are_past_the_next_one() {
+    // The one before the current one counts, and so would the current one after the next refresh.
+    assert_eq!(replaced(5), 7);
+    assert_eq!(refresh(replaced(5), NOW, 5, NOW), Refresh::End);
+    assert_eq!(replaced(u64::MAX), u64::MAX);
+}
+
+#[test]
+fn login_is_remembered_twice_its_time() {
+    assert_eq!(login_forgotten(NOW), NOW - 2 * LOGIN_SECONDS);
+    assert_eq!(login_forgotten(1), 0);
 }
 
 fn manifest(seq: u64) -> NewSnapshot {
@@ -349,6 +386,8 @@ fn at_most_four_snapshots_stay_and_one_settles() {
         .collect();
     // 2 carries the base, 4 has settled, 5 has not, 8 is the newest.
     assert_eq!(prune(&kept, 25, 450), [1, 3, 6, 7]);
+    // One that settles in this very second has settled.
+    assert_eq!(prune(&kept, 25, 400), [1, 3, 6, 7]);
     assert_eq!(prune(&kept[..1], 0, 0), [0; 0]);
     assert_eq!(prune(&[], 0, 0), [0; 0]);
 }
@@ -405,6 +444,66 @@ fn a_step_ends_at_a_batch_or_at_the_base() {
     assert_eq!(step(1000, &[small(5), larger]), (1, 5));
 }
 
+/// A device of this installation; 0 is none.
+fn named(key: u8, name: &str, installation: u8) -> Named<u8> {
+    Named {
+        key,
+        name: name.to_owned(),
+        installation_id: installation_id(installation),
+    }
+}
+
+fn installation_id(n: u8) -> Option<InstallationId> {
+    (n > 0).then(|| InstallationId::from_bytes([n; 16]))
+}
+
+#[test]
+fn installation_has_one_device_whatever_its_name() {
+    let devices = [named(1, "laptop", 1), named(2, "phone", 2), named(3, "tablet", 0)];
+    let place = |name, installation| devices::place(name, installation_id(installation), &devices);
+    let new = |name: &str| devices::Place::New(name.to_owned());
+    assert_eq!(place("laptop", 2), devices::Place::Found(2));
+    assert_eq!(place("desk", 3), new("desk"));
+    // Without an installation, a name means the device of that name that has none either.
+    assert_eq!(place("tablet", 0), devices::Place::Found(3));
+    assert_eq!(place("tablet", 3), new("tablet (2)"));
+    assert_eq!(place("laptop", 0), new("laptop (2)"));
+    assert_eq!(place("desk", 0), new("desk"));
+}
+
+#[test]
+fn taken_device_name_gets_the_next_free_number() {
+    let mut devices = vec![named(1, "laptop", 1), named(2, "laptop (2)", 2)];
+    let third = devices::place("laptop", installation_id(3), &devices);
+    assert_eq!(third, devices::Place::New("laptop (3)".to_owned()));
+    devices[1].installation_id = None;
+    assert_eq!(devices::place("laptop", None, &devices), devices::Place::Found(2));
+}
+
+#[test]
+fn numbered_device_name_is_cut_at_a_character() {
+    for (name, kept) in [
+        ("n".repeat(DEVICE_NAME_BYTES_MAX), DEVICE_NAME_BYTES_MAX - 4),
+        // Two bytes each, from an odd beginning: the limit is inside one of them.
+        (
+            format!("n{}", "é".repeat(DEVICE_NAME_BYTES_MAX / 2 - 1)),
+            DEVICE_NAME_BYTES_MAX - 5,
+        ),
+        // No space is left before the number.
+        (
+            format!("{}   end", "n".repeat(DEVICE_NAME_BYTES_MAX - 6)),
+            DEVICE_NAME_BYTES_MAX - 6,
+        ),
+    ] {
+        let taken = [named(1, &name, 1)];
+        let devices::Place::New(new) = devices::place(&name, installation_id(2), &taken) else {
+            panic!("{name}");
+        };
+        assert_eq!(new, format!("{} (2)", &name[..kept]));
+        assert!(new.len() <= DEVICE_NAME_BYTES_MAX);
+    }
+}
+
 #[test]
 fn quotas_hold_to_the_byte_and_to_the_piece() {
     let quotas = Quotas {
@@ -437,4 +536,6 @@ fn quotas_hold_to_the_byte_and_to_the_piece() {
         (None, Some(Quota::RevokedDevices))
     );
     assert_eq!(sessions_beside_new(&quotas), 4);
+    let names = [Quota::Bytes, Quota::Blobs, Quota::PendingUploads, Quota::RevokedDevices].map(Quota::as_str);
+    assert_eq!(names, ["bytes", "blobs", "pending_uploads", "revoked_devices"]);
 }
