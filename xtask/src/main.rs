@@ -1,4 +1,5 @@
-//! The project's own commands: `cargo xtask test`, `tidy`, `instructions`, `mutants` and `with-keychain`.
+//! The project's own commands: `cargo xtask test`, `tidy`, `instructions`, `mutants`,
+//! `pages` and `with-keychain`.
 //!
 //! This crate deliberately contains nothing that the product needs, and no other crate depends on it.
 
@@ -7,6 +8,7 @@
 mod instructions;
 mod mutants;
 mod packages;
+mod pages;
 #[cfg(target_os = "linux")]
 mod postgres;
 mod python;
@@ -33,6 +35,7 @@ usage: cargo xtask <command>
                           the same, after recording that docs/protocol.md was read against its crate
   instructions [--update] count the instructions of the hot paths; over 15 % more than recorded fails
   mutants [-- ARGS]       change the code place by place; fails where no test notices (hours: choose files with -f)
+  pages                   compile the sign-in page's half of OPAQUE to WebAssembly, after a change of its sources
   with-keychain -- CMD    run a command in a private, throw-away Secret Service session";
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn run(arguments: Vec<OsString>) -> anyhow::Result<bool> {
         (Some("instructions"), []) => instructions::run(instructions::Baseline::Compare),
         (Some("instructions"), [flag]) if flag == "--update" => instructions::run(instructions::Baseline::Update),
         (Some("mutants"), rest) => mutants::run(after_separator(rest)?),
+        (Some("pages"), []) => pages::run(),
         (Some("with-keychain"), rest) => test::run_with_keychain(after_separator(rest)?),
         (Some("help" | "--help" | "-h"), _) => {
             println!("{USAGE}");

@@ -47,6 +47,15 @@ const TOOLS: &[Tool] = &[
         command: "nginx",
         packages: &["nginx"],
     },
+    // A browser, and what drives it, for the sign-in page.
+    Tool {
+        command: "chromium",
+        packages: &["chromium"],
+    },
+    Tool {
+        command: "chromedriver",
+        packages: &["chromium-driver"],
+    },
     // The keychain. Without dbus-x11, apt chooses the session bus of systemd, and with it a whole init system.
     Tool {
         command: "gnome-keyring-daemon",

@@ -114,6 +114,16 @@ pub enum Error {
     /// `confirm_account` with the code from the mail.
     #[error("the address is not confirmed yet: call confirm_account with the code that was mailed to it")]
     AddressNotConfirmed,
+    /// A sign-in by browser was not allowed, took too long, or its code was refused. Sign in again.
+    #[error("the sign-in by browser did not succeed: {reason} ({code})")]
+    BrowserSignIn {
+        /// The code of RFC 6749: `access_denied` if the person did not allow it, `invalid_grant` for a code that is used or
+        /// too old; `timeout` if the browser did not come back within
+        /// [`AUTHORIZATION_SECONDS`](synckit_protocol::limits::AUTHORIZATION_SECONDS).
+        code: String,
+        /// What was wrong.
+        reason: String,
+    },
     /// The session was signed out, revoked, or not used for 90 days.
     #[error("the session has ended: sign in again")]
     SessionEnded,

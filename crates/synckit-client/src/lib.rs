@@ -160,6 +160,7 @@ mod account;
 mod account_data;
 mod accounts;
 mod blobs;
+mod browser;
 mod client;
 mod config;
 mod connection;

@@ -7,7 +7,13 @@ use std::{
 };
 
 use synckit_protocol::wire::UnixSeconds;
-pub(crate) use tokio::{runtime::Id as RuntimeId, sync::watch, time::Instant};
+pub(crate) use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    runtime::Id as RuntimeId,
+    sync::watch,
+    time::Instant,
+};
 use tokio::{
     sync::{Mutex, MutexGuard},
     task::JoinHandle,

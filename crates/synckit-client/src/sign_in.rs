@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::Method;
 use rand::rngs::OsRng;
-use serde::Serialize;
 use synckit_crypto::{AccountKey, StreamScope, Vault};
 use synckit_login::{ClientLogin, ClientRegistration, ExportKey};
 use synckit_protocol::{
@@ -214,81 +213,6 @@ impl SyncKitClient {
         Ok((signed_in, finished.export_key))
     }
 
-    /// Signs in with the code of a browser sign-in (RFC 6749 with PKCE, RFC 7636, and a loopback redirect, RFC 8252).
-    /// `port` is the port of [`SyncKitClient::build_authorize_url`].
-    ///
-    /// # Errors
-    /// [`Error::Problem`] if the server offers no browser sign-in or refuses the code, [`Error::ApiKeyUnusable`].
-    ///
-    /// # Examples
-    /// ```
-    /// # synckit_doctest::run(async |world| {
-    /// # let client = world.client();
-    /// use synckit_client::{Error, ProblemCode};
-    ///
-    /// // `code` came to the loopback port, `verifier` was kept by the app.
-    /// let (code, verifier, port) = ("code from the redirect", "verifier", 49152);
-    /// let error = client.authenticate_with_code(code, verifier, port).await.unwrap_err();
-    /// // A server without browser sign-in: fall back to `authenticate`.
-    /// assert_eq!(error.problem_code(), Some(ProblemCode::NotFound));
-    /// # Ok(())
-    /// # });
-    /// ```
-    pub async fn authenticate_with_code(&self, code: &str, verifier: &str, port: u16) -> Result<(UserId, AppId)> {
-        #[derive(Serialize)]
-        struct TokenRequest<'a> {
-            grant_type: &'a str,
-            client_id: &'a str,
-            code: &'a str,
-            code_verifier: &'a str,
-            redirect_uri: String,
-        }
-        let app = &self.app;
-        // A secret key that was put into an app by mistake must never leave the machine.
-        app.app_id()?;
-        app.secrets.probe().await?;
-        let request = TokenRequest {
-            grant_type: "authorization_code",
-            client_id: &app.api_key,
-            code,
-            code_verifier: verifier,
-            redirect_uri: redirect_uri(port),
-        };
-        let signed_in: SignedIn = app.api.call(Call::post("/oauth/token").body(&request)?).await?;
-        let StreamScope { app_id, user_id } = self.install_signed_in(signed_in, None).await?.scope();
-        Ok((user_id, app_id))
-    }
-
-    /// The URL to open in the user's browser for a sign-in in which the app does not see the password. `port` is the
-    /// loopback port on which the app waits for the redirect to `/callback`, `state` a random value to compare there,
-    /// `challenge` the PKCE S256 challenge of a verifier that the app keeps.
-    ///
-    /// # Examples
-    /// ```
-    /// use synckit_client::{SyncKitClient, SyncKitConfig};
-    ///
-    /// # let config = SyncKitConfig { server_url: "https://sync.example.com".into(), api_key: "your-api-key".into() };
-    /// let client = SyncKitClient::new(config);
-    /// let url = client.build_authorize_url(49152, "random-state", "challenge-of-the-verifier");
-    /// assert!(url.starts_with("https://sync.example.com/oauth/authorize?response_type=code&"));
-    /// ```
-    #[must_use]
-    pub fn build_authorize_url(&self, port: u16, state: &str, challenge: &str) -> String {
-        let query = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("response_type", "code")
-            .append_pair("client_id", &self.app.api_key)
-            .append_pair("redirect_uri", &redirect_uri(port))
-            .append_pair("state", state)
-            .append_pair("code_challenge", challenge)
-            .append_pair("code_challenge_method", "S256")
-            .finish();
-        match self.app.api.server() {
-            Ok(server) => server.url(&format!("/oauth/authorize?{query}")),
-            // An invalid configuration is an error of the calls that can fail; the browser shows this URL as broken.
-            Err(_) => format!("/oauth/authorize?{query}"),
-        }
-    }
-
     /// Forgets the key by which this device recognises the server, so that the next sign-in accepts and pins any key.
     /// Call it after [`Tampering::ServerKeyChanged`](crate::Tampering::ServerKeyChanged), and only if the operator says
     /// that the server's keys were lost and replaced. A server that replaced the true one still learns neither the
@@ -364,7 +288,7 @@ impl SyncKitClient {
     }
 
     /// Makes a new session current, in memory and in the credential store.
-    async fn install_signed_in(&self, signed_in: SignedIn, email: Option<&str>) -> Result<Arc<Stream>> {
+    pub(crate) async fn install_signed_in(&self, signed_in: SignedIn, email: Option<&str>) -> Result<Arc<Stream>> {
         self.app.check_app(signed_in.app_id)?;
         let (app_id, user_id) = (signed_in.app_id, signed_in.user_id);
         let tokens = Tokens {
@@ -413,8 +337,4 @@ async fn register(app: &App, email: &str, password: &str, invite: Option<SecretT
         return Ok(Registration::Pending);
     }
     Ok(Registration::Complete(registered.user_id))
-}
-
-fn redirect_uri(port: u16) -> String {
-    format!("http://127.0.0.1:{port}/callback")
 }

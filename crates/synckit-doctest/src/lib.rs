@@ -23,6 +23,9 @@ use crate::mail_server::MailServer;
 
 #[path = "../../synckit-server/tests/it/mail_server.rs"]
 mod mail_server;
+mod person;
+
+pub use person::allow;
 
 /// The result of an example.
 pub type Outcome = Result<(), Box<dyn Error>>;
@@ -136,6 +139,16 @@ impl World {
         }
         let device = client.register_device(name, "linux").await?;
         Ok((client, device))
+    }
+
+    /// The person opens a sign-in page in a browser, signs in, allows the app, and comes back to it. Goes on in the background.
+    pub fn browse(&self, page: &str) {
+        let (page, email, password) = (page.to_owned(), self.email, self.password);
+        tokio::spawn(async move {
+            let back = allow(&page, email, password).await?;
+            reqwest::get(back).await?;
+            Ok::<_, Box<dyn Error + Send + Sync>>(())
+        });
     }
 
     /// Waits for the first mail to this person whose subject begins like this, and returns its code.

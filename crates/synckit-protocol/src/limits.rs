@@ -97,6 +97,17 @@ pub const APP_NAME_BYTES_MAX: usize = 100;
 
 /// How long the server's sealed state of a login or registration is valid.
 pub const LOGIN_SECONDS: u64 = 60;
+
+/// The time from opening the sign-in page of a browser to the answer on its consent page. Later, the page starts again.
+pub const AUTHORIZATION_SECONDS: u64 = 600;
+/// How long the code of a browser sign-in can be exchanged. Later: `invalid_grant`.
+pub const AUTHORIZATION_CODE_SECONDS: u64 = 60;
+/// The `state` of a browser sign-in, which the server gives back as it is. Above: `invalid_request`.
+pub const OAUTH_STATE_BYTES_MAX: usize = 1024;
+/// An address that a browser sign-in may return to.
+pub const REDIRECT_BYTES_MAX: usize = 512;
+/// Registered addresses of one app.
+pub const REDIRECTS_MAX: usize = 20;
 /// Resets that may be started with one mailed code.
 pub const RESET_STARTS_MAX: u32 = 5;
 /// How long a mailed code to reset a password is valid.

@@ -22,6 +22,7 @@
 //! | `openapi` | the OpenAPI document of the routes, and a page that shows it |
 //! | `sign_in` | login state, tokens, sessions, issued secrets, proofs of the owner key |
 //! | `limits` | token buckets: request rates and guesses; concurrent work; the disk reserve |
+//! | `oauth` | sign-in by browser: redirects, sealed requests and codes, pages |
 //! | `live` | live events: subscribers, and the event streams that carry the newest position to them |
 //! | `blobs` | objects in a directory or in a bucket, presigned URLs |
 //! | `jobs` | background jobs: retention, the sweep of unused objects, the end of event streams |
@@ -43,6 +44,7 @@ mod limits;
 mod live;
 mod mail;
 mod metrics;
+mod oauth;
 mod openapi;
 mod platform;
 mod sign_in;
@@ -51,6 +53,7 @@ mod state;
 
 pub use admin::{Admin, inspect};
 pub use mail::MailConfigError;
+pub use oauth::RedirectError;
 pub use platform::{Clock, PanicReport, count_lost_log_line, report_panics};
 pub use startup::{
     DataDirError, KeyFileError, ServeError, Server,

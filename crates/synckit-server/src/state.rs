@@ -11,6 +11,7 @@ use crate::{
     live::{Outbox, Subscribers},
     mail::Mailer,
     metrics::Metrics,
+    oauth::Pages,
     sign_in::{SealedStates, SessionCache, Tokens},
     startup::{DerivedKeys, Readiness, config::Config},
 };
@@ -30,6 +31,7 @@ pub(crate) struct ServerState {
     pub(crate) metrics: Metrics,
     pub(crate) objects: Objects,
     pub(crate) mailer: Mailer,
+    pub(crate) pages: Pages,
     pub(crate) capacity: Capacity,
     pub(crate) live: Arc<Subscribers>,
     /// News for other nodes on the same database; `None` if there cannot be any.

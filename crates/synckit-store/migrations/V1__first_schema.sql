@@ -35,6 +35,14 @@ CREATE TABLE api_keys (
 ) STRICT;
 CREATE INDEX api_keys_of_app ON api_keys (app_key);
 
+-- Where a browser sign-in may return to, beside the loopback address, which every app may use.
+CREATE TABLE redirects (
+    app_key    INTEGER NOT NULL REFERENCES apps (app_key),
+    uri        TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (app_key, uri)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE accounts (
     account_key       INTEGER PRIMARY KEY,
     user_id           BLOB NOT NULL UNIQUE CHECK (length(user_id) = 16),

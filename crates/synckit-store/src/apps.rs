@@ -83,3 +83,23 @@ pub struct ApiKey {
     /// When it ends, if a newer key replaced it.
     pub ends_at: Option<UnixSeconds>,
 }
+
+/// What a sign-in page needs of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppProfile {
+    /// Its name.
+    pub name: String,
+    /// The registered addresses that a sign-in may return to, in order of their text.
+    pub redirects: Vec<String>,
+}
+
+/// The answer of [`crate::Store::put_redirect`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedirectWrite {
+    /// The address is registered, as before or from now on.
+    Registered,
+    /// The app has [`REDIRECTS_MAX`](synckit_protocol::limits::REDIRECTS_MAX) addresses already.
+    TooMany,
+    /// The app does not exist.
+    NoSuchApp,
+}

@@ -46,7 +46,7 @@ pub use accounts::{
     Account, AccountCreation, AccountOverview, Credential, CredentialId, CredentialOf, NewAccount, NewMailCode,
     NewPendingAccount, PasswordRecord, PasswordReset, ResetStart, Vault, VaultWrite, VersionedWrite,
 };
-pub use apps::{AcceptNewSeed, ApiKey, App, AppRename, NewApiKey, NewApp, SeedClaim};
+pub use apps::{AcceptNewSeed, ApiKey, App, AppProfile, AppRename, NewApiKey, NewApp, RedirectWrite, SeedClaim};
 pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
 pub use devices::{
     Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeRestore, EnvelopeWrite, NewDevice, NewEnvelope,
@@ -133,6 +133,15 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         key: NewApiKey,
         others_end_at: UnixSeconds,
     ) -> Result<bool, StoreError>;
+
+    /// Registers an address that a browser sign-in of the app may return to. One that is registered stays so.
+    async fn put_redirect(&self, app_id: AppId, uri: String, now: UnixSeconds) -> Result<RedirectWrite, StoreError>;
+
+    /// Removes a registered address. `false` if the app has no such address.
+    async fn delete_redirect(&self, app_id: AppId, uri: String) -> Result<bool, StoreError>;
+
+    /// What a sign-in page needs of an app; `None` if the app does not exist.
+    async fn app_profile(&self, app_id: AppId) -> Result<Option<AppProfile>, StoreError>;
 
     /// The app of a key that is valid at `now`.
     async fn app_of_key(&self, key_hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError>;

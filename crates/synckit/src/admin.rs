@@ -30,6 +30,9 @@ pub(crate) fn run_app(command: AppCommand) -> Result<ExitCode, Failure> {
             AppCommand::List { data } => list_apps(&data).await,
             AppCommand::Rename { app, name, data } => rename_app(&app, &name, &data).await,
             AppCommand::Delete { app, yes, data } => delete_app(&app, yes, &data).await,
+            AppCommand::Redirects { app, data } => list_redirects(&app, &data).await,
+            AppCommand::AddRedirect { app, uri, data } => add_redirect(&app, &uri, &data).await,
+            AppCommand::RemoveRedirect { app, uri, data } => remove_redirect(&app, &uri, &data).await,
             AppCommand::RotateKey { app, overlap, data } => rotate_key(&app, overlap.0, &data).await,
         }
     })?;
@@ -222,6 +225,47 @@ async fn rename_app(app: &str, name: &str, data: &DataArgs) -> Result<(), Failur
         )?);
     }
     screen::line(format_args!("the app {} is now named {name}", app.name));
+    Ok(())
+}
+
+async fn list_redirects(app: &str, data: &DataArgs) -> Result<(), Failure> {
+    let admin = open(data).await?;
+    let app = app_of(&admin, app).await?;
+    let redirects = admin.redirects(app.id).await?;
+    if screen::is_for_programs() {
+        return Ok(screen::json(
+            &serde_json::json!({ "app_id": app.id, "redirects": redirects }),
+        )?);
+    }
+    // Every app has these.
+    screen::line("http://127.0.0.1/callback  (any port)");
+    screen::line("http://[::1]/callback  (any port)");
+    redirects.iter().for_each(screen::line);
+    Ok(())
+}
+
+async fn add_redirect(app: &str, uri: &str, data: &DataArgs) -> Result<(), Failure> {
+    let admin = open(data).await?;
+    let app = app_of(&admin, app).await?;
+    admin.add_redirect(app.id, uri).await?;
+    if screen::is_for_programs() {
+        return Ok(screen::json(&serde_json::json!({ "app_id": app.id, "redirect": uri }))?);
+    }
+    screen::line(format_args!("a browser sign-in of {} may return to {uri}", app.name));
+    Ok(())
+}
+
+async fn remove_redirect(app: &str, uri: &str, data: &DataArgs) -> Result<(), Failure> {
+    let admin = open(data).await?;
+    let app = app_of(&admin, app).await?;
+    admin.remove_redirect(app.id, uri).await?;
+    if screen::is_for_programs() {
+        return Ok(screen::json(&serde_json::json!({ "app_id": app.id, "removed": uri }))?);
+    }
+    screen::line(format_args!(
+        "no browser sign-in of {} returns to {uri} any more",
+        app.name
+    ));
     Ok(())
 }
 

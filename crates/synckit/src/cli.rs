@@ -419,6 +419,33 @@ pub(crate) enum AppCommand {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// List the addresses that a browser sign-in may return to
+    Redirects {
+        /// The id or the name of the app
+        app: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Register an address that a browser sign-in may return to
+    ///
+    /// http://127.0.0.1/callback and http://[::1]/callback, at any port, need no registration.
+    AddRedirect {
+        /// The id or the name of the app
+        app: String,
+        /// https://HOST/…, SCHEME:/… with a dot in SCHEME, or a loopback address without a port
+        uri: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Remove an address that a browser sign-in may return to
+    RemoveRedirect {
+        /// The id or the name of the app
+        app: String,
+        /// The address, as it is listed
+        uri: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// Create a new API key and expire the old ones
     RotateKey {
         /// The id or the name of the app

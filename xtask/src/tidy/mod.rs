@@ -7,6 +7,7 @@ mod examples;
 mod house;
 mod imports;
 mod links;
+mod pages;
 mod rooms;
 mod source;
 mod stamp;
@@ -87,11 +88,12 @@ pub(crate) fn run(review: ProtocolReview) -> anyhow::Result<bool> {
         tree.insert(stamp::DOCUMENT, document);
     }
     let metadata = metadata()?;
-    let checks: [(&str, Vec<Finding>); 16] = [
+    let checks: [(&str, Vec<Finding>); 17] = [
         ("crate edges", house::edges(&metadata)),
         ("server without crypto", house::server_cannot_decrypt(&metadata)),
         ("manifests", house::manifests(&tree)),
         ("protocol document", stamp::check(&tree)),
+        ("compiled page", pages::check(&tree)),
         ("problem codes", documents::problem_codes(&tree)),
         ("limits", documents::limits(&tree)),
         ("decisions", documents::decisions(&tree)),
@@ -114,6 +116,14 @@ pub(crate) fn run(review: ProtocolReview) -> anyhow::Result<bool> {
     }
     println!("tidy: {} checks, {errors} errors", checks.len());
     Ok(errors == 0)
+}
+
+/// Records what the compiled half of OPAQUE was made from.
+pub(crate) fn record_pages() -> anyhow::Result<()> {
+    let root = repository_root()?;
+    let tree = Tree::read(&root)?;
+    fs::write(root.join(pages::STAMP), pages::stamp(&tree))
+        .with_context(|| format!("{} cannot be written", pages::STAMP))
 }
 
 /// Cargo's metadata of the workspace and all of its dependencies, on every platform.

@@ -14,10 +14,10 @@ const SOURCES: &str = "crates/synckit-protocol/src/";
 const STAMP_START: &str = "<!-- synckit-protocol source: ";
 const STAMP_END: &str = " -->";
 
-/// SHA-256 over path and contents of every source file of the crate, in order of the paths.
-fn source_hash(tree: &Tree) -> String {
+/// SHA-256 over path and contents of files, in order of the paths.
+pub(super) fn hash_of(tree: &Tree, is_source: impl Fn(&str) -> bool) -> String {
     let mut hash = Sha256::new();
-    for (path, text) in tree.texts().filter(|(path, _)| path.starts_with(SOURCES)) {
+    for (path, text) in tree.texts().filter(|(path, _)| is_source(path)) {
         // A checkout with other line ends is the same source.
         let text = text.replace("\r\n", "\n");
         for part in [path, text.as_str()] {
@@ -27,6 +27,10 @@ fn source_hash(tree: &Tree) -> String {
         }
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn source_hash(tree: &Tree) -> String {
+    hash_of(tree, |path| path.starts_with(SOURCES))
 }
 
 /// Whether the document was recorded as read since the crate last changed.

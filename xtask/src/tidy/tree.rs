@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 /// Endings of the files whose text is checked. Data, vectors and images are not prose or code of ours.
 const TEXT_ENDINGS: &[&str] = &[".rs", ".toml", ".md", ".sql", ".sh", ".yml", ".yaml"];
 /// Files without an ending that are text.
-const TEXT_FILES: &[&str] = &[".ci/run", ".gitignore", "LICENSE"];
+const TEXT_FILES: &[&str] = &[".ci/run", ".gitignore", "LICENSE", "pages/Cargo.lock"];
 
 /// Every path of the repository, and the contents of those that are text. Paths are relative and use `/`.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
-use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_PROBLEM, Problem, ProblemCode, limits};
+use synckit_protocol::{MEDIA_TYPE_PROBLEM, Problem, ProblemCode, limits, wire::oauth::OAuthError};
 
 use super::{
     call::{Answer, Attempts, Call},
@@ -107,7 +107,7 @@ impl Api {
         let mut request = http::Request::builder()
             .method(call.method.clone())
             .uri(self.server()?.url(&call.path))
-            .header(header::ACCEPT, MEDIA_TYPE_CBOR);
+            .header(header::ACCEPT, call.encoding.accept());
         if let Some(token) = call.bearer {
             let mut value =
                 HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| Error::Protocol {
@@ -119,7 +119,7 @@ impl Api {
         }
         let body = match &call.body {
             Some(body) => {
-                request = request.header(header::CONTENT_TYPE, MEDIA_TYPE_CBOR);
+                request = request.header(header::CONTENT_TYPE, call.encoding.content_type());
                 RequestBody::Full(body.clone())
             }
             None => RequestBody::Empty,
@@ -159,6 +159,10 @@ impl Api {
                     code: problem.code,
                 },
                 (_, Some(problem)) => Error::from_problem(problem),
+                (_, None) if let Ok(refused) = serde_json::from_slice::<OAuthError>(&body) => Error::BrowserSignIn {
+                    code: refused.error,
+                    reason: refused.error_description,
+                },
                 (_, None) => Error::Protocol {
                     status,
                     reason: MEDIA_TYPE_PROBLEM,

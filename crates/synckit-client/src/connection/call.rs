@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
-use synckit_protocol::{SecretText, is_well_formed_cbor};
+use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_JSON, SecretText, is_well_formed_cbor};
+use url::form_urlencoded;
 
 use crate::error::{Error, Result};
 
@@ -14,7 +15,35 @@ pub(crate) struct Call<'a> {
     pub(crate) path: String,
     pub(crate) bearer: Option<&'a SecretText>,
     pub(crate) body: Option<Bytes>,
+    pub(crate) encoding: Encoding,
     pub(crate) attempts: Attempts,
+}
+
+/// How a call is written, and how its answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// Both in CBOR.
+    Cbor,
+    /// A form, answered in JSON: the endpoints of OAuth.
+    Form,
+}
+
+impl Encoding {
+    /// The media type of the body.
+    pub(crate) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Cbor => MEDIA_TYPE_CBOR,
+            Self::Form => "application/x-www-form-urlencoded",
+        }
+    }
+
+    /// The media type of the answer.
+    pub(crate) const fn accept(self) -> &'static str {
+        match self {
+            Self::Cbor => MEDIA_TYPE_CBOR,
+            Self::Form => MEDIA_TYPE_JSON,
+        }
+    }
 }
 
 /// The number of attempts before an error is returned to the caller.
@@ -33,6 +62,7 @@ impl<'a> Call<'a> {
             path: path.into(),
             bearer: None,
             body: None,
+            encoding: Encoding::Cbor,
             attempts: Attempts::Several,
         }
     }
@@ -59,6 +89,15 @@ impl<'a> Call<'a> {
     pub(crate) fn encoded_body(mut self, body: Bytes) -> Self {
         self.body = Some(body);
         self
+    }
+
+    /// Sends a form, to be answered in JSON.
+    pub(crate) fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        self.encoding = Encoding::Form;
+        self.encoded_body(form.into())
     }
 
     /// Encodes a body in CBOR.
@@ -94,6 +133,13 @@ impl Answer {
             .filter(|body| is_well_formed_cbor(body))
             .and_then(|body| minicbor_serde::from_slice(body).ok())
             .ok_or_else(|| self.unexpected("a CBOR body of this endpoint"))
+    }
+
+    /// Decodes the fields of an answer to a form.
+    pub(crate) fn decode_json<T: DeserializeOwned>(self) -> Result<T> {
+        self.of_status(StatusCode::OK)
+            .and_then(|body| serde_json::from_slice(body).ok())
+            .ok_or_else(|| self.unexpected("a JSON body of this endpoint"))
     }
 
     /// Checks that this is an answer without a body.

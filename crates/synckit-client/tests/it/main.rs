@@ -6,6 +6,7 @@ mod accounts;
 #[path = "../../../../fuzz/src/answers.rs"]
 mod answers;
 mod blobs;
+mod browser;
 mod buckets;
 mod configuration;
 mod connections;

@@ -2,8 +2,12 @@
 
 use std::{cell::RefCell, collections::BTreeMap, error::Error, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use synckit_client::{BlobHash, ChangeEntry, ChangeOp, Cursor, MemoryStore, SyncKitClient, SyncKitConfig};
+
+use url::Url;
 
 use crate::world::{World, changes};
 
@@ -129,20 +133,21 @@ async fn the_snippets_of_the_page_work_as_shown() -> Result<(), Box<dyn Error>> 
     }
 
     // OAuth2 PKCE also supported (browser-based auth)
-    let (port, state, challenge) = (4_000, "state", "challenge");
+    let client = SyncKitClient::builder(world.config())
+        .credential_store(MemoryStore::default())
+        .build();
+    let (port, state, verifier) = (4_000, "state", String::from("a verifier"));
+    let challenge = &URL_SAFE_NO_PAD.encode(Sha256::digest(&verifier));
     let url = client.build_authorize_url(port, state, challenge);
-    assert!(
-        url.starts_with(&format!("{}/oauth/authorize?response_type=code&", world.url())),
-        "{url}"
-    );
-    let (code, verifier) = (String::from("code"), String::from("verifier"));
-    // This server has no browser sign-in yet, and says so.
-    let error = client.authenticate_with_code(&code, &verifier, port).await.unwrap_err();
-    assert_eq!(
-        error.problem_code(),
-        Some(synckit_client::ProblemCode::NotFound),
-        "{error:?}"
-    );
+    // ... redirect user, receive code ...
+    let back = synckit_doctest::allow(&url, &user.email, &user.password).await.unwrap();
+    let fields = Url::parse(&back)?;
+    let code = fields.query_pairs().find(|(name, _)| name == "code").unwrap().1;
+    let signed_in = client.authenticate_with_code(&code, &verifier, port).await?;
+    assert_eq!(signed_in, (user_id, app_id));
+    client.setup_encryption_existing(&user.password).await?;
+    let device = client.register_device("tablet", "android").await?;
+    assert_eq!(client.pull(device.id, Cursor::START).await?.0.len(), 8);
     Ok(())
 }
 

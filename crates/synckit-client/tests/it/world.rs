@@ -77,6 +77,10 @@ impl World {
         format!("http://{}", self.address)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub(crate) fn config(&self) -> SyncKitConfig {
         SyncKitConfig {
             server_url: self.url(),

@@ -10,6 +10,7 @@ pub mod devices;
 pub mod export;
 pub mod keys;
 pub mod log;
+pub mod oauth;
 pub mod snapshots;
 
 use serde::{Deserialize as _, Deserializer};

@@ -13,16 +13,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use synckit_protocol::{AppId, KeyId, NameError, OwnerKey, SecretText, UserId, check_name, limits, wire::UnixSeconds};
+use synckit_protocol::{
+    AppId, KeyId, NameError, OwnerKey, SecretText, UserId, check_name,
+    limits::{self, REDIRECTS_MAX},
+    wire::UnixSeconds,
+};
 use synckit_store::{
-    Account, App, AppRename, EnvelopeRestore, NewApiKey, NewApp, OpenedBy, Retention, SecretHash, SqliteOptions,
-    SqliteStore, Store, StoreError, StreamId,
+    Account, App, AppRename, EnvelopeRestore, NewApiKey, NewApp, OpenedBy, RedirectWrite, Retention, SecretHash,
+    SqliteOptions, SqliteStore, Store, StoreError, StreamId,
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::{Export, ExportError};
 use crate::{
     jobs::pause_after,
+    oauth::{RedirectError, check_redirect},
     platform::{Clock, random_id},
     sign_in::{fresh_api_key, fresh_secret},
     startup::{
@@ -74,6 +79,15 @@ pub enum AdminError {
     /// Another app has the name.
     #[error("there is already an app named {0:?}")]
     AppNameTaken(String),
+    /// An address cannot be registered.
+    #[error(transparent)]
+    Redirect(#[from] RedirectError),
+    /// The app has as many registered addresses as it may.
+    #[error("the app has {REDIRECTS_MAX} return addresses already: remove one that is not used")]
+    TooManyRedirects,
+    /// The app has no such registered address.
+    #[error("the app has no return address {0}")]
+    NoSuchRedirect(String),
     /// The app does not exist.
     #[error("there is no app {0}")]
     NoSuchApp(AppId),
@@ -200,6 +214,42 @@ impl Admin {
         } else {
             Err(AdminError::AppNameTaken(name.to_owned()))
         }
+    }
+
+    /// Registers an address that a browser sign-in of the app may return to. The loopback addresses
+    /// `http://127.0.0.1/callback` and `http://[::1]/callback`, at any port, need no registration.
+    ///
+    /// # Errors
+    /// [`AdminError::Redirect`], [`AdminError::TooManyRedirects`], [`AdminError::NoSuchApp`] and [`AdminError::Store`].
+    pub async fn add_redirect(&self, app_id: AppId, uri: &str) -> Result<(), AdminError> {
+        check_redirect(uri)?;
+        let now = self.clock.now();
+        match self.store.put_redirect(app_id, uri.to_owned(), now).await? {
+            RedirectWrite::Registered => Ok(()),
+            RedirectWrite::TooMany => Err(AdminError::TooManyRedirects),
+            RedirectWrite::NoSuchApp => Err(AdminError::NoSuchApp(app_id)),
+        }
+    }
+
+    /// Removes a registered address. Sign-ins that were begun before end there no more.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchRedirect`] and [`AdminError::Store`].
+    pub async fn remove_redirect(&self, app_id: AppId, uri: &str) -> Result<(), AdminError> {
+        if self.store.delete_redirect(app_id, uri.to_owned()).await? {
+            Ok(())
+        } else {
+            Err(AdminError::NoSuchRedirect(uri.to_owned()))
+        }
+    }
+
+    /// The registered addresses of an app, in order of their text.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchApp`] and [`AdminError::Store`].
+    pub async fn redirects(&self, app_id: AppId) -> Result<Vec<String>, AdminError> {
+        let profile = self.store.app_profile(app_id).await?;
+        Ok(profile.ok_or(AdminError::NoSuchApp(app_id))?.redirects)
     }
 
     /// Gives an app another name, which its users see from their next request on.

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     http::{ApiError, ClientAddress, Received, Reply, RequestScope, malformed},
     platform::random_id,
-    sign_in::{AccountClaims, AppClaims, NormalEmail, Purpose, RefreshSecret},
+    sign_in::{AccountClaims, AppClaims, LoginState, NormalEmail, Purpose, RefreshSecret},
     state::ServerState,
 };
 
@@ -94,14 +94,8 @@ pub(super) async fn finish(
     }
     let session_id = SessionId::from_bytes(random_id());
     let user_id = finish_login(&state, &opened, &ke3.0)?;
-    refuse_repeated(&state, &login, user_id, Some(session_id)).await?;
-    // The code proves the mailbox, and the login the password: only both together create the account.
-    if let Some(code) = opened.confirms
-        && !state.store.confirm_account(user_id, code, now).await?
-    {
-        return Err(ApiError::new(ProblemCode::MailCodeInvalid)
-            .with_detail("the address was registered again meanwhile, or the invitation was used up"));
-    }
+    refuse_repeated(&state, &login.0, user_id, Some(session_id)).await?;
+    confirm_address(&state, &opened, user_id).await?;
     let login = SecretHash::of(&login.0);
     reply.ok(&open_session(&state, session_id, StreamId { app_id, user_id }, Some(login)).await?)
 }
@@ -141,7 +135,7 @@ pub(super) async fn unlock_finish(
         return Err(ApiError::new(ProblemCode::LoginExpired).with_detail("the unlock belongs to another session"));
     }
     let user_id = finish_login(&state, &opened, &body.ke3.0)?;
-    refuse_repeated(&state, &body.login, user_id, None).await?;
+    refuse_repeated(&state, &body.login.0, user_id, None).await?;
     let claims = AccountClaims {
         user_id,
         session_id: access.session_id,
@@ -155,9 +149,18 @@ pub(super) async fn refresh(
     State(state): Server,
     Received { value: body, reply }: Received<Refresh>,
 ) -> Result<Response, ApiError> {
-    let now = state.config.clock.now();
     let secret =
         RefreshSecret::parse(body.refresh.expose(), &state.derived.refresh).ok_or(ProblemCode::SessionEnded)?;
+    let (refreshed, _) = refresh_session(&state, secret).await?;
+    reply.ok(&refreshed)
+}
+
+/// Uses a refresh secret.
+pub(super) async fn refresh_session(
+    state: &ServerState,
+    secret: RefreshSecret,
+) -> Result<(Refreshed, StreamId), ApiError> {
+    let now = state.config.clock.now();
     match state
         .store
         .advance_refresh(secret.session_id, secret.counter, now)
@@ -169,13 +172,13 @@ pub(super) async fn refresh(
                 session_id: secret.session_id,
             };
             let (token, expires_at) = state.tokens.sign_app(claims, now).map_err(ApiError::internal)?;
-            let refresh = RefreshSecret { counter, ..secret }.to_text(&state.derived.refresh);
-            reply.ok(&Refreshed {
+            let refreshed = Refreshed {
                 token,
                 expires_at,
-                refresh,
+                refresh: RefreshSecret { counter, ..secret }.to_text(&state.derived.refresh),
                 app_id: stream.app_id,
-            })
+            };
+            Ok((refreshed, stream))
         }
         RefreshUse::Ended => {
             state.sessions.end(&[secret.session_id], now);
@@ -194,7 +197,7 @@ pub(super) async fn sign_out(State(state): Server, access: AppAccess) -> Result<
 }
 
 /// The app of an API key. A key that can be told from its text to be the wrong one is refused without the store.
-async fn app_of_key(state: &ServerState, api_key: &str, scope: &RequestScope) -> Result<AppId, ApiError> {
+pub(super) async fn app_of_key(state: &ServerState, api_key: &str, scope: &RequestScope) -> Result<AppId, ApiError> {
     ApiKey::publishable(api_key)?;
     let hash = SecretHash::of(api_key);
     let app_id = state
@@ -206,17 +209,30 @@ async fn app_of_key(state: &ServerState, api_key: &str, scope: &RequestScope) ->
     Ok(app_id)
 }
 
+/// Creates the account of a pending one, if the login names its mailed code. The code proves the mailbox, and the login the
+/// password: only both together create the account.
+pub(super) async fn confirm_address(state: &ServerState, opened: &LoginState, user_id: UserId) -> Result<(), ApiError> {
+    let now = state.config.clock.now();
+    match opened.confirms {
+        Some(code) if !state.store.confirm_account(user_id, code, now).await? => {
+            Err(ApiError::new(ProblemCode::MailCodeInvalid)
+                .with_detail("the address was registered again meanwhile, or the invitation was used up"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a repeated last message of a login: a copy of it (from a log of bodies, or a proxy) must not yield a
 /// session, nor a token for the account.
-async fn refuse_repeated(
+pub(super) async fn refuse_repeated(
     state: &ServerState,
-    login: &ByteString,
+    login: impl AsRef<[u8]>,
     user_id: UserId,
     session_id: Option<SessionId>,
 ) -> Result<(), ApiError> {
     let now = state.config.clock.now();
     let finished = FinishedLogin {
-        login: SecretHash::of(&login.0),
+        login: SecretHash::of(login),
         user_id,
         session_id,
         now,
@@ -234,7 +250,7 @@ fn login_repeated() -> ApiError {
     ApiError::new(ProblemCode::LoginExpired).with_detail("this login was finished already: start again")
 }
 
-async fn open_session(
+pub(super) async fn open_session(
     state: &ServerState,
     id: SessionId,
     stream: StreamId,

@@ -21,6 +21,7 @@ mod health;
 mod log;
 mod log_codec;
 mod metrics;
+mod oauth;
 mod objects;
 mod opaque_exchange;
 mod password_change;

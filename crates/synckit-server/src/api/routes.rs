@@ -22,19 +22,20 @@ use synckit_protocol::{
         devices::{Device, DeviceList, RegisterDevice, RenameDevice},
         keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
         log::{Chain, Page, Pull, Push, Pushed, Status},
+        oauth::{BrowserSignIn, BrowserSignedIn, OAuthError, OAuthMetadata, OAuthTokens},
         snapshots::{PutSnapshot, PutSnapshotPart, SnapshotAnswer, SnapshotPartAnswer},
     },
 };
 
 use super::{
     account_deletion, account_export, account_overview, auth, blobs, devices, documents, envelopes, events, health,
-    log, metrics, objects, password_change, password_reset, registration, sessions, snapshots, vault,
+    log, metrics, oauth, objects, password_change, password_reset, registration, sessions, snapshots, vault,
 };
 use crate::openapi::{Access, Answer, Content, Operation, Place, delete, get, patch, post, put};
 
 /// Every operation, in the order of the document.
 pub(super) fn operations() -> Vec<Operation> {
-    let groups: [(&'static str, Vec<Operation>); 9] = [
+    let groups: [(&'static str, Vec<Operation>); 10] = [
         ("accounts", accounts()),
         ("sessions", sessions()),
         ("devices", devices()),
@@ -43,6 +44,7 @@ pub(super) fn operations() -> Vec<Operation> {
         ("snapshots", snapshots()),
         ("blobs", blobs()),
         ("account", account()),
+        ("browser", browser()),
         ("server", server()),
     ];
     let tagged = |(tag, operations): (_, Vec<Operation>)| operations.into_iter().map(move |one| one.tagged(tag));
@@ -507,6 +509,132 @@ fn server() -> Vec<Operation> {
                 status: 200,
                 description: "One page that loads nothing.",
                 content: Content::Other("text/html"),
+                headers: &["Content-Security-Policy"],
+            }),
+    ]
+}
+
+const HTML: Content = Content::Other("text/html");
+const REFUSED_PAGE: Answer = Answer {
+    status: 400,
+    description: "A page that says why the request cannot go on, and leads nowhere",
+    content: HTML,
+    // A problem of this status has no policy.
+    headers: &[],
+};
+const BACK_TO_THE_APP: Answer = Answer {
+    status: 303,
+    description: "Back to the app, with `code` or `error`, `state` and `iss` (RFC 9207).",
+    content: Content::Nothing,
+    headers: &["Location"],
+};
+const REFUSED_GRANT: Answer = Answer {
+    status: 400,
+    description: "A refusal of RFC 6749, section 5.2",
+    content: Content::Json(SchemaGenerator::subschema_for::<OAuthError>),
+    headers: &[],
+};
+
+const fn page(description: &'static str) -> Answer {
+    Answer {
+        status: 200,
+        description,
+        content: HTML,
+        headers: &["Content-Security-Policy"],
+    }
+}
+
+fn browser() -> Vec<Operation> {
+    vec![
+        get("/oauth/authorize", oauth::authorize)
+            .does("Shows the sign-in page (RFC 6749, section 4.1.1)")
+            .optional_query::<String>("response_type", "`code`.")
+            .optional_query::<String>("client_id", "The publishable API key.")
+            .optional_query::<String>("redirect_uri", "A loopback address, or a registered one.")
+            .optional_query::<String>("state", "Given back as it is; needed.")
+            .optional_query::<String>("code_challenge", "SHA-256 of the verifier, in base64url (RFC 7636).")
+            .optional_query::<String>("code_challenge_method", "`S256`.")
+            .answer(page("The page."))
+            .answer(BACK_TO_THE_APP)
+            .answer(REFUSED_PAGE),
+        post("/oauth/sign-in", oauth::sign_in)
+            .does("Finishes the login of the sign-in page")
+            .takes::<BrowserSignIn>()
+            .answers::<BrowserSignedIn>("What the consent page is asked for.")
+            .refuses(&[
+                P::LoginExpired,
+                P::InvalidCredentials,
+                P::InvalidValue,
+                P::ApiKeyInvalid,
+                P::MailCodeInvalid,
+                P::TooManyGuesses,
+            ])
+            .writes(),
+        post("/oauth/consent", oauth::consent)
+            .does("Shows the consent page")
+            .takes_form(&[("grant", "Of `/oauth/sign-in`.")])
+            .answer(page("The page."))
+            .answer(REFUSED_PAGE),
+        post("/oauth/authorize", oauth::decide)
+            .does("Answers the consent page")
+            .takes_form(&[
+                ("grant", "Of `/oauth/sign-in`."),
+                ("answer", "`yes`, or anything else."),
+            ])
+            .answer(BACK_TO_THE_APP)
+            .answer(REFUSED_PAGE)
+            .writes(),
+        post("/oauth/token", oauth::token)
+            .does("Exchanges a code or a refresh secret for a token (RFC 6749, sections 4.1.3 and 6)")
+            .takes_form(&[
+                ("grant_type", "`authorization_code` or `refresh_token`."),
+                ("client_id", "The publishable API key."),
+                ("code", "From the redirect. Good for 60 seconds, once."),
+                ("redirect_uri", "As at `/oauth/authorize`."),
+                ("code_verifier", "The verifier of the challenge (RFC 7636)."),
+                ("refresh_token", "Of the last answer."),
+            ])
+            .answer(json_answer(
+                "The tokens of a session.",
+                SchemaGenerator::subschema_for::<OAuthTokens>,
+            ))
+            .answer(REFUSED_GRANT)
+            .writes(),
+        post("/oauth/revoke", oauth::revoke)
+            .does("Ends the session of a token or of a refresh secret (RFC 7009)")
+            .takes_form(&[
+                ("client_id", "The publishable API key."),
+                ("token", "An access token or a refresh token."),
+            ])
+            .answer(Answer {
+                status: 200,
+                description: "The session has ended, or there was none.",
+                content: Content::Nothing,
+                headers: &[],
+            })
+            .answer(REFUSED_GRANT)
+            .writes(),
+        get("/.well-known/oauth-authorization-server", oauth::metadata)
+            .does("Describes the authorization server (RFC 8414)")
+            .always_admitted()
+            .answer(json_answer(
+                "The metadata.",
+                SchemaGenerator::subschema_for::<OAuthMetadata>,
+            )),
+        get("/assets/{name}", oauth::asset)
+            .does("Reads a file of the pages")
+            .path::<String>("name", "With the hash of the file in it.")
+            .always_admitted()
+            .answer(Answer {
+                status: 200,
+                description: "The file.",
+                content: Content::OneOf(&[
+                    "text/css",
+                    "text/javascript",
+                    "application/wasm",
+                    "font/woff2",
+                    "image/svg+xml",
+                ]),
                 headers: &["Content-Security-Policy"],
             }),
     ]

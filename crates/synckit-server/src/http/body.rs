@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_JSON, ProblemCode, is_well_formed_cbor, limits};
 use tokio::time::{Instant, timeout_at};
 
-use super::{ApiError, Pace, Work};
+use super::{ApiError, Fields, Pace, Work};
 use crate::{
     limits::{Permit, SMALL_BODY_BYTES_MAX},
     state::ServerState,
@@ -129,6 +129,31 @@ impl<T: DeserializeOwned> FromRequest<Arc<ServerState>> for Received<T> {
         let body = read_body(request, limits::BODY_BYTES_MAX, state).await?;
         let value = decode(format, &body)?;
         Ok(Self { value, reply })
+    }
+}
+
+/// A form, as browsers and OAuth clients send it (RFC 6749, appendix B), of at most [`limits::BODY_BYTES_MAX`].
+#[derive(Debug)]
+pub(crate) struct Form(pub(crate) Fields);
+
+/// The media type of a form.
+pub(crate) const MEDIA_TYPE_FORM: &str = "application/x-www-form-urlencoded";
+
+impl FromRequest<Arc<ServerState>> for Form {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &Arc<ServerState>) -> Result<Self, ApiError> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case(MEDIA_TYPE_FORM) {
+            return Err(ApiError::new(ProblemCode::UnsupportedMediaType).with_detail(format!(
+                "the body must be {MEDIA_TYPE_FORM}, and Content-Type must say so"
+            )));
+        }
+        let body = read_body(request, limits::BODY_BYTES_MAX, state).await?;
+        let fields = Fields::parse(&body).map_err(|_| malformed("a field stands twice"))?;
+        Ok(Self(fields))
     }
 }
 

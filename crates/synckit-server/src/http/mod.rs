@@ -7,6 +7,7 @@ mod body;
 mod connections;
 mod drain;
 mod error;
+mod fields;
 mod framing;
 mod observe;
 mod pace;
@@ -16,10 +17,12 @@ mod work;
 
 pub(crate) use address::{ClientAddress, PeerAddress};
 pub(crate) use body::{
-    Format, PathText, Received, Reply, announced_length, content_format, decode, held_until_sent, malformed, read_body,
+    Form, Format, MEDIA_TYPE_FORM, PathText, Received, Reply, announced_length, content_format, decode,
+    held_until_sent, malformed, read_body,
 };
 pub(crate) use connections::serve_connections;
 pub(crate) use error::ApiError;
+pub(crate) use fields::Fields;
 pub(crate) use observe::{Observer, RequestScope, admit, count_by_address, observe};
 pub(crate) use pace::Pace;
 pub(crate) use work::Work;

@@ -19,8 +19,9 @@ use schemars::{
     generate::{Contract, SchemaSettings},
 };
 use serde_json::{Map, Value, json};
-use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_JSON, MEDIA_TYPE_PROBLEM, Problem, ProblemCode};
+use synckit_protocol::{MEDIA_TYPE_CBOR, MEDIA_TYPE_JSON, MEDIA_TYPE_PROBLEM, Problem, ProblemCode, limits};
 
+use crate::http::MEDIA_TYPE_FORM;
 use operation::Body;
 pub(crate) use operation::{
     Access, Answer, Content, Description, Operation, Place, SchemaOf, delete, get, patch, post, put,
@@ -92,6 +93,10 @@ const TAGS: &[(&str, &str)] = &[
         "account",
         "What belongs to a person and not to an app; needs a fresh password login",
     ),
+    (
+        "browser",
+        "Sign-in by browser: authorization code with PKCE (RFC 6749, 7636, 8252, 9700)",
+    ),
     ("server", "Health, metrics and this document"),
 ];
 
@@ -145,8 +150,9 @@ const HEADERS: &[(&str, &str, bool, &str)] = &[
         "Content-Security-Policy",
         "string",
         true,
-        "Lets the page use nothing but what is in it.",
+        "Lets the page use nothing but what is in it, or on this server.",
     ),
+    ("Location", "string", true, "Where the browser goes on."),
 ];
 
 fn document(operations: &[Description], server_url: &str) -> Value {
@@ -262,6 +268,20 @@ impl Schemas {
                     "content": value_content(schema),
                 });
             }
+            Body::Form(fields) => {
+                let properties: Map<String, Value> = fields
+                    .iter()
+                    .map(|(name, description)| {
+                        let property = json!({ "type": "string", "description": description });
+                        ((*name).to_owned(), property)
+                    })
+                    .collect();
+                described["requestBody"] = json!({
+                    "required": true,
+                    "description": format!("At most {} bytes.", limits::BODY_BYTES_MAX),
+                    "content": { MEDIA_TYPE_FORM: { "schema": { "type": "object", "properties": properties } } },
+                });
+            }
             Body::Object => {
                 described["requestBody"] = json!({
                     "required": true,
@@ -275,7 +295,10 @@ impl Schemas {
             responses.insert(answer.status.to_string(), self.answer(answer));
         }
         for (status, codes) in by_status(&operation.all_problems()) {
-            responses.insert(status.to_string(), self.problem(status, &codes));
+            let problem = self.problem(status, &codes);
+            let response = responses.entry(status.to_string()).or_insert_with(|| json!({}));
+            // A status may have an answer of its own beside the problems.
+            also(response, problem);
         }
         described["responses"] = responses.into();
         described
@@ -294,6 +317,12 @@ impl Schemas {
                 described["content"] = json!({ MEDIA_TYPE_JSON: { "schema": schema } });
             }
             Content::Other(media_type) => described["content"] = json!({ media_type: {} }),
+            Content::OneOf(media_types) => {
+                let contents = media_types
+                    .iter()
+                    .map(|media_type| ((*media_type).to_owned(), json!({})));
+                described["content"] = Value::Object(contents.collect());
+            }
         }
         described
     }
@@ -336,6 +365,18 @@ impl Schemas {
             }
         }
         schemas
+    }
+}
+
+/// Adds another answer of the same status: its description, headers and contents.
+fn also(response: &mut Value, other: Value) {
+    let Value::Object(other) = other else { return };
+    for (key, value) in other {
+        match (&mut response[&key], value) {
+            (Value::String(into), Value::String(text)) => *into = format!("{into}; {text}"),
+            (Value::Object(into), Value::Object(more)) => into.extend(more),
+            (absent, value) => *absent = value,
+        }
     }
 }
 

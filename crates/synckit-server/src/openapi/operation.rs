@@ -78,9 +78,14 @@ pub(crate) enum Body {
     Nothing,
     /// A value in JSON or CBOR of at most so many bytes.
     Value(SchemaOf, usize),
+    /// A form with these fields, of at most [`limits::BODY_BYTES_MAX`].
+    Form(&'static [Field]),
     /// The bytes of an object.
     Object,
 }
+
+/// A field of a form: its name, and what it is.
+pub(crate) type Field = (&'static str, &'static str);
 
 /// A good answer.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +107,8 @@ pub(crate) enum Content {
     Json(SchemaOf),
     /// Something of another media type.
     Other(&'static str),
+    /// Something of one of these media types.
+    OneOf(&'static [&'static str]),
 }
 
 fn operation<H, T>(method: Method, filter: MethodFilter, path: &'static str, handler: H) -> Operation
@@ -224,6 +231,12 @@ impl Operation {
         self
     }
 
+    /// The body of a request is a form.
+    pub(crate) fn takes_form(mut self, fields: &'static [Field]) -> Self {
+        self.description.body = Body::Form(fields);
+        self
+    }
+
     /// The body of a request is an object's bytes.
     pub(crate) fn takes_object(mut self) -> Self {
         self.description.body = Body::Object;
@@ -322,7 +335,7 @@ impl Description {
             // A path that is not text names nothing.
             problems.push(P::NotFound);
         }
-        if let Body::Value(..) = self.body {
+        if let Body::Value(..) | Body::Form(..) = self.body {
             problems.extend([P::MalformedBody, P::UnsupportedMediaType, P::BodyTooLarge]);
         }
         let mut in_order: Vec<P> = P::ALL.to_vec();

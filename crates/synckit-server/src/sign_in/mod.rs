@@ -14,6 +14,8 @@ mod tokens;
 pub(crate) use email::{EmailError, NormalEmail};
 pub(crate) use given_secrets::{fresh_api_key, fresh_secret};
 pub(crate) use refresh::RefreshSecret;
-pub(crate) use sealed_state::{LoginState, PasswordState, Purpose, RegistrationState, SealedStates, StateError};
+pub(crate) use sealed_state::{
+    LoginState, PasswordState, Purpose, RegistrationState, SealedReader, SealedStates, SealedWriter, StateError,
+};
 pub(crate) use sessions::{Known, LiveSession, SessionCache};
 pub(crate) use tokens::{AccountClaims, AppClaims, TokenError, Tokens};

@@ -2,7 +2,7 @@
 //!
 //! So any node can finish an exchange that another node began, and a flood of first requests fills no memory. Sealed
 //! with XChaCha20-Poly1305 under a random nonce. The purpose is the associated data, so a value of one exchange opens
-//! in no other. Valid for [`limits::LOGIN_SECONDS`].
+//! in no other. Valid for [`limits::LOGIN_SECONDS`], those of a browser sign-in for the limits of their own.
 //!
 //! Invariant: a sealed value has the same length for an account that exists and for one that does not.
 
@@ -32,6 +32,12 @@ pub(crate) enum Purpose {
     ChangePassword,
     /// `POST /api/accounts/reset`.
     Reset,
+    /// `POST /oauth/sign-in`: what the sign-in page was opened for.
+    Authorize,
+    /// `POST /oauth/consent` and `POST /oauth/authorize`: what the consent page asks about.
+    Grant,
+    /// `POST /oauth/token`: a code.
+    Code,
 }
 
 impl Purpose {
@@ -42,6 +48,9 @@ impl Purpose {
             Self::Register => b"synckit/1 state register",
             Self::ChangePassword => b"synckit/1 state password",
             Self::Reset => b"synckit/1 state reset",
+            Self::Authorize => b"synckit/1 state authorize",
+            Self::Grant => b"synckit/1 state grant",
+            Self::Code => b"synckit/1 code",
         }
     }
 }
@@ -105,7 +114,7 @@ impl SealedStates {
     }
 
     pub(crate) fn seal_login(&self, purpose: Purpose, state: &LoginState, now: UnixSeconds) -> Vec<u8> {
-        let mut writer = Writer::new(now);
+        let mut writer = SealedWriter::new(now);
         writer.put(state.app_id.as_bytes());
         writer.put(state.user_id.as_bytes());
         writer.put(&[u8::from(state.known)]);
@@ -113,7 +122,7 @@ impl SealedStates {
         writer.put(&state.ticket.to_bytes());
         writer.put_optional(state.confirms);
         writer.put(&state.opaque);
-        self.seal(purpose, &writer.0)
+        self.seal(purpose, &writer)
     }
 
     pub(crate) fn open_login(
@@ -123,7 +132,7 @@ impl SealedStates {
         now: UnixSeconds,
     ) -> Result<LoginState, StateError> {
         let plaintext = self.open(purpose, sealed)?;
-        let mut reader = Reader::new(&plaintext, now)?;
+        let mut reader = SealedReader::new(&plaintext, now, limits::LOGIN_SECONDS)?;
         Ok(LoginState {
             app_id: AppId::from_bytes(reader.take()?),
             user_id: UserId::from_bytes(reader.take()?),
@@ -136,17 +145,17 @@ impl SealedStates {
     }
 
     pub(crate) fn seal_registration(&self, state: &RegistrationState, now: UnixSeconds) -> Vec<u8> {
-        let mut writer = Writer::new(now);
+        let mut writer = SealedWriter::new(now);
         writer.put(state.user_id.as_bytes());
         writer.put(&state.credential_id.0);
         writer.put_optional(state.invite);
         writer.put(state.email.as_str().as_bytes());
-        self.seal(Purpose::Register, &writer.0)
+        self.seal(Purpose::Register, &writer)
     }
 
     pub(crate) fn open_registration(&self, sealed: &[u8], now: UnixSeconds) -> Result<RegistrationState, StateError> {
         let plaintext = self.open(Purpose::Register, sealed)?;
-        let mut reader = Reader::new(&plaintext, now)?;
+        let mut reader = SealedReader::new(&plaintext, now, limits::LOGIN_SECONDS)?;
         let user_id = UserId::from_bytes(reader.take()?);
         let credential_id = CredentialId(reader.take()?);
         let invite = reader.take_optional()?;
@@ -163,12 +172,12 @@ impl SealedStates {
     }
 
     pub(crate) fn seal_password(&self, purpose: Purpose, state: &PasswordState, now: UnixSeconds) -> Vec<u8> {
-        let mut writer = Writer::new(now);
+        let mut writer = SealedWriter::new(now);
         writer.put(state.user_id.as_bytes());
         writer.put(&state.credential_id.0);
         writer.put(&state.authority);
         writer.put(&state.vault_version.to_be_bytes());
-        self.seal(purpose, &writer.0)
+        self.seal(purpose, &writer)
     }
 
     pub(crate) fn open_password(
@@ -178,7 +187,7 @@ impl SealedStates {
         now: UnixSeconds,
     ) -> Result<PasswordState, StateError> {
         let plaintext = self.open(purpose, sealed)?;
-        let mut reader = Reader::new(&plaintext, now)?;
+        let mut reader = SealedReader::new(&plaintext, now, limits::LOGIN_SECONDS)?;
         Ok(PasswordState {
             user_id: UserId::from_bytes(reader.take()?),
             credential_id: CredentialId(reader.take()?),
@@ -187,10 +196,10 @@ impl SealedStates {
         })
     }
 
-    fn seal(&self, purpose: Purpose, plaintext: &[u8]) -> Vec<u8> {
+    pub(crate) fn seal(&self, purpose: Purpose, state: &SealedWriter) -> Vec<u8> {
         let nonce = random_bytes::<NONCE_BYTES>();
         let payload = Payload {
-            msg: plaintext,
+            msg: &state.0,
             aad: purpose.label(),
         };
         #[expect(clippy::expect_used, reason = "the cipher fails only for plaintexts of 256 GiB")]
@@ -204,7 +213,7 @@ impl SealedStates {
         sealed
     }
 
-    fn open(&self, purpose: Purpose, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StateError> {
+    pub(crate) fn open(&self, purpose: Purpose, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StateError> {
         let (nonce, ciphertext) = sealed.split_at_checked(NONCE_BYTES).ok_or(StateError::Invalid)?;
         let payload = Payload {
             msg: ciphertext,
@@ -219,18 +228,25 @@ impl SealedStates {
 }
 
 /// Fields of fixed length, one after the other; the time of sealing first.
-struct Writer(Zeroizing<Vec<u8>>);
+pub(crate) struct SealedWriter(Zeroizing<Vec<u8>>);
 
-impl Writer {
-    fn new(now: UnixSeconds) -> Self {
+impl SealedWriter {
+    pub(crate) fn new(now: UnixSeconds) -> Self {
         // Room for the longest state, so that no copy of a secret is left behind by growing.
         let mut bytes = Zeroizing::new(Vec::with_capacity(1024));
         bytes.extend_from_slice(&now.to_be_bytes());
         Self(bytes)
     }
 
-    fn put(&mut self, bytes: &[u8]) {
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
+    }
+
+    /// A text of at most 64 KiB.
+    pub(crate) fn put_text(&mut self, text: &str) {
+        let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        self.put(&length.to_be_bytes());
+        self.put(text.as_bytes().get(..usize::from(length)).unwrap_or_default());
     }
 
     /// As long without a hash as with one.
@@ -240,23 +256,31 @@ impl Writer {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct SealedReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
-    fn new(plaintext: &'a [u8], now: UnixSeconds) -> Result<Self, StateError> {
+impl<'a> SealedReader<'a> {
+    /// Reads what was sealed at most `seconds` ago.
+    pub(crate) fn new(plaintext: &'a [u8], now: UnixSeconds, seconds: u64) -> Result<Self, StateError> {
         let mut this = Self(plaintext);
         let sealed_at = u64::from_be_bytes(this.take()?);
         // Nodes whose clocks differ by a little must still understand each other, hence no check of the future.
-        if now > sealed_at.saturating_add(limits::LOGIN_SECONDS) {
+        if now > sealed_at.saturating_add(seconds) {
             return Err(StateError::Expired);
         }
         Ok(this)
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], StateError> {
+    pub(crate) fn take<const N: usize>(&mut self) -> Result<[u8; N], StateError> {
         let (field, rest) = self.0.split_first_chunk::<N>().ok_or(StateError::Invalid)?;
         self.0 = rest;
         Ok(*field)
+    }
+
+    pub(crate) fn take_text(&mut self) -> Result<String, StateError> {
+        let length = u16::from_be_bytes(self.take()?);
+        let (text, rest) = self.0.split_at_checked(length.into()).ok_or(StateError::Invalid)?;
+        self.0 = rest;
+        String::from_utf8(text.to_vec()).map_err(|_| StateError::Invalid)
     }
 
     fn take_optional(&mut self) -> Result<Option<SecretHash>, StateError> {

@@ -41,6 +41,7 @@ use crate::{
     live::Outbox,
     mail::{MailConfigError, MailWorker, Mailer},
     metrics::Metrics,
+    oauth::Pages,
     sign_in::{SealedStates, SessionCache, Tokens},
     state::ServerState,
 };
@@ -185,6 +186,7 @@ impl Server {
             metrics: Metrics::new(),
             objects,
             mailer,
+            pages: Pages::new(&public_url),
             live: Arc::default(),
             outbox: matches!(config.database, Database::Postgres(_)).then(Outbox::new),
             capacity: Capacity::new(&config, connections_to_serve(&config.bounds)),

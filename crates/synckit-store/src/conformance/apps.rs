@@ -1,6 +1,11 @@
 //! The server's seed, apps and their keys.
 
-use crate::{AcceptNewSeed, AppRename, CredentialOf, NewApp, SeedClaim, Store, StoreError, VaultWrite, VersionedWrite};
+use synckit_protocol::limits::REDIRECTS_MAX;
+
+use crate::{
+    AcceptNewSeed, AppProfile, AppRename, CredentialOf, NewApp, RedirectWrite, SeedClaim, Store, StoreError,
+    VaultWrite, VersionedWrite,
+};
 
 use crate::conformance::fixture::{NOW, app_id, create_account, create_app, new_key, password, secret, user_id};
 
@@ -181,4 +186,48 @@ pub async fn a_renamed_app_keeps_its_keys(store: &dyn Store) {
     create_app(store, 3).await;
     let renamed = store.rename_app(app_id(3), "app 1".to_owned()).await.unwrap();
     assert_eq!(renamed, AppRename::Renamed);
+}
+
+pub async fn redirects_belong_to_one_app(store: &dyn Store) {
+    create_app(store, 1).await;
+    create_app(store, 2).await;
+    let profile = async |n| store.app_profile(app_id(n)).await.unwrap();
+    let none = |n| AppProfile {
+        name: format!("app {n}"),
+        redirects: Vec::new(),
+    };
+    assert_eq!(profile(1).await, Some(none(1)));
+    for uri in ["notes:/b", "notes:/a", "notes:/b"] {
+        let put = store.put_redirect(app_id(1), uri.to_owned(), NOW).await.unwrap();
+        assert_eq!(put, RedirectWrite::Registered);
+    }
+    let redirects = vec!["notes:/a".to_owned(), "notes:/b".to_owned()];
+    assert_eq!(profile(1).await.unwrap().redirects, redirects);
+    assert_eq!(profile(2).await, Some(none(2)));
+
+    assert!(!store.delete_redirect(app_id(2), "notes:/a".to_owned()).await.unwrap());
+    assert!(store.delete_redirect(app_id(1), "notes:/a".to_owned()).await.unwrap());
+    assert!(!store.delete_redirect(app_id(1), "notes:/a".to_owned()).await.unwrap());
+    assert_eq!(profile(1).await.unwrap().redirects, ["notes:/b"]);
+
+    assert!(store.delete_app(app_id(1)).await.unwrap());
+    assert_eq!(profile(1).await, None);
+    let put = store.put_redirect(app_id(1), "notes:/c".to_owned(), NOW).await.unwrap();
+    assert_eq!(put, RedirectWrite::NoSuchApp);
+    assert!(!store.delete_redirect(app_id(1), "notes:/b".to_owned()).await.unwrap());
+}
+
+pub async fn an_app_has_so_many_redirects(store: &dyn Store) {
+    create_app(store, 1).await;
+    let put = async |n: usize| {
+        let uri = format!("notes:/{n}");
+        store.put_redirect(app_id(1), uri, NOW).await.unwrap()
+    };
+    for n in 0..REDIRECTS_MAX {
+        assert_eq!(put(n).await, RedirectWrite::Registered);
+    }
+    assert_eq!(put(REDIRECTS_MAX).await, RedirectWrite::TooMany);
+    assert_eq!(put(0).await, RedirectWrite::Registered);
+    assert!(store.delete_redirect(app_id(1), "notes:/0".to_owned()).await.unwrap());
+    assert_eq!(put(REDIRECTS_MAX).await, RedirectWrite::Registered);
 }

@@ -37,6 +37,8 @@ macro_rules! conformance_suite {
                 another_seed_is_refused_and_changes_nothing,
                 an_accepted_seed_makes_every_record_stale,
                 an_earlier_seed_makes_its_records_valid_again,
+                redirects_belong_to_one_app,
+                an_app_has_so_many_redirects,
                 a_store_in_order_passes_its_check,
                 a_closed_store_takes_no_more_work,
                 apps_are_listed_with_their_keys,

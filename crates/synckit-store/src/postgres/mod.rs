@@ -27,13 +27,13 @@ use self::{
     retry::{Repeat, Tries, brief, read, single, snapshot, transaction},
 };
 use super::{
-    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppRename, Append, Blob, ChainRead, CommitGroups,
-    Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope, EnvelopeRestore,
-    EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, NewAccount, NewApiKey, NewApp, NewBatch,
-    NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart, NewUpload,
-    Notice, Notices, PageRead, PageRequest, PasswordReset, PendingUpload, RefreshUse, ResetStart, Retention,
-    SchemaVersions, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures,
-    StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
+    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppProfile, AppRename, Append, Blob, ChainRead,
+    CommitGroups, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope,
+    EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, NewAccount, NewApiKey, NewApp,
+    NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart,
+    NewUpload, Notice, Notices, PageRead, PageRequest, PasswordReset, PendingUpload, RedirectWrite, RefreshUse,
+    ResetStart, Retention, SchemaVersions, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store,
+    StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
     rules::{
         log::{self as rules, Decision},
         quotas::{self, Quotas},
@@ -231,6 +231,18 @@ impl Store for PostgresStore {
             &key,
             others_end_at
         ))
+    }
+
+    async fn put_redirect(&self, app_id: AppId, uri: String, now: UnixSeconds) -> Result<RedirectWrite, StoreError> {
+        transaction!(self, Serializable, |db| apps::put_redirect(db, app_id, &uri, now))
+    }
+
+    async fn delete_redirect(&self, app_id: AppId, uri: String) -> Result<bool, StoreError> {
+        transaction!(self, Serializable, |db| apps::delete_redirect(db, app_id, &uri))
+    }
+
+    async fn app_profile(&self, app_id: AppId) -> Result<Option<AppProfile>, StoreError> {
+        snapshot!(self, |db| apps::profile(db, app_id))
     }
 
     async fn app_of_key(&self, key_hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {

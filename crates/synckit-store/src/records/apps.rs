@@ -1,9 +1,12 @@
 //! The seed binding, apps, and their API keys.
 
-use synckit_protocol::{AppId, wire::UnixSeconds};
+use synckit_protocol::{AppId, limits::REDIRECTS_MAX, wire::UnixSeconds};
 
 use super::{Executor, ImpossibleValue, accounts, params};
-use crate::{AcceptNewSeed, ApiKey, App, AppRename, NewApiKey, NewApp, SecretHash, SeedClaim, StoreError};
+use crate::{
+    AcceptNewSeed, ApiKey, App, AppProfile, AppRename, NewApiKey, NewApp, RedirectWrite, SecretHash, SeedClaim,
+    StoreError,
+};
 
 /// [`crate::Store::claim_seed`].
 ///
@@ -126,6 +129,8 @@ pub async fn delete(db: &impl Executor, app_id: AppId) -> Result<bool, StoreErro
     };
     db.execute("DELETE FROM api_keys WHERE app_key = $1", params![app_key])
         .await?;
+    db.execute("DELETE FROM redirects WHERE app_key = $1", params![app_key])
+        .await?;
     db.execute(
         "UPDATE apps SET name = '', is_deleted = 1 WHERE app_key = $1",
         params![app_key],
@@ -246,4 +251,77 @@ pub async fn of_key(db: &impl Executor, hash: SecretHash, now: UnixSeconds) -> R
         )
         .await?;
     app.map(|row| row.get(0)).transpose()
+}
+
+/// [`crate::Store::put_redirect`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn put_redirect(
+    db: &impl Executor,
+    app_id: AppId,
+    uri: &str,
+    now: UnixSeconds,
+) -> Result<RedirectWrite, StoreError> {
+    let Some(app_key) = find(db, app_id).await? else {
+        return Ok(RedirectWrite::NoSuchApp);
+    };
+    let registered = redirects(db, app_key).await?;
+    if registered.iter().any(|one| one == uri) {
+        return Ok(RedirectWrite::Registered);
+    }
+    if registered.len() >= REDIRECTS_MAX {
+        return Ok(RedirectWrite::TooMany);
+    }
+    db.execute(
+        "INSERT INTO redirects (app_key, uri, created_at) VALUES ($1, $2, $3)",
+        params![app_key, uri, now],
+    )
+    .await?;
+    Ok(RedirectWrite::Registered)
+}
+
+async fn redirects(db: &impl Executor, app_key: i64) -> Result<Vec<String>, StoreError> {
+    let rows = db
+        .query("SELECT uri FROM redirects WHERE app_key = $1", params![app_key])
+        .await?;
+    let mut uris: Vec<String> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
+    // Here, because each engine has an order of its own for texts.
+    uris.sort_unstable();
+    Ok(uris)
+}
+
+/// [`crate::Store::delete_redirect`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn delete_redirect(db: &impl Executor, app_id: AppId, uri: &str) -> Result<bool, StoreError> {
+    let Some(app_key) = find(db, app_id).await? else {
+        return Ok(false);
+    };
+    let deleted = db
+        .query(
+            "DELETE FROM redirects WHERE app_key = $1 AND uri = $2 RETURNING app_key",
+            params![app_key, uri],
+        )
+        .await?;
+    Ok(!deleted.is_empty())
+}
+
+/// [`crate::Store::app_profile`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn profile(db: &impl Executor, app_id: AppId) -> Result<Option<AppProfile>, StoreError> {
+    let app = db
+        .query_one(
+            "SELECT app_key, name FROM apps WHERE app_id = $1 AND is_deleted = 0",
+            params![&app_id],
+        )
+        .await?;
+    let Some(app) = app else { return Ok(None) };
+    Ok(Some(AppProfile {
+        name: app.get(1)?,
+        redirects: redirects(db, app.get(0)?).await?,
+    }))
 }

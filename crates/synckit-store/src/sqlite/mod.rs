@@ -38,13 +38,14 @@ use self::{
     writer::{GROUP_SIZES, Lane, Writer},
 };
 use super::{
-    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppRename, Append, Blob, ChainPage, ChainRead,
-    CommitGroups, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope,
+    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppProfile, AppRename, Append, Blob, ChainPage,
+    ChainRead, CommitGroups, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope,
     EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, NewAccount, NewApiKey, NewApp,
     NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart,
-    NewUpload, Notice, Notices, PageRead, PageRequest, PasswordReset, PendingUpload, RefreshUse, ResetStart, Retention,
-    SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot,
-    StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite, rules::quotas::Quotas,
+    NewUpload, Notice, Notices, PageRead, PageRequest, PasswordReset, PendingUpload, RedirectWrite, RefreshUse,
+    ResetStart, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError,
+    StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
+    rules::quotas::Quotas,
 };
 use crate::records::{self, accounts, apps, pending_accounts, sessions};
 
@@ -351,6 +352,24 @@ impl Store for SqliteStore {
             run(apps::rotate_key(&Transaction(db), app_id, &key, others_end_at))
         })
         .await
+    }
+
+    async fn put_redirect(&self, app_id: AppId, uri: String, now: UnixSeconds) -> Result<RedirectWrite, StoreError> {
+        self.write(Lane::Server, move |db| {
+            run(apps::put_redirect(&Transaction(db), app_id, &uri, now))
+        })
+        .await
+    }
+
+    async fn delete_redirect(&self, app_id: AppId, uri: String) -> Result<bool, StoreError> {
+        self.write(Lane::Server, move |db| {
+            run(apps::delete_redirect(&Transaction(db), app_id, &uri))
+        })
+        .await
+    }
+
+    async fn app_profile(&self, app_id: AppId) -> Result<Option<AppProfile>, StoreError> {
+        self.read(move |db| run(apps::profile(&Transaction(db), app_id))).await
     }
 
     async fn app_of_key(&self, key_hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {

@@ -1,5 +1,6 @@
 //! Sign-in and tokens.
 
 mod auth;
+mod browser;
 mod oprf;
 mod tokens;

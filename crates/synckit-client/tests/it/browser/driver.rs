@@ -1,0 +1,199 @@
+//! A Chromium of one test, driven by WebDriver (W3C). Written here because the clients of that protocol for Rust rest on a
+//! crate whose licence this project does not take.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The key of an element in an answer.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+/// How long the driver looks for an element, in milliseconds.
+const PATIENCE_MS: u32 = 60_000;
+
+/// How the browser is set.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Look {
+    pub(super) is_dark: bool,
+    pub(super) is_phone: bool,
+    pub(super) has_no_scripts: bool,
+}
+
+/// A browser, which ends with the test.
+pub(super) struct Browser {
+    http: reqwest::Client,
+    session: String,
+    driver: Child,
+    _profile: TempDir,
+}
+
+impl Browser {
+    pub(super) async fn start(look: Look) -> Self {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver: `cargo xtask test` installs it");
+        let mut output = BufReader::new(driver.stdout.take().unwrap());
+        let port = loop {
+            let mut line = String::new();
+            assert!(output.read_line(&mut line).unwrap() > 0, "a driver that starts");
+            if let Some((_, port)) = line.trim_end().split_once("successfully on port ") {
+                break port.trim_end_matches('.').to_owned();
+            }
+        };
+        // What it prints later is read, so that it never waits for a reader.
+        thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        let profile = tempfile::tempdir().unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let base = format!("http://127.0.0.1:{port}/session");
+        let answer = call(&http, &base, Some(&capabilities(look, profile.path()))).await;
+        let session = format!("{base}/{}", answer["sessionId"].as_str().unwrap());
+        Self {
+            http,
+            session,
+            driver,
+            _profile: profile,
+        }
+    }
+
+    async fn ask(&self, command: &str, body: &Value) -> Value {
+        call(&self.http, &format!("{}/{command}", self.session), Some(body)).await
+    }
+
+    pub(super) async fn open(&self, url: &str) {
+        self.ask("url", &json!({ "url": url })).await;
+    }
+
+    /// An element, once the page has it.
+    async fn find(&self, xpath: &str) -> String {
+        let found = self.ask("element", &json!({ "using": "xpath", "value": xpath })).await;
+        found[ELEMENT]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {xpath}: {found}"))
+            .to_owned()
+    }
+
+    /// Waits for an element, and returns the text that a person sees of it.
+    pub(super) async fn text(&self, xpath: &str) -> String {
+        let element = self.find(xpath).await;
+        let answer = call(&self.http, &format!("{}/element/{element}/text", self.session), None).await;
+        answer.as_str().unwrap().to_owned()
+    }
+
+    pub(super) async fn click(&self, xpath: &str) {
+        let element = self.find(xpath).await;
+        let answer = self.ask(&format!("element/{element}/click"), &json!({})).await;
+        assert!(answer.is_null(), "{xpath}: {answer}");
+    }
+
+    pub(super) async fn write(&self, xpath: &str, text: &str) {
+        let element = self.find(xpath).await;
+        let answer = self
+            .ask(&format!("element/{element}/value"), &json!({ "text": text }))
+            .await;
+        assert!(answer.is_null(), "{xpath}: {answer}");
+    }
+
+    /// Runs a function in the page, and returns what it returns, also later.
+    pub(super) async fn run(&self, script: &str, arguments: &[Value]) -> Value {
+        let script = format!(
+            "const done = arguments[arguments.length - 1]; (async () => {{ {script} }})().then(done, (e) => done(`failed: ${{e}}`));"
+        );
+        self.ask("execute/async", &json!({ "script": script, "args": arguments }))
+            .await
+    }
+
+    /// What the browser complained about: refused by a policy, or a script that failed.
+    pub(super) async fn complaints(&self) -> Vec<String> {
+        let entries = self.ask("se/log", &json!({ "type": "browser" })).await;
+        let entries = entries.as_array().unwrap().iter();
+        entries
+            .filter(|entry| entry["source"] != "network")
+            .map(|entry| entry["message"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// A picture of the page, in the folder that `SYNCKIT_SCREENSHOTS` names.
+    pub(super) async fn picture(&self, name: &str) {
+        let Some(folder) = std::env::var_os("SYNCKIT_SCREENSHOTS") else {
+            return;
+        };
+        let picture = call(&self.http, &format!("{}/screenshot", self.session), None).await;
+        let bytes = STANDARD.decode(picture.as_str().unwrap()).unwrap();
+        std::fs::write(Path::new(&folder).join(format!("{name}.png")), bytes).unwrap();
+    }
+}
+
+impl Drop for Browser {
+    /// Ends the browser, then its driver, also when a test fails.
+    fn drop(&mut self) {
+        let address = self
+            .session
+            .strip_prefix("http://")
+            .and_then(|rest| rest.split_once('/'));
+        if let Some((host, path)) = address
+            && let Ok(mut connection) = TcpStream::connect(host)
+        {
+            let request = format!("DELETE /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            let _ = connection.write_all(request.as_bytes());
+            // Once the session has ended, it answers, and may keep the connection.
+            let _ = connection.read(&mut [0; 1024]);
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+fn capabilities(look: Look, profile: &Path) -> Value {
+    let size = if look.is_phone { "390,844" } else { "1280,900" };
+    let mut arguments = vec![
+        "--headless=new".to_owned(),
+        // Root has no sandbox.
+        "--no-sandbox".to_owned(),
+        "--disable-gpu".to_owned(),
+        "--disable-dev-shm-usage".to_owned(),
+        "--disable-quic".to_owned(),
+        "--no-first-run".to_owned(),
+        "--disable-background-networking".to_owned(),
+        "--disable-component-update".to_owned(),
+        "--disable-sync".to_owned(),
+        format!("--window-size={size}"),
+        format!("--user-data-dir={}", profile.display()),
+    ];
+    if look.is_dark {
+        arguments.push("--force-dark-mode".to_owned());
+        arguments.push("--blink-settings=preferredColorScheme=0".to_owned());
+    }
+    let scripts = if look.has_no_scripts { 2 } else { 1 };
+    json!({ "capabilities": { "alwaysMatch": {
+        "browserName": "chrome",
+        "timeouts": { "implicit": PATIENCE_MS, "script": PATIENCE_MS, "pageLoad": PATIENCE_MS },
+        "goog:loggingPrefs": { "browser": "ALL" },
+        "goog:chromeOptions": {
+            "args": arguments,
+            "prefs": { "profile.managed_default_content_settings.javascript": scripts },
+        },
+    } } })
+}
+
+async fn call(http: &reqwest::Client, url: &str, body: Option<&Value>) -> Value {
+    let request = match body {
+        Some(body) => http
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body.to_string()),
+        None => http.get(url),
+    };
+    let text = request.send().await.unwrap().text().await.unwrap();
+    let mut answer: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{url}: {text}"));
+    answer["value"].take()
+}

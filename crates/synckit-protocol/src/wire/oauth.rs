@@ -1,0 +1,96 @@
+//! `/oauth`: sign-in by browser (RFC 6749 with PKCE, RFC 7636). The answers to apps are those of the RFCs, always in JSON.
+
+use serde::{Deserialize, Serialize};
+
+use super::UnixSeconds;
+use crate::{AppId, ByteString, SecretText, UserId};
+
+/// `POST /oauth/sign-in`: the last message of a login that the sign-in page ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BrowserSignIn {
+    /// The page's sealed authorization request.
+    pub request: ByteString,
+    /// The server's sealed state of the login.
+    pub login: ByteString,
+    /// The OPAQUE KE3 message.
+    pub ke3: ByteString,
+}
+
+/// The answer to [`BrowserSignIn`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BrowserSignedIn {
+    /// The authorization request of an account that has proven its password, sealed: what the person is asked to consent to.
+    pub grant: ByteString,
+}
+
+/// The answer of `POST /oauth/token` (RFC 6749, section 5.1).
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::oauth::OAuthTokens;
+///
+/// let json = r#"{"access_token":"a","token_type":"Bearer","expires_in":604800,"expires_at":1767830400,
+///     "refresh_token":"r","user_id":"00000000-0000-0000-0000-000000000001",
+///     "app_id":"00000000-0000-0000-0000-000000000002"}"#;
+/// let tokens: OAuthTokens = serde_json::from_str(json)?;
+/// assert_eq!(tokens.expires_in, 604_800);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct OAuthTokens {
+    /// The token for `/api/sync`.
+    pub access_token: SecretText,
+    /// `Bearer`.
+    pub token_type: String,
+    /// Seconds until the token expires.
+    pub expires_in: u64,
+    /// When the token expires.
+    pub expires_at: UnixSeconds,
+    /// The refresh secret, for `POST /oauth/token` and for `POST /api/sync/auth/refresh`.
+    pub refresh_token: SecretText,
+    /// The account.
+    pub user_id: UserId,
+    /// The app.
+    pub app_id: AppId,
+}
+
+/// A refusal of `/oauth/token` and `/oauth/revoke` (RFC 6749, section 5.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct OAuthError {
+    /// The code of the RFC.
+    pub error: String,
+    /// What was wrong, for developers.
+    pub error_description: String,
+}
+
+/// The answer of `GET /.well-known/oauth-authorization-server` (RFC 8414).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct OAuthMetadata {
+    /// The public URL of the server; `iss` of every redirect (RFC 9207).
+    pub issuer: String,
+    /// Where a browser begins.
+    pub authorization_endpoint: String,
+    /// Where a code is exchanged.
+    pub token_endpoint: String,
+    /// Where a session is ended.
+    pub revocation_endpoint: String,
+    /// `code`.
+    pub response_types_supported: Vec<String>,
+    /// `query`.
+    pub response_modes_supported: Vec<String>,
+    /// `authorization_code` and `refresh_token`.
+    pub grant_types_supported: Vec<String>,
+    /// `S256`.
+    pub code_challenge_methods_supported: Vec<String>,
+    /// `none`: apps keep no secret.
+    pub token_endpoint_auth_methods_supported: Vec<String>,
+    /// `none`.
+    pub revocation_endpoint_auth_methods_supported: Vec<String>,
+    /// `true`.
+    pub authorization_response_iss_parameter_supported: bool,
+}

@@ -1,0 +1,38 @@
+// One login by OPAQUE (RFC 9807), in a worker of its own. First message: {wasm, integrity, password}, answered with KE1.
+// Second message: {appId, ke2}, answered with KE3. A refusal is {failure}.
+const failures = { 1: "wrong_password", 2: "unusable_password", 3: "broken", 4: "broken" };
+
+let exports;
+
+const load = async (url, integrity) => {
+  const bytes = await (await fetch(url, { integrity, credentials: "omit" })).arrayBuffer();
+  const random = (at, length) => {
+    // Browsers hand out 64 KiB at a time.
+    for (let done = 0; done < length; done += 65536)
+      crypto.getRandomValues(new Uint8Array(exports.memory.buffer, at + done, Math.min(65536, length - done)));
+  };
+  const { instance } = await WebAssembly.instantiate(bytes, { page: { random } });
+  exports = instance.exports;
+};
+
+const call = (name, input) => {
+  const at = exports.input(input.length);
+  new Uint8Array(exports.memory.buffer, at, input.length).set(input);
+  const failure = exports[name]();
+  if (failure) throw failures[failure] ?? "broken";
+  return new Uint8Array(exports.memory.buffer, exports.output(), exports.output_length()).slice();
+};
+
+const work = async (message) => {
+  if (message.wasm === undefined) return call("login_finish", new Uint8Array([...message.appId, ...message.ke2]));
+  await load(message.wasm, message.integrity);
+  return call("login_start", new TextEncoder().encode(message.password));
+};
+
+onmessage = async ({ data }) => {
+  try {
+    postMessage({ bytes: await work(data) });
+  } catch (error) {
+    postMessage({ failure: typeof error === "string" ? error : "no answer" });
+  }
+};

@@ -1,0 +1,453 @@
+//! `/oauth`: sign-in by browser.
+//!
+//! The sign-in page runs OPAQUE as an SDK does; then the consent page asks; then the app gets a code, which its server half,
+//! `token`, exchanges for a session. Answers to apps are those of the RFCs; answers to the page's script are problems.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{HeaderValue, StatusCode, header};
+use sha2::{Digest as _, Sha256};
+use synckit_protocol::{
+    AppId, MEDIA_TYPE_JSON, ProblemCode, SessionId,
+    wire::{
+        auth::SignedIn,
+        oauth::{BrowserSignIn, BrowserSignedIn, OAuthError, OAuthMetadata, OAuthTokens},
+    },
+};
+use synckit_store::{AccountOverview, AppProfile, EndSessions, SecretHash};
+
+use super::{
+    auth::{app_of_key, confirm_address, open_session, refresh_session, refuse_repeated},
+    opaque_exchange::finish_login,
+};
+use crate::{
+    http::{ApiError, Fields, Form, PathText, Received, RequestScope},
+    oauth::{
+        Authorization, Code, Grant, Page, Refused, WORKER_POLICY, answer, common_headers, is_permitted,
+        open_authorization, open_code, open_grant, read, seal_authorization, seal_code, seal_grant, target,
+    },
+    platform::random_id,
+    sign_in::{Purpose, RefreshSecret, StateError, TokenError},
+    startup::config::PublicUrl,
+    state::ServerState,
+};
+
+type Server = State<Arc<ServerState>>;
+
+/// `GET /oauth/authorize`: the sign-in page.
+pub(super) async fn authorize(
+    State(state): Server,
+    scope: RequestScope,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let Ok(fields) = Fields::parse(query.unwrap_or_default().as_bytes()) else {
+        return refused(
+            &state,
+            "The address that brought you here says something twice.",
+            None,
+            None,
+        );
+    };
+    let (app_id, profile) = match app_of_client(&state, &fields, &scope).await? {
+        Ok(app) => app,
+        Err(remedy) => {
+            return refused(
+                &state,
+                "No app of this server has the key that brought you here.",
+                None,
+                Some(remedy),
+            );
+        }
+    };
+    let wanted = fields.get("redirect_uri").unwrap_or_default();
+    if !is_permitted(&profile.redirects, wanted) {
+        let reason = "An app sent you here with a return address that it has not registered. To keep your account safe, \
+                      this server does not send you there.";
+        let remedy = "register it with the command synckit app add-redirect.";
+        return refused(&state, reason, Some(wanted), Some(remedy));
+    }
+    match read(&fields, app_id, wanted) {
+        Ok(authorization) => sign_in_page(&state, &fields, &profile, &authorization),
+        Err(refusal) => Ok(back(&state, wanted, fields.get("state"), Err(refusal))),
+    }
+}
+
+fn sign_in_page(
+    state: &ServerState,
+    fields: &Fields,
+    profile: &AppProfile,
+    authorization: &Authorization,
+) -> Result<Response, ApiError> {
+    let sealed = seal_authorization(&state.states, authorization, state.config.clock.now());
+    state.pages.show(&Page::SignIn {
+        app: &profile.name,
+        api_key: fields.get("client_id").unwrap_or_default(),
+        app_id: authorization.app_id.to_string(),
+        request: URL_SAFE_NO_PAD.encode(sealed),
+    })
+}
+
+/// `POST /oauth/sign-in`: the last message of the page's login.
+pub(super) async fn sign_in(
+    State(state): Server,
+    scope: RequestScope,
+    Received { value: body, reply }: Received<BrowserSignIn>,
+) -> Result<Response, ApiError> {
+    let now = state.config.clock.now();
+    let authorization = open_authorization(&state.states, &body.request.0, now)?;
+    scope.note_app(authorization.app_id);
+    let opened = state.states.open_login(Purpose::Login, &body.login.0, now)?;
+    if opened.app_id != authorization.app_id {
+        return Err(ProblemCode::ApiKeyInvalid.into());
+    }
+    let user_id = finish_login(&state, &opened, &body.ke3.0)?;
+    refuse_repeated(&state, &body.login.0, user_id, None).await?;
+    confirm_address(&state, &opened, user_id).await?;
+    let grant = seal_grant(&state.states, &Grant { user_id, authorization }, now);
+    reply.ok(&BrowserSignedIn { grant: grant.into() })
+}
+
+/// `POST /oauth/consent`: the page that asks.
+pub(super) async fn consent(State(state): Server, Form(fields): Form) -> Result<Response, ApiError> {
+    let Some((text, grant)) = grant_of(&state, &fields) else {
+        return too_old(&state);
+    };
+    let app_id = grant.authorization.app_id;
+    let profile = state.store.app_profile(app_id).await?;
+    let account = state.store.account(grant.user_id).await?;
+    let (Some(profile), Some(account), Some(target)) = (profile, account, target(&grant.authorization.redirect)) else {
+        return too_old(&state);
+    };
+    state.pages.show(&Page::Consent {
+        app: &profile.name,
+        email: &account.account.email,
+        known: has_data(&account, app_id),
+        grant: text,
+        target,
+    })
+}
+
+fn has_data(account: &AccountOverview, app_id: AppId) -> bool {
+    account
+        .apps
+        .iter()
+        .any(|app| app.app_id == app_id && app.change_count > 0)
+}
+
+/// `POST /oauth/authorize`: the answer of the consent page. A grant is answered once.
+pub(super) async fn decide(State(state): Server, Form(fields): Form) -> Result<Response, ApiError> {
+    let Some((text, grant)) = grant_of(&state, &fields) else {
+        return too_old(&state);
+    };
+    let wanted = &grant.authorization;
+    // The app, or its address, may be gone since the page was opened.
+    let profile = state.store.app_profile(wanted.app_id).await?;
+    if !profile.is_some_and(|profile| is_permitted(&profile.redirects, &wanted.redirect)) {
+        return too_old(&state);
+    }
+    let decision = match fields.get("answer") {
+        Some("yes") => {
+            if is_used_up(&state, text, &grant).await? {
+                return too_old(&state);
+            }
+            let code = Code::of(&grant, SessionId::from_bytes(random_id()));
+            let sealed = seal_code(&state.states, &code, state.config.clock.now());
+            Ok(URL_SAFE_NO_PAD.encode(sealed))
+        }
+        _ => Err(("access_denied", "the person did not allow it")),
+    };
+    Ok(back(&state, &wanted.redirect, Some(&wanted.state), decision))
+}
+
+async fn is_used_up(state: &ServerState, text: &str, grant: &Grant) -> Result<bool, ApiError> {
+    match refuse_repeated(state, text, grant.user_id, None).await {
+        Err(error) if error.problem().known_code() == Some(ProblemCode::LoginExpired) => Ok(true),
+        first => first.map(|()| false),
+    }
+}
+
+fn grant_of<'a>(state: &ServerState, fields: &'a Fields) -> Option<(&'a str, Grant)> {
+    let text = fields.get("grant")?;
+    let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let grant = open_grant(&state.states, &sealed, state.config.clock.now()).ok()?;
+    Some((text, grant))
+}
+
+fn too_old(state: &ServerState) -> Result<Response, ApiError> {
+    refused(
+        state,
+        "This page was answered already, or has been open for too long.",
+        None,
+        None,
+    )
+}
+
+fn refused(
+    state: &ServerState,
+    reason: &str,
+    address: Option<&str>,
+    remedy: Option<&str>,
+) -> Result<Response, ApiError> {
+    state.pages.show(&Page::Refused {
+        reason,
+        address,
+        remedy,
+    })
+}
+
+/// Sends the browser back to the app, with a code or the reason for none.
+fn back(state: &ServerState, redirect: &str, app_state: Option<&str>, decision: Result<String, Refused>) -> Response {
+    let issuer = issuer(state);
+    let mut fields = match &decision {
+        Ok(code) => vec![("code", code.as_str())],
+        Err((code, description)) => vec![("error", *code), ("error_description", *description)],
+    };
+    fields.extend(app_state.map(|text| ("state", text)));
+    // RFC 9207: the app can tell who answers.
+    fields.push(("iss", issuer));
+    match HeaderValue::try_from(answer(redirect, &fields)) {
+        Ok(location) => (StatusCode::SEE_OTHER, [(header::LOCATION, location)], common_headers()).into_response(),
+        Err(error) => ApiError::internal(error).into_response(),
+    }
+}
+
+fn issuer(state: &ServerState) -> &str {
+    state.config.public_url.as_ref().map_or("", PublicUrl::as_str)
+}
+
+/// The app of a request, or a remedy for the people who make it.
+async fn app_of_client(
+    state: &ServerState,
+    fields: &Fields,
+    scope: &RequestScope,
+) -> Result<Result<(AppId, AppProfile), &'static str>, ApiError> {
+    let Some(api_key) = fields.get("client_id") else {
+        return Ok(Err("send the publishable API key as `client_id`."));
+    };
+    let app_id = match app_of_key(state, api_key, scope).await {
+        Ok(app_id) => app_id,
+        Err(error) if error.problem().status >= 500 => return Err(error),
+        Err(_) => return Ok(Err("`client_id` must be a publishable API key that is not revoked.")),
+    };
+    let profile = state.store.app_profile(app_id).await?;
+    Ok(profile.map(|profile| (app_id, profile)).ok_or("the app was deleted."))
+}
+
+/// `POST /oauth/token` (RFC 6749, sections 4.1.3 and 6).
+pub(super) async fn token(State(state): Server, scope: RequestScope, Form(fields): Form) -> Result<Response, ApiError> {
+    let granted = match fields.get("grant_type") {
+        Some("authorization_code") => exchange(&state, &fields, &scope).await?,
+        Some("refresh_token") => refresh(&state, &fields, &scope).await?,
+        Some(_) => Err((
+            "unsupported_grant_type",
+            "grant_type must be authorization_code or refresh_token",
+        )),
+        None => Err(("invalid_request", "grant_type is missing")),
+    };
+    match granted {
+        Ok(tokens) => json(StatusCode::OK, &tokens),
+        Err(refusal) => oauth_error(refusal),
+    }
+}
+
+type Granted = Result<OAuthTokens, Refused>;
+
+/// The app of a request by `client_id`.
+async fn client(
+    state: &ServerState,
+    fields: &Fields,
+    scope: &RequestScope,
+) -> Result<Result<AppId, Refused>, ApiError> {
+    Ok(match app_of_client(state, fields, scope).await? {
+        Ok((app_id, _)) => Ok(app_id),
+        Err(_) => Err((
+            "invalid_client",
+            "client_id must be a publishable API key that is not revoked",
+        )),
+    })
+}
+
+async fn exchange(state: &ServerState, fields: &Fields, scope: &RequestScope) -> Result<Granted, ApiError> {
+    const GRANT: &str = "invalid_grant";
+    let app_id = match client(state, fields, scope).await? {
+        Ok(app_id) => app_id,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let (Some(text), Some(redirect), Some(verifier)) = (
+        fields.get("code"),
+        fields.get("redirect_uri"),
+        fields.get("code_verifier"),
+    ) else {
+        return Ok(Err((
+            "invalid_request",
+            "code, redirect_uri and code_verifier are needed",
+        )));
+    };
+    let now = state.config.clock.now();
+    let opened = URL_SAFE_NO_PAD.decode(text).map_err(|_| StateError::Invalid);
+    let Ok((code, is_valid)) = opened.and_then(|sealed| open_code(&state.states, &sealed, now)) else {
+        return Ok(Err((GRANT, "the code is not one of this server")));
+    };
+    let proves = |wanted: &[u8; 32], text: &str| Sha256::digest(text).as_slice() == wanted;
+    if code.stream.app_id != app_id || !proves(&code.redirect, redirect) || !proves(&code.challenge, verifier) {
+        return Ok(Err((GRANT, "the code was given to another app, address or verifier")));
+    }
+    if !is_valid || is_exchanged(state, text, &code).await? {
+        // Who holds code and verifier has asked before, or somebody else has: nobody keeps what it gave.
+        let ended = state.store.end_sessions(EndSessions::One(code.session_id)).await?;
+        state.sessions.end(&ended, now);
+        return Ok(Err((GRANT, "the code was used already, or is too old")));
+    }
+    match open_session(state, code.session_id, code.stream, Some(SecretHash::of(text))).await {
+        Ok(signed_in) => Ok(Ok(tokens(state, signed_in))),
+        Err(error) if error.problem().status < 500 => {
+            Ok(Err((GRANT, "the account is gone, or the code was used already")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn is_exchanged(state: &ServerState, text: &str, code: &Code) -> Result<bool, ApiError> {
+    match refuse_repeated(state, text, code.stream.user_id, Some(code.session_id)).await {
+        Err(error) if error.problem().known_code() == Some(ProblemCode::LoginExpired) => Ok(true),
+        first => first.map(|()| false),
+    }
+}
+
+async fn refresh(state: &ServerState, fields: &Fields, scope: &RequestScope) -> Result<Granted, ApiError> {
+    let app_id = match client(state, fields, scope).await? {
+        Ok(app_id) => app_id,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let Some(text) = fields.get("refresh_token") else {
+        return Ok(Err(("invalid_request", "refresh_token is needed")));
+    };
+    const ENDED: Refused = ("invalid_grant", "the session has ended");
+    let now = state.config.clock.now();
+    let Some(secret) = RefreshSecret::parse(text, &state.derived.refresh) else {
+        return Ok(Err(ENDED));
+    };
+    // Before the secret is used: another app's must stay as it is.
+    let session = state.store.session(secret.session_id, now).await?;
+    if session.is_none_or(|session| session.stream.app_id != app_id) {
+        return Ok(Err(ENDED));
+    }
+    match refresh_session(state, secret).await {
+        Ok((refreshed, stream)) => Ok(Ok(OAuthTokens {
+            access_token: refreshed.token,
+            token_type: "Bearer".to_owned(),
+            expires_in: refreshed.expires_at.saturating_sub(now),
+            expires_at: refreshed.expires_at,
+            refresh_token: refreshed.refresh,
+            user_id: stream.user_id,
+            app_id: stream.app_id,
+        })),
+        Err(error) if error.problem().status < 500 => Ok(Err(ENDED)),
+        Err(error) => Err(error),
+    }
+}
+
+/// `POST /oauth/revoke` (RFC 7009): ends the session of a token or of a refresh secret. Knows no difference between one that
+/// has ended and one that never was.
+pub(super) async fn revoke(
+    State(state): Server,
+    scope: RequestScope,
+    Form(fields): Form,
+) -> Result<Response, ApiError> {
+    let app_id = match client(&state, &fields, &scope).await? {
+        Ok(app_id) => app_id,
+        Err(refusal) => return oauth_error(refusal),
+    };
+    let Some(token) = fields.get("token") else {
+        return oauth_error(("invalid_request", "token is needed"));
+    };
+    let now = state.config.clock.now();
+    if let Some(session_id) = session_of(&state, token, now) {
+        let session = state.store.session(session_id, now).await?;
+        if session.is_some_and(|session| session.stream.app_id == app_id) {
+            state.store.end_sessions(EndSessions::One(session_id)).await?;
+            state.sessions.end(&[session_id], now);
+        }
+    }
+    Ok((StatusCode::OK, common_headers()).into_response())
+}
+
+fn session_of(state: &ServerState, token: &str, now: u64) -> Option<SessionId> {
+    if let Some(secret) = RefreshSecret::parse(token, &state.derived.refresh) {
+        return Some(secret.session_id);
+    }
+    match state.tokens.verify_app(token, now) {
+        Ok(claims) => Some(claims.session_id),
+        Err(TokenError::Expired | TokenError::Invalid | TokenError::OtherAudience) => None,
+    }
+}
+
+fn tokens(state: &ServerState, signed_in: SignedIn) -> OAuthTokens {
+    OAuthTokens {
+        access_token: signed_in.token,
+        token_type: "Bearer".to_owned(),
+        expires_in: signed_in.expires_at.saturating_sub(state.config.clock.now()),
+        expires_at: signed_in.expires_at,
+        refresh_token: signed_in.refresh,
+        user_id: signed_in.user_id,
+        app_id: signed_in.app_id,
+    }
+}
+
+/// `GET /.well-known/oauth-authorization-server` (RFC 8414).
+pub(super) async fn metadata(State(state): Server) -> Result<Response, ApiError> {
+    let issuer = issuer(&state);
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+    let metadata = OAuthMetadata {
+        issuer: issuer.to_owned(),
+        authorization_endpoint: format!("{issuer}/oauth/authorize"),
+        token_endpoint: format!("{issuer}/oauth/token"),
+        revocation_endpoint: format!("{issuer}/oauth/revoke"),
+        response_types_supported: texts(&["code"]),
+        response_modes_supported: texts(&["query"]),
+        grant_types_supported: texts(&["authorization_code", "refresh_token"]),
+        code_challenge_methods_supported: texts(&["S256"]),
+        token_endpoint_auth_methods_supported: texts(&["none"]),
+        revocation_endpoint_auth_methods_supported: texts(&["none"]),
+        authorization_response_iss_parameter_supported: true,
+    };
+    json(StatusCode::OK, &metadata)
+}
+
+/// `GET /assets/{name}`.
+pub(super) async fn asset(State(state): Server, PathText(name): PathText) -> Result<Response, ApiError> {
+    let asset = state.pages.asset(&name).ok_or(ProblemCode::NotFound)?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(asset.content_type)),
+        // The name has the hash.
+        (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("public, max-age=31536000, immutable"),
+        ),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(WORKER_POLICY)),
+    ];
+    Ok((headers, Body::from(asset.bytes.clone())).into_response())
+}
+
+fn oauth_error((error, description): Refused) -> Result<Response, ApiError> {
+    let refusal = OAuthError {
+        error: error.to_owned(),
+        error_description: description.to_owned(),
+    };
+    json(StatusCode::BAD_REQUEST, &refusal)
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Result<Response, ApiError> {
+    let body = serde_json::to_vec(value).map_err(ApiError::internal)?;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE_JSON)),
+        (header::PRAGMA, HeaderValue::from_static("no-cache")),
+    ];
+    Ok((status, headers, Body::from(body)).into_response())
+}

@@ -1,0 +1,166 @@
+//! The pages of a browser sign-in: templates, and the headers that keep everything else out of them.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use minijinja::{Environment, Value, context};
+use serde::Serialize;
+
+use super::assets::{Asset, Assets, Links};
+use crate::http::ApiError;
+
+const TEMPLATES: [(&str, &str); 4] = [
+    ("gate.html", include_str!("../../assets/templates/gate.html")),
+    ("sign-in.html", include_str!("../../assets/templates/sign-in.html")),
+    ("consent.html", include_str!("../../assets/templates/consent.html")),
+    ("refused.html", include_str!("../../assets/templates/refused.html")),
+];
+
+/// A page, with what it shows.
+#[derive(Debug)]
+pub(crate) enum Page<'a> {
+    /// Asks for address and password.
+    SignIn {
+        app: &'a str,
+        api_key: &'a str,
+        app_id: String,
+        /// The sealed authorization request.
+        request: String,
+    },
+    /// Asks whether the app may go on.
+    Consent {
+        app: &'a str,
+        email: &'a str,
+        /// Whether the app keeps data in this account already.
+        known: bool,
+        grant: &'a str,
+        /// The address that the answer leads to, as a policy names it.
+        target: String,
+    },
+    /// Says why the request cannot go on, and leads nowhere.
+    Refused {
+        reason: &'a str,
+        address: Option<&'a str>,
+        /// For the people who make the app.
+        remedy: Option<&'a str>,
+    },
+}
+
+/// The pages of one server.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    environment: Environment<'static>,
+    assets: Assets,
+    site: Site,
+}
+
+/// What every page has.
+#[derive(Debug, Serialize)]
+struct Site {
+    assets: Links,
+    /// The path under which browsers reach the server.
+    base: String,
+    host: String,
+}
+
+impl Pages {
+    /// The pages of a server at this address.
+    pub(crate) fn new(url: &str) -> Self {
+        let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let (host, base) = after_scheme.split_at(after_scheme.find('/').unwrap_or(after_scheme.len()));
+        let assets = Assets::new(base);
+        let mut environment = Environment::new();
+        for (name, text) in TEMPLATES {
+            #[expect(clippy::expect_used, reason = "a part of this program, rendered by its tests")]
+            environment.add_template(name, text).expect("a template");
+        }
+        let site = Site {
+            assets: assets.links.clone(),
+            base: base.to_owned(),
+            host: host.to_owned(),
+        };
+        Self {
+            environment,
+            assets,
+            site,
+        }
+    }
+
+    pub(crate) fn asset(&self, name: &str) -> Option<&Asset> {
+        self.assets.get(name)
+    }
+
+    /// A page as an answer.
+    pub(crate) fn show(&self, page: &Page<'_>) -> Result<Response, ApiError> {
+        let (template, shown) = match page {
+            Page::SignIn {
+                app,
+                api_key,
+                app_id,
+                request,
+            } => ("sign-in.html", context! { app, api_key, app_id, request }),
+            Page::Consent {
+                app,
+                email,
+                known,
+                grant,
+                target,
+            } => ("consent.html", context! { app, email, known, grant, target }),
+            Page::Refused {
+                reason,
+                address,
+                remedy,
+            } => ("refused.html", context! { reason, address, remedy }),
+        };
+        let status = match page {
+            Page::Refused { .. } => StatusCode::BAD_REQUEST,
+            _ => StatusCode::OK,
+        };
+        let leads_to = match page {
+            Page::Consent { target, .. } => Some(target.as_str()),
+            _ => None,
+        };
+        let all = context! { ..shown, ..Value::from_serialize(&self.site) };
+        let html = self
+            .environment
+            .get_template(template)
+            .and_then(|found| found.render(all));
+        let html = html.map_err(ApiError::internal)?;
+        let policy = HeaderValue::from_str(&policy(leads_to)).map_err(ApiError::internal)?;
+        let html_type = HeaderValue::from_static("text/html; charset=utf-8");
+        let headers = [
+            (header::CONTENT_TYPE, html_type),
+            (header::CONTENT_SECURITY_POLICY, policy),
+        ];
+        Ok((status, headers, common_headers(), html).into_response())
+    }
+}
+
+/// Headers of every page and of every answer that leaves one.
+pub(crate) fn common_headers() -> [(HeaderName, HeaderValue); 4] {
+    [
+        // The address of a page contains the state of an app.
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            HeaderValue::from_static("same-origin"),
+        ),
+        (
+            HeaderName::from_static("permissions-policy"),
+            HeaderValue::from_static("camera=(), geolocation=(), microphone=()"),
+        ),
+    ]
+}
+
+/// Nothing but this server's own files; forms lead to it, and where the answer of the page leads.
+fn policy(leads_to: Option<&str>) -> String {
+    let leads_to = leads_to.map_or(String::new(), |target| format!(" {target}"));
+    format!(
+        "default-src 'none'; style-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; font-src 'self'; \
+         img-src 'self'; connect-src 'self'; form-action 'self'{leads_to}; base-uri 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types worker"
+    )
+}
+
+/// What the worker may do: load the compiled half of OPAQUE, and run it.
+pub(crate) const WORKER_POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'wasm-unsafe-eval'";

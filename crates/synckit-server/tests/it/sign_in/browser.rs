@@ -1,0 +1,602 @@
+//! Sign-in by browser: the pages, the codes, and what near misses get.
+
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use http::StatusCode;
+use rand::rngs::OsRng;
+use sha2::{Digest as _, Sha256};
+use synckit_login::ClientLogin;
+use synckit_protocol::{
+    ApiKey, LOGIN_SUITE, limits,
+    wire::{
+        auth::{LoginStart, LoginStarted},
+        log::Status,
+        oauth::{BrowserSignIn, BrowserSignedIn, OAuthMetadata, OAuthTokens},
+    },
+};
+use synckit_server::admin::CreatedApp;
+use url::{Url, form_urlencoded};
+
+use crate::support::{Answer, PASSWORD, World};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+const REDIRECT: &str = "http://127.0.0.1:49152/callback";
+const VERIFIER: &str = "a-verifier-that-the-app-keeps-until-the-end";
+const STATE: &str = "a state & its spaces";
+
+fn form(fields: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish()
+}
+
+fn challenge() -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER))
+}
+
+/// What an app asks for, with some fields changed or, where the value is empty, left out.
+fn query(api_key: &str, changed: &[(&str, &str)]) -> String {
+    let challenge = challenge();
+    let usual = [
+        ("response_type", "code"),
+        ("client_id", api_key),
+        ("redirect_uri", REDIRECT),
+        ("state", STATE),
+        ("code_challenge", &challenge),
+        ("code_challenge_method", "S256"),
+    ];
+    let field = |(name, value)| {
+        let change = changed.iter().find(|(other, _)| *other == name);
+        (name, change.map_or(value, |(_, value)| *value))
+    };
+    let fields: Vec<_> = usual
+        .map(field)
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    form(&fields)
+}
+
+async fn open(world: &World, query: &str) -> Answer {
+    world.get(&format!("/oauth/authorize?{query}")).send().await
+}
+
+/// The text of an attribute of a page.
+fn attribute(page: &Answer, name: &str) -> String {
+    let text = String::from_utf8(page.body.clone()).unwrap();
+    let start = text
+        .find(&format!("{name}=\""))
+        .unwrap_or_else(|| panic!("no {name}: {text}"))
+        + name.len()
+        + 2;
+    text[start..].split('"').next().unwrap().to_owned()
+}
+
+fn text_of(page: &Answer) -> String {
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    String::from_utf8(page.body.clone()).unwrap()
+}
+
+/// Proves a password to the page of an app, by a login for perhaps another one.
+async fn prove(world: &World, page: &Answer, api_key: &str, email: &str, password: &str) -> Answer {
+    let (login, ke1) = ClientLogin::start(password, &mut OsRng).unwrap();
+    let start = LoginStart {
+        api_key: api_key.to_owned(),
+        email: email.to_owned(),
+        suite: LOGIN_SUITE,
+        ke1: ke1.into(),
+        code: None,
+    };
+    let started: LoginStarted = world.post("/api/sync/auth/start").json(&start).send().await.ok();
+    let app_id = ApiKey::publishable(api_key).unwrap().app_id();
+    let finished = login.finish(app_id, &started.ke2.0, None, &mut OsRng);
+    let body = BrowserSignIn {
+        request: URL_SAFE_NO_PAD.decode(attribute(page, "data-request")).unwrap().into(),
+        login: started.login,
+        ke3: finished.map_or(vec![0; 64], |finished| finished.ke3).into(),
+    };
+    world.post("/oauth/sign-in").json(&body).send().await
+}
+
+async fn granted(world: &World, query: &str, api_key: &str, email: &str) -> String {
+    let page = open(world, query).await;
+    assert_eq!(page.status, StatusCode::OK);
+    let signed_in: BrowserSignedIn = prove(world, &page, api_key, email, PASSWORD).await.ok();
+    URL_SAFE_NO_PAD.encode(&signed_in.grant.0)
+}
+
+async fn decide(world: &World, grant: &str, answer: &str) -> Answer {
+    let body = form(&[("grant", grant), ("answer", answer)]);
+    world.post("/oauth/authorize").text(FORM, body).send().await
+}
+
+/// A field of the address that an answer leads to.
+fn led_to(answer: &Answer, name: &str) -> Option<String> {
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    let url = Url::parse(answer.header("location")).unwrap();
+    let mut fields = url.query_pairs();
+    fields
+        .find(|(other, _)| other == name)
+        .map(|(_, value)| value.into_owned())
+}
+
+async fn code(world: &World, email: &str) -> String {
+    let key = world.api_key();
+    let grant = granted(world, &query(&key, &[]), &key, email).await;
+    led_to(&decide(world, &grant, "yes").await, "code").unwrap()
+}
+
+/// The fields of an exchange, with some changed.
+fn exchange_fields(api_key: &str, code: &str, changed: &[(&str, &str)]) -> String {
+    let usual = [
+        ("grant_type", "authorization_code"),
+        ("client_id", api_key),
+        ("code", code),
+        ("redirect_uri", REDIRECT),
+        ("code_verifier", VERIFIER),
+    ];
+    let field = |(name, value)| {
+        let change = changed.iter().find(|(other, _)| *other == name);
+        (name, change.map_or(value, |(_, value)| *value))
+    };
+    form(&usual.map(field))
+}
+
+async fn exchange(world: &World, code: &str, changed: &[(&str, &str)]) -> Answer {
+    let body = exchange_fields(&world.api_key(), code, changed);
+    world.post("/oauth/token").text(FORM, body).send().await
+}
+
+#[track_caller]
+fn refused(answer: &Answer) -> String {
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    answer.json()["error"].as_str().unwrap().to_owned()
+}
+
+async fn status_of(world: &World, token: &str) -> Answer {
+    world.get("/api/sync/status").bearer(token).send().await
+}
+
+async fn other_app(world: &World) -> CreatedApp {
+    world.admin().await.create_app("Tasks").await.unwrap()
+}
+
+#[tokio::test]
+async fn a_browser_sign_in_opens_a_session() {
+    let world = World::start().await;
+    let user = world.user("ada@example.com").await;
+    let key = world.api_key();
+    let grant = granted(&world, &query(&key, &[]), &key, "Ada@Example.com").await;
+
+    let page = world
+        .post("/oauth/consent")
+        .text(FORM, form(&[("grant", &grant)]))
+        .send()
+        .await;
+    let text = text_of(&page);
+    assert!(text.contains("Let Notes sync with your account?") && text.contains("ada@example.com"));
+    assert_eq!(attribute(&page, "name=\"grant\" value"), grant);
+
+    let back = decide(&world, &grant, "yes").await;
+    assert!(back.header("location").starts_with(&format!("{REDIRECT}?code=")));
+    assert_eq!(led_to(&back, "state").as_deref(), Some(STATE));
+    assert_eq!(led_to(&back, "iss").as_deref(), Some(world.url.as_str()));
+    let code = led_to(&back, "code").unwrap();
+
+    let answer = exchange(&world, &code, &[]).await;
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let tokens: OAuthTokens = answer.ok();
+    assert_eq!((tokens.user_id, tokens.app_id), (user.user_id, user.app_id));
+    assert_eq!(tokens.token_type, "Bearer");
+    assert_eq!(tokens.expires_at, world.clock.now() + tokens.expires_in);
+    let _: Status = status_of(&world, tokens.access_token.expose()).await.ok();
+
+    let refresh = |key: String, secret: String| {
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("client_id", &key),
+            ("refresh_token", &secret),
+        ];
+        world.post("/oauth/token").text(FORM, form(&fields)).send()
+    };
+    let secret = tokens.refresh_token.expose().to_owned();
+    let foreign = other_app(&world).await.api_key.expose().to_owned();
+    assert_eq!(refused(&refresh(foreign, secret.clone()).await), "invalid_grant");
+    assert_eq!(
+        refused(&refresh(key.clone(), "nothing".to_owned()).await),
+        "invalid_grant"
+    );
+    let next: OAuthTokens = refresh(key, secret).await.ok();
+    assert_ne!(next.refresh_token, tokens.refresh_token);
+    assert_eq!(next.user_id, user.user_id);
+    let _: Status = status_of(&world, next.access_token.expose()).await.ok();
+}
+
+#[tokio::test]
+async fn a_replayed_code_ends_what_it_gave() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let code = code(&world, "ada@example.com").await;
+    let tokens: OAuthTokens = exchange(&world, &code, &[]).await.ok();
+    let token = tokens.access_token.expose();
+    let _: Status = status_of(&world, token).await.ok();
+    // Without the verifier a replay proves nothing, and ends nothing.
+    let replay = exchange(&world, &code, &[("code_verifier", "another")]).await;
+    assert_eq!(refused(&replay), "invalid_grant");
+    let _: Status = status_of(&world, token).await.ok();
+
+    // Also long after: the code still names its session.
+    world.clock.advance(3600);
+    assert_eq!(refused(&exchange(&world, &code, &[]).await), "invalid_grant");
+    assert_eq!(status_of(&world, token).await.code(), "session_ended");
+}
+
+#[tokio::test]
+async fn a_code_sent_twice_at_once_opens_one_session() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let code = code(&world, "ada@example.com").await;
+    let (one, two) = tokio::join!(exchange(&world, &code, &[]), exchange(&world, &code, &[]));
+    let given: Vec<OAuthTokens> = [&one, &two]
+        .into_iter()
+        .filter(|answer| answer.status == StatusCode::OK)
+        .map(|answer| answer.ok())
+        .collect();
+    assert!(given.len() <= 1, "{one:?} {two:?}");
+    for tokens in given {
+        assert_eq!(
+            status_of(&world, tokens.access_token.expose()).await.code(),
+            "session_ended"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_code_is_good_for_sixty_seconds() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    for (age, is_good) in [(60, true), (61, false)] {
+        assert_eq!(limits::AUTHORIZATION_CODE_SECONDS, 60);
+        let code = code(&world, "ada@example.com").await;
+        world.clock.advance(age);
+        let answer = exchange(&world, &code, &[]).await;
+        assert_eq!(answer.status == StatusCode::OK, is_good, "{age}");
+    }
+}
+
+#[tokio::test]
+async fn a_code_needs_its_app_address_and_verifier() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let code = code(&world, "ada@example.com").await;
+    let foreign = other_app(&world).await.api_key;
+    for change in [
+        ("code_verifier", "another-verifier"),
+        ("client_id", foreign.expose()),
+        ("redirect_uri", "http://127.0.0.1:49153/callback"),
+        ("code", "AAAA"),
+    ] {
+        assert_eq!(
+            refused(&exchange(&world, &code, &[change]).await),
+            "invalid_grant",
+            "{change:?}"
+        );
+    }
+    for (change, expected) in [
+        (("client_id", "skp_nothing"), "invalid_client"),
+        (("code_verifier", ""), "invalid_request"),
+        (("grant_type", "password"), "unsupported_grant_type"),
+        (("grant_type", ""), "invalid_request"),
+    ] {
+        assert_eq!(
+            refused(&exchange(&world, &code, &[change]).await),
+            expected,
+            "{change:?}"
+        );
+    }
+    // None of them used it up.
+    let _: OAuthTokens = exchange(&world, &code, &[]).await.ok();
+}
+
+#[tokio::test]
+async fn a_foreign_address_gets_a_page_and_no_redirect() {
+    let world = World::start().await;
+    let key = world.api_key();
+    let admin = world.admin().await;
+    let registered = "https://notes.example.com/done";
+    admin.add_redirect(world.app.app_id, registered).await.unwrap();
+    assert_eq!(
+        open(&world, &query(&key, &[("redirect_uri", registered)])).await.status,
+        StatusCode::OK
+    );
+    for near_miss in [
+        "https://notes.example.com/done/",
+        "https://notes.example.com/done?x=1",
+        "https://notes.example.com.evil.example/done",
+        "https://notes.example.com@evil.example/done",
+        "http://localhost:49152/callback",
+        "http://127.0.0.1:49152/callback/../x",
+        "http://127.0.0.1:49152@evil.example/callback",
+        "javascript:alert(1)//",
+        "//evil.example/callback",
+        "",
+    ] {
+        // Also where the app made another mistake: that is told on the page, too.
+        for wrong in [("state", STATE), ("state", ""), ("response_type", "token")] {
+            let page = open(&world, &query(&key, &[("redirect_uri", near_miss), wrong])).await;
+            assert_eq!(
+                (page.status, page.header("location")),
+                (StatusCode::BAD_REQUEST, ""),
+                "{near_miss}"
+            );
+            assert!(text_of(&page).contains("This request cannot go on"));
+        }
+    }
+    // Another app's address is foreign.
+    let tasks = other_app(&world).await;
+    let page = open(&world, &query(tasks.api_key.expose(), &[("redirect_uri", registered)])).await;
+    assert_eq!(page.status, StatusCode::BAD_REQUEST);
+    // A removed one is, too, also for a page that was opened before.
+    world.user("ada@example.com").await;
+    let grant = granted(
+        &world,
+        &query(&key, &[("redirect_uri", registered)]),
+        &key,
+        "ada@example.com",
+    )
+    .await;
+    admin.remove_redirect(world.app.app_id, registered).await.unwrap();
+    assert_eq!(decide(&world, &grant, "yes").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_page_shows_what_it_was_given_as_text() {
+    let world = World::start().await;
+    let evil = "https://evil.example/\"><script>alert(1)</script>";
+    let page = open(&world, &query(&world.api_key(), &[("redirect_uri", evil)])).await;
+    let text = text_of(&page);
+    assert!(
+        text.contains("&lt;script&gt;alert(1)") && !text.contains("<script>alert"),
+        "{text}"
+    );
+    for bad_key in ["", "skp_x", "<b>"] {
+        let page = open(&world, &query(bad_key, &[])).await;
+        assert_eq!(page.status, StatusCode::BAD_REQUEST);
+        assert!(!text_of(&page).contains("<b>"));
+    }
+    let twice = format!("{}&state=again", query(&world.api_key(), &[]));
+    assert_eq!(open(&world, &twice).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn an_apps_mistake_goes_back_to_the_app() {
+    let world = World::start().await;
+    let key = world.api_key();
+    let long = "s".repeat(limits::OAUTH_STATE_BYTES_MAX + 1);
+    for (wrong, expected) in [
+        (("response_type", "token"), "unsupported_response_type"),
+        (("response_type", ""), "invalid_request"),
+        (("state", ""), "invalid_request"),
+        (("state", long.as_str()), "invalid_request"),
+        (("code_challenge", ""), "invalid_request"),
+        (("code_challenge", "short"), "invalid_request"),
+        (("code_challenge_method", ""), "invalid_request"),
+        (("code_challenge_method", "plain"), "invalid_request"),
+    ] {
+        let back = open(&world, &query(&key, &[wrong])).await;
+        assert!(back.header("location").starts_with(REDIRECT), "{wrong:?}");
+        assert_eq!(led_to(&back, "error").as_deref(), Some(expected), "{wrong:?}");
+        assert_eq!(led_to(&back, "iss").as_deref(), Some(world.url.as_str()));
+        let sent = (wrong.0 != "state").then_some(STATE);
+        if wrong.0 != "state" || wrong.1.is_empty() {
+            assert_eq!(led_to(&back, "state").as_deref(), sent, "{wrong:?}");
+        }
+    }
+    let longest = "s".repeat(limits::OAUTH_STATE_BYTES_MAX);
+    assert_eq!(
+        open(&world, &query(&key, &[("state", &longest)])).await.status,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test]
+async fn a_grant_is_answered_once() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let key = world.api_key();
+    let grant = granted(&world, &query(&key, &[]), &key, "ada@example.com").await;
+    let back = decide(&world, &grant, "no").await;
+    assert_eq!(led_to(&back, "error").as_deref(), Some("access_denied"));
+    assert_eq!(led_to(&back, "code"), None);
+    assert!(led_to(&decide(&world, &grant, "yes").await, "code").is_some());
+    // Also when the list of finished logins is long forgotten.
+    for age in [0, 2 * limits::LOGIN_SECONDS + 1, limits::AUTHORIZATION_SECONDS - 200] {
+        world.clock.advance(age);
+        world.user(&format!("user{age}@example.com")).await;
+        let again = decide(&world, &grant, "yes").await;
+        assert_eq!((again.status, again.header("location")), (StatusCode::BAD_REQUEST, ""));
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_was_open_too_long_ends() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let key = world.api_key();
+    let page = open(&world, &query(&key, &[])).await;
+    let grant = granted(&world, &query(&key, &[]), &key, "ada@example.com").await;
+    world.clock.advance(limits::AUTHORIZATION_SECONDS);
+    let _: BrowserSignedIn = prove(&world, &page, &key, "ada@example.com", PASSWORD).await.ok();
+    let consent = |grant: String| {
+        world
+            .post("/oauth/consent")
+            .text(FORM, form(&[("grant", &grant)]))
+            .send()
+    };
+    assert_eq!(consent(grant.clone()).await.status, StatusCode::OK);
+    world.clock.advance(1);
+    let answer = prove(&world, &page, &key, "ada@example.com", PASSWORD).await;
+    assert_eq!(answer.code(), "login_expired");
+    assert_eq!(consent(grant.clone()).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(decide(&world, &grant, "yes").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(consent("AAAA".to_owned()).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn only_a_proven_password_yields_a_grant() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let key = world.api_key();
+    let page = open(&world, &query(&key, &[])).await;
+    let answer = prove(&world, &page, &key, "ada@example.com", "a wrong password").await;
+    assert_eq!(answer.code(), "invalid_credentials");
+    let answer = prove(&world, &page, &key, "nobody@example.com", PASSWORD).await;
+    assert_eq!(answer.code(), "invalid_credentials");
+    // A login to another app is none to this one.
+    let tasks = other_app(&world).await;
+    let answer = prove(&world, &page, tasks.api_key.expose(), "ada@example.com", PASSWORD).await;
+    assert_eq!(answer.code(), "api_key_invalid");
+    let _: BrowserSignedIn = prove(&world, &page, &key, "ada@example.com", PASSWORD).await.ok();
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_its_session() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let revoke = |key: String, token: String| {
+        world
+            .post("/oauth/revoke")
+            .text(FORM, form(&[("client_id", &key), ("token", &token)]))
+            .send()
+    };
+    for by_refresh_token in [false, true] {
+        let code = code(&world, "ada@example.com").await;
+        let tokens: OAuthTokens = exchange(&world, &code, &[]).await.ok();
+        let token = tokens.access_token.expose().to_owned();
+        let named = if by_refresh_token {
+            tokens.refresh_token.expose()
+        } else {
+            &token
+        };
+        let foreign = world
+            .admin()
+            .await
+            .create_app(&format!("app {by_refresh_token}"))
+            .await
+            .unwrap();
+        let foreign = foreign.api_key.expose().to_owned();
+        assert_eq!(revoke(foreign, named.to_owned()).await.status, StatusCode::OK);
+        let _: Status = status_of(&world, &token).await.ok();
+        assert_eq!(revoke(world.api_key(), named.to_owned()).await.status, StatusCode::OK);
+        assert_eq!(status_of(&world, &token).await.code(), "session_ended");
+        assert_eq!(revoke(world.api_key(), named.to_owned()).await.status, StatusCode::OK);
+    }
+    assert_eq!(
+        revoke(world.api_key(), "nothing".to_owned()).await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        refused(&revoke(world.api_key(), String::new()).await),
+        "invalid_request"
+    );
+    assert_eq!(
+        refused(&revoke("skp_x".to_owned(), "x".to_owned()).await),
+        "invalid_client"
+    );
+}
+
+#[tokio::test]
+async fn a_page_loads_only_files_of_this_server() {
+    let world =
+        World::start_with(|config| config.public_url = Some("https://sync.example.com/kit".parse().unwrap())).await;
+    let page = open(&world, &query(&world.api_key(), &[])).await;
+    let policy = page.header("content-security-policy");
+    for part in [
+        "default-src 'none'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "require-trusted-types-for 'script'",
+    ] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert!(
+        !policy.contains("unsafe-inline") && !policy.contains("http"),
+        "{policy}"
+    );
+    assert_eq!(page.header("x-frame-options"), "DENY");
+    assert_eq!(page.header("referrer-policy"), "no-referrer");
+    assert_eq!(page.header("cache-control"), "no-store");
+    let text = text_of(&page);
+    // Behind a proxy that adds a path. Nothing else is an address.
+    let names: Vec<&str> = text.split('"').filter(|part| part.contains("/assets/")).collect();
+    assert!(names.len() >= 6, "{names:?}");
+    for part in text
+        .split('"')
+        .filter(|part| part.contains("://") || part.starts_with('/') && !part.starts_with("/>"))
+    {
+        assert!(part.starts_with("/kit/"), "{part}");
+    }
+    for name in names {
+        let file = world.get(name.strip_prefix("/kit").unwrap()).send().await;
+        assert_eq!(file.status, StatusCode::OK, "{name}");
+        assert!(file.header("cache-control").contains("immutable"));
+        let integrity = format!("sha256-{}", STANDARD.encode(Sha256::digest(&file.body)));
+        let is_named = ["sign-in", "wasm", "css"].iter().any(|part| name.contains(part));
+        assert_eq!(text.contains(&integrity), is_named, "{name}");
+    }
+    assert_eq!(world.get("/assets/none.js").send().await.code(), "not_found");
+}
+
+#[tokio::test]
+async fn the_metadata_names_every_endpoint() {
+    let world = World::start().await;
+    let metadata: OAuthMetadata = world.get("/.well-known/oauth-authorization-server").send().await.ok();
+    assert_eq!(metadata.issuer, world.url);
+    assert_eq!(
+        metadata.authorization_endpoint,
+        format!("{}/oauth/authorize", world.url)
+    );
+    assert_eq!(metadata.token_endpoint, format!("{}/oauth/token", world.url));
+    assert_eq!(metadata.code_challenge_methods_supported, ["S256"]);
+    assert!(metadata.authorization_response_iss_parameter_supported);
+}
+
+#[tokio::test]
+async fn a_form_is_needed_and_names_a_field_once() {
+    let world = World::start().await;
+    for path in ["/oauth/token", "/oauth/revoke", "/oauth/consent", "/oauth/authorize"] {
+        let answer = world.post(path).text("application/json", "{}").send().await;
+        assert_eq!(answer.code(), "unsupported_media_type", "{path}");
+        let answer = world.post(path).text(FORM, "grant=a&grant=b").send().await;
+        assert_eq!(answer.code(), "malformed_body", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_registered_address_is_checked_and_counted() {
+    let world = World::start().await;
+    let admin = world.admin().await;
+    let app_id = world.app.app_id;
+    for bad in [
+        "javascript:alert(1)",
+        "http://notes.example.com/",
+        "https://a.example/#x",
+        "http://127.0.0.1:80/x",
+    ] {
+        assert!(admin.add_redirect(app_id, bad).await.is_err(), "{bad}");
+    }
+    let uri = |n: usize| format!("com.example.notes:/{n}");
+    for n in 0..limits::REDIRECTS_MAX {
+        admin.add_redirect(app_id, &uri(n)).await.unwrap();
+    }
+    let error = admin.add_redirect(app_id, &uri(99)).await.unwrap_err();
+    assert!(error.to_string().contains("remove one"), "{error}");
+    let error = admin.remove_redirect(app_id, &uri(99)).await.unwrap_err();
+    assert!(error.to_string().contains("no return address"), "{error}");
+    assert_eq!(admin.redirects(app_id).await.unwrap().len(), limits::REDIRECTS_MAX);
+    let page = open(&world, &query(&world.api_key(), &[("redirect_uri", &uri(3))])).await;
+    assert_eq!(page.status, StatusCode::OK);
+}

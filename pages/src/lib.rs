@@ -1,0 +1,145 @@
+//! The client's side of OPAQUE (RFC 9807) for the sign-in page: [`synckit_login`], compiled to WebAssembly.
+//!
+//! The page writes bytes to [`input`], calls a function, and reads [`output_length`] bytes at [`output`]. A function returns 0
+//! or why it failed. One instance serves one login: the page drops it afterwards, and its memory with it.
+
+use std::{cell::RefCell, ptr};
+
+use rand::{CryptoRng, Error, RngCore};
+use synckit_login::{ClientLogin, LoginError};
+use synckit_protocol::AppId;
+use zeroize::Zeroizing;
+
+/// Why a function failed, as it returns it; 0 is success.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+enum Failure {
+    /// The password is wrong, or the address has no account: nobody can tell.
+    WrongPassword = 1,
+    /// The password is empty or too long.
+    UnusablePassword = 2,
+    /// What came from the server is not the expected message.
+    MalformedMessage = 3,
+    /// The functions were called in another order, or a primitive failed.
+    Internal = 4,
+}
+
+impl From<LoginError> for Failure {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::WrongPassword => Self::WrongPassword,
+            LoginError::UnusablePassword => Self::UnusablePassword,
+            LoginError::MalformedMessage { .. } => Self::MalformedMessage,
+            _ => Self::Internal,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Instance {
+    input: Zeroizing<Vec<u8>>,
+    output: Vec<u8>,
+    login: Option<ClientLogin>,
+}
+
+thread_local! {
+    static INSTANCE: RefCell<Instance> = RefCell::default();
+}
+
+/// Makes room for the input of the next call, and returns where.
+#[unsafe(no_mangle)]
+pub extern "C" fn input(length: usize) -> *mut u8 {
+    INSTANCE.with_borrow_mut(|this| {
+        this.input = Zeroizing::new(vec![0; length]);
+        this.input.as_mut_ptr()
+    })
+}
+
+/// Where the output of the last call is.
+#[unsafe(no_mangle)]
+pub extern "C" fn output() -> *const u8 {
+    INSTANCE.with_borrow(|this| this.output.as_ptr())
+}
+
+/// The length of the output of the last call.
+#[unsafe(no_mangle)]
+pub extern "C" fn output_length() -> usize {
+    INSTANCE.with_borrow(|this| this.output.len())
+}
+
+/// Begins a login. Input: the password, in UTF-8. Output: KE1.
+#[unsafe(no_mangle)]
+pub extern "C" fn login_start() -> u32 {
+    call(|this, input| {
+        let password = str::from_utf8(input).map_err(|_| Failure::UnusablePassword)?;
+        let (login, ke1) = ClientLogin::start(password, &mut PageRng)?;
+        this.login = Some(login);
+        Ok(ke1)
+    })
+}
+
+/// Finishes a login. Input: the app id, then KE2. Output: KE3. Takes as long as one Argon2id of 64 MiB.
+#[unsafe(no_mangle)]
+pub extern "C" fn login_finish() -> u32 {
+    call(|this, input| {
+        let (app_id, ke2) = input.split_first_chunk::<16>().ok_or(Failure::MalformedMessage)?;
+        let login = this.login.take().ok_or(Failure::Internal)?;
+        let finished = login.finish(AppId::from_bytes(*app_id), ke2, None, &mut PageRng)?;
+        Ok(finished.ke3)
+    })
+}
+
+fn call(work: impl FnOnce(&mut Instance, &[u8]) -> Result<Vec<u8>, Failure>) -> u32 {
+    INSTANCE.with_borrow_mut(|this| {
+        let input = std::mem::take(&mut this.input);
+        let (output, code) = match work(this, &input) {
+            Ok(output) => (output, 0),
+            Err(failure) => (Vec::new(), failure as u32),
+        };
+        this.output = output;
+        code
+    })
+}
+
+#[link(wasm_import_module = "page")]
+unsafe extern "C" {
+    /// Fills memory with random bytes: `crypto.getRandomValues`.
+    fn random(at: *mut u8, length: usize);
+}
+
+/// The page's source of randomness.
+struct PageRng;
+
+impl RngCore for PageRng {
+    fn next_u32(&mut self) -> u32 {
+        let mut bytes = [0; 4];
+        self.fill_bytes(&mut bytes);
+        u32::from_be_bytes(bytes)
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill_bytes(&mut bytes);
+        u64::from_be_bytes(bytes)
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        // SAFETY: the page writes `length` bytes at `at`, which is this slice, and keeps no reference.
+        unsafe { random(ptr::from_mut(bytes).cast(), bytes.len()) }
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
+        self.fill_bytes(bytes);
+        Ok(())
+    }
+}
+
+impl CryptoRng for PageRng {}
+
+/// Crates that ask for randomness by themselves get the page's.
+fn fill(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
+    PageRng.fill_bytes(bytes);
+    Ok(())
+}
+
+getrandom::register_custom_getrandom!(fill);
