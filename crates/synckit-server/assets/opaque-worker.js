@@ -5,7 +5,8 @@ const failures = { 1: "wrong_password", 2: "unusable_password", 3: "broken", 4: 
 let exports;
 
 const load = async (url, integrity) => {
-  const bytes = await (await fetch(url, { integrity, credentials: "omit" })).arrayBuffer();
+  const file = await fetch(url, { integrity, credentials: "omit" }).catch(() => { throw "no answer"; });
+  const bytes = await file.arrayBuffer().catch(() => { throw "no answer"; });
   const random = (at, length) => {
     // Browsers hand out 64 KiB at a time.
     for (let done = 0; done < length; done += 65536)
@@ -33,6 +34,7 @@ onmessage = async ({ data }) => {
   try {
     postMessage({ bytes: await work(data) });
   } catch (error) {
-    postMessage({ failure: typeof error === "string" ? error : "no answer" });
+    // What is left is a browser that does not run WebAssembly, or not 64 MB of it.
+    postMessage({ failure: typeof error === "string" ? error : "no wasm" });
   }
 };

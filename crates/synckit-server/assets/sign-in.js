@@ -65,6 +65,7 @@ const messages = {
   invalid_value: ["This is not an e-mail address", "Check the address."],
   login_expired: ["Start again", "The exchange took longer than it may, and was dropped. Nothing is wrong with your account. If this comes again, go back to the app and start there."],
   api_key_invalid: ["This app is not known here any more", "Go back to the app and start there."],
+  "no wasm": ["This browser cannot make the proof", "It needs WebAssembly and 64 MB of memory for a second. Switch it on for this address, or sign in from the app. The password has not left this device."],
   "no answer": ["No answer", "The server did not answer. Check your connection. The password has not left this device."],
 };
 const explain = (refused) => {

@@ -20,9 +20,10 @@ const OF_NOBODY: &[&str] = &[
     "server",
     "apps",
     "api_keys",
+    "redirects",
     // Object keys are random, and what they named is gone from every other table.
     "condemned_objects",
-    // Hashes and random ids, for two minutes.
+    // Hashes and random ids, for twenty minutes.
     "finished_logins",
     // Registrations that nobody has confirmed: of no account.
     "pending_accounts",

@@ -10,8 +10,8 @@ use synckit_protocol::{
 use synckit_store::{
     AcceptNewSeed, AccountCreation, AppRename, CredentialOf, DeviceRegistration, DeviceRename, EndSessions,
     EnvelopeRestore, FinishedLogin, LoginUse, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode,
-    NewPendingAccount, NewSession, PasswordReset, RefreshUse, SeedClaim, StoreError, StreamId, VaultWrite,
-    VersionedWrite,
+    NewPendingAccount, NewSession, PasswordReset, RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId,
+    VaultWrite, VersionedWrite,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, apps, blobs, devices, envelopes, export,
         pending_accounts, sessions, streams, usage,
@@ -225,6 +225,11 @@ async fn of_apps_and_accounts(db: &impl Executor) {
     ));
     assert!(apps::sweep(db).await.unwrap());
     assert!(!apps::sweep(db).await.unwrap());
+    let put = apps::put_redirect(db, app.id, "com.example:/x", NOW).await.unwrap();
+    assert_eq!(put, RedirectWrite::Registered);
+    let profile = apps::profile(db, app.id).await.unwrap().unwrap();
+    assert_eq!(profile.redirects, ["com.example:/x"]);
+    assert!(apps::delete_redirect(db, app.id, "com.example:/x").await.unwrap());
     assert!(apps::rotate_key(db, app.id, &new_key(2), NOW + 10).await.unwrap());
     assert_eq!(apps::of_key(db, secret(1), NOW + 9).await.unwrap(), Some(app.id));
     assert_eq!(apps::of_key(db, secret(1), NOW + 10).await.unwrap(), None);

@@ -154,7 +154,6 @@ impl Drop for Browser {
 }
 
 fn capabilities(look: Look, profile: &Path) -> Value {
-    let size = if look.is_phone { "390,844" } else { "1280,900" };
     let mut arguments = vec![
         "--headless=new".to_owned(),
         // Root has no sandbox.
@@ -166,7 +165,7 @@ fn capabilities(look: Look, profile: &Path) -> Value {
         "--disable-background-networking".to_owned(),
         "--disable-component-update".to_owned(),
         "--disable-sync".to_owned(),
-        format!("--window-size={size}"),
+        "--window-size=1280,900".to_owned(),
         format!("--user-data-dir={}", profile.display()),
     ];
     if look.is_dark {
@@ -174,14 +173,19 @@ fn capabilities(look: Look, profile: &Path) -> Value {
         arguments.push("--blink-settings=preferredColorScheme=0".to_owned());
     }
     let scripts = if look.has_no_scripts { 2 } else { 1 };
+    let mut options = json!({
+        "args": arguments,
+        "prefs": { "profile.managed_default_content_settings.javascript": scripts },
+    });
+    if look.is_phone {
+        let metrics = json!({ "width": 390, "height": 844, "pixelRatio": 1.0 });
+        options["mobileEmulation"] = json!({ "deviceMetrics": metrics });
+    }
     json!({ "capabilities": { "alwaysMatch": {
         "browserName": "chrome",
         "timeouts": { "implicit": PATIENCE_MS, "script": PATIENCE_MS, "pageLoad": PATIENCE_MS },
         "goog:loggingPrefs": { "browser": "ALL" },
-        "goog:chromeOptions": {
-            "args": arguments,
-            "prefs": { "profile.managed_default_content_settings.javascript": scripts },
-        },
+        "goog:chromeOptions": options,
     } } })
 }
 
