@@ -623,7 +623,7 @@ fn browser() -> Vec<Operation> {
             )),
         get("/assets/{name}", oauth::asset)
             .does("Reads a file of the pages")
-            .path::<String>("name", "With the hash of the file in it.")
+            .parameter(Place::Path, "name", "With the hash of the file in it.", asset_name)
             .always_admitted()
             .answer(Answer {
                 status: 200,
@@ -647,6 +647,10 @@ fn login_body(generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<PasswordLogin>(),
     ];
     json_schema!({ "anyOf": bodies })
+}
+
+fn asset_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[a-z-]{1,32}\\.[0-9a-f]{16}\\.[a-z0-9]{2,5}$" })
 }
 
 fn part_number(_: &mut SchemaGenerator) -> Schema {

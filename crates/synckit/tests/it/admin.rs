@@ -285,3 +285,27 @@ fn configuration_file_names_the_data_directory() {
     let listed = run_with(["app", "list", "--config", config.to_str().unwrap()]).expect_code(0);
     assert!(listed.stdout.contains("Notes"), "{}", listed.stdout);
 }
+
+#[test]
+fn addresses_to_return_to_are_listed_and_removed() {
+    let server = Server::start();
+    server.create_app();
+    let app = |arguments: &[&str]| on_data_dir(&server.data_dir(), &[&["app"], arguments].concat());
+    let uri = "com.example.notes:/callback";
+    let added = app(&["add-redirect", "Notes", uri]).expect_code(0);
+    insta::assert_snapshot!(added.stdout, @"a browser sign-in of Notes may return to com.example.notes:/callback");
+    let listed = app(&["redirects", "Notes"]).expect_code(0);
+    insta::assert_snapshot!(listed.stdout, @r"
+    http://127.0.0.1/callback  (any port)
+    http://[::1]/callback  (any port)
+    com.example.notes:/callback
+    ");
+    let listed = app(&["redirects", "Notes", "--json"]).expect_code(0);
+    let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+    assert_eq!(listed["redirects"], serde_json::json!([uri]));
+    app(&["remove-redirect", "Notes", uri]).expect_code(0);
+    let refused = app(&["remove-redirect", "Notes", uri]).expect_code(1);
+    assert!(refused.stderr.contains("no return address"), "{}", refused.stderr);
+    let refused = app(&["add-redirect", "Notes", "javascript:alert(1)"]).expect_code(1);
+    assert!(refused.stderr.contains("https://HOST/"), "{}", refused.stderr);
+}

@@ -60,11 +60,14 @@ fn help_names_every_command() {
     Usage: synckit app [OPTIONS] <COMMAND>
 
     Commands:
-      create      Create an app and show its API key, once
-      list        List the apps and their keys
-      rename      Give an app another name
-      delete      Delete an app and all data that its users keep in it, for good
-      rotate-key  Create a new API key and expire the old ones
+      create           Create an app and show its API key, once
+      list             List the apps and their keys
+      rename           Give an app another name
+      delete           Delete an app and all data that its users keep in it, for good
+      redirects        List the addresses that a browser sign-in may return to
+      add-redirect     Register an address that a browser sign-in may return to
+      remove-redirect  Remove an address that a browser sign-in may return to
+      rotate-key       Create a new API key and expire the old ones
 
     Options:
           --json  Print JSON, for programs

@@ -19,6 +19,7 @@ use synckit_protocol::{
         devices::{Platform, RegisterDevice, RenameDevice},
         keys::PutEnvelope,
         log::{Pull, Push},
+        oauth::BrowserSignIn,
         snapshots::{PutSnapshot, PutSnapshotPart},
     },
 };
@@ -202,6 +203,11 @@ fn stream() -> Vec<Sample> {
         upload_id: Some(UploadId::from_bytes([5; 16])),
         sealed_hash: None,
     };
+    let browser_sign_in = BrowserSignIn {
+        request: vec![1].into(),
+        login: vec![2].into(),
+        ke3: vec![3; 64].into(),
+    };
     vec![
         sample(Method::POST, "/api/sync/devices", &register),
         sample(Method::PATCH, "/api/sync/devices/{id}", &rename),
@@ -213,6 +219,7 @@ fn stream() -> Vec<Sample> {
         sample(Method::POST, "/api/sync/blobs/upload", &upload),
         sample(Method::POST, "/api/sync/blobs/confirm", &confirm),
         sample(Method::POST, "/api/sync/blobs/download", &BlobDownload { hash }),
+        sample(Method::POST, "/oauth/sign-in", &browser_sign_in),
     ]
 }
 
