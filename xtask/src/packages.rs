@@ -252,6 +252,8 @@ mod tests {
                 "postgresql",
                 "pgbouncer",
                 "nginx",
+                "chromium",
+                "chromium-driver",
                 "gnome-keyring",
                 "dbus-x11"
             ]

@@ -144,6 +144,7 @@ async fn prepare(store: &dyn Store, world: World, streams: u64) -> anyhow::Resul
             id: session_id,
             stream: world.stream(n),
             login: None,
+            credential: None,
             now: NOW,
         };
         store.open_session(session).await?;

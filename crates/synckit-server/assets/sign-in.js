@@ -37,6 +37,7 @@ const post = async (path, body) => {
       body: JSON.stringify(body),
       credentials: "omit",
       redirect: "error",
+      signal: AbortSignal.timeout(60000),
     });
   } catch {
     throw new Refused("no answer");

@@ -41,6 +41,9 @@ pub enum StoreError {
     /// The login that is to open the session was finished a second time meanwhile. Nothing was stored.
     #[error("the login was finished more than once")]
     LoginRepeated,
+    /// The account has another password than the one that was proven. Nothing was stored.
+    #[error("the password was replaced since it was proven")]
+    PasswordReplaced,
     /// The database server cannot be reached, or did not answer in time. Whether a change was stored is unknown only after
     /// [`Unavailable::Lost`] and [`Unavailable::Statement`].
     #[error("the database is unavailable: {step}")]

@@ -2,7 +2,10 @@
 
 use synckit_protocol::{DeviceId, SessionId, UserId, wire::UnixSeconds};
 
-use crate::ids::{SecretHash, StreamId};
+use crate::{
+    accounts::CredentialId,
+    ids::{SecretHash, StreamId},
+};
 
 /// A session to open.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +16,8 @@ pub struct NewSession {
     pub stream: StreamId,
     /// The login that opens it, as [`FinishedLogin::login`] named it; `None` for a sign-in without one.
     pub login: Option<SecretHash>,
+    /// The credential whose password was proven; `None` where that is not asked. A session opens only while the account has it.
+    pub credential: Option<CredentialId>,
     /// Now.
     pub now: UnixSeconds,
 }

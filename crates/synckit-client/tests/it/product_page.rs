@@ -136,7 +136,11 @@ async fn the_snippets_of_the_page_work_as_shown() -> Result<(), Box<dyn Error>> 
     let client = SyncKitClient::builder(world.config())
         .credential_store(MemoryStore::default())
         .build();
-    let (port, state, verifier) = (4_000, "state", String::from("a verifier"));
+    let (port, state, verifier) = (
+        4_000,
+        "state",
+        String::from("the-43-characters-or-more-that-the-app-drew-at-random"),
+    );
     let challenge = &URL_SAFE_NO_PAD.encode(Sha256::digest(&verifier));
     let url = client.build_authorize_url(port, state, challenge);
     // ... redirect user, receive code ...

@@ -12,7 +12,8 @@ use synckit_protocol::{
     wire::auth::{LoginStart, Refresh, Refreshed, SignedIn, UnlockFinish, UnlockStart, Unlocked},
 };
 use synckit_store::{
-    CredentialOf, EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, SecretHash, StoreError, StreamId,
+    CredentialId, CredentialOf, EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, SecretHash, StoreError,
+    StreamId,
 };
 
 use super::{
@@ -96,8 +97,11 @@ pub(super) async fn finish(
     let user_id = finish_login(&state, &opened, &ke3.0)?;
     refuse_repeated(&state, &login.0, user_id, Some(session_id)).await?;
     confirm_address(&state, &opened, user_id).await?;
-    let login = SecretHash::of(&login.0);
-    reply.ok(&open_session(&state, session_id, StreamId { app_id, user_id }, Some(login)).await?)
+    let proof = Proof {
+        login: SecretHash::of(&login.0),
+        credential: opened.credential_id,
+    };
+    reply.ok(&open_session(&state, session_id, StreamId { app_id, user_id }, Some(proof)).await?)
 }
 
 /// `POST /api/sync/auth/unlock/start`: the same exchange for the account of the token.
@@ -250,16 +254,31 @@ fn login_repeated() -> ApiError {
     ApiError::new(ProblemCode::LoginExpired).with_detail("this login was finished already: start again")
 }
 
+/// What a session is opened by.
+pub(super) struct Proof {
+    /// The hash of the finished login, or of the code.
+    pub(super) login: SecretHash,
+    /// The credential whose password was proven.
+    pub(super) credential: CredentialId,
+}
+
 pub(super) async fn open_session(
     state: &ServerState,
     id: SessionId,
     stream: StreamId,
-    login: Option<SecretHash>,
+    proof: Option<Proof>,
 ) -> Result<SignedIn, ApiError> {
     let now = state.config.clock.now();
-    let session = NewSession { id, stream, login, now };
+    let session = NewSession {
+        id,
+        stream,
+        login: proof.as_ref().map(|proof| proof.login),
+        credential: proof.as_ref().map(|proof| proof.credential),
+        now,
+    };
     match state.store.open_session(session).await {
         Err(StoreError::LoginRepeated) => return Err(login_repeated()),
+        Err(StoreError::PasswordReplaced) => return Err(ProblemCode::InvalidCredentials.into()),
         // The account was deleted during the sign-in, and is now unknown like any other.
         Err(StoreError::NoSuchStream) => return Err(ProblemCode::InvalidCredentials.into()),
         opened => opened?,

@@ -3,15 +3,15 @@
 //! The sign-in page runs OPAQUE as an SDK does; then the consent page asks; then the app gets a code, which its server half,
 //! `token`, exchanges for a session. Answers to apps are those of the RFCs; answers to the page's script are problems.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{RawQuery, State},
+    extract::{FromRequestParts, RawQuery, State},
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header, request::Parts};
 use sha2::{Digest as _, Sha256};
 use synckit_protocol::{
     AppId, MEDIA_TYPE_JSON, ProblemCode, SessionId,
@@ -20,17 +20,18 @@ use synckit_protocol::{
         oauth::{BrowserSignIn, BrowserSignedIn, OAuthError, OAuthMetadata, OAuthTokens},
     },
 };
-use synckit_store::{AccountOverview, AppProfile, EndSessions, SecretHash};
+use synckit_store::{AccountOverview, AppProfile, CredentialOf, EndSessions, SecretHash};
 
 use super::{
-    auth::{app_of_key, confirm_address, open_session, refresh_session, refuse_repeated},
+    auth::{Proof, app_of_key, confirm_address, open_session, refresh_session, refuse_repeated},
     opaque_exchange::finish_login,
 };
 use crate::{
     http::{ApiError, Fields, Form, PathText, Received, RequestScope},
     oauth::{
-        Authorization, Code, Grant, Page, Refused, WORKER_POLICY, answer, common_headers, is_permitted,
-        open_authorization, open_code, open_grant, read, seal_authorization, seal_code, seal_grant, target,
+        Authorization, Code, Grant, Page, Refused, WORKER_POLICY, answer, common_headers, is_permitted, is_text,
+        is_verifier, open_authorization, open_code, open_grant, read, seal_authorization, seal_code, seal_grant,
+        target,
     },
     platform::random_id,
     sign_in::{Purpose, RefreshSecret, StateError, TokenError},
@@ -49,7 +50,7 @@ pub(super) async fn authorize(
     let Ok(fields) = Fields::parse(query.unwrap_or_default().as_bytes()) else {
         return refused(
             &state,
-            "The address that brought you here says something twice.",
+            "The address that brought you here says something twice. Nothing was shared.",
             None,
             None,
         );
@@ -59,7 +60,7 @@ pub(super) async fn authorize(
         Err(remedy) => {
             return refused(
                 &state,
-                "No app of this server has the key that brought you here.",
+                "No app of this server has the key that brought you here. Nothing was shared.",
                 None,
                 Some(remedy),
             );
@@ -68,13 +69,16 @@ pub(super) async fn authorize(
     let wanted = fields.get("redirect_uri").unwrap_or_default();
     if !is_permitted(&profile.redirects, wanted) {
         let reason = "An app sent you here with a return address that it has not registered. To keep your account safe, \
-                      this server does not send you there.";
+                      this server does not send you there. Nothing was shared.";
         let remedy = "register it with the command synckit app add-redirect.";
         return refused(&state, reason, Some(wanted), Some(remedy));
     }
-    match read(&fields, app_id, wanted) {
+    match read(&fields, app_id, wanted, state.config.clock.now()) {
         Ok(authorization) => sign_in_page(&state, &fields, &profile, &authorization),
-        Err(refusal) => Ok(back(&state, wanted, fields.get("state"), Err(refusal))),
+        Err(refusal) => {
+            let app_state = fields.get("state").filter(|text| is_text(text));
+            Ok(back(&state, wanted, app_state, Err(refusal)))
+        }
     }
 }
 
@@ -84,7 +88,7 @@ fn sign_in_page(
     profile: &AppProfile,
     authorization: &Authorization,
 ) -> Result<Response, ApiError> {
-    let sealed = seal_authorization(&state.states, authorization, state.config.clock.now());
+    let sealed = seal_authorization(&state.states, authorization);
     state.pages.show(&Page::SignIn {
         app: &profile.name,
         api_key: fields.get("client_id").unwrap_or_default(),
@@ -109,13 +113,18 @@ pub(super) async fn sign_in(
     let user_id = finish_login(&state, &opened, &body.ke3.0)?;
     refuse_repeated(&state, &body.login.0, user_id, None).await?;
     confirm_address(&state, &opened, user_id).await?;
-    let grant = seal_grant(&state.states, &Grant { user_id, authorization }, now);
+    let grant = Grant {
+        user_id,
+        credential_id: opened.credential_id,
+        authorization,
+    };
+    let grant = seal_grant(&state.states, &grant);
     reply.ok(&BrowserSignedIn { grant: grant.into() })
 }
 
 /// `POST /oauth/consent`: the page that asks.
-pub(super) async fn consent(State(state): Server, Form(fields): Form) -> Result<Response, ApiError> {
-    let Some((text, grant)) = grant_of(&state, &fields) else {
+pub(super) async fn consent(State(state): Server, site: Site, Form(fields): Form) -> Result<Response, ApiError> {
+    let Some((text, grant)) = grant_of(&state, site, &fields) else {
         return too_old(&state);
     };
     let app_id = grant.authorization.app_id;
@@ -134,28 +143,26 @@ pub(super) async fn consent(State(state): Server, Form(fields): Form) -> Result<
 }
 
 fn has_data(account: &AccountOverview, app_id: AppId) -> bool {
-    account
-        .apps
-        .iter()
-        .any(|app| app.app_id == app_id && app.change_count > 0)
+    let mut apps = account.apps.iter();
+    apps.any(|app| app.app_id == app_id && app.change_count > 0)
 }
 
-/// `POST /oauth/authorize`: the answer of the consent page. A grant is answered once.
-pub(super) async fn decide(State(state): Server, Form(fields): Form) -> Result<Response, ApiError> {
-    let Some((text, grant)) = grant_of(&state, &fields) else {
+/// `POST /oauth/authorize`: the answer of the consent page. A grant is answered once, and only while the account has the
+/// password that was proven, and the app its address.
+pub(super) async fn decide(State(state): Server, site: Site, Form(fields): Form) -> Result<Response, ApiError> {
+    let Some((text, grant)) = grant_of(&state, site, &fields) else {
         return too_old(&state);
     };
     let wanted = &grant.authorization;
-    // The app, or its address, may be gone since the page was opened.
     let profile = state.store.app_profile(wanted.app_id).await?;
-    if !profile.is_some_and(|profile| is_permitted(&profile.redirects, &wanted.redirect)) {
+    let is_permitted = profile.is_some_and(|profile| is_permitted(&profile.redirects, &wanted.redirect));
+    let credential = state.store.credential(CredentialOf::User(grant.user_id)).await?;
+    let is_current = credential.is_some_and(|credential| credential.password.credential_id == grant.credential_id);
+    if !is_permitted || !is_current || is_used_up(&state, text, &grant).await? {
         return too_old(&state);
     }
     let decision = match fields.get("answer") {
         Some("yes") => {
-            if is_used_up(&state, text, &grant).await? {
-                return too_old(&state);
-            }
             let code = Code::of(&grant, SessionId::from_bytes(random_id()));
             let sealed = seal_code(&state.states, &code, state.config.clock.now());
             Ok(URL_SAFE_NO_PAD.encode(sealed))
@@ -172,7 +179,10 @@ async fn is_used_up(state: &ServerState, text: &str, grant: &Grant) -> Result<bo
     }
 }
 
-fn grant_of<'a>(state: &ServerState, fields: &'a Fields) -> Option<(&'a str, Grant)> {
+fn grant_of<'a>(state: &ServerState, site: Site, fields: &'a Fields) -> Option<(&'a str, Grant)> {
+    if site == Site::Foreign {
+        return None;
+    }
     let text = fields.get("grant")?;
     let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
     let grant = open_grant(&state.states, &sealed, state.config.clock.now()).ok()?;
@@ -182,7 +192,7 @@ fn grant_of<'a>(state: &ServerState, fields: &'a Fields) -> Option<(&'a str, Gra
 fn too_old(state: &ServerState) -> Result<Response, ApiError> {
     refused(
         state,
-        "This page was answered already, or has been open for too long.",
+        "This page was answered already, has been open for too long, or is not this server's.",
         None,
         None,
     )
@@ -221,6 +231,27 @@ fn issuer(state: &ServerState) -> &str {
     state.config.public_url.as_ref().map_or("", PublicUrl::as_str)
 }
 
+/// Where a form was sent from, as far as the browser says so (Fetch Metadata).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Site {
+    /// This server's page, or a program that is no browser.
+    Own,
+    /// A page of another site.
+    Foreign,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Site {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let site = parts.headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        Ok(match site {
+            None | Some(b"same-origin" | b"none") => Self::Own,
+            Some(_) => Self::Foreign,
+        })
+    }
+}
+
 /// The app of a request, or a remedy for the people who make it.
 async fn app_of_client(
     state: &ServerState,
@@ -240,7 +271,15 @@ async fn app_of_client(
 }
 
 /// `POST /oauth/token` (RFC 6749, sections 4.1.3 and 6).
-pub(super) async fn token(State(state): Server, scope: RequestScope, Form(fields): Form) -> Result<Response, ApiError> {
+pub(super) async fn token(
+    State(state): Server,
+    scope: RequestScope,
+    form: Result<Form, ApiError>,
+) -> Result<Response, ApiError> {
+    let Form(fields) = match once(form)? {
+        Ok(form) => form,
+        Err(refusal) => return oauth_error(refusal),
+    };
     let granted = match fields.get("grant_type") {
         Some("authorization_code") => exchange(&state, &fields, &scope).await?,
         Some("refresh_token") => refresh(&state, &fields, &scope).await?,
@@ -253,6 +292,17 @@ pub(super) async fn token(State(state): Server, scope: RequestScope, Form(fields
     match granted {
         Ok(tokens) => json(StatusCode::OK, &tokens),
         Err(refusal) => oauth_error(refusal),
+    }
+}
+
+/// A form that names a field twice is a refusal of RFC 6749, section 5.2.
+fn once(form: Result<Form, ApiError>) -> Result<Result<Form, Refused>, ApiError> {
+    match form {
+        Err(error) if error.problem().known_code() == Some(ProblemCode::MalformedBody) => Ok(Err((
+            "invalid_request",
+            "the form cannot be read, or names a field twice",
+        ))),
+        form => form.map(Ok),
     }
 }
 
@@ -289,6 +339,12 @@ async fn exchange(state: &ServerState, fields: &Fields, scope: &RequestScope) ->
             "code, redirect_uri and code_verifier are needed",
         )));
     };
+    if !is_verifier(verifier) {
+        return Ok(Err((
+            "invalid_request",
+            "code_verifier must have 43 to 128 characters (RFC 7636, section 4.1)",
+        )));
+    }
     let now = state.config.clock.now();
     let opened = URL_SAFE_NO_PAD.decode(text).map_err(|_| StateError::Invalid);
     let Ok((code, is_valid)) = opened.and_then(|sealed| open_code(&state.states, &sealed, now)) else {
@@ -304,11 +360,16 @@ async fn exchange(state: &ServerState, fields: &Fields, scope: &RequestScope) ->
         state.sessions.end(&ended, now);
         return Ok(Err((GRANT, "the code was used already, or is too old")));
     }
-    match open_session(state, code.session_id, code.stream, Some(SecretHash::of(text))).await {
+    let proof = Proof {
+        login: SecretHash::of(text),
+        credential: code.credential_id,
+    };
+    match open_session(state, code.session_id, code.stream, Some(proof)).await {
         Ok(signed_in) => Ok(Ok(tokens(state, signed_in))),
-        Err(error) if error.problem().status < 500 => {
-            Ok(Err((GRANT, "the account is gone, or the code was used already")))
-        }
+        Err(error) if error.problem().status < 500 => Ok(Err((
+            GRANT,
+            "the account is gone, its password was replaced, or the code was used already",
+        ))),
         Err(error) => Err(error),
     }
 }
@@ -358,8 +419,12 @@ async fn refresh(state: &ServerState, fields: &Fields, scope: &RequestScope) -> 
 pub(super) async fn revoke(
     State(state): Server,
     scope: RequestScope,
-    Form(fields): Form,
+    form: Result<Form, ApiError>,
 ) -> Result<Response, ApiError> {
+    let Form(fields) = match once(form)? {
+        Ok(form) => form,
+        Err(refusal) => return oauth_error(refusal),
+    };
     let app_id = match client(&state, &fields, &scope).await? {
         Ok(app_id) => app_id,
         Err(refusal) => return oauth_error(refusal),

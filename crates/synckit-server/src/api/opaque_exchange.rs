@@ -133,6 +133,7 @@ pub(super) fn start_login(
     let state = LoginState {
         app_id,
         user_id: account.id,
+        credential_id: account.credential_id,
         known: account.record.is_some(),
         session_id,
         ticket,

@@ -1,7 +1,7 @@
 //! An authorization request, as an app puts it into the address that the browser opens (RFC 6749, section 4.1.1).
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use synckit_protocol::{AppId, limits::OAUTH_STATE_BYTES_MAX};
+use synckit_protocol::{AppId, limits::OAUTH_STATE_BYTES_MAX, wire::UnixSeconds};
 use url::form_urlencoded;
 
 use crate::http::Fields;
@@ -13,13 +13,15 @@ pub(crate) struct Authorization {
     pub(crate) redirect: String,
     pub(crate) state: String,
     pub(crate) challenge: [u8; 32],
+    /// When the page was opened: its end, and that of the consent page, is reckoned from then.
+    pub(crate) opened_at: UnixSeconds,
 }
 
 /// Why a request goes back to the app: a code of RFC 6749, section 4.1.2.1, and what was wrong.
 pub(crate) type Refused = (&'static str, &'static str);
 
 /// Reads what a request says beside its app and its address.
-pub(crate) fn read(fields: &Fields, app_id: AppId, redirect: &str) -> Result<Authorization, Refused> {
+pub(crate) fn read(fields: &Fields, app_id: AppId, redirect: &str, now: UnixSeconds) -> Result<Authorization, Refused> {
     const INVALID: &str = "invalid_request";
     match fields.get("response_type") {
         Some("code") => {}
@@ -33,6 +35,9 @@ pub(crate) fn read(fields: &Fields, app_id: AppId, redirect: &str) -> Result<Aut
         return Err((INVALID, "response_mode must be query"));
     }
     let state = fields.get("state").ok_or((INVALID, "state is missing"))?;
+    if !is_text(state) {
+        return Err((INVALID, "state is not UTF-8"));
+    }
     if state.len() > OAUTH_STATE_BYTES_MAX {
         return Err((INVALID, "state is too long"));
     }
@@ -51,7 +56,18 @@ pub(crate) fn read(fields: &Fields, app_id: AppId, redirect: &str) -> Result<Aut
         redirect: redirect.to_owned(),
         state: state.to_owned(),
         challenge: challenge.ok_or((INVALID, "code_challenge is no SHA-256 in base64url"))?,
+        opened_at: now,
     })
+}
+
+/// Whether a field came as it was sent: bytes that are no text were replaced by a mark.
+pub(crate) fn is_text(field: &str) -> bool {
+    !field.contains('\u{fffd}')
+}
+
+/// Whether a verifier has the form of RFC 7636, section 4.1: shorter ones can be guessed.
+pub(crate) fn is_verifier(text: &str) -> bool {
+    (43..=128).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-._~".contains(c))
 }
 
 /// A permitted address with these fields added to its query.

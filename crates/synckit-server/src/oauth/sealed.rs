@@ -9,7 +9,7 @@ use synckit_protocol::{
     limits::{AUTHORIZATION_CODE_SECONDS, AUTHORIZATION_SECONDS},
     wire::UnixSeconds,
 };
-use synckit_store::StreamId;
+use synckit_store::{CredentialId, StreamId};
 
 use super::request::Authorization;
 use crate::sign_in::{Purpose, SealedReader, SealedStates, SealedWriter, StateError};
@@ -18,6 +18,8 @@ use crate::sign_in::{Purpose, SealedReader, SealedStates, SealedWriter, StateErr
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) user_id: UserId,
+    /// The credential whose password was proven: with another password, the grant ends.
+    pub(crate) credential_id: CredentialId,
     pub(crate) authorization: Authorization,
 }
 
@@ -25,6 +27,8 @@ pub(crate) struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Code {
     pub(crate) stream: StreamId,
+    /// The credential whose password was proven.
+    pub(crate) credential_id: CredentialId,
     /// The session that it opens.
     pub(crate) session_id: SessionId,
     pub(crate) challenge: [u8; 32],
@@ -40,6 +44,7 @@ impl Code {
                 app_id: grant.authorization.app_id,
                 user_id: grant.user_id,
             },
+            credential_id: grant.credential_id,
             session_id,
             challenge: grant.authorization.challenge,
             redirect: Sha256::digest(&grant.authorization.redirect).into(),
@@ -47,8 +52,8 @@ impl Code {
     }
 }
 
-pub(crate) fn seal_authorization(states: &SealedStates, authorization: &Authorization, now: UnixSeconds) -> Vec<u8> {
-    let mut writer = SealedWriter::new(now);
+pub(crate) fn seal_authorization(states: &SealedStates, authorization: &Authorization) -> Vec<u8> {
+    let mut writer = SealedWriter::new(authorization.opened_at);
     put_authorization(&mut writer, authorization);
     states.seal(Purpose::Authorize, &writer)
 }
@@ -63,9 +68,10 @@ pub(crate) fn open_authorization(
     take_authorization(&mut reader)
 }
 
-pub(crate) fn seal_grant(states: &SealedStates, grant: &Grant, now: UnixSeconds) -> Vec<u8> {
-    let mut writer = SealedWriter::new(now);
+pub(crate) fn seal_grant(states: &SealedStates, grant: &Grant) -> Vec<u8> {
+    let mut writer = SealedWriter::new(grant.authorization.opened_at);
     writer.put(grant.user_id.as_bytes());
+    writer.put(&grant.credential_id.0);
     put_authorization(&mut writer, &grant.authorization);
     states.seal(Purpose::Grant, &writer)
 }
@@ -75,6 +81,7 @@ pub(crate) fn open_grant(states: &SealedStates, sealed: &[u8], now: UnixSeconds)
     let mut reader = SealedReader::new(&plaintext, now, AUTHORIZATION_SECONDS)?;
     Ok(Grant {
         user_id: UserId::from_bytes(reader.take()?),
+        credential_id: CredentialId(reader.take()?),
         authorization: take_authorization(&mut reader)?,
     })
 }
@@ -82,6 +89,7 @@ pub(crate) fn open_grant(states: &SealedStates, sealed: &[u8], now: UnixSeconds)
 fn put_authorization(writer: &mut SealedWriter, authorization: &Authorization) {
     writer.put(authorization.app_id.as_bytes());
     writer.put(&authorization.challenge);
+    writer.put(&authorization.opened_at.to_be_bytes());
     writer.put_text(&authorization.redirect);
     writer.put_text(&authorization.state);
 }
@@ -90,6 +98,7 @@ fn take_authorization(reader: &mut SealedReader<'_>) -> Result<Authorization, St
     Ok(Authorization {
         app_id: AppId::from_bytes(reader.take()?),
         challenge: reader.take()?,
+        opened_at: u64::from_be_bytes(reader.take()?),
         redirect: reader.take_text()?,
         state: reader.take_text()?,
     })
@@ -99,6 +108,7 @@ pub(crate) fn seal_code(states: &SealedStates, code: &Code, now: UnixSeconds) ->
     let mut writer = SealedWriter::new(now);
     writer.put(code.stream.app_id.as_bytes());
     writer.put(code.stream.user_id.as_bytes());
+    writer.put(&code.credential_id.0);
     writer.put(code.session_id.as_bytes());
     writer.put(&code.challenge);
     writer.put(&code.redirect);
@@ -115,6 +125,7 @@ pub(crate) fn open_code(states: &SealedStates, sealed: &[u8], now: UnixSeconds) 
             app_id: AppId::from_bytes(reader.take()?),
             user_id: UserId::from_bytes(reader.take()?),
         },
+        credential_id: CredentialId(reader.take()?),
         session_id: SessionId::from_bytes(reader.take()?),
         challenge: reader.take()?,
         redirect: reader.take()?,

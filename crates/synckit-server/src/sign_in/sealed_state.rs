@@ -60,6 +60,8 @@ pub(crate) struct LoginState {
     pub(crate) app_id: AppId,
     /// The account, or its stand-in.
     pub(crate) user_id: UserId,
+    /// Of the record: a password that is replaced before the end opens nothing.
+    pub(crate) credential_id: CredentialId,
     /// Whether the account exists, with a record that a password can match.
     pub(crate) known: bool,
     /// The session that is unlocked; zeros for a login.
@@ -117,6 +119,7 @@ impl SealedStates {
         let mut writer = SealedWriter::new(now);
         writer.put(state.app_id.as_bytes());
         writer.put(state.user_id.as_bytes());
+        writer.put(&state.credential_id.0);
         writer.put(&[u8::from(state.known)]);
         writer.put(state.session_id.as_bytes());
         writer.put(&state.ticket.to_bytes());
@@ -136,6 +139,7 @@ impl SealedStates {
         Ok(LoginState {
             app_id: AppId::from_bytes(reader.take()?),
             user_id: UserId::from_bytes(reader.take()?),
+            credential_id: CredentialId(reader.take()?),
             known: reader.take::<1>()? == [1],
             session_id: SessionId::from_bytes(reader.take()?),
             ticket: Ticket::from_bytes(reader.take()?),

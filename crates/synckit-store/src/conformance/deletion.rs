@@ -95,6 +95,7 @@ pub async fn a_deleted_app_is_gone_at_once(store: &dyn Store) {
         id: session_id(9),
         stream: stream_of(1, 2),
         login: None,
+        credential: None,
         now: NOW,
     };
     let refused = store.open_session(session).await;
@@ -226,6 +227,7 @@ pub async fn what_arrives_after_a_deletion_is_refused(store: &dyn Store) {
         id: session_id(9),
         stream,
         login: None,
+        credential: None,
         now: NOW,
     };
     let refused =

@@ -149,6 +149,7 @@ pub async fn open_session(store: &dyn Store, stream: StreamId, n: u64) -> Sessio
         id: session_id(n),
         stream,
         login: None,
+        credential: None,
         now: NOW,
     };
     store.open_session(session).await.unwrap();
@@ -187,6 +188,7 @@ pub async fn sign_in(store: &dyn Store, device: &NewDevice) {
             id: device.session_id,
             stream: device.stream,
             login: None,
+            credential: None,
             now: NOW,
         };
         store.open_session(session).await.unwrap();

@@ -87,6 +87,7 @@ macro_rules! conformance_suite {
                 a_pending_record_of_a_lost_seed_is_stale,
             }
             sessions {
+                a_replaced_password_opens_no_session,
                 an_opened_session_is_found,
                 a_session_needs_its_account_and_its_app,
                 sessions_are_listed_newest_first_across_apps,

@@ -1,10 +1,14 @@
 //! Sessions and their refresh counters.
 
-use crate::{EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Store, StoreError};
+use crate::{
+    CredentialOf, EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Store, StoreError, VaultWrite,
+    VersionedWrite,
+};
 use synckit_protocol::limits::{LOGIN_SECONDS, REFRESH_SECONDS};
 
 use crate::conformance::fixture::{
-    NOW, create_account, create_stream, open_session, register, secret, session_id, stream_of, user_id,
+    NOW, create_account, create_app, create_stream, open_session, password, register, secret, session_id, stream_of,
+    user_id,
 };
 
 fn next(counter: u64) -> RefreshUse {
@@ -32,6 +36,7 @@ pub async fn a_session_needs_its_account_and_its_app(store: &dyn Store) {
             id: session_id(1),
             stream,
             login: None,
+            credential: None,
             now: NOW,
         };
         assert!(matches!(
@@ -191,6 +196,7 @@ pub async fn a_repeated_login_opens_no_session_later(store: &dyn Store) {
             id: session_id(session),
             stream,
             login: Some(secret(login)),
+            credential: None,
             now: NOW,
         };
         store.open_session(session).await
@@ -283,4 +289,46 @@ pub async fn live_sessions_are_told_from_ended_ones(store: &dyn Store) {
     assert_eq!(live(end).await, [session_id(3)]);
     store.delete_app(stream.app_id).await.unwrap();
     assert_eq!(live(NOW).await, []);
+}
+
+pub async fn a_replaced_password_opens_no_session(store: &dyn Store) {
+    create_app(store, 1).await;
+    create_account(store, 1).await;
+    let credential = async || {
+        let found = store.credential(CredentialOf::User(user_id(1))).await.unwrap();
+        found.unwrap().password.credential_id
+    };
+    let open = async |n: u64, user: u64, credential| {
+        let session = NewSession {
+            id: session_id(n),
+            stream: stream_of(1, user),
+            login: None,
+            credential: Some(credential),
+            now: NOW,
+        };
+        store.open_session(session).await
+    };
+    let proven = credential().await;
+    open(1, 1, proven).await.unwrap();
+    let write = VaultWrite {
+        user_id: user_id(1),
+        vault: b"new vault".to_vec(),
+        expected_version: 1,
+        keep_replaced: false,
+        password: Some(password(9, b"new record")),
+        keep_session: None,
+    };
+    assert_eq!(store.write_vault(write).await.unwrap(), VersionedWrite::Written(2));
+    assert!(matches!(open(2, 1, proven).await, Err(StoreError::PasswordReplaced)));
+    assert!(matches!(open(3, 9, proven).await, Err(StoreError::NoSuchStream)));
+    open(4, 1, credential().await).await.unwrap();
+    let mut open: Vec<_> = store
+        .sessions(user_id(1), NOW)
+        .await
+        .unwrap()
+        .iter()
+        .map(|session| session.id)
+        .collect();
+    open.sort_unstable();
+    assert_eq!(open, [session_id(4)]);
 }

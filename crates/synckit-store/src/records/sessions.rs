@@ -89,7 +89,7 @@ pub async fn finish_login(db: &impl Executor, finished: &FinishedLogin) -> Resul
 /// [`crate::Store::open_session`].
 ///
 /// # Errors
-/// [`StoreError::NoSuchStream`], [`StoreError::LoginRepeated`], and those of the engine.
+/// [`StoreError::NoSuchStream`], [`StoreError::LoginRepeated`], [`StoreError::PasswordReplaced`], and those of the engine.
 pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> Result<(), StoreError> {
     if let Some(login) = &session.login {
         let finished = db
@@ -99,6 +99,18 @@ pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> R
             )
             .await?;
         finished.ok_or(StoreError::LoginRepeated)?;
+    }
+    if let Some(credential) = &session.credential {
+        let account = db
+            .query_one(
+                "SELECT credential_id FROM accounts WHERE user_id = $1 AND is_deleted = 0",
+                params![&session.stream.user_id],
+            )
+            .await?;
+        let current: [u8; 16] = account.ok_or(StoreError::NoSuchStream)?.get(0)?;
+        if current != credential.0 {
+            return Err(StoreError::PasswordReplaced);
+        }
     }
     let stream_key = streams::find_or_create(db, session.stream).await?;
     // Expired rows are deleted where a new session of the same stream takes their place.

@@ -304,6 +304,7 @@ async fn many_sign_in_at_once() {
             id: session_id(n),
             stream: stream_of(1, n),
             login: None,
+            credential: None,
             now: NOW,
         };
         tokio::spawn(async move { node.open_session(session).await.unwrap() })

@@ -8,8 +8,8 @@ use synckit_protocol::{
     wire::{devices::Platform, export::ExportLine},
 };
 use synckit_store::{
-    AcceptNewSeed, AccountCreation, AppRename, CredentialOf, DeviceRegistration, DeviceRename, EndSessions,
-    EnvelopeRestore, FinishedLogin, LoginUse, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode,
+    AcceptNewSeed, AccountCreation, AppRename, CredentialId, CredentialOf, DeviceRegistration, DeviceRename,
+    EndSessions, EnvelopeRestore, FinishedLogin, LoginUse, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode,
     NewPendingAccount, NewSession, PasswordReset, RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId,
     VaultWrite, VersionedWrite,
     records::{
@@ -166,6 +166,7 @@ async fn every_record_runs_on_postgresql() {
         id: session_id(1),
         stream: stream_of(1, 1),
         login: None,
+        credential: None,
         now: NOW,
     };
     let refused = sessions::open(&db, orphan, &Quotas::default()).await;
@@ -294,6 +295,7 @@ async fn of_sessions_and_devices(db: &impl Executor) {
             id: session_id(n),
             stream,
             login: None,
+            credential: None,
             now: NOW,
         };
         sessions::open(db, session, &Quotas::default()).await.unwrap();
@@ -311,10 +313,18 @@ async fn of_sessions_and_devices(db: &impl Executor) {
         id: session_id(9),
         stream,
         login: Some(secret(1)),
+        credential: None,
         now: NOW,
     };
     let refused = sessions::open(db, repeated, &Quotas::default()).await;
     assert!(matches!(refused, Err(StoreError::LoginRepeated)), "{refused:?}");
+    let replaced = NewSession {
+        login: None,
+        credential: Some(CredentialId([0xee; 16])),
+        ..repeated
+    };
+    let refused = sessions::open(db, replaced, &Quotas::default()).await;
+    assert!(matches!(refused, Err(StoreError::PasswordReplaced)), "{refused:?}");
     assert_eq!(usage::usage(db, user_id(1)).await.unwrap(), Usage::default());
     let registered = devices::register(db, &new_device(stream, 1), &Quotas::default())
         .await
@@ -503,6 +513,7 @@ async fn of_export(db: &Transaction<'_>) {
         id: session_id(9),
         stream: stream_of(1, 1),
         login: None,
+        credential: None,
         now: NOW,
     };
     sessions::open(db, session, &Quotas::default()).await.unwrap();
@@ -583,6 +594,7 @@ async fn of_deletion(db: &impl Executor) {
         id: session_id(8),
         stream,
         login: None,
+        credential: None,
         now: NOW,
     };
     sessions::open(db, session, &Quotas::default()).await.unwrap();

@@ -7,11 +7,12 @@ use base64::{
 use http::StatusCode;
 use rand::rngs::OsRng;
 use sha2::{Digest as _, Sha256};
-use synckit_login::ClientLogin;
+use synckit_login::{ClientLogin, ClientRegistration};
 use synckit_protocol::{
-    ApiKey, LOGIN_SUITE, limits,
+    ApiKey, ByteString, LOGIN_SUITE, limits,
     wire::{
-        auth::{LoginStart, LoginStarted},
+        accounts::{PasswordChangeFinish, PasswordChangeStart, RegisterStarted},
+        auth::{LoginFinish, LoginStart, LoginStarted},
         log::Status,
         oauth::{BrowserSignIn, BrowserSignedIn, OAuthMetadata, OAuthTokens},
     },
@@ -19,11 +20,12 @@ use synckit_protocol::{
 use synckit_server::admin::CreatedApp;
 use url::{Url, form_urlencoded};
 
-use crate::support::{Answer, PASSWORD, World};
+use crate::support::{Answer, PASSWORD, User, World, vault};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const REDIRECT: &str = "http://127.0.0.1:49152/callback";
 const VERIFIER: &str = "a-verifier-that-the-app-keeps-until-the-end";
+const OTHER_VERIFIER: &str = "another-verifier-that-is-not-the-apps-own-one";
 const STATE: &str = "a state & its spaces";
 
 fn form(fields: &[(&str, &str)]) -> String {
@@ -61,6 +63,80 @@ fn query(api_key: &str, changed: &[(&str, &str)]) -> String {
 
 async fn open(world: &World, query: &str) -> Answer {
     world.get(&format!("/oauth/authorize?{query}")).send().await
+}
+
+/// A login whose last message is not sent yet.
+struct Begun {
+    login: ByteString,
+    ke3: ByteString,
+}
+
+impl Begun {
+    async fn login(world: &World, email: &str) -> Self {
+        let api_key = world.api_key();
+        let (login, ke1) = ClientLogin::start(PASSWORD, &mut OsRng).unwrap();
+        let start = LoginStart {
+            api_key: api_key.clone(),
+            email: email.to_owned(),
+            suite: LOGIN_SUITE,
+            ke1: ke1.into(),
+            code: None,
+        };
+        let started: LoginStarted = world.post("/api/sync/auth/start").json(&start).send().await.ok();
+        let app_id = ApiKey::publishable(&api_key).unwrap().app_id();
+        let finished = login.finish(app_id, &started.ke2.0, None, &mut OsRng).unwrap();
+        Self {
+            login: started.login,
+            ke3: finished.ke3.into(),
+        }
+    }
+
+    async fn finish(self, world: &World) -> Answer {
+        let finish = LoginFinish {
+            api_key: world.api_key(),
+            login: self.login,
+            ke3: self.ke3,
+        };
+        world.post("/api/sync/auth").json(&finish).send().await
+    }
+
+    async fn finish_page(self, world: &World, page: &Answer) -> Answer {
+        let body = BrowserSignIn {
+            request: URL_SAFE_NO_PAD.decode(attribute(page, "data-request")).unwrap().into(),
+            login: self.login,
+            ke3: self.ke3,
+        };
+        world.post("/oauth/sign-in").json(&body).send().await
+    }
+}
+
+async fn change_password(world: &World, user: &User, new: &str) {
+    let (registration, request) = ClientRegistration::start(new, &mut OsRng).unwrap();
+    let start = PasswordChangeStart {
+        suite: LOGIN_SUITE,
+        request: request.into(),
+    };
+    let started: RegisterStarted = world
+        .post("/api/account/password/start")
+        .bearer(&user.account_token)
+        .json(&start)
+        .send()
+        .await
+        .ok();
+    let finished = registration.finish(&started.response.0, &mut OsRng).unwrap();
+    let finish = PasswordChangeFinish {
+        registration: started.registration,
+        record: finished.upload.into(),
+        vault: vault(1, 2).into(),
+        expected_version: 1,
+    };
+    let changed = world
+        .post("/api/account/password")
+        .bearer(&user.account_token)
+        .json(&finish)
+        .send()
+        .await;
+    assert_eq!(changed.status, StatusCode::OK, "{:?}", changed.code());
 }
 
 /// The text of an attribute of a page.
@@ -224,7 +300,7 @@ async fn a_replayed_code_ends_what_it_gave() {
     let token = tokens.access_token.expose();
     let _: Status = status_of(&world, token).await.ok();
     // Without the verifier a replay proves nothing, and ends nothing.
-    let replay = exchange(&world, &code, &[("code_verifier", "another")]).await;
+    let replay = exchange(&world, &code, &[("code_verifier", OTHER_VERIFIER)]).await;
     assert_eq!(refused(&replay), "invalid_grant");
     let _: Status = status_of(&world, token).await.ok();
 
@@ -274,7 +350,7 @@ async fn a_code_needs_its_app_address_and_verifier() {
     let code = code(&world, "ada@example.com").await;
     let foreign = other_app(&world).await.api_key;
     for change in [
-        ("code_verifier", "another-verifier"),
+        ("code_verifier", OTHER_VERIFIER),
         ("client_id", foreign.expose()),
         ("redirect_uri", "http://127.0.0.1:49153/callback"),
         ("code", "AAAA"),
@@ -288,6 +364,11 @@ async fn a_code_needs_its_app_address_and_verifier() {
     for (change, expected) in [
         (("client_id", "skp_nothing"), "invalid_client"),
         (("code_verifier", ""), "invalid_request"),
+        (("code_verifier", &VERIFIER[1..]), "invalid_request"),
+        (
+            ("code_verifier", "é-verifier-that-the-app-keeps-until-the-end-of-it"),
+            "invalid_request",
+        ),
         (("grant_type", "password"), "unsupported_grant_type"),
         (("grant_type", ""), "invalid_request"),
     ] {
@@ -407,18 +488,68 @@ async fn a_grant_is_answered_once() {
     let world = World::start().await;
     world.user("ada@example.com").await;
     let key = world.api_key();
+    for (first, outcome) in [("yes", "code"), ("no", "error")] {
+        let grant = granted(&world, &query(&key, &[]), &key, "ada@example.com").await;
+        let back = decide(&world, &grant, first).await;
+        assert!(led_to(&back, outcome).is_some());
+        for second in ["yes", "no"] {
+            let again = decide(&world, &grant, second).await;
+            assert_eq!((again.status, again.header("location")), (StatusCode::BAD_REQUEST, ""));
+        }
+    }
+    // Also when the list of finished logins is long forgotten: the grant has ended by then.
+    let grant = granted(&world, &query(&key, &[]), &key, "ada@example.com").await;
+    assert!(led_to(&decide(&world, &grant, "yes").await, "code").is_some());
+    for age in [2 * limits::LOGIN_SECONDS + 1, limits::AUTHORIZATION_SECONDS - 200] {
+        world.clock.advance(age);
+        world.user(&format!("user{age}@example.com")).await;
+        assert_eq!(decide(&world, &grant, "yes").await.status, StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
+async fn a_denied_sign_in_goes_back_to_the_app() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let key = world.api_key();
     let grant = granted(&world, &query(&key, &[]), &key, "ada@example.com").await;
     let back = decide(&world, &grant, "no").await;
     assert_eq!(led_to(&back, "error").as_deref(), Some("access_denied"));
-    assert_eq!(led_to(&back, "code"), None);
+    assert_eq!(
+        (led_to(&back, "code"), led_to(&back, "state").as_deref()),
+        (None, Some(STATE))
+    );
+}
+
+#[tokio::test]
+async fn a_replaced_password_ends_what_it_had_begun() {
+    let world = World::start().await;
+    let changed = async |email: &str| {
+        let user = world.user(email).await;
+        let key = world.api_key();
+        let grant = granted(&world, &query(&key, &[]), &key, email).await;
+        let code = code(&world, email).await;
+        let page = open(&world, &query(&key, &[])).await;
+        let begun = Begun::login(&world, email).await;
+        let begun_page = Begun::login(&world, email).await;
+        (user, grant, code, page, begun, begun_page)
+    };
+    // The control: without a change, all of it ends well.
+    let (_, grant, code, page, begun, begun_page) = changed("eve@example.com").await;
+    assert_eq!(begun.finish(&world).await.status, StatusCode::OK);
+    assert_eq!(begun_page.finish_page(&world, &page).await.status, StatusCode::OK);
     assert!(led_to(&decide(&world, &grant, "yes").await, "code").is_some());
-    // Also when the list of finished logins is long forgotten.
-    for age in [0, 2 * limits::LOGIN_SECONDS + 1, limits::AUTHORIZATION_SECONDS - 200] {
-        world.clock.advance(age);
-        world.user(&format!("user{age}@example.com")).await;
-        let again = decide(&world, &grant, "yes").await;
-        assert_eq!((again.status, again.header("location")), (StatusCode::BAD_REQUEST, ""));
-    }
+    let _: OAuthTokens = exchange(&world, &code, &[]).await.ok();
+
+    let (user, grant, code, page, begun, begun_page) = changed("ada@example.com").await;
+    change_password(&world, &user, "a new password").await;
+    assert_eq!(begun.finish(&world).await.code(), "invalid_credentials");
+    assert_eq!(decide(&world, &grant, "yes").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(refused(&exchange(&world, &code, &[]).await), "invalid_grant");
+    // What the page proved too late leads to no code.
+    let late: BrowserSignedIn = begun_page.finish_page(&world, &page).await.ok();
+    let late = URL_SAFE_NO_PAD.encode(&late.grant.0);
+    assert_eq!(decide(&world, &late, "yes").await.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
@@ -429,7 +560,9 @@ async fn a_page_that_was_open_too_long_ends() {
     let page = open(&world, &query(&key, &[])).await;
     let grant = granted(&world, &query(&key, &[]), &key, "ada@example.com").await;
     world.clock.advance(limits::AUTHORIZATION_SECONDS);
-    let _: BrowserSignedIn = prove(&world, &page, &key, "ada@example.com", PASSWORD).await.ok();
+    // Signed in at the last moment: the time is that of the page.
+    let late: BrowserSignedIn = prove(&world, &page, &key, "ada@example.com", PASSWORD).await.ok();
+    let late = URL_SAFE_NO_PAD.encode(&late.grant.0);
     let consent = |grant: String| {
         world
             .post("/oauth/consent")
@@ -442,6 +575,7 @@ async fn a_page_that_was_open_too_long_ends() {
     assert_eq!(answer.code(), "login_expired");
     assert_eq!(consent(grant.clone()).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(decide(&world, &grant, "yes").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(decide(&world, &late, "yes").await.status, StatusCode::BAD_REQUEST);
     assert_eq!(consent("AAAA".to_owned()).await.status, StatusCode::BAD_REQUEST);
 }
 
@@ -570,8 +704,14 @@ async fn a_form_is_needed_and_names_a_field_once() {
     for path in ["/oauth/token", "/oauth/revoke", "/oauth/consent", "/oauth/authorize"] {
         let answer = world.post(path).text("application/json", "{}").send().await;
         assert_eq!(answer.code(), "unsupported_media_type", "{path}");
+    }
+    for path in ["/oauth/consent", "/oauth/authorize"] {
         let answer = world.post(path).text(FORM, "grant=a&grant=b").send().await;
         assert_eq!(answer.code(), "malformed_body", "{path}");
+    }
+    for path in ["/oauth/token", "/oauth/revoke"] {
+        let answer = world.post(path).text(FORM, "token=a&token=b").send().await;
+        assert_eq!(refused(&answer), "invalid_request", "{path}");
     }
 }
 
@@ -599,4 +739,37 @@ async fn a_registered_address_is_checked_and_counted() {
     assert_eq!(admin.redirects(app_id).await.unwrap().len(), limits::REDIRECTS_MAX);
     let page = open(&world, &query(&world.api_key(), &[("redirect_uri", &uri(3))])).await;
     assert_eq!(page.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_form_of_another_site_leads_nowhere() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let key = world.api_key();
+    let grant = granted(&world, &query(&key, &[]), &key, "ada@example.com").await;
+    let send = |path: &'static str, site: &'static str| {
+        let body = form(&[("grant", &grant), ("answer", "yes")]);
+        world.post(path).header("Sec-Fetch-Site", site).text(FORM, body).send()
+    };
+    for site in ["cross-site", "same-site", "something"] {
+        for path in ["/oauth/consent", "/oauth/authorize"] {
+            let answer = send(path, site).await;
+            assert_eq!(
+                (answer.status, answer.header("location")),
+                (StatusCode::BAD_REQUEST, ""),
+                "{path} {site}"
+            );
+        }
+    }
+    assert_eq!(send("/oauth/consent", "same-origin").await.status, StatusCode::OK);
+    assert!(led_to(&send("/oauth/authorize", "same-origin").await, "code").is_some());
+}
+
+#[tokio::test]
+async fn a_state_that_is_no_text_is_refused() {
+    let world = World::start().await;
+    let address = query(&world.api_key(), &[("state", "")]);
+    let back = open(&world, &format!("{address}&state=%ff%fe")).await;
+    assert_eq!(led_to(&back, "error").as_deref(), Some("invalid_request"));
+    assert_eq!(led_to(&back, "state"), None);
 }
