@@ -117,7 +117,8 @@ impl SyncKitClient {
     /// use synckit_client::Error;
     ///
     /// // `code` came to the loopback port, `verifier` was kept by the app.
-    /// let (code, verifier, port) = ("code from the redirect", "verifier", 49152);
+    /// let verifier = "43-to-128-characters-that-the-app-drew-at-random";
+    /// let (code, port) = ("code from the redirect", 49152);
     /// let error = client.authenticate_with_code(code, verifier, port).await.unwrap_err();
     /// assert!(matches!(error, Error::BrowserSignIn { code, .. } if code == "invalid_grant")); // not one of this server
     /// # Ok(())

@@ -428,7 +428,7 @@ pub(crate) enum AppCommand {
     },
     /// Register an address that a browser sign-in may return to
     ///
-    /// http://127.0.0.1/callback and http://[::1]/callback, at any port, need no registration.
+    /// `http://127.0.0.1/callback` and `http://[::1]/callback`, at any port, need no registration.
     AddRedirect {
         /// The id or the name of the app
         app: String,
