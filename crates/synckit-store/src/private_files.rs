@@ -30,11 +30,19 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
 
 /// Opens a new file of mode 0600 for writing; fails if it exists.
 pub fn create_private_file(path: &Path) -> io::Result<File> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
+    private(fs::OpenOptions::new().write(true).create_new(true)).open(path)
+}
+
+/// Opens a file for its lock; creates it with mode 0600.
+pub fn open_lock_file(path: &Path) -> io::Result<File> {
+    private(fs::OpenOptions::new().write(true).create(true).truncate(false)).open(path)
+}
+
+/// A file that is created gets the mode 0600.
+fn private(options: &mut fs::OpenOptions) -> &fs::OpenOptions {
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
 }
 
 /// Writes a whole file of mode 0600 durably: after a crash the old or the new file is complete, never half of one.

@@ -147,7 +147,10 @@ pub fn back_up(
     }
     create_private_dir(target).map_err(in_place(target))?;
     // The lock of a server: nobody serves from a backup while it is written.
-    let _lock = copy.lock().map_err(|error| match error {
+    let lock = copy
+        .begin_opening_on_this_thread()
+        .and_then(|opening| copy.lock(&opening));
+    let _lock = lock.map_err(|error| match error {
         DataDirError::Io { path, source } => BackupError::Io { path, source },
         _ => BackupError::TargetInUse {
             path: target.to_owned(),

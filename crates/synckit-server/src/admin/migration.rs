@@ -39,7 +39,7 @@ pub async fn migrate_store(
         return Err(MigrateStoreError::Same);
     }
     let data_dir = DataDir::open(data_dir)?;
-    let _no_server = data_dir.lock()?;
+    let _no_server = data_dir.lock(&data_dir.begin_opening().await?)?;
     let file = data_dir.database();
     Ok(transfer_database(end_of(from, &file), end_of(to, &file), finished).await?)
 }

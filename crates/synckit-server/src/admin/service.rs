@@ -148,16 +148,20 @@ impl Admin {
     /// Opens a data directory; creates it, and the database in it, if they do not exist. An older database is brought up to
     /// date, unless a server runs on it: that server knows only the older one.
     ///
+    /// Blocks its thread, also while another process or task opens the same directory: a task that opens a server on the same
+    /// thread would never end. [`Admin::connect`] does not block.
+    ///
     /// # Errors
     /// [`AdminError::DataDir`], [`AdminError::OlderServer`] and [`AdminError::Store`].
     pub fn open(data_dir: &Path) -> Result<Self, AdminError> {
         let data_dir = DataDir::open(data_dir)?;
+        let opening = data_dir.begin_opening_on_this_thread()?;
         data_dir.check_database::<AdminError>()?;
         let schema = SqliteStore::schema(&data_dir.database())?;
         let known = schema.known;
         // Held while the database is brought up to date, so that no server starts on it meanwhile.
         let _no_server = match schema.found.filter(|found| *found < known) {
-            Some(found) => match data_dir.lock() {
+            Some(found) => match data_dir.lock(&opening) {
                 Err(DataDirError::InUse { .. }) => return Err(AdminError::OlderServer { found, known }),
                 lock => Some(lock?),
             },
@@ -178,7 +182,16 @@ impl Admin {
     /// Those of [`Admin::open`]; [`StoreError::OtherSchema`] and [`StoreError::Unavailable`] of a PostgreSQL.
     pub async fn connect(config: &Config) -> Result<Self, AdminError> {
         match &config.database {
-            Database::Embedded => Self::open(&config.data_dir),
+            Database::Embedded => {
+                let data_dir = config.data_dir.clone();
+                let opening = tokio::task::spawn_blocking(move || Self::open(&data_dir));
+                opening.await.unwrap_or_else(|error| {
+                    Err(AdminError::DataDir(DataDirError::Io {
+                        path: config.data_dir.clone(),
+                        source: io::Error::other(error),
+                    }))
+                })
+            }
             Database::Postgres(url) => {
                 let data_dir = DataDir::at(&config.data_dir);
                 let store = open_postgres::<AdminError>(config, url, &data_dir, OpenedBy::Command).await?;

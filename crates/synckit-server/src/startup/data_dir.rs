@@ -1,6 +1,7 @@
 //! The data directory: its files, and the process that may serve from it.
 //!
 //! ```text
+//! opening        held by a process while it opens or creates what is below
 //! lock           held by the one process that serves
 //! synckit.db     the database (with -wal and -shm beside it while it is open)
 //! keys/          secrets, mode 0600: see `keys`
@@ -17,12 +18,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use synckit_store::{SqliteStore, StoreError, private_files::create_private_dir};
+use synckit_store::{
+    SqliteStore, StoreError,
+    private_files::{create_private_dir, open_lock_file},
+};
+
+/// The file whose lock is the right to open.
+const OPENING: &str = "opening";
+/// The file whose lock is the right to serve.
+const LOCK: &str = "lock";
 
 /// A data directory that exists.
 #[derive(Debug, Clone)]
 pub(crate) struct DataDir {
     root: PathBuf,
+}
+
+/// The right to open or create what a data directory holds, given back when it is dropped or the process ends.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    _file: File,
 }
 
 /// The right to serve from a data directory, given back when it is dropped or the process ends.
@@ -145,13 +160,17 @@ impl DataDir {
         Self { root: root.to_owned() }
     }
 
-    /// Whether a process serves from it. Nothing is created. For an instant this shares the lock, so that a server that
-    /// starts in just that instant is refused.
+    /// Whether a process serves from it. Nothing is created.
     pub(crate) fn is_served(&self) -> io::Result<bool> {
-        let file = match File::open(self.root.join("lock")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other?,
+        let open = |name| match File::open(self.root.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
         };
+        let (Some(opening), Some(file)) = (open(OPENING)?, open(LOCK)?) else {
+            return Ok(false);
+        };
+        // For an instant this shares the lock. A server that starts in just that instant waits here, and is not refused.
+        opening.lock_shared()?;
         match file.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
@@ -159,25 +178,47 @@ impl DataDir {
         }
     }
 
+    /// Waits for the right to open or create what it holds. Half of it, as another process is just creating it, looks like
+    /// a database that was lost.
+    pub(crate) async fn begin_opening(&self) -> Result<Opening, DataDirError> {
+        let this = self.clone();
+        let waiting = tokio::task::spawn_blocking(move || this.begin_opening_on_this_thread());
+        waiting.await.unwrap_or_else(|error| {
+            Err(DataDirError::Io {
+                path: self.root.join(OPENING),
+                source: io::Error::other(error),
+            })
+        })
+    }
+
+    /// [`DataDir::begin_opening`] for a thread that may be blocked.
+    pub(crate) fn begin_opening_on_this_thread(&self) -> Result<Opening, DataDirError> {
+        let (path, file) = self.lock_file(OPENING)?;
+        match file.lock() {
+            Ok(()) => Ok(Opening { _file: file }),
+            Err(source) => Err(DataDirError::Io { path, source }),
+        }
+    }
+
     /// Takes the right to serve.
-    pub(crate) fn lock(&self) -> Result<ServeLock, DataDirError> {
-        let path = self.root.join("lock");
-        // The lock lives on the open file, not in it: a file that a dead process left behind locks nobody out.
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|source| DataDirError::Io {
-                path: path.clone(),
-                source,
-            })?;
+    pub(crate) fn lock(&self, _opening: &Opening) -> Result<ServeLock, DataDirError> {
+        let (path, file) = self.lock_file(LOCK)?;
         match file.try_lock() {
             Ok(()) => Ok(ServeLock { _file: file }),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse {
                 path: self.root.clone(),
             }),
             Err(TryLockError::Error(source)) => Err(DataDirError::Io { path, source }),
+        }
+    }
+
+    /// A file to lock. The lock lives on the open file, not in it: a file that a dead process left behind locks nobody
+    /// out.
+    fn lock_file(&self, name: &str) -> Result<(PathBuf, File), DataDirError> {
+        let path = self.root.join(name);
+        match open_lock_file(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(source) => Err(DataDirError::Io { path, source }),
         }
     }
 

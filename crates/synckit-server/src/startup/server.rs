@@ -151,10 +151,12 @@ impl Server {
     /// tokens survive a restart on another port.
     async fn open_as(config: Config, issuer: Option<PublicUrl>) -> Result<Self, ServeError> {
         let data_dir = DataDir::open(&config.data_dir)?;
-        let lock = data_dir.lock()?;
+        let opening = data_dir.begin_opening().await?;
+        let lock = data_dir.lock(&opening)?;
         let now = config.clock.now();
         let store = open_for_server::<ServeError>(&config, &data_dir).await?;
         let keys = open_keys(&config, &data_dir, store.as_ref(), now).await?;
+        drop(opening);
         let ServerKeys { login, tokens, derived } = keys;
         let issuer = issuer.map_or_else(
             || format!("urn:synckit:server:{}", URL_SAFE_NO_PAD.encode(derived.server_id)),
