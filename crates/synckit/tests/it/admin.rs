@@ -41,6 +41,25 @@ fn apps_are_managed_while_the_server_runs() {
     assert_eq!(apps[0]["keys"].as_array().unwrap().len(), 1);
 }
 
+/// Half of what one is creating looks to the other like a database that was lost, so each waits for the other.
+#[test]
+fn a_server_and_commands_start_in_one_new_place() {
+    for _ in 0..5 {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = directory.path().join("data");
+        let commands = ["Notes", "Tasks", "Photos"].map(|name| {
+            let data_dir = data_dir.clone();
+            std::thread::spawn(move || on_data_dir(&data_dir, &["app", "create", name]))
+        });
+        let server = Server::start_in(directory, &[]);
+        for command in commands {
+            command.join().unwrap().expect_code(0);
+        }
+        let listed = on_data_dir(&server.data_dir(), &["app", "list"]).expect_code(0);
+        assert!(listed.stdout.contains("Photos"), "{}", listed.stdout);
+    }
+}
+
 /// The server has the other settings of its mail server from flags, or from the environment.
 #[test]
 fn commands_need_no_settings_of_mail() {

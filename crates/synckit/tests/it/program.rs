@@ -100,7 +100,11 @@ impl Server {
 
     /// Starts a server, and waits until it listens.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), arguments)
+    }
+
+    /// The same with the data directory `data` of a directory.
+    pub(crate) fn start_in(directory: TempDir, arguments: &[&str]) -> Self {
         let mut command = synckit();
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])

@@ -102,18 +102,6 @@ async fn a_second_process_is_refused_and_a_later_one_is_not() {
     Server::open(Config::new(dir.path())).await.unwrap();
 }
 
-/// Half of what the other is creating looks like a database that was lost, so each waits for the other.
-#[tokio::test]
-async fn a_server_and_a_command_start_in_one_new_place() {
-    for _ in 0..20 {
-        let dir = TempDir::new().unwrap();
-        let config = Config::new(dir.path());
-        let (server, admin) = tokio::join!(Server::open(config.clone()), Admin::connect(&config));
-        server.unwrap();
-        admin.unwrap().create_app("notes").await.unwrap();
-    }
-}
-
 #[tokio::test]
 async fn a_key_file_that_others_can_read_is_refused() {
     for file in ["opaque.key", "tokens.json", "server.key"] {
