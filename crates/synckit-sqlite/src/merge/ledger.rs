@@ -51,12 +51,12 @@ impl<V> Ledger<V> {
     }
 
     /// What became of the entries that were touched since the last call of [`Ledger::settle`].
-    pub(crate) fn touched(&self) -> impl Iterator<Item = (&Key, Option<&V>)> {
+    pub fn touched(&self) -> impl Iterator<Item = (&Key, Option<&V>)> {
         self.touched.iter().map(|key| (key, self.map.get(key)))
     }
 
     /// All of it is written.
-    pub(crate) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         self.touched.clear();
     }
 }

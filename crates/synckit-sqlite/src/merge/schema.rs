@@ -135,14 +135,6 @@ impl Schema {
             .collect()
     }
 
-    /// A row of nothing but defaults.
-    pub(super) fn defaults(&self, table: &str) -> Row {
-        let columns = self.table(table).into_iter().flat_map(|table| &table.columns);
-        columns
-            .map(|(name, column)| (name.as_str(), column.default.clone()))
-            .collect()
-    }
-
     /// The id that a row has by the values of its key; `None` if its key is a local number.
     pub(crate) fn id_of(&self, table: &str, row: &Row) -> Option<RowId> {
         let key = &self.table(table)?.key;

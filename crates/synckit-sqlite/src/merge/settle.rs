@@ -75,13 +75,10 @@ impl State {
         log: &Folded,
     ) -> Row {
         if !rules.hold(Rule::ThreeWays) {
-            return if unsent.time > log.time {
-                mine.clone()
-            } else {
-                theirs.clone()
-            };
+            return mine.clone();
         }
-        let defaults = schema.defaults(&key.table);
+        // A column that it lacks has its default.
+        let defaults = Row::new();
         let base = match &unsent.base {
             Base::Row(base) => Some(base),
             Base::Nothing => Some(&defaults),
