@@ -17,12 +17,13 @@ fixed_bytes!(
     Head, 32
 );
 fixed_bytes!(
-    /// SHA-256 of a sealed batch, as stored.
+    /// SHA-256 of a sealed batch, as stored; or the hash of a sealed blob, which [`crate::SealedHasher`] computes.
     SealedHash, 32
 );
 
 impl SealedHash {
-    /// Hashes a sealed batch.
+    /// Hashes a sealed batch, a part of a sealed blob, or a sealed blob of at most
+    /// [`crate::limits::UPLOAD_WHOLE_BYTES_MAX`] bytes.
     ///
     /// # Examples
     /// ```

@@ -16,6 +16,7 @@ mod ids;
 pub mod limits;
 mod name;
 mod owner;
+mod parts;
 mod problem;
 #[cfg(feature = "schema")]
 mod schema;
@@ -34,6 +35,7 @@ pub use ids::{
 };
 pub use name::{NameError, check_name};
 pub use owner::{EnvelopeClaim, OwnerKey, OwnerSignature, SnapshotClaim};
+pub use parts::{Parts, SealedHasher};
 pub use problem::{Behind, Problem, ProblemCode, UnknownProblemCode};
 pub use vault::VaultEdition;
 

@@ -72,13 +72,21 @@ pub const DEVICE_ACTIVE_SECONDS: u64 = 90 * 24 * 3600;
 pub const BLOB_BYTES_MAX: u64 = 500 * 1000 * 1000;
 /// A sealed blob: exactly [`SEAL_OVERHEAD_BYTES`] more than the file.
 pub const BLOB_SEALED_BYTES_MAX: u64 = BLOB_BYTES_MAX + SEAL_OVERHEAD_BYTES as u64;
+/// The largest sealed blob that is uploaded as a whole. A larger one is uploaded in parts.
+pub const UPLOAD_WHOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A part of an upload; the last one has what is left.
+pub const UPLOAD_PART_BYTES: u64 = 8 * 1024 * 1024;
+/// Parts of one upload.
+pub const UPLOAD_PARTS_MAX: u32 = BLOB_SEALED_BYTES_MAX.div_ceil(UPLOAD_PART_BYTES) as u32;
+/// How long an upload in parts may take, from its beginning to its confirmation.
+pub const UPLOAD_IN_PARTS_SECONDS: u64 = 7 * 24 * 3600;
 /// Blobs in one page of a listing.
 pub const BLOB_PAGE_MAX: u32 = 500;
 /// How long a presigned URL is valid.
 pub const PRESIGNED_URL_SECONDS: u64 = 3600;
 /// Uploads of one blob and size that a confirmation without an id looks at, the newest first.
 pub const CONFIRM_UPLOADS_MAX: usize = 10;
-/// How long after its URL expired an unconfirmed upload is swept.
+/// How long after its URL expired, or its time for parts ended, an unconfirmed upload is swept.
 pub const UPLOAD_SWEEP_SECONDS: u64 = 3600;
 /// How long after the sweep of an object it is swept again: an upload that began before its URL expired may have ended
 /// since.

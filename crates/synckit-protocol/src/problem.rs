@@ -154,6 +154,8 @@ problem_codes! {
     BlobTooLarge = "blob_too_large", 413, "The blob is too large";
     /// The uploaded bytes are missing or incomplete.
     UploadIncomplete = "upload_incomplete", 409, "The upload is not complete";
+    /// No such upload in parts of this user in this app: it has ended, or never began.
+    UploadNotFound = "upload_not_found", 404, "There is no such upload";
     /// The presigned URL was changed, or is not for this method.
     UrlInvalid = "url_invalid", 403, "The URL is not valid";
     /// The presigned URL is older than its lifetime.

@@ -279,10 +279,12 @@ CREATE TABLE uploads (
     object_key BLOB NOT NULL UNIQUE CHECK (length(object_key) = 32),
     blob_id    BLOB NOT NULL CHECK (length(blob_id) = 32),
     size_bytes INTEGER NOT NULL,
-    -- SHA-256 that the object must have, unless the client names it at the end.
+    -- The hash that the object must have, unless the client names it at the end.
     sealed_hash BLOB CHECK (length(sealed_hash) = 32),
     key_id     BLOB NOT NULL CHECK (length(key_id) = 16),
     expires_at INTEGER NOT NULL,
+    -- The name that the bucket gave an upload in parts.
+    multipart_id TEXT,
     UNIQUE (stream_key, upload_id)
 ) STRICT;
 CREATE INDEX uploads_of_blob ON uploads (stream_key, blob_id);
@@ -294,7 +296,7 @@ CREATE TABLE blobs (
     blob_id    BLOB NOT NULL CHECK (length(blob_id) = 32),
     object_key BLOB NOT NULL CHECK (length(object_key) = 32),
     size_bytes INTEGER NOT NULL,
-    -- SHA-256 of the object, as it was stored: what tells a rotten one.
+    -- The hash of the object, as it was stored: what tells a rotten one.
     sealed_hash BLOB NOT NULL CHECK (length(sealed_hash) = 32),
     key_id     BLOB NOT NULL CHECK (length(key_id) = 16),
     created_at INTEGER NOT NULL,

@@ -25,7 +25,7 @@ pub struct NewUpload {
     pub key_id: KeyId,
     /// Begin even if the blob exists.
     pub replace: bool,
-    /// When the URL stops working.
+    /// When the URL stops working, or the time for the parts ends.
     pub expires_at: UnixSeconds,
 }
 
@@ -43,12 +43,20 @@ pub enum UploadBegin {
 }
 
 /// An upload that is begun and not confirmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingUpload {
     /// Its id.
     pub upload_id: UploadId,
+    /// The blob.
+    pub blob_id: BlobId,
     /// The object that it writes.
     pub object_key: ObjectKey,
+    /// The sealed size.
+    pub size: u64,
+    /// When its URL stops working, or the time for its parts ends.
+    pub expires_at: UnixSeconds,
+    /// The name that a bucket gave it, if it is an upload in parts.
+    pub multipart_id: Option<String>,
     /// The hash that the object must have, unless the client names it at the end.
     pub sealed_hash: Option<SealedHash>,
 }

@@ -350,6 +350,21 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         upload_id: Option<UploadId>,
     ) -> Result<Vec<PendingUpload>, StoreError>;
 
+    /// An upload that is begun and not confirmed.
+    async fn upload(&self, stream: StreamId, upload_id: UploadId) -> Result<Option<PendingUpload>, StoreError>;
+
+    /// Notes the name that a bucket gave an upload in parts. `false` if the upload does not exist, or has a name.
+    async fn name_multipart(
+        &self,
+        stream: StreamId,
+        upload_id: UploadId,
+        multipart_id: String,
+    ) -> Result<bool, StoreError>;
+
+    /// Ends an upload without a blob, and condemns its object. `false` if the upload does not exist or has ended.
+    async fn abandon_upload(&self, stream: StreamId, upload_id: UploadId, now: UnixSeconds)
+    -> Result<bool, StoreError>;
+
     /// Points the blob id at the object of an upload, whose size and hash the caller has checked: this is the hash. The sweep deletes its
     /// previous object an hour later: until then a download URL of it may be in use. `false` if the upload does not exist or
     /// has ended.

@@ -1,7 +1,7 @@
 //! A bucket for tests: a real S3 protocol server on loopback that checks every signature, with its objects in memory.
 //!
-//! It checks what the blobs of a server rely on (the signed length and the SHA-256), and can stop to: a test shows with it
-//! what happens while a store is down, damaged, or too simple.
+//! It checks what the blobs of a server rely on (the signed length, the SHA-256, and the rules for uploads in parts), and can
+//! stop to: a test shows with it what happens while a store is down, damaged, or too simple.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
@@ -23,8 +23,11 @@ use s3s::{
     auth::SimpleAuth,
     config::{S3Config, StaticConfigProvider},
     dto::{
-        DeleteObjectInput, DeleteObjectOutput, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
-        PutObjectInput, PutObjectOutput, StreamingBlob,
+        AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
+        CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput,
+        DeleteObjectOutput, ETag, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
+        ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput, ListPartsOutput, MultipartUpload, Part,
+        PutObjectInput, PutObjectOutput, StreamingBlob, UploadPartInput, UploadPartOutput,
     },
     s3_error,
     service::S3ServiceBuilder,
@@ -39,6 +42,10 @@ pub const ACCESS_KEY: &str = "TESTACCESSKEY";
 pub const SECRET_KEY: &str = "a secret key of tests";
 /// The name of every test bucket.
 const NAME: &str = "files";
+/// The smallest part but the last, as Amazon has it.
+const PART_BYTES_MIN: usize = 5 * 1024 * 1024;
+/// The highest number of a part.
+const PARTS_MAX: i32 = 10_000;
 
 /// How a store behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +73,7 @@ pub struct TestBucket {
 #[derive(Debug)]
 struct Contents {
     objects: Mutex<BTreeMap<String, Object>>,
+    uploads: Mutex<Uploads>,
     mood: Mutex<Mood>,
 }
 
@@ -76,11 +84,28 @@ struct Object {
     checksum: Option<String>,
 }
 
+/// Uploads in parts that are neither joined nor ended.
+#[derive(Debug, Default)]
+struct Uploads {
+    /// By their names.
+    running: BTreeMap<String, Upload>,
+    begun: u32,
+}
+
+#[derive(Debug)]
+struct Upload {
+    key: String,
+    /// Whether it was begun with SHA-256 as its checksum.
+    has_checksums: bool,
+    parts: BTreeMap<i32, Object>,
+}
+
 impl TestBucket {
     /// Starts a server on a free port of loopback.
     pub async fn start() -> Self {
         let contents = Arc::new(Contents {
             objects: Mutex::default(),
+            uploads: Mutex::default(),
             mood: Mutex::new(Mood::Well),
         });
         let mut config = S3Config::default();
@@ -149,6 +174,21 @@ impl TestBucket {
         self.contents.objects.lock().insert(key.to_owned(), object);
     }
 
+    /// The uploads in parts that run: the key of each, and the numbers of its parts.
+    pub fn uploads(&self) -> Vec<(String, Vec<i32>)> {
+        let uploads = self.contents.uploads.lock();
+        let all = uploads.running.values();
+        all.map(|upload| (upload.key.clone(), upload.parts.keys().copied().collect()))
+            .collect()
+    }
+
+    /// The bytes of a part that was not joined yet.
+    pub fn part(&self, key: &str, number: i32) -> Option<Bytes> {
+        let uploads = self.contents.uploads.lock();
+        let upload = uploads.running.values().find(|upload| upload.key == key)?;
+        Some(upload.parts.get(&number)?.bytes.clone())
+    }
+
     /// Loses an object.
     pub fn lose(&self, key: &str) {
         self.contents.objects.lock().remove(key);
@@ -191,6 +231,32 @@ impl Operations {
     }
 }
 
+/// A whole body, of the announced length and with the named checksum.
+async fn received(
+    (body, length, named): (Option<StreamingBlob>, Option<i64>, &Option<String>),
+    checks: bool,
+) -> S3Result<Bytes> {
+    let mut bytes = Vec::new();
+    if let Some(mut body) = body {
+        while let Some(piece) = body.next().await {
+            bytes.extend_from_slice(&piece.map_err(|_| s3_error!(IncompleteBody))?);
+        }
+    }
+    if length.is_some_and(|length| length as usize != bytes.len()) {
+        return Err(s3_error!(IncompleteBody));
+    }
+    if checks && named.as_ref().is_some_and(|named| *named != checksum(&bytes)) {
+        return Err(s3_error!(BadDigest));
+    }
+    Ok(bytes.into())
+}
+
+fn etag_of(bytes: &[u8]) -> ETag {
+    let mut text = checksum(bytes);
+    text.truncate(12);
+    ETag::Strong(text)
+}
+
 #[async_trait::async_trait]
 impl S3 for Operations {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
@@ -199,28 +265,10 @@ impl S3 for Operations {
         if input.bucket != NAME {
             return Err(s3_error!(NoSuchBucket));
         }
-        let mut bytes = Vec::new();
-        if let Some(mut body) = input.body {
-            while let Some(piece) = body.next().await {
-                bytes.extend_from_slice(&piece.map_err(|_| s3_error!(IncompleteBody))?);
-            }
-        }
-        if input
-            .content_length
-            .is_some_and(|length| length as usize != bytes.len())
-        {
-            return Err(s3_error!(IncompleteBody));
-        }
-        if checks
-            && input
-                .checksum_sha256
-                .as_ref()
-                .is_some_and(|named| *named != checksum(&bytes))
-        {
-            return Err(s3_error!(BadDigest));
-        }
+        let body = (input.body, input.content_length, &input.checksum_sha256);
+        let bytes = received(body, checks).await?;
         let object = Object {
-            bytes: bytes.into(),
+            bytes,
             checksum: input.checksum_sha256.filter(|_| checks),
         };
         self.0.objects.lock().insert(input.key, object);
@@ -261,5 +309,169 @@ impl S3 for Operations {
         self.checks()?;
         self.0.objects.lock().remove(&request.input.key);
         Ok(S3Response::new(DeleteObjectOutput::default()))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let input = request.input;
+        self.checks()?;
+        if input.bucket != NAME {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        let mut uploads = self.0.uploads.lock();
+        uploads.begun += 1;
+        // Names of stores have letters that a query and a document must escape.
+        let upload_id = format!("up&load/{}+=<{}>", uploads.begun, input.key.len());
+        let upload = Upload {
+            key: input.key.clone(),
+            has_checksums: input
+                .checksum_algorithm
+                .is_some_and(|algorithm| algorithm.as_str() == "SHA256"),
+            parts: BTreeMap::new(),
+        };
+        uploads.running.insert(upload_id.clone(), upload);
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            upload_id: Some(upload_id),
+            ..CreateMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let input = request.input;
+        let checks = self.checks()?;
+        if !(1..=PARTS_MAX).contains(&input.part_number) {
+            return Err(s3_error!(InvalidArgument));
+        }
+        let body = (input.body, input.content_length, &input.checksum_sha256);
+        let bytes = received(body, checks).await?;
+        let mut uploads = self.0.uploads.lock();
+        let upload = uploads.running.get_mut(&input.upload_id);
+        let upload = upload.filter(|upload| upload.key == input.key);
+        let upload = upload.ok_or_else(|| s3_error!(NoSuchUpload))?;
+        if input.checksum_sha256.is_some() != upload.has_checksums {
+            return Err(s3_error!(InvalidRequest));
+        }
+        let e_tag = Some(etag_of(&bytes));
+        let checksum = input.checksum_sha256.filter(|_| checks);
+        upload.parts.insert(input.part_number, Object { bytes, checksum });
+        Ok(S3Response::new(UploadPartOutput {
+            e_tag,
+            ..UploadPartOutput::default()
+        }))
+    }
+
+    async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
+        let input = request.input;
+        self.checks()?;
+        let uploads = self.0.uploads.lock();
+        let upload = uploads.running.get(&input.upload_id);
+        let upload = upload.filter(|upload| upload.key == input.key);
+        let parts = upload.ok_or_else(|| s3_error!(NoSuchUpload))?.parts.iter();
+        let parts = parts.map(|(number, part)| Part {
+            part_number: Some(*number),
+            e_tag: Some(etag_of(&part.bytes)),
+            size: Some(part.bytes.len() as i64),
+            checksum_sha256: part.checksum.clone(),
+            ..Part::default()
+        });
+        Ok(S3Response::new(ListPartsOutput {
+            parts: Some(parts.collect()),
+            is_truncated: Some(false),
+            ..ListPartsOutput::default()
+        }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let input = request.input;
+        let checks = self.checks()?;
+        let mut uploads = self.0.uploads.lock();
+        let upload = uploads.running.get(&input.upload_id);
+        let upload = upload.filter(|upload| upload.key == input.key);
+        let upload = upload.ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let named = input
+            .multipart_upload
+            .and_then(|upload| upload.parts)
+            .unwrap_or_default();
+        let (mut bytes, mut hashes, mut last) = (Vec::new(), Sha256::new(), 0);
+        for (place, part) in named.iter().enumerate() {
+            let number = part.part_number.unwrap_or_default();
+            if number <= last {
+                return Err(s3_error!(InvalidPartOrder));
+            }
+            last = number;
+            let stored = upload.parts.get(&number).ok_or_else(|| s3_error!(InvalidPart))?;
+            let is_named_as_stored =
+                part.e_tag == Some(etag_of(&stored.bytes)) && (!checks || part.checksum_sha256 == stored.checksum);
+            if !is_named_as_stored {
+                return Err(s3_error!(InvalidPart));
+            }
+            if place + 1 < named.len() && stored.bytes.len() < PART_BYTES_MIN {
+                return Err(s3_error!(EntityTooSmall));
+            }
+            bytes.extend_from_slice(&stored.bytes);
+            hashes.update(Sha256::digest(&stored.bytes));
+        }
+        if named.is_empty() {
+            return Err(s3_error!(MalformedXML));
+        }
+        let composite = format!("{}-{}", STANDARD.encode(hashes.finalize()), named.len());
+        let object = Object {
+            bytes: bytes.into(),
+            checksum: (upload.has_checksums && checks).then_some(composite),
+        };
+        uploads.running.remove(&input.upload_id);
+        self.0.objects.lock().insert(input.key.clone(), object);
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            bucket: Some(input.bucket),
+            key: Some(input.key),
+            ..CompleteMultipartUploadOutput::default()
+        }))
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        self.checks()?;
+        let prefix = request.input.prefix.unwrap_or_default();
+        let uploads = self.0.uploads.lock();
+        let found = uploads
+            .running
+            .iter()
+            .filter(|(_, upload)| upload.key.starts_with(&prefix));
+        let found = found.map(|(upload_id, upload)| MultipartUpload {
+            key: Some(upload.key.clone()),
+            upload_id: Some(upload_id.clone()),
+            ..MultipartUpload::default()
+        });
+        Ok(S3Response::new(ListMultipartUploadsOutput {
+            uploads: Some(found.collect()),
+            ..ListMultipartUploadsOutput::default()
+        }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let input = request.input;
+        self.checks()?;
+        let mut uploads = self.0.uploads.lock();
+        let is_there = uploads
+            .running
+            .get(&input.upload_id)
+            .is_some_and(|upload| upload.key == input.key);
+        if !is_there {
+            return Err(s3_error!(NoSuchUpload));
+        }
+        uploads.running.remove(&input.upload_id);
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! `hash` is the SHA-256 of the file, which the app knows. The server sees only a keyed hash of it (the blob id), so
 //! nobody without the key can ask whether a known file exists. Memory stays constant whatever the size, except in
-//! [`SyncKitClient::blob_upload`] and [`SyncKitClient::blob_download`], which take and return bytes.
+//! [`SyncKitClient::blob_upload`] and [`SyncKitClient::blob_download`], which take and return bytes. A file above 64 MiB is
+//! uploaded in parts, of which one is in memory, and an upload that was cut goes on with the missing ones.
 
 pub(crate) mod download;
 pub(crate) mod movement;
 mod partial;
+mod parts;
 mod seal;
+mod unfinished;
 pub(crate) mod upload;
 pub(crate) mod urls;
 
@@ -22,7 +25,7 @@ use synckit_protocol::{
 use self::{
     download::{BlobTarget, download_to_memory, get, get_named_by_hash},
     movement::BlobProgress,
-    upload::{BlobSource, put, upload},
+    upload::{BlobSource, confirmed_upload, put, upload},
     urls::{BlobUploadTicket, DownloadUrl, UploadUrl, WhenThere, confirm, download_url, upload_url},
 };
 use crate::{
@@ -58,8 +61,9 @@ impl SyncKitClient {
         upload_url(&*self.stream()?, hash, size, WhenThere::Skip).await
     }
 
-    /// Encrypts a file in memory and uploads it. Each attempt has a presigned URL and a nonce of its own. Sends nothing if the
-    /// server already has the file.
+    /// Encrypts a file in memory and uploads it. Each attempt has a presigned URL and a nonce of its own; above 64 MiB, the next
+    /// attempt goes on with the missing parts of the same file under the same nonce. Sends nothing if the server already has the
+    /// file.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if `data` is not the file of the URL.
@@ -107,9 +111,9 @@ impl SyncKitClient {
     /// ```
     pub async fn blob_confirm(&self, hash: &BlobHash, size: u64) -> Result<()> {
         let stream = self.stream()?;
+        let url = UploadUrl::new(&stream, hash, size, WhenThere::Skip)?;
         confirm(&stream, hash, size, stream.uploads.find(hash), None).await?;
-        stream.uploads.remove(hash);
-        Ok(())
+        confirmed_upload(&stream, &url).await
     }
 
     /// Requests a URL for downloading a file.
@@ -155,7 +159,10 @@ impl SyncKitClient {
 
     /// Encrypts and uploads a file, or an async stream, in constant memory, unless the server already has it; returns
     /// its hash. A stream is written to a private temporary file first, because the upload needs the hash. `progress`
-    /// is called as bytes are sent; a retry starts from zero again. Use `|_| {}` for no progress.
+    /// is called as bytes are sent; a retry starts from zero again, or from the part that failed. Use `|_| {}` for no progress.
+    ///
+    /// A file above 64 MiB goes in parts. If the upload is cut, or the app ends, call this again with the same file: it sends
+    /// the parts that the server lacks, for up to 7 days.
     ///
     /// # Errors
     /// [`Error::FileChanged`] if the file changed while it was uploaded; [`Error::Io`]; [`Error::InvalidArgument`] above

@@ -32,7 +32,7 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlobProgress {
-    /// Bytes transferred in the current attempt.
+    /// Bytes transferred in the current attempt, and in an upload that goes on the parts that the server has.
     pub done_bytes: u64,
     /// Size of the file in bytes.
     pub total_bytes: u64,

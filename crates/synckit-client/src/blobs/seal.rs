@@ -14,7 +14,7 @@ use synckit_crypto::{
     StreamKeys,
     blob::{BlobDecryptor, BlobEncryptor, BlobHash},
 };
-use synckit_protocol::{BlobId, SealedHash};
+use synckit_protocol::{BlobId, Parts, SealedHash, SealedHasher, limits};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -25,6 +25,8 @@ use crate::{
 
 /// Bytes of a file that are read and sealed at once.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of the nonce, with which a sealed file begins.
+const NONCE_BYTES: u64 = 24;
 /// Chunks between the sealing thread and the network.
 pub(super) const CHUNKS_WAITING: usize = 4;
 
@@ -58,6 +60,52 @@ impl SealStop {
     }
 }
 
+/// The hash, length and borders of a file, as its first reading found them.
+#[derive(Clone)]
+pub(super) struct Measured {
+    pub(super) hash: BlobHash,
+    pub(super) size: u64,
+    /// For each part of the sealed file that ends before the file: SHA-256 of the file up to there.
+    borders: Vec<[u8; 32]>,
+}
+
+impl Measured {
+    pub(super) fn read(mut file: impl Read) -> io::Result<Self> {
+        let (mut hash, mut size, mut borders) = (Sha256::new(), 0_u64, Vec::new());
+        let mut buffer = vec![0; CHUNK_BYTES];
+        // The first part begins with the nonce.
+        let mut border = limits::UPLOAD_PART_BYTES - NONCE_BYTES;
+        loop {
+            let most = usize::try_from(border - size).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
+            match file.read(&mut buffer[..most])? {
+                0 => {
+                    return Ok(Self {
+                        hash: BlobHash::from_bytes(hash.finalize().into()),
+                        size,
+                        borders,
+                    });
+                }
+                length => {
+                    hash.update(&buffer[..length]);
+                    size += length as u64;
+                }
+            }
+            if size == border {
+                // A longer file is refused once its length is known.
+                if borders.len() < limits::UPLOAD_PARTS_MAX as usize {
+                    borders.push(hash.clone().finalize().into());
+                }
+                border += limits::UPLOAD_PART_BYTES;
+            }
+        }
+    }
+
+    /// SHA-256 of the file up to the end of a part, counted from 0.
+    fn up_to(&self, part: usize) -> &[u8; 32] {
+        self.borders.get(part).unwrap_or(self.hash.as_bytes())
+    }
+}
+
 /// How a file is sealed in one attempt: the key and a fresh nonce.
 pub(super) struct Sealing {
     keys: Arc<StreamKeys>,
@@ -65,6 +113,18 @@ pub(super) struct Sealing {
 }
 
 impl Sealing {
+    /// The sealing of an upload that is continued: for the same file only.
+    pub(super) fn again(keys: &Arc<StreamKeys>, nonce: [u8; 24]) -> Self {
+        Self {
+            keys: Arc::clone(keys),
+            nonce,
+        }
+    }
+
+    pub(super) fn nonce(&self) -> [u8; 24] {
+        self.nonce
+    }
+
     pub(super) fn new(keys: &Arc<StreamKeys>, plan: &Plan) -> Self {
         let (_, nonce) = BlobEncryptor::new(&keys.blob, &keys.key_id, &plan.blob_id, &mut OsRng);
         Self {
@@ -103,7 +163,8 @@ impl Sealing {
     ) -> Result<SealedHash, SealStop> {
         let keys = &self.keys;
         let mut encryptor = BlobEncryptor::danger_again(&keys.blob, &keys.key_id, &plan.blob_id, &self.nonce);
-        let (mut hash, mut sealed_hash) = (Sha256::new(), Sha256::new());
+        let mut hash = Sha256::new();
+        let mut sealed_hash = SealedHasher::new(plan.size + limits::SEAL_OVERHEAD_BYTES as u64);
         let mut put = |sealed: Bytes| {
             sealed_hash.update(&sealed);
             put(sealed)
@@ -113,10 +174,7 @@ impl Sealing {
         while left > 0 {
             let length = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
             let mut chunk = vec![0; length];
-            file.read_exact(&mut chunk).map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => SealStop::Changed,
-                _ => SealStop::Io(error),
-            })?;
+            read_whole(&mut file, &mut chunk)?;
             if check == Check::Now {
                 hash.update(&chunk);
             }
@@ -131,8 +189,101 @@ impl Sealing {
             return Err(SealStop::Changed);
         }
         put(Bytes::copy_from_slice(&encryptor.finish()))?;
-        Ok(SealedHash::from_bytes(sealed_hash.finalize().into()))
+        Ok(sealed_hash.finish())
     }
+}
+
+/// Seals a file part by part, each in memory as a whole, so that it can be sent again.
+///
+/// A part may go out under the nonce of an earlier attempt. So its piece of the file is sealed only after it was compared with
+/// what the first reading found there: the same nonce never meets other bytes.
+pub(super) struct PartSealer {
+    file: Box<dyn Read + Send>,
+    measured: Measured,
+    parts: Parts,
+    /// `None` after the end of the file.
+    encryptor: Option<BlobEncryptor>,
+    hash: Sha256,
+    /// Bytes of the file that are still to be read.
+    left: u64,
+    /// Sealed bytes that the next part begins with: the nonce, and at the end what is left of the tag.
+    next: Vec<u8>,
+    number: u32,
+}
+
+impl PartSealer {
+    pub(super) fn new(
+        sealing: &Sealing,
+        plan: &Plan,
+        (measured, parts): (Measured, Parts),
+        file: Box<dyn Read + Send>,
+    ) -> Self {
+        let Sealing { keys, nonce } = sealing;
+        Self {
+            file,
+            left: plan.size,
+            measured,
+            parts,
+            encryptor: Some(BlobEncryptor::danger_again(
+                &keys.blob,
+                &keys.key_id,
+                &plan.blob_id,
+                nonce,
+            )),
+            hash: Sha256::new(),
+            next: nonce.to_vec(),
+            number: 0,
+        }
+    }
+
+    /// The next part and its number; `None` after the last.
+    pub(super) fn next_part(&mut self) -> Result<Option<(u32, Bytes)>, SealStop> {
+        let index = self.number as usize;
+        self.number += 1;
+        let Some(size) = self.parts.size_of(self.number) else {
+            return Ok(None);
+        };
+        let size = usize::try_from(size).map_err(|_| SealStop::Changed)?;
+        let mut part = Vec::with_capacity(size);
+        self.give(&mut part, size);
+        let start = part.len();
+        let of_file = usize::try_from(self.left).map_or(size - start, |left| left.min(size - start));
+        part.resize(start + of_file, 0);
+        let piece = &mut part[start..];
+        read_whole(&mut self.file, piece)?;
+        self.hash.update(&*piece);
+        if self.hash.clone().finalize().as_slice() != self.measured.up_to(index) {
+            return Err(SealStop::Changed);
+        }
+        self.left -= of_file as u64;
+        if self.left == 0 && self.encryptor.is_some() && self.file.read(&mut [0]).map_err(SealStop::Io)? != 0 {
+            return Err(SealStop::Changed);
+        }
+        if let Some(encryptor) = &mut self.encryptor {
+            encryptor.update(piece).map_err(|_| SealStop::Changed)?;
+        }
+        if self.left == 0
+            && let Some(encryptor) = self.encryptor.take()
+        {
+            self.next.extend_from_slice(&encryptor.finish());
+        }
+        self.give(&mut part, size);
+        Ok(Some((self.number, part.into())))
+    }
+
+    /// Moves as many waiting bytes into a part as it takes.
+    fn give(&mut self, part: &mut Vec<u8>, size: usize) {
+        let length = self.next.len().min(size - part.len());
+        part.extend(self.next.drain(..length));
+    }
+}
+
+/// Reads exactly these bytes. A file that ends before has changed since it was measured.
+fn read_whole(file: &mut impl Read, piece: &mut [u8]) -> Result<(), SealStop> {
+    file.read_exact(piece).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => SealStop::Changed,
+        _ => SealStop::Io(error),
+    })
 }
 
 /// When the hash of a file is compared.

@@ -1,5 +1,5 @@
 //! Uploading: hash, seal while sending, confirm. Where the server needs the hash of the sealed bytes first, a file is sealed
-//! once more to know it.
+//! once more to know it. Large files go in parts (`parts.rs`).
 
 use std::{
     fs::File,
@@ -13,7 +13,6 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::Method;
-use sha2::{Digest as _, Sha256};
 use synckit_crypto::blob::BlobHash;
 use synckit_protocol::{ProblemCode, SealedHash, UploadId, limits};
 use tokio::{
@@ -23,7 +22,9 @@ use tokio::{
 
 use super::{
     movement::{BlobProgress, Movement},
-    seal::{CHUNKS_WAITING, Plan, SealStop, Sealing},
+    parts::{abandon_parts, upload_in_parts},
+    seal::{CHUNKS_WAITING, Measured, Plan, SealStop, Sealing},
+    unfinished,
     urls::{
         PresignedPut, UploadAnswer, UploadUrl, WhenThere, confirm, given_out_by, is_expired, no_upload_url,
         presigned_error, presigned_put, unsafe_url,
@@ -33,7 +34,7 @@ use crate::{
     connection::{
         api::problem,
         retry::RETRIES_MAX,
-        transport::{RequestBody, read_body},
+        transport::{BodyStream, RequestBody, read_body},
     },
     error::{Error, Result},
     runtime,
@@ -128,7 +129,7 @@ impl From<Vec<u8>> for BlobSource {
 
 /// A source that can be read again for every attempt.
 #[derive(Clone)]
-enum Rereadable {
+pub(super) enum Rereadable {
     Path(PathBuf),
     Memory(Bytes),
     /// A private file without a name.
@@ -136,7 +137,7 @@ enum Rereadable {
 }
 
 impl Rereadable {
-    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+    pub(super) fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             Self::Path(path) => Box::new(File::open(path)?),
             Self::Memory(bytes) => Box::new(io::Cursor::new(bytes.clone())),
@@ -149,21 +150,9 @@ impl Rereadable {
         })
     }
 
-    /// SHA-256 and length.
-    fn measure(&self) -> io::Result<(BlobHash, u64)> {
-        let mut reader = self.open()?;
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 256 * 1024];
-        let mut size = 0;
-        loop {
-            match reader.read(&mut buffer)? {
-                0 => return Ok((BlobHash::from_bytes(hash.finalize().into()), size)),
-                length => {
-                    hash.update(&buffer[..length]);
-                    size += length as u64;
-                }
-            }
-        }
+    async fn measured(&self) -> Result<Measured> {
+        let this = self.clone();
+        Ok(runtime::blocking(move || this.open().and_then(Measured::read)).await??)
     }
 }
 
@@ -174,13 +163,22 @@ pub(super) async fn put(
     progress: &(impl Fn(BlobProgress) + Send + Sync),
 ) -> Result<BlobHash> {
     let source = rereadable(source).await?;
-    let measured = source.clone();
-    let (hash, size) = runtime::blocking(move || measured.measure()).await??;
+    let measured = source.measured().await?;
+    let Measured { hash, size, .. } = measured;
     let url = UploadUrl::new(stream, &hash, size, when_there)?;
-    let uploaded = upload_rereadable(stream, &url, &source, WhenHashed::AtConfirm, progress).await?;
+    let when_hashed = WhenHashed::AtConfirm;
+    let uploaded = upload_measured(stream, &url, &source, (Some(measured), when_hashed), progress).await?;
     if let Some((upload_id, sealed_hash)) = uploaded {
-        confirm(stream, &hash, size, Some(upload_id), Some(sealed_hash)).await?;
-        stream.uploads.remove(&hash);
+        let confirmed = confirm(stream, &hash, size, Some(upload_id), Some(sealed_hash)).await;
+        if confirmed
+            .as_ref()
+            .is_err_and(|error| error.is_problem(ProblemCode::UploadIncomplete))
+        {
+            // The store has not kept what was sent. The next attempt begins again.
+            abandon_parts(stream, &url).await?;
+        }
+        confirmed?;
+        confirmed_upload(stream, &url).await?;
     }
     progress(BlobProgress {
         done_bytes: size,
@@ -197,37 +195,60 @@ pub(super) async fn upload(
 ) -> Result<()> {
     let source = rereadable(source).await?;
     // The app confirms later, perhaps in another process, which does not know the hash.
-    upload_rereadable(stream, url, &source, WhenHashed::First, progress)
+    upload_measured(stream, url, &source, (None, WhenHashed::First), progress)
         .await
         .map(|_| ())
 }
 
+/// Forgets a confirmed upload.
+pub(super) async fn confirmed_upload(stream: &Stream, url: &UploadUrl) -> Result<()> {
+    stream.uploads.remove(&url.hash);
+    match url.parts() {
+        Some(_) => unfinished::forget(stream, url.blob_id).await,
+        None => Ok(()),
+    }
+}
+
 /// When the server is told the hash of the sealed bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum WhenHashed {
+pub(super) enum WhenHashed {
     /// In the request for the URL, for which the file is sealed once more than to be sent.
     First,
     /// In the confirmation, unless the server needs it first.
     AtConfirm,
 }
 
-/// Uploads; returns the upload that arrived and its hash, or `None` if the server already has the file. Each attempt has a
-/// fresh nonce and a fresh URL.
-async fn upload_rereadable(
+/// Uploads; returns the upload that arrived and its hash, or `None` if the server already has the file. A large file goes in
+/// parts; only those read what was measured, and a source that was not measured yet is.
+async fn upload_measured(
+    stream: &Stream,
+    url: &UploadUrl,
+    source: &Rereadable,
+    (measured, when_hashed): (Option<Measured>, WhenHashed),
+    progress: &(impl Fn(BlobProgress) + Send + Sync),
+) -> Result<Option<(UploadId, SealedHash)>> {
+    if url.is_done() {
+        return Ok(None);
+    }
+    let Some(parts) = url.parts() else {
+        return upload_whole(stream, url, source, when_hashed, progress).await;
+    };
+    let measured = match measured {
+        Some(measured) => measured,
+        None => source.measured().await?,
+    };
+    upload_in_parts(stream, url, source, (measured, parts, when_hashed), progress).await
+}
+
+/// Each attempt has a fresh nonce and a fresh URL.
+async fn upload_whole(
     stream: &Stream,
     url: &UploadUrl,
     source: &Rereadable,
     mut when_hashed: WhenHashed,
     progress: &(impl Fn(BlobProgress) + Send + Sync),
 ) -> Result<Option<(UploadId, SealedHash)>> {
-    if url.is_done() {
-        return Ok(None);
-    }
-    let plan = Plan {
-        hash: url.hash,
-        blob_id: url.blob_id,
-        size: url.size,
-    };
+    let plan = url.plan();
     for attempt in 0.. {
         let keys = Arc::clone(stream.keys()?.current());
         let mut sealing = Sealing::new(&keys, &plan);
@@ -243,26 +264,32 @@ async fn upload_rereadable(
         }
         let target = match answer {
             UploadAnswer::AlreadyExists => return Ok(None),
-            UploadAnswer::HashFirst => return Err(no_upload_url()),
+            UploadAnswer::HashFirst | UploadAnswer::InParts(_) => return Err(no_upload_url()),
             UploadAnswer::Url(target) => target,
         };
         let error = match put_once(stream, (plan, sealing), &target, source, progress).await {
             Ok(sealed_hash) => return Ok(Some((target.upload_id, sealed_hash))),
             Err(error) => error,
         };
-        let has_expired = is_expired(&error);
-        let wait = if has_expired && attempt < RETRIES_MAX {
-            Some(Duration::ZERO)
-        } else {
-            stream.connection.api().jitter.wait_after(&error, attempt)
-        };
-        let Some(wait) = wait else { return Err(error) };
-        runtime::sleep(wait).await;
+        pause_or_fail(stream, error, attempt).await?;
     }
     Ok(None)
 }
+
+/// Waits until another attempt at a presigned URL may succeed; fails if none will.
+pub(super) async fn pause_or_fail(stream: &Stream, error: Error, attempt: u32) -> Result<()> {
+    let wait = if is_expired(&error) && attempt < RETRIES_MAX {
+        Some(Duration::ZERO)
+    } else {
+        stream.connection.api().jitter.wait_after(&error, attempt)
+    };
+    let Some(wait) = wait else { return Err(error) };
+    runtime::sleep(wait).await;
+    Ok(())
+}
+
 /// Seals only for the hash.
-async fn hash_sealed(sealing: Sealing, plan: Plan, source: Rereadable) -> Result<(Sealing, SealedHash)> {
+pub(super) async fn hash_sealed(sealing: Sealing, plan: Plan, source: Rereadable) -> Result<(Sealing, SealedHash)> {
     let hashed = runtime::blocking(move || {
         let file = source.open().map_err(SealStop::Io)?;
         sealing.hash(&plan, file).map(|hash| (sealing, hash))
@@ -279,7 +306,6 @@ async fn put_once(
     progress: &(impl Fn(BlobProgress) + Send + Sync),
 ) -> Result<SealedHash> {
     let stop = Arc::new(OnceLock::new());
-    let movement = Arc::new(Movement::default());
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     let (file, stopped) = (source.clone(), Arc::clone(&stop));
     let sealed = runtime::blocking(move || {
@@ -295,11 +321,38 @@ async fn put_once(
             })
             .ok()
     });
-    let moved = Arc::clone(&movement);
     let chunks = stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|chunk| (chunk, receiver))
-    })
-    .inspect(move |chunk| moved.add(chunk.as_ref().map_or(0, Bytes::len)));
+    });
+    let report = |moved: u64| {
+        progress(BlobProgress {
+            done_bytes: moved.min(plan.size),
+            total_bytes: plan.size,
+        });
+    };
+    let length = plan.size + limits::SEAL_OVERHEAD_BYTES as u64;
+    let result = send(stream, target, (length, Box::pin(chunks)), report).await;
+    // No join on a failure: the thread ends as soon as it finds nobody to take its pieces.
+    result.map_err(|error| stop.get().and_then(SealStop::error).unwrap_or(error))?;
+    match runtime::timeout(stream.connection.api().request_timeout, sealed).await {
+        Some(Ok(Some(sealed_hash))) => Ok(sealed_hash),
+        _ => Err(Error::Protocol {
+            status: 200,
+            reason: "success after the last byte of an upload",
+        }),
+    }
+}
+
+/// Sends a body to a presigned URL, as long as it moves.
+pub(super) async fn send(
+    stream: &Stream,
+    target: &PresignedPut,
+    (length, chunks): (u64, BodyStream<io::Error>),
+    report: impl Fn(u64),
+) -> Result<()> {
+    let movement = Arc::new(Movement::default());
+    let moved = Arc::clone(&movement);
+    let chunks = chunks.inspect(move |chunk| moved.add(chunk.as_ref().map_or(0, Bytes::len)));
     let mut request = http::Request::builder()
         .method(Method::PUT)
         .uri(target.url.expose())
@@ -307,7 +360,6 @@ async fn put_once(
     for (name, value) in &target.headers {
         request = request.header(name, value);
     }
-    let length = plan.size + limits::SEAL_OVERHEAD_BYTES as u64;
     let request = request
         .body(RequestBody::Stream {
             length,
@@ -323,22 +375,7 @@ async fn put_once(
             .map_err(Error::Network)?;
         check_put_answer(status.as_u16(), &body)
     };
-    let report = |moved: u64| {
-        progress(BlobProgress {
-            done_bytes: moved.min(plan.size),
-            total_bytes: plan.size,
-        });
-    };
-    let result = movement.watch(api.request_timeout, report, exchange).await;
-    // No join on a failure: the thread ends as soon as it finds nobody to take its pieces.
-    result.map_err(|error| stop.get().and_then(SealStop::error).unwrap_or(error))?;
-    match runtime::timeout(api.request_timeout, sealed).await {
-        Some(Ok(Some(sealed_hash))) => Ok(sealed_hash),
-        _ => Err(Error::Protocol {
-            status: 200,
-            reason: "success after the last byte of an upload",
-        }),
-    }
+    movement.watch(api.request_timeout, report, exchange).await
 }
 
 /// Whether an object store accepted the object. Our own store answers with problems, others with their own documents.

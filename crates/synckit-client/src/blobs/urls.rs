@@ -5,11 +5,14 @@ use std::{collections::BTreeMap, fmt};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use synckit_crypto::blob::BlobHash;
 use synckit_protocol::{
-    BlobId, KeyId, ProblemCode, SealedHash, SecretText, UploadId, limits,
-    wire::blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobUpload, BlobUploadAnswer},
+    BlobId, KeyId, Parts, ProblemCode, SealedHash, SecretText, UploadId, limits,
+    wire::blobs::{
+        BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobUpload, BlobUploadAnswer, UploadPart, UploadPartAnswer,
+    },
 };
 use url::Url;
 
+use super::seal::Plan;
 use crate::{
     connection::{
         call::Call,
@@ -96,6 +99,20 @@ impl UploadUrl {
             when_there,
             already_exists: false,
         })
+    }
+
+    /// The file to seal.
+    pub(super) fn plan(&self) -> Plan {
+        Plan {
+            hash: self.hash,
+            blob_id: self.blob_id,
+            size: self.size,
+        }
+    }
+
+    /// The parts of a large file.
+    pub(super) fn parts(&self) -> Option<Parts> {
+        Parts::of(self.size + limits::SEAL_OVERHEAD_BYTES as u64)
     }
 
     /// Whether the file need not be uploaded.
@@ -207,6 +224,8 @@ pub(super) enum UploadAnswer {
     AlreadyExists,
     /// A URL needs the hash of the sealed bytes.
     HashFirst,
+    /// The server takes the file in parts.
+    InParts(UploadId),
     Url(PresignedPut),
 }
 
@@ -231,9 +250,29 @@ pub(super) async fn presigned_put(
                 upload_id,
             }))
         }
+        (false, None, Some(upload_id)) => {
+            stream.uploads.insert(url.hash, upload_id);
+            Ok(UploadAnswer::InParts(upload_id))
+        }
         (false, None, None) if hash_at_confirm => Ok(UploadAnswer::HashFirst),
         _ => Err(no_upload_url()),
     }
+}
+
+/// Requests a URL for one part of an upload.
+pub(super) async fn presigned_part(stream: &Stream, upload_id: UploadId, part: &UploadPart) -> Result<PresignedPut> {
+    let path = format!("/api/sync/blobs/uploads/{upload_id}/parts");
+    let answer: UploadPartAnswer = stream
+        .connection
+        .authorized(Call::post(path).body(part)?)
+        .await?
+        .decode()?;
+    check_presigned(stream, &answer.upload_url)?;
+    Ok(PresignedPut {
+        url: SecretText::new(answer.upload_url),
+        headers: signed_headers(&answer.headers)?,
+        upload_id,
+    })
 }
 
 /// The error of an answer that should have brought a URL.

@@ -88,12 +88,13 @@ pub(crate) fn keep_account(secrets: &Secrets, user_id: UserId) -> Result<(), Cre
     accounts.write(secrets)
 }
 
-/// Removes session and keys of an account, then the account from the list. The known positions of its history stay:
+/// Removes session, keys and unfinished uploads of an account, then the account from the list. The known positions of its history stay:
 /// without them the next sign-in would not notice a server that went back.
 pub(crate) fn forget_account(secrets: &Secrets, user_id: UserId) -> Result<(), CredentialError> {
     secrets.delete(Record::Session(user_id))?;
     secrets.delete(Record::Keys(user_id))?;
     secrets.delete(Record::Envelope(user_id))?;
+    secrets.delete(Record::Uploads(user_id))?;
     let mut accounts = Accounts::read(secrets)?;
     accounts.stored.retain(|account| account.user_id != user_id);
     accounts.last = accounts.last.filter(|last| *last != user_id);

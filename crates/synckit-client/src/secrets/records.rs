@@ -36,6 +36,8 @@ pub(crate) enum Record {
     Position(UserId),
     /// The part of the log in which unreadable batches are skipped.
     Skipped(UserId),
+    /// The uploads in parts that are not confirmed.
+    Uploads(UserId),
 }
 
 impl Record {
@@ -50,6 +52,7 @@ impl Record {
             Self::Vault(user_id) => format!("{user_id}/vault"),
             Self::Position(user_id) => format!("{user_id}/position"),
             Self::Skipped(user_id) => format!("{user_id}/skipped"),
+            Self::Uploads(user_id) => format!("{user_id}/uploads"),
         }
     }
 }

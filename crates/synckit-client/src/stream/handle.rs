@@ -24,6 +24,8 @@ pub(crate) struct Stream {
     pub(crate) key_state: KeyState,
     pub(crate) state: StreamState,
     pub(crate) uploads: PendingUploads,
+    /// Serialises changes of the record of unfinished uploads.
+    pub(crate) noting: Turns,
     pub(crate) line: Line,
     pub(crate) news: NewsTasks,
     /// Serialises writes: parallel pushes of one client would only cause each other's retries.
@@ -37,6 +39,7 @@ impl Stream {
             key_state: KeyState::default(),
             state: StreamState::default(),
             uploads: PendingUploads::default(),
+            noting: Turns::default(),
             line: Line::default(),
             news: NewsTasks::default(),
             writing: Turns::default(),

@@ -16,7 +16,7 @@ use crate::{
     world::World,
 };
 
-async fn world_with(bucket: &TestBucket) -> World {
+pub(crate) async fn world_with(bucket: &TestBucket) -> World {
     let place = BlobPlace::Bucket(Box::new(BucketAccess {
         address: bucket.address().parse().unwrap(),
         keys: BucketKeys {

@@ -23,6 +23,7 @@ mod mail_server;
 mod nginx;
 mod outbox;
 mod owner_keys;
+mod parts;
 mod pending_accounts;
 mod processes;
 mod product_page;

@@ -30,8 +30,8 @@ pub struct BlobUpload {
     pub hash: BlobId,
     /// The sealed size: exactly 40 bytes more than the file.
     pub size: u64,
-    /// SHA-256 of the sealed bytes: the URL accepts no others. Without it and without `hash_at_confirm`, the request only asks
-    /// whether the server has the blob.
+    /// The hash of the sealed bytes ([`crate::SealedHasher`]): no others are accepted. Without it and without
+    /// `hash_at_confirm`, the request only asks whether the server has the blob.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_hash: Option<SealedHash>,
     /// The client will know the hash when it has sent the bytes, and names it in `confirm`. A server whose URLs need it
@@ -57,7 +57,8 @@ pub struct BlobUpload {
 
 /// The answer to [`BlobUpload`]: a presigned URL for one `PUT` of exactly `size` bytes, with the hash `sealed_hash` if the
 /// request named it. No URL if the server has the blob, or the request only asked, or its `hash_at_confirm` is too late for
-/// this server: then the client asks again with `sealed_hash`.
+/// this server: then the client asks again with `sealed_hash`. A blob of more than [`crate::limits::UPLOAD_WHOLE_BYTES_MAX`]
+/// bytes gets an `upload_id` and no URL: each of its parts asks for its own ([`UploadPart`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlobUploadAnswer {
@@ -72,9 +73,43 @@ pub struct BlobUploadAnswer {
     /// The id of this upload, for `confirm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_id: Option<UploadId>,
-    /// When the URL stops working.
+    /// When the URL stops working, or the time for the parts ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<UnixSeconds>,
+}
+
+/// `POST /api/sync/blobs/uploads/{upload_id}/parts`: requests a URL for one part of an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UploadPart {
+    /// The number of the part, from 1 ([`crate::Parts`]).
+    pub number: u32,
+    /// SHA-256 of its bytes: the URL accepts no others.
+    pub sealed_hash: SealedHash,
+}
+
+/// The answer to [`UploadPart`]: a presigned URL for one `PUT` of exactly these bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UploadPartAnswer {
+    /// The URL.
+    pub upload_url: String,
+    /// Required headers of the `PUT`.
+    pub headers: BTreeMap<String, String>,
+    /// When the URL stops working.
+    pub expires_at: UnixSeconds,
+}
+
+/// `GET /api/sync/blobs/uploads/{upload_id}`: what an upload in parts has, so that a client can go on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UploadStatus {
+    /// Whether the server has the blob meanwhile, from another upload.
+    pub already_exists: bool,
+    /// The parts that have arrived, in order of their numbers.
+    pub parts: Vec<UploadPart>,
+    /// When the time for the parts ends.
+    pub expires_at: UnixSeconds,
 }
 
 /// `POST /api/sync/blobs/confirm`: makes an uploaded object available. Idempotent.
@@ -88,7 +123,7 @@ pub struct BlobConfirm {
     /// The upload to confirm; without it, the newest complete one of this blob.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_id: Option<UploadId>,
-    /// SHA-256 of the sealed bytes, which the object must have. Required if the upload began with `hash_at_confirm`.
+    /// The hash of the sealed bytes, which the object must have. Required if the upload began with `hash_at_confirm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_hash: Option<SealedHash>,
 }

@@ -8,10 +8,13 @@ use axum::{
 };
 use serde::Deserialize;
 use synckit_protocol::{
-    BlobId, ObjectKey, ProblemCode, SealedHash, UploadId, limits,
-    wire::blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobInfo, BlobList, BlobUpload, BlobUploadAnswer},
+    BlobId, ObjectKey, Parts, ProblemCode, SealedHash, UploadId, limits,
+    wire::blobs::{
+        BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobInfo, BlobList, BlobUpload, BlobUploadAnswer, UploadPart,
+        UploadPartAnswer, UploadStatus,
+    },
 };
-use synckit_store::{Blob, NewUpload, StreamId, UploadBegin};
+use synckit_store::{Blob, NewUpload, PendingUpload, StreamId, UploadBegin};
 
 use super::{access::AppAccess, problems};
 use crate::{
@@ -30,6 +33,14 @@ pub(super) async fn upload(
 ) -> Result<Response, ApiError> {
     check_size(body.size)?;
     let now = state.config.clock.now();
+    let is_in_parts = Parts::of(body.size).is_some();
+    // A whole object's URL for a bucket is signed with the hash.
+    let needs_hash_first = !is_in_parts && state.objects.needs_hash_first();
+    let lifetime = if is_in_parts {
+        limits::UPLOAD_IN_PARTS_SECONDS
+    } else {
+        limits::PRESIGNED_URL_SECONDS
+    };
     let new = NewUpload {
         stream: access.stream,
         upload_id: UploadId::from_bytes(random_id()),
@@ -38,10 +49,10 @@ pub(super) async fn upload(
         blob_id: body.hash,
         size: body.size,
         sealed_hash: body.sealed_hash,
-        only_asks: body.sealed_hash.is_none() && (!body.hash_at_confirm || state.objects.needs_hash_first()),
+        only_asks: body.sealed_hash.is_none() && (!body.hash_at_confirm || needs_hash_first),
         key_id: body.key_id,
         replace: body.replace,
-        expires_at: now.saturating_add(limits::PRESIGNED_URL_SECONDS),
+        expires_at: now.saturating_add(lifetime),
     };
     let mut begun = state.store.begin_upload(new).await?;
     if begun == UploadBegin::AlreadyExists && !is_stored(&state, access.stream, body.hash).await? {
@@ -52,6 +63,16 @@ pub(super) async fn upload(
     let presigned = match begun {
         UploadBegin::OverQuota(quota) => return Err(problems::over_quota(quota)),
         UploadBegin::AlreadyExists | UploadBegin::Needed => None,
+        UploadBegin::Begun if is_in_parts => {
+            begin_parts(&state, &new).await?;
+            return reply.ok(&BlobUploadAnswer {
+                already_exists: false,
+                upload_url: None,
+                headers: BTreeMap::new(),
+                upload_id: Some(new.upload_id),
+                expires_at: Some(new.expires_at),
+            });
+        }
         UploadBegin::Begun => state
             .objects
             .upload(new.object_key, size_and_hash, access.stream.user_id, now),
@@ -69,6 +90,103 @@ pub(super) async fn upload(
     })
 }
 
+/// Begins the parts of an upload that the store has noted: in this order, nothing begins in a bucket that no row names.
+async fn begin_parts(state: &ServerState, new: &NewUpload) -> Result<(), ApiError> {
+    let now = state.config.clock.now();
+    let multipart_id = match state.objects.begin_parts(new.object_key, now).await {
+        Ok(Some(multipart_id)) => multipart_id,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            // It would count against the account for a week.
+            state.store.abandon_upload(new.stream, new.upload_id, now).await?;
+            return Err(error.into());
+        }
+    };
+    let named = state.store.name_multipart(new.stream, new.upload_id, multipart_id);
+    if named.await? {
+        Ok(())
+    } else {
+        // The account was deleted meanwhile, which condemns the object.
+        Err(ProblemCode::UploadNotFound.into())
+    }
+}
+
+/// An upload in parts whose time is not over.
+async fn upload_in_parts(
+    state: &ServerState,
+    stream: StreamId,
+    upload_id: &str,
+) -> Result<(PendingUpload, Parts), ApiError> {
+    let upload_id: UploadId = upload_id.parse().map_err(|_| ProblemCode::UploadNotFound)?;
+    let now = state.config.clock.now();
+    let upload = state.store.upload(stream, upload_id).await?;
+    upload
+        .filter(|upload| now < upload.expires_at)
+        .and_then(|upload| Parts::of(upload.size).map(|parts| (upload, parts)))
+        .ok_or_else(|| ProblemCode::UploadNotFound.into())
+}
+
+/// `POST /api/sync/blobs/uploads/{upload_id}/parts`.
+pub(super) async fn part(
+    State(state): Server,
+    access: AppAccess,
+    PathText(upload_id): PathText,
+    Received { value: body, reply }: Received<UploadPart>,
+) -> Result<Response, ApiError> {
+    let (upload, parts) = upload_in_parts(&state, access.stream, &upload_id).await?;
+    let size = parts
+        .size_of(body.number)
+        .ok_or_else(|| ApiError::invalid("number", format!("is from 1 to {}", parts.count())))?;
+    let now = state.config.clock.now();
+    let part = (body.number, size, body.sealed_hash);
+    let presigned = state
+        .objects
+        .part(&upload, part, access.stream.user_id, now)
+        .ok_or(ProblemCode::UploadNotFound)?;
+    reply.ok(&UploadPartAnswer {
+        upload_url: presigned.url,
+        headers: presigned.headers,
+        expires_at: presigned.expires_at,
+    })
+}
+
+/// `GET /api/sync/blobs/uploads/{upload_id}`.
+pub(super) async fn upload_status(
+    State(state): Server,
+    access: AppAccess,
+    PathText(upload_id): PathText,
+    reply: Reply,
+) -> Result<Response, ApiError> {
+    let (upload, _) = upload_in_parts(&state, access.stream, &upload_id).await?;
+    let found = state.objects.parts(&upload, state.config.clock.now()).await?;
+    let parts = found.ok_or(ProblemCode::UploadNotFound)?.into_iter();
+    reply.ok(&UploadStatus {
+        already_exists: is_stored(&state, access.stream, upload.blob_id).await?,
+        parts: parts
+            .map(|part| UploadPart {
+                number: part.number,
+                sealed_hash: part.hash,
+            })
+            .collect(),
+        expires_at: upload.expires_at,
+    })
+}
+
+/// `DELETE /api/sync/blobs/uploads/{upload_id}`.
+pub(super) async fn end_upload(
+    State(state): Server,
+    access: AppAccess,
+    PathText(upload_id): PathText,
+) -> Result<Response, ApiError> {
+    let upload_id: UploadId = upload_id.parse().map_err(|_| ProblemCode::UploadNotFound)?;
+    let now = state.config.clock.now();
+    if state.store.abandon_upload(access.stream, upload_id, now).await? {
+        Ok(Reply::empty())
+    } else {
+        Err(ProblemCode::UploadNotFound.into())
+    }
+}
+
 /// `POST /api/sync/blobs/confirm`.
 pub(super) async fn confirm(
     State(state): Server,
@@ -81,13 +199,16 @@ pub(super) async fn confirm(
         .pending_uploads(access.stream, body.hash, body.size, body.upload_id)
         .await?;
     let pending = !uploads.is_empty();
+    // The directory copies parts into an object; the parts go afterwards.
+    let copies = pending && Parts::of(body.size).is_some() && !state.objects.needs_hash_first();
+    let _room = copies.then(|| state.disk.reserve(body.size)).transpose()?;
     // Each look is a request to the store, if that is a bucket.
     for upload in uploads.into_iter().take(limits::CONFIRM_UPLOADS_MAX) {
         let now = state.config.clock.now();
         let Some(hash) = agreed(upload.sealed_hash, body.sealed_hash) else {
             continue;
         };
-        if !state.objects.has(upload.object_key, (body.size, hash), now).await? {
+        if !state.objects.complete(&upload, hash, now).await? {
             continue;
         }
         // The transaction decides: an upload that the sweep took meanwhile is not confirmed, and its key never comes back.

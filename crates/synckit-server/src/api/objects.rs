@@ -34,9 +34,6 @@ pub(super) async fn write(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (files, url) = verify(&state, &key, request.uri())?;
-    let UrlAction::Put(sealed_hash) = url.action else {
-        return Err(ProblemCode::UrlInvalid.into());
-    };
     let length_mismatch =
         || ApiError::new(ProblemCode::LengthMismatch).with_detail(format!("the URL is for exactly {} bytes", url.size));
     if announced_length(request.headers()).is_some_and(|length| length != url.size) {
@@ -51,7 +48,12 @@ pub(super) async fn write(
         ObjectError::Full(error) => ApiError::new(ProblemCode::ServerFull).caused_by(error),
         ObjectError::Io(error) => of_disk(error),
     };
-    let writer = files.write(url.key, url.size, sealed_hash).await.map_err(problem)?;
+    let writer = match url.action {
+        UrlAction::Part(number, hash) => files.write_part(url.key, number, url.size, hash).await,
+        UrlAction::Put(hash) => files.write(url.key, url.size, hash).await,
+        UrlAction::Get => return Err(ProblemCode::UrlInvalid.into()),
+    };
+    let writer = writer.map_err(problem)?;
     // An upload that is swept an hour after its URL expired must not appear after the sweep, when nobody would ever
     // remove it. So that is also the time that it may take in all.
     let last_moment = url.expires_at.saturating_add(limits::UPLOAD_SWEEP_SECONDS / 2);

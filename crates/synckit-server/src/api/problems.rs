@@ -53,6 +53,7 @@ impl From<ObjectFailure> for ApiError {
     fn from(error: ObjectFailure) -> Self {
         match &error {
             ObjectFailure::Directory(_) => Self::internal(error),
+            ObjectFailure::Full(_) => Self::new(ProblemCode::ServerFull).caused_by(error),
             // A refusal by the bucket, too: its keys or its clock are for the operator to mend, and a retry then helps.
             ObjectFailure::Bucket(_) => Self::new(ProblemCode::StoreUnavailable)
                 .with_detail("the object store cannot be used at the moment")

@@ -7,7 +7,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use synckit_protocol::{
     BlobId, Cursor, DeviceId, MEDIA_TYPE_EVENTS, MEDIA_TYPE_JSON_LINES, ObjectKey, ProblemCode as P, SealedHash,
-    SessionId, SnapshotId, limits,
+    SessionId, SnapshotId, UploadId, limits,
     wire::{
         accounts::{
             AccountInfo, PasswordChangeFinish, PasswordChangeStart, PasswordChanged, PasswordReplaced, PutVault,
@@ -18,7 +18,10 @@ use synckit_protocol::{
             LoginFinish, LoginStart, LoginStarted, PasswordLogin, Refresh, Refreshed, SignedIn, UnlockFinish,
             UnlockStart, Unlocked,
         },
-        blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobList, BlobUpload, BlobUploadAnswer},
+        blobs::{
+            BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobList, BlobUpload, BlobUploadAnswer, UploadPart,
+            UploadPartAnswer, UploadStatus,
+        },
         devices::{Device, DeviceList, RegisterDevice, RenameDevice},
         keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
         log::{Chain, Page, Pull, Push, Pushed, Status},
@@ -388,11 +391,31 @@ fn blobs() -> Vec<Operation> {
             .answers::<BlobList>("A page of blobs.")
             .refuses(&[P::InvalidValue]),
         post("/api/sync/blobs/upload", blobs::upload)
-            .does("Asks for a URL to upload to, unless the blob is there")
+            .does("Asks for a URL to upload to, or begins an upload in parts, unless the blob is there")
             .by_app_token()
             .takes::<BlobUpload>()
             .answers::<BlobUploadAnswer>("The URL.")
-            .refuses(&[P::InvalidValue, P::BlobTooLarge, P::QuotaExceeded])
+            .refuses(&[P::InvalidValue, P::BlobTooLarge, P::QuotaExceeded, P::UploadNotFound])
+            .writes(),
+        get("/api/sync/blobs/uploads/{upload_id}", blobs::upload_status)
+            .does("Tells which parts of an upload have arrived")
+            .by_app_token()
+            .path::<UploadId>("upload_id", "The upload.")
+            .answers::<UploadStatus>("The parts.")
+            .refuses(&[P::UploadNotFound]),
+        post("/api/sync/blobs/uploads/{upload_id}/parts", blobs::part)
+            .does("Asks for a URL to upload one part to")
+            .by_app_token()
+            .path::<UploadId>("upload_id", "The upload.")
+            .takes::<UploadPart>()
+            .answers::<UploadPartAnswer>("The URL.")
+            .refuses(&[P::InvalidValue, P::UploadNotFound]),
+        delete("/api/sync/blobs/uploads/{upload_id}", blobs::end_upload)
+            .does("Ends an upload without a blob")
+            .by_app_token()
+            .path::<UploadId>("upload_id", "The upload.")
+            .answers_nothing("The upload is over.")
+            .refuses(&[P::UploadNotFound])
             .writes(),
         post("/api/sync/blobs/confirm", blobs::confirm)
             .does("Makes an uploaded object count")
@@ -430,8 +453,9 @@ fn blobs() -> Vec<Operation> {
             })
             .refuses(&[P::BlobNotFound, P::RangeNotSatisfiable]),
         presigned(put("/blobs/{object_key}", objects::write))
-            .does("Uploads an object")
-            .query::<SealedHash>("hash", "SHA-256 of the object.")
+            .does("Uploads an object, or one part of it")
+            .query::<SealedHash>("hash", "The hash of the object, or of the part.")
+            .optional_query::<u32>("part", "The number of the part.")
             .takes_object()
             .answer(Answer {
                 status: 200,
@@ -454,9 +478,9 @@ fn presigned(operation: Operation) -> Operation {
             Place::Query,
             "op",
             "The method that the URL is for.",
-            |_| json_schema!({ "enum": ["get", "put"] }),
+            |_| json_schema!({ "enum": ["get", "put", "part"] }),
         )
-        .query::<u64>("size", "The size of the object in bytes.")
+        .query::<u64>("size", "The size of the object, or of the part, in bytes.")
         .query::<u64>("expires", "When the URL stops working, in seconds since 1970.")
         .query::<String>("by", "A pseudonym of the account that asked for the URL.")
         .query::<String>("sig", "The server's signature of all of this.")

@@ -3,8 +3,11 @@
 use std::{collections::BTreeMap, io, time::Duration};
 
 use http::header;
-use synckit_protocol::{ObjectKey, SealedHash, UserId, limits, wire::UnixSeconds};
-use synckit_store::objects::{Bucket, BucketError, ObjectDirectory};
+use synckit_protocol::{ObjectKey, Parts, SealedHash, UserId, limits, wire::UnixSeconds};
+use synckit_store::{
+    PendingUpload,
+    objects::{Bucket, BucketError, ObjectDirectory, ObjectError, StoredPart},
+};
 
 use super::{ObjectUrl, UrlAction, UrlSigner};
 
@@ -34,6 +37,8 @@ pub(crate) struct Presigned {
 pub(crate) enum ObjectFailure {
     #[error("the directory of objects failed")]
     Directory(#[from] io::Error),
+    #[error("the disk is full")]
+    Full(#[source] io::Error),
     #[error(transparent)]
     Bucket(#[from] BucketError),
 }
@@ -79,6 +84,100 @@ impl Objects {
             headers,
             expires_at,
         })
+    }
+
+    /// Begins an upload in parts. Returns the bucket's name for it; the directory needs none.
+    pub(crate) async fn begin_parts(&self, key: ObjectKey, now: UnixSeconds) -> Result<Option<String>, ObjectFailure> {
+        Ok(match self {
+            Self::Directory { .. } => None,
+            Self::Bucket(bucket) => Some(bucket.begin_parts(key, now).await?),
+        })
+    }
+
+    /// A URL for one part, with its number, size and hash; `None` if the upload never began in the bucket. It ends with the
+    /// time of the upload, so that no part arrives after the sweep.
+    pub(crate) fn part(
+        &self,
+        upload: &PendingUpload,
+        part: (u32, u64, SealedHash),
+        account: UserId,
+        now: UnixSeconds,
+    ) -> Option<Presigned> {
+        let expires_at = upload.expires_at.min(now.saturating_add(limits::PRESIGNED_URL_SECONDS));
+        let (url, headers) = match self {
+            Self::Directory { urls, .. } => {
+                let (number, size, hash) = part;
+                let url = ObjectUrl {
+                    action: UrlAction::Part(number, hash),
+                    key: upload.object_key,
+                    size,
+                    expires_at,
+                    owner: urls.tag(account),
+                };
+                let length = (header::CONTENT_LENGTH.as_str().to_owned(), size.to_string());
+                (urls.sign(&url), BTreeMap::from([length]))
+            }
+            Self::Bucket(bucket) => {
+                let valid = Duration::from_secs(expires_at.saturating_sub(now));
+                let multipart_id = upload.multipart_id.as_deref()?;
+                bucket.part_url(upload.object_key, multipart_id, part, now, valid)
+            }
+        };
+        Some(Presigned {
+            url,
+            headers,
+            expires_at,
+        })
+    }
+
+    /// The parts of an upload that have arrived; `None` if the bucket has no such upload any more.
+    pub(crate) async fn parts(
+        &self,
+        upload: &PendingUpload,
+        now: UnixSeconds,
+    ) -> Result<Option<Vec<StoredPart>>, ObjectFailure> {
+        Ok(match (self, &upload.multipart_id) {
+            (Self::Directory { files, .. }, _) => Some(files.parts(upload.object_key).await?),
+            (Self::Bucket(_), None) => None,
+            (Self::Bucket(bucket), Some(multipart_id)) => {
+                let parts = bucket.parts(upload.object_key, multipart_id, now).await?;
+                parts.map(|parts| parts.into_iter().map(|part| part.stored).collect())
+            }
+        })
+    }
+
+    /// Whether the object of an upload exists with this hash, once its parts are joined if it has parts.
+    pub(crate) async fn complete(
+        &self,
+        upload: &PendingUpload,
+        hash: SealedHash,
+        now: UnixSeconds,
+    ) -> Result<bool, ObjectFailure> {
+        let (key, size_and_hash) = (upload.object_key, (upload.size, hash));
+        if Parts::of(upload.size).is_none() {
+            return self.has(key, size_and_hash, now).await;
+        }
+        if !self.has(key, size_and_hash, now).await? {
+            let joined = match (self, &upload.multipart_id) {
+                (Self::Directory { files, .. }, _) => match files.join_parts(key, upload.size, hash).await {
+                    Err(ObjectError::Full(error)) => return Err(ObjectFailure::Full(error)),
+                    Err(ObjectError::Io(error)) => return Err(error.into()),
+                    Err(_) => false,
+                    Ok(joined) => joined,
+                },
+                (Self::Bucket(_), None) => false,
+                (Self::Bucket(bucket), Some(multipart_id)) => {
+                    bucket.join(key, multipart_id, size_and_hash, now).await?
+                }
+            };
+            if !joined || !self.has(key, size_and_hash, now).await? {
+                return Ok(false);
+            }
+        }
+        if let Self::Directory { files, .. } = self {
+            files.remove_parts(key).await?;
+        }
+        Ok(true)
     }
 
     /// A URL for a download.

@@ -1,8 +1,8 @@
 //! Presigned URLs of objects: `{public_url}/blobs/{object key}?op=…&size=…&expires=…&by=…&sig=…`, with `&hash=…` for an
-//! upload whose hash was named before.
+//! upload whose hash was named before, and `&part=…` for one part of an upload.
 //!
-//! `sig = base64url(HMAC-SHA256(key, op || 0 || object key (32) || size (u64 BE) || expires (u64 BE) || by (16) || hash))`,
-//! where `hash` is that SHA-256 or empty. A holder of the URL may do the one operation that it
+//! `sig = base64url(HMAC-SHA256(key, op || 0 || object key (32) || size (u64 BE) || expires (u64 BE) || by (16) || hash || part))`,
+//! where `hash` is that SHA-256 or empty, and `part` is the number (u32 BE) or empty. A holder of the URL may do the one operation that it
 //! names, until it expires, without a token. `by` is a pseudonym of the account that requested the URL, so that transfers
 //! count against its share.
 
@@ -24,6 +24,8 @@ pub(crate) enum UrlAction {
     Get,
     /// `PUT`, of the bytes with this hash if there is one.
     Put(Option<SealedHash>),
+    /// `PUT` of the part with this number and hash.
+    Part(u32, SealedHash),
 }
 
 /// The name of an action in a URL.
@@ -32,6 +34,7 @@ pub(crate) enum UrlAction {
 enum Op {
     Get,
     Put,
+    Part,
 }
 
 /// The signed fields.
@@ -62,6 +65,7 @@ struct Query {
     expires: UnixSeconds,
     by: String,
     hash: Option<SealedHash>,
+    part: Option<u32>,
     sig: String,
 }
 
@@ -100,6 +104,7 @@ impl UrlSigner {
             UrlAction::Get => ("get", String::new()),
             UrlAction::Put(None) => ("put", String::new()),
             UrlAction::Put(Some(hash)) => ("put", format!("&hash={hash}")),
+            UrlAction::Part(number, hash) => ("part", format!("&hash={hash}&part={number}")),
         };
         format!(
             "{}/{key}?op={op}&size={size}&expires={expires_at}&by={owner}{hash}&sig={signature}",
@@ -121,10 +126,11 @@ impl UrlSigner {
             .ok()
             .and_then(|tag| tag.try_into().ok())
             .ok_or(UrlError::Invalid)?;
-        let action = match (query.op, query.hash) {
-            (Op::Get, None) => UrlAction::Get,
-            (Op::Get, Some(_)) => return Err(UrlError::Invalid),
-            (Op::Put, hash) => UrlAction::Put(hash),
+        let action = match (query.op, query.hash, query.part) {
+            (Op::Get, None, None) => UrlAction::Get,
+            (Op::Put, hash, None) => UrlAction::Put(hash),
+            (Op::Part, Some(hash), Some(number)) => UrlAction::Part(number, hash),
+            _ => return Err(UrlError::Invalid),
         };
         let url = ObjectUrl {
             action,
@@ -148,10 +154,15 @@ impl UrlSigner {
     }
 }
 
-fn parts(url: &ObjectUrl) -> [Vec<u8>; 7] {
-    let (op, hash) = match &url.action {
-        UrlAction::Get => ("get", Vec::new()),
-        UrlAction::Put(hash) => ("put", hash.map_or(Vec::new(), |hash| hash.as_bytes().to_vec())),
+fn parts(url: &ObjectUrl) -> [Vec<u8>; 8] {
+    let (op, hash, part) = match &url.action {
+        UrlAction::Get => ("get", Vec::new(), Vec::new()),
+        UrlAction::Put(hash) => (
+            "put",
+            hash.map_or(Vec::new(), |hash| hash.as_bytes().to_vec()),
+            Vec::new(),
+        ),
+        UrlAction::Part(number, hash) => ("part", hash.as_bytes().to_vec(), number.to_be_bytes().to_vec()),
     };
     [
         op.as_bytes().to_vec(),
@@ -161,6 +172,7 @@ fn parts(url: &ObjectUrl) -> [Vec<u8>; 7] {
         url.expires_at.to_be_bytes().to_vec(),
         url.owner.to_vec(),
         hash,
+        part,
     ]
 }
 

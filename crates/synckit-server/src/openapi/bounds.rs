@@ -75,6 +75,13 @@ pub(super) fn bounds() -> Vec<(&'static str, &'static str, Value)> {
         ),
         ("BlobUpload", "size", blob_size()),
         ("BlobUploadAnswer", "upload_url", url()),
+        (
+            "UploadPart",
+            "number",
+            json!({ "minimum": 1, "maximum": limits::UPLOAD_PARTS_MAX }),
+        ),
+        ("UploadPartAnswer", "upload_url", url()),
+        ("UploadStatus", "parts", items(limits::UPLOAD_PARTS_MAX)),
         ("BlobConfirm", "size", blob_size()),
         ("BlobDownloadAnswer", "download_url", url()),
         ("BlobDownloadAnswer", "size", blob_size()),

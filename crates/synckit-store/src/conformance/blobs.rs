@@ -109,7 +109,11 @@ pub async fn pending_uploads_are_found_by_blob_and_size(store: &dyn Store) {
     store.begin_upload(new_upload(stream, 4, 8)).await.unwrap();
     let pending = |n| PendingUpload {
         upload_id: upload_id(n),
+        blob_id: blob_id(7),
         object_key: object_key(n),
+        size: 1007,
+        expires_at: NOW + 3600,
+        multipart_id: None,
         sealed_hash: Some(HASH),
     };
     let found = async |size, id| store.pending_uploads(stream, blob_id(7), size, id).await.unwrap();
@@ -117,6 +121,38 @@ pub async fn pending_uploads_are_found_by_blob_and_size(store: &dyn Store) {
     assert_eq!(found(1007, Some(upload_id(1))).await, [pending(1)]);
     assert!(found(1007, Some(upload_id(4))).await.is_empty());
     assert!(found(1008, None).await.is_empty());
+}
+
+pub async fn an_upload_is_named_once(store: &dyn Store) {
+    let (stream, other) = (create_stream(store, 1).await, create_stream(store, 2).await);
+    store.begin_upload(new_upload(stream, 1, 7)).await.unwrap();
+    let name = async |stream, n, name: &str| {
+        let named = store.name_multipart(stream, upload_id(n), name.to_owned());
+        named.await.unwrap()
+    };
+    assert!(!name(other, 1, "theirs").await);
+    assert!(!name(stream, 2, "unknown").await);
+    assert!(name(stream, 1, "first").await);
+    assert!(!name(stream, 1, "second").await);
+    let found = store.upload(stream, upload_id(1)).await.unwrap().unwrap();
+    assert_eq!(found.multipart_id.as_deref(), Some("first"));
+    let pending = store.pending_uploads(stream, blob_id(7), 1007, None).await.unwrap();
+    assert_eq!(pending, [found]);
+    assert_eq!(store.upload(other, upload_id(1)).await.unwrap(), None);
+    assert!(store.confirm_upload(stream, upload_id(1), HASH, NOW).await.unwrap());
+    assert_eq!(store.upload(stream, upload_id(1)).await.unwrap(), None);
+}
+
+pub async fn an_ended_upload_is_swept_at_once(store: &dyn Store) {
+    let (stream, other) = (create_stream(store, 1).await, create_stream(store, 2).await);
+    store.begin_upload(new_upload(stream, 1, 7)).await.unwrap();
+    let end = async |stream| store.abandon_upload(stream, upload_id(1), NOW).await.unwrap();
+    assert!(!end(other).await);
+    assert!(sweepable(store, NOW).await.is_empty());
+    assert!(end(stream).await);
+    assert!(!end(stream).await);
+    assert_eq!(sweepable(store, NOW).await, [object_key(1)]);
+    assert!(!store.confirm_upload(stream, upload_id(1), HASH, NOW).await.unwrap());
 }
 
 pub async fn a_deleted_blob_is_brought_back_by_an_upload(store: &dyn Store) {

@@ -210,6 +210,8 @@ macro_rules! conformance_suite {
                 a_blob_that_is_there_needs_no_upload,
                 a_blob_in_one_stream_is_not_in_another,
                 pending_uploads_are_found_by_blob_and_size,
+                an_upload_is_named_once,
+                an_ended_upload_is_swept_at_once,
                 a_deleted_blob_is_brought_back_by_an_upload,
                 a_replaced_object_is_swept_when_its_urls_are_over,
                 an_abandoned_upload_is_swept_an_hour_after_its_url,

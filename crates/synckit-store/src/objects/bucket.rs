@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use jiff::Timestamp;
 use rusty_s3::{Credentials, S3Action};
-use synckit_protocol::{ObjectKey, SealedHash, SecretText, wire::UnixSeconds};
+use synckit_protocol::{ObjectKey, SealedHash, SealedHasher, SecretText, wire::UnixSeconds};
 
 use super::{BucketAddress, BucketAddressError};
 
@@ -21,19 +21,19 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Time limit for a request to the store. None of them carries an object.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 /// How long a URL that a node uses at once is valid.
-const OWN_URL: Duration = Duration::from_secs(60);
+pub(super) const OWN_URL: Duration = Duration::from_secs(60);
 /// The header of the SHA-256 of an object.
-const CHECKSUM: &str = "x-amz-checksum-sha256";
+pub(super) const CHECKSUM: &str = "x-amz-checksum-sha256";
 /// The header by which a request asks for that of a stored object.
 const CHECKSUM_MODE: (&str, &str) = ("x-amz-checksum-mode", "ENABLED");
 
 /// A bucket. Cheap to clone.
 #[derive(Clone)]
 pub struct Bucket {
-    bucket: rusty_s3::Bucket,
-    credentials: Credentials,
+    pub(super) bucket: rusty_s3::Bucket,
+    pub(super) credentials: Credentials,
     prefix: String,
-    http: reqwest::Client,
+    pub(super) http: reqwest::Client,
 }
 
 /// How a bucket is reached.
@@ -64,6 +64,9 @@ pub enum BucketError {
     /// The store refused a request, or failed.
     #[error("the object store answered with status {0}")]
     Status(u16),
+    /// The store answered with something else than the protocol says.
+    #[error("the object store answered with another document than expected")]
+    Answer,
     /// The HTTP client cannot be set up.
     #[error("requests to the object store cannot be made")]
     Client(#[source] reqwest::Error),
@@ -94,7 +97,7 @@ pub enum BucketCheckError {
 pub struct BucketObject {
     /// Its size in bytes.
     pub size: u64,
-    /// Its SHA-256; `None` if the store has none of the whole object.
+    /// Its hash; `None` if the store has none.
     pub hash: Option<SealedHash>,
 }
 
@@ -178,11 +181,12 @@ impl Bucket {
         }
     }
 
-    /// Removes an object. Succeeds if it does not exist.
+    /// Removes an object, and ends its upload in parts. Succeeds if there is neither.
     ///
     /// # Errors
     /// [`BucketError`].
     pub async fn remove(&self, key: ObjectKey, now: UnixSeconds) -> Result<(), BucketError> {
+        self.remove_parts(key, now).await?;
         let key = self.key(key);
         let action = self.bucket.delete_object(Some(&self.credentials), &key);
         let url = action.sign_with_time(OWN_URL, &timestamp(now));
@@ -262,9 +266,61 @@ impl Bucket {
             return Err(BucketCheckError::Unfit("it returns other bytes than it was given"));
         }
         self.remove(key, now).await.map_err(during("deleting an object"))?;
-        match self.object(key, now).await.map_err(during("deleting an object"))? {
+        if self
+            .object(key, now)
+            .await
+            .map_err(during("deleting an object"))?
+            .is_some()
+        {
+            return Err(BucketCheckError::Unfit("it still has an object that was deleted"));
+        }
+        self.try_parts(key, &sealed, now).await
+    }
+
+    /// An object of one part, and parts that never become an object.
+    async fn try_parts(&self, key: ObjectKey, sealed: &Bytes, now: UnixSeconds) -> Result<(), BucketCheckError> {
+        let during = |step| move |source| BucketCheckError::Request { step, source };
+        let trying = "uploading in parts (the keys need the right to list the parts and the uploads of the bucket)";
+        let hash = SealedHash::of(sealed);
+        let put = async |multipart_id: &str, body: Bytes| {
+            let part = (1, sealed.len() as u64, hash);
+            let (url, headers) = self.part_url(key, multipart_id, part, now, OWN_URL);
+            let checksum = headers.get(CHECKSUM).cloned().unwrap_or_default();
+            self.send(Method::PUT, &url, Some((&checksum, body))).await
+        };
+        let multipart_id = self.begin_parts(key, now).await.map_err(during(trying))?;
+        let other = Bytes::from(vec![0; sealed.len()]);
+        if put(&multipart_id, other).await.map_err(during(trying))?.0.is_success() {
+            return Err(BucketCheckError::Unfit(
+                "it stores a part of other bytes than the signed ones",
+            ));
+        }
+        match put(&multipart_id, sealed.clone()).await.map_err(during(trying))?.0 {
+            status if status.is_success() => {}
+            status => return Err(during(trying)(BucketError::Status(status.as_u16()))),
+        }
+        let parts = self.parts(key, &multipart_id, now).await.map_err(during(trying))?;
+        let parts = parts.filter(|parts| parts.len() == 1 && parts.iter().all(|part| part.stored.hash == hash));
+        let Some(parts) = parts else {
+            return Err(BucketCheckError::Unfit("it does not keep the SHA-256 of a part"));
+        };
+        self.join_parts(key, &multipart_id, &parts, now)
+            .await
+            .map_err(during(trying))?;
+        let joined = BucketObject {
+            size: sealed.len() as u64,
+            hash: Some(SealedHasher::of_parts([hash])),
+        };
+        if self.object(key, now).await.map_err(during(trying))? != Some(joined) {
+            return Err(BucketCheckError::Unfit(
+                "it does not keep the hash of an object of parts",
+            ));
+        }
+        let multipart_id = self.begin_parts(key, now).await.map_err(during(trying))?;
+        self.remove(key, now).await.map_err(during(trying))?;
+        match self.parts(key, &multipart_id, now).await.map_err(during(trying))? {
             None => Ok(()),
-            Some(_) => Err(BucketCheckError::Unfit("it still has an object that was deleted")),
+            Some(_) => Err(BucketCheckError::Unfit("it still has an upload that was ended")),
         }
     }
 
@@ -284,7 +340,7 @@ impl Bucket {
     }
 
     /// As in the directory of objects, so that one can be copied into the other.
-    fn key(&self, key: ObjectKey) -> String {
+    pub(super) fn key(&self, key: ObjectKey) -> String {
         let name = key.to_string();
         format!("{}{}/{name}", self.prefix, name.get(..2).unwrap_or_default())
     }
@@ -300,11 +356,11 @@ impl fmt::Debug for Bucket {
 }
 
 /// Errors of the HTTP client contain the URL, which is a secret while it is valid.
-fn unreachable(error: reqwest::Error) -> BucketError {
+pub(super) fn unreachable(error: reqwest::Error) -> BucketError {
     BucketError::Unreachable(error.without_url())
 }
 
-fn timestamp(now: UnixSeconds) -> Timestamp {
+pub(super) fn timestamp(now: UnixSeconds) -> Timestamp {
     // A time that no calendar has gives a URL that no store accepts.
     let seconds = i64::try_from(now).unwrap_or(i64::MAX);
     Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -314,8 +370,9 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// An object that was uploaded in parts has a hash of hashes, with their number behind a hyphen.
-fn parsed_hash(text: &str) -> Option<SealedHash> {
-    let bytes = STANDARD.decode(text).ok()?;
+/// An object that was uploaded in parts has the hash of their hashes. Most stores name the number of parts behind a hyphen.
+pub(super) fn parsed_hash(text: &str) -> Option<SealedHash> {
+    let (hash, _) = text.split_once('-').unwrap_or((text, ""));
+    let bytes = STANDARD.decode(hash).ok()?;
     Some(SealedHash::from_bytes(bytes.try_into().ok()?))
 }

@@ -1,4 +1,4 @@
-//! SHA-256 of objects: it detects bytes that changed since they were stored.
+//! Hashes of objects: it detects bytes that changed since they were stored.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,8 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
-use synckit_protocol::{ObjectKey, SealedHash};
+use synckit_protocol::{ObjectKey, SealedHash, SealedHasher};
 
 /// Maximum number of remembered hashes.
 const REMEMBERED_MAX: usize = 10_000;
@@ -45,17 +44,17 @@ impl RecentHashes {
     }
 }
 
-/// Reads a file, piece by piece, and hashes it.
+/// Reads the file of an object, piece by piece, and hashes it.
 ///
 /// # Errors
 /// If it cannot be read.
 pub fn hash_of_file(path: &Path) -> io::Result<SealedHash> {
     let mut file = File::open(path)?;
-    let mut hash = Sha256::new();
+    let mut hash = SealedHasher::new(file.metadata()?.len());
     let mut piece = vec![0; READ_BYTES];
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(SealedHash::from_bytes(hash.finalize().into())),
+            0 => return Ok(hash.finish()),
             length => hash.update(piece.get(..length).unwrap_or_default()),
         }
     }

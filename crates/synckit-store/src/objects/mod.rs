@@ -2,7 +2,8 @@
 //!
 //! The directory has them as `blobs/<first byte of the key>/<key>`, in hexadecimal.
 //! An upload is written to `blobs/incoming/` and appears under its key only when it is whole and on disk. A hard link
-//! makes it appear, because a link, unlike a rename, never replaces a file.
+//! makes it appear, because a link, unlike a rename, never replaces a file. The parts of an unfinished upload are
+//! `blobs/parts/<key>/<number>`, each with its hash behind its bytes.
 
 use std::{
     fs::{self, File},
@@ -16,8 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use sha2::{Digest as _, Sha256};
-use synckit_protocol::{ObjectKey, SealedHash};
+use synckit_protocol::{ObjectKey, SealedHash, SealedHasher};
 use tokio::{
     io::{AsyncReadExt as _, AsyncSeekExt as _},
     runtime::Handle,
@@ -34,14 +34,18 @@ use crate::{
 
 mod bucket;
 mod bucket_address;
+mod bucket_parts;
 mod copy;
 mod hashes;
+mod parts;
 mod range;
 
 pub use bucket::{Bucket, BucketAccess, BucketCheckError, BucketError, BucketKeys, BucketObject};
 pub use bucket_address::{BucketAddress, BucketAddressError};
+pub use bucket_parts::BucketPart;
 pub use copy::{ObjectCopy, copy_object, remove_other_objects, sync_objects};
 pub use hashes::hash_of_file;
+pub use parts::StoredPart;
 pub use range::{ByteRange, RangeError};
 
 /// Bytes that are read from the disk at a time.
@@ -57,6 +61,8 @@ pub struct ObjectDirectory {
     root: PathBuf,
     /// Of the objects that were written last: a confirmation follows, and wants them.
     hashes: Arc<RecentHashes>,
+    /// Held while parts are joined: that writes an object as large as any, for a request of a few bytes.
+    joining: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The failures of an object.
@@ -95,6 +101,7 @@ impl ObjectDirectory {
         let this = Self {
             root,
             hashes: Arc::default(),
+            joining: Arc::default(),
         };
         create_private_dir(&this.root)?;
         create_private_dir(&this.incoming())?;
@@ -147,23 +154,25 @@ impl ObjectDirectory {
         size: u64,
         expected: Option<SealedHash>,
     ) -> Result<ObjectWriter, ObjectError> {
-        if self.size(key).await?.is_some() {
+        self.begin(Place::Object(key), size, expected).await
+    }
+
+    /// Begins to write what appears at a place when it is whole.
+    async fn begin(&self, place: Place, size: u64, expected: Option<SealedHash>) -> Result<ObjectWriter, ObjectError> {
+        let target = self.place(place);
+        if tokio::fs::try_exists(&target).await? || self.is_joined(place)? {
             return Err(ObjectError::Exists);
         }
-        let suffix = rand::random::<u64>();
-        let incoming = Incoming {
-            path: self.incoming().join(format!("{key}.{suffix:016x}")),
-        };
-        let target = self.path(key);
+        let incoming = self.new_incoming();
+        let directory = self.clone();
         let written_bytes = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&written_bytes);
-        let hashes = Arc::clone(&self.hashes);
         let (pieces, mut waiting) = mpsc::channel::<Bytes>(PIECES_WAITING_MAX);
         // One thread for the whole upload: handing every piece to the pool on its own costs more than writing it.
         let writing = tokio::task::spawn_blocking(move || {
             let mut file = create_private_file(&incoming.path)?;
             let mut written = 0_u64;
-            let mut hash = Sha256::new();
+            let mut hash = SealedHasher::new(size);
             let mut flush = Flush::default();
             while let Some(piece) = waiting.blocking_recv() {
                 written += piece.len() as u64;
@@ -178,18 +187,21 @@ impl ObjectDirectory {
             if written != size {
                 return Err(ObjectError::Length);
             }
-            let hash = SealedHash::from_bytes(hash.finalize().into());
+            let hash = hash.finish();
             if expected.is_some_and(|expected| expected != hash) {
                 return Err(ObjectError::Hash);
+            }
+            if matches!(place, Place::Part(..)) {
+                file.write_all(hash.as_bytes())?;
             }
             flush.end()?;
             file.sync_all()?;
             Ok(WrittenObject {
                 incoming,
                 target,
-                key,
+                place,
                 hash,
-                hashes,
+                directory,
             })
         });
         Ok(ObjectWriter {
@@ -200,8 +212,9 @@ impl ObjectDirectory {
         })
     }
 
-    /// Removes an object. Succeeds if it does not exist.
+    /// Removes an object, and its parts. Succeeds if there are none.
     pub async fn remove(&self, key: ObjectKey) -> io::Result<()> {
+        self.remove_parts(key).await?;
         match tokio::fs::remove_file(self.path(key)).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
@@ -212,10 +225,39 @@ impl ObjectDirectory {
         self.root.join("incoming")
     }
 
+    /// A name in `incoming/` that no other upload has.
+    fn new_incoming(&self) -> Incoming {
+        Incoming {
+            path: self.incoming().join(format!("{:032x}", rand::random::<u128>())),
+        }
+    }
+
     fn path(&self, key: ObjectKey) -> PathBuf {
         let name = key.to_string();
         self.root.join(&name[..2]).join(name)
     }
+
+    /// Whether this is a part, and the object that it belongs to is there.
+    fn is_joined(&self, place: Place) -> io::Result<bool> {
+        match place {
+            Place::Object(_) => Ok(false),
+            Place::Part(key, _) => self.path(key).try_exists(),
+        }
+    }
+
+    fn place(&self, place: Place) -> PathBuf {
+        match place {
+            Place::Object(key) => self.path(key),
+            Place::Part(key, number) => self.parts_path(key).join(number.to_string()),
+        }
+    }
+}
+
+/// Where something that is being written will appear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Object(ObjectKey),
+    Part(ObjectKey, u32),
 }
 
 /// An object that is open for reading.
@@ -274,34 +316,50 @@ impl ObjectWriter {
     }
 }
 
-/// An object that is whole and on disk, but not under its key yet.
+/// An object, or a part of one, that is whole and on disk, but not at its place yet.
 #[derive(Debug)]
 pub struct WrittenObject {
     incoming: Incoming,
     target: PathBuf,
-    key: ObjectKey,
+    place: Place,
     hash: SealedHash,
-    hashes: Arc<RecentHashes>,
+    directory: ObjectDirectory,
 }
 
 impl WrittenObject {
-    /// Makes the object appear under its key, durably.
+    /// Makes it appear at its place, durably.
     pub async fn publish(self) -> Result<(), ObjectError> {
-        on_disk(move || {
-            let directory = self.target.parent().unwrap_or(Path::new("."));
-            create_private_dir(directory)?;
-            fs::hard_link(&self.incoming.path, &self.target)?;
-            sync_dir(directory)?;
-            // The directory itself may be new.
-            sync_dir(directory.parent().unwrap_or(Path::new(".")))?;
-            self.hashes.remember(self.key, self.hash);
-            Ok(())
-        })
-        .await
-        .map_err(|error| match error.kind() {
+        let published = tokio::task::spawn_blocking(move || self.publish_now());
+        published
+            .await
+            .map_err(|error| io::Error::other(TaskLost::from(error)))?
+    }
+
+    fn publish_now(self) -> Result<(), ObjectError> {
+        let root = &self.directory.root;
+        // Below the root, each of them may be new.
+        let directories = || {
+            let above = self.target.ancestors().skip(1);
+            above.take_while(|directory| directory.starts_with(root))
+        };
+        let mut missing: Vec<&Path> = directories().filter(|directory| directory != root).collect();
+        missing.reverse();
+        missing.into_iter().try_for_each(create_private_dir)?;
+        fs::hard_link(&self.incoming.path, &self.target).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => ObjectError::Exists,
             _ => error.into(),
-        })
+        })?;
+        directories().try_for_each(sync_dir)?;
+        match self.place {
+            Place::Object(key) => self.directory.hashes.remember(key, self.hash),
+            // The parts were joined while this one was written, and then removed: nobody would ever remove this one.
+            Place::Part(..) if self.directory.is_joined(self.place)? => {
+                fs::remove_file(&self.target)?;
+                return Err(ObjectError::Exists);
+            }
+            Place::Part(..) => {}
+        }
+        Ok(())
     }
 }
 

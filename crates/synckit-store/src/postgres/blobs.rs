@@ -6,7 +6,13 @@ use synckit_protocol::{BlobId, SealedHash, UploadId, limits::PRESIGNED_URL_SECON
 use super::streams;
 use crate::{
     Blob, NewUpload, PendingUpload, StoreError, StreamId, UploadBegin,
-    records::{Executor, Row, blobs::condemn, params, streams::find_or_create, usage::usage},
+    records::{
+        Executor, Row,
+        blobs::{condemn, pending_upload},
+        params,
+        streams::find_or_create,
+        usage::usage,
+    },
     rules::quotas::{self, Quotas},
 };
 
@@ -71,21 +77,15 @@ pub(super) async fn pending_uploads(
 ) -> Result<Vec<PendingUpload>, StoreError> {
     let rows = db
         .query(
-            "SELECT upload_id, object_key, sealed_hash FROM streams JOIN uploads USING (stream_key)
+            "SELECT upload_id, blob_id, object_key, size_bytes, expires_at, multipart_id, sealed_hash
+             FROM streams JOIN uploads USING (stream_key)
              WHERE user_id = $1 AND app_id = $2 AND blob_id = $3 AND size_bytes = $4
                  AND ($5::bytea IS NULL OR upload_id = $5)
              ORDER BY upload_key DESC",
             params![&stream.user_id, &stream.app_id, &blob_id, size, upload_id.as_ref()],
         )
         .await?;
-    let uploads = rows.iter().map(|row| {
-        Ok(PendingUpload {
-            upload_id: row.get(0)?,
-            object_key: row.get(1)?,
-            sealed_hash: row.get(2)?,
-        })
-    });
-    uploads.collect()
+    rows.iter().map(pending_upload).collect()
 }
 
 fn read(row: &Row) -> Result<Blob, StoreError> {

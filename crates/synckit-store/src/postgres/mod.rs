@@ -500,6 +500,35 @@ impl Store for PostgresStore {
         single!(self, |db| blobs::find(db, stream, blob_id))
     }
 
+    async fn upload(&self, stream: StreamId, upload_id: UploadId) -> Result<Option<PendingUpload>, StoreError> {
+        snapshot!(self, |db| records::blobs::upload(db, stream, upload_id))
+    }
+
+    async fn name_multipart(
+        &self,
+        stream: StreamId,
+        upload_id: UploadId,
+        multipart_id: String,
+    ) -> Result<bool, StoreError> {
+        transaction!(self, Serializable, |db| records::blobs::name_multipart(
+            db,
+            stream,
+            upload_id,
+            &multipart_id
+        ))
+    }
+
+    async fn abandon_upload(
+        &self,
+        stream: StreamId,
+        upload_id: UploadId,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        transaction!(self, Serializable, |db| records::blobs::abandon_upload(
+            db, stream, upload_id, now
+        ))
+    }
+
     async fn blobs(&self, stream: StreamId, after: Option<BlobId>, limit: u32) -> Result<Vec<Blob>, StoreError> {
         snapshot!(self, |db| records::blobs::list(db, stream, after, limit))
     }

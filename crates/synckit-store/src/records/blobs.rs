@@ -4,13 +4,13 @@
 //! points at it.
 
 use synckit_protocol::{
-    BlobId, ObjectKey,
+    BlobId, ObjectKey, UploadId,
     limits::{BLOB_UNDELETE_SECONDS, SECOND_SWEEP_SECONDS, UPLOAD_SWEEP_SECONDS},
     wire::UnixSeconds,
 };
 
 use super::{Executor, Row, Value, params, streams};
-use crate::{Blob, StoreError, StreamId};
+use crate::{Blob, PendingUpload, StoreError, StreamId};
 
 fn read(row: &Row) -> Result<Blob, StoreError> {
     Ok(Blob {
@@ -20,6 +20,87 @@ fn read(row: &Row) -> Result<Blob, StoreError> {
         key_id: row.get(3)?,
         created_at: row.get(4)?,
     })
+}
+
+/// An upload from the columns `upload_id, blob_id, object_key, size_bytes, expires_at, multipart_id, sealed_hash`.
+pub(crate) fn pending_upload(row: &Row) -> Result<PendingUpload, StoreError> {
+    Ok(PendingUpload {
+        upload_id: row.get(0)?,
+        blob_id: row.get(1)?,
+        object_key: row.get(2)?,
+        size: row.get(3)?,
+        expires_at: row.get(4)?,
+        multipart_id: row.get(5)?,
+        sealed_hash: row.get(6)?,
+    })
+}
+
+/// [`crate::Store::upload`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn upload(
+    db: &impl Executor,
+    stream: StreamId,
+    upload_id: UploadId,
+) -> Result<Option<PendingUpload>, StoreError> {
+    let Some(stream_key) = streams::find(db, stream).await? else {
+        return Ok(None);
+    };
+    let row = db
+        .query_one(
+            "SELECT upload_id, blob_id, object_key, size_bytes, expires_at, multipart_id, sealed_hash FROM uploads
+             WHERE stream_key = $1 AND upload_id = $2",
+            params![stream_key, &upload_id],
+        )
+        .await?;
+    row.as_ref().map(pending_upload).transpose()
+}
+
+/// [`crate::Store::name_multipart`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn name_multipart(
+    db: &impl Executor,
+    stream: StreamId,
+    upload_id: UploadId,
+    multipart_id: &str,
+) -> Result<bool, StoreError> {
+    let Some(stream_key) = streams::find(db, stream).await? else {
+        return Ok(false);
+    };
+    let named = db
+        .execute(
+            "UPDATE uploads SET multipart_id = $3 WHERE stream_key = $1 AND upload_id = $2 AND multipart_id IS NULL",
+            params![stream_key, &upload_id, multipart_id],
+        )
+        .await?;
+    Ok(named > 0)
+}
+
+/// [`crate::Store::abandon_upload`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn abandon_upload(
+    db: &impl Executor,
+    stream: StreamId,
+    upload_id: UploadId,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    let Some(stream_key) = streams::find(db, stream).await? else {
+        return Ok(false);
+    };
+    let row = db
+        .query_one(
+            "DELETE FROM uploads WHERE stream_key = $1 AND upload_id = $2 RETURNING object_key",
+            params![stream_key, &upload_id],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(false) };
+    condemn(db, row.get(0)?, now).await?;
+    Ok(true)
 }
 
 /// [`crate::Store::blobs`].

@@ -67,7 +67,7 @@ pub(super) fn pending_uploads(
         return Ok(Vec::new());
     };
     let mut statement = db.prepare_cached(
-        "SELECT upload_id, object_key, sealed_hash FROM uploads
+        "SELECT upload_id, blob_id, object_key, size_bytes, expires_at, multipart_id, sealed_hash FROM uploads
          WHERE stream_key = ?1 AND blob_id = ?2 AND size_bytes = ?3 AND (?4 IS NULL OR upload_id = ?4)
          ORDER BY upload_key DESC",
     )?;
@@ -77,8 +77,12 @@ pub(super) fn pending_uploads(
         |row| {
             Ok(PendingUpload {
                 upload_id: id(row, 0, UploadId::from_bytes)?,
-                object_key: id(row, 1, ObjectKey::from_bytes)?,
-                sealed_hash: row.get::<_, Option<[u8; 32]>>(2)?.map(SealedHash::from_bytes),
+                blob_id: id(row, 1, BlobId::from_bytes)?,
+                object_key: id(row, 2, ObjectKey::from_bytes)?,
+                size: unsigned(row, 3)?,
+                expires_at: unsigned(row, 4)?,
+                multipart_id: row.get(5)?,
+                sealed_hash: row.get::<_, Option<[u8; 32]>>(6)?.map(SealedHash::from_bytes),
             })
         },
     )?;

@@ -732,6 +732,40 @@ impl Store for SqliteStore {
         self.read(move |db| blobs::find(db, stream, blob_id)).await
     }
 
+    async fn upload(&self, stream: StreamId, upload_id: UploadId) -> Result<Option<PendingUpload>, StoreError> {
+        self.read(move |db| run(records::blobs::upload(&Transaction(db), stream, upload_id)))
+            .await
+    }
+
+    async fn name_multipart(
+        &self,
+        stream: StreamId,
+        upload_id: UploadId,
+        multipart_id: String,
+    ) -> Result<bool, StoreError> {
+        self.write(stream, move |db| {
+            run(records::blobs::name_multipart(
+                &Transaction(db),
+                stream,
+                upload_id,
+                &multipart_id,
+            ))
+        })
+        .await
+    }
+
+    async fn abandon_upload(
+        &self,
+        stream: StreamId,
+        upload_id: UploadId,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        self.write(stream, move |db| {
+            run(records::blobs::abandon_upload(&Transaction(db), stream, upload_id, now))
+        })
+        .await
+    }
+
     async fn blobs(&self, stream: StreamId, after: Option<BlobId>, limit: u32) -> Result<Vec<Blob>, StoreError> {
         self.read(move |db| run(records::blobs::list(&Transaction(db), stream, after, limit)))
             .await

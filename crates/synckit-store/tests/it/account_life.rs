@@ -206,6 +206,10 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
             ("sealed_hash", "sealed_hash"),
             ("key_id", "key_id"),
             ("expires_at", "expires_at"),
+            (
+                "multipart_id",
+                "- by which the bucket names the object, which has no bytes that count yet",
+            ),
         ],
     ),
     (

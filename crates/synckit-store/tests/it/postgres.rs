@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeSet, fs};
 
 use synckit_protocol::{
-    AppId, BlobId, InstallationId, KeyId, ObjectKey,
+    AppId, BlobId, InstallationId, KeyId, ObjectKey, UploadId,
     limits::{BLOB_UNDELETE_SECONDS, SECOND_SWEEP_SECONDS},
     wire::{devices::Platform, export::ExportLine},
 };
@@ -573,6 +573,12 @@ async fn of_blobs(db: &impl Executor) {
     assert_eq!(blobs::list(db, stream, Some(blob), 10).await.unwrap(), []);
     assert!(blobs::delete(db, stream, blob, NOW).await.unwrap());
     assert!(!blobs::delete(db, stream, blob, NOW).await.unwrap());
+    let [upload, other] = [1, 3].map(|byte| UploadId::from_bytes([byte; 16]));
+    assert!(blobs::name_multipart(db, stream, upload, "name").await.unwrap());
+    assert!(!blobs::name_multipart(db, stream, upload, "name").await.unwrap());
+    let found = blobs::upload(db, stream, upload).await.unwrap().unwrap();
+    assert_eq!(found.multipart_id.as_deref(), Some("name"));
+    assert!(!blobs::abandon_upload(db, stream, other, NOW).await.unwrap());
     let later = NOW + BLOB_UNDELETE_SECONDS;
     let (of_blob, of_upload) = (ObjectKey::from_bytes([2; 32]), ObjectKey::from_bytes([4; 32]));
     assert_eq!(blobs::sweepable(db, later - 1, 10).await.unwrap(), [of_upload]);

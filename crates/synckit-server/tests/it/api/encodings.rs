@@ -15,7 +15,7 @@ use synckit_protocol::{
             ResetStart,
         },
         auth::{LoginFinish, LoginStart, PasswordLogin, Refresh, UnlockFinish, UnlockStart},
-        blobs::{BlobConfirm, BlobDownload, BlobUpload},
+        blobs::{BlobConfirm, BlobDownload, BlobUpload, UploadPart},
         devices::{Platform, RegisterDevice, RenameDevice},
         keys::PutEnvelope,
         log::{Pull, Push},
@@ -197,6 +197,10 @@ fn stream() -> Vec<Sample> {
         hash_at_confirm: false,
         replace: true,
     };
+    let part_of_upload = UploadPart {
+        number: 1,
+        sealed_hash: SealedHash::of(b""),
+    };
     let confirm = BlobConfirm {
         hash,
         size: 1,
@@ -217,6 +221,11 @@ fn stream() -> Vec<Sample> {
         sample(Method::PUT, "/api/sync/snapshots/{id}/parts/{part}", &part),
         sample(Method::PUT, "/api/sync/snapshots/{id}", &manifest),
         sample(Method::POST, "/api/sync/blobs/upload", &upload),
+        sample(
+            Method::POST,
+            "/api/sync/blobs/uploads/{upload_id}/parts",
+            &part_of_upload,
+        ),
         sample(Method::POST, "/api/sync/blobs/confirm", &confirm),
         sample(Method::POST, "/api/sync/blobs/download", &BlobDownload { hash }),
         sample(Method::POST, "/oauth/sign-in", &browser_sign_in),
@@ -303,7 +312,11 @@ impl Prober {
 
     async fn send(&self, sample: &Sample, content_type: &str, body: Vec<u8>) -> Answer {
         let id = BatchId::from_bytes([9; 16]).to_string();
-        let path = sample.path.replace("{id}", &id).replace("{part}", "1");
+        let path = sample
+            .path
+            .replace("{id}", &id)
+            .replace("{upload_id}", &id)
+            .replace("{part}", "1");
         let token = if sample.path.starts_with("/api/account/") {
             &self.user.account_token
         } else {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use reqwest::Method;
 use serde_json::{Value, json};
 use synckit_protocol::{
-    BatchId, BlobId, InstallationId, KeyId, Position, SealedHash, SnapshotId,
+    BatchId, BlobId, InstallationId, KeyId, Position, SealedHash, SnapshotId, limits,
     wire::{
         accounts::SessionList,
         blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobUpload, BlobUploadAnswer},
@@ -67,7 +67,17 @@ async fn ada(world: &World) -> (Syncing, Ids) {
     let manifest = ada.user.signed_snapshot(manifest, snapshot_id, ADAS_OWNER_SEED);
     put(world, &ada.user, &path, &manifest).await;
     let hash = BlobId::from_bytes([0xad; 32]);
-    let upload = blob(world, &ada.user, hash, key_id).await;
+    blob(world, &ada.user, hash, key_id).await;
+    let in_parts = BlobUpload {
+        hash,
+        size: limits::UPLOAD_WHOLE_BYTES_MAX + 1,
+        sealed_hash: None,
+        hash_at_confirm: true,
+        key_id,
+        replace: true,
+    };
+    let call = world.post("/api/sync/blobs/upload").bearer(&ada.user.token);
+    let upload: BlobUploadAnswer = call.json(&in_parts).send().await.ok();
     let download = BlobDownload { hash };
     let answer = world.post("/api/sync/blobs/download").bearer(&ada.user.token);
     let download: BlobDownloadAnswer = answer.json(&download).send().await.ok();
@@ -269,6 +279,9 @@ fn body_of(operation: &DocumentedOperation<'_>, own: &Own, nth: usize) -> Option
             "hash": hash, "size": 100, "key_id": key_id, "sealed_hash": SealedHash::of(&[1; 100]),
         }),
         ("POST", "/api/sync/blobs/confirm") => json!({ "hash": hash, "size": 100, "upload_id": ids["UploadId"] }),
+        ("POST", "/api/sync/blobs/uploads/{upload_id}/parts") => json!({
+            "number": 1, "sealed_hash": SealedHash::of(&[1; 100]),
+        }),
         ("POST", "/api/sync/blobs/download") => json!({ "hash": hash }),
         ("GET" | "DELETE", _) | ("PUT", "/blobs/{object_key}") => return None,
         _ => panic!(
@@ -429,6 +442,7 @@ async fn is_untouched(world: &World, ada: &Syncing, ids: &Ids) {
     for path in [
         format!("/api/sync/snapshots/{}", ids["SnapshotId"]),
         format!("/api/sync/snapshots/{}/parts/0", ids["SnapshotId"]),
+        format!("/api/sync/blobs/uploads/{}", ids["UploadId"]),
     ] {
         assert_eq!(world.get(&path).bearer(&ada.user.token).send().await.code(), "200");
     }

@@ -307,8 +307,14 @@ async fn uploads_of_one_account_hold_its_share() {
 async fn trickled_upload_is_given_up() {
     let world = World::start_with(|config| config.timeouts.stall = Duration::from_millis(300)).await;
     let user = world.user("ada@example.com").await;
-    let path = upload_path(&world, &user, 1, 500_000_000).await;
-    let stream = announce(&world, &format!("PUT {path}"), "", 500_000_000).await;
+    let path = upload_path(&world, &user, 1, limits::UPLOAD_WHOLE_BYTES_MAX).await;
+    let stream = announce(
+        &world,
+        &format!("PUT {path}"),
+        "",
+        limits::UPLOAD_WHOLE_BYTES_MAX as usize,
+    )
+    .await;
     assert_eq!(trickle(&world, stream).await, OVERLOADED);
 }
 

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod directory;
+mod parts;
 
 use reqwest::{Method, StatusCode};
 use synckit_protocol::{
@@ -49,6 +50,7 @@ macro_rules! on_both {
         }
     };
 }
+use on_both;
 
 on_both!(
     a_blob_goes_up_and_comes_down_whole,
