@@ -29,6 +29,7 @@
 //! | `mail` | confirmations, resets and notices by mail |
 //! | [`admin`] | apps, keys, invitations, accounts, export; [`inspect`] reads a data directory without changing it |
 //! | `platform` | clock, randomness, process figures, panics |
+//! | [`billing`] | what a plan holds and costs |
 //! | `metrics` | the figures of a server, for Prometheus |
 //! | `state` | the state that all requests share |
 //!
@@ -37,6 +38,7 @@
 
 pub mod admin;
 mod api;
+pub mod billing;
 mod blobs;
 mod http;
 mod jobs;

@@ -3,7 +3,10 @@
 use std::{ffi::OsStr, path::PathBuf};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use synckit_server::config::Span;
+use synckit_server::{
+    billing::{Burst, Gigabytes},
+    config::Span,
+};
 
 use crate::settings::SettingArgs;
 
@@ -21,7 +24,7 @@ pub(crate) struct Cli {
 /// The commands, grouped by audience, in the order of the help.
 const GROUPS: &[(&str, &[&str])] = &[
     ("See it work", &["demo"]),
-    ("Make an app", &["schema"]),
+    ("Make an app", &["schema", "estimate"]),
     (
         "Run a server",
         &["serve", "app", "account", "token", "backup", "migrate-store", "doctor"],
@@ -140,6 +143,17 @@ pub(crate) enum Command {
     /// Check whether the tables of an SQLite file can be synced
     #[command(subcommand)]
     Schema(SchemaCommand),
+    /// Show what a plan costs, to the micro-dollar
+    ///
+    /// The cost of a month is GB × $0.15 + burst × GB × $0.03, whatever is used. 1 GB is 1,000,000,000 bytes.
+    Estimate {
+        /// Gigabytes stored, a whole number
+        #[arg(long, value_name = "GB")]
+        gb: Gigabytes,
+        /// How often all of it may move in a month, with at most two decimals
+        #[arg(long, value_name = "TIMES", default_value_t = Burst::SIMPLE)]
+        burst: Burst,
+    },
     /// Watch two devices sync a database and files through a server that can read neither
     Demo(DemoArgs),
     /// Print a script that completes commands and flags in a shell

@@ -15,6 +15,7 @@ mod confirm;
 mod demo;
 mod device;
 mod doctor;
+mod estimate;
 mod export;
 mod exposure;
 mod failure;
@@ -35,6 +36,8 @@ mod units;
 mod user;
 
 use std::{ffi::OsString, process::ExitCode};
+
+use synckit_server::billing::Plan;
 
 use crate::{
     cli::{Cli, Command},
@@ -82,6 +85,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::MigrateStore(args) => migrate_store::run(&args),
         Command::Doctor(args) => doctor::run(*args),
         Command::Schema(command) => schema::run(&command),
+        Command::Estimate { gb, burst } => estimate::run(Plan::new(gb, burst)),
         Command::Demo(args) => demo::run(args),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { directory } => shell::manual(directory.as_deref()),

@@ -4,6 +4,7 @@
 
 mod admin;
 mod api;
+mod billing;
 mod contract;
 mod framing;
 mod limits;

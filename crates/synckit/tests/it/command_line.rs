@@ -28,6 +28,7 @@ fn help_names_every_command() {
 
     Make an app:
       schema        Check whether the tables of an SQLite file can be synced
+      estimate      Show what a plan costs, to the micro-dollar
 
     Run a server:
       serve         Run the server

@@ -10,6 +10,7 @@ mod demo;
 mod device;
 mod doctor;
 mod errors;
+mod estimate;
 mod export;
 mod http;
 #[path = "../../../synckit-client/tests/it/interference.rs"]
