@@ -1,9 +1,10 @@
 //! Sign-in by browser, in which the app does not see the password: authorization code with PKCE (RFC 7636) and a loopback
 //! redirect (RFC 8252).
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{io, net::Ipv4Addr, pin::pin, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::{StreamExt as _, stream};
 use rand::{RngCore as _, rngs::OsRng};
 use sha2::{Digest as _, Sha256};
 use synckit_crypto::StreamScope;
@@ -25,6 +26,8 @@ use crate::{
 const REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// How long one connection may take to send its request: browsers open some that they do not use.
 const REQUEST_SECONDS: u64 = 5;
+/// Connections that are waited for at once. A browser opens two or three.
+const CONNECTIONS_MAX: usize = 64;
 
 impl SyncKitClient {
     /// Signs in by the browser: waits on a loopback port, lets `open` show the address to the user, and returns when the
@@ -170,44 +173,48 @@ fn random_text() -> Zeroizing<String> {
 /// Answers requests until one is the redirect of this sign-in, and returns its code. Another program of the machine may
 /// connect, too, but does not know the state.
 async fn code_from(listener: &TcpListener, state: &str) -> Result<Zeroizing<String>> {
-    loop {
-        let (mut connection, _) = listener.accept().await?;
-        let patience = Duration::from_secs(REQUEST_SECONDS);
-        let Some(Some(answer)) = runtime::timeout(patience, request_of(&mut connection)).await else {
-            continue;
-        };
-        let Some(answer) = Answer::of(&answer, state) else {
-            reply(
-                &mut connection,
-                "404 Not Found",
-                "Nothing is here",
-                "This is not the way back from a sign-in.",
-            )
-            .await;
-            continue;
-        };
-        match &answer.outcome {
-            Ok(_) => {
-                reply(
-                    &mut connection,
-                    "200 OK",
-                    "You are signed in",
-                    "Go back to the app. You can close this page.",
-                )
-                .await
-            }
-            Err(_) => {
-                reply(
-                    &mut connection,
-                    "200 OK",
-                    "You are not signed in",
-                    "Go back to the app. Nothing was shared.",
-                )
-                .await
-            }
+    let answered = stream::poll_fn(|context| listener.poll_accept(context).map(Some))
+        .map(|accepted| async move {
+            let (connection, _) = accepted?;
+            Ok(outcome_on(connection, state).await)
+        })
+        // One that is silent holds up no other.
+        .buffer_unordered(CONNECTIONS_MAX);
+    let mut answered = pin!(answered);
+    while let Some(answer) = answered.next().await {
+        let answer: io::Result<Option<_>> = answer;
+        if let Some(outcome) = answer? {
+            return outcome;
         }
-        return answer.outcome;
     }
+    // Connections come for ever.
+    Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+}
+
+/// What a connection brings back of this sign-in, after it was answered.
+async fn outcome_on(mut connection: TcpStream, state: &str) -> Option<Result<Zeroizing<String>>> {
+    let patience = Duration::from_secs(REQUEST_SECONDS);
+    let target = runtime::timeout(patience, request_of(&mut connection)).await??;
+    let answer = Answer::of(&target, state);
+    let (status, title, text) = match answer.as_ref().map(|answer| &answer.outcome) {
+        None => (
+            "404 Not Found",
+            "Nothing is here",
+            "This is not the way back from a sign-in.",
+        ),
+        Some(Ok(_)) => (
+            "200 OK",
+            "You are signed in",
+            "Go back to the app. You can close this page.",
+        ),
+        Some(Err(_)) => (
+            "200 OK",
+            "You are not signed in",
+            "Go back to the app. Nothing was shared.",
+        ),
+    };
+    reply(&mut connection, status, title, text).await;
+    answer.map(|answer| answer.outcome)
 }
 
 /// The target of a request, if the connection sends one.

@@ -10,7 +10,11 @@ use base64::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256, Sha512};
 use synckit_client::{Cursor, Error, MemoryStore, SyncKitClient, SyncKitConfig};
-use tokio::sync::oneshot;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::oneshot,
+};
 
 use self::{
     driver::{Browser, Look},
@@ -233,4 +237,43 @@ async fn the_vectors_of_a_login_hold_in_the_page() {
     let found = browser.run(&script, &[]).await;
     // A second end of the same login is refused: 4.
     assert_eq!(found, json!([text("ke1"), text("ke3"), 4, 0]));
+}
+
+/// Browsers open connections before they know what for.
+#[tokio::test]
+async fn a_silent_connection_holds_up_no_other() {
+    let world = World::start().await;
+    let (page, signing_in) = begin(device(world.url(), &world)).await;
+    let page = url::Url::parse(&page).unwrap();
+    let field = |name: &str| {
+        page.query_pairs()
+            .find(|(field, _)| field == name)
+            .unwrap()
+            .1
+            .into_owned()
+    };
+    let back = url::Url::parse(&field("redirect_uri")).unwrap();
+    let port = back.port().unwrap();
+    let mut silent = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut other = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let answer = ask(&mut other, "/favicon.ico").await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    // The silent one was first, and was not given up for the other.
+    let denied = format!("/callback?error=access_denied&state={}", field("state"));
+    let answer = ask(&mut silent, &denied).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let error = signing_in.await.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, Error::BrowserSignIn { code, .. } if code == "access_denied"),
+        "{error:?}"
+    );
+}
+
+/// The whole answer to a request, after which the connection ends.
+async fn ask(connection: &mut TcpStream, target: &str) -> String {
+    let request = format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    answer
 }
