@@ -63,6 +63,24 @@ CREATE TABLE accounts (
 ) STRICT;
 CREATE INDEX accounts_to_sweep ON accounts (account_key) WHERE is_deleted = 1;
 
+-- Network addresses that an account was used from, as keyed hashes: strangers elsewhere cannot use its guesses up for it.
+CREATE TABLE familiar_places (
+    account_key INTEGER NOT NULL REFERENCES accounts (account_key),
+    address     BLOB NOT NULL CHECK (length(address) = 16),
+    used_at     INTEGER NOT NULL,
+    PRIMARY KEY (account_key, address)
+) STRICT, WITHOUT ROWID;
+
+-- What is left of allowances that were drawn on, by a keyed hash of what they are of. No row is an allowance that is whole.
+CREATE TABLE allowances (
+    allowance  BLOB PRIMARY KEY CHECK (length(allowance) = 16),
+    -- Millionths of a token, and when they were counted.
+    left_micro INTEGER NOT NULL,
+    counted_at INTEGER NOT NULL,
+    whole_at   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX allowances_by_end ON allowances (whole_at);
+
 -- The newest vault of each earlier generation, numbered by the vault version that replaced it.
 CREATE TABLE earlier_vaults (
     account_key INTEGER NOT NULL REFERENCES accounts (account_key),

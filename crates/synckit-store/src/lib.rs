@@ -19,6 +19,7 @@ use synckit_protocol::{
 };
 
 mod accounts;
+mod allowances;
 mod apps;
 mod blobs;
 pub mod conformance;
@@ -46,6 +47,7 @@ pub use accounts::{
     Account, AccountCreation, AccountOverview, Credential, CredentialId, CredentialOf, NewAccount, NewMailCode,
     NewPendingAccount, PasswordRecord, PasswordReset, ResetStart, Vault, VaultWrite, VersionedWrite,
 };
+pub use allowances::{Allowance, Charge, Counted, CountedKey, Draw, Place};
 pub use apps::{AcceptNewSeed, ApiKey, App, AppProfile, AppRename, NewApiKey, NewApp, RedirectWrite, SeedClaim};
 pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
 pub use devices::{
@@ -211,6 +213,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// to the earlier generations, ends every session of the account, and notes that the address is confirmed. `None` if the
     /// code is not valid. A conflict changes nothing.
     async fn reset_password(&self, reset: PasswordReset) -> Result<Option<VersionedWrite>, StoreError>;
+
+    // Allowances.
+
+    /// Draws on allowances before something is done, on all of them or on none. Every node draws on the same ones.
+    async fn count(&self, attempt: Charge, now: UnixSeconds) -> Result<Counted, StoreError>;
+
+    /// Gives back what an attempt drew, because it was a good one, and makes its place familiar. Not more than once for each
+    /// attempt: the caller sees to that.
+    async fn give_back(&self, attempt: Charge, now: UnixSeconds) -> Result<(), StoreError>;
+
+    /// Notes that an account is used from a place, which makes it familiar for 90 days. The newest eight count.
+    async fn note_place(&self, place: Place, now: UnixSeconds) -> Result<(), StoreError>;
 
     // Sessions.
 

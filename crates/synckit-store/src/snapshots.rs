@@ -99,6 +99,6 @@ pub struct Retention {
     pub active_since: UnixSeconds,
     /// Unfinished snapshots that were not touched since are swept.
     pub unfinished_before: UnixSeconds,
-    /// Pending accounts that end by then are deleted.
-    pub pending_until: UnixSeconds,
+    /// Pending accounts that end by then, and allowances that are whole by then, are deleted.
+    pub ended_until: UnixSeconds,
 }

@@ -66,6 +66,11 @@ pub enum ExportLine {
         /// When it expires.
         expires_at: UnixSeconds,
     },
+    /// A network address that the account was used from, of which the server keeps a keyed hash.
+    FamiliarPlace {
+        /// When it was used last.
+        used_at: UnixSeconds,
+    },
     /// The invitation that the account used.
     Invite {
         /// When it was created.

@@ -391,7 +391,7 @@ impl Admin {
             settled_before: 0,
             active_since: 0,
             unfinished_before: 0,
-            pending_until: 0,
+            ended_until: 0,
         };
         loop {
             let began = Instant::now();

@@ -165,7 +165,8 @@ async fn live_session(
     let address = ClientAddress::of(parts, &state.config.trusted_proxies);
     state
         .guesses
-        .note_use(*session.stream.user_id.as_bytes(), address.prefix(), now);
+        .note_use(*session.stream.user_id.as_bytes(), address.prefix(), now)
+        .await;
     Ok(session)
 }
 

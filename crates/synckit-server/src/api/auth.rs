@@ -45,7 +45,7 @@ pub(super) async fn start(
         None => find_account(&state, &email).await?,
         Some(code) => find_pending(&state, &email, code, address).await?,
     };
-    let ticket = count_guess(&state, &account, address)?;
+    let ticket = count_guess(&state, &account, address).await?;
     let started = start_login(
         &state,
         &account,
@@ -94,8 +94,8 @@ pub(super) async fn finish(
         return Err(ProblemCode::ApiKeyInvalid.into());
     }
     let session_id = SessionId::from_bytes(random_id());
-    let user_id = finish_login(&state, &opened, &ke3.0)?;
-    refuse_repeated(&state, &login.0, user_id, Some(session_id)).await?;
+    let user_id = finish_login(&opened, &ke3.0)?;
+    finish_once(&state, &login.0, &opened, Some(session_id)).await?;
     confirm_address(&state, &opened, user_id).await?;
     let proof = Proof {
         login: SecretHash::of(&login.0),
@@ -115,7 +115,7 @@ pub(super) async fn unlock_start(
     let user_id = access.stream.user_id;
     let credential = state.store.credential(CredentialOf::User(user_id)).await?;
     let account = Account::of(credential, *user_id.as_bytes());
-    let ticket = count_guess(&state, &account, address)?;
+    let ticket = count_guess(&state, &account, address).await?;
     let started = start_login(
         &state,
         &account,
@@ -138,8 +138,8 @@ pub(super) async fn unlock_finish(
     if opened.session_id != access.session_id {
         return Err(ApiError::new(ProblemCode::LoginExpired).with_detail("the unlock belongs to another session"));
     }
-    let user_id = finish_login(&state, &opened, &body.ke3.0)?;
-    refuse_repeated(&state, &body.login.0, user_id, None).await?;
+    let user_id = finish_login(&opened, &body.ke3.0)?;
+    finish_once(&state, &body.login.0, &opened, None).await?;
     let claims = AccountClaims {
         user_id,
         session_id: access.session_id,
@@ -224,6 +224,18 @@ pub(super) async fn confirm_address(state: &ServerState, opened: &LoginState, us
         }
         _ => Ok(()),
     }
+}
+
+/// Gives the guess of a login back, whose last message was right, and refuses a repeated one.
+pub(super) async fn finish_once(
+    state: &ServerState,
+    login: impl AsRef<[u8]>,
+    opened: &LoginState,
+    session_id: Option<SessionId>,
+) -> Result<(), ApiError> {
+    refuse_repeated(state, login, opened.user_id, session_id).await?;
+    let now = state.config.clock.now();
+    Ok(state.guesses.give_back(opened.ticket, now).await?)
 }
 
 /// Refuses a repeated last message of a login: a copy of it (from a log of bodies, or a proxy) must not yield a

@@ -74,7 +74,7 @@ pub(super) async fn find_pending(
         now,
     };
     let Some(credential) = state.store.credential(of).await? else {
-        state.guesses.count_address(address.prefix(), now)?;
+        state.guesses.count_address(address.prefix(), now).await?;
         return Err(ProblemCode::MailCodeInvalid.into());
     };
     let stand_in = *credential.user_id.as_bytes();
@@ -90,10 +90,16 @@ pub(super) fn mailbox(state: &ServerState, email: &NormalEmail) -> Mailbox {
     state.login.stand_in(email.mailbox().as_bytes())
 }
 
-pub(super) fn count_guess(state: &ServerState, account: &Account, address: ClientAddress) -> Result<Ticket, ApiError> {
+pub(super) async fn count_guess(
+    state: &ServerState,
+    account: &Account,
+    address: ClientAddress,
+) -> Result<Ticket, ApiError> {
+    let now = state.config.clock.now();
     Ok(state
         .guesses
-        .count(*account.id.as_bytes(), address.prefix(), state.config.clock.now())?)
+        .count(*account.id.as_bytes(), address.prefix(), now)
+        .await?)
 }
 
 /// A login of which the first two messages are exchanged.
@@ -143,8 +149,8 @@ pub(super) fn start_login(
     Ok(StartedLogin { state, ke2 })
 }
 
-/// Checks the last message, gives the guess back, and returns whose password it was.
-pub(super) fn finish_login(state: &ServerState, opened: &LoginState, ke3: &[u8]) -> Result<UserId, ApiError> {
+/// Checks the last message, and returns whose password it was.
+pub(super) fn finish_login(opened: &LoginState, ke3: &[u8]) -> Result<UserId, ApiError> {
     let finished = ServerLogin::finish(opened.app_id, &opened.opaque, ke3).map_err(|error| login_problem(error, "ke3"));
     // A fake record matches no password; this holds even if it did.
     finished.and(if opened.known {
@@ -152,7 +158,6 @@ pub(super) fn finish_login(state: &ServerState, opened: &LoginState, ke3: &[u8])
     } else {
         Err(ProblemCode::InvalidCredentials.into())
     })?;
-    state.guesses.give_back(opened.ticket, state.config.clock.now());
     Ok(opened.user_id)
 }
 

@@ -32,10 +32,11 @@ pub(super) async fn start(
 ) -> Result<Response, ApiError> {
     let now = state.config.clock.now();
     require_suite(body.suite)?;
-    state.guesses.count_address(address.prefix(), now)?;
+    state.guesses.count_address(address.prefix(), now).await?;
     state
         .guesses
-        .count_account(*access.user_id.as_bytes(), address.prefix(), now)?;
+        .count_account(*access.user_id.as_bytes(), address.prefix(), now)
+        .await?;
     let (credential_id, response) = answer_registration(&state, &body.request.0)?;
     let change = PasswordState {
         user_id: access.user_id,

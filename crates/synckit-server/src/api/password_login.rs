@@ -34,24 +34,26 @@ pub(super) async fn check(
 ) -> Result<UserId, ApiError> {
     let email = NormalEmail::parse(email).map_err(invalid_email)?;
     let account = find_account(state, &email).await?;
-    let ticket = count_guess(state, &account, address)?;
+    let ticket = count_guess(state, &account, address).await?;
     let owners = Owners::address(address.prefix());
     let turn = state.capacity.password_logins.take(owners, 1, WAIT_MAX).await?;
-    let state = Arc::clone(state);
+    let of_work = Arc::clone(state);
     let checked = tokio::task::spawn_blocking(move || {
         let (client, ke1) = ClientLogin::start(password.expose(), &mut OsRng).map_err(client_problem)?;
         let none = SessionId::from_bytes([0; 16]);
-        let started = start_login(&state, &account, app_id, none, ticket, &ke1)?;
+        let started = start_login(&of_work, &account, app_id, none, ticket, &ke1)?;
         let finished = client
             .finish(app_id, &started.ke2, None, &mut OsRng)
             .map_err(client_problem)?;
         // Held until here, because the limit is for the work, not for the wait.
         drop(turn);
-        finish_login(&state, &started.state, &finished.ke3)
+        finish_login(&started.state, &finished.ke3)
     });
-    checked
+    let user_id = checked
         .await
-        .map_err(|error| ApiError::internal(TaskLost::from(error)))?
+        .map_err(|error| ApiError::internal(TaskLost::from(error)))??;
+    state.guesses.give_back(ticket, state.config.clock.now()).await?;
+    Ok(user_id)
 }
 
 fn client_problem(error: LoginError) -> ApiError {

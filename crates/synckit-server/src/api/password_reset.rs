@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     http::{ApiError, ClientAddress, Received, Reply},
+    limits::NotCounted,
     mail::MailJob,
     sign_in::{NormalEmail, PasswordState, Purpose},
     state::ServerState,
@@ -34,14 +35,16 @@ pub(super) async fn request(
 ) -> Result<Response, ApiError> {
     let email = NormalEmail::parse(&body.email).map_err(invalid_email)?;
     let now = state.config.clock.now();
-    state.guesses.count_address(address.prefix(), now)?;
+    state.guesses.count_address(address.prefix(), now).await?;
     let place = state.mailer.reserve()?;
     let counted = state
         .mails
-        .count_reset(state.login.stand_in(email.as_str().as_bytes()), now);
-    counted.map_err(|refused| {
-        ApiError::from(refused)
-            .with_detail("this address got enough mails for now; the newest code in its mailbox is valid for an hour")
+        .count_reset(state.login.stand_in(email.as_str().as_bytes()), now)
+        .await;
+    counted.map_err(|refused| match refused {
+        NotCounted::TooMany(_) => ApiError::from(refused)
+            .with_detail("this address got enough mails for now; the newest code in its mailbox is valid for an hour"),
+        NotCounted::Store(error) => error.into(),
     })?;
     place.fill(MailJob::ResetPassword {
         email: email.as_str().to_owned(),
@@ -57,7 +60,7 @@ pub(super) async fn start(
 ) -> Result<Response, ApiError> {
     let now = state.config.clock.now();
     require_suite(body.suite)?;
-    state.guesses.count_address(address.prefix(), now)?;
+    state.guesses.count_address(address.prefix(), now).await?;
     let code = SecretHash::of(body.code.expose());
     let found = state
         .store
@@ -67,7 +70,8 @@ pub(super) async fn start(
     let user_id = found.user_id;
     state
         .guesses
-        .count_account(*user_id.as_bytes(), address.prefix(), now)?;
+        .count_account(*user_id.as_bytes(), address.prefix(), now)
+        .await?;
     let (credential_id, response) = answer_registration(&state, &body.request.0)?;
     let vault_generation = edition_of_reset(found.vault_version)?.generation;
     let reset = PasswordState {

@@ -9,7 +9,7 @@ use crate::{
     admin::ExportError,
     blobs::ObjectFailure,
     http::ApiError,
-    limits::{DiskNearlyFull, TooManyGuesses, TooManyRequests},
+    limits::{DiskNearlyFull, NotCounted, TooManyRequests},
     mail::QueueFull,
     sign_in::{EmailError, StateError},
     startup::{NotReady, Trouble},
@@ -102,9 +102,14 @@ impl From<StateError> for ApiError {
     }
 }
 
-impl From<TooManyGuesses> for ApiError {
-    fn from(refused: TooManyGuesses) -> Self {
-        Self::new(ProblemCode::TooManyGuesses).retry_after(refused.retry_after.as_secs().max(1))
+impl From<NotCounted> for ApiError {
+    fn from(refused: NotCounted) -> Self {
+        match refused {
+            NotCounted::TooMany(refused) => {
+                Self::new(ProblemCode::TooManyGuesses).retry_after(refused.retry_after.as_secs().max(1))
+            }
+            NotCounted::Store(error) => error.into(),
+        }
     }
 }
 

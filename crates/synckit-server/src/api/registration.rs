@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     http::{ApiError, ClientAddress, Received},
-    limits::Attempt,
+    limits::Registering,
     mail::MailJob,
     platform::random_id,
     sign_in::{NormalEmail, RegistrationState, fresh_secret},
@@ -41,7 +41,7 @@ pub(super) async fn start(
 ) -> Result<Response, ApiError> {
     let now = state.config.clock.now();
     require_suite(body.suite)?;
-    state.guesses.count_address(address.prefix(), now)?;
+    state.guesses.count_address(address.prefix(), now).await?;
     let invite = check_invite(&state, body.invite.as_ref()).await?;
     let email = NormalEmail::parse(&body.email).map_err(invalid_email)?;
     // Drawn now, because the vault that the client is about to make is bound to it.
@@ -87,7 +87,7 @@ pub(super) async fn finish(
     };
     let place = state.mailer.reserve()?;
     let mailbox = mailbox(&state, &started.email);
-    let attempt = state.mails.count_registration(mailbox, started.user_id, now)?;
+    let attempt = state.mails.count_registration(mailbox, started.user_id, now).await?;
     let pending = matches!(state.config.mail, MailDelivery::Smtp { .. });
     let code = fresh_secret();
     let lifetime = state.config.retention.pending_account;
@@ -109,7 +109,7 @@ pub(super) async fn finish(
         }
         // The first request sent its mail, and its code stays valid.
         AccountCreation::Created | AccountCreation::Repeated => {}
-        AccountCreation::EmailTaken if attempt == Attempt::Repeated => {}
+        AccountCreation::EmailTaken if attempt == Registering::Repeated => {}
         AccountCreation::EmailTaken => place.fill(MailJob::AddressTaken { email }),
         AccountCreation::InviteInvalid => return Err(ProblemCode::InviteInvalid.into()),
     }

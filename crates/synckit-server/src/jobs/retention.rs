@@ -44,7 +44,7 @@ pub(crate) async fn step(state: &ServerState) -> Result<bool, StoreError> {
         settled_before: now.saturating_sub(ages.snapshot_settle.as_secs()),
         active_since: now.saturating_sub(ages.device_active.as_secs()),
         unfinished_before: now.saturating_sub(ages.snapshot_upload.as_secs()),
-        pending_until: now,
+        ended_until: now,
     };
     state.store.retain(retention).await
 }

@@ -9,14 +9,13 @@ mod capacity;
 mod disk_reserve;
 mod guesses;
 mod mails;
-mod once;
 mod pool;
 mod rates;
 mod token_buckets;
 
 pub(crate) use capacity::{Capacity, SMALL_BODY_BYTES_MAX, kib};
 pub(crate) use disk_reserve::{DiskNearlyFull, DiskReserve, Reservation};
-pub(crate) use guesses::{AddressPrefix, GuessTotals, Guesses, Ticket, TooManyGuesses};
-pub(crate) use mails::{Attempt, Mailbox, Mails};
+pub(crate) use guesses::{AddressPrefix, GuessTotals, Guesses, NotCounted, Ticket};
+pub(crate) use mails::{Mailbox, Mails, Registering};
 pub(crate) use pool::{Exhausted, Owners, Permit, Pool};
 pub(crate) use rates::{Rates, TooManyRequests};

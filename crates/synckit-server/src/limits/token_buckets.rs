@@ -1,6 +1,6 @@
 //! Token buckets by key, in bounded memory.
 //!
-//! Guesses at passwords and rates of requests are counted with these. A table of a library would grow with every key that
+//! Rates of requests are counted with these. A table of a library would grow with every key that
 //! an attacker makes up, and would go by a clock of its own; this one is bounded and takes the time as an argument.
 //!
 //! Invariant: memory is bounded. When a table is full, the entries that matter least, those with the most left, go.
@@ -36,18 +36,6 @@ impl<K> Default for Allowances<K> {
 }
 
 impl<K: Eq + Hash> Allowances<K> {
-    /// Time until one whole token is left; `None` if one is left now.
-    pub(crate) fn wait(&mut self, key: &K, rule: Rule, now: Duration) -> Option<Duration> {
-        let left = self.0.get_mut(key).map_or(rule.allowance, |left| {
-            *left = left.grown(rule, now);
-            left.amount
-        });
-        if left >= 1.0 {
-            return None;
-        }
-        Some(Duration::from_secs_f64((1.0 - left) / rule.per_second))
-    }
-
     /// Draws a whole token; the time until one is left if there is none. A refused call costs nothing, so that a client that
     /// keeps trying is let in at the same rate.
     pub(crate) fn take(&mut self, key: K, rule: Rule, now: Duration) -> Result<(), Duration> {
@@ -65,25 +53,6 @@ impl<K: Eq + Hash> Allowances<K> {
         let taken = left.take(rule);
         self.0.insert(key, left);
         taken
-    }
-
-    /// Draws a token, even one that is not there.
-    pub(crate) fn draw(&mut self, key: K, rule: Rule, now: Duration) {
-        if self.0.len() >= ENTRIES_MAX && !self.0.contains_key(&key) {
-            self.make_room(rule, now);
-        }
-        let left = self.0.entry(key).or_insert(Left {
-            amount: rule.allowance,
-            at: now,
-        });
-        *left = left.grown(rule, now);
-        left.amount -= 1.0;
-    }
-
-    pub(crate) fn restore(&mut self, key: &K, rule: Rule) {
-        if let Some(left) = self.0.get_mut(key) {
-            left.amount = (left.amount + 1.0).min(rule.allowance);
-        }
     }
 
     /// Drops buckets that are full again, and then the fullest tenth. A flood of fresh keys thus displaces its own
@@ -132,31 +101,16 @@ mod tests {
             per_second: 0.01,
         };
         for _ in 0..10 {
-            table.draw(u32::MAX, rule, Duration::ZERO);
+            table.take(u32::MAX, rule, Duration::ZERO).unwrap();
         }
         for key in 0..(3 * ENTRIES_MAX as u32) {
-            table.draw(key, rule, Duration::ZERO);
+            table.take(key, rule, Duration::ZERO).unwrap();
         }
         assert!(table.0.len() <= ENTRIES_MAX);
         assert!(
-            table.wait(&u32::MAX, rule, Duration::ZERO).is_some(),
+            table.take(u32::MAX, rule, Duration::ZERO).is_err(),
             "the used-up allowance is still remembered"
         );
-    }
-
-    #[test]
-    fn what_was_drawn_grows_back_evenly() {
-        let mut table = Allowances::default();
-        let rule = Rule {
-            allowance: 2.0,
-            per_second: 4.0,
-        };
-        for _ in 0..2 {
-            assert_eq!(table.wait(&1, rule, Duration::ZERO), None);
-            table.draw(1, rule, Duration::ZERO);
-        }
-        assert_eq!(table.wait(&1, rule, Duration::ZERO), Some(Duration::from_millis(250)));
-        assert_eq!(table.wait(&1, rule, Duration::from_millis(250)), None);
     }
 
     #[test]

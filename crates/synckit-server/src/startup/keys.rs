@@ -282,6 +282,8 @@ pub(crate) struct DerivedKeys {
     pub(crate) refresh: MacKey,
     /// Signs the URLs of objects.
     pub(crate) urls: MacKey,
+    /// Names what is counted in the database, so that it tells of nobody.
+    pub(crate) counted: MacKey,
     /// Names this server where no public URL does.
     pub(crate) server_id: [u8; 16],
 }
@@ -306,6 +308,7 @@ impl DerivedKeys {
             sealing: derive(&root, "synckit/1 sealed state"),
             refresh: MacKey(derive(&root, "synckit/1 refresh")),
             urls: MacKey(derive(&root, "synckit/1 url")),
+            counted: MacKey(derive(&root, "synckit/1 counted")),
             server_id,
         })
     }

@@ -47,6 +47,7 @@ pub async fn an_export_holds_everything_in_order(store: &dyn Store) {
             "account",
             "earlier_vault",
             "mail_code",
+            "familiar_place",
             "invite", //
             "stream",
             "session",

@@ -13,6 +13,7 @@
 )]
 
 pub mod accounts;
+pub mod allowances;
 pub mod apps;
 pub mod blobs;
 pub mod deletion;
@@ -48,6 +49,18 @@ macro_rules! conformance_suite {
                 a_key_of_an_unknown_app_is_not_added,
                 two_apps_never_have_the_same_name,
                 a_renamed_app_keeps_its_keys,
+            }
+            allowances {
+                a_used_up_allowance_grows_back,
+                a_refused_attempt_draws_on_nothing,
+                a_clock_that_was_ahead_shuts_nobody_out,
+                an_attempt_may_count_once,
+                what_was_given_back_can_be_drawn_again,
+                strangers_do_not_use_up_a_familiar_place,
+                a_place_is_familiar_for_ninety_days,
+                the_newest_eight_places_are_familiar,
+                a_good_attempt_makes_its_place_familiar,
+                a_whole_allowance_is_forgotten,
             }
             accounts {
                 a_created_account_is_found_by_address_and_by_id,

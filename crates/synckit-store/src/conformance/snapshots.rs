@@ -95,7 +95,7 @@ async fn retain(store: &dyn Store, now: u64) -> usize {
         settled_before: now - 14 * DAY,
         active_since: now - 90 * DAY,
         unfinished_before: now - DAY,
-        pending_until: now,
+        ended_until: now,
     };
     for pieces in 0..1000 {
         if !store.retain(retention).await.unwrap() {

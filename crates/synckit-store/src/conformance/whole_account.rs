@@ -1,8 +1,8 @@
 //! An account with something of every kind that a store keeps.
 
 use crate::{
-    AccountCreation, NewAccount, NewMailCode, NewSnapshot, NewSnapshotPart, PasswordReset, Retention,
-    SnapshotPartWrite, SnapshotWrite, Store, StreamId, UploadBegin, VersionedWrite,
+    AccountCreation, CountedKey, NewAccount, NewMailCode, NewSnapshot, NewSnapshotPart, PasswordReset, Place,
+    Retention, SnapshotPartWrite, SnapshotWrite, Store, StreamId, UploadBegin, VersionedWrite,
 };
 use bytes::Bytes;
 use synckit_protocol::{Cursor, Position, SnapshotId};
@@ -22,7 +22,7 @@ pub fn retention(now: u64) -> Retention {
         settled_before: now - 14 * DAY,
         active_since: now - 90 * DAY,
         unfinished_before: now - DAY,
-        pending_until: now,
+        ended_until: now,
     }
 }
 
@@ -103,6 +103,11 @@ pub async fn create_whole_account(store: &dyn Store, app: u64, n: u64) -> Stream
     let written = store.reset_password(reset).await.unwrap();
     assert_eq!(written, Some(VersionedWrite::Written(2)));
     mail_code(store, n, first + 3).await;
+    let place = Place {
+        user_id: user_id(n),
+        address: CountedKey([7; 16]),
+    };
+    store.note_place(place, NOW).await.unwrap();
 
     let (device, revoked) = (first + 1, first + 2);
     open_session(store, stream, device).await;

@@ -28,10 +28,10 @@ use self::{
 };
 use super::{
     AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppProfile, AppRename, Append, Blob, ChainRead,
-    CommitGroups, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope,
-    EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, NewAccount, NewApiKey, NewApp,
-    NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart,
-    NewUpload, Notice, Notices, PageRead, PageRequest, PasswordReset, PendingUpload, RedirectWrite, RefreshUse,
+    Charge, CommitGroups, Counted, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions,
+    Envelope, EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, NewAccount, NewApiKey,
+    NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart,
+    NewUpload, Notice, Notices, PageRead, PageRequest, PasswordReset, PendingUpload, Place, RedirectWrite, RefreshUse,
     ResetStart, Retention, SchemaVersions, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store,
     StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
     rules::{
@@ -39,7 +39,7 @@ use super::{
         quotas::{self, Quotas},
     },
 };
-use crate::records::{self, accounts, apps, pending_accounts, sessions};
+use crate::records::{self, accounts, allowances, apps, pending_accounts, sessions};
 
 mod address;
 mod blobs;
@@ -164,6 +164,7 @@ impl PostgresStore {
             || transaction!(self, Serializable, |db| apps::sweep(db))?
             || transaction!(self, Locking, |db| retention::condemn_unfinished(db, retention))?
             || transaction!(self, Locking, |db| retention::delete_pending(db, retention))?
+            || transaction!(self, Locking, |db| retention::delete_allowances(db, retention))?
         {
             return Ok(());
         }
@@ -314,6 +315,18 @@ impl Store for PostgresStore {
 
     async fn reset_password(&self, reset: PasswordReset) -> Result<Option<VersionedWrite>, StoreError> {
         transaction!(self, Serializable, |db| accounts::reset_password(db, &reset))
+    }
+
+    async fn count(&self, attempt: Charge, now: UnixSeconds) -> Result<Counted, StoreError> {
+        transaction!(self, Serializable, |db| allowances::count(db, &attempt, now))
+    }
+
+    async fn give_back(&self, attempt: Charge, now: UnixSeconds) -> Result<(), StoreError> {
+        transaction!(self, Serializable, |db| allowances::give_back(db, &attempt, now))
+    }
+
+    async fn note_place(&self, place: Place, now: UnixSeconds) -> Result<(), StoreError> {
+        transaction!(self, Serializable, |db| allowances::note_place(db, place, now))
     }
 
     async fn finish_login(&self, finished: FinishedLogin) -> Result<LoginUse, StoreError> {

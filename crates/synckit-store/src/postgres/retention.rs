@@ -15,7 +15,8 @@ use crate::{
     Retention, StoreError,
     records::{Executor, params},
     rules::retention::{
-        self as rules, Below, Candidate, Reader, STEP_BATCHES, STEP_PARTS, STEP_PENDING, STEP_UNFINISHED, may_cut,
+        self as rules, Below, Candidate, Reader, STEP_ALLOWANCES, STEP_BATCHES, STEP_PARTS, STEP_PENDING,
+        STEP_UNFINISHED, may_cut,
     },
 };
 
@@ -26,8 +27,9 @@ pub(super) async fn is_due(db: &impl Executor, retention: &Retention) -> Result<
             "SELECT stream_key FROM streams WHERE swept_seq < base_seq
              UNION ALL SELECT snapshot_key FROM snapshots WHERE state = 'condemned'
              UNION ALL SELECT snapshot_key FROM snapshots WHERE state = 'unfinished' AND touched_at <= $1
-             UNION ALL SELECT pending_key FROM pending_accounts WHERE expires_at <= $2 LIMIT 1",
-            params![retention.unfinished_before, retention.pending_until],
+             UNION ALL SELECT pending_key FROM pending_accounts WHERE expires_at <= $2
+             UNION ALL SELECT 0 FROM allowances WHERE whole_at <= $2 LIMIT 1",
+            params![retention.unfinished_before, retention.ended_until],
         )
         .await?;
     Ok(due.is_some() || deletion::is_due(db).await? || find_cut(db, retention).await?.is_some())
@@ -50,7 +52,19 @@ pub(super) async fn delete_pending(db: &impl Executor, retention: &Retention) ->
         .execute(
             "DELETE FROM pending_accounts WHERE pending_key IN (
                  SELECT pending_key FROM pending_accounts WHERE expires_at <= $1 LIMIT $2)",
-            params![retention.pending_until, STEP_PENDING],
+            params![retention.ended_until, STEP_PENDING],
+        )
+        .await?;
+    Ok(deleted > 0)
+}
+
+/// Deletes allowances that are whole again: nothing need be known of them.
+pub(super) async fn delete_allowances(db: &impl Executor, retention: &Retention) -> Result<bool, StoreError> {
+    let deleted = db
+        .execute(
+            "DELETE FROM allowances WHERE allowance IN (
+                 SELECT allowance FROM allowances WHERE whole_at <= $1 LIMIT $2) AND whole_at <= $1",
+            params![retention.ended_until, STEP_ALLOWANCES],
         )
         .await?;
     Ok(deleted > 0)

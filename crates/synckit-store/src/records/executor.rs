@@ -7,7 +7,7 @@ use synckit_protocol::{
     SessionId, SnapshotId, UploadId, UserId, wire::devices::Platform,
 };
 
-use crate::{CredentialId, SecretHash, StoreError};
+use crate::{CountedKey, CredentialId, SecretHash, StoreError};
 
 /// One open transaction of an engine.
 ///
@@ -306,6 +306,12 @@ impl<'a> From<&'a SecretHash> for Value<'a> {
 impl FromColumn for SecretHash {
     fn from_column(column: &Column) -> Result<Self, ImpossibleValue> {
         FromColumn::from_column(column).map(Self)
+    }
+}
+
+impl<'a> From<&'a CountedKey> for Value<'a> {
+    fn from(key: &'a CountedKey) -> Self {
+        Self::Bytes(&key.0)
     }
 }
 

@@ -29,7 +29,7 @@ const LINE_BYTES: usize = 256;
 type AccountLine = fn(&Row) -> Result<ExportLine, StoreError>;
 
 /// The rows of the account itself: a handful, of at most a few KiB each. `$1` is the key of the account.
-const ACCOUNT: [(&str, AccountLine); 4] = [
+const ACCOUNT: [(&str, AccountLine); 5] = [
     (
         "SELECT user_id, email, created_at, email_verified_at, vault, vault_version
          FROM accounts WHERE account_key = $1",
@@ -58,6 +58,10 @@ const ACCOUNT: [(&str, AccountLine); 4] = [
             expires_at: row.get(0)?,
         })
     }),
+    (
+        "SELECT used_at FROM familiar_places WHERE account_key = $1 ORDER BY used_at",
+        |row| Ok(ExportLine::FamiliarPlace { used_at: row.get(0)? }),
+    ),
     ("SELECT created_at FROM invites WHERE used_by = $1", |row| {
         Ok(ExportLine::Invite {
             created_at: row.get(0)?,

@@ -12,6 +12,7 @@
 mod executor;
 
 pub mod accounts;
+pub mod allowances;
 pub mod apps;
 pub mod blobs;
 pub mod devices;

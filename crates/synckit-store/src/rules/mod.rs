@@ -4,6 +4,7 @@
 //! knows a database, a clock or a task.
 
 pub mod accounts;
+pub mod allowances;
 pub mod devices;
 pub mod envelopes;
 pub mod log;

@@ -15,6 +15,8 @@ pub const STEP_PARTS: u32 = 1;
 pub const STEP_UNFINISHED: u32 = 100;
 /// Pending accounts that one transaction deletes.
 pub const STEP_PENDING: u32 = 200;
+/// Allowances that are whole again, in one step.
+pub const STEP_ALLOWANCES: u32 = 1_000;
 /// Rows of a deleted account that one transaction deletes.
 pub const STEP_ROWS: u32 = 200;
 
@@ -44,7 +46,7 @@ pub struct Reader {
 /// ```
 /// use synckit_store::{Retention, rules::retention::{Candidate, Reader, may_cut}};
 ///
-/// let ages = Retention { settled_before: 100, active_since: 50, unfinished_before: 0, pending_until: 0 };
+/// let ages = Retention { settled_before: 100, active_since: 50, unfinished_before: 0, ended_until: 0 };
 /// let candidate = Candidate { seq: 7, at: 90, base_seq: 0 };
 /// assert!(may_cut(&candidate, &[Reader { last_seen_at: 80, pulled_seq: 7 }], &ages));
 /// assert!(!may_cut(&candidate, &[Reader { last_seen_at: 80, pulled_seq: 6 }], &ages));

@@ -39,15 +39,15 @@ use self::{
 };
 use super::{
     AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppProfile, AppRename, Append, Blob, ChainPage,
-    ChainRead, CommitGroups, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions, Envelope,
-    EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, NewAccount, NewApiKey, NewApp,
-    NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart,
-    NewUpload, Notice, Notices, PageRead, PageRequest, PasswordReset, PendingUpload, RedirectWrite, RefreshUse,
-    ResetStart, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError,
-    StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
-    rules::quotas::Quotas,
+    ChainRead, Charge, CommitGroups, Counted, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename,
+    EndSessions, Envelope, EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse,
+    NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession,
+    NewSnapshot, NewSnapshotPart, NewUpload, Notice, Notices, PageRead, PageRequest, PasswordReset, PendingUpload,
+    Place, RedirectWrite, RefreshUse, ResetStart, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite,
+    SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault,
+    VaultWrite, VersionedWrite, rules::quotas::Quotas,
 };
-use crate::records::{self, accounts, apps, pending_accounts, sessions};
+use crate::records::{self, accounts, allowances, apps, pending_accounts, sessions};
 
 mod backup;
 mod blobs;
@@ -495,6 +495,27 @@ impl Store for SqliteStore {
         let quotas = self.parts.quotas;
         self.write(session.stream, move |db| {
             run(sessions::open(&Transaction(db), session, &quotas))
+        })
+        .await
+    }
+
+    async fn count(&self, attempt: Charge, now: UnixSeconds) -> Result<Counted, StoreError> {
+        self.write(Lane::Server, move |db| {
+            run(allowances::count(&Transaction(db), &attempt, now))
+        })
+        .await
+    }
+
+    async fn give_back(&self, attempt: Charge, now: UnixSeconds) -> Result<(), StoreError> {
+        self.write(Lane::Server, move |db| {
+            run(allowances::give_back(&Transaction(db), &attempt, now))
+        })
+        .await
+    }
+
+    async fn note_place(&self, place: Place, now: UnixSeconds) -> Result<(), StoreError> {
+        self.write(place.user_id, move |db| {
+            run(allowances::note_place(&Transaction(db), place, now))
         })
         .await
     }

@@ -20,7 +20,8 @@ use super::{
 use crate::{
     Retention,
     rules::retention::{
-        self as rules, Below, Candidate, Reader, STEP_BATCHES, STEP_PARTS, STEP_PENDING, STEP_UNFINISHED, may_cut,
+        self as rules, Below, Candidate, Reader, STEP_ALLOWANCES, STEP_BATCHES, STEP_PARTS, STEP_PENDING,
+        STEP_UNFINISHED, may_cut,
     },
 };
 
@@ -39,7 +40,10 @@ pub(super) fn is_due(db: &Connection, retention: &Retention) -> Result<bool, Fai
             .exists([Unsigned(retention.unfinished_before)])?
         || db
             .prepare_cached("SELECT 1 FROM pending_accounts WHERE expires_at <= ?1 LIMIT 1")?
-            .exists([Unsigned(retention.pending_until)])?
+            .exists([Unsigned(retention.ended_until)])?
+        || db
+            .prepare_cached("SELECT 1 FROM allowances WHERE whole_at <= ?1 LIMIT 1")?
+            .exists([Unsigned(retention.ended_until)])?
         || find_cut(db, retention)?.is_some())
 }
 
@@ -59,6 +63,7 @@ pub(super) fn step(db: &Connection, retention: &Retention) -> Result<Step, Failu
         || deletion::sweep(db)?
         || condemn_unfinished(db, retention)?
         || delete_pending(db, retention)?
+        || delete_allowances(db, retention)?
     {
         return Ok(Step::Swept);
     }
@@ -83,9 +88,20 @@ fn delete_pending(db: &Connection, retention: &Retention) -> Result<bool, Failur
                 "DELETE FROM pending_accounts WHERE pending_key IN (
                      SELECT pending_key FROM pending_accounts WHERE expires_at <= ?1 LIMIT ?2)",
             )?
-            .execute(params![Unsigned(retention.pending_until), STEP_PENDING])?;
+            .execute(params![Unsigned(retention.ended_until), STEP_PENDING])?;
         Ok(deleted > 0)
     })
+}
+
+/// Deletes allowances that are whole again: nothing need be known of them.
+fn delete_allowances(db: &Connection, retention: &Retention) -> Result<bool, Failure> {
+    let deleted = db
+        .prepare_cached(
+            "DELETE FROM allowances WHERE allowance IN (
+                 SELECT allowance FROM allowances WHERE whole_at <= ?1 LIMIT ?2)",
+        )?
+        .execute(params![Unsigned(retention.ended_until), STEP_ALLOWANCES])?;
+    Ok(deleted > 0)
 }
 
 /// A log, and the snapshot that it is cut to.

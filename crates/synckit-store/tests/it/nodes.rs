@@ -76,7 +76,7 @@ async fn compact(store: &dyn Store, stream: StreamId, n: u64, position: Position
         settled_before: NOW,
         active_since: u64::MAX >> 1,
         unfinished_before: 0,
-        pending_until: 0,
+        ended_until: 0,
     };
     while store.retain(retention).await.unwrap() {}
 }

@@ -8,13 +8,13 @@ use synckit_protocol::{
     wire::{devices::Platform, export::ExportLine},
 };
 use synckit_store::{
-    AcceptNewSeed, AccountCreation, AppRename, CredentialId, CredentialOf, DeviceRegistration, DeviceRename,
-    EndSessions, EnvelopeRestore, FinishedLogin, LoginUse, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode,
-    NewPendingAccount, NewSession, PasswordReset, RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId,
-    VaultWrite, VersionedWrite,
+    AcceptNewSeed, AccountCreation, Allowance, AppRename, Charge, Counted, CountedKey, CredentialId, CredentialOf,
+    DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore, FinishedLogin, LoginUse, NewAccount, NewApp,
+    NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, PasswordReset, Place, RedirectWrite,
+    RefreshUse, SeedClaim, StoreError, StreamId, VaultWrite, VersionedWrite,
     records::{
-        Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, apps, blobs, devices, envelopes, export,
-        pending_accounts, sessions, streams, usage,
+        Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, allowances, apps, blobs, devices, envelopes,
+        export, pending_accounts, sessions, streams, usage,
     },
     rules::quotas::{Quotas, Usage},
     schema,
@@ -149,6 +149,7 @@ async fn every_record_runs_on_postgresql() {
     };
     of_apps_and_accounts(&db).await;
     of_sessions_and_devices(&db).await;
+    of_allowances(&db).await;
     of_envelopes(&db).await;
     of_vaults_and_codes(&db).await;
     of_export(&db).await;
@@ -254,6 +255,36 @@ async fn of_apps_and_accounts(db: &impl Executor) {
         AccountCreation::EmailTaken
     );
     assert_eq!(accounts::list(db).await.unwrap().len(), 2);
+}
+
+async fn of_allowances(db: &impl Executor) {
+    let draw = |of| Draw {
+        of: CountedKey([of; 16]),
+        allowance: Allowance {
+            tokens: 1,
+            window_seconds: 60,
+        },
+    };
+    let place = Place {
+        user_id: user_id(1),
+        address: CountedKey([9; 16]),
+    };
+    let attempt = Charge {
+        once: Some(draw(1)),
+        draws: vec![draw(2)],
+        from_strangers: Some((draw(3), place)),
+    };
+    let counted = async |attempt, now| allowances::count(db, attempt, now).await.unwrap();
+    assert_eq!(counted(&attempt, NOW).await, Counted::First);
+    assert_eq!(counted(&attempt, NOW).await, Counted::Repeated);
+    let again = Charge {
+        once: None,
+        ..attempt.clone()
+    };
+    assert_eq!(counted(&again, NOW).await, Counted::Refused { wait_seconds: 60 });
+    allowances::give_back(db, &again, NOW).await.unwrap();
+    assert_eq!(counted(&again, NOW).await, Counted::First);
+    allowances::note_place(db, place, NOW).await.unwrap();
 }
 
 async fn of_pending_accounts(db: &impl Executor) {
@@ -483,6 +514,7 @@ fn kind(line: &ExportLine) -> &'static str {
         ExportLine::Account(_) => "account",
         ExportLine::EarlierVault { .. } => "earlier_vault",
         ExportLine::MailCode { .. } => "mail_code",
+        ExportLine::FamiliarPlace { .. } => "familiar_place",
         ExportLine::Invite { .. } => "invite",
         ExportLine::Stream(_) => "stream",
         ExportLine::Session(_) => "session",
@@ -509,6 +541,11 @@ async fn of_export(db: &Transaction<'_>) {
     };
     assert!(accounts::put_mail_code(db, &code).await.unwrap());
     accounts::create_invite(db, secret(201), NOW).await.unwrap();
+    let place = Place {
+        user_id: user_id(1),
+        address: CountedKey([9; 16]),
+    };
+    allowances::note_place(db, place, NOW).await.unwrap();
     let session = NewSession {
         id: session_id(9),
         stream: stream_of(1, 1),
@@ -529,6 +566,7 @@ async fn of_export(db: &Transaction<'_>) {
         "account",
         "earlier_vault",
         "mail_code",
+        "familiar_place",
         "invite",
         "stream",
         "session",

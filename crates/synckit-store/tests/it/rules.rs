@@ -398,7 +398,7 @@ fn an_active_device_holds_the_log() {
         settled_before: 100,
         active_since: 50,
         unfinished_before: 0,
-        pending_until: 0,
+        ended_until: 0,
     };
     let candidate = Candidate {
         seq: 7,

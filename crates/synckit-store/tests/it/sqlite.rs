@@ -341,7 +341,7 @@ async fn a_deletion_frees_little_at_a_time() {
         settled_before: 0,
         active_since: 0,
         unfinished_before: 0,
-        pending_until: 0,
+        ended_until: 0,
     };
     let held = async || store.figures().await.unwrap().batch_bytes;
     let mut before = held().await;

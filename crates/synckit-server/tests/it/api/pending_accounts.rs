@@ -56,7 +56,7 @@ async fn accounts(world: &World) -> Vec<Account> {
 }
 
 #[tokio::test]
-async fn account_is_pending_until_its_code() {
+async fn account_is_ended_until_its_code() {
     let (world, mail) = start(|config| config.allow_password_login = true).await;
     let registered: Registered = world.register(ADA, PASSWORD).await.ok();
     assert!(registered.pending);

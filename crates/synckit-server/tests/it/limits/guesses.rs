@@ -1,18 +1,18 @@
 //! Limits on guessing, from outside.
 
+use rand::rngs::OsRng;
 use reqwest::StatusCode;
+use synckit_login::ClientLogin;
 use synckit_protocol::{
     LOGIN_SUITE,
-    wire::auth::{LoginStart, UnlockStart},
+    wire::auth::{LoginFinish, LoginStart, LoginStarted, UnlockStart},
 };
 
-use crate::support::{Answer, PASSWORD, World};
+use crate::support::{Answer, PASSWORD, World, fresh_postgres};
 
 /// A first message as any client could send it; what it hides does not matter.
 fn ke1() -> Vec<u8> {
-    synckit_login::ClientLogin::start("a guess", &mut rand::rngs::OsRng)
-        .unwrap()
-        .1
+    ClientLogin::start("a guess", &mut OsRng).unwrap().1
 }
 
 impl World {
@@ -158,6 +158,58 @@ async fn an_unlock_is_a_guess_too() {
         assert_eq!(unlock().await, "200");
     }
     assert_eq!(unlock().await, "too_many_guesses");
+    assert_eq!(world.guess("ada@example.com", "").await.code(), "too_many_guesses");
+}
+
+/// Else a guesser who is sent to several nodes, or waits for a restart, has as many guesses again.
+#[tokio::test]
+async fn nodes_and_restarts_give_no_further_guess() {
+    let world = World::start_on(fresh_postgres().await, |_| {}).await;
+    world.register("ada@example.com", PASSWORD).await;
+    let other = world.second_node().await;
+    for _ in 0..5 {
+        for node in [&world, &other] {
+            assert_eq!(node.guess("ada@example.com", "").await.status, StatusCode::OK);
+        }
+    }
+    for node in [&world, &other] {
+        assert_eq!(node.guess("ada@example.com", "").await.code(), "too_many_guesses");
+    }
+    drop(other);
+    let world = world.restart().await;
+    assert_eq!(world.guess("ada@example.com", "").await.code(), "too_many_guesses");
+}
+
+/// A repeated last message opens nothing, and earns no guess either.
+#[tokio::test]
+async fn a_good_finish_gives_its_guess_back_once() {
+    let world = World::start().await;
+    world.register("ada@example.com", PASSWORD).await;
+    for _ in 0..9 {
+        assert_eq!(world.guess("ada@example.com", "").await.status, StatusCode::OK);
+    }
+    let (login, ke1) = ClientLogin::start(PASSWORD, &mut OsRng).unwrap();
+    let start = LoginStart {
+        api_key: world.api_key(),
+        email: "ada@example.com".to_owned(),
+        suite: LOGIN_SUITE,
+        ke1: ke1.into(),
+        code: None,
+    };
+    let started: LoginStarted = world.post("/api/sync/auth/start").cbor(&start).send().await.ok();
+    let finished = login
+        .finish(world.app.app_id, &started.ke2.0, None, &mut OsRng)
+        .unwrap();
+    let finish = LoginFinish {
+        api_key: world.api_key(),
+        login: started.login,
+        ke3: finished.ke3.clone().into(),
+    };
+    assert_eq!(world.guess("ada@example.com", "").await.code(), "too_many_guesses");
+    let send = async || world.post("/api/sync/auth").cbor(&finish).send().await;
+    assert_eq!(send().await.status, StatusCode::OK);
+    assert_eq!(send().await.code(), "login_expired");
+    assert_eq!(world.guess("ada@example.com", "").await.status, StatusCode::OK);
     assert_eq!(world.guess("ada@example.com", "").await.code(), "too_many_guesses");
 }
 
