@@ -88,6 +88,10 @@ impl Failure {
         self
     }
 
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
     /// The message, with its causes, in one line.
     pub(crate) fn message(&self) -> String {
         format!("{:#}", self.error)

@@ -217,8 +217,15 @@ async fn rows(
     Some(facts)
 }
 
+/// What to do about a damaged database.
+const DAMAGED: &str = "stop the server, keep a copy of the directory, restore a backup, and distrust the disk";
+
 fn failed(error: StoreError, report: &mut Report) -> Option<DatabaseFacts> {
     let failure = Failure::from(error);
+    if failure.code() == "database_damaged" {
+        report.fail("database", format_args!("damaged: {}", failure.message()), DAMAGED);
+        return None;
+    }
     let hint = failure.hint().unwrap_or("restore a backup: see docs/operations.md");
     report.fail("database", failure.message(), hint);
     None
@@ -235,11 +242,7 @@ fn integrity(database: &DatabaseInspection, args: &DoctorArgs, report: &mut Repo
         Ok(Some(findings)) if findings.is_empty() => {
             report.ok(CHECK, format_args!("opens, schema {schema}, and is not damaged"));
         }
-        Ok(Some(findings)) => report.fail(
-            CHECK,
-            format_args!("damaged: {}", findings.join("; ")),
-            "stop the server, keep a copy of the directory, restore a backup, and distrust the disk",
-        ),
+        Ok(Some(findings)) => report.fail(CHECK, format_args!("damaged: {}", findings.join("; ")), DAMAGED),
         Ok(None) => report.warn(
             CHECK,
             format_args!(
@@ -248,11 +251,9 @@ fn integrity(database: &DatabaseInspection, args: &DoctorArgs, report: &mut Repo
             ),
             "--full has no time limit; run it on a copy, or at a quiet hour",
         ),
-        Err(error) => report.fail(
-            CHECK,
-            Failure::from(error).message(),
-            "restore a backup: see docs/operations.md",
-        ),
+        Err(error) => {
+            failed(error, report);
+        }
     }
 }
 

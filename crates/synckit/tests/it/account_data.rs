@@ -33,7 +33,10 @@ fn an_account_is_exported_to_a_new_private_file() {
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].clone())
         .collect();
-    assert_eq!(kinds, ["begin", "account", "stream", "session", "end"]);
+    assert_eq!(
+        kinds,
+        ["begin", "account", "familiar_place", "stream", "session", "end"]
+    );
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
