@@ -1,13 +1,15 @@
-//! The client's side of OPAQUE (RFC 9807) for the sign-in page: [`synckit_login`], compiled to WebAssembly.
+//! What the pages compute, compiled to WebAssembly: the client's side of OPAQUE (RFC 9807) of [`synckit_login`], and the first
+//! vault of an account or of its reset, of [`synckit_crypto`].
 //!
 //! The page writes bytes to [`input`], calls a function, and reads [`output_length`] bytes at [`output`]. A function returns 0
-//! or why it failed. One instance serves one login: the page drops it afterwards, and its memory with it.
+//! or why it failed. One instance serves one login or registration: the page drops it afterwards, and its memory with it.
 
 use std::{cell::RefCell, ptr};
 
 use rand::{CryptoRng, Error, RngCore};
-use synckit_login::{ClientLogin, LoginError};
-use synckit_protocol::AppId;
+use synckit_crypto::{AccountKey, RecoveryCode, Vault};
+use synckit_login::{ClientLogin, ClientRegistration, LoginError};
+use synckit_protocol::{AppId, UserId};
 use zeroize::Zeroizing;
 
 /// Why a function failed, as it returns it; 0 is success.
@@ -38,8 +40,9 @@ impl From<LoginError> for Failure {
 #[derive(Default)]
 struct Instance {
     input: Zeroizing<Vec<u8>>,
-    output: Vec<u8>,
+    output: Zeroizing<Vec<u8>>,
     login: Option<ClientLogin>,
+    registration: Option<ClientRegistration>,
 }
 
 thread_local! {
@@ -89,6 +92,47 @@ pub extern "C" fn login_finish() -> u32 {
     })
 }
 
+/// Begins a registration, or the reset of a password. Input: the new password, in UTF-8. Output: the request.
+#[unsafe(no_mangle)]
+pub extern "C" fn register_start() -> u32 {
+    call(|this, input| {
+        let password = str::from_utf8(input).map_err(|_| Failure::UnusablePassword)?;
+        let (registration, request) = ClientRegistration::start(password, &mut PageRng)?;
+        this.registration = Some(registration);
+        Ok(request)
+    })
+}
+
+/// Finishes it. Input: the user id, the generation of the vault (4 bytes), then the response. Output: the record, the vault and
+/// the words of the recovery code that opens it, the first two after their lengths (2 bytes each). Takes as long as one
+/// Argon2id of 64 MiB.
+#[unsafe(no_mangle)]
+pub extern "C" fn register_finish() -> u32 {
+    call(|this, input| {
+        let (user_id, rest) = input.split_first_chunk::<16>().ok_or(Failure::MalformedMessage)?;
+        let (generation, response) = rest.split_first_chunk::<4>().ok_or(Failure::MalformedMessage)?;
+        let registration = this.registration.take().ok_or(Failure::Internal)?;
+        let finished = registration.finish(response, &mut PageRng)?;
+        let (account_key, code) = (AccountKey::generate(&mut PageRng), RecoveryCode::generate(&mut PageRng));
+        let vault = Vault::of_generation_with_recovery(
+            u32::from_be_bytes(*generation),
+            &UserId::from_bytes(*user_id),
+            &finished.export_key,
+            &code,
+            &account_key,
+            &mut PageRng,
+        );
+        let mut output = Vec::with_capacity(1024);
+        for part in [&finished.upload, &vault.encode()] {
+            let length = u16::try_from(part.len()).map_err(|_| Failure::Internal)?;
+            output.extend_from_slice(&length.to_be_bytes());
+            output.extend_from_slice(part);
+        }
+        output.extend_from_slice(code.words().as_bytes());
+        Ok(output)
+    })
+}
+
 fn call(work: impl FnOnce(&mut Instance, &[u8]) -> Result<Vec<u8>, Failure>) -> u32 {
     INSTANCE.with_borrow_mut(|this| {
         let input = std::mem::take(&mut this.input);
@@ -96,7 +140,7 @@ fn call(work: impl FnOnce(&mut Instance, &[u8]) -> Result<Vec<u8>, Failure>) -> 
             Ok(output) => (output, 0),
             Err(failure) => (Vec::new(), failure as u32),
         };
-        this.output = output;
+        this.output = Zeroizing::new(output);
         code
     })
 }

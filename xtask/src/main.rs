@@ -35,7 +35,7 @@ usage: cargo xtask <command>
                           the same, after recording that docs/protocol.md was read against its crate
   instructions [--update] count the instructions of the hot paths; over 15 % more than recorded fails
   mutants [-- ARGS]       change the code place by place; fails where no test notices (hours: choose files with -f)
-  pages                   compile the sign-in page's half of OPAQUE to WebAssembly, after a change of its sources
+  pages                   compile what the pages compute (OPAQUE, vaults) to WebAssembly, after a change of its sources
   with-keychain -- CMD    run a command in a private, throw-away Secret Service session";
 
 fn main() -> ExitCode {

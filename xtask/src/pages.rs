@@ -1,4 +1,4 @@
-//! `cargo xtask pages`: compiles the client's side of OPAQUE for the sign-in page.
+//! `cargo xtask pages`: compiles what the pages compute: the client's side of OPAQUE, and vaults.
 //!
 //! The result is checked in, so that nobody needs the target to build the server. `tidy` notices when it is older than its
 //! sources.
@@ -32,7 +32,7 @@ pub(crate) fn run() -> anyhow::Result<bool> {
         .env("RUSTFLAGS", format!("--remap-path-prefix={}=.", root.display()))
         .status()
         .context("cargo did not start")?;
-    ensure!(built.success(), "the sign-in page's half of OPAQUE was not compiled");
+    ensure!(built.success(), "what the pages compute was not compiled");
     let compiled = root
         .join("target/pages")
         .join(TARGET)

@@ -56,13 +56,43 @@ impl SyncKitClient {
     /// # });
     /// ```
     pub async fn login_with_browser(&self, open: impl FnOnce(&str)) -> Result<(UserId, AppId)> {
+        self.by_browser(|url| open(&url)).await
+    }
+
+    /// As [`SyncKitClient::login_with_browser`], for somebody who has no account yet: the page begins with a new account, which
+    /// it signs in. The first device of the account then sets encryption up ([`SyncKitClient::setup_encryption_new`]).
+    ///
+    /// # Errors
+    /// Those of [`SyncKitClient::login_with_browser`].
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (_, client, password) = (world.signed_in().await?, world.client(), world.password);
+    /// # let open_in_browser = |url: &str| world.browse(url);
+    /// let (user_id, _app_id) = client
+    ///     .sign_up_with_browser(|url| {
+    ///         println!("Make an account at {url}");
+    ///         open_in_browser(url);
+    ///     })
+    ///     .await?;
+    /// client.setup_encryption_new(password).await?;
+    /// assert_eq!(client.user_id(), Some(user_id));
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub async fn sign_up_with_browser(&self, open: impl FnOnce(&str)) -> Result<(UserId, AppId)> {
+        self.by_browser(|url| open(&format!("{url}&prompt=create"))).await
+    }
+
+    async fn by_browser(&self, open: impl FnOnce(String)) -> Result<(UserId, AppId)> {
         self.app.app_id()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let (verifier, state) = (random_text(), random_text());
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
-        open(&self.build_authorize_url(port, &state, &challenge));
-        let patience = Duration::from_secs(limits::AUTHORIZATION_SECONDS);
+        open(self.build_authorize_url(port, &state, &challenge));
+        let patience = Duration::from_secs(limits::AUTHORIZATION_SECONDS + limits::CONSENT_SECONDS);
         let code = match runtime::timeout(patience, code_from(&listener, &state)).await {
             Some(code) => code?,
             None => {

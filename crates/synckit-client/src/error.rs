@@ -119,7 +119,8 @@ pub enum Error {
     BrowserSignIn {
         /// The code of RFC 6749: `access_denied` if the person did not allow it, `invalid_grant` for a code that is used or
         /// too old; `timeout` if the browser did not come back within
-        /// [`AUTHORIZATION_SECONDS`](synckit_protocol::limits::AUTHORIZATION_SECONDS).
+        /// [`AUTHORIZATION_SECONDS`](synckit_protocol::limits::AUTHORIZATION_SECONDS) and
+        /// [`CONSENT_SECONDS`](synckit_protocol::limits::CONSENT_SECONDS).
         code: String,
         /// What was wrong.
         reason: String,

@@ -129,6 +129,20 @@ impl Vault {
         .authenticated(user_id, account_key)
     }
 
+    /// As [`Self::of_generation`], with a recovery code from the beginning.
+    pub fn of_generation_with_recovery(
+        generation: u32,
+        user_id: &UserId,
+        export_key: &ExportKey,
+        code: &RecoveryCode,
+        account_key: &AccountKey,
+        rng: &mut (impl CryptoRng + RngCore),
+    ) -> Self {
+        let mut vault = Self::of_generation(generation, user_id, export_key, account_key, rng);
+        vault.set_recovery(user_id, code, account_key, rng);
+        vault.authenticated(user_id, account_key)
+    }
+
     /// The generation and the count of this vault. Unauthenticated until a slot was opened.
     pub const fn edition(&self) -> VaultEdition {
         self.edition
@@ -204,7 +218,19 @@ impl Vault {
         rng: &mut (impl CryptoRng + RngCore),
     ) -> Result<Self, KeyError> {
         let mut next = self.successor(user_id, account_key)?;
-        next.recovery = Some(Slot::seal(
+        next.set_recovery(user_id, code, account_key, rng);
+        Ok(next.authenticated(user_id, account_key))
+    }
+
+    /// Leaves a vault whose MAC is not valid yet.
+    fn set_recovery(
+        &mut self,
+        user_id: &UserId,
+        code: &RecoveryCode,
+        account_key: &AccountKey,
+        rng: &mut (impl CryptoRng + RngCore),
+    ) {
+        self.recovery = Some(Slot::seal(
             SlotKind::Recovery,
             user_id,
             self.generation(),
@@ -212,7 +238,6 @@ impl Vault {
             account_key,
             rng,
         ));
-        Ok(next.authenticated(user_id, account_key))
     }
 
     /// A copy with the next count, whose MAC is not valid yet. Only for the holder of the account key.

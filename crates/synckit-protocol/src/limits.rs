@@ -106,8 +106,12 @@ pub const APP_NAME_BYTES_MAX: usize = 100;
 /// How long the server's sealed state of a login or registration is valid.
 pub const LOGIN_SECONDS: u64 = 60;
 
-/// The time from opening the sign-in page of a browser to the answer on its consent page. Later, the page starts again.
-pub const AUTHORIZATION_SECONDS: u64 = 600;
+/// The time from opening the sign-in page of a browser to the proof of the password. Later: `login_expired`. A new account waits
+/// for a mail meanwhile.
+pub const AUTHORIZATION_SECONDS: u64 = 3600;
+/// The time from the proof of the password to the answer on the consent page. The owner of a new account writes its recovery code
+/// down meanwhile. Later, the app starts again.
+pub const CONSENT_SECONDS: u64 = 600;
 /// How long the code of a browser sign-in can be exchanged. Later: `invalid_grant`.
 pub const AUTHORIZATION_CODE_SECONDS: u64 = 60;
 /// The `state` of a browser sign-in, which the server gives back as it is. Above: `invalid_request`.

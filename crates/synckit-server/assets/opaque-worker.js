@@ -1,5 +1,5 @@
-// One login by OPAQUE (RFC 9807), in a worker of its own. First message: {wasm, integrity, password}, answered with KE1.
-// Second message: {appId, ke2}, answered with KE3. A refusal is {failure}.
+// One login or registration by OPAQUE (RFC 9807), in a worker of its own. First message: {wasm, integrity}, answered with no
+// bytes. Each further one: {call, input}, a function and its bytes, answered with its output. A refusal is {failure}.
 const failures = { 1: "wrong_password", 2: "unusable_password", 3: "broken", 4: "broken" };
 
 let exports;
@@ -24,15 +24,9 @@ const call = (name, input) => {
   return new Uint8Array(exports.memory.buffer, exports.output(), exports.output_length()).slice();
 };
 
-const work = async (message) => {
-  if (message.wasm === undefined) return call("login_finish", new Uint8Array([...message.appId, ...message.ke2]));
-  await load(message.wasm, message.integrity);
-  return call("login_start", new TextEncoder().encode(message.password));
-};
-
 onmessage = async ({ data }) => {
   try {
-    postMessage({ bytes: await work(data) });
+    postMessage({ bytes: data.call ? call(data.call, data.input) : await load(data.wasm, data.integrity) });
   } catch (error) {
     // What is left is a browser that does not run WebAssembly, or not 64 MB of it.
     postMessage({ failure: typeof error === "string" ? error : "no wasm" });

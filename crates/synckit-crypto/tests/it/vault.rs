@@ -37,6 +37,20 @@ fn password_opens_the_vault_after_storage() {
 }
 
 #[test]
+fn first_vault_may_have_a_recovery_code() {
+    let mut rng = VectorRng::new("vault");
+    let (account_key, code) = (AccountKey::generate(&mut rng), RecoveryCode::generate(&mut rng));
+    for generation in [1, 7] {
+        let vault = Vault::of_generation_with_recovery(generation, &USER, &export_key(), &code, &account_key, &mut rng);
+        let stored = Vault::decode(&vault.encode()).unwrap();
+        assert_eq!(stored.edition(), VaultEdition { generation, count: 1 });
+        assert_eq!(stored.open_with_password(&USER, &export_key()).unwrap(), account_key);
+        assert_eq!(stored.open_with_recovery(&USER, &code).unwrap(), account_key);
+        assert_eq!(stored.open_with_recovery(&OTHER_USER, &code), Err(KeyError::WrongKey));
+    }
+}
+
+#[test]
 fn recovery_code_opens_the_vault_until_it_is_replaced() {
     let mut rng = VectorRng::new("vault");
     let (vault, account_key, code) = vault_with_recovery(&mut rng);

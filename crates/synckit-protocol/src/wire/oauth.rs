@@ -23,6 +23,8 @@ pub struct BrowserSignIn {
 pub struct BrowserSignedIn {
     /// The authorization request of an account that has proven its password, sealed: what the person is asked to consent to.
     pub grant: ByteString,
+    /// The account.
+    pub user_id: UserId,
 }
 
 /// The answer of `POST /oauth/token` (RFC 6749, section 5.1).
@@ -93,4 +95,6 @@ pub struct OAuthMetadata {
     pub revocation_endpoint_auth_methods_supported: Vec<String>,
     /// `true`.
     pub authorization_response_iss_parameter_supported: bool,
+    /// `create`: the page begins with a new account (Initiating User Registration via OpenID Connect 1.0).
+    pub prompt_values_supported: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! `/oauth`: sign-in by browser.
+//! `/oauth`: sign-in and sign-up by browser, and the page for a forgotten password.
 //!
 //! The sign-in page runs OPAQUE as an SDK does; then the consent page asks; then the app gets a code, which its server half,
 //! `token`, exchanges for a session. Answers to apps are those of the RFCs; answers to the page's script are problems.
@@ -29,9 +29,9 @@ use super::{
 use crate::{
     http::{ApiError, Fields, Form, PathText, Received, RequestScope},
     oauth::{
-        Authorization, Code, Grant, Page, Refused, WORKER_POLICY, answer, common_headers, is_permitted, is_text,
-        is_verifier, open_authorization, open_code, open_grant, read, seal_authorization, seal_code, seal_grant,
-        target,
+        Authorization, Code, Exchange, Grant, Page, Refused, WORKER_POLICY, answer, common_headers, is_permitted,
+        is_text, is_verifier, open_authorization, open_code, open_grant, query, read, seal_authorization, seal_code,
+        seal_grant, target,
     },
     platform::random_id,
     sign_in::{Purpose, RefreshSecret, StateError, TokenError},
@@ -41,7 +41,7 @@ use crate::{
 
 type Server = State<Arc<ServerState>>;
 
-/// `GET /oauth/authorize`: the sign-in page.
+/// `GET /oauth/authorize`: the sign-in page, or with `prompt=create` the sign-up page.
 pub(super) async fn authorize(
     State(state): Server,
     scope: RequestScope,
@@ -73,7 +73,7 @@ pub(super) async fn authorize(
         let remedy = "register it with the command synckit app add-redirect.";
         return refused(&state, reason, Some(wanted), Some(remedy));
     }
-    match read(&fields, app_id, wanted, state.config.clock.now()) {
+    match read(&fields, app_id, wanted) {
         Ok(authorization) => sign_in_page(&state, &fields, &profile, &authorization),
         Err(refusal) => {
             let app_state = fields.get("state").filter(|text| is_text(text));
@@ -88,13 +88,31 @@ fn sign_in_page(
     profile: &AppProfile,
     authorization: &Authorization,
 ) -> Result<Response, ApiError> {
-    let sealed = seal_authorization(&state.states, authorization);
-    state.pages.show(&Page::SignIn {
+    let sealed = seal_authorization(&state.states, authorization, state.config.clock.now());
+    let exchange = Exchange {
         app: &profile.name,
         api_key: fields.get("client_id").unwrap_or_default(),
         app_id: authorization.app_id.to_string(),
         request: URL_SAFE_NO_PAD.encode(sealed),
+        query: query(fields),
+    };
+    state.pages.show(&match fields.get("prompt") {
+        Some("create") => Page::SignUp {
+            exchange,
+            registration: state.config.registration,
+        },
+        _ => Page::SignIn(exchange),
     })
+}
+
+/// `GET /account/recover`: the page for a forgotten password. Its query may be that of an authorization request, to go back to.
+pub(super) async fn recover(State(state): Server, RawQuery(text): RawQuery) -> Result<Response, ApiError> {
+    let query = match Fields::parse(text.unwrap_or_default().as_bytes()) {
+        Ok(fields) => query(&fields),
+        // The page needs none.
+        Err(_) => String::new(),
+    };
+    state.pages.show(&Page::Recover { query })
 }
 
 /// `POST /oauth/sign-in`: the last message of the page's login.
@@ -118,8 +136,11 @@ pub(super) async fn sign_in(
         credential_id: opened.credential_id,
         authorization,
     };
-    let grant = seal_grant(&state.states, &grant);
-    reply.ok(&BrowserSignedIn { grant: grant.into() })
+    let grant = seal_grant(&state.states, &grant, now);
+    reply.ok(&BrowserSignedIn {
+        grant: grant.into(),
+        user_id,
+    })
 }
 
 /// `POST /oauth/consent`: the page that asks.
@@ -481,6 +502,7 @@ pub(super) async fn metadata(State(state): Server) -> Result<Response, ApiError>
         token_endpoint_auth_methods_supported: texts(&["none"]),
         revocation_endpoint_auth_methods_supported: texts(&["none"]),
         authorization_response_iss_parameter_supported: true,
+        prompt_values_supported: texts(&["create"]),
     };
     json(StatusCode::OK, &metadata)
 }

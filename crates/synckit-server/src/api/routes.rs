@@ -571,16 +571,22 @@ const fn page(description: &'static str) -> Answer {
 fn browser() -> Vec<Operation> {
     vec![
         get("/oauth/authorize", oauth::authorize)
-            .does("Shows the sign-in page (RFC 6749, section 4.1.1)")
+            .does("Shows the sign-in or the sign-up page (RFC 6749, section 4.1.1)")
             .optional_query::<String>("response_type", "`code`.")
             .optional_query::<String>("client_id", "The publishable API key.")
             .optional_query::<String>("redirect_uri", "A loopback address, or a registered one.")
             .optional_query::<String>("state", "Given back as it is; needed.")
             .optional_query::<String>("code_challenge", "SHA-256 of the verifier, in base64url (RFC 7636).")
             .optional_query::<String>("code_challenge_method", "`S256`.")
+            .optional_query::<String>("prompt", "`create` shows the sign-up page.")
             .answer(page("The page."))
             .answer(BACK_TO_THE_APP)
             .answer(REFUSED_PAGE),
+        get("/account/recover", oauth::recover)
+            .does("Shows the page for a forgotten password")
+            .answer(page(
+                "The page. A query is that of an authorization request, to go back to.",
+            )),
         post("/oauth/sign-in", oauth::sign_in)
             .does("Finishes the login of the sign-in page")
             .takes::<BrowserSignIn>()

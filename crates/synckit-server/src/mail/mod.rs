@@ -343,8 +343,8 @@ impl MailWorker {
             MailJob::ConfirmAddress { email, code, lifetime } => {
                 let text = format!(
                     "Somebody, probably you, created an account with this address on {url}.\n\n\
-                     To confirm the address, give this code to the app within {lifetime}, together with the password \
-                     that you chose:\n\n    {code}\n\n\
+                     To confirm the address, give this code to the app, or to the page on which you made the \
+                     account, within {lifetime}, together with the password that you chose:\n\n    {code}\n\n\
                      Nobody can use the account before that. Each registration has its own code, which works only with \
                      the password of that registration.\n\
                      If it was not you, ignore this mail and give the code to nobody: the account is deleted.\n",
@@ -357,7 +357,8 @@ impl MailWorker {
             MailJob::AddressTaken { email } => {
                 let text = format!(
                     "Somebody tried to create an account with this address on {url}, but it has one already.\n\n\
-                     If it was you: sign in instead. If you forgot the password, ask for a reset in the app.\n\
+                     If it was you: sign in instead. If you forgot the password, set a new one in the app, or on \
+                     {url}/account/recover\n\
                      If it was not you, nothing needs to be done; your account was not touched.\n",
                     url = self.public_url,
                 );
@@ -373,7 +374,8 @@ impl MailWorker {
                 };
                 let text = format!(
                     "Somebody, probably you, asked to reset the password of your account on {url}.\n\n\
-                     To set a new password, give this code to the app within an hour:\n\n    {code}\n\n\
+                     To set a new password, give this code within an hour to the app, or to the page \
+                     {url}/account/recover\n\n    {code}\n\n\
                      Your data is encrypted with keys that the old password protects. After the reset they open only \
                      with your recovery code, or on a device that is still signed in.\n\n\
                      Every code of the last hour is valid, until one of them is used.\n\

@@ -1,4 +1,4 @@
-//! What the pages load: style, font, scripts and the compiled half of OPAQUE. Each stands under a name with its hash, so that
+//! What the pages load: style, font, scripts and the compiled login. Each stands under a name with its hash, so that
 //! browsers may keep it for ever, and the pages name the hash of what they run (Subresource Integrity).
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 const STYLE: &str = include_str!("../../assets/console.css");
 const FONT: &[u8] = include_bytes!("../../assets/atkinson-next.woff2");
 const MARK: &[u8] = include_bytes!("../../assets/mark.svg");
-const SCRIPT: &[u8] = include_bytes!("../../assets/sign-in.js");
+const SCRIPT: &[u8] = include_bytes!("../../assets/gate.js");
 const ONCE: &[u8] = include_bytes!("../../assets/once.js");
 const WORKER: &[u8] = include_bytes!("../../assets/opaque-worker.js");
 const WASM: &[u8] = include_bytes!("../../assets/opaque.wasm");
@@ -71,7 +71,7 @@ impl Assets {
             style: add("console", "css", "text/css; charset=utf-8", style.into()).1,
             font,
             mark: add("mark", "svg", "image/svg+xml", Bytes::from_static(MARK)).1,
-            script: add("sign-in", "js", JAVASCRIPT, Bytes::from_static(SCRIPT)).1,
+            script: add("gate", "js", JAVASCRIPT, Bytes::from_static(SCRIPT)).1,
             once: add("once", "js", JAVASCRIPT, Bytes::from_static(ONCE)).1,
             worker: add("opaque-worker", "js", JAVASCRIPT, Bytes::from_static(WORKER)).1,
             wasm: add("opaque", "wasm", "application/wasm", Bytes::from_static(WASM)).1,

@@ -9,10 +9,10 @@ mod redirect;
 mod request;
 mod sealed;
 
-pub(crate) use pages::{Page, Pages, WORKER_POLICY, common_headers};
+pub(crate) use pages::{Exchange, Page, Pages, WORKER_POLICY, common_headers};
 pub use redirect::RedirectError;
 pub(crate) use redirect::{check as check_redirect, is_permitted, target};
-pub(crate) use request::{Authorization, Refused, answer, is_text, is_verifier, read};
+pub(crate) use request::{Authorization, Refused, answer, is_text, is_verifier, query, read};
 pub(crate) use sealed::{
     Code, Grant, open_authorization, open_code, open_grant, seal_authorization, seal_code, seal_grant,
 };

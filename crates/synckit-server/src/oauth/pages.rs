@@ -1,4 +1,4 @@
-//! The pages of a browser sign-in: templates, and the headers that keep everything else out of them.
+//! The pages of sign-in, sign-up and recovery: templates, and the headers that keep everything else out of them.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -6,10 +6,21 @@ use minijinja::{Environment, Value, context};
 use serde::Serialize;
 
 use super::assets::{Asset, Assets, Links};
-use crate::http::ApiError;
+use crate::{http::ApiError, startup::config::Registration};
 
-const TEMPLATES: [(&str, &str); 4] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("gate.html", include_str!("../../assets/templates/gate.html")),
+    ("exchange.html", include_str!("../../assets/templates/exchange.html")),
+    (
+        "new-password.html",
+        include_str!("../../assets/templates/new-password.html"),
+    ),
+    (
+        "recovery-code.html",
+        include_str!("../../assets/templates/recovery-code.html"),
+    ),
+    ("sign-up.html", include_str!("../../assets/templates/sign-up.html")),
+    ("recover.html", include_str!("../../assets/templates/recover.html")),
     ("sign-in.html", include_str!("../../assets/templates/sign-in.html")),
     ("consent.html", include_str!("../../assets/templates/consent.html")),
     ("refused.html", include_str!("../../assets/templates/refused.html")),
@@ -19,12 +30,16 @@ const TEMPLATES: [(&str, &str); 4] = [
 #[derive(Debug)]
 pub(crate) enum Page<'a> {
     /// Asks for address and password.
-    SignIn {
-        app: &'a str,
-        api_key: &'a str,
-        app_id: String,
-        /// The sealed authorization request.
-        request: String,
+    SignIn(Exchange<'a>),
+    /// Makes an account, and signs it in.
+    SignUp {
+        exchange: Exchange<'a>,
+        registration: Registration,
+    },
+    /// Sets a new password with a code from a mail.
+    Recover {
+        /// The query of the authorization request that the person came from; perhaps empty.
+        query: String,
     },
     /// Asks whether the app may go on.
     Consent {
@@ -43,6 +58,39 @@ pub(crate) enum Page<'a> {
         /// For the people who make the app.
         remedy: Option<&'a str>,
     },
+}
+
+/// What the page of an authorization request needs for a login.
+#[derive(Debug)]
+pub(crate) struct Exchange<'a> {
+    pub(crate) app: &'a str,
+    pub(crate) api_key: &'a str,
+    pub(crate) app_id: String,
+    /// The sealed authorization request.
+    pub(crate) request: String,
+    /// The query that it came in, for links between the pages.
+    pub(crate) query: String,
+}
+
+impl Exchange<'_> {
+    fn shown(&self) -> Value {
+        let Self {
+            app,
+            api_key,
+            app_id,
+            request,
+            query,
+        } = self;
+        context! { app, api_key, app_id, request, query }
+    }
+}
+
+const fn name_of(registration: Registration) -> &'static str {
+    match registration {
+        Registration::Open => "open",
+        Registration::Invite => "invite",
+        Registration::Closed => "closed",
+    }
 }
 
 /// The pages of one server.
@@ -92,12 +140,12 @@ impl Pages {
     /// A page as an answer.
     pub(crate) fn show(&self, page: &Page<'_>) -> Result<Response, ApiError> {
         let (template, shown) = match page {
-            Page::SignIn {
-                app,
-                api_key,
-                app_id,
-                request,
-            } => ("sign-in.html", context! { app, api_key, app_id, request }),
+            Page::SignIn(exchange) => ("sign-in.html", exchange.shown()),
+            Page::SignUp { exchange, registration } => {
+                let registration = name_of(*registration);
+                ("sign-up.html", context! { registration, ..exchange.shown() })
+            }
+            Page::Recover { query } => ("recover.html", context! { query }),
             Page::Consent {
                 app,
                 email,
@@ -162,5 +210,5 @@ fn policy(leads_to: Option<&str>) -> String {
     )
 }
 
-/// What the worker may do: load the compiled half of OPAQUE, and run it.
+/// What the worker may do: load the compiled functions, and run them.
 pub(crate) const WORKER_POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'wasm-unsafe-eval'";

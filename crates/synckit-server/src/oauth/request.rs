@@ -1,7 +1,7 @@
 //! An authorization request, as an app puts it into the address that the browser opens (RFC 6749, section 4.1.1).
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use synckit_protocol::{AppId, limits::OAUTH_STATE_BYTES_MAX, wire::UnixSeconds};
+use synckit_protocol::{AppId, limits::OAUTH_STATE_BYTES_MAX};
 use url::form_urlencoded;
 
 use crate::http::Fields;
@@ -13,15 +13,13 @@ pub(crate) struct Authorization {
     pub(crate) redirect: String,
     pub(crate) state: String,
     pub(crate) challenge: [u8; 32],
-    /// When the page was opened: its end, and that of the consent page, is reckoned from then.
-    pub(crate) opened_at: UnixSeconds,
 }
 
 /// Why a request goes back to the app: a code of RFC 6749, section 4.1.2.1, and what was wrong.
 pub(crate) type Refused = (&'static str, &'static str);
 
 /// Reads what a request says beside its app and its address.
-pub(crate) fn read(fields: &Fields, app_id: AppId, redirect: &str, now: UnixSeconds) -> Result<Authorization, Refused> {
+pub(crate) fn read(fields: &Fields, app_id: AppId, redirect: &str) -> Result<Authorization, Refused> {
     const INVALID: &str = "invalid_request";
     match fields.get("response_type") {
         Some("code") => {}
@@ -56,8 +54,25 @@ pub(crate) fn read(fields: &Fields, app_id: AppId, redirect: &str, now: UnixSeco
         redirect: redirect.to_owned(),
         state: state.to_owned(),
         challenge: challenge.ok_or((INVALID, "code_challenge is no SHA-256 in base64url"))?,
-        opened_at: now,
     })
+}
+
+/// What an authorization request may say, beside `prompt`.
+const FIELDS: [&str; 6] = [
+    "response_type",
+    "client_id",
+    "redirect_uri",
+    "state",
+    "code_challenge",
+    "code_challenge_method",
+];
+
+/// The query of an authorization request, without what it need not say: for links back to its sign-in page.
+pub(crate) fn query(fields: &Fields) -> String {
+    let known = FIELDS.iter().filter_map(|name| Some((name, fields.get(name)?)));
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(known)
+        .finish()
 }
 
 /// Whether a field came as it was sent: bytes that are no text were replaced by a mark.

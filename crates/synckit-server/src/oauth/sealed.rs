@@ -6,7 +6,7 @@
 use sha2::{Digest as _, Sha256};
 use synckit_protocol::{
     AppId, SessionId, UserId,
-    limits::{AUTHORIZATION_CODE_SECONDS, AUTHORIZATION_SECONDS},
+    limits::{AUTHORIZATION_CODE_SECONDS, AUTHORIZATION_SECONDS, CONSENT_SECONDS},
     wire::UnixSeconds,
 };
 use synckit_store::{CredentialId, StreamId};
@@ -52,8 +52,8 @@ impl Code {
     }
 }
 
-pub(crate) fn seal_authorization(states: &SealedStates, authorization: &Authorization) -> Vec<u8> {
-    let mut writer = SealedWriter::new(authorization.opened_at);
+pub(crate) fn seal_authorization(states: &SealedStates, authorization: &Authorization, now: UnixSeconds) -> Vec<u8> {
+    let mut writer = SealedWriter::new(now);
     put_authorization(&mut writer, authorization);
     states.seal(Purpose::Authorize, &writer)
 }
@@ -68,8 +68,8 @@ pub(crate) fn open_authorization(
     take_authorization(&mut reader)
 }
 
-pub(crate) fn seal_grant(states: &SealedStates, grant: &Grant) -> Vec<u8> {
-    let mut writer = SealedWriter::new(grant.authorization.opened_at);
+pub(crate) fn seal_grant(states: &SealedStates, grant: &Grant, now: UnixSeconds) -> Vec<u8> {
+    let mut writer = SealedWriter::new(now);
     writer.put(grant.user_id.as_bytes());
     writer.put(&grant.credential_id.0);
     put_authorization(&mut writer, &grant.authorization);
@@ -78,7 +78,7 @@ pub(crate) fn seal_grant(states: &SealedStates, grant: &Grant) -> Vec<u8> {
 
 pub(crate) fn open_grant(states: &SealedStates, sealed: &[u8], now: UnixSeconds) -> Result<Grant, StateError> {
     let plaintext = states.open(Purpose::Grant, sealed)?;
-    let mut reader = SealedReader::new(&plaintext, now, AUTHORIZATION_SECONDS)?;
+    let mut reader = SealedReader::new(&plaintext, now, CONSENT_SECONDS)?;
     Ok(Grant {
         user_id: UserId::from_bytes(reader.take()?),
         credential_id: CredentialId(reader.take()?),
@@ -89,7 +89,6 @@ pub(crate) fn open_grant(states: &SealedStates, sealed: &[u8], now: UnixSeconds)
 fn put_authorization(writer: &mut SealedWriter, authorization: &Authorization) {
     writer.put(authorization.app_id.as_bytes());
     writer.put(&authorization.challenge);
-    writer.put(&authorization.opened_at.to_be_bytes());
     writer.put_text(&authorization.redirect);
     writer.put_text(&authorization.state);
 }
@@ -98,7 +97,6 @@ fn take_authorization(reader: &mut SealedReader<'_>) -> Result<Authorization, St
     Ok(Authorization {
         app_id: AppId::from_bytes(reader.take()?),
         challenge: reader.take()?,
-        opened_at: u64::from_be_bytes(reader.take()?),
         redirect: reader.take_text()?,
         state: reader.take_text()?,
     })

@@ -1,7 +1,7 @@
 //! Sessions and their refresh secrets.
 
 use synckit_protocol::{
-    limits::{AUTHORIZATION_SECONDS, REFRESH_SECONDS},
+    limits::{CONSENT_SECONDS, REFRESH_SECONDS},
     wire::UnixSeconds,
 };
 
@@ -13,7 +13,7 @@ pub const fn expired(now: UnixSeconds) -> UnixSeconds {
 /// A login, or a grant of a browser sign-in, that was finished before this time cannot be finished again, because its sealed
 /// half has expired. Twice as long as the longer of them is valid, for clocks that are set back.
 pub const fn login_forgotten(now: UnixSeconds) -> UnixSeconds {
-    now.saturating_sub(2 * AUTHORIZATION_SECONDS)
+    now.saturating_sub(2 * CONSENT_SECONDS)
 }
 
 /// The counter after which no secret that was given out counts any more: past the one after the current one, because the

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use synckit_protocol::{
     Cursor, Head, InstallationId, KeyId, OwnerKey, Position, SnapshotId,
-    limits::{AUTHORIZATION_SECONDS, DEVICE_NAME_BYTES_MAX, PAGE_ENTRIES_MAX, REFRESH_SECONDS},
+    limits::{CONSENT_SECONDS, DEVICE_NAME_BYTES_MAX, PAGE_ENTRIES_MAX, REFRESH_SECONDS},
 };
 use synckit_store::{
     Append, Envelope, EnvelopeRestore, EnvelopeWrite, NewEnvelope, NewSnapshot, PageRead, Retention, SnapshotPartWrite,
@@ -305,7 +305,7 @@ fn ended_secrets_are_past_the_next_one() {
 
 #[test]
 fn login_is_remembered_twice_its_time() {
-    assert_eq!(login_forgotten(NOW), NOW - 2 * AUTHORIZATION_SECONDS);
+    assert_eq!(login_forgotten(NOW), NOW - 2 * CONSENT_SECONDS);
     assert_eq!(login_forgotten(1), 0);
 }
 

@@ -1,5 +1,6 @@
 //! Sign-in by browser, in a real Chromium.
 
+mod accounts;
 mod driver;
 mod trace;
 
@@ -192,12 +193,11 @@ async fn a_foreign_return_address_is_refused() {
     browser.picture("refused-light-desktop").await;
 }
 
-/// The vectors of a login, in the page, with the randomness of the vectors in place of the browser's.
+/// The vectors of a registration and of a login, in the page, with the randomness of the vectors in place of the browser's.
 #[tokio::test]
 async fn the_vectors_of_a_login_hold_in_the_page() {
     let vectors: Value = serde_json::from_str(include_str!("../../../../../vectors/login.json")).unwrap();
-    let login = &vectors["login"];
-    let text = |name: &str| json!(login[name].as_str().unwrap());
+    let text = |of: &str, name: &str| json!(vectors[of][name].as_str().unwrap());
     let password = vectors["password"].as_str().unwrap();
     let world = World::start().await;
     let client = device(world.url(), &world);
@@ -205,7 +205,7 @@ async fn the_vectors_of_a_login_hold_in_the_page() {
     let page = client.build_authorize_url(49152, "state", &URL_SAFE_NO_PAD.encode([7; 32]));
     browser.open(&page).await;
     let script = "
-        const [password, appId, drawn, ke2] = arguments_;
+        const [password, appId, drawn, ke2, drawnFirst, drawnThen, response] = arguments_;
         const bytes = (hex) => Uint8Array.from(hex.match(/../g), (byte) => parseInt(byte, 16));
         const hex = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
         const file = await (await fetch(document.getElementById('gate').dataset.wasm)).arrayBuffer();
@@ -224,19 +224,32 @@ async fn the_vectors_of_a_login_hold_in_the_page() {
         };
         const ke1 = call('login_start', new TextEncoder().encode(password));
         const ke3 = call('login_finish', new Uint8Array([...bytes(appId), ...bytes(ke2)]));
-        return [ke1, ke3, call('login_finish', bytes(appId)), rest.length];
+        const left = rest.length;
+        const again = call('login_finish', bytes(appId));
+        rest = bytes(drawnFirst);
+        const request = call('register_start', new TextEncoder().encode(password));
+        // The account key, the recovery code and the vault draw more.
+        rest = new Uint8Array([...bytes(drawnThen), ...new Uint8Array(500).fill(7)]);
+        const made = call('register_finish', new Uint8Array([...bytes(appId), 0, 0, 0, 1, ...bytes(response)]));
+        const record = made.slice(4, 4 + 2 * parseInt(made.slice(0, 4), 16));
+        return [ke1, ke3, again, left, request, record];
     ";
     let script = format!("const arguments_ = [...arguments_of]; {script}");
     let arguments = [
         json!(password),
         vectors["app_id"].clone(),
-        text("client_random"),
-        text("ke2"),
+        text("login", "client_random"),
+        text("login", "ke2"),
+        text("registration", "client_start_random"),
+        text("registration", "client_finish_random"),
+        text("registration", "response"),
     ];
     let script = script.replace("arguments_of", &json!(arguments).to_string());
     let found = browser.run(&script, &[]).await;
     // A second end of the same login is refused: 4.
-    assert_eq!(found, json!([text("ke1"), text("ke3"), 4, 0]));
+    let (request, record) = (text("registration", "request"), text("registration", "upload"));
+    let (ke1, ke3) = (text("login", "ke1"), text("login", "ke3"));
+    assert_eq!(found, json!([ke1, ke3, 4, 0, request, record]));
 }
 
 /// Browsers open connections before they know what for.

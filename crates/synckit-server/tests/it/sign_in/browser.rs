@@ -500,7 +500,7 @@ async fn a_grant_is_answered_once() {
     // Also when the list of finished logins is long forgotten: the grant has ended by then.
     let grant = granted(&world, &query(&key, &[]), &key, "ada@example.com").await;
     assert!(led_to(&decide(&world, &grant, "yes").await, "code").is_some());
-    for age in [2 * limits::LOGIN_SECONDS + 1, limits::AUTHORIZATION_SECONDS - 200] {
+    for age in [2 * limits::LOGIN_SECONDS + 1, limits::CONSENT_SECONDS - 200] {
         world.clock.advance(age);
         world.user(&format!("user{age}@example.com")).await;
         assert_eq!(decide(&world, &grant, "yes").await.status, StatusCode::BAD_REQUEST);
@@ -558,24 +558,24 @@ async fn a_page_that_was_open_too_long_ends() {
     world.user("ada@example.com").await;
     let key = world.api_key();
     let page = open(&world, &query(&key, &[])).await;
-    let grant = granted(&world, &query(&key, &[]), &key, "ada@example.com").await;
+    let prove = || prove(&world, &page, &key, "ada@example.com", PASSWORD);
     world.clock.advance(limits::AUTHORIZATION_SECONDS);
-    // Signed in at the last moment: the time is that of the page.
-    let late: BrowserSignedIn = prove(&world, &page, &key, "ada@example.com", PASSWORD).await.ok();
-    let late = URL_SAFE_NO_PAD.encode(&late.grant.0);
+    let grant: BrowserSignedIn = prove().await.ok();
+    let grant = URL_SAFE_NO_PAD.encode(&grant.grant.0);
+    world.clock.advance(1);
+    assert_eq!(prove().await.code(), "login_expired");
     let consent = |grant: String| {
         world
             .post("/oauth/consent")
             .text(FORM, form(&[("grant", &grant)]))
             .send()
     };
+    // The consent page has its own time, from the proof on.
+    world.clock.advance(limits::CONSENT_SECONDS - 1);
     assert_eq!(consent(grant.clone()).await.status, StatusCode::OK);
     world.clock.advance(1);
-    let answer = prove(&world, &page, &key, "ada@example.com", PASSWORD).await;
-    assert_eq!(answer.code(), "login_expired");
     assert_eq!(consent(grant.clone()).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(decide(&world, &grant, "yes").await.status, StatusCode::BAD_REQUEST);
-    assert_eq!(decide(&world, &late, "yes").await.status, StatusCode::BAD_REQUEST);
     assert_eq!(consent("AAAA".to_owned()).await.status, StatusCode::BAD_REQUEST);
 }
 
@@ -678,7 +678,7 @@ async fn a_page_loads_only_files_of_this_server() {
         assert_eq!(file.status, StatusCode::OK, "{name}");
         assert!(file.header("cache-control").contains("immutable"));
         let integrity = format!("sha256-{}", STANDARD.encode(Sha256::digest(&file.body)));
-        let is_named = ["sign-in", "wasm", "css"].iter().any(|part| name.contains(part));
+        let is_named = ["gate", "wasm", "css"].iter().any(|part| name.contains(part));
         assert_eq!(text.contains(&integrity), is_named, "{name}");
     }
     assert_eq!(world.get("/assets/none.js").send().await.code(), "not_found");
@@ -696,6 +696,7 @@ async fn the_metadata_names_every_endpoint() {
     assert_eq!(metadata.token_endpoint, format!("{}/oauth/token", world.url));
     assert_eq!(metadata.code_challenge_methods_supported, ["S256"]);
     assert!(metadata.authorization_response_iss_parameter_supported);
+    assert_eq!(metadata.prompt_values_supported, ["create"]);
 }
 
 #[tokio::test]
@@ -772,4 +773,43 @@ async fn a_state_that_is_no_text_is_refused() {
     let back = open(&world, &format!("{address}&state=%ff%fe")).await;
     assert_eq!(led_to(&back, "error").as_deref(), Some("invalid_request"));
     assert_eq!(led_to(&back, "state"), None);
+}
+
+#[tokio::test]
+async fn pages_lead_to_each_other_and_nowhere_else() {
+    let world = World::start().await;
+    let key = world.api_key();
+    let asked = query(&key, &[("state", "\"><script>alert(1)</script>&prompt=none")]);
+    let links = |page: &Answer| -> Vec<String> {
+        let text = text_of(page);
+        assert!(!text.contains("<script>"), "{text}");
+        let hrefs = text.split("<a ").skip(1).filter_map(|rest| rest.split_once("href=\""));
+        let hrefs = hrefs.filter_map(|(_, rest)| rest.split_once('"'));
+        let href = |(href, _): (&str, &str)| href.replace("&amp;", "&").replace("&#x2f;", "/");
+        hrefs.map(href).filter(|href| !href.starts_with('#')).collect()
+    };
+    let sign_in = open(&world, &asked).await;
+    let sign_up = open(&world, &format!("{asked}&prompt=create")).await;
+    let recover = world.get(&format!("/account/recover?{asked}")).send().await;
+    assert!(text_of(&sign_up).contains("<h1>Create an account</h1>"));
+    let (to_sign_in, to_sign_up) = (
+        format!("/oauth/authorize?{asked}"),
+        format!("/oauth/authorize?{asked}&prompt=create"),
+    );
+    assert_eq!(links(&sign_in), [to_sign_up, format!("/account/recover?{asked}")]);
+    assert_eq!(links(&sign_up), std::slice::from_ref(&to_sign_in));
+    assert_eq!(links(&recover), [to_sign_in.clone(), to_sign_in]);
+    // Both pages of a request carry it sealed, and it serves either.
+    let user = world.user("ada@example.com").await;
+    let proven: BrowserSignedIn = prove(&world, &sign_up, &key, "ada@example.com", PASSWORD).await.ok();
+    assert_eq!(proven.user_id, user.user_id);
+    // What is no authorization request is left out.
+    for foreign in [
+        "next=https://evil.example/",
+        "client_id=a&client_id=b",
+        "%ff=%00&prompt=create",
+    ] {
+        let page = world.get(&format!("/account/recover?{foreign}")).send().await;
+        assert_eq!(links(&page), Vec::<String>::new(), "{foreign}");
+    }
 }

@@ -1,0 +1,292 @@
+// The pages of sign-in, sign-up and recovery: run OPAQUE in a worker, so that the password does not leave this device and the
+// page stays responsive.
+const at = (id) => document.getElementById(id);
+const page = at("gate").dataset;
+
+const toText = (bytes) =>
+  btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+const toBytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+const idBytes = (id) => Uint8Array.from(id.replaceAll("-", "").match(/../g), (hex) => parseInt(hex, 16));
+const utf8 = (text) => new TextEncoder().encode(text);
+
+class Refused extends Error {
+  constructor(code, retryAfter) {
+    super(code);
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+// A fresh worker for each attempt: what it knew of the password ends with it.
+const policy = globalThis.trustedTypes?.createPolicy("worker", { createScriptURL: (url) => url });
+const inWorker = async (work) => {
+  const worker = new Worker(policy ? policy.createScriptURL(page.worker) : page.worker);
+  const ask = (message) =>
+    new Promise((resolve, reject) => {
+      worker.onmessage = ({ data }) => (data.failure === undefined ? resolve(data.bytes) : reject(new Refused(data.failure)));
+      worker.onerror = () => reject(new Refused("broken"));
+      worker.postMessage(message);
+    });
+  try {
+    await ask({ wasm: page.wasm, integrity: page.wasmIntegrity });
+    return await work((call, ...parts) => ask({ call, input: new Uint8Array(parts.flatMap((part) => [...part])) }));
+  } finally {
+    worker.terminate();
+  }
+};
+
+const post = async (path, body) => {
+  let answer;
+  try {
+    answer = await fetch(page.base + path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Accept: "application/json" },
+      body: JSON.stringify(body),
+      credentials: "omit",
+      redirect: "error",
+      signal: AbortSignal.timeout(60000),
+    });
+  } catch {
+    throw new Refused("no answer");
+  }
+  const content = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Refused(content.code ?? "broken", Number(answer.headers.get("Retry-After")));
+  return content;
+};
+
+const stretching = "64 MB of memory for about a second. It costs you a moment and a thief years.";
+const journeys = {
+  login: [
+    ["Asking the server for its half of the proof", "The request does not contain the password."],
+    ["Stretching your password on this device", stretching],
+    ["Proving it to the server", ""],
+  ],
+  registration: [
+    ["Asking the server for its half of the lock", "The request does not contain the password."],
+    ["Stretching your password and making your keys on this device", stretching],
+    ["Giving the server what it cannot open", ""],
+  ],
+};
+let steps = journeys.login;
+
+// Shows one part of the page: a form, the steps of the work, or what comes after it.
+const show = (id) => {
+  for (const part of document.querySelectorAll("[data-part]")) part.hidden = part.id !== id;
+  if (id !== "steps") at("status").textContent = "";
+};
+const begin = (journey) => {
+  steps = journey;
+  [...at("steps").children].forEach((li, index) => {
+    li.querySelector("h2").textContent = journey[index][0];
+    li.querySelector("p").textContent = journey[index][1];
+  });
+  show("steps");
+};
+const step = (number) => {
+  [...at("steps").children].forEach((li, index) => {
+    li.classList.toggle("done", index + 1 < number);
+    li.classList.toggle("now", index + 1 === number);
+  });
+  at("status").textContent = `Step ${number} of 3: ${steps[number - 1][0]}`;
+};
+// What comes after the work begins with a heading, where a screen reader goes on.
+const goTo = (id) => {
+  show(id);
+  at(id).querySelector("h2")?.focus();
+};
+
+const minutes = (seconds) => (seconds > 90 ? `${Math.ceil(seconds / 60)} minutes` : `${seconds || 1} seconds`);
+const wrong = ["That address and password do not match", "Nobody is told which of the two is wrong. Type the password again: it was not kept."];
+const messages = {
+  wrong_password: wrong,
+  invalid_credentials: wrong,
+  unusable_password: ["No account has this password", "A password has at least one character, and at most 1024 bytes."],
+  weak_password: ["Choose a stronger password", "It needs 8 characters or more, and not one character again and again. Four random words are strong and easy to keep."],
+  invalid_value: ["This is not an e-mail address", "Check the address."],
+  login_expired: ["Start again", "The exchange took longer than it may, and was dropped. Nothing is wrong with your account. If this comes again, go back to the app and start there."],
+  mail_code_invalid: ["This code does not work", "It may be older than it may be, used up, or of another address or password. Copy it from the newest mail, or begin again."],
+  version_conflict: ["Start again", "Something else changed the account meanwhile. The same code still works."],
+  invite_invalid: ["This invitation does not work", "It was used already, has ended, or was mistyped. Ask whoever invited you for another one."],
+  registration_closed: ["No new accounts here", "Whoever runs this server lets nobody register at the moment."],
+  api_key_invalid: ["This app is not known here any more", "Go back to the app and start there."],
+  taken: ["You may have an account already", "The account was not made with this password. Sign in instead, or choose “Forgotten password?” there."],
+  unknown_end: ["Try the new password", "The connection was lost at the last step. If you can sign in with the new password, it was set; make a new recovery code in the app then. If not, start again with a new code."],
+  "no wasm": ["This browser cannot make the proof", "It needs WebAssembly and 64 MB of memory for a second. Switch it on for this address, or use the app. The password has not left this device."],
+  "no answer": ["No answer", "The server did not answer. Check your connection. The password has not left this device."],
+};
+const explain = (refused) => {
+  if (refused.code === "too_many_guesses" || refused.code === "rate_limited")
+    return [`Wait ${minutes(refused.retryAfter)}`, "Too many attempts. Devices that are signed in go on working."];
+  return messages[refused.code] ?? ["This did not work", `Try again later. If it stays so, tell whoever runs this server: ${refused.code}.`];
+};
+const refuse = (error, form) => {
+  const refused = error instanceof Refused ? error : new Refused("broken");
+  const [title, text] = explain(refused);
+  show(form);
+  at("refusal-title").textContent = title;
+  at("refusal-text").textContent = text;
+  at("refusal").hidden = false;
+  at("refusal").focus();
+};
+
+// What a form does when it is sent. A refusal shows it again.
+const on = (id, work) =>
+  at(id)?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    at("refusal").hidden = true;
+    try {
+      await work();
+    } catch (error) {
+      refuse(error, id);
+    }
+  });
+// A password is read once, and taken out of its field.
+const take = (id) => {
+  const text = at(id).value;
+  at(id).value = "";
+  return text;
+};
+const address = () => at("email").value.trim();
+
+// A login for the app that asks, and what the consent page is asked for.
+const signIn = (email, password, code) => {
+  begin(journeys.login);
+  return inWorker(async (ask) => {
+    step(1);
+    const ke1 = await ask("login_start", utf8(password));
+    const started = await post("/api/sync/auth/start", { api_key: page.apiKey, email, suite: 1, ke1: toText(ke1), code });
+    step(2);
+    const ke3 = await ask("login_finish", idBytes(page.appId), toBytes(started.ke2));
+    step(3);
+    return await post("/oauth/sign-in", { request: page.request, login: started.login, ke3: toText(ke3) });
+  });
+};
+const goOn = (grant) => {
+  at("grant").value = grant;
+  at("go-on").submit();
+};
+
+const refuseWeak = (password) => {
+  if ([...password].length < 8 || new Set(password).size < 2) throw new Refused("weak_password");
+};
+// A new password for a new account, or for one whose owner forgot the old one: its record, and a vault with new keys.
+const register = (password, path, begun) => {
+  begin(journeys.registration);
+  return inWorker(async (ask) => {
+    step(1);
+    const request = toText(await ask("register_start", utf8(password)));
+    const started = await post(`${path}/start`, { ...begun, suite: 1, request });
+    step(2);
+    const generation = new Uint8Array(4);
+    new DataView(generation.buffer).setUint32(0, started.vault_generation);
+    let made = await ask("register_finish", idBytes(started.user_id), generation, toBytes(started.response));
+    const part = () => {
+      const end = 2 + made[0] * 256 + made[1];
+      const bytes = made.slice(2, end);
+      made = made.slice(end);
+      return toText(bytes);
+    };
+    const finish = { registration: started.registration, record: part(), vault: part() };
+    const words = new TextDecoder().decode(made);
+    step(3);
+    return { userId: started.user_id, words, answer: await finished(path, finish) };
+  });
+};
+// A last message whose answer was lost is sent once more: it changes nothing twice.
+const finished = async (path, finish) => {
+  try {
+    return await post(path, finish);
+  } catch (error) {
+    if (error.code !== "no answer") throw error;
+    return await post(path, finish).catch((again) => {
+      throw again.code === "mail_code_invalid" ? new Refused("unknown_end") : again;
+    });
+  }
+};
+
+const giveWords = (words) => {
+  at("words").replaceChildren(
+    ...words.split(" ").map((word) => {
+      const item = document.createElement("li");
+      item.textContent = word;
+      return item;
+    }),
+  );
+  at("copy").onclick = async () => {
+    await navigator.clipboard.writeText(words);
+    at("copied").textContent = "Copied. Empty the clipboard afterwards.";
+  };
+  goTo("code");
+};
+
+// Sign-in.
+on("sign-in", async () => goOn((await signIn(address(), take("password"))).grant));
+
+// Sign-up. The password is kept until the first sign-in, which confirms the address.
+let made;
+let grant;
+const enter = async (email, password, code) => {
+  const signedIn = await signIn(email, password, code);
+  grant = signedIn.grant;
+  // An account that was there before has another recovery code.
+  if (made?.userId === signedIn.user_id) giveWords(made.words);
+  else goOn(grant);
+  made = undefined;
+};
+on("sign-up", async () => {
+  const email = address();
+  const password = take("password");
+  refuseWeak(password);
+  const { userId, words, answer } = await register(password, "/api/accounts", { email, invite: at("invite")?.value.trim() });
+  made = { email, password, userId, words };
+  if (answer.pending) return askForCode("confirm", email);
+  try {
+    await enter(email, password);
+  } catch (error) {
+    throw error.code === "wrong_password" || error.code === "invalid_credentials" ? new Refused("taken") : error;
+  }
+});
+on("confirm", async () => {
+  const { email, password } = made ?? { email: at("again-email").value.trim(), password: take("again-password") };
+  await enter(email, password, at("mail-code").value.trim());
+});
+
+// Recovery.
+on("request", async () => {
+  const email = address();
+  await post("/api/accounts/reset/request", { email });
+  askForCode("reset", email);
+});
+on("reset", async () => {
+  const password = take("password");
+  refuseWeak(password);
+  const { words } = await register(password, "/api/accounts/reset", { code: at("mail-code").value.trim() });
+  giveWords(words);
+});
+
+// The form that takes a code from a mail: after a mail was asked for, or for somebody who comes back with one.
+const askForCode = (form, email) => {
+  at("mailed").hidden = email === undefined;
+  at("mailed-to").textContent = email ?? "";
+  const again = at("again");
+  if (again) again.hidden = again.disabled = email !== undefined;
+  goTo(form);
+};
+at("have-code")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  at("refusal").hidden = true;
+  made = undefined;
+  askForCode(at("have-code").hash.slice(1));
+});
+
+on("code", () => (page.request ? goOn(grant) : goTo("done")));
+
+for (const reveal of document.querySelectorAll("[data-reveal]")) {
+  reveal.addEventListener("click", () => {
+    const field = at(reveal.dataset.reveal);
+    const isShown = field.type === "text";
+    field.type = isShown ? "password" : "text";
+    reveal.setAttribute("aria-pressed", String(!isShown));
+  });
+}
+for (const button of document.querySelectorAll("button[type=submit]")) button.disabled = false;
