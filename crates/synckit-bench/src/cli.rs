@@ -69,6 +69,9 @@ pub(crate) struct MeasureArgs {
     /// Size of the file that is uploaded and downloaded, in megabytes; 0 for none
     #[arg(long, value_name = "MB", default_value_t = 500, value_parser = clap::value_parser!(u64).range(0..=500))]
     pub(crate) blob_mb: u64,
+    /// Rounds of a file of 64 MiB as a whole and one in parts; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) blob_rounds: u32,
     /// Directory for the server's data and the files [default: the system's temporary directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) work_dir: Option<PathBuf>,

@@ -86,7 +86,7 @@ pub const BLOB_PAGE_MAX: u32 = 500;
 pub const PRESIGNED_URL_SECONDS: u64 = 3600;
 /// Uploads of one blob and size that a confirmation without an id looks at, the newest first.
 pub const CONFIRM_UPLOADS_MAX: usize = 10;
-/// How long after its URL expired, or its time for parts ended, an unconfirmed upload is swept.
+/// How long after the last URL that it may have given out expired an unconfirmed upload is swept.
 pub const UPLOAD_SWEEP_SECONDS: u64 = 3600;
 /// How long after the sweep of an object it is swept again: an upload that began before its URL expired may have ended
 /// since.

@@ -375,9 +375,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         multipart_id: String,
     ) -> Result<bool, StoreError>;
 
-    /// Ends an upload without a blob, and condemns its object. `false` if the upload does not exist or has ended.
+    /// Forgets an upload that gave out no URL, and condemns its object. `false` if the upload does not exist.
     async fn abandon_upload(&self, stream: StreamId, upload_id: UploadId, now: UnixSeconds)
     -> Result<bool, StoreError>;
+
+    /// Ends the time of an upload in parts. It counts against the quotas until the sweep after its last URL: until then, who has
+    /// a URL may write. `false` if no such upload exists, or its time is over.
+    async fn end_upload(&self, stream: StreamId, upload_id: UploadId, now: UnixSeconds) -> Result<bool, StoreError>;
 
     /// Points the blob id at the object of an upload, whose size and hash the caller has checked: this is the hash. The sweep deletes its
     /// previous object an hour later: until then a download URL of it may be in use. `false` if the upload does not exist or
@@ -400,7 +404,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn delete_blob(&self, stream: StreamId, blob_id: BlobId, now: UnixSeconds) -> Result<bool, StoreError>;
 
     /// Condemns objects and returns them: ones replaced an hour ago, blobs deleted 30 days ago, uploads an hour after
-    /// their URL expired. At most `limit`, those condemned by an earlier call included. Nothing can point at a condemned
+    /// their last URL expired. At most `limit`, those condemned by an earlier call included. Nothing can point at a condemned
     /// object again, so deleting it cannot race with an upload that brings its blob back. The caller deletes them and
     /// then calls [`Store::objects_deleted`].
     async fn sweepable_objects(&self, now: UnixSeconds, limit: u32) -> Result<Vec<ObjectKey>, StoreError>;
@@ -409,4 +413,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// only then forgotten: an upload that began before its URL expired may end after the first time. Returns how many
     /// were deleted for the first time.
     async fn objects_deleted(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<u64, StoreError>;
+
+    /// Postpones condemned objects that could not be deleted: until then, [`Store::sweepable_objects`] returns only others.
+    async fn postpone_objects(&self, keys: &[ObjectKey], until: UnixSeconds) -> Result<(), StoreError>;
 }

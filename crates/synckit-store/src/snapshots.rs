@@ -101,4 +101,6 @@ pub struct Retention {
     pub unfinished_before: UnixSeconds,
     /// Pending accounts that end by then, and allowances that are whole by then, are deleted.
     pub ended_until: UnixSeconds,
+    /// The time: until two hours later, a URL may still write an object of a deleted account or app.
+    pub now: UnixSeconds,
 }

@@ -5,13 +5,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use hyper::{
-    Request,
+    Method, Request,
     body::Incoming,
     server::conn::http1,
     service::{Service, service_fn},
@@ -33,8 +41,11 @@ use s3s::{
     service::S3ServiceBuilder,
 };
 use sha2::{Digest as _, Sha256};
-use tokio::task::JoinHandle;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::oneshot,
+    task::{JoinHandle, JoinSet},
+};
 
 /// The access key id of every test bucket.
 pub const ACCESS_KEY: &str = "TESTACCESSKEY";
@@ -58,8 +69,17 @@ pub enum Mood {
     Gone,
     /// It neither checks nor keeps checksums.
     WithoutChecksums,
-    /// It answers a question for a missing object with 403, as to keys that may not list the bucket.
+    /// It answers a question for a missing object or for unfinished uploads with 403, as to keys that may not list the bucket.
     WithoutListing,
+}
+
+/// How a store treats the deletion of one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstruction {
+    /// It answers with 403.
+    Refused,
+    /// It closes the connection without an answer.
+    Unanswered,
 }
 
 /// A running server with one bucket. It stops when it is dropped.
@@ -75,6 +95,25 @@ struct Contents {
     objects: Mutex<BTreeMap<String, Object>>,
     uploads: Mutex<Uploads>,
     mood: Mutex<Mood>,
+    next_list: Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>,
+    obstructions: Mutex<BTreeMap<String, Obstruction>>,
+    obstructed: AtomicUsize,
+}
+
+/// A list of parts that the store answers late.
+#[derive(Debug)]
+pub struct LateList {
+    asked: oneshot::Receiver<()>,
+    answer: oneshot::Sender<()>,
+}
+
+impl LateList {
+    /// Waits until somebody asks for it, does this, and then answers.
+    pub async fn after(self, work: impl Future<Output = ()>) {
+        self.asked.await.unwrap();
+        work.await;
+        self.answer.send(()).unwrap();
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -107,6 +146,9 @@ impl TestBucket {
             objects: Mutex::default(),
             uploads: Mutex::default(),
             mood: Mutex::new(Mood::Well),
+            next_list: Mutex::default(),
+            obstructions: Mutex::default(),
+            obstructed: AtomicUsize::new(0),
         });
         let mut config = S3Config::default();
         // The clock of a test may be ahead of this machine's.
@@ -125,7 +167,8 @@ impl TestBucket {
                 let answer = service_fn(move |request: Request<Incoming>| {
                     let (service, shared) = (service.clone(), Arc::clone(&shared));
                     async move {
-                        if *shared.mood.lock() == Mood::Gone {
+                        let unanswered = shared.obstruct(&request) == Some(Obstruction::Unanswered);
+                        if unanswered || *shared.mood.lock() == Mood::Gone {
                             return Err(io::Error::other("the store is gone"));
                         }
                         Service::call(&service, request)
@@ -154,6 +197,27 @@ impl TestBucket {
     /// Changes the behaviour of the store.
     pub fn set_mood(&self, mood: Mood) {
         *self.contents.mood.lock() = mood;
+    }
+
+    /// Changes whether an object can be deleted.
+    pub fn obstruct_deletion(&self, key: &str, obstruction: Option<Obstruction>) {
+        let mut obstructions = self.contents.obstructions.lock();
+        match obstruction {
+            Some(obstruction) => obstructions.insert(key.to_owned(), obstruction),
+            None => obstructions.remove(key),
+        };
+    }
+
+    /// How many deletions were obstructed.
+    pub fn obstructed(&self) -> usize {
+        self.contents.obstructed.load(Ordering::SeqCst)
+    }
+
+    /// Answers the next question for the parts of an upload late.
+    pub fn answer_next_list_late(&self) -> LateList {
+        let ((asking, asked), (answer, answered)) = (oneshot::channel(), oneshot::channel());
+        *self.contents.next_list.lock() = Some((asking, answered));
+        LateList { asked, answer }
     }
 
     /// The keys of all objects, in order.
@@ -203,6 +267,19 @@ impl Drop for TestBucket {
 
 fn checksum(bytes: &[u8]) -> String {
     STANDARD.encode(Sha256::digest(bytes))
+}
+
+impl Contents {
+    /// Whether a request is the deletion of an object that cannot be deleted. Counts it.
+    fn obstruct<B>(&self, request: &Request<B>) -> Option<Obstruction> {
+        let key = request.uri().path().strip_prefix(&format!("/{NAME}/"))?;
+        let is_deletion = request.method() == Method::DELETE;
+        let found = self.obstructions.lock().get(key).copied();
+        let found = found.filter(|_| is_deletion);
+        self.obstructed
+            .fetch_add(usize::from(found.is_some()), Ordering::SeqCst);
+        found
+    }
 }
 
 /// The operations of the protocol that the server and its clients use.
@@ -307,6 +384,9 @@ impl S3 for Operations {
 
     async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
         self.checks()?;
+        if self.0.obstructions.lock().contains_key(&request.input.key) {
+            return Err(s3_error!(AccessDenied));
+        }
         self.0.objects.lock().remove(&request.input.key);
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
@@ -367,6 +447,12 @@ impl S3 for Operations {
     async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
         let input = request.input;
         self.checks()?;
+        let late = self.0.next_list.lock().take();
+        if let Some((asking, answered)) = late {
+            // The test that no longer waits has failed by itself.
+            let _ = asking.send(());
+            let _ = answered.await;
+        }
         let uploads = self.0.uploads.lock();
         let upload = uploads.running.get(&input.upload_id);
         let upload = upload.filter(|upload| upload.key == input.key);
@@ -440,6 +526,9 @@ impl S3 for Operations {
         request: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
         self.checks()?;
+        if *self.0.mood.lock() == Mood::WithoutListing {
+            return Err(s3_error!(AccessDenied));
+        }
         let prefix = request.input.prefix.unwrap_or_default();
         let uploads = self.0.uploads.lock();
         let found = uploads

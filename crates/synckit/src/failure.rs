@@ -516,7 +516,9 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
         Error::QuotaExceeded { quota } => Known::new(
             "quota_exceeded",
             match quota {
-                Quota::PendingUploads => "try again in some hours: the server deletes unfinished uploads",
+                Quota::PendingUploads => {
+                    "wait: the server deletes unfinished uploads after 2 hours, and those of files above 64 MiB after 7 days"
+                }
                 _ => "delete something, or ask the operator of the server for more room",
             },
         ),
@@ -541,4 +543,31 @@ fn hint_for_problem(code: ProblemCode) -> Option<&'static str> {
         ProblemCode::UnsupportedSuite => "use the same version of synckit as the server",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use synckit_client::Error;
+    use synckit_protocol::limits;
+
+    use super::*;
+
+    #[test]
+    fn a_full_quota_of_uploads_says_when_it_frees() {
+        let hint_of = |quota| Failure::from(Error::QuotaExceeded { quota }).hint;
+        let hours = (limits::PRESIGNED_URL_SECONDS + limits::UPLOAD_SWEEP_SECONDS) / 3600;
+        let mebibytes = limits::UPLOAD_WHOLE_BYTES_MAX >> 20;
+        let days = limits::UPLOAD_IN_PARTS_SECONDS / 86_400;
+        assert_eq!(
+            hint_of(Quota::PendingUploads),
+            Some(format!(
+                "wait: the server deletes unfinished uploads after {hours} hours, and those of files above {mebibytes} MiB \
+                 after {days} days"
+            ))
+        );
+        assert_eq!(
+            hint_of(Quota::Bytes).as_deref(),
+            Some("delete something, or ask the operator of the server for more room")
+        );
+    }
 }

@@ -1,12 +1,14 @@
 //! A random file up and down, encryption included.
 
 use std::{
+    array,
     io::{BufWriter, Write as _},
     path::Path,
     time::{Duration, Instant},
 };
 
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
+use synckit_protocol::limits;
 
 use super::{
     account::Client,
@@ -29,8 +31,8 @@ pub(super) async fn measure(
     pull: &Client,
 ) -> anyhow::Result<Vec<Row>> {
     let (original, copy) = (directory.join("original"), directory.join("copy"));
-    write_random_file(&original, args.blob_mb, args.load.seed)?;
     let size = args.blob_mb * 1_000_000;
+    write_random_file(&original, size, args.load.seed)?;
 
     let progress = bar("upload", size);
     let watch = Growth::begin(server.pid());
@@ -84,24 +86,68 @@ pub(super) async fn measure(
         client_bytes: down_client,
         server_bytes: down_server,
     } = down_growth;
-    Ok(vec![
+    let mut rows = vec![
         speed("blob_up", "up", up),
         memory("blob_up_client_memory", "client", up_client),
         memory("blob_up_server_memory", "server", up_server),
         speed("blob_down", "down", down),
         memory("blob_down_client_memory", "client", down_client),
         memory("blob_down_server_memory", "server", down_server),
-    ])
+    ];
+    if args.blob_rounds > 0 {
+        rows.extend(whole_and_in_parts(args, directory, machine, push).await?);
+    }
+    Ok(rows)
+}
+
+/// The largest file that goes as a whole, and one with a byte more, which goes in parts: in turns, each round with another
+/// file.
+async fn whole_and_in_parts(
+    args: &MeasureArgs,
+    directory: &Path,
+    machine: &Machine,
+    push: &Client,
+) -> anyhow::Result<[Row; 2]> {
+    let file = directory.join("round");
+    let whole = limits::UPLOAD_WHOLE_BYTES_MAX - limits::SEAL_OVERHEAD_BYTES as u64;
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..args.blob_rounds {
+        let mut turns = [(whole, 0), (whole + 1, 1)];
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for (size, way) in turns {
+            write_random_file(&file, size, args.load.seed.wrapping_add(1 + u64::from(round)))?;
+            let started = Instant::now();
+            push.client.blob_put(file.as_path(), |_| {}).await?;
+            times[way].push(started.elapsed());
+        }
+    }
+    std::fs::remove_file(file)?;
+    let names = [
+        ("blob_up_whole", "a file of 64 MiB, up as a whole"),
+        ("blob_up_in_parts", "    and a byte, up in parts"),
+    ];
+    Ok(array::from_fn(|way| {
+        times[way].sort_unstable();
+        let median = times[way][times[way].len() / 2];
+        let value = whole as f64 / 1e6 / median.as_secs_f64();
+        let (id, name) = names[way];
+        Row::new(id, name, Unit::MegabytesPerSecond, value).beside("sealing", machine.seal_mb_per_second)
+    }))
 }
 
 /// Writes a file of random bytes, in pieces, so that this process does not grow by it.
-fn write_random_file(path: &Path, megabytes: u64, seed: u64) -> anyhow::Result<()> {
+fn write_random_file(path: &Path, size: u64, seed: u64) -> anyhow::Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut file = BufWriter::new(std::fs::File::create(path)?);
     let mut piece = vec![0; 1_000_000];
-    for _ in 0..megabytes {
-        random.fill_bytes(&mut piece);
-        file.write_all(&piece)?;
+    let mut left = size;
+    while left > 0 {
+        let length = usize::try_from(left).map_or(piece.len(), |left| left.min(piece.len()));
+        random.fill_bytes(&mut piece[..length]);
+        file.write_all(&piece[..length])?;
+        left -= length as u64;
     }
     file.into_inner()?.sync_all()?;
     Ok(())

@@ -16,7 +16,7 @@ use crate::cli::MeasureArgs;
 const COLUMNS: usize = 5;
 
 /// The version of the JSON: it changes when a field or an id does.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 
 /// The whole report, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -41,6 +41,7 @@ struct Load {
     idle_connections: u32,
     quiet_pushes: u32,
     blob_mb: u64,
+    blob_rounds: u32,
     seed: u64,
 }
 
@@ -194,6 +195,7 @@ impl Report {
                 idle_connections: args.idle_connections,
                 quiet_pushes: args.quiet_pushes,
                 blob_mb: args.blob_mb,
+                blob_rounds: args.blob_rounds,
                 seed: args.load.seed,
             },
             machine,

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Little of everything.
-const LITTLE: [&str; 16] = [
+const LITTLE: [&str; 18] = [
     "--records",
     "1200",
     "--users",
@@ -22,10 +22,12 @@ const LITTLE: [&str; 16] = [
     "20",
     "--blob-mb",
     "1",
+    "--blob-rounds",
+    "1",
 ];
 
 /// Every row, in the order of the report.
-const ROWS: [&str; 59] = [
+const ROWS: [&str; 61] = [
     "push",
     "pull",
     "push_cpu",
@@ -49,6 +51,8 @@ const ROWS: [&str; 59] = [
     "blob_down",
     "blob_down_client_memory",
     "blob_down_server_memory",
+    "blob_up_whole",
+    "blob_up_in_parts",
     "push_users",
     "push_users_cpu",
     "push_users_p99",
@@ -115,7 +119,7 @@ fn row<'a>(report: &'a Value, id: &str) -> &'a Value {
 fn json_has_every_row_with_target_and_limits() {
     let ended = run(0, &[&["measure", "--json"], &LITTLE[..]].concat());
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(report["schema"], 3);
+    assert_eq!(report["schema"], 4);
     assert_eq!(report["load"]["records"], 1200);
     for id in ROWS {
         assert!(row(&report, id)["unit"].is_string());
@@ -131,6 +135,7 @@ fn json_has_every_row_with_target_and_limits() {
         "event_p95",
         "push_subscribed",
         "blob_up",
+        "blob_up_in_parts",
         "push_users",
         "pull_users",
     ] {

@@ -3,7 +3,7 @@
 //! `hash` is the SHA-256 of the file, which the app knows. The server sees only a keyed hash of it (the blob id), so
 //! nobody without the key can ask whether a known file exists. Memory stays constant whatever the size, except in
 //! [`SyncKitClient::blob_upload`] and [`SyncKitClient::blob_download`], which take and return bytes. A file above 64 MiB is
-//! uploaded in parts, of which one is in memory, and an upload that was cut goes on with the missing ones.
+//! uploaded in parts, of which two are in memory, and an upload that was cut goes on with the missing ones.
 
 pub(crate) mod download;
 pub(crate) mod movement;
@@ -25,8 +25,8 @@ use synckit_protocol::{
 use self::{
     download::{BlobTarget, download_to_memory, get, get_named_by_hash},
     movement::BlobProgress,
-    upload::{BlobSource, confirmed_upload, put, upload},
-    urls::{BlobUploadTicket, DownloadUrl, UploadUrl, WhenThere, confirm, download_url, upload_url},
+    upload::{BlobSource, confirm_upload, put, upload},
+    urls::{BlobUploadTicket, DownloadUrl, UploadUrl, WhenThere, download_url, upload_url},
 };
 use crate::{
     client::SyncKitClient,
@@ -95,7 +95,8 @@ impl SyncKitClient {
     /// Confirms an uploaded file, which makes it available. Idempotent.
     ///
     /// # Errors
-    /// [`Error::Problem`] with `upload_incomplete` if the bytes have not arrived.
+    /// [`Error::Problem`] with `upload_incomplete` if the bytes have not arrived. Upload the file again; one above 64 MiB goes on
+    /// with the missing parts, or from its beginning if the server has all of them and still refuses.
     ///
     /// # Examples
     /// ```
@@ -112,8 +113,7 @@ impl SyncKitClient {
     pub async fn blob_confirm(&self, hash: &BlobHash, size: u64) -> Result<()> {
         let stream = self.stream()?;
         let url = UploadUrl::new(&stream, hash, size, WhenThere::Skip)?;
-        confirm(&stream, hash, size, stream.uploads.find(hash), None).await?;
-        confirmed_upload(&stream, &url).await
+        confirm_upload(&stream, &url, stream.uploads.find(hash), None).await
     }
 
     /// Requests a URL for downloading a file.

@@ -3,7 +3,7 @@
 //! The device notes key, nonce and upload id before the first part leaves it. The server tells which parts it has, each with
 //! its hash; the device reads and seals the whole file again, and sends what differs.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, io};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -63,12 +63,12 @@ pub(super) async fn upload_in_parts(
         match send_missing(stream, url, source, (&measured, parts), begun, progress).await {
             Ok(sealed_hash) => return Ok(Some((upload_id, sealed_hash))),
             Err(error) if error.is_problem(ProblemCode::UploadNotFound) && beginning < BEGINNINGS_MAX => {
-                unfinished::forget(stream, url.blob_id).await?;
+                abandon(stream, upload_id).await?;
             }
             Err(error) => {
                 if matches!(error, Error::FileChanged) {
                     // Nothing will ever go on with it.
-                    abandon_parts(stream, url).await?;
+                    abandon(stream, upload_id).await?;
                 }
                 return Err(error);
             }
@@ -94,20 +94,20 @@ async fn resume(stream: &Stream, url: &UploadUrl, when_hashed: WhenHashed) -> Re
     let is_known_enough = found.names_hash || when_hashed == WhenHashed::AtConfirm;
     if keys.current().key_id != found.key_id || !is_known_enough {
         // A new file is sealed under the newest key only.
-        abandon_parts(stream, url).await?;
+        abandon(stream, found.upload_id).await?;
         return Ok(Resumed::Nothing);
     }
-    let path = format!("/api/sync/blobs/uploads/{}", found.upload_id);
-    let status: UploadStatus = match stream.connection.authorized(Call::get(path)).await {
-        Ok(answer) => answer.decode()?,
+    let status = match status(stream, found.upload_id).await {
+        Ok(status) => status,
         Err(error) if error.is_problem(ProblemCode::UploadNotFound) => {
-            unfinished::forget(stream, url.blob_id).await?;
+            // It has ended; or the bucket has lost it, and it counts all the same.
+            abandon(stream, found.upload_id).await?;
             return Ok(Resumed::Nothing);
         }
         Err(error) => return Err(error),
     };
     if status.already_exists && url.when_there == WhenThere::Skip {
-        abandon_parts(stream, url).await?;
+        abandon(stream, found.upload_id).await?;
         return Ok(Resumed::Done);
     }
     stream.uploads.insert(url.hash, found.upload_id);
@@ -147,7 +147,12 @@ async fn begin(
         upload_id,
         names_hash: sealed_hash.is_some(),
     };
-    unfinished::note(stream, new).await?;
+    for forgotten in unfinished::note(stream, new).await? {
+        // One that this client began may be under way.
+        if !stream.uploads.has(forgotten.upload_id) {
+            end(stream, forgotten.upload_id).await;
+        }
+    }
     Ok(Some(Begun {
         upload_id,
         sealing,
@@ -174,7 +179,7 @@ async fn send_missing(
         let file = source.open().map_err(SealStop::Io)?;
         Ok(PartSealer::new(&sealing, &plan, (measured, parts), file))
     });
-    let mut sealer = opened.await?.map_err(stopped)?;
+    let mut next = Box::pin(sealed_next(opened.await?.map_err(stopped)?));
     let (mut hashes, mut done) = (Vec::new(), 0);
     let report = |done: u64| {
         progress(BlobProgress {
@@ -183,20 +188,12 @@ async fn send_missing(
         });
     };
     loop {
-        let sealed;
-        (sealer, sealed) = runtime::blocking(move || {
-            let sealed = sealer.next_part().map(|part| {
-                part.map(|(number, bytes)| {
-                    let sealed_hash = SealedHash::of(&bytes);
-                    (UploadPart { number, sealed_hash }, bytes)
-                })
-            });
-            (sealer, sealed)
-        })
-        .await?;
+        let (sealer, sealed) = next.await?;
         let Some((part, bytes)) = sealed.map_err(stopped)? else {
             return Ok(SealedHasher::of_parts(hashes));
         };
+        // The next part is sealed while this one is sent: two are in memory, and no more.
+        next = Box::pin(sealed_next(sealer));
         hashes.push(part.sealed_hash);
         if there.get(&part.number) != Some(&part.sealed_hash) {
             send_part(stream, upload_id, &part, &bytes, |moved| report(done + moved)).await?;
@@ -204,6 +201,21 @@ async fn send_missing(
         done += bytes.len() as u64;
         report(done);
     }
+}
+
+type SealedPart = Result<Option<(UploadPart, Bytes)>, SealStop>;
+
+/// Begins to seal the next part, and resolves to it.
+fn sealed_next(mut sealer: PartSealer) -> impl Future<Output = io::Result<(PartSealer, SealedPart)>> + Send {
+    runtime::blocking(move || {
+        let sealed = sealer.next_part().map(|part| {
+            part.map(|(number, bytes)| {
+                let sealed_hash = SealedHash::of(&bytes);
+                (UploadPart { number, sealed_hash }, bytes)
+            })
+        });
+        (sealer, sealed)
+    })
 }
 
 /// Sends one part, again and again if need be: always the same bytes.
@@ -230,17 +242,52 @@ async fn send_part(
     Ok(())
 }
 
-/// Ends the unfinished upload of a file, and forgets it. If the server cannot be told, it ends the upload later by itself.
-pub(super) async fn abandon_parts(stream: &Stream, url: &UploadUrl) -> Result<()> {
+/// Ends an unfinished upload, and forgets it.
+async fn abandon(stream: &Stream, upload_id: UploadId) -> Result<()> {
+    end(stream, upload_id).await;
+    unfinished::forget(stream, upload_id).await
+}
+
+/// Ends the upload of a file that the server refused to confirm, if nothing can complete it: the server has every part, or
+/// none any more. With parts missing, it goes on.
+pub(super) async fn abandon_refused(stream: &Stream, url: &UploadUrl, parts: Parts) -> Result<()> {
     let Some(found) = unfinished::find(stream, url.blob_id).await? else {
         return Ok(());
     };
-    let path = format!("/api/sync/blobs/uploads/{}", found.upload_id);
-    let ended = stream.connection.authorized_unit(Call::new(Method::DELETE, path));
-    if let Err(error) = ended.await {
+    let is_over = match status(stream, found.upload_id).await {
+        Ok(status) => status.parts.len() as u64 >= parts.count(),
+        Err(error) => error.is_problem(ProblemCode::UploadNotFound),
+    };
+    if is_over {
+        abandon(stream, found.upload_id).await?;
+    }
+    Ok(())
+}
+
+/// Forgets the upload of a file that is stored now, and ends it if it was not the one that the server confirmed.
+pub(super) async fn forget_confirmed(stream: &Stream, url: &UploadUrl, confirmed: Option<UploadId>) -> Result<()> {
+    let Some(found) = unfinished::find(stream, url.blob_id).await? else {
+        return Ok(());
+    };
+    if confirmed == Some(found.upload_id) {
+        unfinished::forget(stream, found.upload_id).await
+    } else {
+        abandon(stream, found.upload_id).await
+    }
+}
+
+/// What the server has of an upload.
+async fn status(stream: &Stream, upload_id: UploadId) -> Result<UploadStatus> {
+    let call = Call::get(format!("/api/sync/blobs/uploads/{upload_id}"));
+    stream.connection.authorized(call).await?.decode()
+}
+
+/// If the server cannot be told, it ends the upload later by itself.
+async fn end(stream: &Stream, upload_id: UploadId) {
+    let call = Call::new(Method::DELETE, format!("/api/sync/blobs/uploads/{upload_id}"));
+    if let Err(error) = stream.connection.authorized_unit(call).await {
         tracing::debug!(%error, "an unfinished upload is left to the server");
     }
-    unfinished::forget(stream, url.blob_id).await
 }
 
 /// The error of a file that could not be sealed.

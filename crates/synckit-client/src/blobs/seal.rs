@@ -195,8 +195,8 @@ impl Sealing {
 
 /// Seals a file part by part, each in memory as a whole, so that it can be sent again.
 ///
-/// A part may go out under the nonce of an earlier attempt. So its piece of the file is sealed only after it was compared with
-/// what the first reading found there: the same nonce never meets other bytes.
+/// An upload that goes on uses the nonce of the earlier attempt, and two contents under one nonce would reveal both. So the
+/// bytes of a part are sealed only after their hash equals the one of the first reading, which found this nonce.
 pub(super) struct PartSealer {
     file: Box<dyn Read + Send>,
     measured: Measured,

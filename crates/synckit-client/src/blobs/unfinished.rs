@@ -42,36 +42,40 @@ pub(super) async fn find(stream: &Stream, blob_id: BlobId) -> Result<Option<Unfi
     Ok(list.await?.into_iter().find(|one| one.blob_id == blob_id))
 }
 
-/// Notes an upload, before its first byte is sent. Replaces an earlier one of the same file.
-pub(super) async fn note(stream: &Stream, new: Unfinished) -> Result<()> {
+/// Notes an upload, before its first byte is sent. Replaces an earlier one of the same file, and returns those that were too many.
+pub(super) async fn note(stream: &Stream, new: Unfinished) -> Result<Vec<Unfinished>> {
     change(stream, move |list| {
         list.retain(|one| one.blob_id != new.blob_id);
-        list.drain(..(list.len() + 1).saturating_sub(UNFINISHED_MAX));
+        let too_many = (list.len() + 1).saturating_sub(UNFINISHED_MAX);
+        let forgotten = list.drain(..too_many).collect();
         list.push(new);
+        forgotten
     })
     .await
 }
 
-/// Forgets the upload of a file: it is confirmed, or cannot go on.
-pub(super) async fn forget(stream: &Stream, blob_id: BlobId) -> Result<()> {
-    change(stream, move |list| list.retain(|one| one.blob_id != blob_id)).await
+/// Forgets an upload: it is confirmed, or cannot go on.
+pub(super) async fn forget(stream: &Stream, upload_id: UploadId) -> Result<()> {
+    change(stream, move |list| list.retain(|one| one.upload_id != upload_id)).await
 }
 
-async fn change(stream: &Stream, change: impl FnOnce(&mut Vec<Unfinished>) + Send + 'static) -> Result<()> {
+async fn change<T: Send + 'static>(
+    stream: &Stream,
+    change: impl FnOnce(&mut Vec<Unfinished>) -> T + Send + 'static,
+) -> Result<T> {
     let record = Record::Uploads(stream.scope().user_id);
     let _turn = stream.noting.next().await;
     let changed = stream.connection.secrets().run(move |secrets| {
         let before = read(secrets, record)?;
         let mut after = before.clone();
-        change(&mut after);
-        if after == before {
-            return Ok(());
+        let changed = change(&mut after);
+        if after.is_empty() && !before.is_empty() {
+            secrets.delete(record)?;
+        } else if after != before {
+            let bytes = minicbor_serde::to_vec(&after).map_err(|_| CredentialError::Damaged("uploads"))?;
+            secrets.write(record, &Zeroizing::new(bytes))?;
         }
-        if after.is_empty() {
-            return secrets.delete(record);
-        }
-        let bytes = minicbor_serde::to_vec(&after).map_err(|_| CredentialError::Damaged("uploads"))?;
-        secrets.write(record, &Zeroizing::new(bytes))
+        Ok(changed)
     });
     changed.await
 }

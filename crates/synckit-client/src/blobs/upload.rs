@@ -22,9 +22,8 @@ use tokio::{
 
 use super::{
     movement::{BlobProgress, Movement},
-    parts::{abandon_parts, upload_in_parts},
+    parts::{abandon_refused, forget_confirmed, upload_in_parts},
     seal::{CHUNKS_WAITING, Measured, Plan, SealStop, Sealing},
-    unfinished,
     urls::{
         PresignedPut, UploadAnswer, UploadUrl, WhenThere, confirm, given_out_by, is_expired, no_upload_url,
         presigned_error, presigned_put, unsafe_url,
@@ -169,16 +168,7 @@ pub(super) async fn put(
     let when_hashed = WhenHashed::AtConfirm;
     let uploaded = upload_measured(stream, &url, &source, (Some(measured), when_hashed), progress).await?;
     if let Some((upload_id, sealed_hash)) = uploaded {
-        let confirmed = confirm(stream, &hash, size, Some(upload_id), Some(sealed_hash)).await;
-        if confirmed
-            .as_ref()
-            .is_err_and(|error| error.is_problem(ProblemCode::UploadIncomplete))
-        {
-            // The store has not kept what was sent. The next attempt begins again.
-            abandon_parts(stream, &url).await?;
-        }
-        confirmed?;
-        confirmed_upload(stream, &url).await?;
+        confirm_upload(stream, &url, Some(upload_id), Some(sealed_hash)).await?;
     }
     progress(BlobProgress {
         done_bytes: size,
@@ -200,12 +190,29 @@ pub(super) async fn upload(
         .map(|_| ())
 }
 
-/// Forgets a confirmed upload.
-pub(super) async fn confirmed_upload(stream: &Stream, url: &UploadUrl) -> Result<()> {
-    stream.uploads.remove(&url.hash);
-    match url.parts() {
-        Some(_) => unfinished::forget(stream, url.blob_id).await,
-        None => Ok(()),
+/// Confirms an upload, and forgets it. One in parts that can never be confirmed is ended: the next attempt begins again.
+pub(super) async fn confirm_upload(
+    stream: &Stream,
+    url: &UploadUrl,
+    upload_id: Option<UploadId>,
+    sealed_hash: Option<SealedHash>,
+) -> Result<()> {
+    let confirmed = confirm(stream, &url.hash, url.size, upload_id, sealed_hash).await;
+    let Some(parts) = url.parts() else {
+        confirmed?;
+        stream.uploads.remove(&url.hash);
+        return Ok(());
+    };
+    match confirmed {
+        Ok(()) => {
+            stream.uploads.remove(&url.hash);
+            forget_confirmed(stream, url, upload_id).await
+        }
+        Err(refused) if refused.is_problem(ProblemCode::UploadIncomplete) => {
+            abandon_refused(stream, url, parts).await?;
+            Err(refused)
+        }
+        Err(error) => Err(error),
     }
 }
 

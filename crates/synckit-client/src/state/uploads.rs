@@ -30,6 +30,11 @@ impl PendingUploads {
         found.map(|(_, upload_id)| *upload_id)
     }
 
+    /// Whether this client began or went on with an upload.
+    pub(crate) fn has(&self, upload_id: UploadId) -> bool {
+        self.0.lock().iter().any(|(_, pending)| *pending == upload_id)
+    }
+
     pub(crate) fn remove(&self, hash: &BlobHash) {
         self.0.lock().retain(|(pending, _)| pending != hash);
     }

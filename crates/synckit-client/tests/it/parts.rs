@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use synckit_client::{BlobHash, BlobProgress, Error, SyncKitClient};
+use synckit_client::{BlobHash, BlobProgress, CredentialStore as _, Error, FileStore, ProblemCode, SyncKitClient};
 use synckit_protocol::limits::{SEAL_OVERHEAD_BYTES, UPLOAD_PART_BYTES, UPLOAD_WHOLE_BYTES_MAX};
 use synckit_testbucket::TestBucket;
 
@@ -51,6 +51,9 @@ on_both!(
     another_process_may_confirm_parts,
     an_upload_under_an_older_key_begins_again,
     what_another_device_uploaded_is_not_sent,
+    a_confirmation_before_the_last_part_loses_none,
+    a_confirmation_ends_an_upload_that_is_not_needed,
+    the_oldest_of_many_cut_uploads_is_ended,
 );
 
 /// A user with a device, and a large file of theirs.
@@ -85,9 +88,16 @@ impl Stage {
 
     /// The app, started again, and the count of the parts that arrive. After so many, the line is cut for good.
     fn app(&self, parts_max: usize) -> (SyncKitClient, Arc<AtomicUsize>) {
-        let sent = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&sent);
+        let (client, sent, _) = self.app_that_ends(parts_max);
+        (client, sent)
+    }
+
+    /// Also the count of the uploads that the app ends.
+    fn app_that_ends(&self, parts_max: usize) -> (SyncKitClient, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+        let (sent, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (counter, ends) = (Arc::clone(&sent), Arc::clone(&ended));
         let transport = Interference::new(move |request| {
+            ends.fetch_add(usize::from(is_end(request)), Ordering::SeqCst);
             if !is_part(request.uri()) {
                 return Fate::Delivered;
             }
@@ -98,7 +108,7 @@ impl Stage {
             counter.fetch_add(1, Ordering::SeqCst);
             Fate::Delivered
         });
-        (self.world.resumed_over(&self.user, transport), sent)
+        (self.world.resumed_over(&self.user, transport), sent, ended)
     }
 
     /// Uploads this many parts, and then is cut.
@@ -160,6 +170,11 @@ fn contents() -> Vec<u8> {
 
 fn hash() -> BlobHash {
     BlobHash::of(&contents())
+}
+
+/// Whether a request ends an upload.
+fn is_end<B>(request: &http::Request<B>) -> bool {
+    request.method() == http::Method::DELETE && request.uri().path().contains("/blobs/uploads/")
 }
 
 /// Whether a request sends a part.
@@ -252,13 +267,16 @@ async fn an_upload_that_the_server_lost_begins_again(place: Place) {
     let stage = Stage::new(place).await;
     stage.cut_after(3).await;
     let nonce = stage.parts(1).pop().unwrap();
+    let ended = Arc::new(AtomicUsize::new(0));
     // Before the device asks, and while it sends.
     for lost_at in [0, 2] {
+        let ends = Arc::clone(&ended);
         let sent = AtomicUsize::new(0);
         let lost = AtomicUsize::new(0);
         let transport = Interference::new(move |request| {
             let path = request.uri().path();
-            let is_of_upload = path.contains("/blobs/uploads/") && request.method() != http::Method::DELETE;
+            ends.fetch_add(usize::from(is_end(request)), Ordering::SeqCst);
+            let is_of_upload = path.contains("/blobs/uploads/") && !is_end(request);
             let parts = sent.fetch_add(usize::from(is_part(request.uri())), Ordering::SeqCst);
             if is_of_upload && parts >= lost_at && lost.fetch_add(1, Ordering::SeqCst) == 0 {
                 let problem = br#"{"type":"about:blank","title":"x","status":404,"code":"upload_not_found"}"#;
@@ -273,6 +291,8 @@ async fn an_upload_that_the_server_lost_begins_again(place: Place) {
         let client = stage.world.resumed_over(&stage.user, transport);
         client.blob_put(&stage.file, |_| {}).await.unwrap_err();
     }
+    // The server may still have an upload that its bucket has lost.
+    assert_eq!(ended.load(Ordering::SeqCst), 2);
     let mut nonces = stage.parts(1);
     nonces.sort();
     nonces.dedup();
@@ -334,4 +354,68 @@ async fn what_another_device_uploaded_is_not_sent(place: Place) {
     let (phone, _) = stage.world.next_device(&stage.user, "phone").await;
     phone.blob_put(&stage.file, |_| {}).await.unwrap();
     assert_eq!(stage.go_on().await, 0);
+}
+
+/// An app may ask before the upload is through, perhaps in another process.
+async fn a_confirmation_before_the_last_part_loses_none(place: Place) {
+    let stage = Stage::new(place).await;
+    stage.cut_after(4).await;
+    let (client, _, ended) = stage.app_that_ends(0);
+    let error = client.blob_confirm(&hash(), SIZE as u64).await.unwrap_err();
+    assert_eq!(error.problem_code(), Some(ProblemCode::UploadIncomplete), "{error:?}");
+    assert_eq!(ended.load(Ordering::SeqCst), 0);
+    assert_eq!(stage.go_on().await, PARTS - 4);
+}
+
+async fn a_confirmation_ends_an_upload_that_is_not_needed(place: Place) {
+    let stage = Stage::new(place).await;
+    stage.cut_after(3).await;
+    let (phone, _) = stage.world.next_device(&stage.user, "phone").await;
+    phone.blob_put(&stage.file, |_| {}).await.unwrap();
+    let (client, _, ended) = stage.app_that_ends(0);
+    client.blob_confirm(&hash(), SIZE as u64).await.unwrap();
+    assert_eq!(ended.load(Ordering::SeqCst), 1);
+    client.blob_confirm(&hash(), SIZE as u64).await.unwrap();
+    assert_eq!(ended.load(Ordering::SeqCst), 1);
+}
+
+async fn the_oldest_of_many_cut_uploads_is_ended(place: Place) {
+    let stage = Stage::new(place).await;
+    stage.cut_after(1).await;
+    // As many notes as the device keeps, all of this upload.
+    let file = stage.world.file(&format!("{} laptop.json", stage.user.email));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let name = text.split('"').find(|name| name.ends_with("/uploads")).unwrap();
+    let store = FileStore::new(file);
+    let one = store.read(name).unwrap().unwrap();
+    assert_eq!(one[0], 0x81, "a list of one");
+    store
+        .write(name, &[&[0x98, 32][..], &one[1..].repeat(32)].concat())
+        .unwrap();
+    let mut another = contents();
+    another[0] ^= 1;
+    std::fs::write(&stage.file, another).unwrap();
+    let (client, _, ended) = stage.app_that_ends(1);
+    client.blob_put(&stage.file, |_| {}).await.unwrap_err();
+    assert_eq!(ended.load(Ordering::SeqCst), 1);
+}
+
+/// The server has every part, and one has rotted: nothing that is sent would change that.
+#[tokio::test]
+async fn what_can_never_be_confirmed_begins_again() {
+    let stage = Stage::new(Place::Directory).await;
+    let (client, sent) = stage.app(usize::MAX);
+    let ticket = client.blob_upload_url(&hash(), SIZE as u64).await.unwrap();
+    client.blob_upload(&ticket.upload_url, contents()).await.unwrap();
+    let mut uploads = std::fs::read_dir(stage.world.data_dir().join("blobs/parts")).unwrap();
+    let part = uploads.next().unwrap().unwrap().path().join("1");
+    let mut bytes = std::fs::read(&part).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&part, bytes).unwrap();
+    let error = client.blob_confirm(&hash(), SIZE as u64).await.unwrap_err();
+    assert_eq!(error.problem_code(), Some(ProblemCode::UploadIncomplete), "{error:?}");
+    client.blob_upload(&ticket.upload_url, contents()).await.unwrap();
+    assert_eq!(sent.load(Ordering::SeqCst), 2 * PARTS);
+    client.blob_confirm(&hash(), SIZE as u64).await.unwrap();
+    stage.nonce(&hash()).await;
 }

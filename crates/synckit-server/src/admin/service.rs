@@ -392,6 +392,7 @@ impl Admin {
             active_since: 0,
             unfinished_before: 0,
             ended_until: 0,
+            now: self.clock.now(),
         };
         loop {
             let began = Instant::now();

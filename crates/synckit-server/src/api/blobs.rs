@@ -1,6 +1,6 @@
 //! `/api/sync/blobs`: which blobs a user has, and URLs to move them by. On the wire `hash` is the blob id.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
@@ -9,9 +9,12 @@ use axum::{
 use serde::Deserialize;
 use synckit_protocol::{
     BlobId, ObjectKey, Parts, ProblemCode, SealedHash, UploadId, limits,
-    wire::blobs::{
-        BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobInfo, BlobList, BlobUpload, BlobUploadAnswer, UploadPart,
-        UploadPartAnswer, UploadStatus,
+    wire::{
+        UnixSeconds,
+        blobs::{
+            BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobInfo, BlobList, BlobUpload, BlobUploadAnswer,
+            UploadPart, UploadPartAnswer, UploadStatus,
+        },
     },
 };
 use synckit_store::{Blob, NewUpload, PendingUpload, StreamId, UploadBegin};
@@ -111,6 +114,12 @@ async fn begin_parts(state: &ServerState, new: &NewUpload) -> Result<(), ApiErro
     }
 }
 
+/// Whether the time of an upload in parts is over, or the client has ended it. One as a whole waits for its confirmation until the
+/// sweep.
+fn is_over(upload: &PendingUpload, now: UnixSeconds) -> bool {
+    Parts::of(upload.size).is_some() && upload.expires_at <= now
+}
+
 /// An upload in parts whose time is not over.
 async fn upload_in_parts(
     state: &ServerState,
@@ -121,7 +130,7 @@ async fn upload_in_parts(
     let now = state.config.clock.now();
     let upload = state.store.upload(stream, upload_id).await?;
     upload
-        .filter(|upload| now < upload.expires_at)
+        .filter(|upload| !is_over(upload, now))
         .and_then(|upload| Parts::of(upload.size).map(|parts| (upload, parts)))
         .ok_or_else(|| ProblemCode::UploadNotFound.into())
 }
@@ -179,8 +188,9 @@ pub(super) async fn end_upload(
     PathText(upload_id): PathText,
 ) -> Result<Response, ApiError> {
     let upload_id: UploadId = upload_id.parse().map_err(|_| ProblemCode::UploadNotFound)?;
+    // No URL can be taken back, so that the bytes count on until the last one has expired.
     let now = state.config.clock.now();
-    if state.store.abandon_upload(access.stream, upload_id, now).await? {
+    if state.store.end_upload(access.stream, upload_id, now).await? {
         Ok(Reply::empty())
     } else {
         Err(ProblemCode::UploadNotFound.into())
@@ -194,24 +204,31 @@ pub(super) async fn confirm(
     Received { value: body, .. }: Received<BlobConfirm>,
 ) -> Result<Response, ApiError> {
     check_size(body.size)?;
-    let uploads = state
+    let mut uploads = state
         .store
         .pending_uploads(access.stream, body.hash, body.size, body.upload_id)
         .await?;
+    uploads.retain(|upload| !is_over(upload, state.config.clock.now()));
     let pending = !uploads.is_empty();
-    // The directory copies parts into an object; the parts go afterwards.
-    let copies = pending && Parts::of(body.size).is_some() && !state.objects.needs_hash_first();
-    let _room = copies.then(|| state.disk.reserve(body.size)).transpose()?;
+    let mut joined = None;
     // Each look is a request to the store, if that is a bucket.
     for upload in uploads.into_iter().take(limits::CONFIRM_UPLOADS_MAX) {
         let now = state.config.clock.now();
         let Some(hash) = agreed(upload.sealed_hash, body.sealed_hash) else {
             continue;
         };
-        if !state.objects.complete(&upload, hash, now).await? {
+        let room = {
+            let state = Arc::clone(&state);
+            move || {
+                let reserved = state.disk.reserve(body.size);
+                reserved.map_err(|full| io::Error::new(io::ErrorKind::StorageFull, full))
+            }
+        };
+        if !state.objects.complete(&upload, (hash, room), now).await? {
             continue;
         }
-        // The transaction decides: an upload that the sweep took meanwhile is not confirmed, and its key never comes back.
+        // The transaction decides: an upload that was ended or swept meanwhile is not confirmed, and its key never comes back.
+        let now = state.config.clock.now();
         if state
             .store
             .confirm_upload(access.stream, upload.upload_id, hash, now)
@@ -219,11 +236,16 @@ pub(super) async fn confirm(
         {
             return Ok(Reply::empty());
         }
+        joined = Some(upload.object_key);
     }
-    // A request with an upload id means that upload; without one, an existing blob is already confirmed.
+    // A request with an upload id means that upload, which another confirmation may have confirmed meanwhile; without one, an
+    // existing blob is already confirmed.
     let blob = state.store.blob(access.stream, body.hash).await?;
-    let confirmed = blob.is_some_and(|blob| blob.size == body.size);
-    if confirmed && !(pending && body.upload_id.is_some()) {
+    let confirmed = blob.is_some_and(|blob| {
+        let may_be_another = !pending || body.upload_id.is_none();
+        blob.size == body.size && (may_be_another || joined == Some(blob.object_key))
+    });
+    if confirmed {
         return Ok(Reply::empty());
     }
     Err(ApiError::new(ProblemCode::UploadIncomplete)

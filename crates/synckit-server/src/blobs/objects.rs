@@ -146,11 +146,12 @@ impl Objects {
         })
     }
 
-    /// Whether the object of an upload exists with this hash, once its parts are joined if it has parts.
-    pub(crate) async fn complete(
+    /// Whether the object of an upload exists with this hash, once its parts are joined if it has parts. `room` reserves as much
+    /// of the disk as the object takes.
+    pub(crate) async fn complete<R>(
         &self,
         upload: &PendingUpload,
-        hash: SealedHash,
+        (hash, room): (SealedHash, impl FnOnce() -> io::Result<R> + Send + 'static),
         now: UnixSeconds,
     ) -> Result<bool, ObjectFailure> {
         let (key, size_and_hash) = (upload.object_key, (upload.size, hash));
@@ -158,19 +159,19 @@ impl Objects {
             return self.has(key, size_and_hash, now).await;
         }
         if !self.has(key, size_and_hash, now).await? {
-            let joined = match (self, &upload.multipart_id) {
-                (Self::Directory { files, .. }, _) => match files.join_parts(key, upload.size, hash).await {
+            match (self, &upload.multipart_id) {
+                (Self::Directory { files, .. }, _) => match files.join_parts(key, size_and_hash, room).await {
                     Err(ObjectError::Full(error)) => return Err(ObjectFailure::Full(error)),
                     Err(ObjectError::Io(error)) => return Err(error.into()),
-                    Err(_) => false,
-                    Ok(joined) => joined,
+                    _ => {}
                 },
-                (Self::Bucket(_), None) => false,
+                (Self::Bucket(_), None) => {}
                 (Self::Bucket(bucket), Some(multipart_id)) => {
-                    bucket.join(key, multipart_id, size_and_hash, now).await?
+                    bucket.join(key, multipart_id, size_and_hash, now).await?;
                 }
-            };
-            if !joined || !self.has(key, size_and_hash, now).await? {
+            }
+            // Also where nothing was left to join: another confirmation may have joined it meanwhile.
+            if !self.has(key, size_and_hash, now).await? {
                 return Ok(false);
             }
         }

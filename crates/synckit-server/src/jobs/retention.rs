@@ -45,6 +45,7 @@ pub(crate) async fn step(state: &ServerState) -> Result<bool, StoreError> {
         active_since: now.saturating_sub(ages.device_active.as_secs()),
         unfinished_before: now.saturating_sub(ages.snapshot_upload.as_secs()),
         ended_until: now,
+        now,
     };
     state.store.retain(retention).await
 }

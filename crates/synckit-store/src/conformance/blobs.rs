@@ -3,7 +3,10 @@
 use crate::{Blob, NewUpload, PendingUpload, Store, StreamId, UploadBegin};
 use synckit_protocol::{
     BlobId, ObjectKey,
-    limits::{BLOB_UNDELETE_SECONDS, PRESIGNED_URL_SECONDS, SECOND_SWEEP_SECONDS, UPLOAD_SWEEP_SECONDS},
+    limits::{
+        BLOB_UNDELETE_SECONDS, PRESIGNED_URL_SECONDS, SECOND_SWEEP_SECONDS, UPLOAD_IN_PARTS_SECONDS,
+        UPLOAD_SWEEP_SECONDS, UPLOAD_WHOLE_BYTES_MAX,
+    },
     wire::UnixSeconds,
 };
 
@@ -143,7 +146,71 @@ pub async fn an_upload_is_named_once(store: &dyn Store) {
     assert_eq!(store.upload(stream, upload_id(1)).await.unwrap(), None);
 }
 
-pub async fn an_ended_upload_is_swept_at_once(store: &dyn Store) {
+/// An upload in parts, for a week.
+fn in_parts(stream: StreamId, n: u64, blob: u64) -> NewUpload {
+    NewUpload {
+        size: UPLOAD_WHOLE_BYTES_MAX + blob,
+        expires_at: NOW + UPLOAD_IN_PARTS_SECONDS,
+        ..new_upload(stream, n, blob)
+    }
+}
+
+pub async fn an_ended_upload_is_kept_until_its_urls_end(store: &dyn Store) {
+    let (stream, other) = (create_stream(store, 1).await, create_stream(store, 2).await);
+    store.begin_upload(in_parts(stream, 1, 7)).await.unwrap();
+    let end = async |stream, now| store.end_upload(stream, upload_id(1), now).await.unwrap();
+    assert!(!end(other, NOW).await);
+    let ended_at = NOW + 60;
+    assert!(end(stream, ended_at).await);
+    assert!(!end(stream, ended_at).await && !end(stream, ended_at + 60).await);
+    let kept = store.upload(stream, upload_id(1)).await.unwrap().unwrap();
+    assert_eq!(kept.expires_at, ended_at);
+    assert!(
+        !store
+            .confirm_upload(stream, upload_id(1), HASH, ended_at)
+            .await
+            .unwrap()
+    );
+    let swept_at = ended_at + PRESIGNED_URL_SECONDS + UPLOAD_SWEEP_SECONDS;
+    assert!(sweepable(store, swept_at - 1).await.is_empty());
+    assert!(store.upload(stream, upload_id(1)).await.unwrap().is_some());
+    assert_eq!(sweepable(store, swept_at).await, [object_key(1)]);
+    assert_eq!(store.upload(stream, upload_id(1)).await.unwrap(), None);
+}
+
+pub async fn only_an_upload_in_parts_can_be_ended(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    let whole = NewUpload {
+        size: UPLOAD_WHOLE_BYTES_MAX,
+        ..new_upload(stream, 1, 7)
+    };
+    store.begin_upload(whole).await.unwrap();
+    assert!(!store.end_upload(stream, upload_id(1), NOW).await.unwrap());
+    assert!(
+        store
+            .confirm_upload(stream, upload_id(1), HASH, whole.expires_at)
+            .await
+            .unwrap()
+    );
+    // The time of one in parts ends by itself, too.
+    let parts = in_parts(stream, 2, 8);
+    store.begin_upload(parts).await.unwrap();
+    assert!(!store.end_upload(stream, upload_id(2), parts.expires_at).await.unwrap());
+    assert!(
+        !store
+            .confirm_upload(stream, upload_id(2), HASH, parts.expires_at)
+            .await
+            .unwrap()
+    );
+    assert!(
+        store
+            .confirm_upload(stream, upload_id(2), HASH, parts.expires_at - 1)
+            .await
+            .unwrap()
+    );
+}
+
+pub async fn an_upload_without_a_url_is_swept_at_once(store: &dyn Store) {
     let (stream, other) = (create_stream(store, 1).await, create_stream(store, 2).await);
     store.begin_upload(new_upload(stream, 1, 7)).await.unwrap();
     let end = async |stream| store.abandon_upload(stream, upload_id(1), NOW).await.unwrap();
@@ -310,6 +377,26 @@ pub async fn the_sweep_is_bounded(store: &dyn Store) {
     }
     swept.sort();
     assert_eq!(swept, [1, 2, 3, 4, 5, 11, 12, 13, 14, 15].map(object_key));
+}
+
+pub async fn postponed_objects_hold_up_no_others(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    for n in 1..=3 {
+        store.begin_upload(new_upload(stream, n, n)).await.unwrap();
+        assert!(store.abandon_upload(stream, upload_id(n), NOW).await.unwrap());
+    }
+    let page = async |now| store.sweepable_objects(now, 2).await.unwrap();
+    assert_eq!(page(NOW).await, [1, 2].map(object_key));
+    let until = NOW + 60;
+    store.postpone_objects(&[1, 2].map(object_key), until).await.unwrap();
+    assert_eq!(page(NOW).await, [object_key(3)]);
+    // One that another node deleted, and one that is not condemned.
+    assert_eq!(store.objects_deleted(&[object_key(3)], NOW).await.unwrap(), 1);
+    store.postpone_objects(&[3, 4].map(object_key), until).await.unwrap();
+    assert!(page(until - 1).await.is_empty());
+    assert_eq!(page(until).await, [1, 2].map(object_key));
+    assert_eq!(store.objects_deleted(&[1, 2].map(object_key), until).await.unwrap(), 2);
+    assert_eq!(page(NOW + SECOND_SWEEP_SECONDS).await, [object_key(3)]);
 }
 
 pub async fn blobs_are_listed_in_pages(store: &dyn Store) {

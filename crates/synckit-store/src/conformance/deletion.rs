@@ -1,12 +1,12 @@
 //! The end of an account.
 
 use crate::{
-    AccountCreation, AppRename, Append, CredentialOf, NewApp, NewSession, PageRead, RefreshUse, Store, StoreError,
-    StreamId,
+    AccountCreation, AppRename, Append, CredentialOf, NewApp, NewSession, NewUpload, PageRead, RefreshUse, Store,
+    StoreError, StreamId,
 };
 use synckit_protocol::{
     Cursor, SnapshotId,
-    limits::{PRESIGNED_URL_SECONDS, UPLOAD_SWEEP_SECONDS},
+    limits::{PRESIGNED_URL_SECONDS, UPLOAD_IN_PARTS_SECONDS, UPLOAD_SWEEP_SECONDS, UPLOAD_WHOLE_BYTES_MAX},
     wire::export::ExportLine,
 };
 
@@ -261,6 +261,33 @@ pub async fn deleted_objects_are_swept_after_their_urls(store: &dyn Store) {
             .await
             .unwrap()
     );
+}
+
+/// Unfinished parts do not stay for their week: nobody is given another URL.
+pub async fn parts_of_the_deleted_go_after_two_hours(store: &dyn Store) {
+    let stream = ready_stream(store, 1).await;
+    let deleted_at = NOW + 60;
+    // One that would go on, and one that was ended a minute before.
+    for n in [1, 2] {
+        let upload = NewUpload {
+            size: UPLOAD_WHOLE_BYTES_MAX + n,
+            expires_at: NOW + UPLOAD_IN_PARTS_SECONDS,
+            ..new_upload(stream, n, n)
+        };
+        store.begin_upload(upload).await.unwrap();
+    }
+    assert!(store.end_upload(stream, upload_id(2), NOW).await.unwrap());
+    store.delete_account(user_id(1)).await.unwrap().unwrap();
+    retain(store, deleted_at).await;
+    let [ended, deleted] = [NOW, deleted_at].map(|at| at + PRESIGNED_URL_SECONDS + UPLOAD_SWEEP_SECONDS);
+    for (now, swept) in [
+        (ended - 1, vec![]),
+        (ended, vec![object_key(2)]),
+        (deleted - 1, vec![object_key(2)]),
+        (deleted, vec![object_key(2), object_key(1)]),
+    ] {
+        assert_eq!(store.sweepable_objects(now, 10).await.unwrap(), swept, "{}", now - NOW);
+    }
 }
 
 /// More than fits one piece, of everything that there can be many of.

@@ -128,6 +128,7 @@ macro_rules! conformance_suite {
                 a_deletion_takes_pending_accounts_along,
                 what_arrives_after_a_deletion_is_refused,
                 deleted_objects_are_swept_after_their_urls,
+                parts_of_the_deleted_go_after_two_hours,
                 a_large_account_is_deleted_in_pieces,
             }
             exports {
@@ -224,7 +225,9 @@ macro_rules! conformance_suite {
                 a_blob_in_one_stream_is_not_in_another,
                 pending_uploads_are_found_by_blob_and_size,
                 an_upload_is_named_once,
-                an_ended_upload_is_swept_at_once,
+                an_ended_upload_is_kept_until_its_urls_end,
+                only_an_upload_in_parts_can_be_ended,
+                an_upload_without_a_url_is_swept_at_once,
                 a_deleted_blob_is_brought_back_by_an_upload,
                 a_replaced_object_is_swept_when_its_urls_are_over,
                 an_abandoned_upload_is_swept_an_hour_after_its_url,
@@ -234,6 +237,7 @@ macro_rules! conformance_suite {
                 a_hash_may_come_at_the_end,
                 a_question_begins_no_upload,
                 only_condemned_objects_are_forgotten,
+                postponed_objects_hold_up_no_others,
                 the_sweep_is_bounded,
                 blobs_are_listed_in_pages,
                 stored_bytes_count_a_blob_until_it_is_swept,

@@ -96,6 +96,7 @@ async fn retain(store: &dyn Store, now: u64) -> usize {
         active_since: now - 90 * DAY,
         unfinished_before: now - DAY,
         ended_until: now,
+        now,
     };
     for pieces in 0..1000 {
         if !store.retain(retention).await.unwrap() {

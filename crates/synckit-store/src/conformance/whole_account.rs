@@ -23,6 +23,7 @@ pub fn retention(now: u64) -> Retention {
         active_since: now - 90 * DAY,
         unfinished_before: now - DAY,
         ended_until: now,
+        now,
     }
 }
 

@@ -186,16 +186,17 @@ impl Bucket {
     /// # Errors
     /// [`BucketError`].
     pub async fn remove(&self, key: ObjectKey, now: UnixSeconds) -> Result<(), BucketError> {
-        self.remove_parts(key, now).await?;
-        let key = self.key(key);
-        let action = self.bucket.delete_object(Some(&self.credentials), &key);
+        let name = self.key(key);
+        let action = self.bucket.delete_object(Some(&self.credentials), &name);
         let url = action.sign_with_time(OWN_URL, &timestamp(now));
         let response = self.http.delete(url).send().await.map_err(unreachable)?;
         match response.status() {
-            StatusCode::NOT_FOUND => Ok(()),
-            status if status.is_success() => Ok(()),
-            status => Err(BucketError::Status(status.as_u16())),
+            StatusCode::NOT_FOUND => {}
+            status if status.is_success() => {}
+            status => return Err(BucketError::Status(status.as_u16())),
         }
+        // Behind the object: keys that may not list uploads delete files all the same.
+        self.remove_parts(key, now).await
     }
 
     /// Stores, reads and deletes an object under this key, which must be fresh, and tries what the store must refuse.

@@ -171,7 +171,7 @@ impl Bucket {
         }
     }
 
-    /// Makes an object of the parts of an upload, if they are there and have this hash. `false` if not.
+    /// Makes an object of the parts of an upload, if they are there and have this hash.
     ///
     /// # Errors
     /// [`BucketError`].
@@ -181,14 +181,13 @@ impl Bucket {
         multipart_id: &str,
         (size, hash): (u64, SealedHash),
         now: UnixSeconds,
-    ) -> Result<bool, BucketError> {
+    ) -> Result<(), BucketError> {
         let parts = self.parts(key, multipart_id, now).await?.unwrap_or_default();
         let stored: Vec<StoredPart> = parts.iter().map(|part| part.stored).collect();
-        if hash_of_parts(size, &stored) != Some(hash) {
-            return Ok(false);
+        if hash_of_parts(size, &stored) == Some(hash) {
+            self.join_parts(key, multipart_id, &parts, now).await?;
         }
-        self.join_parts(key, multipart_id, &parts, now).await?;
-        Ok(true)
+        Ok(())
     }
 
     /// Ends every upload in parts of an object: also one whose name nobody noted, because the server died when the store had

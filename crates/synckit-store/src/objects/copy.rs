@@ -11,7 +11,7 @@ use std::{
 
 use synckit_protocol::{ObjectKey, SealedHash};
 
-use super::hash_of_file;
+use super::{hash_of_file, parts::remove_if_there};
 use crate::private_files::{create_private_dir, create_private_file, sync_dir};
 
 /// The result of copying an object.
@@ -107,12 +107,5 @@ fn length_of(path: &Path) -> io::Result<Option<u64>> {
         Ok(metadata) => Ok(Some(metadata.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }

@@ -3,7 +3,7 @@
 //! The directory has them as `blobs/<first byte of the key>/<key>`, in hexadecimal.
 //! An upload is written to `blobs/incoming/` and appears under its key only when it is whole and on disk. A hard link
 //! makes it appear, because a link, unlike a rename, never replaces a file. The parts of an unfinished upload are
-//! `blobs/parts/<key>/<number>`, each with its hash behind its bytes.
+//! `blobs/parts/<key>/<number>`, each with its hash behind its bytes; a part that is sent again replaces the earlier one.
 
 use std::{
     fs::{self, File},
@@ -160,7 +160,7 @@ impl ObjectDirectory {
     /// Begins to write what appears at a place when it is whole.
     async fn begin(&self, place: Place, size: u64, expected: Option<SealedHash>) -> Result<ObjectWriter, ObjectError> {
         let target = self.place(place);
-        if tokio::fs::try_exists(&target).await? || self.is_joined(place)? {
+        if tokio::fs::try_exists(self.path(place.key())).await? {
             return Err(ObjectError::Exists);
         }
         let incoming = self.new_incoming();
@@ -215,10 +215,8 @@ impl ObjectDirectory {
     /// Removes an object, and its parts. Succeeds if there are none.
     pub async fn remove(&self, key: ObjectKey) -> io::Result<()> {
         self.remove_parts(key).await?;
-        match tokio::fs::remove_file(self.path(key)).await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
+        let object = self.path(key);
+        on_disk(move || parts::remove_if_there(&object)).await
     }
 
     fn incoming(&self) -> PathBuf {
@@ -237,14 +235,6 @@ impl ObjectDirectory {
         self.root.join(&name[..2]).join(name)
     }
 
-    /// Whether this is a part, and the object that it belongs to is there.
-    fn is_joined(&self, place: Place) -> io::Result<bool> {
-        match place {
-            Place::Object(_) => Ok(false),
-            Place::Part(key, _) => self.path(key).try_exists(),
-        }
-    }
-
     fn place(&self, place: Place) -> PathBuf {
         match place {
             Place::Object(key) => self.path(key),
@@ -258,6 +248,14 @@ impl ObjectDirectory {
 enum Place {
     Object(ObjectKey),
     Part(ObjectKey, u32),
+}
+
+impl Place {
+    fn key(self) -> ObjectKey {
+        match self {
+            Self::Object(key) | Self::Part(key, _) => key,
+        }
+    }
 }
 
 /// An object that is open for reading.
@@ -336,6 +334,23 @@ impl WrittenObject {
     }
 
     fn publish_now(self) -> Result<(), ObjectError> {
+        let appeared = self.appear();
+        match self.place {
+            Place::Object(key) => {
+                appeared?;
+                self.directory.hashes.remember(key, self.hash);
+                Ok(())
+            }
+            // The parts were joined while this one was written, and then removed: nobody would ever remove this one.
+            Place::Part(key, _) if self.directory.path(key).try_exists()? => {
+                self.directory.remove_parts_now(key)?;
+                Err(ObjectError::Exists)
+            }
+            Place::Part(..) => appeared,
+        }
+    }
+
+    fn appear(&self) -> Result<(), ObjectError> {
         let root = &self.directory.root;
         // Below the root, each of them may be new.
         let directories = || {
@@ -345,20 +360,16 @@ impl WrittenObject {
         let mut missing: Vec<&Path> = directories().filter(|directory| directory != root).collect();
         missing.reverse();
         missing.into_iter().try_for_each(create_private_dir)?;
-        fs::hard_link(&self.incoming.path, &self.target).map_err(|error| match error.kind() {
+        let placed = match self.place {
+            Place::Object(_) => fs::hard_link(&self.incoming.path, &self.target),
+            // The last one with a number counts, as in a bucket: else a part of other bytes could never be corrected.
+            Place::Part(..) => fs::rename(&self.incoming.path, &self.target),
+        };
+        placed.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => ObjectError::Exists,
             _ => error.into(),
         })?;
         directories().try_for_each(sync_dir)?;
-        match self.place {
-            Place::Object(key) => self.directory.hashes.remember(key, self.hash),
-            // The parts were joined while this one was written, and then removed: nobody would ever remove this one.
-            Place::Part(..) if self.directory.is_joined(self.place)? => {
-                fs::remove_file(&self.target)?;
-                return Err(ObjectError::Exists);
-            }
-            Place::Part(..) => {}
-        }
         Ok(())
     }
 }

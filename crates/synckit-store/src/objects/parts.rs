@@ -1,6 +1,6 @@
 //! The parts of unfinished uploads in the directory of objects.
 //!
-//! A part appears whole, durably and once, like an object. Its file ends with its hash, so that a list of parts reads no part.
+//! A part appears whole and durably, like an object. Its file ends with its hash, so that a list of parts reads no part.
 //! Joining copies them into an object, and compares its hash with the one that the client named.
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use synckit_protocol::{ObjectKey, Parts, SealedHash, SealedHasher};
+use synckit_protocol::{ObjectKey, Parts, SealedHash, SealedHasher, limits::UPLOAD_PARTS_MAX};
 
 use super::{Flush, ObjectDirectory, ObjectError, ObjectWriter, Place, READ_BYTES, WrittenObject, on_disk};
 use crate::{TaskLost, private_files::create_private_file};
@@ -59,18 +59,31 @@ impl ObjectDirectory {
     }
 
     /// Makes an object of its parts, if they are there and have this hash. `false` if not; `true` also if the object is there.
-    pub async fn join_parts(&self, key: ObjectKey, size: u64, hash: SealedHash) -> Result<bool, ObjectError> {
+    ///
+    /// `room` reserves as much of the disk as the object takes. It is called only if there is something to copy, when it is
+    /// the turn of this object: others could reserve nothing while it waits.
+    pub async fn join_parts<R>(
+        &self,
+        key: ObjectKey,
+        (size, hash): (u64, SealedHash),
+        room: impl FnOnce() -> io::Result<R> + Send + 'static,
+    ) -> Result<bool, ObjectError> {
         let turn = Arc::clone(&self.joining).lock_owned().await;
         let this = self.clone();
         // It goes on if the request ends, and the next one finds the object.
         let joining = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            this.join_now(key, size, hash)
+            this.join_now(key, (size, hash), room)
         });
         joining.await.map_err(|error| io::Error::other(TaskLost::from(error)))?
     }
 
-    fn join_now(&self, key: ObjectKey, size: u64, hash: SealedHash) -> Result<bool, ObjectError> {
+    fn join_now<R>(
+        &self,
+        key: ObjectKey,
+        (size, hash): (u64, SealedHash),
+        room: impl FnOnce() -> io::Result<R>,
+    ) -> Result<bool, ObjectError> {
         let target = self.path(key);
         if target.try_exists()? {
             return Ok(true);
@@ -80,12 +93,17 @@ impl ObjectDirectory {
         if hash_of_parts(size, &parts) != Some(hash) {
             return Ok(false);
         }
+        let _room = room()?;
         let incoming = self.new_incoming();
         let mut file = create_private_file(&incoming.path)?;
         let (mut found, mut flush) = (SealedHasher::new(size), Flush::default());
         let (mut piece, mut written) = (vec![0; READ_BYTES], 0);
         for part in parts {
-            let mut from = File::open(directory.join(part.number.to_string()))?.take(part.size);
+            let Some(from) = open_if_there(&directory.join(part.number.to_string()))? else {
+                // They were swept meanwhile.
+                return Ok(false);
+            };
+            let mut from = from.take(part.size);
             loop {
                 let length = from.read(&mut piece)?;
                 let Some(read) = piece.get(..length).filter(|read| !read.is_empty()) else {
@@ -116,14 +134,40 @@ impl ObjectDirectory {
 
     /// Removes the parts of an object. Succeeds if there are none.
     pub async fn remove_parts(&self, key: ObjectKey) -> io::Result<()> {
-        match tokio::fs::remove_dir_all(self.parts_path(key)).await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
+        let this = self.clone();
+        on_disk(move || this.remove_parts_now(key)).await
+    }
+
+    pub(super) fn remove_parts_now(&self, key: ObjectKey) -> io::Result<()> {
+        let directory = self.parts_path(key);
+        // A part may appear while the others are removed. There are only so many.
+        for _ in 0..UPLOAD_PARTS_MAX {
+            match fs::remove_dir_all(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                other => return other,
+            }
         }
+        fs::remove_dir_all(&directory)
     }
 
     pub(super) fn parts_path(&self, key: ObjectKey) -> PathBuf {
         self.root.join("parts").join(key.to_string())
+    }
+}
+
+/// `None` where there is no file, or none any more: the sweep or another confirmation may remove parts at any time.
+fn open_if_there(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some),
+    }
+}
+
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -137,7 +181,9 @@ fn list(directory: &Path) -> io::Result<Vec<StoredPart>> {
         let entry = entry?;
         let number: Option<u32> = entry.file_name().to_str().and_then(|name| name.parse().ok());
         let Some(number) = number else { continue };
-        let mut file = File::open(entry.path())?;
+        let Some(mut file) = open_if_there(&entry.path())? else {
+            continue;
+        };
         let Some(size) = file.metadata()?.len().checked_sub(HASH_BYTES) else {
             continue;
         };

@@ -1,7 +1,11 @@
 //! Uploads, and the look-up of a blob for a download: the hot path. The rest of blobs is `records::blobs`, their bytes are
 //! in [`crate::objects`].
 
-use synckit_protocol::{BlobId, SealedHash, UploadId, limits::PRESIGNED_URL_SECONDS, wire::UnixSeconds};
+use synckit_protocol::{
+    BlobId, SealedHash, UploadId,
+    limits::{PRESIGNED_URL_SECONDS, UPLOAD_WHOLE_BYTES_MAX},
+    wire::UnixSeconds,
+};
 
 use super::streams;
 use crate::{
@@ -122,9 +126,9 @@ pub(super) async fn confirm_upload(
     };
     let confirmed = db
         .query_one(
-            "DELETE FROM uploads WHERE stream_key = $1 AND upload_id = $2
+            "DELETE FROM uploads WHERE stream_key = $1 AND upload_id = $2 AND (size_bytes <= $4 OR expires_at > $3)
              RETURNING blob_id, object_key, size_bytes, key_id, $3::bigint",
-            params![stream.key, &upload_id, now],
+            params![stream.key, &upload_id, now, UPLOAD_WHOLE_BYTES_MAX],
         )
         .await?;
     let Some(row) = confirmed else {

@@ -31,7 +31,7 @@ pub(super) async fn is_due(db: &impl Executor) -> Result<bool, StoreError> {
 
 /// Deletes a bounded amount of the data of a deleted account; returns whether there is one. Batches and snapshots are
 /// retention's: it sweeps them first, like all batches below the base of a log and all condemned snapshots.
-pub(super) async fn sweep_account(db: &impl Executor) -> Result<bool, StoreError> {
+pub(super) async fn sweep_account(db: &impl Executor, now: UnixSeconds) -> Result<bool, StoreError> {
     // Locked, so that two nodes do not sweep one account at once.
     let account = db
         .query_one(
@@ -48,7 +48,7 @@ pub(super) async fn sweep_account(db: &impl Executor) -> Result<bool, StoreError
         )
         .await?;
     match stream {
-        Some(stream) => sweep_stream(db, stream.get(0)?).await?,
+        Some(stream) => sweep_stream(db, stream.get(0)?, now).await?,
         None => {
             db.execute("DELETE FROM accounts WHERE account_key = $1", params![account_key])
                 .await?;
@@ -57,8 +57,8 @@ pub(super) async fn sweep_account(db: &impl Executor) -> Result<bool, StoreError
     Ok(true)
 }
 
-async fn sweep_stream(db: &impl Executor, stream_key: i64) -> Result<(), StoreError> {
-    if condemn_objects(db, stream_key).await? {
+async fn sweep_stream(db: &impl Executor, stream_key: i64, now: UnixSeconds) -> Result<(), StoreError> {
+    if condemn_objects(db, stream_key, now).await? {
         return Ok(());
     }
     for sql in [
@@ -81,17 +81,24 @@ async fn sweep_stream(db: &impl Executor, stream_key: i64) -> Result<(), StoreEr
 
 /// Condemns objects of a stream, and returns whether it found any. They are swept only after every URL for writing them
 /// has expired: an object that appeared after its sweep would stay for ever.
-async fn condemn_objects(db: &impl Executor, stream_key: i64) -> Result<bool, StoreError> {
+async fn condemn_objects(db: &impl Executor, stream_key: i64, now: UnixSeconds) -> Result<bool, StoreError> {
     let uploads = "DELETE FROM uploads WHERE stream_key = $1 AND upload_key IN (
-             SELECT upload_key FROM uploads WHERE stream_key = $1 LIMIT $2) RETURNING object_key, expires_at";
+             SELECT upload_key FROM uploads WHERE stream_key = $1 LIMIT $2)
+         RETURNING object_key, expires_at, size_bytes";
     let confirmed = "DELETE FROM blobs WHERE (stream_key, blob_id) IN (
-             SELECT stream_key, blob_id FROM blobs WHERE stream_key = $1 LIMIT $2) RETURNING object_key, created_at";
-    // A blob was confirmed before its URL expired.
-    for (sql, age) in [(uploads, 0), (confirmed, PRESIGNED_URL_SECONDS)] {
+             SELECT stream_key, blob_id FROM blobs WHERE stream_key = $1 LIMIT $2)
+         RETURNING object_key, created_at, size_bytes";
+    for (sql, is_confirmed) in [(uploads, false), (confirmed, true)] {
         let rows = db.query(sql, params![stream_key, STEP_ROWS]).await?;
         for row in &rows {
-            let (object_key, since): (ObjectKey, UnixSeconds) = (row.get(0)?, row.get(1)?);
-            blobs::condemn(db, object_key, since.saturating_add(age + UPLOAD_SWEEP_SECONDS)).await?;
+            let (object_key, since, size): (ObjectKey, UnixSeconds, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let sweep_after = if is_confirmed {
+                // Before its URL expired.
+                since.saturating_add(PRESIGNED_URL_SECONDS + UPLOAD_SWEEP_SECONDS)
+            } else {
+                blobs::upload_is_swept_at(size, since, now)
+            };
+            blobs::condemn(db, object_key, sweep_after).await?;
         }
         if !rows.is_empty() {
             return Ok(true);

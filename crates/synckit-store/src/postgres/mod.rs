@@ -160,7 +160,7 @@ impl PostgresStore {
     async fn retention_step(&self, retention: &Retention) -> Result<(), StoreError> {
         if transaction!(self, Locking, |db| retention::sweep_batches(db))?
             || transaction!(self, Locking, |db| retention::sweep_snapshot(db))?
-            || transaction!(self, Locking, |db| deletion::sweep_account(db))?
+            || transaction!(self, Locking, |db| deletion::sweep_account(db, retention.now))?
             || transaction!(self, Serializable, |db| apps::sweep(db))?
             || transaction!(self, Locking, |db| retention::condemn_unfinished(db, retention))?
             || transaction!(self, Locking, |db| retention::delete_pending(db, retention))?
@@ -542,6 +542,12 @@ impl Store for PostgresStore {
         ))
     }
 
+    async fn end_upload(&self, stream: StreamId, upload_id: UploadId, now: UnixSeconds) -> Result<bool, StoreError> {
+        transaction!(self, Serializable, |db| records::blobs::end_upload(
+            db, stream, upload_id, now
+        ))
+    }
+
     async fn blobs(&self, stream: StreamId, after: Option<BlobId>, limit: u32) -> Result<Vec<Blob>, StoreError> {
         snapshot!(self, |db| records::blobs::list(db, stream, after, limit))
     }
@@ -558,5 +564,9 @@ impl Store for PostgresStore {
 
     async fn objects_deleted(&self, keys: &[ObjectKey], now: UnixSeconds) -> Result<u64, StoreError> {
         transaction!(self, Serializable, |db| records::blobs::deleted(db, keys, now))
+    }
+
+    async fn postpone_objects(&self, keys: &[ObjectKey], until: UnixSeconds) -> Result<(), StoreError> {
+        transaction!(self, Serializable, |db| records::blobs::postpone(db, keys, until))
     }
 }

@@ -5,7 +5,10 @@
 
 use synckit_protocol::{
     BlobId, ObjectKey, UploadId,
-    limits::{BLOB_UNDELETE_SECONDS, SECOND_SWEEP_SECONDS, UPLOAD_SWEEP_SECONDS},
+    limits::{
+        BLOB_UNDELETE_SECONDS, PRESIGNED_URL_SECONDS, SECOND_SWEEP_SECONDS, UPLOAD_SWEEP_SECONDS,
+        UPLOAD_WHOLE_BYTES_MAX,
+    },
     wire::UnixSeconds,
 };
 
@@ -103,6 +106,29 @@ pub async fn abandon_upload(
     Ok(true)
 }
 
+/// [`crate::Store::end_upload`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn end_upload(
+    db: &impl Executor,
+    stream: StreamId,
+    upload_id: UploadId,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    let Some(stream_key) = streams::find(db, stream).await? else {
+        return Ok(false);
+    };
+    let ended = db
+        .execute(
+            "UPDATE uploads SET expires_at = $3 WHERE stream_key = $1 AND upload_id = $2 AND expires_at > $3
+                 AND size_bytes > $4",
+            params![stream_key, &upload_id, now, UPLOAD_WHOLE_BYTES_MAX],
+        )
+        .await?;
+    Ok(ended > 0)
+}
+
 /// [`crate::Store::blobs`].
 ///
 /// # Errors
@@ -180,14 +206,33 @@ pub async fn sweepable(db: &impl Executor, now: UnixSeconds, limit: u32) -> Resu
     rows.iter().map(|row| row.get(0)).collect()
 }
 
+/// When nobody can write the object of an upload any more that gives out no URL from `now` on.
+///
+/// One in parts may have ended before its time, when it had just given out a URL.
+pub fn upload_is_swept_at(size: u64, expires_at: UnixSeconds, now: UnixSeconds) -> UnixSeconds {
+    let urls_end = if size > UPLOAD_WHOLE_BYTES_MAX {
+        expires_at.min(now).saturating_add(PRESIGNED_URL_SECONDS)
+    } else {
+        expires_at
+    };
+    urls_end.saturating_add(UPLOAD_SWEEP_SECONDS)
+}
+
 async fn condemn_stale_uploads(db: &impl Executor, now: UnixSeconds, limit: u32) -> Result<(), StoreError> {
     let Some(expired_before) = now.checked_sub(UPLOAD_SWEEP_SECONDS) else {
         return Ok(());
     };
+    // The same as `upload_is_swept_at`, for an index.
     let stale = db
         .query(
-            "SELECT upload_key, object_key FROM uploads WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2",
-            params![expired_before, limit],
+            "SELECT upload_key, object_key FROM uploads
+             WHERE expires_at <= $1 AND (size_bytes <= $2 OR expires_at <= $3) ORDER BY expires_at LIMIT $4",
+            params![
+                expired_before,
+                UPLOAD_WHOLE_BYTES_MAX,
+                expired_before.saturating_sub(PRESIGNED_URL_SECONDS),
+                limit
+            ],
         )
         .await?;
     for row in stale {
@@ -251,4 +296,20 @@ pub async fn deleted(db: &impl Executor, keys: &[ObjectKey], now: UnixSeconds) -
         }
     }
     Ok(first_times)
+}
+
+/// [`crate::Store::postpone_objects`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn postpone(db: &impl Executor, keys: &[ObjectKey], until: UnixSeconds) -> Result<(), StoreError> {
+    for key in keys {
+        // Another node may have deleted it meanwhile: its second deletion is a day later, and stays there.
+        db.execute(
+            "UPDATE condemned_objects SET sweep_after = $2 WHERE object_key = $1 AND sweep_after < $2",
+            params![key, until],
+        )
+        .await?;
+    }
+    Ok(())
 }

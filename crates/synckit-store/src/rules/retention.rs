@@ -46,7 +46,7 @@ pub struct Reader {
 /// ```
 /// use synckit_store::{Retention, rules::retention::{Candidate, Reader, may_cut}};
 ///
-/// let ages = Retention { settled_before: 100, active_since: 50, unfinished_before: 0, ended_until: 0 };
+/// let ages = Retention { settled_before: 100, active_since: 50, unfinished_before: 0, ended_until: 0, now: 0 };
 /// let candidate = Candidate { seq: 7, at: 90, base_seq: 0 };
 /// assert!(may_cut(&candidate, &[Reader { last_seen_at: 80, pulled_seq: 7 }], &ages));
 /// assert!(!may_cut(&candidate, &[Reader { last_seen_at: 80, pulled_seq: 6 }], &ages));

@@ -3,7 +3,9 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use synckit_protocol::{
-    BlobId, KeyId, ObjectKey, SealedHash, UploadId, limits::PRESIGNED_URL_SECONDS, wire::UnixSeconds,
+    BlobId, KeyId, ObjectKey, SealedHash, UploadId,
+    limits::{PRESIGNED_URL_SECONDS, UPLOAD_WHOLE_BYTES_MAX},
+    wire::UnixSeconds,
 };
 
 use super::{
@@ -123,12 +125,18 @@ pub(super) fn confirm_upload(
     };
     let confirmed = db
         .prepare_cached(
-            "DELETE FROM uploads WHERE stream_key = ?1 AND upload_id = ?2
+            "DELETE FROM uploads WHERE stream_key = ?1 AND upload_id = ?2 AND (size_bytes <= ?4 OR expires_at > ?3)
              RETURNING blob_id, object_key, size_bytes, key_id, ?3",
         )?
-        .query_row(params![stream.key, upload_id.as_bytes(), Unsigned(now)], |row| {
-            read(row)
-        })
+        .query_row(
+            params![
+                stream.key,
+                upload_id.as_bytes(),
+                Unsigned(now),
+                Unsigned(UPLOAD_WHOLE_BYTES_MAX)
+            ],
+            read,
+        )
         .optional()?;
     let Some(new) = confirmed else {
         return Ok(false);

@@ -50,7 +50,7 @@ pub(super) fn is_due(db: &Connection) -> Result<bool, Failure> {
 
 /// Deletes a bounded amount of the data of a deleted account or app; returns whether any was found. Batches and snapshots are
 /// retention's: it sweeps them first, like all batches below the base of a log and all condemned snapshots.
-pub(super) fn sweep(db: &Connection) -> Result<bool, Failure> {
+pub(super) fn sweep(db: &Connection, now: UnixSeconds) -> Result<bool, Failure> {
     let found: Option<(i64, [u8; 16])> = db
         .prepare_cached(DELETED)?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -63,7 +63,7 @@ pub(super) fn sweep(db: &Connection) -> Result<bool, Failure> {
         .query_row([nameless], |row| row.get(0))
         .optional()?;
     match stream_key {
-        Some(stream_key) => overwriting(db, || sweep_stream(db, stream_key))?,
+        Some(stream_key) => overwriting(db, || sweep_stream(db, stream_key, now))?,
         None => {
             db.prepare_cached("DELETE FROM accounts WHERE account_key = ?1")?
                 .execute([account_key])?;
@@ -72,8 +72,8 @@ pub(super) fn sweep(db: &Connection) -> Result<bool, Failure> {
     Ok(true)
 }
 
-fn sweep_stream(db: &Connection, stream_key: i64) -> Result<(), Failure> {
-    if condemn_objects(db, stream_key)? {
+fn sweep_stream(db: &Connection, stream_key: i64, now: UnixSeconds) -> Result<(), Failure> {
+    if condemn_objects(db, stream_key, now)? {
         return Ok(());
     }
     for sql in [
@@ -93,33 +93,32 @@ fn sweep_stream(db: &Connection, stream_key: i64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An object, and from when on nobody can write it any more.
-struct Loose {
-    object_key: ObjectKey,
-    sweep_after: UnixSeconds,
-}
-
 /// Condemns objects of a stream, and returns whether it found any. They are swept only after every URL for writing them
 /// has expired: an object that appeared after its sweep would stay for ever.
-fn condemn_objects(db: &Connection, stream_key: i64) -> Result<bool, Failure> {
+fn condemn_objects(db: &Connection, stream_key: i64, now: UnixSeconds) -> Result<bool, Failure> {
     let uploads = "DELETE FROM uploads WHERE upload_key IN (
-             SELECT upload_key FROM uploads WHERE stream_key = ?1 LIMIT ?2) RETURNING object_key, expires_at";
-    let blobs = "DELETE FROM blobs WHERE (stream_key, blob_id) IN (
-             SELECT stream_key, blob_id FROM blobs WHERE stream_key = ?1 LIMIT ?2) RETURNING object_key, created_at";
-    // A blob was confirmed before its URL expired.
-    for (sql, age) in [(uploads, 0), (blobs, PRESIGNED_URL_SECONDS)] {
+             SELECT upload_key FROM uploads WHERE stream_key = ?1 LIMIT ?2)
+         RETURNING object_key, expires_at, size_bytes";
+    let confirmed = "DELETE FROM blobs WHERE (stream_key, blob_id) IN (
+             SELECT stream_key, blob_id FROM blobs WHERE stream_key = ?1 LIMIT ?2)
+         RETURNING object_key, created_at, size_bytes";
+    for (sql, is_confirmed) in [(uploads, false), (confirmed, true)] {
         let read = |row: &Row<'_>| {
-            Ok(Loose {
-                object_key: id(row, 0, ObjectKey::from_bytes)?,
-                sweep_after: unsigned(row, 1)?.saturating_add(age + UPLOAD_SWEEP_SECONDS),
-            })
+            let (since, size) = (unsigned(row, 1)?, unsigned(row, 2)?);
+            let sweep_after = if is_confirmed {
+                // Before its URL expired.
+                since.saturating_add(PRESIGNED_URL_SECONDS + UPLOAD_SWEEP_SECONDS)
+            } else {
+                blobs::upload_is_swept_at(size, since, now)
+            };
+            Ok((id(row, 0, ObjectKey::from_bytes)?, sweep_after))
         };
-        let loose: Vec<Loose> = db
+        let loose: Vec<(ObjectKey, UnixSeconds)> = db
             .prepare_cached(sql)?
             .query_map(params![stream_key, STEP_ROWS], read)?
             .collect::<Result<_, _>>()?;
-        for object in &loose {
-            run(blobs::condemn(&Transaction(db), object.object_key, object.sweep_after))?;
+        for (object_key, sweep_after) in &loose {
+            run(blobs::condemn(&Transaction(db), *object_key, *sweep_after))?;
         }
         if !loose.is_empty() {
             return Ok(true);

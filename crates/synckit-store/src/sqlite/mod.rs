@@ -787,6 +787,13 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn end_upload(&self, stream: StreamId, upload_id: UploadId, now: UnixSeconds) -> Result<bool, StoreError> {
+        self.write(stream, move |db| {
+            run(records::blobs::end_upload(&Transaction(db), stream, upload_id, now))
+        })
+        .await
+    }
+
     async fn blobs(&self, stream: StreamId, after: Option<BlobId>, limit: u32) -> Result<Vec<Blob>, StoreError> {
         self.read(move |db| run(records::blobs::list(&Transaction(db), stream, after, limit)))
             .await
@@ -810,6 +817,14 @@ impl Store for SqliteStore {
         let keys = keys.to_vec();
         self.write(Lane::Server, move |db| {
             run(records::blobs::deleted(&Transaction(db), &keys, now))
+        })
+        .await
+    }
+
+    async fn postpone_objects(&self, keys: &[ObjectKey], until: UnixSeconds) -> Result<(), StoreError> {
+        let keys = keys.to_vec();
+        self.write(Lane::Server, move |db| {
+            run(records::blobs::postpone(&Transaction(db), &keys, until))
         })
         .await
     }

@@ -60,7 +60,7 @@ pub(super) enum Step {
 pub(super) fn step(db: &Connection, retention: &Retention) -> Result<Step, Failure> {
     if sweep_batches(db)?
         || sweep_snapshot(db)?
-        || deletion::sweep(db)?
+        || deletion::sweep(db, retention.now)?
         || condemn_unfinished(db, retention)?
         || delete_pending(db, retention)?
         || delete_allowances(db, retention)?

@@ -21,6 +21,7 @@ mod inspection;
 mod model;
 #[cfg(target_os = "linux")]
 mod nodes;
+mod objects;
 #[cfg(target_os = "linux")]
 mod postgres;
 #[cfg(target_os = "linux")]

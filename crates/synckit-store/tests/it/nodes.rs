@@ -77,6 +77,7 @@ async fn compact(store: &dyn Store, stream: StreamId, n: u64, position: Position
         active_since: u64::MAX >> 1,
         unfinished_before: 0,
         ended_until: 0,
+        now: 0,
     };
     while store.retain(retention).await.unwrap() {}
 }

@@ -616,6 +616,8 @@ async fn of_blobs(db: &impl Executor) {
     assert!(!blobs::name_multipart(db, stream, upload, "name").await.unwrap());
     let found = blobs::upload(db, stream, upload).await.unwrap().unwrap();
     assert_eq!(found.multipart_id.as_deref(), Some("name"));
+    // It is no upload in parts.
+    assert!(!blobs::end_upload(db, stream, upload, NOW).await.unwrap());
     assert!(!blobs::abandon_upload(db, stream, other, NOW).await.unwrap());
     let later = NOW + BLOB_UNDELETE_SECONDS;
     let (of_blob, of_upload) = (ObjectKey::from_bytes([2; 32]), ObjectKey::from_bytes([4; 32]));
@@ -628,6 +630,9 @@ async fn of_blobs(db: &impl Executor) {
     assert_eq!(blobs::sweepable(db, later, 10).await.unwrap(), []);
     let again = later + SECOND_SWEEP_SECONDS;
     assert_eq!(blobs::sweepable(db, again, 10).await.unwrap(), both);
+    blobs::postpone(db, &both, again + 1).await.unwrap();
+    assert_eq!(blobs::sweepable(db, again, 10).await.unwrap(), []);
+    let again = again + 1;
     assert_eq!(blobs::deleted(db, &both, again).await.unwrap(), 0);
     assert_eq!(blobs::sweepable(db, again, 10).await.unwrap(), []);
 }

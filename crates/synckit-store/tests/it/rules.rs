@@ -399,6 +399,7 @@ fn an_active_device_holds_the_log() {
         active_since: 50,
         unfinished_before: 0,
         ended_until: 0,
+        now: 0,
     };
     let candidate = Candidate {
         seq: 7,

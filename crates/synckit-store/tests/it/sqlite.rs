@@ -342,6 +342,7 @@ async fn a_deletion_frees_little_at_a_time() {
         active_since: 0,
         unfinished_before: 0,
         ended_until: 0,
+        now: 0,
     };
     let held = async || store.figures().await.unwrap().batch_bytes;
     let mut before = held().await;

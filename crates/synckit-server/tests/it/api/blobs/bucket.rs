@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use synckit_protocol::{BlobId, limits, wire::blobs::BlobUploadAnswer};
-use synckit_testbucket::Mood;
+use synckit_testbucket::{Mood, Obstruction};
 
 use super::{HASH, contents, hash_comes_later, keys};
 use crate::support::World;
@@ -129,8 +129,50 @@ async fn a_store_that_is_down_is_unavailable() {
             .clock
             .advance(limits::PRESIGNED_URL_SECONDS + limits::UPLOAD_SWEEP_SECONDS + 1);
         world.bucket().unwrap().set_mood(Mood::Well);
-        super::wait_for_objects(&world, 2).await;
+        super::sweep_on(&world, 2).await;
     }
+}
+
+/// A sweep ends where the store gives no answer: the next one begins elsewhere.
+#[tokio::test]
+async fn an_unanswered_deletion_holds_up_no_others() {
+    let world = World::start_with_bucket(super::sweeping).await;
+    let bucket = world.bucket().unwrap();
+    let user = world.user("ada@example.com").await;
+    let abandon_upload = async || {
+        let upload = user.ask_upload(&world, HASH, &contents(100), false).await;
+        upload.put(&world, contents(100)).await;
+    };
+    abandon_upload().await;
+    let unanswered = keys(&world);
+    bucket.obstruct_deletion(&unanswered[0], Some(Obstruction::Unanswered));
+    world.clock.advance(1);
+    abandon_upload().await;
+    world
+        .clock
+        .advance(limits::PRESIGNED_URL_SECONDS + limits::UPLOAD_SWEEP_SECONDS - 1);
+    while bucket.obstructed() == 0 {
+        tokio::task::yield_now().await;
+    }
+    world.clock.advance(1);
+    super::wait_for_objects(&world, 1).await;
+    assert_eq!(keys(&world), unanswered);
+    bucket.obstruct_deletion(&unanswered[0], None);
+    super::sweep_on(&world, 0).await;
+}
+
+/// The right to list unfinished uploads is needed for those alone.
+#[tokio::test]
+async fn keys_that_may_not_list_delete_objects() {
+    let world = World::start_with_bucket(super::sweeping).await;
+    let user = world.user("ada@example.com").await;
+    let upload = user.ask_upload(&world, HASH, &contents(100), false).await;
+    upload.put(&world, contents(100)).await;
+    world.bucket().unwrap().set_mood(Mood::WithoutListing);
+    world
+        .clock
+        .advance(limits::PRESIGNED_URL_SECONDS + limits::UPLOAD_SWEEP_SECONDS + 1);
+    super::wait_for_objects(&world, 0).await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use synckit_protocol::{
     wire::blobs::{BlobConfirm, BlobDownload, BlobDownloadAnswer, BlobList, BlobUpload, BlobUploadAnswer},
 };
 use synckit_server::Config;
+use synckit_testbucket::Obstruction;
 
 use crate::support::{Answer, KEY_ID, User, World};
 
@@ -68,6 +69,7 @@ on_both!(
     a_file_of_another_size_is_missing_and_comes_back,
     the_sweep_removes_what_nothing_points_at,
     an_upload_that_ends_after_the_sweep_is_swept,
+    objects_that_cannot_be_swept_hold_up_no_others,
 );
 
 /// A request for an upload whose hash comes with the confirmation.
@@ -580,4 +582,66 @@ async fn an_upload_that_ends_after_the_sweep_is_swept(place: Place) {
     change(&world, &late, Some(contents(100)));
     world.clock.advance(limits::SECOND_SWEEP_SECONDS);
     wait_for_objects(&world, 0).await;
+}
+
+/// More than a page of them, and they are older than the last object.
+async fn objects_that_cannot_be_swept_hold_up_no_others(place: Place) {
+    const STUCK: usize = 300;
+    let world = place.world_with(sweeping).await;
+    let user = world.user("ada@example.com").await;
+    let abandon_upload = async || {
+        let upload = user.ask_upload(&world, HASH, &contents(100), false).await;
+        assert_eq!(upload.put(&world, contents(100)).await.status, StatusCode::OK);
+    };
+    abandon_upload().await;
+    let before = keys(&world);
+    for _ in 0..STUCK {
+        abandon_upload().await;
+    }
+    let mut stuck = keys(&world);
+    stuck.retain(|key| !before.contains(key));
+    for key in &stuck {
+        make_stuck(&world, key);
+    }
+    world.clock.advance(1);
+    abandon_upload().await;
+    world
+        .clock
+        .advance(limits::PRESIGNED_URL_SECONDS + limits::UPLOAD_SWEEP_SECONDS - 1);
+    wait_for_objects(&world, STUCK + 1).await;
+    world.clock.advance(1);
+    wait_for_objects(&world, STUCK).await;
+    for key in &stuck {
+        make_loose(&world, key);
+    }
+    sweep_on(&world, 0).await;
+}
+
+/// Advances the clock until the sweep has tried again what failed, and this many objects are left.
+async fn sweep_on(world: &World, count: usize) {
+    while keys(world).len() != count {
+        world.clock.advance(60);
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Makes an object one that its place cannot delete.
+fn make_stuck(world: &World, key: &str) {
+    match world.bucket() {
+        Some(bucket) => bucket.obstruct_deletion(key, Some(Obstruction::Refused)),
+        None => {
+            std::fs::remove_file(key).unwrap();
+            std::fs::create_dir(key).unwrap();
+        }
+    }
+}
+
+fn make_loose(world: &World, key: &str) {
+    match world.bucket() {
+        Some(bucket) => bucket.obstruct_deletion(key, None),
+        None => {
+            std::fs::remove_dir(key).unwrap();
+            std::fs::write(key, contents(100)).unwrap();
+        }
+    }
 }

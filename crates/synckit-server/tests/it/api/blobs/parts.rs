@@ -1,15 +1,16 @@
 //! Uploads in parts: in a bucket as the store's own, in the directory as files. Both are the same to a client.
 
+use super::{HASH, Place, Upload, change, hash_comes_later, keys, sweeping};
+use crate::support::{Answer, KEY_ID, User, World};
+use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use synckit_protocol::{
     BlobId, Parts, SealedHash, SealedHasher, UploadId, limits,
     wire::blobs::{BlobUpload, BlobUploadAnswer, UploadPart, UploadPartAnswer, UploadStatus},
 };
+use synckit_server::Config;
 use synckit_store::objects::{Bucket, BucketAccess, BucketKeys};
 use synckit_testbucket::{ACCESS_KEY, Mood, SECRET_KEY};
-
-use super::{HASH, Place, Upload, change, hash_comes_later, keys, sweeping};
-use crate::support::{Answer, KEY_ID, User, World};
 
 /// The smallest blob that goes in parts: eight whole ones and a byte.
 const LARGE: u64 = limits::UPLOAD_WHOLE_BYTES_MAX + 1;
@@ -20,7 +21,10 @@ super::on_both!(
     a_part_takes_only_the_signed_bytes,
     no_blob_comes_of_other_parts,
     an_upload_of_others_is_no_upload,
-    an_ended_upload_leaves_nothing,
+    an_ended_upload_counts_until_its_urls_end,
+    an_ended_upload_is_not_confirmed,
+    confirmations_at_once_all_succeed,
+    a_part_can_be_corrected,
     a_late_part_of_a_blob_is_not_kept,
     unfinished_parts_are_swept_after_their_time,
     unfinished_parts_count_as_the_whole_blob,
@@ -275,23 +279,98 @@ async fn an_upload_of_others_is_no_upload(place: Place) {
     };
     assert_eq!(small.status().await.code(), "upload_not_found");
     assert_eq!(small.ask(&part(1)).await.code(), "upload_not_found");
+    // Nor can it be ended: its URL takes bytes for an hour, and they must count for as long.
+    assert_eq!(small.end().await.code(), "upload_not_found");
     let nonsense = world.get("/api/sync/blobs/uploads/x").bearer(&ada.token).send().await;
     assert_eq!(nonsense.code(), "upload_not_found");
 }
 
-async fn an_ended_upload_leaves_nothing(place: Place) {
-    let world = place.world_with(sweeping).await;
+/// Else an account could end an upload, so that its bytes count no more, and send them all the same.
+async fn an_ended_upload_counts_until_its_urls_end(place: Place) {
+    let change = |config: &mut Config| {
+        sweeping(config);
+        config.quotas.pending_uploads = 1;
+    };
+    let world = place.world_with(change).await;
     let user = world.user("ada@example.com").await;
     let upload = InParts::begin(&world, &user).await;
-    upload.put_all([9]).await;
-    assert_eq!(unfinished(&world), [[9]]);
+    let late = upload.url(&part(9)).await;
+    upload.put_all([1]).await;
     upload.end().await.empty();
     for answer in [upload.end().await, upload.ask(&part(1)).await, upload.status().await] {
         assert_eq!(answer.code(), "upload_not_found");
     }
     assert_eq!(upload.confirm().await.code(), "upload_incomplete");
+    // Its URL still takes bytes, and they count.
+    assert_eq!(late.put(&world, vec![9]).await.status, StatusCode::OK);
+    let another = async || user.ask(&world, &hash_comes_later(LARGE)).await.code();
+    assert_eq!(another().await, "quota_exceeded");
+    world.clock.advance(limits::PRESIGNED_URL_SECONDS);
+    if place == Place::Directory {
+        assert_eq!(late.put(&world, vec![9]).await.code(), "url_expired");
+    }
+    world.clock.advance(limits::UPLOAD_SWEEP_SECONDS - 1);
+    assert_eq!(another().await, "quota_exceeded");
+    world.clock.advance(1);
     wait_until_nothing_is_unfinished(&world).await;
     super::wait_for_count(&world).await;
+    assert_eq!(another().await, "200");
+}
+
+/// What is complete is not confirmed either, once it was ended.
+async fn an_ended_upload_is_not_confirmed(place: Place) {
+    let world = place.world().await;
+    let user = world.user("ada@example.com").await;
+    let upload = InParts::begin(&world, &user).await;
+    upload.put_all(1..=9).await;
+    upload.end().await.empty();
+    assert_eq!(upload.confirm().await.code(), "upload_incomplete");
+    let without_id = user.confirm_hash(&world, (HASH, LARGE), None, Some(hash_of_whole()));
+    assert_eq!(without_id.await.code(), "upload_incomplete");
+    assert_eq!(user.ask_download(&world, HASH).await.code(), "blob_not_found");
+}
+
+/// A client that had no answer asks again, perhaps while the first request still works.
+async fn confirmations_at_once_all_succeed(place: Place) {
+    let world = place.world().await;
+    let user = world.user("ada@example.com").await;
+    let upload = InParts::begin(&world, &user).await;
+    upload.put_all(1..=9).await;
+    let answers = join_all((0..8).map(|_| upload.confirm())).await;
+    for answer in answers {
+        answer.empty();
+    }
+}
+
+/// The second one asked for the object before the first one made it, and for the parts after.
+#[tokio::test]
+async fn confirmations_that_cross_both_succeed() {
+    let world = World::start_with_bucket(|_| {}).await;
+    let user = world.user("ada@example.com").await;
+    let upload = InParts::begin(&world, &user).await;
+    upload.put_all(1..=9).await;
+    let late = world.bucket().unwrap().answer_next_list_late();
+    let crossing = late.after(async { upload.confirm().await.empty() });
+    let (answer, ()) = tokio::join!(upload.confirm(), crossing);
+    answer.empty();
+    let url = user.download_url(&world, HASH).await;
+    assert!(world.get(&url).send().await.body == whole());
+}
+
+/// The right part replaces one with other bytes, which somebody with the same token may have sent.
+async fn a_part_can_be_corrected(place: Place) {
+    let world = place.world().await;
+    let user = world.user("ada@example.com").await;
+    let upload = InParts::begin(&world, &user).await;
+    let other = UploadPart {
+        number: 9,
+        sealed_hash: SealedHash::of(&[7]),
+    };
+    upload.url(&other).await.put(&world, vec![7]).await;
+    upload.put_all(1..=9).await;
+    let status: UploadStatus = upload.status().await.ok();
+    assert_eq!(status.parts.last(), Some(&part(9)));
+    upload.confirm().await.empty();
 }
 
 async fn a_late_part_of_a_blob_is_not_kept(place: Place) {
@@ -327,7 +406,7 @@ async fn unfinished_parts_are_swept_after_their_time(place: Place) {
     }
     world
         .clock
-        .advance(limits::UPLOAD_IN_PARTS_SECONDS + limits::UPLOAD_SWEEP_SECONDS + 1);
+        .advance(limits::UPLOAD_IN_PARTS_SECONDS + limits::PRESIGNED_URL_SECONDS + limits::UPLOAD_SWEEP_SECONDS);
     wait_until_nothing_is_unfinished(&world).await;
     super::wait_for_count(&world).await;
 }
@@ -345,8 +424,13 @@ async fn unfinished_parts_count_as_the_whole_blob(place: Place) {
         replace: false,
     };
     assert_eq!(user.ask(&world, &small).await.code(), "quota_exceeded");
-    upload.end().await.empty();
-    assert_eq!(user.ask(&world, &small).await.code(), "200");
+    upload.put_all(1..=9).await;
+    upload.confirm().await.empty();
+    assert_eq!(user.ask(&world, &small).await.code(), "quota_exceeded");
+    assert_eq!(
+        user.ask(&world, &BlobUpload { size: 1000, ..small }).await.code(),
+        "200"
+    );
 }
 
 async fn wait_until_nothing_is_unfinished(world: &World) {
