@@ -24,7 +24,7 @@ const inWorker = async (work) => {
   const ask = (message) =>
     new Promise((resolve, reject) => {
       worker.onmessage = ({ data }) => (data.failure === undefined ? resolve(data.bytes) : reject(new Refused(data.failure)));
-      worker.onerror = () => reject(new Refused("broken"));
+      worker.onerror = () => reject(new Refused("blocked"));
       worker.postMessage(message);
     });
   try {
@@ -35,7 +35,12 @@ const inWorker = async (work) => {
   }
 };
 
-const post = async (path, body) => {
+// What a field of an answer is. A server draws no other answer; a proxy, or the portal of a hotel, answers anything.
+const text = (value) => typeof value === "string" && value !== "";
+const flag = (value) => typeof value === "boolean";
+const count = (value) => Number.isInteger(value) && value > 0 && value < 2 ** 32;
+// Only the documented answer is a success: with these fields, or without a body where there are none.
+const post = async (path, body, fields) => {
   let answer;
   try {
     answer = await fetch(page.base + path, {
@@ -49,10 +54,17 @@ const post = async (path, body) => {
   } catch {
     throw new Refused("no answer");
   }
-  const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(content.code ?? "broken", Number(answer.headers.get("Retry-After")));
-  return content;
+  if (!fields && answer.status === 204) return undefined;
+  const content = await answer.json().catch(() => undefined);
+  if (!answer.ok) {
+    const code = content?.code === "invalid_value" && content.field !== "email" ? "broken" : content?.code;
+    throw new Refused(code ?? "foreign answer", Number(answer.headers.get("Retry-After")));
+  }
+  if (fields && answer.status === 200 && Object.entries(fields).every(([name, is]) => is(content?.[name]))) return content;
+  throw new Refused("foreign answer");
 };
+// Whether nobody can tell what became of a message: its answer was lost, or came from somebody else.
+const isLost = (error) => error.code === "no answer" || error.code === "foreign answer";
 
 const stretching = "64 MB of memory for about a second. It costs you a moment and a thief years.";
 const journeys = {
@@ -95,7 +107,11 @@ const goTo = (id) => {
   at(id).querySelector("h2")?.focus();
 };
 
-const minutes = (seconds) => (seconds > 90 ? `${Math.ceil(seconds / 60)} minutes` : `${seconds || 1} seconds`);
+const wait = (seconds) => {
+  if (!(seconds > 1)) return "a moment";
+  if (seconds > 7200) return "some hours";
+  return seconds > 90 ? `${Math.ceil(seconds / 60)} minutes` : `${Math.ceil(seconds)} seconds`;
+};
 const wrong = ["That address and password do not match", "Nobody is told which of the two is wrong. Type the password again: it was not kept."];
 const messages = {
   wrong_password: wrong,
@@ -104,19 +120,23 @@ const messages = {
   weak_password: ["Choose a stronger password", "It needs 8 characters or more, and not one character again and again. Four random words are strong and easy to keep."],
   invalid_value: ["This is not an e-mail address", "Check the address."],
   login_expired: ["Start again", "The exchange took longer than it may, and was dropped. Nothing is wrong with your account. If this comes again, go back to the app and start there."],
-  mail_code_invalid: ["This code does not work", "It may be older than it may be, used up, or of another address or password. Copy it from the newest mail, or begin again."],
+  mail_code_invalid: ["This code does not work", "It may be too old, used already, or meant for another address or password. Take it from the newest mail, or begin again. Where an invitation was needed, somebody may have used it meanwhile."],
   version_conflict: ["Start again", "Something else changed the account meanwhile. The same code still works."],
   invite_invalid: ["This invitation does not work", "It was used already, has ended, or was mistyped. Ask whoever invited you for another one."],
   registration_closed: ["No new accounts here", "Whoever runs this server lets nobody register at the moment."],
   api_key_invalid: ["This app is not known here any more", "Go back to the app and start there."],
   taken: ["You may have an account already", "The account was not made with this password. Sign in instead, or choose “Forgotten password?” there."],
-  unknown_end: ["Try the new password", "The connection was lost at the last step. If you can sign in with the new password, it was set; make a new recovery code in the app then. If not, start again with a new code."],
+  page_expired: ["This page was open for too long", "Go back to the app and start there again. Nothing was made yet."],
+  unknown_end: ["Try to sign in", "The connection was lost at the last step. If you can sign in with this password, it was set; make a new recovery code in the app then. If not, start again here."],
+  blocked: ["Something blocks this page", "A setting or an extension of the browser holds back a part of it. Allow this address, or use the app. The password has not left this device."],
+  overloaded: ["The server is busy", "Nothing was changed. Try again in a moment."],
+  "foreign answer": ["Something else answered", "The answer did not come from the server: perhaps from a proxy, or from a network that wants you to sign in first. Check your connection. The password has not left this device."],
   "no wasm": ["This browser cannot make the proof", "It needs WebAssembly and 64 MB of memory for a second. Switch it on for this address, or use the app. The password has not left this device."],
   "no answer": ["No answer", "The server did not answer. Check your connection. The password has not left this device."],
 };
 const explain = (refused) => {
   if (refused.code === "too_many_guesses" || refused.code === "rate_limited")
-    return [`Wait ${minutes(refused.retryAfter)}`, "Too many attempts. Devices that are signed in go on working."];
+    return [`Wait ${wait(refused.retryAfter)}`, "Too many attempts. Devices that are signed in go on working."];
   return messages[refused.code] ?? ["This did not work", `Try again later. If it stays so, tell whoever runs this server: ${refused.code}.`];
 };
 const refuse = (error, form) => {
@@ -147,6 +167,9 @@ const take = (id) => {
   return text;
 };
 const address = () => at("email").value.trim();
+// A code is 32 digits in hexadecimal: what mail programs and people put between them is no part of it.
+const mailCode = () => at("mail-code").value.replace(/[^0-9a-z]/gi, "").toLowerCase();
+const openedAt = Date.now();
 
 // A login for the app that asks, and what the consent page is asked for.
 const signIn = (email, password, code) => {
@@ -154,11 +177,13 @@ const signIn = (email, password, code) => {
   return inWorker(async (ask) => {
     step(1);
     const ke1 = await ask("login_start", utf8(password));
-    const started = await post("/api/sync/auth/start", { api_key: page.apiKey, email, suite: 1, ke1: toText(ke1), code });
+    const begun = { api_key: page.apiKey, email, suite: 1, ke1: toText(ke1), code };
+    const started = await post("/api/sync/auth/start", begun, { login: text, ke2: text });
     step(2);
     const ke3 = await ask("login_finish", idBytes(page.appId), toBytes(started.ke2));
     step(3);
-    return await post("/oauth/sign-in", { request: page.request, login: started.login, ke3: toText(ke3) });
+    const proof = { request: page.request, login: started.login, ke3: toText(ke3) };
+    return await post("/oauth/sign-in", proof, { grant: text, user_id: text });
   });
 };
 const goOn = (grant) => {
@@ -170,12 +195,13 @@ const refuseWeak = (password) => {
   if ([...password].length < 8 || new Set(password).size < 2) throw new Refused("weak_password");
 };
 // A new password for a new account, or for one whose owner forgot the old one: its record, and a vault with new keys.
-const register = (password, path, begun) => {
+const register = (password, path, begun, answered) => {
   begin(journeys.registration);
   return inWorker(async (ask) => {
     step(1);
     const request = toText(await ask("register_start", utf8(password)));
-    const started = await post(`${path}/start`, { ...begun, suite: 1, request });
+    const expected = { registration: text, user_id: text, response: text, vault_generation: count };
+    const started = await post(`${path}/start`, { ...begun, suite: 1, request }, expected);
     step(2);
     const generation = new Uint8Array(4);
     new DataView(generation.buffer).setUint32(0, started.vault_generation);
@@ -189,21 +215,24 @@ const register = (password, path, begun) => {
     const finish = { registration: started.registration, record: part(), vault: part() };
     const words = new TextDecoder().decode(made);
     step(3);
-    return { userId: started.user_id, words, answer: await finished(path, finish) };
+    const isItsOwn = (userId) => userId === started.user_id;
+    return { userId: started.user_id, words, answer: await finished(path, finish, { ...answered, user_id: isItsOwn }) };
   });
 };
 // A last message whose answer was lost is sent once more: it changes nothing twice.
-const finished = async (path, finish) => {
+const finished = async (path, finish, answered) => {
   try {
-    return await post(path, finish);
+    return await post(path, finish, answered);
   } catch (error) {
-    if (error.code !== "no answer") throw error;
-    return await post(path, finish).catch((again) => {
-      throw again.code === "mail_code_invalid" ? new Refused("unknown_end") : again;
+    if (!isLost(error)) throw error;
+    return await post(path, finish, answered).catch(() => {
+      throw new Refused("unknown_end");
     });
   }
 };
 
+// Whoever leaves a page that shows a recovery code is asked, because nobody can show it again.
+const stay = (event) => event.preventDefault();
 const giveWords = (words) => {
   at("words").replaceChildren(
     ...words.split(" ").map((word) => {
@@ -216,7 +245,13 @@ const giveWords = (words) => {
     await navigator.clipboard.writeText(words);
     at("copied").textContent = "Copied. Empty the clipboard afterwards.";
   };
+  addEventListener("beforeunload", stay);
   goTo("code");
+};
+const takeWords = () => {
+  removeEventListener("beforeunload", stay);
+  at("words").replaceChildren();
+  at("copy").onclick = null;
 };
 
 // Sign-in.
@@ -225,42 +260,59 @@ on("sign-in", async () => goOn((await signIn(address(), take("password"))).grant
 // Sign-up. The password is kept until the first sign-in, which confirms the address.
 let made;
 let grant;
-const enter = async (email, password, code) => {
-  const signedIn = await signIn(email, password, code);
+const enter = async ({ email, password }, code) => {
+  const signedIn = await signIn(email, password, code).catch((error) => {
+    if (!made) throw error;
+    made.wasLost ||= isLost(error) || error.code === "login_expired";
+    // Where an answer was lost, the code may be used up: an account that is there needs none.
+    if (!made.wasLost || error.code === "invalid_credentials" || error.code === "wrong_password") throw error;
+    return signIn(email, password).catch((again) => {
+      throw isLost(again) ? again : error;
+    });
+  });
   grant = signedIn.grant;
-  // An account that was there before has another recovery code.
+  // The account may have been there before, or come from another page: the words that this page made would open nothing.
   if (made?.userId === signedIn.user_id) giveWords(made.words);
-  else goOn(grant);
+  else goTo("no-code");
   made = undefined;
 };
 on("sign-up", async () => {
   const email = address();
   const password = take("password");
   refuseWeak(password);
-  const { userId, words, answer } = await register(password, "/api/accounts", { email, invite: at("invite")?.value.trim() });
-  made = { email, password, userId, words };
-  if (answer.pending) return askForCode("confirm", email);
+  // An account that could not sign in with the page's request any more would never see its recovery code.
+  if (Date.now() - openedAt > (page.seconds - 120) * 1000) throw new Refused("page_expired");
+  if (made?.email !== email || made?.password !== password) {
+    made = undefined;
+    const begun = { email, invite: at("invite")?.value.trim() };
+    const { userId, words, answer } = await register(password, "/api/accounts", begun, { pending: flag });
+    made = { email, password, userId, words };
+    if (answer.pending) return askForCode("confirm", email);
+  }
   try {
-    await enter(email, password);
+    await enter(made);
   } catch (error) {
-    throw error.code === "wrong_password" || error.code === "invalid_credentials" ? new Refused("taken") : error;
+    if (error.code !== "wrong_password" && error.code !== "invalid_credentials") throw error;
+    made = undefined;
+    throw new Refused("taken");
   }
 });
 on("confirm", async () => {
-  const { email, password } = made ?? { email: at("again-email").value.trim(), password: take("again-password") };
-  await enter(email, password, at("mail-code").value.trim());
+  const typed = () => ({ email: at("again-email").value.trim(), password: take("again-password") });
+  await enter(made ?? typed(), mailCode());
 });
 
 // Recovery.
 on("request", async () => {
   const email = address();
   await post("/api/accounts/reset/request", { email });
+  at("username").value = email;
   askForCode("reset", email);
 });
 on("reset", async () => {
   const password = take("password");
   refuseWeak(password);
-  const { words } = await register(password, "/api/accounts/reset", { code: at("mail-code").value.trim() });
+  const { words } = await register(password, "/api/accounts/reset", { code: mailCode() }, {});
   giveWords(words);
 });
 
@@ -279,7 +331,11 @@ at("have-code")?.addEventListener("click", (event) => {
   askForCode(at("have-code").hash.slice(1));
 });
 
-on("code", () => (page.request ? goOn(grant) : goTo("done")));
+on("code", () => {
+  takeWords();
+  return page.request ? goOn(grant) : goTo("done");
+});
+on("no-code", () => goOn(grant));
 
 for (const reveal of document.querySelectorAll("[data-reveal]")) {
   reveal.addEventListener("click", () => {
@@ -290,3 +346,4 @@ for (const reveal of document.querySelectorAll("[data-reveal]")) {
   });
 }
 for (const button of document.querySelectorAll("button[type=submit]")) button.disabled = false;
+at("late").remove();

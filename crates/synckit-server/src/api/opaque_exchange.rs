@@ -6,7 +6,7 @@
 use rand::rngs::OsRng;
 use synckit_login::{LoginError, ServerLogin};
 use synckit_protocol::{AppId, LOGIN_SUITE, ProblemCode, SecretText, SessionId, UserId, wire::auth::LoginStarted};
-use synckit_store::{Credential, CredentialId, CredentialOf, SecretHash};
+use synckit_store::{Credential, CredentialId, CredentialOf, PasswordRecord, SecretHash};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -189,4 +189,14 @@ pub(super) fn require_suite(suite: u16) -> Result<(), ApiError> {
     } else {
         Err(ApiError::new(ProblemCode::UnsupportedSuite).with_detail(format!("this server speaks suite {LOGIN_SUITE}")))
     }
+}
+
+/// Whether an account has this very password: a repeated message had set it before.
+pub(super) async fn has_password(
+    state: &ServerState,
+    user_id: UserId,
+    password: &PasswordRecord,
+) -> Result<bool, ApiError> {
+    let stored = state.store.credential(CredentialOf::User(user_id)).await?;
+    Ok(stored.is_some_and(|stored| stored.password == *password))
 }

@@ -8,11 +8,11 @@ use synckit_protocol::{
     ProblemCode, VaultEdition,
     wire::accounts::{PasswordChangeFinish, PasswordChangeStart, PasswordChanged, RegisterStarted},
 };
-use synckit_store::{CredentialOf, PasswordRecord, VaultWrite, VersionedWrite};
+use synckit_store::{PasswordRecord, VaultWrite, VersionedWrite};
 
 use super::{
     access::AccountAccess,
-    opaque_exchange::{answer_registration, login_problem, require_suite},
+    opaque_exchange::{answer_registration, has_password, login_problem, require_suite},
     vault::{check_successor, written},
 };
 use crate::{
@@ -79,19 +79,21 @@ pub(super) async fn finish(
     let record = ServerLogin::finish_registration(&body.record.0).map_err(|error| login_problem(error, "record"))?;
     // Read before the write, to know which sessions ended with it: here at once, on other nodes within seconds.
     let others = state.store.sessions(access.user_id, now).await?;
+    let password = PasswordRecord {
+        credential_id: change.credential_id,
+        record,
+    };
     let write = VaultWrite {
         user_id: access.user_id,
         vault: body.vault.0,
         expected_version: body.expected_version,
         keep_replaced: false,
-        password: Some(PasswordRecord {
-            credential_id: change.credential_id,
-            record,
-        }),
+        password: Some(password.clone()),
         keep_session: Some(access.session_id),
     };
     let version = match state.store.write_vault(write).await? {
-        VersionedWrite::Conflict(current) if is_repeated(&state, &change).await? => current,
+        // Made already, and its answer got lost: the session needs its new refresh secret.
+        VersionedWrite::Conflict(current) if has_password(&state, access.user_id, &password).await? => current,
         outcome => written(outcome)?,
     };
     let ended: Vec<_> = others
@@ -109,12 +111,6 @@ pub(super) async fn finish(
         version,
         refresh: refresh.to_text(&state.derived.refresh),
     })
-}
-
-/// Whether this very change was made already, and its answer got lost: the session needs its new refresh secret.
-async fn is_repeated(state: &ServerState, change: &PasswordState) -> Result<bool, ApiError> {
-    let stored = state.store.credential(CredentialOf::User(change.user_id)).await?;
-    Ok(stored.is_some_and(|stored| stored.password.credential_id == change.credential_id))
 }
 
 /// Binds a change of password to the session that began it.

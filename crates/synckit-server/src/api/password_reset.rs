@@ -13,7 +13,7 @@ use synckit_protocol::{
 use synckit_store::{PasswordRecord, PasswordReset, SecretHash};
 
 use super::{
-    opaque_exchange::{answer_registration, login_problem, require_suite},
+    opaque_exchange::{answer_registration, has_password, login_problem, require_suite},
     problems::invalid_email,
     vault::{check_vault, written},
 };
@@ -99,20 +99,27 @@ pub(super) async fn finish(
     check_vault(&body.vault.0, edition_of_reset(started.vault_version)?)?;
     let record = ServerLogin::finish_registration(&body.record.0).map_err(|error| login_problem(error, "record"))?;
     let sessions = state.store.sessions(started.user_id, now).await?;
+    let password = PasswordRecord {
+        credential_id: started.credential_id,
+        record,
+    };
     let reset = PasswordReset {
         code: SecretHash(started.authority),
-        password: PasswordRecord {
-            credential_id: started.credential_id,
-            record,
-        },
+        password: password.clone(),
         vault: body.vault.0,
         expected_version: started.vault_version,
         now,
     };
     let outcome = state.store.reset_password(reset).await?;
-    written(outcome.ok_or(ProblemCode::MailCodeInvalid)?)?;
-    let ended: Vec<_> = sessions.iter().map(|session| session.id).collect();
-    state.sessions.end(&ended, now);
+    match outcome.ok_or(ProblemCode::MailCodeInvalid.into()).and_then(written) {
+        Ok(_) => {
+            let ended: Vec<_> = sessions.iter().map(|session| session.id).collect();
+            state.sessions.end(&ended, now);
+        }
+        // Made already, and its answer got lost.
+        Err(_) if has_password(&state, started.user_id, &password).await? => {}
+        Err(error) => return Err(error),
+    }
     reply.ok(&PasswordReplaced {
         user_id: started.user_id,
     })

@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use minijinja::{Environment, Value, context};
 use serde::Serialize;
+use synckit_protocol::limits::AUTHORIZATION_SECONDS;
 
 use super::assets::{Asset, Assets, Links};
 use crate::{http::ApiError, startup::config::Registration};
@@ -81,7 +82,8 @@ impl Exchange<'_> {
             request,
             query,
         } = self;
-        context! { app, api_key, app_id, request, query }
+        let seconds = AUTHORIZATION_SECONDS;
+        context! { app, api_key, app_id, request, query, seconds }
     }
 }
 

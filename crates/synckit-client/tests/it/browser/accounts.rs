@@ -56,6 +56,109 @@ async fn stored_code(browser: &Browser) -> RecoveryCode {
     code
 }
 
+/// What a page says that has no recovery code to show; it goes on.
+async fn no_code(browser: &Browser) {
+    let told = browser.text("//form[@id='no-code'][not(@hidden)]/h2").await;
+    assert_eq!(told, "No recovery code here");
+    browser.click("//form[@id='no-code']//button").await;
+}
+
+/// Lets the answers to the first `times` requests to a path be lost, or be replaced by what a hotel's portal says.
+async fn lose(browser: &Browser, path: &str, times: u32, answer: Option<&str>) {
+    let script = "
+        const [path, times, answer] = arguments;
+        const real = fetch;
+        let lost = 0;
+        globalThis.fetch = async (url, options) => {
+            const answered = await real(url, options);
+            if (!url.endsWith(path) || lost++ >= times) return answered;
+            if (answer === null) throw new TypeError('cut');
+            return new Response(answer, { status: 200 });
+        };
+    ";
+    let script = script.replace(
+        "= arguments;",
+        &format!("= {};", serde_json::json!([path, times, answer])),
+    );
+    browser.run(&script, &[]).await;
+}
+
+#[tokio::test]
+async fn lost_answers_lose_no_recovery_code() {
+    let (with_mail, mail) = with_mail().await;
+    let without = World::start().await;
+    let browser = Browser::start(Look::default()).await;
+    for (world, is_pending) in [(&with_mail, true), (&without, false)] {
+        for (path, times) in [("/oauth/sign-in", 1), ("/oauth/sign-in", 2), ("/api/accounts", 1)] {
+            let email = format!("lost{times}{}@example.com", path.len());
+            let (page, signing_up) = begin(device(world.url(), world)).await;
+            browser.open(&page).await;
+            lose(&browser, path, times, None).await;
+            sign_up(&browser, &email, SECRET).await;
+            let confirm = async || browser.click("//button[text()='Confirm']").await;
+            if is_pending {
+                // A second mail for this address would be that of a registration that was made twice.
+                let code = mail.code(&email, "Confirm your address", 1).await.unwrap();
+                browser.write(MAIL_CODE, &code).await;
+                confirm().await;
+            }
+            if times == 2 {
+                assert_eq!(browser.text(REFUSAL).await, "No answer");
+                if is_pending {
+                    confirm().await;
+                } else {
+                    browser.write(PASSWORD, SECRET).await;
+                    browser.click(CREATE).await;
+                }
+            }
+            let code = stored_code(&browser).await;
+            browser.click(ALLOW).await;
+            let laptop = signing_up.await.unwrap();
+            laptop.setup_encryption_new(SECRET).await.unwrap();
+            let phone = device(world.url(), world);
+            phone.authenticate(&email, SECRET).await.unwrap();
+            phone.setup_encryption_with_recovery(&code).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_reset_loses_no_code() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let browser = Browser::start(Look::default()).await;
+    for (times, answer) in [(1, None), (2, Some("<html>welcome</html>")), (2, Some("{}"))] {
+        let password = format!("{SECRET} {times}");
+        let client = device(world.url(), &world);
+        client.request_password_reset(&user.email).await.unwrap();
+        browser.open(&format!("{}/account/recover", world.url())).await;
+        lose(&browser, "/api/accounts/reset", times, answer).await;
+        browser.click("//a[@id='have-code']").await;
+        let code = world.mailed_code(&user, "Reset your password").await;
+        std::fs::remove_dir_all(world.data_dir().join("mail")).unwrap();
+        browser.write(MAIL_CODE, &code).await;
+        browser.write(PASSWORD, &password).await;
+        browser.click(UNDERSTOOD).await;
+        browser.click("//button[text()='Set the password']").await;
+        if times == 1 {
+            let code = stored_code(&browser).await;
+            client.authenticate(&user.email, &password).await.unwrap();
+            client.setup_encryption_new(&password).await.unwrap();
+            let other = device(world.url(), &world);
+            other.authenticate(&user.email, &password).await.unwrap();
+            other.setup_encryption_with_recovery(&code).await.unwrap();
+        } else {
+            // Nobody knows here what became of it, so no words are shown.
+            assert_eq!(browser.text(REFUSAL).await, "Try to sign in");
+            let words = browser
+                .run("return document.querySelectorAll('#words li').length", &[])
+                .await;
+            assert_eq!(words, 0);
+            client.authenticate(&user.email, &password).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_account_is_made_in_the_browser() {
     let (world, mail) = with_mail().await;
@@ -125,10 +228,14 @@ async fn a_code_from_a_mail_works_on_a_new_page() {
     browser.click("//a[@id='have-code']").await;
     browser.write("//input[@id='again-email']", ADDRESS).await;
     browser.write("//input[@id='again-password']", SECRET).await;
-    browser.write(MAIL_CODE, &code).await;
+    // As a mail program may break it.
+    browser
+        .write(MAIL_CODE, &format!(" {} {}.", code[..9].to_uppercase(), &code[9..]))
+        .await;
     browser.picture("sign-up-confirm-dark-phone").await;
     browser.click("//button[text()='Confirm']").await;
-    // The app made this account, so the page knows no recovery code.
+    // The app made this account, so the page knows no recovery code, and says so.
+    no_code(&browser).await;
     assert_eq!(browser.text(SIGNED_IN_AS).await, ADDRESS);
     browser.click(ALLOW).await;
     signing_up.await.unwrap();
@@ -161,6 +268,7 @@ async fn a_taken_address_gets_no_recovery_code() {
     // Its own password signs it in, and the page shows no code, because the one it made opens nothing.
     browser.write(PASSWORD, &user.password).await;
     browser.click(CREATE).await;
+    no_code(&browser).await;
     assert_eq!(browser.text(SIGNED_IN_AS).await, user.email);
     browser.click(ALLOW).await;
     let client = signing_up.await.unwrap();
