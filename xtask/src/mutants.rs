@@ -48,7 +48,7 @@ const PARTS: &[Part] = &[
         packages: &["synckit-store"],
         files: &["crates/synckit-store/src/rules/**"],
         // They need no database.
-        tests: &["--test", "it", "--", "rules::"],
+        tests: &["--lib", "--test", "it", "--", "rules::"],
     },
     Part {
         packages: &["synckit-sqlite"],
