@@ -70,16 +70,18 @@ CREATE TABLE familiar_places (
     used_at     INTEGER NOT NULL,
     PRIMARY KEY (account_key, address)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX familiar_places_by_use ON familiar_places (used_at);
 
--- What is left of allowances that were drawn on, by a keyed hash of what they are of. No row is an allowance that is whole.
+-- What is left of allowances that were drawn on, by a keyed hash of what they are of. No row is an allowance that is whole;
+-- a row is kept for a while after it is whole, because the clocks of nodes differ.
 CREATE TABLE allowances (
     allowance  BLOB PRIMARY KEY CHECK (length(allowance) = 16),
     -- Millionths of a token, and when they were counted.
     left_micro INTEGER NOT NULL,
     counted_at INTEGER NOT NULL,
-    whole_at   INTEGER NOT NULL
+    kept_until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX allowances_by_end ON allowances (whole_at);
+CREATE INDEX allowances_by_end ON allowances (kept_until);
 
 -- The newest vault of each earlier generation, numbered by the vault version that replaced it.
 CREATE TABLE earlier_vaults (

@@ -4,7 +4,7 @@ use synckit_protocol::{UserId, wire::UnixSeconds};
 
 pub use crate::rules::allowances::Allowance;
 
-/// Names an allowance, or an address: a keyed hash, so that the database tells of nobody.
+/// Names an allowance, or an address, by a keyed hash, so that the database tells of nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CountedKey(pub [u8; 16]);
 

@@ -61,6 +61,8 @@ macro_rules! conformance_suite {
                 the_newest_eight_places_are_familiar,
                 a_good_attempt_makes_its_place_familiar,
                 a_whole_allowance_is_forgotten,
+                a_clock_behind_gives_no_further_token,
+                a_place_familiar_no_more_is_forgotten,
             }
             accounts {
                 a_created_account_is_found_by_address_and_by_id,

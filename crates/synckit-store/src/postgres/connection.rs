@@ -33,8 +33,8 @@ const BRIEF: Duration = Duration::from_secs(2);
 pub(super) enum Isolation {
     /// It behaves as if it ran alone, or fails and is repeated: records.
     Serializable,
-    /// Each statement sees what is committed. For a writer of the hot path, which locks the row of its stream first: from
-    /// then on it is the only writer of the stream.
+    /// Each statement sees what is committed. For a writer that locks what it decides on: on the hot path the row of its
+    /// stream, of which it is the only writer from then on, and the rows of allowances.
     Locking,
     /// Every statement reads the same snapshot; writes are refused.
     Snapshot,

@@ -1,7 +1,8 @@
 //! The store in PostgreSQL, for several nodes.
 //!
 //! Records run as they are written, each in a serializable transaction that is repeated if another one came in between
-//! ([`retry`]). The hot path has statements of its own: an append locks the row of its stream and nothing wider, a page is
+//! ([`retry`]). Those of allowances lock their rows instead: what strangers cause must not make others repeat. The hot path has
+//! statements of its own: an append locks the row of its stream and nothing wider, a page is
 //! read from one snapshot of the database. The modules named after things of the domain hold the SQL; each of their
 //! functions runs inside a transaction that it neither begins nor ends.
 //!
@@ -165,6 +166,7 @@ impl PostgresStore {
             || transaction!(self, Locking, |db| retention::condemn_unfinished(db, retention))?
             || transaction!(self, Locking, |db| retention::delete_pending(db, retention))?
             || transaction!(self, Locking, |db| retention::delete_allowances(db, retention))?
+            || transaction!(self, Locking, |db| retention::delete_places(db, retention))?
         {
             return Ok(());
         }
@@ -318,15 +320,15 @@ impl Store for PostgresStore {
     }
 
     async fn count(&self, attempt: Charge, now: UnixSeconds) -> Result<Counted, StoreError> {
-        transaction!(self, Serializable, |db| allowances::count(db, &attempt, now))
+        transaction!(self, Locking, |db| allowances::count(db, &attempt, now))
     }
 
     async fn give_back(&self, attempt: Charge, now: UnixSeconds) -> Result<(), StoreError> {
-        transaction!(self, Serializable, |db| allowances::give_back(db, &attempt, now))
+        transaction!(self, Locking, |db| allowances::give_back(db, &attempt, now))
     }
 
     async fn note_place(&self, place: Place, now: UnixSeconds) -> Result<(), StoreError> {
-        transaction!(self, Serializable, |db| allowances::note_place(db, place, now))
+        transaction!(self, Locking, |db| allowances::note_place(db, place, now))
     }
 
     async fn finish_login(&self, finished: FinishedLogin) -> Result<LoginUse, StoreError> {

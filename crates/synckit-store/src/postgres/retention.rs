@@ -14,8 +14,9 @@ use super::{deletion, snapshots};
 use crate::{
     Retention, StoreError,
     records::{Executor, params},
+    rules::allowances::familiar_since,
     rules::retention::{
-        self as rules, Below, Candidate, Reader, STEP_ALLOWANCES, STEP_BATCHES, STEP_PARTS, STEP_PENDING,
+        self as rules, Below, Candidate, Reader, STEP_ALLOWANCES, STEP_BATCHES, STEP_PARTS, STEP_PENDING, STEP_PLACES,
         STEP_UNFINISHED, may_cut,
     },
 };
@@ -28,8 +29,13 @@ pub(super) async fn is_due(db: &impl Executor, retention: &Retention) -> Result<
              UNION ALL SELECT snapshot_key FROM snapshots WHERE state = 'condemned'
              UNION ALL SELECT snapshot_key FROM snapshots WHERE state = 'unfinished' AND touched_at <= $1
              UNION ALL SELECT pending_key FROM pending_accounts WHERE expires_at <= $2
-             UNION ALL SELECT 0 FROM allowances WHERE whole_at <= $2 LIMIT 1",
-            params![retention.unfinished_before, retention.ended_until],
+             UNION ALL SELECT 0 FROM allowances WHERE kept_until <= $2
+             UNION ALL SELECT 0 FROM familiar_places WHERE used_at <= $3 LIMIT 1",
+            params![
+                retention.unfinished_before,
+                retention.ended_until,
+                familiar_since(retention.ended_until)
+            ],
         )
         .await?;
     Ok(due.is_some() || deletion::is_due(db).await? || find_cut(db, retention).await?.is_some())
@@ -58,13 +64,28 @@ pub(super) async fn delete_pending(db: &impl Executor, retention: &Retention) ->
     Ok(deleted > 0)
 }
 
-/// Deletes allowances that are whole again: nothing need be known of them.
+/// Deletes allowances that are whole again: nothing need be known of them. Passes those that are being counted, which lock
+/// in another order.
 pub(super) async fn delete_allowances(db: &impl Executor, retention: &Retention) -> Result<bool, StoreError> {
     let deleted = db
         .execute(
-            "DELETE FROM allowances WHERE allowance IN (
-                 SELECT allowance FROM allowances WHERE whole_at <= $1 LIMIT $2) AND whole_at <= $1",
+            "WITH due AS MATERIALIZED (
+                 SELECT allowance FROM allowances WHERE kept_until <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+             DELETE FROM allowances WHERE allowance IN (SELECT allowance FROM due)",
             params![retention.ended_until, STEP_ALLOWANCES],
+        )
+        .await?;
+    Ok(deleted > 0)
+}
+
+/// Deletes places that are familiar no more. Passes those that are being noted.
+pub(super) async fn delete_places(db: &impl Executor, retention: &Retention) -> Result<bool, StoreError> {
+    let deleted = db
+        .execute(
+            "WITH due AS MATERIALIZED (
+                 SELECT account_key, address FROM familiar_places WHERE used_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+             DELETE FROM familiar_places WHERE (account_key, address) IN (SELECT account_key, address FROM due)",
+            params![familiar_since(retention.ended_until), STEP_PLACES],
         )
         .await?;
     Ok(deleted > 0)

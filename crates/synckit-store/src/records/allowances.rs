@@ -2,62 +2,99 @@
 
 use synckit_protocol::wire::UnixSeconds;
 
-use super::{Executor, accounts, params};
+use super::{Executor, ImpossibleValue, Row, accounts, params};
 use crate::{
     Charge, Counted, Draw, Place, StoreError,
     rules::allowances::{FAMILIAR_PER_ACCOUNT_MAX, Rest, familiar_since},
 };
 
-/// [`crate::Store::count`].
+/// [`crate::Store::count`]. Needs a transaction whose statements see what is committed: it locks the rows itself, in the order
+/// of their keys, so that two that draw on the same ones wait for each other and not in a ring. A transaction that a database
+/// undoes because others wrote beside what it read would be undone by counts of other accounts.
 ///
 /// # Errors
 /// Those of the engine.
 pub async fn count(db: &impl Executor, attempt: &Charge, now: UnixSeconds) -> Result<Counted, StoreError> {
-    if let Some(once) = &attempt.once {
-        let left = left(db, once, now).await?;
-        if once.allowance.wait(left).is_some() {
-            return Ok(Counted::Repeated);
-        }
-    }
     let stranger = of_stranger(db, attempt, now).await?;
-    let mut drawn = Vec::new();
-    let mut wait = None;
-    for draw in attempt.draws.iter().chain(stranger) {
-        let left = left(db, draw, now).await?;
-        wait = wait.max(draw.allowance.wait(left));
-        drawn.push((draw, left));
+    let mut draws: Vec<&Draw> = attempt.once.iter().chain(&attempt.draws).chain(stranger).collect();
+    draws.sort_unstable_by_key(|draw| draw.of);
+
+    // A refusal is cheap: it locks nothing.
+    let mut seen = Vec::new();
+    for draw in &draws {
+        seen.push(Seen::of(draw, find(db, draw).await?, now));
     }
-    if let Some(wait_seconds) = wait {
-        // Kept as of now: the clock may have been ahead when it was counted.
-        for (draw, left) in drawn {
-            correct(db, draw, left).await?;
+    if let Some(answer) = refusal(attempt, &seen, now)
+        && !seen.iter().any(|seen| seen.starts_anew)
+    {
+        return Ok(answer);
+    }
+    let mut held = Vec::new();
+    for draw in &draws {
+        held.push(Seen::of(draw, Some(lock(db, draw, now).await?), now));
+    }
+    if let Some(answer) = refusal(attempt, &held, now) {
+        // A clock that was far ahead counted them: kept as of now, or they would never grow.
+        for seen in held.iter().filter(|seen| seen.starts_anew) {
+            put(db, seen.draw, seen.left).await?;
         }
-        return Ok(Counted::Refused { wait_seconds });
+        return Ok(answer);
     }
-    for (draw, left) in drawn {
-        put(db, draw, draw.allowance.drawn(left)).await?;
-    }
-    if let Some(once) = &attempt.once {
-        let left = left(db, once, now).await?;
-        put(db, once, once.allowance.drawn(left)).await?;
+    for seen in &held {
+        put(db, seen.draw, seen.draw.allowance.drawn(seen.left)).await?;
     }
     Ok(Counted::First)
 }
 
-/// [`crate::Store::give_back`].
+/// [`crate::Store::give_back`]. As [`count`].
 ///
 /// # Errors
 /// Those of the engine.
 pub async fn give_back(db: &impl Executor, attempt: &Charge, now: UnixSeconds) -> Result<(), StoreError> {
     let stranger = of_stranger(db, attempt, now).await?;
-    for draw in attempt.draws.iter().chain(stranger) {
-        let left = left(db, draw, now).await?;
-        put(db, draw, draw.allowance.given_back(left)).await?;
+    let mut draws: Vec<&Draw> = attempt.draws.iter().chain(stranger).collect();
+    draws.sort_unstable_by_key(|draw| draw.of);
+    for draw in draws {
+        // One without a row is whole.
+        if find(db, draw).await?.is_some() {
+            let left = draw.allowance.left(Some(lock(db, draw, now).await?), now);
+            put(db, draw, draw.allowance.given_back(left)).await?;
+        }
     }
     match &attempt.from_strangers {
         Some((_, place)) => note_place(db, *place, now).await,
         None => Ok(()),
     }
+}
+
+/// An allowance, and what is left of it now.
+struct Seen<'a> {
+    draw: &'a Draw,
+    left: Rest,
+    /// Its time was moved back to now.
+    starts_anew: bool,
+}
+
+impl<'a> Seen<'a> {
+    fn of(draw: &'a Draw, rest: Option<Rest>, now: UnixSeconds) -> Self {
+        let left = draw.allowance.left(rest, now);
+        Self {
+            draw,
+            left,
+            starts_anew: rest.is_some_and(|rest| rest.at > left.at),
+        }
+    }
+}
+
+/// The answer, unless each has a token.
+fn refusal(attempt: &Charge, all: &[Seen<'_>], now: UnixSeconds) -> Option<Counted> {
+    let is_once = |seen: &&Seen<'_>| attempt.once.as_ref() == Some(seen.draw);
+    let wait = |seen: &Seen<'_>| seen.draw.allowance.wait(seen.left, now);
+    if all.iter().filter(is_once).any(|seen| wait(seen).is_some()) {
+        return Some(Counted::Repeated);
+    }
+    let wait_seconds = all.iter().filter_map(wait).max()?;
+    Some(Counted::Refused { wait_seconds })
 }
 
 /// [`crate::Store::note_place`].
@@ -106,39 +143,43 @@ async fn is_familiar(db: &impl Executor, place: Place, now: UnixSeconds) -> Resu
     Ok(found.is_some())
 }
 
-/// What is left of an allowance now.
-async fn left(db: &impl Executor, draw: &Draw, now: UnixSeconds) -> Result<Rest, StoreError> {
+/// What was left of an allowance. `None` if it is whole.
+async fn find(db: &impl Executor, draw: &Draw) -> Result<Option<Rest>, StoreError> {
     let row = db
         .query_one(
             "SELECT left_micro, counted_at FROM allowances WHERE allowance = $1",
             params![&draw.of],
         )
         .await?;
-    let rest = row.map(|row| {
-        Ok::<_, StoreError>(Rest {
-            micro_tokens: row.get(0)?,
-            at: row.get(1)?,
-        })
-    });
-    Ok(draw.allowance.left(rest.transpose()?, now))
+    row.map(|row| read(&row)).transpose()
 }
 
+/// The same, and nobody else writes it until the transaction ends. A whole one gets a row.
+async fn lock(db: &impl Executor, draw: &Draw, now: UnixSeconds) -> Result<Rest, StoreError> {
+    let whole = draw.allowance.left(None, now);
+    let row = db
+        .query_one(
+            "INSERT INTO allowances (allowance, left_micro, counted_at, kept_until) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (allowance) DO UPDATE SET left_micro = allowances.left_micro
+             RETURNING left_micro, counted_at",
+            params![&draw.of, whole.micro_tokens, whole.at, draw.allowance.kept_until(whole)],
+        )
+        .await?;
+    read(&row.ok_or(ImpossibleValue("allowance without a row"))?)
+}
+
+fn read(row: &Row) -> Result<Rest, StoreError> {
+    Ok(Rest {
+        micro_tokens: row.get(0)?,
+        at: row.get(1)?,
+    })
+}
+
+/// Writes one that is locked.
 async fn put(db: &impl Executor, draw: &Draw, left: Rest) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO allowances (allowance, left_micro, counted_at, whole_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (allowance) DO UPDATE SET
-             left_micro = excluded.left_micro, counted_at = excluded.counted_at, whole_at = excluded.whole_at",
-        params![&draw.of, left.micro_tokens, left.at, draw.allowance.whole_at(left)],
-    )
-    .await?;
-    Ok(())
-}
-
-/// Moves a count of a clock that was ahead to now. Writes nothing otherwise: a refusal is cheap.
-async fn correct(db: &impl Executor, draw: &Draw, left: Rest) -> Result<(), StoreError> {
-    db.execute(
-        "UPDATE allowances SET counted_at = $2, whole_at = $3 WHERE allowance = $1 AND counted_at > $2",
-        params![&draw.of, left.at, draw.allowance.whole_at(left)],
+        "UPDATE allowances SET left_micro = $2, counted_at = $3, kept_until = $4 WHERE allowance = $1",
+        params![&draw.of, left.micro_tokens, left.at, draw.allowance.kept_until(left)],
     )
     .await?;
     Ok(())

@@ -17,6 +17,8 @@ pub const STEP_UNFINISHED: u32 = 100;
 pub const STEP_PENDING: u32 = 200;
 /// Allowances that are whole again, in one step.
 pub const STEP_ALLOWANCES: u32 = 1_000;
+/// Places that are familiar no more, in one step.
+pub const STEP_PLACES: u32 = 1_000;
 /// Rows of a deleted account that one transaction deletes.
 pub const STEP_ROWS: u32 = 200;
 

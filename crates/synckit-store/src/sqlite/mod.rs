@@ -500,14 +500,14 @@ impl Store for SqliteStore {
     }
 
     async fn count(&self, attempt: Charge, now: UnixSeconds) -> Result<Counted, StoreError> {
-        self.write(Lane::Server, move |db| {
+        self.write(Lane::Guesses, move |db| {
             run(allowances::count(&Transaction(db), &attempt, now))
         })
         .await
     }
 
     async fn give_back(&self, attempt: Charge, now: UnixSeconds) -> Result<(), StoreError> {
-        self.write(Lane::Server, move |db| {
+        self.write(Lane::Guesses, move |db| {
             run(allowances::give_back(&Transaction(db), &attempt, now))
         })
         .await

@@ -19,8 +19,9 @@ use super::{
 };
 use crate::{
     Retention,
+    rules::allowances::familiar_since,
     rules::retention::{
-        self as rules, Below, Candidate, Reader, STEP_ALLOWANCES, STEP_BATCHES, STEP_PARTS, STEP_PENDING,
+        self as rules, Below, Candidate, Reader, STEP_ALLOWANCES, STEP_BATCHES, STEP_PARTS, STEP_PENDING, STEP_PLACES,
         STEP_UNFINISHED, may_cut,
     },
 };
@@ -42,8 +43,11 @@ pub(super) fn is_due(db: &Connection, retention: &Retention) -> Result<bool, Fai
             .prepare_cached("SELECT 1 FROM pending_accounts WHERE expires_at <= ?1 LIMIT 1")?
             .exists([Unsigned(retention.ended_until)])?
         || db
-            .prepare_cached("SELECT 1 FROM allowances WHERE whole_at <= ?1 LIMIT 1")?
+            .prepare_cached("SELECT 1 FROM allowances WHERE kept_until <= ?1 LIMIT 1")?
             .exists([Unsigned(retention.ended_until)])?
+        || db
+            .prepare_cached("SELECT 1 FROM familiar_places WHERE used_at <= ?1 LIMIT 1")?
+            .exists([Unsigned(familiar_since(retention.ended_until))])?
         || find_cut(db, retention)?.is_some())
 }
 
@@ -64,6 +68,7 @@ pub(super) fn step(db: &Connection, retention: &Retention) -> Result<Step, Failu
         || condemn_unfinished(db, retention)?
         || delete_pending(db, retention)?
         || delete_allowances(db, retention)?
+        || delete_places(db, retention)?
     {
         return Ok(Step::Swept);
     }
@@ -98,9 +103,20 @@ fn delete_allowances(db: &Connection, retention: &Retention) -> Result<bool, Fai
     let deleted = db
         .prepare_cached(
             "DELETE FROM allowances WHERE allowance IN (
-                 SELECT allowance FROM allowances WHERE whole_at <= ?1 LIMIT ?2)",
+                 SELECT allowance FROM allowances WHERE kept_until <= ?1 LIMIT ?2)",
         )?
         .execute(params![Unsigned(retention.ended_until), STEP_ALLOWANCES])?;
+    Ok(deleted > 0)
+}
+
+/// Deletes places that are familiar no more.
+fn delete_places(db: &Connection, retention: &Retention) -> Result<bool, Failure> {
+    let deleted = db
+        .prepare_cached(
+            "DELETE FROM familiar_places WHERE (account_key, address) IN (
+                 SELECT account_key, address FROM familiar_places WHERE used_at <= ?1 LIMIT ?2)",
+        )?
+        .execute(params![Unsigned(familiar_since(retention.ended_until)), STEP_PLACES])?;
     Ok(deleted > 0)
 }
 

@@ -67,6 +67,8 @@ pub struct WriteStatistics {
 pub(super) enum Lane {
     /// The server's own: apps, invitations, retention, codes from mails.
     Server,
+    /// The counts of guesses and mails, which strangers cause: a flood of them fills its own share of the queue.
+    Guesses,
     /// A session's.
     Session(SessionId),
     /// An account's.

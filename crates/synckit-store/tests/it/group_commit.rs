@@ -8,11 +8,11 @@ use std::{sync::Mutex, time::Duration};
 use futures_util::future::{join, join_all};
 use rusqlite::Connection;
 use synckit_protocol::limits::BATCH_SEALED_BYTES_MAX;
-use synckit_store::{Append, NewApp, NewBatch, SqliteOptions, Store, StoreError};
+use synckit_store::{Allowance, Append, Charge, CountedKey, Draw, NewApp, NewBatch, SqliteOptions, Store, StoreError};
 
 use crate::{
     fixture::{
-        NOW, app_id, append, batch, create_app, end_of, new_key, read_all, ready_stream, secret, start, stored,
+        NOW, app_id, append, batch, create_app, end_of, id16, new_key, read_all, ready_stream, secret, start, stored,
         stream_of,
     },
     sqlite::SqliteHarness,
@@ -303,4 +303,31 @@ async fn closing_finishes_what_was_accepted() {
     let (results, closed) = join(appends, store.close()).await;
     closed.unwrap();
     assert!(all_stored(&results, &batches));
+}
+
+/// Strangers can cause as many counts as they like.
+#[tokio::test]
+async fn a_flood_of_guesses_leaves_room_for_others() {
+    let harness = SqliteHarness::open().await;
+    let store = harness.store();
+    let guess = |n| Charge {
+        once: None,
+        draws: vec![Draw {
+            of: CountedKey(id16(n)),
+            allowance: Allowance {
+                tokens: 1,
+                window_seconds: 1,
+            },
+        }],
+        from_strangers: None,
+    };
+    let blockade = Blockade::of(&harness);
+    let guesses = join_all((0..1000).map(|n| store.count(guess(n), NOW)));
+    let others = join(store.check(), store.create_invite(secret(1), NOW));
+    // As in `queued_together`; unconstrained, so that one look polls all of them.
+    let queued = join(join(guesses, others), async { blockade.end() });
+    let ((counted, (checked, invited)), ()) = tokio::task::unconstrained(queued).await;
+    assert!(counted.iter().any(|answer| matches!(answer, Err(StoreError::Busy))));
+    checked.unwrap();
+    invited.unwrap();
 }

@@ -15,8 +15,9 @@ use bytes::Bytes;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use synckit_protocol::{Cursor, Position, SnapshotId};
 use synckit_store::{
-    AccountCreation, Append, ChainRead, NewAccount, NewSession, NewSnapshot, PageRead, PostgresOptions, PostgresStore,
-    Retention, SnapshotWrite, Store, StoreError, StreamId, Unavailable,
+    AccountCreation, Allowance, Append, ChainRead, Charge, Counted, CountedKey, Draw, NewAccount, NewSession,
+    NewSnapshot, PageRead, PostgresOptions, PostgresStore, Retention, SnapshotWrite, Store, StoreError, StreamId,
+    Unavailable,
 };
 
 use crate::{
@@ -555,18 +556,91 @@ async fn refused_commit_is_not_rolled_back_again() {
             store.check().await.unwrap();
         }
         store.close().await.unwrap();
-        // A session counts its transactions before it ends.
-        let sessions = "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND application_name = 'synckit'";
-        while client.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-            tokio::task::yield_now().await;
-        }
-        let counted = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";
-        roll_backs.push(client.query_one(counted, &[]).await.unwrap().get::<_, i64>(0));
+        roll_backs.push(rolled_back(&client).await);
     }
     let [_, refused, opened] = roll_backs[..] else {
         panic!("{roll_backs:?}")
     };
     let by_opening = opened - refused;
     assert_eq!(refused - roll_backs[0], by_opening + 1, "{roll_backs:?}");
+}
+
+/// Transactions that were rolled back in this database, once its stores are closed.
+async fn rolled_back(client: &tokio_postgres::Client) -> i64 {
+    // A session counts its transactions before it ends.
+    let sessions = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'synckit'";
+    while client.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        tokio::task::yield_now().await;
+    }
+    let counted = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+    client.query_one(counted, &[]).await.unwrap().get(0)
+}
+
+/// One token of each of these allowances, which hold so many.
+fn charge<const N: usize>(of: [u64; N], tokens: u32) -> Charge {
+    let draw = |key| Draw {
+        of: CountedKey(id16(key)),
+        allowance: Allowance {
+            tokens,
+            window_seconds: 900,
+        },
+    };
+    Charge {
+        once: None,
+        draws: of.map(draw).into(),
+        from_strangers: None,
+    }
+}
+
+async fn counted_at_once(store: &Arc<PostgresStore>, charges: impl Iterator<Item = Charge>) -> Vec<Counted> {
+    let counting = charges.map(|charge| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.count(charge, NOW).await })
+    });
+    let mut answers = Vec::new();
+    for counted in counting.collect::<Vec<_>>() {
+        answers.push(ending(counted).await.unwrap().unwrap());
+    }
+    answers
+}
+
+/// Else a flood of guesses makes other sign-ins fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_count_is_undone_by_another() {
+    let database = Database::create().await;
+    let client = database.client().await;
+    let mut roll_backs = Vec::new();
+    for counts in [false, false, true] {
+        let store = Arc::new(database.store().await);
+        if counts {
+            let of_accounts = (0..200).map(|n| charge([1000 + n, 2000 + n], 10));
+            // These draw on the same two, which they name in either order.
+            let of_one_address = (0..100).map(|n| charge(if n % 2 == 0 { [1, 2] } else { [2, 1] }, 100));
+            let answers = counted_at_once(&store, of_accounts.chain(of_one_address)).await;
+            assert_eq!(answers, [Counted::First; 300]);
+        }
+        store.close().await.unwrap();
+        roll_backs.push(rolled_back(&client).await);
+    }
+    let [_, before, after] = roll_backs[..] else {
+        panic!("{roll_backs:?}")
+    };
+    assert_eq!(
+        after - before,
+        before - roll_backs[0],
+        "by opening alone: {roll_backs:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nodes_that_count_at_once_share_the_tokens() {
+    let (_database, nodes) = two_nodes().await;
+    let counting = nodes
+        .each_ref()
+        .map(|node| counted_at_once(node, (0..40).map(|_| charge([1], 10))));
+    let [one, other] = counting;
+    let (one, other) = tokio::join!(one, other);
+    let first = one.iter().chain(&other).filter(|answer| **answer == Counted::First);
+    assert_eq!(first.count(), 10);
 }
