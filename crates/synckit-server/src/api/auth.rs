@@ -96,7 +96,6 @@ pub(super) async fn finish(
     let session_id = SessionId::from_bytes(random_id());
     let user_id = finish_login(&opened, &ke3.0)?;
     finish_once(&state, &login.0, &opened, Some(session_id)).await?;
-    confirm_address(&state, &opened, user_id).await?;
     let proof = Proof {
         login: SecretHash::of(&login.0),
         credential: opened.credential_id,
@@ -215,10 +214,10 @@ pub(super) async fn app_of_key(state: &ServerState, api_key: &str, scope: &Reque
 
 /// Creates the account of a pending one, if the login names its mailed code. The code proves the mailbox, and the login the
 /// password: only both together create the account.
-pub(super) async fn confirm_address(state: &ServerState, opened: &LoginState, user_id: UserId) -> Result<(), ApiError> {
+async fn confirm_address(state: &ServerState, opened: &LoginState) -> Result<(), ApiError> {
     let now = state.config.clock.now();
     match opened.confirms {
-        Some(code) if !state.store.confirm_account(user_id, code, now).await? => {
+        Some(code) if !state.store.confirm_account(opened.user_id, code, now).await? => {
             Err(ApiError::new(ProblemCode::MailCodeInvalid)
                 .with_detail("the address was registered again meanwhile, or the invitation was used up"))
         }
@@ -226,7 +225,8 @@ pub(super) async fn confirm_address(state: &ServerState, opened: &LoginState, us
     }
 }
 
-/// Gives the guess of a login back, whose last message was right, and refuses a repeated one.
+/// Ends a login whose last message was right: refuses a repeated one, creates the account if the login confirms its address, and
+/// gives the guess back.
 pub(super) async fn finish_once(
     state: &ServerState,
     login: impl AsRef<[u8]>,
@@ -234,8 +234,10 @@ pub(super) async fn finish_once(
     session_id: Option<SessionId>,
 ) -> Result<(), ApiError> {
     refuse_repeated(state, login, opened.user_id, session_id).await?;
-    let now = state.config.clock.now();
-    Ok(state.guesses.give_back(opened.ticket, now).await?)
+    let confirmed = confirm_address(state, opened).await;
+    // After it: there is no account before, to which the address could become familiar. And whether or not it is confirmed.
+    state.guesses.give_back(opened.ticket, state.config.clock.now()).await;
+    confirmed
 }
 
 /// Refuses a repeated last message of a login: a copy of it (from a log of bodies, or a proxy) must not yield a

@@ -23,7 +23,7 @@ use synckit_protocol::{
 use synckit_store::{AccountOverview, AppProfile, CredentialOf, EndSessions, SecretHash};
 
 use super::{
-    auth::{Proof, app_of_key, confirm_address, finish_once, open_session, refresh_session, refuse_repeated},
+    auth::{Proof, app_of_key, finish_once, open_session, refresh_session, refuse_repeated},
     opaque_exchange::finish_login,
 };
 use crate::{
@@ -130,7 +130,6 @@ pub(super) async fn sign_in(
     }
     let user_id = finish_login(&opened, &body.ke3.0)?;
     finish_once(&state, &body.login.0, &opened, None).await?;
-    confirm_address(&state, &opened, user_id).await?;
     let grant = Grant {
         user_id,
         credential_id: opened.credential_id,

@@ -30,7 +30,7 @@ use std::{
 
 use parking_lot::Mutex;
 use synckit_protocol::{UserId, wire::UnixSeconds};
-use synckit_store::{Allowance, Charge, Counted, CountedKey, Draw, Place, Store, StoreError};
+use synckit_store::{Allowance, Charge, Counted, CountedKey, Draw, Place, Store, StoreError, rules::allowances};
 
 use super::token_buckets::ENTRIES_MAX;
 use crate::startup::{
@@ -38,8 +38,8 @@ use crate::startup::{
     config::{GuessLimits, network_of},
 };
 
-/// How often the use of an account from one address is written down.
-const NOTED_SECONDS: u64 = 24 * 3600;
+/// How often the use of an account from one address is written down. Others may push it out of the familiar ones meanwhile.
+const NOTED_SECONDS: u64 = 3600;
 
 /// The account of a guess: its id, or its stand-in.
 type AccountKey = [u8; 16];
@@ -125,13 +125,19 @@ impl Counter {
         }
     }
 
-    /// The name of something that is counted: a kind of 8 bytes, and parts of fixed length.
+    /// The name of an allowance: its kind, and one of as many numbers as it may have rows.
     pub(super) fn name(&self, kind: &[u8; 8], parts: &[&[u8; 16]]) -> CountedKey {
+        let CountedKey(hash) = self.hash(kind, parts);
+        CountedKey(allowances::name(kind, hash))
+    }
+
+    /// A keyed hash of a kind of 8 bytes, and parts of fixed length.
+    pub(super) fn hash(&self, kind: &[u8; 8], parts: &[&[u8; 16]]) -> CountedKey {
         let mut all: Vec<&[u8]> = vec![kind];
         all.extend(parts.iter().map(|part| part.as_slice()));
-        let mut name = [0; 16];
-        name.copy_from_slice(&self.key.sign(&all)[..16]);
-        CountedKey(name)
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&self.key.sign(&all)[..16]);
+        CountedKey(hash)
     }
 
     /// Counts an attempt; returns whether it is the first one.
@@ -213,11 +219,18 @@ impl Guesses {
     }
 
     /// Gives a guess back that turned out to be right, and makes its address familiar. The caller does so once for each
-    /// login: who repeats the last message of one good login must not earn guesses by it.
-    pub(crate) async fn give_back(&self, ticket: Ticket, now: UnixSeconds) -> Result<(), StoreError> {
-        self.counter.store.give_back(self.attempt(ticket), now).await?;
-        self.must_note(ticket, now);
-        Ok(())
+    /// login: who repeats the last message of one good login must not earn guesses by it. The account must exist by then, or
+    /// its address becomes familiar to nobody.
+    ///
+    /// A store that takes no writes costs the user a guess, not the sign-in.
+    pub(crate) async fn give_back(&self, ticket: Ticket, now: UnixSeconds) {
+        match self.counter.store.give_back(self.attempt(ticket), now).await {
+            Ok(()) => _ = self.must_note(ticket, now),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "a right guess was not given back");
+            }
+        }
     }
 
     /// Notes that an account is used from an address with a valid token.
@@ -279,7 +292,7 @@ impl Guesses {
     fn place(&self, ticket: Ticket) -> Place {
         Place {
             user_id: UserId::from_bytes(ticket.account),
-            address: self.counter.name(b"place\0\0\0", &[&ticket.account, &ticket.address.0]),
+            address: self.counter.hash(b"place\0\0\0", &[&ticket.account, &ticket.address.0]),
         }
     }
 

@@ -74,7 +74,8 @@ impl Mails {
     ) -> Result<Registering, NotCounted> {
         let attempt = Charge {
             once: Some(Draw {
-                of: self.counter.name(b"once\0\0\0\0", &[registration.as_bytes()]),
+                // Of its own: one that shared another's would get no mail. Each costs its mailbox one, so there are not many.
+                of: self.counter.hash(b"once\0\0\0\0", &[registration.as_bytes()]),
                 // Twice as long as the request can be repeated, for clocks that are set back.
                 allowance: Allowance {
                     tokens: 1,

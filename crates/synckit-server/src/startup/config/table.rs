@@ -265,7 +265,7 @@ macro_rules! limit_groups {
 
 limit_groups! {
     /// How many sign-ins may fail within [`GuessLimits::window`]. Every start of a sign-in counts; a successful finish
-    /// gives the guess back. Counters are in memory: they are bounded, and a restart clears them.
+    /// gives the guess back. The database counts, for all nodes: a restart clears nothing.
     GuessLimits in guesses {
         guess_window => window: Duration, time, "15 min", "Time in which used-up sign-in guesses come back", "";
         guesses_per_account_and_address => per_account_and_address: u32, number, "10",
@@ -277,8 +277,8 @@ limit_groups! {
              owner out.";
     }
 
-    /// How many mails one address or mailbox gets. Past it: `too_many_guesses`. Counters are in memory: they are bounded, and a restart
-    /// clears them.
+    /// How many mails one address or mailbox gets. Past it: `too_many_guesses`. The database counts, for all nodes: a restart clears
+    /// nothing.
     MailLimits in mails {
         reset_mail_burst => reset_burst: u32, number, "5",
             "Mails with a code to reset a password that one address gets at once", "See [mail](#mail).";

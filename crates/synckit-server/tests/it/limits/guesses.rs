@@ -8,7 +8,10 @@ use synckit_protocol::{
     wire::auth::{LoginFinish, LoginStart, LoginStarted, UnlockStart},
 };
 
-use crate::support::{Answer, PASSWORD, World, fresh_postgres};
+use crate::{
+    mail_server::MailServer,
+    support::{Answer, PASSWORD, User, World, fresh_postgres},
+};
 
 /// A first message as any client could send it; what it hides does not matter.
 fn ke1() -> Vec<u8> {
@@ -79,6 +82,66 @@ async fn an_invented_address_does_not_help() {
     );
 }
 
+impl World {
+    async fn synced_from(&self, user: &User, from: &str) {
+        let synced = self
+            .get("/api/sync/status")
+            .bearer(&user.token)
+            .header("x-forwarded-for", from)
+            .send()
+            .await;
+        assert_eq!(synced.status, StatusCode::OK);
+    }
+
+    /// Uses up what strangers share of Ada's account.
+    async fn strangers_guess(&self) {
+        for n in 0..100 {
+            let from = format!("192.0.2.{n}");
+            assert_eq!(self.guess("ada@example.com", &from).await.status, StatusCode::OK);
+        }
+        assert_eq!(
+            self.guess("ada@example.com", "203.0.113.1").await.code(),
+            "too_many_guesses"
+        );
+    }
+}
+
+/// The first sign-in makes the account, and its place familiar.
+#[tokio::test]
+async fn a_new_account_has_a_familiar_place() {
+    let mail = MailServer::start().await.unwrap();
+    let world = World::start_with(|config| {
+        config.mail = mail.delivery().unwrap();
+        config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    })
+    .await;
+    world.register("ada@example.com", PASSWORD).await;
+    let code = mail.code("ada@example.com", "Confirm your address", 1).await.unwrap();
+    let user = world.confirm("ada@example.com", PASSWORD, &code).await.unwrap();
+    world.synced_from(&user, "").await;
+    world.strangers_guess().await;
+    assert_eq!(world.guess("ada@example.com", "").await.status, StatusCode::OK);
+}
+
+/// Nine places take turns, and eight are kept.
+#[tokio::test]
+async fn a_place_in_use_is_familiar_again_in_an_hour() {
+    let world = World::behind_a_proxy().await;
+    let user = world.user("ada@example.com").await;
+    for n in 0..9 {
+        // For so long no session is remembered without a look at the store.
+        world.clock.advance(60);
+        world.synced_from(&user, &format!("198.51.100.{n}")).await;
+    }
+    world.clock.advance(3600);
+    world.synced_from(&user, "198.51.100.0").await;
+    world.strangers_guess().await;
+    assert_eq!(
+        world.guess("ada@example.com", "198.51.100.0").await.status,
+        StatusCode::OK
+    );
+}
+
 #[tokio::test]
 async fn strangers_cannot_lock_the_owner_out() {
     let world = World::behind_a_proxy().await;
@@ -86,31 +149,11 @@ async fn strangers_cannot_lock_the_owner_out() {
     // Ada's device syncs from home, which makes home familiar, also to a server that was just restarted.
     let world = world.restart_behind_a_proxy().await;
     let home = "198.51.100.7";
-    let synced = world
-        .get("/api/sync/status")
-        .bearer(&user.token)
-        .header("x-forwarded-for", home)
-        .send()
-        .await;
-    assert_eq!(synced.status, StatusCode::OK);
-
-    for n in 0..100 {
-        let from = format!("192.0.2.{n}");
-        assert_eq!(world.guess("ada@example.com", &from).await.status, StatusCode::OK);
-    }
-    assert_eq!(
-        world.guess("ada@example.com", "203.0.113.1").await.code(),
-        "too_many_guesses"
-    );
+    world.synced_from(&user, home).await;
+    world.strangers_guess().await;
     assert_eq!(world.guess("ada@example.com", home).await.status, StatusCode::OK);
     // And whoever is signed in never guesses.
-    let synced = world
-        .get("/api/sync/status")
-        .bearer(&user.token)
-        .header("x-forwarded-for", "203.0.113.9")
-        .send()
-        .await;
-    assert_eq!(synced.status, StatusCode::OK);
+    world.synced_from(&user, "203.0.113.9").await;
     // Another account is not touched.
     assert_eq!(
         world.guess("bob@example.com", "203.0.113.1").await.status,
