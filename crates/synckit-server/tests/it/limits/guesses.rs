@@ -2,6 +2,7 @@
 
 use rand::rngs::OsRng;
 use reqwest::StatusCode;
+use serde_json::json;
 use synckit_login::ClientLogin;
 use synckit_protocol::{
     LOGIN_SUITE,
@@ -254,6 +255,25 @@ async fn a_good_finish_gives_its_guess_back_once() {
     assert_eq!(send().await.code(), "login_expired");
     assert_eq!(world.guess("ada@example.com", "").await.status, StatusCode::OK);
     assert_eq!(world.guess("ada@example.com", "").await.code(), "too_many_guesses");
+}
+
+/// A database that takes not even this must not keep out who knows the password.
+#[tokio::test]
+async fn embedded_give_back_that_fails_costs_no_sign_in() {
+    let world = World::start_with(|config| config.allow_password_login = true).await;
+    world.register("ada@example.com", PASSWORD).await;
+    rusqlite::Connection::open(world.path().join("synckit.db"))
+        .unwrap()
+        .execute_batch(
+            "CREATE TRIGGER refuse BEFORE INSERT ON familiar_places BEGIN SELECT RAISE(ABORT, 'refused by the test'); END",
+        )
+        .unwrap();
+    world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    let body = json!({ "email": "ada@example.com", "password": PASSWORD, "api_key": world.api_key() });
+    assert_eq!(
+        world.post("/api/sync/auth").json(&body).send().await.status,
+        StatusCode::OK
+    );
 }
 
 impl World {
