@@ -614,11 +614,11 @@ async fn no_count_is_undone_by_another() {
     for counts in [false, false, true] {
         let store = Arc::new(database.store().await);
         if counts {
-            let of_accounts = (0..200).map(|n| charge([1000 + n, 2000 + n], 10));
+            let of_accounts = (0..40).map(|n| charge([1000 + n, 2000 + n], 10));
             // These draw on the same two, which they name in either order.
-            let of_one_address = (0..100).map(|n| charge(if n % 2 == 0 { [1, 2] } else { [2, 1] }, 100));
+            let of_one_address = (0..16).map(|n| charge(if n % 2 == 0 { [1, 2] } else { [2, 1] }, 100));
             let answers = counted_at_once(&store, of_accounts.chain(of_one_address)).await;
-            assert_eq!(answers, [Counted::First; 300]);
+            assert_eq!(answers, [Counted::First; 56]);
         }
         store.close().await.unwrap();
         roll_backs.push(rolled_back(&client).await);
@@ -638,7 +638,7 @@ async fn nodes_that_count_at_once_share_the_tokens() {
     let (_database, nodes) = two_nodes().await;
     let counting = nodes
         .each_ref()
-        .map(|node| counted_at_once(node, (0..40).map(|_| charge([1], 10))));
+        .map(|node| counted_at_once(node, (0..15).map(|_| charge([1], 10))));
     let [one, other] = counting;
     let (one, other) = tokio::join!(one, other);
     let first = one.iter().chain(&other).filter(|answer| **answer == Counted::First);
