@@ -10,20 +10,12 @@ use synckit_client::{Cursor, Error, MemoryStore, ProblemCode, Registration, Sync
 
 use crate::{
     interference::{Fate, Interference},
-    mail_server::MailServer,
     world::{World, change, pull_all},
 };
 
 const EMAIL: &str = "new@example.com";
 const PASSWORD: &str = "correct horse";
 const CONFIRM: &str = "Confirm your address";
-
-async fn start() -> (World, MailServer) {
-    let mail = MailServer::start().await.unwrap();
-    let delivery = mail.delivery().unwrap();
-    let world = World::start_with(move |config| config.mail = delivery.clone()).await;
-    (world, mail)
-}
 
 fn installation(world: &World, transport: Option<Arc<dyn Transport>>) -> SyncKitClient {
     let builder = SyncKitClient::builder(world.config()).credential_store(MemoryStore::default());
@@ -35,7 +27,7 @@ fn installation(world: &World, transport: Option<Arc<dyn Transport>>) -> SyncKit
 
 #[tokio::test]
 async fn confirmed_account_is_ready_to_use() {
-    let (world, mail) = start().await;
+    let (world, mail) = World::start_with_mail().await;
     let laptop = installation(&world, None);
     assert_eq!(
         laptop.create_account(EMAIL, PASSWORD).await.unwrap(),
@@ -75,7 +67,7 @@ async fn confirmed_account_is_ready_to_use() {
 /// The code is used up, and the account exists: the SDK signs in without the code.
 #[tokio::test]
 async fn lost_answer_of_a_confirmation_signs_in() {
-    let (world, mail) = start().await;
+    let (world, mail) = World::start_with_mail().await;
     let finishes = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&finishes);
     let lossy = Interference::new(move |request| {

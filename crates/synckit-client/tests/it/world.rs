@@ -21,7 +21,10 @@ use synckit_server::{Admin, Config, serve};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-use crate::interference::{Fate, Interference};
+use crate::{
+    interference::{Fate, Interference},
+    mail_server::MailServer,
+};
 
 /// A real server on loopback, with one app.
 pub(crate) struct World {
@@ -47,6 +50,14 @@ pub(crate) struct User {
 impl World {
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
+    }
+
+    /// A server that sends mail.
+    pub(crate) async fn start_with_mail() -> (Self, MailServer) {
+        let mail = MailServer::start().await.unwrap();
+        let delivery = mail.delivery().unwrap();
+        let world = Self::start_with(move |config| config.mail = delivery.clone()).await;
+        (world, mail)
     }
 
     /// A server with another configuration than the default, also after a restart.

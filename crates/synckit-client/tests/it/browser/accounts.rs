@@ -9,10 +9,7 @@ use super::{
     driver::{Browser, Look},
     trace::Trace,
 };
-use crate::{
-    mail_server::MailServer,
-    world::{World, changes},
-};
+use crate::world::{World, changes};
 
 const ADDRESS: &str = "new@example.com";
 const SECRET: &str = "four random words are strong";
@@ -20,13 +17,6 @@ const UNDERSTOOD: &str = "//input[@id='know']";
 const CREATE: &str = "//button[text()='Create account']";
 const MAIL_CODE: &str = "//input[@id='mail-code']";
 const CONTINUE: &str = "//button[text()='Continue']";
-
-async fn with_mail() -> (World, MailServer) {
-    let mail = MailServer::start().await.unwrap();
-    let delivery = mail.delivery().unwrap();
-    let world = World::start_with(move |config| config.mail = delivery.clone()).await;
-    (world, mail)
-}
 
 async fn begin(client: SyncKitClient) -> (String, JoinHandle<SyncKitClient>) {
     let (send, opened) = oneshot::channel();
@@ -60,6 +50,7 @@ async fn stored_code(browser: &Browser) -> RecoveryCode {
 async fn no_code(browser: &Browser) {
     let told = browser.text("//form[@id='no-code'][not(@hidden)]/h2").await;
     assert_eq!(told, "No recovery code here");
+    browser.picture("no-recovery-code").await;
     browser.click("//form[@id='no-code']//button").await;
 }
 
@@ -85,7 +76,7 @@ async fn lose(browser: &Browser, path: &str, times: u32, answer: Option<&str>) {
 
 #[tokio::test]
 async fn lost_answers_lose_no_recovery_code() {
-    let (with_mail, mail) = with_mail().await;
+    let (with_mail, mail) = World::start_with_mail().await;
     let without = World::start().await;
     let browser = Browser::start(Look::default()).await;
     for (world, is_pending) in [(&with_mail, true), (&without, false)] {
@@ -150,6 +141,7 @@ async fn a_lost_answer_to_a_reset_loses_no_code() {
         } else {
             // Nobody knows here what became of it, so no words are shown.
             assert_eq!(browser.text(REFUSAL).await, "Try to sign in");
+            browser.picture("recover-refused-light-desktop").await;
             let words = browser
                 .run("return document.querySelectorAll('#words li').length", &[])
                 .await;
@@ -161,7 +153,7 @@ async fn a_lost_answer_to_a_reset_loses_no_code() {
 
 #[tokio::test]
 async fn an_account_is_made_in_the_browser() {
-    let (world, mail) = with_mail().await;
+    let (world, mail) = World::start_with_mail().await;
     let trace = Trace::default();
     let url = trace.before(world.address()).await;
     let (page, signing_up) = begin(device(url, &world)).await;
@@ -209,7 +201,7 @@ async fn an_account_is_made_in_the_browser() {
 
 #[tokio::test]
 async fn a_code_from_a_mail_works_on_a_new_page() {
-    let (world, mail) = with_mail().await;
+    let (world, mail) = World::start_with_mail().await;
     let laptop = device(world.url(), &world);
     assert_eq!(
         laptop.create_account(ADDRESS, SECRET).await.unwrap(),
@@ -224,7 +216,6 @@ async fn a_code_from_a_mail_works_on_a_new_page() {
     };
     let browser = Browser::start(look).await;
     browser.open(&page).await;
-    browser.picture("sign-up-dark-phone").await;
     browser.click("//a[@id='have-code']").await;
     browser.write("//input[@id='again-email']", ADDRESS).await;
     browser.write("//input[@id='again-password']", SECRET).await;
@@ -369,6 +360,7 @@ async fn recovery_needs_no_app() {
     };
     let browser = Browser::start(look).await;
     browser.open(&format!("{}/account/recover", world.url())).await;
+    browser.text("//button[not(@disabled)][text()='Send a code']").await;
     browser.picture("recover-dark-phone").await;
     browser.click("//a[@id='have-code']").await;
     browser.write(MAIL_CODE, "a guess").await;

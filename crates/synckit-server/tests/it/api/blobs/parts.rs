@@ -80,6 +80,16 @@ impl<'a> InParts<'a> {
         call.bearer(&self.user.token).cbor(part).send().await
     }
 
+    /// Another last part than that of the file, as somebody with the user's token may send it.
+    async fn put_another_last(&self) -> UploadPart {
+        let other = UploadPart {
+            number: 9,
+            sealed_hash: SealedHash::of(&[7]),
+        };
+        self.url(&other).await.put(self.world, vec![7]).await;
+        other
+    }
+
     async fn url(&self, part: &UploadPart) -> Upload {
         let answer: UploadPartAnswer = self.ask(part).await.ok();
         Upload(BlobUploadAnswer {
@@ -241,12 +251,7 @@ async fn no_blob_comes_of_other_parts(place: Place) {
     let world = place.world().await;
     let user = world.user("ada@example.com").await;
     let upload = InParts::begin(&world, &user).await;
-    // Somebody with the user's token has another last part than the device that confirms.
-    let other = UploadPart {
-        number: 9,
-        sealed_hash: SealedHash::of(&[7]),
-    };
-    upload.url(&other).await.put(&world, vec![7]).await;
+    let other = upload.put_another_last().await;
     upload.put_all(1..=8).await;
     assert_eq!(upload.confirm().await.code(), "upload_incomplete");
     assert_eq!(user.ask_download(&world, HASH).await.code(), "blob_not_found");
@@ -357,16 +362,12 @@ async fn confirmations_that_cross_both_succeed() {
     assert!(world.get(&url).send().await.body == whole());
 }
 
-/// The right part replaces one with other bytes, which somebody with the same token may have sent.
+/// The right part replaces one with other bytes.
 async fn a_part_can_be_corrected(place: Place) {
     let world = place.world().await;
     let user = world.user("ada@example.com").await;
     let upload = InParts::begin(&world, &user).await;
-    let other = UploadPart {
-        number: 9,
-        sealed_hash: SealedHash::of(&[7]),
-    };
-    upload.url(&other).await.put(&world, vec![7]).await;
+    upload.put_another_last().await;
     upload.put_all(1..=9).await;
     let status: UploadStatus = upload.status().await.ok();
     assert_eq!(status.parts.last(), Some(&part(9)));
