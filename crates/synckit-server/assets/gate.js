@@ -122,8 +122,8 @@ const messages = {
   login_expired: ["Start again", "The exchange took longer than it may, and was dropped. Nothing is wrong with your account. If this comes again, go back to the app and start there."],
   mail_code_invalid: ["This code does not work", "It may be too old, used already, or meant for another address or password. Take it from the newest mail, or begin again. Where an invitation was needed, somebody may have used it meanwhile."],
   version_conflict: ["Start again", "Something else changed the account meanwhile. The same code still works."],
-  invite_invalid: ["This invitation does not work", "It was used already, has ended, or was mistyped. Ask whoever invited you for another one."],
-  registration_closed: ["No new accounts here", "Whoever runs this server lets nobody register at the moment."],
+  invite_invalid: ["This invitation does not work", "It was used already, has ended, or was mistyped. Ask for another one."],
+  registration_closed: ["No new accounts here", "This server takes no new accounts at the moment."],
   api_key_invalid: ["This app is not known here any more", "Go back to the app and start there."],
   taken: ["You may have an account already", "The account was not made with this password. Sign in instead, or choose “Forgotten password?” there."],
   page_expired: ["This page was open for too long", "Go back to the app and start there again. Nothing was made yet."],
@@ -137,7 +137,7 @@ const messages = {
 const explain = (refused) => {
   if (refused.code === "too_many_guesses" || refused.code === "rate_limited")
     return [`Wait ${wait(refused.retryAfter)}`, "Too many attempts. Devices that are signed in go on working."];
-  return messages[refused.code] ?? ["This did not work", `Try again later. If it stays so, tell whoever runs this server: ${refused.code}.`];
+  return messages[refused.code] ?? ["This did not work", `Try again later. If that does not help, tell the operator of this server this word: ${refused.code}.`];
 };
 const refuse = (error, form) => {
   const refused = error instanceof Refused ? error : new Refused("broken");
@@ -231,7 +231,7 @@ const finished = async (path, finish, answered) => {
   }
 };
 
-// Whoever leaves a page that shows a recovery code is asked, because nobody can show it again.
+// While a recovery code is shown, the browser asks before it leaves the page: nobody can show the code again.
 const stay = (event) => event.preventDefault();
 const giveWords = (words) => {
   at("words").replaceChildren(
