@@ -30,7 +30,7 @@ use std::{
 
 use parking_lot::Mutex;
 use synckit_protocol::{UserId, wire::UnixSeconds};
-use synckit_store::{Allowance, Charge, Counted, CountedKey, Draw, Place, Store, StoreError, rules::allowances};
+use synckit_store::{Allowance, Charge, Counted, CountedKey, Draw, Place, Store, StoreError};
 
 use super::token_buckets::ENTRIES_MAX;
 use crate::startup::{
@@ -125,19 +125,9 @@ impl Counter {
         }
     }
 
-    /// The name of an allowance: its kind, and one of as many numbers as it may have rows.
+    /// Names something that is counted: a kind of 8 bytes, and parts of fixed length.
     pub(super) fn name(&self, kind: &[u8; 8], parts: &[&[u8; 16]]) -> CountedKey {
-        let CountedKey(hash) = self.hash(kind, parts);
-        CountedKey(allowances::name(kind, hash))
-    }
-
-    /// A keyed hash of a kind of 8 bytes, and parts of fixed length.
-    pub(super) fn hash(&self, kind: &[u8; 8], parts: &[&[u8; 16]]) -> CountedKey {
-        let mut all: Vec<&[u8]> = vec![kind];
-        all.extend(parts.iter().map(|part| part.as_slice()));
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&self.key.sign(&all)[..16]);
-        CountedKey(hash)
+        name(&self.key, kind, parts)
     }
 
     /// Counts an attempt; returns whether it is the first one.
@@ -163,6 +153,16 @@ impl Counter {
             refused: self.refused.load(Ordering::Relaxed),
         }
     }
+}
+
+/// A keyed hash, so that the database tells of nobody. All of it: allowances that were shared would let strangers, who use up
+/// many, lock out people they do not know.
+fn name(key: &MacKey, kind: &[u8; 8], parts: &[&[u8; 16]]) -> CountedKey {
+    let mut all: Vec<&[u8]> = vec![kind];
+    all.extend(parts.iter().map(|part| part.as_slice()));
+    let mut name = [0; 16];
+    name.copy_from_slice(&key.sign(&all)[..16]);
+    CountedKey(name)
 }
 
 /// The limits of guesses.
@@ -292,7 +292,7 @@ impl Guesses {
     fn place(&self, ticket: Ticket) -> Place {
         Place {
             user_id: UserId::from_bytes(ticket.account),
-            address: self.counter.hash(b"place\0\0\0", &[&ticket.account, &ticket.address.0]),
+            address: self.counter.name(b"place\0\0\0", &[&ticket.account, &ticket.address.0]),
         }
     }
 
@@ -330,7 +330,24 @@ impl fmt::Debug for Guesses {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+
+    #[test]
+    fn no_two_accounts_share_an_allowance() {
+        let key = MacKey::from_bytes([7; 32]);
+        let accounts = (0..20_000_u128).map(u128::to_be_bytes);
+        let names: HashSet<_> = accounts.map(|account| name(&key, b"account\0", &[&account])).collect();
+        assert_eq!(names.len(), 20_000);
+        // Neither do two kinds, nor a pair and its halves the other way round.
+        let (one, other) = ([1; 16], [2; 16]);
+        assert_ne!(name(&key, b"account\0", &[&one]), name(&key, b"address\0", &[&one]));
+        assert_ne!(
+            name(&key, b"pair\0\0\0\0", &[&one, &other]),
+            name(&key, b"pair\0\0\0\0", &[&other, &one])
+        );
+    }
 
     #[test]
     fn ipv6_addresses_of_one_household_are_one_guesser() {

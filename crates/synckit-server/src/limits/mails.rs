@@ -74,8 +74,7 @@ impl Mails {
     ) -> Result<Registering, NotCounted> {
         let attempt = Charge {
             once: Some(Draw {
-                // Of its own: one that shared another's would get no mail. Each costs its mailbox one, so there are not many.
-                of: self.counter.hash(b"once\0\0\0\0", &[registration.as_bytes()]),
+                of: self.counter.name(b"once\0\0\0\0", &[registration.as_bytes()]),
                 // Twice as long as the request can be repeated, for clocks that are set back.
                 allowance: Allowance {
                     tokens: 1,
@@ -113,5 +112,24 @@ fn allowance(burst: u32, per_day: u32) -> Allowance {
     Allowance {
         tokens: burst,
         window_seconds: DAY_SECONDS * u64::from(burst) / u64::from(per_day.max(1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use synckit_protocol::limits::RESET_CODE_SECONDS;
+
+    use super::*;
+
+    /// Otherwise strangers could keep an owner from a reset: a code is valid for as long as no further one is sent.
+    #[test]
+    fn refused_reset_means_that_a_code_is_valid() {
+        let limits = MailLimits::default();
+        let allowance = allowance(limits.reset_burst, limits.resets_per_day);
+        let mut left = allowance.left(None, 0);
+        while allowance.wait(left, 0).is_none() {
+            left = allowance.drawn(left);
+        }
+        assert_eq!(allowance.wait(left, 0), Some(RESET_CODE_SECONDS));
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Nothing here speaks HTTP. The API turns a refusal into a problem.
 //!
-//! Invariant: every counter is bounded in memory, whatever keys a client invents.
+//! Invariant: every counter in memory is bounded, whatever keys a client invents. Guesses and mails are counted in the database, where
+//! each network address can add a bounded number of rows.
 
 mod capacity;
 mod disk_reserve;

@@ -327,6 +327,11 @@ fn derive(root: &Hkdf<Sha256>, label: &str) -> Zeroizing<[u8; 32]> {
 pub(crate) struct MacKey(Zeroizing<[u8; 32]>);
 
 impl MacKey {
+    #[cfg(test)]
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
     /// The MAC of some parts. Callers give parts of fixed length, or a single one at the end.
     pub(crate) fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
         self.over(parts).finalize().into_bytes().into()

@@ -95,18 +95,6 @@ impl Allowance {
     }
 }
 
-/// Allowances of one kind, at most: what strangers draw on must not fill the disk. With so many names some accounts and
-/// addresses share an allowance, which is refused sooner and never later.
-pub const ALLOWANCES_PER_KIND_MAX: u64 = 1 << 20;
-
-/// The name of an allowance: its kind, and a number that follows from a hash.
-pub fn name(kind: &[u8; 8], hash: [u8; 16]) -> [u8; 16] {
-    let number = u128::from_be_bytes(hash) % u128::from(ALLOWANCES_PER_KIND_MAX);
-    let mut name = number.to_be_bytes();
-    name[..8].copy_from_slice(kind);
-    name
-}
-
 /// Addresses that are familiar to one account; those that were used last.
 pub const FAMILIAR_PER_ACCOUNT_MAX: u32 = 8;
 
@@ -184,13 +172,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn a_kind_has_so_many_names(kind in any::<[u8; 8]>(), hash in any::<[u8; 16]>()) {
-            let name = u128::from_be_bytes(name(&kind, hash));
-            prop_assert_eq!(((name >> 64) as u64).to_be_bytes(), kind);
-            prop_assert_eq!(u128::from_be_bytes(hash) & 0xf_ffff, name & u128::from(u64::MAX));
-        }
-
         /// Two nodes, of which one is behind, draw as often as they are let; each forgets what has ended by its clock.
         #[test]
         fn clocks_that_differ_give_no_further_token(
