@@ -1,5 +1,5 @@
-//! What the pages compute, compiled to WebAssembly: the client's side of OPAQUE (RFC 9807) of [`synckit_login`], and the first
-//! vault of an account or of its reset, of [`synckit_crypto`].
+//! What the pages compute, compiled to WebAssembly: the client's side of OPAQUE (RFC 9807) of [`synckit_login`], and the vaults
+//! of new accounts, passwords and recovery codes, of [`synckit_crypto`].
 //!
 //! The page writes bytes to [`input`], calls a function, and reads [`output_length`] bytes at [`output`]. A function returns 0
 //! or why it failed. One instance serves one login or registration: the page drops it afterwards, and its memory with it.
@@ -7,8 +7,8 @@
 use std::{cell::RefCell, ptr};
 
 use rand::{CryptoRng, Error, RngCore};
-use synckit_crypto::{AccountKey, RecoveryCode, Vault};
-use synckit_login::{ClientLogin, ClientRegistration, LoginError};
+use synckit_crypto::{AccountKey, KeyError, RecoveryCode, Vault};
+use synckit_login::{ClientLogin, ClientRegistration, ExportKey, LoginError};
 use synckit_protocol::{AppId, UserId};
 use zeroize::Zeroizing;
 
@@ -24,6 +24,14 @@ enum Failure {
     MalformedMessage = 3,
     /// The functions were called in another order, or a primitive failed.
     Internal = 4,
+    /// The password is right, and does not open the vault: the server gave out another one.
+    OtherVault = 5,
+}
+
+impl From<KeyError> for Failure {
+    fn from(_: KeyError) -> Self {
+        Self::OtherVault
+    }
 }
 
 impl From<LoginError> for Failure {
@@ -43,6 +51,8 @@ struct Instance {
     output: Zeroizing<Vec<u8>>,
     login: Option<ClientLogin>,
     registration: Option<ClientRegistration>,
+    export_key: Option<ExportKey>,
+    opened: Option<(UserId, Vault, AccountKey)>,
 }
 
 thread_local! {
@@ -88,8 +98,61 @@ pub extern "C" fn login_finish() -> u32 {
         let (app_id, ke2) = input.split_first_chunk::<16>().ok_or(Failure::MalformedMessage)?;
         let login = this.login.take().ok_or(Failure::Internal)?;
         let finished = login.finish(AppId::from_bytes(*app_id), ke2, None, &mut PageRng)?;
+        this.export_key = Some(finished.export_key);
         Ok(finished.ke3)
     })
+}
+
+/// Opens a vault with the login that was finished. Input: the user id, then the vault. No output.
+#[unsafe(no_mangle)]
+pub extern "C" fn vault_open() -> u32 {
+    call(|this, input| {
+        let (user_id, vault) = input.split_first_chunk::<16>().ok_or(Failure::MalformedMessage)?;
+        let user_id = UserId::from_bytes(*user_id);
+        let export_key = this.export_key.take().ok_or(Failure::Internal)?;
+        let vault = Vault::decode(vault)?;
+        let account_key = vault.open_with_password(&user_id, &export_key)?;
+        this.opened = Some((user_id, vault, account_key));
+        Ok(Vec::new())
+    })
+}
+
+/// Finishes the registration of a new password for the opened vault. Input: the response. Output: the record, and the vault that
+/// replaces the opened one, each after its length (2 bytes). Takes as long as one Argon2id of 64 MiB.
+#[unsafe(no_mangle)]
+pub extern "C" fn vault_with_password() -> u32 {
+    call(|this, response| {
+        let registration = this.registration.take().ok_or(Failure::Internal)?;
+        let (user_id, vault, account_key) = this.opened.take().ok_or(Failure::Internal)?;
+        let finished = registration.finish(response, &mut PageRng)?;
+        let next = vault.with_password(&user_id, &finished.export_key, &account_key, &mut PageRng)?;
+        parts(&[&finished.upload, &next.encode()], &[])
+    })
+}
+
+/// Makes a new recovery code for the opened vault. No input. Output: the vault that replaces the opened one, after its length (2
+/// bytes), and the words of the code.
+#[unsafe(no_mangle)]
+pub extern "C" fn vault_with_recovery() -> u32 {
+    call(|this, _| {
+        let (user_id, vault, account_key) = this.opened.take().ok_or(Failure::Internal)?;
+        let code = RecoveryCode::generate(&mut PageRng);
+        let next = vault.with_recovery(&user_id, &code, &account_key, &mut PageRng)?;
+        parts(&[&next.encode()], code.words().as_bytes())
+    })
+}
+
+/// These parts, each after its length, and the rest.
+fn parts(parts: &[&[u8]], rest: &[u8]) -> Result<Vec<u8>, Failure> {
+    // Room for all, so that no copy of a secret is left behind by growing.
+    let mut output = Vec::with_capacity(1024);
+    for part in parts {
+        let length = u16::try_from(part.len()).map_err(|_| Failure::Internal)?;
+        output.extend_from_slice(&length.to_be_bytes());
+        output.extend_from_slice(part);
+    }
+    output.extend_from_slice(rest);
+    Ok(output)
 }
 
 /// Begins a registration, or the reset of a password. Input: the new password, in UTF-8. Output: the request.
@@ -122,14 +185,7 @@ pub extern "C" fn register_finish() -> u32 {
             &account_key,
             &mut PageRng,
         );
-        let mut output = Vec::with_capacity(1024);
-        for part in [&finished.upload, &vault.encode()] {
-            let length = u16::try_from(part.len()).map_err(|_| Failure::Internal)?;
-            output.extend_from_slice(&length.to_be_bytes());
-            output.extend_from_slice(part);
-        }
-        output.extend_from_slice(code.words().as_bytes());
-        Ok(output)
+        parts(&[&finished.upload, &vault.encode()], code.words().as_bytes())
     })
 }
 

@@ -39,15 +39,19 @@ const inWorker = async (work) => {
 const text = (value) => typeof value === "string" && value !== "";
 const flag = (value) => typeof value === "boolean";
 const count = (value) => Number.isInteger(value) && value > 0 && value < 2 ** 32;
-// Only the documented answer is a success: with these fields, or without a body where there are none.
-const post = async (path, body, fields) => {
+// Only the documented answer is a success: with these fields, or without a body where there are none. Only the sign-in to the
+// account has to do with a cookie.
+const send = async (method, path, { body, token, cookie }, fields) => {
+  const headers = { Accept: "application/json" };
+  if (body) headers["Content-Type"] = "application/json";
+  if (token) headers.Authorization = `Bearer ${token}`;
   let answer;
   try {
     answer = await fetch(page.base + path, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "application/json" },
-      body: JSON.stringify(body),
-      credentials: "omit",
+      method,
+      headers,
+      body: body && JSON.stringify(body),
+      credentials: cookie ? "same-origin" : "omit",
       redirect: "error",
       signal: AbortSignal.timeout(60000),
     });
@@ -63,6 +67,7 @@ const post = async (path, body, fields) => {
   if (fields && answer.status === 200 && Object.entries(fields).every(([name, is]) => is(content?.[name]))) return content;
   throw new Refused("foreign answer");
 };
+const post = (path, body, fields) => send("POST", path, { body }, fields);
 // Whether nobody can tell what became of a message: its answer was lost, or came from somebody else.
 const isLost = (error) => error.code === "no answer" || error.code === "foreign answer";
 
@@ -72,6 +77,16 @@ const journeys = {
     ["Asking the server for its half of the proof", "The request does not contain the password."],
     ["Stretching your password on this device", stretching],
     ["Proving it to the server", ""],
+  ],
+  change: [
+    ["Proving the password until now", stretching],
+    ["Stretching the new one, and closing your keys again with it", "On this device, with as much work again."],
+    ["Giving the server what it cannot open", ""],
+  ],
+  code: [
+    ["Proving your password", stretching],
+    ["Opening your keys on this device, and closing them again with new words", ""],
+    ["Giving the server what it cannot open", ""],
   ],
   registration: [
     ["Asking the server for its half of the lock", "The request does not contain the password."],
@@ -126,6 +141,9 @@ const messages = {
   registration_closed: ["No new accounts here", "This server takes no new accounts at the moment."],
   api_key_invalid: ["This app is not known here any more", "Go back to the app and start there."],
   taken: ["You may have an account already", "The account was not made with this password. Sign in instead, or choose “Forgotten password?” there."],
+  fresh_login_required: ["Start again", "The exchange took longer than it may. Nothing was changed."],
+  other_vault: ["The server gave out another vault", "Your password is right, and does not open what the server holds as your keys. Nothing was changed. Ask the operator of this server; an older backup may be the reason."],
+  no_cookie: ["This browser keeps no session", "Allow cookies for this address. Over plain http, browsers keep this one on your own machine only."],
   page_expired: ["This page was open for too long", "Go back to the app and start there again. Nothing was made yet."],
   unknown_end: ["Try to sign in", "The connection was lost at the last step. If you can sign in with this password, it was set; make a new recovery code in the app then. If not, start again here."],
   blocked: ["Something blocks this page", "A setting or an extension of the browser holds back a part of it. Allow this address, or use the app. The password has not left this device."],
@@ -205,28 +223,33 @@ const register = (password, path, begun, answered) => {
     step(2);
     const generation = new Uint8Array(4);
     new DataView(generation.buffer).setUint32(0, started.vault_generation);
-    let made = await ask("register_finish", idBytes(started.user_id), generation, toBytes(started.response));
-    const part = () => {
-      const end = 2 + made[0] * 256 + made[1];
-      const bytes = made.slice(2, end);
-      made = made.slice(end);
-      return toText(bytes);
-    };
-    const finish = { registration: started.registration, record: part(), vault: part() };
-    const words = new TextDecoder().decode(made);
+    const made = await ask("register_finish", idBytes(started.user_id), generation, toBytes(started.response));
+    const [record, vault, rest] = parts(made, 2);
+    const words = new TextDecoder().decode(rest);
     step(3);
-    const isItsOwn = (userId) => userId === started.user_id;
-    return { userId: started.user_id, words, answer: await finished(path, finish, { ...answered, user_id: isItsOwn }) };
+    const finish = { registration: started.registration, record, vault };
+    const expects = { ...answered, user_id: (userId) => userId === started.user_id };
+    return { userId: started.user_id, words, answer: await repeated(() => post(path, finish, expects)) };
   });
 };
+// The parts of an output, each after its length in two bytes; then the rest.
+const parts = (bytes, number) => {
+  const found = [];
+  for (; number > 0; number--) {
+    const end = 2 + bytes[0] * 256 + bytes[1];
+    found.push(toText(bytes.slice(2, end)));
+    bytes = bytes.slice(end);
+  }
+  return [...found, bytes];
+};
 // A last message whose answer was lost is sent once more: it changes nothing twice.
-const finished = async (path, finish, answered) => {
+const repeated = async (sent) => {
   try {
-    return await post(path, finish, answered);
+    return await sent();
   } catch (error) {
     if (!isLost(error)) throw error;
-    return await post(path, finish, answered).catch(() => {
-      throw new Refused("unknown_end");
+    return await sent().catch((again) => {
+      throw again.code === "version_conflict" ? again : new Refused("unknown_end");
     });
   }
 };
@@ -313,6 +336,78 @@ on("reset", async () => {
   const password = take("password");
   refuseWeak(password);
   const { words } = await register(password, "/api/accounts/reset", { code: mailCode() }, {});
+  giveWords(words);
+});
+
+// The account. A login for the server's own pages sets this browser's cookie; its account token opens the vault, which knows
+// the keys.
+const signInHere = async (ask, email, password) => {
+  const ke1 = await ask("login_start", utf8(password));
+  const begun = { email, suite: 1, ke1: toText(ke1) };
+  const started = await post("/account/sign-in/start", begun, { login: text, ke2: text });
+  const ke3 = await ask("login_finish", idBytes(page.appId), toBytes(started.ke2));
+  const body = { login: started.login, ke3: toText(ke3) };
+  return send("POST", "/account/sign-in", { body, cookie: true }, { user_id: text, account_token: text });
+};
+on("account-sign-in", async () => {
+  const [email, password] = [address(), take("password")];
+  begin(journeys.login);
+  await inWorker((ask) => {
+    step(2);
+    return signInHere(ask, email, password);
+  });
+  // The cookie is invisible here. Its page tells whether the browser kept it.
+  const kept = await fetch(`${page.base}/account`, { redirect: "manual", credentials: "same-origin" }).catch(() => {
+    throw new Refused("no answer");
+  });
+  if (kept.type === "opaqueredirect") throw new Refused("no_cookie");
+  step(3);
+  location.assign(page.base + page.to);
+  if (page.to === "/account/export") location.assign(`${page.base}/account`);
+});
+const emptyVault = { vault: text, version: count };
+const openVault = async (ask, password) => {
+  step(1);
+  const { user_id, account_token: token } = await signInHere(ask, page.email, password);
+  // The address may have become another account's meanwhile.
+  if (user_id !== page.userId) throw new Refused("invalid_credentials");
+  step(2);
+  const stored = await send("GET", "/api/account/vault", { token }, emptyVault);
+  await ask("vault_open", idBytes(user_id), toBytes(stored.vault));
+  return { token, version: stored.version };
+};
+on("change-password", async () => {
+  const [old, password] = [take("old-password"), take("password")];
+  refuseWeak(password);
+  begin(journeys.change);
+  await inWorker(async (ask) => {
+    const { token, version } = await openVault(ask, old);
+    const request = toText(await ask("register_start", utf8(password)));
+    const begun = { body: { suite: 1, request }, token };
+    const started = await send("POST", "/api/account/password/start", begun, { registration: text, response: text });
+    const [record, vault] = parts(await ask("vault_with_password", toBytes(started.response)), 2);
+    step(3);
+    const body = { registration: started.registration, record, vault, expected_version: version };
+    await repeated(() => send("POST", "/api/account/password", { body, token }, { version: count, refresh: text }));
+  });
+  goTo("done");
+});
+on("new-code", async () => {
+  const old = take("old-password");
+  begin(journeys.code);
+  const words = await inWorker(async (ask) => {
+    const { token, version } = await openVault(ask, old);
+    const [vault, words] = parts(await ask("vault_with_recovery"), 1);
+    step(3);
+    const body = { vault, expected_version: version };
+    await repeated(() => send("PUT", "/api/account/vault", { body, token }, { version: count })).catch(async (error) => {
+      // A repeat of a write that had arrived finds it there.
+      if (error.code !== "version_conflict") throw error;
+      const stored = await send("GET", "/api/account/vault", { token }, emptyVault);
+      if (stored.vault !== vault) throw error;
+    });
+    return new TextDecoder().decode(words);
+  });
   giveWords(words);
 });
 

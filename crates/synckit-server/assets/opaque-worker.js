@@ -1,6 +1,6 @@
 // One login or registration by OPAQUE (RFC 9807), in a worker of its own. First message: {wasm, integrity}, answered with no
 // bytes. Each further one: {call, input}, a function and its bytes, answered with its output. A refusal is {failure}.
-const failures = { 1: "wrong_password", 2: "unusable_password", 3: "broken", 4: "broken" };
+const failures = { 1: "wrong_password", 2: "unusable_password", 3: "broken", 4: "broken", 5: "other_vault" };
 
 let exports;
 

@@ -52,6 +52,7 @@ mod platform;
 mod sign_in;
 mod startup;
 mod state;
+mod web;
 
 pub use admin::{Admin, inspect};
 pub use mail::MailConfigError;

@@ -15,6 +15,19 @@ impl SecretHash {
     }
 }
 
+/// The app that the sessions of the server's own pages belong to: nobody's, without a key, an address or data. Its row is made
+/// by the first such session, has no name, and is in no list of apps.
+pub const PAGES_APP: AppId = AppId::from_bytes([0; 16]);
+
+/// The name of an app, as it is shown.
+pub(crate) fn app_name(app_id: AppId, stored: String) -> String {
+    if app_id == PAGES_APP {
+        "Account page".to_owned()
+    } else {
+        stored
+    }
+}
+
 /// The log of one account in one app: the unit that every token is confined to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId {

@@ -56,7 +56,7 @@ pub use devices::{
 pub use error::{StoreError, Unavailable};
 pub use export::{ExportCursor, ExportPage};
 pub use figures::{CommitGroups, StoreFigures};
-pub use ids::{SecretHash, StreamId};
+pub use ids::{PAGES_APP, SecretHash, StreamId};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
 pub use notices::{ChangedStreams, NOTICE_STREAMS_MAX, NodeId, Notice, Notices};
 pub use postgres::{PostgresInspection, PostgresOptions, PostgresStore, PostgresUrl, PostgresUrlError};

@@ -27,6 +27,38 @@ pub struct BrowserSignedIn {
     pub user_id: UserId,
 }
 
+/// `POST /account/sign-in/start`: the first message of a login to the server's own pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PageLoginStart {
+    /// The e-mail address of the account.
+    pub email: String,
+    /// The number of the login suite.
+    pub suite: u16,
+    /// The OPAQUE KE1 message.
+    pub ke1: ByteString,
+}
+
+/// `POST /account/sign-in`: its last message. The answer sets the cookie of the browser's session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PageLoginFinish {
+    /// The server's sealed state of the login.
+    pub login: ByteString,
+    /// The OPAQUE KE3 message.
+    pub ke3: ByteString,
+}
+
+/// The answer to [`PageLoginFinish`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PageSignedIn {
+    /// The account.
+    pub user_id: UserId,
+    /// The token for `/api/account`, valid for five minutes.
+    pub account_token: SecretText,
+}
+
 /// The answer of `POST /oauth/token` (RFC 6749, section 5.1).
 ///
 /// # Examples

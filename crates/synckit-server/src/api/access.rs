@@ -63,9 +63,9 @@ impl AppAccess {
 
 /// A request with a token for the account, from a password login not older than five minutes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct AccountAccess {
-    pub(super) user_id: UserId,
-    pub(super) session_id: SessionId,
+pub(crate) struct AccountAccess {
+    pub(crate) user_id: UserId,
+    pub(crate) session_id: SessionId,
 }
 
 impl FromRequestParts<Arc<ServerState>> for AppAccess {
@@ -138,7 +138,7 @@ pub(super) fn bearer(parts: &Parts) -> Result<&str, ApiError> {
 }
 
 /// The session of a token of this user, from memory for a few seconds, else from the store.
-async fn live_session(
+pub(crate) async fn live_session(
     state: &ServerState,
     id: SessionId,
     user_id: UserId,

@@ -23,7 +23,7 @@ use crate::{
 type Server = State<Arc<ServerState>>;
 
 /// `GET /api/account/export`. The token is checked when the export begins; the answer may take as long as the line needs.
-pub(super) async fn export(State(state): Server, access: AccountAccess) -> Result<Response, ApiError> {
+pub(crate) async fn export(State(state): Server, access: AccountAccess) -> Result<Response, ApiError> {
     let owners = Owners::session(access.user_id, access.session_id);
     let room = state.capacity.exports.try_take(owners, 1)?;
     let signer = Arc::clone(&state);

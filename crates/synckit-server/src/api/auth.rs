@@ -227,7 +227,7 @@ async fn confirm_address(state: &ServerState, opened: &LoginState) -> Result<(),
 
 /// Ends a login whose last message was right: refuses a repeated one, creates the account if the login confirms its address, and
 /// gives the guess back.
-pub(super) async fn finish_once(
+pub(crate) async fn finish_once(
     state: &ServerState,
     login: impl AsRef<[u8]>,
     opened: &LoginState,
@@ -269,14 +269,14 @@ fn login_repeated() -> ApiError {
 }
 
 /// What a session is opened by.
-pub(super) struct Proof {
+pub(crate) struct Proof {
     /// The hash of the finished login, or of the code.
-    pub(super) login: SecretHash,
+    pub(crate) login: SecretHash,
     /// The credential whose password was proven.
-    pub(super) credential: CredentialId,
+    pub(crate) credential: CredentialId,
 }
 
-pub(super) async fn open_session(
+pub(crate) async fn open_session(
     state: &ServerState,
     id: SessionId,
     stream: StreamId,

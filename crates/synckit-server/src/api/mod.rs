@@ -34,6 +34,12 @@ mod sessions;
 mod snapshots;
 mod vault;
 
+pub(crate) use access::{AccountAccess, live_session};
+pub(crate) use account_export::export;
+pub(crate) use auth::{Proof, finish_once, open_session};
+pub(crate) use opaque_exchange::{count_guess, find_account, finish_login, require_suite, start_login};
+pub(crate) use problems::invalid_email;
+
 use std::{collections::HashSet, mem, sync::Arc};
 
 use axum::{Extension, Router, middleware::from_fn_with_state};
@@ -41,16 +47,16 @@ use synckit_protocol::ProblemCode;
 
 use crate::{
     http::{ApiError, Observer, admit, count_by_address, observe},
-    openapi::{Description, Documents},
+    openapi::{Description, Documents, Operation},
     startup::config::PublicUrl,
     state::ServerState,
 };
 
-/// Every route of the server: those of the table in `routes`, and nothing else.
-pub(crate) fn router(state: Arc<ServerState>) -> Router {
+/// Every route of the server: those of the table in `routes` and those of its pages, and nothing else.
+pub(crate) fn router(state: Arc<ServerState>, pages: Vec<Operation>) -> Router {
     let (mut admitted, mut others) = (Router::new(), Router::new());
     let mut descriptions = Vec::new();
-    for operation in routes::operations() {
+    for operation in routes::operations().into_iter().chain(pages) {
         let mut handler = operation.handler;
         if operation.description.is_counted_by_address() {
             handler = handler.layer(from_fn_with_state(Arc::clone(&state), count_by_address));

@@ -3,15 +3,15 @@
 //! The sign-in page runs OPAQUE as an SDK does; then the consent page asks; then the app gets a code, which its server half,
 //! `token`, exchanges for a session. Answers to apps are those of the RFCs; answers to the page's script are problems.
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{FromRequestParts, RawQuery, State},
+    extract::{RawQuery, State},
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::{HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderValue, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 use synckit_protocol::{
     AppId, MEDIA_TYPE_JSON, ProblemCode, SessionId,
@@ -27,7 +27,7 @@ use super::{
     opaque_exchange::finish_login,
 };
 use crate::{
-    http::{ApiError, Fields, Form, PathText, Received, RequestScope},
+    http::{ApiError, Fields, Form, PathText, Received, RequestScope, Site},
     oauth::{
         Authorization, Code, Exchange, Grant, Page, Refused, WORKER_POLICY, answer, common_headers, is_permitted,
         is_text, is_verifier, open_authorization, open_code, open_grant, query, read, seal_authorization, seal_code,
@@ -249,27 +249,6 @@ fn back(state: &ServerState, redirect: &str, app_state: Option<&str>, decision: 
 
 fn issuer(state: &ServerState) -> &str {
     state.config.public_url.as_ref().map_or("", PublicUrl::as_str)
-}
-
-/// Where a form was sent from, as far as the browser says so (Fetch Metadata).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Site {
-    /// This server's page, or a program that is no browser.
-    Own,
-    /// A page of another site.
-    Foreign,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Site {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let site = parts.headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-        Ok(match site {
-            None | Some(b"same-origin" | b"none") => Self::Own,
-            Some(_) => Self::Foreign,
-        })
-    }
 }
 
 /// The app of a request, or a remedy for the people who make it.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// An account to sign in to, or the stand-in of one that does not exist.
-pub(super) struct Account {
+pub(crate) struct Account {
     pub(super) id: UserId,
     /// Of the record, also of one that no password matches any more.
     credential_id: CredentialId,
@@ -49,7 +49,7 @@ impl Account {
     }
 }
 
-pub(super) async fn find_account(state: &ServerState, email: &NormalEmail) -> Result<Account, ApiError> {
+pub(crate) async fn find_account(state: &ServerState, email: &NormalEmail) -> Result<Account, ApiError> {
     let credential = state.store.credential(CredentialOf::Email(email.as_str())).await?;
     // Computed in both cases, so that both take the same time.
     let stand_in = state.login.stand_in(email.as_str().as_bytes());
@@ -90,7 +90,7 @@ pub(super) fn mailbox(state: &ServerState, email: &NormalEmail) -> Mailbox {
     state.login.stand_in(email.mailbox().as_bytes())
 }
 
-pub(super) async fn count_guess(
+pub(crate) async fn count_guess(
     state: &ServerState,
     account: &Account,
     address: ClientAddress,
@@ -103,13 +103,13 @@ pub(super) async fn count_guess(
 }
 
 /// A login of which the first two messages are exchanged.
-pub(super) struct StartedLogin {
+pub(crate) struct StartedLogin {
     pub(super) state: LoginState,
     pub(super) ke2: Vec<u8>,
 }
 
 impl StartedLogin {
-    pub(super) fn sealed(self, state: &ServerState, purpose: Purpose) -> LoginStarted {
+    pub(crate) fn sealed(self, state: &ServerState, purpose: Purpose) -> LoginStarted {
         let login = state.states.seal_login(purpose, &self.state, state.config.clock.now());
         LoginStarted {
             login: login.into(),
@@ -118,7 +118,7 @@ impl StartedLogin {
     }
 }
 
-pub(super) fn start_login(
+pub(crate) fn start_login(
     state: &ServerState,
     account: &Account,
     app_id: AppId,
@@ -150,7 +150,7 @@ pub(super) fn start_login(
 }
 
 /// Checks the last message, and returns whose password it was.
-pub(super) fn finish_login(opened: &LoginState, ke3: &[u8]) -> Result<UserId, ApiError> {
+pub(crate) fn finish_login(opened: &LoginState, ke3: &[u8]) -> Result<UserId, ApiError> {
     let finished = ServerLogin::finish(opened.app_id, &opened.opaque, ke3).map_err(|error| login_problem(error, "ke3"));
     // A fake record matches no password; this holds even if it did.
     finished.and(if opened.known {
@@ -183,7 +183,7 @@ pub(super) fn login_problem(error: LoginError, field: &str) -> ApiError {
     }
 }
 
-pub(super) fn require_suite(suite: u16) -> Result<(), ApiError> {
+pub(crate) fn require_suite(suite: u16) -> Result<(), ApiError> {
     if suite == LOGIN_SUITE {
         Ok(())
     } else {

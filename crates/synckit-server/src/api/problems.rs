@@ -31,7 +31,7 @@ fn store_unavailable(step: Unavailable) -> ApiError {
 }
 
 /// The problem for an invalid e-mail address.
-pub(super) fn invalid_email(error: EmailError) -> ApiError {
+pub(crate) fn invalid_email(error: EmailError) -> ApiError {
     ApiError::invalid("email", error.to_string())
 }
 

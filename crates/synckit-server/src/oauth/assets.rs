@@ -12,6 +12,7 @@ const STYLE: &str = include_str!("../../assets/console.css");
 const FONT: &[u8] = include_bytes!("../../assets/atkinson-next.woff2");
 const MARK: &[u8] = include_bytes!("../../assets/mark.svg");
 const SCRIPT: &[u8] = include_bytes!("../../assets/gate.js");
+const CONSOLE: &[u8] = include_bytes!("../../assets/console.js");
 const ONCE: &[u8] = include_bytes!("../../assets/once.js");
 const WORKER: &[u8] = include_bytes!("../../assets/opaque-worker.js");
 const WASM: &[u8] = include_bytes!("../../assets/opaque.wasm");
@@ -37,6 +38,7 @@ pub(crate) struct Links {
     font: Link,
     mark: Link,
     script: Link,
+    console: Link,
     once: Link,
     worker: Link,
     wasm: Link,
@@ -72,6 +74,7 @@ impl Assets {
             font,
             mark: add("mark", "svg", "image/svg+xml", Bytes::from_static(MARK)).1,
             script: add("gate", "js", JAVASCRIPT, Bytes::from_static(SCRIPT)).1,
+            console: add("console-script", "js", JAVASCRIPT, Bytes::from_static(CONSOLE)).1,
             once: add("once", "js", JAVASCRIPT, Bytes::from_static(ONCE)).1,
             worker: add("opaque-worker", "js", JAVASCRIPT, Bytes::from_static(WORKER)).1,
             wasm: add("opaque", "wasm", "application/wasm", Bytes::from_static(WASM)).1,

@@ -4,12 +4,13 @@
 //! requests is sealed and carried by the browser, so any node can go on.
 
 mod assets;
+mod filters;
 mod pages;
 mod redirect;
 mod request;
 mod sealed;
 
-pub(crate) use pages::{Exchange, Page, Pages, WORKER_POLICY, common_headers};
+pub(crate) use pages::{Exchange, Page, Pages, VaultPage, WORKER_POLICY, common_headers};
 pub use redirect::RedirectError;
 pub(crate) use redirect::{check as check_redirect, is_permitted, target};
 pub(crate) use request::{Authorization, Refused, answer, is_text, is_verifier, query, read};

@@ -6,25 +6,37 @@ use minijinja::{Environment, Value, context};
 use serde::Serialize;
 use synckit_protocol::limits::AUTHORIZATION_SECONDS;
 
-use super::assets::{Asset, Assets, Links};
+use super::{
+    assets::{Asset, Assets, Links},
+    filters,
+};
 use crate::{http::ApiError, startup::config::Registration};
 
-const TEMPLATES: [(&str, &str); 9] = [
-    ("gate.html", include_str!("../../assets/templates/gate.html")),
-    ("exchange.html", include_str!("../../assets/templates/exchange.html")),
-    (
-        "new-password.html",
-        include_str!("../../assets/templates/new-password.html"),
-    ),
-    (
-        "recovery-code.html",
-        include_str!("../../assets/templates/recovery-code.html"),
-    ),
-    ("sign-up.html", include_str!("../../assets/templates/sign-up.html")),
-    ("recover.html", include_str!("../../assets/templates/recover.html")),
-    ("sign-in.html", include_str!("../../assets/templates/sign-in.html")),
-    ("consent.html", include_str!("../../assets/templates/consent.html")),
-    ("refused.html", include_str!("../../assets/templates/refused.html")),
+/// The templates, by the names of their files.
+macro_rules! templates {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../../assets/templates/", $name)))),*]
+    };
+}
+
+const TEMPLATES: [(&str, &str); 17] = templates![
+    "gate.html",
+    "exchange.html",
+    "new-password.html",
+    "recovery-code.html",
+    "sign-up.html",
+    "recover.html",
+    "sign-in.html",
+    "consent.html",
+    "refused.html",
+    "form-refused.html",
+    "page.html",
+    "account-sign-in.html",
+    "account.html",
+    "change-password.html",
+    "new-recovery-code.html",
+    "delete-account.html",
+    "account-deleted.html",
 ];
 
 /// A page, with what it shows.
@@ -52,6 +64,33 @@ pub(crate) enum Page<'a> {
         /// The address that the answer leads to, as a policy names it.
         target: String,
     },
+    /// Asks for address and password, to sign this browser in to the account.
+    AccountSignIn {
+        app_id: String,
+        /// The path to go to.
+        to: String,
+        /// Of the account that the browser is signed in to.
+        email: Option<&'a str>,
+    },
+    /// The account.
+    Account(Value),
+    /// Opens the account's vault with its password, and closes another one.
+    Vault {
+        page: VaultPage,
+        email: &'a str,
+        user_id: String,
+        app_id: String,
+    },
+    /// Asks before everything is gone.
+    DeleteAccount {
+        account: Value,
+        /// Whether another address was typed.
+        is_wrong: bool,
+    },
+    /// Everything is gone.
+    AccountDeleted,
+    /// Says that a form cannot be taken.
+    FormRefused,
     /// Says why the request cannot go on, and leads nowhere.
     Refused {
         reason: &'a str,
@@ -59,6 +98,13 @@ pub(crate) enum Page<'a> {
         /// For the people who make the app.
         remedy: Option<&'a str>,
     },
+}
+
+/// What a new vault of an account is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VaultPage {
+    Password,
+    RecoveryCode,
 }
 
 /// What the page of an authorization request needs for a login.
@@ -119,6 +165,8 @@ impl Pages {
         let (host, base) = after_scheme.split_at(after_scheme.find('/').unwrap_or(after_scheme.len()));
         let assets = Assets::new(base);
         let mut environment = Environment::new();
+        environment.add_filter("time", filters::time);
+        environment.add_filter("size", filters::size);
         for (name, text) in TEMPLATES {
             #[expect(clippy::expect_used, reason = "a part of this program, rendered by its tests")]
             environment.add_template(name, text).expect("a template");
@@ -133,6 +181,11 @@ impl Pages {
             assets,
             site,
         }
+    }
+
+    /// The path under which browsers reach the server, without a slash at its end.
+    pub(crate) fn base(&self) -> &str {
+        &self.site.base
     }
 
     pub(crate) fn asset(&self, name: &str) -> Option<&Asset> {
@@ -155,6 +208,25 @@ impl Pages {
                 grant,
                 target,
             } => ("consent.html", context! { app, email, known, grant, target }),
+            Page::AccountSignIn { app_id, to, email } => ("account-sign-in.html", context! { app_id, to, email }),
+            Page::Account(account) => ("account.html", account.clone()),
+            Page::Vault {
+                page,
+                email,
+                user_id,
+                app_id,
+            } => {
+                let template = match page {
+                    VaultPage::Password => "change-password.html",
+                    VaultPage::RecoveryCode => "new-recovery-code.html",
+                };
+                (template, context! { email, user_id, app_id })
+            }
+            Page::DeleteAccount { account, is_wrong } => {
+                ("delete-account.html", context! { is_wrong, ..account.clone() })
+            }
+            Page::AccountDeleted => ("account-deleted.html", context! {}),
+            Page::FormRefused => ("form-refused.html", context! {}),
             Page::Refused {
                 reason,
                 address,
@@ -162,7 +234,7 @@ impl Pages {
             } => ("refused.html", context! { reason, address, remedy }),
         };
         let status = match page {
-            Page::Refused { .. } => StatusCode::BAD_REQUEST,
+            Page::Refused { .. } | Page::FormRefused => StatusCode::BAD_REQUEST,
             _ => StatusCode::OK,
         };
         let leads_to = match page {

@@ -97,6 +97,7 @@ const TAGS: &[(&str, &str)] = &[
         "browser",
         "Sign-in by browser: authorization code with PKCE (RFC 6749, 7636, 8252, 9700)",
     ),
+    ("pages", "What a person sees and does with an account in a browser"),
     ("server", "Health, metrics and this document"),
 ];
 
@@ -206,6 +207,10 @@ fn security_schemes() -> Value {
     json!({
         "appToken": bearer("JWT", "The `token` of a sign-in or refresh: for one account in one app, 7 days."),
         "accountToken": bearer("JWT", "The `account_token` of a password login or unlock: for one account, 5 minutes."),
+        "pageSession": {
+            "type": "apiKey", "in": "cookie", "name": "__Host-synckit",
+            "description": "Set by `POST /account/sign-in`: for one account on the server's own pages, 12 hours.",
+        },
         "presignedUrl": {
             "type": "apiKey", "in": "query", "name": "sig",
             "description": "A presigned URL: for one method on one object, valid for an hour. Send no token with it.",
@@ -390,16 +395,19 @@ fn security(access: Access) -> Value {
         Access::Anybody => json!([]),
         Access::App => json!([{ "appToken": [] }]),
         Access::Account => json!([{ "accountToken": [] }]),
+        // Without one there is an answer, too: the sign-in page.
+        Access::Page => json!([{ "pageSession": [] }, {}]),
         Access::PresignedUrl => json!([{ "presignedUrl": [] }]),
         Access::Metrics => json!([{ "metricsToken": [] }, {}]),
     }
 }
 
-/// `POST /api/sync/blobs/{hash}` is `post_sync_blobs_hash`.
+/// `POST /api/sync/blobs/{hash}` is `post_sync_blobs_hash`, and `GET /account` `get_page_account`.
 fn operation_id(operation: &Description) -> String {
     let path = operation.path.strip_prefix("/api").unwrap_or(operation.path);
     let words = path.replace(['{', '}'], "").replace(['/', '.'], "_");
-    format!("{}{words}", operation.method.as_str().to_ascii_lowercase())
+    let kind = if operation.tag == "pages" { "_page" } else { "" };
+    format!("{}{kind}{words}", operation.method.as_str().to_ascii_lowercase())
 }
 
 fn header_references<'a>(names: impl Iterator<Item = &'a &'a str>) -> Value {

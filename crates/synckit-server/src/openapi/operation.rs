@@ -49,6 +49,8 @@ pub(crate) enum Access {
     App,
     /// Holders of a token for the account.
     Account,
+    /// Browsers that are signed in to the server's own pages; others are sent to the sign-in page.
+    Page,
     /// Holders of the URL.
     PresignedUrl,
     /// Holders of the operator's token for metrics; without such a token, clients on the server's own machine.
@@ -313,6 +315,7 @@ impl Description {
         }
         match self.access {
             Access::Anybody | Access::Metrics => {}
+            Access::Page => problems.push(P::RateLimited),
             Access::App => problems.extend([
                 P::TokenInvalid,
                 P::TokenExpired,

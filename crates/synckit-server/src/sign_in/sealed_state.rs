@@ -38,6 +38,8 @@ pub(crate) enum Purpose {
     Grant,
     /// `POST /oauth/token`: a code.
     Code,
+    /// The cookie of a browser that is signed in to the server's own pages.
+    Page,
 }
 
 impl Purpose {
@@ -51,6 +53,7 @@ impl Purpose {
             Self::Authorize => b"synckit/1 state authorize",
             Self::Grant => b"synckit/1 state grant",
             Self::Code => b"synckit/1 code",
+            Self::Page => b"synckit/1 page",
         }
     }
 }

@@ -44,6 +44,7 @@ use crate::{
     oauth::Pages,
     sign_in::{SealedStates, SessionCache, Tokens},
     state::ServerState,
+    web,
 };
 
 /// The least time that background jobs have to end after the last connection: they tell other nodes of the last pushes.
@@ -209,7 +210,7 @@ impl Server {
 
     /// The routes, as a service that needs no network.
     pub fn router(&self) -> Router {
-        api::router(Arc::clone(&self.state))
+        api::router(Arc::clone(&self.state), web::operations())
     }
 
     /// The administration of this server.

@@ -104,6 +104,8 @@ macro_rules! conformance_suite {
             sessions {
                 a_replaced_password_opens_no_session,
                 an_opened_session_is_found,
+                a_page_session_belongs_to_no_listed_app,
+                a_page_session_ends_after_twelve_hours,
                 a_session_needs_its_account_and_its_app,
                 sessions_are_listed_newest_first_across_apps,
                 a_session_ends_ninety_days_after_its_last_refresh,

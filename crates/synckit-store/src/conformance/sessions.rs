@@ -1,10 +1,10 @@
 //! Sessions and their refresh counters.
 
 use crate::{
-    CredentialOf, EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Store, StoreError, VaultWrite,
-    VersionedWrite,
+    AppRename, CredentialOf, EndSessions, FinishedLogin, LoginUse, NewSession, PAGES_APP, RefreshUse, Store,
+    StoreError, StreamId, VaultWrite, VersionedWrite,
 };
-use synckit_protocol::limits::{LOGIN_SECONDS, REFRESH_SECONDS};
+use synckit_protocol::limits::{LOGIN_SECONDS, PAGE_SESSION_SECONDS, REFRESH_SECONDS};
 
 use crate::conformance::fixture::{
     NOW, create_account, create_app, create_stream, open_session, password, register, secret, session_id, stream_of,
@@ -27,6 +27,49 @@ pub async fn an_opened_session_is_found(store: &dyn Store) {
     assert_eq!((session.device_id, session.device_name), (None, None));
     assert_eq!((session.created_at, session.refreshed_at), (NOW, NOW));
     assert_eq!(store.session(session_id(2), NOW).await.unwrap(), None);
+}
+
+pub async fn a_page_session_belongs_to_no_listed_app(store: &dyn Store) {
+    create_stream(store, 1).await;
+    let stream = StreamId {
+        app_id: PAGES_APP,
+        user_id: user_id(1),
+    };
+    open_session(store, stream, 1).await;
+    open_session(store, stream, 2).await;
+    let session = store.session(session_id(1), NOW).await.unwrap().unwrap();
+    assert_eq!((session.stream, session.app_name.as_str()), (stream, "Account page"));
+    assert_eq!(store.apps(NOW).await.unwrap().len(), 1);
+    assert_eq!(store.account(user_id(1)).await.unwrap().unwrap().apps, []);
+    assert_eq!(store.app_profile(PAGES_APP).await.unwrap(), None);
+    assert!(!store.delete_app(PAGES_APP).await.unwrap());
+    assert!(matches!(
+        store.rename_app(PAGES_APP, "x".to_owned()).await.unwrap(),
+        AppRename::NoSuchApp
+    ));
+    // It ends with its account.
+    let ended = store.delete_account(user_id(1)).await.unwrap().unwrap();
+    assert!(ended.contains(&session_id(1)));
+}
+
+pub async fn a_page_session_ends_after_twelve_hours(store: &dyn Store) {
+    let of_app = create_stream(store, 1).await;
+    let stream = StreamId {
+        app_id: PAGES_APP,
+        user_id: user_id(1),
+    };
+    open_session(store, stream, 1).await;
+    open_session(store, of_app, 2).await;
+    for (now, lives) in [
+        (NOW + PAGE_SESSION_SECONDS - 1, true),
+        (NOW + PAGE_SESSION_SECONDS, false),
+    ] {
+        assert_eq!(store.session(session_id(1), now).await.unwrap().is_some(), lives);
+        assert_eq!(
+            store.sessions(user_id(1), now).await.unwrap().len(),
+            1 + usize::from(lives)
+        );
+    }
 }
 
 pub async fn a_session_needs_its_account_and_its_app(store: &dyn Store) {

@@ -7,7 +7,7 @@ use synckit_protocol::{Position, SessionId, wire::UnixSeconds};
 use crate::{
     StoreError, StreamId,
     records::{Executor, params},
-    rules::sessions::expired,
+    rules::sessions::oldest,
 };
 
 /// [`crate::Store::heads`].
@@ -53,7 +53,7 @@ pub(super) async fn live_sessions(
              JOIN sessions ON session_id = substr($1::bytea, place, 16)
              JOIN streams USING (stream_key) JOIN apps ON apps.app_id = streams.app_id
              WHERE apps.is_deleted = 0 AND refreshed_at > $2",
-            params![&ids, expired(now)],
+            params![&ids, oldest(now)],
         )
         .await?;
     rows.iter().map(|row| row.get(0)).collect()

@@ -150,7 +150,7 @@ pub async fn overview(db: &impl Executor, user_id: UserId) -> Result<Option<Acco
             "SELECT streams.app_id, name, seq, batch_bytes + snapshot_bytes + blob_bytes,
                  (SELECT count(*) FROM devices WHERE devices.stream_key = streams.stream_key AND revoked_at IS NULL)
              FROM streams JOIN apps ON apps.app_id = streams.app_id
-             WHERE user_id = $1 AND apps.is_deleted = 0 ORDER BY stream_key",
+             WHERE user_id = $1 AND apps.is_deleted = 0 AND name <> '' ORDER BY stream_key",
             params![&user_id],
         )
         .await?;

@@ -95,7 +95,7 @@ async fn named(db: &impl Executor, name: &str) -> Result<Option<i64>, StoreError
 async fn find(db: &impl Executor, app_id: AppId) -> Result<Option<i64>, StoreError> {
     let found = db
         .query_one(
-            "SELECT app_key FROM apps WHERE app_id = $1 AND is_deleted = 0",
+            "SELECT app_key FROM apps WHERE app_id = $1 AND is_deleted = 0 AND name <> ''",
             params![&app_id],
         )
         .await?;
@@ -185,7 +185,7 @@ async fn add_key(db: &impl Executor, app_key: i64, key: &NewApiKey) -> Result<()
 pub async fn list(db: &impl Executor, now: UnixSeconds) -> Result<Vec<App>, StoreError> {
     let apps = db
         .query(
-            "SELECT app_key, app_id, name, created_at FROM apps WHERE is_deleted = 0 ORDER BY app_key",
+            "SELECT app_key, app_id, name, created_at FROM apps WHERE is_deleted = 0 AND name <> '' ORDER BY app_key",
             &[],
         )
         .await?;
@@ -315,7 +315,7 @@ pub async fn delete_redirect(db: &impl Executor, app_id: AppId, uri: &str) -> Re
 pub async fn profile(db: &impl Executor, app_id: AppId) -> Result<Option<AppProfile>, StoreError> {
     let app = db
         .query_one(
-            "SELECT app_key, name FROM apps WHERE app_id = $1 AND is_deleted = 0",
+            "SELECT app_key, name FROM apps WHERE app_id = $1 AND is_deleted = 0 AND name <> ''",
             params![&app_id],
         )
         .await?;

@@ -20,7 +20,7 @@ use synckit_protocol::{
 };
 
 use super::{Executor, Row, Value, accounts, params};
-use crate::{ExportCursor, ExportPage, StoreError};
+use crate::{ExportCursor, ExportPage, StoreError, ids::app_name};
 
 /// The size of a line without its columns, so that a page of small lines ends too.
 const LINE_BYTES: usize = 256;
@@ -93,7 +93,7 @@ const SECTIONS: [Section; 9] = [
             line: |app_id, row| {
                 Ok(ExportLine::Stream(ExportedStream {
                     app_id,
-                    app_name: row.get(1)?,
+                    app_name: app_name(app_id, row.get(1)?),
                     latest: Position {
                         seq: row.get(2)?,
                         head: row.get(3)?,

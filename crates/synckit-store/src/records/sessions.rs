@@ -5,9 +5,10 @@ use synckit_protocol::{SessionId, UserId, wire::UnixSeconds};
 use super::{Executor, Row, params, streams};
 use crate::{
     EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Session, StoreError, StreamId,
+    ids::app_name,
     rules::{
         quotas::{Quotas, sessions_beside_new},
-        sessions::{Refresh, expired, login_forgotten, refresh, replaced},
+        sessions::{Refresh, expired, login_forgotten, oldest, refresh, replaced},
     },
 };
 
@@ -26,19 +27,24 @@ macro_rules! select_sessions {
 }
 
 fn read(row: &Row) -> Result<Session, StoreError> {
+    let app_id = row.get(1)?;
     Ok(Session {
         id: row.get(0)?,
         stream: StreamId {
-            app_id: row.get(1)?,
+            app_id,
             user_id: row.get(2)?,
         },
-        app_name: row.get(3)?,
+        app_name: app_name(app_id, row.get(3)?),
         device_id: row.get(4)?,
         device_name: row.get(5)?,
         created_at: row.get(6)?,
         refreshed_at: row.get(7)?,
         refresh_counter: row.get(8)?,
     })
+}
+
+fn lives(session: &Session, now: UnixSeconds) -> bool {
+    session.refreshed_at > expired(session.stream.app_id, now)
 }
 
 /// [`crate::Store::finish_login`].
@@ -116,7 +122,7 @@ pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> R
     // Expired rows are deleted where a new session of the same stream takes their place.
     db.execute(
         "DELETE FROM sessions WHERE stream_key = $1 AND refreshed_at <= $2",
-        params![stream_key, expired(session.now)],
+        params![stream_key, expired(session.stream.app_id, session.now)],
     )
     .await?;
     // The least recently refreshed sessions beyond the quota end. No account has as many as the limit.
@@ -144,10 +150,11 @@ pub async fn find(db: &impl Executor, id: SessionId, now: UnixSeconds) -> Result
     let row = db
         .query_one(
             select_sessions!("session_id = $1 AND refreshed_at > $2"),
-            params![&id, expired(now)],
+            params![&id, oldest(now)],
         )
         .await?;
-    row.as_ref().map(read).transpose()
+    let session = row.as_ref().map(read).transpose()?;
+    Ok(session.filter(|session| lives(session, now)))
 }
 
 /// [`crate::Store::sessions`].
@@ -158,10 +165,12 @@ pub async fn of_user(db: &impl Executor, user_id: UserId, now: UnixSeconds) -> R
     let rows = db
         .query(
             select_sessions!("streams.user_id = $1 AND refreshed_at > $2 ORDER BY sessions.session_key DESC"),
-            params![&user_id, expired(now)],
+            params![&user_id, oldest(now)],
         )
         .await?;
-    rows.iter().map(read).collect()
+    let mut sessions: Vec<Session> = rows.iter().map(read).collect::<Result<_, _>>()?;
+    sessions.retain(|session| lives(session, now));
+    Ok(sessions)
 }
 
 /// [`crate::Store::advance_refresh`].

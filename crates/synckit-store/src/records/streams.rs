@@ -3,7 +3,7 @@
 use synckit_protocol::{Position, UserId};
 
 use super::{Executor, params};
-use crate::{StoreError, StreamId};
+use crate::{PAGES_APP, StoreError, StreamId};
 
 /// Where a stream begins.
 pub(crate) fn start(stream: StreamId) -> Position {
@@ -31,6 +31,14 @@ pub async fn find(db: &impl Executor, stream: StreamId) -> Result<Option<i64>, S
 pub async fn find_or_create(db: &impl Executor, stream: StreamId) -> Result<i64, StoreError> {
     if let Some(key) = find(db, stream).await? {
         return Ok(key);
+    }
+    if stream.app_id == PAGES_APP {
+        // Nobody created this app.
+        db.execute(
+            "INSERT INTO apps (app_id, name, created_at) VALUES ($1, '', 0) ON CONFLICT (app_id) DO NOTHING",
+            params![&PAGES_APP],
+        )
+        .await?;
     }
     let row = db
         .query_one(

@@ -119,6 +119,12 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_familiar_for_ninety_days() {
+        assert_eq!(familiar_since(7_776_005), 5);
+        assert_eq!(familiar_since(7), 0);
+    }
+
+    #[test]
     fn what_was_drawn_grows_back_evenly() {
         let rest = used_up(0);
         assert_eq!(TEN.wait(rest, 0), Some(90));

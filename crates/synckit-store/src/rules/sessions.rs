@@ -1,12 +1,24 @@
 //! Sessions and their refresh secrets.
 
 use synckit_protocol::{
-    limits::{CONSENT_SECONDS, REFRESH_SECONDS},
+    AppId,
+    limits::{CONSENT_SECONDS, PAGE_SESSION_SECONDS, REFRESH_SECONDS},
     wire::UnixSeconds,
 };
 
-/// A session that was last refreshed at this time, or earlier, has ended.
-pub const fn expired(now: UnixSeconds) -> UnixSeconds {
+use crate::PAGES_APP;
+
+/// A session of this app that was last refreshed at this time, or earlier, has ended. Sessions of the pages are never refreshed.
+pub fn expired(app_id: AppId, now: UnixSeconds) -> UnixSeconds {
+    if app_id == PAGES_APP {
+        now.saturating_sub(PAGE_SESSION_SECONDS)
+    } else {
+        oldest(now)
+    }
+}
+
+/// A session of any app that was last refreshed at this time, or earlier, has ended.
+pub const fn oldest(now: UnixSeconds) -> UnixSeconds {
     now.saturating_sub(REFRESH_SECONDS)
 }
 
@@ -48,7 +60,7 @@ pub enum Refresh {
 /// assert_eq!(refresh(5, 1_000, 3, 2_000), Refresh::End);
 /// ```
 pub const fn refresh(current: u64, refreshed_at: UnixSeconds, counter: u64, now: UnixSeconds) -> Refresh {
-    if counter > current || (refreshed_at <= expired(now)) {
+    if counter > current || (refreshed_at <= oldest(now)) {
         return Refresh::Refuse;
     }
     match current - counter {

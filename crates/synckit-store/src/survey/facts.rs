@@ -26,7 +26,7 @@ pub struct DatabaseFacts {
 pub(crate) async fn read(db: &impl Executor) -> Result<DatabaseFacts, StoreError> {
     let row = db
         .query_one(
-            "SELECT (SELECT count(*) FROM apps WHERE is_deleted = 0), (SELECT count(*) FROM accounts WHERE is_deleted = 0),
+            "SELECT (SELECT count(*) FROM apps WHERE is_deleted = 0 AND name <> ''), (SELECT count(*) FROM accounts WHERE is_deleted = 0),
                  (SELECT seed_id FROM server),
                  (SELECT max(newest) FROM (
                      SELECT max(created_at) AS newest FROM accounts UNION ALL SELECT max(refreshed_at) FROM sessions

@@ -10,7 +10,7 @@ use synckit_protocol::{
 use synckit_store::{
     AcceptNewSeed, AccountCreation, Allowance, AppRename, Charge, Counted, CountedKey, CredentialId, CredentialOf,
     DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore, FinishedLogin, LoginUse, NewAccount, NewApp,
-    NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, PasswordReset, Place, RedirectWrite,
+    NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, PAGES_APP, PasswordReset, Place, RedirectWrite,
     RefreshUse, SeedClaim, StoreError, StreamId, VaultWrite, VersionedWrite,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, allowances, apps, blobs, devices, envelopes,
@@ -159,20 +159,24 @@ async fn every_record_runs_on_postgresql() {
     drop(db);
 
     // A session of a stream whose account is gone is refused as on SQLite. The refusal ends the transaction.
-    let db = Transaction {
-        inner: client.transaction().await.unwrap(),
-        statements: &ran,
-    };
-    let orphan = NewSession {
-        id: session_id(1),
-        stream: stream_of(1, 1),
-        login: None,
-        credential: None,
-        now: NOW,
-    };
-    let refused = sessions::open(&db, orphan, &Quotas::default()).await;
-    assert!(matches!(refused, Err(StoreError::NoSuchStream)), "{refused:?}");
-    drop(db);
+    for app_id in [stream_of(1, 1).app_id, PAGES_APP] {
+        let db = Transaction {
+            inner: client.transaction().await.unwrap(),
+            statements: &ran,
+        };
+        let orphan = NewSession {
+            id: session_id(1),
+            stream: StreamId {
+                app_id,
+                ..stream_of(1, 1)
+            },
+            login: None,
+            credential: None,
+            now: NOW,
+        };
+        let refused = sessions::open(&db, orphan, &Quotas::default()).await;
+        assert!(matches!(refused, Err(StoreError::NoSuchStream)), "{refused:?}");
+    }
 
     let ran = ran.into_inner();
     let written = statements_in_source();

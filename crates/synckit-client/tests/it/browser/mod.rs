@@ -1,5 +1,6 @@
 //! Sign-in by browser, in a real Chromium.
 
+mod account;
 mod accounts;
 mod driver;
 mod trace;

@@ -19,7 +19,7 @@ use synckit_protocol::{
         devices::{Platform, RegisterDevice, RenameDevice},
         keys::PutEnvelope,
         log::{Pull, Push},
-        oauth::BrowserSignIn,
+        oauth::{BrowserSignIn, PageLoginFinish, PageLoginStart},
         snapshots::{PutSnapshot, PutSnapshotPart},
     },
 };
@@ -212,6 +212,15 @@ fn stream() -> Vec<Sample> {
         login: vec![2].into(),
         ke3: vec![3; 64].into(),
     };
+    let page_login_start = PageLoginStart {
+        email: "ada@example.com".to_owned(),
+        suite: NO_SUITE,
+        ke1: vec![1].into(),
+    };
+    let page_login_finish = PageLoginFinish {
+        login: vec![2].into(),
+        ke3: vec![3; 64].into(),
+    };
     vec![
         sample(Method::POST, "/api/sync/devices", &register),
         sample(Method::PATCH, "/api/sync/devices/{id}", &rename),
@@ -229,6 +238,8 @@ fn stream() -> Vec<Sample> {
         sample(Method::POST, "/api/sync/blobs/confirm", &confirm),
         sample(Method::POST, "/api/sync/blobs/download", &BlobDownload { hash }),
         sample(Method::POST, "/oauth/sign-in", &browser_sign_in),
+        sample(Method::POST, "/account/sign-in/start", &page_login_start),
+        sample(Method::POST, "/account/sign-in", &page_login_finish),
     ]
 }
 

@@ -138,6 +138,10 @@ async fn operations_take_only_the_documented_token() {
                 let other = call().bearer(&user.token).send().await;
                 assert_eq!(other.code(), "fresh_login_required", "{what}");
             }
+            ["pageSession"] => {
+                let answer = call().bearer(&user.account_token).send().await;
+                assert!(answer.header("location").starts_with("/account/sign-in"), "{what}");
+            }
             ["presignedUrl"] => {
                 let answer = call().bearer(&user.token).send().await;
                 assert_eq!(answer.code(), "url_invalid", "{what}: a token opens no object");

@@ -1,5 +1,6 @@
 //! Sign-in and tokens.
 
+mod account_page;
 mod auth;
 mod browser;
 mod oprf;

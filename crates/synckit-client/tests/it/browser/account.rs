@@ -1,0 +1,223 @@
+//! The account page in a real Chromium: what it shows, and what a person does there.
+
+use synckit_client::{Cursor, RecoveryCode};
+
+use super::{
+    EMAIL, PASSWORD, REFUSAL, derived, device,
+    driver::{Browser, Look},
+    trace::Trace,
+};
+use crate::world::{User, World, changes};
+
+const OLD_PASSWORD: &str = "//input[@id='old-password']";
+const SUBMIT: &str = "//form[not(@hidden)]//button[@type='submit']";
+const HEADING: &str = "//h1";
+const NEW: &str = "four other words are strong";
+
+async fn open(browser: &Browser, url: &str) {
+    browser.open(&format!("{url}/account")).await;
+}
+
+/// Signs in at the page that the browser was sent to.
+async fn sign_in(browser: &Browser, user: &User) {
+    assert_eq!(browser.text(HEADING).await, "Sign in");
+    browser.write(EMAIL, &user.email).await;
+    browser.write(PASSWORD, &user.password).await;
+    browser.click(SUBMIT).await;
+    assert_eq!(browser.text("//h1[text()='Your account']").await, "Your account");
+}
+
+#[tokio::test]
+async fn a_person_sees_and_revokes_devices() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    laptop.push(laptop_id, changes(3)).await.unwrap();
+    let phone = device(world.url(), &world);
+    phone.authenticate(&user.email, &user.password).await.unwrap();
+    phone.setup_encryption_existing(&user.password).await.unwrap();
+    let phone_id = phone.register_device("Ada's phone", "android").await.unwrap().id;
+
+    for (look, name) in [
+        (Look::default(), "light-desktop"),
+        (
+            Look {
+                is_dark: true,
+                is_phone: true,
+                ..Look::default()
+            },
+            "dark-phone",
+        ),
+    ] {
+        let browser = Browser::start(look).await;
+        open(&browser, &world.url()).await;
+        browser.picture(&format!("account-sign-in-{name}")).await;
+        sign_in(&browser, &user).await;
+        browser.picture(&format!("account-{name}")).await;
+        assert!(
+            browser.complaints().await.is_empty(),
+            "{:?}",
+            browser.complaints().await
+        );
+        if look.is_phone {
+            browser.click("//button[text()='Revoke']").await;
+            browser.picture(&format!("account-revoke-{name}")).await;
+            continue;
+        }
+        browser.click("//button[span[contains(text(), 'phone')]]").await;
+        browser.click("//dialog[@open]//button[@type='button']").await;
+        assert_eq!(phone.pull(phone_id, Cursor::START).await.unwrap().0.len(), 3);
+        browser.click("//button[span[contains(text(), 'phone')]]").await;
+        browser.picture(&format!("account-revoke-{name}")).await;
+        browser.click("//dialog[@open]//button[@type='submit']").await;
+        // The page comes back without it.
+        let devices = "return [...document.querySelectorAll('#devices h3')].map((h) => h.textContent).join()";
+        browser.text("//nav[@class='tabs']").await;
+        assert_eq!(browser.run(devices, &[]).await, "laptop");
+        assert!(phone.pull(phone_id, Cursor::START).await.is_err());
+    }
+    assert!(laptop.pull(laptop_id, Cursor::START).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_password_changes_in_the_browser() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    laptop.push(laptop_id, changes(3)).await.unwrap();
+    let trace = Trace::default();
+    let url = trace.before(world.address()).await;
+    let browser = Browser::start(Look::default()).await;
+    open(&browser, &url).await;
+    sign_in(&browser, &user).await;
+    browser.click("//a[contains(@href, '/account/password')]").await;
+    browser.picture("change-password-light-desktop").await;
+    let change = async |old: &str, new: &str| {
+        browser.write(OLD_PASSWORD, old).await;
+        browser.write(PASSWORD, new).await;
+        browser.click(SUBMIT).await;
+    };
+    change("another password", NEW).await;
+    assert_eq!(browser.text(REFUSAL).await, "That address and password do not match");
+    change(&user.password, "aaaaaaaaaa").await;
+    assert_eq!(
+        browser
+            .text("//h2[@id='refusal-title'][contains(text(), 'stronger')]")
+            .await,
+        "Choose a stronger password"
+    );
+    change(&user.password, NEW).await;
+    let done = browser.text("//section[@id='done'][not(@hidden)]/h2").await;
+    assert_eq!(done, "The password is changed");
+    assert!(browser.complaints().await.is_empty());
+    // The page is signed in, the devices are not; the new password opens what the old one did.
+    browser.click("//section[@id='done']//a").await;
+    browser.text("//h1[text()='Your account']").await;
+    assert!(laptop.pull(laptop_id, Cursor::START).await.is_err());
+    let phone = device(world.url(), &world);
+    assert!(phone.authenticate(&user.email, &user.password).await.is_err());
+    phone.authenticate(&user.email, NEW).await.unwrap();
+    phone.setup_encryption_existing(NEW).await.unwrap();
+    let phone_id = phone.register_device("phone", "android").await.unwrap().id;
+    assert_eq!(phone.pull(phone_id, Cursor::START).await.unwrap().0.len(), 3);
+    assert!(trace.contains(b"/api/account/password"));
+    for secret in [user.password.as_str(), NEW].into_iter().flat_map(derived) {
+        assert!(!trace.contains(&secret.1), "{} of a password was sent", secret.0);
+    }
+}
+
+#[tokio::test]
+async fn a_new_recovery_code_replaces_the_old_one() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    laptop.push(laptop_id, changes(3)).await.unwrap();
+    let trace = Trace::default();
+    let url = trace.before(world.address()).await;
+    let browser = Browser::start(Look {
+        is_dark: true,
+        ..Look::default()
+    })
+    .await;
+    open(&browser, &url).await;
+    sign_in(&browser, &user).await;
+    let mut codes = Vec::new();
+    for lost in [false, true] {
+        browser.open(&format!("{url}/account/recovery-code")).await;
+        browser.text("//h1[text()='A new recovery code']").await;
+        if lost {
+            // The first answer is lost: the write had arrived.
+            let script = "
+                const real = fetch;
+                let lost = 0;
+                globalThis.fetch = async (url, options) => {
+                    const answered = await real(url, options);
+                    if (options?.method === 'PUT' && lost++ === 0) throw new TypeError('cut');
+                    return answered;
+                };
+            ";
+            browser.run(script, &[]).await;
+        }
+        browser.write(OLD_PASSWORD, &user.password).await;
+        browser.click(SUBMIT).await;
+        browser.text("//ol[@id='words']/li[24]").await;
+        let words = "return [...document.querySelectorAll('#words li')].map((li) => li.textContent).join(' ')";
+        let words = browser.run(words, &[]).await;
+        let words = words.as_str().unwrap().to_owned();
+        assert!(!trace.contains(words.as_bytes()));
+        codes.push(RecoveryCode::parse(&words).unwrap());
+        browser.picture("new-recovery-code-dark-desktop").await;
+        browser.click("//input[@id='stored']").await;
+        browser.click("//button[text()='Continue']").await;
+        let done = browser.text("//section[@id='done'][not(@hidden)]/h2").await;
+        assert_eq!(done, "The recovery code is new");
+    }
+    assert!(browser.complaints().await.is_empty());
+    let phone = device(world.url(), &world);
+    phone.authenticate(&user.email, &user.password).await.unwrap();
+    assert!(phone.setup_encryption_with_recovery(&codes[0]).await.is_err());
+    phone.setup_encryption_with_recovery(&codes[1]).await.unwrap();
+    let phone_id = phone.register_device("phone", "android").await.unwrap().id;
+    assert_eq!(phone.pull(phone_id, Cursor::START).await.unwrap().0.len(), 3);
+}
+
+#[tokio::test]
+async fn an_account_is_deleted_by_its_typed_address() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = world.first_device(&user).await;
+    laptop.push(laptop_id, changes(3)).await.unwrap();
+    for is_scripted in [true, false] {
+        let browser = Browser::start(Look::default()).await;
+        open(&browser, &world.url()).await;
+        sign_in(&browser, &user).await;
+        browser.click("//a[contains(@href, '/account/delete')]").await;
+        browser.text("//h1[text()='Delete your account?']").await;
+        if is_scripted {
+            // The button waits for the address.
+            browser.picture("delete-account-light-desktop").await;
+            let waits = "return document.getElementById('delete').disabled";
+            assert_eq!(browser.run(waits, &[]).await, true);
+            browser.write("//input[@id='typed']", "another@example.com").await;
+            assert_eq!(browser.run(waits, &[]).await, true);
+            // Who sends the form all the same is told.
+            browser.run("document.forms[1].submit()", &[]).await;
+            browser.text("//h2[text()='That is another address']").await;
+            continue;
+        }
+        browser.write("//input[@id='typed']", &user.email.to_uppercase()).await;
+        browser.click("//button[@id='delete']").await;
+        let heading = browser.text("//h1[text()='The account is deleted']").await;
+        assert_eq!(heading, "The account is deleted");
+        browser.picture("account-deleted-light-desktop").await;
+        open(&browser, &world.url()).await;
+        assert_eq!(browser.text(HEADING).await, "Sign in");
+    }
+    assert!(laptop.pull(laptop_id, Cursor::START).await.is_err());
+    assert!(
+        device(world.url(), &world)
+            .authenticate(&user.email, &user.password)
+            .await
+            .is_err()
+    );
+}

@@ -1,0 +1,114 @@
+//! The account page, and what its forms do.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use synckit_protocol::{AppId, DeviceId, SessionId};
+use synckit_store::{EndSessions, PAGES_APP, StreamId};
+
+use super::{
+    session::{PageAccess, To, lead, refused, to_sign_in},
+    view::AccountView,
+};
+use crate::{
+    http::{ApiError, Form, Site},
+    oauth::{Page, VaultPage},
+    state::ServerState,
+};
+
+type Server = State<Arc<ServerState>>;
+
+/// `GET /account`.
+pub(super) async fn show(State(state): Server, access: PageAccess) -> Result<Response, ApiError> {
+    match AccountView::shown(&state, &access).await? {
+        Some(account) => state.pages.show(&Page::Account(account)),
+        None => Ok(to_sign_in(&state, To::Account)),
+    }
+}
+
+/// `GET /account/password`. Its script asks for the old password, which is the fresh proof.
+pub(super) async fn password(State(state): Server, access: PageAccess) -> Result<Response, ApiError> {
+    with_vault(&state, &access, VaultPage::Password).await
+}
+
+/// `GET /account/recovery-code`, as [`password`].
+pub(super) async fn recovery_code(State(state): Server, access: PageAccess) -> Result<Response, ApiError> {
+    with_vault(&state, &access, VaultPage::RecoveryCode).await
+}
+
+async fn with_vault(state: &ServerState, access: &PageAccess, page: VaultPage) -> Result<Response, ApiError> {
+    let Some(overview) = state.store.account(access.user_id).await? else {
+        return Ok(to_sign_in(state, To::Account));
+    };
+    state.pages.show(&Page::Vault {
+        page,
+        email: &overview.account.email,
+        user_id: access.user_id.to_string(),
+        app_id: PAGES_APP.to_string(),
+    })
+}
+
+/// `POST /account/sessions`.
+pub(super) async fn end_sessions(
+    State(state): Server,
+    access: PageAccess,
+    site: Site,
+    Form(fields): Form,
+) -> Result<Response, ApiError> {
+    if let Some(refusal) = access.refuses(&state, site, &fields, To::Account) {
+        return Ok(refusal);
+    }
+    let now = state.config.clock.now();
+    let which: Vec<SessionId> = match fields.get("session") {
+        Some("others") => {
+            let all = state.store.sessions(access.user_id, now).await?;
+            all.iter()
+                .map(|session| session.id)
+                .filter(|id| *id != access.session_id)
+                .collect()
+        }
+        Some(id) => match id.parse() {
+            Ok(id) => vec![id],
+            Err(_) => return refused(&state),
+        },
+        None => return refused(&state),
+    };
+    for id in which {
+        // One that ended meanwhile is as it should be.
+        let ended = state
+            .store
+            .end_sessions(EndSessions::OneOfUser(access.user_id, id))
+            .await?;
+        state.sessions.end(&ended, now);
+    }
+    Ok(lead(&state, "/account#sessions"))
+}
+
+/// `POST /account/devices`.
+pub(super) async fn revoke_device(
+    State(state): Server,
+    access: PageAccess,
+    site: Site,
+    Form(fields): Form,
+) -> Result<Response, ApiError> {
+    if let Some(refusal) = access.refuses(&state, site, &fields, To::Account) {
+        return Ok(refusal);
+    }
+    let app_id: Option<AppId> = fields.get("app").and_then(|id| id.parse().ok());
+    let device_id: Option<DeviceId> = fields.get("device").and_then(|id| id.parse().ok());
+    let (Some(app_id), Some(device_id)) = (app_id, device_id) else {
+        return refused(&state);
+    };
+    let stream = StreamId {
+        app_id,
+        user_id: access.user_id,
+    };
+    let now = state.config.clock.now();
+    let ended = state
+        .store
+        .revoke_device(stream, device_id, now)
+        .await?
+        .unwrap_or_default();
+    state.sessions.end(&ended, now);
+    Ok(lead(&state, "/account#devices"))
+}
