@@ -53,6 +53,26 @@ impl SyncKitClient {
         self.stream()?.connection.register_device(name, platform).await
     }
 
+    /// The device that this installation registered last, if it did. It is another one than before if the device was revoked, the
+    /// user signed in again, and a call named the old device: [`Error::Problem`] with `device_mismatch`.
+    ///
+    /// # Errors
+    /// [`Error::NotSignedIn`], [`Error::Credentials`]. No request is made.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.signed_in().await?;
+    /// assert_eq!(client.registered_device().await?, None);
+    /// let device = client.register_device("MacBook", "macos").await?;
+    /// assert_eq!(client.registered_device().await?, Some(device.id));
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub async fn registered_device(&self) -> Result<Option<DeviceId>> {
+        self.stream()?.connection.registered_device().await
+    }
+
     /// The devices of the user in this app.
     ///
     /// # Errors

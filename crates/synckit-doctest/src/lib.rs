@@ -9,7 +9,8 @@
 
 use std::{
     error::Error,
-    fs, io,
+    fmt, fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -17,7 +18,7 @@ use std::{
 use synckit_client::{ChangeEntry, ChangeOp, MemoryStore, SyncKitClient, SyncKitConfig, Timestamp};
 use synckit_server::{Admin, Config, Server};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use crate::mail_server::MailServer;
 
@@ -35,6 +36,9 @@ pub type Outcome = Result<(), Box<dyn Error>>;
 pub struct World {
     directory: TempDir,
     config: SyncKitConfig,
+    address: SocketAddr,
+    running: Option<Running>,
+    configure: Configure,
     /// Where the server sends its mails; without one they become files.
     mail: Option<MailServer>,
     /// Administers the server.
@@ -43,6 +47,22 @@ pub struct World {
     pub email: &'static str,
     /// The password of that account.
     pub password: &'static str,
+}
+
+/// The server's task, and what ends it.
+#[derive(Debug)]
+struct Running {
+    shutdown: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// What the server's configuration has beyond a new one's.
+struct Configure(Box<dyn Fn(&mut Config)>);
+
+impl fmt::Debug for Configure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Configure")
+    }
 }
 
 /// Starts a server, runs an example against it, and ends both.
@@ -75,25 +95,102 @@ impl World {
     async fn start(mail: Option<MailServer>) -> Result<Self, Box<dyn Error>> {
         let directory = tempfile::tempdir()?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let server_url = format!("http://{}", listener.local_addr()?);
-        let mut server = Config::new(directory.path().join("data"));
-        server.public_url = Some(server_url.parse()?);
-        if let Some(mail) = &mail {
-            server.mail = mail.delivery()?;
-        }
-        let server = Server::open(server).await?;
+        let address = listener.local_addr()?;
+        let configure = Configure(Box::new(|_| {}));
+        let server = Server::open(Self::server_config(&directory, address, mail.as_ref(), &configure)?).await?;
         let admin = server.admin();
         let api_key = admin.create_app("Notes").await?.api_key.expose().to_owned();
-        // It ends with the runtime.
-        tokio::spawn(server.serve(listener, std::future::pending()));
+        let server_url = format!("http://{address}");
         Ok(Self {
             directory,
             config: SyncKitConfig { server_url, api_key },
+            address,
+            running: Some(Running::begin(server, listener)),
+            configure,
             mail,
             admin,
             email: "me@example.com",
             password: "correct horse battery staple",
         })
+    }
+
+    fn server_config(
+        directory: &TempDir,
+        address: SocketAddr,
+        mail: Option<&MailServer>,
+        configure: &Configure,
+    ) -> Result<Config, Box<dyn Error>> {
+        let mut server = Config::new(directory.path().join("data"));
+        server.public_url = Some(format!("http://{address}").parse()?);
+        if let Some(mail) = mail {
+            server.mail = mail.delivery()?;
+        }
+        (configure.0)(&mut server);
+        Ok(server)
+    }
+
+    /// Stops the server, in good order.
+    ///
+    /// # Errors
+    /// Its task failed.
+    pub async fn stop(&mut self) -> Outcome {
+        if let Some(Running { shutdown, task }) = self.running.take() {
+            // The receiver ends with the task.
+            let _ended = shutdown.send(());
+            task.await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the server again, at the same address and with what it had stored.
+    ///
+    /// # Errors
+    /// The address was taken meanwhile, or the data cannot be opened.
+    pub async fn start_again(&mut self) -> Outcome {
+        let listener = TcpListener::bind(self.address).await?;
+        let config = Self::server_config(&self.directory, self.address, self.mail.as_ref(), &self.configure)?;
+        let server = Server::open(config).await?;
+        self.admin = server.admin();
+        self.running = Some(Running::begin(server, listener));
+        Ok(())
+    }
+
+    /// Starts the server again with another configuration.
+    ///
+    /// # Errors
+    /// As [`World::stop`] and [`World::start_again`].
+    pub async fn reconfigure(&mut self, configure: impl Fn(&mut Config) + 'static) -> Outcome {
+        self.configure = Configure(Box::new(configure));
+        self.stop().await?;
+        self.start_again().await
+    }
+
+    /// A copy of the server's database, for [`World::restore`]. The server is stopped meanwhile.
+    ///
+    /// # Errors
+    /// As [`World::stop`] and [`World::start_again`].
+    pub async fn backup(&mut self) -> Result<Vec<u8>, Box<dyn Error>> {
+        self.stop().await?;
+        let copy = fs::read(self.path("data/synckit.db"))?;
+        self.start_again().await?;
+        Ok(copy)
+    }
+
+    /// Starts the server again with an older database.
+    ///
+    /// # Errors
+    /// As [`World::stop`] and [`World::start_again`].
+    pub async fn restore(&mut self, backup: &[u8]) -> Outcome {
+        self.stop().await?;
+        let database = self.path("data/synckit.db");
+        for suffix in ["-wal", "-shm"] {
+            match fs::remove_file(format!("{}{suffix}", database.display())) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
+        fs::write(database, backup)?;
+        self.start_again().await
     }
 
     /// The configuration of an app.
@@ -166,6 +263,19 @@ impl World {
             }
             tokio::task::yield_now().await;
         }
+    }
+}
+
+impl Running {
+    fn begin(server: Server, listener: TcpListener) -> Self {
+        let (shutdown, stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let stopped = async move { drop(stopped.await) };
+            if let Err(error) = server.serve(listener, stopped).await {
+                panic!("the server failed: {error}");
+            }
+        });
+        Self { shutdown, task }
     }
 }
 

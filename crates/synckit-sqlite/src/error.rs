@@ -63,6 +63,19 @@ pub enum Error {
     #[error("the file {0} is not here yet")]
     NoFile(BlobHash),
 
+    /// No conflict has this number: it was restored or forgotten.
+    #[error("there is no conflict {0}: it was restored or forgotten")]
+    NoConflict(i64),
+
+    /// What is to be restored refers to a row that is not there.
+    #[error("`{table}`.`{column}` would refer to a row that is not there: restore that first")]
+    ParentGone {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+
     /// No table is tracked.
     #[error("no table is tracked: call `track` first")]
     NothingTracked,

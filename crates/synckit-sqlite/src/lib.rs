@@ -17,7 +17,8 @@
 //! # });
 //! ```
 //!
-//! [`SyncedDatabase::spawn`] syncs in the background, and [`SyncedDatabase::changes`] tells the user interface which tables changed.
+//! [`SyncedDatabase::spawn`] syncs in the background, [`SyncedDatabase::changes`] tells the user interface which tables changed, and
+//! [`SyncedDatabase::status`] what a settings page shows.
 //! `docs/local-first.md` says what is kept in the file, how it decides, and what it does not do yet.
 //!
 //! [`rows`] is the convention of `docs/rows.md`: every value that SQLite can store, as an entry of the log holds it, and the
@@ -27,20 +28,33 @@
 
 mod apply;
 mod capture;
+mod conflicts;
 mod database;
+mod decisions;
 mod error;
 mod followers;
 pub mod inspect;
 mod layout;
 pub mod merge;
+mod parked;
+mod push;
 mod replica;
+mod report;
 pub mod rows;
+mod running;
 mod shadow;
 mod sql;
+mod status;
+mod sync;
 pub mod track;
 mod tracking;
 mod transfer;
 
-pub use database::{Changes, Running, SyncReport, SyncedDatabase};
+pub use conflicts::Conflict;
+pub use database::{Changes, SyncedDatabase};
 pub use error::Error;
+pub use parked::ParkedRow;
 pub use replica::{BUSY_MAX, OnConnection};
+pub use report::SyncReport;
+pub use running::Running;
+pub use status::{Answer, Question, StatusWatch, SyncStatus};

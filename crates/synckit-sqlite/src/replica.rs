@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior, types::FromSql};
 use synckit_crypto::batch::Timestamp;
 
 use crate::{
@@ -17,8 +17,8 @@ use crate::{
     error::Error,
     inspect::{SchemaReport, inspect},
     layout::{Layout, declared::Declared},
-    merge::Key,
-    rows::Row,
+    merge::{Key, Rules},
+    rows::{Row, Value},
     shadow::{
         TABLES,
         book::{Book, Kept},
@@ -46,6 +46,8 @@ pub(crate) struct Replica {
     layout: Known,
     /// What the last transaction left.
     memory: Option<Memory>,
+    /// The rows that are not sent for now, also after the book was read anew: else one sync would send them for ever.
+    unsendable: BTreeMap<Key, String>,
 }
 
 /// What one transaction leaves to the next one, so that it need not read it from the file.
@@ -77,6 +79,7 @@ pub(crate) struct Work<'c> {
     /// The rows in the tables, before anything is applied.
     before: BTreeMap<Key, Row>,
     memory: &'c mut Option<Memory>,
+    unsendable: &'c mut BTreeMap<Key, String>,
 }
 
 impl Replica {
@@ -96,12 +99,18 @@ impl Replica {
             on_connection,
             layout: None,
             memory: None,
+            unsendable: BTreeMap::new(),
         })
     }
 
     /// Changes when another connection commits.
     pub(crate) fn data_version(&self) -> Result<i64, Error> {
         Ok(self.connection.query_row("PRAGMA data_version", [], |row| row.get(0))?)
+    }
+
+    /// A single fact that the file keeps.
+    pub(crate) fn fact<T: FromSql>(&self, name: &str) -> Result<Option<T>, Error> {
+        Ok(settings::read(&self.connection, name)?)
     }
 
     /// A file that was deleted lives on for those who have it open: what it gets nobody else would see.
@@ -192,6 +201,13 @@ impl Replica {
         let now = now();
         let is_changed = schema_version(&transaction)? != settings::read(&transaction, settings::SCHEMA_VERSION)?;
         let (mut book, mut before, is_settled) = remembered(&transaction, &layout, &mut self.memory)?;
+        if !is_settled {
+            let unsendable = self
+                .unsendable
+                .iter()
+                .filter(|(key, _)| book.state.unsent.contains_key(*key));
+            book.state.unsendable = unsendable.map(|(key, why)| (key.clone(), why.clone())).collect();
+        }
         let kept = book.kept();
         if is_changed {
             adopt_columns(&transaction, &layout, &book)?;
@@ -219,6 +235,7 @@ impl Replica {
             kept,
             before,
             memory: &mut self.memory,
+            unsendable: &mut self.unsendable,
         })
     }
 }
@@ -297,14 +314,44 @@ impl Work<'_> {
         writer.keep_files(key)
     }
 
-    pub(crate) fn finish(mut self) -> Result<(), Error> {
+    /// Merges what is unsent onto the log, which was read to its head.
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        let state = &mut self.book.state;
+        state.settle(&self.layout.schema, Rules::ALL);
+        // What lost is about to be overwritten, and its long values are nowhere else.
+        let lost = state.conflicts.iter().filter(|conflict| has_files(&conflict.lost));
+        let mut keys: BTreeSet<Key> = lost.map(|conflict| conflict.key.clone()).collect();
+        if !keys.is_empty() {
+            keys.extend(state.renamed.iter().map(|(from, _)| from.clone()));
+        }
+        keys.retain(|key| self.before.contains_key(key));
+        if !keys.is_empty() {
+            let writer = Writer::new(&self.transaction, &self.layout, self.before.clone());
+            keys.iter().try_for_each(|key| writer.keep_files(key))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        self.finish_with_edit(|_, _| Ok(()))
+    }
+
+    /// Ends with an edit in the place of the app. It is noted as the app's edits are.
+    pub(crate) fn finish_with_edit(
+        mut self,
+        edit: impl FnOnce(&mut Writer<'_>, &Connection) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         clear_notes(&self.transaction, &self.layout)?;
         self.book.save(&self.transaction, &self.kept, self.now)?;
+        let mut writer = Writer::new(&self.transaction, &self.layout, self.before);
+        edit(&mut writer, &self.transaction)?;
+        let visible = writer.into_present();
         self.transaction.commit()?;
+        self.unsendable.clone_from(&self.book.state.unsendable);
         *self.memory = Some(Memory {
             book: self.book,
             layout: self.layout,
-            visible: self.before,
+            visible,
             is_settled: self.is_settled,
         });
         Ok(())
@@ -316,6 +363,10 @@ impl Work<'_> {
             self.book.look_again(&self.layout, key, &mut self.before);
         }
     }
+}
+
+fn has_files(row: &Row) -> bool {
+    row.iter().any(|(_, value)| matches!(value, Value::File(_)))
 }
 
 /// An empty database with what the app registers.

@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     merge::{Batch, Key, Rules},
     replica::{Replica, Work},
-    rows::{FileValue, Row, RowChange, Value},
+    rows::{FileValue, Row, RowChange, RowId, Value},
     shadow::{files, settings},
 };
 
@@ -32,6 +32,30 @@ pub(crate) struct Parcel {
     pub(crate) entries: Vec<ChangeEntry>,
     /// Long values, which are uploaded first.
     pub(crate) files: Vec<(BlobHash, Vec<u8>)>,
+    /// How many edits are unsent, those of the batch included.
+    pub(crate) unsent: usize,
+}
+
+/// The batch after the next acknowledgement.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Next {
+    pub(crate) id: BatchId,
+    pub(crate) entries_max: usize,
+}
+
+/// What the server does not take.
+#[derive(Debug, Clone)]
+pub(crate) enum Refused {
+    /// A row.
+    Row(Key),
+    /// A long value, and so every row that has it.
+    File(BlobHash),
+}
+
+impl Refused {
+    pub(crate) fn row(entry: &ChangeEntry) -> Self {
+        Self::Row(key_of_entry(entry))
+    }
 }
 
 /// What a page of the log did.
@@ -49,8 +73,6 @@ pub(crate) struct Absorbed {
 pub(crate) struct Settled {
     pub(crate) parcel: Option<Parcel>,
     pub(crate) tables: BTreeSet<String>,
-    /// Rows that no batch can carry.
-    pub(crate) unsendable: usize,
 }
 
 /// What is not as it should be.
@@ -60,6 +82,7 @@ pub(crate) struct Standing {
     pub(crate) parked: usize,
     pub(crate) held: usize,
     pub(crate) unnamed: usize,
+    pub(crate) unsendable: usize,
 }
 
 impl Replica {
@@ -96,7 +119,7 @@ impl Replica {
         let unreadable = work.fold(entries);
         work.is_settled = false;
         if place == Place::Head {
-            work.book.state.settle(&work.layout.schema, Rules::ALL);
+            work.settle()?;
         }
         let tables = work.apply(place)?;
         settings::write(&work.transaction, settings::CURSOR, to.to_string())?;
@@ -115,19 +138,17 @@ impl Replica {
         let mut work = self.begin()?;
         let mut tables = BTreeSet::new();
         if !work.is_settled && work.book.state.outbox.is_none() {
-            work.book.state.settle(&work.layout.schema, Rules::ALL);
+            work.settle()?;
             tables = work.apply(Place::Head)?;
             work.is_settled = true;
         }
-        work.freeze(id)?;
+        work.freeze(Next {
+            id,
+            entries_max: BATCH_ENTRIES_MAX as usize,
+        })?;
         let parcel = parcel(&work)?;
-        let unsendable = work.book.state.unsendable.len();
         work.finish()?;
-        Ok(Settled {
-            parcel,
-            tables,
-            unsendable,
-        })
+        Ok(Settled { parcel, tables })
     }
 
     /// The batch that is being sent.
@@ -139,12 +160,12 @@ impl Replica {
     }
 
     /// The server has the batch. It is taken into the fold, and leaves the outbox. Its last entry is the head of the log, so that
-    /// the next batch can be frozen under the id `next`, unless something else happened meanwhile.
+    /// the next batch can be frozen, unless something else happened meanwhile.
     pub(crate) fn acknowledge(
         &mut self,
         id: BatchId,
         cursor: Cursor,
-        next: Option<BatchId>,
+        next: Option<Next>,
     ) -> Result<Option<Parcel>, Error> {
         let mut work = self.begin()?;
         let Some(outbox) = work.book.state.outbox.clone().filter(|outbox| outbox.id == id) else {
@@ -176,13 +197,56 @@ impl Replica {
         Ok(parcel)
     }
 
-    /// The server refuses the batch for ever, because another device was faster: its edits are unsent again.
+    /// The server does not have the batch, and refuses it: its edits are unsent again, and are merged anew.
     pub(crate) fn refuse(&mut self, id: BatchId) -> Result<(), Error> {
         let mut work = self.begin()?;
         if work.book.state.outbox.as_ref().is_some_and(|outbox| outbox.id == id) {
             work.book.state.outbox = None;
         }
         work.is_settled = false;
+        work.finish()
+    }
+
+    /// The server does not have the batch, and refuses it: its edits are unsent again, those of what it refused for good stay here,
+    /// and the next batch is frozen, unless something else happened meanwhile.
+    pub(crate) fn freeze_again(
+        &mut self,
+        id: BatchId,
+        refused: Option<(Refused, String)>,
+        next: Next,
+    ) -> Result<Option<Parcel>, Error> {
+        let mut work = self.begin()?;
+        let Some(outbox) = work.book.state.outbox.take_if(|outbox| outbox.id == id) else {
+            return Ok(None);
+        };
+        if let Some((refused, why)) = refused {
+            let has = |change: &&RowChange| match &refused {
+                Refused::Row(key) => key_of(change) == *key,
+                Refused::File(hash) => {
+                    let files = change.op.row().map(files_of).unwrap_or_default();
+                    files.iter().any(|file| file.hash == *hash)
+                }
+            };
+            let keys = outbox.changes.iter().filter(has).map(key_of);
+            let unsendable = keys.map(|key| (key, why.clone()));
+            work.book.state.unsendable.extend(unsendable);
+        }
+        files::clear(&work.transaction)?;
+        let parcel = match work.is_settled {
+            false => None,
+            true => {
+                work.freeze(next)?;
+                parcel(&work)?
+            }
+        };
+        work.finish()?;
+        Ok(parcel)
+    }
+
+    /// Rows that were refused are sent again.
+    pub(crate) fn ask_again(&mut self) -> Result<(), Error> {
+        let mut work = self.begin()?;
+        work.book.state.unsendable.clear();
         work.finish()
     }
 
@@ -201,6 +265,7 @@ impl Replica {
                 wanted.push(file);
             }
         }
+        work.finish()?;
         Ok(wanted)
     }
 
@@ -214,8 +279,10 @@ impl Replica {
         Ok(tables)
     }
 
-    pub(crate) fn standing(&mut self) -> Result<Standing, Error> {
+    /// A sync has ended well: what the user agreed to has been done.
+    pub(crate) fn conclude(&mut self) -> Result<Standing, Error> {
         let work = self.begin()?;
+        settings::clear(&work.transaction, settings::AGREED)?;
         let conflicts = work
             .transaction
             .query_row("SELECT count(*) FROM synckit_conflicts", [], |row| row.get::<_, i64>(0))?;
@@ -225,31 +292,10 @@ impl Replica {
             parked: work.book.outside.len() - held,
             held,
             unnamed: unnamed(&work.transaction, &work.layout)?,
+            unsendable: work.book.state.unsendable.len(),
         };
         work.finish()?;
         Ok(standing)
-    }
-
-    /// The app's decision about deletions that wait for it.
-    pub(crate) fn decide(&mut self, is_meant: bool) -> Result<usize, Error> {
-        let mut work = self.begin()?;
-        let held: BTreeSet<Key> = work
-            .book
-            .outside
-            .keys()
-            .filter(|key| work.book.is_held(key))
-            .cloned()
-            .collect();
-        for key in &held {
-            work.book.outside.remove(key);
-        }
-        if is_meant {
-            work.book.state.delete(&work.layout.schema, &held, work.now);
-        }
-        work.is_settled = false;
-        work.apply(Place::Between)?;
-        work.finish()?;
-        Ok(held.len())
     }
 }
 
@@ -275,10 +321,10 @@ impl Work<'_> {
     }
 
     /// The next batch: as many edits as it holds.
-    fn freeze(&mut self, id: BatchId) -> Result<(), Error> {
-        let mut count = BATCH_ENTRIES_MAX as usize;
+    fn freeze(&mut self, next: Next) -> Result<(), Error> {
+        let mut count = next.entries_max;
         loop {
-            let Some(outbox) = self.book.state.freeze(&self.layout.schema, id, count) else {
+            let Some(outbox) = self.book.state.freeze(&self.layout.schema, next.id, count) else {
                 return Ok(());
             };
             let entries: Vec<ChangeEntry> = outbox.changes.iter().map(RowChange::to_entry).collect();
@@ -294,17 +340,18 @@ impl Work<'_> {
     /// A row that no batch can carry stays here. The rows behind it are sent.
     fn set_aside(&mut self, entries: &[ChangeEntry], error: &EncodeError) -> Result<(), Error> {
         let entry = entries.get(error.index).ok_or(Error::Damaged)?;
-        let key = Key {
-            table: entry.table.clone(),
-            id: crate::rows::RowId::new(entry.row_id.as_str()),
-        };
+        let key = key_of_entry(entry);
         self.book.state.unsendable.insert(key, error.to_string());
         Ok(())
     }
 }
 
 fn cursor(connection: &Connection) -> Result<Cursor, Error> {
-    match settings::read::<String>(connection, settings::CURSOR)? {
+    cursor_of(settings::read(connection, settings::CURSOR)?)
+}
+
+pub(crate) fn cursor_of(text: Option<String>) -> Result<Cursor, Error> {
+    match text {
         None => Ok(Cursor::START),
         Some(text) => text.parse().map_err(|_| Error::Damaged),
     }
@@ -314,6 +361,13 @@ fn key_of(change: &RowChange) -> Key {
     Key {
         table: change.table.clone(),
         id: change.id.clone(),
+    }
+}
+
+fn key_of_entry(entry: &ChangeEntry) -> Key {
+    Key {
+        table: entry.table.clone(),
+        id: RowId::new(entry.row_id.as_str()),
     }
 }
 
@@ -351,5 +405,6 @@ fn parcel(work: &Work<'_>) -> Result<Option<Parcel>, Error> {
         parent,
         entries,
         files,
+        unsent: work.book.state.unsent.len(),
     }))
 }

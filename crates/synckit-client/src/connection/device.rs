@@ -67,6 +67,11 @@ impl Connection {
         Ok(device)
     }
 
+    /// The device of the app's last registration.
+    pub(crate) async fn registered_device(&self) -> Result<Option<DeviceId>> {
+        Ok(self.device_record().await?.device.map(|device| device.id))
+    }
+
     /// Sends a call that names a device. A session without a device is first bound to it, if it is the device that this
     /// installation registered last.
     pub(crate) async fn authorized_as(&self, device_id: DeviceId, call: Call<'_>) -> Result<Answer> {

@@ -65,7 +65,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    pub(super) fn insert(&mut self, key: &Key, row: &Row) -> Result<(), Error> {
+    pub(crate) fn insert(&mut self, key: &Key, row: &Row) -> Result<(), Error> {
         let local = self.taken.remove(key).unwrap_or_default();
         let table = self.table(key)?;
         let mut columns: Vec<(String, Value)> = self

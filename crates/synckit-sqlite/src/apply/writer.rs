@@ -41,6 +41,14 @@ impl<'a> Writer<'a> {
         }
     }
 
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.present.contains_key(key)
+    }
+
+    pub(crate) fn into_present(self) -> BTreeMap<Key, Row> {
+        self.present
+    }
+
     /// Returns the rows that the database refused, and what it said.
     pub(super) fn write(&mut self, said: &View) -> Result<BTreeMap<Key, String>, Error> {
         let keys = differing(&self.present, &said.visible);

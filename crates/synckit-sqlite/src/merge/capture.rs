@@ -85,6 +85,7 @@ impl State {
     fn capture_row(&mut self, schema: &Schema, key: &Key, row: Option<&Row>, clock: Timestamp) {
         let time = self.time_of_edit(key, clock);
         let row = row.map(|row| self.with_unknown_columns(schema, key, row));
+        self.unsendable.remove(key);
         let earlier = self.unsent.remove(key);
         let base = match earlier {
             Some(earlier) => earlier.base,

@@ -38,12 +38,6 @@ impl<V> Ledger<V> {
         Some(value)
     }
 
-    /// Every entry, to be changed.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.touched.extend(self.map.keys().cloned());
-        self.map.values_mut()
-    }
-
     /// Takes everything out.
     pub fn take(&mut self) -> BTreeMap<Key, V> {
         self.touched.extend(self.map.keys().cloned());

@@ -2,7 +2,7 @@
 
 use super::{
     rules::{Rule, Rules},
-    state::{Base, State, Unsent},
+    state::{Base, Key, State, Unsent},
 };
 
 impl State {
@@ -13,8 +13,13 @@ impl State {
         if !rules.hold(Rule::Rejoin) {
             return;
         }
-        for unsent in self.unsent.values_mut() {
-            unsent.base = Base::Unknown;
+        // What the log never had by its id is looked for in the other log by its values.
+        let known = self.unsent.keys().filter(|key| !self.is_stranger(key));
+        let known: Vec<Key> = known.cloned().collect();
+        for key in &known {
+            if let Some(unsent) = self.unsent.get_mut(key) {
+                unsent.base = Base::Unknown;
+            }
         }
         for (key, folded) in self.fold.take() {
             if !self.unsent.contains_key(&key) {

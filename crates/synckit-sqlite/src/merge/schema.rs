@@ -102,7 +102,7 @@ impl Schema {
         self.tables.get(name)
     }
 
-    pub(super) fn references(&self, table: &str) -> &[Reference] {
+    pub(crate) fn references(&self, table: &str) -> &[Reference] {
         self.table(table).map_or(&[], |table| &table.references)
     }
 
@@ -116,7 +116,7 @@ impl Schema {
         self.column(table, column).map_or(&Value::Null, |known| &known.default)
     }
 
-    pub(super) fn column(&self, table: &str, column: &str) -> Option<&Column> {
+    pub(crate) fn column(&self, table: &str, column: &str) -> Option<&Column> {
         self.table(table)?.columns.get(column)
     }
 

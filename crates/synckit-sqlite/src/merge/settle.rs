@@ -2,6 +2,8 @@
 //!
 //! Only the device that pushes decides. Everybody else reads plain rows, so chains of decisions cannot diverge.
 
+use std::collections::BTreeMap;
+
 use super::{
     columns::{Mine, merge},
     rules::{Rule, Rules},
@@ -17,13 +19,23 @@ impl State {
     /// Ends: every round of the loop takes away an edited column or an unsent row.
     pub fn settle(&mut self, schema: &Schema, rules: Rules) {
         self.outbox = None;
-        self.unsendable.clear();
+        let refused: BTreeMap<Key, Unsent> = self
+            .unsendable
+            .keys()
+            .filter_map(|key| Some((key.clone(), self.unsent.get(key)?.clone())))
+            .collect();
         self.recognize(schema);
         let keys: Vec<Key> = self.unsent.keys().cloned().collect();
         for key in &keys {
             self.settle_row(schema, rules, key);
         }
         while self.resolve_clashes(schema, rules) || self.follow_parents(schema, rules) {}
+        // Another row than the one that was refused may be taken.
+        let unsent = &self.unsent;
+        self.unsendable.retain(|key, _| {
+            let (before, now) = (refused.get(key), unsent.get(key));
+            now.is_some_and(|now| before.is_some_and(|before| before.row == now.row))
+        });
     }
 
     fn settle_row(&mut self, schema: &Schema, rules: Rules, key: &Key) {

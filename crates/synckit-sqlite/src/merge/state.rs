@@ -83,7 +83,7 @@ pub struct State {
     pub renamed: Vec<(Key, Key)>,
     /// Rows that the database refuses as they are, and what it said.
     pub refused: BTreeMap<Key, String>,
-    /// Edited rows that no batch can carry, and why.
+    /// Edited rows that no batch can carry, or that the server refuses, and why. They are tried again when they are edited.
     pub unsendable: BTreeMap<Key, String>,
 }
 

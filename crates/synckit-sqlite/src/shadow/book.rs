@@ -7,7 +7,7 @@ use serde::Serialize as _;
 use serde_json::{Map, Value as Json, json};
 use synckit_crypto::batch::Timestamp;
 
-use super::{edition, settings};
+use super::{edition, files, settings};
 use crate::{
     error::Error,
     layout::Layout,
@@ -123,10 +123,13 @@ impl Book {
         }
         for Conflict { key, lost } in std::mem::take(&mut self.state.conflicts) {
             let sql = "INSERT INTO synckit_conflicts (tbl, id, lost, time) VALUES (?1, ?2, ?3, ?4)";
-            let lost = bytes_of(&lost)?;
-            connection
-                .prepare_cached(sql)?
-                .execute((&key.table, key.id.as_str(), lost, now.as_micros()))?;
+            connection.prepare_cached(sql)?.execute((
+                &key.table,
+                key.id.as_str(),
+                bytes_of(&lost)?,
+                now.as_micros(),
+            ))?;
+            files::keep_lost(connection, connection.last_insert_rowid(), &lost)?;
         }
         self.state.fold.settle();
         self.state.unsent.settle();

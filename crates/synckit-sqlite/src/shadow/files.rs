@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     inspect::catalog::quoted,
     layout::TableLayout,
-    rows::{FileKind, FileValue, Value},
+    rows::{FileKind, FileValue, Row, Value},
     sql::{Bound, whole_value_of},
 };
 
@@ -53,7 +53,22 @@ pub(crate) fn keep(connection: &Connection, table: &TableLayout, place: &(String
     Ok(())
 }
 
+/// Forgets the files, but those of values that lost.
 pub(crate) fn clear(connection: &Connection) -> Result<(), Error> {
-    connection.execute("DELETE FROM synckit_files", [])?;
+    let sql = "DELETE FROM synckit_files WHERE hash NOT IN (SELECT hash FROM synckit_lost_files)";
+    connection.execute(sql, [])?;
+    Ok(())
+}
+
+/// Keeps the long values of a conflict for as long as that is kept.
+pub(crate) fn keep_lost(connection: &Connection, conflict: i64, lost: &Row) -> Result<(), Error> {
+    let sql = "INSERT INTO synckit_lost_files (n, hash) SELECT ?1, hash FROM synckit_files WHERE hash = ?2 ON CONFLICT DO NOTHING";
+    for (_, value) in lost.iter() {
+        if let Value::File(file) = value {
+            connection
+                .prepare_cached(sql)?
+                .execute((conflict, file.hash.to_string()))?;
+        }
+    }
     Ok(())
 }

@@ -39,4 +39,6 @@ pub(crate) const TABLES: &[&str] = &[
     // Values that lost.
     "CREATE TABLE synckit_conflicts (n INTEGER PRIMARY KEY, tbl TEXT NOT NULL, id TEXT NOT NULL, lost BLOB NOT NULL,
                                      time INTEGER NOT NULL)",
+    // Their long values.
+    "CREATE TABLE synckit_lost_files (n INTEGER NOT NULL, hash TEXT NOT NULL, PRIMARY KEY (n, hash)) WITHOUT ROWID",
 ];

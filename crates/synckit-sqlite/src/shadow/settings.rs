@@ -8,6 +8,8 @@ pub(crate) const CURSOR: &str = "cursor";
 pub(crate) const USER: &str = "user";
 /// The id of the batch in the outbox.
 pub(crate) const BATCH: &str = "batch";
+/// What the user agreed to, until it is done.
+pub(crate) const AGREED: &str = "agreed";
 /// The edition of the book.
 pub(crate) const EDITION: &str = "edition";
 /// The version of the schema at the last look.

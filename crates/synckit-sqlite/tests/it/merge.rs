@@ -936,10 +936,7 @@ fn ledger_names_what_was_touched_since_it_settled() {
     assert_eq!(ledger.remove(&b), Some(2));
     assert_eq!(touched(&ledger), [(a.clone(), Some(3)), (b, None)]);
     ledger.settle();
-    ledger.values_mut().for_each(|value| *value += 1);
-    assert_eq!(touched(&ledger), [(a.clone(), Some(4))]);
-    ledger.settle();
-    assert_eq!(ledger.take(), [(a.clone(), 4)].into());
+    assert_eq!(ledger.take(), [(a.clone(), 3)].into());
     assert_eq!(touched(&ledger), [(a, None)]);
 }
 

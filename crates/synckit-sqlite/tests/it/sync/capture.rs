@@ -1,7 +1,7 @@
 //! What apps and tools do to a file, and how it is noticed: the traps of triggers.
 
 use synckit_doctest::run;
-use synckit_sqlite::Error;
+use synckit_sqlite::{Answer, Error, Question};
 
 use super::device::{Device, ask, settle};
 
@@ -105,11 +105,12 @@ fn unseen_deletions_wait_for_a_decision() {
         assert_eq!(laptop.sync().await.held_deletions, 1);
         phone.sync().await;
         assert_eq!(phone.ask(ALL).len(), 3);
-        assert_eq!(laptop.db.undo_deletions().await?, 1);
+        let question = Question::Deletions { count: 1 };
+        laptop.db.decide(&question, Answer::No).await?;
         assert_eq!(laptop.ask(ALL), phone.ask(ALL));
         laptop.run(unseen);
         laptop.sync().await;
-        assert_eq!(laptop.db.accept_deletions().await?, 1);
+        laptop.db.decide(&question, Answer::Yes).await?;
         settle(&laptop, &phone).await;
         assert_eq!(phone.ask(ALL), ["a|one", "b|two"]);
         Ok(())

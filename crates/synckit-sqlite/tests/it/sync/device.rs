@@ -1,8 +1,9 @@
 //! An app on a device: its file, and the sync beside it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use rusqlite::{Connection, types::ValueRef};
+use synckit_client::{DeviceId, MemoryStore, SyncKitClient, transport::Transport};
 use synckit_doctest::World;
 use synckit_sqlite::{SyncReport, SyncedDatabase, track::Track};
 
@@ -11,6 +12,7 @@ pub(crate) struct Device {
     /// The app's own connection.
     pub(crate) app: Connection,
     pub(crate) db: SyncedDatabase,
+    pub(crate) client: SyncKitClient,
 }
 
 impl Device {
@@ -28,12 +30,38 @@ impl Device {
 
     pub(crate) async fn untracked(world: &World, name: &str, schema: &str) -> Self {
         let (client, device) = world.device(name).await.unwrap();
+        Self::of_client(world, name, schema, client, device.id).await
+    }
+
+    /// An app whose requests go over a transport.
+    pub(crate) async fn over<T: Into<Track>>(
+        world: &World,
+        name: &str,
+        schema: &str,
+        tables: impl IntoIterator<Item = T>,
+        transport: Arc<dyn Transport>,
+    ) -> Self {
+        // The account's first device sets up its encryption.
+        world.device(name).await.unwrap();
+        let client = SyncKitClient::builder(world.config())
+            .credential_store(MemoryStore::default())
+            .transport(transport)
+            .build();
+        client.authenticate(world.email, world.password).await.unwrap();
+        client.setup_encryption_existing(world.password).await.unwrap();
+        let device = client.register_device(name, "linux").await.unwrap();
+        let device = Self::of_client(world, name, schema, client, device.id).await;
+        device.db.track(tables).await.unwrap();
+        device
+    }
+
+    async fn of_client(world: &World, name: &str, schema: &str, client: SyncKitClient, id: DeviceId) -> Self {
         let path = world.path(&format!("{name}.db"));
         let app = Connection::open(&path).unwrap();
         app.execute_batch("PRAGMA foreign_keys = ON").unwrap();
         app.execute_batch(schema).unwrap();
-        let db = SyncedDatabase::open(&path, client, device.id).await.unwrap();
-        Self { path, app, db }
+        let db = SyncedDatabase::open(&path, client.clone(), id).await.unwrap();
+        Self { path, app, db, client }
     }
 
     pub(crate) fn run(&self, sql: &str) {

@@ -2,11 +2,16 @@
 
 mod applying;
 mod capture;
+mod conflicts;
 mod crashes;
 mod device;
 mod flows;
+mod gateway;
 mod large;
 mod processes;
+mod refusals;
+mod restored;
+mod status;
 mod tracking;
 mod twelve;
 mod worlds;

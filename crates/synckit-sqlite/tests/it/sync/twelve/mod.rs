@@ -14,7 +14,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use rusqlite::Connection;
 use serde_json::Value as Json;
 use synckit_doctest::{World, run};
-use synckit_sqlite::{SyncedDatabase, inspect::SchemaReport, track::Track};
+use synckit_sqlite::{Answer, Question, SyncedDatabase, inspect::SchemaReport, track::Track};
 
 use self::{
     compare::canonical,
@@ -54,8 +54,10 @@ impl Device {
     }
 
     async fn sync(&self) {
-        if self.db.sync().await.unwrap().held_deletions > 0 {
-            self.db.accept_deletions().await.unwrap();
+        let count = self.db.sync().await.unwrap().held_deletions;
+        if count > 0 {
+            let question = Question::Deletions { count };
+            self.db.decide(&question, Answer::Yes).await.unwrap();
             self.db.sync().await.unwrap();
         }
     }

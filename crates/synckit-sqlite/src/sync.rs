@@ -1,0 +1,218 @@
+//! One sync: everything that is here goes to the server, and everything that is there comes here.
+//!
+//! A request that fails for a passing reason ends the sync, and the next one goes on. A refusal that is final never holds up what
+//! is behind it: the batch is taken apart until the rows are found that the server does not take.
+
+use std::time::SystemTime;
+
+use synckit_client::{BlobTarget, ChangeEntry, Cursor, Error as ClientError, SyncKitClient, UserId};
+
+use crate::{
+    apply::Place, database::SyncedDatabase, decisions::Agreed, error::Error, replica::Replica, report::SyncReport,
+    status::SyncStatus,
+};
+
+/// How often one call of [`SyncedDatabase::sync`] merges again because other devices were faster.
+const ROUNDS_MAX: usize = 100;
+/// How often one call resolves a failure by itself: another device id, a history that the user has agreed to.
+const RESOLVED_MAX: usize = 4;
+/// Of the known rows, one in so many is taken over in one transaction during a long pull, at least [`BUNDLE_MIN`]: each
+/// transaction looks at all rows, so that their number must not grow with the log.
+const BUNDLE_ONE_IN: usize = 2;
+/// The smallest number of entries that a pull takes over at once, if so many follow.
+const BUNDLE_MIN: usize = 500;
+
+impl SyncedDatabase {
+    /// Sends what the app changed, and takes over what other devices changed, until nothing is left to do.
+    ///
+    /// It can be cancelled or killed at any moment: the next one goes on.
+    ///
+    /// # Errors
+    /// [`Error::Client`] if the server cannot be reached, or with what the user has to do, which [`SyncedDatabase::status`] tells;
+    /// [`Error::NothingTracked`], [`Error::OtherUser`], [`Error::KeyChanged`], [`Error::FileReplaced`], [`Error::Database`].
+    pub async fn sync(&self) -> Result<SyncReport, Error> {
+        let _turn = self.0.turn.lock().await;
+        let attempt = Attempt::begin(self);
+        let done = self.sync_and_resolve().await;
+        let status = self.status_after(&done, &attempt.before).await;
+        attempt.end(status);
+        done
+    }
+
+    async fn sync_and_resolve(&self) -> Result<SyncReport, Error> {
+        for _ in 0..RESOLVED_MAX {
+            match self.sync_once().await {
+                Err(Error::Client(error)) => {
+                    if !self.resolve(&error).await? {
+                        return Err(error.into());
+                    }
+                }
+                done => return done,
+            }
+        }
+        self.sync_once().await
+    }
+
+    async fn sync_once(&self) -> Result<SyncReport, Error> {
+        let mut report = SyncReport::default();
+        let user = self.0.client.user_id().ok_or(ClientError::NotSignedIn)?;
+        self.with(move |replica| replica.belong_to(user)).await?;
+        self.ask_again().await?;
+        self.send_again(&mut report).await?;
+        let mut rounds = 0..ROUNDS_MAX;
+        let left = loop {
+            self.pull(user, &mut report).await?;
+            let id = SyncKitClient::new_batch_id();
+            let settled = self.with(move |replica| replica.settle(id)).await?;
+            self.tell(settled.tables);
+            let Some(parcel) = settled.parcel else { break None };
+            match self.push_all(parcel, &mut report).await? {
+                Some(left @ ClientError::QuotaExceeded { .. }) => break Some(left),
+                Some(behind) if rounds.next().is_none() => break Some(behind),
+                _ => {}
+            }
+        };
+        let left = left.or_else(|| self.limit().map(|quota| ClientError::QuotaExceeded { quota }));
+        let standing = self.with(Replica::conclude).await?;
+        (report.parked, report.held_deletions, report.conflicts) = (standing.parked, standing.held, standing.conflicts);
+        (report.unnamed, report.unsendable) = (standing.unnamed, standing.unsendable);
+        left.map_or(Ok(report), |left| Err(left.into()))
+    }
+
+    /// Reads the log to its head.
+    async fn pull(&self, user: UserId, report: &mut SyncReport) -> Result<(), Error> {
+        let mut from = self.with(move |replica| replica.belong_to(user)).await?;
+        let (mut entries, mut at, mut bundle) = (Vec::new(), from, BUNDLE_MIN);
+        let (mut pulled, mut of) = (0, None);
+        loop {
+            let (more, next, has_more) = self.0.client.pull(self.device(), at).await?;
+            pulled += more.len();
+            if has_more && of.is_none() {
+                of = Some(self.entries_after(from).await);
+            }
+            if pulled > 0 {
+                let of = of.unwrap_or_default().max(pulled);
+                self.show(pulled, of);
+            }
+            entries.extend(more);
+            at = next;
+            if has_more && entries.len() < bundle {
+                continue;
+            }
+            let (count, taken) = (entries.len(), std::mem::take(&mut entries));
+            let place = if has_more { Place::Between } else { Place::Head };
+            let absorbed = self.absorb((from, at), taken, place, report).await?;
+            match absorbed {
+                Some(rows) => {
+                    report.pulled += count;
+                    bundle = BUNDLE_MIN.max(rows / BUNDLE_ONE_IN);
+                    from = at;
+                    if !has_more {
+                        return self.download().await;
+                    }
+                }
+                // Another process of this device was faster, or is sending.
+                None => {
+                    self.send_again(report).await?;
+                    from = self.with(move |replica| replica.belong_to(user)).await?;
+                    at = from;
+                }
+            }
+        }
+    }
+
+    /// How many entries follow a cursor, as the server says: for display only.
+    async fn entries_after(&self, cursor: Cursor) -> usize {
+        let status = self.0.client.status().await;
+        let after = status.map_or(0, |status| status.change_count.saturating_sub(cursor.seq()));
+        usize::try_from(after).unwrap_or(usize::MAX)
+    }
+
+    /// Returns how many rows are known.
+    async fn absorb(
+        &self,
+        (from, to): (Cursor, Cursor),
+        entries: Vec<ChangeEntry>,
+        place: Place,
+        report: &mut SyncReport,
+    ) -> Result<Option<usize>, Error> {
+        if entries.is_empty() && from == to {
+            return Ok(Some(0));
+        }
+        let Some(absorbed) = self
+            .with(move |replica| replica.absorb(from, &entries, to, place))
+            .await?
+        else {
+            return Ok(None);
+        };
+        report.unreadable += absorbed.unreadable;
+        self.tell(absorbed.tables);
+        Ok(Some(absorbed.rows))
+    }
+
+    /// Downloads the long values that rows wait for.
+    async fn download(&self) -> Result<(), Error> {
+        for file in self.with(Replica::wanted_files).await? {
+            let mut bytes = Vec::new();
+            self.0
+                .client
+                .blob_get(&file.hash, BlobTarget::writer(&mut bytes), |_| {})
+                .await?;
+            let tables = self.with(move |replica| replica.take_file(file.hash, &bytes)).await?;
+            self.tell(tables);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn show(&self, done: usize, of: usize) {
+        let of = Some(of);
+        self.0.status.send_replace(SyncStatus::Syncing { done, of });
+    }
+}
+
+/// A sync that goes on. If it is cancelled, the status is what it was before.
+struct Attempt<'a> {
+    database: &'a SyncedDatabase,
+    before: SyncStatus,
+    after: Option<SyncStatus>,
+}
+
+impl<'a> Attempt<'a> {
+    fn begin(database: &'a SyncedDatabase) -> Self {
+        let before = database.0.status.borrow().clone();
+        Self {
+            database,
+            before,
+            after: None,
+        }
+    }
+
+    fn end(mut self, status: SyncStatus) {
+        self.after = Some(status);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let after = self.after.take().unwrap_or_else(|| self.before.clone());
+        self.database.0.status.send_if_modified(|status| {
+            let is_changed = *status != after;
+            *status = after;
+            is_changed
+        });
+    }
+}
+
+impl SyncedDatabase {
+    async fn status_after(&self, done: &Result<SyncReport, Error>, before: &SyncStatus) -> SyncStatus {
+        let now = SystemTime::now();
+        match done {
+            Ok(report) => SyncStatus::of_report(*report, now),
+            Err(error) => {
+                let agreed = self.with(Replica::agreed).await;
+                let is_agreed = matches!(agreed, Ok(Some(Agreed::ServerRestored)));
+                SyncStatus::of_error(error, before, is_agreed, now)
+            }
+        }
+    }
+}

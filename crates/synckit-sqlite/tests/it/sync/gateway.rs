@@ -1,0 +1,90 @@
+//! What stands between an app and its server.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Request, Response};
+use synckit_client::transport::{BodyStream, Exchange, HttpTransport, RequestBody, Transport, TransportError};
+use synckit_protocol::wire::log::Push;
+
+/// What becomes of a push.
+pub(crate) enum Fate {
+    Delivered,
+    /// A proxy with a limit answers.
+    TooLarge,
+    /// Other bytes arrive, which nobody can open.
+    Garbled,
+}
+
+type Decide = dyn Fn(&[u8]) -> Fate + Send + Sync;
+
+/// Decides about the body of each push, and counts pushes.
+pub(crate) struct Gateway {
+    inner: HttpTransport,
+    decide: Box<Decide>,
+    pushes: AtomicUsize,
+}
+
+impl Gateway {
+    pub(crate) fn new(decide: impl Fn(&[u8]) -> Fate + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            inner: HttpTransport::new(Duration::from_secs(10)),
+            decide: Box::new(decide),
+            pushes: AtomicUsize::new(0),
+        })
+    }
+
+    /// A proxy that refuses bodies of more bytes.
+    pub(crate) fn with_limit(bytes_max: usize) -> Arc<Self> {
+        Self::new(move |body| match body.len() > bytes_max {
+            true => Fate::TooLarge,
+            false => Fate::Delivered,
+        })
+    }
+
+    pub(crate) fn pushes(&self) -> usize {
+        self.pushes.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gateway")
+    }
+}
+
+impl Transport for Gateway {
+    fn send(&self, request: Request<RequestBody>) -> Exchange {
+        let fate = match (request.uri().path(), request.body()) {
+            ("/api/sync/push", RequestBody::Full(body)) => {
+                self.pushes.fetch_add(1, Ordering::SeqCst);
+                (self.decide)(body)
+            }
+            _ => Fate::Delivered,
+        };
+        match fate {
+            Fate::Delivered => self.inner.send(request),
+            Fate::TooLarge => Box::pin(async {
+                let body: BodyStream<TransportError> =
+                    Box::pin(stream::iter([Ok(Bytes::from_static(b"<html>too large</html>"))]));
+                Ok(Response::builder().status(413).body(body).unwrap())
+            }),
+            Fate::Garbled => self.inner.send(request.map(garbled)),
+        }
+    }
+}
+
+fn garbled(body: RequestBody) -> RequestBody {
+    let RequestBody::Full(body) = body else { return body };
+    let mut push: Push = minicbor_serde::from_slice(&body).unwrap();
+    push.sealed.0.iter_mut().for_each(|byte| *byte ^= 0x55);
+    RequestBody::Full(minicbor_serde::to_vec(&push).unwrap().into())
+}

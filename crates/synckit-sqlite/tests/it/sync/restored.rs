@@ -1,0 +1,173 @@
+//! Another server than before: restored from a backup, with a revoked device, with a batch that nobody can read.
+
+use synckit_client::{Error as ClientError, MemoryStore, SyncKitClient};
+use synckit_doctest::{Outcome, World, run};
+use synckit_sqlite::{Answer, Error, Question, SyncStatus, SyncedDatabase};
+
+use super::{
+    device::{Device, settle},
+    gateway::{Fate, Gateway},
+};
+
+const SCHEMA: &str = "CREATE TABLE lists (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE notes (id INTEGER PRIMARY KEY, list INTEGER REFERENCES lists ON DELETE CASCADE, text TEXT, done INTEGER)";
+const TABLES: [&str; 2] = ["lists", "notes"];
+const ALL: &str =
+    "SELECT l.name, substr(n.text, 1, 9), n.done FROM notes n LEFT JOIN lists l ON l.id = n.list ORDER BY 1, 2";
+
+/// Says yes to the question that a sync ended with.
+async fn agree(device: &Device) -> Question {
+    device.db.sync().await.unwrap_err();
+    let SyncStatus::NeedsDecision(question) = device.db.status().now() else {
+        panic!("{:?}", device.db.status().now());
+    };
+    // Nothing goes on by itself, nor after a no.
+    device.db.decide(&question, Answer::No).await.unwrap();
+    device.db.sync().await.unwrap_err();
+    device.db.decide(&question, Answer::Yes).await.unwrap();
+    question
+}
+
+async fn two(world: &World) -> (Device, Device) {
+    let laptop = Device::start(world, "laptop", SCHEMA, TABLES).await;
+    let phone = Device::start(world, "phone", SCHEMA, TABLES).await;
+    laptop.run("INSERT INTO lists VALUES (1, 'Home'), (2, 'Old'); INSERT INTO notes VALUES (1, 1, 'kept', 0), (2, 2, 'old', 0), (3, 1, 'gone', 0)");
+    settle(&laptop, &phone).await;
+    (laptop, phone)
+}
+
+/// Every device has what each of them had, and nothing else.
+#[test]
+fn restored_server_loses_nothing() {
+    run(async |mut world| {
+        let (laptop, phone) = two(&world).await;
+        let backup = world.backup().await?;
+        // What the backup lacks: edits, deletions, a long text; sent by one, received by both, or unsent.
+        laptop.run("INSERT INTO lists VALUES (5, 'New'); INSERT INTO notes VALUES (5, 5, 'laptop', 0); DELETE FROM notes WHERE text = 'gone'; DELETE FROM lists WHERE name = 'Old'");
+        laptop.run("INSERT INTO notes VALUES (6, 1, 'long' || hex(zeroblob(50000)), 0)");
+        settle(&laptop, &phone).await;
+        phone.run("INSERT INTO notes VALUES (9, 1, 'phone', 0)");
+        phone.sync().await;
+        laptop.run("UPDATE notes SET done = 1 WHERE text = 'kept'");
+        world.restore(&backup).await?;
+        for device in [&laptop, &phone] {
+            let question = agree(device).await;
+            assert!(matches!(question, Question::ServerRestored(Some(_))), "{question:?}");
+            device.sync().await;
+            assert!(matches!(device.db.status().now(), SyncStatus::Idle { .. }));
+        }
+        settle(&laptop, &phone).await;
+        let all = ["Home|kept|1", "Home|long00000|0", "Home|phone|0", "New|laptop|0"];
+        let fresh = Device::start(&world, "fresh", SCHEMA, TABLES).await;
+        fresh.sync().await;
+        for device in [&laptop, &phone, &fresh] {
+            assert_eq!(device.ask(ALL), all);
+            assert_eq!(device.ask("SELECT max(length(text)) FROM notes"), ["100004"]);
+            assert_eq!(device.ask("SELECT name FROM lists ORDER BY 1"), ["Home", "New"]);
+            assert_eq!(device.sync().await.pushed, 0);
+        }
+        Ok(())
+    });
+}
+
+/// The decision is kept: whoever syncs the file next goes on with it.
+#[test]
+fn decision_survives_a_restart() {
+    run(async |mut world| {
+        let (laptop, phone) = two(&world).await;
+        let backup = world.backup().await?;
+        laptop.run("INSERT INTO notes VALUES (8, 1, 'lost', 0)");
+        laptop.sync().await;
+        world.restore(&backup).await?;
+        agree(&laptop).await;
+        let (client, device) = world.device("laptop").await?;
+        let again = SyncedDatabase::open(&laptop.path, client, device.id).await?;
+        assert_eq!(again.sync().await?.pushed, 1);
+        // It is done, and is no decision about the next time.
+        let agreed = "SELECT count(*) FROM synckit_state WHERE name = 'agreed'";
+        assert_eq!(laptop.ask(agreed), ["0"]);
+        phone.sync().await;
+        assert_eq!(phone.ask(ALL).len(), 4);
+        Ok(())
+    });
+}
+
+/// A backup from before a rotation: one question, one password.
+#[test]
+fn restored_key_takes_one_question() {
+    run(async |mut world| {
+        let (laptop, phone) = two(&world).await;
+        let backup = world.backup().await?;
+        laptop.client.rotate_keys(world.password).await?;
+        laptop.run("INSERT INTO notes VALUES (8, 1, 'new key', 0)");
+        laptop.sync().await;
+        world.restore(&backup).await?;
+        agree(&laptop).await;
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(laptop.db.status().now(), SyncStatus::NeedsPassword);
+        laptop.db.unlock(world.password).await?;
+        laptop.sync().await;
+        // This one never heard of the rotation.
+        phone.db.sync().await.unwrap_err();
+        assert_eq!(phone.db.status().now(), SyncStatus::NeedsPassword);
+        phone.db.unlock(world.password).await?;
+        phone.sync().await;
+        assert_eq!(phone.ask(ALL), laptop.ask(ALL));
+        assert_eq!(phone.ask(ALL)[2], "Home|new key|0");
+        Ok(())
+    });
+}
+
+/// The user signs in again: the device is another one, and goes on with its unsent edits and its batch.
+#[test]
+fn revoked_device_goes_on_after_sign_in() {
+    run(async |world| {
+        let (laptop, phone) = two(&world).await;
+        let revoked = world.device("laptop").await?.1;
+        laptop.run("INSERT INTO notes VALUES (8, 1, 'unsent', 0)");
+        phone.client.revoke_device(revoked.id).await?;
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(laptop.db.status().now(), SyncStatus::NeedsSignIn);
+        laptop.client.authenticate(world.email, world.password).await?;
+        assert_eq!(laptop.sync().await.pushed, 1);
+        phone.sync().await;
+        assert_eq!(phone.ask(ALL), laptop.ask(ALL));
+        assert_eq!(phone.client.devices().await?.len(), 2);
+        Ok(())
+    });
+}
+
+/// Somebody who has a token and no key appends garbage.
+async fn vandalise(world: &World) -> Outcome {
+    let thief = SyncKitClient::builder(world.config())
+        .credential_store(MemoryStore::default())
+        .transport(Gateway::new(|_| Fate::Garbled))
+        .build();
+    thief.authenticate(world.email, world.password).await?;
+    thief.setup_encryption_existing(world.password).await?;
+    let device = thief.register_device("thief", "linux").await?;
+    let note = synckit_doctest::note("1", "garbage");
+    thief.push(device.id, vec![note]).await.unwrap_err();
+    Ok(())
+}
+
+#[test]
+fn unreadable_batch_is_skipped_by_decision() {
+    run(async |world| {
+        let (laptop, phone) = two(&world).await;
+        vandalise(&world).await?;
+        laptop.run("INSERT INTO notes VALUES (8, 1, 'unsent', 0)");
+        for device in [&laptop, &phone] {
+            let question = agree(device).await;
+            assert!(matches!(question, Question::UnreadableBatch(_)), "{question:?}");
+            device.sync().await;
+        }
+        assert_eq!(phone.ask(ALL), laptop.ask(ALL));
+        assert_eq!(phone.ask(ALL).len(), 4);
+        // A later one is another question.
+        vandalise(&world).await?;
+        let error = laptop.db.sync().await.unwrap_err();
+        assert!(matches!(error, Error::Client(ClientError::Tampering(_))), "{error:?}");
+        Ok(())
+    });
+}
