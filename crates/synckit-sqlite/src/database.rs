@@ -4,11 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Instant,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
-use synckit_client::{DeviceId, Quota, SyncKitClient};
+use synckit_client::{DeviceId, SyncKitClient};
 use tokio::{
     sync::{Mutex as Turn, Notify, watch},
     task::spawn_blocking,
@@ -17,6 +16,7 @@ use tokio::{
 use crate::{
     error::Error,
     inspect::SchemaReport,
+    pause::Pause,
     replica::{OnConnection, Replica},
     status::{StatusWatch, SyncStatus},
     track::Track,
@@ -40,8 +40,7 @@ pub(crate) struct Inner {
     pub(crate) status: watch::Sender<SyncStatus>,
     /// What wakes a running sync, beside the server and other writers of the file.
     pub(crate) woken: Notify,
-    /// Since when the server has refused rows, and the limit that it named: they are not sent again at once.
-    pub(crate) refusals: Mutex<Option<(Instant, Option<Quota>)>>,
+    pause: Mutex<Pause>,
 }
 
 impl SyncedDatabase {
@@ -76,7 +75,7 @@ impl SyncedDatabase {
             news: watch::Sender::default(),
             status: watch::Sender::new(SyncStatus::New),
             woken: Notify::new(),
-            refusals: Mutex::default(),
+            pause: Mutex::default(),
         })))
     }
 
@@ -124,6 +123,10 @@ impl SyncedDatabase {
     /// Goes on as another device, in the place of one that was revoked.
     pub(crate) fn become_device(&self, device: DeviceId) {
         *self.0.device.write().unwrap_or_else(PoisonError::into_inner) = device;
+    }
+
+    pub(crate) fn pause(&self) -> MutexGuard<'_, Pause> {
+        self.0.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn tell(&self, tables: BTreeSet<String>) {

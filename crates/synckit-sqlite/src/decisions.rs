@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use sha2::{Digest as _, Sha256};
 use synckit_client::{BatchId, Cursor, DeviceId, Error as ClientError, ProblemCode, RejoinEvidence};
 
 use crate::{
@@ -11,8 +12,8 @@ use crate::{
     database::SyncedDatabase,
     error::Error,
     merge::{Key, Rules},
-    replica::Replica,
-    shadow::{files, settings},
+    replica::{Replica, Work},
+    shadow::settings,
     status::{Answer, Question, SyncStatus},
     transfer::cursor_of,
 };
@@ -40,13 +41,25 @@ impl SyncedDatabase {
     /// - [`Question::Deletions`]. After a yes, they are sent. After a no, the rows come back.
     ///
     /// # Errors
-    /// [`Error::NothingTracked`], [`Error::FileReplaced`], [`Error::Database`].
+    /// [`Error::AnotherQuestion`] if other deletions wait by now than the question was about: nothing is decided then, and
+    /// [`SyncedDatabase::status`] has the new question. [`Error::NothingTracked`], [`Error::FileReplaced`], [`Error::Database`].
     pub async fn decide(&self, question: &Question, answer: Answer) -> Result<(), Error> {
         let _turn = self.0.turn.lock().await;
         match (question, answer) {
-            (Question::Deletions { .. }, answer) => {
-                let tables = self.with(move |replica| replica.decide_deletions(answer)).await?;
-                self.tell(tables);
+            (shown @ Question::Deletions { .. }, answer) => {
+                let shown = shown.clone();
+                let decided = self
+                    .with(move |replica| replica.decide_deletions(&shown, answer))
+                    .await?;
+                match decided {
+                    Ok(tables) => self.tell(tables),
+                    Err(open) => {
+                        let status = open.map_or(SyncStatus::New, SyncStatus::NeedsDecision);
+                        self.0.status.send_replace(status);
+                        self.0.woken.notify_one();
+                        return Err(Error::AnotherQuestion);
+                    }
+                }
             }
             (Question::ServerRestored(_), Answer::Yes) => {
                 self.with(|replica| replica.agree(&Agreed::ServerRestored)).await?;
@@ -120,8 +133,11 @@ impl SyncedDatabase {
         match self.0.client.rejoin(&evidence, cursor).await {
             Err(ClientError::NothingToRejoin) => {}
             rejoined => {
-                if rejoined?.push_all_rows {
-                    self.with(Replica::rejoin).await?;
+                let rejoined = rejoined?;
+                // Otherwise all that the file has read is in the other history as well.
+                let is_behind = rejoined.cursor != cursor || matches!(evidence, RejoinEvidence::Batch(_));
+                if rejoined.push_all_rows && is_behind {
+                    self.with(move |replica| replica.rejoin(rejoined.cursor)).await?;
                 }
             }
         }
@@ -142,16 +158,24 @@ impl SyncedDatabase {
 }
 
 impl Replica {
-    /// The user's answer about deletions that wait for it: whether they were meant. Returns the tables that changed.
-    pub(crate) fn decide_deletions(&mut self, are_meant: Answer) -> Result<BTreeSet<String>, Error> {
+    /// The question about the deletions that wait.
+    pub(crate) fn held_deletions(&mut self) -> Result<Option<Question>, Error> {
+        let work = self.begin()?;
+        let question = question_about(&held(&work));
+        work.finish()?;
+        Ok(question)
+    }
+
+    /// The user's answer about deletions that wait for it: whether they were meant. Returns the tables that changed, or the
+    /// question that is open, if it is another one.
+    pub(crate) fn decide_deletions(&mut self, shown: &Question, are_meant: Answer) -> Result<Decided, Error> {
         let mut work = self.begin()?;
-        let held: BTreeSet<Key> = work
-            .book
-            .outside
-            .keys()
-            .filter(|key| work.book.is_held(key))
-            .cloned()
-            .collect();
+        let held = held(&work);
+        let open = question_about(&held);
+        if open.as_ref() != Some(shown) {
+            work.finish()?;
+            return Ok(Err(open));
+        }
         for key in &held {
             work.book.outside.remove(key);
         }
@@ -161,7 +185,7 @@ impl Replica {
         work.is_settled = false;
         let tables = work.apply(Place::Between)?;
         work.finish()?;
-        Ok(tables)
+        Ok(Ok(tables))
     }
 
     pub(crate) fn cursor(&mut self) -> Result<Cursor, Error> {
@@ -188,13 +212,34 @@ impl Replica {
     }
 
     /// The server may lack what this device sent or received: the log is read from its start, and all that is here is merged onto
-    /// it.
-    pub(crate) fn rejoin(&mut self) -> Result<(), Error> {
+    /// it. `common`: up to there the log is the one that this device knew.
+    pub(crate) fn rejoin(&mut self, common: Cursor) -> Result<(), Error> {
         let mut work = self.begin()?;
         work.book.state.rejoin(Rules::ALL);
         settings::write(&work.transaction, settings::CURSOR, Cursor::START.to_string())?;
-        files::clear(&work.transaction)?;
+        settings::write(&work.transaction, settings::IN_BOTH, common.to_string())?;
+        work.clear_files()?;
         work.is_settled = false;
         work.finish()
     }
+}
+
+/// The tables that changed, or the question that is open.
+type Decided = Result<BTreeSet<String>, Option<Question>>;
+
+fn held(work: &Work<'_>) -> BTreeSet<Key> {
+    let outside = work.book.outside.keys();
+    outside.filter(|key| work.book.is_held(key)).cloned().collect()
+}
+
+fn question_about(held: &BTreeSet<Key>) -> Option<Question> {
+    let mut digest = Sha256::new();
+    for part in held.iter().flat_map(|key| [key.table.as_str(), key.id.as_str()]) {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    (!held.is_empty()).then(|| Question::Deletions {
+        count: held.len(),
+        digest: digest.finalize().into(),
+    })
 }

@@ -76,6 +76,10 @@ pub enum Error {
         column: String,
     },
 
+    /// The answer is to a question that is not open any more: other rows were deleted meanwhile, or somebody answered.
+    #[error("the question changed: show the new one, and answer that")]
+    AnotherQuestion,
+
     /// No table is tracked.
     #[error("no table is tracked: call `track` first")]
     NothingTracked,

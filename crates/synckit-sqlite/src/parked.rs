@@ -18,8 +18,8 @@ impl SyncedDatabase {
     /// The rows that [`SyncReport::parked`](crate::SyncReport::parked) and
     /// [`SyncReport::unsendable`](crate::SyncReport::unsendable) count: for support, and for those who want to know.
     ///
-    /// Rows outside their table are tried again with each step of a sync, and rows that the server refused once a minute, when they are
-    /// edited, and when the file is opened anew.
+    /// Rows outside their table are tried again with each step of a sync, and rows that the server refused when they are edited, when
+    /// the file is opened anew, and after a minute, later after two, four, … 60 minutes.
     ///
     /// # Errors
     /// [`Error::NothingTracked`], [`Error::FileReplaced`], [`Error::Database`].

@@ -1,9 +1,6 @@
 //! The sending half of a sync.
 
-use std::{
-    sync::{MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
 
 use synckit_client::{Error as ClientError, ProblemCode, Quota, SyncKitClient};
 use synckit_crypto::blob::BlobHash;
@@ -12,10 +9,30 @@ use synckit_protocol::limits::BATCH_ENTRIES_MAX;
 use crate::{
     database::SyncedDatabase,
     error::Error,
+    parcel::{Next, Parcel, Refused},
     replica::Replica,
     report::SyncReport,
-    transfer::{Next, Parcel, Refused},
 };
+
+/// What one sync has done so far.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) report: SyncReport,
+    /// The files that the server has: asked for once.
+    stored: BTreeSet<BlobHash>,
+    /// The most rows of a batch that is not refused, as far as is known.
+    pub(crate) entries_max: usize,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            report: SyncReport::default(),
+            stored: BTreeSet::new(),
+            entries_max: BATCH_ENTRIES_MAX as usize,
+        }
+    }
+}
 
 /// What became of a batch.
 enum Pushed {
@@ -23,95 +40,70 @@ enum Pushed {
     Stored(Option<Parcel>),
     /// Another device was faster.
     Behind(ClientError),
-    /// The server does not have it, and will not take it as it is; or it does not take one of its files.
+    /// The server refuses it as it is, or one of its files.
     Refused(ClientError, Option<BlobHash>),
 }
 
-/// How long a row that the server refused is not sent again, unless it is edited or the file is opened anew.
-const REFUSED_PAUSE: Duration = Duration::from_secs(60);
-
 impl SyncedDatabase {
-    /// Rows that were refused may be taken now.
-    pub(crate) async fn ask_again(&self) -> Result<(), Error> {
-        let is_due = self
-            .refusals()
-            .is_some_and(|(since, _)| since.elapsed() >= REFUSED_PAUSE);
-        if is_due {
-            *self.refusals() = None;
-            self.with(Replica::ask_again).await?;
-        }
-        Ok(())
-    }
-
-    /// The limit that keeps rows from being sent.
-    pub(crate) fn limit(&self) -> Option<Quota> {
-        self.refusals().and_then(|(_, quota)| quota)
-    }
-
-    fn note_refusal(&self, error: &ClientError) {
-        let quota = match error {
-            ClientError::QuotaExceeded { quota } => Some(*quota),
-            _ => self.limit(),
-        };
-        *self.refusals() = Some((Instant::now(), quota));
-    }
-
-    fn refusals(&self) -> MutexGuard<'_, Option<(Instant, Option<Quota>)>> {
-        self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether a batch that is being sent arrived is not known: asked first, so that it is never merged with itself.
-    pub(crate) async fn send_again(&self, report: &mut SyncReport) -> Result<(), Error> {
+    pub(crate) async fn send_again(&self, run: &mut Run) -> Result<(), Error> {
         let Some(parcel) = self.with(Replica::outbox).await? else {
             return Ok(());
         };
-        let id = parcel.id;
-        if let Pushed::Refused(..) = self.push(parcel, None, report).await? {
-            // What is in it is unsent again. The cause is found when it is sent next.
-            self.with(move |replica| replica.refuse(id)).await?;
+        let (id, parent) = (parcel.id, parcel.parent);
+        if let Pushed::Refused(error, _) = self.push(parcel, None, run).await? {
+            // A refusal may come from a proxy, or before the server looks for the batch. The log tells.
+            tracing::debug!(%error, "a batch that was sent before is refused");
+            let (entries, to, _) = self.0.client.pull(self.device(), parent).await?;
+            let (sent, absorbed) = self
+                .with(move |replica| replica.find_batch(id, parent, &entries, to))
+                .await?;
+            run.report.pushed += sent;
+            run.report.unreadable += absorbed.unreadable;
+            self.tell(absorbed.tables);
         }
         Ok(())
     }
 
-    /// Sends batches. `Some`: another device was faster, or the account is at a limit, and the edits of the last one are unsent
-    /// again.
-    pub(crate) async fn push_all(&self, parcel: Parcel, report: &mut SyncReport) -> Result<Option<ClientError>, Error> {
-        let mut entries_max = BATCH_ENTRIES_MAX as usize;
+    /// Sends batches. `Some`: another device was faster, and the edits of the last one are unsent again.
+    pub(crate) async fn push_all(&self, parcel: Parcel, run: &mut Run) -> Result<Option<ClientError>, Error> {
         let mut next = Some(parcel);
         while let Some(parcel) = next {
             let (id, count) = (parcel.id, parcel.entries.len());
-            self.show(report.pushed, parcel.unsent.saturating_add(report.pushed));
-            let alone = parcel.entries.first().filter(|_| count == 1).map(Refused::row);
+            self.show(run.report.pushed, parcel.unsent.saturating_add(run.report.pushed));
+            let alone = parcel.entries.first().filter(|_| count == 1).cloned();
             let after = Next {
                 id: SyncKitClient::new_batch_id(),
-                entries_max: entries_max.saturating_mul(2).min(BATCH_ENTRIES_MAX as usize),
+                entries_max: run.entries_max.saturating_mul(2).min(BATCH_ENTRIES_MAX as usize),
             };
-            let refused = match self.push(parcel, Some(after), report).await? {
+            let (error, file) = match self.push(parcel, Some(after), run).await? {
                 Pushed::Stored(more) => {
-                    (next, entries_max) = (more, after.entries_max);
+                    (next, run.entries_max) = (more, after.entries_max);
                     continue;
                 }
                 Pushed::Behind(error) => return Ok(Some(error)),
-                Pushed::Refused(error @ ClientError::QuotaExceeded { .. }, None) => {
-                    self.with(move |replica| replica.refuse(id)).await?;
-                    return Ok(Some(error));
-                }
-                Pushed::Refused(error, file) => {
-                    let refused = file.map(Refused::File).or(alone);
-                    if refused.is_some() {
-                        tracing::warn!(%error, "the server refuses a row");
-                        self.note_refusal(&error);
-                    }
-                    refused.map(|refused| (refused, error.to_string()))
-                }
+                Pushed::Refused(error, file) => (error, file),
             };
-            // Half of it, until one row is left.
-            entries_max = if refused.is_some() {
-                entries_max
-            } else {
-                (count / 2).max(1)
+            let limit = limit_of(&error);
+            let refused = match (file, limit) {
+                // None of the others has room either.
+                (Some(file), Some(_)) => Some(Refused::Files {
+                    file,
+                    stored: run.stored.clone(),
+                }),
+                (Some(file), None) => Some(Refused::File(file)),
+                (None, _) => alone.map(|entry| Refused::row(&entry, limit)),
             };
-            let again = Next { entries_max, ..after };
+            match &refused {
+                Some(_) => tracing::warn!(%error, "the server refuses a row"),
+                // Half of it, until one row is left.
+                None => run.entries_max = (count / 2).max(1),
+            }
+            let again = Next {
+                entries_max: run.entries_max,
+                ..after
+            };
+            let refused = refused.map(|refused| (refused, error.to_string(), limit));
             next = self
                 .with(move |replica| replica.freeze_again(id, refused, again))
                 .await?;
@@ -120,7 +112,7 @@ impl SyncedDatabase {
     }
 
     /// Sends a batch, and freezes the next one.
-    async fn push(&self, parcel: Parcel, next: Option<Next>, report: &mut SyncReport) -> Result<Pushed, Error> {
+    async fn push(&self, parcel: Parcel, next: Option<Next>, run: &mut Run) -> Result<Pushed, Error> {
         let Parcel {
             id,
             parent,
@@ -128,17 +120,22 @@ impl SyncedDatabase {
             files,
             ..
         } = parcel;
-        for (hash, bytes) in files {
-            match self.0.client.blob_put(bytes, |_| {}).await {
-                Err(error) if is_final(&error) => return Ok(Pushed::Refused(error, Some(hash))),
-                put => drop(put?),
+        for hash in files
+            .into_iter()
+            .filter(|hash| !run.stored.contains(hash))
+            .collect::<Vec<_>>()
+        {
+            match self.upload(hash).await {
+                Err(Error::Client(error)) if is_final(&error) => return Ok(Pushed::Refused(error, Some(hash))),
+                uploaded => uploaded?,
             }
+            run.stored.insert(hash);
         }
         let count = entries.len();
         match self.0.client.push_at(self.device(), parent, Some(id), entries).await {
             Ok(cursor) => {
                 let more = self.with(move |replica| replica.acknowledge(id, cursor, next)).await?;
-                report.pushed += count;
+                run.report.pushed += count;
                 Ok(Pushed::Stored(more))
             }
             Err(failed) => match failed.source {
@@ -150,6 +147,22 @@ impl SyncedDatabase {
                 other => Err(other.into()),
             },
         }
+    }
+
+    async fn upload(&self, hash: BlobHash) -> Result<(), Error> {
+        match self.with(move |replica| replica.file(hash)).await? {
+            Some(bytes) => drop(self.0.client.blob_put(bytes, |_| {}).await?),
+            // The row came from a server: does this one have the file?
+            None => drop(self.0.client.blob_download_url(&hash).await?),
+        }
+        Ok(())
+    }
+}
+
+fn limit_of(error: &ClientError) -> Option<Quota> {
+    match error {
+        ClientError::QuotaExceeded { quota } => Some(*quota),
+        _ => None,
     }
 }
 
@@ -164,11 +177,12 @@ fn is_behind(error: &ClientError) -> bool {
     }
 }
 
-/// Whether a batch or a file is not stored, and the same request will be refused again. The server looks for an earlier answer to the
-/// same batch before it refuses one.
+/// Whether the same request will be refused again, and another one may not be: what is in it is the cause.
 fn is_final(error: &ClientError) -> bool {
     match error {
-        ClientError::QuotaExceeded { .. } | ClientError::Encode(_) => true,
+        // Of a registration, not of the batch.
+        ClientError::QuotaExceeded { quota } => *quota != Quota::RevokedDevices,
+        ClientError::Encode(_) => true,
         // `blob_put` says so of a file that is too large for every server.
         ClientError::InvalidArgument { argument, .. } => matches!(*argument, "changes" | "source"),
         // A proxy with a limit of its own.
@@ -178,6 +192,7 @@ fn is_final(error: &ClientError) -> bool {
             Some(
                 ProblemCode::BatchTooLarge
                     | ProblemCode::BodyTooLarge
+                    | ProblemCode::BlobNotFound
                     | ProblemCode::BlobTooLarge
                     | ProblemCode::MalformedBody
                     | ProblemCode::InvalidValue

@@ -9,6 +9,7 @@ use std::{
 };
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, types::FromSql};
+use synckit_client::Quota;
 use synckit_crypto::batch::Timestamp;
 
 use crate::{
@@ -48,6 +49,8 @@ pub(crate) struct Replica {
     memory: Option<Memory>,
     /// The rows that are not sent for now, also after the book was read anew: else one sync would send them for ever.
     unsendable: BTreeMap<Key, String>,
+    /// The limits of the account that keep rows from being sent.
+    limits: BTreeMap<Key, Quota>,
 }
 
 /// What one transaction leaves to the next one, so that it need not read it from the file.
@@ -80,6 +83,7 @@ pub(crate) struct Work<'c> {
     before: BTreeMap<Key, Row>,
     memory: &'c mut Option<Memory>,
     unsendable: &'c mut BTreeMap<Key, String>,
+    pub(crate) limits: &'c mut BTreeMap<Key, Quota>,
 }
 
 impl Replica {
@@ -100,6 +104,7 @@ impl Replica {
             layout: None,
             memory: None,
             unsendable: BTreeMap::new(),
+            limits: BTreeMap::new(),
         })
     }
 
@@ -236,6 +241,7 @@ impl Replica {
             before,
             memory: &mut self.memory,
             unsendable: &mut self.unsendable,
+            limits: &mut self.limits,
         })
     }
 }

@@ -62,6 +62,8 @@ pub enum Question {
     Deletions {
         /// How many.
         count: usize,
+        /// SHA-256 of which ones: the answer is about these.
+        digest: [u8; 32],
     },
 }
 
@@ -89,14 +91,6 @@ impl Question {
 }
 
 impl SyncStatus {
-    /// What a sync that ended well means. `before`: the status so far.
-    pub(crate) fn of_report(report: SyncReport, now: SystemTime) -> Self {
-        match report.held_deletions {
-            0 => Self::Idle { since: now, report },
-            count => Self::NeedsDecision(Question::Deletions { count }),
-        }
-    }
-
     /// What an error of a sync means. `before`: the status so far. `is_agreed`: the user has said that the server was restored.
     pub(crate) fn of_error(error: &Error, before: &Self, is_agreed: bool, now: SystemTime) -> Self {
         let Error::Client(error) = error else {

@@ -5,11 +5,14 @@
 
 use std::time::SystemTime;
 
-use synckit_client::{BlobTarget, ChangeEntry, Cursor, Error as ClientError, SyncKitClient, UserId};
+use synckit_client::{
+    BlobTarget, ChangeEntry, Cursor, Error as ClientError, ProblemCode, SyncKitClient, Tampering, UserId,
+};
+use tokio::time::Instant;
 
 use crate::{
-    apply::Place, database::SyncedDatabase, decisions::Agreed, error::Error, replica::Replica, report::SyncReport,
-    status::SyncStatus,
+    apply::Place, database::SyncedDatabase, decisions::Agreed, error::Error, parcel::Next, push::Run, replica::Replica,
+    report::SyncReport, status::SyncStatus,
 };
 
 /// How often one call of [`SyncedDatabase::sync`] merges again because other devices were faster.
@@ -54,33 +57,52 @@ impl SyncedDatabase {
     }
 
     async fn sync_once(&self) -> Result<SyncReport, Error> {
-        let mut report = SyncReport::default();
+        let mut run = Run::default();
         let user = self.0.client.user_id().ok_or(ClientError::NotSignedIn)?;
         self.with(move |replica| replica.belong_to(user)).await?;
-        self.ask_again().await?;
-        self.send_again(&mut report).await?;
+        if self.pause().is_over(Instant::now()) {
+            self.with(Replica::ask_again).await?;
+        }
+        self.send_again(&mut run).await?;
         let mut rounds = 0..ROUNDS_MAX;
-        let left = loop {
-            self.pull(user, &mut report).await?;
-            let id = SyncKitClient::new_batch_id();
-            let settled = self.with(move |replica| replica.settle(id)).await?;
+        let behind = loop {
+            self.pull(user, &mut run).await?;
+            let next = Next {
+                id: SyncKitClient::new_batch_id(),
+                entries_max: run.entries_max,
+            };
+            let settled = self.with(move |replica| replica.settle(next)).await?;
             self.tell(settled.tables);
-            let Some(parcel) = settled.parcel else { break None };
-            match self.push_all(parcel, &mut report).await? {
-                Some(left @ ClientError::QuotaExceeded { .. }) => break Some(left),
-                Some(behind) if rounds.next().is_none() => break Some(behind),
-                _ => {}
+            let behind = match settled.parcel {
+                None => break None,
+                // Another process of this device froze it, and may have sent it.
+                Some(parcel) if parcel.id != next.id => {
+                    self.send_again(&mut run).await?;
+                    None
+                }
+                Some(parcel) => self.push_all(parcel, &mut run).await?,
+            };
+            if rounds.next().is_none() {
+                break behind;
             }
         };
-        let left = left.or_else(|| self.limit().map(|quota| ClientError::QuotaExceeded { quota }));
-        let standing = self.with(Replica::conclude).await?;
+        let downloaded = self.download().await;
+        let (standing, mut report) = (self.with(Replica::conclude).await?, run.report);
+        self.pause().note(standing.unsendable > 0, Instant::now());
         (report.parked, report.held_deletions, report.conflicts) = (standing.parked, standing.held, standing.conflicts);
         (report.unnamed, report.unsendable) = (standing.unnamed, standing.unsendable);
-        left.map_or(Ok(report), |left| Err(left.into()))
+        if let Some(behind) = behind {
+            return Err(behind.into());
+        }
+        downloaded?;
+        match standing.limit {
+            None => Ok(report),
+            Some(quota) => Err(ClientError::QuotaExceeded { quota }.into()),
+        }
     }
 
     /// Reads the log to its head.
-    async fn pull(&self, user: UserId, report: &mut SyncReport) -> Result<(), Error> {
+    async fn pull(&self, user: UserId, run: &mut Run) -> Result<(), Error> {
         let mut from = self.with(move |replica| replica.belong_to(user)).await?;
         let (mut entries, mut at, mut bundle) = (Vec::new(), from, BUNDLE_MIN);
         let (mut pulled, mut of) = (0, None);
@@ -101,19 +123,19 @@ impl SyncedDatabase {
             }
             let (count, taken) = (entries.len(), std::mem::take(&mut entries));
             let place = if has_more { Place::Between } else { Place::Head };
-            let absorbed = self.absorb((from, at), taken, place, report).await?;
+            let absorbed = self.absorb((from, at), taken, place, run).await?;
             match absorbed {
                 Some(rows) => {
-                    report.pulled += count;
+                    run.report.pulled += count;
                     bundle = BUNDLE_MIN.max(rows / BUNDLE_ONE_IN);
                     from = at;
                     if !has_more {
-                        return self.download().await;
+                        return Ok(());
                     }
                 }
                 // Another process of this device was faster, or is sending.
                 None => {
-                    self.send_again(report).await?;
+                    self.send_again(run).await?;
                     from = self.with(move |replica| replica.belong_to(user)).await?;
                     at = from;
                 }
@@ -134,7 +156,7 @@ impl SyncedDatabase {
         (from, to): (Cursor, Cursor),
         entries: Vec<ChangeEntry>,
         place: Place,
-        report: &mut SyncReport,
+        run: &mut Run,
     ) -> Result<Option<usize>, Error> {
         if entries.is_empty() && from == to {
             return Ok(Some(0));
@@ -145,20 +167,31 @@ impl SyncedDatabase {
         else {
             return Ok(None);
         };
-        report.unreadable += absorbed.unreadable;
+        run.report.unreadable += absorbed.unreadable;
         self.tell(absorbed.tables);
         Ok(Some(absorbed.rows))
     }
 
-    /// Downloads the long values that rows wait for.
+    /// Downloads the long values that rows wait for. Those that the server does not have hold nothing up.
     async fn download(&self) -> Result<(), Error> {
-        for file in self.with(Replica::wanted_files).await? {
+        let mut wanted = self.with(Replica::wanted_files).await?;
+        wanted.retain(|hash| !self.pause().missing.contains(hash));
+        for hash in wanted {
             let mut bytes = Vec::new();
-            self.0
+            match self
+                .0
                 .client
-                .blob_get(&file.hash, BlobTarget::writer(&mut bytes), |_| {})
-                .await?;
-            let tables = self.with(move |replica| replica.take_file(file.hash, &bytes)).await?;
+                .blob_get(&hash, BlobTarget::writer(&mut bytes), |_| {})
+                .await
+            {
+                Err(error) if is_missing(&error) => {
+                    tracing::warn!(%hash, %error, "a row waits for a file that the server does not have");
+                    self.pause().missing.insert(hash);
+                    continue;
+                }
+                downloaded => downloaded?,
+            };
+            let tables = self.with(move |replica| replica.take_file(hash, &bytes)).await?;
             self.tell(tables);
         }
         Ok(())
@@ -167,6 +200,16 @@ impl SyncedDatabase {
     pub(crate) fn show(&self, done: usize, of: usize) {
         let of = Some(of);
         self.0.status.send_replace(SyncStatus::Syncing { done, of });
+    }
+}
+
+/// Whether the server does not have a file, or another one in its place.
+fn is_missing(error: &ClientError) -> bool {
+    match error {
+        ClientError::Tampering(Tampering::BlobForged { .. }) => true,
+        // The object of a file that the server knows.
+        ClientError::Protocol { status, .. } => *status == 404,
+        other => other.problem_code() == Some(ProblemCode::BlobNotFound),
     }
 }
 
@@ -207,7 +250,14 @@ impl SyncedDatabase {
     async fn status_after(&self, done: &Result<SyncReport, Error>, before: &SyncStatus) -> SyncStatus {
         let now = SystemTime::now();
         match done {
-            Ok(report) => SyncStatus::of_report(*report, now),
+            Ok(report) => match self.with(|replica| replica.held_deletions()).await {
+                Ok(None) => SyncStatus::Idle {
+                    since: now,
+                    report: *report,
+                },
+                Ok(Some(question)) => SyncStatus::NeedsDecision(question),
+                Err(error) => SyncStatus::of_error(&error, before, false, now),
+            },
             Err(error) => {
                 let agreed = self.with(Replica::agreed).await;
                 let is_agreed = matches!(agreed, Ok(Some(Agreed::ServerRestored)));

@@ -7,56 +7,19 @@
 use std::collections::BTreeSet;
 
 use rusqlite::Connection;
-use synckit_client::{BatchId, ChangeEntry, Cursor, UserId};
-use synckit_crypto::{
-    batch::{BatchBody, EncodeError},
-    blob::BlobHash,
-};
-use synckit_protocol::limits::BATCH_ENTRIES_MAX;
+use synckit_client::{BatchId, ChangeEntry, Cursor, Quota, UserId};
+use synckit_crypto::blob::BlobHash;
 
 use crate::{
     apply::Place,
     capture::unnamed,
     error::Error,
     merge::{Batch, Key, Rules},
+    parcel::{Next, Parcel, key_of},
     replica::{Replica, Work},
-    rows::{FileValue, Row, RowChange, RowId, Value},
+    rows::RowChange,
     shadow::{files, settings},
 };
-
-/// A batch to send.
-#[derive(Debug, Clone)]
-pub(crate) struct Parcel {
-    pub(crate) id: BatchId,
-    pub(crate) parent: Cursor,
-    pub(crate) entries: Vec<ChangeEntry>,
-    /// Long values, which are uploaded first.
-    pub(crate) files: Vec<(BlobHash, Vec<u8>)>,
-    /// How many edits are unsent, those of the batch included.
-    pub(crate) unsent: usize,
-}
-
-/// The batch after the next acknowledgement.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Next {
-    pub(crate) id: BatchId,
-    pub(crate) entries_max: usize,
-}
-
-/// What the server does not take.
-#[derive(Debug, Clone)]
-pub(crate) enum Refused {
-    /// A row.
-    Row(Key),
-    /// A long value, and so every row that has it.
-    File(BlobHash),
-}
-
-impl Refused {
-    pub(crate) fn row(entry: &ChangeEntry) -> Self {
-        Self::Row(key_of_entry(entry))
-    }
-}
 
 /// What a page of the log did.
 #[derive(Debug, Default)]
@@ -83,6 +46,8 @@ pub(crate) struct Standing {
     pub(crate) held: usize,
     pub(crate) unnamed: usize,
     pub(crate) unsendable: usize,
+    /// The limit that keeps rows from being sent.
+    pub(crate) limit: Option<Quota>,
 }
 
 impl Replica {
@@ -116,7 +81,7 @@ impl Replica {
         if cursor(&work.transaction)? != from || work.book.state.outbox.is_some() {
             return Ok(None);
         }
-        let unreadable = work.fold(entries);
+        let unreadable = work.fold(entries, (from, to))?;
         work.is_settled = false;
         if place == Place::Head {
             work.settle()?;
@@ -134,7 +99,7 @@ impl Replica {
 
     /// At the head of the log: merges what is unsent onto it, and freezes the next batch. A batch that another process is sending
     /// stays as it is, and is sent by both.
-    pub(crate) fn settle(&mut self, id: BatchId) -> Result<Settled, Error> {
+    pub(crate) fn settle(&mut self, next: Next) -> Result<Settled, Error> {
         let mut work = self.begin()?;
         let mut tables = BTreeSet::new();
         if !work.is_settled && work.book.state.outbox.is_none() {
@@ -142,21 +107,10 @@ impl Replica {
             tables = work.apply(Place::Head)?;
             work.is_settled = true;
         }
-        work.freeze(Next {
-            id,
-            entries_max: BATCH_ENTRIES_MAX as usize,
-        })?;
-        let parcel = parcel(&work)?;
+        work.freeze(next)?;
+        let parcel = work.parcel()?;
         work.finish()?;
         Ok(Settled { parcel, tables })
-    }
-
-    /// The batch that is being sent.
-    pub(crate) fn outbox(&mut self) -> Result<Option<Parcel>, Error> {
-        let work = self.begin()?;
-        let parcel = parcel(&work)?;
-        work.finish()?;
-        Ok(parcel)
     }
 
     /// The server has the batch. It is taken into the fold, and leaves the outbox. Its last entry is the head of the log, so that
@@ -171,26 +125,14 @@ impl Replica {
         let Some(outbox) = work.book.state.outbox.clone().filter(|outbox| outbox.id == id) else {
             return Ok(None);
         };
-        let keys: Vec<Key> = outbox.changes.iter().map(key_of).collect();
-        let batch = Batch {
-            id,
-            changes: outbox.changes,
-        };
-        let Work { layout, book, .. } = &mut work;
-        book.state.read(
-            &layout.schema,
-            Rules::ALL,
-            &|table, row| layout.image(table, row),
-            &batch,
-        );
-        work.look_again(keys);
+        work.take_back(id, outbox.changes);
         settings::write(&work.transaction, settings::CURSOR, cursor.to_string())?;
-        files::clear(&work.transaction)?;
+        work.clear_files()?;
         let parcel = match next.filter(|_| work.is_settled) {
             None => None,
             Some(next) => {
                 work.freeze(next)?;
-                parcel(&work)?
+                work.parcel()?
             }
         };
         work.finish()?;
@@ -207,66 +149,40 @@ impl Replica {
         work.finish()
     }
 
-    /// The server does not have the batch, and refuses it: its edits are unsent again, those of what it refused for good stay here,
-    /// and the next batch is frozen, unless something else happened meanwhile.
-    pub(crate) fn freeze_again(
+    /// Looks for the batch in what follows its parent. It was sealed on exactly that, so it comes first, or is not in the log: then its
+    /// edits are unsent again. Returns how many of them were stored.
+    pub(crate) fn find_batch(
         &mut self,
         id: BatchId,
-        refused: Option<(Refused, String)>,
-        next: Next,
-    ) -> Result<Option<Parcel>, Error> {
+        parent: Cursor,
+        entries: &[ChangeEntry],
+        to: Cursor,
+    ) -> Result<(usize, Absorbed), Error> {
         let mut work = self.begin()?;
-        let Some(outbox) = work.book.state.outbox.take_if(|outbox| outbox.id == id) else {
-            return Ok(None);
+        let mut absorbed = Absorbed::default();
+        let is_same = cursor(&work.transaction)? == parent;
+        let Some(outbox) = work.book.state.outbox.take_if(|outbox| is_same && outbox.id == id) else {
+            // Another process knows already.
+            return Ok((0, absorbed));
         };
-        if let Some((refused, why)) = refused {
-            let has = |change: &&RowChange| match &refused {
-                Refused::Row(key) => key_of(change) == *key,
-                Refused::File(hash) => {
-                    let files = change.op.row().map(files_of).unwrap_or_default();
-                    files.iter().any(|file| file.hash == *hash)
-                }
-            };
-            let keys = outbox.changes.iter().filter(has).map(key_of);
-            let unsendable = keys.map(|key| (key, why.clone()));
-            work.book.state.unsendable.extend(unsendable);
-        }
-        files::clear(&work.transaction)?;
-        let parcel = match work.is_settled {
-            false => None,
-            true => {
-                work.freeze(next)?;
-                parcel(&work)?
-            }
+        work.is_settled = false;
+        let is_sent = |(entry, change): (&ChangeEntry, &RowChange)| {
+            RowChange::from_entry(entry).is_ok_and(|found| found == *change)
         };
-        work.finish()?;
-        Ok(parcel)
-    }
-
-    /// Rows that were refused are sent again.
-    pub(crate) fn ask_again(&mut self) -> Result<(), Error> {
-        let mut work = self.begin()?;
-        work.book.state.unsendable.clear();
-        work.finish()
-    }
-
-    /// The long values that rows wait for.
-    pub(crate) fn wanted_files(&mut self) -> Result<Vec<FileValue>, Error> {
-        let work = self.begin()?;
-        let refused = work
-            .book
-            .state
-            .rows()
-            .filter(|(key, _)| work.book.outside.contains_key(*key));
-        let files: BTreeSet<FileValue> = refused.flat_map(|(_, row)| files_of(row)).collect();
-        let mut wanted = Vec::new();
-        for file in files {
-            if files::read(&work.transaction, file.hash)?.is_none() {
-                wanted.push(file);
-            }
+        let count = outbox.changes.len();
+        let (first, others) = entries.split_at(count.min(entries.len()));
+        if first.len() < count || !first.iter().zip(&outbox.changes).all(is_sent) {
+            work.finish()?;
+            return Ok((0, absorbed));
         }
+        work.book.state.outbox = Some(outbox.clone());
+        work.take_back(id, outbox.changes);
+        absorbed.unreadable = work.fold(others, (to, to))?;
+        absorbed.tables = work.apply(Place::Between)?;
+        settings::write(&work.transaction, settings::CURSOR, to.to_string())?;
+        work.clear_files()?;
         work.finish()?;
-        Ok(wanted)
+        Ok((count, absorbed))
     }
 
     /// Keeps a long value, and tries again to put rows into their tables.
@@ -293,20 +209,41 @@ impl Replica {
             held,
             unnamed: unnamed(&work.transaction, &work.layout)?,
             unsendable: work.book.state.unsendable.len(),
+            limit: work.limit(),
         };
+        work.clear_files()?;
         work.finish()?;
         Ok(standing)
     }
 }
 
 impl Work<'_> {
+    /// The log has this batch of this device: it leaves the outbox, and is taken into the fold.
+    fn take_back(&mut self, id: BatchId, changes: Vec<RowChange>) {
+        let keys: Vec<Key> = changes.iter().map(key_of).collect();
+        let Work { layout, book, .. } = self;
+        book.state.read(
+            &layout.schema,
+            Rules::ALL,
+            &|table, row| layout.image(table, row),
+            &Batch { id, changes },
+        );
+        self.look_again(keys);
+    }
+
     /// Puts entries on top of the fold. Returns how many are no rows.
-    fn fold(&mut self, entries: &[ChangeEntry]) -> usize {
+    fn fold(&mut self, entries: &[ChangeEntry], (from, to): (Cursor, Cursor)) -> Result<usize, Error> {
         let mut unreadable = 0;
+        let in_both = cursor_of(settings::read(&self.transaction, settings::IN_BOTH)?)?.seq();
+        // Else some are in a snapshot, or are skipped, and nobody knows where the others are.
+        let are_counted = to.seq().checked_sub(from.seq()) == u64::try_from(entries.len()).ok();
         let Self { layout, book, .. } = self;
-        for entry in entries {
+        for (seq, entry) in (from.seq().saturating_add(1)..).zip(entries) {
             match RowChange::from_entry(entry) {
                 Ok(change) => {
+                    if to.seq() <= in_both || are_counted && seq <= in_both {
+                        book.state.note_in_both(&key_of(&change), change.time);
+                    }
                     book.state.fold_in(
                         &layout.schema,
                         Rules::ALL,
@@ -317,36 +254,11 @@ impl Work<'_> {
                 Err(_) => unreadable += 1,
             }
         }
-        unreadable
-    }
-
-    /// The next batch: as many edits as it holds.
-    fn freeze(&mut self, next: Next) -> Result<(), Error> {
-        let mut count = next.entries_max;
-        loop {
-            let Some(outbox) = self.book.state.freeze(&self.layout.schema, next.id, count) else {
-                return Ok(());
-            };
-            let entries: Vec<ChangeEntry> = outbox.changes.iter().map(RowChange::to_entry).collect();
-            match BatchBody::encode_prefix(&entries) {
-                Ok((taken, _)) if taken == entries.len() => return Ok(()),
-                Ok((taken, _)) => count = taken,
-                Err(error) => self.set_aside(&entries, &error)?,
-            }
-            self.book.state.outbox = None;
-        }
-    }
-
-    /// A row that no batch can carry stays here. The rows behind it are sent.
-    fn set_aside(&mut self, entries: &[ChangeEntry], error: &EncodeError) -> Result<(), Error> {
-        let entry = entries.get(error.index).ok_or(Error::Damaged)?;
-        let key = key_of_entry(entry);
-        self.book.state.unsendable.insert(key, error.to_string());
-        Ok(())
+        Ok(unreadable)
     }
 }
 
-fn cursor(connection: &Connection) -> Result<Cursor, Error> {
+pub(crate) fn cursor(connection: &Connection) -> Result<Cursor, Error> {
     cursor_of(settings::read(connection, settings::CURSOR)?)
 }
 
@@ -355,56 +267,4 @@ pub(crate) fn cursor_of(text: Option<String>) -> Result<Cursor, Error> {
         None => Ok(Cursor::START),
         Some(text) => text.parse().map_err(|_| Error::Damaged),
     }
-}
-
-fn key_of(change: &RowChange) -> Key {
-    Key {
-        table: change.table.clone(),
-        id: change.id.clone(),
-    }
-}
-
-fn key_of_entry(entry: &ChangeEntry) -> Key {
-    Key {
-        table: entry.table.clone(),
-        id: RowId::new(entry.row_id.as_str()),
-    }
-}
-
-fn files_of(row: &Row) -> Vec<FileValue> {
-    let files = row.iter().filter_map(|(_, value)| match value {
-        Value::File(file) => Some(*file),
-        _ => None,
-    });
-    files.collect()
-}
-
-/// The frozen batch with the long values that it names.
-fn parcel(work: &Work<'_>) -> Result<Option<Parcel>, Error> {
-    let Some(outbox) = work.book.state.outbox.as_ref() else {
-        return Ok(None);
-    };
-    let entries = outbox.changes.iter().map(RowChange::to_entry).collect();
-    let rows = outbox.changes.iter().filter_map(|change| change.op.row());
-    let hashes: BTreeSet<BlobHash> = rows.flat_map(files_of).map(|file| file.hash).collect();
-    for change in outbox
-        .changes
-        .iter()
-        .filter(|change| change.op.row().is_some_and(|row| !files_of(row).is_empty()))
-    {
-        work.keep_files(&key_of(change))?;
-    }
-    let mut files = Vec::new();
-    for hash in hashes {
-        // Bytes that are not here are on the server: the row came from there.
-        files.extend(files::read(&work.transaction, hash)?.map(|bytes| (hash, bytes)));
-    }
-    let parent = cursor(&work.transaction)?;
-    Ok(Some(Parcel {
-        id: outbox.id,
-        parent,
-        entries,
-        files,
-        unsent: work.book.state.unsent.len(),
-    }))
 }

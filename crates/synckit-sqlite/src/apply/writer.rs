@@ -65,6 +65,14 @@ impl<'a> Writer<'a> {
             let (Step::Put(key, _) | Step::Delete(key) | Step::TakeOut(key)) = step;
             self.let_others_follow(key)?;
         }
+        let parked = open
+            .iter()
+            .filter(|step| matches!(step, Step::Delete(key) if said.parked.contains_key(key)));
+        for step in parked {
+            let (Step::Put(key, _) | Step::Delete(key) | Step::TakeOut(key)) = step;
+            // They are nowhere else, unless the server has them.
+            self.keep_files(key)?;
+        }
         self.changed.extend(keys);
         // A trigger may refuse a row until one comes of which the schema does not say that it is needed.
         loop {

@@ -53,6 +53,7 @@ pub(crate) fn birth(
                 row: Some(row.clone()),
                 base: Base::Row(row),
                 time: Timestamp::default(),
+                changed: BTreeMap::new(),
             };
             book.outside.remove(&key);
             book.state.unsent.insert(key, unsent);

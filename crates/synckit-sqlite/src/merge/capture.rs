@@ -86,6 +86,7 @@ impl State {
         let time = self.time_of_edit(key, clock);
         let row = row.map(|row| self.with_unknown_columns(schema, key, row));
         self.unsendable.remove(key);
+        let changed = self.times_before(key, row.as_ref());
         let earlier = self.unsent.remove(key);
         let base = match earlier {
             Some(earlier) => earlier.base,
@@ -96,7 +97,24 @@ impl State {
         if row.as_ref() == self.folded(key) && self.outbox.is_none() && is_known {
             return;
         }
-        self.unsent.insert(key.clone(), Unsent { row, base, time });
+        self.unsent.insert(
+            key.clone(),
+            Unsent {
+                row,
+                base,
+                time,
+                changed,
+            },
+        );
+    }
+
+    /// When the columns of a row changed that an edit leaves as they are.
+    fn times_before(&self, key: &Key, row: Option<&Row>) -> BTreeMap<String, Timestamp> {
+        let mut changed = self.times_of(key, row);
+        // A value that goes back to what the log has is an edit, too.
+        let current = self.current(key);
+        changed.retain(|column, _| row.and_then(|row| row.get(column)) == current.and_then(|now| now.get(column)));
+        changed
     }
 
     /// The app's row, and the columns that only newer versions of the app know.

@@ -1,5 +1,7 @@
 //! One row, three ways: what both sides began with, what the log has, and what this device has.
 
+use std::collections::BTreeMap;
+
 use synckit_crypto::batch::Timestamp;
 
 use super::{
@@ -18,7 +20,11 @@ pub(super) struct MergedRow {
 pub(super) struct Mine<'a> {
     pub(super) row: &'a Row,
     pub(super) base: Option<&'a Row>,
+    /// Values from before this time have lost already.
+    pub(super) lost_until: Option<Timestamp>,
     pub(super) time: Timestamp,
+    /// When each column changed, if not then.
+    pub(super) changed: &'a BTreeMap<String, Timestamp>,
 }
 
 /// Merges column by column. Where both sides changed a column, the later one wins, and the log if both are as late.
@@ -42,12 +48,15 @@ pub(super) fn merge(schema: &Schema, table: &str, mine: &Mine<'_>, theirs: &Row,
             there.clone()
         } else {
             let changed_there = log.changed.get(column).copied().unwrap_or(log.time);
-            let (won, lost) = if mine.time > changed_there {
-                (here, there)
+            let changed_here = mine.changed.get(column).copied().unwrap_or(mine.time);
+            let (won, lost, time) = if changed_here > changed_there {
+                (here, there, changed_there)
             } else {
-                (there, here)
+                (there, here, changed_here)
             };
-            merged.lost.set(column, lost.clone());
+            if mine.lost_until.is_none_or(|until| time > until) {
+                merged.lost.set(column, lost.clone());
+            }
             won.clone()
         };
         merged.row.set(column, value);

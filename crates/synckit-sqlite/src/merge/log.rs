@@ -79,6 +79,7 @@ impl State {
             && unsent.row != sent
         {
             unsent.time = unsent.time.max(after(change.time));
+            unsent.changed = self.times_of(&key, unsent.row.as_ref());
             unsent.base = sent.map_or(Base::Nothing, Base::Row);
             self.unsent.insert(key, unsent);
         }

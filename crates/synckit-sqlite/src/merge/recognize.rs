@@ -90,7 +90,7 @@ impl State {
         let strangers = strangers.filter(|(key, _)| is_numbered(schema, key));
         strangers.filter_map(|(key, unsent)| match &unsent.base {
             Base::Row(base) => Some((key, base)),
-            Base::Nothing | Base::Unknown => None,
+            Base::Nothing | Base::Unknown(_) => None,
         })
     }
 

@@ -1,5 +1,7 @@
 //! After the server was restored from a backup: another log, which this device reads from its start.
 
+use synckit_crypto::batch::Timestamp;
+
 use super::{
     rules::{Rule, Rules},
     state::{Base, Key, State, Unsent},
@@ -18,18 +20,35 @@ impl State {
         let known: Vec<Key> = known.cloned().collect();
         for key in &known {
             if let Some(unsent) = self.unsent.get_mut(key) {
-                unsent.base = Base::Unknown;
+                unsent.base = unknown();
             }
         }
         for (key, folded) in self.fold.take() {
             if !self.unsent.contains_key(&key) {
                 let unsent = Unsent {
                     row: folded.row,
-                    base: Base::Unknown,
+                    base: unknown(),
                     time: folded.time,
+                    changed: folded.changed,
                 };
                 self.unsent.insert(key, unsent);
             }
         }
     }
+
+    /// An entry of the other log was in the one that is gone as well: this device knew it.
+    pub fn note_in_both(&mut self, key: &Key, time: Timestamp) {
+        if let Some(Unsent {
+            base: Base::Unknown(both),
+            ..
+        }) = self.unsent.get_mut(key)
+        {
+            *both = time.max(*both);
+        }
+    }
+}
+
+/// Nothing is known to have been in both logs.
+const fn unknown() -> Base {
+    Base::Unknown(Timestamp::from_micros(i64::MIN))
 }

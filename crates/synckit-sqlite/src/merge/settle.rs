@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use synckit_crypto::batch::Timestamp;
+
 use super::{
     columns::{Mine, merge},
     rules::{Rule, Rules},
@@ -48,21 +50,28 @@ impl State {
         if log.is_none() && (unsent.row.is_some() || unsent.base != Base::Nothing) {
             return;
         }
-        self.unsent.remove(key);
-        let Some(log) = log else { return };
+        let Some(log) = log else {
+            self.unsent.remove(key);
+            return;
+        };
         let time = unsent.time.max(after(log.time));
         match (&unsent.row, &log.row) {
-            (None, None) => {}
+            (None, None) => drop(self.unsent.remove(key)),
             (Some(mine), None) => {
                 if outlives_deletion(schema, &key.table, mine, &unsent, &log) {
                     self.keep(key, unsent.row, time);
-                } else if unsent.base == Base::Unknown {
-                    self.lose(key, mine.clone());
+                } else {
+                    self.unsent.remove(key);
+                    if is_unknown(&unsent, unsent.time) {
+                        self.lose(key, mine.clone());
+                    }
                 }
             }
             (None, Some(theirs)) => {
-                if !was_edited(schema, &key.table, theirs, &unsent, &log) {
-                    if unsent.base == Base::Unknown {
+                if was_edited(schema, &key.table, theirs, &unsent, &log) {
+                    self.unsent.remove(key);
+                } else {
+                    if is_unknown(&unsent, log.time) {
                         self.lose(key, theirs.clone());
                     }
                     self.keep(key, None, time);
@@ -91,15 +100,17 @@ impl State {
         }
         // A column that it lacks has its default.
         let defaults = Row::new();
-        let base = match &unsent.base {
-            Base::Row(base) => Some(base),
-            Base::Nothing => Some(&defaults),
-            Base::Unknown => None,
+        let (base, lost_until) = match &unsent.base {
+            Base::Row(base) => (Some(base), None),
+            Base::Nothing => (Some(&defaults), None),
+            Base::Unknown(both) => (None, Some(*both)),
         };
         let mine = Mine {
             row: mine,
             base,
+            lost_until,
             time: unsent.time,
+            changed: &unsent.changed,
         };
         let merged = merge(schema, &key.table, &mine, theirs, log);
         self.lose(key, merged.lost);
@@ -107,12 +118,17 @@ impl State {
     }
 }
 
+/// Whether a row of this time is from one of two histories only, so that the other one did not know of it.
+fn is_unknown(unsent: &Unsent, time: Timestamp) -> bool {
+    matches!(unsent.base, Base::Unknown(both) if time > both)
+}
+
 /// An edit beats a deletion that did not know of it. Of two histories, the later one does.
 fn outlives_deletion(schema: &Schema, table: &str, mine: &Row, unsent: &Unsent, log: &Folded) -> bool {
     match &unsent.base {
         Base::Nothing => true,
         Base::Row(base) => !schema.same(table, mine, base),
-        Base::Unknown => unsent.time > log.time,
+        Base::Unknown(_) => unsent.time > log.time,
     }
 }
 
@@ -121,6 +137,6 @@ fn was_edited(schema: &Schema, table: &str, theirs: &Row, unsent: &Unsent, log: 
     match &unsent.base {
         Base::Nothing => true,
         Base::Row(base) => !schema.same(table, theirs, base),
-        Base::Unknown => log.time > unsent.time,
+        Base::Unknown(_) => log.time > unsent.time,
     }
 }

@@ -37,6 +37,8 @@ pub struct Unsent {
     pub base: Base,
     /// When it was edited.
     pub time: Timestamp,
+    /// When each column last changed, in the log or here; what is missing: when the row was edited.
+    pub changed: BTreeMap<String, Timestamp>,
 }
 
 /// What an edit began with.
@@ -46,8 +48,9 @@ pub enum Base {
     Nothing,
     /// This row.
     Row(Row),
-    /// It is not known any more: the log that had it is gone.
-    Unknown,
+    /// It is not known any more: the log that had it is gone. What was in both logs, that one and the present one, is not later than
+    /// this.
+    Unknown(Timestamp),
 }
 
 /// A batch that is being sent. Its id and its rows never change.
@@ -147,9 +150,36 @@ impl State {
         if row == logged {
             self.unsent.remove(key);
         } else {
+            let changed = self.times_of(key, row.as_ref());
             let base = logged.map_or(Base::Nothing, Base::Row);
-            self.unsent.insert(key.clone(), Unsent { row, base, time });
+            let unsent = Unsent {
+                row,
+                base,
+                time,
+                changed,
+            };
+            self.unsent.insert(key.clone(), unsent);
         }
+    }
+
+    /// When the columns of a row got the values that the log or the unsent edit has. Others are left out.
+    pub(super) fn times_of(&self, key: &Key, row: Option<&Row>) -> BTreeMap<String, Timestamp> {
+        let logged = self.fold.get(key).map(|log| (log.row.as_ref(), &log.changed, log.time));
+        let edited = self
+            .unsent
+            .get(key)
+            .map(|edit| (edit.row.as_ref(), &edit.changed, edit.time));
+        let columns = row.into_iter().flat_map(Row::iter).filter_map(|(column, value)| {
+            let since = [logged, edited]
+                .into_iter()
+                .flatten()
+                .filter_map(|(row, changed, time)| {
+                    let is_same = row?.get(column) == Some(value);
+                    is_same.then(|| changed.get(column).copied().unwrap_or(time))
+                });
+            Some((column.to_owned(), since.max()?))
+        });
+        columns.collect()
     }
 }
 

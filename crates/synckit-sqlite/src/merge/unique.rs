@@ -119,7 +119,9 @@ impl State {
         let mine = Mine {
             row: &mine,
             base: Some(&defaults),
+            lost_until: None,
             time: Timestamp::from_micros(i64::MIN),
+            changed: &BTreeMap::new(),
         };
         let log = Folded {
             row: None,
@@ -143,7 +145,7 @@ impl State {
     fn put(&mut self, key: &Key, row: Row, time: Timestamp) {
         let base = self.unsent.get(key).map(|unsent| unsent.base.clone());
         self.keep(key, Some(row), time);
-        if let (Some(unsent), Some(base @ (Base::Nothing | Base::Unknown))) = (self.unsent.get_mut(key), base) {
+        if let (Some(unsent), Some(base @ (Base::Nothing | Base::Unknown(_)))) = (self.unsent.get_mut(key), base) {
             unsent.base = base;
         }
     }
@@ -168,7 +170,7 @@ impl State {
             };
             let base = match &mut unsent.base {
                 Base::Row(base) => Some(base),
-                Base::Nothing | Base::Unknown => None,
+                Base::Nothing | Base::Unknown(_) => None,
             };
             let mut is_moved = false;
             for row in unsent.row.as_mut().into_iter().chain(base) {

@@ -75,17 +75,25 @@ impl Book {
             let changed = changed_of(row.as_ref(), time, found.get(4)?)?;
             book.state.fold.insert(key_of(found)?, Folded { row, time, changed });
         }
-        let mut select = connection.prepare_cached("SELECT tbl, id, row, base, time FROM synckit_unsent")?;
+        let mut select = connection.prepare_cached("SELECT tbl, id, row, base, time, changed FROM synckit_unsent")?;
         let mut rows = select.query([])?;
         while let Some(found) = rows.next()? {
             let base = match found.get(3)? {
                 SqlValue::Blob(bytes) => Base::Row(row_of(Some(bytes))?.ok_or(Error::Damaged)?),
                 SqlValue::Null => Base::Nothing,
-                _ => Base::Unknown,
+                SqlValue::Integer(both) => Base::Unknown(Timestamp::from_micros(both)),
+                _ => return Err(Error::Damaged),
             };
             let time = Timestamp::from_micros(found.get(4)?);
             let row = row_of(found.get(2)?)?;
-            book.state.unsent.insert(key_of(found)?, Unsent { row, base, time });
+            let changed = changed_of(row.as_ref(), time, found.get(5)?)?;
+            let unsent = Unsent {
+                row,
+                base,
+                time,
+                changed,
+            };
+            book.state.unsent.insert(key_of(found)?, unsent);
         }
         let mut select = connection.prepare_cached("SELECT tbl, id, why FROM synckit_parked")?;
         let mut rows = select.query([])?;
@@ -171,7 +179,7 @@ fn save_folded(connection: &Connection, key: &Key, folded: Option<&Folded>) -> R
         key.id.as_str(),
         folded.row.as_ref().map(bytes_of).transpose()?,
         folded.time.as_micros(),
-        changed_text(folded),
+        changed_text(&folded.changed, folded.time),
     ))?;
     Ok(())
 }
@@ -182,16 +190,18 @@ fn save_unsent(connection: &Connection, key: &Key, unsent: Option<&Unsent>) -> R
     };
     let base = match &unsent.base {
         Base::Nothing => SqlValue::Null,
-        Base::Unknown => SqlValue::Integer(0),
+        Base::Unknown(both) => SqlValue::Integer(both.as_micros()),
         Base::Row(row) => SqlValue::Blob(bytes_of(row)?),
     };
-    let sql = "INSERT OR REPLACE INTO synckit_unsent (tbl, id, row, base, time) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let sql =
+        "INSERT OR REPLACE INTO synckit_unsent (tbl, id, row, base, time, changed) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     connection.prepare_cached(sql)?.execute((
         &key.table,
         key.id.as_str(),
         unsent.row.as_ref().map(bytes_of).transpose()?,
         base,
         unsent.time.as_micros(),
+        changed_text(&unsent.changed, unsent.time),
     ))?;
     Ok(())
 }
@@ -288,9 +298,9 @@ pub(crate) fn row_of(bytes: Option<Vec<u8>>) -> Result<Option<Row>, Error> {
     Row::from_json(Some(&json)).map(Some).map_err(|_| Error::Damaged)
 }
 
-/// The times of columns that did not change with the last entry.
-fn changed_text(folded: &Folded) -> Option<String> {
-    let older = folded.changed.iter().filter(|(_, time)| **time != folded.time);
+/// The times of columns that did not change with the last entry or edit.
+fn changed_text(changed: &BTreeMap<String, Timestamp>, last: Timestamp) -> Option<String> {
+    let older = changed.iter().filter(|(_, time)| **time != last);
     let older: Map<String, Json> = older
         .map(|(column, time)| (column.clone(), json!(time.as_micros())))
         .collect();

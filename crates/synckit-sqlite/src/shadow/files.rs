@@ -1,5 +1,7 @@
 //! Long values, which are files in the log, while they are between the server and a table.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 use synckit_crypto::blob::BlobHash;
 
@@ -18,6 +20,11 @@ pub(crate) fn bytes(connection: &Connection, file: &FileValue) -> Result<Option<
         FileKind::Text => Value::Text(bytes),
         FileKind::Blob => Value::Blob(bytes),
     }))
+}
+
+pub(crate) fn has(connection: &Connection, hash: BlobHash) -> Result<bool, Error> {
+    let mut find = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM synckit_files WHERE hash = ?1)")?;
+    Ok(find.query_row([hash.to_string()], |row| row.get(0))?)
 }
 
 pub(crate) fn read(connection: &Connection, hash: BlobHash) -> Result<Option<Vec<u8>>, Error> {
@@ -53,10 +60,17 @@ pub(crate) fn keep(connection: &Connection, table: &TableLayout, place: &(String
     Ok(())
 }
 
-/// Forgets the files, but those of values that lost.
-pub(crate) fn clear(connection: &Connection) -> Result<(), Error> {
-    let sql = "DELETE FROM synckit_files WHERE hash NOT IN (SELECT hash FROM synckit_lost_files)";
-    connection.execute(sql, [])?;
+/// Forgets the files, but some, and those of values that lost.
+pub(crate) fn clear(connection: &Connection, kept: &BTreeSet<BlobHash>) -> Result<(), Error> {
+    let kept: BTreeSet<String> = kept.iter().map(BlobHash::to_string).collect();
+    let sql = "SELECT hash FROM synckit_files WHERE hash NOT IN (SELECT hash FROM synckit_lost_files)";
+    let mut select = connection.prepare_cached(sql)?;
+    let all: Vec<String> = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for hash in all.iter().filter(|hash| !kept.contains(*hash)) {
+        connection
+            .prepare_cached("DELETE FROM synckit_files WHERE hash = ?1")?
+            .execute([hash])?;
+    }
     Ok(())
 }
 

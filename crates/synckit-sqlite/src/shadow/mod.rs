@@ -26,8 +26,8 @@ pub(crate) const TABLES: &[&str] = &[
     // The fold of the log.
     "CREATE TABLE synckit_fold (tbl TEXT NOT NULL, id TEXT NOT NULL, row BLOB, time INTEGER NOT NULL, changed TEXT,
                                 PRIMARY KEY (tbl, id)) WITHOUT ROWID",
-    // Edits that are not in the log. `base`: the row that the edit began with, NULL for none, 0 for an unknown one.
-    "CREATE TABLE synckit_unsent (tbl TEXT NOT NULL, id TEXT NOT NULL, row BLOB, base, time INTEGER NOT NULL,
+    // Edits that are not in the log. `base`: the row that the edit began with, NULL for none, of an unknown one a time.
+    "CREATE TABLE synckit_unsent (tbl TEXT NOT NULL, id TEXT NOT NULL, row BLOB, base, time INTEGER NOT NULL, changed TEXT,
                                   PRIMARY KEY (tbl, id)) WITHOUT ROWID",
     // The entries of the batch that is being sent.
     "CREATE TABLE synckit_outbox (n INTEGER PRIMARY KEY, tbl TEXT NOT NULL, id TEXT NOT NULL, op TEXT NOT NULL, row BLOB,

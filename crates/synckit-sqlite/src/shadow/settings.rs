@@ -10,6 +10,8 @@ pub(crate) const USER: &str = "user";
 pub(crate) const BATCH: &str = "batch";
 /// What the user agreed to, until it is done.
 pub(crate) const AGREED: &str = "agreed";
+/// Up to where the log is the one that is gone, after a rejoin.
+pub(crate) const IN_BOTH: &str = "in_both";
 /// The edition of the book.
 pub(crate) const EDITION: &str = "edition";
 /// The version of the schema at the last look.

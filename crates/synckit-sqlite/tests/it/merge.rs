@@ -100,6 +100,7 @@ impl Device {
                 row,
                 base,
                 time: Timestamp::from_micros(time),
+                changed: BTreeMap::new(),
             },
         );
     }
@@ -120,6 +121,10 @@ impl Device {
     }
 
     fn capture(&mut self, rows: &BTreeMap<Key, Row>, noted: &[Key]) -> BTreeSet<Key> {
+        self.capture_at(rows, noted, 99)
+    }
+
+    fn capture_at(&mut self, rows: &BTreeMap<Key, Row>, noted: &[Key], clock: i64) -> BTreeSet<Key> {
         let said = self.state.view(&self.schema, Rules::ALL);
         let noted = noted.iter().cloned().collect();
         let found = Found {
@@ -129,7 +134,7 @@ impl Device {
             missing: &BTreeSet::new(),
         };
         self.state
-            .capture(&self.schema, Rules::ALL, &said, &found, Timestamp::from_micros(99))
+            .capture(&self.schema, Rules::ALL, &said, &found, Timestamp::from_micros(clock))
     }
 }
 
@@ -336,6 +341,64 @@ fn later_edit_in_a_restored_server_undoes_a_deletion() {
     assert!(!device.state.has_unsent());
 }
 
+/// Two histories: each column of a row has a time of its own, and what both logs had has lost already.
+#[test]
+fn columns_of_a_lost_log_keep_their_times() {
+    let t = key("tasks", "t");
+    for (is_in_both, lost) in [(true, vec![]), (false, vec![task("a", "old")])] {
+        let mut device = Device::new(OnDelete::Cascade);
+        let before = || {
+            vec![
+                (key("lists", "a"), 1, RowOp::Insert(named("x"))),
+                (key("lists", "b"), 1, RowOp::Insert(named("y"))),
+                (t.clone(), 10, RowOp::Insert(task("a", "old"))),
+            ]
+        };
+        device.read(before());
+        device.read(vec![(t.clone(), 90, RowOp::Update(task("b", "old")))]);
+        device.state.rejoin(Rules::ALL);
+        device.read(before());
+        if is_in_both {
+            device.state.note_in_both(&t, Timestamp::from_micros(10));
+        }
+        device.read(vec![(t.clone(), 50, RowOp::Update(task("a", "theirs")))]);
+        device.settle();
+        assert_eq!(device.visible()[&t], task("b", "theirs"));
+        let lost_columns: Vec<&str> = device
+            .state
+            .conflicts
+            .iter()
+            .flat_map(|conflict| conflict.lost.iter())
+            .map(|(column, _)| column)
+            .collect();
+        let expected: Vec<&str> = lost.iter().flat_map(Row::iter).map(|(column, _)| column).collect();
+        assert_eq!(lost_columns, expected);
+    }
+}
+
+/// An edit moves the time of what it changes only, also if it goes back.
+#[test]
+fn edits_of_two_columns_have_two_times() {
+    let (t, mut device) = (key("tasks", "t"), Device::new(OnDelete::Cascade));
+    device.read(vec![
+        (key("lists", "a"), 1, RowOp::Insert(named("x"))),
+        (key("lists", "b"), 1, RowOp::Insert(named("y"))),
+        (t.clone(), 2, RowOp::Insert(task("a", "old"))),
+    ]);
+    let mut edit = |row: Row, clock: i64| {
+        let mut rows = device.visible();
+        rows.insert(t.clone(), row);
+        device.capture_at(&rows, &[], clock);
+        device.state.unsent[&t].clone()
+    };
+    edit(task("a", "mine"), 5);
+    let unsent = edit(task("b", "mine"), 9);
+    let time = |unsent: &Unsent, column: &str| unsent.changed.get(column).copied().unwrap_or(unsent.time).as_micros();
+    assert_eq!((time(&unsent, "list"), time(&unsent, "note")), (9, 5));
+    let unsent = edit(task("a", "mine"), 12);
+    assert_eq!((time(&unsent, "list"), time(&unsent, "note")), (12, 5));
+}
+
 #[test]
 fn deletion_found_without_a_note_waits() {
     let mut device = Device::new(OnDelete::Cascade);
@@ -411,6 +474,7 @@ impl Device {
             row: Some(row),
             base: Base::Row(base),
             time: Timestamp::from_micros(5),
+            changed: BTreeMap::new(),
         };
         self.state.unsent.insert(key, unsent);
     }
@@ -534,8 +598,8 @@ fn edit_outlives_a_deletion_that_did_not_know_it() {
         (Base::Nothing, named("y"), 1, true, false),
         (Base::Row(x.clone()), named("y"), 1, true, false),
         (Base::Row(x.clone()), x.clone(), 9, false, false),
-        (Base::Unknown, x.clone(), 6, true, false),
-        (Base::Unknown, x.clone(), 5, false, true),
+        (Base::Unknown(Timestamp::from_micros(0)), x.clone(), 6, true, false),
+        (Base::Unknown(Timestamp::from_micros(0)), x.clone(), 5, false, true),
     ] {
         let mut device = Device::new(OnDelete::Cascade);
         device.read(vec![
@@ -547,6 +611,7 @@ fn edit_outlives_a_deletion_that_did_not_know_it() {
             row: Some(row),
             base: base.clone(),
             time,
+            changed: BTreeMap::new(),
         };
         device.state.unsent.insert(a.clone(), unsent);
         device.settle();
@@ -562,8 +627,8 @@ fn deletion_yields_to_an_edit_that_it_did_not_know() {
         (Base::Nothing, x.clone(), 9, false, false),
         (Base::Row(x.clone()), named("y"), 9, false, false),
         (Base::Row(x.clone()), x.clone(), 1, true, false),
-        (Base::Unknown, x.clone(), 5, true, true),
-        (Base::Unknown, x.clone(), 4, false, false),
+        (Base::Unknown(Timestamp::from_micros(0)), x.clone(), 5, true, true),
+        (Base::Unknown(Timestamp::from_micros(0)), x.clone(), 4, false, false),
     ] {
         let mut device = Device::new(OnDelete::Cascade);
         device.read(vec![(a.clone(), 5, RowOp::Insert(theirs))]);
@@ -572,6 +637,7 @@ fn deletion_yields_to_an_edit_that_it_did_not_know() {
             row: None,
             base: base.clone(),
             time,
+            changed: BTreeMap::new(),
         };
         device.state.unsent.insert(a.clone(), unsent);
         device.settle();
@@ -732,6 +798,7 @@ fn returned_batch_acknowledges_what_it_carried() {
         row: Some(named("newer")),
         base: Base::Row(named("sent")),
         time: Timestamp::from_micros(6),
+        changed: BTreeMap::new(),
     };
     assert_eq!(device.state.unsent[&b], unsent);
 }
@@ -760,7 +827,7 @@ fn row_of_a_lost_log_stays_one_as_it_takes_in_another() {
     device.edit(key("lists", "b"), 5, Some(colored("x", "red")));
     device.settle();
     assert_eq!(device.visible(), [(a.clone(), colored("x", "red"))].into());
-    assert_eq!(device.state.unsent[&a].base, Base::Unknown);
+    assert!(matches!(device.state.unsent[&a].base, Base::Unknown(_)));
 }
 
 #[test]

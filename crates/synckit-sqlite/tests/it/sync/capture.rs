@@ -1,9 +1,9 @@
 //! What apps and tools do to a file, and how it is noticed: the traps of triggers.
 
 use synckit_doctest::run;
-use synckit_sqlite::{Answer, Error, Question};
+use synckit_sqlite::{Answer, Error};
 
-use super::device::{Device, ask, settle};
+use super::device::{Device, ask, question, settle};
 
 const NOTES: &str = "CREATE TABLE notes (id INTEGER PRIMARY KEY, name TEXT UNIQUE, text TEXT)";
 const ALL: &str = "SELECT name, text FROM notes ORDER BY 1";
@@ -105,12 +105,11 @@ fn unseen_deletions_wait_for_a_decision() {
         assert_eq!(laptop.sync().await.held_deletions, 1);
         phone.sync().await;
         assert_eq!(phone.ask(ALL).len(), 3);
-        let question = Question::Deletions { count: 1 };
-        laptop.db.decide(&question, Answer::No).await?;
+        laptop.db.decide(&question(&laptop.db), Answer::No).await?;
         assert_eq!(laptop.ask(ALL), phone.ask(ALL));
         laptop.run(unseen);
         laptop.sync().await;
-        laptop.db.decide(&question, Answer::Yes).await?;
+        laptop.db.decide(&question(&laptop.db), Answer::Yes).await?;
         settle(&laptop, &phone).await;
         assert_eq!(phone.ask(ALL), ["a|one", "b|two"]);
         Ok(())

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use rusqlite::{Connection, types::ValueRef};
 use synckit_client::{DeviceId, MemoryStore, SyncKitClient, transport::Transport};
 use synckit_doctest::World;
-use synckit_sqlite::{SyncReport, SyncedDatabase, track::Track};
+use synckit_sqlite::{Question, SyncReport, SyncStatus, SyncedDatabase, track::Track};
 
 pub(crate) struct Device {
     pub(crate) path: PathBuf,
@@ -75,6 +75,14 @@ impl Device {
     /// What a query returns, a row a line.
     pub(crate) fn ask(&self, sql: &str) -> Vec<String> {
         ask(&self.app, sql)
+    }
+}
+
+/// The question that the user must answer.
+pub(crate) fn question(db: &SyncedDatabase) -> Question {
+    match db.status().now() {
+        SyncStatus::NeedsDecision(question) => question,
+        other => panic!("no question: {other:?}"),
     }
 }
 

@@ -1,9 +1,10 @@
 //! What stands between an app and its server.
 
 use std::{
+    collections::VecDeque,
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -22,15 +23,20 @@ pub(crate) enum Fate {
     TooLarge,
     /// Other bytes arrive, which nobody can open.
     Garbled,
+    /// It arrives, and the answer does not.
+    Unanswered,
+    /// It does not arrive.
+    Dropped,
 }
 
 type Decide = dyn Fn(&[u8]) -> Fate + Send + Sync;
 
-/// Decides about the body of each push, and counts pushes.
+/// Decides about the body of each push, and counts pushes and uploads that were asked for.
 pub(crate) struct Gateway {
     inner: HttpTransport,
     decide: Box<Decide>,
     pushes: AtomicUsize,
+    uploads: AtomicUsize,
 }
 
 impl Gateway {
@@ -39,7 +45,14 @@ impl Gateway {
             inner: HttpTransport::new(Duration::from_secs(10)),
             decide: Box::new(decide),
             pushes: AtomicUsize::new(0),
+            uploads: AtomicUsize::new(0),
         })
+    }
+
+    /// The first pushes have these fates, and the others arrive.
+    pub(crate) fn first(fates: impl IntoIterator<Item = Fate>) -> Arc<Self> {
+        let fates: Mutex<VecDeque<Fate>> = Mutex::new(fates.into_iter().collect());
+        Self::new(move |_| fates.lock().unwrap().pop_front().unwrap_or(Fate::Delivered))
     }
 
     /// A proxy that refuses bodies of more bytes.
@@ -52,6 +65,10 @@ impl Gateway {
 
     pub(crate) fn pushes(&self) -> usize {
         self.pushes.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn uploads(&self) -> usize {
+        self.uploads.load(Ordering::SeqCst)
     }
 }
 
@@ -68,18 +85,32 @@ impl Transport for Gateway {
                 self.pushes.fetch_add(1, Ordering::SeqCst);
                 (self.decide)(body)
             }
+            ("/api/sync/blobs/upload", _) => {
+                self.uploads.fetch_add(1, Ordering::SeqCst);
+                Fate::Delivered
+            }
             _ => Fate::Delivered,
         };
         match fate {
             Fate::Delivered => self.inner.send(request),
-            Fate::TooLarge => Box::pin(async {
-                let body: BodyStream<TransportError> =
-                    Box::pin(stream::iter([Ok(Bytes::from_static(b"<html>too large</html>"))]));
-                Ok(Response::builder().status(413).body(body).unwrap())
-            }),
+            Fate::TooLarge => Box::pin(async { Ok(page(413)) }),
             Fate::Garbled => self.inner.send(request.map(garbled)),
+            Fate::Unanswered => {
+                let sent = self.inner.send(request);
+                Box::pin(async {
+                    drop(sent.await?);
+                    Ok(page(418))
+                })
+            }
+            Fate::Dropped => Box::pin(async { Ok(page(418)) }),
         }
     }
+}
+
+/// A proxy's page in the place of an answer.
+fn page(status: u16) -> Response<BodyStream<TransportError>> {
+    let body: BodyStream<TransportError> = Box::pin(stream::iter([Ok(Bytes::from_static(b"<html></html>"))]));
+    Response::builder().status(status).body(body).unwrap()
 }
 
 fn garbled(body: RequestBody) -> RequestBody {

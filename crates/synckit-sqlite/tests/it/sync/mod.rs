@@ -8,6 +8,7 @@ mod device;
 mod flows;
 mod gateway;
 mod large;
+mod missing;
 mod processes;
 mod refusals;
 mod restored;

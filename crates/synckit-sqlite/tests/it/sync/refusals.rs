@@ -4,7 +4,10 @@ use synckit_client::{Error as ClientError, Quota};
 use synckit_doctest::run;
 use synckit_sqlite::{Error, SyncStatus, SyncedDatabase};
 
-use super::{device::Device, gateway::Gateway};
+use super::{
+    device::{Device, settle},
+    gateway::{Fate, Gateway},
+};
 
 const SCHEMA: &str = "CREATE TABLE notes (name TEXT PRIMARY KEY, a TEXT, b TEXT, c TEXT, d TEXT, e TEXT, f TEXT)";
 /// First in the queue by its name.
@@ -117,7 +120,111 @@ fn full_account_still_receives() {
             assert_eq!(laptop.ask("SELECT name FROM notes ORDER BY 1"), ["mine", "remote"]);
         }
         world.reconfigure(|_| {}).await?;
+        let (client, device) = world.device("laptop").await?;
+        let again = SyncedDatabase::open(&laptop.path, client, device.id).await?;
+        assert_eq!(again.sync().await?.pushed, 1);
+        Ok(())
+    });
+}
+
+/// Of a batch without an answer, a proxy refuses the repetition: the log says whether it arrived. If it did, it is this device's own.
+#[test]
+fn refused_repetition_is_not_taken_for_anothers() {
+    run(async |world| {
+        for (case, is_followed) in [(0, false), (1, true)] {
+            let (name, schema) = (
+                format!("laptop {case}"),
+                "CREATE TABLE notes (name TEXT PRIMARY KEY, a TEXT)",
+            );
+            let gateway = Gateway::first([Fate::Unanswered, Fate::TooLarge]);
+            let laptop = Device::over(&world, &name, schema, ["notes"], gateway).await;
+            let phone = Device::start(&world, &format!("phone {case}"), schema, ["notes"]).await;
+            phone.run("INSERT INTO notes (name) VALUES ('n')");
+            settle(&phone, &laptop).await;
+            laptop.run("UPDATE notes SET a = 'edited'");
+            laptop.db.sync().await.unwrap_err();
+            laptop.run("DELETE FROM notes");
+            if is_followed {
+                phone.run("INSERT INTO notes (name) VALUES ('next')");
+                phone.sync().await;
+            }
+            let report = laptop.sync().await;
+            assert_eq!((report.pushed, report.conflicts), (2, 0));
+            phone.sync().await;
+            let left: &[&str] = if is_followed { &["next"] } else { &[] };
+            for device in [&laptop, &phone] {
+                assert_eq!(device.ask("SELECT name FROM notes"), left);
+            }
+            phone.run("DELETE FROM notes");
+            settle(&phone, &laptop).await;
+        }
+        Ok(())
+    });
+}
+
+/// Nor does it hold anything up if it did not arrive.
+#[test]
+fn refused_repetition_of_a_lost_batch_is_merged_anew() {
+    run(async |world| {
+        let schema = "CREATE TABLE notes (name TEXT PRIMARY KEY, a TEXT)";
+        let gateway = Gateway::first([Fate::Dropped, Fate::TooLarge]);
+        let laptop = Device::over(&world, "laptop", schema, ["notes"], gateway).await;
+        let phone = Device::start(&world, "phone", schema, ["notes"]).await;
+        laptop.run("INSERT INTO notes (name) VALUES ('mine')");
+        laptop.db.sync().await.unwrap_err();
+        phone.run("INSERT INTO notes (name) VALUES ('theirs')");
+        phone.sync().await;
         assert_eq!(laptop.sync().await.pushed, 1);
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT name FROM notes ORDER BY 1"), ["mine", "theirs"]);
+        Ok(())
+    });
+}
+
+/// The first file that the account has no room for is the last one that is tried: each would be read, and none stored.
+#[test]
+fn full_account_is_asked_for_one_file_only() {
+    run(async |mut world| {
+        world.reconfigure(|config| config.quotas.blobs = 2).await?;
+        let gateway = Gateway::new(|_| Fate::Delivered);
+        let laptop = Device::over(&world, "laptop", SCHEMA, ["notes"], gateway.clone()).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.run("WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 10) INSERT INTO notes (name, a) SELECT 'a' || x, hex(randomblob(40000)) FROM c");
+        laptop.run(THOUSAND);
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(gateway.uploads(), 3);
+        assert_eq!(laptop.db.parked().await?.len(), 8);
+        assert_eq!(laptop.ask("SELECT count(*) FROM synckit_files"), ["0"]);
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT count(*) FROM notes"), ["1002"]);
+        // A row with a file that the log has is sent.
+        laptop.run("UPDATE notes SET b = 'edited' WHERE name LIKE 'a%'");
+        laptop.db.sync().await.unwrap_err();
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT count(*) FROM notes WHERE b = 'edited'"), ["2"]);
+        Ok(())
+    });
+}
+
+/// The account has room for a few small rows only: they do not wait behind the large ones.
+#[test]
+fn small_rows_find_the_last_room() {
+    run(async |mut world| {
+        let gateway = Gateway::new(|_| Fate::Delivered);
+        let laptop = Device::over(&world, "laptop", SCHEMA, ["notes"], gateway.clone()).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.run("INSERT INTO notes (name) VALUES ('first')");
+        laptop.sync().await;
+        let room = laptop.client.status().await?.stored_bytes + 20_000;
+        world.reconfigure(move |config| config.quotas.bytes = room).await?;
+        laptop.run("WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 300) INSERT INTO notes (name, a) SELECT 'a' || x, hex(randomblob(30000)) FROM c");
+        laptop.run("UPDATE notes SET a = 'renamed' WHERE name = 'first'; INSERT INTO notes (name) VALUES ('small')");
+        let pushes = gateway.pushes();
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(laptop.db.status().now(), SyncStatus::OverLimit(Quota::Bytes));
+        assert!(gateway.pushes() - pushes < 30, "{}", gateway.pushes() - pushes);
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT name, a FROM notes"), ["first|renamed", "small|-"]);
         Ok(())
     });
 }

@@ -1,9 +1,9 @@
 //! What a settings page shows.
 
 use synckit_doctest::run;
-use synckit_sqlite::{Answer, Question, SyncStatus};
+use synckit_sqlite::{Answer, Error, Question, SyncStatus};
 
-use super::device::{Device, settle};
+use super::device::{Device, question, settle};
 
 const SCHEMA: &str = "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)";
 
@@ -174,8 +174,11 @@ fn running_sync_goes_on_after_decision() {
         laptop.run("DELETE FROM notes");
         let mut status = laptop.db.status();
         let _running = laptop.db.spawn();
-        let question = Question::Deletions { count: 30 };
-        while status.next().await != Some(SyncStatus::NeedsDecision(question.clone())) {}
+        let question = loop {
+            if let Some(SyncStatus::NeedsDecision(question)) = status.next().await {
+                break question;
+            }
+        };
         laptop.db.decide(&question, Answer::Yes).await?;
         while !matches!(status.next().await, Some(SyncStatus::Idle { .. })) {}
         let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
@@ -194,13 +197,50 @@ fn many_deletions_need_a_decision() {
         for (answer, left, pushed) in [(Answer::No, "30", 0), (Answer::Yes, "0", 30)] {
             laptop.run("DELETE FROM notes");
             laptop.sync().await;
-            let question = Question::Deletions { count: 30 };
-            assert_eq!(laptop.db.status().now(), SyncStatus::NeedsDecision(question.clone()));
+            let question = question(&laptop.db);
+            assert!(
+                matches!(question, Question::Deletions { count: 30, .. }),
+                "{question:?}"
+            );
             laptop.db.decide(&question, answer).await?;
             assert_eq!(laptop.ask("SELECT count(*) FROM notes"), [left]);
             assert_eq!(laptop.sync().await.pushed, pushed);
             assert!(matches!(laptop.db.status().now(), SyncStatus::Idle { .. }));
         }
+        Ok(())
+    });
+}
+
+/// What is deleted between the question and the answer is another question.
+#[test]
+fn answer_is_about_the_deletions_that_were_shown() {
+    run(async |world| {
+        let schema =
+            "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT); CREATE TABLE tags (name TEXT PRIMARY KEY)";
+        let laptop = Device::start(&world, "laptop", schema, ["notes", "tags"]).await;
+        let fill = "WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 30)";
+        laptop.run(&format!(
+            "INSERT INTO notes {fill} SELECT x, 'n' FROM c; INSERT INTO tags {fill} SELECT x FROM c"
+        ));
+        laptop.sync().await;
+        laptop.run("DELETE FROM notes");
+        laptop.sync().await;
+        let shown = question(&laptop.db);
+        laptop.run("DELETE FROM tags");
+        let error = laptop.db.decide(&shown, Answer::Yes).await.unwrap_err();
+        assert!(matches!(error, Error::AnotherQuestion), "{error:?}");
+        let next = question(&laptop.db);
+        assert!(matches!(next, Question::Deletions { count: 60, .. }), "{next:?}");
+        assert_eq!(laptop.sync().await.pushed, 0);
+        laptop.db.decide(&next, Answer::No).await?;
+        assert_eq!(
+            laptop.ask("SELECT (SELECT count(*) FROM notes), (SELECT count(*) FROM tags)"),
+            ["30|30"]
+        );
+        // Nor is it about as many other ones.
+        laptop.run("DELETE FROM tags");
+        laptop.db.decide(&shown, Answer::Yes).await.unwrap_err();
+        assert_eq!(laptop.sync().await.pushed, 0);
         Ok(())
     });
 }

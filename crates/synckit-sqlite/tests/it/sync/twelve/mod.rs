@@ -14,7 +14,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use rusqlite::Connection;
 use serde_json::Value as Json;
 use synckit_doctest::{World, run};
-use synckit_sqlite::{Answer, Question, SyncedDatabase, inspect::SchemaReport, track::Track};
+use synckit_sqlite::{Answer, SyncedDatabase, inspect::SchemaReport, track::Track};
 
 use self::{
     compare::canonical,
@@ -56,7 +56,7 @@ impl Device {
     async fn sync(&self) {
         let count = self.db.sync().await.unwrap().held_deletions;
         if count > 0 {
-            let question = Question::Deletions { count };
+            let question = super::device::question(&self.db);
             self.db.decide(&question, Answer::Yes).await.unwrap();
             self.db.sync().await.unwrap();
         }
