@@ -1,4 +1,5 @@
-//! Python programs that tests run: each has its own environment, created once from a list of pinned versions.
+//! What tests need from the Python Package Index: programs, each in an environment of its own, and files. Made once from a list of
+//! pinned versions.
 //!
 //! Nothing is installed outside `target/tools`, except Debian's `venv` module if it is missing.
 
@@ -21,37 +22,64 @@ use crate::{packages, repository_root};
 ///
 /// Python 3 with `venv` is missing and cannot be installed, or pip failed; its output names the reason.
 pub(crate) fn environment(name: &str, requirements: &str) -> anyhow::Result<PathBuf> {
+    let folder = made(name, requirements, |folder, requirements| {
+        ensure_venv()?;
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+        run(pip(&interpreter(folder)).arg("--requirement").arg(requirements))
+    })?;
+    Ok(interpreter(&folder))
+}
+
+/// Returns the folder `name`, into which `pip` has unpacked the packages of the file `requirements` and nothing that they
+/// depend on: for files in them that are no Python.
+///
+/// # Errors
+///
+/// pip failed; its output names the reason.
+pub(crate) fn unpacked(pip_of: &Path, name: &str, requirements: &str) -> anyhow::Result<PathBuf> {
+    made(name, requirements, |folder, requirements| {
+        let mut install = pip(pip_of);
+        install.args(["--no-deps", "--require-hashes", "--target"]).arg(folder);
+        run(install.arg("--requirement").arg(requirements))
+    })
+}
+
+/// A folder of `target/tools` that is made from a file, unless it was made from the very same before.
+fn made(
+    name: &str,
+    requirements: &str,
+    make: impl FnOnce(&Path, &Path) -> anyhow::Result<()>,
+) -> anyhow::Result<PathBuf> {
     let root = repository_root()?;
     let requirements = root.join(requirements);
     let wanted =
         fs::read_to_string(&requirements).with_context(|| format!("{} cannot be read", requirements.display()))?;
     let folder = root.join("target/tools").join(name);
-    let interpreter = interpreter(&folder);
     // Written last, so that a folder without it was cut off.
     let stamp = folder.join("made-from.txt");
-    if interpreter.is_file() && fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-        return Ok(interpreter);
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return Ok(folder);
     }
-
-    ensure_venv()?;
-    eprintln!("xtask: making the Python environment {}", folder.display());
+    eprintln!("xtask: making {}", folder.display());
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("{} cannot be removed", folder.display()))?;
     }
-    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    run(Command::new(&interpreter)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-input",
-        ])
-        .arg("--requirement")
-        .arg(&requirements))?;
+    make(&folder, &requirements)?;
     fs::write(&stamp, wanted).with_context(|| format!("{} cannot be written", stamp.display()))?;
-    Ok(interpreter)
+    Ok(folder)
+}
+
+fn pip(interpreter: &Path) -> Command {
+    let mut command = Command::new(interpreter);
+    command.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+    ]);
+    command
 }
 
 fn interpreter(folder: &Path) -> PathBuf {

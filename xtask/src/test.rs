@@ -124,17 +124,22 @@ struct Session {
     python: PathBuf,
     /// The interpreter that has schemathesis, which sends generated requests to a server.
     schemathesis: PathBuf,
+    /// axe-core, which finds in a page what keeps people from using it.
+    axe: PathBuf,
 }
 
 impl Session {
     fn start() -> anyhow::Result<Self> {
+        let schemathesis = python::environment("schemathesis", "xtask/schemathesis.txt")?;
+        let axe = python::unpacked(&schemathesis, "axe", "xtask/axe.txt")?;
         Ok(Self {
             #[cfg(target_os = "linux")]
             keychain: crate::secret_service::SecretService::start()?,
             #[cfg(target_os = "linux")]
             postgres: crate::postgres::Postgres::start()?,
             python: python::environment("python-client", "examples/python/requirements.txt")?,
-            schemathesis: python::environment("schemathesis", "xtask/schemathesis.txt")?,
+            schemathesis,
+            axe: axe.join("axe_playwright_python/axe.min.js"),
         })
     }
 
@@ -142,6 +147,7 @@ impl Session {
     fn apply(&self, command: &mut Command) {
         command.env("SYNCKIT_TEST_PYTHON", &self.python);
         command.env("SYNCKIT_TEST_SCHEMATHESIS", &self.schemathesis);
+        command.env("SYNCKIT_TEST_AXE", &self.axe);
         #[cfg(target_os = "linux")]
         command
             .env("DBUS_SESSION_BUS_ADDRESS", self.keychain.bus_address())

@@ -51,9 +51,9 @@ async fn a_person_sees_and_revokes_devices() {
     ] {
         let browser = Browser::start(look).await;
         open(&browser, &world.url()).await;
-        browser.picture(&format!("account-sign-in-{name}")).await;
+        browser.seen(&format!("account-sign-in-{name}")).await;
         sign_in(&browser, &user).await;
-        browser.picture(&format!("account-{name}")).await;
+        browser.seen(&format!("account-{name}")).await;
         assert!(
             browser.complaints().await.is_empty(),
             "{:?}",
@@ -61,14 +61,14 @@ async fn a_person_sees_and_revokes_devices() {
         );
         if look.is_phone {
             browser.click("//button[text()='Revoke']").await;
-            browser.picture(&format!("account-revoke-{name}")).await;
+            browser.seen(&format!("account-revoke-{name}")).await;
             continue;
         }
         browser.click("//button[span[contains(text(), 'phone')]]").await;
         browser.click("//dialog[@open]//button[@type='button']").await;
         assert_eq!(phone.pull(phone_id, Cursor::START).await.unwrap().0.len(), 3);
         browser.click("//button[span[contains(text(), 'phone')]]").await;
-        browser.picture(&format!("account-revoke-{name}")).await;
+        browser.seen(&format!("account-revoke-{name}")).await;
         browser.click("//dialog[@open]//button[@type='submit']").await;
         // The page comes back without it.
         let devices = "return [...document.querySelectorAll('#devices h3')].map((h) => h.textContent).join()";
@@ -91,7 +91,7 @@ async fn a_password_changes_in_the_browser() {
     open(&browser, &url).await;
     sign_in(&browser, &user).await;
     browser.click("//a[contains(@href, '/account/password')]").await;
-    browser.picture("change-password-light-desktop").await;
+    browser.seen("change-password-light-desktop").await;
     let change = async |old: &str, new: &str| {
         browser.write(OLD_PASSWORD, old).await;
         browser.write(PASSWORD, new).await;
@@ -166,7 +166,7 @@ async fn a_new_recovery_code_replaces_the_old_one() {
         let words = words.as_str().unwrap().to_owned();
         assert!(!trace.contains(words.as_bytes()));
         codes.push(RecoveryCode::parse(&words).unwrap());
-        browser.picture("new-recovery-code-dark-desktop").await;
+        browser.seen("new-recovery-code-dark-desktop").await;
         browser.click("//input[@id='stored']").await;
         browser.click("//button[text()='Continue']").await;
         let done = browser.text("//section[@id='done'][not(@hidden)]/h2").await;
@@ -195,7 +195,7 @@ async fn an_account_is_deleted_by_its_typed_address() {
         browser.text("//h1[text()='Delete your account?']").await;
         if is_scripted {
             // The button waits for the address.
-            browser.picture("delete-account-light-desktop").await;
+            browser.seen("delete-account-light-desktop").await;
             let waits = "return document.getElementById('delete').disabled";
             assert_eq!(browser.run(waits, &[]).await, true);
             browser.write("//input[@id='typed']", "another@example.com").await;
@@ -209,7 +209,7 @@ async fn an_account_is_deleted_by_its_typed_address() {
         browser.click("//button[@id='delete']").await;
         let heading = browser.text("//h1[text()='The account is deleted']").await;
         assert_eq!(heading, "The account is deleted");
-        browser.picture("account-deleted-light-desktop").await;
+        browser.seen("account-deleted-light-desktop").await;
         open(&browser, &world.url()).await;
         assert_eq!(browser.text(HEADING).await, "Sign in");
     }
@@ -220,4 +220,19 @@ async fn an_account_is_deleted_by_its_typed_address() {
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn a_page_with_a_barrier_is_noticed() {
+    let world = World::start().await;
+    let browser = Browser::start(Look::default()).await;
+    browser.open(&format!("{}/account/sign-in", world.url())).await;
+    browser.text(HEADING).await;
+    assert_eq!(browser.barriers().await, [""; 0]);
+    let break_it = "document.querySelector('label').remove(); document.body.style.color = '#ccc';";
+    browser.run(break_it, &[]).await;
+    let found = browser.barriers().await;
+    for rule in ["label:", "color-contrast:"] {
+        assert!(found.iter().any(|text| text.starts_with(rule)), "{rule} {found:#?}");
+    }
 }

@@ -50,7 +50,7 @@ async fn stored_code(browser: &Browser) -> RecoveryCode {
 async fn no_code(browser: &Browser) {
     let told = browser.text("//form[@id='no-code'][not(@hidden)]/h2").await;
     assert_eq!(told, "No recovery code here");
-    browser.picture("no-recovery-code").await;
+    browser.seen("no-recovery-code").await;
     browser.click("//form[@id='no-code']//button").await;
 }
 
@@ -141,7 +141,7 @@ async fn a_lost_answer_to_a_reset_loses_no_code() {
         } else {
             // Nobody knows here what became of it, so no words are shown.
             assert_eq!(browser.text(REFUSAL).await, "Try to sign in");
-            browser.picture("recover-refused-light-desktop").await;
+            browser.seen("recover-refused-light-desktop").await;
             let words = browser
                 .run("return document.querySelectorAll('#words li').length", &[])
                 .await;
@@ -159,11 +159,11 @@ async fn an_account_is_made_in_the_browser() {
     let (page, signing_up) = begin(device(url, &world)).await;
     let browser = Browser::start(Look::default()).await;
     browser.open(&page).await;
-    browser.picture("sign-up-light-desktop").await;
+    browser.seen("sign-up-light-desktop").await;
     sign_up(&browser, ADDRESS, SECRET).await;
 
     assert_eq!(browser.text("//b[@id='mailed-to'][text()]").await, ADDRESS);
-    browser.picture("sign-up-confirm-light-desktop").await;
+    browser.seen("sign-up-confirm-light-desktop").await;
     browser.write(MAIL_CODE, "a guess").await;
     browser.click("//button[text()='Confirm']").await;
     assert_eq!(browser.text(REFUSAL).await, "This code does not work");
@@ -174,7 +174,7 @@ async fn an_account_is_made_in_the_browser() {
     browser.write(MAIL_CODE, &code).await;
     browser.click("//button[text()='Confirm']").await;
     browser.text("//ol[@id='words']/li[24]").await;
-    browser.picture("recovery-code-light-desktop").await;
+    browser.seen("recovery-code-light-desktop").await;
     let complaints = browser.complaints().await;
     assert!(complaints.is_empty(), "{complaints:?}");
     let recovery = stored_code(&browser).await;
@@ -223,7 +223,7 @@ async fn a_code_from_a_mail_works_on_a_new_page() {
     browser
         .write(MAIL_CODE, &format!(" {} {}.", code[..9].to_uppercase(), &code[9..]))
         .await;
-    browser.picture("sign-up-confirm-dark-phone").await;
+    browser.seen("sign-up-confirm-dark-phone").await;
     browser.click("//button[text()='Confirm']").await;
     // The app made this account, so the page knows no recovery code, and says so.
     no_code(&browser).await;
@@ -250,7 +250,7 @@ async fn a_taken_address_gets_no_recovery_code() {
     }
     sign_up(&browser, &user.email, "aaaaaaaaaa").await;
     assert_eq!(browser.text(REFUSAL).await, "Choose a stronger password");
-    browser.picture("sign-up-refused-light-desktop").await;
+    browser.seen("sign-up-refused-light-desktop").await;
     browser.write(PASSWORD, "another password").await;
     browser.click(CREATE).await;
     let taken = "//h2[@id='refusal-title'][text()='You may have an account already']";
@@ -291,7 +291,7 @@ async fn a_page_follows_who_may_register() {
     browser.open(&format!("{page}&prompt=create")).await;
     let told = browser.text("//div[@class='note warn'][not(ancestor::noscript)]").await;
     assert!(told.starts_with("No new accounts here."), "{told}");
-    browser.picture("sign-up-closed-light-desktop").await;
+    browser.seen("sign-up-closed-light-desktop").await;
     browser.click("//a[text()='Sign in']").await;
     assert_eq!(browser.text("//h1[text()='Sign in']").await, "Sign in");
 }
@@ -310,11 +310,11 @@ async fn a_forgotten_password_is_replaced_in_the_browser() {
     let browser = Browser::start(Look::default()).await;
     browser.open(&page).await;
     browser.click("//a[text()='Forgotten password?']").await;
-    browser.picture("recover-light-desktop").await;
+    browser.seen("recover-light-desktop").await;
     browser.write(EMAIL, &user.email).await;
     browser.click("//button[text()='Send a code']").await;
     assert_eq!(browser.text("//b[@id='mailed-to'][text()]").await, user.email);
-    browser.picture("recover-code-light-desktop").await;
+    browser.seen("recover-code-light-desktop").await;
     let code = world.mailed_code(&user, "Reset your password").await;
     browser.write(MAIL_CODE, &code).await;
     browser.write(PASSWORD, SECRET).await;
@@ -322,7 +322,7 @@ async fn a_forgotten_password_is_replaced_in_the_browser() {
     browser.click("//button[text()='Set the password']").await;
     let new_code = stored_code(&browser).await;
     assert_eq!(browser.text("//section[@id='done']/h2").await, "The password is set");
-    browser.picture("recover-done-light-desktop").await;
+    browser.seen("recover-done-light-desktop").await;
     let complaints = browser.complaints().await;
     assert!(complaints.is_empty(), "{complaints:?}");
     // Back to the sign-in that it began with.
@@ -361,7 +361,7 @@ async fn recovery_needs_no_app() {
     let browser = Browser::start(look).await;
     browser.open(&format!("{}/account/recover", world.url())).await;
     browser.text("//button[not(@disabled)][text()='Send a code']").await;
-    browser.picture("recover-dark-phone").await;
+    browser.seen("recover-dark-phone").await;
     browser.click("//a[@id='have-code']").await;
     browser.write(MAIL_CODE, "a guess").await;
     browser.write(PASSWORD, SECRET).await;

@@ -30,6 +30,7 @@ pub(super) struct Look {
 pub(super) struct Browser {
     http: reqwest::Client,
     session: String,
+    look: Look,
     driver: Child,
     _profile: TempDir,
 }
@@ -60,6 +61,7 @@ impl Browser {
         Self {
             http,
             session,
+            look,
             driver,
             _profile: profile,
         }
@@ -122,8 +124,29 @@ impl Browser {
             .collect()
     }
 
-    /// A picture of the page, in the folder that `SYNCKIT_SCREENSHOTS` names.
-    pub(super) async fn picture(&self, name: &str) {
+    /// What keeps people from using the page: rules of WCAG 2.2, levels A and AA, and good practice, with the elements that
+    /// break them.
+    pub(super) async fn barriers(&self) -> Vec<String> {
+        let axe =
+            std::env::var_os("SYNCKIT_TEST_AXE").expect("run the tests through `cargo xtask test`, which installs axe");
+        let axe = std::fs::read_to_string(axe).unwrap();
+        let script = "
+            const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+            const { violations } = await axe.run(document, { runOnly: tags, resultTypes: ['violations'] });
+            return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html} ${node.failureSummary}`));
+        ";
+        let found = self.run(&format!("{axe};{script}"), &[]).await;
+        let found = found.as_array().unwrap_or_else(|| panic!("{found}")).iter();
+        found.map(|text| text.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Judges the page as it is now, by axe-core; and takes a picture of it, into the folder that `SYNCKIT_SCREENSHOTS` names.
+    pub(super) async fn seen(&self, name: &str) {
+        // Without scripts nothing can look into a page.
+        if !self.look.has_no_scripts {
+            let found = self.barriers().await;
+            assert!(found.is_empty(), "{name}: {found:#?}");
+        }
         let Some(folder) = std::env::var_os("SYNCKIT_SCREENSHOTS") else {
             return;
         };
@@ -162,6 +185,8 @@ fn capabilities(look: Look, profile: &Path) -> Value {
         "--disable-dev-shm-usage".to_owned(),
         "--disable-quic".to_owned(),
         "--no-first-run".to_owned(),
+        // A page that moves has other colours meanwhile.
+        "--force-prefers-reduced-motion".to_owned(),
         "--disable-background-networking".to_owned(),
         "--disable-component-update".to_owned(),
         "--disable-sync".to_owned(),

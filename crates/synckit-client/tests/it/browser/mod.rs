@@ -73,10 +73,10 @@ async fn a_browser_signs_a_device_in() {
     let browser = Browser::start(Look::default()).await;
     browser.open(&page).await;
     assert_eq!(browser.text("//p[@class='lede']").await, "to continue to test app");
-    browser.picture("sign-in-light-desktop").await;
+    browser.seen("sign-in-light-desktop").await;
     fill_in(&browser, &user).await;
     assert_eq!(browser.text(SIGNED_IN_AS).await, user.email);
-    browser.picture("consent-light-desktop").await;
+    browser.seen("consent-light-desktop").await;
     let complaints = browser.complaints().await;
     assert!(complaints.is_empty(), "{complaints:?}");
     browser.click(ALLOW).await;
@@ -139,21 +139,21 @@ async fn a_wrong_password_is_told_and_asked_for_again() {
     })
     .await;
     browser.open(&page).await;
-    browser.picture("sign-in-dark-phone").await;
+    browser.seen("sign-in-dark-phone").await;
     let wrong = User {
         password: "a typing mistake".to_owned(),
         ..user.clone()
     };
     fill_in(&browser, &wrong).await;
     assert_eq!(browser.text(REFUSAL).await, "That address and password do not match");
-    browser.picture("sign-in-refused-dark-phone").await;
+    browser.seen("sign-in-refused-dark-phone").await;
     let state = "return [document.activeElement.id, document.getElementById('password').value, document.getElementById('email').value]";
     assert_eq!(browser.run(state, &[]).await, json!(["refusal", "", user.email]));
 
     browser.write(PASSWORD, &user.password).await;
     browser.click(SIGN_IN).await;
     assert_eq!(browser.text(SIGNED_IN_AS).await, user.email);
-    browser.picture("consent-dark-phone").await;
+    browser.seen("consent-dark-phone").await;
     browser.click("//button[@value='no']").await;
     assert_eq!(
         browser.text("//h1[text()='You are not signed in']").await,
@@ -179,7 +179,7 @@ async fn without_scripts_the_page_says_why() {
     browser.open(&page).await;
     let text = browser.text("//noscript").await;
     assert!(text.contains("JavaScript is off."), "{text}");
-    browser.picture("sign-in-no-script").await;
+    browser.seen("sign-in-no-script").await;
     assert_eq!(browser.text("//button[@id='submit'][@disabled]").await, "Sign in");
 }
 
@@ -191,7 +191,7 @@ async fn a_foreign_return_address_is_refused() {
     let browser = Browser::start(Look::default()).await;
     browser.open(&page.replace("127.0.0.1%3A49152", "evil.example")).await;
     assert_eq!(browser.text("//h1").await, "This request cannot go on");
-    browser.picture("refused-light-desktop").await;
+    browser.seen("refused-light-desktop").await;
 }
 
 /// The vectors of a registration and of a login, in the page, with the randomness of the vectors in place of the browser's.
