@@ -41,6 +41,8 @@ pub(crate) struct Inner {
     /// What wakes a running sync, beside the server and other writers of the file.
     pub(crate) woken: Notify,
     pause: Mutex<Pause>,
+    /// The history that the file was on when this process looked last.
+    history: Mutex<Option<Option<String>>>,
 }
 
 impl SyncedDatabase {
@@ -76,6 +78,7 @@ impl SyncedDatabase {
             status: watch::Sender::new(SyncStatus::New),
             woken: Notify::new(),
             pause: Mutex::default(),
+            history: Mutex::default(),
         })))
     }
 
@@ -87,7 +90,10 @@ impl SyncedDatabase {
     /// [`Error::Identity`], [`Error::KeyChanged`], [`Error::Inspect`], [`Error::FileReplaced`] and [`Error::Database`].
     pub async fn track<T: Into<Track>>(&self, tables: impl IntoIterator<Item = T>) -> Result<SchemaReport, Error> {
         let tracks: Vec<Track> = tables.into_iter().map(Into::into).collect();
-        self.with(move |replica| replica.track(&tracks)).await
+        let report = self.with(move |replica| replica.track(&tracks)).await?;
+        // No other connection has committed.
+        self.0.woken.notify_one();
+        Ok(report)
     }
 
     /// Takes away every trigger and table of this crate, for good. The rows stay, here and in the log.
@@ -123,6 +129,10 @@ impl SyncedDatabase {
     /// Goes on as another device, in the place of one that was revoked.
     pub(crate) fn become_device(&self, device: DeviceId) {
         *self.0.device.write().unwrap_or_else(PoisonError::into_inner) = device;
+    }
+
+    pub(crate) fn history(&self) -> MutexGuard<'_, Option<Option<String>>> {
+        self.0.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn pause(&self) -> MutexGuard<'_, Pause> {

@@ -1,11 +1,14 @@
 //! What the user decides, and what follows from it.
 //!
-//! A decision is kept in the file until a sync has ended well: so whoever syncs the file next goes on with it, also after a crash.
+//! A decision is kept in the file until it is done: so whoever syncs the file next goes on with it, also after a crash. It is done in the
+//! transaction after which all that follows is in the file.
 
 use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
-use synckit_client::{BatchId, Cursor, DeviceId, Error as ClientError, ProblemCode, RejoinEvidence};
+use synckit_client::{
+    BatchEvidence, Cursor, DeviceId, Error as ClientError, ProblemCode, RejoinEvidence, Rejoined, Tampering,
+};
 
 use crate::{
     apply::Place,
@@ -17,18 +20,6 @@ use crate::{
     status::{Answer, Question, SyncStatus},
     transfer::cursor_of,
 };
-
-/// What the user has agreed to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Agreed {
-    /// To go on with the history of a server that was restored.
-    ServerRestored,
-    /// To skip a batch that no device can read.
-    SkipBatch(BatchId),
-}
-
-/// What the file keeps of an agreement to a restored server. No batch has this id.
-const SERVER_RESTORED: &str = "restored";
 
 impl SyncedDatabase {
     /// The user's answer to the question of [`SyncStatus::NeedsDecision`]. It takes effect with the next sync, which
@@ -62,13 +53,13 @@ impl SyncedDatabase {
                 }
             }
             (Question::ServerRestored(_), Answer::Yes) => {
-                self.with(|replica| replica.agree(&Agreed::ServerRestored)).await?;
+                self.note(settings::RESTORED, Some(String::new())).await?;
             }
             (Question::UnreadableBatch(batch), Answer::Yes) => {
-                let agreed = Agreed::SkipBatch(batch.batch_id);
-                self.with(move |replica| replica.agree(&agreed)).await?;
+                self.note(settings::SKIPPED, Some(name_of(batch))).await?;
             }
-            (_, Answer::No) => return Ok(()),
+            (Question::ServerRestored(_), Answer::No) => return self.note(settings::RESTORED, None).await,
+            (Question::UnreadableBatch(_), Answer::No) => return self.note(settings::SKIPPED, None).await,
         }
         self.wake();
         Ok(())
@@ -87,7 +78,7 @@ impl SyncedDatabase {
             // The user has agreed that the server was restored, from a time before this key.
             Err(error)
                 if matches!(Question::of(&error), Some(Question::ServerRestored(_)))
-                    && self.agreed().await? == Some(Agreed::ServerRestored) =>
+                    && self.fact(settings::RESTORED).await?.is_some() =>
             {
                 client.restore_envelope(password).await?;
             }
@@ -109,39 +100,108 @@ impl SyncedDatabase {
         self.0.woken.notify_one();
     }
 
-    async fn agreed(&self) -> Result<Option<Agreed>, Error> {
-        self.with(Replica::agreed).await
+    pub(crate) async fn fact(&self, name: &'static str) -> Result<Option<String>, Error> {
+        self.with(move |replica| replica.fact(name)).await
+    }
+
+    async fn note(&self, name: &'static str, fact: Option<String>) -> Result<(), Error> {
+        self.with(move |replica| replica.note(name, fact.as_deref())).await
     }
 
     /// Does what an error needs, if nobody must be asked. Returns whether the sync is to be tried again.
+    ///
+    /// # Errors
+    /// [`Error::Client`] with what is in the way, which the user may have decided as well.
     pub(crate) async fn resolve(&self, error: &ClientError) -> Result<bool, Error> {
         if matches!(error, ClientError::DeviceRevoked) || error.problem_code() == Some(ProblemCode::DeviceMismatch) {
             return self.become_registered_device().await;
         }
-        let (Some(evidence), Some(agreed)) = (error.rejoin_evidence(), self.agreed().await?) else {
-            return Ok(false);
-        };
-        let is_agreed = match &evidence {
-            RejoinEvidence::History(_) => agreed == Agreed::ServerRestored,
-            RejoinEvidence::Batch(batch) => agreed == Agreed::SkipBatch(batch.batch_id),
-            _ => false,
-        };
-        if !is_agreed {
-            return Ok(false);
+        match error.rejoin_evidence() {
+            Some(evidence @ RejoinEvidence::History(_)) => {
+                let is_agreed = self.fact(settings::RESTORED).await?.is_some() || self.is_on_another_history().await?;
+                if is_agreed {
+                    self.go_over(&evidence).await?;
+                }
+                Ok(is_agreed)
+            }
+            Some(RejoinEvidence::Batch(batch)) => {
+                let is_agreed = self.fact(settings::SKIPPED).await? == Some(name_of(&batch));
+                if is_agreed {
+                    self.skip(batch).await?;
+                }
+                Ok(is_agreed)
+            }
+            _ => Ok(false),
         }
+    }
+
+    /// Whether another process took the file over to a history since this one looked: its user has agreed.
+    async fn is_on_another_history(&self) -> Result<bool, Error> {
+        let history = self.fact(settings::HISTORY).await?;
+        Ok(*self.history() != Some(history))
+    }
+
+    async fn go_over(&self, evidence: &RejoinEvidence) -> Result<(), Error> {
         let cursor = self.with(Replica::cursor).await?;
-        match self.0.client.rejoin(&evidence, cursor).await {
+        match self.0.client.rejoin(evidence, cursor).await {
             Err(ClientError::NothingToRejoin) => {}
             rejoined => {
-                let rejoined = rejoined?;
-                // Otherwise all that the file has read is in the other history as well.
-                let is_behind = rejoined.cursor != cursor || matches!(evidence, RejoinEvidence::Batch(_));
-                if rejoined.push_all_rows && is_behind {
-                    self.with(move |replica| replica.rejoin(rejoined.cursor)).await?;
+                let Rejoined {
+                    cursor: common, latest, ..
+                } = rejoined?;
+                let is_agreed = self.fact(settings::RESTORED).await?.is_some();
+                if is_agreed && common != cursor {
+                    return self.rejoin(common, Cursor::at(latest)).await;
+                } else if common == cursor {
+                    // All that the file has read is in the other history as well.
+                    self.note(settings::RESTORED, None).await?;
                 }
             }
         }
-        Ok(true)
+        self.look_at_history().await
+    }
+
+    async fn rejoin(&self, common: Cursor, history: Cursor) -> Result<(), Error> {
+        self.with(move |replica| replica.rejoin(common, history)).await?;
+        self.look_at_history().await
+    }
+
+    async fn look_at_history(&self) -> Result<(), Error> {
+        let history = self.fact(settings::HISTORY).await?;
+        *self.history() = Some(history);
+        Ok(())
+    }
+
+    async fn skip(&self, batch: Box<BatchEvidence>) -> Result<(), Error> {
+        let (cursor, id) = (self.with(Replica::cursor).await?, batch.batch_id);
+        self.note(settings::REJOIN_DUE, Some(String::new())).await?;
+        match self.0.client.rejoin(&RejoinEvidence::Batch(batch), cursor).await {
+            Err(ClientError::NothingToRejoin) => {}
+            Err(ClientError::Tampering(Tampering::BatchForged(again))) if again.batch_id == id => {
+                self.note(settings::SKIPPED, None).await?;
+                return Err(Error::BatchMoved);
+            }
+            skipped => {
+                let skipped = skipped?;
+                if skipped.push_all_rows {
+                    return self.rejoin(cursor, Cursor::at(skipped.latest)).await;
+                }
+            }
+        }
+        self.note(settings::REJOIN_DUE, None).await
+    }
+
+    /// What a process that was killed left to do.
+    pub(crate) async fn finish_rejoin(&self) -> Result<(), Error> {
+        if self.fact(settings::REJOIN_DUE).await?.is_some() {
+            let cursor = self.with(Replica::cursor).await?;
+            return self.rejoin(cursor, cursor).await;
+        }
+        let is_looked_at = self.history().is_some();
+        match is_looked_at {
+            true => Ok(()),
+            false => self.look_at_history().await,
+        }
     }
 
     /// After a revocation, the user signed in again: the SDK has registered this installation as another device.
@@ -192,36 +252,35 @@ impl Replica {
         cursor_of(self.fact(settings::CURSOR)?)
     }
 
-    /// Keeps what the user agreed to, until a sync has ended well.
-    pub(crate) fn agree(&mut self, agreed: &Agreed) -> Result<(), Error> {
+    /// Keeps a fact in the file, or forgets it.
+    fn note(&mut self, name: &str, fact: Option<&str>) -> Result<(), Error> {
         let work = self.begin()?;
-        let text = match agreed {
-            Agreed::ServerRestored => SERVER_RESTORED.to_owned(),
-            Agreed::SkipBatch(id) => id.to_string(),
-        };
-        settings::write(&work.transaction, settings::AGREED, text)?;
+        match fact {
+            Some(fact) => settings::write(&work.transaction, name, fact)?,
+            None => settings::clear(&work.transaction, name)?,
+        }
         work.finish()
     }
 
-    pub(crate) fn agreed(&mut self) -> Result<Option<Agreed>, Error> {
-        match self.fact::<String>(settings::AGREED)?.as_deref() {
-            None => Ok(None),
-            Some(SERVER_RESTORED) => Ok(Some(Agreed::ServerRestored)),
-            Some(id) => Ok(Some(Agreed::SkipBatch(id.parse().map_err(|_| Error::Damaged)?))),
-        }
-    }
-
     /// The server may lack what this device sent or received: the log is read from its start, and all that is here is merged onto
-    /// it. `common`: up to there the log is the one that this device knew.
-    pub(crate) fn rejoin(&mut self, common: Cursor) -> Result<(), Error> {
+    /// it. `common`: up to there the log is the one that this device knew. `history` is in the new one.
+    fn rejoin(&mut self, common: Cursor, history: Cursor) -> Result<(), Error> {
         let mut work = self.begin()?;
         work.book.state.rejoin(Rules::ALL);
         settings::write(&work.transaction, settings::CURSOR, Cursor::START.to_string())?;
         settings::write(&work.transaction, settings::IN_BOTH, common.to_string())?;
+        settings::write(&work.transaction, settings::HISTORY, history.to_string())?;
+        settings::clear(&work.transaction, settings::RESTORED)?;
+        settings::clear(&work.transaction, settings::REJOIN_DUE)?;
         work.clear_files()?;
         work.is_settled = false;
         work.finish()
     }
+}
+
+/// A batch, and its place: the server only claims its id.
+fn name_of(batch: &BatchEvidence) -> String {
+    format!("{} {} {}", batch.batch_id, batch.sealed_hash, Cursor::at(batch.parent))
 }
 
 /// The tables that changed, or the question that is open.

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use synckit_client::Error as ClientError;
 use tokio::{sync::watch, task::AbortHandle, time::sleep};
 
-use crate::{database::SyncedDatabase, status::SyncStatus};
+use crate::{database::SyncedDatabase, error::Error, status::SyncStatus};
 
 /// How often a running sync looks whether another program committed to the file.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -55,7 +56,8 @@ impl SyncedDatabase {
                 }
             };
             match done {
-                Ok(_) => {
+                // What comes still comes, and what fits is sent.
+                Ok(_) | Err(Error::Client(ClientError::QuotaExceeded { .. })) => {
                     pause = PAUSE_MIN;
                     tokio::select! {
                         goes_on = changed => if !goes_on { news = None },
@@ -108,5 +110,5 @@ impl SyncedDatabase {
 /// Waits until nobody must do anything any more: after a sign-in, the app calls `sync`.
 async fn passing(status: &mut watch::Receiver<SyncStatus>) {
     // The sender lives as long as the database.
-    drop(status.wait_for(SyncStatus::is_passing).await);
+    drop(status.wait_for(SyncStatus::is_done).await);
 }

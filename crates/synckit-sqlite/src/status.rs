@@ -93,8 +93,10 @@ impl Question {
 impl SyncStatus {
     /// What an error of a sync means. `before`: the status so far. `is_agreed`: the user has said that the server was restored.
     pub(crate) fn of_error(error: &Error, before: &Self, is_agreed: bool, now: SystemTime) -> Self {
-        let Error::Client(error) = error else {
-            return Self::Failed(text(error));
+        let error = match error {
+            Error::Client(error) => error,
+            Error::BatchMoved => return Self::HistoryProblem(text(error)),
+            other => return Self::Failed(text(other)),
         };
         match Question::of(error) {
             // Nothing is left to ask but the password, for the keys of the backup.
@@ -124,11 +126,23 @@ impl SyncStatus {
         }
     }
 
+    pub(crate) fn idle(&self, now: SystemTime, report: SyncReport) -> Self {
+        match self {
+            Self::Idle { since, .. } => Self::Idle { since: *since, report },
+            _ => Self::Idle { since: now, report },
+        }
+    }
+
     fn offline(&self, now: SystemTime) -> Self {
         match self {
             Self::Offline { since } => Self::Offline { since: *since },
             _ => Self::Offline { since: now },
         }
+    }
+
+    /// Whether somebody did what was needed: answered, or synced.
+    pub(crate) const fn is_done(&self) -> bool {
+        matches!(self, Self::New | Self::Idle { .. })
     }
 
     /// Whether a sync that is repeated may succeed without anybody's doing.

@@ -11,8 +11,8 @@ use synckit_client::{
 use tokio::time::Instant;
 
 use crate::{
-    apply::Place, database::SyncedDatabase, decisions::Agreed, error::Error, parcel::Next, push::Run, replica::Replica,
-    report::SyncReport, status::SyncStatus,
+    apply::Place, database::SyncedDatabase, error::Error, parcel::Next, push::Run, replica::Replica,
+    report::SyncReport, shadow::settings, status::SyncStatus,
 };
 
 /// How often one call of [`SyncedDatabase::sync`] merges again because other devices were faster.
@@ -43,23 +43,26 @@ impl SyncedDatabase {
     }
 
     async fn sync_and_resolve(&self) -> Result<SyncReport, Error> {
+        let mut failed = self.sync_once().await;
         for _ in 0..RESOLVED_MAX {
-            match self.sync_once().await {
-                Err(Error::Client(error)) => {
-                    if !self.resolve(&error).await? {
-                        return Err(error.into());
-                    }
-                }
+            let error = match failed {
+                Err(Error::Client(error)) => error,
                 done => return done,
-            }
+            };
+            failed = match self.resolve(&error).await {
+                Ok(true) => self.sync_once().await,
+                Ok(false) => return Err(error.into()),
+                Err(next) => Err(next),
+            };
         }
-        self.sync_once().await
+        failed
     }
 
     async fn sync_once(&self) -> Result<SyncReport, Error> {
         let mut run = Run::default();
         let user = self.0.client.user_id().ok_or(ClientError::NotSignedIn)?;
         self.with(move |replica| replica.belong_to(user)).await?;
+        self.finish_rejoin().await?;
         if self.pause().is_over(Instant::now()) {
             self.with(Replica::ask_again).await?;
         }
@@ -251,16 +254,12 @@ impl SyncedDatabase {
         let now = SystemTime::now();
         match done {
             Ok(report) => match self.with(|replica| replica.held_deletions()).await {
-                Ok(None) => SyncStatus::Idle {
-                    since: now,
-                    report: *report,
-                },
+                Ok(None) => before.idle(now, *report),
                 Ok(Some(question)) => SyncStatus::NeedsDecision(question),
                 Err(error) => SyncStatus::of_error(&error, before, false, now),
             },
             Err(error) => {
-                let agreed = self.with(Replica::agreed).await;
-                let is_agreed = matches!(agreed, Ok(Some(Agreed::ServerRestored)));
+                let is_agreed = matches!(self.fact(settings::RESTORED).await, Ok(Some(_)));
                 SyncStatus::of_error(error, before, is_agreed, now)
             }
         }

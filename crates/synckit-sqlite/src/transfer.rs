@@ -198,7 +198,8 @@ impl Replica {
     /// A sync has ended well: what the user agreed to has been done.
     pub(crate) fn conclude(&mut self) -> Result<Standing, Error> {
         let work = self.begin()?;
-        settings::clear(&work.transaction, settings::AGREED)?;
+        settings::clear(&work.transaction, settings::RESTORED)?;
+        settings::clear(&work.transaction, settings::SKIPPED)?;
         let conflicts = work
             .transaction
             .query_row("SELECT count(*) FROM synckit_conflicts", [], |row| row.get::<_, i64>(0))?;

@@ -130,14 +130,20 @@ impl Book {
             save_outbox(connection, self.state.outbox.as_ref())?;
         }
         for Conflict { key, lost } in std::mem::take(&mut self.state.conflicts) {
-            let sql = "INSERT INTO synckit_conflicts (tbl, id, lost, time) VALUES (?1, ?2, ?3, ?4)";
+            // No number is given twice: an app may still show a conflict that was forgotten.
+            let number = settings::read(connection, settings::CONFLICTS)?
+                .unwrap_or(0_i64)
+                .saturating_add(1);
+            settings::write(connection, settings::CONFLICTS, number)?;
+            let sql = "INSERT INTO synckit_conflicts (n, tbl, id, lost, time) VALUES (?1, ?2, ?3, ?4, ?5)";
             connection.prepare_cached(sql)?.execute((
+                number,
                 &key.table,
                 key.id.as_str(),
                 bytes_of(&lost)?,
                 now.as_micros(),
             ))?;
-            files::keep_lost(connection, connection.last_insert_rowid(), &lost)?;
+            files::keep_lost(connection, number, &lost)?;
         }
         self.state.fold.settle();
         self.state.unsent.settle();

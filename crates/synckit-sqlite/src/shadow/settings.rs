@@ -8,10 +8,18 @@ pub(crate) const CURSOR: &str = "cursor";
 pub(crate) const USER: &str = "user";
 /// The id of the batch in the outbox.
 pub(crate) const BATCH: &str = "batch";
-/// What the user agreed to, until it is done.
-pub(crate) const AGREED: &str = "agreed";
+/// The user agreed to go on with the history of a restored server, until that is done.
+pub(crate) const RESTORED: &str = "restored";
+/// The batch that the user agreed to skip, until a sync has ended well.
+pub(crate) const SKIPPED: &str = "skipped";
+/// A batch may be skipped by now whose rows only this device has.
+pub(crate) const REJOIN_DUE: &str = "rejoin_due";
+/// The history that the file has gone over to, after the last rejoin.
+pub(crate) const HISTORY: &str = "history";
 /// Up to where the log is the one that is gone, after a rejoin.
 pub(crate) const IN_BOTH: &str = "in_both";
+/// The number of the last conflict.
+pub(crate) const CONFLICTS: &str = "conflicts";
 /// The edition of the book.
 pub(crate) const EDITION: &str = "edition";
 /// The version of the schema at the last look.

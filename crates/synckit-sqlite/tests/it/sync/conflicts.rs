@@ -155,3 +155,25 @@ fn conflicts_are_forgotten_by_age() {
         Ok(())
     });
 }
+
+/// An app may show a list that is not of now.
+#[test]
+fn number_of_a_forgotten_conflict_is_not_given_again() {
+    run(async |world| {
+        let (laptop, phone) = two(&world).await;
+        let mut numbers = Vec::new();
+        for round in 0..2 {
+            edit(&phone, &format!("UPDATE notes SET text = 'phone {round}'")).await;
+            edit(&laptop, &format!("UPDATE notes SET text = 'laptop {round}'")).await;
+            settle(&laptop, &phone).await;
+            let number = only(&phone).await.number;
+            numbers.push(number);
+            if round == 0 {
+                assert!(phone.db.forget(number).await?);
+            }
+        }
+        assert!(!phone.db.forget(numbers[0]).await?);
+        assert!(phone.db.forget(numbers[1]).await?);
+        Ok(())
+    });
+}

@@ -1,6 +1,6 @@
 //! An app on a device: its file, and the sync beside it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rusqlite::{Connection, types::ValueRef};
 use synckit_client::{DeviceId, MemoryStore, SyncKitClient, transport::Transport};
@@ -76,6 +76,13 @@ impl Device {
     pub(crate) fn ask(&self, sql: &str) -> Vec<String> {
         ask(&self.app, sql)
     }
+}
+
+/// Waits for what must not take as long as the pauses of a running sync.
+pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(45), work)
+        .await
+        .expect("a running sync slept")
 }
 
 /// The question that the user must answer.

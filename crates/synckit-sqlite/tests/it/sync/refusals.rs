@@ -1,11 +1,16 @@
 //! What the server refuses for good holds nothing up.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use synckit_client::{Error as ClientError, Quota};
 use synckit_doctest::run;
 use synckit_sqlite::{Error, SyncStatus, SyncedDatabase};
 
 use super::{
-    device::{Device, settle},
+    device::{Device, settle, soon},
     gateway::{Fate, Gateway},
 };
 
@@ -225,6 +230,54 @@ fn small_rows_find_the_last_room() {
         assert!(gateway.pushes() - pushes < 30, "{}", gateway.pushes() - pushes);
         phone.sync().await;
         assert_eq!(phone.ask("SELECT name, a FROM notes"), ["first|renamed", "small|-"]);
+        Ok(())
+    });
+}
+
+/// A running sync goes on at a limit: what fits is sent, and what comes is taken over, within a moment.
+#[test]
+fn running_sync_goes_on_at_a_limit() {
+    run(async |mut world| {
+        world.reconfigure(|config| config.quotas.blobs = 0).await?;
+        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.run("INSERT INTO notes (name, a) VALUES ('a', hex(zeroblob(50000)))");
+        let mut status = laptop.db.status();
+        let (mut here, mut there) = (laptop.db.changes(), phone.db.changes());
+        let _running = (laptop.db.spawn(), phone.db.spawn());
+        soon(async { while status.next().await != Some(SyncStatus::OverLimit(Quota::Blobs)) {} }).await;
+        laptop.run("INSERT INTO notes (name) VALUES ('mine')");
+        soon(there.next()).await;
+        phone.run("INSERT INTO notes (name) VALUES ('theirs')");
+        soon(here.next()).await;
+        Ok(())
+    });
+}
+
+/// An app that commits during every push does not make the next one as large as the one that was refused.
+#[test]
+fn refused_size_is_remembered_while_the_app_edits() {
+    run(async |world| {
+        let (path, refused) = (world.path("laptop.db"), Arc::new(AtomicUsize::new(0)));
+        let (edits, count) = (AtomicUsize::new(0), Arc::clone(&refused));
+        let gateway = Gateway::new(move |body| {
+            if edits.fetch_add(1, Ordering::SeqCst) < 30 {
+                let app = rusqlite::Connection::open(&path).unwrap();
+                app.execute("UPDATE notes SET b = random() WHERE name = 'clock'", [])
+                    .unwrap();
+            }
+            if body.len() <= 100 << 10 {
+                return Fate::Delivered;
+            }
+            count.fetch_add(1, Ordering::SeqCst);
+            Fate::TooLarge
+        });
+        let laptop = Device::over(&world, "laptop", SCHEMA, ["notes"], gateway).await;
+        laptop.run("WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 300) INSERT INTO notes (name, a) SELECT x, hex(randomblob(500)) FROM c");
+        laptop.run("INSERT INTO notes (name) VALUES ('clock')");
+        assert!(laptop.sync().await.pushed > 300);
+        let refused = refused.load(Ordering::SeqCst);
+        assert!(refused < 12, "{refused}");
         Ok(())
     });
 }

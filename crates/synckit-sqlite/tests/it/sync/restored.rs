@@ -1,5 +1,10 @@
 //! Another server than before: restored from a backup, with a revoked device, with a batch that nobody can read.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use synckit_client::{Error as ClientError, MemoryStore, SyncKitClient};
 use synckit_doctest::{Outcome, World, run};
 use synckit_sqlite::{Answer, Error, Question, SyncStatus, SyncedDatabase};
@@ -44,7 +49,7 @@ fn restored_server_loses_nothing() {
         laptop.run("INSERT INTO lists VALUES (5, 'New'); INSERT INTO notes VALUES (5, 5, 'laptop', 0); DELETE FROM notes WHERE text = 'gone'; DELETE FROM lists WHERE name = 'Old'");
         laptop.run("INSERT INTO notes VALUES (6, 1, 'long' || hex(zeroblob(50000)), 0)");
         settle(&laptop, &phone).await;
-        phone.run("INSERT INTO notes VALUES (9, 1, 'phone', 0)");
+        phone.run("INSERT INTO notes SELECT 9, id, 'phone', 0 FROM lists WHERE name = 'Home'");
         phone.sync().await;
         laptop.run("UPDATE notes SET done = 1 WHERE text = 'kept'");
         world.restore(&backup).await?;
@@ -82,7 +87,7 @@ fn decision_survives_a_restart() {
         let again = SyncedDatabase::open(&laptop.path, client, device.id).await?;
         assert_eq!(again.sync().await?.pushed, 1);
         // It is done, and is no decision about the next time.
-        let agreed = "SELECT count(*) FROM synckit_state WHERE name = 'agreed'";
+        let agreed = "SELECT count(*) FROM synckit_state WHERE name IN ('restored', 'skipped', 'rejoin_due')";
         assert_eq!(laptop.ask(agreed), ["0"]);
         phone.sync().await;
         assert_eq!(phone.ask(ALL).len(), 4);
@@ -194,6 +199,108 @@ fn restored_columns_keep_their_own_times() {
             // What the backup has was replaced by somebody who knew it.
             assert_eq!(device.db.conflicts().await?, []);
         }
+        Ok(())
+    });
+}
+
+/// One user has one file and answers once, whichever process asks.
+#[test]
+fn second_process_follows_the_decision() {
+    run(async |mut world| {
+        let (laptop, phone) = two(&world).await;
+        let (client, device) = world.device("laptop").await?;
+        let other = SyncedDatabase::open(&laptop.path, client, device.id).await?;
+        let backup = world.backup().await?;
+        laptop.run("INSERT INTO notes VALUES (8, 1, 'lost', 0)");
+        other.sync().await?;
+        laptop.sync().await;
+        world.restore(&backup).await?;
+        agree(&laptop).await;
+        laptop.sync().await;
+        laptop.run("UPDATE notes SET done = 1 WHERE text = 'kept'");
+        phone.run("UPDATE notes SET text = 'edited' WHERE text = 'kept'");
+        phone.sync().await;
+        let report = other.sync().await?;
+        // The file was not read anew.
+        assert_eq!((report.pushed, report.pulled, report.conflicts), (1, 1, 0));
+        phone.sync().await;
+        assert_eq!(
+            phone.ask(ALL),
+            ["Home|edited|1", "Home|gone|0", "Home|lost|0", "Old|old|0"]
+        );
+        // The next restored server is another question.
+        world.restore(&backup).await?;
+        other.sync().await.unwrap_err();
+        assert!(matches!(question(&other), Question::ServerRestored(_)));
+        Ok(())
+    });
+}
+
+/// An answer is about one restored server, also if no sync ever ends well after it.
+#[test]
+fn decision_is_used_up_by_a_failing_sync() {
+    run(async |mut world| {
+        let is_cut = Arc::new(AtomicBool::new(false));
+        let cut = Arc::clone(&is_cut);
+        let gateway = Gateway::new(move |_| match cut.load(Ordering::SeqCst) {
+            true => Fate::Dropped,
+            false => Fate::Delivered,
+        });
+        let laptop = Device::over(&world, "laptop", SCHEMA, TABLES, gateway).await;
+        let phone = Device::start(&world, "phone", SCHEMA, TABLES).await;
+        phone.run("INSERT INTO lists VALUES (1, 'Home')");
+        settle(&phone, &laptop).await;
+        let backup = world.backup().await?;
+        laptop.run("INSERT INTO lists VALUES (2, 'Laptop')");
+        laptop.sync().await;
+        world.restore(&backup).await?;
+        agree(&laptop).await;
+        is_cut.store(true, Ordering::SeqCst);
+        phone.run("INSERT INTO lists VALUES (3, 'Phone')");
+        phone.sync().await;
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(
+            laptop.ask("SELECT name FROM lists ORDER BY 1"),
+            ["Home", "Laptop", "Phone"]
+        );
+        world.restore(&backup).await?;
+        is_cut.store(false, Ordering::SeqCst);
+        laptop.db.sync().await.unwrap_err();
+        assert!(matches!(question(&laptop.db), Question::ServerRestored(_)));
+        Ok(())
+    });
+}
+
+/// A no takes back a yes that nothing came of yet.
+#[test]
+fn decision_can_be_taken_back() {
+    run(async |mut world| {
+        let (laptop, _phone) = two(&world).await;
+        let backup = world.backup().await?;
+        laptop.run("INSERT INTO notes VALUES (8, 1, 'lost', 0)");
+        laptop.sync().await;
+        world.restore(&backup).await?;
+        let asked = agree(&laptop).await;
+        laptop.db.decide(&asked, Answer::No).await?;
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(question(&laptop.db), asked);
+        Ok(())
+    });
+}
+
+/// A process that is killed between skipping a batch and reading the log anew leaves the second to the next one.
+#[test]
+fn rejoin_that_is_due_is_done() {
+    run(async |world| {
+        let (laptop, phone) = two(&world).await;
+        laptop.run("INSERT INTO synckit_state VALUES ('rejoin_due', '')");
+        assert_eq!(laptop.sync().await.pulled, 5);
+        assert_eq!(
+            laptop.ask("SELECT count(*) FROM synckit_state WHERE name = 'rejoin_due'"),
+            ["0"]
+        );
+        assert_eq!(laptop.ask(ALL), phone.ask(ALL));
+        assert_eq!(laptop.db.conflicts().await?, []);
         Ok(())
     });
 }

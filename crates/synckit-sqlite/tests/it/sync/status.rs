@@ -3,7 +3,7 @@
 use synckit_doctest::run;
 use synckit_sqlite::{Answer, Error, Question, SyncStatus};
 
-use super::device::{Device, question, settle};
+use super::device::{Device, question, settle, soon};
 
 const SCHEMA: &str = "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)";
 
@@ -51,7 +51,7 @@ fn running_sync_survives_an_outage() {
         while !matches!(status.next().await, Some(SyncStatus::Offline { .. })) {}
         laptop.run("INSERT INTO notes VALUES (1, 'a')");
         world.start_again().await?;
-        while !matches!(status.next().await, Some(SyncStatus::Idle { .. })) {}
+        soon(async { while !matches!(status.next().await, Some(SyncStatus::Idle { .. })) {} }).await;
         let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
         assert_eq!(phone.sync().await.pulled, 1);
         Ok(())
@@ -158,7 +158,7 @@ fn running_sync_goes_on_after_unlock() {
         let _running = laptop.db.spawn();
         while status.next().await != Some(SyncStatus::NeedsPassword) {}
         laptop.db.unlock(world.password).await?;
-        while !matches!(status.next().await, Some(SyncStatus::Idle { .. })) {}
+        soon(async { while !matches!(status.next().await, Some(SyncStatus::Idle { .. })) {} }).await;
         assert_eq!(phone.sync().await.pulled, 1);
         Ok(())
     });
@@ -180,7 +180,7 @@ fn running_sync_goes_on_after_decision() {
             }
         };
         laptop.db.decide(&question, Answer::Yes).await?;
-        while !matches!(status.next().await, Some(SyncStatus::Idle { .. })) {}
+        soon(async { while !matches!(status.next().await, Some(SyncStatus::Idle { .. })) {} }).await;
         let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
         phone.sync().await;
         assert_eq!(phone.ask("SELECT count(*) FROM notes"), ["0"]);
