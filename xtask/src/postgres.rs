@@ -16,6 +16,8 @@ use anyhow::{Context as _, ensure};
 const VERSIONS: &str = "/usr/lib/postgresql";
 /// The password of the user `postgres`. It guards nothing: tests need one that is checked.
 const PASSWORD: &str = "of the tests";
+/// A folder of a server, before the number of the process that started it.
+const FOLDER: &str = "synckit-postgres-";
 
 /// A running server.
 pub(crate) struct Postgres {
@@ -27,15 +29,20 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Starts a server and returns when it takes connections.
     pub(crate) fn start() -> anyhow::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("synckit-postgres-{}", std::process::id()));
+        let programs = newest_programs()?;
+        for folder in left_behind(&std::env::temp_dir()) {
+            // Ends a server that still runs, and deletes gigabytes of databases.
+            drop(Self {
+                programs: programs.clone(),
+                folder,
+                port: 0,
+            });
+        }
+        let folder = std::env::temp_dir().join(format!("{FOLDER}{}", std::process::id()));
         fs::create_dir(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         // Freed at once, and taken again by the server: no other program is known to want just this port.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let server = Self {
-            programs: newest_programs()?,
-            folder,
-            port,
-        };
+        let server = Self { programs, folder, port };
         fs::write(server.folder.join("password"), PASSWORD)?;
         if is_root() {
             // PostgreSQL refuses to run as root.
@@ -100,6 +107,23 @@ impl Drop for Postgres {
     }
 }
 
+/// The folders in `parent` of servers whose run was killed.
+fn left_behind(parent: &Path) -> Vec<PathBuf> {
+    let lives = |process: &str| Path::new("/proc").join(process).exists();
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| is_left(name, lives)))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn is_left(name: &str, lives: impl Fn(&str) -> bool) -> bool {
+    let process = name
+        .strip_prefix(FOLDER)
+        .filter(|process| process.parse::<u32>().is_ok());
+    process.is_some_and(|process| !lives(process))
+}
+
 fn newest_programs() -> anyhow::Result<PathBuf> {
     let versions = fs::read_dir(VERSIONS).with_context(|| format!("no PostgreSQL in {VERSIONS}"))?;
     let newest = versions
@@ -121,4 +145,21 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
     let status = command.stdout(Stdio::null()).stdin(Stdio::null()).status()?;
     ensure!(status.success(), "{command:?} failed: {status}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_left;
+
+    #[test]
+    fn only_folders_of_dead_runs_are_left_behind() {
+        for (name, is_expected) in [
+            ("synckit-postgres-12", true),
+            ("synckit-postgres-13", false),
+            ("synckit-postgres-x", false),
+            ("other-12", false),
+        ] {
+            assert_eq!(is_left(name, |process| process == "13"), is_expected, "{name}");
+        }
+    }
 }

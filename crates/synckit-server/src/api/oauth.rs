@@ -275,18 +275,17 @@ pub(super) async fn token(
     scope: RequestScope,
     form: Result<Form, ApiError>,
 ) -> Result<Response, ApiError> {
-    let Form(fields) = match once(form)? {
-        Ok(form) => form,
-        Err(refusal) => return oauth_error(refusal),
-    };
-    let granted = match fields.get("grant_type") {
-        Some("authorization_code") => exchange(&state, &fields, &scope).await?,
-        Some("refresh_token") => refresh(&state, &fields, &scope).await?,
-        Some(_) => Err((
-            "unsupported_grant_type",
-            "grant_type must be authorization_code or refresh_token",
-        )),
-        None => Err(("invalid_request", "grant_type is missing")),
+    let granted = match of_app(&state, &scope, form).await? {
+        Ok((app_id, fields)) => match fields.get("grant_type") {
+            Some("authorization_code") => exchange(&state, &fields, app_id).await?,
+            Some("refresh_token") => refresh(&state, &fields, app_id).await?,
+            Some(_) => Err((
+                "unsupported_grant_type",
+                "grant_type must be authorization_code or refresh_token",
+            )),
+            None => Err(("invalid_request", "grant_type is missing")),
+        },
+        Err(refusal) => Err(refusal),
     };
     match granted {
         Ok(tokens) => json(StatusCode::OK, &tokens),
@@ -294,27 +293,24 @@ pub(super) async fn token(
     }
 }
 
-/// A form that names a field twice is a refusal of RFC 6749, section 5.2.
-fn once(form: Result<Form, ApiError>) -> Result<Result<Form, Refused>, ApiError> {
-    match form {
-        Err(error) if error.problem().known_code() == Some(ProblemCode::MalformedBody) => Ok(Err((
-            "invalid_request",
-            "the form cannot be read, or names a field twice",
-        ))),
-        form => form.map(Ok),
-    }
-}
-
-type Granted = Result<OAuthTokens, Refused>;
-
-/// The app of a request by `client_id`.
-async fn client(
+/// The app that a form names by `client_id`, and its fields. What cannot be read, or names a field twice, is a refusal of RFC
+/// 6749, section 5.2.
+async fn of_app(
     state: &ServerState,
-    fields: &Fields,
     scope: &RequestScope,
-) -> Result<Result<AppId, Refused>, ApiError> {
-    Ok(match app_of_client(state, fields, scope).await? {
-        Ok((app_id, _)) => Ok(app_id),
+    form: Result<Form, ApiError>,
+) -> Result<Result<(AppId, Fields), Refused>, ApiError> {
+    let Form(fields) = match form {
+        Err(error) if error.problem().known_code() == Some(ProblemCode::MalformedBody) => {
+            return Ok(Err((
+                "invalid_request",
+                "the form cannot be read, or names a field twice",
+            )));
+        }
+        form => form?,
+    };
+    Ok(match app_of_client(state, &fields, scope).await? {
+        Ok((app_id, _)) => Ok((app_id, fields)),
         Err(_) => Err((
             "invalid_client",
             "client_id must be a publishable API key that is not revoked",
@@ -322,12 +318,10 @@ async fn client(
     })
 }
 
-async fn exchange(state: &ServerState, fields: &Fields, scope: &RequestScope) -> Result<Granted, ApiError> {
+type Granted = Result<OAuthTokens, Refused>;
+
+async fn exchange(state: &ServerState, fields: &Fields, app_id: AppId) -> Result<Granted, ApiError> {
     const GRANT: &str = "invalid_grant";
-    let app_id = match client(state, fields, scope).await? {
-        Ok(app_id) => app_id,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
     let (Some(text), Some(redirect), Some(verifier)) = (
         fields.get("code"),
         fields.get("redirect_uri"),
@@ -380,11 +374,7 @@ async fn is_exchanged(state: &ServerState, text: &str, code: &Code) -> Result<bo
     }
 }
 
-async fn refresh(state: &ServerState, fields: &Fields, scope: &RequestScope) -> Result<Granted, ApiError> {
-    let app_id = match client(state, fields, scope).await? {
-        Ok(app_id) => app_id,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
+async fn refresh(state: &ServerState, fields: &Fields, app_id: AppId) -> Result<Granted, ApiError> {
     let Some(text) = fields.get("refresh_token") else {
         return Ok(Err(("invalid_request", "refresh_token is needed")));
     };
@@ -420,12 +410,8 @@ pub(super) async fn revoke(
     scope: RequestScope,
     form: Result<Form, ApiError>,
 ) -> Result<Response, ApiError> {
-    let Form(fields) = match once(form)? {
-        Ok(form) => form,
-        Err(refusal) => return oauth_error(refusal),
-    };
-    let app_id = match client(&state, &fields, &scope).await? {
-        Ok(app_id) => app_id,
+    let (app_id, fields) = match of_app(&state, &scope, form).await? {
+        Ok(named) => named,
         Err(refusal) => return oauth_error(refusal),
     };
     let Some(token) = fields.get("token") else {
