@@ -37,7 +37,7 @@ pub(crate) struct ServerState {
     /// News for other nodes on the same database; `None` if there cannot be any.
     pub(crate) outbox: Option<Outbox>,
     pub(crate) readiness: Readiness,
-    pub(crate) disk: DiskReserve,
+    pub(crate) disk: Arc<DiskReserve>,
     /// Cancelled when the server is told to stop.
     pub(crate) stopping: CancellationToken,
 }

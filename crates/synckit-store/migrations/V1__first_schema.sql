@@ -331,6 +331,10 @@ CREATE TABLE condemned_objects (
     -- From when on it may be deleted.
     sweep_after INTEGER NOT NULL,
     -- How often it was deleted: an upload that ends after the first time makes it appear again.
-    deletions   INTEGER NOT NULL DEFAULT 0
+    deletions   INTEGER NOT NULL DEFAULT 0,
+    -- The stream and the size of a replaced object that was not deleted yet, and counts against the quota until then.
+    stream_key  INTEGER,
+    size_bytes  INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX condemned_by_time ON condemned_objects (sweep_after);
+CREATE INDEX condemned_by_stream ON condemned_objects (stream_key) WHERE stream_key IS NOT NULL;

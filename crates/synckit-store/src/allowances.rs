@@ -36,6 +36,9 @@ pub struct Charge {
     pub draws: Vec<Draw>,
     /// Drawn on as well, unless the place is familiar to its account.
     pub from_strangers: Option<(Draw, Place)>,
+    /// Whether it may make rows wherever it comes from. Else only one from a familiar place may, and every other that needs a new
+    /// row is [`StoreError::Full`](crate::StoreError::Full): strangers must not use up the last of a disk.
+    pub may_grow: bool,
 }
 
 /// The answer of [`crate::Store::count`].

@@ -20,7 +20,7 @@ use crate::{
         ByteRange, ObjectDirectory, ObjectError, ObjectUrl, ObjectWriter, Objects, RangeError, UrlAction, UrlError,
     },
     http::{ApiError, Pace, PathText, announced_length},
-    limits::{Owners, Permit, Reservation},
+    limits::{Owners, Permit, UploadRoom},
     platform::is_out_of_descriptors,
     state::ServerState,
 };
@@ -40,7 +40,7 @@ pub(super) async fn write(
         return Err(length_mismatch());
     }
     let _room = transfer_room(&state, &url)?;
-    let mut room = state.disk.reserve(url.size)?;
+    let mut room = state.disk.begin_upload(url.size)?;
     let problem = |error: ObjectError| match error {
         ObjectError::Exists => ProblemCode::ObjectExists.into(),
         ObjectError::Length => length_mismatch(),
@@ -75,7 +75,7 @@ async fn receive(
     state: &ServerState,
     mut body: Body,
     writer: &ObjectWriter,
-    room: &mut Reservation,
+    room: &mut UploadRoom,
 ) -> Result<(), ApiError> {
     let mut pace = Pace::new(state.config.timeouts.stall);
     loop {
@@ -97,11 +97,12 @@ async fn receive(
                 if data.is_empty() {
                     continue;
                 }
+                room.grow(&state.disk, data.len() as u64)?;
                 if !writer.put(data).await {
                     // Failed: finishing says why.
                     return Ok(());
                 }
-                room.keep(writer.missing_bytes());
+                room.written(writer.missing_bytes());
             }
         }
     }

@@ -66,7 +66,8 @@ fn accounts() -> Vec<Operation> {
                 P::RegistrationClosed,
                 P::InviteInvalid,
                 P::InvalidValue,
-            ]),
+            ])
+            .writes(),
         post("/api/accounts", registration::finish)
             .does("Creates the account, or a pending one where the server sends mail")
             .takes::<RegisterFinish>()
@@ -83,7 +84,8 @@ fn accounts() -> Vec<Operation> {
             .does("Asks for a mail with a reset code")
             .takes::<ResetRequest>()
             .answers_nothing("The server sends a mail if the account exists.")
-            .refuses(&[P::InvalidValue, P::TooManyGuesses]),
+            .refuses(&[P::InvalidValue, P::TooManyGuesses])
+            .writes(),
         post("/api/accounts/reset/start", password_reset::start)
             .does("Begins a registration that replaces a forgotten password")
             .takes::<ResetStart>()
@@ -93,7 +95,8 @@ fn accounts() -> Vec<Operation> {
                 P::TooManyGuesses,
                 P::MailCodeInvalid,
                 P::InvalidValue,
-            ]),
+            ])
+            .writes(),
         post("/api/accounts/reset", password_reset::finish)
             .does("Replaces a forgotten password and ends every session of the account")
             .takes::<RegisterFinish>()
@@ -139,7 +142,8 @@ fn account() -> Vec<Operation> {
             .by_account_token()
             .takes::<PasswordChangeStart>()
             .answers::<RegisterStarted>("Without `vault_generation`: the vault keeps its own.")
-            .refuses(&[P::UnsupportedSuite, P::TooManyGuesses, P::InvalidValue]),
+            .refuses(&[P::UnsupportedSuite, P::TooManyGuesses, P::InvalidValue])
+            .writes(),
         post("/api/account/password", password_change::finish)
             .does("Changes the password and ends every other session of the account")
             .by_account_token()
@@ -175,7 +179,8 @@ fn sessions() -> Vec<Operation> {
                 P::InvalidValue,
                 P::TooManyGuesses,
                 P::MailCodeInvalid,
-            ]),
+            ])
+            .writes(),
         post("/api/sync/auth", auth::finish)
             .does("Signs in: with OPAQUE, or with a password where the operator allows that")
             .takes_schema(login_body)
@@ -202,7 +207,8 @@ fn sessions() -> Vec<Operation> {
             .by_app_token()
             .takes::<UnlockStart>()
             .answers::<LoginStarted>("The server's half of the exchange.")
-            .refuses(&[P::UnsupportedSuite, P::TooManyGuesses, P::InvalidValue]),
+            .refuses(&[P::UnsupportedSuite, P::TooManyGuesses, P::InvalidValue])
+            .writes(),
         post("/api/sync/auth/unlock", auth::unlock_finish)
             .does("Unlocks the account for five minutes")
             .by_app_token()

@@ -25,6 +25,10 @@ const RESERVE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// The part of a small disk that is kept: one in so many bytes.
 const RESERVE_DIVISOR: u64 = 20;
 
+/// How many bytes of the disk an upload holds ahead of those that have arrived: who announces much and sends little keeps little
+/// from others.
+const AHEAD_BYTES: u64 = 1 << 20;
+
 /// With so many free bytes to spare, the disk is looked at seldom: in [`LOOK_INTERVAL`] no disk writes as many.
 const PLENTY_BYTES: u64 = 1 << 30;
 /// How long a look at a disk with plenty of room counts.
@@ -65,6 +69,16 @@ pub(crate) struct Reservation {
     left_bytes: u64,
 }
 
+/// The room of an upload, which grows with what arrives.
+#[derive(Debug)]
+pub(crate) struct UploadRoom {
+    size: u64,
+    arrived: u64,
+    /// Up to where there is room.
+    until: u64,
+    held: Reservation,
+}
+
 impl DiskReserve {
     pub(crate) fn new(data_dir: &DataDir) -> Self {
         let root = data_dir.root().to_owned();
@@ -93,6 +107,28 @@ impl DiskReserve {
         self.reserve_at(more_bytes, Instant::now())
     }
 
+    /// Whether the requests of strangers may still make rows: until half of the reserve is used up. The rest is for people who have
+    /// an account.
+    pub(crate) fn has_room_for_strangers(&self) -> bool {
+        (self.measure)().is_none_or(|space| {
+            let half = space.kept_bytes() / 2;
+            space.free_bytes >= space.log_bytes.saturating_add(half)
+        })
+    }
+
+    /// Room for the first bytes of an upload, if all of it would fit now.
+    pub(crate) fn begin_upload(&self, size: u64) -> Result<UploadRoom, DiskNearlyFull> {
+        let mut held = self.reserve(size)?;
+        let until = size.min(AHEAD_BYTES);
+        held.keep(until);
+        Ok(UploadRoom {
+            size,
+            arrived: 0,
+            until,
+            held,
+        })
+    }
+
     fn reserve_at(&self, more_bytes: u64, now: Instant) -> Result<Reservation, DiskNearlyFull> {
         let mut state = self.state.lock();
         let seen = state
@@ -118,10 +154,13 @@ impl DiskReserve {
 impl Space {
     /// The bytes that must be free for a write and for all that was reserved before.
     fn needed(&self, reserved_bytes: u64, more_bytes: u64) -> u64 {
-        let kept_bytes = (self.total_bytes / RESERVE_DIVISOR).min(RESERVE_BYTES_MAX);
         [self.log_bytes, reserved_bytes, more_bytes]
             .into_iter()
-            .fold(kept_bytes, u64::saturating_add)
+            .fold(self.kept_bytes(), u64::saturating_add)
+    }
+
+    fn kept_bytes(&self) -> u64 {
+        (self.total_bytes / RESERVE_DIVISOR).min(RESERVE_BYTES_MAX)
     }
 
     fn has_room(&self, reserved_bytes: u64, more_bytes: u64) -> bool {
@@ -141,6 +180,29 @@ impl Reservation {
         self.left_bytes -= given_back;
         let mut state = self.of.lock();
         state.reserved_bytes = state.reserved_bytes.saturating_sub(given_back);
+    }
+}
+
+impl UploadRoom {
+    /// Makes room for bytes that have arrived, and for some after them.
+    pub(crate) fn grow(&mut self, disk: &DiskReserve, arrived: u64) -> Result<(), DiskNearlyFull> {
+        self.arrived = self.arrived.saturating_add(arrived).min(self.size);
+        if self.arrived > self.until {
+            let until = self.arrived.saturating_add(AHEAD_BYTES).min(self.size);
+            let mut more = disk.reserve(until - self.until)?;
+            self.held.left_bytes = self
+                .held
+                .left_bytes
+                .saturating_add(std::mem::take(&mut more.left_bytes));
+            self.until = until;
+        }
+        Ok(())
+    }
+
+    /// Gives back what is on the disk now: all but the last `missing` bytes of the upload.
+    pub(crate) fn written(&mut self, missing: u64) {
+        self.held
+            .keep(self.until.saturating_sub(self.size.saturating_sub(missing)));
     }
 }
 
@@ -210,6 +272,43 @@ mod tests {
         assert_eq!(disk.state.lock().reserved_bytes, 30);
         drop(upload);
         assert_eq!(disk.state.lock().reserved_bytes, 0);
+    }
+
+    #[test]
+    fn half_of_the_reserve_is_not_for_strangers() {
+        let free = Arc::new(AtomicU64::new(35));
+        let disk = disk(&free);
+        assert!(disk.has_room_for_strangers());
+        free.store(34, Ordering::Relaxed);
+        assert!(!disk.has_room_for_strangers());
+        assert!(DiskReserve::measured_by(|| None).has_room_for_strangers());
+    }
+
+    #[test]
+    fn an_upload_holds_little_more_than_it_sends() {
+        let free = Arc::new(AtomicU64::new(10 * AHEAD_BYTES + 60));
+        let disk = disk(&free);
+        let reserved = || disk.state.lock().reserved_bytes;
+        assert!(disk.begin_upload(10 * AHEAD_BYTES + 1).is_err());
+        let mut uploads: Vec<_> = (0..9).map(|_| disk.begin_upload(AHEAD_BYTES * 2).unwrap()).collect();
+        assert_eq!(reserved(), 9 * AHEAD_BYTES);
+        let first = &mut uploads[0];
+        first.grow(&disk, AHEAD_BYTES).unwrap();
+        assert_eq!(reserved(), 9 * AHEAD_BYTES);
+        // Half a step is on the disk, and the rest of the upload is held.
+        free.fetch_sub(AHEAD_BYTES / 2, Ordering::Relaxed);
+        first.written(AHEAD_BYTES * 2 - AHEAD_BYTES / 2);
+        assert_eq!(reserved(), 9 * AHEAD_BYTES - AHEAD_BYTES / 2);
+        first.grow(&disk, 1).unwrap();
+        assert_eq!(reserved(), 10 * AHEAD_BYTES - AHEAD_BYTES / 2);
+        // No room is left for the rest of another one, which is refused then.
+        assert!(uploads[1].grow(&disk, AHEAD_BYTES + 1).is_err());
+        // More than was announced is not held.
+        uploads[0].grow(&disk, u64::MAX).unwrap();
+        uploads[0].written(0);
+        assert_eq!(reserved(), 8 * AHEAD_BYTES);
+        drop(uploads);
+        assert_eq!(reserved(), 0);
     }
 
     #[test]

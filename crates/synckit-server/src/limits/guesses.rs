@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 use synckit_protocol::{UserId, wire::UnixSeconds};
 use synckit_store::{Allowance, Charge, Counted, CountedKey, Draw, Place, Store, StoreError};
 
-use super::token_buckets::ENTRIES_MAX;
+use super::{disk_reserve::DiskReserve, token_buckets::ENTRIES_MAX};
 use crate::startup::{
     MacKey,
     config::{GuessLimits, network_of},
@@ -111,18 +111,26 @@ impl From<StoreError> for NotCounted {
 pub(super) struct Counter {
     store: Arc<dyn Store>,
     key: MacKey,
+    /// The disk of the database; `None` if that is another machine's.
+    disk: Option<Arc<DiskReserve>>,
     counted: AtomicU64,
     refused: AtomicU64,
 }
 
 impl Counter {
-    pub(super) fn new(store: Arc<dyn Store>, key: MacKey) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, key: MacKey, disk: Option<Arc<DiskReserve>>) -> Self {
         Self {
             store,
             key,
+            disk,
             counted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         }
+    }
+
+    /// Whether strangers may make rows.
+    pub(super) fn has_room_for_strangers(&self) -> bool {
+        self.disk.as_ref().is_none_or(|disk| disk.has_room_for_strangers())
     }
 
     /// Names something that is counted: a kind of 8 bytes, and parts of fixed length.
@@ -181,10 +189,10 @@ pub(crate) struct GuessTotals {
 }
 
 impl Guesses {
-    pub(crate) fn new(limits: GuessLimits, store: Arc<dyn Store>, key: MacKey) -> Self {
+    pub(crate) fn new(limits: GuessLimits, store: Arc<dyn Store>, key: MacKey, disk: Option<Arc<DiskReserve>>) -> Self {
         Self {
             limits,
-            counter: Counter::new(store, key),
+            counter: Counter::new(store, key, disk),
             noted: Mutex::default(),
         }
     }
@@ -203,7 +211,8 @@ impl Guesses {
 
     /// Counts an attempt that names no account (a registration, a mailed code) against its address alone.
     pub(crate) async fn count_address(&self, address: AddressPrefix, now: UnixSeconds) -> Result<(), NotCounted> {
-        self.count_one(self.at_any_account(address), now).await
+        let may_grow = self.counter.has_room_for_strangers();
+        self.count_one(self.at_any_account(address), may_grow, now).await
     }
 
     /// Counts an attempt by a client that has shown more than an address: a token of the account, or a mailed code.
@@ -214,7 +223,7 @@ impl Guesses {
         address: AddressPrefix,
         now: UnixSeconds,
     ) -> Result<(), NotCounted> {
-        self.count_one(self.at_one_account(Ticket { account, address }), now)
+        self.count_one(self.at_one_account(Ticket { account, address }), true, now)
             .await
     }
 
@@ -252,11 +261,12 @@ impl Guesses {
         self.counter.totals()
     }
 
-    async fn count_one(&self, draw: Draw, now: UnixSeconds) -> Result<(), NotCounted> {
+    async fn count_one(&self, draw: Draw, may_grow: bool, now: UnixSeconds) -> Result<(), NotCounted> {
         let attempt = Charge {
             once: None,
             draws: vec![draw],
             from_strangers: None,
+            may_grow,
         };
         self.counter.count(attempt, now).await.map(|_| ())
     }
@@ -270,6 +280,7 @@ impl Guesses {
             once: None,
             draws: vec![self.at_one_account(ticket), self.at_any_account(ticket.address)],
             from_strangers: Some((at_account, self.place(ticket))),
+            may_grow: self.counter.has_room_for_strangers(),
         }
     }
 

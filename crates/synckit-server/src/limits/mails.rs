@@ -19,7 +19,10 @@ use std::{fmt, sync::Arc};
 use synckit_protocol::{UserId, limits::LOGIN_SECONDS, wire::UnixSeconds};
 use synckit_store::{Allowance, Charge, Draw, Store};
 
-use super::guesses::{Counter, NotCounted};
+use super::{
+    disk_reserve::DiskReserve,
+    guesses::{Counter, NotCounted},
+};
 use crate::startup::{MacKey, config::MailLimits};
 
 const DAY_SECONDS: u64 = 24 * 3600;
@@ -45,10 +48,10 @@ pub(crate) enum Registering {
 }
 
 impl Mails {
-    pub(crate) fn new(limits: MailLimits, store: Arc<dyn Store>, key: MacKey) -> Self {
+    pub(crate) fn new(limits: MailLimits, store: Arc<dyn Store>, key: MacKey, disk: Option<Arc<DiskReserve>>) -> Self {
         Self {
             limits,
-            counter: Counter::new(store, key),
+            counter: Counter::new(store, key, disk),
         }
     }
 
@@ -61,6 +64,7 @@ impl Mails {
                 allowance: allowance(self.limits.reset_burst, self.limits.resets_per_day),
             }],
             from_strangers: None,
+            may_grow: self.counter.has_room_for_strangers(),
         };
         self.counter.count(attempt, now).await.map(|_| ())
     }
@@ -86,6 +90,7 @@ impl Mails {
                 allowance: allowance(self.limits.registration_burst, self.limits.registrations_per_day),
             }],
             from_strangers: None,
+            may_grow: self.counter.has_room_for_strangers(),
         };
         let is_first = self.counter.count(attempt, now).await?;
         Ok(if is_first {

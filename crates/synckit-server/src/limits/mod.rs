@@ -15,7 +15,7 @@ mod rates;
 mod token_buckets;
 
 pub(crate) use capacity::{Capacity, SMALL_BODY_BYTES_MAX, kib};
-pub(crate) use disk_reserve::{DiskNearlyFull, DiskReserve, Reservation};
+pub(crate) use disk_reserve::{DiskNearlyFull, DiskReserve, Reservation, UploadRoom};
 pub(crate) use guesses::{AddressPrefix, GuessTotals, Guesses, NotCounted, Ticket};
 pub(crate) use mails::{Mailbox, Mails, Registering};
 pub(crate) use pool::{Exhausted, Owners, Permit, Pool};

@@ -178,13 +178,25 @@ impl Server {
             Arc::clone(&store),
             config.clock.clone(),
         )?;
+        let disk = Arc::new(DiskReserve::new(&data_dir));
+        let disk_of_database = matches!(config.database, Database::Embedded).then(|| Arc::clone(&disk));
         let state = ServerState {
             login,
             tokens: Tokens::new(issuer, &tokens),
             states: SealedStates::new(&derived.sealing),
             sessions: SessionCache::default(),
-            guesses: Guesses::new(config.guesses, Arc::clone(&store), derived.counted.clone()),
-            mails: Mails::new(config.mails, Arc::clone(&store), derived.counted.clone()),
+            guesses: Guesses::new(
+                config.guesses,
+                Arc::clone(&store),
+                derived.counted.clone(),
+                disk_of_database.clone(),
+            ),
+            mails: Mails::new(
+                config.mails,
+                Arc::clone(&store),
+                derived.counted.clone(),
+                disk_of_database,
+            ),
             rates: Rates::new(config.rates),
             metrics: Metrics::new(),
             objects,
@@ -194,7 +206,7 @@ impl Server {
             outbox: matches!(config.database, Database::Postgres(_)).then(Outbox::new),
             capacity: Capacity::new(&config, connections_to_serve(&config.bounds)),
             readiness: Readiness::default(),
-            disk: DiskReserve::new(&data_dir),
+            disk,
             stopping: CancellationToken::new(),
             derived,
             store,

@@ -58,7 +58,8 @@ pub(crate) fn operations() -> Vec<Operation> {
             .does("Begins the login of that page")
             .takes::<PageLoginStart>()
             .answers::<LoginStarted>("The same for an unknown address.")
-            .refuses(&[P::UnsupportedSuite, P::InvalidValue, P::TooManyGuesses]),
+            .refuses(&[P::UnsupportedSuite, P::InvalidValue, P::TooManyGuesses])
+            .writes(),
         post("/account/sign-in", sign_in::finish)
             .does("Finishes it, sets the cookie, and ends the browser's session before")
             .takes::<PageLoginFinish>()

@@ -3,7 +3,7 @@
 use synckit_protocol::wire::export::ExportLine;
 
 use crate::{
-    Allowance, Charge, Counted, CountedKey, Draw, Place, Store,
+    Allowance, Charge, Counted, CountedKey, Draw, Place, Store, StoreError,
     conformance::{
         fixture::{NOW, create_account, user_id},
         whole_account::retain,
@@ -32,6 +32,7 @@ fn on(draws: impl Into<Vec<Draw>>) -> Charge {
         once: None,
         draws: draws.into(),
         from_strangers: None,
+        may_grow: true,
     }
 }
 
@@ -118,6 +119,32 @@ pub async fn what_was_given_back_can_be_drawn_again(store: &dyn Store) {
     }
     let answers = counted(store, &attempt, 11, NOW).await;
     assert_eq!(answers.iter().filter(|answer| **answer == Counted::First).count(), 10);
+}
+
+pub async fn strangers_make_no_row_on_the_last_of_a_disk(store: &dyn Store) {
+    let scarce = |attempt: Charge| Charge {
+        may_grow: false,
+        ..attempt
+    };
+    create_account(store, 1).await;
+    store.note_place(place(1, 1), NOW).await.unwrap();
+    counted(store, &on([ten(1)]), 1, NOW).await;
+    // Rows that are there count as ever, and no other is made.
+    assert_eq!(counted(store, &scarce(on([ten(1)])), 1, NOW).await, [Counted::First]);
+    for refused in [on([ten(2)]), on([ten(1), ten(2)]), at(1, 2)] {
+        let answer = store.count(scarce(refused), NOW).await;
+        assert!(matches!(answer, Err(StoreError::Full(_))), "{answer:?}");
+    }
+    assert_eq!(
+        counted(store, &on([ten(1)]), 9, NOW).await[7..],
+        [Counted::First, refused(90)]
+    );
+    // The owner's usual place is no stranger's.
+    let home = Charge {
+        draws: vec![ten(3)],
+        ..at(1, 1)
+    };
+    assert_eq!(counted(store, &scarce(home), 1, NOW).await, [Counted::First]);
 }
 
 pub async fn strangers_do_not_use_up_a_familiar_place(store: &dyn Store) {

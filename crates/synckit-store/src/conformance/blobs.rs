@@ -1,6 +1,9 @@
 //! Blobs, uploads and the sweep.
 
-use crate::{Blob, NewUpload, PendingUpload, Store, StreamId, UploadBegin};
+use crate::{
+    Blob, NewUpload, PendingUpload, Store, StreamId, UploadBegin,
+    rules::quotas::{Quota, Quotas},
+};
 use synckit_protocol::{
     BlobId, ObjectKey,
     limits::{
@@ -240,6 +243,42 @@ pub async fn a_deleted_blob_is_brought_back_by_an_upload(store: &dyn Store) {
         object_key(1)
     );
     assert!(sweepable(store, NOW + BLOB_UNDELETE_SECONDS).await.is_empty());
+}
+
+pub async fn replaced_objects_count_until_they_are_deleted(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    let quota = Quotas::default().bytes;
+    let large = |n, size| NewUpload {
+        size,
+        replace: true,
+        ..new_upload(stream, n, 7)
+    };
+    // 90 % of the quota may be replaced once, not again and again.
+    let size = quota / 10 * 9;
+    for n in 1..=2 {
+        assert_eq!(store.begin_upload(large(n, size)).await.unwrap(), UploadBegin::Begun);
+        assert!(store.confirm_upload(stream, upload_id(n), HASH, NOW).await.unwrap());
+    }
+    let over = UploadBegin::OverQuota(Quota::Bytes);
+    assert_eq!(store.begin_upload(large(3, size)).await.unwrap(), over);
+    assert_eq!(
+        store.begin_upload(large(3, quota / 10)).await.unwrap(),
+        UploadBegin::Begun
+    );
+    assert!(store.abandon_upload(stream, upload_id(3), NOW).await.unwrap());
+    // After a deletion it counts, too, and for another account it never does.
+    store.delete_blob(stream, blob_id(7), NOW).await.unwrap();
+    assert_eq!(store.begin_upload(large(3, size)).await.unwrap(), over);
+    let other = create_stream(store, 2).await;
+    let of_other = NewUpload {
+        stream: other,
+        ..large(4, size)
+    };
+    assert_eq!(store.begin_upload(of_other).await.unwrap(), UploadBegin::Begun);
+    let later = NOW + PRESIGNED_URL_SECONDS;
+    assert!(sweepable(store, later).await.contains(&object_key(1)));
+    store.objects_deleted(&[object_key(1)], later).await.unwrap();
+    assert_eq!(store.begin_upload(large(3, size)).await.unwrap(), UploadBegin::Begun);
 }
 
 pub async fn a_replaced_object_is_swept_when_its_urls_are_over(store: &dyn Store) {

@@ -1,18 +1,14 @@
 //! Uploads, and the look-up of a blob for a download: the hot path. The rest of blobs is `records::blobs`, their bytes are
 //! in [`crate::objects`].
 
-use synckit_protocol::{
-    BlobId, SealedHash, UploadId,
-    limits::{PRESIGNED_URL_SECONDS, UPLOAD_WHOLE_BYTES_MAX},
-    wire::UnixSeconds,
-};
+use synckit_protocol::{BlobId, SealedHash, UploadId, limits::UPLOAD_WHOLE_BYTES_MAX, wire::UnixSeconds};
 
 use super::streams;
 use crate::{
     Blob, NewUpload, PendingUpload, StoreError, StreamId, UploadBegin,
     records::{
         Executor, Row,
-        blobs::{condemn, pending_upload},
+        blobs::{condemn_replaced, pending_upload},
         params,
         streams::find_or_create,
         usage::usage,
@@ -137,7 +133,7 @@ pub(super) async fn confirm_upload(
     let new = read(&row)?;
     let replaced = any_blob(db, stream.key, new.blob_id).await?;
     if let Some(old) = replaced {
-        condemn(db, old.object_key, now.saturating_add(PRESIGNED_URL_SECONDS)).await?;
+        condemn_replaced(db, stream.key, &old, now).await?;
     }
     db.execute(
         "INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, sealed_hash, key_id, created_at)

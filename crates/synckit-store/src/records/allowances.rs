@@ -21,8 +21,13 @@ pub async fn count(db: &impl Executor, attempt: &Charge, now: UnixSeconds) -> Re
 
     // A refusal is cheap: it locks nothing.
     let mut seen = Vec::new();
+    let is_familiar = attempt.from_strangers.is_some() && stranger.is_none();
     for draw in &draws {
-        seen.push(Seen::of(draw, find(db, draw).await?, now));
+        let rest = find(db, draw).await?;
+        if rest.is_none() && !attempt.may_grow && !is_familiar {
+            return Err(StoreError::Full("the last of the disk is not for strangers".into()));
+        }
+        seen.push(Seen::of(draw, rest, now));
     }
     if let Some(answer) = refusal(attempt, &seen, now)
         && !seen.iter().any(|seen| seen.starts_anew)

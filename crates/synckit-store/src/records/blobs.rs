@@ -189,6 +189,30 @@ pub async fn condemn(db: &impl Executor, object_key: ObjectKey, sweep_after: Uni
     Ok(())
 }
 
+/// Leaves the object of a replaced blob to the sweep, an hour later, when nobody reads it any more. It counts until then: else
+/// an account that replaces a blob again and again fills the disk.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn condemn_replaced(
+    db: &impl Executor,
+    stream_key: i64,
+    replaced: &Blob,
+    now: UnixSeconds,
+) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO condemned_objects (object_key, sweep_after, stream_key, size_bytes) VALUES ($1, $2, $3, $4)",
+        params![
+            &replaced.object_key,
+            now.saturating_add(PRESIGNED_URL_SECONDS),
+            stream_key,
+            replaced.size
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
 /// [`crate::Store::sweepable_objects`].
 ///
 /// # Errors
@@ -288,7 +312,7 @@ pub async fn deleted(db: &impl Executor, keys: &[ObjectKey], now: UnixSeconds) -
         if forgotten == 0 {
             first_times += db
                 .execute(
-                    "UPDATE condemned_objects SET deletions = 1, sweep_after = $3
+                    "UPDATE condemned_objects SET deletions = 1, sweep_after = $3, stream_key = NULL, size_bytes = NULL
                      WHERE object_key = $1 AND sweep_after <= $2",
                     params![key, now, now.saturating_add(SECOND_SWEEP_SECONDS)],
                 )

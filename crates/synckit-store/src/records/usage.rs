@@ -38,13 +38,21 @@ pub async fn usage(db: &impl Executor, user_id: UserId) -> Result<Usage, StoreEr
             params![&user_id],
         )
         .await?;
-    let (pending_uploads, pending_bytes) = match uploads {
+    let (pending_uploads, announced_bytes): (u64, u64) = match uploads {
         Some(row) => (row.get(0)?, row.get(1)?),
         None => (0, 0),
     };
+    let replaced = db
+        .query_one(
+            "SELECT CAST(coalesce(sum(size_bytes), 0) AS bigint)
+             FROM streams JOIN condemned_objects USING (stream_key) WHERE user_id = $1",
+            params![&user_id],
+        )
+        .await?;
+    let replaced_bytes: u64 = replaced.map_or(Ok(0), |row| row.get(0))?;
     Ok(Usage {
         stored_bytes: stored_bytes(db, user_id).await?,
-        pending_bytes,
+        pending_bytes: announced_bytes.saturating_add(replaced_bytes),
         blobs: blobs.map_or(Ok(0), |row| row.get(0))?,
         pending_uploads,
     })

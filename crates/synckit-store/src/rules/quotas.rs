@@ -58,7 +58,7 @@ impl Quota {
 pub struct Usage {
     /// Sealed bytes that are stored.
     pub stored_bytes: u64,
-    /// Sealed bytes that are announced and not confirmed.
+    /// Sealed bytes that are announced and not confirmed, or replaced and not deleted yet.
     pub pending_bytes: u64,
     /// Blobs.
     pub blobs: u64,

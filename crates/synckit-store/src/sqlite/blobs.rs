@@ -3,9 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use synckit_protocol::{
-    BlobId, KeyId, ObjectKey, SealedHash, UploadId,
-    limits::{PRESIGNED_URL_SECONDS, UPLOAD_WHOLE_BYTES_MAX},
-    wire::UnixSeconds,
+    BlobId, KeyId, ObjectKey, SealedHash, UploadId, limits::UPLOAD_WHOLE_BYTES_MAX, wire::UnixSeconds,
 };
 
 use super::{
@@ -143,8 +141,12 @@ pub(super) fn confirm_upload(
     };
     let replaced = any_blob(db, stream.key, new.blob_id)?;
     if let Some(old) = replaced {
-        let sweep_after = now.saturating_add(PRESIGNED_URL_SECONDS);
-        run(records::blobs::condemn(&Transaction(db), old.object_key, sweep_after))?;
+        run(records::blobs::condemn_replaced(
+            &Transaction(db),
+            stream.key,
+            &old,
+            now,
+        ))?;
     }
     db.prepare_cached(
         "INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, sealed_hash, key_id, created_at)

@@ -320,6 +320,7 @@ async fn a_flood_of_guesses_leaves_room_for_others() {
             },
         }],
         from_strangers: None,
+        may_grow: true,
     };
     let blockade = Blockade::of(&harness);
     let guesses = join_all((0..1000).map(|n| store.count(guess(n), NOW)));

@@ -590,6 +590,7 @@ fn charge<const N: usize>(of: [u64; N], tokens: u32) -> Charge {
         once: None,
         draws: of.map(draw).into(),
         from_strangers: None,
+        may_grow: true,
     }
 }
 

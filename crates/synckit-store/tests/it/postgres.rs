@@ -8,10 +8,10 @@ use synckit_protocol::{
     wire::{devices::Platform, export::ExportLine},
 };
 use synckit_store::{
-    AcceptNewSeed, AccountCreation, Allowance, AppRename, Charge, Counted, CountedKey, CredentialId, CredentialOf,
-    DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore, FinishedLogin, LoginUse, NewAccount, NewApp,
-    NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, PAGES_APP, PasswordReset, Place, RedirectWrite,
-    RefreshUse, SeedClaim, StoreError, StreamId, VaultWrite, VersionedWrite,
+    AcceptNewSeed, AccountCreation, Allowance, AppRename, Blob, Charge, Counted, CountedKey, CredentialId,
+    CredentialOf, DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore, FinishedLogin, LoginUse,
+    NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, PAGES_APP, PasswordReset,
+    Place, RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId, VaultWrite, VersionedWrite,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, allowances, apps, blobs, devices, envelopes,
         export, pending_accounts, sessions, streams, usage,
@@ -159,24 +159,35 @@ async fn every_record_runs_on_postgresql() {
     drop(db);
 
     // A session of a stream whose account is gone is refused as on SQLite. The refusal ends the transaction.
-    for app_id in [stream_of(1, 1).app_id, PAGES_APP] {
-        let db = Transaction {
-            inner: client.transaction().await.unwrap(),
-            statements: &ran,
-        };
-        let orphan = NewSession {
-            id: session_id(1),
-            stream: StreamId {
-                app_id,
-                ..stream_of(1, 1)
-            },
-            login: None,
-            credential: None,
-            now: NOW,
-        };
-        let refused = sessions::open(&db, orphan, &Quotas::default()).await;
-        assert!(matches!(refused, Err(StoreError::NoSuchStream)), "{refused:?}");
-    }
+    let db = Transaction {
+        inner: client.transaction().await.unwrap(),
+        statements: &ran,
+    };
+    let orphan = NewSession {
+        id: session_id(1),
+        stream: stream_of(1, 1),
+        login: None,
+        credential: None,
+        now: NOW,
+    };
+    let refused = sessions::open(&db, orphan, &Quotas::default()).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchStream)), "{refused:?}");
+    drop(db);
+
+    let db = Transaction {
+        inner: client.transaction().await.unwrap(),
+        statements: &ran,
+    };
+    of_apps_and_accounts(&db).await;
+    let of_page = NewSession {
+        stream: StreamId {
+            app_id: PAGES_APP,
+            user_id: user_id(1),
+        },
+        ..orphan
+    };
+    sessions::open(&db, of_page, &Quotas::default()).await.unwrap();
+    drop(db);
 
     let ran = ran.into_inner();
     let written = statements_in_source();
@@ -277,6 +288,7 @@ async fn of_allowances(db: &impl Executor) {
         once: Some(draw(1)),
         draws: vec![draw(2)],
         from_strangers: Some((draw(3), place)),
+        may_grow: true,
     };
     let counted = async |attempt, now| allowances::count(db, attempt, now).await.unwrap();
     assert_eq!(counted(&attempt, NOW).await, Counted::First);
@@ -613,6 +625,11 @@ async fn of_blobs(db: &impl Executor) {
     let listed = blobs::list(db, stream, None, 10).await.unwrap();
     assert_eq!(listed.iter().map(|blob| blob.blob_id).collect::<Vec<_>>(), [blob]);
     assert_eq!(blobs::list(db, stream, Some(blob), 10).await.unwrap(), []);
+    let replaced = Blob {
+        object_key: ObjectKey::from_bytes([9; 32]),
+        ..listed[0]
+    };
+    blobs::condemn_replaced(db, 0, &replaced, 2 * NOW).await.unwrap();
     assert!(blobs::delete(db, stream, blob, NOW).await.unwrap());
     assert!(!blobs::delete(db, stream, blob, NOW).await.unwrap());
     let [upload, other] = [1, 3].map(|byte| UploadId::from_bytes([byte; 16]));

@@ -55,7 +55,6 @@ async fn streams_share_nothing_in_the_schema() {
         "allowances",
         "api_keys",
         "apps",
-        "condemned_objects",
         "earlier_vaults",
         "familiar_places",
         "finished_logins",

@@ -19,13 +19,17 @@ fn exceeded(quota: &str) -> (String, Option<String>) {
 }
 
 async fn begin(world: &World, user: &User, n: u8, size: u64) -> Answer {
+    begin_with(world, user, n, size, false).await
+}
+
+async fn begin_with(world: &World, user: &User, n: u8, size: u64, replace: bool) -> Answer {
     let asked = BlobUpload {
         hash: BlobId::from_bytes([n; 32]),
         size,
         sealed_hash: Some(SealedHash::of(&vec![0; size as usize])),
         key_id: KEY_ID,
         hash_at_confirm: false,
-        replace: false,
+        replace,
     };
     world
         .post("/api/sync/blobs/upload")
@@ -36,7 +40,12 @@ async fn begin(world: &World, user: &User, n: u8, size: u64) -> Answer {
 }
 
 async fn upload(world: &World, user: &User, n: u8, size: u64) {
-    let begun: BlobUploadAnswer = begin(world, user, n, size).await.ok();
+    let begun = begin(world, user, n, size).await;
+    send(world, user, n, size, &begun).await;
+}
+
+async fn send(world: &World, user: &User, n: u8, size: u64, begun: &Answer) {
+    let begun: BlobUploadAnswer = begun.ok();
     let put = world.call(Method::PUT, &begun.upload_url.unwrap());
     assert_eq!(put.raw(vec![0; size as usize]).send().await.code(), "200");
     let confirm = BlobConfirm {
@@ -68,6 +77,24 @@ async fn account_stores_no_more_bytes_than_its_quota() {
     );
     ada.push(&world, 1, 2_000).await;
     bob.push(&world, 1, 9_000).await;
+}
+
+#[tokio::test]
+async fn replacing_a_file_again_and_again_is_bounded() {
+    let world = World::start_with(|config| config.quotas.bytes = 10_000).await;
+    let user = world.user("ada@example.com").await;
+    let other = world.user("bob@example.com").await;
+    upload(&world, &user, 1, 4_000).await;
+    for n in 0..3 {
+        let begun = begin_with(&world, &user, 1, 4_000, true).await;
+        if n == 2 {
+            // Two files that nobody needs any more are on the disk, beside the one that counts.
+            assert_eq!(quota(&begun), exceeded("bytes"));
+        } else {
+            send(&world, &user, 1, 4_000, &begun).await;
+        }
+    }
+    upload(&world, &other, 1, 9_000).await;
 }
 
 #[tokio::test]
