@@ -116,6 +116,8 @@ pub const CONSENT_SECONDS: u64 = 600;
 pub const AUTHORIZATION_CODE_SECONDS: u64 = 60;
 /// How long a browser is signed in to the server's own pages. Later, the sign-in page.
 pub const PAGE_SESSION_SECONDS: u64 = 12 * 3600;
+/// Browsers that are signed in to the pages of one account. A further sign-in ends the oldest of their sessions.
+pub const PAGE_SESSIONS_MAX: u32 = 20;
 /// The `state` of a browser sign-in, which the server gives back as it is. Above: `invalid_request`.
 pub const OAUTH_STATE_BYTES_MAX: usize = 1024;
 /// An address that a browser sign-in may return to.

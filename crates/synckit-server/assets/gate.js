@@ -10,10 +10,11 @@ const idBytes = (id) => Uint8Array.from(id.replaceAll("-", "").match(/../g), (he
 const utf8 = (text) => new TextEncoder().encode(text);
 
 class Refused extends Error {
-  constructor(code, retryAfter) {
+  constructor(code, retryAfter, status) {
     super(code);
     this.code = code;
     this.retryAfter = retryAfter;
+    this.status = status;
   }
 }
 
@@ -62,14 +63,15 @@ const send = async (method, path, { body, token, cookie }, fields) => {
   const content = await answer.json().catch(() => undefined);
   if (!answer.ok) {
     const code = content?.code === "invalid_value" && content.field !== "email" ? "broken" : content?.code;
-    throw new Refused(code ?? "foreign answer", Number(answer.headers.get("Retry-After")));
+    throw new Refused(code ?? "foreign answer", Number(answer.headers.get("Retry-After")), answer.status);
   }
   if (fields && answer.status === 200 && Object.entries(fields).every(([name, is]) => is(content?.[name]))) return content;
   throw new Refused("foreign answer");
 };
 const post = (path, body, fields) => send("POST", path, { body }, fields);
-// Whether nobody can tell what became of a message: its answer was lost, or came from somebody else.
-const isLost = (error) => error.code === "no answer" || error.code === "foreign answer";
+// Whether nobody can tell what became of a message: its answer was lost, came from somebody else, or tells of a failure that
+// may have come after the change.
+const isLost = (error) => error.code === "no answer" || error.code === "foreign answer" || error.status >= 500;
 
 const stretching = "64 MB of memory for about a second. It costs you a moment and a thief years.";
 const journeys = {
@@ -134,13 +136,17 @@ const messages = {
   unusable_password: ["No account has this password", "A password has at least one character, and at most 1024 bytes."],
   weak_password: ["Choose a stronger password", "It needs 8 characters or more, and not one character again and again. Four random words are strong and easy to keep."],
   invalid_value: ["This is not an e-mail address", "Check the address."],
-  login_expired: ["Start again", "The exchange took longer than it may, and was dropped. Nothing is wrong with your account. If this comes again, go back to the app and start there."],
+  login_expired: ["Start again", "The exchange took longer than it may, and was dropped. Nothing is wrong with your account. If this comes again, load this page anew."],
   mail_code_invalid: ["This code does not work", "It may be too old, used already, or meant for another address or password. Take it from the newest mail, or begin again. Where an invitation was needed, somebody may have used it meanwhile."],
   version_conflict: ["Start again", "Something else changed the account meanwhile. The same code still works."],
   invite_invalid: ["This invitation does not work", "It was used already, has ended, or was mistyped. Ask for another one."],
   registration_closed: ["No new accounts here", "This server takes no new accounts at the moment."],
   api_key_invalid: ["This app is not known here any more", "Go back to the app and start there."],
   taken: ["You may have an account already", "The account was not made with this password. Sign in instead, or choose “Forgotten password?” there."],
+  changed_elsewhere: ["Start again", "Something else changed the account meanwhile. Nothing was changed here."],
+  session_ended: ["Sign in again", "The session has ended meanwhile, perhaps by a change of the password elsewhere. Nothing was changed here."],
+  unknown_password: ["Try the new password", "The connection was lost at the last step. Sign in with the new password. If it does not work, the old one still does."],
+  unknown_code: ["Make a new code again", "The connection was lost at the last step, and nobody knows which words open your data now. Make a new code again until one is shown here. Keep the old words until then."],
   fresh_login_required: ["Start again", "The exchange took longer than it may. Nothing was changed."],
   other_vault: ["The server gave out another vault", "Your password is right, and does not open what the server holds as your keys. Nothing was changed. Ask the operator of this server; an older backup may be the reason."],
   no_cookie: ["This browser keeps no session", "Allow cookies for this address. Over plain http, browsers keep this one on your own machine only."],
@@ -243,13 +249,13 @@ const parts = (bytes, number) => {
   return [...found, bytes];
 };
 // A last message whose answer was lost is sent once more: it changes nothing twice.
-const repeated = async (sent) => {
+const repeated = async (sent, unknown = "unknown_end") => {
   try {
     return await sent();
   } catch (error) {
     if (!isLost(error)) throw error;
     return await sent().catch((again) => {
-      throw again.code === "version_conflict" ? again : new Refused("unknown_end");
+      throw new Refused(again.code === "version_conflict" ? "version_conflict" : unknown);
     });
   }
 };
@@ -363,7 +369,6 @@ on("account-sign-in", async () => {
   if (kept.type === "opaqueredirect") throw new Refused("no_cookie");
   step(3);
   location.assign(page.base + page.to);
-  if (page.to === "/account/export") location.assign(`${page.base}/account`);
 });
 const emptyVault = { vault: text, version: count };
 const openVault = async (ask, password) => {
@@ -375,6 +380,9 @@ const openVault = async (ask, password) => {
   const stored = await send("GET", "/api/account/vault", { token }, emptyVault);
   await ask("vault_open", idBytes(user_id), toBytes(stored.vault));
   return { token, version: stored.version };
+};
+const elsewhere = (error) => {
+  throw error.code === "version_conflict" ? new Refused("changed_elsewhere") : error;
 };
 on("change-password", async () => {
   const [old, password] = [take("old-password"), take("password")];
@@ -388,7 +396,8 @@ on("change-password", async () => {
     const [record, vault] = parts(await ask("vault_with_password", toBytes(started.response)), 2);
     step(3);
     const body = { registration: started.registration, record, vault, expected_version: version };
-    await repeated(() => send("POST", "/api/account/password", { body, token }, { version: count, refresh: text }));
+    const sent = () => send("POST", "/api/account/password", { body, token }, { version: count, refresh: text });
+    await repeated(sent, "unknown_password").catch(elsewhere);
   });
   goTo("done");
 });
@@ -400,11 +409,14 @@ on("new-code", async () => {
     const [vault, words] = parts(await ask("vault_with_recovery"), 1);
     step(3);
     const body = { vault, expected_version: version };
-    await repeated(() => send("PUT", "/api/account/vault", { body, token }, { version: count })).catch(async (error) => {
-      // A repeat of a write that had arrived finds it there.
-      if (error.code !== "version_conflict") throw error;
-      const stored = await send("GET", "/api/account/vault", { token }, emptyVault);
-      if (stored.vault !== vault) throw error;
+    const stores = () => send("PUT", "/api/account/vault", { body, token }, { version: count });
+    await repeated(stores, "unknown_code").catch(async (error) => {
+      if (error.code !== "version_conflict" && error.code !== "unknown_code") throw error;
+      // A write whose answer was lost may be there.
+      const stored = await send("GET", "/api/account/vault", { token }, emptyVault).catch(() => {
+        throw new Refused("unknown_code");
+      });
+      if (stored.vault !== vault) throw error.code === "unknown_code" ? error : new Refused("changed_elsewhere");
     });
     return new TextDecoder().decode(words);
   });

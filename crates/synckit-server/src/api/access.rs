@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
 use synckit_protocol::{DeviceId, ProblemCode, SessionId, UserId, wire::UnixSeconds};
-use synckit_store::StreamId;
+use synckit_store::{PAGES_APP, StreamId};
 
 use crate::{
     http::{ApiError, ClientAddress, RequestScope, Work},
@@ -81,8 +81,8 @@ impl FromRequestParts<Arc<ServerState>> for AppAccess {
                 TokenError::Invalid | TokenError::OtherAudience => ApiError::new(ProblemCode::TokenInvalid),
             })?;
         let session = live_session(state, claims.session_id, claims.stream.user_id, parts).await?;
-        // A token and its session were made together; if they differ, neither is to be believed.
-        if session.stream != claims.stream {
+        // A token and its session were made together; if they differ, neither is to be believed. The pages' sessions have none.
+        if session.stream != claims.stream || session.stream.app_id == PAGES_APP {
             return Err(ProblemCode::TokenInvalid.into());
         }
         RequestScope::of(parts).note_app(claims.stream.app_id);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{RawQuery, State},
+    response::Response,
+};
 use synckit_protocol::{AppId, DeviceId, SessionId};
 use synckit_store::{EndSessions, PAGES_APP, StreamId};
 
@@ -11,7 +14,7 @@ use super::{
     view::AccountView,
 };
 use crate::{
-    http::{ApiError, Form, Site},
+    http::{ApiError, Fields, Form, Site},
     oauth::{Page, VaultPage},
     state::ServerState,
 };
@@ -19,8 +22,14 @@ use crate::{
 type Server = State<Arc<ServerState>>;
 
 /// `GET /account`.
-pub(super) async fn show(State(state): Server, access: PageAccess) -> Result<Response, ApiError> {
-    match AccountView::shown(&state, &access).await? {
+pub(super) async fn show(
+    State(state): Server,
+    access: PageAccess,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes()).ok();
+    let done = fields.as_ref().and_then(|fields| fields.get("done"));
+    match AccountView::shown(&state, &access, done).await? {
         Some(account) => state.pages.show(&Page::Account(account)),
         None => Ok(to_sign_in(&state, To::Account)),
     }
@@ -81,7 +90,7 @@ pub(super) async fn end_sessions(
             .await?;
         state.sessions.end(&ended, now);
     }
-    Ok(lead(&state, "/account#sessions"))
+    Ok(lead(&state, "/account?done=sessions#sessions"))
 }
 
 /// `POST /account/devices`.
@@ -110,5 +119,5 @@ pub(super) async fn revoke_device(
         .await?
         .unwrap_or_default();
     state.sessions.end(&ended, now);
-    Ok(lead(&state, "/account#devices"))
+    Ok(lead(&state, "/account?done=device#devices"))
 }

@@ -41,7 +41,7 @@ pub(super) async fn ask(State(state): Server, access: PageAccess) -> Result<Resp
 }
 
 async fn show(state: &ServerState, access: &PageAccess, is_wrong: bool) -> Result<Response, ApiError> {
-    match AccountView::shown(state, access).await? {
+    match AccountView::shown(state, access, None).await? {
         Some(account) => state.pages.show(&Page::DeleteAccount { account, is_wrong }),
         None => Ok(to_sign_in(state, To::Account)),
     }

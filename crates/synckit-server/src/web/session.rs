@@ -62,11 +62,13 @@ impl To {
         found.map_or("", |(_, name)| name)
     }
 
-    /// Its path, below the server's own.
+    /// Where a sign-in leads, below the server's own path.
     pub(super) fn path(self) -> String {
-        match self.name() {
-            "" => "/account".to_owned(),
-            name => format!("/account/{name}"),
+        match self {
+            Self::Account => "/account".to_owned(),
+            // A download would leave the sign-in page as it is.
+            Self::Export => "/account#leave".to_owned(),
+            to => format!("/account/{}", to.name()),
         }
     }
 }
@@ -113,12 +115,12 @@ pub(super) fn unset() -> HeaderValue {
     HeaderValue::from_static("__Host-synckit=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0")
 }
 
+/// The value of the cookie. Others beside it may be of any bytes: pages of other ports and hosts set them.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let pairs = headers.get_all(header::COOKIE).iter();
-    let mut pairs = pairs
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(';'));
-    pairs.find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+    let values = headers.get_all(header::COOKIE).iter();
+    let pairs = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    let mut texts = pairs.filter_map(|pair| std::str::from_utf8(pair).ok());
+    texts.find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
 /// A request of a signed-in browser, whose session lives.
@@ -134,7 +136,8 @@ pub(super) struct PageAccess {
 impl PageAccess {
     /// Whether the password was proven so lately that the account may be changed.
     pub(super) fn is_fresh(&self, now: UnixSeconds) -> bool {
-        now < self.proven_at.saturating_add(ACCOUNT_TOKEN_SECONDS)
+        // Nor is a time in the future, beyond what clocks differ by.
+        now.abs_diff(self.proven_at) < ACCOUNT_TOKEN_SECONDS
     }
 
     /// As a token for the account would be.

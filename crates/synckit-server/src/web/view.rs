@@ -25,6 +25,8 @@ pub(crate) struct AccountView {
     devices: Vec<DeviceView>,
     sessions: Vec<SessionView>,
     stored: u64,
+    /// What the form that led here has done.
+    done: Option<&'static str>,
     /// What forms carry.
     form: String,
 }
@@ -65,8 +67,16 @@ struct SessionView {
 
 impl AccountView {
     /// The account of a request, as pages show it; `None` if it is gone.
-    pub(super) async fn shown(state: &ServerState, access: &PageAccess) -> Result<Option<Value>, ApiError> {
-        Ok(Self::of(state, access).await?.map(Value::from_serialize))
+    pub(super) async fn shown(
+        state: &ServerState,
+        access: &PageAccess,
+        done: Option<&str>,
+    ) -> Result<Option<Value>, ApiError> {
+        let mut account = Self::of(state, access).await?;
+        if let Some(account) = &mut account {
+            account.done = done.and_then(told);
+        }
+        Ok(account.map(Value::from_serialize))
     }
 
     async fn of(state: &ServerState, access: &PageAccess) -> Result<Option<Self>, ApiError> {
@@ -120,8 +130,18 @@ impl AccountView {
             devices,
             sessions: sessions.collect(),
             stored: all,
+            done: None,
             form: access.form.clone(),
         }))
+    }
+}
+
+/// What a page says after a form.
+fn told(done: &str) -> Option<&'static str> {
+    match done {
+        "device" => Some("The device is revoked. It is signed out within 5 seconds."),
+        "sessions" => Some("Ended. What was signed in there is signed out within 5 seconds."),
+        _ => None,
     }
 }
 

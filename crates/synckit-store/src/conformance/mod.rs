@@ -107,6 +107,7 @@ macro_rules! conformance_suite {
                 an_opened_session_is_found,
                 a_page_session_belongs_to_no_listed_app,
                 a_page_session_ends_after_twelve_hours,
+                browsers_push_out_no_device,
                 a_session_needs_its_account_and_its_app,
                 sessions_are_listed_newest_first_across_apps,
                 a_session_ends_ninety_days_after_its_last_refresh,

@@ -4,7 +4,7 @@ use crate::{
     AppRename, CredentialOf, EndSessions, FinishedLogin, LoginUse, NewSession, PAGES_APP, RefreshUse, Store,
     StoreError, StreamId, VaultWrite, VersionedWrite,
 };
-use synckit_protocol::limits::{LOGIN_SECONDS, PAGE_SESSION_SECONDS, REFRESH_SECONDS};
+use synckit_protocol::limits::{LOGIN_SECONDS, PAGE_SESSION_SECONDS, PAGE_SESSIONS_MAX, REFRESH_SECONDS};
 
 use crate::conformance::fixture::{
     NOW, create_account, create_app, create_stream, open_session, password, register, secret, session_id, stream_of,
@@ -47,9 +47,29 @@ pub async fn a_page_session_belongs_to_no_listed_app(store: &dyn Store) {
         store.rename_app(PAGES_APP, "x".to_owned()).await.unwrap(),
         AppRename::NoSuchApp
     ));
+    // Nothing refreshes it.
+    let refreshed = store.advance_refresh(session_id(1), 1, NOW).await.unwrap();
+    assert_eq!(refreshed, RefreshUse::Refused);
+    assert!(store.session(session_id(1), NOW).await.unwrap().is_some());
     // It ends with its account.
     let ended = store.delete_account(user_id(1)).await.unwrap().unwrap();
     assert!(ended.contains(&session_id(1)));
+}
+
+pub async fn browsers_push_out_no_device(store: &dyn Store) {
+    let of_app = create_stream(store, 1).await;
+    let stream = StreamId {
+        app_id: PAGES_APP,
+        user_id: user_id(1),
+    };
+    open_session(store, of_app, 1).await;
+    for n in 0..=u64::from(PAGE_SESSIONS_MAX) {
+        open_session(store, stream, 2 + n).await;
+    }
+    let sessions = store.sessions(user_id(1), NOW).await.unwrap();
+    assert_eq!(sessions.len(), 1 + PAGE_SESSIONS_MAX as usize);
+    assert!(store.session(session_id(1), NOW).await.unwrap().is_some());
+    assert!(store.session(session_id(2), NOW).await.unwrap().is_none());
 }
 
 pub async fn a_page_session_ends_after_twelve_hours(store: &dyn Store) {

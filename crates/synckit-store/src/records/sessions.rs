@@ -1,10 +1,10 @@
 //! Sessions. A session that has ended has no row.
 
-use synckit_protocol::{SessionId, UserId, wire::UnixSeconds};
+use synckit_protocol::{SessionId, UserId, limits::PAGE_SESSIONS_MAX, wire::UnixSeconds};
 
 use super::{Executor, Row, params, streams};
 use crate::{
-    EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Session, StoreError, StreamId,
+    EndSessions, FinishedLogin, LoginUse, NewSession, PAGES_APP, RefreshUse, Session, StoreError, StreamId,
     ids::app_name,
     rules::{
         quotas::{Quotas, sessions_beside_new},
@@ -125,6 +125,16 @@ pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> R
         params![stream_key, expired(session.stream.app_id, session.now)],
     )
     .await?;
+    if session.stream.app_id == PAGES_APP {
+        // Browsers push out browsers, not devices.
+        db.execute(
+            "DELETE FROM sessions WHERE session_key IN (
+                 SELECT session_key FROM sessions WHERE stream_key = $1
+                 ORDER BY refreshed_at DESC, session_key DESC LIMIT 1000000000 OFFSET $2)",
+            params![stream_key, PAGE_SESSIONS_MAX - 1],
+        )
+        .await?;
+    }
     // The least recently refreshed sessions beyond the quota end. No account has as many as the limit.
     db.execute(
         "DELETE FROM sessions WHERE session_key IN (
@@ -194,6 +204,14 @@ pub async fn advance_refresh(
     let Some(row) = row else {
         return Ok(RefreshUse::Ended);
     };
+    let stream = StreamId {
+        app_id: row.get(2)?,
+        user_id: row.get(3)?,
+    };
+    // A session of the pages ends by itself, and reaches nothing of an app.
+    if stream.app_id == PAGES_APP {
+        return Ok(RefreshUse::Refused);
+    }
     let next = match refresh(row.get(0)?, row.get(1)?, counter, now) {
         Refresh::Refuse => return Ok(RefreshUse::Refused),
         Refresh::End => {
@@ -209,10 +227,6 @@ pub async fn advance_refresh(
         params![&id, next, now],
     )
     .await?;
-    let stream = StreamId {
-        app_id: row.get(2)?,
-        user_id: row.get(3)?,
-    };
     Ok(RefreshUse::Next { counter: next, stream })
 }
 

@@ -182,6 +182,45 @@ async fn a_new_recovery_code_replaces_the_old_one() {
 }
 
 #[tokio::test]
+async fn an_unknown_end_is_told_as_one() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, _) = world.first_device(&user).await;
+    laptop.sign_out().await.unwrap();
+    let browser = Browser::start(Look::default()).await;
+    open(&browser, &world.url()).await;
+    sign_in(&browser, &user).await;
+    // What is stored, and answered by a gateway that gave up; and nobody can look afterwards.
+    let script = "
+        const real = fetch;
+        globalThis.fetch = async (url, options) => {
+            const answered = await real(url, options);
+            const writes = options?.method === 'PUT' || url.endsWith('/api/account/password');
+            if (!writes && !(globalThis.wrote && url.endsWith('/vault'))) return answered;
+            globalThis.wrote = true;
+            return new Response(JSON.stringify({ code: 'store_unavailable' }), { status: 503 });
+        };
+    ";
+    for (path, title) in [
+        ("recovery-code", "Make a new code again"),
+        ("password", "Try the new password"),
+    ] {
+        browser.open(&format!("{}/account/{path}", world.url())).await;
+        browser.run(script, &[]).await;
+        browser.write(OLD_PASSWORD, &user.password).await;
+        if path == "password" {
+            browser.write(PASSWORD, NEW).await;
+        }
+        browser.click(SUBMIT).await;
+        assert_eq!(browser.text(REFUSAL).await, title);
+    }
+    device(world.url(), &world)
+        .authenticate(&user.email, NEW)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn an_account_is_deleted_by_its_typed_address() {
     let world = World::start().await;
     let user = world.user().await;

@@ -2,19 +2,21 @@
 
 use http::StatusCode;
 use rand::rngs::OsRng;
-use synckit_login::ClientLogin;
+use synckit_login::{ClientLogin, ClientRegistration};
 use synckit_protocol::{
     ApiKey, AppId, ByteString, LOGIN_SUITE, limits,
     wire::{
-        accounts::{AccountInfo, SessionList},
-        auth::{LoginFinish, LoginStart, LoginStarted},
+        accounts::{
+            AccountInfo, PasswordChangeFinish, PasswordChangeStart, PasswordChanged, RegisterStarted, SessionList,
+        },
+        auth::{LoginFinish, LoginStart, LoginStarted, Refresh},
         devices::DeviceList,
         oauth::{PageLoginFinish, PageLoginStart, PageSignedIn},
     },
 };
 use url::form_urlencoded;
 
-use crate::support::{Answer, Call, PASSWORD, User, World};
+use crate::support::{Answer, Call, PASSWORD, User, World, vault};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const PAGES: AppId = AppId::from_bytes([0; 16]);
@@ -301,7 +303,7 @@ async fn only_a_form_of_this_session_changes_anything() {
         .with(world.post("/account/sessions"))
         .header("sec-fetch-site", "same-origin");
     let answer = call.text(FORM, encoded(&own, &[("session", "others")])).send().await;
-    assert_eq!(answer.header("location"), "/account#sessions");
+    assert_eq!(answer.header("location"), "/account?done=sessions#sessions");
     assert!(browser.is_signed_in(&world).await && !other.is_signed_in(&world).await && eve.is_signed_in(&world).await);
     let answer = world.get("/api/account").bearer(&ada.account_token).send().await;
     assert_eq!(answer.code(), "session_ended");
@@ -422,7 +424,7 @@ async fn forms_reach_only_the_accounts_own_things() {
     assert_eq!((devices.devices.len(), devices.sessions.len()), (1, 1));
     // The control: Ada's own form revokes it.
     let answer = adas.post(&world, "/account/devices", &fields).await;
-    assert_eq!(answer.header("location"), "/account#devices");
+    assert_eq!(answer.header("location"), "/account?done=device#devices");
     let answer = world.get("/api/sync/devices").bearer(&ada.token).send().await;
     assert_eq!(answer.code(), "session_ended");
     // What is no id is told, and changes nothing.
@@ -475,7 +477,7 @@ async fn a_sign_in_leads_only_to_pages_of_the_account() {
     let world = World::start().await;
     for (to, path) in [
         ("password", "/account/password"),
-        ("export", "/account/export"),
+        ("export", "/account#leave"),
         ("", "/account"),
         ("//evil.example", "/account"),
         ("https://evil.example", "/account"),
@@ -554,4 +556,69 @@ async fn a_cookie_of_another_kind_opens_no_page() {
         world.get("/api/account").bearer(value).send().await.code(),
         "token_invalid"
     );
+}
+
+#[tokio::test]
+async fn a_page_session_reaches_no_app() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let browser = Browser::sign_in(&world, "ada@example.com").await;
+    let (registration, request) = ClientRegistration::start("a new password", &mut OsRng).unwrap();
+    let start = PasswordChangeStart {
+        suite: LOGIN_SUITE,
+        request: request.into(),
+    };
+    let call = world.post("/api/account/password/start").bearer(&browser.account_token);
+    let started: RegisterStarted = call.json(&start).send().await.ok();
+    let finished = registration.finish(&started.response.0, &mut OsRng).unwrap();
+    let finish = PasswordChangeFinish {
+        registration: started.registration,
+        record: finished.upload.into(),
+        vault: vault(1, 2).into(),
+        expected_version: 1,
+    };
+    let call = world.post("/api/account/password").bearer(&browser.account_token);
+    let changed: PasswordChanged = call.json(&finish).send().await.ok();
+    // What it returns for the next refresh refreshes nothing.
+    let refresh = Refresh {
+        refresh: changed.refresh,
+    };
+    let answer = world.post("/api/sync/auth/refresh").json(&refresh).send().await;
+    assert_eq!(answer.code(), "session_ended");
+    assert!(browser.is_signed_in(&world).await);
+}
+
+#[tokio::test]
+async fn cookies_of_others_hide_no_session() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let browser = Browser::sign_in(&world, "ada@example.com").await;
+    let own = browser.cookie.as_bytes();
+    for other in [
+        "lang=日本; ".as_bytes(),
+        b"name=J\xf6rg; ",
+        b"=; ;; a; ",
+        b"__Host-synckitx=1; ",
+    ] {
+        let value = http::HeaderValue::from_bytes(&[other, own].concat()).unwrap();
+        let url = format!("{}/account", world.url);
+        let answer = reqwest::Client::new()
+            .get(url)
+            .header("cookie", value)
+            .send()
+            .await
+            .unwrap();
+        assert!(answer.url().path().ends_with("/account"), "{other:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_set_back_makes_no_proof_fresh() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    world.clock.advance(3600);
+    let browser = Browser::sign_in(&world, "ada@example.com").await;
+    world.clock.set_back(3600);
+    let answer = browser.get(&world, "/account/delete").await;
+    assert_eq!(answer.header("location"), "/account/sign-in?to=delete");
 }
