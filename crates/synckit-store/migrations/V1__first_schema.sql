@@ -147,6 +147,9 @@ CREATE TABLE streams (
     blob_bytes       INTEGER NOT NULL DEFAULT 0,
     -- Blobs, deleted ones included until they are swept.
     blob_count       INTEGER NOT NULL DEFAULT 0,
+    -- Objects of replaced blobs that are not deleted yet.
+    replaced_bytes   INTEGER NOT NULL DEFAULT 0,
+    replaced_count   INTEGER NOT NULL DEFAULT 0,
     -- Parts and manifests, unfinished ones and those that wait for the sweep included.
     snapshot_bytes   INTEGER NOT NULL DEFAULT 0,
     -- The sequence of the newest snapshot, 0 if there is none.

@@ -95,4 +95,6 @@ pub enum EndSessions {
     OneOfUser(UserId, SessionId),
     /// Every session of an account, in every app.
     OfUser(UserId),
+    /// Every session of an account but one.
+    OthersOfUser(UserId, SessionId),
 }

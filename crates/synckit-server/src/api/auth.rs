@@ -114,7 +114,11 @@ pub(super) async fn unlock_start(
     let user_id = access.stream.user_id;
     let credential = state.store.credential(CredentialOf::User(user_id)).await?;
     let account = Account::of(credential, *user_id.as_bytes());
-    let ticket = count_guess(&state, &account, address).await?;
+    let now = state.config.clock.now();
+    let ticket = state
+        .guesses
+        .count_own(*account.id.as_bytes(), address.prefix(), now)
+        .await?;
     let started = start_login(
         &state,
         &account,

@@ -32,7 +32,7 @@ pub(super) async fn start(
 ) -> Result<Response, ApiError> {
     let now = state.config.clock.now();
     require_suite(body.suite)?;
-    state.guesses.count_address(address.prefix(), now).await?;
+    state.guesses.count_own_address(address.prefix(), now).await?;
     state
         .guesses
         .count_account(*access.user_id.as_bytes(), address.prefix(), now)

@@ -104,7 +104,7 @@ impl DiskReserve {
     /// Reserves a number of bytes, if they and all other reservations leave the reserve untouched. A look at the disk costs
     /// two system calls, which do not wait for it.
     pub(crate) fn reserve(&self, more_bytes: u64) -> Result<Reservation, DiskNearlyFull> {
-        self.reserve_at(more_bytes, Instant::now())
+        self.reserve_at(more_bytes, more_bytes, Instant::now())
     }
 
     /// Whether the requests of strangers may still make rows: until half of the reserve is used up. The rest is for people who have
@@ -118,9 +118,8 @@ impl DiskReserve {
 
     /// Room for the first bytes of an upload, if all of it would fit now.
     pub(crate) fn begin_upload(&self, size: u64) -> Result<UploadRoom, DiskNearlyFull> {
-        let mut held = self.reserve(size)?;
         let until = size.min(AHEAD_BYTES);
-        held.keep(until);
+        let held = self.reserve_at(size, until, Instant::now())?;
         Ok(UploadRoom {
             size,
             arrived: 0,
@@ -129,7 +128,8 @@ impl DiskReserve {
         })
     }
 
-    fn reserve_at(&self, more_bytes: u64, now: Instant) -> Result<Reservation, DiskNearlyFull> {
+    /// Reserves `held_bytes`, if there is room for `more_bytes`.
+    fn reserve_at(&self, more_bytes: u64, held_bytes: u64, now: Instant) -> Result<Reservation, DiskNearlyFull> {
         let mut state = self.state.lock();
         let seen = state
             .last_look
@@ -143,10 +143,10 @@ impl DiskReserve {
                 return Err(DiskNearlyFull);
             }
         }
-        state.reserved_bytes = state.reserved_bytes.checked_add(more_bytes).ok_or(DiskNearlyFull)?;
+        state.reserved_bytes = state.reserved_bytes.checked_add(held_bytes).ok_or(DiskNearlyFull)?;
         Ok(Reservation {
             of: Arc::clone(&self.state),
-            left_bytes: more_bytes,
+            left_bytes: held_bytes,
         })
     }
 }
@@ -333,7 +333,7 @@ mod tests {
         };
         let start = Instant::now();
         let mut held = Vec::new();
-        let mut reserve = |bytes, now| held.push(disk.reserve_at(bytes, now));
+        let mut reserve = |bytes, now| held.push(disk.reserve_at(bytes, bytes, now));
         for _ in 0..10 {
             reserve(1, start);
         }
@@ -347,6 +347,6 @@ mod tests {
         assert_eq!(looks.load(Ordering::Relaxed), 4);
         assert!(held.iter().all(Result::is_ok));
         free.store(scarce, Ordering::Relaxed);
-        assert!(disk.reserve_at(1, start + LOOK_INTERVAL).is_err());
+        assert!(disk.reserve_at(1, 1, start + LOOK_INTERVAL).is_err());
     }
 }

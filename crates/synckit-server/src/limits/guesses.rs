@@ -209,6 +209,27 @@ impl Guesses {
         Ok(ticket)
     }
 
+    /// Counts a guess by a client with a token of the account, which is no stranger.
+    pub(crate) async fn count_own(
+        &self,
+        account: AccountKey,
+        address: AddressPrefix,
+        now: UnixSeconds,
+    ) -> Result<Ticket, NotCounted> {
+        let ticket = Ticket { account, address };
+        let attempt = Charge {
+            may_grow: true,
+            ..self.attempt(ticket)
+        };
+        self.counter.count(attempt, now).await?;
+        Ok(ticket)
+    }
+
+    /// Counts an attempt by a client with a token against its address.
+    pub(crate) async fn count_own_address(&self, address: AddressPrefix, now: UnixSeconds) -> Result<(), NotCounted> {
+        self.count_one(self.at_any_account(address), true, now).await
+    }
+
     /// Counts an attempt that names no account (a registration, a mailed code) against its address alone.
     pub(crate) async fn count_address(&self, address: AddressPrefix, now: UnixSeconds) -> Result<(), NotCounted> {
         let may_grow = self.counter.has_room_for_strangers();

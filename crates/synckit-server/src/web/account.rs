@@ -6,7 +6,7 @@ use axum::{
     extract::{RawQuery, State},
     response::Response,
 };
-use synckit_protocol::{AppId, DeviceId, SessionId};
+use synckit_protocol::{AppId, DeviceId};
 use synckit_store::{EndSessions, PAGES_APP, StreamId};
 
 use super::{
@@ -25,9 +25,12 @@ type Server = State<Arc<ServerState>>;
 pub(super) async fn show(
     State(state): Server,
     access: PageAccess,
+    site: Site,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let fields = Fields::parse(query.unwrap_or_default().as_bytes()).ok();
+    // A link elsewhere must not make the page say that something was done.
+    let fields = fields.filter(|_| site == Site::Own);
     let done = fields.as_ref().and_then(|fields| fields.get("done"));
     match AccountView::shown(&state, &access, done).await? {
         Some(account) => state.pages.show(&Page::Account(account)),
@@ -67,29 +70,17 @@ pub(super) async fn end_sessions(
     if let Some(refusal) = access.refuses(&state, site, &fields, To::Account) {
         return Ok(refusal);
     }
-    let now = state.config.clock.now();
-    let which: Vec<SessionId> = match fields.get("session") {
-        Some("others") => {
-            let all = state.store.sessions(access.user_id, now).await?;
-            all.iter()
-                .map(|session| session.id)
-                .filter(|id| *id != access.session_id)
-                .collect()
-        }
+    let which = match fields.get("session") {
+        Some("others") => EndSessions::OthersOfUser(access.user_id, access.session_id),
         Some(id) => match id.parse() {
-            Ok(id) => vec![id],
+            Ok(id) => EndSessions::OneOfUser(access.user_id, id),
             Err(_) => return refused(&state),
         },
         None => return refused(&state),
     };
-    for id in which {
-        // One that ended meanwhile is as it should be.
-        let ended = state
-            .store
-            .end_sessions(EndSessions::OneOfUser(access.user_id, id))
-            .await?;
-        state.sessions.end(&ended, now);
-    }
+    // One that ended meanwhile is as it should be.
+    let ended = state.store.end_sessions(which).await?;
+    state.sessions.end(&ended, state.config.clock.now());
     Ok(lead(&state, "/account?done=sessions#sessions"))
 }
 
@@ -113,11 +104,9 @@ pub(super) async fn revoke_device(
         user_id: access.user_id,
     };
     let now = state.config.clock.now();
-    let ended = state
-        .store
-        .revoke_device(stream, device_id, now)
-        .await?
-        .unwrap_or_default();
+    let Some(ended) = state.store.revoke_device(stream, device_id, now).await? else {
+        return refused(&state);
+    };
     state.sessions.end(&ended, now);
     Ok(lead(&state, "/account?done=device#devices"))
 }

@@ -70,6 +70,6 @@ pub(super) async fn delete(
     state.sessions.end(&ended, state.config.clock.now());
     tracing::info!(sessions = ended.len(), "an account was deleted on its page");
     let mut answer = state.pages.show(&Page::AccountDeleted)?;
-    answer.headers_mut().insert(header::SET_COOKIE, unset());
+    answer.headers_mut().insert(header::SET_COOKIE, unset()?);
     Ok(answer)
 }

@@ -111,8 +111,8 @@ impl PageSession {
 }
 
 /// Takes the cookie away.
-pub(super) fn unset() -> HeaderValue {
-    HeaderValue::from_static("__Host-synckit=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0")
+pub(super) fn unset() -> Result<HeaderValue, ApiError> {
+    HeaderValue::try_from(format!("{COOKIE}=; {ATTRIBUTES}; Max-Age=0")).map_err(ApiError::internal)
 }
 
 /// The value of the cookie. Others beside it may be of any bytes: pages of other ports and hosts set them.

@@ -127,7 +127,7 @@ pub(super) async fn sign_out(
     let ended = state.store.end_sessions(ended).await?;
     state.sessions.end(&ended, state.config.clock.now());
     let mut answer = lead(&state, "/account/sign-in");
-    answer.headers_mut().insert(header::SET_COOKIE, unset());
+    answer.headers_mut().insert(header::SET_COOKIE, unset()?);
     Ok(answer)
 }
 

@@ -14,6 +14,7 @@ use synckit_protocol::{
 };
 
 use crate::conformance::fixture::{HASH, KEY, NOW, blob_id, create_stream, new_upload, object_key, upload, upload_id};
+use crate::conformance::whole_account::retain;
 
 const MANY: u32 = 1000;
 
@@ -277,8 +278,47 @@ pub async fn replaced_objects_count_until_they_are_deleted(store: &dyn Store) {
     assert_eq!(store.begin_upload(of_other).await.unwrap(), UploadBegin::Begun);
     let later = NOW + PRESIGNED_URL_SECONDS;
     assert!(sweepable(store, later).await.contains(&object_key(1)));
-    store.objects_deleted(&[object_key(1)], later).await.unwrap();
+    for _ in 0..2 {
+        // A repeated deletion gives nothing back twice.
+        store.objects_deleted(&[object_key(1)], later).await.unwrap();
+    }
     assert_eq!(store.begin_upload(large(3, size)).await.unwrap(), UploadBegin::Begun);
+}
+
+pub async fn a_deleted_account_charges_nobody_for_its_replaced(store: &dyn Store) {
+    let stream = create_stream(store, 1).await;
+    let quota = Quotas::default().bytes;
+    let whole = |stream, n, replace| NewUpload {
+        size: quota,
+        replace,
+        ..new_upload(stream, n, 7)
+    };
+    for n in 1..=2 {
+        assert_eq!(
+            store.begin_upload(whole(stream, n, true)).await.unwrap(),
+            UploadBegin::Begun
+        );
+        assert!(store.confirm_upload(stream, upload_id(n), HASH, NOW).await.unwrap());
+    }
+    store.delete_account(stream.user_id).await.unwrap().unwrap();
+    retain(store, NOW).await;
+    // Its stream is gone, and the next one may have its key.
+    let next = create_stream(store, 2).await;
+    assert_eq!(
+        store.begin_upload(whole(next, 3, false)).await.unwrap(),
+        UploadBegin::Begun
+    );
+    let later = NOW + PRESIGNED_URL_SECONDS;
+    assert!(sweepable(store, later).await.contains(&object_key(1)));
+    store.objects_deleted(&[object_key(1)], later).await.unwrap();
+    assert!(store.confirm_upload(next, upload_id(3), HASH, NOW).await.unwrap());
+    // And nothing of it was given to the next one.
+    let small = NewUpload {
+        size: 1,
+        ..new_upload(next, 4, 8)
+    };
+    let over = UploadBegin::OverQuota(Quota::Bytes);
+    assert_eq!(store.begin_upload(small).await.unwrap(), over);
 }
 
 pub async fn a_replaced_object_is_swept_when_its_urls_are_over(store: &dyn Store) {

@@ -236,6 +236,7 @@ macro_rules! conformance_suite {
                 an_upload_without_a_url_is_swept_at_once,
                 a_deleted_blob_is_brought_back_by_an_upload,
                 replaced_objects_count_until_they_are_deleted,
+                a_deleted_account_charges_nobody_for_its_replaced,
                 a_replaced_object_is_swept_when_its_urls_are_over,
                 an_abandoned_upload_is_swept_an_hour_after_its_url,
                 a_deleted_blob_is_swept_after_thirty_days,

@@ -70,6 +70,12 @@ pub async fn browsers_push_out_no_device(store: &dyn Store) {
     assert_eq!(sessions.len(), 1 + PAGE_SESSIONS_MAX as usize);
     assert!(store.session(session_id(1), NOW).await.unwrap().is_some());
     assert!(store.session(session_id(2), NOW).await.unwrap().is_none());
+    let others = EndSessions::OthersOfUser(user_id(1), session_id(3));
+    assert_eq!(
+        store.end_sessions(others).await.unwrap().len(),
+        PAGE_SESSIONS_MAX as usize
+    );
+    assert!(store.session(session_id(3), NOW).await.unwrap().is_some());
 }
 
 pub async fn a_page_session_ends_after_twelve_hours(store: &dyn Store) {

@@ -62,6 +62,9 @@ async fn sweep_stream(db: &impl Executor, stream_key: i64, now: UnixSeconds) -> 
         return Ok(());
     }
     for sql in [
+        // Another stream may get the key.
+        "UPDATE condemned_objects SET stream_key = NULL, size_bytes = NULL WHERE object_key IN (
+             SELECT object_key FROM condemned_objects WHERE stream_key = $1 LIMIT $2)",
         "DELETE FROM batch_answers WHERE (stream_key, device_key, last_seq) IN (
              SELECT stream_key, device_key, last_seq FROM batch_answers WHERE stream_key = $1 LIMIT $2)",
         "DELETE FROM envelopes WHERE (stream_key, version) IN (

@@ -210,6 +210,12 @@ pub async fn condemn_replaced(
         ],
     )
     .await?;
+    db.execute(
+        "UPDATE streams SET replaced_bytes = replaced_bytes + $2, replaced_count = replaced_count + 1
+         WHERE stream_key = $1",
+        params![stream_key, replaced.size],
+    )
+    .await?;
     Ok(())
 }
 
@@ -309,14 +315,26 @@ pub async fn deleted(db: &impl Executor, keys: &[ObjectKey], now: UnixSeconds) -
                 params![key, now],
             )
             .await?;
-        if forgotten == 0 {
-            first_times += db
-                .execute(
-                    "UPDATE condemned_objects SET deletions = 1, sweep_after = $3, stream_key = NULL, size_bytes = NULL
-                     WHERE object_key = $1 AND sweep_after <= $2",
-                    params![key, now, now.saturating_add(SECOND_SWEEP_SECONDS)],
-                )
-                .await?;
+        if forgotten > 0 {
+            continue;
+        }
+        let first = db
+            .query_one(
+                "UPDATE condemned_objects SET deletions = 1, sweep_after = $3
+                 WHERE object_key = $1 AND sweep_after <= $2 AND deletions = 0 RETURNING stream_key, size_bytes",
+                params![key, now, now.saturating_add(SECOND_SWEEP_SECONDS)],
+            )
+            .await?;
+        let Some(row) = first else { continue };
+        first_times += 1;
+        let (stream_key, size): (Option<i64>, Option<u64>) = (row.get(0)?, row.get(1)?);
+        if let (Some(stream_key), Some(size)) = (stream_key, size) {
+            db.execute(
+                "UPDATE streams SET replaced_bytes = replaced_bytes - $2, replaced_count = replaced_count - 1
+                 WHERE stream_key = $1",
+                params![stream_key, size],
+            )
+            .await?;
         }
     }
     Ok(first_times)

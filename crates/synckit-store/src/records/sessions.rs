@@ -126,7 +126,7 @@ pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> R
     )
     .await?;
     if session.stream.app_id == PAGES_APP {
-        // Browsers push out browsers, not devices.
+        // Browsers push out browsers, not devices: they have a number of their own.
         db.execute(
             "DELETE FROM sessions WHERE session_key IN (
                  SELECT session_key FROM sessions WHERE stream_key = $1
@@ -134,15 +134,16 @@ pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> R
             params![stream_key, PAGE_SESSIONS_MAX - 1],
         )
         .await?;
+    } else {
+        // The least recently refreshed sessions beyond the quota end. No account has as many as the limit.
+        db.execute(
+            "DELETE FROM sessions WHERE session_key IN (
+                 SELECT session_key FROM streams JOIN sessions USING (stream_key) WHERE user_id = $1 AND app_id <> $3
+                 ORDER BY refreshed_at DESC, session_key DESC LIMIT 1000000000 OFFSET $2)",
+            params![&session.stream.user_id, sessions_beside_new(quotas), &PAGES_APP],
+        )
+        .await?;
     }
-    // The least recently refreshed sessions beyond the quota end. No account has as many as the limit.
-    db.execute(
-        "DELETE FROM sessions WHERE session_key IN (
-             SELECT session_key FROM streams JOIN sessions USING (stream_key) WHERE user_id = $1
-             ORDER BY refreshed_at DESC, session_key DESC LIMIT 1000000000 OFFSET $2)",
-        params![&session.stream.user_id, sessions_beside_new(quotas)],
-    )
-    .await?;
     db.execute(
         "INSERT INTO sessions (session_id, stream_key, refresh_counter, created_at, refreshed_at)
          VALUES ($1, $2, 1, $3, $3)",
@@ -257,6 +258,7 @@ pub async fn end(db: &impl Executor, which: EndSessions) -> Result<Vec<SessionId
             ids(&rows)
         }
         EndSessions::OfUser(user_id) => end_of_user(db, user_id, None).await,
+        EndSessions::OthersOfUser(user_id, kept) => end_of_user(db, user_id, Some(kept)).await,
     }
 }
 

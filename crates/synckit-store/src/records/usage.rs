@@ -25,12 +25,18 @@ pub async fn stored_bytes(db: &impl Executor, user_id: UserId) -> Result<u64, St
 /// # Errors
 /// Those of the engine.
 pub async fn usage(db: &impl Executor, user_id: UserId) -> Result<Usage, StoreError> {
-    let blobs = db
+    let of_streams = db
         .query_one(
-            "SELECT CAST(coalesce(sum(blob_count), 0) AS bigint) FROM streams WHERE user_id = $1",
+            "SELECT CAST(coalesce(sum(blob_count + replaced_count), 0) AS bigint),
+                 CAST(coalesce(sum(replaced_bytes), 0) AS bigint)
+             FROM streams WHERE user_id = $1",
             params![&user_id],
         )
         .await?;
+    let (blobs, replaced_bytes): (u64, u64) = match of_streams {
+        Some(row) => (row.get(0)?, row.get(1)?),
+        None => (0, 0),
+    };
     let uploads = db
         .query_one(
             "SELECT count(*), CAST(coalesce(sum(size_bytes), 0) AS bigint)
@@ -42,18 +48,10 @@ pub async fn usage(db: &impl Executor, user_id: UserId) -> Result<Usage, StoreEr
         Some(row) => (row.get(0)?, row.get(1)?),
         None => (0, 0),
     };
-    let replaced = db
-        .query_one(
-            "SELECT CAST(coalesce(sum(size_bytes), 0) AS bigint)
-             FROM streams JOIN condemned_objects USING (stream_key) WHERE user_id = $1",
-            params![&user_id],
-        )
-        .await?;
-    let replaced_bytes: u64 = replaced.map_or(Ok(0), |row| row.get(0))?;
     Ok(Usage {
         stored_bytes: stored_bytes(db, user_id).await?,
         pending_bytes: announced_bytes.saturating_add(replaced_bytes),
-        blobs: blobs.map_or(Ok(0), |row| row.get(0))?,
+        blobs,
         pending_uploads,
     })
 }

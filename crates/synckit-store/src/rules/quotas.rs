@@ -60,7 +60,7 @@ pub struct Usage {
     pub stored_bytes: u64,
     /// Sealed bytes that are announced and not confirmed, or replaced and not deleted yet.
     pub pending_bytes: u64,
-    /// Blobs.
+    /// Blobs, and objects of replaced ones that are not deleted yet.
     pub blobs: u64,
     /// Uploads that are begun and not confirmed.
     pub pending_uploads: u64,

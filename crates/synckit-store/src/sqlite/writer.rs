@@ -99,7 +99,9 @@ impl From<EndSessions> for Lane {
     fn from(which: EndSessions) -> Self {
         match which {
             EndSessions::One(id) => Self::Session(id),
-            EndSessions::OneOfUser(id, _) | EndSessions::OfUser(id) => Self::Account(id),
+            EndSessions::OneOfUser(id, _) | EndSessions::OfUser(id) | EndSessions::OthersOfUser(id, _) => {
+                Self::Account(id)
+            }
         }
     }
 }

@@ -94,6 +94,8 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
             ("batch_bytes", "batch_bytes"),
             ("blob_bytes", "blob_bytes"),
             ("blob_count", "- the number of its blobs, which are in the export"),
+            ("replaced_bytes", "- of files that are deleted within hours"),
+            ("replaced_count", "- of files that are deleted within hours"),
             ("snapshot_bytes", "snapshot_bytes"),
             ("snapshot_seq", "- the position of the newest snapshot"),
             ("base_seq", "base"),

@@ -629,7 +629,10 @@ async fn of_blobs(db: &impl Executor) {
         object_key: ObjectKey::from_bytes([9; 32]),
         ..listed[0]
     };
-    blobs::condemn_replaced(db, 0, &replaced, 2 * NOW).await.unwrap();
+    blobs::condemn_replaced(db, 0, &replaced, 0).await.unwrap();
+    assert_eq!(blobs::deleted(db, &[replaced.object_key], NOW).await.unwrap(), 1);
+    let again = NOW + SECOND_SWEEP_SECONDS;
+    assert_eq!(blobs::deleted(db, &[replaced.object_key], again).await.unwrap(), 0);
     assert!(blobs::delete(db, stream, blob, NOW).await.unwrap());
     assert!(!blobs::delete(db, stream, blob, NOW).await.unwrap());
     let [upload, other] = [1, 3].map(|byte| UploadId::from_bytes([byte; 16]));
