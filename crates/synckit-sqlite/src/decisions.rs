@@ -1,7 +1,7 @@
 //! What the user decides, and what follows from it.
 //!
-//! A decision is kept in the file until it is done: so whoever syncs the file next goes on with it, also after a crash. It is done in the
-//! transaction after which all that follows is in the file.
+//! The file keeps a decision until it is done. After a crash, or in another process, the next sync of the file goes on with it. The same
+//! transaction ends the decision and writes down what is left to do.
 
 use std::collections::BTreeSet;
 

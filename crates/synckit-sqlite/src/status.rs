@@ -24,7 +24,7 @@ pub enum SyncStatus {
     Syncing {
         /// How many entries have been sent or received.
         done: usize,
-        /// Of how many, as far as that is known: other devices may go on.
+        /// How many entries there are in all, if that is known. The number grows while other devices write.
         of: Option<usize>,
     },
     /// The server is out of reach, or has no room for requests now. The sync goes on when it is back.

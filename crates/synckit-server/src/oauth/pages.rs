@@ -19,7 +19,8 @@ macro_rules! templates {
     };
 }
 
-const TEMPLATES: [(&str, &str); 17] = templates![
+const TEMPLATES: [(&str, &str); 18] = templates![
+    "head.html",
     "gate.html",
     "exchange.html",
     "new-password.html",

@@ -200,7 +200,7 @@ impl FromRequestParts<Arc<ServerState>> for PageAccess {
             Ok(live) if live.stream == stream => {}
             // It has ended, or the account has.
             Ok(_) => return Err(signed_out()),
-            Err(error) if error.problem().status == 401 || error.problem().status == 410 => return Err(signed_out()),
+            Err(error) if error.problem().status == 401 => return Err(signed_out()),
             Err(error) => return Err(error.into_response()),
         }
         let owners = Owners::session(session.user_id, session.session_id);

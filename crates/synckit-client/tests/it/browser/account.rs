@@ -1,6 +1,6 @@
 //! The account page in a real Chromium: what it shows, and what a person does there.
 
-use synckit_client::{Cursor, RecoveryCode};
+use synckit_client::{Cursor, DeviceId, RecoveryCode, SyncKitClient};
 
 use super::{
     EMAIL, PASSWORD, REFUSAL, derived, device,
@@ -13,6 +13,13 @@ const OLD_PASSWORD: &str = "//input[@id='old-password']";
 const SUBMIT: &str = "//form[not(@hidden)]//button[@type='submit']";
 const HEADING: &str = "//h1";
 const NEW: &str = "four other words are strong";
+
+/// A first device, which has pushed three changes.
+async fn synced(world: &World, user: &User) -> (SyncKitClient, DeviceId) {
+    let (laptop, laptop_id) = world.first_device(user).await;
+    laptop.push(laptop_id, changes(3)).await.unwrap();
+    (laptop, laptop_id)
+}
 
 async fn open(browser: &Browser, url: &str) {
     browser.open(&format!("{url}/account")).await;
@@ -31,8 +38,7 @@ async fn sign_in(browser: &Browser, user: &User) {
 async fn a_person_sees_and_revokes_devices() {
     let world = World::start().await;
     let user = world.user().await;
-    let (laptop, laptop_id) = world.first_device(&user).await;
-    laptop.push(laptop_id, changes(3)).await.unwrap();
+    let (laptop, laptop_id) = synced(&world, &user).await;
     let phone = device(world.url(), &world);
     phone.authenticate(&user.email, &user.password).await.unwrap();
     phone.setup_encryption_existing(&user.password).await.unwrap();
@@ -83,8 +89,7 @@ async fn a_person_sees_and_revokes_devices() {
 async fn a_password_changes_in_the_browser() {
     let world = World::start().await;
     let user = world.user().await;
-    let (laptop, laptop_id) = world.first_device(&user).await;
-    laptop.push(laptop_id, changes(3)).await.unwrap();
+    let (laptop, laptop_id) = synced(&world, &user).await;
     let trace = Trace::default();
     let url = trace.before(world.address()).await;
     let browser = Browser::start(Look::default()).await;
@@ -130,8 +135,7 @@ async fn a_password_changes_in_the_browser() {
 async fn a_new_recovery_code_replaces_the_old_one() {
     let world = World::start().await;
     let user = world.user().await;
-    let (laptop, laptop_id) = world.first_device(&user).await;
-    laptop.push(laptop_id, changes(3)).await.unwrap();
+    synced(&world, &user).await;
     let trace = Trace::default();
     let url = trace.before(world.address()).await;
     let browser = Browser::start(Look {
@@ -224,8 +228,7 @@ async fn an_unknown_end_is_told_as_one() {
 async fn an_account_is_deleted_by_its_typed_address() {
     let world = World::start().await;
     let user = world.user().await;
-    let (laptop, laptop_id) = world.first_device(&user).await;
-    laptop.push(laptop_id, changes(3)).await.unwrap();
+    let (laptop, laptop_id) = synced(&world, &user).await;
     for is_scripted in [true, false] {
         let browser = Browser::start(Look::default()).await;
         open(&browser, &world.url()).await;

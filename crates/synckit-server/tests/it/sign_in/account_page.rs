@@ -427,6 +427,15 @@ async fn forms_reach_only_the_accounts_own_things() {
     assert_eq!(answer.header("location"), "/account?done=device#devices");
     let answer = world.get("/api/sync/devices").bearer(&ada.token).send().await;
     assert_eq!(answer.code(), "session_ended");
+    assert_eq!(told.status, StatusCode::BAD_REQUEST);
+    // What was done is told after the form, and by no link of another site.
+    for (site, is_told) in [("same-origin", true), ("cross-site", false)] {
+        let page = adas
+            .with(world.get("/account?done=device"))
+            .header("sec-fetch-site", site);
+        let page = text_of(&page.send().await);
+        assert_eq!(page.contains("The device is revoked"), is_told, "{site}");
+    }
     // What is no id is told, and changes nothing.
     for (path, fields) in [
         ("/account/devices", [("app", "x"), ("device", "x")]),

@@ -1,4 +1,4 @@
-//! Long values whose bytes are nowhere, or on their way.
+//! Long values whose bytes the server does not have, or not yet.
 
 use synckit_doctest::run;
 use synckit_sqlite::{Answer, Question, SyncedDatabase};

@@ -73,7 +73,7 @@ fn restored_server_loses_nothing() {
     });
 }
 
-/// The decision is kept: whoever syncs the file next goes on with it.
+/// The file keeps the decision, so the next sync of any process goes on with it.
 #[test]
 fn decision_survives_a_restart() {
     run(async |mut world| {
