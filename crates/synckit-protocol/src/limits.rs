@@ -114,6 +114,8 @@ pub const AUTHORIZATION_SECONDS: u64 = 3600;
 pub const CONSENT_SECONDS: u64 = 600;
 /// How long the code of a browser sign-in can be exchanged. Later: `invalid_grant`.
 pub const AUTHORIZATION_CODE_SECONDS: u64 = 60;
+/// The time between the deletion of an account on its page and the moment from which nobody can bring it back: 14 days.
+pub const ACCOUNT_DELETION_SECONDS: u64 = 14 * 24 * 3600;
 /// How long a browser is signed in to the server's own pages. Later, the sign-in page.
 pub const PAGE_SESSION_SECONDS: u64 = 12 * 3600;
 /// Browsers that are signed in to the pages of one account. A further sign-in ends the oldest of their sessions.

@@ -57,10 +57,13 @@ CREATE TABLE accounts (
     vault_version     INTEGER NOT NULL DEFAULT 1,
     created_at        INTEGER NOT NULL,
     email_verified_at INTEGER,
+    -- When it is deleted, if its owner asked for that. A sign-in before takes it back.
+    delete_at         INTEGER,
     -- 1 if the row is all that is left of a deleted account: it has an id of its own, which nobody was ever told, holds no
     -- address, and owns the streams until they are swept, piece by piece.
     is_deleted        INTEGER NOT NULL DEFAULT 0 CHECK (is_deleted IN (0, 1))
 ) STRICT;
+CREATE INDEX accounts_to_delete ON accounts (delete_at) WHERE delete_at IS NOT NULL;
 CREATE INDEX accounts_to_sweep ON accounts (account_key) WHERE is_deleted = 1;
 
 -- Network addresses that an account was used from, as keyed hashes: strangers elsewhere cannot use its guesses up for it.

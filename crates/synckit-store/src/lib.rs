@@ -201,6 +201,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// account does not exist.
     async fn delete_account(&self, user_id: UserId) -> Result<Option<Vec<SessionId>>, StoreError>;
 
+    /// Deletes an account at a later time, unless a session is opened for it before. Every session ends; returns those that did, or
+    /// `None` if the account does not exist. [`Store::retain`] then deletes it as [`Store::delete_account`] does.
+    async fn schedule_deletion(&self, user_id: UserId, at: UnixSeconds) -> Result<Option<Vec<SessionId>>, StoreError>;
+
     /// Stores a mailed code beside the valid ones of the account. `false` if these are
     /// [`RESET_CODES_MAX`](synckit_protocol::limits::RESET_CODES_MAX): they stay, and nothing is stored.
     async fn put_mail_code(&self, code: NewMailCode) -> Result<bool, StoreError>;

@@ -119,6 +119,9 @@ pub struct ExportedAccount {
     pub vault: ByteString,
     /// Counts the writes of the vault, from 1.
     pub vault_version: u64,
+    /// When it is deleted, if its owner asked for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_at: Option<UnixSeconds>,
 }
 
 /// The stream of the account in one app.

@@ -9,11 +9,12 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use lettre::{
     AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
     message::{Mailbox, header::ContentType},
 };
-use synckit_protocol::{SecretText, UserId, limits::RESET_CODE_SECONDS};
+use synckit_protocol::{SecretText, UserId, limits::RESET_CODE_SECONDS, wire::UnixSeconds};
 use synckit_store::{
     CredentialOf, NewMailCode, SecretHash, Store, StoreError, TaskLost,
     private_files::{create_private_dir, write_private_file},
@@ -50,6 +51,8 @@ pub(crate) enum MailJob {
     },
     /// Somebody tried to register an address that has an account.
     AddressTaken { email: String },
+    /// An account is to be deleted.
+    DeletionScheduled { email: String, on: UnixSeconds },
     /// Somebody forgot a password, or says so. Whether the address has an account is not known yet.
     ResetPassword { email: String },
 }
@@ -364,6 +367,18 @@ impl MailWorker {
                 );
                 self.message(email, "You already have an account", text)
             }
+            MailJob::DeletionScheduled { email, on } => {
+                let text = format!(
+                    "Somebody who knows your password, probably you, deleted your account on {url}.\n\n\
+                     Every device is signed out. On {day} (UTC) the account and the data of all apps are erased, and nobody \
+                     can bring them back.\n\n\
+                     To keep the account, sign in before that day: in an app, or on {url}/account\n\
+                     If it was not you, sign in and change the password.\n",
+                    url = self.public_url,
+                    day = day(*on),
+                );
+                self.message(email, "Your account will be deleted", text)
+            }
             MailJob::ResetPassword { email } => {
                 let Some(account) = self.store.credential(CredentialOf::Email(email)).await? else {
                     return Ok(None);
@@ -434,6 +449,14 @@ impl MailWorker {
         }
         Ok(())
     }
+}
+
+/// A day for people.
+fn day(at: UnixSeconds) -> String {
+    let at = i64::try_from(at)
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok());
+    at.unwrap_or(Timestamp::MAX).strftime("%-d %B %Y").to_string()
 }
 
 /// A time for people, in whole hours or minutes.

@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use minijinja::{Environment, Value, context};
 use serde::Serialize;
-use synckit_protocol::limits::AUTHORIZATION_SECONDS;
+use synckit_protocol::{limits::AUTHORIZATION_SECONDS, wire::UnixSeconds};
 
 use super::{
     assets::{Asset, Assets, Links},
@@ -88,8 +88,8 @@ pub(crate) enum Page<'a> {
         /// Whether another address was typed.
         is_wrong: bool,
     },
-    /// Everything is gone.
-    AccountDeleted,
+    /// Everything is gone, at this time.
+    AccountDeleted { on: UnixSeconds },
     /// Says that a form cannot be taken.
     FormRefused,
     /// Says why the request cannot go on, and leads nowhere.
@@ -226,7 +226,7 @@ impl Pages {
             Page::DeleteAccount { account, is_wrong } => {
                 ("delete-account.html", context! { is_wrong, ..account.clone() })
             }
-            Page::AccountDeleted => ("account-deleted.html", context! {}),
+            Page::AccountDeleted { on } => ("account-deleted.html", context! { on }),
             Page::FormRefused => ("form-refused.html", context! {}),
             Page::Refused {
                 reason,

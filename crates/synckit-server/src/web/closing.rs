@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderValue, header};
+use synckit_protocol::limits::ACCOUNT_DELETION_SECONDS;
 
 use super::{
     session::{PageAccess, To, to_sign_in, unset},
@@ -15,6 +16,7 @@ use super::{
 use crate::{
     api,
     http::{ApiError, Form, Site},
+    mail::MailJob,
     oauth::{Page, common_headers},
     sign_in::NormalEmail,
     state::ServerState,
@@ -58,18 +60,26 @@ pub(super) async fn delete(
         return Ok(refusal);
     }
     let typed = NormalEmail::parse(fields.get("email").unwrap_or_default()).ok();
-    let overview = state.store.account(access.user_id).await?;
-    let is_right = match (&typed, &overview) {
-        (Some(typed), Some(overview)) => typed.as_str() == overview.account.email,
-        _ => false,
+    let Some(overview) = state.store.account(access.user_id).await? else {
+        return Ok(to_sign_in(&state, To::Account));
     };
-    if !is_right {
+    let email = overview.account.email;
+    if typed.is_none_or(|typed| typed.as_str() != email) {
         return show(&state, &access, true).await;
     }
-    let ended = state.store.delete_account(access.user_id).await?.unwrap_or_default();
-    state.sessions.end(&ended, state.config.clock.now());
-    tracing::info!(sessions = ended.len(), "an account was deleted on its page");
-    let mut answer = state.pages.show(&Page::AccountDeleted)?;
+    // Before anything is changed: without the mail, nobody would hear of a deletion by somebody else.
+    let place = state.mailer.reserve()?;
+    let now = state.config.clock.now();
+    let on = now.saturating_add(ACCOUNT_DELETION_SECONDS);
+    let ended = state
+        .store
+        .schedule_deletion(access.user_id, on)
+        .await?
+        .unwrap_or_default();
+    state.sessions.end(&ended, now);
+    place.fill(MailJob::DeletionScheduled { email, on });
+    tracing::info!(sessions = ended.len(), "an account is to be deleted");
+    let mut answer = state.pages.show(&Page::AccountDeleted { on })?;
     answer.headers_mut().insert(header::SET_COOKIE, unset()?);
     Ok(answer)
 }

@@ -19,6 +19,9 @@ use super::{
     whole_account::{LATER, create_whole_account, retain},
 };
 
+/// The day of a scheduled deletion, after all that retention deletes of a whole account.
+const DAY: u64 = LATER + 1000;
+
 /// Whether a query finds anything of account `n`.
 async fn finds_anything(store: &dyn Store, n: u64, stream: StreamId) -> bool {
     let user_id = user_id(n);
@@ -150,6 +153,37 @@ pub async fn an_account_is_deleted_once(store: &dyn Store) {
     assert_eq!(store.delete_account(user_id(1)).await.unwrap(), Some(Vec::new()));
     assert_eq!(store.delete_account(user_id(1)).await.unwrap(), None);
     assert_eq!(store.delete_account(user_id(2)).await.unwrap(), None);
+}
+
+pub async fn a_scheduled_deletion_waits_for_its_day(store: &dyn Store) {
+    create_app(store, 1).await;
+    let stream = create_whole_account(store, 1, 1).await;
+    open_session(store, stream, 7).await;
+    let ended = store.schedule_deletion(user_id(1), DAY).await.unwrap().unwrap();
+    assert!(ended.contains(&session_id(7)));
+    assert!(store.sessions(user_id(1), NOW).await.unwrap().is_empty());
+    // The account is whole until then.
+    retain(store, DAY - 1).await;
+    assert!(finds_anything(store, 1, stream).await);
+    assert!(!export(store, 1).await.is_empty());
+    retain(store, DAY).await;
+    assert!(!finds_anything(store, 1, stream).await);
+    assert_eq!(store.schedule_deletion(user_id(1), DAY).await.unwrap(), None);
+}
+
+pub async fn a_sign_in_keeps_the_account(store: &dyn Store) {
+    create_app(store, 1).await;
+    for n in [1, 2] {
+        create_whole_account(store, 1, n).await;
+        store.schedule_deletion(user_id(n), DAY).await.unwrap().unwrap();
+    }
+    open_session(store, stream_of(1, 1), 7).await;
+    retain(store, DAY).await;
+    let kept = store.accounts().await.unwrap();
+    assert_eq!(
+        kept.iter().map(|account| account.user_id).collect::<Vec<_>>(),
+        [user_id(1)]
+    );
 }
 
 pub async fn a_deletion_leaves_other_accounts_alone(store: &dyn Store) {

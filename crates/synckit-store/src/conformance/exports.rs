@@ -78,6 +78,7 @@ pub async fn an_export_holds_everything_in_order(store: &dyn Store) {
         email_verified_at: Some(NOW),
         vault: ByteString(b"second vault 1".to_vec()),
         vault_version: 2,
+        delete_at: None,
     };
     assert_eq!(lines[0], ExportLine::Account(account));
     let text = serde_json::to_string(&lines).unwrap();

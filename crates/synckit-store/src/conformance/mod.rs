@@ -128,6 +128,8 @@ macro_rules! conformance_suite {
                 a_deleted_app_leaves_other_apps_alone,
                 a_deleted_account_is_gone_at_once,
                 an_account_is_deleted_once,
+                a_scheduled_deletion_waits_for_its_day,
+                a_sign_in_keeps_the_account,
                 a_deletion_leaves_other_accounts_alone,
                 the_next_owner_of_an_address_finds_nothing,
                 a_deletion_reopens_no_invitation,

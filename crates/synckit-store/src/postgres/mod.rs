@@ -161,6 +161,7 @@ impl PostgresStore {
     async fn retention_step(&self, retention: &Retention) -> Result<(), StoreError> {
         if transaction!(self, Locking, |db| retention::sweep_batches(db))?
             || transaction!(self, Locking, |db| retention::sweep_snapshot(db))?
+            || transaction!(self, Serializable, |db| accounts::delete_due(db, retention.ended_until))?
             || transaction!(self, Locking, |db| deletion::sweep_account(db, retention.now))?
             || transaction!(self, Serializable, |db| apps::sweep(db))?
             || transaction!(self, Locking, |db| retention::condemn_unfinished(db, retention))?
@@ -305,6 +306,10 @@ impl Store for PostgresStore {
 
     async fn delete_account(&self, user_id: UserId) -> Result<Option<Vec<SessionId>>, StoreError> {
         transaction!(self, Serializable, |db| accounts::delete(db, user_id))
+    }
+
+    async fn schedule_deletion(&self, user_id: UserId, at: UnixSeconds) -> Result<Option<Vec<SessionId>>, StoreError> {
+        transaction!(self, Serializable, |db| accounts::schedule_deletion(db, user_id, at))
     }
 
     async fn put_mail_code(&self, code: NewMailCode) -> Result<bool, StoreError> {

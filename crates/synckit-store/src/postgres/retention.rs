@@ -29,6 +29,7 @@ pub(super) async fn is_due(db: &impl Executor, retention: &Retention) -> Result<
              UNION ALL SELECT snapshot_key FROM snapshots WHERE state = 'condemned'
              UNION ALL SELECT snapshot_key FROM snapshots WHERE state = 'unfinished' AND touched_at <= $1
              UNION ALL SELECT pending_key FROM pending_accounts WHERE expires_at <= $2
+             UNION ALL SELECT account_key FROM accounts WHERE delete_at <= $2
              UNION ALL SELECT 0 FROM allowances WHERE kept_until <= $2
              UNION ALL SELECT 0 FROM familiar_places WHERE used_at <= $3 LIMIT 1",
             params![

@@ -482,3 +482,49 @@ pub async fn delete(db: &impl Executor, user_id: UserId) -> Result<Option<Vec<Se
         .await?;
     Ok(Some(ended))
 }
+
+/// [`crate::Store::schedule_deletion`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn schedule_deletion(
+    db: &impl Executor,
+    user_id: UserId,
+    at: UnixSeconds,
+) -> Result<Option<Vec<SessionId>>, StoreError> {
+    let scheduled = db
+        .execute(
+            "UPDATE accounts SET delete_at = $2 WHERE user_id = $1",
+            params![&user_id, at],
+        )
+        .await?;
+    if scheduled == 0 {
+        return Ok(None);
+    }
+    Ok(Some(sessions::end_of_user(db, user_id, None).await?))
+}
+
+/// The account whose deletion has been due for longest.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn due(db: &impl Executor, now: UnixSeconds) -> Result<Option<UserId>, StoreError> {
+    let due = db
+        .query_one(
+            "SELECT user_id FROM accounts WHERE delete_at <= $1 ORDER BY delete_at LIMIT 1",
+            params![now],
+        )
+        .await?;
+    due.map(|row| row.get(0)).transpose()
+}
+
+/// Deletes that account; returns whether there is one.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn delete_due(db: &impl Executor, now: UnixSeconds) -> Result<bool, StoreError> {
+    match due(db, now).await? {
+        Some(user_id) => Ok(delete(db, user_id).await?.is_some()),
+        None => Ok(false),
+    }
+}

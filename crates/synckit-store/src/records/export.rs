@@ -31,7 +31,7 @@ type AccountLine = fn(&Row) -> Result<ExportLine, StoreError>;
 /// The rows of the account itself: a handful, of at most a few KiB each. `$1` is the key of the account.
 const ACCOUNT: [(&str, AccountLine); 5] = [
     (
-        "SELECT user_id, email, created_at, email_verified_at, vault, vault_version
+        "SELECT user_id, email, created_at, email_verified_at, vault, vault_version, delete_at
          FROM accounts WHERE account_key = $1",
         |row| {
             Ok(ExportLine::Account(ExportedAccount {
@@ -41,6 +41,7 @@ const ACCOUNT: [(&str, AccountLine); 5] = [
                 email_verified_at: row.get(3)?,
                 vault: row.get(4)?,
                 vault_version: row.get(5)?,
+                delete_at: row.get(6)?,
             }))
         },
     ),

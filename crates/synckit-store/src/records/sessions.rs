@@ -119,6 +119,12 @@ pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> R
         }
     }
     let stream_key = streams::find_or_create(db, session.stream).await?;
+    // Its owner is back: the account is kept.
+    db.execute(
+        "UPDATE accounts SET delete_at = NULL WHERE user_id = $1 AND delete_at IS NOT NULL",
+        params![&session.stream.user_id],
+    )
+    .await?;
     // Expired rows are deleted where a new session of the same stream takes their place.
     db.execute(
         "DELETE FROM sessions WHERE stream_key = $1 AND refreshed_at <= $2",

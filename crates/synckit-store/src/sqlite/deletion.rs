@@ -35,14 +35,20 @@ pub(super) fn delete(db: &Connection, user_id: UserId) -> Result<Option<Vec<Sess
     overwriting(db, || run(accounts::delete(&Transaction(db), user_id)))
 }
 
+/// Deletes an account whose time has come, as [`delete`] does; returns whether there is one.
+pub(super) fn delete_due(db: &Connection, now: UnixSeconds) -> Result<bool, Failure> {
+    overwriting(db, || run(accounts::delete_due(&Transaction(db), now)))
+}
+
 /// Runs the record's deletion so that SQLite overwrites the deleted bytes.
 pub(super) fn delete_app(db: &Connection, app_id: AppId) -> Result<bool, Failure> {
     overwriting(db, || run(apps::delete(&Transaction(db), app_id)))
 }
 
-/// Whether data of a deleted account or app remains. Reads only.
-pub(super) fn is_due(db: &Connection) -> Result<bool, Failure> {
+/// Whether data of a deleted account or app remains, or the day of an account has come. Reads only.
+pub(super) fn is_due(db: &Connection, now: UnixSeconds) -> Result<bool, Failure> {
     Ok(db.prepare_cached(DELETED)?.exists([])?
+        || run(accounts::due(&Transaction(db), now))?.is_some()
         || db
             .prepare_cached("SELECT 1 FROM apps WHERE is_deleted = 1 LIMIT 1")?
             .exists([])?)

@@ -470,6 +470,13 @@ impl Store for SqliteStore {
         self.write(user_id, move |db| deletion::delete(db, user_id)).await
     }
 
+    async fn schedule_deletion(&self, user_id: UserId, at: UnixSeconds) -> Result<Option<Vec<SessionId>>, StoreError> {
+        self.write(user_id, move |db| {
+            run(accounts::schedule_deletion(&Transaction(db), user_id, at))
+        })
+        .await
+    }
+
     async fn put_mail_code(&self, code: NewMailCode) -> Result<bool, StoreError> {
         self.write(code.user_id, move |db| {
             run(accounts::put_mail_code(&Transaction(db), &code))

@@ -35,7 +35,7 @@ const CONDEMNED: &str = "SELECT snapshot_key, stream_key, size_bytes FROM snapsh
 pub(super) fn is_due(db: &Connection, retention: &Retention) -> Result<bool, Failure> {
     Ok(db.prepare_cached(SWEEP)?.exists([])?
         || db.prepare_cached(CONDEMNED)?.exists([])?
-        || deletion::is_due(db)?
+        || deletion::is_due(db, retention.ended_until)?
         || db
             .prepare_cached("SELECT 1 FROM snapshots WHERE state = 'unfinished' AND touched_at <= ?1 LIMIT 1")?
             .exists([Unsigned(retention.unfinished_before)])?
@@ -64,6 +64,7 @@ pub(super) enum Step {
 pub(super) fn step(db: &Connection, retention: &Retention) -> Result<Step, Failure> {
     if sweep_batches(db)?
         || sweep_snapshot(db)?
+        || deletion::delete_due(db, retention.ended_until)?
         || deletion::sweep(db, retention.now)?
         || condemn_unfinished(db, retention)?
         || delete_pending(db, retention)?

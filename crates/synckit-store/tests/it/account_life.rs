@@ -52,6 +52,7 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
             ("vault_version", "vault_version"),
             ("created_at", "created_at"),
             ("email_verified_at", "email_verified_at"),
+            ("delete_at", "delete_at"),
             ("is_deleted", "- 0 for every account that there is"),
         ],
     ),

@@ -672,6 +672,12 @@ async fn of_deletion(db: &impl Executor) {
     };
     sessions::open(db, session, &Quotas::default()).await.unwrap();
     assert_eq!(
+        accounts::schedule_deletion(db, user_id(1), NOW).await.unwrap(),
+        Some(vec![session_id(8)])
+    );
+    sessions::open(db, session, &Quotas::default()).await.unwrap();
+    assert!(!accounts::delete_due(db, NOW).await.unwrap());
+    assert_eq!(
         accounts::delete(db, user_id(1)).await.unwrap(),
         Some(vec![session_id(8)])
     );

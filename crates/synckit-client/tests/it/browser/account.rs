@@ -249,19 +249,19 @@ async fn an_account_is_deleted_by_its_typed_address() {
         }
         browser.write("//input[@id='typed']", &user.email.to_uppercase()).await;
         browser.click("//button[@id='delete']").await;
-        let heading = browser.text("//h1[text()='The account is deleted']").await;
-        assert_eq!(heading, "The account is deleted");
+        let heading = browser.text("//h1[text()='Every device is signed out']").await;
+        assert_eq!(heading, "Every device is signed out");
         browser.seen("account-deleted-light-desktop").await;
         open(&browser, &world.url()).await;
         assert_eq!(browser.text(HEADING).await, "Sign in");
     }
     assert!(laptop.pull(laptop_id, Cursor::START).await.is_err());
-    assert!(
-        device(world.url(), &world)
-            .authenticate(&user.email, &user.password)
-            .await
-            .is_err()
-    );
+    // Until its day, a sign-in keeps everything.
+    let phone = device(world.url(), &world);
+    phone.authenticate(&user.email, &user.password).await.unwrap();
+    phone.setup_encryption_existing(&user.password).await.unwrap();
+    let phone_id = phone.register_device("phone", "android").await.unwrap().id;
+    assert_eq!(phone.pull(phone_id, Cursor::START).await.unwrap().0.len(), 3);
 }
 
 #[tokio::test]

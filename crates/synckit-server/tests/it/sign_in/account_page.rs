@@ -532,11 +532,19 @@ async fn a_typed_address_deletes_the_account() {
     let page = browser
         .post(&world, "/account/delete", &[("email", " ADA@example.com ")])
         .await;
-    assert!(text_of(&page).contains("The account is deleted"));
+    // 14 days after the first of January.
+    assert!(text_of(&page).contains("15 Jan 2026, 00:00 UTC"));
     assert!(page.header("set-cookie").contains("Max-Age=0"));
     assert!(!browser.is_signed_in(&world).await);
     let answer = world.get("/api/account").bearer(&ada.account_token).send().await;
-    assert_eq!(answer.code(), "account_gone");
+    assert_eq!(answer.code(), "session_ended");
+    let mail = world.mail_to("ada@example.com", "Your account will be deleted").await;
+    assert!(mail.contains("On 15 January 2026 (UTC)"), "{mail}");
+    // Whoever comes back in time keeps it.
+    world.clock.advance(limits::ACCOUNT_DELETION_SECONDS - 1);
+    let browser = Browser::sign_in(&world, "ada@example.com").await;
+    world.clock.advance(2);
+    assert!(browser.is_signed_in(&world).await);
 }
 
 #[tokio::test]
