@@ -310,7 +310,8 @@ impl Error {
         self.problem_code() == Some(code)
     }
 
-    /// The evidence for [`crate::SyncKitClient::rejoin`], if a rejoin may resolve this error.
+    /// The evidence for [`crate::SyncKitClient::rejoin`], if a rejoin may resolve this error. `None` also for a batch that is not
+    /// where a device of the user sealed it, or is under an unknown key: an honest server shows none.
     ///
     /// # Examples
     /// ```

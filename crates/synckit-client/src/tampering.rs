@@ -96,7 +96,10 @@ impl Tampering {
     pub(crate) fn rejoin_evidence(&self) -> Option<RejoinEvidence> {
         match self {
             Self::HistoryRewound(evidence) | Self::HistoryForked(evidence) => Some(RejoinEvidence::History(*evidence)),
-            Self::BatchForged(evidence) => Some(RejoinEvidence::Batch(evidence.clone())),
+            // A batch in another place may be an honest device's: no rejoin skips it.
+            Self::BatchForged(evidence) if evidence.fault != BatchFault::Elsewhere => {
+                Some(RejoinEvidence::Batch(evidence.clone()))
+            }
             _ => None,
         }
     }

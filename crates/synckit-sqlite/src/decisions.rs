@@ -6,9 +6,7 @@
 use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
-use synckit_client::{
-    BatchEvidence, Cursor, DeviceId, Error as ClientError, ProblemCode, RejoinEvidence, Rejoined, Tampering,
-};
+use synckit_client::{BatchEvidence, Cursor, DeviceId, Error as ClientError, ProblemCode, RejoinEvidence, Rejoined};
 
 use crate::{
     apply::Place,
@@ -104,7 +102,7 @@ impl SyncedDatabase {
         self.with(move |replica| replica.fact(name)).await
     }
 
-    async fn note(&self, name: &'static str, fact: Option<String>) -> Result<(), Error> {
+    pub(crate) async fn note(&self, name: &'static str, fact: Option<String>) -> Result<(), Error> {
         self.with(move |replica| replica.note(name, fact.as_deref())).await
     }
 
@@ -142,19 +140,23 @@ impl SyncedDatabase {
     }
 
     async fn go_over(&self, evidence: &RejoinEvidence) -> Result<(), Error> {
-        let cursor = self.with(Replica::cursor).await?;
-        match self.0.client.rejoin(evidence, cursor).await {
+        let (cursor, in_both) = self
+            .with(|replica| Ok((replica.cursor()?, cursor_of(replica.fact(settings::IN_BOTH)?)?)))
+            .await?;
+        // Another history may still be being read, which is this one up to there.
+        let known = if in_both.seq() > cursor.seq() { in_both } else { cursor };
+        match self.0.client.rejoin(evidence, known).await {
             Err(ClientError::NothingToRejoin) => {}
             rejoined => {
                 let Rejoined {
                     cursor: common, latest, ..
                 } = rejoined?;
                 let is_agreed = self.fact(settings::RESTORED).await?.is_some();
-                if is_agreed && common != cursor {
-                    return self.rejoin(common, Cursor::at(latest)).await;
-                } else if common == cursor {
+                if cursor.snapshot().is_none() && cursor.seq() <= common.seq() {
                     // All that the file has read is in the other history as well.
-                    self.note(settings::RESTORED, None).await?;
+                    self.with(move |replica| replica.stay(common)).await?;
+                } else if is_agreed {
+                    return self.rejoin(common, Cursor::at(latest)).await;
                 }
             }
         }
@@ -173,14 +175,11 @@ impl SyncedDatabase {
     }
 
     async fn skip(&self, batch: Box<BatchEvidence>) -> Result<(), Error> {
-        let (cursor, id) = (self.with(Replica::cursor).await?, batch.batch_id);
-        self.note(settings::REJOIN_DUE, Some(String::new())).await?;
+        let cursor = self.with(Replica::cursor).await?;
+        let place = Cursor::at(batch.parent).to_string();
+        self.note(settings::REJOIN_DUE, Some(place)).await?;
         match self.0.client.rejoin(&RejoinEvidence::Batch(batch), cursor).await {
             Err(ClientError::NothingToRejoin) => {}
-            Err(ClientError::Tampering(Tampering::BatchForged(again))) if again.batch_id == id => {
-                self.note(settings::SKIPPED, None).await?;
-                return Err(Error::BatchMoved);
-            }
             skipped => {
                 let skipped = skipped?;
                 if skipped.push_all_rows {
@@ -191,9 +190,19 @@ impl SyncedDatabase {
         self.note(settings::REJOIN_DUE, None).await
     }
 
-    /// What a process that was killed left to do.
-    pub(crate) async fn finish_rejoin(&self) -> Result<(), Error> {
-        if self.fact(settings::REJOIN_DUE).await?.is_some() {
+    /// A skip was cut off. The log tells whether the batch is skipped.
+    pub(crate) async fn finish_skip(&self) -> Result<(), Error> {
+        if let Some(place) = self.fact(settings::REJOIN_DUE).await? {
+            let pulled = self.0.client.pull(self.device(), cursor_of(Some(place))?).await;
+            match pulled.map_err(|error| (error.rejoin_evidence(), error)) {
+                Err((Some(RejoinEvidence::Batch(_)), error)) => {
+                    self.note(settings::REJOIN_DUE, None).await?;
+                    return Err(error.into());
+                }
+                Err((None, error)) => return Err(error.into()),
+                // What was to be skipped is in a history that is gone.
+                Ok(_) | Err((Some(_), _)) => {}
+            }
             let cursor = self.with(Replica::cursor).await?;
             return self.rejoin(cursor, cursor).await;
         }
@@ -253,12 +262,23 @@ impl Replica {
     }
 
     /// Keeps a fact in the file, or forgets it.
-    fn note(&mut self, name: &str, fact: Option<&str>) -> Result<(), Error> {
+    pub(crate) fn note(&mut self, name: &str, fact: Option<&str>) -> Result<(), Error> {
         let work = self.begin()?;
         match fact {
             Some(fact) => settings::write(&work.transaction, name, fact)?,
             None => settings::clear(&work.transaction, name)?,
         }
+        work.finish()
+    }
+
+    /// The log that is read is another one, which is this device's up to `common`: the file has not read further.
+    fn stay(&mut self, common: Cursor) -> Result<(), Error> {
+        let work = self.begin()?;
+        let in_both = cursor_of(settings::read(&work.transaction, settings::IN_BOTH)?)?;
+        if common.seq() < in_both.seq() {
+            settings::write(&work.transaction, settings::IN_BOTH, common.to_string())?;
+        }
+        settings::clear(&work.transaction, settings::RESTORED)?;
         work.finish()
     }
 
@@ -272,6 +292,7 @@ impl Replica {
         settings::write(&work.transaction, settings::HISTORY, history.to_string())?;
         settings::clear(&work.transaction, settings::RESTORED)?;
         settings::clear(&work.transaction, settings::REJOIN_DUE)?;
+        settings::write(&work.transaction, settings::UPLOADED, "")?;
         work.clear_files()?;
         work.is_settled = false;
         work.finish()

@@ -80,12 +80,6 @@ pub enum Error {
     #[error("the question changed: show the new one, and answer that")]
     AnotherQuestion,
 
-    /// A batch is not where a device sealed it, or is under an unknown key. It may be an honest device's, so it is not skipped.
-    #[error(
-        "the server shows a batch in another place than where it was sealed, or under an unknown key: ask its operator"
-    )]
-    BatchMoved,
-
     /// No table is tracked.
     #[error("no table is tracked: call `track` first")]
     NothingTracked,

@@ -42,6 +42,7 @@ mod pause;
 mod push;
 mod replica;
 mod report;
+mod restock;
 pub mod rows;
 mod running;
 mod shadow;

@@ -262,7 +262,7 @@ fn size_of(row: Option<&Row>) -> usize {
     row.map_or(0, |row| row.to_json().to_string().len())
 }
 
-fn files_of(row: &Row) -> impl Iterator<Item = FileValue> + '_ {
+pub(crate) fn files_of(row: &Row) -> impl Iterator<Item = FileValue> + '_ {
     row.iter().filter_map(|(_, value)| match value {
         Value::File(file) => Some(*file),
         _ => None,

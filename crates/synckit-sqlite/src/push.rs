@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Run {
     pub(crate) report: SyncReport,
     /// The files that the server has: asked for once.
-    stored: BTreeSet<BlobHash>,
+    pub(crate) stored: BTreeSet<BlobHash>,
     /// The most rows of a batch that is not refused, as far as is known.
     pub(crate) entries_max: usize,
 }
@@ -178,7 +178,7 @@ fn is_behind(error: &ClientError) -> bool {
 }
 
 /// Whether the same request will be refused again, and another one may not be: what is in it is the cause.
-fn is_final(error: &ClientError) -> bool {
+pub(crate) fn is_final(error: &ClientError) -> bool {
     match error {
         // Of a registration, not of the batch.
         ClientError::QuotaExceeded { quota } => *quota != Quota::RevokedDevices,

@@ -315,9 +315,13 @@ impl Work<'_> {
 
     /// Keeps the long values of a row, which are sent apart from it.
     pub(crate) fn keep_files(&self, key: &Key) -> Result<(), Error> {
+        self.reader_of(key).keep_files(key)
+    }
+
+    /// Reads one row in its table.
+    pub(crate) fn reader_of(&self, key: &Key) -> Writer<'_> {
         let row = self.book.visible_row(&self.layout, key).map(|row| (key.clone(), row));
-        let writer = Writer::new(&self.transaction, &self.layout, row.into_iter().collect());
-        writer.keep_files(key)
+        Writer::new(&self.transaction, &self.layout, row.into_iter().collect())
     }
 
     /// Merges what is unsent onto the log, which was read to its head.

@@ -95,7 +95,6 @@ impl SyncStatus {
     pub(crate) fn of_error(error: &Error, before: &Self, is_agreed: bool, now: SystemTime) -> Self {
         let error = match error {
             Error::Client(error) => error,
-            Error::BatchMoved => return Self::HistoryProblem(text(error)),
             other => return Self::Failed(text(other)),
         };
         match Question::of(error) {

@@ -5,14 +5,12 @@
 
 use std::time::SystemTime;
 
-use synckit_client::{
-    BlobTarget, ChangeEntry, Cursor, Error as ClientError, ProblemCode, SyncKitClient, Tampering, UserId,
-};
+use synckit_client::{BlobTarget, Cursor, Error as ClientError, ProblemCode, SyncKitClient, Tampering, UserId};
 use tokio::time::Instant;
 
 use crate::{
     apply::Place, database::SyncedDatabase, error::Error, parcel::Next, push::Run, replica::Replica,
-    report::SyncReport, shadow::settings, status::SyncStatus,
+    report::SyncReport, shadow::settings, status::SyncStatus, transfer::Page,
 };
 
 /// How often one call of [`SyncedDatabase::sync`] merges again because other devices were faster.
@@ -62,7 +60,7 @@ impl SyncedDatabase {
         let mut run = Run::default();
         let user = self.0.client.user_id().ok_or(ClientError::NotSignedIn)?;
         self.with(move |replica| replica.belong_to(user)).await?;
-        self.finish_rejoin().await?;
+        self.finish_skip().await?;
         if self.pause().is_over(Instant::now()) {
             self.with(Replica::ask_again).await?;
         }
@@ -89,7 +87,7 @@ impl SyncedDatabase {
                 break behind;
             }
         };
-        let downloaded = self.download().await;
+        let (downloaded, uploaded) = (self.download().await, self.upload_again(&mut run).await);
         let (standing, mut report) = (self.with(Replica::conclude).await?, run.report);
         self.pause().note(standing.unsendable > 0, Instant::now());
         (report.parked, report.held_deletions, report.conflicts) = (standing.parked, standing.held, standing.conflicts);
@@ -98,6 +96,7 @@ impl SyncedDatabase {
             return Err(behind.into());
         }
         downloaded?;
+        uploaded?;
         match standing.limit {
             None => Ok(report),
             Some(quota) => Err(ClientError::QuotaExceeded { quota }.into()),
@@ -107,11 +106,12 @@ impl SyncedDatabase {
     /// Reads the log to its head.
     async fn pull(&self, user: UserId, run: &mut Run) -> Result<(), Error> {
         let mut from = self.with(move |replica| replica.belong_to(user)).await?;
-        let (mut entries, mut at, mut bundle) = (Vec::new(), from, BUNDLE_MIN);
+        let (mut pages, mut waiting, mut at, mut bundle) = (Vec::new(), 0, from, BUNDLE_MIN);
         let (mut pulled, mut of) = (0, None);
         loop {
-            let (more, next, has_more) = self.0.client.pull(self.device(), at).await?;
-            pulled += more.len();
+            let (entries, to, has_more) = self.0.client.pull(self.device(), at).await?;
+            pulled += entries.len();
+            waiting += entries.len();
             if has_more && of.is_none() {
                 of = Some(self.entries_after(from).await);
             }
@@ -119,12 +119,12 @@ impl SyncedDatabase {
                 let of = of.unwrap_or_default().max(pulled);
                 self.show(pulled, of);
             }
-            entries.extend(more);
-            at = next;
-            if has_more && entries.len() < bundle {
+            pages.push(Page { entries, to });
+            at = to;
+            if has_more && waiting < bundle {
                 continue;
             }
-            let (count, taken) = (entries.len(), std::mem::take(&mut entries));
+            let (count, taken) = (std::mem::take(&mut waiting), std::mem::take(&mut pages));
             let place = if has_more { Place::Between } else { Place::Head };
             let absorbed = self.absorb((from, at), taken, place, run).await?;
             match absorbed {
@@ -157,17 +157,14 @@ impl SyncedDatabase {
     async fn absorb(
         &self,
         (from, to): (Cursor, Cursor),
-        entries: Vec<ChangeEntry>,
+        pages: Vec<Page>,
         place: Place,
         run: &mut Run,
     ) -> Result<Option<usize>, Error> {
-        if entries.is_empty() && from == to {
+        if from == to && pages.iter().all(|page| page.entries.is_empty()) {
             return Ok(Some(0));
         }
-        let Some(absorbed) = self
-            .with(move |replica| replica.absorb(from, &entries, to, place))
-            .await?
-        else {
+        let Some(absorbed) = self.with(move |replica| replica.absorb(from, &pages, place)).await? else {
             return Ok(None);
         };
         run.report.unreadable += absorbed.unreadable;

@@ -21,7 +21,15 @@ use crate::{
     shadow::{files, settings},
 };
 
-/// What a page of the log did.
+/// Entries of the log that came with one answer.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) entries: Vec<ChangeEntry>,
+    /// The place after them.
+    pub(crate) to: Cursor,
+}
+
+/// What pages of the log did.
 #[derive(Debug, Default)]
 pub(crate) struct Absorbed {
     pub(crate) tables: BTreeSet<String>,
@@ -68,20 +76,18 @@ impl Replica {
         Ok(cursor)
     }
 
-    /// Takes over entries that follow `from`. `None`: another process did so already, or is sending a batch, whose fate must be known
+    /// Takes over pages that follow `from`. `None`: another process did so already, or is sending a batch, whose fate must be known
     /// first.
-    pub(crate) fn absorb(
-        &mut self,
-        from: Cursor,
-        entries: &[ChangeEntry],
-        to: Cursor,
-        place: Place,
-    ) -> Result<Option<Absorbed>, Error> {
+    pub(crate) fn absorb(&mut self, from: Cursor, pages: &[Page], place: Place) -> Result<Option<Absorbed>, Error> {
         let mut work = self.begin()?;
         if cursor(&work.transaction)? != from || work.book.state.outbox.is_some() {
             return Ok(None);
         }
-        let unreadable = work.fold(entries, (from, to))?;
+        let (mut unreadable, mut to) = (0, from);
+        for page in pages {
+            unreadable += work.fold(to, page)?;
+            to = page.to;
+        }
         work.is_settled = false;
         if place == Place::Head {
             work.settle()?;
@@ -177,7 +183,8 @@ impl Replica {
         }
         work.book.state.outbox = Some(outbox.clone());
         work.take_back(id, outbox.changes);
-        absorbed.unreadable = work.fold(others, (to, to))?;
+        let entries = others.to_vec();
+        absorbed.unreadable = work.fold(to, &Page { entries, to })?;
         absorbed.tables = work.apply(Place::Between)?;
         settings::write(&work.transaction, settings::CURSOR, to.to_string())?;
         work.clear_files()?;
@@ -233,16 +240,17 @@ impl Work<'_> {
     }
 
     /// Puts entries on top of the fold. Returns how many are no rows.
-    fn fold(&mut self, entries: &[ChangeEntry], (from, to): (Cursor, Cursor)) -> Result<usize, Error> {
+    fn fold(&mut self, from: Cursor, page: &Page) -> Result<usize, Error> {
         let mut unreadable = 0;
         let in_both = cursor_of(settings::read(&self.transaction, settings::IN_BOTH)?)?.seq();
-        // Else some are in a snapshot, or are skipped, and nobody knows where the others are.
-        let are_counted = to.seq().checked_sub(from.seq()) == u64::try_from(entries.len()).ok();
+        let last = page.to.snapshot().map_or(page.to.seq(), |place| place.position.seq);
+        // Else they are of a snapshot, or some are skipped, and nobody knows where the others are.
+        let are_counted = last.checked_sub(from.seq()) == u64::try_from(page.entries.len()).ok();
         let Self { layout, book, .. } = self;
-        for (seq, entry) in (from.seq().saturating_add(1)..).zip(entries) {
+        for (seq, entry) in (from.seq().saturating_add(1)..).zip(&page.entries) {
             match RowChange::from_entry(entry) {
                 Ok(change) => {
-                    if to.seq() <= in_both || are_counted && seq <= in_both {
+                    if last <= in_both || are_counted && seq <= in_both {
                         book.state.note_in_both(&key_of(&change), change.time);
                     }
                     book.state.fold_in(

@@ -1,6 +1,7 @@
 //! The statements that write one row.
 
 use rusqlite::params_from_iter;
+use synckit_crypto::blob::BlobHash;
 
 use super::writer::Writer;
 use crate::{
@@ -24,6 +25,18 @@ impl Writer<'_> {
         }
         let table = self.table(key)?;
         files::keep(self.connection, table, &self.place(table, key, 0)?)
+    }
+
+    /// The bytes of a long value of a row that is in its table.
+    pub(crate) fn file(&self, key: &Key, hash: BlobHash) -> Result<Option<Vec<u8>>, Error> {
+        if !self.present.contains_key(key) {
+            return Ok(None);
+        }
+        let table = self.table(key)?;
+        let values = files::long_values(self.connection, table, &self.place(table, key, 0)?)?;
+        Ok(values
+            .into_iter()
+            .find_map(|(found, bytes)| (found == hash).then_some(bytes)))
     }
 
     pub(super) fn table(&self, key: &Key) -> Result<&TableLayout, Error> {

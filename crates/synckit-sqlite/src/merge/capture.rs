@@ -86,7 +86,7 @@ impl State {
         let time = self.time_of_edit(key, clock);
         let row = row.map(|row| self.with_unknown_columns(schema, key, row));
         self.unsendable.remove(key);
-        let changed = self.times_before(key, row.as_ref());
+        let changed = self.times_before(schema, key, row.as_ref());
         let earlier = self.unsent.remove(key);
         let base = match earlier {
             Some(earlier) => earlier.base,
@@ -109,11 +109,14 @@ impl State {
     }
 
     /// When the columns of a row changed that an edit leaves as they are.
-    fn times_before(&self, key: &Key, row: Option<&Row>) -> BTreeMap<String, Timestamp> {
-        let mut changed = self.times_of(key, row);
+    fn times_before(&self, schema: &Schema, key: &Key, row: Option<&Row>) -> BTreeMap<String, Timestamp> {
+        let mut changed = self.times_of(schema, key, row);
         // A value that goes back to what the log has is an edit, too.
         let current = self.current(key);
-        changed.retain(|column, _| row.and_then(|row| row.get(column)) == current.and_then(|now| now.get(column)));
+        changed.retain(|column, _| {
+            let now = current.map(|now| schema.value(&key.table, now, column));
+            row.and_then(|row| row.get(column)) == now
+        });
         changed
     }
 

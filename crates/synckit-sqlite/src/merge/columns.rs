@@ -6,7 +6,7 @@ use synckit_crypto::batch::Timestamp;
 
 use super::{
     schema::{ColumnMerge, Schema},
-    state::Folded,
+    state::{Folded, changed_at},
 };
 use crate::rows::{Row, Value};
 
@@ -47,8 +47,8 @@ pub(super) fn merge(schema: &Schema, table: &str, mine: &Mine<'_>, theirs: &Row,
         } else if here == there {
             there.clone()
         } else {
-            let changed_there = log.changed.get(column).copied().unwrap_or(log.time);
-            let changed_here = mine.changed.get(column).copied().unwrap_or(mine.time);
+            let changed_there = changed_at(theirs, &log.changed, column, log.time);
+            let changed_here = changed_at(mine.row, mine.changed, column, mine.time);
             let (won, lost, time) = if changed_here > changed_there {
                 (here, there, changed_there)
             } else {

@@ -52,11 +52,11 @@ impl State {
                     row.get(column).map(|lost| (column, lost.clone())).into_iter().collect(),
                 );
                 row.set(column, value);
-                self.keep(key, Some(row), time);
+                self.keep(schema, key, Some(row), time);
             }
             None => {
                 self.lose(key, row);
-                self.keep(key, None, time);
+                self.keep(schema, key, None, time);
             }
         }
     }

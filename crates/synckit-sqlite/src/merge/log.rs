@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     rules::{Rule, Rules},
     schema::Schema,
-    state::{Base, Folded, Key, State, after},
+    state::{Base, Folded, Key, State, after, changed_at},
 };
 use crate::rows::{Row, RowChange};
 
@@ -32,7 +32,7 @@ impl State {
         if is_own {
             self.outbox = None;
             if rules.hold(Rule::Outbox) {
-                batch.changes.iter().for_each(|change| self.acknowledge(change));
+                batch.changes.iter().for_each(|change| self.acknowledge(schema, change));
             }
         }
     }
@@ -69,7 +69,7 @@ impl State {
     }
 
     /// The server has this change of ours: what was edited meanwhile was edited on top of it.
-    fn acknowledge(&mut self, change: &RowChange) {
+    fn acknowledge(&mut self, schema: &Schema, change: &RowChange) {
         let key = Key {
             table: change.table.clone(),
             id: change.id.clone(),
@@ -79,7 +79,7 @@ impl State {
             && unsent.row != sent
         {
             unsent.time = unsent.time.max(after(change.time));
-            unsent.changed = self.times_of(&key, unsent.row.as_ref());
+            unsent.changed = self.times_of(schema, &key, unsent.row.as_ref());
             unsent.base = sent.map_or(Base::Nothing, Base::Row);
             self.unsent.insert(key, unsent);
         }
@@ -113,13 +113,13 @@ fn changed(
     row: Option<&Row>,
     time: synckit_crypto::batch::Timestamp,
 ) -> BTreeMap<String, synckit_crypto::batch::Timestamp> {
-    let old = before.and_then(|before| before.row.as_ref());
+    let old = before.and_then(|before| Some((before.row.as_ref()?, before)));
     let columns = row.into_iter().flat_map(Row::iter);
     columns
         .map(|(column, value)| {
-            let same = old.is_some_and(|old| schema.value(table, old, column) == value);
-            let since = before.and_then(|before| before.changed.get(column)).copied();
-            (column.to_owned(), since.filter(|_| same).unwrap_or(time))
+            let same = old.filter(|(old, _)| schema.value(table, old, column) == value);
+            let since = same.map(|(old, before)| changed_at(old, &before.changed, column, before.time));
+            (column.to_owned(), since.unwrap_or(time))
         })
         .collect()
 }

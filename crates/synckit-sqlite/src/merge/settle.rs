@@ -59,7 +59,7 @@ impl State {
             (None, None) => drop(self.unsent.remove(key)),
             (Some(mine), None) => {
                 if outlives_deletion(schema, &key.table, mine, &unsent, &log) {
-                    self.keep(key, unsent.row, time);
+                    self.keep(schema, key, unsent.row, time);
                 } else {
                     self.unsent.remove(key);
                     if is_unknown(&unsent, unsent.time) {
@@ -74,12 +74,12 @@ impl State {
                     if is_unknown(&unsent, log.time) {
                         self.lose(key, theirs.clone());
                     }
-                    self.keep(key, None, time);
+                    self.keep(schema, key, None, time);
                 }
             }
             (Some(mine), Some(theirs)) => {
                 let row = self.merge_row(schema, rules, key, mine, theirs, &unsent, &log);
-                self.keep(key, Some(row), time);
+                self.keep(schema, key, Some(row), time);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, collections::BTreeMap, iter};
 use synckit_crypto::batch::Timestamp;
 use synckit_protocol::BatchId;
 
-use super::ledger::Ledger;
+use super::{ledger::Ledger, schema::Schema};
 use crate::rows::{Row, RowChange, RowId};
 
 /// A row: its table's name in the log, and its id.
@@ -145,12 +145,12 @@ impl State {
     }
 
     /// Makes `row` the unsent state of a row, or nothing unsent if it is what the log has.
-    pub(super) fn keep(&mut self, key: &Key, row: Option<Row>, time: Timestamp) {
+    pub(super) fn keep(&mut self, schema: &Schema, key: &Key, row: Option<Row>, time: Timestamp) {
         let logged = self.folded(key).cloned();
         if row == logged {
             self.unsent.remove(key);
         } else {
-            let changed = self.times_of(key, row.as_ref());
+            let changed = self.times_of(schema, key, row.as_ref());
             let base = logged.map_or(Base::Nothing, Base::Row);
             let unsent = Unsent {
                 row,
@@ -163,7 +163,7 @@ impl State {
     }
 
     /// When the columns of a row got the values that the log or the unsent edit has. Others are left out.
-    pub(super) fn times_of(&self, key: &Key, row: Option<&Row>) -> BTreeMap<String, Timestamp> {
+    pub(super) fn times_of(&self, schema: &Schema, key: &Key, row: Option<&Row>) -> BTreeMap<String, Timestamp> {
         let logged = self.fold.get(key).map(|log| (log.row.as_ref(), &log.changed, log.time));
         let edited = self
             .unsent
@@ -174,12 +174,22 @@ impl State {
                 .into_iter()
                 .flatten()
                 .filter_map(|(row, changed, time)| {
-                    let is_same = row?.get(column) == Some(value);
-                    is_same.then(|| changed.get(column).copied().unwrap_or(time))
+                    let row = row?;
+                    let is_same = schema.value(&key.table, row, column) == value;
+                    is_same.then(|| changed_at(row, changed, column, time))
                 });
             Some((column.to_owned(), since.max()?))
         });
         columns.collect()
+    }
+}
+
+/// When a column of a row changed. One that the row does not have never did: neither does its default, which a migration of the app
+/// gives to every row.
+pub(super) fn changed_at(row: &Row, changed: &BTreeMap<String, Timestamp>, column: &str, last: Timestamp) -> Timestamp {
+    match row.get(column) {
+        None => Timestamp::from_micros(i64::MIN),
+        Some(_) => changed.get(column).copied().unwrap_or(last),
     }
 }
 

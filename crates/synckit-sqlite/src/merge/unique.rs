@@ -77,9 +77,9 @@ impl State {
             .any(|parent| self.is_gone(parent));
         if is_orphan {
             self.lose(key, row);
-            self.keep(key, None, time);
+            self.keep(schema, key, None, time);
         } else {
-            self.keep(key, Some(row), time);
+            self.keep(schema, key, Some(row), time);
         }
     }
 
@@ -136,15 +136,15 @@ impl State {
         }
         self.lose(known, merged.lost);
         let time = self.time_of_edit(known, unsent.time);
-        self.put(known, merged.row, time);
+        self.put(schema, known, merged.row, time);
         self.renamed.push((new.clone(), known.clone()));
         moved.0.insert(new.clone(), known.clone());
     }
 
     /// Sets an unsent row, whatever it began with.
-    fn put(&mut self, key: &Key, row: Row, time: Timestamp) {
+    fn put(&mut self, schema: &Schema, key: &Key, row: Row, time: Timestamp) {
         let base = self.unsent.get(key).map(|unsent| unsent.base.clone());
-        self.keep(key, Some(row), time);
+        self.keep(schema, key, Some(row), time);
         if let (Some(unsent), Some(base @ (Base::Nothing | Base::Unknown(_)))) = (self.unsent.get_mut(key), base) {
             unsent.base = base;
         }
@@ -208,7 +208,7 @@ impl State {
             self.become_row(schema, key, &target);
         } else if let Some(unsent) = self.unsent.remove(key) {
             let time = self.time_of_edit(&target, unsent.time);
-            self.keep(&target, unsent.row, time);
+            self.keep(schema, &target, unsent.row, time);
             self.move_references(schema, key, target);
         }
     }

@@ -40,7 +40,19 @@ pub(crate) fn write(connection: &Connection, hash: BlobHash, bytes: &[u8]) -> Re
 
 /// Keeps the long values of a row that leaves its table.
 pub(crate) fn keep(connection: &Connection, table: &TableLayout, place: &(String, Vec<Value>)) -> Result<(), Error> {
-    let (condition, values) = place;
+    let values = long_values(connection, table, place)?;
+    values
+        .iter()
+        .try_for_each(|(hash, bytes)| write(connection, *hash, bytes))
+}
+
+/// The long values of a row that is in its table.
+pub(crate) fn long_values(
+    connection: &Connection,
+    table: &TableLayout,
+    (condition, values): &(String, Vec<Value>),
+) -> Result<Vec<(BlobHash, Vec<u8>)>, Error> {
+    let mut all = Vec::new();
     for name in table.names() {
         let (column, rows) = (quoted(&name), quoted(&table.info.name));
         let long = format!(
@@ -53,11 +65,11 @@ pub(crate) fn keep(connection: &Connection, table: &TableLayout, place: &(String
         })?;
         for value in found {
             if let Value::Text(bytes) | Value::Blob(bytes) = value? {
-                write(connection, BlobHash::of(&bytes), &bytes)?;
+                all.push((BlobHash::of(&bytes), bytes));
             }
         }
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Forgets the files, but some, and those of values that lost.

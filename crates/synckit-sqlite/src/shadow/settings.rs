@@ -12,12 +12,14 @@ pub(crate) const BATCH: &str = "batch";
 pub(crate) const RESTORED: &str = "restored";
 /// The batch that the user agreed to skip, until a sync has ended well.
 pub(crate) const SKIPPED: &str = "skipped";
-/// A batch may be skipped by now whose rows only this device has.
+/// The place of a batch that may be skipped by now, and of which only this device may have the rows.
 pub(crate) const REJOIN_DUE: &str = "rejoin_due";
 /// The history that the file has gone over to, after the last rejoin.
 pub(crate) const HISTORY: &str = "history";
 /// Up to where the log is the one that is gone, after a rejoin.
 pub(crate) const IN_BOTH: &str = "in_both";
+/// After a rejoin, until all are: the last file of a row that was uploaded again.
+pub(crate) const UPLOADED: &str = "uploaded";
 /// The number of the last conflict.
 pub(crate) const CONFLICTS: &str = "conflicts";
 /// The edition of the book.

@@ -11,12 +11,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{Request, Response};
 use synckit_client::transport::{BodyStream, Exchange, HttpTransport, RequestBody, Transport, TransportError};
 use synckit_protocol::wire::log::Push;
 
-/// What becomes of a push.
+const PUSH: &str = "/api/sync/push";
+
+/// What becomes of a request.
 pub(crate) enum Fate {
     Delivered,
     /// A proxy with a limit answers.
@@ -27,11 +29,14 @@ pub(crate) enum Fate {
     Unanswered,
     /// It does not arrive.
     Dropped,
+    /// The answer is another one.
+    Changed(fn(Vec<u8>) -> Vec<u8>),
 }
 
-type Decide = dyn Fn(&[u8]) -> Fate + Send + Sync;
+/// By the path and the body.
+type Decide = dyn Fn(&str, &[u8]) -> Fate + Send + Sync;
 
-/// Decides about the body of each push, and counts pushes and uploads that were asked for.
+/// Decides about each request, and counts pushes and uploads that were asked for.
 pub(crate) struct Gateway {
     inner: HttpTransport,
     decide: Box<Decide>,
@@ -40,7 +45,20 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    /// Decides about the body of each push.
     pub(crate) fn new(decide: impl Fn(&[u8]) -> Fate + Send + Sync + 'static) -> Arc<Self> {
+        Self::on(PUSH, decide)
+    }
+
+    /// Decides about requests to one path.
+    pub(crate) fn on(path: &'static str, decide: impl Fn(&[u8]) -> Fate + Send + Sync + 'static) -> Arc<Self> {
+        Self::by_path(move |asked, body| match asked == path {
+            true => decide(body),
+            false => Fate::Delivered,
+        })
+    }
+
+    pub(crate) fn by_path(decide: impl Fn(&str, &[u8]) -> Fate + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             inner: HttpTransport::new(Duration::from_secs(10)),
             decide: Box::new(decide),
@@ -80,17 +98,17 @@ impl fmt::Debug for Gateway {
 
 impl Transport for Gateway {
     fn send(&self, request: Request<RequestBody>) -> Exchange {
-        let fate = match (request.uri().path(), request.body()) {
-            ("/api/sync/push", RequestBody::Full(body)) => {
-                self.pushes.fetch_add(1, Ordering::SeqCst);
-                (self.decide)(body)
-            }
-            ("/api/sync/blobs/upload", _) => {
-                self.uploads.fetch_add(1, Ordering::SeqCst);
-                Fate::Delivered
-            }
-            _ => Fate::Delivered,
+        let path = request.uri().path();
+        match path {
+            PUSH => drop(self.pushes.fetch_add(1, Ordering::SeqCst)),
+            "/api/sync/blobs/upload" => drop(self.uploads.fetch_add(1, Ordering::SeqCst)),
+            _ => {}
+        }
+        let body: &[u8] = match request.body() {
+            RequestBody::Full(body) => body,
+            _ => &[],
         };
+        let fate = (self.decide)(path, body);
         match fate {
             Fate::Delivered => self.inner.send(request),
             Fate::TooLarge => Box::pin(async { Ok(page(413)) }),
@@ -103,6 +121,19 @@ impl Transport for Gateway {
                 })
             }
             Fate::Dropped => Box::pin(async { Ok(page(418)) }),
+            Fate::Changed(change) => {
+                let sent = self.inner.send(request);
+                Box::pin(async move {
+                    let (parts, mut body) = sent.await?.into_parts();
+                    let mut bytes = Vec::new();
+                    while let Some(chunk) = body.next().await {
+                        bytes.extend(chunk?);
+                    }
+                    let changed = Bytes::from(change(bytes));
+                    let body: BodyStream<TransportError> = Box::pin(stream::iter([Ok(changed)]));
+                    Ok(Response::from_parts(parts, body))
+                })
+            }
         }
     }
 }

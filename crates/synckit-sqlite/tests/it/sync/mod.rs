@@ -15,4 +15,5 @@ mod restored;
 mod status;
 mod tracking;
 mod twelve;
+mod unreadable;
 mod worlds;
