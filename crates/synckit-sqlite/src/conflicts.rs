@@ -46,27 +46,30 @@ impl SyncedDatabase {
     /// Puts values that lost back into their row, or a row that is gone into its table, as if the user had typed them: the next sync
     /// sends them. The conflict is then forgotten. Values of columns that the table does not have are left out.
     ///
+    /// A row that went with its parent is restored after that, whose last values are a conflict as well.
+    ///
     /// # Errors
     /// [`Error::NoConflict`]; [`Error::ParentGone`] if a row that it refers to is not there: restore that first;
+    /// [`Error::RowGone`] if the row was deleted since, and only some of its values are here;
     /// [`Error::Database`] if the table refuses the values; [`Error::Client`] if a long value must be downloaded, and cannot be.
     /// Nothing is changed then.
     pub async fn restore(&self, conflict: i64) -> Result<(), Error> {
-        loop {
-            match self.with(move |replica| replica.restore(conflict)).await {
+        let mut restored = self.with(move |replica| replica.restore(conflict)).await;
+        if matches!(restored, Err(Error::NoFile(_))) {
+            // The end of a sync forgets files that no row waits for.
+            let _turn = self.0.turn.lock().await;
+            while let Err(Error::NoFile(hash)) = restored {
                 // Another device's value: the server has it.
-                Err(Error::NoFile(hash)) => {
-                    let mut bytes = Vec::new();
-                    let target = BlobTarget::writer(&mut bytes);
-                    self.0.client.blob_get(&hash, target, |_| {}).await?;
-                    self.with(move |replica| replica.take_file(hash, &bytes)).await?;
-                }
-                restored => {
-                    // No other connection has committed.
-                    self.0.woken.notify_one();
-                    return restored;
-                }
+                let mut bytes = Vec::new();
+                let target = BlobTarget::writer(&mut bytes);
+                self.0.client.blob_get(&hash, target, |_| {}).await?;
+                self.with(move |replica| replica.take_file(hash, &bytes)).await?;
+                restored = self.with(move |replica| replica.restore(conflict)).await;
             }
         }
+        // No other connection has committed.
+        self.0.woken.notify_one();
+        restored
     }
 
     /// Forgets one conflict. Returns whether there was one.
@@ -88,22 +91,33 @@ impl SyncedDatabase {
     }
 }
 
-/// A conflict as the file has it: its number, its row, the time, and what lost.
-type Kept = (i64, Key, i64, Row);
+/// A conflict as the file has it.
+struct Kept {
+    number: i64,
+    key: Key,
+    time: i64,
+    lost: Row,
+    is_whole: bool,
+}
+
+const KEPT: &str = "SELECT n, tbl, id, time, lost, whole FROM synckit_conflicts";
 
 fn kept(found: &rusqlite::Row<'_>) -> Result<Kept, Error> {
     let (table, id): (_, String) = (found.get(1)?, found.get(2)?);
     let id = RowId::new(id);
-    let lost = row_of(Some(found.get(4)?))?.ok_or(Error::Damaged)?;
-    Ok((found.get(0)?, Key { table, id }, found.get(3)?, lost))
+    Ok(Kept {
+        number: found.get(0)?,
+        key: Key { table, id },
+        time: found.get(3)?,
+        lost: row_of(Some(found.get(4)?))?.ok_or(Error::Damaged)?,
+        is_whole: found.get(5)?,
+    })
 }
 
-fn find(connection: &Connection, number: i64) -> Result<(Key, Row), Error> {
-    let sql = "SELECT n, tbl, id, time, lost FROM synckit_conflicts WHERE n = ?1";
-    let mut select = connection.prepare_cached(sql)?;
+fn find(connection: &Connection, number: i64) -> Result<Kept, Error> {
+    let mut select = connection.prepare_cached(&format!("{KEPT} WHERE n = ?1"))?;
     let found = select.query_row([number], |row| Ok(kept(row))).optional()?;
-    let (_, key, _, lost) = found.ok_or(Error::NoConflict(number))??;
-    Ok((key, lost))
+    found.ok_or(Error::NoConflict(number))?
 }
 
 impl Replica {
@@ -111,11 +125,16 @@ impl Replica {
         let work = self.begin()?;
         let mut all = Vec::new();
         {
-            let sql = "SELECT n, tbl, id, time, lost FROM synckit_conflicts ORDER BY n";
-            let mut select = work.transaction.prepare_cached(sql)?;
+            let mut select = work.transaction.prepare_cached(&format!("{KEPT} ORDER BY n"))?;
             let mut rows = select.query([])?;
             while let Some(found) = rows.next()? {
-                let (number, key, time, lost) = kept(found)?;
+                let Kept {
+                    number,
+                    key,
+                    time,
+                    lost,
+                    ..
+                } = kept(found)?;
                 all.push(Conflict {
                     number,
                     at: Timestamp::from_micros(time),
@@ -132,19 +151,25 @@ impl Replica {
 
     fn restore(&mut self, number: i64) -> Result<(), Error> {
         let work = self.begin()?;
-        let (key, lost) = find(&work.transaction, number)?;
+        let Kept {
+            key, lost, is_whole, ..
+        } = find(&work.transaction, number)?;
+        let current = work.book.state.current(&key);
+        if current.is_none() && !is_whole {
+            return Err(Error::RowGone(number));
+        }
         let is_here = |column: &str| work.layout.schema.column(&key.table, column).is_some();
         let lost: Row = lost
             .iter()
             .filter(|(column, _)| is_here(column))
             .map(|(column, value)| (column, value.clone()))
             .collect();
-        check_parents(&work, &key, &lost)?;
-        let mut row = work.book.state.current(&key).cloned().unwrap_or_default();
-        row = work.layout.known(&key.table, &row);
+        let mut row = work.layout.known(&key.table, &current.cloned().unwrap_or_default());
         for (column, value) in lost.iter() {
             row.set(column, value.clone());
         }
+        let is_here = work.book.visible_row(&work.layout, &key).is_some();
+        check_parents(&work, &key, if is_here { &lost } else { &row })?;
         work.finish_with_edit(|writer, connection| {
             write(writer, &key, &row)?;
             forget(connection, "n = ?1", number)?;
@@ -176,12 +201,12 @@ fn forget(connection: &Connection, condition: &str, value: i64) -> Result<usize,
 }
 
 /// A foreign key leads to a row that is there.
-fn check_parents(work: &Work<'_>, key: &Key, lost: &Row) -> Result<(), Error> {
+fn check_parents(work: &Work<'_>, key: &Key, row: &Row) -> Result<(), Error> {
     let layout: &Layout = &work.layout;
     let enforced = layout.schema.references(&key.table).iter();
     for reference in enforced.filter(|reference| reference.on_delete != OnDelete::Dangle) {
-        if lost.get(&reference.column).is_some()
-            && let Some(parent) = layout.schema.parent(&key.table, lost, reference)
+        if row.get(&reference.column).is_some()
+            && let Some(parent) = layout.schema.parent(&key.table, row, reference)
             && parent != *key
             && work.book.visible_row(layout, &parent).is_none()
         {

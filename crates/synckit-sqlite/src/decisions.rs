@@ -133,10 +133,22 @@ impl SyncedDatabase {
         }
     }
 
-    /// Whether another process took the file over to a history since this one looked: its user has agreed.
+    /// Whether another process took the file over to the server's history since this one looked: its user has agreed to that one,
+    /// and to no other.
     async fn is_on_another_history(&self) -> Result<bool, Error> {
         let history = self.fact(settings::HISTORY).await?;
-        Ok(*self.history() != Some(history))
+        if *self.history() == Some(history.clone()) {
+            return Ok(false);
+        }
+        let place = cursor_of(history)?;
+        match self.0.client.pull(self.device(), place).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.rejoin_evidence() {
+                // The server may have that place, but not the one that this process knew.
+                Some(RejoinEvidence::History(found)) => Ok(place.position() != Some(found.known)),
+                _ => Err(error.into()),
+            },
+        }
     }
 
     async fn go_over(&self, evidence: &RejoinEvidence) -> Result<(), Error> {
@@ -307,7 +319,7 @@ fn name_of(batch: &BatchEvidence) -> String {
 /// The tables that changed, or the question that is open.
 type Decided = Result<BTreeSet<String>, Option<Question>>;
 
-fn held(work: &Work<'_>) -> BTreeSet<Key> {
+pub(crate) fn held(work: &Work<'_>) -> BTreeSet<Key> {
     let outside = work.book.outside.keys();
     outside.filter(|key| work.book.is_held(key)).cloned().collect()
 }

@@ -67,6 +67,10 @@ pub enum Error {
     #[error("there is no conflict {0}: it was restored or forgotten")]
     NoConflict(i64),
 
+    /// The row of values that are to be restored was deleted since.
+    #[error("the row of the conflict {0} was deleted since: it has only some of its values")]
+    RowGone(i64),
+
     /// What is to be restored refers to a row that is not there.
     #[error("`{table}`.`{column}` would refer to a row that is not there: restore that first")]
     ParentGone {
@@ -79,6 +83,10 @@ pub enum Error {
     /// The answer is to a question that is not open any more: other rows were deleted meanwhile, or somebody answered.
     #[error("the question changed: show the new one, and answer that")]
     AnotherQuestion,
+
+    /// Edits came faster than they were sent: the next sync goes on.
+    #[error("edits came faster than they were sent: the next sync goes on")]
+    Unfinished,
 
     /// No table is tracked.
     #[error("no table is tracked: call `track` first")]

@@ -27,6 +27,7 @@
 //! [`track`]. The merge deliberately knows no database: images of rows come in, and steps to take come out.
 
 mod apply;
+mod attempt;
 mod capture;
 mod conflicts;
 mod database;

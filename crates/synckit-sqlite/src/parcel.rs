@@ -44,37 +44,45 @@ pub(crate) struct Next {
 pub(crate) enum Refused {
     /// A row.
     Row(Key),
-    /// A row for which the account has no room, and so every row that is as large.
-    AsLarge(Key),
     /// A long value, and so every row that has it.
     File(BlobHash),
-    /// A long value for which the account has no room, and so every row with one that is neither stored nor in the log.
-    Files { file: BlobHash, stored: BTreeSet<BlobHash> },
 }
 
-impl Refused {
-    pub(crate) fn row(entry: &ChangeEntry, limit: Option<Quota>) -> Self {
-        match limit {
-            None => Self::Row(key_of_entry(entry)),
-            Some(_) => Self::AsLarge(key_of_entry(entry)),
+/// What the server does not take, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) what: Refused,
+    pub(crate) why: String,
+    /// The account has no room for it, and so for nothing that needs as much.
+    pub(crate) limit: Option<Quota>,
+    /// The files that need no room.
+    pub(crate) stored: BTreeSet<BlobHash>,
+}
+
+impl Refusal {
+    /// How much room what is refused needs: nothing that needs less is refused with it.
+    fn least(&self, sent: &BTreeMap<Key, Option<&Row>>) -> u64 {
+        match (&self.what, self.limit) {
+            (Refused::Row(key), _) => size_of(sent.get(key).copied().flatten()),
+            (Refused::File(hash), Some(Quota::Bytes)) => {
+                let mut files = sent.values().flatten().flat_map(|row| files_of(row));
+                let refused = files.find(|file| file.hash == *hash);
+                refused.map_or(0, |file| file.size_bytes)
+            }
+            (Refused::File(_), _) => 0,
         }
     }
 
-    /// Whether it may be about rows that were not in the batch.
-    const fn is_about_others(&self) -> bool {
-        matches!(self, Self::AsLarge(_) | Self::Files { .. })
-    }
-
-    fn is_about(&self, key: &Key, row: Option<&Row>, logged: Option<&Row>, least: usize) -> bool {
-        let mut hashes = row.into_iter().flat_map(files_of).map(|file| file.hash);
-        match self {
-            Self::Row(refused) => key == refused,
-            Self::AsLarge(_) => size_of(row) >= least,
-            Self::File(refused) => hashes.any(|hash| hash == *refused),
-            Self::Files { file, stored } => {
-                let known: Vec<FileValue> = logged.into_iter().flat_map(files_of).collect();
-                let is_known = |hash| known.iter().any(|file| file.hash == hash);
-                hashes.any(|hash| hash == *file || !(stored.contains(&hash) || is_known(hash)))
+    fn is_about(&self, key: &Key, row: Option<&Row>, logged: Option<&Row>, least: u64) -> bool {
+        let mut files = row.into_iter().flat_map(files_of);
+        match (&self.what, self.limit) {
+            (Refused::Row(refused), None) => key == refused,
+            (Refused::Row(_), Some(_)) => size_of(row) >= least,
+            (Refused::File(refused), None) => files.any(|file| file.hash == *refused),
+            (Refused::File(_), Some(_)) => {
+                let known: BTreeSet<BlobHash> = logged.into_iter().flat_map(files_of).map(|file| file.hash).collect();
+                let is_new = |file: &FileValue| !self.stored.contains(&file.hash) && !known.contains(&file.hash);
+                files.any(|file| file.size_bytes >= least && is_new(&file))
             }
         }
     }
@@ -94,15 +102,15 @@ impl Replica {
     pub(crate) fn freeze_again(
         &mut self,
         id: BatchId,
-        refused: Option<(Refused, String, Option<Quota>)>,
+        refused: Option<Refusal>,
         next: Next,
     ) -> Result<Option<Parcel>, Error> {
         let mut work = self.begin()?;
         let Some(outbox) = work.book.state.outbox.take_if(|outbox| outbox.id == id) else {
             return Ok(None);
         };
-        if let Some((refused, why, limit)) = refused {
-            work.set_aside(&outbox.changes, &refused, &why, limit);
+        if let Some(refused) = refused {
+            work.set_aside(&outbox.changes, &refused);
         }
         let parcel = match work.is_settled {
             false => None,
@@ -121,6 +129,18 @@ impl Replica {
         let bytes = files::read(&work.transaction, hash)?;
         work.finish()?;
         Ok(bytes)
+    }
+
+    /// Rows for which the account had no room are sent again.
+    pub(crate) fn ask_for_room(&mut self) -> Result<(), Error> {
+        if self.limits.is_empty() {
+            return Ok(());
+        }
+        let mut work = self.begin()?;
+        for (key, _) in std::mem::take(work.limits) {
+            work.book.state.unsendable.remove(&key);
+        }
+        work.finish()
     }
 
     /// Rows that were refused are sent again.
@@ -190,28 +210,26 @@ impl Work<'_> {
     }
 
     /// What the server refused stays here, unless it was edited since.
-    fn set_aside(&mut self, sent: &[RowChange], refused: &Refused, why: &str, limit: Option<Quota>) {
+    fn set_aside(&mut self, sent: &[RowChange], refused: &Refusal) {
         let sent: BTreeMap<Key, Option<&Row>> = sent.iter().map(|change| (key_of(change), change.op.row())).collect();
-        let least = match refused {
-            Refused::AsLarge(key) => size_of(sent.get(key).copied().flatten()),
-            _ => 0,
-        };
+        let least = refused.least(&sent);
         let state = &mut self.book.state;
         let mut keys = Vec::new();
         for (key, unsent) in state.unsent.iter() {
             let row = unsent.row.as_ref();
             let logged = state.fold.get(key).and_then(|folded| folded.row.as_ref());
             let is_sent = sent.get(key).is_some_and(|sent| *sent == row);
-            if (is_sent || refused.is_about_others()) && refused.is_about(key, row, logged, least) {
+            // Where there is no room, there is none for the rows of the next batches either.
+            if (is_sent || refused.limit.is_some()) && refused.is_about(key, row, logged, least) {
                 keys.push(key.clone());
             }
         }
         for key in keys {
-            match limit {
+            match refused.limit {
                 Some(limit) => self.limits.insert(key.clone(), limit),
                 None => self.limits.remove(&key),
             };
-            state.unsendable.insert(key, why.to_owned());
+            state.unsendable.insert(key, refused.why.clone());
         }
     }
 
@@ -258,8 +276,8 @@ fn with_files_that_fit(changes: &[RowChange]) -> usize {
 }
 
 /// What a row adds to a batch, roughly.
-fn size_of(row: Option<&Row>) -> usize {
-    row.map_or(0, |row| row.to_json().to_string().len())
+fn size_of(row: Option<&Row>) -> u64 {
+    row.map_or(0, |row| row.to_json().to_string().len() as u64)
 }
 
 pub(crate) fn files_of(row: &Row) -> impl Iterator<Item = FileValue> + '_ {
@@ -276,7 +294,7 @@ pub(crate) fn key_of(change: &RowChange) -> Key {
     }
 }
 
-fn key_of_entry(entry: &ChangeEntry) -> Key {
+pub(crate) fn key_of_entry(entry: &ChangeEntry) -> Key {
     Key {
         table: entry.table.clone(),
         id: RowId::new(entry.row_id.as_str()),

@@ -9,7 +9,7 @@ use synckit_protocol::limits::BATCH_ENTRIES_MAX;
 use crate::{
     database::SyncedDatabase,
     error::Error,
-    parcel::{Next, Parcel, Refused},
+    parcel::{Next, Parcel, Refusal, Refused, key_of_entry},
     replica::Replica,
     report::SyncReport,
 };
@@ -42,6 +42,8 @@ enum Pushed {
     Behind(ClientError),
     /// The server refuses it as it is, or one of its files.
     Refused(ClientError, Option<BlobHash>),
+    /// One of its files cannot be uploaded now.
+    NotSent(ClientError),
 }
 
 impl SyncedDatabase {
@@ -51,8 +53,9 @@ impl SyncedDatabase {
             return Ok(());
         };
         let (id, parent) = (parcel.id, parcel.parent);
-        if let Pushed::Refused(error, _) = self.push(parcel, None, run).await? {
-            // A refusal may come from a proxy, or before the server looks for the batch. The log tells.
+        // A refusal may come from a proxy, or before the server looks for the batch, and a file may find its bucket closed. The log
+        // tells, so that what comes does not wait.
+        if let Pushed::Refused(error, _) | Pushed::NotSent(error) = self.push(parcel, None, run).await? {
             tracing::debug!(%error, "a batch that was sent before is refused");
             let (entries, to, _) = self.0.client.pull(self.device(), parent).await?;
             let (sent, absorbed) = self
@@ -83,16 +86,12 @@ impl SyncedDatabase {
                 }
                 Pushed::Behind(error) => return Ok(Some(error)),
                 Pushed::Refused(error, file) => (error, file),
+                Pushed::NotSent(error) => return Err(error.into()),
             };
             let limit = limit_of(&error);
-            let refused = match (file, limit) {
-                // None of the others has room either.
-                (Some(file), Some(_)) => Some(Refused::Files {
-                    file,
-                    stored: run.stored.clone(),
-                }),
-                (Some(file), None) => Some(Refused::File(file)),
-                (None, _) => alone.map(|entry| Refused::row(&entry, limit)),
+            let refused = match file {
+                Some(file) => Some(Refused::File(file)),
+                None => alone.map(|entry| Refused::Row(key_of_entry(&entry))),
             };
             match &refused {
                 Some(_) => tracing::warn!(%error, "the server refuses a row"),
@@ -103,7 +102,12 @@ impl SyncedDatabase {
                 entries_max: run.entries_max,
                 ..after
             };
-            let refused = refused.map(|refused| (refused, error.to_string(), limit));
+            let refused = refused.map(|what| Refusal {
+                what,
+                why: error.to_string(),
+                limit,
+                stored: run.stored.clone(),
+            });
             next = self
                 .with(move |replica| replica.freeze_again(id, refused, again))
                 .await?;
@@ -127,6 +131,7 @@ impl SyncedDatabase {
         {
             match self.upload(hash).await {
                 Err(Error::Client(error)) if is_final(&error) => return Ok(Pushed::Refused(error, Some(hash))),
+                Err(Error::Client(error)) => return Ok(Pushed::NotSent(error)),
                 uploaded => uploaded?,
             }
             run.stored.insert(hash);

@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     inspect::{SchemaReport, inspect},
     layout::{Layout, declared::Declared},
-    merge::{Key, Rules},
+    merge::{Conflict, Key, Rules},
     rows::{Row, Value},
     shadow::{
         TABLES,
@@ -50,7 +50,7 @@ pub(crate) struct Replica {
     /// The rows that are not sent for now, also after the book was read anew: else one sync would send them for ever.
     unsendable: BTreeMap<Key, String>,
     /// The limits of the account that keep rows from being sent.
-    limits: BTreeMap<Key, Quota>,
+    pub(crate) limits: BTreeMap<Key, Quota>,
 }
 
 /// What one transaction leaves to the next one, so that it need not read it from the file.
@@ -326,8 +326,9 @@ impl Work<'_> {
 
     /// Merges what is unsent onto the log, which was read to its head.
     pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        self.book.state.settle(&self.layout.schema, Rules::ALL);
+        self.keep_lost_parents();
         let state = &mut self.book.state;
-        state.settle(&self.layout.schema, Rules::ALL);
         // What lost is about to be overwritten, and its long values are nowhere else.
         let lost = state.conflicts.iter().filter(|conflict| has_files(&conflict.lost));
         let mut keys: BTreeSet<Key> = lost.map(|conflict| conflict.key.clone()).collect();
@@ -340,6 +341,31 @@ impl Work<'_> {
             keys.iter().try_for_each(|key| writer.keep_files(key))?;
         }
         Ok(())
+    }
+
+    /// A row that went with its parent can be restored only after that: what the parent was a moment ago is kept with it.
+    fn keep_lost_parents(&mut self) {
+        let (layout, state) = (&self.layout, &mut self.book.state);
+        let mut kept: BTreeSet<Key> = state.conflicts.iter().map(|conflict| conflict.key.clone()).collect();
+        let mut next = 0;
+        while let Some(Conflict { key, lost }) = state.conflicts.get(next).cloned() {
+            next += 1;
+            if state.current(&key).is_some() {
+                continue;
+            }
+            for reference in layout.schema.references(&key.table) {
+                let Some(parent) = layout.schema.parent(&key.table, &lost, reference) else {
+                    continue;
+                };
+                let logged = || state.fold.get(&parent)?.row.as_ref();
+                let row = self.before.get(&parent).or_else(logged).cloned();
+                if let Some(lost) = row.filter(|_| state.current(&parent).is_none())
+                    && kept.insert(parent.clone())
+                {
+                    state.conflicts.push(Conflict { key: parent, lost });
+                }
+            }
+        }
     }
 
     pub(crate) fn finish(self) -> Result<(), Error> {

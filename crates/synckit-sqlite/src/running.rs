@@ -4,10 +4,9 @@
 
 use std::time::Duration;
 
-use synckit_client::Error as ClientError;
 use tokio::{sync::watch, task::AbortHandle, time::sleep};
 
-use crate::{database::SyncedDatabase, error::Error, status::SyncStatus};
+use crate::{database::SyncedDatabase, status::SyncStatus};
 
 /// How often a running sync looks whether another program committed to the file.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -45,7 +44,7 @@ impl SyncedDatabase {
         let mut status = self.0.status.subscribe();
         loop {
             let version = self.with(|replica| replica.data_version()).await;
-            let done = self.sync().await;
+            let done = self.sync_quietly().await;
             if news.is_none() {
                 news = self.0.client.subscribe().await.ok();
             }
@@ -55,9 +54,10 @@ impl SyncedDatabase {
                     None => std::future::pending().await,
                 }
             };
-            match done {
+            let now = status.borrow_and_update().clone();
+            match done.err().filter(|_| !now.is_live()) {
                 // What comes still comes, and what fits is sent.
-                Ok(_) | Err(Error::Client(ClientError::QuotaExceeded { .. })) => {
+                None => {
                     pause = PAUSE_MIN;
                     tokio::select! {
                         goes_on = changed => if !goes_on { news = None },
@@ -67,7 +67,7 @@ impl SyncedDatabase {
                         () = sleep(PAUSE_MAX) => {}
                     }
                 }
-                Err(error) if status.borrow_and_update().is_passing() => {
+                Some(error) if now.is_passing() => {
                     tracing::debug!(%error, "a sync failed");
                     // A server that always has news does not make this faster.
                     sleep(PAUSE_MIN).await;
@@ -78,7 +78,7 @@ impl SyncedDatabase {
                     }
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
-                Err(error) => {
+                Some(error) => {
                     tracing::debug!(%error, "a sync waits for the user");
                     drop(changed);
                     tokio::select! {

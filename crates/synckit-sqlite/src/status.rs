@@ -144,6 +144,14 @@ impl SyncStatus {
         matches!(self, Self::New | Self::Idle { .. })
     }
 
+    /// Whether the sync got to its end: what changes from now on is synced at once.
+    pub(crate) const fn is_live(&self) -> bool {
+        matches!(
+            self,
+            Self::Idle { .. } | Self::OverLimit(_) | Self::NeedsDecision(Question::Deletions { .. })
+        )
+    }
+
     /// Whether a sync that is repeated may succeed without anybody's doing.
     pub(crate) const fn is_passing(&self) -> bool {
         matches!(

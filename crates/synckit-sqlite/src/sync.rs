@@ -3,14 +3,12 @@
 //! A request that fails for a passing reason ends the sync, and the next one goes on. A refusal that is final never holds up what
 //! is behind it: the batch is taken apart until the rows are found that the server does not take.
 
-use std::time::SystemTime;
-
 use synckit_client::{BlobTarget, Cursor, Error as ClientError, ProblemCode, SyncKitClient, Tampering, UserId};
 use tokio::time::Instant;
 
 use crate::{
-    apply::Place, database::SyncedDatabase, error::Error, parcel::Next, push::Run, replica::Replica,
-    report::SyncReport, shadow::settings, status::SyncStatus, transfer::Page,
+    apply::Place, attempt::Attempt, database::SyncedDatabase, error::Error, parcel::Next, push::Run, replica::Replica,
+    report::SyncReport, status::SyncStatus, transfer::Page,
 };
 
 /// How often one call of [`SyncedDatabase::sync`] merges again because other devices were faster.
@@ -20,11 +18,22 @@ const RESOLVED_MAX: usize = 4;
 /// Of the known rows, one in so many is taken over in one transaction during a long pull, at least [`BUNDLE_MIN`]: each
 /// transaction looks at all rows, so that their number must not grow with the log.
 const BUNDLE_ONE_IN: usize = 2;
+/// After so many bytes of long values, rows enter their tables.
+const PLACED_BYTES: usize = 32 << 20;
 /// The smallest number of entries that a pull takes over at once, if so many follow.
 const BUNDLE_MIN: usize = 500;
 
+/// A sync that got to its end.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) report: SyncReport,
+    /// What holds up a part of it.
+    pub(crate) left: Option<Error>,
+}
+
 impl SyncedDatabase {
-    /// Sends what the app changed, and takes over what other devices changed, until nothing is left to do.
+    /// Sends what the app changed, and takes over what other devices changed, until nothing is left to do. What the account had no
+    /// room for is tried again at once.
     ///
     /// It can be cancelled or killed at any moment: the next one goes on.
     ///
@@ -32,15 +41,24 @@ impl SyncedDatabase {
     /// [`Error::Client`] if the server cannot be reached, or with what the user has to do, which [`SyncedDatabase::status`] tells;
     /// [`Error::NothingTracked`], [`Error::OtherUser`], [`Error::KeyChanged`], [`Error::FileReplaced`], [`Error::Database`].
     pub async fn sync(&self) -> Result<SyncReport, Error> {
+        self.with(Replica::ask_for_room).await?;
+        self.sync_quietly().await
+    }
+
+    /// What was refused is tried again after a pause.
+    pub(crate) async fn sync_quietly(&self) -> Result<SyncReport, Error> {
         let _turn = self.0.turn.lock().await;
         let attempt = Attempt::begin(self);
         let done = self.sync_and_resolve().await;
-        let status = self.status_after(&done, &attempt.before).await;
+        let status = self.status_after(&done, attempt.before()).await;
         attempt.end(status);
-        done
+        match done? {
+            Done { left: Some(error), .. } => Err(error),
+            Done { report, left: None } => Ok(report),
+        }
     }
 
-    async fn sync_and_resolve(&self) -> Result<SyncReport, Error> {
+    async fn sync_and_resolve(&self) -> Result<Done, Error> {
         let mut failed = self.sync_once().await;
         for _ in 0..RESOLVED_MAX {
             let error = match failed {
@@ -56,7 +74,7 @@ impl SyncedDatabase {
         failed
     }
 
-    async fn sync_once(&self) -> Result<SyncReport, Error> {
+    async fn sync_once(&self) -> Result<Done, Error> {
         let mut run = Run::default();
         let user = self.0.client.user_id().ok_or(ClientError::NotSignedIn)?;
         self.with(move |replica| replica.belong_to(user)).await?;
@@ -66,7 +84,7 @@ impl SyncedDatabase {
         }
         self.send_again(&mut run).await?;
         let mut rounds = 0..ROUNDS_MAX;
-        let behind = loop {
+        let unfinished = loop {
             self.pull(user, &mut run).await?;
             let next = Next {
                 id: SyncKitClient::new_batch_id(),
@@ -84,7 +102,7 @@ impl SyncedDatabase {
                 Some(parcel) => self.push_all(parcel, &mut run).await?,
             };
             if rounds.next().is_none() {
-                break behind;
+                break Some(behind.map_or(Error::Unfinished, Error::Client));
             }
         };
         let (downloaded, uploaded) = (self.download().await, self.upload_again(&mut run).await);
@@ -92,15 +110,12 @@ impl SyncedDatabase {
         self.pause().note(standing.unsendable > 0, Instant::now());
         (report.parked, report.held_deletions, report.conflicts) = (standing.parked, standing.held, standing.conflicts);
         (report.unnamed, report.unsendable) = (standing.unnamed, standing.unsendable);
-        if let Some(behind) = behind {
-            return Err(behind.into());
-        }
-        downloaded?;
-        uploaded?;
-        match standing.limit {
-            None => Ok(report),
-            Some(quota) => Err(ClientError::QuotaExceeded { quota }.into()),
-        }
+        let left = match (unfinished, standing.limit) {
+            (Some(error), _) => Some(error),
+            (None, Some(quota)) => Some(ClientError::QuotaExceeded { quota }.into()),
+            (None, None) => downloaded.and(uploaded).err(),
+        };
+        Ok(Done { report, left })
     }
 
     /// Reads the log to its head.
@@ -176,24 +191,40 @@ impl SyncedDatabase {
     async fn download(&self) -> Result<(), Error> {
         let mut wanted = self.with(Replica::wanted_files).await?;
         wanted.retain(|hash| !self.pause().missing.contains(hash));
+        let (mut bytes_here, mut downloaded) = (0, Ok(()));
         for hash in wanted {
             let mut bytes = Vec::new();
-            match self
-                .0
-                .client
-                .blob_get(&hash, BlobTarget::writer(&mut bytes), |_| {})
-                .await
-            {
+            let target = BlobTarget::writer(&mut bytes);
+            match self.0.client.blob_get(&hash, target, |_| {}).await {
+                Ok(_) => {
+                    bytes_here += bytes.len();
+                    self.with(move |replica| replica.take_file(hash, &bytes)).await?;
+                    // Each time looks at every row.
+                    if bytes_here >= PLACED_BYTES {
+                        self.place_rows().await?;
+                        bytes_here = 0;
+                    }
+                }
                 Err(error) if is_missing(&error) => {
                     tracing::warn!(%hash, %error, "a row waits for a file that the server does not have");
                     self.pause().missing.insert(hash);
-                    continue;
                 }
-                downloaded => downloaded?,
-            };
-            let tables = self.with(move |replica| replica.take_file(hash, &bytes)).await?;
-            self.tell(tables);
+                Err(error) => {
+                    downloaded = Err(error.into());
+                    break;
+                }
+            }
         }
+        if bytes_here > 0 {
+            self.place_rows().await?;
+        }
+        downloaded
+    }
+
+    /// Rows enter their tables whose long values are here by now.
+    async fn place_rows(&self) -> Result<(), Error> {
+        let tables = self.with(Replica::place_rows).await?;
+        self.tell(tables);
         Ok(())
     }
 
@@ -210,55 +241,5 @@ fn is_missing(error: &ClientError) -> bool {
         // The object of a file that the server knows.
         ClientError::Protocol { status, .. } => *status == 404,
         other => other.problem_code() == Some(ProblemCode::BlobNotFound),
-    }
-}
-
-/// A sync that goes on. If it is cancelled, the status is what it was before.
-struct Attempt<'a> {
-    database: &'a SyncedDatabase,
-    before: SyncStatus,
-    after: Option<SyncStatus>,
-}
-
-impl<'a> Attempt<'a> {
-    fn begin(database: &'a SyncedDatabase) -> Self {
-        let before = database.0.status.borrow().clone();
-        Self {
-            database,
-            before,
-            after: None,
-        }
-    }
-
-    fn end(mut self, status: SyncStatus) {
-        self.after = Some(status);
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        let after = self.after.take().unwrap_or_else(|| self.before.clone());
-        self.database.0.status.send_if_modified(|status| {
-            let is_changed = *status != after;
-            *status = after;
-            is_changed
-        });
-    }
-}
-
-impl SyncedDatabase {
-    async fn status_after(&self, done: &Result<SyncReport, Error>, before: &SyncStatus) -> SyncStatus {
-        let now = SystemTime::now();
-        match done {
-            Ok(report) => match self.with(|replica| replica.held_deletions()).await {
-                Ok(None) => before.idle(now, *report),
-                Ok(Some(question)) => SyncStatus::NeedsDecision(question),
-                Err(error) => SyncStatus::of_error(&error, before, false, now),
-            },
-            Err(error) => {
-                let is_agreed = matches!(self.fact(settings::RESTORED).await, Ok(Some(_)));
-                SyncStatus::of_error(error, before, is_agreed, now)
-            }
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! One step of a sync each, in one transaction: a page of the log, a batch to send, its acknowledgement.
 //!
 //! Invariants: a local edit leaves the outbox only in the transaction that records its acknowledgement or its refusal. The cursor does
-//! not move while there is an outbox, but with its acknowledgement: so a batch is never merged with itself, whichever process sent
-//! it.
+//! not move while there is an outbox, but with its acknowledgement: so a batch is not merged with itself, whichever process sent it,
+//! but in the two cases of `docs/local-first.md`.
 
 use std::collections::BTreeSet;
 
@@ -13,6 +13,7 @@ use synckit_crypto::blob::BlobHash;
 use crate::{
     apply::Place,
     capture::unnamed,
+    decisions::held,
     error::Error,
     merge::{Batch, Key, Rules},
     parcel::{Next, Parcel, key_of},
@@ -192,17 +193,23 @@ impl Replica {
         Ok((count, absorbed))
     }
 
-    /// Keeps a long value, and tries again to put rows into their tables.
-    pub(crate) fn take_file(&mut self, hash: BlobHash, bytes: &[u8]) -> Result<BTreeSet<String>, Error> {
+    /// Keeps a long value, which rows wait for.
+    pub(crate) fn take_file(&mut self, hash: BlobHash, bytes: &[u8]) -> Result<(), Error> {
         let mut work = self.begin()?;
         files::write(&work.transaction, hash, bytes)?;
         work.is_settled = false;
+        work.finish()
+    }
+
+    /// Tries again to put rows into their tables.
+    pub(crate) fn place_rows(&mut self) -> Result<BTreeSet<String>, Error> {
+        let mut work = self.begin()?;
         let tables = work.apply(Place::Between)?;
         work.finish()?;
         Ok(tables)
     }
 
-    /// A sync has ended well: what the user agreed to has been done.
+    /// A sync got to its end, though perhaps not with all files: what the user agreed to has been done.
     pub(crate) fn conclude(&mut self) -> Result<Standing, Error> {
         let work = self.begin()?;
         settings::clear(&work.transaction, settings::RESTORED)?;
@@ -210,13 +217,13 @@ impl Replica {
         let conflicts = work
             .transaction
             .query_row("SELECT count(*) FROM synckit_conflicts", [], |row| row.get::<_, i64>(0))?;
-        let held = work.book.outside.keys().filter(|key| work.book.is_held(key)).count();
+        let held = held(&work).len();
         let standing = Standing {
             conflicts: usize::try_from(conflicts).unwrap_or(usize::MAX),
             parked: work.book.outside.len() - held,
             held,
             unnamed: unnamed(&work.transaction, &work.layout)?,
-            unsendable: work.book.state.unsendable.len(),
+            unsendable: work.book.state.unsendable.len() + work.book.state.kept_back(&work.layout.schema).len(),
             limit: work.limit(),
         };
         work.clear_files()?;

@@ -1,6 +1,6 @@
 //! The batch that is being sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use synckit_protocol::BatchId;
 
@@ -25,7 +25,8 @@ impl State {
 
     /// The first edits: parents before their children, so that a reader of half a transaction has the parents; deletions last.
     fn in_order(&self, schema: &Schema, entries_max: usize) -> Vec<&Key> {
-        let (mut ordered, mut seen) = (Vec::new(), BTreeSet::new());
+        let mut ordered = Vec::new();
+        let mut seen: BTreeSet<&Key> = self.kept_back(schema).into_keys().collect();
         let is_deletion = |key: &&Key| self.unsent.get(*key).is_some_and(|unsent| unsent.row.is_none());
         for key in self.unsent.keys().filter(|key| !is_deletion(key)) {
             if ordered.len() >= entries_max {
@@ -37,6 +38,31 @@ impl State {
         ordered.extend(deletions.filter(|key| self.is_sent(key)).take(entries_max));
         ordered.truncate(entries_max);
         ordered
+    }
+
+    /// New rows that refer to one that stays here, and what they wait for: on every other device they would lead nowhere.
+    pub(crate) fn kept_back(&self, schema: &Schema) -> BTreeMap<&Key, Key> {
+        let mut kept: BTreeMap<&Key, Key> = BTreeMap::new();
+        // Most of the time there is none.
+        let mut is_done = self.unsendable.is_empty();
+        while !is_done {
+            is_done = true;
+            for (key, unsent) in self.unsent.iter() {
+                let is_open = !kept.contains_key(key) && !self.unsendable.contains_key(key);
+                let Some(row) = unsent.row.as_ref().filter(|_| is_open) else {
+                    continue;
+                };
+                let stays = |parent: &Key| {
+                    let is_new = self.folded(parent).is_none() && self.current(parent).is_some();
+                    is_new && (self.unsendable.contains_key(parent) || kept.contains_key(parent))
+                };
+                if let Some(parent) = parents(schema, key, row).into_iter().find(stays) {
+                    kept.insert(key, parent);
+                    is_done = false;
+                }
+            }
+        }
+        kept
     }
 
     /// A row after those that it refers to and that are sent with it. In a circle, any order is as good.

@@ -135,13 +135,14 @@ impl Book {
                 .unwrap_or(0_i64)
                 .saturating_add(1);
             settings::write(connection, settings::CONFLICTS, number)?;
-            let sql = "INSERT INTO synckit_conflicts (n, tbl, id, lost, time) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let sql = "INSERT INTO synckit_conflicts (n, tbl, id, lost, time, whole) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
             connection.prepare_cached(sql)?.execute((
                 number,
                 &key.table,
                 key.id.as_str(),
                 bytes_of(&lost)?,
                 now.as_micros(),
+                self.state.current(&key).is_none(),
             ))?;
             files::keep_lost(connection, number, &lost)?;
         }

@@ -36,9 +36,9 @@ pub(crate) const TABLES: &[&str] = &[
     "CREATE TABLE synckit_parked (tbl TEXT NOT NULL, id TEXT NOT NULL, why TEXT NOT NULL, PRIMARY KEY (tbl, id)) WITHOUT ROWID",
     // Long values that are being sent, or that a table will get.
     "CREATE TABLE synckit_files (hash TEXT PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID",
-    // Values that lost.
+    // Values that lost. `whole`: they are a whole row, which is gone.
     "CREATE TABLE synckit_conflicts (n INTEGER PRIMARY KEY, tbl TEXT NOT NULL, id TEXT NOT NULL, lost BLOB NOT NULL,
-                                     time INTEGER NOT NULL)",
+                                     time INTEGER NOT NULL, whole INTEGER NOT NULL)",
     // Their long values.
     "CREATE TABLE synckit_lost_files (n INTEGER NOT NULL, hash TEXT NOT NULL, PRIMARY KEY (n, hash)) WITHOUT ROWID",
 ];

@@ -71,16 +71,39 @@ fn lost_row_comes_back_after_its_parent() {
         phone.run("INSERT INTO notes VALUES (2, 1, 'two', 0)");
         phone.sync().await;
         assert_eq!(phone.ask(NOTES), Vec::<String>::new());
-        let conflict = only(&phone).await;
-        assert_eq!(conflict.now, None);
-        let error = phone.db.restore(conflict.number).await.unwrap_err();
+        let all = phone.db.conflicts().await?;
+        let tables: Vec<&str> = all.iter().map(|conflict| conflict.table.as_str()).collect();
+        assert_eq!(tables, ["notes", "lists"]);
+        let error = phone.db.restore(all[0].number).await.unwrap_err();
         assert!(
             matches!(&error, Error::ParentGone { table, column } if table == "notes" && column == "list"),
             "{error:?}"
         );
-        assert_eq!(phone.db.conflicts().await?.len(), 1);
-        phone.db.forget(conflict.number).await?;
-        assert!(!phone.db.forget(conflict.number).await?);
+        phone.db.restore(all[1].number).await?;
+        phone.db.restore(all[0].number).await?;
+        settle(&phone, &laptop).await;
+        for device in [&laptop, &phone] {
+            assert_eq!(device.ask(NOTES), ["Home|two|0"]);
+            assert_eq!(device.db.conflicts().await?, []);
+        }
+        Ok(())
+    });
+}
+
+/// Some values of a row that is gone are no row.
+#[test]
+fn values_of_a_row_that_is_gone_stay_lost() {
+    run(async |world| {
+        let (laptop, phone) = two(&world).await;
+        edit(&phone, "UPDATE notes SET text = 'phone'").await;
+        edit(&laptop, "UPDATE notes SET text = 'laptop'").await;
+        settle(&laptop, &phone).await;
+        let conflict = only(&phone).await;
+        phone.run("DELETE FROM notes");
+        let error = phone.db.restore(conflict.number).await.unwrap_err();
+        assert!(matches!(error, Error::RowGone(_)), "{error:?}");
+        assert_eq!(phone.ask(NOTES), Vec::<String>::new());
+        assert!(phone.db.forget(conflict.number).await?);
         Ok(())
     });
 }

@@ -3,7 +3,10 @@
 use synckit_doctest::run;
 use synckit_sqlite::{Answer, Question, SyncedDatabase};
 
-use super::device::{Device, question, settle};
+use super::{
+    device::{Device, question, settle},
+    gateway::{Fate, Gateway},
+};
 
 const SCHEMA: &str = "CREATE TABLE photos (name TEXT PRIMARY KEY, bytes BLOB, text TEXT)";
 const NAMES: &str = "SELECT name FROM photos ORDER BY 1";
@@ -107,6 +110,23 @@ fn long_values_of_both_sides_meet() {
                 ["70000|80000"]
             );
         }
+        Ok(())
+    });
+}
+
+/// Files cannot be stored for now: what other devices send still comes.
+#[test]
+fn closed_bucket_holds_up_nothing_that_comes() {
+    run(async |world| {
+        let gateway = Gateway::on("/api/sync/blobs/upload", |_| Fate::Dropped);
+        let laptop = Device::over(&world, "laptop", SCHEMA, ["photos"], gateway).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["photos"]).await;
+        laptop.run("INSERT INTO photos (name, bytes) VALUES ('mine', zeroblob(70000))");
+        laptop.db.sync().await.unwrap_err();
+        phone.run("INSERT INTO photos (name) VALUES ('theirs')");
+        phone.sync().await;
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(laptop.ask(NAMES), ["mine", "theirs"]);
         Ok(())
     });
 }

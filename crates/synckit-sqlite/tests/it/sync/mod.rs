@@ -12,6 +12,7 @@ mod missing;
 mod processes;
 mod refusals;
 mod restored;
+mod room;
 mod status;
 mod tracking;
 mod twelve;

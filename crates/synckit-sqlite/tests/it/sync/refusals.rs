@@ -10,14 +10,15 @@ use synckit_doctest::run;
 use synckit_sqlite::{Error, SyncStatus, SyncedDatabase};
 
 use super::{
-    device::{Device, settle, soon},
+    device::{Device, settle},
     gateway::{Fate, Gateway},
 };
 
-const SCHEMA: &str = "CREATE TABLE notes (name TEXT PRIMARY KEY, a TEXT, b TEXT, c TEXT, d TEXT, e TEXT, f TEXT)";
+pub(crate) const SCHEMA: &str =
+    "CREATE TABLE notes (name TEXT PRIMARY KEY, a TEXT, b TEXT, c TEXT, d TEXT, e TEXT, f TEXT)";
 /// First in the queue by its name.
 const LARGE: &str = "INSERT INTO notes VALUES ('a', hex(randomblob(30000)), hex(randomblob(30000)), hex(randomblob(30000)), hex(randomblob(30000)), hex(randomblob(30000)), hex(randomblob(30000)))";
-const THOUSAND: &str = "WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 1000) INSERT INTO notes (name, a) SELECT 'b' || x, 'small' FROM c";
+pub(crate) const THOUSAND: &str = "WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 1000) INSERT INTO notes (name, a) SELECT 'b' || x, 'small' FROM c";
 const COUNT: &str = "SELECT count(*) FROM notes WHERE name LIKE 'b%'";
 
 /// A proxy before the server takes no more than 100 KiB: one row is larger, and first.
@@ -109,29 +110,6 @@ fn refused_file_lets_a_thousand_pass() {
     });
 }
 
-/// Nothing can be stored: what comes still comes, and the unsent batch waits.
-#[test]
-fn full_account_still_receives() {
-    run(async |mut world| {
-        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
-        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
-        phone.run("INSERT INTO notes (name) VALUES ('remote')");
-        phone.sync().await;
-        world.reconfigure(|config| config.quotas.bytes = 1).await?;
-        laptop.run("INSERT INTO notes (name) VALUES ('mine')");
-        for _ in 0..2 {
-            laptop.db.sync().await.unwrap_err();
-            assert_eq!(laptop.db.status().now(), SyncStatus::OverLimit(Quota::Bytes));
-            assert_eq!(laptop.ask("SELECT name FROM notes ORDER BY 1"), ["mine", "remote"]);
-        }
-        world.reconfigure(|_| {}).await?;
-        let (client, device) = world.device("laptop").await?;
-        let again = SyncedDatabase::open(&laptop.path, client, device.id).await?;
-        assert_eq!(again.sync().await?.pushed, 1);
-        Ok(())
-    });
-}
-
 /// Of a batch without an answer, a proxy refuses the repetition: the log says whether it arrived. If it did, it is this device's own.
 #[test]
 fn refused_repetition_is_not_taken_for_anothers() {
@@ -186,74 +164,6 @@ fn refused_repetition_of_a_lost_batch_is_merged_anew() {
     });
 }
 
-/// The first file that the account has no room for is the last one that is tried: each would be read, and none stored.
-#[test]
-fn full_account_is_asked_for_one_file_only() {
-    run(async |mut world| {
-        world.reconfigure(|config| config.quotas.blobs = 2).await?;
-        let gateway = Gateway::new(|_| Fate::Delivered);
-        let laptop = Device::over(&world, "laptop", SCHEMA, ["notes"], gateway.clone()).await;
-        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
-        laptop.run("WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 10) INSERT INTO notes (name, a) SELECT 'a' || x, hex(randomblob(40000)) FROM c");
-        laptop.run(THOUSAND);
-        laptop.db.sync().await.unwrap_err();
-        assert_eq!(gateway.uploads(), 3);
-        assert_eq!(laptop.db.parked().await?.len(), 8);
-        assert_eq!(laptop.ask("SELECT count(*) FROM synckit_files"), ["0"]);
-        phone.sync().await;
-        assert_eq!(phone.ask("SELECT count(*) FROM notes"), ["1002"]);
-        // A row with a file that the log has is sent.
-        laptop.run("UPDATE notes SET b = 'edited' WHERE name LIKE 'a%'");
-        laptop.db.sync().await.unwrap_err();
-        phone.sync().await;
-        assert_eq!(phone.ask("SELECT count(*) FROM notes WHERE b = 'edited'"), ["2"]);
-        Ok(())
-    });
-}
-
-/// The account has room for a few small rows only: they do not wait behind the large ones.
-#[test]
-fn small_rows_find_the_last_room() {
-    run(async |mut world| {
-        let gateway = Gateway::new(|_| Fate::Delivered);
-        let laptop = Device::over(&world, "laptop", SCHEMA, ["notes"], gateway.clone()).await;
-        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
-        laptop.run("INSERT INTO notes (name) VALUES ('first')");
-        laptop.sync().await;
-        let room = laptop.client.status().await?.stored_bytes + 20_000;
-        world.reconfigure(move |config| config.quotas.bytes = room).await?;
-        laptop.run("WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 300) INSERT INTO notes (name, a) SELECT 'a' || x, hex(randomblob(30000)) FROM c");
-        laptop.run("UPDATE notes SET a = 'renamed' WHERE name = 'first'; INSERT INTO notes (name) VALUES ('small')");
-        let pushes = gateway.pushes();
-        laptop.db.sync().await.unwrap_err();
-        assert_eq!(laptop.db.status().now(), SyncStatus::OverLimit(Quota::Bytes));
-        assert!(gateway.pushes() - pushes < 30, "{}", gateway.pushes() - pushes);
-        phone.sync().await;
-        assert_eq!(phone.ask("SELECT name, a FROM notes"), ["first|renamed", "small|-"]);
-        Ok(())
-    });
-}
-
-/// A running sync goes on at a limit: what fits is sent, and what comes is taken over, within a moment.
-#[test]
-fn running_sync_goes_on_at_a_limit() {
-    run(async |mut world| {
-        world.reconfigure(|config| config.quotas.blobs = 0).await?;
-        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
-        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
-        laptop.run("INSERT INTO notes (name, a) VALUES ('a', hex(zeroblob(50000)))");
-        let mut status = laptop.db.status();
-        let (mut here, mut there) = (laptop.db.changes(), phone.db.changes());
-        let _running = (laptop.db.spawn(), phone.db.spawn());
-        soon(async { while status.next().await != Some(SyncStatus::OverLimit(Quota::Blobs)) {} }).await;
-        laptop.run("INSERT INTO notes (name) VALUES ('mine')");
-        soon(there.next()).await;
-        phone.run("INSERT INTO notes (name) VALUES ('theirs')");
-        soon(here.next()).await;
-        Ok(())
-    });
-}
-
 /// An app that commits during every push does not make the next one as large as the one that was refused.
 #[test]
 fn refused_size_is_remembered_while_the_app_edits() {
@@ -278,6 +188,59 @@ fn refused_size_is_remembered_while_the_app_edits() {
         assert!(laptop.sync().await.pushed > 300);
         let refused = refused.load(Ordering::SeqCst);
         assert!(refused < 12, "{refused}");
+        Ok(())
+    });
+}
+
+/// A row that refers to one that the server refuses waits for it: elsewhere it would lead nowhere.
+#[test]
+fn child_of_a_refused_row_waits_for_it() {
+    run(async |world| {
+        let schema = "CREATE TABLE lists (id INTEGER PRIMARY KEY, name TEXT, b TEXT);
+            CREATE TABLE notes (id INTEGER PRIMARY KEY, list INTEGER REFERENCES lists, text TEXT)";
+        let laptop = Device::over(
+            &world,
+            "laptop",
+            schema,
+            ["lists", "notes"],
+            Gateway::with_limit(50 << 10),
+        )
+        .await;
+        let phone = Device::start(&world, "phone", schema, ["lists", "notes"]).await;
+        laptop.run("INSERT INTO lists VALUES (1, 'large', hex(randomblob(30000)))");
+        laptop.run("INSERT INTO notes VALUES (1, 1, 'child'), (2, NULL, 'free')");
+        let report = laptop.sync().await;
+        assert_eq!((report.pushed, report.unsendable), (1, 2));
+        assert_eq!(laptop.db.parked().await?.len(), 2);
+        assert_eq!(phone.sync().await.parked, 0);
+        assert_eq!(phone.ask("SELECT text FROM notes"), ["free"]);
+        laptop.run("UPDATE lists SET b = NULL");
+        let report = laptop.sync().await;
+        assert_eq!((report.pushed, report.unsendable), (2, 0));
+        phone.sync().await;
+        assert_eq!(
+            phone.ask("SELECT l.name, n.text FROM notes n JOIN lists l ON l.id = n.list"),
+            ["large|child"]
+        );
+        Ok(())
+    });
+}
+
+/// An app that never stops is not told that all is sent.
+#[test]
+fn edits_without_end_are_not_idle() {
+    run(async |world| {
+        let path = world.path("laptop.db");
+        let gateway = Gateway::new(move |_| {
+            let app = rusqlite::Connection::open(&path).unwrap();
+            app.execute("UPDATE notes SET b = random()", []).unwrap();
+            Fate::Delivered
+        });
+        let laptop = Device::over(&world, "laptop", SCHEMA, ["notes"], gateway).await;
+        laptop.run("INSERT INTO notes (name) VALUES ('clock')");
+        let error = laptop.db.sync().await.unwrap_err();
+        assert!(matches!(error, Error::Unfinished), "{error:?}");
+        assert!(matches!(laptop.db.status().now(), SyncStatus::Failed(_)));
         Ok(())
     });
 }

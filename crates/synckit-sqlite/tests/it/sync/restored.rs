@@ -315,17 +315,23 @@ fn values_of_a_snapshot_and_after_are_known() {
     });
 }
 
+/// So many pulls arrive.
+fn counting_pulls() -> (Arc<Gateway>, Arc<AtomicUsize>) {
+    let pulls_left = Arc::new(AtomicUsize::new(usize::MAX));
+    let left = Arc::clone(&pulls_left);
+    let gateway = Gateway::on("/api/sync/pull", move |_| {
+        let is_left = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        is_left.map_or(Fate::Dropped, |_| Fate::Delivered)
+    });
+    (gateway, pulls_left)
+}
+
 /// The server is restored twice, the second time while the first history is being read: what is in the second one alone is a
 /// conflict when it loses.
 #[test]
 fn second_restore_hides_no_conflict() {
     run(async |mut world| {
-        let pulls_left = Arc::new(AtomicUsize::new(usize::MAX));
-        let left = Arc::clone(&pulls_left);
-        let gateway = Gateway::on("/api/sync/pull", move |_| {
-            let is_left = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-            is_left.map_or(Fate::Dropped, |_| Fate::Delivered)
-        });
+        let (gateway, pulls_left) = counting_pulls();
         let laptop = Device::over(&world, "laptop", SCHEMA, TABLES, gateway).await;
         let phone = Device::start(&world, "phone", SCHEMA, TABLES).await;
         phone.run("INSERT INTO notes VALUES (1, NULL, 'kept', 0)");
@@ -356,6 +362,32 @@ fn second_restore_hides_no_conflict() {
         let conflicts = laptop.db.conflicts().await?;
         assert_eq!(conflicts.len(), 1, "{conflicts:?}");
         assert_eq!(conflicts[0].lost.get("text"), Some(&Value::text("phone")));
+        Ok(())
+    });
+}
+
+/// The user agreed to one history. Another process asks before it goes over to an older one, also if nothing was read yet.
+#[test]
+fn agreement_is_about_one_history() {
+    run(async |mut world| {
+        let (gateway, pulls_left) = counting_pulls();
+        let laptop = Device::over(&world, "laptop", SCHEMA, TABLES, gateway).await;
+        let (client, device) = world.device("laptop").await?;
+        let other = SyncedDatabase::open(&laptop.path, client, device.id).await?;
+        let mut backups = Vec::new();
+        for name in ["one", "two", "three"] {
+            laptop.run(&format!("INSERT INTO lists (name) VALUES ('{name}')"));
+            laptop.sync().await;
+            other.sync().await?;
+            backups.push(world.backup().await?);
+        }
+        world.restore(&backups[1]).await?;
+        agree(&laptop).await;
+        pulls_left.store(1, Ordering::SeqCst);
+        laptop.db.sync().await.unwrap_err();
+        world.restore(&backups[0]).await?;
+        other.sync().await.unwrap_err();
+        assert!(matches!(question(&other), Question::ServerRestored(_)));
         Ok(())
     });
 }

@@ -1,0 +1,160 @@
+//! An account that has no room for what is sent.
+
+use synckit_client::Quota;
+use synckit_doctest::run;
+use synckit_sqlite::{Answer, Question, SyncStatus, SyncedDatabase};
+
+use super::{
+    device::{Device, question, soon},
+    gateway::{Fate, Gateway},
+    refusals::{SCHEMA, THOUSAND},
+};
+
+/// Nothing can be stored: what comes still comes, and the unsent batch waits.
+#[test]
+fn full_account_still_receives() {
+    run(async |mut world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        phone.run("INSERT INTO notes (name) VALUES ('remote')");
+        phone.sync().await;
+        world.reconfigure(|config| config.quotas.bytes = 1).await?;
+        laptop.run("INSERT INTO notes (name) VALUES ('mine')");
+        for _ in 0..2 {
+            laptop.db.sync().await.unwrap_err();
+            assert_eq!(laptop.db.status().now(), SyncStatus::OverLimit(Quota::Bytes));
+            assert_eq!(laptop.ask("SELECT name FROM notes ORDER BY 1"), ["mine", "remote"]);
+        }
+        world.reconfigure(|_| {}).await?;
+        let (client, device) = world.device("laptop").await?;
+        let again = SyncedDatabase::open(&laptop.path, client, device.id).await?;
+        assert_eq!(again.sync().await?.pushed, 1);
+        Ok(())
+    });
+}
+
+/// The first file that the account has no room for is the last one that is tried: each would be read, and none stored.
+#[test]
+fn full_account_is_asked_for_one_file_only() {
+    run(async |mut world| {
+        world.reconfigure(|config| config.quotas.blobs = 2).await?;
+        let gateway = Gateway::new(|_| Fate::Delivered);
+        let laptop = Device::over(&world, "laptop", SCHEMA, ["notes"], gateway.clone()).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.run("WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 10) INSERT INTO notes (name, a) SELECT 'a' || x, hex(randomblob(40000)) FROM c");
+        laptop.run(THOUSAND);
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(gateway.uploads(), 3);
+        assert_eq!(laptop.db.parked().await?.len(), 8);
+        assert_eq!(laptop.ask("SELECT count(*) FROM synckit_files"), ["0"]);
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT count(*) FROM notes"), ["1002"]);
+        // A row with a file that the log has is sent.
+        laptop.run("UPDATE notes SET b = 'edited' WHERE name LIKE 'a%'");
+        laptop.db.sync().await.unwrap_err();
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT count(*) FROM notes WHERE b = 'edited'"), ["2"]);
+        Ok(())
+    });
+}
+
+/// The account has room for a few small rows only: they do not wait behind the large ones.
+#[test]
+fn small_rows_find_the_last_room() {
+    run(async |mut world| {
+        let gateway = Gateway::new(|_| Fate::Delivered);
+        let laptop = Device::over(&world, "laptop", SCHEMA, ["notes"], gateway.clone()).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.run("INSERT INTO notes (name) VALUES ('first')");
+        laptop.sync().await;
+        let room = laptop.client.status().await?.stored_bytes + 20_000;
+        world.reconfigure(move |config| config.quotas.bytes = room).await?;
+        laptop.run("WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 300) INSERT INTO notes (name, a) SELECT 'a' || x, hex(randomblob(30000)) FROM c");
+        laptop.run("UPDATE notes SET a = 'renamed' WHERE name = 'first'; INSERT INTO notes (name) VALUES ('small')");
+        let pushes = gateway.pushes();
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(laptop.db.status().now(), SyncStatus::OverLimit(Quota::Bytes));
+        assert!(gateway.pushes() - pushes < 30, "{}", gateway.pushes() - pushes);
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT name, a FROM notes"), ["first|renamed", "small|-"]);
+        Ok(())
+    });
+}
+
+/// A running sync goes on at a limit: what fits is sent, and what comes is taken over, within a moment.
+#[test]
+fn running_sync_goes_on_at_a_limit() {
+    run(async |mut world| {
+        world.reconfigure(|config| config.quotas.blobs = 0).await?;
+        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.run("INSERT INTO notes (name, a) VALUES ('a', hex(zeroblob(50000)))");
+        let mut status = laptop.db.status();
+        let (mut here, mut there) = (laptop.db.changes(), phone.db.changes());
+        let _running = (laptop.db.spawn(), phone.db.spawn());
+        soon(async { while status.next().await != Some(SyncStatus::OverLimit(Quota::Blobs)) {} }).await;
+        laptop.run("INSERT INTO notes (name) VALUES ('mine')");
+        soon(there.next()).await;
+        phone.run("INSERT INTO notes (name) VALUES ('theirs')");
+        soon(here.next()).await;
+        Ok(())
+    });
+}
+
+/// There is no room for the first file, which is large, and some for the others.
+#[test]
+fn small_files_find_the_last_room() {
+    run(async |mut world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.sync().await;
+        let room = laptop.client.status().await?.stored_bytes + 1_000_000;
+        world.reconfigure(move |config| config.quotas.bytes = room).await?;
+        laptop.run("INSERT INTO notes (name, a) VALUES ('a', hex(randomblob(1000000)))");
+        laptop.run("WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 5) INSERT INTO notes (name, a) SELECT 'b' || x, hex(randomblob(50000)) FROM c");
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(laptop.db.status().now(), SyncStatus::OverLimit(Quota::Bytes));
+        assert_eq!(laptop.db.parked().await?.len(), 1);
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT count(*), min(length(a)) FROM notes"), ["5|100000"]);
+        Ok(())
+    });
+}
+
+/// The user is asked about deletions, whatever else there is no room for.
+#[test]
+fn limit_hides_no_question() {
+    run(async |mut world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.run(THOUSAND);
+        laptop.sync().await;
+        world.reconfigure(|config| config.quotas.blobs = 0).await?;
+        laptop.run("DELETE FROM notes");
+        laptop.run("INSERT INTO notes (name, a) VALUES ('a', hex(zeroblob(50000)))");
+        laptop.db.sync().await.unwrap_err();
+        let asked = question(&laptop.db);
+        assert!(matches!(asked, Question::Deletions { count: 1000, .. }), "{asked:?}");
+        laptop.db.decide(&asked, Answer::Yes).await?;
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(laptop.db.status().now(), SyncStatus::OverLimit(Quota::Blobs));
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT count(*) FROM notes"), ["0"]);
+        Ok(())
+    });
+}
+
+/// Who made room calls `sync`, and need not wait.
+#[test]
+fn called_sync_asks_for_room_at_once() {
+    run(async |mut world| {
+        world.reconfigure(|config| config.quotas.blobs = 0).await?;
+        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
+        laptop.run("INSERT INTO notes (name, a) VALUES ('a', hex(zeroblob(50000)))");
+        laptop.db.sync().await.unwrap_err();
+        world.reconfigure(|_| {}).await?;
+        assert_eq!(laptop.sync().await.pushed, 1);
+        assert!(matches!(laptop.db.status().now(), SyncStatus::Idle { .. }));
+        Ok(())
+    });
+}
