@@ -17,9 +17,9 @@ use synckit_protocol::{
     wire::{UnixSeconds, devices::Platform},
 };
 use synckit_store::{
-    Append, CredentialId, DeviceRegistration, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope,
-    NewSession, OpenedBy, PageRead, PageRequest, PasswordRecord, PostgresOptions, PostgresStore, PostgresUrl,
-    SecretHash, SqliteOptions, SqliteStore, Store, StoreFigures, StreamId,
+    AppWrite, Append, CredentialId, DeviceRegistration, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice,
+    NewEnvelope, NewSession, OpenedBy, PageRead, PageRequest, PasswordRecord, PostgresOptions, PostgresStore,
+    PostgresUrl, SqliteOptions, SqliteStore, Store, StoreFigures, StreamId,
 };
 
 const NOW: UnixSeconds = 1_700_000_000;
@@ -116,16 +116,19 @@ fn device(n: u64) -> DeviceId {
 
 async fn prepare(store: &dyn Store, world: World, streams: u64) -> anyhow::Result<()> {
     let key = NewApiKey {
-        hash: SecretHash::of(world.app.as_bytes()),
-        ending: String::new(),
+        text: world.app.to_string(),
         created_at: NOW,
     };
     let app = NewApp {
         id: world.app,
         name: format!("bench {}", world.app),
+        team: None,
         key,
     };
-    anyhow::ensure!(store.create_app(app).await?, "the app exists already");
+    anyhow::ensure!(
+        store.create_app(app).await? == AppWrite::Written,
+        "the app exists already"
+    );
     for n in 0..streams {
         let account = NewAccount {
             user_id: world.stream(n).user_id,

@@ -127,6 +127,10 @@ uuid_id!(
     AppId
 );
 uuid_id!(
+    /// People who administer apps together.
+    TeamId
+);
+uuid_id!(
     /// An account: a person, who signs in to every app on a server.
     UserId
 );

@@ -30,8 +30,8 @@ pub use chain::{BatchDigest, Head, Position, SealedHash};
 pub use cursor::{Cursor, CursorParseError, SnapshotPlace};
 pub use events::{Event, EventError, EventReader, Heard};
 pub use ids::{
-    AppId, BatchId, BlobId, DeviceId, IdParseError, InstallationId, KeyId, ObjectKey, SessionId, SnapshotId, UploadId,
-    UserId,
+    AppId, BatchId, BlobId, DeviceId, IdParseError, InstallationId, KeyId, ObjectKey, SessionId, SnapshotId, TeamId,
+    UploadId, UserId,
 };
 pub use name::{NameError, check_name};
 pub use owner::{EnvelopeClaim, OwnerKey, OwnerSignature, SnapshotClaim};

@@ -100,8 +100,12 @@ pub const EMAIL_BYTES_MAX: usize = 254;
 pub const DEVICE_NAME_BYTES_MAX: usize = 100;
 /// Devices of one account in one app, revoked ones not counted. Above: `device_limit`.
 pub const DEVICES_MAX: u32 = 100;
-/// The name of an app, in bytes of UTF-8.
+/// The name of an app or a team, in bytes of UTF-8.
 pub const APP_NAME_BYTES_MAX: usize = 100;
+/// Apps of one team.
+pub const TEAM_APPS_MAX: u64 = 50;
+/// Members of one team.
+pub const TEAM_MEMBERS_MAX: usize = 100;
 
 /// How long the server's sealed state of a login or registration is valid.
 pub const LOGIN_SECONDS: u64 = 60;

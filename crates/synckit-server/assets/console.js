@@ -38,5 +38,50 @@ for (const time of document.querySelectorAll("time")) {
   time.textContent = zone.format(new Date(time.dateTime));
 }
 
+// Code can be copied; without a script it can be selected.
+for (const head of document.querySelectorAll(".code-h")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "btn quiet s";
+  button.textContent = "Copy";
+  button.ariaLabel = `Copy ${head.nextElementSibling.getAttribute("aria-label")}`;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(head.nextElementSibling.textContent);
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = "Copy"), 2000);
+  });
+  head.append(button);
+}
+
+// First steps turn green when the server has seen them: asked every 2 seconds while the page is looked at, for 10 minutes.
+const steps = document.querySelector("[data-steps]");
+if (steps) {
+  const said = document.getElementById("steps-said");
+  const ends = Date.now() + 600_000;
+  const ask = async () => {
+    const waiting = [...steps.querySelectorAll("[data-step]:not(.done)")];
+    if (waiting.length === 0) return;
+    if (Date.now() > ends) {
+      said.textContent = "This page no longer looks. Load it again to go on.";
+      return;
+    }
+    if (!document.hidden) {
+      const answer = await fetch(steps.dataset.steps, { redirect: "manual" }).catch(() => null);
+      // Signed out: the page that asks for the password leads back.
+      if (answer?.type === "opaqueredirect") return location.reload();
+      const seen = answer?.ok ? await answer.json().catch(() => ({})) : {};
+      for (const step of waiting) {
+        if (!seen[step.dataset.step]) continue;
+        step.classList.add("done");
+        step.querySelector(".wait").classList.add("ok");
+        const text = step.querySelector("[data-done]");
+        said.textContent = text.textContent = text.dataset.done;
+      }
+    }
+    setTimeout(ask, 2000);
+  };
+  ask();
+}
+
 // What went wrong takes the focus, so that it is read first.
 document.querySelector("[data-focus]")?.focus();

@@ -14,22 +14,33 @@ CREATE TABLE server (
 ) STRICT;
 INSERT INTO server (only_row) VALUES (1);
 
+-- People who administer apps together.
+CREATE TABLE teams (
+    team_key   INTEGER PRIMARY KEY,
+    team_id    BLOB NOT NULL UNIQUE CHECK (length(team_id) = 16),
+    name       TEXT NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE apps (
     app_key    INTEGER PRIMARY KEY,
     app_id     BLOB NOT NULL UNIQUE CHECK (length(app_id) = 16),
+    -- Null if only the operator administers it.
+    team_key   INTEGER REFERENCES teams (team_key),
     name       TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     -- 1 if the app is deleted and streams of it remain: it has no name and no key, and its sessions have ended.
     is_deleted INTEGER NOT NULL DEFAULT 0 CHECK (is_deleted IN (0, 1))
 ) STRICT;
 CREATE UNIQUE INDEX app_names ON apps (name) WHERE is_deleted = 0;
+CREATE INDEX apps_of_team ON apps (team_key) WHERE team_key IS NOT NULL;
 CREATE INDEX apps_to_sweep ON apps (app_key) WHERE is_deleted = 1;
 
 CREATE TABLE api_keys (
     api_key_key INTEGER PRIMARY KEY,
     app_key     INTEGER NOT NULL REFERENCES apps (app_key),
-    hash        BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
-    ending      TEXT NOT NULL,
+    -- The whole key: publishable, so that every copy of the app contains it.
+    api_key     TEXT NOT NULL UNIQUE,
     created_at  INTEGER NOT NULL,
     ends_at     INTEGER
 ) STRICT;
@@ -65,6 +76,15 @@ CREATE TABLE accounts (
 ) STRICT;
 CREATE INDEX accounts_to_delete ON accounts (delete_at) WHERE delete_at IS NOT NULL;
 CREATE INDEX accounts_to_sweep ON accounts (account_key) WHERE is_deleted = 1;
+
+CREATE TABLE team_members (
+    team_key    INTEGER NOT NULL REFERENCES teams (team_key),
+    account_key INTEGER NOT NULL REFERENCES accounts (account_key),
+    role        TEXT NOT NULL CHECK (role IN ('owner', 'developer')),
+    joined_at   INTEGER NOT NULL,
+    PRIMARY KEY (team_key, account_key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX team_members_of_account ON team_members (account_key);
 
 -- Network addresses that an account was used from, as keyed hashes: strangers elsewhere cannot use its guesses up for it.
 CREATE TABLE familiar_places (

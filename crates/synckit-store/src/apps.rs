@@ -1,8 +1,6 @@
 //! The seed binding, apps and their keys, as a store takes and returns them.
 
-use synckit_protocol::{AppId, wire::UnixSeconds};
-
-use crate::ids::SecretHash;
+use synckit_protocol::{AppId, TeamId, wire::UnixSeconds};
 
 /// Whether a database that was made under another OPRF seed may be taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,28 +32,32 @@ pub struct NewApp {
     pub id: AppId,
     /// Its name.
     pub name: String,
+    /// The team that administers it; the operator alone if there is none.
+    pub team: Option<TeamId>,
     /// Its first key.
     pub key: NewApiKey,
 }
 
-/// The answer of [`crate::Store::rename_app`].
+/// The answer of [`crate::Store::create_app`], [`crate::Store::rename_app`] and [`crate::Store::give_app`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AppRename {
-    /// The app has the name, as before or from now on.
-    Renamed,
-    /// Another app has the name.
+pub enum AppWrite {
+    /// It is as asked for, as before or from now on.
+    Written,
+    /// Another app of the server has the name.
     NameTaken,
+    /// The team has [`TEAM_APPS_MAX`](synckit_protocol::limits::TEAM_APPS_MAX) apps already.
+    TooMany,
+    /// The team does not exist.
+    NoSuchTeam,
     /// The app does not exist.
     NoSuchApp,
 }
 
-/// An API key to add. The key itself is shown once and never stored.
+/// A publishable key to add. It is no secret: every copy of the app contains it.
 #[derive(Debug, Clone)]
 pub struct NewApiKey {
-    /// The hash by which the key is recognised.
-    pub hash: SecretHash,
-    /// The last characters of the key, by which people tell the keys of an app apart. No part of its secret.
-    pub ending: String,
+    /// The key.
+    pub text: String,
     /// Now.
     pub created_at: UnixSeconds,
 }
@@ -73,11 +75,11 @@ pub struct App {
     pub keys: Vec<ApiKey>,
 }
 
-/// An API key as people may see it.
+/// A publishable key of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    /// The last characters of the key.
-    pub ending: String,
+    /// The key.
+    pub text: String,
     /// When it was created.
     pub created_at: UnixSeconds,
     /// When it ends, if a newer key replaced it.

@@ -14,8 +14,8 @@ use std::fmt;
 use async_trait::async_trait;
 use bytes::Bytes;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, UploadId, UserId,
-    wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, TeamId, UploadId, UserId,
+    wire::{UnixSeconds, console::FirstSteps},
 };
 
 mod accounts;
@@ -41,6 +41,7 @@ mod snapshots;
 mod sqlite;
 mod survey;
 mod task;
+mod teams;
 mod transfer;
 
 pub use accounts::{
@@ -48,7 +49,7 @@ pub use accounts::{
     NewPendingAccount, PasswordRecord, PasswordReset, ResetStart, Vault, VaultWrite, VersionedWrite,
 };
 pub use allowances::{Allowance, Charge, Counted, CountedKey, Draw, Place};
-pub use apps::{AcceptNewSeed, ApiKey, App, AppProfile, AppRename, NewApiKey, NewApp, RedirectWrite, SeedClaim};
+pub use apps::{AcceptNewSeed, ApiKey, App, AppProfile, AppWrite, NewApiKey, NewApp, RedirectWrite, SeedClaim};
 pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
 pub use devices::{
     Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeRestore, EnvelopeWrite, NewDevice, NewEnvelope,
@@ -67,6 +68,7 @@ pub use sqlite::{
 };
 pub use survey::{DamagedLog, DatabaseFacts, LogDamage, LogSurvey, ObjectExtent, ObjectSurvey};
 pub use task::{TaskLost, panic_text};
+pub use teams::{Member, MemberWrite, NewTeam, NoSuchRole, OwnTeam, Team, TeamCreation, TeamDeletion, TeamRole};
 pub use transfer::{TransferEnd, TransferError, Transferred, transfer_database};
 
 /// The store of one server.
@@ -114,11 +116,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     // Apps and their API keys.
 
-    /// Creates an app with its first key. `false` if another app has the name.
-    async fn create_app(&self, app: NewApp) -> Result<bool, StoreError>;
+    /// Creates an app with its first key, of a team or of the operator.
+    async fn create_app(&self, app: NewApp) -> Result<AppWrite, StoreError>;
 
     /// Gives an app another name.
-    async fn rename_app(&self, app_id: AppId, name: String) -> Result<AppRename, StoreError>;
+    async fn rename_app(&self, app_id: AppId, name: String) -> Result<AppWrite, StoreError>;
 
     /// Deletes an app: its keys and all of its sessions end at once, its name is free, and nothing new is stored in it.
     /// Retention deletes its users' data in it, step by step. `false` if the app does not exist.
@@ -145,8 +147,37 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What a sign-in page needs of an app; `None` if the app does not exist.
     async fn app_profile(&self, app_id: AppId) -> Result<Option<AppProfile>, StoreError>;
 
+    // Teams: who administers an app beside the operator.
+
+    /// Creates a team with its first owner.
+    async fn create_team(&self, team: NewTeam) -> Result<TeamCreation, StoreError>;
+
+    /// Deletes a team that has no app.
+    async fn delete_team(&self, team_id: TeamId) -> Result<TeamDeletion, StoreError>;
+
+    /// Every team, in order of creation.
+    async fn teams(&self) -> Result<Vec<Team>, StoreError>;
+
+    /// Makes an account a member of a team with a role, or ends its membership.
+    async fn write_member(
+        &self,
+        team_id: TeamId,
+        user_id: UserId,
+        role: Option<TeamRole>,
+        now: UnixSeconds,
+    ) -> Result<MemberWrite, StoreError>;
+
+    /// Gives an app to a team, from the operator or from another team.
+    async fn give_app(&self, app_id: AppId, team_id: TeamId) -> Result<AppWrite, StoreError>;
+
+    /// The teams of an account, in order of creation, with their apps: all that it may administer.
+    async fn own_teams(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<OwnTeam>, StoreError>;
+
+    /// How far the first steps with an app have come.
+    async fn first_steps(&self, app_id: AppId) -> Result<FirstSteps, StoreError>;
+
     /// The app of a key that is valid at `now`.
-    async fn app_of_key(&self, key_hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError>;
+    async fn app_of_key(&self, api_key: String, now: UnixSeconds) -> Result<Option<AppId>, StoreError>;
 
     // Accounts.
 

@@ -95,18 +95,12 @@ async fn create_app(name: &str, data: &DataArgs) -> Result<(), Failure> {
         screen::line(format_args!("app id   {}", created.app_id));
         screen::line(format_args!("API key  {api_key}"));
         screen::line("");
-        screen::line("Copy the key now: the server keeps only its hash. The app passes it in SyncKitConfig::api_key.");
+        screen::line("The app passes the key in SyncKitConfig::api_key. `synckit app list` shows it again.");
     }
-    shown(
-        "the API key",
-        format!(
-            "the app exists; make another key: synckit app rotate-key {}",
-            created.app_id
-        ),
-    )
+    shown("the API key", "the app exists; `synckit app list` shows its key")
 }
 
-/// Fails if a secret that is shown only once did not reach standard output.
+/// Fails if what was made did not reach standard output.
 fn shown(secret: &str, hint: impl Into<String>) -> Result<(), Failure> {
     screen::all_written()
         .with_context(|| format!("{secret} was not shown"))
@@ -116,7 +110,7 @@ fn shown(secret: &str, hint: impl Into<String>) -> Result<(), Failure> {
 async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Key {
-        ending: String,
+        api_key: String,
         created_at: u64,
         ends_at: Option<u64>,
     }
@@ -130,7 +124,7 @@ async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
     let apps = open(data).await?.apps().await?;
     if screen::is_for_programs() {
         let key = |key: ApiKey| Key {
-            ending: key.ending,
+            api_key: key.text,
             created_at: key.created_at,
             ends_at: key.ends_at,
         };
@@ -175,8 +169,8 @@ async fn list_apps(data: &DataArgs) -> Result<(), Failure> {
 
 fn describe_key(key: &ApiKey) -> String {
     match key.ends_at {
-        Some(ends_at) => format!("...{} until {}", key.ending, units::date(ends_at)),
-        None => format!("...{}", key.ending),
+        Some(ends_at) => format!("{} until {}", key.text, units::date(ends_at)),
+        None => key.text.clone(),
     }
 }
 
@@ -192,7 +186,7 @@ async fn rotate_key(app: &str, overlap: Duration, data: &DataArgs) -> Result<(),
     let others_end_at = admin.now().saturating_add(overlap.as_secs());
     let api_key = admin.rotate_api_key(app_id, overlap).await?;
     let api_key = api_key.expose();
-    let hint = format!("the key exists; make another one: synckit app rotate-key {app_id}");
+    let hint = "the key exists; `synckit app list` shows it";
     if screen::is_for_programs() {
         screen::json(&Rotated {
             app_id,
@@ -203,7 +197,7 @@ async fn rotate_key(app: &str, overlap: Duration, data: &DataArgs) -> Result<(),
     }
     screen::line(format_args!("API key  {api_key}"));
     screen::line("");
-    screen::line("Copy the key now: the server keeps only its hash. Open sessions continue.");
+    screen::line("Open sessions continue.");
     if overlap.is_zero() {
         screen::line("The older keys of the app have ended.");
     } else {
@@ -294,7 +288,7 @@ async fn delete_app(app: &str, yes: bool, data: &DataArgs) -> Result<(), Failure
 }
 
 /// Finds an app by id or name. The id has priority, because a name may look like another app's id.
-async fn app_of(admin: &Admin, wanted: &str) -> Result<App, Failure> {
+pub(crate) async fn app_of(admin: &Admin, wanted: &str) -> Result<App, Failure> {
     let mut apps = admin.apps().await?;
     let by_id = wanted.parse::<AppId>().ok();
     let found = match by_id {

@@ -8,6 +8,8 @@ use synckit_server::{
     config::Span,
 };
 
+use synckit_store::TeamRole;
+
 use crate::settings::SettingArgs;
 
 /// End-to-end encrypted sync: a server that cannot read what it stores.
@@ -27,7 +29,16 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Make an app", &["schema", "estimate"]),
     (
         "Run a server",
-        &["serve", "app", "account", "token", "backup", "migrate-store", "doctor"],
+        &[
+            "serve",
+            "app",
+            "team",
+            "account",
+            "token",
+            "backup",
+            "migrate-store",
+            "doctor",
+        ],
     ),
     ("Use an account", &["login", "logout", "device", "export"]),
     ("Other", &["completions", "man", "help"]),
@@ -113,6 +124,9 @@ pub(crate) enum Command {
     /// Create and list apps, rotate their API keys
     #[command(subcommand)]
     App(AppCommand),
+    /// Create teams, whose members administer apps in the console
+    #[command(subcommand)]
+    Team(TeamCommand),
     /// List, export and delete accounts, create invitations, end sessions, restore key envelopes
     #[command(subcommand)]
     Account(AccountCommand),
@@ -402,7 +416,7 @@ pub(crate) struct DoctorArgs {
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(crate) enum AppCommand {
-    /// Create an app and show its API key, once
+    /// Create an app and show its API key
     Create {
         /// The name that people see
         name: String,
@@ -467,6 +481,63 @@ pub(crate) enum AppCommand {
         /// Time until the old keys expire, such as 12h or 7d
         #[arg(long, value_name = "TIME", default_value = "7d")]
         overlap: Span,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub(crate) enum TeamCommand {
+    /// Create a team
+    Create {
+        /// The name that its members see
+        name: String,
+        /// The address of the account that owns it
+        #[arg(long, value_name = "EMAIL")]
+        owner: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// List the teams and their members
+    List {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Make an account a member, or give a member another role
+    Add {
+        /// The id or the name of the team
+        team: String,
+        /// The address of the account
+        email: String,
+        /// What it may do: owner (everything) or developer (all but to delete apps)
+        #[arg(long, default_value = "developer")]
+        role: TeamRole,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// End a membership
+    Remove {
+        /// The id or the name of the team
+        team: String,
+        /// The address of the account
+        email: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Give an app to a team: its members administer it, and no other team does
+    Give {
+        /// The id or the name of the app
+        app: String,
+        /// The id or the name of the team
+        team: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Delete a team that has no app
+    Delete {
+        /// The id or the name of the team
+        team: String,
         #[command(flatten)]
         data: DataArgs,
     },

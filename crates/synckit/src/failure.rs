@@ -223,11 +223,18 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
             AdminError::DataDir(error) => Some(of_data_dir(error)),
             AdminError::Keys(error) => Some(of_keys(error)),
             AdminError::Store(error) => of_store(error),
-            AdminError::AppName(_) => Some(Known::code("invalid_value")),
+            AdminError::AppName(_) | AdminError::TeamName(_) => Some(Known::code("invalid_value")),
             AdminError::AppNameTaken(_) => Some(Known::new(
                 "name_taken",
                 "choose another name; `synckit app list` shows the apps, `synckit app rotate-key` makes a new key for one",
             )),
+            AdminError::TeamNameTaken(_) => Some(Known::new(
+                "name_taken",
+                "choose another name; `synckit team list` shows the teams",
+            )),
+            AdminError::TooManyApps | AdminError::TooManyMembers | AdminError::LastOwner | AdminError::TeamHasApps => {
+                Some(Known::new("invalid_value", "`synckit team list` shows the teams"))
+            }
             AdminError::OlderServer { .. } => Some(Known::new(
                 "older_server",
                 "restart the server with this program, or use the program of the running server",
@@ -235,6 +242,10 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
             AdminError::NoSuchAccount(_) | AdminError::NoSuchEnvelope(_) => Some(Known::code("not_found")),
             AdminError::EnvelopeIsCurrent(_) => Some(Known::code("invalid_value")),
             AdminError::Write(error) => Some(of_io(error)),
+            AdminError::NoSuchTeam(_) => Some(Known::new(
+                "not_found",
+                "`synckit team list` shows the teams of this server",
+            )),
             AdminError::NoSuchApp(_) => Some(Known::new(
                 "not_found",
                 "`synckit app list` shows the apps of this server",

@@ -32,6 +32,7 @@ mod shell;
 mod shown;
 mod stop;
 mod system;
+mod teams;
 mod units;
 mod user;
 
@@ -75,6 +76,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::App(command) => admin::run_app(command),
+        Command::Team(command) => teams::run(command),
         Command::Account(command) => admin::run_account(command),
         Command::Token(command) => admin::run_token(command),
         Command::Login { sign_in, confirm } => login::run(sign_in, confirm.as_deref()),

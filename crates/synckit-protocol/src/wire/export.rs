@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::UnixSeconds;
 use crate::{
     AppId, BatchId, BlobId, ByteString, DeviceId, Head, KeyId, ObjectKey, OwnerKey, Position, SealedHash, SessionId,
-    SnapshotId, UploadId, UserId, wire::devices::Platform,
+    SnapshotId, TeamId, UploadId, UserId, wire::devices::Platform,
 };
 
 /// The version of the format that [`ExportLine::Begin`] names.
@@ -70,6 +70,17 @@ pub enum ExportLine {
     FamiliarPlace {
         /// When it was used last.
         used_at: UnixSeconds,
+    },
+    /// A team that the account is a member of.
+    TeamMember {
+        /// The team.
+        team_id: TeamId,
+        /// Its name.
+        team_name: String,
+        /// What the account may do in it: `owner` or `developer`.
+        role: String,
+        /// Since when.
+        joined_at: UnixSeconds,
     },
     /// The invitation that the account used.
     Invite {

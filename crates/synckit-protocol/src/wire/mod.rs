@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod auth;
 pub mod blobs;
+pub mod console;
 pub mod devices;
 pub mod export;
 pub mod keys;

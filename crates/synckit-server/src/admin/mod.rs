@@ -5,6 +5,7 @@ mod backup;
 pub mod inspect;
 mod migration;
 mod service;
+mod teams;
 
 pub(crate) use account_export::{Export, ExportError};
 pub use backup::{Backup, BackupError, ObjectsToCopy, back_up};

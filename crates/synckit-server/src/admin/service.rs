@@ -14,21 +14,21 @@ use std::{
 };
 
 use synckit_protocol::{
-    AppId, KeyId, NameError, OwnerKey, SecretText, UserId, check_name,
-    limits::{self, REDIRECTS_MAX},
+    AppId, KeyId, NameError, OwnerKey, SecretText, TeamId, UserId, check_name,
+    limits::{self, REDIRECTS_MAX, TEAM_APPS_MAX, TEAM_MEMBERS_MAX},
     wire::UnixSeconds,
 };
 use synckit_store::{
-    Account, App, AppRename, EnvelopeRestore, NewApiKey, NewApp, OpenedBy, RedirectWrite, Retention, SecretHash,
-    SqliteOptions, SqliteStore, Store, StoreError, StreamId,
+    Account, App, EnvelopeRestore, NewApiKey, OpenedBy, RedirectWrite, Retention, SecretHash, SqliteOptions,
+    SqliteStore, Store, StoreError, StreamId,
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use super::{Export, ExportError};
+use super::{Export, ExportError, teams::written};
 use crate::{
     jobs::pause_after,
     oauth::{RedirectError, check_redirect},
-    platform::{Clock, random_id},
+    platform::Clock,
     sign_in::{fresh_api_key, fresh_secret},
     startup::{
         DataDir, DataDirError, KeyFileError,
@@ -79,6 +79,27 @@ pub enum AdminError {
     /// Another app has the name.
     #[error("there is already an app named {0:?}")]
     AppNameTaken(String),
+    /// The team has as many apps as it may.
+    #[error("the team has {TEAM_APPS_MAX} apps already: delete one, or make another team")]
+    TooManyApps,
+    /// A team cannot have the name.
+    #[error("a team cannot have this name: {0}")]
+    TeamName(NameError),
+    /// Another team has the name.
+    #[error("there is already a team named {0:?}")]
+    TeamNameTaken(String),
+    /// The team does not exist.
+    #[error("there is no team {0}")]
+    NoSuchTeam(TeamId),
+    /// The team would have no owner.
+    #[error("the team would have no owner: make another member its owner first")]
+    LastOwner,
+    /// The team has as many members as it may.
+    #[error("the team has {TEAM_MEMBERS_MAX} members already: remove one")]
+    TooManyMembers,
+    /// The apps of the team would be nobody's.
+    #[error("the team has apps: delete them, or give them to another team")]
+    TeamHasApps,
     /// An address cannot be registered.
     #[error(transparent)]
     Redirect(#[from] RedirectError),
@@ -135,7 +156,7 @@ pub struct KeptEnvelope {
     pub written_at: UnixSeconds,
 }
 
-/// An app that was just created. The key is shown this once; the server keeps only its hash.
+/// An app that was just created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedApp {
     /// The app.
@@ -214,19 +235,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::AppName`], [`AdminError::AppNameTaken`] and [`AdminError::Store`].
     pub async fn create_app(&self, name: &str) -> Result<CreatedApp, AdminError> {
-        check_app_name(name)?;
-        let app_id = AppId::from_bytes(random_id());
-        let (api_key, key) = self.new_key(app_id);
-        let app = NewApp {
-            id: app_id,
-            name: name.to_owned(),
-            key,
-        };
-        if self.store.create_app(app).await? {
-            Ok(CreatedApp { app_id, api_key })
-        } else {
-            Err(AdminError::AppNameTaken(name.to_owned()))
-        }
+        self.create_app_of(None, name).await
     }
 
     /// Registers an address that a browser sign-in of the app may return to. The loopback addresses
@@ -271,11 +280,12 @@ impl Admin {
     /// [`AdminError::AppName`], [`AdminError::AppNameTaken`], [`AdminError::NoSuchApp`] and [`AdminError::Store`].
     pub async fn rename_app(&self, app_id: AppId, name: &str) -> Result<(), AdminError> {
         check_app_name(name)?;
-        match self.store.rename_app(app_id, name.to_owned()).await? {
-            AppRename::Renamed => Ok(()),
-            AppRename::NameTaken => Err(AdminError::AppNameTaken(name.to_owned())),
-            AppRename::NoSuchApp => Err(AdminError::NoSuchApp(app_id)),
-        }
+        written(
+            self.store.rename_app(app_id, name.to_owned()).await?,
+            app_id,
+            name,
+            None,
+        )
     }
 
     /// Deletes an app permanently, with all data that its users keep in it; their accounts, and their data in other
@@ -300,7 +310,7 @@ impl Admin {
         Ok(self.store.apps(self.clock.now()).await?)
     }
 
-    /// Gives an app a new key, which is returned only this once. Older keys stay valid for `overlap`, so that apps in
+    /// Gives an app a new key. Older keys stay valid for `overlap`, so that apps in
     /// the field can be updated; zero ends them at once. Sessions that were opened with an older key continue.
     ///
     /// # Errors
@@ -463,11 +473,14 @@ impl Admin {
         self.clock.now()
     }
 
-    fn new_key(&self, app_id: AppId) -> (SecretText, NewApiKey) {
-        let (api_key, ending) = fresh_api_key(app_id);
+    pub(super) fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    pub(super) fn new_key(&self, app_id: AppId) -> (SecretText, NewApiKey) {
+        let api_key = fresh_api_key(app_id);
         let key = NewApiKey {
-            hash: SecretHash::of(api_key.expose()),
-            ending,
+            text: api_key.expose().to_owned(),
             created_at: self.clock.now(),
         };
         (api_key, key)

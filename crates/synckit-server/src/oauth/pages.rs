@@ -1,4 +1,4 @@
-//! The pages of sign-in, sign-up and recovery: templates, and the headers that keep everything else out of them.
+//! Every page: templates, and the headers that keep everything else out of them.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -19,7 +19,7 @@ macro_rules! templates {
     };
 }
 
-const TEMPLATES: [(&str, &str); 18] = templates![
+const TEMPLATES: [(&str, &str); 24] = templates![
     "head.html",
     "gate.html",
     "exchange.html",
@@ -38,6 +38,12 @@ const TEMPLATES: [(&str, &str); 18] = templates![
     "new-recovery-code.html",
     "delete-account.html",
     "account-deleted.html",
+    "console.html",
+    "app-head.html",
+    "quick-start.html",
+    "app-settings.html",
+    "delete-app.html",
+    "not-found.html",
 ];
 
 /// A page, with what it shows.
@@ -90,6 +96,16 @@ pub(crate) enum Page<'a> {
     },
     /// Everything is gone, at this time.
     AccountDeleted { on: UnixSeconds },
+    /// The apps of the account's teams.
+    Console(Value),
+    /// The first steps with an app.
+    QuickStart(Value),
+    /// The settings of an app.
+    AppSettings(Value),
+    /// Asks before an app and all data in it are gone.
+    DeleteApp(Value),
+    /// There is no such app for this account.
+    NotFound,
     /// Says that a form cannot be taken.
     FormRefused,
     /// Says why the request cannot go on, and leads nowhere.
@@ -227,6 +243,11 @@ impl Pages {
                 ("delete-account.html", context! { is_wrong, ..account.clone() })
             }
             Page::AccountDeleted { on } => ("account-deleted.html", context! { on }),
+            Page::Console(shown) => ("console.html", shown.clone()),
+            Page::QuickStart(shown) => ("quick-start.html", shown.clone()),
+            Page::AppSettings(shown) => ("app-settings.html", shown.clone()),
+            Page::DeleteApp(shown) => ("delete-app.html", shown.clone()),
+            Page::NotFound => ("not-found.html", context! {}),
             Page::FormRefused => ("form-refused.html", context! {}),
             Page::Refused {
                 reason,
@@ -236,6 +257,7 @@ impl Pages {
         };
         let status = match page {
             Page::Refused { .. } | Page::FormRefused => StatusCode::BAD_REQUEST,
+            Page::NotFound => StatusCode::NOT_FOUND,
             _ => StatusCode::OK,
         };
         let leads_to = match page {

@@ -1,4 +1,4 @@
-//! The server's own pages: what a person sees and does with an account beside its apps.
+//! The server's own pages: what a person sees and does with an account beside its apps, and a developer with apps.
 //!
 //! Rendered here and usable without a script, but for the pages that take a password. Their sign-in is the login of the apps, for
 //! an app of its own ([`PAGES_APP`](synckit_store::PAGES_APP)); its session is a sealed cookie.
@@ -8,6 +8,7 @@
 
 mod account;
 mod closing;
+mod console;
 mod session;
 mod sign_in;
 mod view;
@@ -109,5 +110,6 @@ pub(crate) fn operations() -> Vec<Operation> {
             .answer(REFUSED)
             .writes(),
     ];
-    operations.into_iter().map(|one| one.tagged("pages")).collect()
+    let operations = operations.into_iter().chain(console::operations());
+    operations.map(|one| one.tagged("pages")).collect()
 }

@@ -40,15 +40,17 @@ pub(super) enum To {
     RecoveryCode,
     Export,
     Delete,
+    Console,
 }
 
 impl To {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Account, ""),
         (Self::Password, "password"),
         (Self::RecoveryCode, "recovery-code"),
         (Self::Export, "export"),
         (Self::Delete, "delete"),
+        (Self::Console, "console"),
     ];
 
     /// The page of a name; the account for every other text.
@@ -68,6 +70,7 @@ impl To {
             Self::Account => "/account".to_owned(),
             // A download would leave the sign-in page as it is.
             Self::Export => "/account#leave".to_owned(),
+            Self::Console => "/console".to_owned(),
             to => format!("/account/{}", to.name()),
         }
     }
@@ -150,10 +153,14 @@ impl PageAccess {
 
     /// Why a form changes nothing: it is not of this session's page, or the password was proven too long ago.
     pub(super) fn refuses(&self, state: &ServerState, site: Site, fields: &Fields, to: To) -> Option<Response> {
-        if site == Site::Foreign || !self.made(fields) {
-            return Some(refused(state).unwrap_or_else(IntoResponse::into_response));
-        }
-        (!self.is_fresh(state.config.clock.now())).then(|| to_sign_in(state, to))
+        let refusal = self.refuses_form(state, site, fields);
+        refusal.or_else(|| (!self.is_fresh(state.config.clock.now())).then(|| to_sign_in(state, to)))
+    }
+
+    /// Why a form that needs no fresh proof changes nothing.
+    pub(super) fn refuses_form(&self, state: &ServerState, site: Site, fields: &Fields) -> Option<Response> {
+        let is_own = site == Site::Own && self.made(fields);
+        (!is_own).then(|| refused(state).unwrap_or_else(IntoResponse::into_response))
     }
 
     /// Whether a form is of this session's page.
@@ -189,7 +196,12 @@ impl FromRequestParts<Arc<ServerState>> for PageAccess {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<ServerState>) -> Result<Self, Response> {
-        let name = parts.uri.path().strip_prefix("/account/").unwrap_or_default();
+        let path = parts.uri.path();
+        let name = match path.strip_prefix("/account/") {
+            Some(name) => name,
+            None if path.starts_with("/console") => "console",
+            None => "",
+        };
         let signed_out = || to_sign_in(state, To::named(name));
         let session = PageSession::of(&parts.headers, state).ok_or_else(signed_out)?;
         let stream = StreamId {

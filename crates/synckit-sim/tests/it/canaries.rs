@@ -201,7 +201,6 @@ async fn sync_everything(server: &Server, directory: &Path) -> Secrets {
     ));
     let session = Session::stored_in(&credential_file(directory, "phone"));
     let passing = vec![
-        Needle::new("API key", api_key.as_bytes()),
         Needle::new("token", session.token.as_bytes()),
         Needle::new("refresh secret", session.refresh.as_bytes()),
     ];

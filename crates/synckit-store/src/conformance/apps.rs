@@ -3,11 +3,11 @@
 use synckit_protocol::limits::REDIRECTS_MAX;
 
 use crate::{
-    AcceptNewSeed, AppProfile, AppRename, CredentialOf, NewApp, RedirectWrite, SeedClaim, Store, StoreError,
-    VaultWrite, VersionedWrite,
+    AcceptNewSeed, AppProfile, AppWrite, CredentialOf, NewApp, RedirectWrite, SeedClaim, Store, StoreError, VaultWrite,
+    VersionedWrite,
 };
 
-use crate::conformance::fixture::{NOW, app_id, create_account, create_app, new_key, password, secret, user_id};
+use crate::conformance::fixture::{NOW, app_id, create_account, create_app, key, new_key, password, user_id};
 
 const SEED: [u8; 16] = [1; 16];
 const OTHER_SEED: [u8; 16] = [2; 16];
@@ -119,7 +119,7 @@ pub async fn apps_are_listed_with_their_keys(store: &dyn Store) {
     let keys: Vec<_> = apps[0]
         .keys
         .iter()
-        .map(|key| (key.ending.as_str(), key.created_at, key.ends_at))
+        .map(|key| (key.text.as_str(), key.created_at, key.ends_at))
         .collect();
     assert_eq!(keys, [("key_22", NOW, None), ("key_2", NOW, Some(NOW + 60))]);
     assert_eq!(store.apps(NOW + 60).await.unwrap()[0].keys.len(), 1);
@@ -128,31 +128,31 @@ pub async fn apps_are_listed_with_their_keys(store: &dyn Store) {
 pub async fn a_key_finds_its_app(store: &dyn Store) {
     create_app(store, 1).await;
     create_app(store, 2).await;
-    assert_eq!(store.app_of_key(secret(2), NOW).await.unwrap(), Some(app_id(2)));
-    assert_eq!(store.app_of_key(secret(3), NOW).await.unwrap(), None);
+    assert_eq!(store.app_of_key(key(2), NOW).await.unwrap(), Some(app_id(2)));
+    assert_eq!(store.app_of_key(key(3), NOW).await.unwrap(), None);
 }
 
 pub async fn a_replaced_key_works_until_the_overlap_ends(store: &dyn Store) {
     create_app(store, 1).await;
     assert!(store.rotate_api_key(app_id(1), new_key(11), NOW + 60).await.unwrap());
-    assert_eq!(store.app_of_key(secret(1), NOW + 59).await.unwrap(), Some(app_id(1)));
-    assert_eq!(store.app_of_key(secret(1), NOW + 60).await.unwrap(), None);
-    assert_eq!(store.app_of_key(secret(11), NOW + 60).await.unwrap(), Some(app_id(1)));
+    assert_eq!(store.app_of_key(key(1), NOW + 59).await.unwrap(), Some(app_id(1)));
+    assert_eq!(store.app_of_key(key(1), NOW + 60).await.unwrap(), None);
+    assert_eq!(store.app_of_key(key(11), NOW + 60).await.unwrap(), Some(app_id(1)));
 }
 
 pub async fn a_second_rotation_does_not_prolong_an_older_key(store: &dyn Store) {
     create_app(store, 1).await;
     assert!(store.rotate_api_key(app_id(1), new_key(11), NOW + 60).await.unwrap());
     assert!(store.rotate_api_key(app_id(1), new_key(12), NOW + 600).await.unwrap());
-    assert_eq!(store.app_of_key(secret(1), NOW + 60).await.unwrap(), None);
-    assert_eq!(store.app_of_key(secret(11), NOW + 599).await.unwrap(), Some(app_id(1)));
+    assert_eq!(store.app_of_key(key(1), NOW + 60).await.unwrap(), None);
+    assert_eq!(store.app_of_key(key(11), NOW + 599).await.unwrap(), Some(app_id(1)));
     assert!(store.rotate_api_key(app_id(1), new_key(13), NOW + 10).await.unwrap());
-    assert_eq!(store.app_of_key(secret(11), NOW + 10).await.unwrap(), None);
+    assert_eq!(store.app_of_key(key(11), NOW + 10).await.unwrap(), None);
 }
 
 pub async fn a_key_of_an_unknown_app_is_not_added(store: &dyn Store) {
     assert!(!store.rotate_api_key(app_id(1), new_key(11), NOW).await.unwrap());
-    assert_eq!(store.app_of_key(secret(11), NOW).await.unwrap(), None);
+    assert_eq!(store.app_of_key(key(11), NOW).await.unwrap(), None);
 }
 
 pub async fn two_apps_never_have_the_same_name(store: &dyn Store) {
@@ -160,14 +160,15 @@ pub async fn two_apps_never_have_the_same_name(store: &dyn Store) {
     let second = |name: &str| NewApp {
         id: app_id(2),
         name: name.to_owned(),
+        team: None,
         key: new_key(2),
     };
-    assert!(!store.create_app(second("app 1")).await.unwrap());
+    assert_eq!(store.create_app(second("app 1")).await.unwrap(), AppWrite::NameTaken);
     assert_eq!(store.apps(NOW).await.unwrap().len(), 1);
-    assert_eq!(store.app_of_key(secret(2), NOW).await.unwrap(), None);
-    assert!(store.create_app(second("App 1")).await.unwrap());
+    assert_eq!(store.app_of_key(key(2), NOW).await.unwrap(), None);
+    assert_eq!(store.create_app(second("App 1")).await.unwrap(), AppWrite::Written);
     let renamed = store.rename_app(app_id(2), "app 1".to_owned()).await.unwrap();
-    assert_eq!(renamed, AppRename::NameTaken);
+    assert_eq!(renamed, AppWrite::NameTaken);
     assert_eq!(store.apps(NOW).await.unwrap()[1].name, "App 1");
 }
 
@@ -175,17 +176,17 @@ pub async fn a_renamed_app_keeps_its_keys(store: &dyn Store) {
     create_app(store, 1).await;
     for name in ["Notes", "Notes"] {
         let renamed = store.rename_app(app_id(1), name.to_owned()).await.unwrap();
-        assert_eq!(renamed, AppRename::Renamed);
+        assert_eq!(renamed, AppWrite::Written);
     }
     let apps = store.apps(NOW).await.unwrap();
     assert_eq!((apps[0].name.as_str(), apps[0].keys.len()), ("Notes", 1));
-    assert_eq!(store.app_of_key(secret(1), NOW).await.unwrap(), Some(app_id(1)));
+    assert_eq!(store.app_of_key(key(1), NOW).await.unwrap(), Some(app_id(1)));
     let renamed = store.rename_app(app_id(2), "Tasks".to_owned()).await.unwrap();
-    assert_eq!(renamed, AppRename::NoSuchApp);
+    assert_eq!(renamed, AppWrite::NoSuchApp);
     // The old name is free.
     create_app(store, 3).await;
     let renamed = store.rename_app(app_id(3), "app 1".to_owned()).await.unwrap();
-    assert_eq!(renamed, AppRename::Renamed);
+    assert_eq!(renamed, AppWrite::Written);
 }
 
 pub async fn redirects_belong_to_one_app(store: &dyn Store) {

@@ -1,7 +1,7 @@
 //! The end of an account.
 
 use crate::{
-    AccountCreation, AppRename, Append, CredentialOf, NewApp, NewSession, NewUpload, PageRead, RefreshUse, Store,
+    AccountCreation, AppWrite, Append, CredentialOf, NewApp, NewSession, NewUpload, PageRead, RefreshUse, Store,
     StoreError, StreamId,
 };
 use synckit_protocol::{
@@ -12,7 +12,7 @@ use synckit_protocol::{
 
 use super::{
     fixture::{
-        HASH, NO_BYTE_LIMIT, NOW, app_id, append, batch, blob_id, create_account, create_app, id16, new_account,
+        HASH, NO_BYTE_LIMIT, NOW, app_id, append, batch, blob_id, create_account, create_app, id16, key, new_account,
         new_device, new_envelope, new_key, new_pending, new_upload, object_key, open_session, page_request,
         ready_stream, register, secret, session_id, start, stream_of, upload, upload_id, user_id,
     },
@@ -81,10 +81,10 @@ pub async fn a_deleted_app_is_gone_at_once(store: &dyn Store) {
     assert!(store.delete_app(app_id(1)).await.unwrap());
     assert!(!store.delete_app(app_id(1)).await.unwrap());
     assert!(store.apps(NOW).await.unwrap().is_empty());
-    assert_eq!(store.app_of_key(secret(1), NOW).await.unwrap(), None);
+    assert_eq!(store.app_of_key(key(1), NOW).await.unwrap(), None);
     assert!(!store.rotate_api_key(app_id(1), new_key(2), NOW).await.unwrap());
     let renamed = store.rename_app(app_id(1), "again".to_owned()).await.unwrap();
-    assert_eq!(renamed, AppRename::NoSuchApp);
+    assert_eq!(renamed, AppWrite::NoSuchApp);
     for session in [1001, 1003].map(session_id) {
         assert_eq!(store.session(session, NOW).await.unwrap(), None);
         let refreshed = store.advance_refresh(session, 1, NOW).await.unwrap();
@@ -143,9 +143,10 @@ async fn create_app_named(store: &dyn Store, n: u64, name: &str) {
     let app = NewApp {
         id: app_id(n),
         name: name.to_owned(),
+        team: None,
         key: new_key(n),
     };
-    assert!(store.create_app(app).await.unwrap());
+    assert_eq!(store.create_app(app).await.unwrap(), AppWrite::Written);
 }
 
 pub async fn an_account_is_deleted_once(store: &dyn Store) {

@@ -48,6 +48,7 @@ pub async fn an_export_holds_everything_in_order(store: &dyn Store) {
             "earlier_vault",
             "mail_code",
             "familiar_place",
+            "team_member",
             "invite", //
             "stream",
             "session",

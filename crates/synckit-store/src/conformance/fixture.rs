@@ -1,9 +1,9 @@
 //! A small world for stores: apps, accounts, devices and batches that are told apart by small numbers.
 
 use crate::{
-    AccountCreation, Append, CredentialId, Device, DeviceRegistration, EnvelopeWrite, NewAccount, NewApiKey, NewApp,
-    NewBatch, NewDevice, NewEnvelope, NewPendingAccount, NewSession, NewUpload, PageRead, PageRequest, PasswordRecord,
-    SecretHash, Store, StoredBatch, StreamId, UploadBegin,
+    AccountCreation, AppWrite, Append, CredentialId, Device, DeviceRegistration, EnvelopeWrite, NewAccount, NewApiKey,
+    NewApp, NewBatch, NewDevice, NewEnvelope, NewPendingAccount, NewSession, NewUpload, PageRead, PageRequest,
+    PasswordRecord, SecretHash, Store, StoredBatch, StreamId, UploadBegin,
 };
 use bytes::Bytes;
 use synckit_protocol::{
@@ -79,10 +79,14 @@ pub fn stream_of(app: u64, user: u64) -> StreamId {
     }
 }
 
+/// Key `n` of an app.
+pub fn key(n: u64) -> String {
+    format!("key_{n}")
+}
+
 pub fn new_key(n: u64) -> NewApiKey {
     NewApiKey {
-        hash: secret(n),
-        ending: format!("key_{n}"),
+        text: key(n),
         created_at: NOW,
     }
 }
@@ -92,9 +96,10 @@ pub async fn create_app(store: &dyn Store, n: u64) -> AppId {
     let app = NewApp {
         id: app_id(n),
         name: format!("app {n}"),
+        team: None,
         key: new_key(n),
     };
-    assert!(store.create_app(app).await.unwrap());
+    assert_eq!(store.create_app(app).await.unwrap(), AppWrite::Written);
     app_id(n)
 }
 

@@ -26,6 +26,7 @@ pub mod pages;
 pub mod pending_accounts;
 pub mod sessions;
 pub mod snapshots;
+pub mod teams;
 pub mod whole_account;
 
 /// Makes a test of every fact, for the stores of one harness.
@@ -49,6 +50,16 @@ macro_rules! conformance_suite {
                 a_key_of_an_unknown_app_is_not_added,
                 two_apps_never_have_the_same_name,
                 a_renamed_app_keeps_its_keys,
+            }
+            teams {
+                members_find_the_apps_of_their_teams,
+                a_member_sees_the_keys_of_an_app,
+                a_team_keeps_an_owner,
+                two_teams_never_have_the_same_name,
+                a_team_with_apps_is_not_deleted,
+                a_team_has_so_many_apps_and_members,
+                a_deleted_account_is_in_no_team,
+                first_steps_are_seen_one_by_one,
             }
             allowances {
                 a_used_up_allowance_grows_back,

@@ -1,8 +1,8 @@
 //! Sessions and their refresh counters.
 
 use crate::{
-    AppRename, CredentialOf, EndSessions, FinishedLogin, LoginUse, NewSession, PAGES_APP, RefreshUse, Store,
-    StoreError, StreamId, VaultWrite, VersionedWrite,
+    AppWrite, CredentialOf, EndSessions, FinishedLogin, LoginUse, NewSession, PAGES_APP, RefreshUse, Store, StoreError,
+    StreamId, VaultWrite, VersionedWrite,
 };
 use synckit_protocol::limits::{LOGIN_SECONDS, PAGE_SESSION_SECONDS, PAGE_SESSIONS_MAX, REFRESH_SECONDS};
 
@@ -45,7 +45,7 @@ pub async fn a_page_session_belongs_to_no_listed_app(store: &dyn Store) {
     assert!(!store.delete_app(PAGES_APP).await.unwrap());
     assert!(matches!(
         store.rename_app(PAGES_APP, "x".to_owned()).await.unwrap(),
-        AppRename::NoSuchApp
+        AppWrite::NoSuchApp
     ));
     // Nothing refreshes it.
     let refreshed = store.advance_refresh(session_id(1), 1, NOW).await.unwrap();

@@ -1,11 +1,11 @@
 //! An account with something of every kind that a store keeps.
 
 use crate::{
-    AccountCreation, CountedKey, NewAccount, NewMailCode, NewSnapshot, NewSnapshotPart, PasswordReset, Place,
-    Retention, SnapshotPartWrite, SnapshotWrite, Store, StreamId, UploadBegin, VersionedWrite,
+    AccountCreation, CountedKey, NewAccount, NewMailCode, NewSnapshot, NewSnapshotPart, NewTeam, PasswordReset, Place,
+    Retention, SnapshotPartWrite, SnapshotWrite, Store, StreamId, TeamCreation, UploadBegin, VersionedWrite,
 };
 use bytes::Bytes;
-use synckit_protocol::{Cursor, Position, SnapshotId};
+use synckit_protocol::{Cursor, Position, SnapshotId, TeamId};
 
 use crate::conformance::fixture::{
     KEY, NO_BYTE_LIMIT, NOW, OWNER, append, batch, blob_id, id16, new_account, new_upload, open_session, page_request,
@@ -109,6 +109,13 @@ pub async fn create_whole_account(store: &dyn Store, app: u64, n: u64) -> Stream
         address: CountedKey([7; 16]),
     };
     store.note_place(place, NOW).await.unwrap();
+    let team = NewTeam {
+        id: TeamId::from_bytes(id16(first)),
+        name: format!("team {n}"),
+        owner: user_id(n),
+        created_at: NOW,
+    };
+    assert_eq!(store.create_team(team).await.unwrap(), TeamCreation::Created);
 
     let (device, revoked) = (first + 1, first + 2);
     open_session(store, stream, device).await;

@@ -19,8 +19,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, UploadId, UserId,
-    wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, TeamId, UploadId, UserId,
+    wire::{UnixSeconds, console::FirstSteps},
 };
 
 use self::{
@@ -28,19 +28,20 @@ use self::{
     retry::{Repeat, Tries, brief, read, single, snapshot, transaction},
 };
 use super::{
-    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppProfile, AppRename, Append, Blob, ChainRead,
+    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppProfile, AppWrite, Append, Blob, ChainRead,
     Charge, CommitGroups, Counted, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions,
-    Envelope, EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, NewAccount, NewApiKey,
-    NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart,
-    NewUpload, Notice, Notices, PageRead, PageRequest, PasswordReset, PendingUpload, Place, RedirectWrite, RefreshUse,
-    ResetStart, Retention, SchemaVersions, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store,
-    StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault, VaultWrite, VersionedWrite,
+    Envelope, EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, MemberWrite,
+    NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession,
+    NewSnapshot, NewSnapshotPart, NewTeam, NewUpload, Notice, Notices, OwnTeam, PageRead, PageRequest, PasswordReset,
+    PendingUpload, Place, RedirectWrite, RefreshUse, ResetStart, Retention, SchemaVersions, SecretHash, SeedClaim,
+    Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus,
+    Team, TeamCreation, TeamDeletion, TeamRole, UploadBegin, Vault, VaultWrite, VersionedWrite,
     rules::{
         log::{self as rules, Decision},
         quotas::{self, Quotas},
     },
 };
-use crate::records::{self, accounts, allowances, apps, pending_accounts, sessions};
+use crate::records::{self, accounts, allowances, apps, pending_accounts, sessions, teams};
 
 mod address;
 mod blobs;
@@ -207,11 +208,11 @@ impl Store for PostgresStore {
         Ok(())
     }
 
-    async fn create_app(&self, app: NewApp) -> Result<bool, StoreError> {
+    async fn create_app(&self, app: NewApp) -> Result<AppWrite, StoreError> {
         transaction!(self, Serializable, |db| apps::create(db, &app))
     }
 
-    async fn rename_app(&self, app_id: AppId, name: String) -> Result<AppRename, StoreError> {
+    async fn rename_app(&self, app_id: AppId, name: String) -> Result<AppWrite, StoreError> {
         transaction!(self, Serializable, |db| apps::rename(db, app_id, &name))
     }
 
@@ -249,8 +250,44 @@ impl Store for PostgresStore {
         snapshot!(self, |db| apps::profile(db, app_id))
     }
 
-    async fn app_of_key(&self, key_hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {
-        single!(self, |db| apps::of_key(db, key_hash, now))
+    async fn create_team(&self, team: NewTeam) -> Result<TeamCreation, StoreError> {
+        transaction!(self, Serializable, |db| teams::create(db, &team))
+    }
+
+    async fn delete_team(&self, team_id: TeamId) -> Result<TeamDeletion, StoreError> {
+        transaction!(self, Serializable, |db| teams::delete(db, team_id))
+    }
+
+    async fn teams(&self) -> Result<Vec<Team>, StoreError> {
+        snapshot!(self, |db| teams::list(db))
+    }
+
+    async fn write_member(
+        &self,
+        team_id: TeamId,
+        user_id: UserId,
+        role: Option<TeamRole>,
+        now: UnixSeconds,
+    ) -> Result<MemberWrite, StoreError> {
+        transaction!(self, Serializable, |db| teams::write_member(
+            db, team_id, user_id, role, now
+        ))
+    }
+
+    async fn give_app(&self, app_id: AppId, team_id: TeamId) -> Result<AppWrite, StoreError> {
+        transaction!(self, Serializable, |db| teams::give_app(db, app_id, team_id))
+    }
+
+    async fn own_teams(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<OwnTeam>, StoreError> {
+        snapshot!(self, |db| teams::of_user(db, user_id, now))
+    }
+
+    async fn first_steps(&self, app_id: AppId) -> Result<FirstSteps, StoreError> {
+        snapshot!(self, |db| teams::first_steps(db, app_id))
+    }
+
+    async fn app_of_key(&self, api_key: String, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {
+        single!(self, |db| apps::of_key(db, &api_key, now))
     }
 
     async fn create_invite(&self, code: SecretHash, now: UnixSeconds) -> Result<(), StoreError> {

@@ -469,6 +469,7 @@ pub async fn delete(db: &impl Executor, user_id: UserId) -> Result<Option<Vec<Se
         "DELETE FROM pending_accounts WHERE email = (SELECT email FROM accounts WHERE account_key = $1)",
         "DELETE FROM earlier_vaults WHERE account_key = $1",
         "DELETE FROM familiar_places WHERE account_key = $1",
+        "DELETE FROM team_members WHERE account_key = $1",
         // Not reopened: an invitation is for one account, ever.
         "DELETE FROM invites WHERE used_by = $1",
     ] {

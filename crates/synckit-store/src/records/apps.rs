@@ -2,10 +2,9 @@
 
 use synckit_protocol::{AppId, limits::REDIRECTS_MAX, wire::UnixSeconds};
 
-use super::{Executor, ImpossibleValue, accounts, params};
+use super::{Executor, ImpossibleValue, accounts, params, teams};
 use crate::{
-    AcceptNewSeed, ApiKey, App, AppProfile, AppRename, NewApiKey, NewApp, RedirectWrite, SecretHash, SeedClaim,
-    StoreError,
+    AcceptNewSeed, ApiKey, App, AppProfile, AppWrite, NewApiKey, NewApp, RedirectWrite, SeedClaim, StoreError,
 };
 
 /// [`crate::Store::claim_seed`].
@@ -65,19 +64,26 @@ pub async fn check(db: &impl Executor) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// Those of the engine.
-pub async fn create(db: &impl Executor, app: &NewApp) -> Result<bool, StoreError> {
+pub async fn create(db: &impl Executor, app: &NewApp) -> Result<AppWrite, StoreError> {
+    let team_key = match app.team {
+        Some(team_id) => match teams::with_room(db, team_id).await? {
+            Ok(team_key) => Some(team_key),
+            Err(refusal) => return Ok(refusal),
+        },
+        None => None,
+    };
     if named(db, &app.name).await?.is_some() {
-        return Ok(false);
+        return Ok(AppWrite::NameTaken);
     }
     let created = db
         .query_one(
-            "INSERT INTO apps (app_id, name, created_at) VALUES ($1, $2, $3) RETURNING app_key",
-            params![&app.id, &app.name, app.key.created_at],
+            "INSERT INTO apps (app_id, team_key, name, created_at) VALUES ($1, $2, $3, $4) RETURNING app_key",
+            params![&app.id, team_key, &app.name, app.key.created_at],
         )
         .await?;
     let app_key = created.ok_or(ImpossibleValue("app without a key"))?.get(0)?;
     add_key(db, app_key, &app.key).await?;
-    Ok(true)
+    Ok(AppWrite::Written)
 }
 
 /// The key of the app with this name.
@@ -92,7 +98,7 @@ async fn named(db: &impl Executor, name: &str) -> Result<Option<i64>, StoreError
 }
 
 /// The key of an app.
-async fn find(db: &impl Executor, app_id: AppId) -> Result<Option<i64>, StoreError> {
+pub(super) async fn find(db: &impl Executor, app_id: AppId) -> Result<Option<i64>, StoreError> {
     let found = db
         .query_one(
             "SELECT app_key FROM apps WHERE app_id = $1 AND is_deleted = 0 AND name <> ''",
@@ -106,16 +112,16 @@ async fn find(db: &impl Executor, app_id: AppId) -> Result<Option<i64>, StoreErr
 ///
 /// # Errors
 /// Those of the engine.
-pub async fn rename(db: &impl Executor, app_id: AppId, name: &str) -> Result<AppRename, StoreError> {
+pub async fn rename(db: &impl Executor, app_id: AppId, name: &str) -> Result<AppWrite, StoreError> {
     let Some(app_key) = find(db, app_id).await? else {
-        return Ok(AppRename::NoSuchApp);
+        return Ok(AppWrite::NoSuchApp);
     };
     if named(db, name).await?.is_some_and(|other| other != app_key) {
-        return Ok(AppRename::NameTaken);
+        return Ok(AppWrite::NameTaken);
     }
     db.execute("UPDATE apps SET name = $2 WHERE app_key = $1", params![app_key, name])
         .await?;
-    Ok(AppRename::Renamed)
+    Ok(AppWrite::Written)
 }
 
 /// [`crate::Store::delete_app`]: one small transaction removes keys and name and marks the app. No query finds a session
@@ -132,7 +138,7 @@ pub async fn delete(db: &impl Executor, app_id: AppId) -> Result<bool, StoreErro
     db.execute("DELETE FROM redirects WHERE app_key = $1", params![app_key])
         .await?;
     db.execute(
-        "UPDATE apps SET name = '', is_deleted = 1 WHERE app_key = $1",
+        "UPDATE apps SET name = '', team_key = NULL, is_deleted = 1 WHERE app_key = $1",
         params![app_key],
     )
     .await?;
@@ -171,8 +177,8 @@ pub async fn sweep(db: &impl Executor) -> Result<bool, StoreError> {
 
 async fn add_key(db: &impl Executor, app_key: i64, key: &NewApiKey) -> Result<(), StoreError> {
     db.execute(
-        "INSERT INTO api_keys (app_key, hash, ending, created_at) VALUES ($1, $2, $3, $4)",
-        params![app_key, &key.hash, &key.ending, key.created_at],
+        "INSERT INTO api_keys (app_key, api_key, created_at) VALUES ($1, $2, $3)",
+        params![app_key, &key.text, key.created_at],
     )
     .await?;
     Ok(())
@@ -194,14 +200,14 @@ pub async fn list(db: &impl Executor, now: UnixSeconds) -> Result<Vec<App>, Stor
         let app_key: i64 = row.get(0)?;
         let keys = db
             .query(
-                "SELECT ending, created_at, ends_at FROM api_keys
+                "SELECT api_key, created_at, ends_at FROM api_keys
                  WHERE app_key = $1 AND (ends_at IS NULL OR ends_at > $2) ORDER BY api_key_key DESC",
                 params![app_key, now],
             )
             .await?;
         let keys = keys.iter().map(|row| {
             Ok(ApiKey {
-                ending: row.get(0)?,
+                text: row.get(0)?,
                 created_at: row.get(1)?,
                 ends_at: row.get(2)?,
             })
@@ -242,12 +248,12 @@ pub async fn rotate_key(
 ///
 /// # Errors
 /// Those of the engine.
-pub async fn of_key(db: &impl Executor, hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {
+pub async fn of_key(db: &impl Executor, api_key: &str, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {
     let app = db
         .query_one(
             "SELECT app_id FROM api_keys JOIN apps USING (app_key)
-             WHERE hash = $1 AND (ends_at IS NULL OR ends_at > $2)",
-            params![&hash, now],
+             WHERE api_key = $1 AND (ends_at IS NULL OR ends_at > $2)",
+            params![api_key, now],
         )
         .await?;
     app.map(|row| row.get(0)).transpose()

@@ -4,7 +4,7 @@ use std::{future::Future, ops::ControlFlow};
 
 use synckit_protocol::{
     AppId, BatchId, BlobId, ByteString, DeviceId, Head, InstallationId, KeyId, ObjectKey, OwnerKey, SealedHash,
-    SessionId, SnapshotId, UploadId, UserId, wire::devices::Platform,
+    SessionId, SnapshotId, TeamId, UploadId, UserId, wire::devices::Platform,
 };
 
 use crate::{CountedKey, CredentialId, SecretHash, StoreError};
@@ -282,6 +282,7 @@ ids!(
     SealedHash,
     SessionId,
     SnapshotId,
+    TeamId,
     UploadId,
     UserId
 );

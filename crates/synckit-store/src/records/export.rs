@@ -29,7 +29,7 @@ const LINE_BYTES: usize = 256;
 type AccountLine = fn(&Row) -> Result<ExportLine, StoreError>;
 
 /// The rows of the account itself: a handful, of at most a few KiB each. `$1` is the key of the account.
-const ACCOUNT: [(&str, AccountLine); 5] = [
+const ACCOUNT: [(&str, AccountLine); 6] = [
     (
         "SELECT user_id, email, created_at, email_verified_at, vault, vault_version, delete_at
          FROM accounts WHERE account_key = $1",
@@ -62,6 +62,18 @@ const ACCOUNT: [(&str, AccountLine); 5] = [
     (
         "SELECT used_at FROM familiar_places WHERE account_key = $1 ORDER BY used_at",
         |row| Ok(ExportLine::FamiliarPlace { used_at: row.get(0)? }),
+    ),
+    (
+        "SELECT team_id, name, role, joined_at FROM team_members JOIN teams USING (team_key)
+         WHERE account_key = $1 ORDER BY team_key",
+        |row| {
+            Ok(ExportLine::TeamMember {
+                team_id: row.get(0)?,
+                team_name: row.get(1)?,
+                role: row.get(2)?,
+                joined_at: row.get(3)?,
+            })
+        },
     ),
     ("SELECT created_at FROM invites WHERE used_by = $1", |row| {
         Ok(ExportLine::Invite {

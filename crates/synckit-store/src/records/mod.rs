@@ -21,6 +21,7 @@ pub mod export;
 pub mod pending_accounts;
 pub mod sessions;
 pub mod streams;
+pub mod teams;
 pub mod usage;
 
 pub(crate) use executor::params;

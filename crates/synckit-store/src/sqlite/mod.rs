@@ -24,8 +24,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use synckit_protocol::{
-    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, UploadId, UserId,
-    wire::UnixSeconds,
+    AppId, BlobId, Cursor, DeviceId, ObjectKey, Position, SealedHash, SessionId, SnapshotId, TeamId, UploadId, UserId,
+    wire::{UnixSeconds, console::FirstSteps},
 };
 
 use self::{
@@ -38,16 +38,16 @@ use self::{
     writer::{GROUP_SIZES, Lane, Writer},
 };
 use super::{
-    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppProfile, AppRename, Append, Blob, ChainPage,
+    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppProfile, AppWrite, Append, Blob, ChainPage,
     ChainRead, Charge, CommitGroups, Counted, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename,
     EndSessions, Envelope, EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse,
-    NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession,
-    NewSnapshot, NewSnapshotPart, NewUpload, Notice, Notices, PageRead, PageRequest, PasswordReset, PendingUpload,
-    Place, RedirectWrite, RefreshUse, ResetStart, Retention, SecretHash, SeedClaim, Session, SnapshotPartWrite,
-    SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus, UploadBegin, Vault,
-    VaultWrite, VersionedWrite, rules::quotas::Quotas,
+    MemberWrite, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount,
+    NewSession, NewSnapshot, NewSnapshotPart, NewTeam, NewUpload, Notice, Notices, OwnTeam, PageRead, PageRequest,
+    PasswordReset, PendingUpload, Place, RedirectWrite, RefreshUse, ResetStart, Retention, SecretHash, SeedClaim,
+    Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus,
+    Team, TeamCreation, TeamDeletion, TeamRole, UploadBegin, Vault, VaultWrite, VersionedWrite, rules::quotas::Quotas,
 };
-use crate::records::{self, accounts, allowances, apps, pending_accounts, sessions};
+use crate::records::{self, accounts, allowances, apps, pending_accounts, sessions, teams};
 
 mod backup;
 mod blobs;
@@ -321,12 +321,12 @@ impl Store for SqliteStore {
             .map_err(|_| database(Abandoned))
     }
 
-    async fn create_app(&self, app: NewApp) -> Result<bool, StoreError> {
+    async fn create_app(&self, app: NewApp) -> Result<AppWrite, StoreError> {
         self.write(Lane::Server, move |db| run(apps::create(&Transaction(db), &app)))
             .await
     }
 
-    async fn rename_app(&self, app_id: AppId, name: String) -> Result<AppRename, StoreError> {
+    async fn rename_app(&self, app_id: AppId, name: String) -> Result<AppWrite, StoreError> {
         self.write(Lane::Server, move |db| {
             run(apps::rename(&Transaction(db), app_id, &name))
         })
@@ -372,8 +372,52 @@ impl Store for SqliteStore {
         self.read(move |db| run(apps::profile(&Transaction(db), app_id))).await
     }
 
-    async fn app_of_key(&self, key_hash: SecretHash, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {
-        self.read(move |db| run(apps::of_key(&Transaction(db), key_hash, now)))
+    async fn create_team(&self, team: NewTeam) -> Result<TeamCreation, StoreError> {
+        self.write(Lane::Server, move |db| run(teams::create(&Transaction(db), &team)))
+            .await
+    }
+
+    async fn delete_team(&self, team_id: TeamId) -> Result<TeamDeletion, StoreError> {
+        self.write(Lane::Server, move |db| run(teams::delete(&Transaction(db), team_id)))
+            .await
+    }
+
+    async fn teams(&self) -> Result<Vec<Team>, StoreError> {
+        self.read(move |db| run(teams::list(&Transaction(db)))).await
+    }
+
+    async fn write_member(
+        &self,
+        team_id: TeamId,
+        user_id: UserId,
+        role: Option<TeamRole>,
+        now: UnixSeconds,
+    ) -> Result<MemberWrite, StoreError> {
+        self.write(Lane::Server, move |db| {
+            run(teams::write_member(&Transaction(db), team_id, user_id, role, now))
+        })
+        .await
+    }
+
+    async fn give_app(&self, app_id: AppId, team_id: TeamId) -> Result<AppWrite, StoreError> {
+        self.write(Lane::Server, move |db| {
+            run(teams::give_app(&Transaction(db), app_id, team_id))
+        })
+        .await
+    }
+
+    async fn own_teams(&self, user_id: UserId, now: UnixSeconds) -> Result<Vec<OwnTeam>, StoreError> {
+        self.read(move |db| run(teams::of_user(&Transaction(db), user_id, now)))
+            .await
+    }
+
+    async fn first_steps(&self, app_id: AppId) -> Result<FirstSteps, StoreError> {
+        self.read(move |db| run(teams::first_steps(&Transaction(db), app_id)))
+            .await
+    }
+
+    async fn app_of_key(&self, api_key: String, now: UnixSeconds) -> Result<Option<AppId>, StoreError> {
+        self.read(move |db| run(apps::of_key(&Transaction(db), &api_key, now)))
             .await
     }
 

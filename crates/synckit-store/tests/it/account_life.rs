@@ -21,6 +21,7 @@ const OF_NOBODY: &[&str] = &[
     "apps",
     "api_keys",
     "redirects",
+    "teams",
     // Object keys are random, and what they named is gone from every other table.
     "condemned_objects",
     // Hashes and random ids, for twenty minutes.
@@ -65,6 +66,16 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
         "familiar_places",
         "familiar_place",
         &[("account_key", KEY), ("address", SECRET), ("used_at", "used_at")],
+    ),
+    (
+        "team_members",
+        "team_member",
+        &[
+            ("team_key", KEY),
+            ("account_key", KEY),
+            ("role", "role"),
+            ("joined_at", "joined_at"),
+        ],
     ),
     (
         "invites",
@@ -446,7 +457,7 @@ async fn a_deletion_survives_a_kill_at_any_moment() {
     }
     let store = open(&path);
     let export = store.export(user_id(4), None, usize::MAX).await.unwrap().unwrap();
-    assert_eq!(export.lines.len(), 23, "an account that was not deleted has everything");
+    assert_eq!(export.lines.len(), 24, "an account that was not deleted has everything");
     store.delete_account(user_id(4)).await.unwrap().unwrap();
     retain(&store, LATER).await;
     store.close().await.unwrap();

@@ -8,7 +8,9 @@ use std::{sync::Mutex, time::Duration};
 use futures_util::future::{join, join_all};
 use rusqlite::Connection;
 use synckit_protocol::limits::BATCH_SEALED_BYTES_MAX;
-use synckit_store::{Allowance, Append, Charge, CountedKey, Draw, NewApp, NewBatch, SqliteOptions, Store, StoreError};
+use synckit_store::{
+    Allowance, AppWrite, Append, Charge, CountedKey, Draw, NewApp, NewBatch, SqliteOptions, Store, StoreError,
+};
 
 use crate::{
     fixture::{
@@ -138,13 +140,17 @@ async fn what_a_failed_request_wrote_is_undone() {
         let jobs = (0..3).map(|n| NewApp {
             id: app_id(2 + n),
             name: format!("new {n}"),
+            team: None,
             key: new_key(if n == failing { 1 } else { 2 + n }),
         });
         let results = queued_together(&harness, jobs.map(|app| store.create_app(app))).await;
         for (n, result) in (0..).zip(&results) {
             match result {
                 Err(StoreError::Database(_)) => assert_eq!(n, failing),
-                result => assert!(matches!(result, Ok(true)) && n != failing, "{failing} {n} {result:?}"),
+                result => assert!(
+                    matches!(result, Ok(AppWrite::Written)) && n != failing,
+                    "{failing} {n} {result:?}"
+                ),
             }
         }
         let apps: Vec<_> = store.apps(NOW).await.unwrap().iter().map(|app| app.id).collect();

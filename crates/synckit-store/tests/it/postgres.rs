@@ -3,18 +3,19 @@
 use std::{cell::RefCell, collections::BTreeSet, fs};
 
 use synckit_protocol::{
-    AppId, BlobId, InstallationId, KeyId, ObjectKey, UploadId,
+    AppId, BlobId, InstallationId, KeyId, ObjectKey, TeamId, UploadId,
     limits::{BLOB_UNDELETE_SECONDS, SECOND_SWEEP_SECONDS},
-    wire::{devices::Platform, export::ExportLine},
+    wire::{console::FirstSteps, devices::Platform, export::ExportLine},
 };
 use synckit_store::{
-    AcceptNewSeed, AccountCreation, Allowance, AppRename, Blob, Charge, Counted, CountedKey, CredentialId,
-    CredentialOf, DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore, FinishedLogin, LoginUse,
-    NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, PAGES_APP, PasswordReset,
-    Place, RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId, VaultWrite, VersionedWrite,
+    AcceptNewSeed, AccountCreation, Allowance, AppWrite, Blob, Charge, Counted, CountedKey, CredentialId, CredentialOf,
+    DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore, FinishedLogin, LoginUse, MemberWrite,
+    NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewTeam, PAGES_APP,
+    PasswordReset, Place, RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId, TeamCreation, TeamDeletion,
+    TeamRole, VaultWrite, VersionedWrite,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, allowances, apps, blobs, devices, envelopes,
-        export, pending_accounts, sessions, streams, usage,
+        export, pending_accounts, sessions, streams, teams, usage,
     },
     rules::quotas::{Quotas, Usage},
     schema,
@@ -27,8 +28,8 @@ use tokio_postgres::{
 use crate::{
     database::Database,
     fixture::{
-        NOW, device_id, id16, new_account, new_device, new_envelope, new_key, password, secret, session_id, stream_of,
-        user_id,
+        NOW, device_id, id16, key, new_account, new_device, new_envelope, new_key, password, secret, session_id,
+        stream_of, user_id,
     },
 };
 
@@ -219,18 +220,21 @@ async fn of_apps_and_accounts(db: &impl Executor) {
     let app = NewApp {
         id: stream_of(1, 1).app_id,
         name: "an app".to_owned(),
+        team: None,
         key: new_key(1),
     };
-    assert!(apps::create(db, &app).await.unwrap());
-    assert!(!apps::create(db, &app).await.unwrap());
+    assert_eq!(apps::create(db, &app).await.unwrap(), AppWrite::Written);
+    assert_eq!(apps::create(db, &app).await.unwrap(), AppWrite::NameTaken);
     let renamed = apps::rename(db, app.id, "an app").await.unwrap();
-    assert_eq!(renamed, AppRename::Renamed);
+    assert_eq!(renamed, AppWrite::Written);
     let deleted = NewApp {
         id: AppId::from_bytes([0xde; 16]),
         name: "a deleted app".to_owned(),
+        team: None,
         key: new_key(77),
     };
-    assert!(apps::create(db, &deleted).await.unwrap() && apps::delete(db, deleted.id).await.unwrap());
+    assert_eq!(apps::create(db, &deleted).await.unwrap(), AppWrite::Written);
+    assert!(apps::delete(db, deleted.id).await.unwrap());
     assert!(!apps::delete(db, deleted.id).await.unwrap());
     let no_stream = StreamId {
         app_id: deleted.id,
@@ -248,8 +252,9 @@ async fn of_apps_and_accounts(db: &impl Executor) {
     assert_eq!(profile.redirects, ["com.example:/x"]);
     assert!(apps::delete_redirect(db, app.id, "com.example:/x").await.unwrap());
     assert!(apps::rotate_key(db, app.id, &new_key(2), NOW + 10).await.unwrap());
-    assert_eq!(apps::of_key(db, secret(1), NOW + 9).await.unwrap(), Some(app.id));
-    assert_eq!(apps::of_key(db, secret(1), NOW + 10).await.unwrap(), None);
+    assert_eq!(apps::of_key(db, &key(1), NOW + 9).await.unwrap(), Some(app.id));
+    assert_eq!(apps::of_key(db, &key(1), NOW + 10).await.unwrap(), None);
+    of_teams(db, app.id).await;
     let listed = apps::list(db, NOW).await.unwrap();
     let ends: Vec<_> = listed[0].keys.iter().map(|key| key.ends_at).collect();
     assert_eq!(ends, [None, Some(NOW + 10)]);
@@ -531,6 +536,7 @@ fn kind(line: &ExportLine) -> &'static str {
         ExportLine::EarlierVault { .. } => "earlier_vault",
         ExportLine::MailCode { .. } => "mail_code",
         ExportLine::FamiliarPlace { .. } => "familiar_place",
+        ExportLine::TeamMember { .. } => "team_member",
         ExportLine::Invite { .. } => "invite",
         ExportLine::Stream(_) => "stream",
         ExportLine::Session(_) => "session",
@@ -544,6 +550,34 @@ fn kind(line: &ExportLine) -> &'static str {
         ExportLine::Blob(_) => "blob",
         other => panic!("a store makes no {other:?}"),
     }
+}
+
+async fn of_teams(db: &impl Executor, app_id: AppId) {
+    let [team, empty] = [7, 8].map(|n| NewTeam {
+        id: TeamId::from_bytes([n; 16]),
+        name: format!("team {n}"),
+        owner: user_id(1),
+        created_at: NOW,
+    });
+    for new in [&team, &empty] {
+        assert_eq!(teams::create(db, new).await.unwrap(), TeamCreation::Created);
+    }
+    assert_eq!(teams::give_app(db, app_id, team.id).await.unwrap(), AppWrite::Written);
+    let removed = teams::write_member(db, empty.id, user_id(1), None, NOW).await.unwrap();
+    assert_eq!(removed, MemberWrite::LastOwner);
+    accounts::create(db, &new_account(77)).await.unwrap();
+    for role in [Some(TeamRole::Developer), None] {
+        let written = teams::write_member(db, team.id, user_id(77), role, NOW).await.unwrap();
+        assert_eq!(written, MemberWrite::Written);
+    }
+    accounts::delete(db, user_id(77)).await.unwrap().unwrap();
+    assert_eq!(teams::delete(db, empty.id).await.unwrap(), TeamDeletion::Deleted);
+    assert_eq!(teams::list(db).await.unwrap()[0].apps, [app_id]);
+    assert_eq!(
+        teams::of_user(db, user_id(1), NOW).await.unwrap()[0].apps[0].keys.len(),
+        2
+    );
+    assert_eq!(teams::first_steps(db, app_id).await.unwrap(), FirstSteps::default());
 }
 
 async fn of_export(db: &Transaction<'_>) {
@@ -583,6 +617,7 @@ async fn of_export(db: &Transaction<'_>) {
         "earlier_vault",
         "mail_code",
         "familiar_place",
+        "team_member",
         "invite",
         "stream",
         "session",

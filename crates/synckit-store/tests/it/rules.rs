@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use synckit_protocol::{
-    Cursor, Head, InstallationId, KeyId, OwnerKey, Position, SnapshotId,
-    limits::{CONSENT_SECONDS, DEVICE_NAME_BYTES_MAX, PAGE_ENTRIES_MAX, REFRESH_SECONDS},
+    AppId, Cursor, Head, InstallationId, KeyId, OwnerKey, Position, SnapshotId,
+    limits::{CONSENT_SECONDS, DEVICE_NAME_BYTES_MAX, PAGE_ENTRIES_MAX, PAGE_SESSION_SECONDS, REFRESH_SECONDS},
 };
 use synckit_store::{
-    Append, Envelope, EnvelopeRestore, EnvelopeWrite, NewEnvelope, NewSnapshot, PageRead, Retention, SnapshotPartWrite,
-    SnapshotWrite, StoreError, VersionedWrite,
+    Append, Envelope, EnvelopeRestore, EnvelopeWrite, NewEnvelope, NewSnapshot, PAGES_APP, PageRead, Retention,
+    SnapshotPartWrite, SnapshotWrite, StoreError, VersionedWrite,
     rules::{
         accounts::next_vault,
         devices::{self, DeviceState, LAST_SEEN_SECONDS, Named},
@@ -16,7 +16,7 @@ use synckit_store::{
         positions::{Place, StreamState, is_end_of, place, place_of_cursor},
         quotas::{self, Quota, Quotas, Usage, sessions_beside_new},
         retention::{Below, Candidate, Reader, STEP_BATCHES, STEP_BYTES, may_cut, step},
-        sessions::{Refresh, login_forgotten, refresh, replaced},
+        sessions::{Refresh, expired, login_forgotten, oldest, refresh, replaced},
         snapshots::{self, Kept, Stage, is_complete, prune},
     },
 };
@@ -539,4 +539,13 @@ fn quotas_hold_to_the_byte_and_to_the_piece() {
     assert_eq!(sessions_beside_new(&quotas), 4);
     let names = [Quota::Bytes, Quota::Blobs, Quota::PendingUploads, Quota::RevokedDevices].map(Quota::as_str);
     assert_eq!(names, ["bytes", "blobs", "pending_uploads", "revoked_devices"]);
+}
+
+#[test]
+fn sessions_of_pages_and_apps_end_apart() {
+    let now = 400 * 24 * 3600;
+    assert_eq!(expired(PAGES_APP, now), now - PAGE_SESSION_SECONDS);
+    assert_eq!(expired(AppId::from_bytes([1; 16]), now), now - REFRESH_SECONDS);
+    assert_eq!(oldest(now), now - REFRESH_SECONDS);
+    assert_eq!((expired(PAGES_APP, 5), oldest(5)), (0, 0));
 }

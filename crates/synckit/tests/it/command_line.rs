@@ -33,6 +33,7 @@ fn help_names_every_command() {
     Run a server:
       serve         Run the server
       app           Create and list apps, rotate their API keys
+      team          Create teams, whose members administer apps in the console
       account       List, export and delete accounts, create invitations, end sessions, restore key envelopes
       token         Rotate the key that signs the tokens of sessions
       backup        Back up the database and the files of a server, while it runs
@@ -61,7 +62,7 @@ fn help_names_every_command() {
     Usage: synckit app [OPTIONS] <COMMAND>
 
     Commands:
-      create           Create an app and show its API key, once
+      create           Create an app and show its API key
       list             List the apps and their keys
       rename           Give an app another name
       delete           Delete an app and all data that its users keep in it, for good

@@ -2,6 +2,7 @@
 
 mod account;
 mod accounts;
+mod console;
 mod driver;
 mod trace;
 

@@ -18,7 +18,7 @@ use url::form_urlencoded;
 
 use crate::support::{Answer, Call, PASSWORD, User, World, vault};
 
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 const PAGES: AppId = AppId::from_bytes([0; 16]);
 /// Every page, and every form with what it names beside its proof.
 const SHOWN: [&str; 5] = [
@@ -80,13 +80,13 @@ impl Begun {
 }
 
 /// A browser that is signed in.
-struct Browser {
+pub(super) struct Browser {
     cookie: String,
     account_token: String,
 }
 
 impl Browser {
-    async fn sign_in(world: &World, email: &str) -> Self {
+    pub(super) async fn sign_in(world: &World, email: &str) -> Self {
         let begun = Begun::page(world, email, PASSWORD).await;
         Self::of(&world.post("/account/sign-in").json(&begun.0).send().await)
     }
@@ -100,22 +100,22 @@ impl Browser {
         }
     }
 
-    fn with(&self, call: Call) -> Call {
+    pub(super) fn with(&self, call: Call) -> Call {
         call.header("cookie", &format!("theme=dark; {}; other=1", self.cookie))
     }
 
-    async fn get(&self, world: &World, path: &str) -> Answer {
+    pub(super) async fn get(&self, world: &World, path: &str) -> Answer {
         self.with(world.get(path)).send().await
     }
 
     /// What this browser's forms carry.
-    async fn form(&self, world: &World) -> String {
+    pub(super) async fn form(&self, world: &World) -> String {
         let page = text_of(&self.get(world, "/account").await);
         let (_, after) = page.split_once("name=\"form\" value=\"").unwrap();
         after.split('"').next().unwrap().to_owned()
     }
 
-    async fn send(&self, world: &World, path: &str, form: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(super) async fn send(&self, world: &World, path: &str, form: &str, fields: &[(&str, &str)]) -> Answer {
         self.with(world.post(path))
             .text(FORM, encoded(form, fields))
             .send()
@@ -123,7 +123,7 @@ impl Browser {
     }
 
     /// Sends a form as its page does.
-    async fn post(&self, world: &World, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(super) async fn post(&self, world: &World, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.send(world, path, &self.form(world).await, fields).await
     }
 
@@ -134,7 +134,7 @@ impl Browser {
     }
 }
 
-fn encoded(form: &str, fields: &[(&str, &str)]) -> String {
+pub(super) fn encoded(form: &str, fields: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new())
         .append_pair("form", form)
         .extend_pairs(fields)
@@ -142,7 +142,7 @@ fn encoded(form: &str, fields: &[(&str, &str)]) -> String {
 }
 
 #[track_caller]
-fn text_of(page: &Answer) -> String {
+pub(super) fn text_of(page: &Answer) -> String {
     assert_eq!(
         page.header("content-type"),
         "text/html; charset=utf-8",

@@ -3,5 +3,6 @@
 mod account_page;
 mod auth;
 mod browser;
+mod console;
 mod oprf;
 mod tokens;

@@ -1,0 +1,220 @@
+//! The keys of an app, its return addresses, its name, and its end.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{RawQuery, State},
+    response::Response,
+};
+
+use super::{ConsoleAccess, admin, done, may_delete, not_found, view, view::RefusedForm};
+use crate::{
+    http::{ApiError, Fields, Form, PathText, Site},
+    oauth::Page,
+    state::ServerState,
+    web::session::{To, lead, refused, to_sign_in},
+};
+
+type Server = State<Arc<ServerState>>;
+
+/// For how many days the other keys of an app may stay valid beside a new one.
+const OVERLAP_DAYS: [u64; 4] = [0, 7, 30, 90];
+const DAY: u64 = 24 * 3600;
+
+/// `GET /console/apps/{app}/settings`.
+pub(super) async fn show(
+    State(state): Server,
+    access: ConsoleAccess,
+    site: Site,
+    PathText(id): PathText,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let Some(found) = access.app(&id) else {
+        return not_found(&state);
+    };
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes()).ok();
+    // A link elsewhere must not make the page say that something was done.
+    let fields = fields.filter(|_| site == Site::Own);
+    let told = match fields.as_ref().and_then(|fields| fields.get("done")) {
+        Some("key") => Some("The app has a new key. Ship it with your next release."),
+        Some("redirects") => Some("The return addresses are changed."),
+        Some("name") => Some("The app has its new name. People see it from their next request on."),
+        _ => None,
+    };
+    let shown = view::settings(&state, &access, found, told, None).await?;
+    state.pages.show(&Page::AppSettings(shown))
+}
+
+/// The settings again, after a form that was refused.
+async fn again(
+    state: &ServerState,
+    access: &ConsoleAccess,
+    id: &str,
+    refused: RefusedForm<'_>,
+) -> Result<Response, ApiError> {
+    let Some(found) = access.app(id) else {
+        return not_found(state);
+    };
+    let shown = view::settings(state, access, found, None, Some(refused)).await?;
+    state.pages.show(&Page::AppSettings(shown))
+}
+
+/// `POST /console/apps/{app}/keys`.
+pub(super) async fn rotate(
+    State(state): Server,
+    access: ConsoleAccess,
+    site: Site,
+    PathText(id): PathText,
+    Form(fields): Form,
+) -> Result<Response, ApiError> {
+    if let Some(refusal) = access.refuses(&state, site, &fields) {
+        return Ok(refusal);
+    }
+    let Some((_, app)) = access.app(&id) else {
+        return not_found(&state);
+    };
+    let days = fields.get("days").and_then(|days| days.parse::<u64>().ok());
+    let Some(days) = days.filter(|days| OVERLAP_DAYS.contains(days)) else {
+        return refused(&state);
+    };
+    let overlap = Duration::from_secs(days * DAY);
+    let rotated = admin(&state).rotate_api_key(app.id, overlap).await;
+    let path = format!("/console/apps/{id}/settings?done=key#keys");
+    match done(&state, rotated.map(drop), &path)? {
+        Ok(answer) => Ok(answer),
+        Err(told) => {
+            again(
+                &state,
+                &access,
+                &id,
+                RefusedForm {
+                    of: "keys",
+                    team: "",
+                    typed: "",
+                    told: &told,
+                },
+            )
+            .await
+        }
+    }
+}
+
+/// `POST /console/apps/{app}/redirects`.
+pub(super) async fn redirect(
+    State(state): Server,
+    access: ConsoleAccess,
+    site: Site,
+    PathText(id): PathText,
+    Form(fields): Form,
+) -> Result<Response, ApiError> {
+    if let Some(refusal) = access.refuses(&state, site, &fields) {
+        return Ok(refusal);
+    }
+    let Some((_, app)) = access.app(&id) else {
+        return not_found(&state);
+    };
+    let uri = fields.get("uri").unwrap_or_default().trim();
+    let admin = admin(&state);
+    let changed = match fields.get("change") {
+        Some("add") => admin.add_redirect(app.id, uri).await,
+        Some("remove") => admin.remove_redirect(app.id, uri).await,
+        _ => return refused(&state),
+    };
+    let path = format!("/console/apps/{id}/settings?done=redirects#redirects");
+    match done(&state, changed, &path)? {
+        Ok(answer) => Ok(answer),
+        Err(told) => {
+            again(
+                &state,
+                &access,
+                &id,
+                RefusedForm {
+                    of: "redirects",
+                    team: "",
+                    typed: uri,
+                    told: &told,
+                },
+            )
+            .await
+        }
+    }
+}
+
+/// `POST /console/apps/{app}/name`.
+pub(super) async fn rename(
+    State(state): Server,
+    access: ConsoleAccess,
+    site: Site,
+    PathText(id): PathText,
+    Form(fields): Form,
+) -> Result<Response, ApiError> {
+    if let Some(refusal) = access.refuses(&state, site, &fields) {
+        return Ok(refusal);
+    }
+    let Some((_, app)) = access.app(&id) else {
+        return not_found(&state);
+    };
+    let name = fields.get("name").unwrap_or_default().trim();
+    let renamed = admin(&state).rename_app(app.id, name).await;
+    let path = format!("/console/apps/{id}/settings?done=name#name");
+    match done(&state, renamed, &path)? {
+        Ok(answer) => Ok(answer),
+        Err(told) => {
+            again(
+                &state,
+                &access,
+                &id,
+                RefusedForm {
+                    of: "name",
+                    team: "",
+                    typed: name,
+                    told: &told,
+                },
+            )
+            .await
+        }
+    }
+}
+
+/// `GET /console/apps/{app}/delete`.
+pub(super) async fn ask(
+    State(state): Server,
+    access: ConsoleAccess,
+    PathText(id): PathText,
+) -> Result<Response, ApiError> {
+    if !access.page.is_fresh(state.config.clock.now()) {
+        return Ok(to_sign_in(&state, To::Console));
+    }
+    question(&state, &access, &id, false).await
+}
+
+async fn question(state: &ServerState, access: &ConsoleAccess, id: &str, is_wrong: bool) -> Result<Response, ApiError> {
+    let Some(found) = access.app(id).filter(|(team, _)| may_delete(team)) else {
+        return not_found(state);
+    };
+    let shown = view::deletion(state, access, found, is_wrong).await?;
+    state.pages.show(&Page::DeleteApp(shown))
+}
+
+/// `POST /console/apps/{app}/delete`. The typed name is compared here, too: a browser may run no script.
+pub(super) async fn delete(
+    State(state): Server,
+    access: ConsoleAccess,
+    site: Site,
+    PathText(id): PathText,
+    Form(fields): Form,
+) -> Result<Response, ApiError> {
+    if let Some(refusal) = access.page.refuses(&state, site, &fields, To::Console) {
+        return Ok(refusal);
+    }
+    let Some((_, app)) = access.app(&id).filter(|(team, _)| may_delete(team)) else {
+        return not_found(&state);
+    };
+    if fields.get("name").unwrap_or_default().trim() != app.name {
+        return question(&state, &access, &id, true).await;
+    }
+    match done(&state, admin(&state).delete_app(app.id).await, "/console")? {
+        Ok(answer) => Ok(answer),
+        Err(_) => Ok(lead(&state, "/console")),
+    }
+}
