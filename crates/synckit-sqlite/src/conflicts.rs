@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use rusqlite::{Connection, OptionalExtension as _};
-use synckit_client::{BlobTarget, Timestamp};
+use synckit_client::Timestamp;
 
 use crate::{
     apply::Writer,
@@ -58,12 +58,10 @@ impl SyncedDatabase {
         if matches!(restored, Err(Error::NoFile(_))) {
             // The end of a sync forgets files that no row waits for.
             let _turn = self.0.turn.lock().await;
-            while let Err(Error::NoFile(hash)) = restored {
+            while let Err(Error::NoFile(file)) = restored {
                 // Another device's value: the server has it.
-                let mut bytes = Vec::new();
-                let target = BlobTarget::writer(&mut bytes);
-                self.0.client.blob_get(&hash, target, |_| {}).await?;
-                self.with(move |replica| replica.take_file(hash, &bytes)).await?;
+                let bytes = self.fetch(file).await?;
+                self.with(move |replica| replica.take_file(file.hash, &bytes)).await?;
                 restored = self.with(move |replica| replica.restore(conflict)).await;
             }
         }

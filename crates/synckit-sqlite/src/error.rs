@@ -1,8 +1,9 @@
 //! What can go wrong.
 
-use synckit_crypto::blob::BlobHash;
-
-use crate::{inspect::Finding, inspect::InspectError};
+use crate::{
+    inspect::{Finding, InspectError},
+    rows::FileValue,
+};
 
 /// An error of a synced database.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +61,8 @@ pub enum Error {
     FileReplaced,
 
     /// The bytes of a long value have not been downloaded.
-    #[error("the file {0} is not here yet")]
-    NoFile(BlobHash),
+    #[error("the file {} is not here yet", .0.hash)]
+    NoFile(FileValue),
 
     /// No conflict has this number: it was restored or forgotten.
     #[error("there is no conflict {0}: it was restored or forgotten")]

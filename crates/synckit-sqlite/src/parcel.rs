@@ -27,7 +27,7 @@ pub(crate) struct Parcel {
     pub(crate) parent: Cursor,
     pub(crate) entries: Vec<ChangeEntry>,
     /// Long values, which are uploaded first.
-    pub(crate) files: BTreeSet<BlobHash>,
+    pub(crate) files: BTreeMap<BlobHash, FileValue>,
     /// How many edits are unsent, those of the batch included.
     pub(crate) unsent: usize,
 }
@@ -151,13 +151,13 @@ impl Replica {
     }
 
     /// The long values that rows wait for.
-    pub(crate) fn wanted_files(&mut self) -> Result<BTreeSet<BlobHash>, Error> {
+    pub(crate) fn wanted_files(&mut self) -> Result<BTreeMap<BlobHash, FileValue>, Error> {
         let work = self.begin()?;
         let outside = work.book.outside.keys().filter(|key| !work.book.is_held(key));
-        let mut wanted = work.files_of_rows(outside);
-        for hash in wanted.clone() {
-            if files::has(&work.transaction, hash)? {
-                wanted.remove(&hash);
+        let mut wanted = BTreeMap::new();
+        for file in work.files_of_rows(outside) {
+            if !files::has(&work.transaction, file.hash)? {
+                wanted.insert(file.hash, file);
             }
         }
         work.finish()?;
@@ -189,7 +189,7 @@ impl Work<'_> {
         let Some(outbox) = self.book.state.outbox.as_ref() else {
             return Ok(None);
         };
-        let mut all = BTreeSet::new();
+        let mut all = BTreeMap::new();
         for change in &outbox.changes {
             let named: Vec<FileValue> = change.op.row().into_iter().flat_map(files_of).collect();
             for file in &named {
@@ -198,7 +198,7 @@ impl Work<'_> {
                     self.keep_files(&key_of(change))?;
                 }
             }
-            all.extend(named.into_iter().map(|file| file.hash));
+            all.extend(named.into_iter().map(|file| (file.hash, file)));
         }
         Ok(Some(Parcel {
             id: outbox.id,
@@ -248,14 +248,15 @@ impl Work<'_> {
         keys.find_map(|key| self.limits.get(key).copied())
     }
 
-    fn files_of_rows<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> BTreeSet<BlobHash> {
+    fn files_of_rows<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> impl Iterator<Item = FileValue> {
         let rows = keys.filter_map(|key| self.book.state.current(key));
-        rows.flat_map(files_of).map(|file| file.hash).collect()
+        rows.flat_map(files_of)
     }
 
     /// Forgets the long values that no row waits for, that are not being sent, and that did not lose.
     pub(crate) fn clear_files(&self) -> Result<(), Error> {
-        let mut kept = self.files_of_rows(self.book.outside.keys());
+        let waiting = self.files_of_rows(self.book.outside.keys());
+        let mut kept: BTreeSet<BlobHash> = waiting.map(|file| file.hash).collect();
         let sent = self.book.state.outbox.iter().flat_map(|outbox| &outbox.changes);
         let sent = sent.filter_map(|change| change.op.row()).flat_map(files_of);
         kept.extend(sent.map(|file| file.hash));

@@ -12,6 +12,7 @@ use crate::{
     parcel::{Next, Parcel, Refusal, Refused, key_of_entry},
     replica::Replica,
     report::SyncReport,
+    rows::FileValue,
 };
 
 /// What one sync has done so far.
@@ -124,12 +125,11 @@ impl SyncedDatabase {
             files,
             ..
         } = parcel;
-        for hash in files
-            .into_iter()
-            .filter(|hash| !run.stored.contains(hash))
-            .collect::<Vec<_>>()
-        {
-            match self.upload(hash).await {
+        for (hash, file) in files {
+            if run.stored.contains(&hash) {
+                continue;
+            }
+            match self.upload(file).await {
                 Err(Error::Client(error)) if is_final(&error) => return Ok(Pushed::Refused(error, Some(hash))),
                 Err(Error::Client(error)) => return Ok(Pushed::NotSent(error)),
                 uploaded => uploaded?,
@@ -154,11 +154,13 @@ impl SyncedDatabase {
         }
     }
 
-    async fn upload(&self, hash: BlobHash) -> Result<(), Error> {
-        match self.with(move |replica| replica.file(hash)).await? {
-            Some(bytes) => drop(self.0.client.blob_put(bytes, |_| {}).await?),
+    async fn upload(&self, file: FileValue) -> Result<(), Error> {
+        let client = &self.0.client;
+        match self.with(move |replica| replica.file(file.hash)).await? {
+            Some(bytes) => drop(client.blob_put(bytes, |_| {}).await?),
             // The row came from a server: does this one have the file?
-            None => drop(self.0.client.blob_download_url(&hash).await?),
+            None if self.is_brought_back(file).await => {}
+            None => drop(client.blob_download_url(&file.hash).await?),
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! A request that fails for a passing reason ends the sync, and the next one goes on. A refusal that is final never holds up what
 //! is behind it: the batch is taken apart until the rows are found that the server does not take.
 
-use synckit_client::{BlobTarget, Cursor, Error as ClientError, ProblemCode, SyncKitClient, Tampering, UserId};
+use synckit_client::{Cursor, Error as ClientError, SyncKitClient, UserId};
 use tokio::time::Instant;
 
 use crate::{
@@ -18,8 +18,6 @@ const RESOLVED_MAX: usize = 4;
 /// Of the known rows, one in so many is taken over in one transaction during a long pull, at least [`BUNDLE_MIN`]: each
 /// transaction looks at all rows, so that their number must not grow with the log.
 const BUNDLE_ONE_IN: usize = 2;
-/// After so many bytes of long values, rows enter their tables.
-const PLACED_BYTES: usize = 32 << 20;
 /// The smallest number of entries that a pull takes over at once, if so many follow.
 const BUNDLE_MIN: usize = 500;
 
@@ -107,13 +105,14 @@ impl SyncedDatabase {
         };
         let (downloaded, uploaded) = (self.download().await, self.upload_again(&mut run).await);
         let (standing, mut report) = (self.with(Replica::conclude).await?, run.report);
+        let swept = self.sweep(standing.unnamed_files).await;
         self.pause().note(standing.unsendable > 0, Instant::now());
         (report.parked, report.held_deletions, report.conflicts) = (standing.parked, standing.held, standing.conflicts);
         (report.unnamed, report.unsendable) = (standing.unnamed, standing.unsendable);
         let left = match (unfinished, standing.limit) {
             (Some(error), _) => Some(error),
             (None, Some(quota)) => Some(ClientError::QuotaExceeded { quota }.into()),
-            (None, None) => downloaded.and(uploaded).err(),
+            (None, None) => downloaded.and(uploaded).and(swept).err(),
         };
         Ok(Done { report, left })
     }
@@ -187,59 +186,8 @@ impl SyncedDatabase {
         Ok(Some(absorbed.rows))
     }
 
-    /// Downloads the long values that rows wait for. Those that the server does not have hold nothing up.
-    async fn download(&self) -> Result<(), Error> {
-        let mut wanted = self.with(Replica::wanted_files).await?;
-        wanted.retain(|hash| !self.pause().missing.contains(hash));
-        let (mut bytes_here, mut downloaded) = (0, Ok(()));
-        for hash in wanted {
-            let mut bytes = Vec::new();
-            let target = BlobTarget::writer(&mut bytes);
-            match self.0.client.blob_get(&hash, target, |_| {}).await {
-                Ok(_) => {
-                    bytes_here += bytes.len();
-                    self.with(move |replica| replica.take_file(hash, &bytes)).await?;
-                    // Each time looks at every row.
-                    if bytes_here >= PLACED_BYTES {
-                        self.place_rows().await?;
-                        bytes_here = 0;
-                    }
-                }
-                Err(error) if is_missing(&error) => {
-                    tracing::warn!(%hash, %error, "a row waits for a file that the server does not have");
-                    self.pause().missing.insert(hash);
-                }
-                Err(error) => {
-                    downloaded = Err(error.into());
-                    break;
-                }
-            }
-        }
-        if bytes_here > 0 {
-            self.place_rows().await?;
-        }
-        downloaded
-    }
-
-    /// Rows enter their tables whose long values are here by now.
-    async fn place_rows(&self) -> Result<(), Error> {
-        let tables = self.with(Replica::place_rows).await?;
-        self.tell(tables);
-        Ok(())
-    }
-
     pub(crate) fn show(&self, done: usize, of: usize) {
         let of = Some(of);
         self.0.status.send_replace(SyncStatus::Syncing { done, of });
-    }
-}
-
-/// Whether the server does not have a file, or another one in its place.
-fn is_missing(error: &ClientError) -> bool {
-    match error {
-        ClientError::Tampering(Tampering::BlobForged { .. }) => true,
-        // The object of a file that the server knows.
-        ClientError::Protocol { status, .. } => *status == 404,
-        other => other.problem_code() == Some(ProblemCode::BlobNotFound),
     }
 }

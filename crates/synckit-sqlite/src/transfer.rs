@@ -48,7 +48,7 @@ pub(crate) struct Settled {
 }
 
 /// What is not as it should be.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Standing {
     pub(crate) conflicts: usize,
     pub(crate) parked: usize,
@@ -57,6 +57,8 @@ pub(crate) struct Standing {
     pub(crate) unsendable: usize,
     /// The limit that keeps rows from being sent.
     pub(crate) limit: Option<Quota>,
+    /// Files that no row names any more.
+    pub(crate) unnamed_files: Vec<BlobHash>,
 }
 
 impl Replica {
@@ -132,7 +134,7 @@ impl Replica {
         let Some(outbox) = work.book.state.outbox.clone().filter(|outbox| outbox.id == id) else {
             return Ok(None);
         };
-        work.take_back(id, outbox.changes);
+        work.take_back(id, outbox.changes)?;
         settings::write(&work.transaction, settings::CURSOR, cursor.to_string())?;
         work.clear_files()?;
         let parcel = match next.filter(|_| work.is_settled) {
@@ -183,7 +185,7 @@ impl Replica {
             return Ok((0, absorbed));
         }
         work.book.state.outbox = Some(outbox.clone());
-        work.take_back(id, outbox.changes);
+        work.take_back(id, outbox.changes)?;
         let entries = others.to_vec();
         absorbed.unreadable = work.fold(to, &Page { entries, to })?;
         absorbed.tables = work.apply(Place::Between)?;
@@ -225,6 +227,7 @@ impl Replica {
             unnamed: unnamed(&work.transaction, &work.layout)?,
             unsendable: work.book.state.unsendable.len() + work.book.state.kept_back(&work.layout.schema).len(),
             limit: work.limit(),
+            unnamed_files: work.unnamed_files()?,
         };
         work.clear_files()?;
         work.finish()?;
@@ -234,7 +237,8 @@ impl Replica {
 
 impl Work<'_> {
     /// The log has this batch of this device: it leaves the outbox, and is taken into the fold.
-    fn take_back(&mut self, id: BatchId, changes: Vec<RowChange>) {
+    fn take_back(&mut self, id: BatchId, changes: Vec<RowChange>) -> Result<(), Error> {
+        self.note_unnamed(&changes)?;
         let keys: Vec<Key> = changes.iter().map(key_of).collect();
         let Work { layout, book, .. } = self;
         book.state.read(
@@ -244,6 +248,7 @@ impl Work<'_> {
             &Batch { id, changes },
         );
         self.look_again(keys);
+        Ok(())
     }
 
     /// Puts entries on top of the fold. Returns how many are no rows.

@@ -122,7 +122,7 @@ impl Writer<'_> {
             let value = match (value, parent) {
                 (Value::Row(id), Some(parent)) => self.number(parent, id)?,
                 (Value::Row(id), None) => Value::text(id.as_str()),
-                (Value::File(file), _) => files::bytes(self.connection, file)?.ok_or(Error::NoFile(file.hash))?,
+                (Value::File(file), _) => files::bytes(self.connection, file)?.ok_or(Error::NoFile(*file))?,
                 (value, _) => value.clone(),
             };
             stored.push((name, value));

@@ -85,6 +85,15 @@ pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
         .expect("a running sync slept")
 }
 
+/// The server loses all files, for good.
+pub(crate) async fn lose_files(world: &mut World) {
+    world.stop().await.unwrap();
+    let server = Connection::open(world.path("data/synckit.db")).unwrap();
+    server.execute_batch("DELETE FROM blobs").unwrap();
+    drop(server);
+    world.start_again().await.unwrap();
+}
+
 /// The question that the user must answer.
 pub(crate) fn question(db: &SyncedDatabase) -> Question {
     match db.status().now() {

@@ -4,7 +4,7 @@ use synckit_doctest::run;
 use synckit_sqlite::{Answer, Question, SyncedDatabase};
 
 use super::{
-    device::{Device, question, settle},
+    device::{Device, lose_files, question, settle},
     gateway::{Fate, Gateway},
 };
 
@@ -14,14 +14,14 @@ const NAMES: &str = "SELECT name FROM photos ORDER BY 1";
 /// The server lost a photo: nothing else waits for it, and it comes when somebody has uploaded it again.
 #[test]
 fn missing_file_holds_nothing_up() {
-    run(async |world| {
+    run(async |mut world| {
         let laptop = Device::start(&world, "laptop", SCHEMA, ["photos"]).await;
         let phone = Device::start(&world, "phone", SCHEMA, ["photos"]).await;
         laptop.run("INSERT INTO photos (name, bytes) VALUES ('lost', zeroblob(70000))");
         laptop.run("INSERT INTO photos (name, bytes) VALUES ('there', zeroblob(80000))");
         laptop.sync().await;
-        let hash = laptop.client.blob_put(vec![0; 70_000], |_| {}).await?;
-        laptop.client.blob_delete(&hash).await?;
+        lose_files(&mut world).await;
+        laptop.client.blob_put(vec![0; 80_000], |_| {}).await?;
         phone.run("INSERT INTO photos (name) VALUES ('mine')");
         let report = phone.sync().await;
         assert_eq!((report.pushed, report.parked), (1, 1));

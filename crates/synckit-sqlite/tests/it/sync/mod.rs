@@ -14,6 +14,7 @@ mod refusals;
 mod restored;
 mod room;
 mod status;
+mod sweep;
 mod tracking;
 mod twelve;
 mod unreadable;

@@ -5,12 +5,11 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use synckit_client::BlobHash;
 use synckit_doctest::{World, run};
 use synckit_sqlite::{Answer, Question, SyncStatus, SyncedDatabase, rows::Value};
 
 use super::{
-    device::{Device, question, settle},
+    device::{Device, lose_files, question, settle},
     gateway::{Fate, Gateway},
 };
 
@@ -399,8 +398,7 @@ fn lost_file_comes_back_after_a_restore() {
         let (laptop, _) = two(&world).await;
         laptop.run("UPDATE notes SET text = 'long' || hex(zeroblob(50000)) WHERE text = 'kept'");
         laptop.sync().await;
-        let hash = BlobHash::of(laptop.ask("SELECT text FROM notes WHERE id = 1")[0].as_bytes());
-        laptop.client.blob_delete(&hash).await?;
+        lose_files(&mut world).await;
         let backup = world.backup().await?;
         laptop.run("INSERT INTO notes VALUES (8, 1, 'lost', 0)");
         laptop.sync().await;
