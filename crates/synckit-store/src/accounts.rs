@@ -38,6 +38,17 @@ pub struct NewAccount {
     pub created_at: UnixSeconds,
 }
 
+/// The answer of [`crate::Store::change_address`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressChange {
+    /// The account has the new address, which is confirmed.
+    Changed,
+    /// Another account has it.
+    Taken,
+    /// The account has another address than it should be changed from, or is gone.
+    Outdated,
+}
+
 /// An account whose address must be confirmed by a mailed code before anybody signs in to it.
 #[derive(Debug, Clone)]
 pub struct NewPendingAccount {

@@ -45,8 +45,8 @@ mod teams;
 mod transfer;
 
 pub use accounts::{
-    Account, AccountCreation, AccountOverview, Credential, CredentialId, CredentialOf, NewAccount, NewMailCode,
-    NewPendingAccount, PasswordRecord, PasswordReset, ResetStart, Vault, VaultWrite, VersionedWrite,
+    Account, AccountCreation, AccountOverview, AddressChange, Credential, CredentialId, CredentialOf, NewAccount,
+    NewMailCode, NewPendingAccount, PasswordRecord, PasswordReset, ResetStart, Vault, VaultWrite, VersionedWrite,
 };
 pub use allowances::{Allowance, Charge, Counted, CountedKey, Draw, Place};
 pub use apps::{AcceptNewSeed, ApiKey, App, AppProfile, AppWrite, NewApiKey, NewApp, RedirectWrite, SeedClaim};
@@ -235,6 +235,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Deletes an account at a later time, unless a session is opened for it before. Every session ends; returns those that did, or
     /// `None` if the account does not exist. [`Store::retain`] then deletes it as [`Store::delete_account`] does.
     async fn schedule_deletion(&self, user_id: UserId, at: UnixSeconds) -> Result<Option<Vec<SessionId>>, StoreError>;
+
+    /// Replaces the confirmed or unconfirmed address `from` of an account by the confirmed address `to`. The codes that were mailed to
+    /// `from` end.
+    async fn change_address(
+        &self,
+        user_id: UserId,
+        from: String,
+        to: String,
+        now: UnixSeconds,
+    ) -> Result<AddressChange, StoreError>;
 
     /// Stores a mailed code beside the valid ones of the account. `false` if these are
     /// [`RESET_CODES_MAX`](synckit_protocol::limits::RESET_CODES_MAX): they stay, and nothing is stored.

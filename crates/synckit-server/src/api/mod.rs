@@ -37,7 +37,7 @@ mod vault;
 pub(crate) use access::{AccountAccess, live_session};
 pub(crate) use account_export::export;
 pub(crate) use auth::{Proof, finish_once, open_session};
-pub(crate) use opaque_exchange::{count_guess, find_account, finish_login, require_suite, start_login};
+pub(crate) use opaque_exchange::{count_guess, find_account, finish_login, mailbox, require_suite, start_login};
 pub(crate) use problems::invalid_email;
 
 use std::{collections::HashSet, mem, sync::Arc};

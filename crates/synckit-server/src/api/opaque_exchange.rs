@@ -86,7 +86,7 @@ pub(super) async fn find_pending(
 
 /// The mailbox of an address, by which mails about registrations are counted. The same for an address with an account as for
 /// one without.
-pub(super) fn mailbox(state: &ServerState, email: &NormalEmail) -> Mailbox {
+pub(crate) fn mailbox(state: &ServerState, email: &NormalEmail) -> Mailbox {
     state.login.stand_in(email.mailbox().as_bytes())
 }
 

@@ -69,6 +69,24 @@ impl Mails {
         self.counter.count(attempt, now).await.map(|_| ())
     }
 
+    /// Counts a mail about another address for an account, as a registration of it.
+    pub(crate) async fn count_address(&self, mailbox: Mailbox, now: UnixSeconds) -> Result<(), NotCounted> {
+        let attempt = self.registration(mailbox, None);
+        self.counter.count(attempt, now).await.map(|_| ())
+    }
+
+    fn registration(&self, mailbox: Mailbox, once: Option<Draw>) -> Charge {
+        Charge {
+            once,
+            draws: vec![Draw {
+                of: self.counter.name(b"mailbox\0", &[&mailbox]),
+                allowance: allowance(self.limits.registration_burst, self.limits.registrations_per_day),
+            }],
+            from_strangers: None,
+            may_grow: self.counter.has_room_for_strangers(),
+        }
+    }
+
     /// Counts a registration, once: repeats of its last request cause no further mail.
     pub(crate) async fn count_registration(
         &self,
@@ -76,22 +94,15 @@ impl Mails {
         registration: UserId,
         now: UnixSeconds,
     ) -> Result<Registering, NotCounted> {
-        let attempt = Charge {
-            once: Some(Draw {
-                of: self.counter.name(b"once\0\0\0\0", &[registration.as_bytes()]),
-                // Twice as long as the request can be repeated, for clocks that are set back.
-                allowance: Allowance {
-                    tokens: 1,
-                    window_seconds: 2 * LOGIN_SECONDS,
-                },
-            }),
-            draws: vec![Draw {
-                of: self.counter.name(b"mailbox\0", &[&mailbox]),
-                allowance: allowance(self.limits.registration_burst, self.limits.registrations_per_day),
-            }],
-            from_strangers: None,
-            may_grow: self.counter.has_room_for_strangers(),
+        let once = Draw {
+            of: self.counter.name(b"once\0\0\0\0", &[registration.as_bytes()]),
+            // Twice as long as the request can be repeated, for clocks that are set back.
+            allowance: Allowance {
+                tokens: 1,
+                window_seconds: 2 * LOGIN_SECONDS,
+            },
         };
+        let attempt = self.registration(mailbox, Some(once));
         let is_first = self.counter.count(attempt, now).await?;
         Ok(if is_first {
             Registering::First

@@ -51,6 +51,10 @@ pub(crate) enum MailJob {
     },
     /// Somebody tried to register an address that has an account.
     AddressTaken { email: String },
+    /// An account is to have this address.
+    ChangeAddress { email: String, code: SecretText },
+    /// An account had this address, and has another now.
+    AddressChanged { email: String, to: String },
     /// An account is to be deleted.
     DeletionScheduled { email: String, on: UnixSeconds },
     /// Somebody forgot a password, or says so. Whether the address has an account is not known yet.
@@ -366,6 +370,36 @@ impl MailWorker {
                     url = self.public_url,
                 );
                 self.message(email, "You already have an account", text)
+            }
+            MailJob::ChangeAddress { email, code } => {
+                // Whether the address has an account, only its mailbox is told.
+                if self.store.credential(CredentialOf::Email(email)).await?.is_some() {
+                    let text = format!(
+                        "Somebody who is signed in to another account on {url} wanted to use this address for it, but it has an \
+                         account already. Nothing was changed.\n\n\
+                         If it was you: delete one of the two accounts first.\n",
+                        url = self.public_url,
+                    );
+                    return self.message(email, "You already have an account", text);
+                }
+                let text = format!(
+                    "Somebody who is signed in to an account on {url}, probably you, wants to use this address for it.\n\n\
+                     To confirm that, give this code within an hour to the page that asks for it:\n\n    {code}\n\n\
+                     If it was not you, ignore this mail: nothing changes.\n",
+                    url = self.public_url,
+                    code = code.expose(),
+                );
+                self.message(email, "Confirm your new address", text)
+            }
+            MailJob::AddressChanged { email, to } => {
+                let text = format!(
+                    "Your account on {url} has another address now:\n\n    {to}\n\n\
+                     You sign in with it from now on. Password, recovery code, devices and data stay as they are.\n\n\
+                     If it was not you, somebody knows your password: sign in with the new address on {url}/account at \
+                     once, change the password, and change the address back.\n",
+                    url = self.public_url,
+                );
+                self.message(email, "Your account has another address", text)
             }
             MailJob::DeletionScheduled { email, on } => {
                 let text = format!(

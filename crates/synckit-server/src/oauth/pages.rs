@@ -19,7 +19,7 @@ macro_rules! templates {
     };
 }
 
-const TEMPLATES: [(&str, &str); 24] = templates![
+const TEMPLATES: [(&str, &str); 26] = templates![
     "head.html",
     "gate.html",
     "exchange.html",
@@ -38,6 +38,8 @@ const TEMPLATES: [(&str, &str); 24] = templates![
     "new-recovery-code.html",
     "delete-account.html",
     "account-deleted.html",
+    "change-address.html",
+    "confirm-address.html",
     "console.html",
     "app-head.html",
     "quick-start.html",
@@ -87,6 +89,22 @@ pub(crate) enum Page<'a> {
         email: &'a str,
         user_id: String,
         app_id: String,
+    },
+    /// Asks for another address of the account.
+    ChangeAddress {
+        email: &'a str,
+        form: &'a str,
+        typed: &'a str,
+        told: Option<&'a str>,
+    },
+    /// Asks for the code that was mailed to it.
+    ConfirmAddress {
+        email: &'a str,
+        to: &'a str,
+        form: &'a str,
+        /// What was asked for, sealed.
+        asked: &'a str,
+        told: Option<&'a str>,
     },
     /// Asks before everything is gone.
     DeleteAccount {
@@ -239,6 +257,19 @@ impl Pages {
                 };
                 (template, context! { email, user_id, app_id })
             }
+            Page::ChangeAddress {
+                email,
+                form,
+                typed,
+                told,
+            } => ("change-address.html", context! { email, form, typed, told }),
+            Page::ConfirmAddress {
+                email,
+                to,
+                form,
+                asked,
+                told,
+            } => ("confirm-address.html", context! { email, to, form, asked, told }),
             Page::DeleteAccount { account, is_wrong } => {
                 ("delete-account.html", context! { is_wrong, ..account.clone() })
             }

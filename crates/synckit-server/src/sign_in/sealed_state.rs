@@ -38,6 +38,8 @@ pub(crate) enum Purpose {
     Grant,
     /// `POST /oauth/token`: a code.
     Code,
+    /// `POST /account/address/confirm`: another address for an account.
+    Address,
     /// The cookie of a browser that is signed in to the server's own pages.
     Page,
 }
@@ -53,6 +55,7 @@ impl Purpose {
             Self::Authorize => b"synckit/1 state authorize",
             Self::Grant => b"synckit/1 state grant",
             Self::Code => b"synckit/1 code",
+            Self::Address => b"synckit/1 state address",
             Self::Page => b"synckit/1 page",
         }
     }

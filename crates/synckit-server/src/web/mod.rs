@@ -7,6 +7,7 @@
 //! five minutes.
 
 mod account;
+mod address;
 mod closing;
 mod console;
 mod session;
@@ -91,6 +92,27 @@ pub(crate) fn operations() -> Vec<Operation> {
         page(get("/account/recovery-code", account::recovery_code))
             .does("Shows the page that makes a new recovery code")
             .answer(PAGE),
+        page(get("/account/address", address::show))
+            .does("Shows the page that asks for another address")
+            .answer(PAGE),
+        page(post("/account/address", address::start))
+            .does("Mails a code to another address for the account")
+            .takes_form(&[FORM, ("email", "The new address.")])
+            .answer(PAGE)
+            .answer(REFUSED)
+            .refuses(&[P::TooManyGuesses, P::Overloaded])
+            .writes(),
+        page(post("/account/address/confirm", address::confirm))
+            .does("Gives the account the address, by the code that was mailed to it")
+            .takes_form(&[
+                FORM,
+                ("asked", "What the page before was asked for, sealed."),
+                ("code", "The code from the mail."),
+            ])
+            .answer(PAGE)
+            .answer(REFUSED)
+            .refuses(&[P::Overloaded])
+            .writes(),
         page(get("/account/export", closing::export))
             .does("Downloads everything that the server holds of the account, as `/api/account/export` does")
             .answer(Answer {

@@ -38,16 +38,18 @@ pub(super) enum To {
     Account,
     Password,
     RecoveryCode,
+    Address,
     Export,
     Delete,
     Console,
 }
 
 impl To {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Account, ""),
         (Self::Password, "password"),
         (Self::RecoveryCode, "recovery-code"),
+        (Self::Address, "address"),
         (Self::Export, "export"),
         (Self::Delete, "delete"),
         (Self::Console, "console"),

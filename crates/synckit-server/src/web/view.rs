@@ -140,6 +140,7 @@ impl AccountView {
 fn told(done: &str) -> Option<&'static str> {
     match done {
         "device" => Some("The device is revoked. It is signed out within 5 seconds."),
+        "address" => Some("The account has its new address. You sign in with it from now on."),
         "sessions" => Some("Ended. What was signed in there is signed out within 5 seconds."),
         _ => None,
     }

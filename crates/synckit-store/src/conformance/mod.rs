@@ -13,6 +13,7 @@
 )]
 
 pub mod accounts;
+pub mod addresses;
 pub mod allowances;
 pub mod apps;
 pub mod blobs;
@@ -50,6 +51,11 @@ macro_rules! conformance_suite {
                 a_key_of_an_unknown_app_is_not_added,
                 two_apps_never_have_the_same_name,
                 a_renamed_app_keeps_its_keys,
+            }
+            addresses {
+                a_new_address_signs_in_and_the_old_one_does_not,
+                an_address_of_another_account_is_not_taken,
+                an_outdated_change_of_address_changes_nothing,
             }
             teams {
                 members_find_the_apps_of_their_teams,

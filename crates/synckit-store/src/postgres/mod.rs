@@ -28,14 +28,14 @@ use self::{
     retry::{Repeat, Tries, brief, read, single, snapshot, transaction},
 };
 use super::{
-    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppProfile, AppWrite, Append, Blob, ChainRead,
-    Charge, CommitGroups, Counted, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename, EndSessions,
-    Envelope, EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse, MemberWrite,
-    NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession,
-    NewSnapshot, NewSnapshotPart, NewTeam, NewUpload, Notice, Notices, OwnTeam, PageRead, PageRequest, PasswordReset,
-    PendingUpload, Place, RedirectWrite, RefreshUse, ResetStart, Retention, SchemaVersions, SecretHash, SeedClaim,
-    Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus,
-    Team, TeamCreation, TeamDeletion, TeamRole, UploadBegin, Vault, VaultWrite, VersionedWrite,
+    AcceptNewSeed, Account, AccountCreation, AccountOverview, AddressChange, App, AppProfile, AppWrite, Append, Blob,
+    ChainRead, Charge, CommitGroups, Counted, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename,
+    EndSessions, Envelope, EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse,
+    MemberWrite, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount,
+    NewSession, NewSnapshot, NewSnapshotPart, NewTeam, NewUpload, Notice, Notices, OwnTeam, PageRead, PageRequest,
+    PasswordReset, PendingUpload, Place, RedirectWrite, RefreshUse, ResetStart, Retention, SchemaVersions, SecretHash,
+    SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId,
+    StreamStatus, Team, TeamCreation, TeamDeletion, TeamRole, UploadBegin, Vault, VaultWrite, VersionedWrite,
     rules::{
         log::{self as rules, Decision},
         quotas::{self, Quotas},
@@ -347,6 +347,18 @@ impl Store for PostgresStore {
 
     async fn schedule_deletion(&self, user_id: UserId, at: UnixSeconds) -> Result<Option<Vec<SessionId>>, StoreError> {
         transaction!(self, Serializable, |db| accounts::schedule_deletion(db, user_id, at))
+    }
+
+    async fn change_address(
+        &self,
+        user_id: UserId,
+        from: String,
+        to: String,
+        now: UnixSeconds,
+    ) -> Result<AddressChange, StoreError> {
+        transaction!(self, Serializable, |db| accounts::change_address(
+            db, user_id, &from, &to, now
+        ))
     }
 
     async fn put_mail_code(&self, code: NewMailCode) -> Result<bool, StoreError> {

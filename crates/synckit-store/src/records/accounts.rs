@@ -9,8 +9,8 @@ use synckit_protocol::{
 
 use super::{Executor, ImpossibleValue, Row, params, sessions, streams};
 use crate::{
-    Account, AccountCreation, AccountOverview, Credential, CredentialId, CredentialOf, NewAccount, NewMailCode,
-    PasswordRecord, PasswordReset, ResetStart, SecretHash, StoreError, Vault, VaultWrite, VersionedWrite,
+    Account, AccountCreation, AccountOverview, AddressChange, Credential, CredentialId, CredentialOf, NewAccount,
+    NewMailCode, PasswordRecord, PasswordReset, ResetStart, SecretHash, StoreError, Vault, VaultWrite, VersionedWrite,
     rules::accounts::{EARLIER_VAULTS_KEPT, next_vault},
 };
 
@@ -482,6 +482,44 @@ pub async fn delete(db: &impl Executor, user_id: UserId) -> Result<Option<Vec<Se
     db.execute("DELETE FROM accounts WHERE account_key = $1", params![account_key])
         .await?;
     Ok(Some(ended))
+}
+
+/// [`crate::Store::change_address`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn change_address(
+    db: &impl Executor,
+    user_id: UserId,
+    from: &str,
+    to: &str,
+    now: UnixSeconds,
+) -> Result<AddressChange, StoreError> {
+    let found = db
+        .query_one(
+            "SELECT account_key FROM accounts WHERE user_id = $1 AND email = $2",
+            params![&user_id, from],
+        )
+        .await?;
+    let Some(found) = found else {
+        return Ok(AddressChange::Outdated);
+    };
+    let account_key: i64 = found.get(0)?;
+    let other = db
+        .query_one("SELECT account_key FROM accounts WHERE email = $1", params![to])
+        .await?;
+    if other.is_some() {
+        return Ok(AddressChange::Taken);
+    }
+    // Whoever has the old mailbox must not set a new password.
+    db.execute("DELETE FROM mail_codes WHERE account_key = $1", params![account_key])
+        .await?;
+    db.execute(
+        "UPDATE accounts SET email = $2, email_verified_at = $3 WHERE account_key = $1",
+        params![account_key, to, now],
+    )
+    .await?;
+    Ok(AddressChange::Changed)
 }
 
 /// [`crate::Store::schedule_deletion`].

@@ -23,6 +23,7 @@ use super::{
     failure::Failure,
 };
 use crate::{
+    AddressChange,
     records::{accounts, apps, blobs},
     rules::retention::STEP_ROWS,
 };
@@ -33,6 +34,19 @@ const DELETED: &str = "SELECT account_key, user_id FROM accounts WHERE is_delete
 /// Runs the record's deletion so that SQLite overwrites the deleted bytes.
 pub(super) fn delete(db: &Connection, user_id: UserId) -> Result<Option<Vec<SessionId>>, Failure> {
     overwriting(db, || run(accounts::delete(&Transaction(db), user_id)))
+}
+
+/// Runs the record's change so that SQLite overwrites the old address.
+pub(super) fn change_address(
+    db: &Connection,
+    user_id: UserId,
+    from: &str,
+    to: &str,
+    now: UnixSeconds,
+) -> Result<AddressChange, Failure> {
+    overwriting(db, || {
+        run(accounts::change_address(&Transaction(db), user_id, from, to, now))
+    })
 }
 
 /// Deletes an account whose time has come, as [`delete`] does; returns whether there is one.

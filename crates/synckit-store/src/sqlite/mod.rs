@@ -38,14 +38,15 @@ use self::{
     writer::{GROUP_SIZES, Lane, Writer},
 };
 use super::{
-    AcceptNewSeed, Account, AccountCreation, AccountOverview, App, AppProfile, AppWrite, Append, Blob, ChainPage,
-    ChainRead, Charge, CommitGroups, Counted, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename,
-    EndSessions, Envelope, EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse,
-    MemberWrite, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount,
-    NewSession, NewSnapshot, NewSnapshotPart, NewTeam, NewUpload, Notice, Notices, OwnTeam, PageRead, PageRequest,
-    PasswordReset, PendingUpload, Place, RedirectWrite, RefreshUse, ResetStart, Retention, SecretHash, SeedClaim,
-    Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId, StreamStatus,
-    Team, TeamCreation, TeamDeletion, TeamRole, UploadBegin, Vault, VaultWrite, VersionedWrite, rules::quotas::Quotas,
+    AcceptNewSeed, Account, AccountCreation, AccountOverview, AddressChange, App, AppProfile, AppWrite, Append, Blob,
+    ChainPage, ChainRead, Charge, CommitGroups, Counted, Credential, CredentialOf, Device, DeviceRegistration,
+    DeviceRename, EndSessions, Envelope, EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin,
+    LoginUse, MemberWrite, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode,
+    NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart, NewTeam, NewUpload, Notice, Notices, OwnTeam,
+    PageRead, PageRequest, PasswordReset, PendingUpload, Place, RedirectWrite, RefreshUse, ResetStart, Retention,
+    SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot,
+    StreamId, StreamStatus, Team, TeamCreation, TeamDeletion, TeamRole, UploadBegin, Vault, VaultWrite, VersionedWrite,
+    rules::quotas::Quotas,
 };
 use crate::records::{self, accounts, allowances, apps, pending_accounts, sessions, teams};
 
@@ -517,6 +518,19 @@ impl Store for SqliteStore {
     async fn schedule_deletion(&self, user_id: UserId, at: UnixSeconds) -> Result<Option<Vec<SessionId>>, StoreError> {
         self.write(user_id, move |db| {
             run(accounts::schedule_deletion(&Transaction(db), user_id, at))
+        })
+        .await
+    }
+
+    async fn change_address(
+        &self,
+        user_id: UserId,
+        from: String,
+        to: String,
+        now: UnixSeconds,
+    ) -> Result<AddressChange, StoreError> {
+        self.write(user_id, move |db| {
+            deletion::change_address(db, user_id, &from, &to, now)
         })
         .await
     }

@@ -8,11 +8,11 @@ use synckit_protocol::{
     wire::{console::FirstSteps, devices::Platform, export::ExportLine},
 };
 use synckit_store::{
-    AcceptNewSeed, AccountCreation, Allowance, AppWrite, Blob, Charge, Counted, CountedKey, CredentialId, CredentialOf,
-    DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore, FinishedLogin, LoginUse, MemberWrite,
-    NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewTeam, PAGES_APP,
-    PasswordReset, Place, RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId, TeamCreation, TeamDeletion,
-    TeamRole, VaultWrite, VersionedWrite,
+    AcceptNewSeed, AccountCreation, AddressChange, Allowance, AppWrite, Blob, Charge, Counted, CountedKey,
+    CredentialId, CredentialOf, DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore, FinishedLogin,
+    LoginUse, MemberWrite, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession,
+    NewTeam, PAGES_APP, PasswordReset, Place, RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId, TeamCreation,
+    TeamDeletion, TeamRole, VaultWrite, VersionedWrite,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, allowances, apps, blobs, devices, envelopes,
         export, pending_accounts, sessions, streams, teams, usage,
@@ -706,6 +706,8 @@ async fn of_deletion(db: &impl Executor) {
         now: NOW,
     };
     sessions::open(db, session, &Quotas::default()).await.unwrap();
+    let changed = accounts::change_address(db, user_id(1), "1@example.org", "new@example.org", NOW).await;
+    assert_eq!(changed.unwrap(), AddressChange::Changed);
     assert_eq!(
         accounts::schedule_deletion(db, user_id(1), NOW).await.unwrap(),
         Some(vec![session_id(8)])

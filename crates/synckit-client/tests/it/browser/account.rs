@@ -278,3 +278,36 @@ async fn a_page_with_a_barrier_is_noticed() {
         assert!(found.iter().any(|text| text.starts_with(rule)), "{rule} {found:#?}");
     }
 }
+
+#[tokio::test]
+async fn an_address_changes_in_the_browser() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, laptop_id) = synced(&world, &user).await;
+    let browser = Browser::start(Look::default()).await;
+    open(&browser, &world.url()).await;
+    sign_in(&browser, &user).await;
+    browser.click("//a[contains(@href, '/account/address')]").await;
+    browser.text("//h1[text()='Change the address']").await;
+    browser.seen("change-address-light-desktop").await;
+    let new = User {
+        email: "new@example.com".to_owned(),
+        ..user.clone()
+    };
+    browser.write("//input[@id='email']", &new.email).await;
+    browser.click("//button[text()='Send a code']").await;
+    browser.text("//h1[text()='Confirm the address']").await;
+    browser.seen("confirm-address-light-desktop").await;
+    let code = world.mailed_code(&new, "Confirm your new address").await;
+    browser.write("//input[@id='code']", &code).await;
+    browser.click("//button[text()='Change the address']").await;
+    browser
+        .text("//p[contains(text(), 'The account has its new address')]")
+        .await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+    assert_eq!(laptop.pull(laptop_id, Cursor::START).await.unwrap().0.len(), 3);
+    let phone = device(world.url(), &world);
+    assert!(phone.authenticate(&user.email, &user.password).await.is_err());
+    phone.authenticate(&new.email, &new.password).await.unwrap();
+    phone.setup_encryption_existing(&new.password).await.unwrap();
+}

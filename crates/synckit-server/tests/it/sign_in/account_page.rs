@@ -21,15 +21,18 @@ use crate::support::{Answer, Call, PASSWORD, User, World, vault};
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 const PAGES: AppId = AppId::from_bytes([0; 16]);
 /// Every page, and every form with what it names beside its proof.
-const SHOWN: [&str; 5] = [
+const SHOWN: [&str; 6] = [
     "/account",
     "/account/password",
     "/account/recovery-code",
+    "/account/address",
     "/account/export",
     "/account/delete",
 ];
-const SENT: [(&str, &[(&str, &str)]); 4] = [
+const SENT: [(&str, &[(&str, &str)]); 6] = [
     ("/account/sign-out", &[]),
+    ("/account/address/confirm", &[("asked", "x"), ("code", "y")]),
+    ("/account/address", &[("email", "new@example.com")]),
     ("/account/sessions", &[("session", "others")]),
     (
         "/account/devices",
@@ -323,7 +326,7 @@ async fn a_change_needs_the_password_of_minutes_ago() {
         let answer = browser.get(&world, page).await;
         assert_eq!(answer.header("location"), format!("/account/sign-in{to}"));
     }
-    for (path, fields) in SENT.into_iter().skip(1) {
+    for (path, fields) in SENT.into_iter().skip(2) {
         let answer = browser.send(&world, path, &form, fields).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}");
         assert!(answer.header("location").starts_with("/account/sign-in"), "{path}");
@@ -638,4 +641,139 @@ async fn a_clock_set_back_makes_no_proof_fresh() {
     world.clock.set_back(3600);
     let answer = browser.get(&world, "/account/delete").await;
     assert_eq!(answer.header("location"), "/account/sign-in?to=delete");
+}
+
+/// Asks for another address, and returns the page that asks for its code, and what that carries.
+async fn ask_for(world: &World, browser: &Browser, email: &str) -> (String, String) {
+    let answer = browser.post(world, "/account/address", &[("email", email)]).await;
+    let page = text_of(&answer);
+    let (_, after) = page.split_once("name=\"asked\" value=\"").unwrap();
+    let asked = after.split('"').next().unwrap().to_owned();
+    (page, asked)
+}
+
+#[tokio::test]
+async fn an_address_changes_by_a_mailed_code() {
+    let world = World::start().await;
+    let user = world.user("ada@example.com").await;
+    let browser = Browser::sign_in(&world, "ada@example.com").await;
+    let (page, asked) = ask_for(&world, &browser, " New@Example.com ").await;
+    assert!(page.contains("new@example.com") && page.contains("ada@example.com"));
+    let code = world.mailed_code("new@example.com", "Confirm your new address").await;
+    assert!(!page.contains(&code));
+    // A mail takes longer than a proof of the password lasts.
+    world.clock.advance(limits::ACCOUNT_TOKEN_SECONDS + 1);
+    let confirm = async |code: &str| {
+        let fields = [("asked", asked.as_str()), ("code", code)];
+        browser.post(&world, "/account/address/confirm", &fields).await
+    };
+    for wrong in ["", "00000000000000000000000000000000"] {
+        assert!(text_of(&confirm(wrong).await).contains("That is not the code"));
+    }
+    world
+        .sign_in_to(&world.api_key(), "ada@example.com", PASSWORD)
+        .await
+        .unwrap();
+    let answer = confirm(&format!(" {code} ")).await;
+    assert_eq!(answer.header("location"), "/account?done=address");
+    let shown = text_of(&browser.get(&world, "/account?done=address").await);
+    assert!(shown.contains("new@example.com, confirmed") && shown.contains("The account has its new address"));
+    let told = world
+        .mailed_code("ada@example.com", "Your account has another address")
+        .await;
+    assert_eq!(told, "new@example.com");
+    let begun = Begun::page(&world, "ada@example.com", PASSWORD).await;
+    let refused = world.post("/account/sign-in").json(&begun.0).send().await;
+    assert_eq!(refused.code(), "invalid_credentials");
+    let again = world
+        .sign_in_to(&world.api_key(), "new@example.com", PASSWORD)
+        .await
+        .unwrap();
+    assert_eq!(again.user_id, user.user_id);
+    // Devices stay signed in, and the code is of no further use.
+    assert_eq!(
+        world.get("/api/sync/status").bearer(&user.token).send().await.status,
+        StatusCode::OK
+    );
+    assert_eq!(confirm(&code).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn only_the_mailbox_learns_of_another_account() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    world.user("eve@example.com").await;
+    let browser = Browser::sign_in(&world, "ada@example.com").await;
+    let without = |page: String, email: &str, asked: &str| {
+        let form = page
+            .split("name=\"form\" value=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned();
+        page.replace(email, "").replace(asked, "").replace(&form, "")
+    };
+    let (free, asked) = ask_for(&world, &browser, "new@example.com").await;
+    let free = without(free, "new@example.com", &asked);
+    let (taken, asked) = ask_for(&world, &browser, "eve@example.com").await;
+    assert_eq!(without(taken, "eve@example.com", &asked), free);
+    let mail = world.mail_to("eve@example.com", "You already have an account").await;
+    assert!(!mail.contains("code"), "{mail}");
+    let same = browser
+        .post(&world, "/account/address", &[("email", "ADA@example.com")])
+        .await;
+    assert!(text_of(&same).contains("That is the address of the account already"));
+    let none = browser.post(&world, "/account/address", &[("email", "ada")]).await;
+    assert!(text_of(&none).contains("That is no e-mail address"));
+}
+
+#[tokio::test]
+async fn a_change_of_address_is_for_one_account_and_hour() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    world.user("eve@example.com").await;
+    let browser = Browser::sign_in(&world, "ada@example.com").await;
+    let eve = Browser::sign_in(&world, "eve@example.com").await;
+    let (_, asked) = ask_for(&world, &browser, "new@example.com").await;
+    let code = world.mailed_code("new@example.com", "Confirm your new address").await;
+    let fields = [("asked", asked.as_str()), ("code", code.as_str())];
+    let answer = eve.post(&world, "/account/address/confirm", &fields).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    world.clock.advance(limits::RESET_CODE_SECONDS + 1);
+    let answer = browser.post(&world, "/account/address/confirm", &fields).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    // Somebody else took the address meanwhile.
+    let browser = Browser::sign_in(&world, "ada@example.com").await;
+    world.clear_mail();
+    let (_, asked) = ask_for(&world, &browser, "new@example.com").await;
+    let code = world.mailed_code("new@example.com", "Confirm your new address").await;
+    world.register("new@example.com", PASSWORD).await;
+    let fields = [("asked", asked.as_str()), ("code", code.as_str())];
+    let answer = browser.post(&world, "/account/address/confirm", &fields).await;
+    assert!(text_of(&answer).contains("Another account has the address by now"));
+    world
+        .sign_in_to(&world.api_key(), "ada@example.com", PASSWORD)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn one_mailbox_gets_few_mails_of_changes() {
+    let world = World::start().await;
+    world.user("ada@example.com").await;
+    let browser = Browser::sign_in(&world, "ada@example.com").await;
+    let mut pages = 0;
+    loop {
+        let answer = browser
+            .post(&world, "/account/address", &[("email", "new@example.com")])
+            .await;
+        if text_of(&answer).contains("Enough mails were asked for") {
+            break;
+        }
+        pages += 1;
+        assert!(pages < 20);
+    }
+    assert!(pages > 0);
 }
