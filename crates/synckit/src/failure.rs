@@ -226,7 +226,7 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
             AdminError::AppName(_) | AdminError::TeamName(_) => Some(Known::code("invalid_value")),
             AdminError::AppNameTaken(_) => Some(Known::new(
                 "name_taken",
-                "choose another name; `synckit app list` shows the apps, `synckit app rotate-key` makes a new key for one",
+                "choose another name; `synckit app list` shows the apps and their keys",
             )),
             AdminError::TeamNameTaken(_) => Some(Known::new(
                 "name_taken",
@@ -490,12 +490,9 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
         Error::FreshLoginRequired => Known::new("fresh_login_required", "run the command again"),
         Error::ApiKeyUnusable(ApiKeyError::Kind(_)) => Known::new(
             "key_kind",
-            "give a publishable key: `synckit app rotate-key` makes one; replace a secret key that was in an app",
+            "give a publishable key: `synckit app list` shows it; replace a secret key that was in an app",
         ),
-        Error::ApiKeyUnusable(_) => Known::new(
-            "key_malformed",
-            "copy the whole key that `synckit app create` printed, or make a new one with `synckit app rotate-key`",
-        ),
+        Error::ApiKeyUnusable(_) => Known::new("key_malformed", "copy the whole key: `synckit app list` shows it"),
         Error::ApiKeyInvalid => Known::new(
             "api_key_invalid",
             "show the apps with `synckit app list`, make a new key with `synckit app rotate-key`",

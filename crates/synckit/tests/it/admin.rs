@@ -99,7 +99,7 @@ fn a_name_that_another_app_has_is_refused() {
     let taken = on_data_dir(&server.data_dir(), &["app", "create", "Notes"]).expect_code(1);
     insta::assert_snapshot!(taken.stderr, @r#"
     error: there is already an app named "Notes"
-    hint: choose another name; `synckit app list` shows the apps, `synckit app rotate-key` makes a new key for one
+    hint: choose another name; `synckit app list` shows the apps and their keys
     "#);
     on_data_dir(&server.data_dir(), &["app", "create", "Tasks"]).expect_code(0);
     on_data_dir(&server.data_dir(), &["app", "rename", "Tasks", "Notes"]).expect_code(1);

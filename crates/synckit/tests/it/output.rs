@@ -47,19 +47,18 @@ fn a_lost_api_key_is_an_error_that_says_so() {
             let (code, stderr) = lose(create.arg("--data-dir").arg(&data_dir));
             assert_eq!(code, Some(1), "{stderr}");
             assert!(stderr.contains("the API key was not shown"), "{stderr}");
-            assert!(stderr.contains("synckit app rotate-key "), "{stderr}");
+            assert!(stderr.contains("`synckit app list` shows its key"), "{stderr}");
         }
     }
     let mut invite = synckit();
     let (code, stderr) = to_full_disk(invite.args(["account", "invite", "--data-dir"]).arg(&data_dir));
     assert_eq!(code, Some(1));
     assert!(stderr.contains("the invitation was not shown"), "{stderr}");
-    // The hint works: every app is there and takes another key.
+    // The hint works: every app is there, with its key.
     let apps = on_data_dir(&data_dir, &["app", "list", "--json"]).expect_code(0);
     let apps: Value = serde_json::from_str(&apps.stdout).unwrap();
     assert_eq!(apps.as_array().unwrap().len(), 4);
-    let id = apps[0]["app_id"].as_str().unwrap();
-    on_data_dir(&data_dir, &["app", "rotate-key", id]).expect_code(0);
+    assert!(apps[0]["keys"][0]["api_key"].as_str().unwrap().starts_with("skp_"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::request::Parts;
-use synckit_protocol::wire::console::FirstSteps;
+use synckit_protocol::{AppId, wire::console::FirstSteps};
 use synckit_store::{App, OwnTeam, TeamRole};
 
 use super::{
@@ -40,9 +40,7 @@ const NOT_FOUND: Answer = Answer {
 
 /// A page or a form of one app.
 fn of_app(operation: Operation) -> Operation {
-    page(operation)
-        .path::<String>("app", "The id of the app.")
-        .answer(NOT_FOUND)
+    page(operation).path::<AppId>("app", "The app.").answer(NOT_FOUND)
 }
 
 /// A form of one app.
