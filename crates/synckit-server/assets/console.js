@@ -73,8 +73,9 @@ if (steps) {
       for (const step of waiting) {
         if (!seen[step.dataset.step]) continue;
         step.classList.add("done");
-        step.querySelector(".wait").classList.add("ok");
         const text = step.querySelector("[data-done]");
+        if (!text) continue;
+        step.querySelector(".wait").classList.add("ok");
         said.textContent = text.textContent = text.dataset.done;
       }
     }

@@ -86,6 +86,8 @@ pub struct Account {
     pub created_at: UnixSeconds,
     /// When the address was confirmed.
     pub email_verified_at: Option<UnixSeconds>,
+    /// When it is deleted, if its owner asked for that.
+    pub delete_at: Option<UnixSeconds>,
 }
 
 /// An account, and its data in each app.

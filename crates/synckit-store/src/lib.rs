@@ -233,8 +233,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn delete_account(&self, user_id: UserId) -> Result<Option<Vec<SessionId>>, StoreError>;
 
     /// Deletes an account at a later time, unless a session is opened for it before. Every session ends; returns those that did, or
-    /// `None` if the account does not exist. [`Store::retain`] then deletes it as [`Store::delete_account`] does.
-    async fn schedule_deletion(&self, user_id: UserId, at: UnixSeconds) -> Result<Option<Vec<SessionId>>, StoreError>;
+    /// `None` if the account does not exist. Without a time, a deletion is taken back, and no session ends. [`Store::retain`] then deletes it as [`Store::delete_account`] does.
+    async fn schedule_deletion(
+        &self,
+        user_id: UserId,
+        at: Option<UnixSeconds>,
+    ) -> Result<Option<Vec<SessionId>>, StoreError>;
 
     /// Replaces the confirmed or unconfirmed address `from` of an account by the confirmed address `to`. The codes that were mailed to
     /// `from` end.
@@ -278,7 +282,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn finish_login(&self, finished: FinishedLogin) -> Result<LoginUse, StoreError>;
 
     /// Opens a session with refresh counter 1.
-    async fn open_session(&self, session: NewSession) -> Result<(), StoreError>;
+    async fn open_session(&self, session: NewSession) -> Result<bool, StoreError>;
 
     /// A session that has not ended. Sessions end when they are revoked, when their device is, and 90 days after they
     /// were last refreshed.

@@ -46,6 +46,7 @@ pub(crate) fn run_account(command: AccountCommand) -> Result<ExitCode, Failure> 
             AccountCommand::Invite { data } => invite(&data).await,
             AccountCommand::Export { email, out, data } => account_data::export(&email, &out, &data).await,
             AccountCommand::Delete { email, yes, data } => account_data::delete(&email, yes, &data).await,
+            AccountCommand::Keep { email, data } => keep(&email, &data).await,
             AccountCommand::SignOut { email, data } => sign_out(&email, &data).await,
             AccountCommand::Envelopes { stream, data } => list_envelopes(&stream, &data).await,
             AccountCommand::RestoreEnvelope { stream, version, data } => {
@@ -310,6 +311,7 @@ async fn list_accounts(data: &DataArgs) -> Result<(), Failure> {
         email: String,
         created_at: u64,
         email_verified_at: Option<u64>,
+        delete_at: Option<u64>,
     }
     let accounts = open(data).await?.accounts().await?;
     if screen::is_for_programs() {
@@ -320,6 +322,7 @@ async fn list_accounts(data: &DataArgs) -> Result<(), Failure> {
                 email: account.email,
                 created_at: account.created_at,
                 email_verified_at: account.email_verified_at,
+                delete_at: account.delete_at,
             })
             .collect();
         return Ok(screen::json(&accounts)?);
@@ -337,10 +340,15 @@ async fn list_accounts(data: &DataArgs) -> Result<(), Failure> {
                 account.user_id.to_string(),
                 units::date(account.created_at),
                 verified,
+                account.delete_at.map(units::date).unwrap_or_default(),
             ]
         })
         .collect();
-    screen::table(&["e-mail", "id", "created", "address confirmed"], &rows, &[]);
+    screen::table(
+        &["e-mail", "id", "created", "address confirmed", "will be deleted"],
+        &rows,
+        &[],
+    );
     Ok(())
 }
 
@@ -355,6 +363,17 @@ async fn invite(data: &DataArgs) -> Result<(), Failure> {
         screen::line("Copy the invitation now: it is not shown again. It lets one person create one account.");
     }
     shown("the invitation", "make another one: synckit account invite")
+}
+
+async fn keep(email: &str, data: &DataArgs) -> Result<(), Failure> {
+    let admin = open(data).await?;
+    let user_id = account_of(&admin, email).await?;
+    admin.keep_account(user_id).await?;
+    if screen::is_for_programs() {
+        return Ok(screen::json(&serde_json::json!({ "user_id": user_id, "kept": true }))?);
+    }
+    screen::line(format_args!("the account {email} is kept"));
+    Ok(())
 }
 
 async fn sign_out(email: &str, data: &DataArgs) -> Result<(), Failure> {

@@ -511,7 +511,7 @@ pub(crate) enum TeamCommand {
         /// The address of the account
         email: String,
         /// What it may do: owner (everything) or developer (all but to delete apps)
-        #[arg(long, default_value = "developer")]
+        #[arg(long)]
         role: TeamRole,
         #[command(flatten)]
         data: DataArgs,
@@ -573,6 +573,13 @@ pub(crate) enum AccountCommand {
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Keep an account whose owner deleted it on its page, as long as its day has not come
+    Keep {
+        /// The address of the account
+        email: String,
         #[command(flatten)]
         data: DataArgs,
     },

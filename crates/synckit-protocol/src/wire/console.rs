@@ -10,6 +10,6 @@ pub struct FirstSteps {
     pub signed_in: bool,
     /// Something was pushed.
     pub pushed: bool,
-    /// An account has a second device. Only the first accounts of the app are looked at.
+    /// An account has a second device, which is not revoked. Only the first accounts of the app are looked at.
     pub second_device: bool,
 }

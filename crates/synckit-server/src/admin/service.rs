@@ -337,6 +337,15 @@ impl Admin {
         Ok(code)
     }
 
+    /// Keeps an account whose deletion is scheduled.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchAccount`] and [`AdminError::Store`].
+    pub async fn keep_account(&self, user_id: UserId) -> Result<(), AdminError> {
+        let kept = self.store.schedule_deletion(user_id, None).await?;
+        kept.map(drop).ok_or(AdminError::NoSuchAccount(user_id))
+    }
+
     /// Every account, in order of creation.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     http::{ApiError, ClientAddress, Received, Reply, RequestScope, malformed},
+    mail::MailJob,
     platform::random_id,
     sign_in::{AccountClaims, AppClaims, LoginState, NormalEmail, Purpose, RefreshSecret},
     state::ServerState,
@@ -215,6 +216,19 @@ pub(super) async fn app_of_key(state: &ServerState, api_key: &str, scope: &Reque
     Ok(app_id)
 }
 
+/// Tells the owner of an account that this sign-in took its deletion back: perhaps it was begun before, or is somebody else's.
+async fn tell_kept(state: &ServerState, user_id: UserId) -> Result<(), ApiError> {
+    if let Some(overview) = state.store.account(user_id).await? {
+        match state.mailer.reserve() {
+            Ok(place) => place.fill(MailJob::DeletionTakenBack {
+                email: overview.account.email,
+            }),
+            Err(_) => tracing::warn!("no room for the mail that an account is kept"),
+        }
+    }
+    Ok(())
+}
+
 /// Creates the account of a pending one, if the login names its mailed code. The code proves the mailbox, and the login the
 /// password: only both together create the account.
 async fn confirm_address(state: &ServerState, opened: &LoginState) -> Result<(), ApiError> {
@@ -293,12 +307,15 @@ pub(crate) async fn open_session(
         credential: proof.as_ref().map(|proof| proof.credential),
         now,
     };
-    match state.store.open_session(session).await {
+    let is_kept = match state.store.open_session(session).await {
         Err(StoreError::LoginRepeated) => return Err(login_repeated()),
         Err(StoreError::PasswordReplaced) => return Err(ProblemCode::InvalidCredentials.into()),
         // The account was deleted during the sign-in, and is now unknown like any other.
         Err(StoreError::NoSuchStream) => return Err(ProblemCode::InvalidCredentials.into()),
         opened => opened?,
+    };
+    if is_kept {
+        tell_kept(state, stream.user_id).await?;
     }
     let (token, expires_at) = state
         .tokens

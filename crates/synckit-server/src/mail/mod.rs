@@ -53,6 +53,8 @@ pub(crate) enum MailJob {
     AddressTaken { email: String },
     /// An account is to have this address.
     ChangeAddress { email: String, code: SecretText },
+    /// A sign-in took the deletion of an account back.
+    DeletionTakenBack { email: String },
     /// An account had this address, and has another now.
     AddressChanged { email: String, to: String },
     /// An account is to be deleted.
@@ -400,6 +402,16 @@ impl MailWorker {
                     url = self.public_url,
                 );
                 self.message(email, "Your account has another address", text)
+            }
+            MailJob::DeletionTakenBack { email } => {
+                let text = format!(
+                    "Your account on {url} is kept: somebody who knows your password, probably you, signed in before the day on \
+                     which it would have been erased.\n\n\
+                     If you still want it erased, delete it again on {url}/account\n\
+                     If it was not you, change the password there.\n",
+                    url = self.public_url,
+                );
+                self.message(email, "Your account is kept", text)
             }
             MailJob::DeletionScheduled { email, on } => {
                 let text = format!(

@@ -81,7 +81,7 @@ pub(super) async fn end_sessions(
     // One that ended meanwhile is as it should be.
     let ended = state.store.end_sessions(which).await?;
     state.sessions.end(&ended, state.config.clock.now());
-    Ok(lead(&state, "/account?done=sessions#sessions"))
+    Ok(lead(&state, "/account?done=sessions"))
 }
 
 /// `POST /account/devices`.
@@ -108,5 +108,5 @@ pub(super) async fn revoke_device(
         return refused(&state);
     };
     state.sessions.end(&ended, now);
-    Ok(lead(&state, "/account?done=device#devices"))
+    Ok(lead(&state, "/account?done=device"))
 }

@@ -73,7 +73,7 @@ pub(super) async fn delete(
     let on = now.saturating_add(ACCOUNT_DELETION_SECONDS);
     let ended = state
         .store
-        .schedule_deletion(access.user_id, on)
+        .schedule_deletion(access.user_id, Some(on))
         .await?
         .unwrap_or_default();
     state.sessions.end(&ended, now);

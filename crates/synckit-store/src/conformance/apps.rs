@@ -166,10 +166,17 @@ pub async fn two_apps_never_have_the_same_name(store: &dyn Store) {
     assert_eq!(store.create_app(second("app 1")).await.unwrap(), AppWrite::NameTaken);
     assert_eq!(store.apps(NOW).await.unwrap().len(), 1);
     assert_eq!(store.app_of_key(key(2), NOW).await.unwrap(), None);
-    assert_eq!(store.create_app(second("App 1")).await.unwrap(), AppWrite::Written);
+    for name in ["App 1", " app  1", "app\u{a0}1"] {
+        assert_eq!(
+            store.create_app(second(name)).await.unwrap(),
+            AppWrite::NameTaken,
+            "{name:?}"
+        );
+    }
+    assert_eq!(store.create_app(second("App 2")).await.unwrap(), AppWrite::Written);
     let renamed = store.rename_app(app_id(2), "app 1".to_owned()).await.unwrap();
     assert_eq!(renamed, AppWrite::NameTaken);
-    assert_eq!(store.apps(NOW).await.unwrap()[1].name, "App 1");
+    assert_eq!(store.apps(NOW).await.unwrap()[1].name, "App 2");
 }
 
 pub async fn a_renamed_app_keeps_its_keys(store: &dyn Store) {

@@ -160,7 +160,7 @@ pub async fn a_scheduled_deletion_waits_for_its_day(store: &dyn Store) {
     create_app(store, 1).await;
     let stream = create_whole_account(store, 1, 1).await;
     open_session(store, stream, 7).await;
-    let ended = store.schedule_deletion(user_id(1), DAY).await.unwrap().unwrap();
+    let ended = store.schedule_deletion(user_id(1), Some(DAY)).await.unwrap().unwrap();
     assert!(ended.contains(&session_id(7)));
     assert!(store.sessions(user_id(1), NOW).await.unwrap().is_empty());
     // The account is whole until then.
@@ -169,21 +169,46 @@ pub async fn a_scheduled_deletion_waits_for_its_day(store: &dyn Store) {
     assert!(!export(store, 1).await.is_empty());
     retain(store, DAY).await;
     assert!(!finds_anything(store, 1, stream).await);
-    assert_eq!(store.schedule_deletion(user_id(1), DAY).await.unwrap(), None);
+    assert_eq!(store.schedule_deletion(user_id(1), Some(DAY)).await.unwrap(), None);
 }
 
 pub async fn a_sign_in_keeps_the_account(store: &dyn Store) {
     create_app(store, 1).await;
     for n in [1, 2] {
         create_whole_account(store, 1, n).await;
-        store.schedule_deletion(user_id(n), DAY).await.unwrap().unwrap();
+        store.schedule_deletion(user_id(n), Some(DAY)).await.unwrap().unwrap();
     }
-    open_session(store, stream_of(1, 1), 7).await;
+    let session = NewSession {
+        id: session_id(7),
+        stream: stream_of(1, 1),
+        login: None,
+        credential: None,
+        now: NOW,
+    };
+    assert!(store.open_session(session).await.unwrap(), "kept by this one");
+    let second = NewSession {
+        id: session_id(8),
+        ..session
+    };
+    assert!(!store.open_session(second).await.unwrap());
+    // The operator can keep one, too.
+    create_whole_account(store, 1, 3).await;
+    store.schedule_deletion(user_id(3), Some(DAY)).await.unwrap().unwrap();
+    let listed = async || {
+        let accounts = store.accounts().await.unwrap();
+        accounts.iter().map(|account| account.delete_at).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, [None, Some(DAY), Some(DAY)]);
+    assert_eq!(
+        store.schedule_deletion(user_id(3), None).await.unwrap(),
+        Some(Vec::new())
+    );
+    assert_eq!(listed().await, [None, Some(DAY), None]);
     retain(store, DAY).await;
     let kept = store.accounts().await.unwrap();
     assert_eq!(
         kept.iter().map(|account| account.user_id).collect::<Vec<_>>(),
-        [user_id(1)]
+        [user_id(1), user_id(3)]
     );
 }
 
@@ -267,14 +292,14 @@ pub async fn what_arrives_after_a_deletion_is_refused(store: &dyn Store) {
     };
     let refused =
         |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::NoSuchStream)), "{result:?}");
-    refused(store.open_session(session).await);
+    refused(store.open_session(session).await.map(drop));
     refused(store.register_device(new_device(stream, 9)).await.map(drop));
     refused(store.put_envelope(new_envelope(stream, 0)).await.map(drop));
     refused(store.begin_upload(new_upload(stream, 9, 9)).await.map(drop));
     let pushed = store.append_batch(batch(stream, start(stream), 1, 9, 1, 10)).await;
     assert_eq!(pushed.unwrap(), Append::DeviceNotFound);
     retain(store, LATER).await;
-    refused(store.open_session(session).await);
+    refused(store.open_session(session).await.map(drop));
 }
 
 pub async fn deleted_objects_are_swept_after_their_urls(store: &dyn Store) {

@@ -7,8 +7,7 @@ use synckit_protocol::{
 };
 
 use super::fixture::{
-    NOW, app_id, append_all, create_account, create_app, id16, key, new_key, ready_stream, register, start, stream_of,
-    user_id,
+    NOW, app_id, append_all, create_account, create_app, id16, key, new_key, ready_stream, register, start, user_id,
 };
 use crate::{AppWrite, MemberWrite, NewApp, NewTeam, Store, TeamCreation, TeamDeletion, TeamRole};
 
@@ -222,11 +221,13 @@ pub async fn first_steps_are_seen_one_by_one(store: &dyn Store) {
         ..signed_in
     };
     assert_eq!(store.first_steps(app_id(1)).await.unwrap(), pushed);
-    register(store, stream_of(1, 1), 2).await;
+    let second = register(store, stream, 2).await;
     let all = FirstSteps {
         second_device: true,
         ..pushed
     };
     assert_eq!(store.first_steps(app_id(1)).await.unwrap(), all);
     assert_eq!(store.first_steps(app_id(2)).await.unwrap(), none);
+    store.revoke_device(stream, second, NOW).await.unwrap();
+    assert_eq!(store.first_steps(app_id(1)).await.unwrap(), pushed);
 }

@@ -345,7 +345,11 @@ impl Store for PostgresStore {
         transaction!(self, Serializable, |db| accounts::delete(db, user_id))
     }
 
-    async fn schedule_deletion(&self, user_id: UserId, at: UnixSeconds) -> Result<Option<Vec<SessionId>>, StoreError> {
+    async fn schedule_deletion(
+        &self,
+        user_id: UserId,
+        at: Option<UnixSeconds>,
+    ) -> Result<Option<Vec<SessionId>>, StoreError> {
         transaction!(self, Serializable, |db| accounts::schedule_deletion(db, user_id, at))
     }
 
@@ -389,7 +393,7 @@ impl Store for PostgresStore {
         transaction!(self, Serializable, |db| sessions::finish_login(db, &finished))
     }
 
-    async fn open_session(&self, session: NewSession) -> Result<(), StoreError> {
+    async fn open_session(&self, session: NewSession) -> Result<bool, StoreError> {
         transaction!(self, Serializable, |db| sessions::open(db, session, &self.quotas))
     }
 

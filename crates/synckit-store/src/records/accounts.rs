@@ -115,6 +115,7 @@ fn read(row: &Row) -> Result<Account, StoreError> {
         email: row.get(1)?,
         created_at: row.get(2)?,
         email_verified_at: row.get(3)?,
+        delete_at: row.get(4)?,
     })
 }
 
@@ -125,7 +126,7 @@ fn read(row: &Row) -> Result<Account, StoreError> {
 pub async fn list(db: &impl Executor) -> Result<Vec<Account>, StoreError> {
     let rows = db
         .query(
-            "SELECT user_id, email, created_at, email_verified_at FROM accounts
+            "SELECT user_id, email, created_at, email_verified_at, delete_at FROM accounts
              WHERE is_deleted = 0 ORDER BY account_key",
             &[],
         )
@@ -140,7 +141,7 @@ pub async fn list(db: &impl Executor) -> Result<Vec<Account>, StoreError> {
 pub async fn overview(db: &impl Executor, user_id: UserId) -> Result<Option<AccountOverview>, StoreError> {
     let account = db
         .query_one(
-            "SELECT user_id, email, created_at, email_verified_at FROM accounts WHERE user_id = $1",
+            "SELECT user_id, email, created_at, email_verified_at, delete_at FROM accounts WHERE user_id = $1",
             params![&user_id],
         )
         .await?;
@@ -529,7 +530,7 @@ pub async fn change_address(
 pub async fn schedule_deletion(
     db: &impl Executor,
     user_id: UserId,
-    at: UnixSeconds,
+    at: Option<UnixSeconds>,
 ) -> Result<Option<Vec<SessionId>>, StoreError> {
     let scheduled = db
         .execute(
@@ -540,7 +541,10 @@ pub async fn schedule_deletion(
     if scheduled == 0 {
         return Ok(None);
     }
-    Ok(Some(sessions::end_of_user(db, user_id, None).await?))
+    match at {
+        Some(_) => Ok(Some(sessions::end_of_user(db, user_id, None).await?)),
+        None => Ok(Some(Vec::new())),
+    }
 }
 
 /// The account whose deletion has been due for longest.

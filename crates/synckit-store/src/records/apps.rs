@@ -86,15 +86,27 @@ pub async fn create(db: &impl Executor, app: &NewApp) -> Result<AppWrite, StoreE
     Ok(AppWrite::Written)
 }
 
-/// The key of the app with this name.
+/// The key of the app with this name, or one that people read as the same. Here, because each engine has an order of its own for
+/// texts.
 async fn named(db: &impl Executor, name: &str) -> Result<Option<i64>, StoreError> {
-    let found = db
-        .query_one(
-            "SELECT app_key FROM apps WHERE name = $1 AND is_deleted = 0",
-            params![name],
+    let apps = db
+        .query(
+            "SELECT app_key, name FROM apps WHERE is_deleted = 0 AND name <> ''",
+            &[],
         )
         .await?;
-    found.map(|row| row.get(0)).transpose()
+    for row in apps {
+        if read_as(&row.get::<String>(1)?) == read_as(name) {
+            return Ok(Some(row.get(0)?));
+        }
+    }
+    Ok(None)
+}
+
+/// A name without what people overlook: capitals, and how wide a space is.
+fn read_as(name: &str) -> String {
+    let words: Vec<&str> = name.split_whitespace().collect();
+    words.join(" ").to_lowercase()
 }
 
 /// The key of an app.

@@ -96,7 +96,7 @@ pub async fn finish_login(db: &impl Executor, finished: &FinishedLogin) -> Resul
 ///
 /// # Errors
 /// [`StoreError::NoSuchStream`], [`StoreError::LoginRepeated`], [`StoreError::PasswordReplaced`], and those of the engine.
-pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> Result<(), StoreError> {
+pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> Result<bool, StoreError> {
     if let Some(login) = &session.login {
         let finished = db
             .query_one(
@@ -120,11 +120,12 @@ pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> R
     }
     let stream_key = streams::find_or_create(db, session.stream).await?;
     // Its owner is back: the account is kept.
-    db.execute(
-        "UPDATE accounts SET delete_at = NULL WHERE user_id = $1 AND delete_at IS NOT NULL",
-        params![&session.stream.user_id],
-    )
-    .await?;
+    let kept = db
+        .execute(
+            "UPDATE accounts SET delete_at = NULL WHERE user_id = $1 AND delete_at IS NOT NULL",
+            params![&session.stream.user_id],
+        )
+        .await?;
     // Expired rows are deleted where a new session of the same stream takes their place.
     db.execute(
         "DELETE FROM sessions WHERE stream_key = $1 AND refreshed_at <= $2",
@@ -156,7 +157,7 @@ pub async fn open(db: &impl Executor, session: NewSession, quotas: &Quotas) -> R
         params![&session.id, stream_key, session.now],
     )
     .await?;
-    Ok(())
+    Ok(kept > 0)
 }
 
 /// [`crate::Store::session`].

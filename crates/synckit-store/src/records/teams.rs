@@ -305,7 +305,8 @@ pub async fn first_steps(db: &impl Executor, app_id: AppId) -> Result<FirstSteps
     let second_device = db
         .query_one(
             "SELECT stream_key FROM (SELECT stream_key FROM streams WHERE app_id = $1 ORDER BY stream_key LIMIT 1000) AS first
-             JOIN devices USING (stream_key) GROUP BY stream_key HAVING count(*) > 1 LIMIT 1",
+             JOIN devices USING (stream_key) WHERE revoked_at IS NULL
+             GROUP BY stream_key HAVING count(*) > 1 LIMIT 1",
             params![&app_id],
         )
         .await?;

@@ -515,7 +515,11 @@ impl Store for SqliteStore {
         self.write(user_id, move |db| deletion::delete(db, user_id)).await
     }
 
-    async fn schedule_deletion(&self, user_id: UserId, at: UnixSeconds) -> Result<Option<Vec<SessionId>>, StoreError> {
+    async fn schedule_deletion(
+        &self,
+        user_id: UserId,
+        at: Option<UnixSeconds>,
+    ) -> Result<Option<Vec<SessionId>>, StoreError> {
         self.write(user_id, move |db| {
             run(accounts::schedule_deletion(&Transaction(db), user_id, at))
         })
@@ -556,7 +560,7 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn open_session(&self, session: NewSession) -> Result<(), StoreError> {
+    async fn open_session(&self, session: NewSession) -> Result<bool, StoreError> {
         let quotas = self.parts.quotas;
         self.write(session.stream, move |db| {
             run(sessions::open(&Transaction(db), session, &quotas))

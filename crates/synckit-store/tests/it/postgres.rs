@@ -709,7 +709,7 @@ async fn of_deletion(db: &impl Executor) {
     let changed = accounts::change_address(db, user_id(1), "1@example.org", "new@example.org", NOW).await;
     assert_eq!(changed.unwrap(), AddressChange::Changed);
     assert_eq!(
-        accounts::schedule_deletion(db, user_id(1), NOW).await.unwrap(),
+        accounts::schedule_deletion(db, user_id(1), Some(NOW)).await.unwrap(),
         Some(vec![session_id(8)])
     );
     sessions::open(db, session, &Quotas::default()).await.unwrap();

@@ -353,6 +353,8 @@ fn teams_are_managed_while_the_server_runs() {
     let apps: Value = serde_json::from_str(&apps.stdout).unwrap();
     let app = apps[0]["name"].as_str().unwrap();
     team(&["give", app, id]).expect_code(0);
+    let kept = on_data_dir(&data_dir, &["account", "keep", "ada@example.com"]).expect_code(0);
+    assert_eq!(kept.stdout.trim(), "the account ada@example.com is kept");
     let listed = team(&["list", "--json"]).expect_code(0);
     let teams: Value = serde_json::from_str(&listed.stdout).unwrap();
     assert_eq!(teams[0]["apps"], serde_json::json!([apps[0]["app_id"]]));
@@ -364,7 +366,7 @@ fn teams_are_managed_while_the_server_runs() {
         listed.stdout
     );
 
-    let last = team(&["add", "Example Co", "ada@example.com"]).expect_code(1);
+    let last = team(&["add", "Example Co", "ada@example.com", "--role", "developer"]).expect_code(1);
     insta::assert_snapshot!(last.stderr, @r"
     error: the team would have no owner: make another member its owner first
     hint: `synckit team list` shows the teams

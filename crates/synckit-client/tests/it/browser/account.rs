@@ -300,11 +300,11 @@ async fn an_address_changes_in_the_browser() {
     browser.seen("confirm-address-light-desktop").await;
     let code = world.mailed_code(&new, "Confirm your new address").await;
     browser.write("//input[@id='code']", &code).await;
+    assert_eq!(browser.complaints().await, [""; 0]);
     browser.click("//button[text()='Change the address']").await;
     browser
         .text("//p[contains(text(), 'The account has its new address')]")
         .await;
-    assert_eq!(browser.complaints().await, [""; 0]);
     assert_eq!(laptop.pull(laptop_id, Cursor::START).await.unwrap().0.len(), 3);
     let phone = device(world.url(), &world);
     assert!(phone.authenticate(&user.email, &user.password).await.is_err());

@@ -22,7 +22,8 @@ async fn sign_in(browser: &Browser, world: &World, user: &User) {
 
 /// The steps that are green.
 async fn green(browser: &Browser) -> String {
-    let green = "return [...document.querySelectorAll('[data-step].done')].map((step) => step.dataset.step).join()";
+    let green =
+        "return [...document.querySelectorAll('[data-step].done:has(.wait)')].map((step) => step.dataset.step).join()";
     browser.run(green, &[]).await.as_str().unwrap().to_owned()
 }
 
@@ -145,7 +146,9 @@ async fn an_app_is_changed_and_deleted_in_a_browser() {
     browser.text("//h1[text()='Apps']").await;
     assert!(!admin.apps().await.unwrap().iter().any(|other| other.id == app));
     browser.open(&format!("{}/console/apps/{app}", world.url())).await;
-    browser.text("//h1[text()='There is no such app for you']").await;
+    browser
+        .text("//h1[text()='There is no such app or team for you']")
+        .await;
     browser.seen("no-such-app-dark-phone").await;
     assert!(
         browser.complaints().await.is_empty(),

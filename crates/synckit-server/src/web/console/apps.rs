@@ -2,21 +2,31 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{RawQuery, State},
+    response::Response,
+};
+use minijinja::context;
 
 use super::{ConsoleAccess, admin, done, not_found, view, view::RefusedForm};
 use crate::{
     http::{ApiError, Form, PathText, Reply, Site},
     oauth::Page,
     state::ServerState,
-    web::session::refused,
 };
 
 type Server = State<Arc<ServerState>>;
 
 /// `GET /console`.
-pub(super) async fn list(State(state): Server, access: ConsoleAccess) -> Result<Response, ApiError> {
-    let shown = view::teams(&state, &access, None).await?;
+pub(super) async fn list(
+    State(state): Server,
+    access: ConsoleAccess,
+    site: Site,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    // A link elsewhere must not make the page say that something was done.
+    let is_deleted = site == Site::Own && query.as_deref() == Some("done=deleted");
+    let shown = context! { is_deleted, ..view::teams(&state, &access, None).await? };
     state.pages.show(&Page::Console(shown))
 }
 
@@ -32,7 +42,7 @@ pub(super) async fn create(
     }
     let team = fields.get("team").unwrap_or_default();
     let Some(found) = access.teams.iter().find(|own| own.id.to_string() == team) else {
-        return refused(&state);
+        return not_found(&state);
     };
     let name = fields.get("name").unwrap_or_default().trim();
     let created = admin(&state).create_app_of(Some(found.id), name).await;

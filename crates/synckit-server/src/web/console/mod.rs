@@ -59,6 +59,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .does("Shows the teams of the account, their apps and members")
             .answer(PAGE),
         page(post("/console/apps", apps::create))
+            .answer(NOT_FOUND)
             .does("Creates an app of a team")
             .takes_form(&[FORM, ("team", "The id of the team."), ("name", "The name of the app.")])
             .answer(REFUSED)

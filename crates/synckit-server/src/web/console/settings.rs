@@ -79,7 +79,7 @@ pub(super) async fn rotate(
     };
     let overlap = Duration::from_secs(days * DAY);
     let rotated = admin(&state).rotate_api_key(app.id, overlap).await;
-    let path = format!("/console/apps/{id}/settings?done=key#keys");
+    let path = format!("/console/apps/{id}/settings?done=key");
     match done(&state, rotated.map(drop), &path)? {
         Ok(answer) => Ok(answer),
         Err(told) => {
@@ -120,7 +120,7 @@ pub(super) async fn redirect(
         Some("remove") => admin.remove_redirect(app.id, uri).await,
         _ => return refused(&state),
     };
-    let path = format!("/console/apps/{id}/settings?done=redirects#redirects");
+    let path = format!("/console/apps/{id}/settings?done=redirects");
     match done(&state, changed, &path)? {
         Ok(answer) => Ok(answer),
         Err(told) => {
@@ -156,7 +156,7 @@ pub(super) async fn rename(
     };
     let name = fields.get("name").unwrap_or_default().trim();
     let renamed = admin(&state).rename_app(app.id, name).await;
-    let path = format!("/console/apps/{id}/settings?done=name#name");
+    let path = format!("/console/apps/{id}/settings?done=name");
     match done(&state, renamed, &path)? {
         Ok(answer) => Ok(answer),
         Err(told) => {
@@ -213,7 +213,7 @@ pub(super) async fn delete(
     if fields.get("name").unwrap_or_default().trim() != app.name {
         return question(&state, &access, &id, true).await;
     }
-    match done(&state, admin(&state).delete_app(app.id).await, "/console")? {
+    match done(&state, admin(&state).delete_app(app.id).await, "/console?done=deleted")? {
         Ok(answer) => Ok(answer),
         Err(_) => Ok(lead(&state, "/console")),
     }

@@ -13,9 +13,10 @@ use crate::{http::ApiError, startup::config::PublicUrl, state::ServerState};
 
 /// The guide, whose program and commands the quick start shows.
 const GUIDE: &str = include_str!("../../../../../docs/guide.md");
-/// What its program has in place of the server and the key of an app.
+/// What its program has in place of the server, the key of an app, and the address of an account.
 const SERVER_IN_GUIDE: &str = "\"http://127.0.0.1:8080\".into()";
 const KEY_IN_GUIDE: &str = "std::env::var(\"SYNCKIT_API_KEY\")?";
+const EMAIL_IN_GUIDE: &str = "std::env::var(\"SYNCKIT_EMAIL\")?";
 
 #[derive(Debug, Serialize)]
 struct TeamView {
@@ -128,18 +129,17 @@ pub(super) async fn quick_start(
 ) -> Result<Value, ApiError> {
     // A key that was replaced already would be a bad beginning.
     let key = found.1.keys.iter().find(|key| key.ends_at.is_none());
-    let program = key.map(|key| {
-        program(
-            state.config.public_url.as_ref().map_or("", PublicUrl::as_str),
-            &key.text,
-        )
-    });
+    let common = of_app(state, access, found).await?;
+    let email = common.get_attr("email").ok();
+    let email = email.as_ref().and_then(Value::as_str).unwrap_or_default();
+    let server = state.config.public_url.as_ref().map_or("", PublicUrl::as_str);
+    let program = key.map(|key| program(server, &key.text, email));
     // The guide is inside of the checkout at that point.
     let set_up = block("cargo new my-app").map(|block| block.trim_start_matches("cd ..\n"));
     let key = key.map(|key| &key.text);
     Ok(context! {
         key, program, set_up, signed_in => steps.signed_in, pushed => steps.pushed,
-        second_device => steps.second_device, ..of_app(state, access, found).await?
+        second_device => steps.second_device, ..common
     })
 }
 
@@ -151,14 +151,16 @@ fn block(contains: &str) -> Option<&'static str> {
         .find(|code| code.contains(contains))
 }
 
-/// The program of the guide for this server and this key.
-fn program(server: &str, key: &str) -> Option<String> {
+/// The program of the guide for this server, this key, and the person who reads it.
+fn program(server: &str, key: &str, email: &str) -> Option<String> {
     let program = block(SERVER_IN_GUIDE)?;
-    let quoted = |text: &str| format!("\"{}\".into()", text.escape_default());
+    let literal = |text: &str| format!("\"{}\"", text.escape_default());
+    let quoted = |text: &str| format!("{}.into()", literal(text));
     Some(
         program
             .replacen(SERVER_IN_GUIDE, &quoted(server), 1)
-            .replacen(KEY_IN_GUIDE, &quoted(key), 1),
+            .replacen(KEY_IN_GUIDE, &quoted(key), 1)
+            .replacen(EMAIL_IN_GUIDE, &format!("{}.to_owned()", literal(email)), 1),
     )
 }
 
@@ -192,16 +194,18 @@ pub(super) async fn deletion(
 
 #[cfg(test)]
 mod tests {
-    use super::{KEY_IN_GUIDE, SERVER_IN_GUIDE, block, program};
+    use super::{EMAIL_IN_GUIDE, KEY_IN_GUIDE, SERVER_IN_GUIDE, block, program};
 
     #[test]
     fn the_quick_start_is_the_guide_with_server_and_key() {
-        let program = program("https://sync.example.com", "skp_00").unwrap();
+        let program = program("https://sync.example.com", "skp_00", "ada@example.com").unwrap();
         assert!(
             program.contains("server_url: \"https://sync.example.com\".into(),"),
             "{program}"
         );
         assert!(program.contains("api_key: \"skp_00\".into(),"), "{program}");
+        assert!(program.contains("(\"ada@example.com\".to_owned(), "), "{program}");
+        assert!(!program.contains(EMAIL_IN_GUIDE));
         assert!(!program.contains(SERVER_IN_GUIDE) && !program.contains(KEY_IN_GUIDE));
         assert!(block("cargo new my-app").unwrap().contains("cargo add synckit-client"));
     }

@@ -306,7 +306,7 @@ async fn only_a_form_of_this_session_changes_anything() {
         .with(world.post("/account/sessions"))
         .header("sec-fetch-site", "same-origin");
     let answer = call.text(FORM, encoded(&own, &[("session", "others")])).send().await;
-    assert_eq!(answer.header("location"), "/account?done=sessions#sessions");
+    assert_eq!(answer.header("location"), "/account?done=sessions");
     assert!(browser.is_signed_in(&world).await && !other.is_signed_in(&world).await && eve.is_signed_in(&world).await);
     let answer = world.get("/api/account").bearer(&ada.account_token).send().await;
     assert_eq!(answer.code(), "session_ended");
@@ -427,7 +427,7 @@ async fn forms_reach_only_the_accounts_own_things() {
     assert_eq!((devices.devices.len(), devices.sessions.len()), (1, 1));
     // The control: Ada's own form revokes it.
     let answer = adas.post(&world, "/account/devices", &fields).await;
-    assert_eq!(answer.header("location"), "/account?done=device#devices");
+    assert_eq!(answer.header("location"), "/account?done=device");
     let answer = world.get("/api/sync/devices").bearer(&ada.token).send().await;
     assert_eq!(answer.code(), "session_ended");
     assert_eq!(told.status, StatusCode::BAD_REQUEST);
@@ -543,9 +543,13 @@ async fn a_typed_address_deletes_the_account() {
     assert_eq!(answer.code(), "session_ended");
     let mail = world.mail_to("ada@example.com", "Your account will be deleted").await;
     assert!(mail.contains("On 15 January 2026 (UTC)"), "{mail}");
-    // Whoever comes back in time keeps it.
+    // Whoever comes back in time keeps it, and the address is told: perhaps it was somebody else.
+    let listed = world.admin().await.accounts().await.unwrap();
+    assert!(listed[0].delete_at.is_some());
     world.clock.advance(limits::ACCOUNT_DELETION_SECONDS - 1);
     let browser = Browser::sign_in(&world, "ada@example.com").await;
+    world.mail_to("ada@example.com", "Your account is kept").await;
+    assert_eq!(world.admin().await.accounts().await.unwrap()[0].delete_at, None);
     world.clock.advance(2);
     assert!(browser.is_signed_in(&world).await);
 }

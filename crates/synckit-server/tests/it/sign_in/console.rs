@@ -117,7 +117,11 @@ async fn a_member_makes_an_app_whose_key_works() {
     let expected = serde_json::json!({ "signed_in": true, "pushed": false, "second_device": false });
     assert_eq!(steps().await, expected);
     let page = text_of(&team.owner.get(&team.world, &path).await);
-    assert_eq!(page.matches("class=\"done\"").count(), 1);
+    assert_eq!(
+        page.matches("class=\"done\"").count(),
+        2,
+        "the program, and the sign-in"
+    );
 }
 
 #[tokio::test]
@@ -148,7 +152,7 @@ async fn foreign_apps_are_like_none() {
     }
     let fields = [("team", &*team.id.to_string()), ("name", "Eve's")];
     let answer = eve.send(&team.world, "/console/apps", &form, &fields).await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
     assert!(!team.admin.apps().await.unwrap().iter().any(|app| app.name == "Eve's"));
     let page = text_of(&eve.get(&team.world, "/console").await);
     assert!(!page.contains("Field Notes") && page.contains("You are in no team yet"));
@@ -221,7 +225,9 @@ async fn roles_decide_who_deletes_an_app() {
         .owner
         .post(&team.world, &team.path("/delete"), &[("name", "Cards")])
         .await;
-    assert_eq!(location(&answer), "/console");
+    assert_eq!(location(&answer), "/console?done=deleted");
+    let shown = text_of(&team.owner.get(&team.world, "/console?done=deleted").await);
+    assert!(shown.contains("The app is deleted"));
     assert!(!team.admin.apps().await.unwrap().iter().any(|app| app.id == team.app));
 }
 
