@@ -20,6 +20,7 @@ use crate::{
     replica::{Replica, Work},
     rows::RowChange,
     shadow::{files, settings},
+    sweep::Due,
 };
 
 /// Entries of the log that came with one answer.
@@ -57,8 +58,8 @@ pub(crate) struct Standing {
     pub(crate) unsendable: usize,
     /// The limit that keeps rows from being sent.
     pub(crate) limit: Option<Quota>,
-    /// Files that no row names any more.
-    pub(crate) unnamed_files: Vec<BlobHash>,
+    /// What is due for files that no row named.
+    pub(crate) unnamed_files: Vec<Due>,
 }
 
 impl Replica {

@@ -36,8 +36,9 @@ pub(crate) const TABLES: &[&str] = &[
     "CREATE TABLE synckit_parked (tbl TEXT NOT NULL, id TEXT NOT NULL, why TEXT NOT NULL, PRIMARY KEY (tbl, id)) WITHOUT ROWID",
     // Long values that are being sent, or that a table will get.
     "CREATE TABLE synckit_files (hash TEXT PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID",
-    // Files that rows named before an edit of this device, and when that was sent.
-    "CREATE TABLE synckit_unnamed (hash TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID",
+    // Files that rows named before an edit of this device. `since`: when that was sent; or, if it is `deleted`, when this device
+    // deleted the file.
+    "CREATE TABLE synckit_unnamed (hash TEXT PRIMARY KEY, since INTEGER NOT NULL, deleted INTEGER NOT NULL) WITHOUT ROWID",
     // Values that lost. `whole`: they are a whole row, which is gone.
     "CREATE TABLE synckit_conflicts (n INTEGER PRIMARY KEY, tbl TEXT NOT NULL, id TEXT NOT NULL, lost BLOB NOT NULL,
                                      time INTEGER NOT NULL, whole INTEGER NOT NULL)",

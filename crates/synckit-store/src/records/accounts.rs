@@ -512,7 +512,7 @@ pub async fn change_address(
     if other.is_some() {
         return Ok(AddressChange::Taken);
     }
-    // Whoever has the old mailbox must not set a new password.
+    // A code in the old mailbox must not set a new password.
     db.execute("DELETE FROM mail_codes WHERE account_key = $1", params![account_key])
         .await?;
     db.execute(

@@ -57,8 +57,7 @@ pub(super) async fn create(
                 &state,
                 &access,
                 Some(RefusedForm {
-                    of: "name",
-                    team,
+                    of: team,
                     typed: name,
                     told: &told,
                 }),

@@ -1,6 +1,6 @@
 //! The keys of an app, its return addresses, its name, and its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     extract::{RawQuery, State},
@@ -9,10 +9,11 @@ use axum::{
 
 use super::{ConsoleAccess, admin, done, may_delete, not_found, view, view::RefusedForm};
 use crate::{
+    admin::AdminError,
     http::{ApiError, Fields, Form, PathText, Site},
     oauth::Page,
     state::ServerState,
-    web::session::{To, lead, refused, to_sign_in},
+    web::session::{To, refused, to_sign_in},
 };
 
 type Server = State<Arc<ServerState>>;
@@ -36,7 +37,7 @@ pub(super) async fn show(
     // A link elsewhere must not make the page say that something was done.
     let fields = fields.filter(|_| site == Site::Own);
     let told = match fields.as_ref().and_then(|fields| fields.get("done")) {
-        Some("key") => Some("The app has a new key. Ship it with your next release."),
+        Some("keys") => Some("The app has a new key. Ship it with your next release."),
         Some("redirects") => Some("The return addresses are changed."),
         Some("name") => Some("The app has its new name. People see it from their next request on."),
         _ => None,
@@ -45,17 +46,24 @@ pub(super) async fn show(
     state.pages.show(&Page::AppSettings(shown))
 }
 
-/// The settings again, after a form that was refused.
-async fn again(
+/// What a form of the settings has done; or the settings again, with why not.
+async fn settle(
     state: &ServerState,
     access: &ConsoleAccess,
     id: &str,
-    refused: RefusedForm<'_>,
+    changed: Result<(), AdminError>,
+    of: &str,
+    typed: &str,
 ) -> Result<Response, ApiError> {
+    let told = match done(state, changed, &format!("/console/apps/{id}/settings?done={of}"))? {
+        Ok(answer) => return Ok(answer),
+        Err(told) => told,
+    };
     let Some(found) = access.app(id) else {
         return not_found(state);
     };
-    let shown = view::settings(state, access, found, None, Some(refused)).await?;
+    let told = &told;
+    let shown = view::settings(state, access, found, None, Some(RefusedForm { of, typed, told })).await?;
     state.pages.show(&Page::AppSettings(shown))
 }
 
@@ -79,24 +87,7 @@ pub(super) async fn rotate(
     };
     let overlap = Duration::from_secs(days * DAY);
     let rotated = admin(&state).rotate_api_key(app.id, overlap).await;
-    let path = format!("/console/apps/{id}/settings?done=key");
-    match done(&state, rotated.map(drop), &path)? {
-        Ok(answer) => Ok(answer),
-        Err(told) => {
-            again(
-                &state,
-                &access,
-                &id,
-                RefusedForm {
-                    of: "keys",
-                    team: "",
-                    typed: "",
-                    told: &told,
-                },
-            )
-            .await
-        }
-    }
+    settle(&state, &access, &id, rotated.map(drop), "keys", "").await
 }
 
 /// `POST /console/apps/{app}/redirects`.
@@ -120,24 +111,7 @@ pub(super) async fn redirect(
         Some("remove") => admin.remove_redirect(app.id, uri).await,
         _ => return refused(&state),
     };
-    let path = format!("/console/apps/{id}/settings?done=redirects");
-    match done(&state, changed, &path)? {
-        Ok(answer) => Ok(answer),
-        Err(told) => {
-            again(
-                &state,
-                &access,
-                &id,
-                RefusedForm {
-                    of: "redirects",
-                    team: "",
-                    typed: uri,
-                    told: &told,
-                },
-            )
-            .await
-        }
-    }
+    settle(&state, &access, &id, changed, "redirects", uri).await
 }
 
 /// `POST /console/apps/{app}/name`.
@@ -156,24 +130,7 @@ pub(super) async fn rename(
     };
     let name = fields.get("name").unwrap_or_default().trim();
     let renamed = admin(&state).rename_app(app.id, name).await;
-    let path = format!("/console/apps/{id}/settings?done=name");
-    match done(&state, renamed, &path)? {
-        Ok(answer) => Ok(answer),
-        Err(told) => {
-            again(
-                &state,
-                &access,
-                &id,
-                RefusedForm {
-                    of: "name",
-                    team: "",
-                    typed: name,
-                    told: &told,
-                },
-            )
-            .await
-        }
-    }
+    settle(&state, &access, &id, renamed, "name", name).await
 }
 
 /// `GET /console/apps/{app}/delete`.
@@ -215,6 +172,6 @@ pub(super) async fn delete(
     }
     match done(&state, admin(&state).delete_app(app.id).await, "/console?done=deleted")? {
         Ok(answer) => Ok(answer),
-        Err(_) => Ok(lead(&state, "/console")),
+        Err(told) => Err(ApiError::internal(io::Error::other(told))),
     }
 }

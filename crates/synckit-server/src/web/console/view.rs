@@ -63,10 +63,8 @@ impl From<&ApiKey> for KeyView {
 /// Why a form was refused, and what it held.
 #[derive(Debug, Serialize)]
 pub(super) struct RefusedForm<'a> {
-    /// Which of the forms of the page.
+    /// Which of the forms of the page: of which team, or of which settings.
     pub(super) of: &'a str,
-    /// The id of the team, if the form has one.
-    pub(super) team: &'a str,
     pub(super) typed: &'a str,
     pub(super) told: &'a str,
 }

@@ -543,7 +543,7 @@ async fn a_typed_address_deletes_the_account() {
     assert_eq!(answer.code(), "session_ended");
     let mail = world.mail_to("ada@example.com", "Your account will be deleted").await;
     assert!(mail.contains("On 15 January 2026 (UTC)"), "{mail}");
-    // Whoever comes back in time keeps it, and the address is told: perhaps it was somebody else.
+    // A sign-in before that day keeps it, and a mail says so: perhaps it was somebody else's.
     let listed = world.admin().await.accounts().await.unwrap();
     assert!(listed[0].delete_at.is_some());
     world.clock.advance(limits::ACCOUNT_DELETION_SECONDS - 1);

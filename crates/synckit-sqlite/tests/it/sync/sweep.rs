@@ -28,6 +28,30 @@ fn file_without_a_row_is_deleted_a_day_later() {
         laptop.sync().await;
         laptop.client.blob_download_url(&own).await.unwrap_err();
         laptop.client.blob_download_url(&shared).await?;
+        // It looks once more, as long again.
+        assert_eq!(laptop.ask("SELECT deleted FROM synckit_unnamed"), ["1"]);
+        laptop.run(LATER);
+        laptop.sync().await;
+        laptop.client.blob_download_url(&own).await.unwrap_err();
+        assert_eq!(laptop.ask("SELECT count(*) FROM synckit_unnamed"), ["0"]);
+        Ok(())
+    });
+}
+
+/// A row arrived that names a file while it was deleted. All devices have the bytes, so none of them asks for the file.
+#[test]
+fn file_deleted_too_early_is_brought_back() {
+    run(async |world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, ["photos"]).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["photos"]).await;
+        laptop.run("INSERT INTO photos VALUES ('a', zeroblob(70000))");
+        settle(&laptop, &phone).await;
+        let hash = BlobHash::of(&[0; 70_000]);
+        laptop.client.blob_delete(&hash).await?;
+        laptop.run(&format!("INSERT INTO synckit_unnamed VALUES ('{hash}', 0, 1)"));
+        laptop.client.blob_download_url(&hash).await.unwrap_err();
+        laptop.sync().await;
+        laptop.client.blob_download_url(&hash).await?;
         assert_eq!(laptop.ask("SELECT count(*) FROM synckit_unnamed"), ["0"]);
         Ok(())
     });
