@@ -245,6 +245,7 @@ async fn append_one(
             sealed_hash: SealedHash::of(&sealed),
         },
         sealed: Bytes::from(sealed),
+        app_is_full: false,
         now: NOW,
     };
     match store.append_batch(batch).await? {

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use synckit_crypto::StreamScope;
 use synckit_protocol::{ApiKey, AppId, Cursor, UserId};
 
@@ -17,6 +17,7 @@ use crate::{
         transport::{HttpTransport, Transport},
     },
     error::{Error, Result},
+    plan_usage::PlanUsage,
     secrets::records::Secrets,
     state::{pending::PendingAddress, session::Tokens},
     stream::handle::Stream,
@@ -131,6 +132,7 @@ impl SyncKitClient {
                 server_url: config.server_url,
                 request_timeout,
                 jitter: Jitter::new(jitter_seed),
+                plan_usage: Mutex::default(),
             },
             api_key: config.api_key,
             page_bytes,
@@ -140,6 +142,23 @@ impl SyncKitClient {
             app: Arc::new(app),
             current: Arc::default(),
         }
+    }
+
+    /// How much the app has used of its plan, by the server's last answer: from 80 % of one of its parts on. `None` below, without a
+    /// plan, and before the first answer. An app can warn its users with it before anything is refused.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let client = world.client();
+    /// if let Some(usage) = client.plan_usage() {
+    ///     println!("{} % of the storage of this app is used", usage.storage_percent);
+    /// }
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub fn plan_usage(&self) -> Option<PlanUsage> {
+        *self.app.api.plan_usage.lock()
     }
 
     /// The user who is signed in, if any.

@@ -189,9 +189,9 @@ pub enum Error {
         /// The stream's newest position, verified to follow from the parent.
         latest: Position,
     },
-    /// The account has reached a quota of the server. Nothing was stored. A retry helps only after something was
-    /// deleted or the operator raised the quota.
-    #[error("the account has reached a limit of this server: {quota}")]
+    /// The account has reached a quota of the server, or its app stores as much as its plan holds. Nothing was stored. A retry
+    /// helps only after something was deleted, or the limit was raised.
+    #[error("a limit of this server is reached: {quota}")]
     QuotaExceeded {
         /// The quota that is reached.
         quota: Quota,
@@ -279,6 +279,9 @@ impl Error {
             Some(ProblemCode::FreshLoginRequired) => Self::FreshLoginRequired,
             Some(ProblemCode::ApiKeyInvalid) => Self::ApiKeyInvalid,
             Some(ProblemCode::DeviceRevoked) => Self::DeviceRevoked,
+            Some(ProblemCode::StorageLimitReached) => Self::QuotaExceeded {
+                quota: Quota::AppStorage,
+            },
             Some(ProblemCode::QuotaExceeded) => Self::QuotaExceeded {
                 quota: Quota::from_field(problem.field.as_deref()),
             },

@@ -168,6 +168,7 @@ mod devices;
 mod error;
 mod history;
 mod password;
+mod plan_usage;
 mod pull;
 mod push;
 mod quota;
@@ -195,6 +196,7 @@ pub use blobs::{
 pub use client::SyncKitClient;
 pub use config::{SyncKitClientBuilder, SyncKitConfig};
 pub use error::{Chain as ErrorChain, Error, PushError, Result};
+pub use plan_usage::PlanUsage;
 pub use quota::Quota;
 pub use rejoin::Rejoined;
 pub use secrets::{

@@ -1,15 +1,15 @@
-//! The quotas of an account on a server.
+//! The quotas of an account on a server, and the storage of its app.
 
 use std::fmt;
 
-/// A quota that the account has reached, in [`Error::QuotaExceeded`](crate::Error::QuotaExceeded).
+/// A limit that is reached, in [`Error::QuotaExceeded`](crate::Error::QuotaExceeded).
 ///
 /// # Examples
 /// ```
 /// use synckit_client::{Error, Quota};
 ///
 /// let error = Error::QuotaExceeded { quota: Quota::Blobs };
-/// assert_eq!(error.to_string(), "the account has reached a limit of this server: files");
+/// assert_eq!(error.to_string(), "a limit of this server is reached: files");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -22,6 +22,12 @@ pub enum Quota {
     PendingUploads,
     /// Revoked devices.
     RevokedDevices,
+    /// What the app as a whole may store, by its plan: deletions by any of its users, or a larger plan, make room. No quota of
+    /// the account.
+    AppStorage,
+    /// What the app as a whole may move in a month, by its plan. Each user goes on with 64 KiB a minute; the next month lifts it. In
+    /// [`Error::RetryLater`](crate::Error::RetryLater) it is the code `transfer_limit`.
+    AppTransfer,
     /// A quota that this SDK does not know.
     Other,
 }
@@ -46,6 +52,8 @@ impl fmt::Display for Quota {
             Self::Blobs => "files",
             Self::PendingUploads => "unfinished uploads",
             Self::RevokedDevices => "revoked devices",
+            Self::AppStorage => "the storage of the whole app",
+            Self::AppTransfer => "the transfer of the whole app for this month",
             Self::Other => "a quota that this program does not know",
         })
     }

@@ -94,6 +94,16 @@ pub const SECOND_SWEEP_SECONDS: u64 = 24 * 3600;
 /// How long an upload can restore a deleted blob.
 pub const BLOB_UNDELETE_SECONDS: u64 = 30 * 24 * 3600;
 
+/// How often a node adds what moved to the use of each app, and reads the limits of the apps.
+pub const METER_SECONDS: u64 = 3;
+/// How often a node reads what an app stores that is below 80 % of its limit. Above, it reads every [`METER_SECONDS`].
+pub const STORED_READ_SECONDS: u64 = 30;
+/// Bytes that each user of an app over its transfer budget may move in a minute, in each way: push, pull, upload, download. A
+/// larger call passes when its way is free, and then takes the minutes of its size.
+pub const FLOOR_BYTES_A_MINUTE: u64 = 64 * 1024;
+/// Minutes that one call takes at most over the transfer budget.
+pub const FLOOR_MINUTES_MAX: u64 = 60;
+
 /// An e-mail address (RFC 5321, section 4.5.3.1). Above: `invalid_value`.
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// The name of a device, in bytes of UTF-8. Above, or empty: `invalid_value`.

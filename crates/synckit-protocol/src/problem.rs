@@ -174,6 +174,11 @@ problem_codes! {
     ServerFull = "server_full", 507, "The server is full";
     /// The account has reached a quota; `field` names it. Nothing was stored.
     QuotaExceeded = "quota_exceeded", 403, "The account has reached a quota";
+    /// The app stores as much as its plan holds. Nothing was stored; reading, deletion, export and sign-in go on.
+    StorageLimitReached = "storage_limit_reached", 402, "The app stores as much as its plan holds";
+    /// The app has moved as much this month as its plan allows, and each user moves 64 KiB a minute; `Retry-After` tells when the
+    /// next call passes.
+    TransferLimit = "transfer_limit", 429, "The app has used up its transfer for this month";
     /// More requests than the limit of this session, or of this address without a token; `Retry-After` tells when to
     /// try again.
     RateLimited = "rate_limited", 429, "Too many requests";

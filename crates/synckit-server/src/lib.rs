@@ -45,6 +45,7 @@ mod jobs;
 mod limits;
 mod live;
 mod mail;
+mod metering;
 mod metrics;
 mod oauth;
 mod openapi;

@@ -50,6 +50,8 @@ pub(crate) struct Metrics {
     pub(crate) pulled_bytes: Counter,
     pub(crate) event_positions: Counter,
     pub(crate) swept_objects: Counter,
+    /// Rounds of the meter that ended well.
+    pub(crate) meter_rounds: Counter,
     /// 1 while this node hears of pushes at other nodes at once, else 0.
     pub(crate) listens_to_nodes: Gauge,
     started: SystemTime,
@@ -104,7 +106,8 @@ impl Metrics {
             pulled_bytes,
             event_positions,
             swept_objects,
-        ] = [(); 6].map(|()| Counter::default());
+            meter_rounds,
+        ] = [(); 7].map(|()| Counter::default());
         registry.register("requests", "Requests answered", requests.clone());
         registry.register_with_unit(
             "request_duration",
@@ -143,6 +146,11 @@ impl Metrics {
             "Objects deleted because no blob points at them",
             swept_objects.clone(),
         );
+        registry.register(
+            "meter_rounds",
+            "Rounds in which the use of apps was added to the database, and their plans were read",
+            meter_rounds.clone(),
+        );
         Self {
             registry,
             requests,
@@ -155,6 +163,7 @@ impl Metrics {
             pulled_bytes,
             event_positions,
             swept_objects,
+            meter_rounds,
             listens_to_nodes,
             started: SystemTime::now(),
         }

@@ -46,6 +46,42 @@ CREATE TABLE api_keys (
 ) STRICT;
 CREATE INDEX api_keys_of_app ON api_keys (app_key);
 
+-- What an app may store, and how often all of that may move in a month. An app without a row has no limits.
+CREATE TABLE plans (
+    app_key          INTEGER NOT NULL REFERENCES apps (app_key),
+    gigabytes        INTEGER NOT NULL CHECK (gigabytes > 0),
+    burst_hundredths INTEGER NOT NULL CHECK (burst_hundredths > 0),
+    changed_at       INTEGER NOT NULL,
+    PRIMARY KEY (app_key)
+) STRICT, WITHOUT ROWID;
+
+-- Use of an app: sealed bytes that moved in an hour, and what it stored when it was last looked at in that hour. Hours are
+-- counted since 1970.
+CREATE TABLE usage_hours (
+    app_key      INTEGER NOT NULL REFERENCES apps (app_key),
+    hour         INTEGER NOT NULL,
+    moved_bytes  INTEGER NOT NULL DEFAULT 0,
+    stored_bytes INTEGER,
+    PRIMARY KEY (app_key, hour)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX usage_hours_by_time ON usage_hours (hour);
+
+-- The sum of the hours of a calendar month in UTC, so that nothing adds 700 rows up. Months are counted since the year 0.
+CREATE TABLE usage_months (
+    app_key     INTEGER NOT NULL REFERENCES apps (app_key),
+    month       INTEGER NOT NULL,
+    moved_bytes INTEGER NOT NULL,
+    PRIMARY KEY (app_key, month)
+) STRICT, WITHOUT ROWID;
+
+-- The last addition of each node to these sums: one that is sent again is not added again.
+CREATE TABLE usage_flushes (
+    meter      BLOB PRIMARY KEY CHECK (length(meter) = 16),
+    number     INTEGER NOT NULL,
+    flushed_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX usage_flushes_by_time ON usage_flushes (flushed_at);
+
 -- Where a browser sign-in may return to, beside the loopback address, which every app may use.
 CREATE TABLE redirects (
     app_key    INTEGER NOT NULL REFERENCES apps (app_key),
@@ -170,6 +206,8 @@ CREATE TABLE streams (
     blob_bytes       INTEGER NOT NULL DEFAULT 0,
     -- Blobs, deleted ones included until they are swept.
     blob_count       INTEGER NOT NULL DEFAULT 0,
+    -- Of these bytes, those of deleted blobs that can still be brought back. They do not count against the plan of the app.
+    deleted_bytes    INTEGER NOT NULL DEFAULT 0,
     -- Objects of replaced blobs that are not deleted yet.
     replaced_bytes   INTEGER NOT NULL DEFAULT 0,
     replaced_count   INTEGER NOT NULL DEFAULT 0,

@@ -25,6 +25,8 @@ pub struct NewUpload {
     pub key_id: KeyId,
     /// Begin even if the blob exists.
     pub replace: bool,
+    /// Whether its app stores as much as its plan holds.
+    pub app_is_full: bool,
     /// When the URL stops working, or the time for the parts ends.
     pub expires_at: UnixSeconds,
 }

@@ -9,8 +9,6 @@
 //!
 //! Invariant: a method that changed something returns only after the change survives a power cut.
 
-use std::fmt;
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use synckit_protocol::{
@@ -31,6 +29,7 @@ mod ids;
 mod log;
 mod notices;
 pub mod objects;
+mod plans;
 mod postgres;
 pub mod private_files;
 pub mod records;
@@ -60,6 +59,7 @@ pub use figures::{CommitGroups, StoreFigures};
 pub use ids::{PAGES_APP, SecretHash, StreamId};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
 pub use notices::{ChangedStreams, NOTICE_STREAMS_MAX, NodeId, Notice, Notices};
+pub use plans::{AppPlan, AppStored, Hour, HourOfUse, Month, Moved, PlannedApp, Plans, USAGE_DAYS, UsageFlush};
 pub use postgres::{PostgresInspection, PostgresOptions, PostgresStore, PostgresUrl, PostgresUrlError};
 pub use sessions::{EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Session};
 pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};
@@ -92,7 +92,7 @@ pub use transfer::{TransferEnd, TransferError, Transferred, transfer_database};
 /// # }
 /// ```
 #[async_trait]
-pub trait Store: fmt::Debug + Send + Sync + 'static {
+pub trait Store: Plans {
     // The server itself.
 
     /// Binds the database to an OPRF seed, or checks that it is bound to this one. With `accept_new`, a database of

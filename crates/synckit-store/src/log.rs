@@ -19,6 +19,8 @@ pub struct NewBatch {
     pub digest: BatchDigest,
     /// The sealed bytes, whose SHA-256 is `digest.sealed_hash`.
     pub sealed: Bytes,
+    /// Whether its app stores as much as its plan holds.
+    pub app_is_full: bool,
     /// Now.
     pub now: UnixSeconds,
 }

@@ -19,6 +19,8 @@ pub struct NewSnapshotPart {
     pub part: u32,
     /// The sealed bytes.
     pub sealed: Bytes,
+    /// Whether its app stores twice what its plan holds.
+    pub app_is_full: bool,
     /// Now.
     pub now: UnixSeconds,
 }

@@ -18,7 +18,7 @@ use crate::{
     cli::{AccountCommand, AppCommand, DataArgs, StreamArgs, TokenCommand},
     confirm::confirm,
     failure::{Failure, WithHint as _},
-    runtime, screen,
+    plans, runtime, screen,
     settings::{refuse_password_in_flag, secrets},
     system, units,
 };
@@ -30,6 +30,8 @@ pub(crate) fn run_app(command: AppCommand) -> Result<ExitCode, Failure> {
             AppCommand::List { data } => list_apps(&data).await,
             AppCommand::Rename { app, name, data } => rename_app(&app, &name, &data).await,
             AppCommand::Delete { app, yes, data } => delete_app(&app, yes, &data).await,
+            AppCommand::Plan { app, plan, data } => plans::write(&app, plan, &data).await,
+            AppCommand::Usage { app, data } => plans::usage(&app, &data).await,
             AppCommand::Redirects { app, data } => list_redirects(&app, &data).await,
             AppCommand::AddRedirect { app, uri, data } => add_redirect(&app, &uri, &data).await,
             AppCommand::RemoveRedirect { app, uri, data } => remove_redirect(&app, &uri, &data).await,

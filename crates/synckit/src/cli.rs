@@ -413,6 +413,20 @@ pub(crate) struct DoctorArgs {
     pub(crate) serve: ServeArgs,
 }
 
+/// A plan, or none.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct PlanArgs {
+    /// Gigabytes that the app may store, a whole number
+    #[arg(long, value_name = "GB", required_unless_present = "none")]
+    pub(crate) gb: Option<Gigabytes>,
+    /// How often all of them may move in a month, with at most two decimals
+    #[arg(long, value_name = "TIMES", default_value_t = Burst::SIMPLE, requires = "gb")]
+    pub(crate) burst: Burst,
+    /// Take the plan away: no limits
+    #[arg(long, conflicts_with_all = ["gb", "burst"])]
+    pub(crate) none: bool,
+}
+
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(crate) enum AppCommand {
@@ -444,6 +458,22 @@ pub(crate) enum AppCommand {
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Say what an app may store and move; without a plan it has no limits
+    Plan {
+        /// The id or the name of the app
+        app: String,
+        #[command(flatten)]
+        plan: PlanArgs,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Show what an app stores and moves, and how much of its plan that is
+    Usage {
+        /// The id or the name of the app
+        app: String,
         #[command(flatten)]
         data: DataArgs,
     },

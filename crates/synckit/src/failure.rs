@@ -527,6 +527,9 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
                 Quota::PendingUploads => {
                     "wait: the server deletes unfinished uploads after 2 hours, and those of files above 64 MiB after 7 days"
                 }
+                Quota::AppStorage | Quota::AppTransfer => {
+                    "delete something, or ask the developer of the app for a larger plan"
+                }
                 _ => "delete something, or ask the operator of the server for more room",
             },
         ),

@@ -24,6 +24,7 @@ mod login;
 mod migrate_store;
 mod notify;
 mod outlet;
+mod plans;
 mod schema;
 mod screen;
 mod serve;

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use synckit_protocol::{MEDIA_TYPE_PROBLEM, Problem, ProblemCode, limits, wire::oauth::OAuthError};
 
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    plan_usage::PlanUsage,
     runtime,
 };
 
@@ -31,6 +33,8 @@ pub(crate) struct Api {
     pub(crate) server_url: String,
     pub(crate) request_timeout: Duration,
     pub(crate) jitter: Jitter,
+    /// What the last answer said of the plan of the app.
+    pub(crate) plan_usage: Mutex<Option<PlanUsage>>,
 }
 
 impl Api {
@@ -131,10 +135,15 @@ impl Api {
         let body_bytes = call.body.as_ref().map_or(0, Bytes::len) as u64;
         let for_body = Duration::from_secs(body_bytes / limits::SLOWEST_LINE_BYTES_PER_SECOND);
         let patience = self.request_timeout.saturating_add(for_body);
-        match runtime::timeout(patience, self.transport()?.send(request)).await {
-            Some(response) => response.map_err(Error::Network),
-            None => Err(Error::Network(TransportError::Timeout(patience))),
+        let sent = runtime::timeout(patience, self.transport()?.send(request)).await;
+        let response = sent
+            .unwrap_or(Err(TransportError::Timeout(patience)))
+            .map_err(Error::Network)?;
+        // Without a valid token, an answer says nothing of an app.
+        if call.bearer.is_some() && response.status() != StatusCode::UNAUTHORIZED {
+            *self.plan_usage.lock() = PlanUsage::of(response.headers());
         }
+        Ok(response)
     }
 
     async fn whole(&self, body: BodyStream<TransportError>) -> Result<Bytes> {

@@ -138,7 +138,7 @@ async fn full_account_is_a_typed_error() {
     );
     assert_eq!(
         error.to_string(),
-        "nothing was pushed: the account has reached a limit of this server: stored bytes"
+        "nothing was pushed: a limit of this server is reached: stored bytes"
     );
 }
 

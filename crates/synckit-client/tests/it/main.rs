@@ -25,6 +25,7 @@ mod outbox;
 mod owner_keys;
 mod parts;
 mod pending_accounts;
+mod plans;
 mod processes;
 mod product_page;
 mod push_pull;

@@ -109,6 +109,14 @@ pub enum AdminError {
     /// The app has no such registered address.
     #[error("the app has no return address {0}")]
     NoSuchRedirect(String),
+    /// The app stores more than the plan holds.
+    #[error(
+        "the app stores {stored_bytes} bytes, which is more than the plan holds: delete data, or choose a larger plan"
+    )]
+    PlanTooSmall {
+        /// Sealed bytes that count.
+        stored_bytes: u64,
+    },
     /// The app does not exist.
     #[error("there is no app {0}")]
     NoSuchApp(AppId),
@@ -206,11 +214,15 @@ impl Admin {
             Database::Embedded => {
                 let data_dir = config.data_dir.clone();
                 let opening = tokio::task::spawn_blocking(move || Self::open(&data_dir));
-                opening.await.unwrap_or_else(|error| {
+                let opened = opening.await.unwrap_or_else(|error| {
                     Err(AdminError::DataDir(DataDirError::Io {
                         path: config.data_dir.clone(),
                         source: io::Error::other(error),
                     }))
+                });
+                Ok(Self {
+                    clock: config.clock.clone(),
+                    ..opened?
                 })
             }
             Database::Postgres(url) => {
@@ -219,7 +231,7 @@ impl Admin {
                 Ok(Self {
                     data_dir,
                     store: Arc::new(store),
-                    clock: Clock::system(),
+                    clock: config.clock.clone(),
                 })
             }
         }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use synckit_protocol::Position;
 use synckit_store::{Append, NewBatch, StoreError, StreamId, Unavailable};
 
-use crate::{http::ApiError, limits::Reservation, platform::ToTheEnd, state::ServerState};
+use crate::{http::ApiError, limits::Reservation, metering::Reach, platform::ToTheEnd, state::ServerState};
 
 /// Appends a batch and announces its position after the store confirmed it: the one place that learns of an append, on
-/// every engine. `room` is held until the append is done.
+/// every engine. `room` is held until the append is done, and so is the room of the app's plan.
 ///
 /// A client that disconnects cancels its request, but an append that was begun is stored all the same: without
 /// [`ToTheEnd`], nobody would hear of it.
@@ -20,10 +20,18 @@ pub(super) async fn append_and_announce(
     room: Reservation,
 ) -> Result<Append, ApiError> {
     let state = Arc::clone(state);
+    let stream = batch.stream;
+    let of_plan = state.meter.room(stream.app_id, batch.sealed.len() as u64, Reach::Plan);
+    let batch = NewBatch {
+        app_is_full: of_plan.is_err(),
+        ..batch
+    };
     let appending = ToTheEnd::new(async move {
-        let stream = batch.stream;
         let appended = state.store.append_batch(batch).await;
         drop(room);
+        if let (Ok(of_plan), Ok(Append::Stored { repeated: false, .. })) = (of_plan, &appended) {
+            of_plan.keep();
+        }
         match &appended {
             Ok(Append::Stored { position, .. }) => announce(&state, stream, *position),
             Ok(_) => {}

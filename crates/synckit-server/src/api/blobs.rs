@@ -17,11 +17,12 @@ use synckit_protocol::{
         },
     },
 };
-use synckit_store::{Blob, NewUpload, PendingUpload, StreamId, UploadBegin};
+use synckit_store::{Blob, NewUpload, PendingUpload, StreamId, UploadBegin, rules::quotas::Quota};
 
 use super::{access::AppAccess, problems};
 use crate::{
     http::{ApiError, PathText, Received, Reply},
+    metering::{Pace, Reach, Way},
     platform::{random_bytes, random_id},
     state::ServerState,
 };
@@ -35,6 +36,9 @@ pub(super) async fn upload(
     Received { value: body, reply }: Received<BlobUpload>,
 ) -> Result<Response, ApiError> {
     check_size(body.size)?;
+    let pace = state.meter.may_move(access.stream, Way::Upload)?;
+    // The bytes count when they are confirmed: this room is only looked at.
+    let of_plan = state.meter.room(access.stream.app_id, body.size, Reach::Plan);
     let now = state.config.clock.now();
     let is_in_parts = Parts::of(body.size).is_some();
     // A whole object's URL for a bucket is signed with the hash.
@@ -55,12 +59,18 @@ pub(super) async fn upload(
         only_asks: body.sealed_hash.is_none() && (!body.hash_at_confirm || needs_hash_first),
         key_id: body.key_id,
         replace: body.replace,
+        app_is_full: of_plan.is_err(),
         expires_at: now.saturating_add(lifetime),
     };
     let mut begun = state.store.begin_upload(new).await?;
     if begun == UploadBegin::AlreadyExists && !is_stored(&state, access.stream, body.hash).await? {
         // The device that has the file replaces the object that was lost.
         begun = state.store.begin_upload(NewUpload { replace: true, ..new }).await?;
+    }
+    drop(of_plan);
+    if begun == UploadBegin::Begun {
+        // Before a byte is there, so that the next upload waits. They count as moved when they are confirmed.
+        state.meter.hold(access.stream, Way::Upload, new.size, pace);
     }
     let size_and_hash = (new.size, new.sealed_hash);
     let presigned = match begun {
@@ -209,10 +219,16 @@ pub(super) async fn confirm(
         .pending_uploads(access.stream, body.hash, body.size, body.upload_id)
         .await?;
     uploads.retain(|upload| !is_over(upload, state.config.clock.now()));
+    let of_plan = state.meter.room(access.stream.app_id, body.size, Reach::Plan);
     let pending = !uploads.is_empty();
     let mut joined = None;
     // Each look is a request to the store, if that is a bucket.
-    for upload in uploads.into_iter().take(limits::CONFIRM_UPLOADS_MAX) {
+    let may_confirm = if of_plan.is_ok() {
+        limits::CONFIRM_UPLOADS_MAX
+    } else {
+        0
+    };
+    for upload in uploads.into_iter().take(may_confirm) {
         let now = state.config.clock.now();
         let Some(hash) = agreed(upload.sealed_hash, body.sealed_hash) else {
             continue;
@@ -234,6 +250,10 @@ pub(super) async fn confirm(
             .confirm_upload(access.stream, upload.upload_id, hash, now)
             .await?
         {
+            if let Ok(of_plan) = of_plan {
+                of_plan.keep();
+            }
+            state.meter.moved(access.stream, Way::Upload, body.size, Pace::Free);
             return Ok(Reply::empty());
         }
         joined = Some(upload.object_key);
@@ -247,6 +267,9 @@ pub(super) async fn confirm(
     });
     if confirmed {
         return Ok(Reply::empty());
+    }
+    if of_plan.is_err() && pending {
+        return Err(problems::over_quota(Quota::AppStorage));
     }
     Err(ApiError::new(ProblemCode::UploadIncomplete)
         .with_detail("the server has no complete upload of this blob and size"))
@@ -272,6 +295,8 @@ pub(super) async fn download(
     if !is_whole(&state, &blob).await? {
         return Err(ProblemCode::BlobNotFound.into());
     }
+    let pace = state.meter.may_move(access.stream, Way::Download)?;
+    state.meter.moved(access.stream, Way::Download, blob.size, pace);
     let now = state.config.clock.now();
     let user_id = access.stream.user_id;
     let presigned = state.objects.download(blob.object_key, blob.size, user_id, now);

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     http::{ApiError, Format, Received, Reply, content_format, decode, malformed, read_body},
     limits::{Permit, kib},
+    metering::{Pace, Way},
     platform::compute,
     state::ServerState,
 };
@@ -50,6 +51,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
     };
     access.require_device(&state, push.device_id).await?;
     check_batch(&push)?;
+    let pace = state.meter.may_move(access.stream, Way::Push)?;
     // Once in the write-ahead log, and once in the database.
     let room = state.disk.reserve(2 * push.sealed.len() as u64)?;
     let digest = BatchDigest {
@@ -65,9 +67,12 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
         parent: push.parent,
         digest,
         sealed: push.sealed,
+        app_is_full: false,
         now: state.config.clock.now(),
     };
-    match append_and_announce(&state, batch, room).await? {
+    let appended = append_and_announce(&state, batch, room).await?;
+    state.meter.moved(access.stream, Way::Push, sealed_bytes, pace);
+    match appended {
         Append::Stored {
             first_seq,
             position,
@@ -139,6 +144,11 @@ pub(super) async fn pull(
     }
     // Also because a page reports how far the device has read: nobody else may report that.
     access.require_device(&state, body.device_id).await?;
+    let pace = state.meter.may_move(access.stream, Way::Pull)?;
+    let max_bytes = match pace {
+        Pace::Free => max_bytes,
+        Pace::Floor => max_bytes.min(FLOOR_PAGE_BYTES),
+    };
     // The first batch of a page is returned whole even if it exceeds the requested size.
     let mut memory = page_memory(&state, access, u64::from(max_bytes).max(FIRST_BATCH_BYTES_MAX)).await?;
     let request = PageRequest {
@@ -161,6 +171,7 @@ pub(super) async fn pull(
             let entries = batches.iter().map(|batch| u64::from(batch.count)).sum();
             state.metrics.pulled_entries.inc_by(entries);
             state.metrics.pulled_bytes.inc_by(sealed_bytes);
+            state.meter.moved(access.stream, Way::Pull, sealed_bytes, pace);
             match reply.0 {
                 Format::Cbor => {
                     let page = encode_page(batches, &cursor, has_more, memory).map_err(ApiError::internal)?;
@@ -190,6 +201,8 @@ pub(super) async fn pull(
     }
 }
 
+/// A page over the transfer budget: what a minute has.
+const FLOOR_PAGE_BYTES: u32 = limits::FLOOR_BYTES_A_MINUTE as u32;
 const FIRST_BATCH_BYTES_MAX: u64 = limits::BATCH_SEALED_BYTES_MAX as u64;
 
 fn on_the_wire(batch: StoredBatch) -> PulledBatch {

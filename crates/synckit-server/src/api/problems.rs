@@ -11,6 +11,7 @@ use crate::{
     http::ApiError,
     limits::{DiskNearlyFull, NotCounted, TooManyRequests},
     mail::QueueFull,
+    metering::TransferLimit,
     sign_in::{EmailError, StateError},
     startup::{NotReady, Trouble},
 };
@@ -22,7 +23,18 @@ pub(super) fn version_conflict(current: u64) -> ApiError {
 
 /// The problem for a write over a quota of the account.
 pub(super) fn over_quota(quota: Quota) -> ApiError {
+    if quota == Quota::AppStorage {
+        return ApiError::new(ProblemCode::StorageLimitReached).with_detail(
+            "reading, deletion, export and sign-in go on; writing does when data is deleted or the plan grows",
+        );
+    }
     ApiError::new(ProblemCode::QuotaExceeded).with(|problem| problem.field = Some(quota.as_str().to_owned()))
+}
+
+impl From<TransferLimit> for ApiError {
+    fn from(limit: TransferLimit) -> Self {
+        Self::new(ProblemCode::TransferLimit).retry_after(limit.retry_after_seconds)
+    }
 }
 
 /// The problem for a database that is away.

@@ -296,6 +296,8 @@ fn log() -> Vec<Operation> {
                 P::NoEnvelope,
                 P::KeyMismatch,
                 P::QuotaExceeded,
+                P::StorageLimitReached,
+                P::TransferLimit,
                 P::Behind,
                 P::CursorCompacted,
                 P::HistoryDiverged,
@@ -307,6 +309,7 @@ fn log() -> Vec<Operation> {
             .takes::<Pull>()
             .answers::<Page>("The page, or the snapshot that covers the beginning of the log.")
             .refuses(&[
+                P::TransferLimit,
                 P::InvalidValue,
                 P::DeviceMismatch,
                 P::DeviceRevoked,
@@ -369,7 +372,7 @@ fn snapshots() -> Vec<Operation> {
             .path::<SnapshotId>("id", id)
             .parameter(Place::Path, "part", part, part_number)
             .answers::<SnapshotPartAnswer>("The sealed part.")
-            .refuses(&[P::SnapshotNotFound]),
+            .refuses(&[P::SnapshotNotFound, P::TransferLimit]),
         put("/api/sync/snapshots/{id}/parts/{part}", snapshots::write_part)
             .does("Stores a part of a snapshot that has no manifest yet")
             .by_app_token()
@@ -383,6 +386,8 @@ fn snapshots() -> Vec<Operation> {
                 P::NoEnvelope,
                 P::SnapshotStale,
                 P::QuotaExceeded,
+                P::StorageLimitReached,
+                P::TransferLimit,
             ])
             .writes(),
     ]
@@ -401,7 +406,14 @@ fn blobs() -> Vec<Operation> {
             .by_app_token()
             .takes::<BlobUpload>()
             .answers::<BlobUploadAnswer>("The URL.")
-            .refuses(&[P::InvalidValue, P::BlobTooLarge, P::QuotaExceeded, P::UploadNotFound])
+            .refuses(&[
+                P::InvalidValue,
+                P::BlobTooLarge,
+                P::QuotaExceeded,
+                P::StorageLimitReached,
+                P::TransferLimit,
+                P::UploadNotFound,
+            ])
             .writes(),
         get("/api/sync/blobs/uploads/{upload_id}", blobs::upload_status)
             .does("Tells which parts of an upload have arrived")
@@ -428,14 +440,19 @@ fn blobs() -> Vec<Operation> {
             .by_app_token()
             .takes::<BlobConfirm>()
             .answers_nothing("The blob is there.")
-            .refuses(&[P::InvalidValue, P::UploadIncomplete, P::BlobTooLarge])
+            .refuses(&[
+                P::InvalidValue,
+                P::UploadIncomplete,
+                P::BlobTooLarge,
+                P::StorageLimitReached,
+            ])
             .writes(),
         post("/api/sync/blobs/download", blobs::download)
             .does("Asks for a URL to download from")
             .by_app_token()
             .takes::<BlobDownload>()
             .answers::<BlobDownloadAnswer>("The URL.")
-            .refuses(&[P::BlobNotFound]),
+            .refuses(&[P::BlobNotFound, P::TransferLimit]),
         delete("/api/sync/blobs/{hash}", blobs::remove)
             .does("Deletes a blob; an upload of the same one brings it back for 30 days")
             .by_app_token()

@@ -1,6 +1,7 @@
 //! `/api/sync/snapshots`: the folded state of a stream, which the server cannot open.
 //!
-//! Its parts may exceed the quota of bytes by its whole amount, because a snapshot allows the server to free space.
+//! Its parts may exceed the quota of bytes by its whole amount, because a snapshot allows the server to free space; the same
+//! holds for the plan of the app.
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     http::{ApiError, PathText, Reply, content_format, decode, read_body},
     limits::{Reservation, kib},
+    metering::{Reach, Way},
     sign_in::owner_proof,
     state::ServerState,
 };
@@ -44,15 +46,26 @@ pub(super) async fn write_part(
     }
     let (body, _room): (PutSnapshotPart, _) = receive(&state, request).await?;
     check_size("sealed", &body.sealed, limits::SNAPSHOT_PART_SEALED_BYTES_MAX)?;
+    let bytes = body.sealed.0.len() as u64;
+    let pace = state.meter.may_move(access.stream, Way::Push)?;
+    let of_plan = state.meter.room(access.stream.app_id, bytes, Reach::TwicePlan);
     let part = NewSnapshotPart {
         stream: access.stream,
         snapshot_id,
         part,
         sealed: body.sealed.0.into(),
+        app_is_full: of_plan.is_err(),
         now: state.config.clock.now(),
     };
-    match state.store.put_snapshot_part(part).await? {
-        SnapshotPartWrite::Stored => Ok(Reply::empty()),
+    let written = state.store.put_snapshot_part(part).await?;
+    state.meter.moved(access.stream, Way::Push, bytes, pace);
+    match written {
+        SnapshotPartWrite::Stored => {
+            if let Ok(of_plan) = of_plan {
+                of_plan.keep();
+            }
+            Ok(Reply::empty())
+        }
         SnapshotPartWrite::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
         SnapshotPartWrite::Stale => Err(ProblemCode::SnapshotStale.into()),
         SnapshotPartWrite::OverQuota(quota) => Err(problems::over_quota(quota)),
@@ -134,9 +147,11 @@ pub(super) async fn read_part(
     reply: Reply,
 ) -> Result<Response, ApiError> {
     let (snapshot_id, part) = part_of(path)?;
+    let pace = state.meter.may_move(access.stream, Way::Pull)?;
     let mut memory = page_memory(&state, access, limits::SNAPSHOT_PART_SEALED_BYTES_MAX as u64).await?;
     let found = state.store.snapshot_part(access.stream, snapshot_id, part).await?;
     let sealed = found.ok_or(ProblemCode::SnapshotNotFound)?;
+    state.meter.moved(access.stream, Way::Pull, sealed.len() as u64, pace);
     memory.keep_only(kib(sealed.len() as u64));
     let answer = SnapshotPartAnswer {
         sealed: ByteString(sealed.into()),

@@ -24,7 +24,8 @@ impl ApiError {
             ProblemCode::Overloaded
             | ProblemCode::StoreUnavailable
             | ProblemCode::Timeout
-            | ProblemCode::RateLimited => Some(1),
+            | ProblemCode::RateLimited
+            | ProblemCode::TransferLimit => Some(1),
             _ => None,
         };
         Self {

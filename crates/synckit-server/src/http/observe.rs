@@ -28,6 +28,8 @@ use crate::{
     state::ServerState,
 };
 
+/// How much an app has used of its plan, once that is most of it.
+const USAGE: HeaderName = HeaderName::from_static("synckit-usage");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The facts about a request that a handler learns and the log names.
@@ -82,6 +84,10 @@ pub(crate) async fn observe(State(observer): State<Observer>, mut request: Reque
         response = problem_response(response, error, &request_id);
     }
     set_common_headers(&mut response, &request_id);
+    let told = scope.0.get().and_then(|app_id| observer.state.meter.header(*app_id));
+    if let Some(told) = told {
+        response.headers_mut().insert(USAGE, told);
+    }
 
     let status = response.status().as_u16();
     let route = route.as_ref().map_or("(none)", MatchedPath::as_str);

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use synckit_store::{Retention, StoreError};
+use synckit_store::{Hour, Retention, StoreError, USAGE_DAYS};
 
 use super::repeat_until_stopped;
 use crate::state::ServerState;
@@ -32,6 +32,11 @@ async fn retain(state: &ServerState) -> Result<(), StoreError> {
             break;
         }
         pause_after(began).await;
+    }
+    let now = state.config.clock.now();
+    let kept_since = Hour::of(now.saturating_sub(USAGE_DAYS * 24 * 3600));
+    while !state.stopping.is_cancelled() && state.store.forget_usage(kept_since, now).await? {
+        tokio::time::sleep(PAUSE_MIN).await;
     }
     Ok(())
 }

@@ -20,3 +20,4 @@ pub(crate) use guesses::{AddressPrefix, GuessTotals, Guesses, NotCounted, Ticket
 pub(crate) use mails::{Mailbox, Mails, Registering};
 pub(crate) use pool::{Exhausted, Owners, Permit, Pool};
 pub(crate) use rates::{Rates, TooManyRequests};
+pub(crate) use token_buckets::{Allowances, Rule};

@@ -55,6 +55,14 @@ impl<K: Eq + Hash> Allowances<K> {
         taken
     }
 
+    /// Draws so many tokens more, also such that have yet to grow: the next call waits for them.
+    pub(crate) fn charge(&mut self, key: K, rule: Rule, tokens: f64, now: Duration) {
+        if let Some(left) = self.0.get_mut(&key) {
+            *left = left.grown(rule, now);
+            left.amount -= tokens;
+        }
+    }
+
     /// Drops buckets that are full again, and then the fullest tenth. A flood of fresh keys thus displaces its own
     /// entries, which are nearly full, before exhausted ones.
     fn make_room(&mut self, rule: Rule, now: Duration) {

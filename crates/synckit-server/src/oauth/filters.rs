@@ -17,6 +17,14 @@ pub(super) fn time(seconds: UnixSeconds) -> Value {
     Value::from_safe_string(format!("<time datetime=\"{machine}\">{text}</time>"))
 }
 
+/// A day of the calendar in UTC: a text, which no script writes in another zone.
+pub(super) fn day(seconds: UnixSeconds) -> String {
+    let time = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.unwrap_or(Timestamp::MAX).strftime("%-d %b %Y").to_string()
+}
+
 /// A size: 1 GB is 1,000,000,000 bytes, and the space before the unit does not break.
 pub(super) fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 4] = [

@@ -19,7 +19,7 @@ macro_rules! templates {
     };
 }
 
-const TEMPLATES: [(&str, &str); 26] = templates![
+const TEMPLATES: [(&str, &str); 27] = templates![
     "head.html",
     "gate.html",
     "exchange.html",
@@ -44,6 +44,7 @@ const TEMPLATES: [(&str, &str); 26] = templates![
     "app-head.html",
     "quick-start.html",
     "app-settings.html",
+    "usage.html",
     "delete-app.html",
     "not-found.html",
 ];
@@ -118,6 +119,8 @@ pub(crate) enum Page<'a> {
     Console(Value),
     /// The first steps with an app.
     QuickStart(Value),
+    /// What an app uses of its plan.
+    Usage(Value),
     /// The settings of an app.
     AppSettings(Value),
     /// Asks before an app and all data in it are gone.
@@ -202,6 +205,7 @@ impl Pages {
         let mut environment = Environment::new();
         environment.add_filter("time", filters::time);
         environment.add_filter("size", filters::size);
+        environment.add_filter("day", filters::day);
         for (name, text) in TEMPLATES {
             #[expect(clippy::expect_used, reason = "a part of this program, rendered by its tests")]
             environment.add_template(name, text).expect("a template");
@@ -276,6 +280,7 @@ impl Pages {
             Page::AccountDeleted { on } => ("account-deleted.html", context! { on }),
             Page::Console(shown) => ("console.html", shown.clone()),
             Page::QuickStart(shown) => ("quick-start.html", shown.clone()),
+            Page::Usage(shown) => ("usage.html", shown.clone()),
             Page::AppSettings(shown) => ("app-settings.html", shown.clone()),
             Page::DeleteApp(shown) => ("delete-app.html", shown.clone()),
             Page::NotFound => ("not-found.html", context! {}),

@@ -34,14 +34,16 @@ use crate::{
     blobs::{ObjectDirectory, Objects, UrlSigner},
     http::serve_connections,
     jobs::{
-        end_event_streams_until_stopped, hear_other_nodes_until_stopped, retain_until_stopped, retention_step,
-        sweep_until_stopped, tell_other_nodes_until_stopped,
+        end_event_streams_until_stopped, hear_other_nodes_until_stopped, meter_until_stopped, retain_until_stopped,
+        retention_step, sweep_until_stopped, tell_other_nodes_until_stopped,
     },
     limits::{Capacity, DiskReserve, Guesses, Mails, Rates},
     live::Outbox,
     mail::{MailConfigError, MailWorker, Mailer},
+    metering::Meter,
     metrics::Metrics,
     oauth::Pages,
+    platform::random_bytes,
     sign_in::{SealedStates, SessionCache, Tokens},
     state::ServerState,
     web,
@@ -198,6 +200,7 @@ impl Server {
                 disk_of_database,
             ),
             rates: Rates::new(config.rates),
+            meter: Meter::new(random_bytes()),
             metrics: Metrics::new(),
             objects,
             mailer,
@@ -257,6 +260,7 @@ impl Server {
         let _stop_when_dropped = stopping.clone().drop_guard();
         let sweeping = tokio::spawn(sweep_until_stopped(Arc::clone(&self.state)));
         let retaining = tokio::spawn(retain_until_stopped(Arc::clone(&self.state)));
+        let metering = tokio::spawn(meter_until_stopped(Arc::clone(&self.state)));
         let ending = tokio::spawn(end_event_streams_until_stopped(Arc::clone(&self.state)));
         let telling_nodes = tokio::spawn(tell_other_nodes_until_stopped(Arc::clone(&self.state)));
         let hearing = tokio::spawn(hear_other_nodes_until_stopped(Arc::clone(&self.state)));
@@ -279,7 +283,7 @@ impl Server {
         // Serving ends only after it was told to.
         let ((), deadline) = tokio::join!(serving, telling);
 
-        let jobs = [sweeping, retaining, ending, hearing, telling_nodes];
+        let jobs = [sweeping, retaining, metering, ending, hearing, telling_nodes];
         finish(
             jobs.into_iter().chain(mailing),
             deadline.max(Instant::now() + LAST_MOMENT),

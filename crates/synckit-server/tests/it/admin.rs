@@ -29,8 +29,7 @@ async fn app_created_beside_a_running_server_works() {
 
 #[tokio::test]
 async fn a_rotated_key_goes_on_for_the_overlap() {
-    // The overlap is reckoned by the clock of the command, so this server goes by the same.
-    let world = World::start_with(|config| config.clock = synckit_server::Clock::system()).await;
+    let world = World::start().await;
     world.register("ada@example.com", PASSWORD).await;
     let admin = world.admin().await;
     let sign_in = async |key: &str| world.sign_in_to(key, "ada@example.com", PASSWORD).await.map(|_| ());

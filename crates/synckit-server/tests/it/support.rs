@@ -233,7 +233,9 @@ impl World {
 
     /// The administration beside the running server, as the command line opens it.
     pub(crate) async fn admin(&self) -> Admin {
-        Admin::connect(&self.config()).await.unwrap()
+        let mut config = self.config();
+        config.clock = self.clock.clock();
+        Admin::connect(&config).await.unwrap()
     }
 
     /// The configuration of a further server on the same data.

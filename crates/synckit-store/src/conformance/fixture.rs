@@ -250,6 +250,7 @@ pub fn batch(stream: StreamId, parent: Position, device: u64, n: u64, count: u32
             sealed_hash: SealedHash::of(&sealed),
         },
         sealed: Bytes::from(sealed),
+        app_is_full: false,
         now: NOW,
     }
 }
@@ -360,6 +361,7 @@ pub fn new_upload(stream: StreamId, n: u64, blob: u64) -> NewUpload {
         only_asks: false,
         key_id: KEY,
         replace: false,
+        app_is_full: false,
         expires_at: NOW + 3600,
     }
 }

@@ -25,6 +25,7 @@ pub mod log;
 pub mod owner_keys;
 pub mod pages;
 pub mod pending_accounts;
+pub mod plans;
 pub mod sessions;
 pub mod snapshots;
 pub mod teams;
@@ -66,6 +67,14 @@ macro_rules! conformance_suite {
                 a_team_has_so_many_apps_and_members,
                 a_deleted_account_is_in_no_team,
                 first_steps_are_seen_one_by_one,
+            }
+            plans {
+                a_plan_is_given_changed_and_taken_away,
+                what_moved_is_added_once,
+                what_is_deleted_does_not_count,
+                a_full_app_takes_nothing_new,
+                a_deleted_app_leaves_no_use,
+                old_hours_of_use_are_forgotten,
             }
             allowances {
                 a_used_up_allowance_grows_back,

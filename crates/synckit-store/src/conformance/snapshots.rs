@@ -25,6 +25,7 @@ fn part(stream: StreamId, n: u64, part: u32, now: u64) -> NewSnapshotPart {
         snapshot_id: snapshot_id(n),
         part,
         sealed: sealed(n, part),
+        app_is_full: false,
         now,
     }
 }

@@ -53,6 +53,7 @@ async fn snapshot_part(store: &dyn Store, stream: StreamId, id: u64, part: u32, 
         snapshot_id: SnapshotId::from_bytes(id16(id)),
         part,
         sealed: Bytes::from(vec![0x77; 1000]),
+        app_is_full: false,
         now,
     };
     assert_eq!(store.put_snapshot_part(part).await.unwrap(), SnapshotPartWrite::Stored);

@@ -8,12 +8,12 @@ use crate::{
     Blob, NewUpload, PendingUpload, StoreError, StreamId, UploadBegin,
     records::{
         Executor, Row,
-        blobs::{condemn_replaced, pending_upload},
+        blobs::{bring_back, condemn_replaced, is_deleted, pending_upload},
         params,
         streams::find_or_create,
         usage::usage,
     },
-    rules::quotas::{self, Quotas},
+    rules::quotas::{self, Quota, Quotas},
 };
 
 /// Locks the row of the stream, as every writer of blobs does.
@@ -26,24 +26,21 @@ pub(super) async fn begin_upload(
     if streams::lock(db, upload.stream).await?.is_none() {
         return Err(StoreError::NoSuchStream);
     }
-    if !upload.replace {
-        let brought_back = db
-            .execute(
-                "UPDATE blobs SET deleted_at = NULL WHERE stream_key = $1 AND blob_id = $2",
-                params![stream_key, &upload.blob_id],
-            )
-            .await?;
-        if brought_back > 0 {
-            return Ok(UploadBegin::AlreadyExists);
+    let existing = any_blob(db, stream_key, upload.blob_id).await?;
+    if existing.is_some() && !upload.replace {
+        if upload.app_is_full && is_deleted(db, stream_key, upload.blob_id).await? {
+            return Ok(UploadBegin::OverQuota(Quota::AppStorage));
         }
+        bring_back(db, stream_key, upload.blob_id).await?;
+        return Ok(UploadBegin::AlreadyExists);
     }
     let mut usage = usage(db, upload.stream.user_id).await?;
-    if let Some(replaced) = any_blob(db, stream_key, upload.blob_id).await? {
+    if let Some(replaced) = existing {
         // It makes room for the new one.
         usage.blobs = usage.blobs.saturating_sub(1);
         usage.stored_bytes = usage.stored_bytes.saturating_sub(replaced.size);
     }
-    if let Some(quota) = quotas::upload(quotas, &usage, upload.size) {
+    if let Some(quota) = quotas::upload(quotas, upload.app_is_full, &usage, upload.size) {
         return Ok(UploadBegin::OverQuota(quota));
     }
     if upload.only_asks {
@@ -133,6 +130,8 @@ pub(super) async fn confirm_upload(
     let new = read(&row)?;
     let replaced = any_blob(db, stream.key, new.blob_id).await?;
     if let Some(old) = replaced {
+        // Its bytes leave with the row: none of them may stay counted as deleted.
+        bring_back(db, stream.key, old.blob_id).await?;
         condemn_replaced(db, stream.key, &old, now).await?;
     }
     db.execute(
@@ -140,7 +139,7 @@ pub(super) async fn confirm_upload(
          VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (stream_key, blob_id) DO UPDATE SET object_key = excluded.object_key,
              size_bytes = excluded.size_bytes, sealed_hash = excluded.sealed_hash, key_id = excluded.key_id,
-             created_at = excluded.created_at, deleted_at = NULL",
+             created_at = excluded.created_at",
         params![
             stream.key,
             &new.blob_id,

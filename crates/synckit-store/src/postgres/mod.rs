@@ -57,6 +57,7 @@ mod lookups;
 mod migrations;
 mod notices;
 mod options;
+mod plans;
 mod pool;
 mod positions;
 mod retention;
@@ -148,7 +149,12 @@ impl PostgresStore {
                 },
                 Some(device),
             ) => {
-                if let Some(quota) = quotas::batch(&self.quotas, found.stored_bytes, batch.sealed.len() as u64) {
+                if let Some(quota) = quotas::batch(
+                    &self.quotas,
+                    batch.app_is_full,
+                    found.stored_bytes,
+                    batch.sealed.len() as u64,
+                ) {
                     return Ok(Some(Append::OverQuota(quota)));
                 }
                 let stream = &found.stream;

@@ -62,7 +62,7 @@ pub(super) async fn put_part(
         return Ok(answer);
     }
     let stored_bytes = stored_bytes(db, part.stream.user_id).await?;
-    if let Some(quota) = quotas::snapshot_part(quotas, stored_bytes, part.sealed.len() as u64) {
+    if let Some(quota) = quotas::snapshot_part(quotas, part.app_is_full, stored_bytes, part.sealed.len() as u64) {
         return Ok(SnapshotPartWrite::OverQuota(quota));
     }
     let snapshot_key = match found {

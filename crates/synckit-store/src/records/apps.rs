@@ -180,8 +180,14 @@ pub async fn sweep(db: &impl Executor) -> Result<bool, StoreError> {
     match stream {
         Some(stream) => accounts::abandon_stream(db, stream.get(0)?).await?,
         None => {
-            db.execute("DELETE FROM apps WHERE app_key = $1", params![app_key])
-                .await?;
+            for statement in [
+                "DELETE FROM plans WHERE app_key = $1",
+                "DELETE FROM usage_hours WHERE app_key = $1",
+                "DELETE FROM usage_months WHERE app_key = $1",
+                "DELETE FROM apps WHERE app_key = $1",
+            ] {
+                db.execute(statement, params![app_key]).await?;
+            }
         }
     }
     Ok(true)

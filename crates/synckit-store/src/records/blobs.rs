@@ -168,12 +168,56 @@ pub async fn delete(
         return Ok(false);
     };
     let deleted = db
-        .execute(
-            "UPDATE blobs SET deleted_at = $3 WHERE stream_key = $1 AND blob_id = $2 AND deleted_at IS NULL",
+        .query_one(
+            "UPDATE blobs SET deleted_at = $3 WHERE stream_key = $1 AND blob_id = $2 AND deleted_at IS NULL
+             RETURNING size_bytes",
             params![stream_key, &blob_id, now],
         )
         .await?;
-    Ok(deleted > 0)
+    let Some(deleted) = deleted else { return Ok(false) };
+    let size: u64 = deleted.get(0)?;
+    db.execute(
+        "UPDATE streams SET deleted_bytes = deleted_bytes + $2 WHERE stream_key = $1",
+        params![stream_key, size],
+    )
+    .await?;
+    Ok(true)
+}
+
+/// Whether a blob is deleted and not yet swept.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn is_deleted(db: &impl Executor, stream_key: i64, blob_id: BlobId) -> Result<bool, StoreError> {
+    let deleted = db
+        .query_one(
+            "SELECT blob_id FROM blobs WHERE stream_key = $1 AND blob_id = $2 AND deleted_at IS NOT NULL",
+            params![stream_key, &blob_id],
+        )
+        .await?;
+    Ok(deleted.is_some())
+}
+
+/// Brings a blob back, if it is deleted and not yet swept.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn bring_back(db: &impl Executor, stream_key: i64, blob_id: BlobId) -> Result<(), StoreError> {
+    let deleted = db
+        .query_one(
+            "UPDATE blobs SET deleted_at = NULL WHERE stream_key = $1 AND blob_id = $2 AND deleted_at IS NOT NULL
+             RETURNING size_bytes",
+            params![stream_key, &blob_id],
+        )
+        .await?;
+    let Some(deleted) = deleted else { return Ok(()) };
+    let size: u64 = deleted.get(0)?;
+    db.execute(
+        "UPDATE streams SET deleted_bytes = deleted_bytes - $2 WHERE stream_key = $1",
+        params![stream_key, size],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Leaves an object to the sweep, which may delete it from `sweep_after` on.
@@ -293,7 +337,8 @@ async fn condemn_deleted_blobs(db: &impl Executor, now: UnixSeconds, limit: u32)
         )
         .await?;
         db.execute(
-            "UPDATE streams SET blob_bytes = blob_bytes - $2, blob_count = blob_count - 1 WHERE stream_key = $1",
+            "UPDATE streams SET blob_bytes = blob_bytes - $2, deleted_bytes = deleted_bytes - $2,
+                 blob_count = blob_count - 1 WHERE stream_key = $1",
             params![stream_key, blob.size],
         )
         .await?;

@@ -19,6 +19,7 @@ pub mod devices;
 pub mod envelopes;
 pub mod export;
 pub mod pending_accounts;
+pub mod plans;
 pub mod sessions;
 pub mod streams;
 pub mod teams;

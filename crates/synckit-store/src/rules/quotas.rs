@@ -39,6 +39,8 @@ pub enum Quota {
     PendingUploads,
     /// [`Quotas::revoked_devices`].
     RevokedDevices,
+    /// The plan of the app, which is no quota of the account: all its users together reached it.
+    AppStorage,
 }
 
 impl Quota {
@@ -49,6 +51,7 @@ impl Quota {
             Self::Blobs => "blobs",
             Self::PendingUploads => "pending_uploads",
             Self::RevokedDevices => "revoked_devices",
+            Self::AppStorage => "app_storage",
         }
     }
 }
@@ -67,17 +70,26 @@ pub struct Usage {
 }
 
 /// The quota that a batch of so many bytes would exceed.
-pub const fn batch(quotas: &Quotas, stored_bytes: u64, more_bytes: u64) -> Option<Quota> {
+pub const fn batch(quotas: &Quotas, app_is_full: bool, stored_bytes: u64, more_bytes: u64) -> Option<Quota> {
+    if app_is_full {
+        return Some(Quota::AppStorage);
+    }
     over(stored_bytes, more_bytes, quotas.bytes, Quota::Bytes)
 }
 
 /// The quota that a part of a snapshot would exceed.
-pub const fn snapshot_part(quotas: &Quotas, stored_bytes: u64, more_bytes: u64) -> Option<Quota> {
+pub const fn snapshot_part(quotas: &Quotas, app_is_full: bool, stored_bytes: u64, more_bytes: u64) -> Option<Quota> {
+    if app_is_full {
+        return Some(Quota::AppStorage);
+    }
     over(stored_bytes, more_bytes, quotas.bytes.saturating_mul(2), Quota::Bytes)
 }
 
 /// The quota that an upload of so many bytes would exceed.
-pub const fn upload(quotas: &Quotas, usage: &Usage, more_bytes: u64) -> Option<Quota> {
+pub const fn upload(quotas: &Quotas, app_is_full: bool, usage: &Usage, more_bytes: u64) -> Option<Quota> {
+    if app_is_full {
+        return Some(Quota::AppStorage);
+    }
     if usage.pending_uploads >= quotas.pending_uploads {
         return Some(Quota::PendingUploads);
     }

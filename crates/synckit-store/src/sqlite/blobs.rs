@@ -14,26 +14,26 @@ use super::{
 };
 use crate::{
     Blob, NewUpload, PendingUpload, StreamId, UploadBegin, records,
-    rules::quotas::{self, Quotas},
+    rules::quotas::{self, Quota, Quotas},
 };
 
 pub(super) fn begin_upload(db: &Connection, upload: &NewUpload, quotas: &Quotas) -> Result<UploadBegin, Failure> {
     let stream_key = run(records::streams::find_or_create(&Transaction(db), upload.stream))?;
-    if !upload.replace {
-        let brought_back = db
-            .prepare_cached("UPDATE blobs SET deleted_at = NULL WHERE stream_key = ?1 AND blob_id = ?2")?
-            .execute(params![stream_key, upload.blob_id.as_bytes()])?;
-        if brought_back > 0 {
-            return Ok(UploadBegin::AlreadyExists);
+    let existing = any_blob(db, stream_key, upload.blob_id)?;
+    if existing.is_some() && !upload.replace {
+        if upload.app_is_full && run(records::blobs::is_deleted(&Transaction(db), stream_key, upload.blob_id))? {
+            return Ok(UploadBegin::OverQuota(Quota::AppStorage));
         }
+        run(records::blobs::bring_back(&Transaction(db), stream_key, upload.blob_id))?;
+        return Ok(UploadBegin::AlreadyExists);
     }
     let mut usage = run(records::usage::usage(&Transaction(db), upload.stream.user_id))?;
-    if let Some(replaced) = any_blob(db, stream_key, upload.blob_id)? {
+    if let Some(replaced) = existing {
         // It makes room for the new one.
         usage.blobs = usage.blobs.saturating_sub(1);
         usage.stored_bytes = usage.stored_bytes.saturating_sub(replaced.size);
     }
-    if let Some(quota) = quotas::upload(quotas, &usage, upload.size) {
+    if let Some(quota) = quotas::upload(quotas, upload.app_is_full, &usage, upload.size) {
         return Ok(UploadBegin::OverQuota(quota));
     }
     if upload.only_asks {
@@ -141,6 +141,8 @@ pub(super) fn confirm_upload(
     };
     let replaced = any_blob(db, stream.key, new.blob_id)?;
     if let Some(old) = replaced {
+        // Its bytes leave with the row: none of them may stay counted as deleted.
+        run(records::blobs::bring_back(&Transaction(db), stream.key, old.blob_id))?;
         run(records::blobs::condemn_replaced(
             &Transaction(db),
             stream.key,
@@ -153,7 +155,7 @@ pub(super) fn confirm_upload(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (stream_key, blob_id) DO UPDATE SET object_key = excluded.object_key,
              size_bytes = excluded.size_bytes, sealed_hash = excluded.sealed_hash, key_id = excluded.key_id,
-             created_at = excluded.created_at, deleted_at = NULL",
+             created_at = excluded.created_at",
     )?
     .execute(params![
         stream.key,

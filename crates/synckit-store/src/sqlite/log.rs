@@ -58,7 +58,7 @@ pub(super) fn append(db: &Connection, batch: &NewBatch, quotas: &Quotas) -> Resu
             },
             Some(device),
         ) => {
-            if let Some(quota) = quotas::batch(quotas, stored_bytes, batch.sealed.len() as u64) {
+            if let Some(quota) = quotas::batch(quotas, batch.app_is_full, stored_bytes, batch.sealed.len() as u64) {
                 return Ok(Attempt::Answered(Append::OverQuota(quota)));
             }
             insert(db, &stream, device.device_key, batch, position)?;

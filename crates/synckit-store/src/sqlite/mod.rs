@@ -64,6 +64,7 @@ mod failure;
 mod figures;
 mod inspect;
 mod log;
+mod plans;
 mod positions;
 mod queue;
 mod readers;

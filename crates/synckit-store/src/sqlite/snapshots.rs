@@ -58,7 +58,7 @@ pub(super) fn put_part(db: &Connection, part: &NewSnapshotPart, quotas: &Quotas)
         return Ok(answer);
     }
     let stored_bytes = run(records::usage::stored_bytes(&Transaction(db), part.stream.user_id))?;
-    if let Some(quota) = quotas::snapshot_part(quotas, stored_bytes, part.sealed.len() as u64) {
+    if let Some(quota) = quotas::snapshot_part(quotas, part.app_is_full, stored_bytes, part.sealed.len() as u64) {
         return Ok(SnapshotPartWrite::OverQuota(quota));
     }
     let snapshot_key = match found {

@@ -22,6 +22,11 @@ const OF_NOBODY: &[&str] = &[
     "api_keys",
     "redirects",
     "teams",
+    // Sums of whole apps.
+    "plans",
+    "usage_hours",
+    "usage_months",
+    "usage_flushes",
     // Object keys are random, and what they named is gone from every other table.
     "condemned_objects",
     // Hashes and random ids, for twenty minutes.
@@ -106,6 +111,7 @@ const EXPORTED: &[(&str, &str, Columns)] = &[
             ("batch_bytes", "batch_bytes"),
             ("blob_bytes", "blob_bytes"),
             ("blob_count", "- the number of its blobs, which are in the export"),
+            ("deleted_bytes", "- of its deleted blobs, which are in the export"),
             ("replaced_bytes", "- of files that are deleted within hours"),
             ("replaced_count", "- of files that are deleted within hours"),
             ("snapshot_bytes", "snapshot_bytes"),

@@ -8,14 +8,14 @@ use synckit_protocol::{
     wire::{console::FirstSteps, devices::Platform, export::ExportLine},
 };
 use synckit_store::{
-    AcceptNewSeed, AccountCreation, AddressChange, Allowance, AppWrite, Blob, Charge, Counted, CountedKey,
-    CredentialId, CredentialOf, DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore, FinishedLogin,
-    LoginUse, MemberWrite, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession,
-    NewTeam, PAGES_APP, PasswordReset, Place, RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId, TeamCreation,
-    TeamDeletion, TeamRole, VaultWrite, VersionedWrite,
+    AcceptNewSeed, AccountCreation, AddressChange, Allowance, AppPlan, AppStored, AppWrite, Blob, Charge, Counted,
+    CountedKey, CredentialId, CredentialOf, DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore,
+    FinishedLogin, Hour, LoginUse, MemberWrite, Month, Moved, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode,
+    NewPendingAccount, NewSession, NewTeam, PAGES_APP, PasswordReset, Place, RedirectWrite, RefreshUse, SeedClaim,
+    StoreError, StreamId, TeamCreation, TeamDeletion, TeamRole, UsageFlush, VaultWrite, VersionedWrite,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, allowances, apps, blobs, devices, envelopes,
-        export, pending_accounts, sessions, streams, teams, usage,
+        export, pending_accounts, plans, sessions, streams, teams, usage,
     },
     rules::quotas::{Quotas, Usage},
     schema,
@@ -255,6 +255,7 @@ async fn of_apps_and_accounts(db: &impl Executor) {
     assert_eq!(apps::of_key(db, &key(1), NOW + 9).await.unwrap(), Some(app.id));
     assert_eq!(apps::of_key(db, &key(1), NOW + 10).await.unwrap(), None);
     of_teams(db, app.id).await;
+    of_plans(db, app.id).await;
     let listed = apps::list(db, NOW).await.unwrap();
     let ends: Vec<_> = listed[0].keys.iter().map(|key| key.ends_at).collect();
     assert_eq!(ends, [None, Some(NOW + 10)]);
@@ -552,6 +553,36 @@ fn kind(line: &ExportLine) -> &'static str {
     }
 }
 
+async fn of_plans(db: &impl Executor, app_id: AppId) {
+    let plan = AppPlan {
+        gigabytes: 10,
+        burst_hundredths: 500,
+    };
+    let hour = Hour::of(NOW);
+    assert!(plans::write(db, app_id, Some(plan), NOW).await.unwrap());
+    let flush = UsageFlush {
+        meter: [1; 16],
+        number: 1,
+        moved: vec![Moved { app_id, hour, bytes: 5 }],
+        now: NOW,
+    };
+    assert!(plans::add(db, &flush).await.unwrap());
+    assert!(!plans::add(db, &flush).await.unwrap());
+    plans::note_stored(db, app_id, hour, 7).await.unwrap();
+    let listed = plans::list(db, hour.month()).await.unwrap();
+    let found = listed.iter().find(|app| app.app_id == app_id).unwrap();
+    assert_eq!((found.plan, found.moved_bytes), (Some(plan), 5));
+    assert_eq!(plans::stored(db, app_id).await.unwrap(), AppStored::default());
+    assert_eq!(plans::hours(db, app_id, hour).await.unwrap()[0].stored_bytes, Some(7));
+    assert!(plans::write(db, app_id, None, NOW).await.unwrap());
+    let later = Month(hour.month().0 + 14);
+    assert!(
+        !plans::forget(db, Hour::of(later.begins()), later.begins())
+            .await
+            .unwrap()
+    );
+}
+
 async fn of_teams(db: &impl Executor, app_id: AppId) {
     let [team, empty] = [7, 8].map(|n| NewTeam {
         id: TeamId::from_bytes([n; 16]),
@@ -668,6 +699,11 @@ async fn of_blobs(db: &impl Executor) {
     assert_eq!(blobs::deleted(db, &[replaced.object_key], NOW).await.unwrap(), 1);
     let again = NOW + SECOND_SWEEP_SECONDS;
     assert_eq!(blobs::deleted(db, &[replaced.object_key], again).await.unwrap(), 0);
+    let stream_key = streams::find_or_create(db, stream).await.unwrap();
+    assert!(blobs::delete(db, stream, blob, NOW).await.unwrap());
+    assert!(blobs::is_deleted(db, stream_key, blob).await.unwrap());
+    blobs::bring_back(db, stream_key, blob).await.unwrap();
+    assert!(!blobs::is_deleted(db, stream_key, blob).await.unwrap());
     assert!(blobs::delete(db, stream, blob, NOW).await.unwrap());
     assert!(!blobs::delete(db, stream, blob, NOW).await.unwrap());
     let [upload, other] = [1, 3].map(|byte| UploadId::from_bytes([byte; 16]));

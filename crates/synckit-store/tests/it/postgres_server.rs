@@ -37,7 +37,7 @@ async fn streams_share_nothing_in_the_schema() {
     let keys = "SELECT conrelid::regclass::text || ' ' || substr(pg_get_constraintdef(oid), 13) FROM pg_constraint
         WHERE contype = 'f' AND conrelid::regclass::text NOT IN
             ('api_keys', 'earlier_vaults', 'familiar_places', 'invites', 'mail_codes', 'redirects', 'sessions', 'streams',
-             'apps', 'team_members') ORDER BY 1";
+             'apps', 'team_members', 'plans', 'usage_hours', 'usage_months') ORDER BY 1";
     let expected = [
         "batch_answers (stream_key) REFERENCES streams(stream_key)",
         "batches (stream_key) REFERENCES streams(stream_key)",
@@ -62,6 +62,7 @@ async fn streams_share_nothing_in_the_schema() {
         "invites",
         "mail_codes",
         "pending_accounts",
+        "plans",
         "redirects",
         "schema_history",
         // Only the embedded store writes it.
@@ -69,6 +70,9 @@ async fn streams_share_nothing_in_the_schema() {
         "server",
         "team_members",
         "teams",
+        "usage_flushes",
+        "usage_hours",
+        "usage_months",
     ];
     assert_eq!(names(&fresh.database, unkeyed).await, expected);
 }

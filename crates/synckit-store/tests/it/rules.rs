@@ -514,22 +514,34 @@ fn quotas_hold_to_the_byte_and_to_the_piece() {
         sessions: 5,
         revoked_devices: 1,
     };
-    assert_eq!(quotas::batch(&quotas, 90, 10), None);
-    assert_eq!(quotas::batch(&quotas, 90, 11), Some(Quota::Bytes));
-    assert_eq!(quotas::batch(&quotas, u64::MAX, u64::MAX), Some(Quota::Bytes));
-    assert_eq!(quotas::snapshot_part(&quotas, 190, 10), None);
-    assert_eq!(quotas::snapshot_part(&quotas, 190, 11), Some(Quota::Bytes));
+    assert_eq!(quotas::batch(&quotas, true, 0, 1), Some(Quota::AppStorage));
+    assert_eq!(quotas::snapshot_part(&quotas, true, 0, 1), Some(Quota::AppStorage));
+    assert_eq!(
+        quotas::upload(&quotas, true, &Usage::default(), 1),
+        Some(Quota::AppStorage)
+    );
+    assert_eq!(quotas::batch(&quotas, false, 90, 10), None);
+    assert_eq!(quotas::batch(&quotas, false, 90, 11), Some(Quota::Bytes));
+    assert_eq!(quotas::batch(&quotas, false, u64::MAX, u64::MAX), Some(Quota::Bytes));
+    assert_eq!(quotas::snapshot_part(&quotas, false, 190, 10), None);
+    assert_eq!(quotas::snapshot_part(&quotas, false, 190, 11), Some(Quota::Bytes));
     let usage = |stored_bytes, pending_bytes, blobs, pending_uploads| Usage {
         stored_bytes,
         pending_bytes,
         blobs,
         pending_uploads,
     };
-    assert_eq!(quotas::upload(&quotas, &usage(50, 40, 1, 1), 10), None);
-    assert_eq!(quotas::upload(&quotas, &usage(50, 40, 1, 1), 11), Some(Quota::Bytes));
-    assert_eq!(quotas::upload(&quotas, &usage(0, 0, 2, 1), 1), Some(Quota::Blobs));
+    assert_eq!(quotas::upload(&quotas, false, &usage(50, 40, 1, 1), 10), None);
     assert_eq!(
-        quotas::upload(&quotas, &usage(0, 0, 0, 2), 1),
+        quotas::upload(&quotas, false, &usage(50, 40, 1, 1), 11),
+        Some(Quota::Bytes)
+    );
+    assert_eq!(
+        quotas::upload(&quotas, false, &usage(0, 0, 2, 1), 1),
+        Some(Quota::Blobs)
+    );
+    assert_eq!(
+        quotas::upload(&quotas, false, &usage(0, 0, 0, 2), 1),
         Some(Quota::PendingUploads)
     );
     assert_eq!(

@@ -40,6 +40,39 @@ fn apps_are_managed_while_the_server_runs() {
     assert_eq!(apps[0]["keys"].as_array().unwrap().len(), 1);
 }
 
+#[test]
+fn a_plan_is_given_shown_and_taken_away() {
+    let server = Server::start();
+    let data_dir = server.data_dir();
+    on_data_dir(&data_dir, &["app", "create", "Notes"]).expect_code(0);
+    let usage = || {
+        let shown = on_data_dir(&data_dir, &["app", "usage", "Notes", "--json"]).expect_code(0);
+        serde_json::from_str::<Value>(&shown.stdout).unwrap()
+    };
+    assert!(usage()["plan"].is_null());
+    let given = on_data_dir(&data_dir, &["app", "plan", "Notes", "--gb", "25", "--burst", "2.5"]).expect_code(0);
+    let expected = "Notes may store 25.0 GB and move 62.5 GB a month";
+    assert!(given.stdout.contains(expected), "{}", given.stdout);
+    let plan = &usage()["plan"];
+    assert_eq!(
+        (&plan["gigabytes"], &plan["burst_hundredths"]),
+        (&25.into(), &250.into())
+    );
+    let shown = on_data_dir(&data_dir, &["app", "usage", "Notes"]).expect_code(0);
+    assert!(
+        shown.stdout.contains("62.5 GB") && shown.stdout.contains("0 %"),
+        "{}",
+        shown.stdout
+    );
+    on_data_dir(&data_dir, &["app", "plan", "Notes", "--none"]).expect_code(0);
+    let shown = on_data_dir(&data_dir, &["app", "usage", "Notes"]).expect_code(0);
+    assert!(shown.stdout.contains("no limits"), "{}", shown.stdout);
+    for wrong in [&["--gb", "0"][..], &["--burst", "3"], &["--gb", "5", "--none"], &[]] {
+        let arguments = [&["app", "plan", "Notes"], wrong].concat();
+        on_data_dir(&data_dir, &arguments).expect_code(2);
+    }
+}
+
 /// Half of what one is creating looks to the other like a database that was lost, so each waits for the other.
 #[test]
 fn a_server_and_commands_start_in_one_new_place() {

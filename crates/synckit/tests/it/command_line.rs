@@ -66,6 +66,8 @@ fn help_names_every_command() {
       list             List the apps and their keys
       rename           Give an app another name
       delete           Delete an app and all data that its users keep in it, for good
+      plan             Say what an app may store and move; without a plan it has no limits
+      usage            Show what an app stores and moves, and how much of its plan that is
       redirects        List the addresses that a browser sign-in may return to
       add-redirect     Register an address that a browser sign-in may return to
       remove-redirect  Remove an address that a browser sign-in may return to

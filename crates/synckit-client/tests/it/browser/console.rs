@@ -1,7 +1,9 @@
 //! The console in a real Chromium: an app is made, and its quick start turns green by itself.
 
 use synckit_client::{MemoryStore, SyncKitClient, SyncKitConfig};
-use synckit_server::Admin;
+use synckit_protocol::AppId;
+use synckit_server::{Admin, billing::Plan};
+use synckit_store::{Hour, Month};
 
 use super::{
     EMAIL, PASSWORD,
@@ -155,4 +157,74 @@ async fn an_app_is_changed_and_deleted_in_a_browser() {
         "{:?}",
         browser.complaints().await
     );
+}
+
+/// Makes an app look as if it had been used for twelve days.
+fn used(world: &World, app: AppId) {
+    let database = rusqlite::Connection::open(world.data_dir().join("synckit.db")).unwrap();
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let hour = i64::try_from(Hour::of(now).0).unwrap();
+    let app_key: i64 = database
+        .query_row("SELECT app_key FROM apps WHERE app_id = ?1", [app.as_bytes()], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    let stored = 21_300_000_000_i64;
+    for day in 0..12 {
+        let values = [
+            app_key,
+            hour - day * 24,
+            900_000_000 * (day % 5 + 1),
+            stored - 300_000_000 * day,
+        ];
+        let insert = "INSERT INTO usage_hours VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+        database.execute(insert, values).unwrap();
+    }
+    let month = i64::from(Month::of(now).0);
+    let insert = "INSERT INTO usage_months VALUES (?1, ?2, ?3)
+        ON CONFLICT DO UPDATE SET moved_bytes = excluded.moved_bytes";
+    database.execute(insert, [app_key, month, 61_400_000_000]).unwrap();
+    let update = "UPDATE streams SET blob_bytes = ?2, replaced_bytes = 1600000000 WHERE app_id = ?1";
+    let changed = database.execute(update, rusqlite::params![app.as_bytes(), stored]);
+    assert_eq!(changed, Ok(1));
+}
+
+#[tokio::test]
+async fn the_usage_of_an_app_is_seen_beside_its_plan() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let admin = Admin::open(&world.data_dir()).unwrap();
+    let user_id = admin.account_of(&user.email).await.unwrap().unwrap();
+    let team = admin.create_team("Example Co", user_id).await.unwrap();
+    let app = admin.create_app_of(Some(team), "Field Notes").await.unwrap();
+    let laptop = device(world.url(), app.api_key.expose(), &user, "laptop").await;
+    let laptop_id = laptop.devices().await.unwrap()[0].id;
+    laptop.push(laptop_id, changes(2)).await.unwrap();
+    let page = format!("{}/console/apps/{}/usage", world.url(), app.app_id);
+    let dark_phone = Look {
+        is_dark: true,
+        is_phone: true,
+        ..Look::default()
+    };
+    for (look, name) in [(Look::default(), "light-desktop"), (dark_phone, "dark-phone")] {
+        admin.write_plan(app.app_id, None).await.unwrap();
+        let browser = Browser::start(look).await;
+        sign_in(&browser, &world, &user).await;
+        browser.click("//a[contains(text(), 'Field Notes')]").await;
+        browser.click("//a[text()='Usage']").await;
+        browser.text("//p[contains(text(), 'has no plan')]").await;
+        browser.seen(&format!("app-usage-no-plan-{name}")).await;
+        used(&world, app.app_id);
+        let plan = Plan::new("25".parse().unwrap(), "5".parse().unwrap());
+        admin.write_plan(app.app_id, Some(plan)).await.unwrap();
+        browser.open(&page).await;
+        let rung = browser.text("//li[@class='rung-on']//h3").await;
+        assert_eq!(rung, "80 %: your app is told\nStorage is here");
+        browser.seen(&format!("app-usage-{name}")).await;
+        assert!(
+            browser.complaints().await.is_empty(),
+            "{:?}",
+            browser.complaints().await
+        );
+    }
 }

@@ -2,10 +2,10 @@
 //! crate whose licence this project does not take.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead, BufReader, Read as _, Write as _},
     net::TcpStream,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     thread,
 };
 
@@ -35,22 +35,35 @@ pub(super) struct Browser {
     _profile: TempDir,
 }
 
+/// A driver, what it prints, and its port; `None` if it ended at once.
+fn drive() -> Option<(Child, BufReader<ChildStdout>, String)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("chromedriver: `cargo xtask test` installs it");
+    let mut output = BufReader::new(driver.stdout.take().unwrap());
+    if let Some(port) = port_of(&mut output) {
+        return Some((driver, output, port));
+    }
+    driver.wait().unwrap();
+    None
+}
+
+/// The port that a driver takes; `None` if it ends before it has one.
+fn port_of(output: &mut impl BufRead) -> Option<String> {
+    let mut lines = output.lines().map(Result::unwrap);
+    lines.find_map(|line| {
+        let (_, port) = line.trim_end().split_once("successfully on port ")?;
+        Some(port.trim_end_matches('.').to_owned())
+    })
+}
+
 impl Browser {
     pub(super) async fn start(look: Look) -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver: `cargo xtask test` installs it");
-        let mut output = BufReader::new(driver.stdout.take().unwrap());
-        let port = loop {
-            let mut line = String::new();
-            assert!(output.read_line(&mut line).unwrap() > 0, "a driver that starts");
-            if let Some((_, port)) = line.trim_end().split_once("successfully on port ") {
-                break port.trim_end_matches('.').to_owned();
-            }
-        };
+        // A driver takes a free port in two steps, and ends if another took it in between.
+        let (driver, mut output, port) = (0..3).find_map(|_| drive()).expect("a driver that starts");
         // What it prints later is read, so that it never waits for a reader.
         thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         let profile = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ mod units;
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use serde::Deserialize;
-use synckit_protocol::SecretText;
+use synckit_protocol::{SecretText, limits};
 use synckit_store::{PostgresUrl, objects::BucketAccess};
 
 pub(crate) use addresses::network_of;
@@ -86,6 +86,9 @@ pub struct Config {
     pub database_bytes_max: Option<u64>,
     /// Interval between runs of the background jobs. Default 60 s.
     pub sweep_interval: Duration,
+    /// Interval between additions of what moved to the use of each app, after which limits of plans hold and lift. 3 s, which only tests
+    /// change: no setting.
+    pub meter_interval: Duration,
     /// How long data that is no longer needed is kept.
     pub retention: RetentionAges,
     /// The form of the log. The binary sets the subscriber up; the server only carries the value.
@@ -122,6 +125,7 @@ impl Config {
             quotas: AccountQuotas::default(),
             database_bytes_max: None,
             sweep_interval: Duration::from_secs(60),
+            meter_interval: Duration::from_secs(limits::METER_SECONDS),
             retention: RetentionAges::default(),
             log_format: LogFormat::Text,
             mail: MailDelivery::Directory,

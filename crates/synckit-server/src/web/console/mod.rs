@@ -6,6 +6,7 @@
 
 mod apps;
 mod settings;
+mod usage;
 mod view;
 
 use std::sync::Arc;
@@ -71,6 +72,9 @@ pub(super) fn operations() -> Vec<Operation> {
         of_app(get("/console/apps/{app}/steps", apps::steps))
             .does("Says which of the first steps have happened")
             .answers::<FirstSteps>("Whether each has happened."),
+        of_app(get("/console/apps/{app}/usage", usage::show))
+            .does("Shows what an app stores and moves, and how much of its plan that is")
+            .answer(PAGE),
         of_app(get("/console/apps/{app}/settings", settings::show))
             .does("Shows the keys of an app, where a sign-in may return to, and its name")
             .answer(PAGE),

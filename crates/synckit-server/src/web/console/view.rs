@@ -110,7 +110,11 @@ async fn common(state: &ServerState, access: &ConsoleAccess) -> Result<Value, Ap
 }
 
 /// What every page of an app has.
-async fn of_app(state: &ServerState, access: &ConsoleAccess, (team, app): (&OwnTeam, &App)) -> Result<Value, ApiError> {
+pub(super) async fn of_app(
+    state: &ServerState,
+    access: &ConsoleAccess,
+    (team, app): (&OwnTeam, &App),
+) -> Result<Value, ApiError> {
     let team_name = &team.name;
     let may_delete = may_delete(team);
     Ok(context! {

@@ -3,6 +3,7 @@
 mod guesses;
 mod mail_queue;
 mod overload;
+mod plans;
 mod quotas;
 mod rates;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use synckit_protocol::{AppId, TeamId, UserId, limits};
-use synckit_server::Admin;
-use synckit_store::TeamRole;
+use synckit_server::{Admin, billing::Plan};
+use synckit_store::{Month, TeamRole};
 
 use super::account_page::{Browser, FORM, encoded, text_of};
 use crate::support::{Answer, PASSWORD, World};
@@ -47,7 +47,7 @@ impl Team {
 
     /// Every page and every form of the app, with what it names beside its proof.
     fn of_app(&self) -> (Vec<String>, Vec<Sent>) {
-        let pages = ["", "/steps", "/settings", "/delete"].map(|rest| self.path(rest));
+        let pages = ["", "/steps", "/usage", "/settings", "/delete"].map(|rest| self.path(rest));
         let forms = [
             ("/keys", vec![("days", "0")]),
             ("/redirects", vec![("change", "add"), ("uri", "com.example.eve:/x")]),
@@ -346,4 +346,42 @@ async fn an_old_key_is_valid_for_the_chosen_days() {
     team.world.sign_in_to(&old, OWNER, PASSWORD).await.unwrap();
     team.world.clock.advance(Duration::from_secs(7 * 24 * 3600).as_secs());
     assert!(team.world.sign_in_to(&old, OWNER, PASSWORD).await.is_err());
+}
+
+#[tokio::test]
+async fn embedded_usage_names_the_rung_of_an_app() {
+    let team = Team::start().await;
+    let page = async || text_of(&team.owner.get(&team.world, &team.path("/usage")).await);
+    assert!(page().await.contains("no limits"));
+    // 10 megabytes a month.
+    let plan = |burst: &str| Plan::new("1".parse().unwrap(), burst.parse().unwrap());
+    team.admin.write_plan(team.app, Some(plan("0.01"))).await.unwrap();
+    let moves = |bytes: i64| {
+        let database = rusqlite::Connection::open(team.world.path().join("synckit.db")).unwrap();
+        let month = Month::of(team.world.clock.now()).0;
+        let insert = "INSERT INTO usage_months (app_key, month, moved_bytes) SELECT app_key, ?1, ?2 FROM apps
+            WHERE name = 'Field Notes' ON CONFLICT DO UPDATE SET moved_bytes = moved_bytes + excluded.moved_bytes";
+        assert_eq!(database.execute(insert, rusqlite::params![month, bytes]), Ok(1));
+    };
+    let is_on = |page: &str, rung: &str| {
+        let rest = page.split_once(rung).unwrap().1;
+        rest.split("</li>").next().unwrap().contains("Transfer is here")
+    };
+    for (bytes, rung) in [
+        (8_000_000, "80 %: your app is told"),
+        (1_500_000, "95 %: time to act"),
+        (600_000, "Transfer full: slower"),
+    ] {
+        moves(bytes);
+        let shown = page().await;
+        assert!(is_on(&shown, rung), "{shown}");
+        assert_eq!(shown.matches("Transfer is here").count(), 1);
+    }
+    let shown = page().await;
+    assert!(
+        shown.contains("10.1\u{a0}MB</b> of 10.0\u{a0}MB · 101&nbsp;%"),
+        "{shown}"
+    );
+    team.admin.write_plan(team.app, Some(plan("5"))).await.unwrap();
+    assert!(!page().await.contains("is here"));
 }

@@ -1,0 +1,328 @@
+//! What each app stores and moves, and what its plan allows.
+//!
+//! Stored bytes are never counted up and down: the rows of the streams hold them, and a meter reads their sum, so that
+//! nothing can drift. What moves is counted in memory and added to the database every few seconds, under a number that makes
+//! a repeated addition harmless. See `docs/adr/0046-plans-limit-apps.md`.
+//!
+//! Invariant: at one node no write makes an app store more than its plan holds. Reading, deletion, export and sign-in ask
+//! nothing here but how fast.
+
+mod floor;
+mod standing;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::HeaderValue;
+use parking_lot::RwLock;
+use synckit_protocol::{AppId, limits, wire::UnixSeconds};
+use synckit_store::{Hour, Moved, Store, StoreError, StreamId, UsageFlush};
+use tokio::time::Instant;
+
+use crate::billing::{Burst, Gigabytes, Plan};
+
+use floor::Floor;
+pub(crate) use floor::{TransferLimit, Way};
+pub(crate) use standing::Standing;
+
+/// A plan as the database holds it. One that this version cannot read limits nothing, and is logged.
+pub(crate) fn plan_of(stored: synckit_store::AppPlan) -> Option<Plan> {
+    let gigabytes = Gigabytes::new(stored.gigabytes).ok()?;
+    let burst = Burst::from_hundredths(stored.burst_hundredths).ok()?;
+    Some(Plan::new(gigabytes, burst))
+}
+
+/// The write would make its app store more than its plan holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StorageLimit;
+
+/// How far beyond its plan a write may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Not at all.
+    Plan,
+    /// As far as the plan again: snapshots, which allow the server to free space.
+    TwicePlan,
+}
+
+/// The meter of one node.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    /// Names this run of the node among the additions in the database.
+    id: [u8; 16],
+    apps: RwLock<HashMap<AppId, Arc<AppMeter>>>,
+    floor: Floor,
+    flushing: tokio::sync::Mutex<Flushing>,
+}
+
+/// What one node knows of one app.
+#[derive(Debug, Default)]
+struct AppMeter {
+    /// Bytes that moved and are in no addition yet.
+    moved: AtomicU64,
+    /// Bytes that moved and may not be in what `standing` knows of the month.
+    moved_unseen: AtomicU64,
+    /// Bytes of writes that go on.
+    reserved: AtomicU64,
+    /// Bytes that were written since `standing` was read.
+    written_unseen: AtomicU64,
+    standing: RwLock<Option<Standing>>,
+}
+
+impl AppMeter {
+    /// What the app stores and moved, as far as this node can know. `None`: it has no plan.
+    fn standing(&self) -> Option<Standing> {
+        let mut standing = (*self.standing.read())?;
+        let written = self.written_unseen.load(Ordering::Relaxed);
+        standing.stored_bytes = standing.stored_bytes.saturating_add(written);
+        let moved = self.moved_unseen.load(Ordering::Relaxed);
+        standing.moved_bytes = standing.moved_bytes.saturating_add(moved);
+        Some(standing)
+    }
+}
+
+/// Additions on their way to the database, one after the other.
+#[derive(Debug, Default)]
+struct Flushing {
+    /// The number of the last one.
+    number: u64,
+    /// The one that did not get through: it is sent again, unchanged, before any other.
+    unsent: Option<UsageFlush>,
+    /// What was added and is in no reading of the month yet.
+    added: HashMap<AppId, u64>,
+    /// The hour in which every app was last looked at.
+    noted: Option<Hour>,
+    /// The last reading of the stored bytes of each app.
+    readings: HashMap<AppId, Reading>,
+}
+
+/// A reading of what an app stores.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    began: Instant,
+    took: Duration,
+}
+
+/// Room for bytes of an app that are being written. It is given back unless the bytes are [kept](Room::keep).
+#[derive(Debug)]
+pub(crate) struct Room {
+    app: Arc<AppMeter>,
+    bytes: u64,
+}
+
+impl Room {
+    /// The bytes are stored: they count until the meter has read the sum again.
+    pub(crate) fn keep(self) {
+        self.app.written_unseen.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.app.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Meter {
+    pub(crate) fn new(id: [u8; 16]) -> Self {
+        Self {
+            id,
+            apps: RwLock::default(),
+            floor: Floor::default(),
+            flushing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn app(&self, app_id: AppId) -> Arc<AppMeter> {
+        if let Some(app) = self.apps.read().get(&app_id) {
+            return Arc::clone(app);
+        }
+        Arc::clone(self.apps.write().entry(app_id).or_default())
+    }
+
+    /// Takes room for a write of so many bytes.
+    pub(crate) fn room(&self, app_id: AppId, bytes: u64, reach: Reach) -> Result<Room, StorageLimit> {
+        let app = self.app(app_id);
+        // First taken, then judged: of two writes at once, neither overlooks the other.
+        let reserved = app.reserved.fetch_add(bytes, Ordering::Relaxed);
+        let room = Room { app, bytes };
+        let Some(standing) = room.app.standing() else {
+            return Ok(room);
+        };
+        let limit = match reach {
+            Reach::Plan => standing.storage_limit,
+            Reach::TwicePlan => standing.storage_limit.saturating_mul(2),
+        };
+        let sum = standing.stored_bytes.saturating_add(reserved).saturating_add(bytes);
+        if sum > limit { Err(StorageLimit) } else { Ok(room) }
+    }
+
+    /// Whether the bytes of a way may move now, and how many at most; the rest has to wait. Over the budget of the month each user has
+    /// the floor.
+    pub(crate) fn may_move(&self, stream: StreamId, way: Way) -> Result<Pace, TransferLimit> {
+        match self.app(stream.app_id).standing() {
+            Some(standing) if standing.is_over_transfer() => {
+                self.floor.admit(stream, way)?;
+                Ok(Pace::Floor)
+            }
+            _ => Ok(Pace::Free),
+        }
+    }
+
+    /// Counts bytes that moved.
+    pub(crate) fn moved(&self, stream: StreamId, way: Way, bytes: u64, pace: Pace) {
+        let app = self.app(stream.app_id);
+        app.moved.fetch_add(bytes, Ordering::Relaxed);
+        app.moved_unseen.fetch_add(bytes, Ordering::Relaxed);
+        self.hold(stream, way, bytes, pace);
+    }
+
+    /// Keeps a way taken for the bytes that are going to move, if the pace is the floor.
+    pub(crate) fn hold(&self, stream: StreamId, way: Way, bytes: u64, pace: Pace) {
+        if pace == Pace::Floor {
+            self.floor.charge(stream, way, bytes);
+        }
+    }
+
+    /// The header `SyncKit-Usage` of answers to an app that has used most of its plan.
+    pub(crate) fn header(&self, app_id: AppId) -> Option<HeaderValue> {
+        let app = self.apps.read().get(&app_id).map(Arc::clone)?;
+        HeaderValue::try_from(app.standing()?.told()?).ok()
+    }
+
+    /// One round: adds what moved, and reads anew what the apps have.
+    ///
+    /// # Errors
+    /// Those of the store. Nothing is lost or added twice: the next round sends the same addition again.
+    pub(crate) async fn round(&self, store: &dyn Store, now: UnixSeconds) -> Result<(), StoreError> {
+        let mut flushing = self.flushing.lock().await;
+        let hour = Hour::of(now);
+        self.flush(&mut flushing, store, (hour, now)).await?;
+        let apps = store.planned_apps(hour.month()).await?;
+        let is_new_hour = flushing.noted != Some(hour);
+        let seen = std::mem::take(&mut flushing.added);
+        // The month first, which cannot fail any more: it contains what is not unseen from here on.
+        for planned in &apps {
+            let app = self.app(planned.app_id);
+            if let Some(standing) = app.standing.write().as_mut() {
+                standing.moved_bytes = planned.moved_bytes;
+            }
+            let seen = seen.get(&planned.app_id).copied().unwrap_or_default();
+            app.moved_unseen.fetch_sub(seen, Ordering::Relaxed);
+        }
+        for planned in &apps {
+            let plan = planned.plan.and_then(plan_of);
+            if planned.plan.is_some() && plan.is_none() {
+                tracing::error!(app_id = %planned.app_id, "the database holds a plan that this version cannot read");
+            }
+            let app = self.app(planned.app_id);
+            let before = app.standing();
+            let is_due = is_new_hour || plan.is_some() && flushing.is_due(planned.app_id, before);
+            let stored = if is_due {
+                let began = Instant::now();
+                let written = app.written_unseen.load(Ordering::Relaxed);
+                let stored = store.app_stored(planned.app_id).await?.counted_bytes;
+                let took = began.elapsed();
+                flushing.readings.insert(planned.app_id, Reading { began, took });
+                app.written_unseen.fetch_sub(written, Ordering::Relaxed);
+                if is_new_hour {
+                    store.note_stored(planned.app_id, hour, stored).await?;
+                }
+                Some(stored)
+            } else {
+                app.standing.read().map(|standing| standing.stored_bytes)
+            };
+            *app.standing.write() = plan.zip(stored).map(|(plan, stored_bytes)| Standing {
+                storage_limit: plan.storage_bytes(),
+                transfer_limit: plan.transfer_bytes(),
+                stored_bytes,
+                moved_bytes: planned.moved_bytes,
+            });
+        }
+        flushing.noted = Some(hour);
+        self.forget_deleted(&mut flushing, apps.iter().map(|app| app.app_id).collect());
+        Ok(())
+    }
+
+    /// Adds what moved: the next reading of the month contains it.
+    async fn flush(
+        &self,
+        flushing: &mut Flushing,
+        store: &dyn Store,
+        (hour, now): (Hour, UnixSeconds),
+    ) -> Result<(), StoreError> {
+        // What did not get through goes first, as it was: its number tells whether it did.
+        for _ in 0..2 {
+            if flushing.unsent.is_none() {
+                flushing.unsent = self.next_flush(&mut flushing.number, hour, now);
+            }
+            let Some(flush) = &flushing.unsent else { return Ok(()) };
+            store.add_usage(flush.clone()).await?;
+            for moved in &flush.moved {
+                *flushing.added.entry(moved.app_id).or_default() += moved.bytes;
+            }
+            flushing.unsent = None;
+        }
+        Ok(())
+    }
+
+    /// An addition of all that moved since the last one.
+    fn next_flush(&self, number: &mut u64, hour: Hour, now: UnixSeconds) -> Option<UsageFlush> {
+        let apps = self.apps.read();
+        let moved = apps.iter().map(|(app_id, app)| Moved {
+            app_id: *app_id,
+            hour,
+            bytes: app.moved.swap(0, Ordering::Relaxed),
+        });
+        let moved: Vec<Moved> = moved.filter(|moved| moved.bytes > 0).collect();
+        if moved.is_empty() {
+            return None;
+        }
+        *number += 1;
+        Some(UsageFlush {
+            meter: self.id,
+            number: *number,
+            moved,
+            now,
+        })
+    }
+
+    /// Forgets apps that are not in the database any more.
+    fn forget_deleted(&self, flushing: &mut Flushing, known: HashSet<AppId>) {
+        flushing.readings.retain(|app_id, _| known.contains(app_id));
+        self.apps
+            .write()
+            .retain(|app_id, app| known.contains(app_id) || Arc::strong_count(app) > 1);
+    }
+}
+
+impl Flushing {
+    /// Whether the stored bytes of an app are to be read again: at every round near its limit, so that what was deleted lifts it at
+    /// once, and now and then otherwise. The readings of one app take a twentieth of the time at most.
+    fn is_due(&self, app_id: AppId, before: Option<Standing>) -> bool {
+        let (Some(before), Some(last)) = (before, self.readings.get(&app_id)) else {
+            return true;
+        };
+        let pause = if before.is_near_storage() {
+            last.took.saturating_mul(20)
+        } else {
+            Duration::from_secs(limits::STORED_READ_SECONDS)
+        };
+        last.began.elapsed() >= pause
+    }
+}
+
+/// How bytes move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// As fast as they can.
+    Free,
+    /// The budget of the month is used up.
+    Floor,
+}

@@ -1,0 +1,295 @@
+//! What the plan of an app allows all its users together.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use synckit_protocol::{
+    BlobId, Cursor, SealedHash, SnapshotId, limits,
+    wire::{
+        blobs::{BlobConfirm, BlobDownload, BlobUpload, BlobUploadAnswer},
+        snapshots::PutSnapshotPart,
+    },
+};
+use synckit_server::{
+    Config,
+    billing::{Gigabytes, Plan},
+};
+use synckit_store::Month;
+
+use super::{figure, wait_for};
+use crate::support::{Answer, KEY_ID, PASSWORD, Syncing, World};
+
+const ROUNDS: &str = "synckit_meter_rounds_total";
+const GB: i64 = 1_000_000_000;
+
+fn plan(gigabytes: u32, burst: &str) -> Plan {
+    Plan::new(Gigabytes::new(gigabytes).unwrap(), burst.parse().unwrap())
+}
+
+async fn give(world: &World, plan: Option<Plan>) {
+    let admin = world.admin().await;
+    admin.write_plan(world.app.app_id, plan).await.unwrap();
+}
+
+/// Waits until the meter has begun a round after this moment, and ended it.
+async fn metered(world: &World) {
+    let before = figure(world, ROUNDS).await;
+    wait_for(world, ROUNDS, |rounds| rounds >= before + 2).await;
+}
+
+/// A world whose meter hurries.
+async fn world() -> World {
+    World::start_with(hurrying).await
+}
+
+fn hurrying(config: &mut Config) {
+    config.meter_interval = Duration::from_millis(10);
+}
+
+/// Makes the app store this many bytes more, as if they had been uploaded.
+fn stores(world: &World, bytes: i64) {
+    let database = rusqlite::Connection::open(world.path().join("synckit.db")).unwrap();
+    let changed = database.execute(
+        "UPDATE streams SET blob_bytes = blob_bytes + ?1 WHERE batch_bytes > 0",
+        [bytes],
+    );
+    assert_eq!(changed, Ok(1));
+}
+
+async fn begin(world: &World, user: &Syncing, n: u8, size: u64) -> Answer {
+    let asked = BlobUpload {
+        hash: BlobId::from_bytes([n; 32]),
+        size,
+        sealed_hash: Some(SealedHash::of(&vec![0; size as usize])),
+        key_id: KEY_ID,
+        hash_at_confirm: false,
+        replace: false,
+    };
+    let call = world.post("/api/sync/blobs/upload").bearer(&user.user.token);
+    call.json(&asked).send().await
+}
+
+async fn put(world: &World, size: u64, begun: &Answer) {
+    let begun: BlobUploadAnswer = begun.ok();
+    let put = world.call(Method::PUT, &begun.upload_url.unwrap());
+    assert_eq!(put.raw(vec![0; size as usize]).send().await.code(), "200");
+}
+
+async fn confirm(world: &World, user: &Syncing, n: u8, size: u64) -> Answer {
+    let confirm = BlobConfirm {
+        hash: BlobId::from_bytes([n; 32]),
+        size,
+        upload_id: None,
+        sealed_hash: None,
+    };
+    let call = world.post("/api/sync/blobs/confirm").bearer(&user.user.token);
+    call.json(&confirm).send().await
+}
+
+async fn download(world: &World, user: &Syncing, n: u8) -> Answer {
+    let asked = BlobDownload {
+        hash: BlobId::from_bytes([n; 32]),
+    };
+    let call = world.post("/api/sync/blobs/download").bearer(&user.user.token);
+    call.json(&asked).send().await
+}
+
+async fn snapshot_part(world: &World, user: &Syncing, size: usize) -> Answer {
+    let id = SnapshotId::from_bytes([1; 16]);
+    let part = PutSnapshotPart {
+        sealed: vec![1; size].into(),
+    };
+    let call = world.call(Method::PUT, &format!("/api/sync/snapshots/{id}/parts/0"));
+    call.bearer(&user.user.token).cbor(&part).send().await
+}
+
+#[tokio::test]
+async fn embedded_full_app_takes_nothing_new_and_reads_on() {
+    let world = world().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let mut bob = world.ready_user("bob@example.com").await;
+    let (first, pushed) = ada.push(&world, 1, 5_000).await;
+    let size = 6_000;
+    put(&world, size, &begin(&world, &ada, 1, size).await).await;
+    confirm(&world, &ada, 1, size).await.empty();
+    // Begun while there is room.
+    put(&world, size, &begin(&world, &ada, 2, size).await).await;
+    stores(&world, GB - 5_000 - 6_000 - 3_000);
+    give(&world, Some(plan(1, "5"))).await;
+    metered(&world).await;
+
+    // All users together: 3,000 bytes are left.
+    bob.push(&world, 1, 2_000).await;
+    let batch = bob.batch(1, 1_001);
+    let refused = bob.send(&world, &batch).await;
+    assert_eq!(refused.code(), "storage_limit_reached");
+    assert_eq!(refused.header("synckit-usage"), "storage=99, transfer=0");
+    assert_eq!(begin(&world, &bob, 3, 2_000).await.code(), "storage_limit_reached");
+    assert_eq!(confirm(&world, &ada, 2, size).await.code(), "storage_limit_reached");
+    // What was stored before gets its first answer.
+    assert_eq!(
+        ada.send(&world, &first)
+            .await
+            .ok::<synckit_protocol::wire::log::Pushed>(),
+        pushed
+    );
+    confirm(&world, &ada, 1, size).await.empty();
+    assert_eq!(begin(&world, &ada, 1, size).await.code(), "200");
+    // Reading, export and sign-in go on, and so does folding, which makes room.
+    assert_eq!(ada.page(&world, Cursor::START).await.batches.len(), 1);
+    assert_eq!(download(&world, &ada, 1).await.code(), "200");
+    assert_eq!(snapshot_part(&world, &ada, 10_000).await.code(), "204");
+    let signed_in = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    let export = world.get("/api/account/export").bearer(&signed_in.account_token);
+    assert_eq!(export.send().await.code(), "200");
+
+    // A deletion lifts it, and so does a larger plan.
+    let path = format!("/api/sync/blobs/{}", BlobId::from_bytes([1; 32]));
+    let deletion = world.call(Method::DELETE, &path).bearer(&ada.user.token);
+    deletion.send().await.empty();
+    // The part of the snapshot took 10,000 bytes.
+    metered(&world).await;
+    assert_eq!(bob.send(&world, &batch).await.code(), "storage_limit_reached");
+    give(&world, Some(plan(2, "5"))).await;
+    metered(&world).await;
+    assert_eq!(bob.send(&world, &batch).await.code(), "200");
+    confirm(&world, &ada, 2, size).await.empty();
+    give(&world, None).await;
+    metered(&world).await;
+    assert_eq!(bob.send(&world, &batch).await.header("synckit-usage"), "");
+}
+
+#[tokio::test]
+async fn embedded_deletion_lifts_the_limit() {
+    let world = world().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    ada.push(&world, 1, 5_000).await;
+    put(&world, 6_000, &begin(&world, &ada, 1, 6_000).await).await;
+    confirm(&world, &ada, 1, 6_000).await.empty();
+    stores(&world, GB - 5_000 - 6_000 - 1_000);
+    give(&world, Some(plan(1, "5"))).await;
+    metered(&world).await;
+    let batch = ada.batch(1, 5_000);
+    assert_eq!(ada.send(&world, &batch).await.code(), "storage_limit_reached");
+    let path = format!("/api/sync/blobs/{}", BlobId::from_bytes([1; 32]));
+    let deletion = world.call(Method::DELETE, &path).bearer(&ada.user.token);
+    deletion.send().await.empty();
+    metered(&world).await;
+    assert_eq!(ada.send(&world, &batch).await.code(), "200");
+    // And what was deleted does not come back into a full app.
+    assert_eq!(begin(&world, &ada, 1, 6_000).await.code(), "storage_limit_reached");
+}
+
+#[tokio::test]
+async fn embedded_writers_at_once_never_exceed_a_plan() {
+    let world = world().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    ada.push(&world, 1, 1_000).await;
+    let mut users = Vec::new();
+    for n in 0..16 {
+        users.push(world.ready_user(&format!("{n}@example.com")).await);
+    }
+    stores(&world, GB - 1_000 - 100_000);
+    give(&world, Some(plan(1, "5"))).await;
+    metered(&world).await;
+    let world = &world;
+    let pushing = users.iter_mut().map(async |user| {
+        let batch = user.batch(1, 10_000);
+        match user.send(world, &batch).await.code().as_str() {
+            "200" => 10_000,
+            code => {
+                assert_eq!(code, "storage_limit_reached");
+                0
+            }
+        }
+    });
+    let stored: Vec<u64> = futures_util::future::join_all(pushing).await;
+    assert_eq!(stored.iter().sum::<u64>(), 100_000);
+}
+
+#[tokio::test]
+async fn app_over_its_transfer_moves_slowly() {
+    let world = world().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let mut bob = world.ready_user("bob@example.com").await;
+    put(&world, 100, &begin(&world, &ada, 1, 100).await).await;
+    confirm(&world, &ada, 1, 100).await.empty();
+    // 10,000,000 bytes a month.
+    give(&world, Some(plan(1, "0.01"))).await;
+    metered(&world).await;
+    for _ in 0..10 {
+        ada.push(&world, 1, 1_000_000).await;
+    }
+
+    // Everybody has a call of each kind, and then waits for the minutes of its size.
+    let batch = bob.batch(1, 64 * 1024);
+    let slow = bob.send(&world, &batch).await;
+    assert_eq!(slow.code(), "200");
+    assert_eq!(slow.header("synckit-usage"), "storage=1, transfer=100");
+    let refused = bob.send(&world, &batch).await;
+    assert_eq!(refused.code(), "transfer_limit");
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((50..=60).contains(&wait), "{wait}");
+    assert_eq!(ada.pull(&world, Cursor::START, None).await.code(), "200");
+    let refused = ada.pull(&world, Cursor::START, None).await;
+    assert_eq!(refused.code(), "transfer_limit");
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    let minutes = 1_000_000_u64.div_ceil(limits::FLOOR_BYTES_A_MINUTE);
+    assert!((minutes * 60 - 10..=minutes * 60).contains(&wait), "{wait}");
+    assert_eq!(download(&world, &ada, 1).await.code(), "200");
+    assert_eq!(download(&world, &ada, 1).await.code(), "transfer_limit");
+    assert_eq!(begin(&world, &ada, 2, 100).await.code(), "200");
+    assert_eq!(begin(&world, &ada, 3, 100).await.code(), "transfer_limit");
+    // What counts no bytes goes on.
+    assert_eq!(
+        world
+            .get("/api/sync/status")
+            .bearer(&ada.user.token)
+            .send()
+            .await
+            .code(),
+        "200"
+    );
+
+    // A restart forgets nothing that moved.
+    let world = world.restart_with(hurrying).await;
+    metered(&world).await;
+    let usage = world.admin().await.usage(world.app.app_id).await.unwrap();
+    let moved = 10 * 1_000_000 + 100 + 64 * 1024 + 1_000_000 + 100;
+    assert_eq!(usage.moved_bytes, moved);
+    let status = world.get("/api/sync/status").bearer(&bob.user.token).send().await;
+    assert_eq!(status.header("synckit-usage"), "storage=1, transfer=110");
+
+    // The next month begins with the whole budget.
+    let next = Month::of(world.clock.now()).next().begins();
+    world.clock.advance(next - world.clock.now());
+    metered(&world).await;
+    let ada = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    let status = world.get("/api/sync/status").bearer(&ada.token).send().await;
+    assert_eq!(status.header("synckit-usage"), "");
+    let usage = world.admin().await.usage(world.app.app_id).await.unwrap();
+    assert_eq!(usage.moved_bytes, 0);
+    assert_eq!(
+        usage.days.iter().map(|day| day.moved_bytes).sum::<u64>(),
+        0,
+        "31 days later"
+    );
+}
+
+#[tokio::test]
+async fn plan_below_what_is_stored_is_refused() {
+    let world = world().await;
+    let admin = world.admin().await;
+    let app = world.app.app_id;
+    assert_eq!(admin.usage(app).await.unwrap().plan, None);
+    admin.write_plan(app, Some(plan(1, "2.5"))).await.unwrap();
+    let usage = admin.usage(app).await.unwrap();
+    assert_eq!(usage.plan, Some(plan(1, "2.5")));
+    assert_eq!(
+        (usage.stored_bytes, usage.month_ends),
+        (0, 1_769_904_000),
+        "1 February 2026"
+    );
+    let other = synckit_protocol::AppId::from_bytes([9; 16]);
+    assert!(admin.write_plan(other, None).await.is_err() && admin.usage(other).await.is_err());
+}

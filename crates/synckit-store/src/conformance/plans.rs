@@ -1,0 +1,204 @@
+//! Plans of apps, and their use.
+
+use synckit_protocol::limits::BLOB_UNDELETE_SECONDS;
+
+use super::{
+    fixture::{
+        HASH, NOW, app_id, append, batch, blob_id, create_app, create_stream, new_upload, ready_stream, start, upload,
+        upload_id, user_id,
+    },
+    whole_account::retain,
+};
+use crate::{
+    AppPlan, AppStored, Append, Hour, HourOfUse, Month, Moved, NewBatch, NewUpload, Store, UploadBegin, UsageFlush,
+    rules::quotas::Quota,
+};
+
+const PLAN: AppPlan = AppPlan {
+    gigabytes: 10,
+    burst_hundredths: 500,
+};
+const HOUR: Hour = Hour::of(NOW);
+
+/// Flush `number` of meter `n`.
+fn flush(n: u8, number: u64, moved: &[(u64, Hour, u64)]) -> UsageFlush {
+    let moved = moved.iter().map(|&(app, hour, bytes)| Moved {
+        app_id: app_id(app),
+        hour,
+        bytes,
+    });
+    UsageFlush {
+        meter: [n; 16],
+        number,
+        moved: moved.collect(),
+        now: NOW,
+    }
+}
+
+async fn moved_in(store: &dyn Store, month: Month) -> Vec<u64> {
+    let apps = store.planned_apps(month).await.unwrap();
+    apps.iter().map(|app| app.moved_bytes).collect()
+}
+
+async fn plans(store: &dyn Store) -> Vec<Option<AppPlan>> {
+    let apps = store.planned_apps(HOUR.month()).await.unwrap();
+    apps.iter().map(|app| app.plan).collect()
+}
+
+pub async fn a_plan_is_given_changed_and_taken_away(store: &dyn Store) {
+    assert!(!store.write_plan(app_id(1), Some(PLAN), NOW).await.unwrap());
+    create_app(store, 1).await;
+    create_app(store, 2).await;
+    assert_eq!(plans(store).await, [None, None]);
+    let larger = AppPlan { gigabytes: 20, ..PLAN };
+    for plan in [PLAN, larger] {
+        assert!(store.write_plan(app_id(1), Some(plan), NOW).await.unwrap());
+        assert_eq!(plans(store).await, [Some(plan), None]);
+    }
+    assert!(store.write_plan(app_id(1), None, NOW).await.unwrap());
+    assert_eq!(plans(store).await, [None, None]);
+}
+
+pub async fn what_moved_is_added_once(store: &dyn Store) {
+    for n in [1, 2] {
+        create_app(store, n).await;
+    }
+    let month = HOUR.month();
+    let next = Hour::of(month.next().begins());
+    // The last app is not there.
+    let first = flush(1, 1, &[(1, HOUR, 10), (2, HOUR, 5), (1, next, 3), (9, HOUR, 1)]);
+    assert!(store.add_usage(first.clone()).await.unwrap());
+    assert!(!store.add_usage(first).await.unwrap(), "sent again");
+    assert!(store.add_usage(flush(1, 2, &[(1, HOUR, 100)])).await.unwrap());
+    assert!(!store.add_usage(flush(1, 1, &[(1, HOUR, 1000)])).await.unwrap(), "late");
+    assert!(
+        store.add_usage(flush(2, 1, &[(1, HOUR, 1)])).await.unwrap(),
+        "another node"
+    );
+    assert_eq!(moved_in(store, month).await, [111, 5]);
+    assert_eq!(moved_in(store, month.next()).await, [3, 0]);
+    store.note_stored(app_id(1), HOUR, 7).await.unwrap();
+    store.note_stored(app_id(1), HOUR, 8).await.unwrap();
+    let hours = store.hours_of_use(app_id(1), HOUR).await.unwrap();
+    let expected = [(HOUR, 111, Some(8)), (next, 3, None)].map(|(hour, moved_bytes, stored_bytes)| HourOfUse {
+        hour,
+        moved_bytes,
+        stored_bytes,
+    });
+    assert_eq!(hours, expected);
+    assert_eq!(store.hours_of_use(app_id(1), next).await.unwrap(), expected[1..]);
+}
+
+pub async fn what_is_deleted_does_not_count(store: &dyn Store) {
+    let stream = ready_stream(store, 1).await;
+    let other = create_stream(store, 2).await;
+    upload(store, other, 9, 9).await;
+    append(store, &batch(stream, start(stream), 1, 1, 1, 100)).await;
+    upload(store, stream, 1, 7).await;
+    let stored = async |counted_bytes, held_bytes| {
+        let expected = AppStored {
+            counted_bytes,
+            held_bytes,
+        };
+        assert_eq!(store.app_stored(app_id(1)).await.unwrap(), expected);
+    };
+    stored(1107, 1107).await;
+    assert!(store.delete_blob(stream, blob_id(7), NOW).await.unwrap());
+    assert!(!store.delete_blob(stream, blob_id(7), NOW).await.unwrap());
+    stored(100, 1107).await;
+    // Brought back.
+    store.begin_upload(new_upload(stream, 2, 7)).await.unwrap();
+    stored(1107, 1107).await;
+    // Deleted, and then replaced by an upload.
+    store.delete_blob(stream, blob_id(7), NOW).await.unwrap();
+    let replacement = NewUpload {
+        replace: true,
+        ..new_upload(stream, 3, 7)
+    };
+    store.begin_upload(replacement).await.unwrap();
+    assert!(store.confirm_upload(stream, upload_id(3), HASH, NOW).await.unwrap());
+    stored(1107, 2114).await;
+    // Deleted, and swept.
+    store.delete_blob(stream, blob_id(7), NOW).await.unwrap();
+    let swept = NOW + BLOB_UNDELETE_SECONDS;
+    let objects = store.sweepable_objects(swept, 10).await.unwrap();
+    store.objects_deleted(&objects, swept).await.unwrap();
+    stored(100, 100).await;
+    // Of a deleted account, until its rows are swept.
+    assert!(store.delete_account(user_id(1)).await.unwrap().is_some());
+    stored(0, 100).await;
+    retain(store, NOW).await;
+    stored(0, 0).await;
+}
+
+pub async fn a_deleted_app_leaves_no_use(store: &dyn Store) {
+    for n in [1, 2] {
+        create_app(store, n).await;
+        store.write_plan(app_id(n), Some(PLAN), NOW).await.unwrap();
+        store.note_stored(app_id(n), HOUR, 7).await.unwrap();
+    }
+    store
+        .add_usage(flush(1, 1, &[(1, HOUR, 10), (2, HOUR, 20)]))
+        .await
+        .unwrap();
+    assert!(store.delete_app(app_id(1)).await.unwrap());
+    assert_eq!(moved_in(store, HOUR.month()).await, [20]);
+    assert!(store.add_usage(flush(1, 2, &[(1, HOUR, 10)])).await.unwrap());
+    retain(store, NOW).await;
+    assert!(store.hours_of_use(app_id(1), Hour(0)).await.unwrap().is_empty());
+    assert_eq!(store.hours_of_use(app_id(2), Hour(0)).await.unwrap().len(), 1);
+    assert_eq!(moved_in(store, HOUR.month()).await, [20]);
+}
+
+pub async fn old_hours_of_use_are_forgotten(store: &dyn Store) {
+    create_app(store, 1).await;
+    let later = Hour(HOUR.0 + 800);
+    assert!(later.month() > HOUR.month());
+    store
+        .add_usage(flush(1, 1, &[(1, HOUR, 10), (1, later, 20)]))
+        .await
+        .unwrap();
+    assert!(!store.forget_usage(HOUR, NOW).await.unwrap());
+    assert_eq!(store.hours_of_use(app_id(1), Hour(0)).await.unwrap().len(), 2);
+    assert!(!store.forget_usage(later, later.begins()).await.unwrap());
+    let left = store.hours_of_use(app_id(1), Hour(0)).await.unwrap();
+    assert_eq!(left.iter().map(|hour| hour.hour).collect::<Vec<_>>(), [later]);
+    assert_eq!(moved_in(store, HOUR.month()).await, [0]);
+    assert_eq!(moved_in(store, later.month()).await, [20]);
+    // Its flush is forgotten, too.
+    assert!(store.add_usage(flush(1, 1, &[])).await.unwrap());
+}
+
+pub async fn a_full_app_takes_nothing_new(store: &dyn Store) {
+    let stream = ready_stream(store, 1).await;
+    let first = batch(stream, start(stream), 1, 1, 1, 100);
+    let head = append(store, &first).await;
+    let second = batch(stream, head, 1, 2, 1, 100);
+    for batch in [&first, &second] {
+        let full = NewBatch {
+            app_is_full: true,
+            ..batch.clone()
+        };
+        let answer = store.append_batch(full).await.unwrap();
+        match batch.digest.batch_id == first.digest.batch_id {
+            // What was stored before is answered as before.
+            true => assert!(matches!(answer, Append::Stored { repeated: true, .. }), "{answer:?}"),
+            false => assert_eq!(answer, Append::OverQuota(Quota::AppStorage)),
+        }
+    }
+    upload(store, stream, 1, 7).await;
+    upload(store, stream, 2, 8).await;
+    store.delete_blob(stream, blob_id(8), NOW).await.unwrap();
+    let begun = async |blob| {
+        let upload = NewUpload {
+            app_is_full: true,
+            ..new_upload(stream, 3, blob)
+        };
+        store.begin_upload(upload).await.unwrap()
+    };
+    assert_eq!(begun(7).await, UploadBegin::AlreadyExists);
+    assert_eq!(begun(8).await, UploadBegin::OverQuota(Quota::AppStorage), "was deleted");
+    assert_eq!(begun(9).await, UploadBegin::OverQuota(Quota::AppStorage));
+    assert_eq!(store.blob(stream, blob_id(8)).await.unwrap(), None);
+    append(store, &second).await;
+}

@@ -1,0 +1,197 @@
+//! Plans of apps, and their use.
+
+use synckit_protocol::{AppId, wire::UnixSeconds};
+
+use super::{Executor, apps, params};
+use crate::{AppPlan, AppStored, Hour, HourOfUse, Month, PlannedApp, StoreError, UsageFlush};
+
+/// Hours that one transaction deletes.
+const FORGET_MAX: u32 = 2_000;
+/// How long the last flush of a node is kept: far longer than a node tries to send one again.
+const FLUSH_KEPT_SECONDS: u64 = 24 * 3600;
+
+/// [`crate::Plans::write_plan`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn write(
+    db: &impl Executor,
+    app_id: AppId,
+    plan: Option<AppPlan>,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    let Some(app_key) = apps::find(db, app_id).await? else {
+        return Ok(false);
+    };
+    match plan {
+        Some(plan) => {
+            db.execute(
+                "INSERT INTO plans (app_key, gigabytes, burst_hundredths, changed_at) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (app_key) DO UPDATE SET gigabytes = excluded.gigabytes,
+                     burst_hundredths = excluded.burst_hundredths, changed_at = excluded.changed_at",
+                params![app_key, plan.gigabytes, plan.burst_hundredths, now],
+            )
+            .await?;
+        }
+        None => {
+            db.execute("DELETE FROM plans WHERE app_key = $1", params![app_key])
+                .await?;
+        }
+    }
+    Ok(true)
+}
+
+/// [`crate::Plans::planned_apps`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn list(db: &impl Executor, month: Month) -> Result<Vec<PlannedApp>, StoreError> {
+    let rows = db
+        .query(
+            "SELECT app_id, gigabytes, burst_hundredths, coalesce(moved_bytes, 0)
+             FROM apps LEFT JOIN plans ON plans.app_key = apps.app_key
+                 LEFT JOIN usage_months ON usage_months.app_key = apps.app_key AND month = $1
+             WHERE is_deleted = 0 AND name <> '' ORDER BY apps.app_key",
+            params![month.0],
+        )
+        .await?;
+    let planned = rows.iter().map(|row| {
+        let (gigabytes, burst): (Option<u32>, Option<u32>) = (row.get(1)?, row.get(2)?);
+        Ok(PlannedApp {
+            app_id: row.get(0)?,
+            plan: gigabytes.zip(burst).map(|(gigabytes, burst_hundredths)| AppPlan {
+                gigabytes,
+                burst_hundredths,
+            }),
+            moved_bytes: row.get(3)?,
+        })
+    });
+    planned.collect()
+}
+
+/// [`crate::Plans::add_usage`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn add(db: &impl Executor, flush: &UsageFlush) -> Result<bool, StoreError> {
+    let added = db
+        .execute(
+            "INSERT INTO usage_flushes (meter, number, flushed_at) VALUES ($1, $2, $3)
+             ON CONFLICT (meter) DO UPDATE SET number = excluded.number, flushed_at = excluded.flushed_at
+             WHERE usage_flushes.number < excluded.number",
+            params![&flush.meter, flush.number, flush.now],
+        )
+        .await?;
+    if added == 0 {
+        return Ok(false);
+    }
+    for moved in &flush.moved {
+        // An app that was deleted meanwhile pays for nothing.
+        let Some(app_key) = apps::find(db, moved.app_id).await? else {
+            continue;
+        };
+        db.execute(
+            "INSERT INTO usage_hours (app_key, hour, moved_bytes) VALUES ($1, $2, $3)
+             ON CONFLICT (app_key, hour) DO UPDATE SET moved_bytes = usage_hours.moved_bytes + excluded.moved_bytes",
+            params![app_key, moved.hour.0, moved.bytes],
+        )
+        .await?;
+        db.execute(
+            "INSERT INTO usage_months (app_key, month, moved_bytes) VALUES ($1, $2, $3)
+             ON CONFLICT (app_key, month) DO UPDATE SET moved_bytes = usage_months.moved_bytes + excluded.moved_bytes",
+            params![app_key, moved.hour.month().0, moved.bytes],
+        )
+        .await?;
+    }
+    Ok(true)
+}
+
+/// [`crate::Plans::app_stored`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn stored(db: &impl Executor, app_id: AppId) -> Result<AppStored, StoreError> {
+    let row = db
+        .query_one(
+            "SELECT CAST(coalesce(sum(CASE WHEN is_deleted = 0
+                     THEN batch_bytes + snapshot_bytes + blob_bytes - deleted_bytes ELSE 0 END), 0) AS bigint),
+                 CAST(coalesce(sum(batch_bytes + snapshot_bytes + blob_bytes + replaced_bytes), 0) AS bigint)
+             FROM streams JOIN accounts USING (user_id) WHERE app_id = $1",
+            params![&app_id],
+        )
+        .await?;
+    row.map_or(Ok(AppStored::default()), |row| {
+        Ok(AppStored {
+            counted_bytes: row.get(0)?,
+            held_bytes: row.get(1)?,
+        })
+    })
+}
+
+/// [`crate::Plans::note_stored`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn note_stored(db: &impl Executor, app_id: AppId, hour: Hour, bytes: u64) -> Result<(), StoreError> {
+    let Some(app_key) = apps::find(db, app_id).await? else {
+        return Ok(());
+    };
+    db.execute(
+        "INSERT INTO usage_hours (app_key, hour, stored_bytes) VALUES ($1, $2, $3)
+         ON CONFLICT (app_key, hour) DO UPDATE SET stored_bytes = excluded.stored_bytes",
+        params![app_key, hour.0, bytes],
+    )
+    .await?;
+    Ok(())
+}
+
+/// [`crate::Plans::hours_of_use`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn hours(db: &impl Executor, app_id: AppId, since: Hour) -> Result<Vec<HourOfUse>, StoreError> {
+    let rows = db
+        .query(
+            "SELECT hour, moved_bytes, stored_bytes FROM apps JOIN usage_hours USING (app_key)
+             WHERE app_id = $1 AND hour >= $2 ORDER BY hour",
+            params![&app_id, since.0],
+        )
+        .await?;
+    let hours = rows.iter().map(|row| {
+        Ok(HourOfUse {
+            hour: Hour(row.get(0)?),
+            moved_bytes: row.get(1)?,
+            stored_bytes: row.get(2)?,
+        })
+    });
+    hours.collect()
+}
+
+/// [`crate::Plans::forget_usage`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn forget(db: &impl Executor, before: Hour, now: UnixSeconds) -> Result<bool, StoreError> {
+    let old = db
+        .query(
+            "SELECT app_key, hour FROM usage_hours WHERE hour < $1 ORDER BY hour LIMIT $2",
+            params![before.0, FORGET_MAX],
+        )
+        .await?;
+    for row in &old {
+        let (app_key, hour): (i64, u64) = (row.get(0)?, row.get(1)?);
+        db.execute(
+            "DELETE FROM usage_hours WHERE app_key = $1 AND hour = $2",
+            params![app_key, hour],
+        )
+        .await?;
+    }
+    db.execute("DELETE FROM usage_months WHERE month < $1", params![before.month().0])
+        .await?;
+    db.execute(
+        "DELETE FROM usage_flushes WHERE flushed_at < $1",
+        params![now.saturating_sub(FLUSH_KEPT_SECONDS)],
+    )
+    .await?;
+    Ok(old.len() >= FORGET_MAX as usize)
+}
