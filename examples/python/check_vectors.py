@@ -374,9 +374,15 @@ def rows(vectors: dict) -> int:
         row = {column: rows_.from_json(value) for column, value in fields["row"].items()}
         check("hashed row", rows_.birth_bytes(fields["table"], row, fields["ordinal"]), raw(fields["hashed"]))
         check("birth id", rows_.birth_id(fields["table"], row, fields["ordinal"]), fields["id"])
-    for entry in vectors["entries"]:
-        for column, value in entry.get("data", {}).items():
-            check(column, rows_.to_json(rows_.from_json(value)), value)
+    for fields in vectors["entries"]:
+        if fields["op"] == "delete":
+            continue
+        row, since = rows_.columns(Entry.from_json(fields))
+        row = {column: rows_.to_json(value) for column, value in row.items()}
+        times = {column: time if kind == "changed" else {kind: time} for column, (kind, time) in since.items()}
+        check("entry", [row, times] if type(fields["data"]) is list else row, fields["data"])
+    for fields in vectors["refused_entries"]:
+        refuses(fields["rule"], NotARow, lambda: rows_.columns(Entry.from_json(fields["entry"])))
     return sum(len(part) for part in vectors.values() if type(part) is list)
 
 

@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 use synckit_client::{DeviceId, SyncKitClient};
@@ -15,6 +18,7 @@ use tokio::{
 
 use crate::{
     error::Error,
+    folding::FOLD_AFTER,
     inspect::SchemaReport,
     pause::Pause,
     replica::{OnConnection, Replica},
@@ -41,6 +45,10 @@ pub(crate) struct Inner {
     /// What wakes a running sync, beside the server and other writers of the file.
     pub(crate) woken: Notify,
     pause: Mutex<Pause>,
+    /// Whether this device should fold the log.
+    pub(crate) is_fold_due: AtomicBool,
+    /// How long a log may be, in entries.
+    pub(crate) fold_after: AtomicU64,
     /// The history that the file was on when this process looked last.
     history: Mutex<Option<Option<String>>>,
 }
@@ -78,6 +86,8 @@ impl SyncedDatabase {
             status: watch::Sender::new(SyncStatus::New),
             woken: Notify::new(),
             pause: Mutex::default(),
+            is_fold_due: AtomicBool::new(false),
+            fold_after: AtomicU64::new(FOLD_AFTER),
             history: Mutex::default(),
         })))
     }

@@ -305,6 +305,7 @@ impl Replica {
         settings::clear(&work.transaction, settings::RESTORED)?;
         settings::clear(&work.transaction, settings::REJOIN_DUE)?;
         settings::write(&work.transaction, settings::UPLOADED, "")?;
+        settings::clear(&work.transaction, settings::SNAPSHOT)?;
         work.clear_files()?;
         work.is_settled = false;
         work.finish()

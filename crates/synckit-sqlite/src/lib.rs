@@ -34,6 +34,7 @@ mod database;
 mod decisions;
 mod download;
 mod error;
+mod folding;
 mod followers;
 pub mod inspect;
 mod layout;

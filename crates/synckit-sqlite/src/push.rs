@@ -19,6 +19,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) report: SyncReport,
+    /// Where in the log the batches begin and end that this device pushed.
+    pub(crate) pushed: Vec<(u64, u64)>,
     /// The files that the server has: asked for once.
     pub(crate) stored: BTreeSet<BlobHash>,
     /// The most rows of a batch that is not refused, as far as is known.
@@ -29,6 +31,7 @@ impl Default for Run {
     fn default() -> Self {
         Self {
             report: SyncReport::default(),
+            pushed: Vec::new(),
             stored: BTreeSet::new(),
             entries_max: BATCH_ENTRIES_MAX as usize,
         }
@@ -141,6 +144,7 @@ impl SyncedDatabase {
             Ok(cursor) => {
                 let more = self.with(move |replica| replica.acknowledge(id, cursor, next)).await?;
                 run.report.pushed += count;
+                run.pushed.push((parent.seq(), cursor.seq()));
                 Ok(Pushed::Stored(more))
             }
             Err(failed) => match failed.source {

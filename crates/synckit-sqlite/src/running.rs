@@ -4,7 +4,11 @@
 
 use std::time::Duration;
 
-use tokio::{sync::watch, task::AbortHandle, time::sleep};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+    time::sleep,
+};
 
 use crate::{database::SyncedDatabase, status::SyncStatus};
 
@@ -41,10 +45,17 @@ impl SyncedDatabase {
     /// Never returns.
     async fn run(&self) {
         let (mut pause, mut news) = (PAUSE_MIN, None);
+        // Beside the sync, which does not wait for it. Dropped with it, too.
+        let mut fold = JoinSet::new();
         let mut status = self.0.status.subscribe();
         loop {
             let version = self.with(|replica| replica.data_version()).await;
             let done = self.sync_quietly().await;
+            while fold.try_join_next().is_some() {}
+            if self.is_fold_due() && fold.is_empty() {
+                let database = self.clone();
+                fold.spawn(async move { database.fold_if_due().await });
+            }
             if news.is_none() {
                 news = self.0.client.subscribe().await.ok();
             }

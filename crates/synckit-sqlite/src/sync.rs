@@ -33,14 +33,16 @@ impl SyncedDatabase {
     /// Sends what the app changed, and takes over what other devices changed, until nothing is left to do. What the account had no
     /// room for is tried again at once.
     ///
-    /// It can be cancelled or killed at any moment: the next one goes on.
+    /// It can be cancelled or killed at any moment: the next one goes on. Now and then it also compacts the log, after all else is done.
     ///
     /// # Errors
     /// [`Error::Client`] if the server cannot be reached, or with what the user has to do, which [`SyncedDatabase::status`] tells;
     /// [`Error::NothingTracked`], [`Error::OtherUser`], [`Error::KeyChanged`], [`Error::FileReplaced`], [`Error::Database`].
     pub async fn sync(&self) -> Result<SyncReport, Error> {
         self.with(Replica::ask_for_room).await?;
-        self.sync_quietly().await
+        let done = self.sync_quietly().await;
+        self.fold_if_due().await;
+        done
     }
 
     /// What was refused is tried again after a pause.
@@ -105,6 +107,9 @@ impl SyncedDatabase {
         };
         let (downloaded, uploaded) = (self.download().await, self.upload_again(&mut run).await);
         let (standing, mut report) = (self.with(Replica::conclude).await?, run.report);
+        if let Err(error) = self.look_at_log(&run.pushed, &standing).await {
+            tracing::debug!(%error, "whether the log is to be folded is not known");
+        }
         let swept = self.sweep(standing.unnamed_files).await;
         self.pause().note(standing.unsendable > 0, Instant::now());
         (report.parked, report.held_deletions, report.conflicts) = (standing.parked, standing.held, standing.conflicts);

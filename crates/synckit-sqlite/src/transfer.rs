@@ -58,6 +58,12 @@ pub(crate) struct Standing {
     pub(crate) unsendable: usize,
     /// The limit that keeps rows from being sent.
     pub(crate) limit: Option<Quota>,
+    /// How many rows are known, deleted ones included.
+    pub(crate) rows: u64,
+    /// The newest entry of the log that was read.
+    pub(crate) newest: u64,
+    /// The newest snapshot that is known of.
+    pub(crate) snapshot: u64,
     /// What is due for files that no row named.
     pub(crate) unnamed_files: Vec<Due>,
 }
@@ -214,6 +220,7 @@ impl Replica {
 
     /// A sync got to its end, though perhaps not with all files: what the user agreed to has been done.
     pub(crate) fn conclude(&mut self) -> Result<Standing, Error> {
+        let snapshot = self.snapshot()?;
         let work = self.begin()?;
         settings::clear(&work.transaction, settings::RESTORED)?;
         settings::clear(&work.transaction, settings::SKIPPED)?;
@@ -228,6 +235,9 @@ impl Replica {
             unnamed: unnamed(&work.transaction, &work.layout)?,
             unsendable: work.book.state.unsendable.len() + work.book.state.kept_back(&work.layout.schema).len(),
             limit: work.limit(),
+            rows: work.book.state.fold.len() as u64,
+            newest: cursor(&work.transaction)?.seq(),
+            snapshot,
             unnamed_files: work.unnamed_files()?,
         };
         work.clear_files()?;

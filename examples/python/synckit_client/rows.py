@@ -12,6 +12,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from .body import Entry
 from .errors import NotARow
 from .primitives import sha256, u8, u64
 
@@ -44,6 +45,30 @@ class FileRef:
 
 
 Value = Any
+
+
+def columns(entry: Entry) -> tuple[dict[str, Value], dict[str, tuple[str, int]]]:
+    """The columns of an insertion or update, and when those of a snapshot's row got their values: "changed" or "added", and the time."""
+    row, times = entry.data, {}
+    if entry.op == "insert" and type(row) is list and len(row) == 2:
+        row, times = row
+    if entry.op == "delete" or type(row) is not dict or type(times) is not dict:
+        raise NotARow("no columns")
+    since = {column: since_of(time) for column, time in times.items()}
+    if not since.keys() <= row.keys() or ("changed", entry.timestamp) in since.values():
+        raise NotARow("a time of no column, or of the entry")
+    return {column: from_json(value) for column, value in row.items()}, since
+
+
+def since_of(json: Any) -> tuple[str, int]:
+    kind, time = ("changed", json) if type(json) is int else ("added", json.get("added")) if is_one_field(json) else ("", None)
+    if type(time) is not int or not -(2**63) <= time < 2**63:
+        raise NotARow("no time")
+    return kind, time
+
+
+def is_one_field(json: Any) -> bool:
+    return type(json) is dict and len(json) == 1
 
 
 def to_json(value: Value) -> Any:

@@ -2,7 +2,8 @@
 //!
 //! The history is read twice, because each part contains the number of all parts, and no device should need memory for
 //! all rows. The first run finds the last entry of each row; the second run seals these entries. Memory holds 28 bytes
-//! for each row (some 60 with the free space of the hash table), and one part.
+//! for each row (some 60 with the free space of the hash table), and one part. A caller whose rows are more than their last
+//! entries keeps them in memory, and the history is read once.
 //!
 //! Invariant: the server shows a snapshot to nobody before its manifest is stored, which is the last step. An
 //! interrupted fold leaves only parts, which the server sweeps.
@@ -130,22 +131,60 @@ impl SyncKitClient {
             result => result,
         }
     }
+
+    /// As [`SyncKitClient::fold`], where one entry of a row is not all of it: `add` takes the next entries of the history, in log order, and
+    /// `entries` makes those of the snapshot, which a reader gets in their order. A reader of these must come to the same
+    /// rows as a reader of the history, deletions included. Both functions run off the async threads.
+    ///
+    /// The history is read once. Memory: what the caller keeps, and one part.
+    ///
+    /// # Errors
+    /// As [`SyncKitClient::fold`]; [`Error::Encode`] with the place of an entry of the snapshot that is too large.
+    ///
+    /// # Examples
+    /// ```
+    /// # synckit_doctest::run(async |world| {
+    /// # let (client, device) = world.device("laptop").await?;
+    /// # use synckit_doctest::note;
+    /// # client.push(device.id, vec![note("1", "Buy milk"), note("1", "Buy oat milk")]).await?;
+    /// use synckit_client::ChangeEntry;
+    ///
+    /// // Keeps every entry, so that the history stays whole.
+    /// let add = |mut all: Vec<ChangeEntry>, next| {
+    ///     all.extend::<Vec<_>>(next);
+    ///     all
+    /// };
+    /// let report = client.fold_with(device.id, add, |all| all).await?;
+    /// assert_eq!((report.entries, report.rows), (2, 2));
+    /// # Ok(())
+    /// # });
+    /// ```
+    pub async fn fold_with<S: Default + Send + 'static>(
+        &self,
+        device_id: DeviceId,
+        add: fn(S, Vec<ChangeEntry>) -> S,
+        entries: fn(S) -> Vec<ChangeEntry>,
+    ) -> Result<FoldReport> {
+        let (stream, how) = (self.stream()?, (add, entries));
+        match fold_with(&stream, device_id, Avoid::Nothing, how).await {
+            Err(Error::Tampering(Tampering::SnapshotForged(_))) => {
+                fold_with(&stream, device_id, Avoid::Newest, how).await
+            }
+            result => result,
+        }
+    }
 }
 
+/// Takes the next entries of a history.
+type Add<S> = fn(S, Vec<ChangeEntry>) -> S;
+/// Makes the entries of a snapshot.
+type Entries<S> = fn(S) -> Vec<ChangeEntry>;
+
+/// Two runs over the history: memory for the plan, and for one part.
 async fn fold(stream: &Stream, device_id: DeviceId, avoid: Avoid) -> Result<FoldReport> {
     let keys = stream.keys()?;
-    let mut report = FoldReport {
-        outcome: FoldOutcome::NotNewer,
-        position: stream.start(),
-        entries: 0,
-        rows: 0,
-        parts: 0,
-        sealed_bytes: 0,
-    };
-    if avoid == Avoid::Nothing && is_folded(stream).await? {
-        return Ok(report);
-    }
-    let Some(mut history) = History::begin(stream, Arc::clone(&keys), device_id, avoid).await? else {
+    let mut report = nothing(stream);
+    let Some(mut history) = history(stream, &keys, device_id, avoid).await? else {
         return Ok(report);
     };
     let Some((plan, position, entries)) = plan(&mut history).await? else {
@@ -156,18 +195,101 @@ async fn fold(stream: &Stream, device_id: DeviceId, avoid: Avoid) -> Result<Fold
     if position.seq == 0 {
         return Ok(report);
     }
-    let upload = Upload {
-        stream,
-        keys,
-        context: SnapshotContext {
-            scope: stream.scope(),
-            snapshot_id: SnapshotId::from_bytes(Uuid::new_v4().into_bytes()),
-            position,
-        },
-        total: u32::try_from(plan.parts.len()).unwrap_or(u32::MAX),
-        sealed_bytes: 0,
-    };
+    let upload = Upload::new(stream, keys, position, &plan.parts);
     upload.run(history.again(position)?, plan, report).await
+}
+
+/// One run over the history: memory for what the caller keeps of it.
+async fn fold_with<S: Default + Send + 'static>(
+    stream: &Stream,
+    device_id: DeviceId,
+    avoid: Avoid,
+    (add, entries): (Add<S>, Entries<S>),
+) -> Result<FoldReport> {
+    let keys = stream.keys()?;
+    let mut report = nothing(stream);
+    let Some(mut history) = history(stream, &keys, device_id, avoid).await? else {
+        return Ok(report);
+    };
+    let mut state = S::default();
+    let position = loop {
+        match history.piece().await? {
+            Piece::Overtaken => return Ok(report),
+            Piece::End(position) => break position,
+            Piece::Entries(read) => {
+                report.entries += read.len() as u64;
+                state = runtime::blocking(move || add(state, read)).await?;
+            }
+        }
+    };
+    stream.state.know(position);
+    report.position = position;
+    if position.seq == 0 {
+        return Ok(report);
+    }
+    let (rows, parts) = runtime::blocking(move || {
+        let rows = entries(state);
+        let lens = rows
+            .iter()
+            .enumerate()
+            .map(|(index, row)| PartBody::row_len_max(row).map_err(|kind| Error::Encode(EncodeError { index, kind })));
+        let parts = parts_of(lens.collect::<Result<Vec<_>>>()?)?;
+        Ok::<_, Error>((rows, parts))
+    })
+    .await??;
+    Upload::new(stream, keys, position, &parts)
+        .store(rows, &parts, report)
+        .await
+}
+
+/// The report of a fold that stored nothing.
+fn nothing(stream: &Stream) -> FoldReport {
+    FoldReport {
+        outcome: FoldOutcome::NotNewer,
+        position: stream.start(),
+        entries: 0,
+        rows: 0,
+        parts: 0,
+        sealed_bytes: 0,
+    }
+}
+
+/// The history that a fold reads. `None`: there is nothing to fold.
+async fn history<'a>(
+    stream: &'a Stream,
+    keys: &Arc<Keys>,
+    device_id: DeviceId,
+    avoid: Avoid,
+) -> Result<Option<History<'a>>> {
+    if avoid == Avoid::Nothing && is_folded(stream).await? {
+        return Ok(None);
+    }
+    History::begin(stream, Arc::clone(keys), device_id, avoid).await
+}
+
+/// Divides rows of these lengths, in their order, into parts: the number of rows in each.
+fn parts_of(lens_max: impl IntoIterator<Item = usize>) -> Result<Vec<usize>> {
+    let mut parts = Vec::new();
+    let (mut rows, mut bytes) = (0, 0_usize);
+    for len_max in lens_max {
+        let full = rows == PART_ROWS_MAX as usize || bytes.saturating_add(len_max) > PART_ROW_BYTES_MAX;
+        if rows > 0 && full {
+            parts.push(mem::take(&mut rows));
+            bytes = 0;
+        }
+        rows += 1;
+        bytes = bytes.saturating_add(len_max);
+    }
+    if rows > 0 {
+        parts.push(rows);
+    }
+    if parts.len() > PARTS_MAX as usize {
+        return Err(Error::InvalidArgument {
+            argument: "stream",
+            reason: "it has more rows than a snapshot can hold".into(),
+        });
+    }
+    Ok(parts)
 }
 
 /// Whether the server claims that its newest snapshot is at the stream's newest position. A lie here gains nothing: the
@@ -193,13 +315,7 @@ async fn plan(history: &mut History<'_>) -> Result<Option<(Plan, Position, u64)>
             Piece::Entries(entries) => index = runtime::blocking(move || index.note_all(&entries)).await??,
             Piece::End(position) => {
                 let entries = index.entries;
-                let plan = runtime::blocking(move || index.plan()).await?;
-                if plan.parts.len() > PARTS_MAX as usize {
-                    return Err(Error::InvalidArgument {
-                        argument: "stream",
-                        reason: "it has more rows than a snapshot can hold".into(),
-                    });
-                }
+                let plan = runtime::blocking(move || index.plan()).await??;
                 return Ok(Some((plan, position, entries)));
             }
             Piece::Overtaken => return Ok(None),
@@ -276,29 +392,15 @@ impl RowIndex {
         key
     }
 
-    fn plan(self) -> Plan {
+    fn plan(self) -> Result<Plan> {
         let mut last: Vec<Last> = self.last.into_values().collect();
         last.sort_unstable();
-        let mut parts = Vec::new();
-        let (mut rows, mut bytes) = (0, 0_usize);
-        for row in &last {
-            let len_max = u32::from_be_bytes(row.len_max) as usize;
-            let full = rows == PART_ROWS_MAX as usize || bytes.saturating_add(len_max) > PART_ROW_BYTES_MAX;
-            if rows > 0 && full {
-                parts.push(mem::take(&mut rows));
-                bytes = 0;
-            }
-            rows += 1;
-            bytes = bytes.saturating_add(len_max);
-        }
-        if rows > 0 {
-            parts.push(rows);
-        }
-        Plan { last, parts }
+        let parts = parts_of(last.iter().map(|row| u32::from_be_bytes(row.len_max) as usize))?;
+        Ok(Plan { last, parts })
     }
 }
 
-/// Second run: seals and stores.
+/// Seals and stores.
 struct Upload<'a> {
     stream: &'a Stream,
     keys: Arc<Keys>,
@@ -307,8 +409,39 @@ struct Upload<'a> {
     sealed_bytes: u64,
 }
 
-impl Upload<'_> {
-    async fn run(mut self, mut history: History<'_>, plan: Plan, mut report: FoldReport) -> Result<FoldReport> {
+impl<'a> Upload<'a> {
+    fn new(stream: &'a Stream, keys: Arc<Keys>, position: Position, parts: &[usize]) -> Self {
+        Self {
+            stream,
+            keys,
+            context: SnapshotContext {
+                scope: stream.scope(),
+                snapshot_id: SnapshotId::from_bytes(Uuid::new_v4().into_bytes()),
+                position,
+            },
+            total: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+            sealed_bytes: 0,
+        }
+    }
+
+    /// Rows that are in memory.
+    async fn store(mut self, rows: Vec<ChangeEntry>, parts: &[usize], report: FoldReport) -> Result<FoldReport> {
+        let mut digests = Vec::with_capacity(parts.len());
+        let mut rows = rows.into_iter();
+        for count in parts {
+            match self
+                .put_part(digests.len(), rows.by_ref().take(*count).collect())
+                .await?
+            {
+                Some(digest) => digests.push(digest),
+                None => return Ok(report),
+            }
+        }
+        self.finish(digests, report).await
+    }
+
+    /// Second run over the history.
+    async fn run(mut self, mut history: History<'_>, plan: Plan, report: FoldReport) -> Result<FoldReport> {
         let mut digests = Vec::with_capacity(plan.parts.len());
         let mut planned = plan.parts.iter().copied();
         let mut part_rows = planned.next().unwrap_or(0);
@@ -343,6 +476,10 @@ impl Upload<'_> {
                 reason: "the same history twice",
             });
         }
+        self.finish(digests, report).await
+    }
+
+    async fn finish(mut self, digests: Vec<PartDigest>, mut report: FoldReport) -> Result<FoldReport> {
         let manifest = Manifest::new(digests).ok_or(Error::Protocol {
             status: 200,
             reason: "the same history twice",

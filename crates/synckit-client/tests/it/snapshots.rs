@@ -144,6 +144,56 @@ async fn snapshot_costs_by_rows_and_not_by_edits() {
     assert_eq!(pull_all(&phone, phone_id, cursor).await.unwrap().0, [update(1, 7)]);
 }
 
+/// What the app keeps of the history is what readers get, in its order, over several parts.
+#[tokio::test]
+async fn app_decides_what_a_snapshot_keeps() {
+    let world = World::start().await;
+    let user = world.user().await;
+    let (laptop, id) = world.first_device(&user).await;
+    let large = |number: usize| ChangeEntry {
+        data: Some(json!({ "text": "x".repeat(1 << 20), "number": number })),
+        ..change("notes", "0")
+    };
+    for number in 0..5 {
+        laptop.push(id, vec![large(number)]).await.unwrap();
+    }
+    let add = |mut all: Vec<ChangeEntry>, next: Vec<ChangeEntry>| {
+        all.extend(next);
+        all
+    };
+    let backwards = |all: Vec<ChangeEntry>| all.into_iter().rev().collect();
+    let report = laptop.fold_with(id, add, backwards).await.unwrap();
+    assert_eq!(
+        (report.outcome, report.entries, report.rows, report.parts),
+        (FoldOutcome::Stored, 5, 5, 2)
+    );
+    assert_eq!(report.position.seq, 5);
+    let (phone, phone_id) = world.next_device(&user, "phone").await;
+    let (pulled, _) = pull_all(&phone, phone_id, Cursor::START).await.unwrap();
+    assert_eq!(pulled, [4, 3, 2, 1, 0].map(large));
+    // On top of that snapshot, and what no entry may be.
+    laptop.push(id, vec![large(5)]).await.unwrap();
+    let too_large = |_: Vec<ChangeEntry>| {
+        let data = Some(json!("x".repeat(4 << 20)));
+        vec![
+            change("notes", "1"),
+            ChangeEntry {
+                data,
+                ..change("notes", "0")
+            },
+        ]
+    };
+    let refused = laptop.fold_with(id, add, too_large).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::Encode(error) if error.index == 1),
+        "{refused:?}"
+    );
+    let report = laptop.fold_with(id, add, |all| all).await.unwrap();
+    assert_eq!((report.entries, report.rows), (6, 6));
+    let nothing = laptop.fold_with(id, add, |all| all).await.unwrap();
+    assert_eq!((nothing.outcome, nothing.entries), (FoldOutcome::NotNewer, 0));
+}
+
 #[tokio::test]
 async fn fold_continues_from_the_last_snapshot() {
     // A fold goes on from the snapshot before and keeps deletions.

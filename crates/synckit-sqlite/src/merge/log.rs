@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use synckit_crypto::batch::Timestamp;
+
 use super::{
     rules::{Rule, Rules},
     schema::Schema,
-    state::{Base, Folded, Key, State, after, changed_at},
+    state::{Base, Folded, Key, NEVER, State, after, changed_at},
 };
-use crate::rows::{Row, RowChange};
+use crate::rows::{Row, RowChange, RowOp, Since};
 
 /// What this device's columns store for the values of an entry.
 pub type Image<'a> = &'a dyn Fn(&str, &Row) -> Row;
@@ -51,13 +53,17 @@ impl State {
                 row.clone()
             };
             let kept = before.as_ref().and_then(|before| before.row.as_ref());
-            if rules.hold(Rule::Columns) {
-                with_absent(row, kept)
-            } else {
-                with_nulls(schema, &key.table, row)
+            match change.op {
+                // A row of a snapshot has all columns, and may be another one than a row of the same id that was deleted since.
+                RowOp::Whole(..) => row,
+                _ if rules.hold(Rule::Columns) => with_absent(row, kept),
+                _ => with_nulls(schema, &key.table, row),
             }
         });
-        let changed = changed(schema, &key.table, before.as_ref(), row.as_ref(), change.time);
+        let changed = match (&change.op, &row) {
+            (RowOp::Whole(_, since), Some(row)) => told(schema, &key.table, row, since, change.time),
+            _ => changed(schema, &key.table, before.as_ref(), row.as_ref(), change.time),
+        };
         self.fold.insert(
             key,
             Folded {
@@ -106,13 +112,32 @@ fn with_nulls(schema: &Schema, table: &str, mut row: Row) -> Row {
     row
 }
 
+/// When the columns of a row of a snapshot changed, as [`changed`] says it of the entries that led to it.
+fn told(
+    schema: &Schema,
+    table: &str,
+    row: &Row,
+    since: &BTreeMap<String, Since>,
+    last: Timestamp,
+) -> BTreeMap<String, Timestamp> {
+    let at = |column: &str, value| match since.get(column) {
+        None => last,
+        Some(Since::Changed(time)) => *time,
+        Some(Since::Added(_)) if schema.default_of(table, column) == value => NEVER,
+        Some(Since::Added(time)) => *time,
+    };
+    row.iter()
+        .map(|(column, value)| (column.to_owned(), at(column, value)))
+        .collect()
+}
+
 fn changed(
     schema: &Schema,
     table: &str,
     before: Option<&Folded>,
     row: Option<&Row>,
-    time: synckit_crypto::batch::Timestamp,
-) -> BTreeMap<String, synckit_crypto::batch::Timestamp> {
+    time: Timestamp,
+) -> BTreeMap<String, Timestamp> {
     let old = before.and_then(|before| Some((before.row.as_ref()?, before)));
     let columns = row.into_iter().flat_map(Row::iter);
     columns

@@ -184,11 +184,14 @@ impl State {
     }
 }
 
+/// Before every edit.
+pub(super) const NEVER: Timestamp = Timestamp::from_micros(i64::MIN);
+
 /// When a column of a row changed. One that the row does not have never did: neither does its default, which a migration of the app
 /// gives to every row.
 pub(super) fn changed_at(row: &Row, changed: &BTreeMap<String, Timestamp>, column: &str, last: Timestamp) -> Timestamp {
     match row.get(column) {
-        None => Timestamp::from_micros(i64::MIN),
+        None => NEVER,
         Some(_) => changed.get(column).copied().unwrap_or(last),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 use synckit_crypto::batch::{ChangeEntry, ChangeOp, Timestamp};
 
 use super::{json::ValueError, row_id::RowId, value::Value};
@@ -48,8 +48,21 @@ pub enum RowOp {
     Insert(Row),
     /// The row has these columns now.
     Update(Row),
+    /// The row as a snapshot has it: exactly these columns, and when each last changed. A column without a time changed with the last
+    /// entry of the row.
+    Whole(Row, BTreeMap<String, Since>),
     /// The row is gone.
     Delete,
+}
+
+/// When a column got its value, if that was not with the last entry of its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// An entry of this time changed it, or made the row.
+    Changed(Timestamp),
+    /// An entry of this time was the first of the row that had the column, and none changed it since. If the value is what a
+    /// reader's column has by default, it never changed.
+    Added(Timestamp),
 }
 
 /// An entry that is no change of a row by this convention.
@@ -63,6 +76,13 @@ pub enum RowError {
     /// A deletion that carries data.
     #[error("a deletion has data")]
     DataOfDeletion,
+
+    /// A row of a snapshot with a time that is none, or of a column that the row does not have.
+    #[error("the column `{column}` has no time")]
+    Since {
+        /// The column, by its name in the log.
+        column: String,
+    },
 
     /// A column with an unreadable value.
     #[error("the column `{column}` has no value of SQLite")]
@@ -134,8 +154,51 @@ impl RowOp {
     /// The columns; `None` for a deletion.
     pub const fn row(&self) -> Option<&Row> {
         match self {
-            Self::Insert(row) | Self::Update(row) => Some(row),
+            Self::Insert(row) | Self::Update(row) | Self::Whole(row, _) => Some(row),
             Self::Delete => None,
+        }
+    }
+
+    fn to_json(&self) -> Option<Json> {
+        match self {
+            Self::Insert(row) | Self::Update(row) => Some(row.to_json()),
+            Self::Whole(row, since) => {
+                let times = since.iter().map(|(column, since)| (column.clone(), since.to_json()));
+                Some(Json::Array(vec![row.to_json(), Json::Object(times.collect())]))
+            }
+            Self::Delete => None,
+        }
+    }
+
+    /// The row of a snapshot.
+    fn whole(row: &Json, since: &Json, last: Timestamp) -> Result<Self, RowError> {
+        let row = Row::from_json(Some(row))?;
+        let times = since.as_object().ok_or(RowError::NoColumns)?.iter();
+        let since = times.map(|(column, json)| {
+            let since =
+                Since::from_json(json).filter(|since| *since != Since::Changed(last) && row.get(column).is_some());
+            let since = since.ok_or_else(|| RowError::Since { column: column.clone() })?;
+            Ok((column.clone(), since))
+        });
+        let since = since.collect::<Result<_, _>>()?;
+        Ok(Self::Whole(row, since))
+    }
+}
+
+impl Since {
+    fn to_json(self) -> Json {
+        match self {
+            Self::Changed(time) => json!(time.as_micros()),
+            Self::Added(time) => json!({ "added": time.as_micros() }),
+        }
+    }
+
+    fn from_json(json: &Json) -> Option<Self> {
+        let time = |json: &Json| json.as_i64().map(Timestamp::from_micros);
+        match json.as_object() {
+            None => time(json).map(Self::Changed),
+            Some(fields) if fields.len() == 1 => time(fields.get("added")?).map(Self::Added),
+            Some(_) => None,
         }
     }
 }
@@ -144,7 +207,7 @@ impl RowChange {
     /// The entry of the log.
     pub fn to_entry(&self) -> ChangeEntry {
         let op = match self.op {
-            RowOp::Insert(_) => ChangeOp::Insert,
+            RowOp::Insert(_) | RowOp::Whole(..) => ChangeOp::Insert,
             RowOp::Update(_) => ChangeOp::Update,
             RowOp::Delete => ChangeOp::Delete,
         };
@@ -153,7 +216,7 @@ impl RowChange {
             op,
             row_id: self.id.as_str().to_owned(),
             timestamp: self.time,
-            data: self.op.row().map(Row::to_json),
+            data: self.op.to_json(),
         }
     }
 
@@ -163,11 +226,12 @@ impl RowChange {
     /// [`RowError`] for an entry that [`to_entry`](Self::to_entry) does not write.
     pub fn from_entry(entry: &ChangeEntry) -> Result<Self, RowError> {
         let data = entry.data.as_ref();
-        let op = match entry.op {
-            ChangeOp::Insert => RowOp::Insert(Row::from_json(data)?),
-            ChangeOp::Update => RowOp::Update(Row::from_json(data)?),
-            ChangeOp::Delete if data.is_some() => return Err(RowError::DataOfDeletion),
-            ChangeOp::Delete => RowOp::Delete,
+        let op = match (entry.op, data.and_then(Json::as_array).map(Vec::as_slice)) {
+            (ChangeOp::Insert, Some([row, since])) => RowOp::whole(row, since, entry.timestamp)?,
+            (ChangeOp::Insert, _) => RowOp::Insert(Row::from_json(data)?),
+            (ChangeOp::Update, _) => RowOp::Update(Row::from_json(data)?),
+            (ChangeOp::Delete, _) if data.is_some() => return Err(RowError::DataOfDeletion),
+            (ChangeOp::Delete, _) => RowOp::Delete,
         };
         Ok(Self {
             table: entry.table.clone(),

@@ -268,7 +268,8 @@ fn save_outbox(connection: &Connection, outbox: Option<&Outbox>) -> Result<(), E
     for change in &outbox.changes {
         let op = match change.op {
             RowOp::Insert(_) => "insert",
-            RowOp::Update(_) => "update",
+            // A device sends edits; whole rows are of snapshots.
+            RowOp::Update(_) | RowOp::Whole(..) => "update",
             RowOp::Delete => "delete",
         };
         let row = change.op.row().map(bytes_of).transpose()?;

@@ -22,6 +22,8 @@ pub(crate) const IN_BOTH: &str = "in_both";
 pub(crate) const UPLOADED: &str = "uploaded";
 /// The number of the last conflict.
 pub(crate) const CONFLICTS: &str = "conflicts";
+/// The position of the newest snapshot that this file knows of.
+pub(crate) const SNAPSHOT: &str = "snapshot";
 /// The edition of the book.
 pub(crate) const EDITION: &str = "edition";
 /// The version of the schema at the last look.

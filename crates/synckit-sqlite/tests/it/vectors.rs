@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
-use synckit_crypto::batch::Timestamp;
-use synckit_sqlite::rows::{Row, RowChange, RowId, RowOp, Value};
+use synckit_crypto::batch::{ChangeEntry, Timestamp};
+use synckit_sqlite::rows::{Row, RowChange, RowId, RowOp, Since, Value};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -254,16 +254,71 @@ fn entries() -> Vec<Json> {
         ("photo", Value::Blob(vec![7; 70_000]).outlined()),
         ("list", Value::Row(RowId::from_random([7; 16]))),
     ]);
-    let changes = [RowOp::Insert(row.clone()), RowOp::Update(row), RowOp::Delete].map(|op| RowChange {
+    let since = [
+        ("title", Since::Changed(Timestamp::from_micros(1_600_000_000_000_000))),
+        ("photo", Since::Added(Timestamp::from_micros(1_650_000_000_000_000))),
+    ];
+    let whole = RowOp::Whole(row.clone(), since.map(|(column, since)| (column.into(), since)).into());
+    let at_once = RowOp::Whole(row.clone(), [].into());
+    let changes = [
+        RowOp::Insert(row.clone()),
+        RowOp::Update(row),
+        RowOp::Delete,
+        whole,
+        at_once,
+    ]
+    .map(|op| RowChange {
         table: "tasks".into(),
         id: RowId::from_random([9; 16]),
         time: Timestamp::from_micros(1_700_000_000_000_000),
         op,
     });
+    for change in &changes {
+        assert_eq!(RowChange::from_entry(&change.to_entry()).as_ref(), Ok(change));
+    }
     changes
         .iter()
         .map(|change| serde_json::to_value(change.to_entry()).unwrap())
         .collect()
+}
+
+/// Entries that a reader refuses, each with the rule that it breaks.
+fn refused_entries() -> Vec<Json> {
+    let row = json!({"title": "Milk"});
+    [
+        ("an insertion without columns", "insert", json!("Milk")),
+        ("a row of a snapshot without times", "insert", json!([row])),
+        (
+            "a row of a snapshot with more than times",
+            "insert",
+            json!([row, {}, {}]),
+        ),
+        ("a row of a snapshot in an update", "update", json!([row, {}])),
+        ("times that are no object", "insert", json!([row, []])),
+        ("a time of a column that is missing", "insert", json!([row, {"due": 1}])),
+        (
+            "the time of the entry",
+            "insert",
+            json!([row, {"title": 1_700_000_000_000_000_i64}]),
+        ),
+        ("a time that is a float", "insert", json!([row, {"title": 1.0}])),
+        (
+            "an unknown kind of time",
+            "insert",
+            json!([row, {"title": {"removed": 1}}]),
+        ),
+        (
+            "a time of two kinds",
+            "insert",
+            json!([row, {"title": {"added": 1, "changed": 1}}]),
+        ),
+        ("a deletion with data", "delete", row.clone()),
+    ]
+    .map(|(rule, op, data)| {
+        json!({"rule": rule, "entry": {"table": "tasks", "op": op, "row_id": "1",
+               "timestamp": 1_700_000_000_000_000_i64, "data": data}})
+    })
+    .into()
 }
 
 #[test]
@@ -276,6 +331,11 @@ fn rows() {
     let refused = refused_values();
     for value in &refused {
         assert!(Value::from_json(&value["json"]).is_err(), "{value}");
+    }
+    let refused_entries = refused_entries();
+    for fields in &refused_entries {
+        let entry: ChangeEntry = serde_json::from_value(fields["entry"].clone()).unwrap();
+        assert!(RowChange::from_entry(&entry).is_err(), "{fields}");
     }
     let files = [Value::text("x".repeat(65_537)), Value::Blob(vec![0; 65_537])].map(|long| {
         let (Value::Text(bytes) | Value::Blob(bytes)) = &long else {
@@ -294,6 +354,7 @@ fn rows() {
         "key_ids": keys().iter().map(|key| key_vector(key)).collect::<Vec<_>>(),
         "birth_ids": births().into_iter().map(birth_vector).collect::<Vec<_>>(),
         "entries": entries(),
+        "refused_entries": refused_entries,
     });
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/rows.json");
     if std::env::var_os("UPDATE_VECTORS").is_some() {

@@ -263,7 +263,7 @@ impl Tables {
             Cell::Null,
         ];
         let mut rest = Map::new();
-        match &change.data {
+        match columns_of(change.data.as_ref()) {
             Some(Value::Object(fields)) => {
                 for (field, value) in fields {
                     match table.column(&self.db, &change.table, field)? {
@@ -356,4 +356,19 @@ fn cell(value: &Value) -> anyhow::Result<Cell> {
 /// A quoted SQL name.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The columns of a row of a snapshot, without their times: `docs/rows.md`, section 5.
+fn columns_of(data: Option<&Value>) -> Option<&Value> {
+    let is_time = |value: &Value| value.is_i64() || value.as_object().is_some_and(|fields| fields.keys().eq(["added"]));
+    match data?.as_array().map(Vec::as_slice) {
+        Some([row @ Value::Object(fields), Value::Object(times)])
+            if times
+                .iter()
+                .all(|(column, time)| fields.contains_key(column) && is_time(time)) =>
+        {
+            Some(row)
+        }
+        _ => data,
+    }
 }

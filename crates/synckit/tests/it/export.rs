@@ -133,6 +133,19 @@ fn sqlite_export_has_newest_rows_and_every_change() {
                     "d",
                     Some(json!({ "rowid; DROP TABLE notes": 1 })),
                 ),
+                // As a synced file's snapshot has it, and something like it.
+                entry(
+                    "rows",
+                    ChangeOp::Insert,
+                    "e",
+                    Some(json!([{ "text": "whole", "n": 1 }, { "text": 4, "n": { "added": 2 } }])),
+                ),
+                entry(
+                    "rows",
+                    ChangeOp::Insert,
+                    "f",
+                    Some(json!([{ "text": "other" }, { "size": 4 }])),
+                ),
             ])
             .await;
         let ended = person
@@ -195,8 +208,23 @@ fn sqlite_export_has_newest_rows_and_every_change() {
             .collect();
         assert_eq!(
             ops,
-            ["insert a", "insert b", "update a", "delete b", "insert c", "insert d"]
+            [
+                "insert a", "insert b", "update a", "delete b", "insert c", "insert d", "insert e", "insert f"
+            ]
         );
+        let rows: Vec<String> = db
+            .prepare(
+                "SELECT coalesce(text, '-') || ' ' || coalesce(synckit_data, '-') FROM rows ORDER BY synckit_row_id",
+            )
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        let columns = "SELECT sqlite_name FROM synckit_columns WHERE table_name = 'rows' AND field = 'text'";
+        let name: String = db.query_row(columns, [], |row| row.get(0)).unwrap();
+        assert_eq!(name, "text");
+        assert_eq!(rows, ["whole -", "- [{\"text\":\"other\"},{\"size\":4}]"]);
     });
 }
 

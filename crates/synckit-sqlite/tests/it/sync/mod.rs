@@ -6,6 +6,7 @@ mod conflicts;
 mod crashes;
 mod device;
 mod flows;
+mod folding;
 mod gateway;
 mod large;
 mod missing;

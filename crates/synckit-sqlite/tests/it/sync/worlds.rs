@@ -11,7 +11,13 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use synckit_doctest::{World, run};
 use synckit_sqlite::SyncedDatabase;
 
-use super::device::Device;
+use super::{
+    device::Device,
+    folding::{BOOK, snapshot},
+};
+
+/// With so many entries, the log is folded.
+const FOLD_AFTER: u64 = 20;
 
 const SCHEMA: &str = "
     CREATE TABLE lists (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, place INTEGER);
@@ -108,7 +114,9 @@ async fn live(world: World, seed: u64, rounds: usize) -> Result<(), String> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut devices = Vec::new();
     for name in ["laptop", "phone", "tablet"] {
-        devices.push(Device::start(&world, name, SCHEMA, TABLES).await);
+        let device = Device::start(&world, name, SCHEMA, TABLES).await;
+        device.db.fold_after(FOLD_AFTER);
+        devices.push(device);
     }
     for round in 0..rounds {
         let mut story = Vec::new();
@@ -133,7 +141,31 @@ async fn live(world: World, seed: u64, rounds: usize) -> Result<(), String> {
         come_to_rest(&devices)
             .await
             .map_err(|problem| format!("seed {seed}, round {round}: {problem}\n{story:#?}"))?;
+        if round % 3 == 2 {
+            begin_anew(&world, &mut devices, round)
+                .await
+                .map_err(|problem| format!("seed {seed}, round {round}: {problem}\n{story:#?}"))?;
+        }
     }
+    match snapshot(&devices[0].client).await {
+        Some(_) => Ok(()),
+        None => Err(format!("seed {seed}: the log was never folded")),
+    }
+}
+
+/// A device that begins now has what those have that read every entry. It lives on in the place of one of them.
+async fn begin_anew(world: &World, devices: &mut [Device], round: usize) -> Result<(), String> {
+    let (schema, _) = SCHEMA.split_once("INSERT INTO lists").unwrap();
+    let fresh = Device::start(world, &format!("fresh {round}"), schema, TABLES).await;
+    fresh.db.fold_after(FOLD_AFTER);
+    fresh.sync().await;
+    for sql in ALL.iter().chain(&[BOOK]) {
+        let (here, there) = (fresh.ask(sql), devices[0].ask(sql));
+        if here != there {
+            return Err(format!("a fresh device has {here:#?}\nthe first one {there:#?}"));
+        }
+    }
+    devices[round / 3 % 3] = fresh;
     Ok(())
 }
 
