@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use synckit_client::Quota;
 
 use crate::{
-    database::SyncedDatabase, error::Error, replica::Replica, rows::Compaction, shadow::settings, transfer::Standing,
+    database::SyncedDatabase, error::Error, replica::Replica, rows::Compaction, shadow::settings, status::SyncStatus,
+    transfer::Standing,
 };
 
 /// Of a log with fewer entries since the newest snapshot, nobody makes one.
@@ -75,10 +76,11 @@ impl SyncedDatabase {
     }
 
     /// Folds the log, if the last sync found that this device should. Whatever is in the way, another fold follows: another device may
-    /// have been faster, the key may have been changed, the server may be out of reach.
-    pub(crate) async fn fold_if_due(&self) {
+    /// have been faster, the key may have been changed, the server may be out of reach. Returns whether there may be room now for
+    /// what there was none before.
+    pub(crate) async fn fold_if_due(&self) -> bool {
         if !self.0.is_fold_due.swap(false, Ordering::Relaxed) {
-            return;
+            return false;
         }
         let folded = self
             .0
@@ -86,8 +88,12 @@ impl SyncedDatabase {
             .fold_with(self.device(), Compaction::read, Compaction::entries);
         match folded.await {
             Ok(report) => tracing::debug!(?report, "the log was folded"),
-            Err(error) => tracing::warn!(%error, "the log was not folded"),
+            Err(error) => {
+                tracing::warn!(%error, "the log was not folded");
+                return false;
+            }
         }
+        *self.0.status.borrow() == SyncStatus::OverLimit(Quota::Bytes) && self.with(Replica::ask_for_room).await.is_ok()
     }
 }
 

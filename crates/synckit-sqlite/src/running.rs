@@ -54,7 +54,11 @@ impl SyncedDatabase {
             while fold.try_join_next().is_some() {}
             if self.is_fold_due() && fold.is_empty() {
                 let database = self.clone();
-                fold.spawn(async move { database.fold_if_due().await });
+                fold.spawn(async move {
+                    if database.fold_if_due().await {
+                        database.0.woken.notify_one();
+                    }
+                });
             }
             if news.is_none() {
                 news = self.0.client.subscribe().await.ok();

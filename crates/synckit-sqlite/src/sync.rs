@@ -41,8 +41,10 @@ impl SyncedDatabase {
     pub async fn sync(&self) -> Result<SyncReport, Error> {
         self.with(Replica::ask_for_room).await?;
         let done = self.sync_quietly().await;
-        self.fold_if_due().await;
-        done
+        match self.fold_if_due().await {
+            true => self.sync_quietly().await,
+            false => done,
+        }
     }
 
     /// What was refused is tried again after a pause.

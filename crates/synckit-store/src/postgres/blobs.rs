@@ -11,7 +11,7 @@ use crate::{
         blobs::{bring_back, condemn_replaced, is_deleted, pending_upload},
         params,
         streams::find_or_create,
-        usage::usage,
+        usage::{replaced_bytes, usage},
     },
     rules::quotas::{self, Quota, Quotas},
 };
@@ -40,7 +40,15 @@ pub(super) async fn begin_upload(
         usage.blobs = usage.blobs.saturating_sub(1);
         usage.stored_bytes = usage.stored_bytes.saturating_sub(replaced.size);
     }
-    if let Some(quota) = quotas::upload(quotas, upload.app_is_full, &usage, upload.size) {
+    let exceeded = match quotas::upload(quotas, upload.app_is_full, &usage, upload.size) {
+        Some(Quota::Bytes) => {
+            let taken = usage.stored_bytes.saturating_add(usage.pending_bytes);
+            let replaced = replaced_bytes(db, upload.stream.user_id).await?;
+            quotas::beside_replaced(&quotas::for_files(quotas), taken, replaced, upload.size)
+        }
+        other => other,
+    };
+    if let Some(quota) = exceeded {
         return Ok(UploadBegin::OverQuota(quota));
     }
     if upload.only_asks {

@@ -38,10 +38,10 @@ use super::{
     StreamStatus, Team, TeamCreation, TeamDeletion, TeamRole, UploadBegin, Vault, VaultWrite, VersionedWrite,
     rules::{
         log::{self as rules, Decision},
-        quotas::{self, Quotas},
+        quotas::{self, Quota, Quotas},
     },
 };
-use crate::records::{self, accounts, allowances, apps, pending_accounts, sessions, teams};
+use crate::records::{self, accounts, allowances, apps, pending_accounts, sessions, teams, usage};
 
 mod address;
 mod blobs;
@@ -149,12 +149,15 @@ impl PostgresStore {
                 },
                 Some(device),
             ) => {
-                if let Some(quota) = quotas::batch(
-                    &self.quotas,
-                    batch.app_is_full,
-                    found.stored_bytes,
-                    batch.sealed.len() as u64,
-                ) {
+                let (stored_bytes, more_bytes) = (found.stored_bytes, batch.sealed.len() as u64);
+                let exceeded = match quotas::batch(&self.quotas, batch.app_is_full, stored_bytes, more_bytes) {
+                    Some(Quota::Bytes) => {
+                        let replaced = usage::replaced_bytes(&db, batch.stream.user_id).await?;
+                        quotas::beside_replaced(&self.quotas, stored_bytes, replaced, more_bytes)
+                    }
+                    other => other,
+                };
+                if let Some(quota) = exceeded {
                     return Ok(Some(Append::OverQuota(quota)));
                 }
                 let stream = &found.stream;

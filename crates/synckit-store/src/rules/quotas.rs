@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
     /// Sealed bytes of batches, snapshots and blobs, and of announced blobs. Parts of snapshots may take as much again,
-    /// because a snapshot allows the server to free space.
+    /// because a snapshot allows the server to free space. So may what a snapshot has replaced until it is deleted.
     pub bytes: u64,
     /// Blobs, deleted ones included until it is too late to bring them back.
     pub blobs: u64,
@@ -56,6 +56,12 @@ impl Quota {
     }
 }
 
+/// Of the quota of bytes, files leave one in so many parts to batches, at most [`RESERVE_BYTES_MAX`]: an account that is full of
+/// files still takes deletions.
+pub const RESERVE_ONE_IN: u64 = 64;
+/// The most that files leave to batches.
+pub const RESERVE_BYTES_MAX: u64 = 16 << 20;
+
 /// The usage of an account that limits uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
@@ -75,6 +81,20 @@ pub const fn batch(quotas: &Quotas, app_is_full: bool, stored_bytes: u64, more_b
         return Some(Quota::AppStorage);
     }
     over(stored_bytes, more_bytes, quotas.bytes, Quota::Bytes)
+}
+
+/// The quota that a write of so many bytes would exceed in an account that is past its quota, but of whose bytes a newer snapshot has
+/// replaced so many: they are deleted when that has settled.
+pub const fn beside_replaced(quotas: &Quotas, taken: u64, replaced_bytes: u64, more_bytes: u64) -> Option<Quota> {
+    match over(
+        taken.saturating_sub(replaced_bytes),
+        more_bytes,
+        quotas.bytes,
+        Quota::Bytes,
+    ) {
+        None => over(taken, more_bytes, quotas.bytes.saturating_mul(2), Quota::Bytes),
+        exceeded => exceeded,
+    }
 }
 
 /// The quota that a part of a snapshot would exceed.
@@ -97,7 +117,21 @@ pub const fn upload(quotas: &Quotas, app_is_full: bool, usage: &Usage, more_byte
         return Some(Quota::Blobs);
     }
     let taken = usage.stored_bytes.saturating_add(usage.pending_bytes);
-    over(taken, more_bytes, quotas.bytes, Quota::Bytes)
+    over(taken, more_bytes, for_files(quotas).bytes, Quota::Bytes)
+}
+
+/// The quotas, without what files leave to batches.
+pub const fn for_files(quotas: &Quotas) -> Quotas {
+    let part = quotas.bytes / RESERVE_ONE_IN;
+    let reserve = if part < RESERVE_BYTES_MAX {
+        part
+    } else {
+        RESERVE_BYTES_MAX
+    };
+    Quotas {
+        bytes: quotas.bytes - reserve,
+        ..*quotas
+    }
 }
 
 /// The quota that a new device would exceed beside so many revoked ones.

@@ -33,7 +33,15 @@ pub(super) fn begin_upload(db: &Connection, upload: &NewUpload, quotas: &Quotas)
         usage.blobs = usage.blobs.saturating_sub(1);
         usage.stored_bytes = usage.stored_bytes.saturating_sub(replaced.size);
     }
-    if let Some(quota) = quotas::upload(quotas, upload.app_is_full, &usage, upload.size) {
+    let exceeded = match quotas::upload(quotas, upload.app_is_full, &usage, upload.size) {
+        Some(Quota::Bytes) => {
+            let taken = usage.stored_bytes.saturating_add(usage.pending_bytes);
+            let replaced = run(records::usage::replaced_bytes(&Transaction(db), upload.stream.user_id))?;
+            quotas::beside_replaced(&quotas::for_files(quotas), taken, replaced, upload.size)
+        }
+        other => other,
+    };
+    if let Some(quota) = exceeded {
         return Ok(UploadBegin::OverQuota(quota));
     }
     if upload.only_asks {

@@ -12,15 +12,16 @@ use synckit_protocol::{BatchId, Cursor, DeviceId, Head, KeyId, Position, limits:
 use super::{
     columns::{Unsigned, id, unsigned},
     devices,
+    executor::{Transaction, run},
     failure::Failure,
     positions,
     streams::{self, Stream},
 };
 use crate::{
-    Append, NewBatch, PageRead, PageRequest, StoredBatch, StreamId, StreamStatus,
+    Append, NewBatch, PageRead, PageRequest, StoredBatch, StreamId, StreamStatus, records,
     rules::{
         log::{self as rules, Decision, PageSize, Source, Stored},
-        quotas::{self, Quotas},
+        quotas::{self, Quota, Quotas},
     },
 };
 
@@ -58,7 +59,15 @@ pub(super) fn append(db: &Connection, batch: &NewBatch, quotas: &Quotas) -> Resu
             },
             Some(device),
         ) => {
-            if let Some(quota) = quotas::batch(quotas, batch.app_is_full, stored_bytes, batch.sealed.len() as u64) {
+            let more_bytes = batch.sealed.len() as u64;
+            let exceeded = match quotas::batch(quotas, batch.app_is_full, stored_bytes, more_bytes) {
+                Some(Quota::Bytes) => {
+                    let replaced = run(records::usage::replaced_bytes(&Transaction(db), batch.stream.user_id))?;
+                    quotas::beside_replaced(quotas, stored_bytes, replaced, more_bytes)
+                }
+                other => other,
+            };
+            if let Some(quota) = exceeded {
                 return Ok(Attempt::Answered(Append::OverQuota(quota)));
             }
             insert(db, &stream, device.device_key, batch, position)?;

@@ -16,8 +16,8 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use synckit_protocol::{Cursor, Position, SnapshotId};
 use synckit_store::{
     AccountCreation, Allowance, Append, ChainRead, Charge, Counted, CountedKey, Draw, NewAccount, NewSession,
-    NewSnapshot, PageRead, PostgresOptions, PostgresStore, Retention, SnapshotWrite, Store, StoreError, StreamId,
-    Unavailable,
+    NewSnapshot, PageRead, PostgresOptions, PostgresStore, Retention, SnapshotWrite, SqliteOptions, Store, StoreError,
+    StreamId, Unavailable, rules::quotas::Quotas,
 };
 
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
         KEY, NO_BYTE_LIMIT, NOW, OWNER, append, batch, create_account, create_app, id16, new_account, page_request,
         read_all, ready_stream, register, session_id, start, stream_of, user_id,
     },
+    sqlite::SqliteHarness,
 };
 
 /// Two stores on one database, as two nodes have them.
@@ -400,6 +401,52 @@ async fn dropped_requests_leave_the_pool_whole() {
         idle.is_ok(),
         "{connections} connections, {in_transaction} in a transaction"
     );
+}
+
+/// In a full account, what a snapshot replaced does not count until it is deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_makes_room_in_a_full_account() {
+    let fresh = Fresh::with(PostgresOptions {
+        quotas: Quotas {
+            bytes: 250,
+            ..Quotas::default()
+        },
+        ..PostgresOptions::default()
+    })
+    .await;
+    snapshot_makes_room(fresh.store()).await;
+    let file = SqliteHarness::with(SqliteOptions {
+        quotas: Quotas {
+            bytes: 250,
+            ..Quotas::default()
+        },
+        ..SqliteOptions::default()
+    });
+    snapshot_makes_room(file.store()).await;
+}
+
+async fn snapshot_makes_room(store: &dyn Store) {
+    let stream = ready_stream(store, 1).await;
+    let mut at = start(stream);
+    for n in 1..=2 {
+        at = append_at_head(store, stream, 1, n).await;
+    }
+    let third = |parent| store.append_batch(batch(stream, parent, 1, 3, 1, 100));
+    assert!(matches!(third(at).await.unwrap(), Append::OverQuota(_)));
+    // Of 217 bytes, 17 are the snapshot's.
+    put_snapshot(store, stream, 1, at).await;
+    let at = append_at_head(store, stream, 1, 3).await;
+    let at = match store.append_batch(batch(stream, at, 1, 4, 1, 100)).await.unwrap() {
+        Append::Stored { position, .. } => position,
+        other => panic!("{other:?}"),
+    };
+    let fifth = store.append_batch(batch(stream, at, 1, 5, 1, 34)).await.unwrap();
+    assert!(
+        matches!(fifth, Append::OverQuota(_)),
+        "217 bytes count, and 34 are one too many"
+    );
+    let fifth = store.append_batch(batch(stream, at, 1, 5, 1, 33)).await.unwrap();
+    assert!(matches!(fifth, Append::Stored { .. }), "{fifth:?}");
 }
 
 /// A store that waits for nothing long.

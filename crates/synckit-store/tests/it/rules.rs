@@ -531,7 +531,22 @@ fn quotas_hold_to_the_byte_and_to_the_piece() {
         blobs,
         pending_uploads,
     };
-    assert_eq!(quotas::upload(&quotas, false, &usage(50, 40, 1, 1), 10), None);
+    // Files leave one byte in 64, and at most 16 MiB.
+    assert_eq!(quotas::upload(&quotas, false, &usage(50, 40, 1, 1), 9), None);
+    assert_eq!(
+        quotas::upload(&quotas, false, &usage(50, 40, 1, 1), 10),
+        Some(Quota::Bytes)
+    );
+    let large = Quotas {
+        bytes: 1 << 40,
+        ..quotas
+    };
+    assert_eq!(quotas::for_files(&large).bytes, (1 << 40) - (16 << 20));
+    // What a snapshot replaced does not count, up to as much again.
+    let beside = |taken, replaced| quotas::beside_replaced(&quotas, taken, replaced, 10);
+    assert_eq!((beside(150, 60), beside(151, 60)), (None, Some(Quota::Bytes)));
+    assert_eq!((beside(190, 190), beside(191, 191)), (None, Some(Quota::Bytes)));
+    assert_eq!(beside(91, u64::MAX), None);
     assert_eq!(
         quotas::upload(&quotas, false, &usage(50, 40, 1, 1), 11),
         Some(Quota::Bytes)

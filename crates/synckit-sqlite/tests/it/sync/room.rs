@@ -158,3 +158,84 @@ fn called_sync_asks_for_room_at_once() {
         Ok(())
     });
 }
+
+/// The history of rows fills the account: it is folded, and the same sync goes on.
+#[test]
+fn full_account_folds_and_goes_on() {
+    run(async |mut world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.run("INSERT INTO notes (name) VALUES ('a'), ('b')");
+        for _ in 0..20 {
+            laptop.run("UPDATE notes SET a = hex(randomblob(20000)) WHERE name = 'a'");
+            laptop.sync().await;
+        }
+        let room = laptop.client.status().await?.stored_bytes + 10_000;
+        world.reconfigure(move |config| config.quotas.bytes = room).await?;
+        // Far more than there was room for.
+        for round in 0..10 {
+            laptop.run(&format!(
+                "UPDATE notes SET a = hex(randomblob(20000)), b = {round} WHERE name = 'a'"
+            ));
+            assert_eq!(laptop.sync().await.pushed, 1);
+            assert!(matches!(laptop.db.status().now(), SyncStatus::Idle { .. }));
+        }
+        laptop.run("DELETE FROM notes WHERE name = 'b'");
+        assert_eq!(laptop.sync().await.pushed, 1);
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT name, b, length(a) FROM notes"), ["a|9|40000"]);
+        Ok(())
+    });
+}
+
+/// A running sync folds in a full account, too, and wakes up for what waited.
+#[test]
+fn running_sync_makes_room() {
+    run(async |mut world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.run("INSERT INTO notes (name) VALUES ('a'), ('b')");
+        for _ in 0..10 {
+            laptop.run("UPDATE notes SET a = hex(randomblob(20000)) WHERE name = 'a'");
+            laptop.sync().await;
+        }
+        phone.sync().await;
+        let room = laptop.client.status().await?.stored_bytes + 10_000;
+        world.reconfigure(move |config| config.quotas.bytes = room).await?;
+        let mut news = phone.db.changes();
+        let _running = (laptop.db.spawn(), phone.db.spawn());
+        laptop.run("UPDATE notes SET a = hex(randomblob(20000)), b = 'sent' WHERE name = 'a'");
+        soon(news.next()).await;
+        assert_eq!(phone.ask("SELECT b FROM notes WHERE name = 'a'"), ["sent"]);
+        Ok(())
+    });
+}
+
+/// An account that is full of files, to the last byte that they may have, takes deletions and edits of rows.
+#[test]
+fn account_full_of_files_takes_deletions() {
+    run(async |mut world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.run("WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 3) INSERT INTO notes (name, a) SELECT 'a' || x, hex(randomblob(50000)) FROM c");
+        laptop.sync().await;
+        let server = rusqlite::Connection::open(world.path("data/synckit.db"))?;
+        let file: i64 = server.query_row("SELECT max(size_bytes) FROM blobs", [], |row| row.get(0))?;
+        drop(server);
+        // One more file fits, and nothing beside it.
+        let room = laptop.client.status().await?.stored_bytes + u64::try_from(file)? + 10;
+        world.reconfigure(move |config| config.quotas.bytes = room).await?;
+        laptop.run("INSERT INTO notes (name, a) VALUES ('a4', hex(randomblob(50000)))");
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(laptop.db.status().now(), SyncStatus::OverLimit(Quota::Bytes));
+        laptop.run("DELETE FROM notes WHERE name = 'a1'; UPDATE notes SET b = 'edited' WHERE name = 'a2'");
+        laptop.db.sync().await.unwrap_err();
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT name, b FROM notes ORDER BY 1"), ["a2|edited", "a3|-"]);
+        // The user deletes what there was no room for, and all is well.
+        laptop.run("DELETE FROM notes WHERE name = 'a4'");
+        laptop.sync().await;
+        assert!(matches!(laptop.db.status().now(), SyncStatus::Idle { .. }));
+        Ok(())
+    });
+}
