@@ -295,8 +295,14 @@ fn on_delete(table: &TableLayout, column: &str) -> OnDelete {
     let Some(foreign) = table.info.foreign_key_of(column) else {
         return OnDelete::Dangle;
     };
+    // A row that SQLite would not let lose its parent counts as one of RESTRICT.
+    let info = table.info.columns.iter().find(|info| info.name == column);
+    let has_default = info.is_some_and(|info| info.default.is_some());
+    let is_not_null = info.is_some_and(|info| info.is_not_null);
     match foreign.on_delete.to_ascii_uppercase().as_str() {
         _ if is_in(&table.declared.unenforced, column) => OnDelete::Dangle,
+        "SET NULL" if is_not_null => OnDelete::Cascade,
+        "SET DEFAULT" if is_not_null && !has_default => OnDelete::Cascade,
         "SET NULL" => OnDelete::SetNull,
         "SET DEFAULT" => OnDelete::SetDefault,
         _ => OnDelete::Cascade,

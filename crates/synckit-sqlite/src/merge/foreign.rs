@@ -1,5 +1,7 @@
 //! Rows whose parent is gone. The change is sent, so that every device gets it from the log.
 
+use std::collections::BTreeSet;
+
 use super::{
     rules::{Rule, Rules},
     schema::{OnDelete, Reference, Schema},
@@ -16,19 +18,35 @@ impl State {
         if !rules.hold(Rule::ForeignKeys) {
             return false;
         }
+        let mut orphans = self.orphans(schema, |key, parent| self.left_by(key, parent));
+        let is_done = orphans.is_empty();
+        while !orphans.is_empty() {
+            for (key, row, reference) in &orphans {
+                self.follow(schema, key, row.clone(), reference);
+            }
+            // Of a row that was never sent nothing tells later that it is gone: its children follow at once.
+            let followed = orphans.iter().map(|(key, ..)| key);
+            let vanished = followed.filter(|key| !self.fold.contains_key(*key) && !self.unsent.contains_key(*key));
+            let vanished: BTreeSet<&Key> = vanished.collect();
+            orphans = match vanished.is_empty() {
+                true => Vec::new(),
+                false => self.orphans(schema, |_, parent| vanished.contains(parent)),
+            };
+        }
+        !is_done
+    }
+
+    /// The rows that a parent left, and the reference to it.
+    fn orphans<'s>(&self, schema: &'s Schema, is_left: impl Fn(&Key, &Key) -> bool) -> Vec<(Key, Row, &'s Reference)> {
         let orphans = self.rows().filter_map(|(key, row)| {
             let mut references = schema.references(&key.table).iter();
             let reference = references.find(|reference| {
                 let parent = schema.parent(&key.table, row, reference);
-                reference.on_delete != OnDelete::Dangle && parent.is_some_and(|parent| self.left_by(key, &parent))
+                reference.on_delete != OnDelete::Dangle && parent.is_some_and(|parent| is_left(key, &parent))
             })?;
             Some((key.clone(), row.clone(), reference))
         });
-        let orphans: Vec<(Key, Row, &Reference)> = orphans.collect();
-        for (key, row, reference) in &orphans {
-            self.follow(schema, key, row.clone(), reference);
-        }
-        !orphans.is_empty()
+        orphans.collect()
     }
 
     fn left_by(&self, key: &Key, parent: &Key) -> bool {

@@ -200,3 +200,60 @@ fn number_of_a_forgotten_conflict_is_not_given_again() {
         Ok(())
     });
 }
+
+/// A row was made here, and the one that it must refer to was deleted there: it goes, and can come back with its parent.
+#[test]
+fn child_that_must_have_a_parent_follows_it() {
+    run(async |world| {
+        let forms = ["", "ON DELETE CASCADE", "ON DELETE SET NULL", "ON DELETE SET DEFAULT"];
+        for (case, form) in forms.into_iter().enumerate() {
+            let schema = format!(
+                "CREATE TABLE lists{case} (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+                 CREATE TABLE notes{case} (id INTEGER PRIMARY KEY, list INTEGER NOT NULL REFERENCES lists{case} {form}, text TEXT);
+                 CREATE TABLE lines{case} (id INTEGER PRIMARY KEY, note INTEGER NOT NULL REFERENCES notes{case} {form}, text TEXT)"
+            );
+            let tables = [format!("lists{case}"), format!("notes{case}"), format!("lines{case}")];
+            let tables = || tables.iter().map(String::as_str);
+            let laptop = Device::start(&world, &format!("laptop {case}"), &schema, tables()).await;
+            let phone = Device::start(&world, &format!("phone {case}"), &schema, tables()).await;
+            laptop.run(&format!("INSERT INTO lists{case} VALUES (1, 'Home'), (2, 'Work')"));
+            settle(&laptop, &phone).await;
+            phone.run(&format!("DELETE FROM lists{case} WHERE name = 'Home'"));
+            phone.sync().await;
+            laptop.run(&format!(
+                "INSERT INTO notes{case} VALUES (1, 1, 'of Home'), (2, 2, 'of Work'); INSERT INTO lines{case} VALUES (1, 1, 'line')"
+            ));
+            settle(&laptop, &phone).await;
+            for device in [&laptop, &phone] {
+                let report = device.sync().await;
+                let parked = device.db.parked().await?;
+                assert_eq!((report.pushed, &parked[..]), (0, &[][..]), "{form}");
+                assert_eq!(
+                    device.ask(&format!("SELECT text FROM notes{case}")),
+                    ["of Work"],
+                    "{form}"
+                );
+                assert_eq!(
+                    device.ask(&format!("SELECT count(*) FROM lines{case}")),
+                    ["0"],
+                    "{form}"
+                );
+            }
+            // Nothing is lost: the list, the note and its line come back.
+            for name in ["lists", "notes", "lines"] {
+                let all = laptop.db.conflicts().await?;
+                let lost = all.iter().find(|conflict| conflict.table == format!("{name}{case}"));
+                laptop.db.restore(lost.map_or(0, |conflict| conflict.number)).await?;
+                laptop.sync().await;
+            }
+            settle(&laptop, &phone).await;
+            let joined = format!(
+                "SELECT l.name, n.text, i.text FROM lists{case} l JOIN notes{case} n ON n.list = l.id LEFT JOIN lines{case} i ON i.note = n.id ORDER BY 1"
+            );
+            for device in [&laptop, &phone] {
+                assert_eq!(device.ask(&joined), ["Home|of Home|line", "Work|of Work|-"], "{form}");
+            }
+        }
+        Ok(())
+    });
+}
