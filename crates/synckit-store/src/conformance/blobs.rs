@@ -2,7 +2,7 @@
 
 use crate::{
     Blob, NewUpload, PendingUpload, Store, StreamId, UploadBegin,
-    rules::quotas::{Quota, Quotas},
+    rules::quotas::{self, Quota, Quotas},
 };
 use synckit_protocol::{
     BlobId, ObjectKey,
@@ -248,7 +248,7 @@ pub async fn a_deleted_blob_is_brought_back_by_an_upload(store: &dyn Store) {
 
 pub async fn replaced_objects_count_until_they_are_deleted(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
-    let quota = Quotas::default().bytes;
+    let quota = quotas::for_files(&Quotas::default()).bytes;
     let large = |n, size| NewUpload {
         size,
         replace: true,
@@ -287,7 +287,7 @@ pub async fn replaced_objects_count_until_they_are_deleted(store: &dyn Store) {
 
 pub async fn a_deleted_account_charges_nobody_for_its_replaced(store: &dyn Store) {
     let stream = create_stream(store, 1).await;
-    let quota = Quotas::default().bytes;
+    let quota = quotas::for_files(&Quotas::default()).bytes;
     let whole = |stream, n, replace| NewUpload {
         size: quota,
         replace,

@@ -519,7 +519,7 @@ const WRITTEN_BY_HAND: &str = "
         SELECT stream_key, device_key, 3, 2, other_id, hash FROM first;
     INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, sealed_hash, key_id, expires_at)
         SELECT stream_key, id, decode(repeat('04', 32), 'hex'), hash, 10, hash, id, 9 FROM first;
-    UPDATE streams SET blob_bytes = 10, blob_count = 1;
+    UPDATE streams SET blob_bytes = 10, blob_count = 1, batch_bytes = 112, snapshot_seq = 3;
     INSERT INTO blobs (stream_key, blob_id, object_key, size_bytes, sealed_hash, key_id, created_at)
         SELECT stream_key, hash, hash, 10, hash, id, 9 FROM first;
 ";
@@ -640,6 +640,8 @@ async fn of_export(db: &Transaction<'_>) {
         .await
         .unwrap();
 
+    // A snapshot replaced all but the batch after it.
+    assert_eq!(usage::replaced_bytes(db, user_id(1)).await.unwrap(), 100);
     let whole = export::page(db, user_id(1), None, usize::MAX).await.unwrap().unwrap();
     let mut kinds: Vec<_> = whole.lines.iter().map(kind).collect();
     kinds.dedup();
