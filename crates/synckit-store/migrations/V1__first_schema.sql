@@ -52,6 +52,10 @@ CREATE TABLE plans (
     gigabytes        INTEGER NOT NULL CHECK (gigabytes > 0),
     burst_hundredths INTEGER NOT NULL CHECK (burst_hundredths > 0),
     changed_at       INTEGER NOT NULL,
+    -- The parts of storage, and of the transfer of a month, that the owners of the app were last told of, in percent.
+    told_storage     INTEGER NOT NULL DEFAULT 0,
+    told_transfer    INTEGER NOT NULL DEFAULT 0,
+    told_month       INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (app_key)
 ) STRICT, WITHOUT ROWID;
 

@@ -59,7 +59,9 @@ pub use figures::{CommitGroups, StoreFigures};
 pub use ids::{PAGES_APP, SecretHash, StreamId};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
 pub use notices::{ChangedStreams, NOTICE_STREAMS_MAX, NodeId, Notice, Notices};
-pub use plans::{AppPlan, AppStored, Hour, HourOfUse, Month, Moved, PlannedApp, Plans, USAGE_DAYS, UsageFlush};
+pub use plans::{
+    AppPlan, AppStored, Hour, HourOfUse, Month, Moved, PlanPart, PlannedApp, Plans, USAGE_DAYS, UsageFlush,
+};
 pub use postgres::{PostgresInspection, PostgresOptions, PostgresStore, PostgresUrl, PostgresUrlError};
 pub use sessions::{EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Session};
 pub use snapshots::{NewSnapshot, NewSnapshotPart, Retention, SnapshotPartWrite, SnapshotWrite, StoredSnapshot};

@@ -29,6 +29,19 @@ pub struct PlannedApp {
     pub plan: Option<AppPlan>,
     /// Sealed bytes that moved in the month that was asked for.
     pub moved_bytes: u64,
+    /// The part of its storage that its owners were last told of, in percent; 0 if of none.
+    pub told_storage: u32,
+    /// The part of its transfer in that month that its owners were last told of, in percent; 0 if of none.
+    pub told_transfer: u32,
+}
+
+/// A part of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanPart {
+    /// What may be stored.
+    Storage,
+    /// What may move in this month.
+    Transfer(Month),
 }
 
 /// An hour, counted since 1970.
@@ -149,6 +162,10 @@ pub trait Plans: fmt::Debug + Send + Sync + 'static {
 
     /// Every app with its plan, in order of creation, and what moved in a month.
     async fn planned_apps(&self, month: Month) -> Result<Vec<PlannedApp>, StoreError>;
+
+    /// Notes that the owners of an app are told of `to` percent of a part of its plan, if they were last told of `from` percent.
+    /// `false`: somebody else noted something meanwhile, or the app has no plan. So one node of several tells them.
+    async fn note_told(&self, app_id: AppId, part: PlanPart, from: u32, to: u32) -> Result<bool, StoreError>;
 
     /// Adds what moved, once. `false`: it was added before.
     async fn add_usage(&self, flush: UsageFlush) -> Result<bool, StoreError>;

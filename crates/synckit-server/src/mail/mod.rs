@@ -1,4 +1,5 @@
-//! Mails: a code that confirms an address, a code that resets a password, a notice of an attempt to register again.
+//! Mails: codes that confirm an address or reset a password, and notices: of an attempt to register again, of changes of an
+//! account, of an app that nears a limit of its plan.
 //!
 //! Requests only enqueue; a task looks up the account, makes the code and sends the mail. A request therefore takes the same
 //! time with and without an account, and never waits for a slow mail server. A mail that the mail server did not take for now
@@ -16,7 +17,7 @@ use lettre::{
 };
 use synckit_protocol::{SecretText, UserId, limits::RESET_CODE_SECONDS, wire::UnixSeconds};
 use synckit_store::{
-    CredentialOf, NewMailCode, SecretHash, Store, StoreError, TaskLost,
+    CredentialOf, NewMailCode, PlanPart, SecretHash, Store, StoreError, TaskLost,
     private_files::{create_private_dir, write_private_file},
 };
 use tokio::{
@@ -26,6 +27,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    billing::plan::GIGABYTE,
+    metering::Climb,
     platform::{Clock, caught, random_bytes},
     sign_in::fresh_secret,
     startup::config::MailDelivery,
@@ -59,6 +62,8 @@ pub(crate) enum MailJob {
     AddressChanged { email: String, to: String },
     /// An account is to be deleted.
     DeletionScheduled { email: String, on: UnixSeconds },
+    /// An app of which this address is an owner is on another rung of its plan.
+    PlanNearlyUsed { email: String, app: String, climb: Climb },
     /// Somebody forgot a password, or says so. Whether the address has an account is not known yet.
     ResetPassword { email: String },
 }
@@ -425,6 +430,10 @@ impl MailWorker {
                 );
                 self.message(email, "Your account will be deleted", text)
             }
+            MailJob::PlanNearlyUsed { email, app, climb } => {
+                let (subject, text) = nearly_used(app, *climb, &self.public_url);
+                self.message(email, &subject, text)
+            }
             MailJob::ResetPassword { email } => {
                 let Some(account) = self.store.credential(CredentialOf::Email(email)).await? else {
                     return Ok(None);
@@ -498,6 +507,36 @@ impl MailWorker {
 }
 
 /// A day for people.
+/// Subject and text for an owner of an app.
+fn nearly_used(app: &str, climb: Climb, url: &str) -> (String, String) {
+    let (what, consequence) = match climb.part {
+        PlanPart::Storage => (
+            "storage",
+            "When it is used up, the app takes no new data until something is deleted or the plan grows. Reading, export, \
+             deletion and sign-in go on."
+                .to_owned(),
+        ),
+        PlanPart::Transfer(month) => (
+            "transfer of this month",
+            format!(
+                "When it is used up, each person moves 64 KiB a minute in each direction until {} (UTC), or until the plan \
+                 grows.",
+                day(month.next().begins())
+            ),
+        ),
+    };
+    let gigabytes = |bytes: u64| format!("{:.2} GB", bytes as f64 / GIGABYTE as f64);
+    let text = format!(
+        "Your app {app} on {url} has used {percent} % of its {what}: {used} of {limit}.\n\n{consequence}\n\n\
+         What you use never changes what you pay. All figures: {url}/console/apps/{id}/usage\n",
+        percent = climb.to,
+        used = gigabytes(climb.used),
+        limit = gigabytes(climb.limit),
+        id = climb.app_id,
+    );
+    (format!("{app} has used {} % of its {what}", climb.to), text)
+}
+
 fn day(at: UnixSeconds) -> String {
     let at = i64::try_from(at)
         .ok()

@@ -22,7 +22,7 @@ use std::{
 use http::HeaderValue;
 use parking_lot::RwLock;
 use synckit_protocol::{AppId, limits, wire::UnixSeconds};
-use synckit_store::{Hour, Moved, Store, StoreError, StreamId, UsageFlush};
+use synckit_store::{Hour, Month, Moved, PlanPart, PlannedApp, Store, StoreError, StreamId, UsageFlush};
 use tokio::time::Instant;
 
 use crate::billing::{Burst, Gigabytes, Plan};
@@ -30,6 +30,7 @@ use crate::billing::{Burst, Gigabytes, Plan};
 use floor::Floor;
 pub(crate) use floor::{TransferLimit, Way};
 pub(crate) use standing::Standing;
+use standing::rung;
 
 /// A plan as the database holds it. One that this version cannot read limits nothing, and is logged.
 pub(crate) fn plan_of(stored: synckit_store::AppPlan) -> Option<Plan> {
@@ -41,6 +42,9 @@ pub(crate) fn plan_of(stored: synckit_store::AppPlan) -> Option<Plan> {
 /// The write would make its app store more than its plan holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StorageLimit;
+
+/// In one of so many rounds it is read what an app stores that is far from its limit.
+const FAR_ROUNDS: u32 = (limits::STORED_READ_SECONDS / limits::METER_SECONDS) as u32;
 
 /// How far beyond its plan a write may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub(crate) enum Reach {
 pub(crate) struct Meter {
     /// Names this run of the node among the additions in the database.
     id: [u8; 16],
+    /// The pause between readings of what an app stores that is far from its limit.
+    far_from_limits: Duration,
     apps: RwLock<HashMap<AppId, Arc<AppMeter>>>,
     floor: Floor,
     flushing: tokio::sync::Mutex<Flushing>,
@@ -130,9 +136,11 @@ impl Drop for Room {
 }
 
 impl Meter {
-    pub(crate) fn new(id: [u8; 16]) -> Self {
+    /// A meter with rounds at this interval.
+    pub(crate) fn new(id: [u8; 16], interval: Duration) -> Self {
         Self {
             id,
+            far_from_limits: interval.saturating_mul(FAR_ROUNDS),
             apps: RwLock::default(),
             floor: Floor::default(),
             flushing: tokio::sync::Mutex::default(),
@@ -196,16 +204,18 @@ impl Meter {
         HeaderValue::try_from(app.standing()?.told()?).ok()
     }
 
-    /// One round: adds what moved, and reads anew what the apps have.
+    /// One round: adds what moved, and reads anew what the apps have. Returns the rungs that apps are on now, and whose owners were last told of
+    /// others.
     ///
     /// # Errors
     /// Those of the store. Nothing is lost or added twice: the next round sends the same addition again.
-    pub(crate) async fn round(&self, store: &dyn Store, now: UnixSeconds) -> Result<(), StoreError> {
+    pub(crate) async fn round(&self, store: &dyn Store, now: UnixSeconds) -> Result<Vec<Climb>, StoreError> {
         let mut flushing = self.flushing.lock().await;
         let hour = Hour::of(now);
         self.flush(&mut flushing, store, (hour, now)).await?;
         let apps = store.planned_apps(hour.month()).await?;
         let is_new_hour = flushing.noted != Some(hour);
+        let mut climbs = Vec::new();
         let seen = std::mem::take(&mut flushing.added);
         // The month first, which cannot fail any more: it contains what is not unseen from here on.
         for planned in &apps {
@@ -223,7 +233,7 @@ impl Meter {
             }
             let app = self.app(planned.app_id);
             let before = app.standing();
-            let is_due = is_new_hour || plan.is_some() && flushing.is_due(planned.app_id, before);
+            let is_due = is_new_hour || plan.is_some() && flushing.is_due(planned.app_id, before, self.far_from_limits);
             let stored = if is_due {
                 let began = Instant::now();
                 let written = app.written_unseen.load(Ordering::Relaxed);
@@ -238,16 +248,22 @@ impl Meter {
             } else {
                 app.standing.read().map(|standing| standing.stored_bytes)
             };
-            *app.standing.write() = plan.zip(stored).map(|(plan, stored_bytes)| Standing {
+            let standing = plan.zip(stored).map(|(plan, stored_bytes)| Standing {
                 storage_limit: plan.storage_bytes(),
                 transfer_limit: plan.transfer_bytes(),
                 stored_bytes,
                 moved_bytes: planned.moved_bytes,
             });
+            *app.standing.write() = standing;
+            climbs.extend(
+                standing
+                    .iter()
+                    .flat_map(|standing| Climb::of(planned, *standing, hour.month())),
+            );
         }
         flushing.noted = Some(hour);
         self.forget_deleted(&mut flushing, apps.iter().map(|app| app.app_id).collect());
-        Ok(())
+        Ok(climbs)
     }
 
     /// Adds what moved: the next reading of the month contains it.
@@ -305,16 +321,53 @@ impl Meter {
 impl Flushing {
     /// Whether the stored bytes of an app are to be read again: at every round near its limit, so that what was deleted lifts it at
     /// once, and now and then otherwise. The readings of one app take a twentieth of the time at most.
-    fn is_due(&self, app_id: AppId, before: Option<Standing>) -> bool {
+    fn is_due(&self, app_id: AppId, before: Option<Standing>, far: Duration) -> bool {
         let (Some(before), Some(last)) = (before, self.readings.get(&app_id)) else {
             return true;
         };
         let pause = if before.is_near_storage() {
             last.took.saturating_mul(20)
         } else {
-            Duration::from_secs(limits::STORED_READ_SECONDS)
+            far
         };
         last.began.elapsed() >= pause
+    }
+}
+
+/// An app is on another rung of a part of its plan than its owners were last told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Climb {
+    pub(crate) app_id: AppId,
+    pub(crate) part: PlanPart,
+    /// What they were told of, in percent; 0 if of nothing.
+    pub(crate) from: u32,
+    /// Where it is.
+    pub(crate) to: u32,
+    /// Bytes that are used, and that may be.
+    pub(crate) used: u64,
+    pub(crate) limit: u64,
+}
+
+impl Climb {
+    fn of(planned: &PlannedApp, standing: Standing, month: Month) -> impl Iterator<Item = Self> {
+        let app_id = planned.app_id;
+        let storage = Self {
+            app_id,
+            part: PlanPart::Storage,
+            from: planned.told_storage,
+            to: rung(standing.storage_percent(), planned.told_storage),
+            used: standing.stored_bytes,
+            limit: standing.storage_limit,
+        };
+        let transfer = Self {
+            app_id,
+            part: PlanPart::Transfer(month),
+            from: planned.told_transfer,
+            to: rung(standing.transfer_percent(), planned.told_transfer),
+            used: standing.moved_bytes,
+            limit: standing.transfer_limit,
+        };
+        [storage, transfer].into_iter().filter(|climb| climb.from != climb.to)
     }
 }
 

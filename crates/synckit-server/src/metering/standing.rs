@@ -58,9 +58,39 @@ impl Standing {
     }
 }
 
+/// The parts of a limit that the owners of an app are told of, in percent.
+const RUNGS: [u32; 3] = [80, 95, 100];
+/// How far below a rung an app must be before it can be told of it again, in percent: else one that hovers there sends a mail
+/// with each change.
+const SLACK: u64 = 5;
+
+/// The rung that the owners should have been told of, if they were told of `told` before.
+pub(crate) fn rung(percent: u64, told: u32) -> u32 {
+    let reached = |percent: u64| {
+        let rungs = RUNGS.into_iter().filter(|rung| u64::from(*rung) <= percent);
+        rungs.last().unwrap_or_default()
+    };
+    // Up at once, down when it is clearly below.
+    reached(percent).max(told.min(reached(percent.saturating_add(SLACK))))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Standing, percent};
+    use super::{Standing, percent, rung};
+
+    #[test]
+    fn a_rung_is_told_once_until_it_is_left() {
+        assert_eq!(
+            [79, 80, 94, 95, 99, 100, 250].map(|percent| rung(percent, 0)),
+            [0, 80, 80, 95, 95, 100, 100]
+        );
+        // Told of 95.
+        assert_eq!(
+            [100, 95, 91, 90, 89, 76, 75, 74].map(|percent| rung(percent, 95)),
+            [100, 95, 95, 95, 80, 80, 80, 0]
+        );
+        assert_eq!(rung(u64::MAX, 100), 100);
+    }
 
     #[test]
     fn a_part_is_rounded_down() {

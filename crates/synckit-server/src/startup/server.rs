@@ -200,7 +200,7 @@ impl Server {
                 disk_of_database,
             ),
             rates: Rates::new(config.rates),
-            meter: Meter::new(random_bytes()),
+            meter: Meter::new(random_bytes(), config.meter_interval),
             metrics: Metrics::new(),
             objects,
             mailer,

@@ -70,6 +70,7 @@ macro_rules! conformance_suite {
             }
             plans {
                 a_plan_is_given_changed_and_taken_away,
+                owners_are_told_of_a_part_by_one_node,
                 what_moved_is_added_once,
                 what_is_deleted_does_not_count,
                 a_full_app_takes_nothing_new,

@@ -10,8 +10,8 @@ use super::{
     whole_account::retain,
 };
 use crate::{
-    AppPlan, AppStored, Append, Hour, HourOfUse, Month, Moved, NewBatch, NewUpload, Store, UploadBegin, UsageFlush,
-    rules::quotas::Quota,
+    AppPlan, AppStored, Append, Hour, HourOfUse, Month, Moved, NewBatch, NewUpload, PlanPart, Store, UploadBegin,
+    UsageFlush, rules::quotas::Quota,
 };
 
 const PLAN: AppPlan = AppPlan {
@@ -57,6 +57,30 @@ pub async fn a_plan_is_given_changed_and_taken_away(store: &dyn Store) {
     }
     assert!(store.write_plan(app_id(1), None, NOW).await.unwrap());
     assert_eq!(plans(store).await, [None, None]);
+}
+
+pub async fn owners_are_told_of_a_part_by_one_node(store: &dyn Store) {
+    create_app(store, 1).await;
+    let (month, next) = (HOUR.month(), HOUR.month().next());
+    let note = async |part, from, to| store.note_told(app_id(1), part, from, to).await.unwrap();
+    assert!(!note(PlanPart::Storage, 0, 80).await, "no plan");
+    store.write_plan(app_id(1), Some(PLAN), NOW).await.unwrap();
+    let told = async |month| {
+        let apps = store.planned_apps(month).await.unwrap();
+        (apps[0].told_storage, apps[0].told_transfer)
+    };
+    assert_eq!(told(month).await, (0, 0));
+    assert!(note(PlanPart::Storage, 0, 80).await);
+    assert!(!note(PlanPart::Storage, 0, 80).await, "another node was first");
+    assert!(note(PlanPart::Storage, 80, 0).await);
+    assert!(note(PlanPart::Transfer(month), 0, 95).await);
+    assert!(!note(PlanPart::Transfer(month), 0, 95).await);
+    assert_eq!(told(month).await, (0, 95));
+    // A month begins anew, and a changed plan keeps what was told.
+    assert_eq!(told(next).await, (0, 0));
+    store.write_plan(app_id(1), Some(PLAN), NOW).await.unwrap();
+    assert!(note(PlanPart::Transfer(next), 0, 80).await);
+    assert_eq!(told(next).await, (0, 80));
 }
 
 pub async fn what_moved_is_added_once(store: &dyn Store) {

@@ -7,7 +7,9 @@ use super::{
     PostgresStore,
     retry::{read, single, transaction},
 };
-use crate::{AppPlan, AppStored, Hour, HourOfUse, Month, PlannedApp, Plans, StoreError, UsageFlush, records::plans};
+use crate::{
+    AppPlan, AppStored, Hour, HourOfUse, Month, PlanPart, PlannedApp, Plans, StoreError, UsageFlush, records::plans,
+};
 
 #[async_trait]
 impl Plans for PostgresStore {
@@ -17,6 +19,10 @@ impl Plans for PostgresStore {
 
     async fn planned_apps(&self, month: Month) -> Result<Vec<PlannedApp>, StoreError> {
         single!(self, |db| plans::list(db, month))
+    }
+
+    async fn note_told(&self, app_id: AppId, part: PlanPart, from: u32, to: u32) -> Result<bool, StoreError> {
+        transaction!(self, Serializable, |db| plans::note_told(db, app_id, part, from, to))
     }
 
     async fn add_usage(&self, flush: UsageFlush) -> Result<bool, StoreError> {

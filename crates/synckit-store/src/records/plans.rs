@@ -3,7 +3,7 @@
 use synckit_protocol::{AppId, wire::UnixSeconds};
 
 use super::{Executor, apps, params};
-use crate::{AppPlan, AppStored, Hour, HourOfUse, Month, PlannedApp, StoreError, UsageFlush};
+use crate::{AppPlan, AppStored, Hour, HourOfUse, Month, PlanPart, PlannedApp, StoreError, UsageFlush};
 
 /// Hours that one transaction deletes.
 const FORGET_MAX: u32 = 2_000;
@@ -48,7 +48,8 @@ pub async fn write(
 pub async fn list(db: &impl Executor, month: Month) -> Result<Vec<PlannedApp>, StoreError> {
     let rows = db
         .query(
-            "SELECT app_id, gigabytes, burst_hundredths, coalesce(moved_bytes, 0)
+            "SELECT app_id, gigabytes, burst_hundredths, coalesce(moved_bytes, 0), coalesce(told_storage, 0),
+                 CASE WHEN told_month = $1 THEN told_transfer ELSE 0 END
              FROM apps LEFT JOIN plans ON plans.app_key = apps.app_key
                  LEFT JOIN usage_months ON usage_months.app_key = apps.app_key AND month = $1
              WHERE is_deleted = 0 AND name <> '' ORDER BY apps.app_key",
@@ -64,9 +65,45 @@ pub async fn list(db: &impl Executor, month: Month) -> Result<Vec<PlannedApp>, S
                 burst_hundredths,
             }),
             moved_bytes: row.get(3)?,
+            told_storage: row.get(4)?,
+            told_transfer: row.get(5)?,
         })
     });
     planned.collect()
+}
+
+/// [`crate::Plans::note_told`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn note_told(
+    db: &impl Executor,
+    app_id: AppId,
+    part: PlanPart,
+    from: u32,
+    to: u32,
+) -> Result<bool, StoreError> {
+    let Some(app_key) = apps::find(db, app_id).await? else {
+        return Ok(false);
+    };
+    let noted = match part {
+        PlanPart::Storage => {
+            db.execute(
+                "UPDATE plans SET told_storage = $3 WHERE app_key = $1 AND told_storage = $2",
+                params![app_key, from, to],
+            )
+            .await?
+        }
+        PlanPart::Transfer(month) => {
+            db.execute(
+                "UPDATE plans SET told_transfer = $3, told_month = $4
+                 WHERE app_key = $1 AND CASE WHEN told_month = $4 THEN told_transfer ELSE 0 END = $2",
+                params![app_key, from, to, month.0],
+            )
+            .await?
+        }
+    };
+    Ok(noted > 0)
 }
 
 /// [`crate::Plans::add_usage`].

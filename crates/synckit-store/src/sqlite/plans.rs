@@ -8,7 +8,9 @@ use super::{
     executor::{Transaction, run},
     writer::Lane,
 };
-use crate::{AppPlan, AppStored, Hour, HourOfUse, Month, PlannedApp, Plans, StoreError, UsageFlush, records::plans};
+use crate::{
+    AppPlan, AppStored, Hour, HourOfUse, Month, PlanPart, PlannedApp, Plans, StoreError, UsageFlush, records::plans,
+};
 
 #[async_trait]
 impl Plans for SqliteStore {
@@ -21,6 +23,13 @@ impl Plans for SqliteStore {
 
     async fn planned_apps(&self, month: Month) -> Result<Vec<PlannedApp>, StoreError> {
         self.read(move |db| run(plans::list(&Transaction(db), month))).await
+    }
+
+    async fn note_told(&self, app_id: AppId, part: PlanPart, from: u32, to: u32) -> Result<bool, StoreError> {
+        self.write(Lane::Server, move |db| {
+            run(plans::note_told(&Transaction(db), app_id, part, from, to))
+        })
+        .await
     }
 
     async fn add_usage(&self, flush: UsageFlush) -> Result<bool, StoreError> {

@@ -11,8 +11,8 @@ use synckit_store::{
     AcceptNewSeed, AccountCreation, AddressChange, Allowance, AppPlan, AppStored, AppWrite, Blob, Charge, Counted,
     CountedKey, CredentialId, CredentialOf, DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore,
     FinishedLogin, Hour, LoginUse, MemberWrite, Month, Moved, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode,
-    NewPendingAccount, NewSession, NewTeam, PAGES_APP, PasswordReset, Place, RedirectWrite, RefreshUse, SeedClaim,
-    StoreError, StreamId, TeamCreation, TeamDeletion, TeamRole, UsageFlush, VaultWrite, VersionedWrite,
+    NewPendingAccount, NewSession, NewTeam, PAGES_APP, PasswordReset, Place, PlanPart, RedirectWrite, RefreshUse,
+    SeedClaim, StoreError, StreamId, TeamCreation, TeamDeletion, TeamRole, UsageFlush, VaultWrite, VersionedWrite,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, allowances, apps, blobs, devices, envelopes,
         export, pending_accounts, plans, sessions, streams, teams, usage,
@@ -574,6 +574,10 @@ async fn of_plans(db: &impl Executor, app_id: AppId) {
     assert_eq!((found.plan, found.moved_bytes), (Some(plan), 5));
     assert_eq!(plans::stored(db, app_id).await.unwrap(), AppStored::default());
     assert_eq!(plans::hours(db, app_id, hour).await.unwrap()[0].stored_bytes, Some(7));
+    for part in [PlanPart::Storage, PlanPart::Transfer(hour.month())] {
+        assert!(plans::note_told(db, app_id, part, 0, 80).await.unwrap());
+        assert!(!plans::note_told(db, app_id, part, 0, 80).await.unwrap());
+    }
     assert!(plans::write(db, app_id, None, NOW).await.unwrap());
     let later = Month(hour.month().0 + 14);
     assert!(

@@ -219,7 +219,7 @@ async fn the_usage_of_an_app_is_seen_beside_its_plan() {
         admin.write_plan(app.app_id, Some(plan)).await.unwrap();
         browser.open(&page).await;
         let rung = browser.text("//li[@class='rung-on']//h3").await;
-        assert_eq!(rung, "80 %: your app is told\nStorage is here");
+        assert_eq!(rung, "80 %: you and your app are told\nStorage is here");
         browser.seen(&format!("app-usage-{name}")).await;
         assert!(
             browser.complaints().await.is_empty(),

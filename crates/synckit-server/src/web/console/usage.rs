@@ -136,15 +136,15 @@ fn rungs(standing: Standing) -> [Rung; 4] {
     [
         Rung {
             mark: "80",
-            title: "80 %: your app is told",
-            text: "Every answer has a header, <code>SyncKit-Usage</code>, which the SDK gives to your app.",
+            title: "80 %: you and your app are told",
+            text: "A mail to the owners. Every answer has a header, <code>SyncKit-Usage</code>, which the SDK gives to your app.",
             is_limit: false,
             is_here: at(80, 95),
         },
         Rung {
             mark: "95",
             title: "95 %: time to act",
-            text: "The same header. Ask for a larger plan, or delete data.",
+            text: "Another mail. Ask for a larger plan, or delete data.",
             is_limit: false,
             is_here: at(95, 100),
         },

@@ -14,9 +14,9 @@ use synckit_server::{
     Config,
     billing::{Gigabytes, Plan},
 };
-use synckit_store::Month;
+use synckit_store::{Month, TeamRole};
 
-use super::{figure, wait_for};
+use super::{figure, patiently, wait_for};
 use crate::support::{Answer, KEY_ID, PASSWORD, Syncing, World};
 
 const ROUNDS: &str = "synckit_meter_rounds_total";
@@ -37,6 +37,19 @@ async fn metered(world: &World) {
     wait_for(world, ROUNDS, |rounds| rounds >= before + 2).await;
 }
 
+/// Waits until answers say this of the plan of the app.
+async fn told(world: &World, user: &Syncing, usage: &str) {
+    let asking = async {
+        loop {
+            let status = world.get("/api/sync/status").bearer(&user.user.token).send().await;
+            if status.header("synckit-usage") == usage {
+                return;
+            }
+        }
+    };
+    patiently(asking, &format!("nothing said {usage:?}")).await;
+}
+
 /// A world whose meter hurries.
 async fn world() -> World {
     World::start_with(hurrying).await
@@ -49,10 +62,9 @@ fn hurrying(config: &mut Config) {
 /// Makes the app store this many bytes more, as if they had been uploaded.
 fn stores(world: &World, bytes: i64) {
     let database = rusqlite::Connection::open(world.path().join("synckit.db")).unwrap();
-    let changed = database.execute(
-        "UPDATE streams SET blob_bytes = blob_bytes + ?1 WHERE batch_bytes > 0",
-        [bytes],
-    );
+    let update = "UPDATE streams SET blob_bytes = blob_bytes + ?1
+        WHERE stream_key = (SELECT min(stream_key) FROM streams WHERE batch_bytes > 0)";
+    let changed = database.execute(update, [bytes]);
     assert_eq!(changed, Ok(1));
 }
 
@@ -116,7 +128,7 @@ async fn embedded_full_app_takes_nothing_new_and_reads_on() {
     put(&world, size, &begin(&world, &ada, 2, size).await).await;
     stores(&world, GB - 5_000 - 6_000 - 3_000);
     give(&world, Some(plan(1, "5"))).await;
-    metered(&world).await;
+    told(&world, &ada, "storage=99, transfer=0").await;
 
     // All users together: 3,000 bytes are left.
     bob.push(&world, 1, 2_000).await;
@@ -151,12 +163,14 @@ async fn embedded_full_app_takes_nothing_new_and_reads_on() {
     metered(&world).await;
     assert_eq!(bob.send(&world, &batch).await.code(), "storage_limit_reached");
     give(&world, Some(plan(2, "5"))).await;
-    metered(&world).await;
+    told(&world, &ada, "").await;
     assert_eq!(bob.send(&world, &batch).await.code(), "200");
     confirm(&world, &ada, 2, size).await.empty();
+    // And so does none.
+    stores(&world, 2 * GB);
+    told(&world, &ada, "storage=150, transfer=0").await;
     give(&world, None).await;
-    metered(&world).await;
-    assert_eq!(bob.send(&world, &batch).await.header("synckit-usage"), "");
+    told(&world, &ada, "").await;
 }
 
 #[tokio::test]
@@ -168,14 +182,14 @@ async fn embedded_deletion_lifts_the_limit() {
     confirm(&world, &ada, 1, 6_000).await.empty();
     stores(&world, GB - 5_000 - 6_000 - 1_000);
     give(&world, Some(plan(1, "5"))).await;
-    metered(&world).await;
+    told(&world, &ada, "storage=99, transfer=0").await;
     let batch = ada.batch(1, 5_000);
     assert_eq!(ada.send(&world, &batch).await.code(), "storage_limit_reached");
     let path = format!("/api/sync/blobs/{}", BlobId::from_bytes([1; 32]));
     let deletion = world.call(Method::DELETE, &path).bearer(&ada.user.token);
     deletion.send().await.empty();
-    metered(&world).await;
-    assert_eq!(ada.send(&world, &batch).await.code(), "200");
+    let lifted = async { while ada.send(&world, &batch).await.code() != "200" {} };
+    patiently(lifted, "the limit was not lifted").await;
     // And what was deleted does not come back into a full app.
     assert_eq!(begin(&world, &ada, 1, 6_000).await.code(), "storage_limit_reached");
 }
@@ -191,7 +205,7 @@ async fn embedded_writers_at_once_never_exceed_a_plan() {
     }
     stores(&world, GB - 1_000 - 100_000);
     give(&world, Some(plan(1, "5"))).await;
-    metered(&world).await;
+    told(&world, &ada, "storage=99, transfer=0").await;
     let world = &world;
     let pushing = users.iter_mut().map(async |user| {
         let batch = user.batch(1, 10_000);
@@ -292,4 +306,54 @@ async fn plan_below_what_is_stored_is_refused() {
     );
     let other = synckit_protocol::AppId::from_bytes([9; 16]);
     assert!(admin.write_plan(other, None).await.is_err() && admin.usage(other).await.is_err());
+}
+
+#[tokio::test]
+async fn embedded_owners_are_told_of_each_rung_once() {
+    let world = world().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let other = world.user("developer@example.com").await;
+    let admin = world.admin().await;
+    let team = admin.create_team("Example Co", ada.user.user_id).await.unwrap();
+    let role = Some(TeamRole::Developer);
+    admin.write_member(team, other.user_id, role).await.unwrap();
+    admin.give_app(world.app.app_id, team).await.unwrap();
+    ada.push(&world, 1, 5_000).await;
+    let mails = |of: &str| {
+        let texts = world
+            .mails()
+            .into_iter()
+            .map(|path| std::fs::read_to_string(path).unwrap());
+        texts.filter(|mail| mail.contains(of)).count()
+    };
+    give(&world, Some(plan(1, "5"))).await;
+    stores(&world, 799_000_000);
+    metered(&world).await;
+    assert_eq!(mails("% of its storage"), 0);
+    for (more, percent) in [(1_000_000, 80), (150_000_000, 95), (60_000_000, 100)] {
+        stores(&world, more);
+        let subject = format!("Notes has used {percent} % of its storage");
+        let mail = world.mail_to("ada@example.com", &subject).await;
+        let link = format!("/console/apps/{}/usage", world.app.app_id);
+        assert!(mail.replace("=\r\n", "").contains(&link), "{mail}");
+    }
+    // Down and up again within five percent sends none; below, one.
+    stores(&world, -20_000_000);
+    told(&world, &ada, "storage=99, transfer=0").await;
+    stores(&world, 20_000_000);
+    told(&world, &ada, "storage=101, transfer=0").await;
+    assert_eq!((mails("of its storage"), mails("To: developer@")), (3, 0));
+    stores(&world, -500_000_000);
+    told(&world, &ada, "").await;
+    // The round that says so has noted it when the next one ends.
+    metered(&world).await;
+    world.clear_mail();
+    stores(&world, 350_000_000);
+    world
+        .mail_to("ada@example.com", "Notes has used 80 % of its storage")
+        .await;
+    // A restart sends none.
+    let world = world.restart_with(hurrying).await;
+    metered(&world).await;
+    assert_eq!(world.mails().len(), 1);
 }

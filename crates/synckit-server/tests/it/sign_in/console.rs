@@ -368,7 +368,7 @@ async fn embedded_usage_names_the_rung_of_an_app() {
         rest.split("</li>").next().unwrap().contains("Transfer is here")
     };
     for (bytes, rung) in [
-        (8_000_000, "80 %: your app is told"),
+        (8_000_000, "80 %: you and your app are told"),
         (1_500_000, "95 %: time to act"),
         (600_000, "Transfer full: slower"),
     ] {
