@@ -101,8 +101,8 @@ pub const STORED_READ_SECONDS: u64 = 30;
 /// Bytes that each user of an app over its transfer budget may move in a minute, in each way: push, pull, upload, download. A
 /// larger call passes when its way is free, and then takes the minutes of its size.
 pub const FLOOR_BYTES_A_MINUTE: u64 = 64 * 1024;
-/// Minutes that one call takes at most over the transfer budget.
-pub const FLOOR_MINUTES_MAX: u64 = 60;
+/// Minutes that one call takes at most over the transfer budget: a day.
+pub const FLOOR_MINUTES_MAX: u64 = 24 * 60;
 
 /// An e-mail address (RFC 5321, section 4.5.3.1). Above: `invalid_value`.
 pub const EMAIL_BYTES_MAX: usize = 254;

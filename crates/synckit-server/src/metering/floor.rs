@@ -57,7 +57,7 @@ impl Floor {
         })
     }
 
-    /// Takes further minutes for more bytes than one minute has, at most an hour.
+    /// Takes further minutes for more bytes than one minute has, at most a day.
     pub(crate) fn charge(&self, stream: StreamId, way: Way, bytes: u64) {
         let minutes = bytes
             .div_ceil(limits::FLOOR_BYTES_A_MINUTE)

@@ -67,8 +67,10 @@ const SLACK: u64 = 5;
 /// The rung that the owners should have been told of, if they were told of `told` before.
 pub(crate) fn rung(percent: u64, told: u32) -> u32 {
     let reached = |percent: u64| {
-        let rungs = RUNGS.into_iter().filter(|rung| u64::from(*rung) <= percent);
-        rungs.last().unwrap_or_default()
+        let mut highest_first = RUNGS.into_iter().rev();
+        highest_first
+            .find(|rung| u64::from(*rung) <= percent)
+            .unwrap_or_default()
     };
     // Up at once, down when it is clearly below.
     reached(percent).max(told.min(reached(percent.saturating_add(SLACK))))
