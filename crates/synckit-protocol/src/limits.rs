@@ -99,7 +99,7 @@ pub const METER_SECONDS: u64 = 3;
 /// How often a node reads what an app stores that is below 80 % of its limit. Above, it reads every [`METER_SECONDS`].
 pub const STORED_READ_SECONDS: u64 = 30;
 /// Bytes that each user of an app over its transfer budget may move in a minute, in each way: push, pull, upload, download. A
-/// larger call passes when its way is free, and then takes the minutes of its size.
+/// call takes 1 KiB at least. One that is larger than what is left passes while anything is, and what it takes has to grow back.
 pub const FLOOR_BYTES_A_MINUTE: u64 = 64 * 1024;
 /// Minutes that one call takes at most over the transfer budget: a day.
 pub const FLOOR_MINUTES_MAX: u64 = 24 * 60;

@@ -26,10 +26,12 @@ pub(crate) struct TransferLimit {
     pub(crate) retry_after_seconds: u64,
 }
 
-/// One token is the bytes of a minute.
+/// A token is a KiB: what a call takes at least.
+const TOKEN_BYTES: u64 = 1024;
+const A_MINUTE: u64 = limits::FLOOR_BYTES_A_MINUTE / TOKEN_BYTES;
 const RULE: Rule = Rule {
-    allowance: 1.0,
-    per_second: 1.0 / 60.0,
+    allowance: A_MINUTE as f64,
+    per_second: A_MINUTE as f64 / 60.0,
 };
 
 /// The floors of one node. They are in memory: a restart gives each user one more call.
@@ -49,7 +51,7 @@ impl Default for Floor {
 }
 
 impl Floor {
-    /// Takes the next minute of a way, if it is free.
+    /// Takes a token of a way, if one is left.
     pub(crate) fn admit(&self, stream: StreamId, way: Way) -> Result<(), TransferLimit> {
         let taken = self.table.lock().take((stream, way), RULE, self.started.elapsed());
         taken.map_err(|wait| TransferLimit {
@@ -57,13 +59,11 @@ impl Floor {
         })
     }
 
-    /// Takes further minutes for more bytes than one minute has, at most a day.
+    /// Takes further tokens for more bytes than one has, also such that have yet to grow: those of a day at most.
     pub(crate) fn charge(&self, stream: StreamId, way: Way, bytes: u64) {
-        let minutes = bytes
-            .div_ceil(limits::FLOOR_BYTES_A_MINUTE)
-            .min(limits::FLOOR_MINUTES_MAX);
+        let most = limits::FLOOR_MINUTES_MAX * A_MINUTE;
         // Below 2^53.
-        let further = minutes.saturating_sub(1) as f64;
+        let further = bytes.div_ceil(TOKEN_BYTES).min(most).saturating_sub(1) as f64;
         self.table
             .lock()
             .charge((stream, way), RULE, further, self.started.elapsed());

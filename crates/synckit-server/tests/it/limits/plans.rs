@@ -226,8 +226,9 @@ async fn app_over_its_transfer_moves_slowly() {
     let world = world().await;
     let mut ada = world.ready_user("ada@example.com").await;
     let mut bob = world.ready_user("bob@example.com").await;
-    put(&world, 100, &begin(&world, &ada, 1, 100).await).await;
-    confirm(&world, &ada, 1, 100).await.empty();
+    let file = 2 * limits::FLOOR_BYTES_A_MINUTE;
+    put(&world, file, &begin(&world, &ada, 1, file).await).await;
+    confirm(&world, &ada, 1, file).await.empty();
     // 10,000,000 bytes a month.
     give(&world, Some(plan(1, "0.01"))).await;
     metered(&world).await;
@@ -235,25 +236,29 @@ async fn app_over_its_transfer_moves_slowly() {
         ada.push(&world, 1, 1_000_000).await;
     }
 
-    // Everybody has a call of each kind, and then waits for the minutes of its size.
-    let batch = bob.batch(1, 64 * 1024);
+    // Small calls go on, a large one passes, and what it takes has to grow back.
+    for _ in 0..3 {
+        let (_, _) = bob.push(&world, 1, 300).await;
+    }
+    let batch = bob.batch(1, 128 * 1024);
     let slow = bob.send(&world, &batch).await;
     assert_eq!(slow.code(), "200");
-    assert_eq!(slow.header("synckit-usage"), "storage=1, transfer=100");
+    assert_eq!(slow.header("synckit-usage"), "storage=1, transfer=102");
     let refused = bob.send(&world, &batch).await;
     assert_eq!(refused.code(), "transfer_limit");
     let wait: u64 = refused.header("retry-after").parse().unwrap();
-    assert!((50..=60).contains(&wait), "{wait}");
+    assert!((55..=65).contains(&wait), "{wait}");
     assert_eq!(ada.pull(&world, Cursor::START, None).await.code(), "200");
     let refused = ada.pull(&world, Cursor::START, None).await;
     assert_eq!(refused.code(), "transfer_limit");
     let wait: u64 = refused.header("retry-after").parse().unwrap();
-    let minutes = 1_000_000_u64.div_ceil(limits::FLOOR_BYTES_A_MINUTE);
-    assert!((minutes * 60 - 10..=minutes * 60).contains(&wait), "{wait}");
+    // Less the whole minute that was left.
+    let seconds = (1_000_000 - limits::FLOOR_BYTES_A_MINUTE) * 60 / limits::FLOOR_BYTES_A_MINUTE;
+    assert!((seconds - 10..=seconds + 2).contains(&wait), "{wait} of {seconds}");
     assert_eq!(download(&world, &ada, 1).await.code(), "200");
     assert_eq!(download(&world, &ada, 1).await.code(), "transfer_limit");
-    assert_eq!(begin(&world, &ada, 2, 100).await.code(), "200");
-    assert_eq!(begin(&world, &ada, 3, 100).await.code(), "transfer_limit");
+    assert_eq!(begin(&world, &ada, 2, file).await.code(), "200");
+    assert_eq!(begin(&world, &ada, 3, file).await.code(), "transfer_limit");
     // What counts no bytes goes on.
     assert_eq!(
         world
@@ -269,10 +274,10 @@ async fn app_over_its_transfer_moves_slowly() {
     let world = world.restart_with(hurrying).await;
     metered(&world).await;
     let usage = world.admin().await.usage(world.app.app_id).await.unwrap();
-    let moved = 10 * 1_000_000 + 100 + 64 * 1024 + 1_000_000 + 100;
+    let moved = 10 * 1_000_000 + file + 3 * 300 + 128 * 1024 + 1_000_000 + file;
     assert_eq!(usage.moved_bytes, moved);
     let status = world.get("/api/sync/status").bearer(&bob.user.token).send().await;
-    assert_eq!(status.header("synckit-usage"), "storage=1, transfer=110");
+    assert_eq!(status.header("synckit-usage"), "storage=1, transfer=113");
 
     // The next month begins with the whole budget.
     let next = Month::of(world.clock.now()).next().begins();
