@@ -37,8 +37,6 @@ pub(super) async fn upload(
 ) -> Result<Response, ApiError> {
     check_size(body.size)?;
     let pace = state.meter.may_move(access.stream, Way::Upload)?;
-    // The bytes count when they are confirmed: this room is only looked at.
-    let of_plan = state.meter.room(access.stream.app_id, body.size, Reach::Plan);
     let now = state.config.clock.now();
     let is_in_parts = Parts::of(body.size).is_some();
     // A whole object's URL for a bucket is signed with the hash.
@@ -59,7 +57,8 @@ pub(super) async fn upload(
         only_asks: body.sealed_hash.is_none() && (!body.hash_at_confirm || needs_hash_first),
         key_id: body.key_id,
         replace: body.replace,
-        app_is_full: of_plan.is_err(),
+        // The bytes count when they are confirmed.
+        app_is_full: !state.meter.has_room(access.stream.app_id, body.size),
         expires_at: now.saturating_add(lifetime),
     };
     let mut begun = state.store.begin_upload(new).await?;
@@ -67,7 +66,6 @@ pub(super) async fn upload(
         // The device that has the file replaces the object that was lost.
         begun = state.store.begin_upload(NewUpload { replace: true, ..new }).await?;
     }
-    drop(of_plan);
     if begun == UploadBegin::Begun {
         // Before a byte is there, so that the next upload waits. They count as moved when they are confirmed.
         state.meter.hold(access.stream, Way::Upload, new.size, pace);
@@ -219,15 +217,11 @@ pub(super) async fn confirm(
         .pending_uploads(access.stream, body.hash, body.size, body.upload_id)
         .await?;
     uploads.retain(|upload| !is_over(upload, state.config.clock.now()));
-    let of_plan = state.meter.room(access.stream.app_id, body.size, Reach::Plan);
+    let mut has_room = state.meter.has_room(access.stream.app_id, body.size);
     let pending = !uploads.is_empty();
     let mut joined = None;
     // Each look is a request to the store, if that is a bucket.
-    let may_confirm = if of_plan.is_ok() {
-        limits::CONFIRM_UPLOADS_MAX
-    } else {
-        0
-    };
+    let may_confirm = if has_room { limits::CONFIRM_UPLOADS_MAX } else { 0 };
     for upload in uploads.into_iter().take(may_confirm) {
         let now = state.config.clock.now();
         let Some(hash) = agreed(upload.sealed_hash, body.sealed_hash) else {
@@ -243,6 +237,11 @@ pub(super) async fn confirm(
         if !state.objects.complete(&upload, (hash, room), now).await? {
             continue;
         }
+        // Only now that the bytes are there.
+        let Ok(of_plan) = state.meter.room(access.stream.app_id, body.size, Reach::Plan) else {
+            has_room = false;
+            break;
+        };
         // The transaction decides: an upload that was ended or swept meanwhile is not confirmed, and its key never comes back.
         let now = state.config.clock.now();
         if state
@@ -250,9 +249,7 @@ pub(super) async fn confirm(
             .confirm_upload(access.stream, upload.upload_id, hash, now)
             .await?
         {
-            if let Ok(of_plan) = of_plan {
-                of_plan.keep();
-            }
+            of_plan.keep();
             state.meter.moved(access.stream, Way::Upload, body.size, Pace::Free);
             return Ok(Reply::empty());
         }
@@ -268,7 +265,7 @@ pub(super) async fn confirm(
     if confirmed {
         return Ok(Reply::empty());
     }
-    if of_plan.is_err() && pending {
+    if !has_room && pending {
         return Err(problems::over_quota(Quota::AppStorage));
     }
     Err(ApiError::new(ProblemCode::UploadIncomplete)

@@ -171,6 +171,14 @@ impl Meter {
         if sum > limit { Err(StorageLimit) } else { Ok(room) }
     }
 
+    /// Whether the plan of an app has room for so many bytes now. It takes none: what is only announced must not make the app
+    /// look full to others.
+    pub(crate) fn has_room(&self, app_id: AppId, bytes: u64) -> bool {
+        self.app(app_id)
+            .standing()
+            .is_none_or(|standing| standing.stored_bytes.saturating_add(bytes) <= standing.storage_limit)
+    }
+
     /// Whether the bytes of a way may move now, and how many at most; the rest has to wait. Over the budget of the month each user has
     /// the floor.
     pub(crate) fn may_move(&self, stream: StreamId, way: Way) -> Result<Pace, TransferLimit> {

@@ -362,3 +362,36 @@ async fn embedded_owners_are_told_of_each_rung_once() {
     metered(&world).await;
     assert_eq!(world.mails().len(), 1);
 }
+
+#[tokio::test]
+async fn embedded_announced_files_make_no_app_look_full() {
+    let world = world().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let eve = world.ready_user("eve@example.com").await;
+    ada.push(&world, 1, 1_000).await;
+    stores(&world, GB - 1_000 - 100_000_000);
+    give(&world, Some(plan(1, "5"))).await;
+    told(&world, &ada, "storage=90, transfer=0").await;
+    // None of these files comes. Each has room by itself, all of them have not.
+    let size = 90_000_000;
+    let world = &world;
+    let announced = (0..20).map(async |n: u8| {
+        let asked = BlobUpload {
+            hash: BlobId::from_bytes([n; 32]),
+            size,
+            sealed_hash: None,
+            key_id: KEY_ID,
+            hash_at_confirm: true,
+            replace: false,
+        };
+        let call = world.post("/api/sync/blobs/upload").bearer(&eve.user.token);
+        assert_eq!(call.json(&asked).send().await.code(), "200");
+        assert_eq!(confirm(world, &eve, n, size).await.code(), "upload_incomplete");
+    });
+    let pushed = async {
+        for _ in 0..20 {
+            ada.push(world, 1, 10_000).await;
+        }
+    };
+    tokio::join!(futures_util::future::join_all(announced), pushed);
+}
