@@ -10,14 +10,17 @@ use synckit_store::{PAGES_APP, StreamId};
 use crate::{
     http::{ApiError, ClientAddress, RequestScope, Work},
     limits::Owners,
+    metering::AppMeter,
     sign_in::{Known, LiveSession, TokenError},
     state::ServerState,
 };
 
 /// A request with a token for the app, whose session lives.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct AppAccess {
     pub(super) stream: StreamId,
+    /// What is known of the app's plan.
+    pub(super) app: Arc<AppMeter>,
     pub(super) session_id: SessionId,
     /// The device of the session, as far as this node knows it.
     device_id: Option<DeviceId>,
@@ -85,9 +88,11 @@ impl FromRequestParts<Arc<ServerState>> for AppAccess {
         if session.stream != claims.stream || session.stream.app_id == PAGES_APP {
             return Err(ProblemCode::TokenInvalid.into());
         }
-        RequestScope::of(parts).note_app(claims.stream.app_id);
+        let app = state.meter.app(claims.stream.app_id);
+        RequestScope::of(parts).note_app(Arc::clone(&app));
         let access = Self {
             stream: claims.stream,
+            app,
             session_id: claims.session_id,
             device_id: session.device_id,
         };
@@ -112,7 +117,7 @@ impl FromRequestParts<Arc<ServerState>> for AccountAccess {
         if session.stream.user_id != claims.user_id {
             return Err(ProblemCode::TokenInvalid.into());
         }
-        RequestScope::of(parts).note_app(session.stream.app_id);
+        RequestScope::of(parts).note_app(state.meter.app(session.stream.app_id));
         Work::of(parts).enter(state, Owners::session(claims.user_id, claims.session_id))?;
         Ok(Self {
             user_id: claims.user_id,

@@ -7,7 +7,13 @@ use std::sync::Arc;
 use synckit_protocol::Position;
 use synckit_store::{Append, NewBatch, StoreError, StreamId, Unavailable};
 
-use crate::{http::ApiError, limits::Reservation, metering::Reach, platform::ToTheEnd, state::ServerState};
+use crate::{
+    http::ApiError,
+    limits::Reservation,
+    metering::{AppMeter, Reach},
+    platform::ToTheEnd,
+    state::ServerState,
+};
 
 /// Appends a batch and announces its position after the store confirmed it: the one place that learns of an append, on
 /// every engine. `room` is held until the append is done, and so is the room of the app's plan.
@@ -16,12 +22,13 @@ use crate::{http::ApiError, limits::Reservation, metering::Reach, platform::ToTh
 /// [`ToTheEnd`], nobody would hear of it.
 pub(super) async fn append_and_announce(
     state: &Arc<ServerState>,
+    app: &Arc<AppMeter>,
     batch: NewBatch,
     room: Reservation,
 ) -> Result<Append, ApiError> {
     let state = Arc::clone(state);
     let stream = batch.stream;
-    let of_plan = state.meter.room(stream.app_id, batch.sealed.len() as u64, Reach::Plan);
+    let of_plan = app.room(batch.sealed.len() as u64, Reach::Plan);
     let batch = NewBatch {
         app_is_full: of_plan.is_err(),
         ..batch

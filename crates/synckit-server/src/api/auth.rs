@@ -212,7 +212,7 @@ pub(super) async fn app_of_key(state: &ServerState, api_key: &str, scope: &Reque
         .app_of_key(api_key.to_owned(), state.config.clock.now())
         .await?
         .ok_or(ProblemCode::ApiKeyInvalid)?;
-    scope.note_app(app_id);
+    scope.note_app(state.meter.app(app_id));
     Ok(app_id)
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn upload(
     Received { value: body, reply }: Received<BlobUpload>,
 ) -> Result<Response, ApiError> {
     check_size(body.size)?;
-    let pace = state.meter.may_move(access.stream, Way::Upload)?;
+    let pace = state.meter.may_move(&access.app, access.stream, Way::Upload)?;
     let now = state.config.clock.now();
     let is_in_parts = Parts::of(body.size).is_some();
     // A whole object's URL for a bucket is signed with the hash.
@@ -58,7 +58,7 @@ pub(super) async fn upload(
         key_id: body.key_id,
         replace: body.replace,
         // The bytes count when they are confirmed.
-        app_is_full: !state.meter.has_room(access.stream.app_id, body.size),
+        app_is_full: !access.app.has_room(body.size),
         expires_at: now.saturating_add(lifetime),
     };
     let mut begun = state.store.begin_upload(new).await?;
@@ -217,7 +217,7 @@ pub(super) async fn confirm(
         .pending_uploads(access.stream, body.hash, body.size, body.upload_id)
         .await?;
     uploads.retain(|upload| !is_over(upload, state.config.clock.now()));
-    let mut has_room = state.meter.has_room(access.stream.app_id, body.size);
+    let mut has_room = access.app.has_room(body.size);
     let pending = !uploads.is_empty();
     let mut joined = None;
     // Each look is a request to the store, if that is a bucket.
@@ -238,7 +238,7 @@ pub(super) async fn confirm(
             continue;
         }
         // Only now that the bytes are there.
-        let Ok(of_plan) = state.meter.room(access.stream.app_id, body.size, Reach::Plan) else {
+        let Ok(of_plan) = access.app.room(body.size, Reach::Plan) else {
             has_room = false;
             break;
         };
@@ -250,7 +250,9 @@ pub(super) async fn confirm(
             .await?
         {
             of_plan.keep();
-            state.meter.moved(access.stream, Way::Upload, body.size, Pace::Free);
+            state
+                .meter
+                .moved(&access.app, access.stream, Way::Upload, body.size, Pace::Free);
             return Ok(Reply::empty());
         }
         joined = Some(upload.object_key);
@@ -292,8 +294,10 @@ pub(super) async fn download(
     if !is_whole(&state, &blob).await? {
         return Err(ProblemCode::BlobNotFound.into());
     }
-    let pace = state.meter.may_move(access.stream, Way::Download)?;
-    state.meter.moved(access.stream, Way::Download, blob.size, pace);
+    let pace = state.meter.may_move(&access.app, access.stream, Way::Download)?;
+    state
+        .meter
+        .moved(&access.app, access.stream, Way::Download, blob.size, pace);
     let now = state.config.clock.now();
     let user_id = access.stream.user_id;
     let presigned = state.objects.download(blob.object_key, blob.size, user_id, now);

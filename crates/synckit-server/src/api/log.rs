@@ -51,7 +51,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
     };
     access.require_device(&state, push.device_id).await?;
     check_batch(&push)?;
-    let pace = state.meter.may_move(access.stream, Way::Push)?;
+    let pace = state.meter.may_move(&access.app, access.stream, Way::Push)?;
     // Once in the write-ahead log, and once in the database.
     let room = state.disk.reserve(2 * push.sealed.len() as u64)?;
     let digest = BatchDigest {
@@ -70,8 +70,10 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
         app_is_full: false,
         now: state.config.clock.now(),
     };
-    let appended = append_and_announce(&state, batch, room).await?;
-    state.meter.moved(access.stream, Way::Push, sealed_bytes, pace);
+    let appended = append_and_announce(&state, &access.app, batch, room).await?;
+    state
+        .meter
+        .moved(&access.app, access.stream, Way::Push, sealed_bytes, pace);
     match appended {
         Append::Stored {
             first_seq,
@@ -144,13 +146,13 @@ pub(super) async fn pull(
     }
     // Also because a page reports how far the device has read: nobody else may report that.
     access.require_device(&state, body.device_id).await?;
-    let pace = state.meter.may_move(access.stream, Way::Pull)?;
+    let pace = state.meter.may_move(&access.app, access.stream, Way::Pull)?;
     let max_bytes = match pace {
         Pace::Free => max_bytes,
         Pace::Floor => max_bytes.min(FLOOR_PAGE_BYTES),
     };
     // The first batch of a page is returned whole even if it exceeds the requested size.
-    let mut memory = page_memory(&state, access, u64::from(max_bytes).max(FIRST_BATCH_BYTES_MAX)).await?;
+    let mut memory = page_memory(&state, &access, u64::from(max_bytes).max(FIRST_BATCH_BYTES_MAX)).await?;
     let request = PageRequest {
         stream: access.stream,
         device_id: body.device_id,
@@ -171,7 +173,9 @@ pub(super) async fn pull(
             let entries = batches.iter().map(|batch| u64::from(batch.count)).sum();
             state.metrics.pulled_entries.inc_by(entries);
             state.metrics.pulled_bytes.inc_by(sealed_bytes);
-            state.meter.moved(access.stream, Way::Pull, sealed_bytes, pace);
+            state
+                .meter
+                .moved(&access.app, access.stream, Way::Pull, sealed_bytes, pace);
             match reply.0 {
                 Format::Cbor => {
                     let page = encode_page(batches, &cursor, has_more, memory).map_err(ApiError::internal)?;
@@ -290,7 +294,7 @@ pub(super) fn compacted(snapshot: SnapshotInfo) -> ApiError {
 }
 
 /// Waits for memory of a page of so many bytes; sheds the request if that takes too long.
-pub(super) async fn page_memory(state: &ServerState, access: AppAccess, bytes: u64) -> Result<Permit, ApiError> {
+pub(super) async fn page_memory(state: &ServerState, access: &AppAccess, bytes: u64) -> Result<Permit, ApiError> {
     let pages = &state.capacity.pages;
     Ok(pages.take(access.owners(), kib(bytes), MEMORY_WAIT_MAX).await?)
 }

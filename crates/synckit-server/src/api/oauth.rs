@@ -123,7 +123,7 @@ pub(super) async fn sign_in(
 ) -> Result<Response, ApiError> {
     let now = state.config.clock.now();
     let authorization = open_authorization(&state.states, &body.request.0, now)?;
-    scope.note_app(authorization.app_id);
+    scope.note_app(state.meter.app(authorization.app_id));
     let opened = state.states.open_login(Purpose::Login, &body.login.0, now)?;
     if opened.app_id != authorization.app_id {
         return Err(ProblemCode::ApiKeyInvalid.into());

@@ -47,8 +47,8 @@ pub(super) async fn write_part(
     let (body, _room): (PutSnapshotPart, _) = receive(&state, request).await?;
     check_size("sealed", &body.sealed, limits::SNAPSHOT_PART_SEALED_BYTES_MAX)?;
     let bytes = body.sealed.0.len() as u64;
-    let pace = state.meter.may_move(access.stream, Way::Push)?;
-    let of_plan = state.meter.room(access.stream.app_id, bytes, Reach::TwicePlan);
+    let pace = state.meter.may_move(&access.app, access.stream, Way::Push)?;
+    let of_plan = access.app.room(bytes, Reach::TwicePlan);
     let part = NewSnapshotPart {
         stream: access.stream,
         snapshot_id,
@@ -58,7 +58,7 @@ pub(super) async fn write_part(
         now: state.config.clock.now(),
     };
     let written = state.store.put_snapshot_part(part).await?;
-    state.meter.moved(access.stream, Way::Push, bytes, pace);
+    state.meter.moved(&access.app, access.stream, Way::Push, bytes, pace);
     match written {
         SnapshotPartWrite::Stored => {
             if let Ok(of_plan) = of_plan {
@@ -128,7 +128,7 @@ pub(super) async fn read(
     reply: Reply,
 ) -> Result<Response, ApiError> {
     let snapshot_id = snapshot_of(&id)?;
-    let mut memory = page_memory(&state, access, limits::SNAPSHOT_MANIFEST_SEALED_BYTES_MAX as u64).await?;
+    let mut memory = page_memory(&state, &access, limits::SNAPSHOT_MANIFEST_SEALED_BYTES_MAX as u64).await?;
     let found = state.store.snapshot(access.stream, snapshot_id).await?;
     let snapshot = found.ok_or(ProblemCode::SnapshotNotFound)?;
     memory.keep_only(kib(snapshot.manifest.len() as u64));
@@ -147,11 +147,13 @@ pub(super) async fn read_part(
     reply: Reply,
 ) -> Result<Response, ApiError> {
     let (snapshot_id, part) = part_of(path)?;
-    let pace = state.meter.may_move(access.stream, Way::Pull)?;
-    let mut memory = page_memory(&state, access, limits::SNAPSHOT_PART_SEALED_BYTES_MAX as u64).await?;
+    let pace = state.meter.may_move(&access.app, access.stream, Way::Pull)?;
+    let mut memory = page_memory(&state, &access, limits::SNAPSHOT_PART_SEALED_BYTES_MAX as u64).await?;
     let found = state.store.snapshot_part(access.stream, snapshot_id, part).await?;
     let sealed = found.ok_or(ProblemCode::SnapshotNotFound)?;
-    state.meter.moved(access.stream, Way::Pull, sealed.len() as u64, pace);
+    state
+        .meter
+        .moved(&access.app, access.stream, Way::Pull, sealed.len() as u64, pace);
     memory.keep_only(kib(sealed.len() as u64));
     let answer = SnapshotPartAnswer {
         sealed: ByteString(sealed.into()),

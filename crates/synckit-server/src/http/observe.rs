@@ -18,11 +18,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, header, request::Parts};
-use synckit_protocol::{AppId, MEDIA_TYPE_PROBLEM, ProblemCode};
+use synckit_protocol::{MEDIA_TYPE_PROBLEM, ProblemCode};
 
 use super::{ApiError, ClientAddress, Work, body::slow_line, drain::drained_when_dropped, error::Refusal};
 use crate::{
     limits::Owners,
+    metering::AppMeter,
     metrics::Answered,
     platform::{caught, random_bytes},
     state::ServerState,
@@ -34,7 +35,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The facts about a request that a handler learns and the log names.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct RequestScope(Arc<OnceLock<AppId>>);
+pub(crate) struct RequestScope(Arc<OnceLock<Arc<AppMeter>>>);
 
 impl RequestScope {
     pub(crate) fn of(parts: &Parts) -> Self {
@@ -42,9 +43,9 @@ impl RequestScope {
     }
 
     /// Notes the app that a request is for, once that is verified.
-    pub(crate) fn note_app(&self, app_id: AppId) {
+    pub(crate) fn note_app(&self, app: Arc<AppMeter>) {
         // The first one is kept.
-        let _ = self.0.set(app_id);
+        let _ = self.0.set(app);
     }
 }
 
@@ -84,7 +85,8 @@ pub(crate) async fn observe(State(observer): State<Observer>, mut request: Reque
         response = problem_response(response, error, &request_id);
     }
     set_common_headers(&mut response, &request_id);
-    let told = scope.0.get().and_then(|app_id| observer.state.meter.header(*app_id));
+    let app = scope.0.get();
+    let told = app.and_then(|app| app.header());
     if let Some(told) = told {
         response.headers_mut().insert(USAGE, told);
     }
@@ -101,7 +103,7 @@ pub(crate) async fn observe(State(observer): State<Observer>, mut request: Reque
         duration,
     });
     let latency_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    let app_id = scope.0.get().map(tracing::field::display);
+    let app_id = app.map(|app| tracing::field::display(app.app_id()));
     let code = code.map(ProblemCode::as_str);
     match refusal.as_ref().and_then(|Refusal(error)| error.cause()) {
         Some(cause) => {

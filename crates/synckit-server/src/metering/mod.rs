@@ -7,19 +7,16 @@
 //! Invariant: at one node no write makes an app store more than its plan holds. Reading, deletion, export and sign-in ask
 //! nothing here but how fast.
 
+mod app;
 mod floor;
 mod standing;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use http::HeaderValue;
 use parking_lot::RwLock;
 use synckit_protocol::{AppId, limits, wire::UnixSeconds};
 use synckit_store::{Hour, Month, Moved, PlanPart, PlannedApp, Store, StoreError, StreamId, UsageFlush};
@@ -27,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::billing::{Burst, Gigabytes, Plan};
 
+pub(crate) use app::{AppMeter, Reach};
 use floor::Floor;
 pub(crate) use floor::{TransferLimit, Way};
 pub(crate) use standing::Standing;
@@ -39,21 +37,8 @@ pub(crate) fn plan_of(stored: synckit_store::AppPlan) -> Option<Plan> {
     Some(Plan::new(gigabytes, burst))
 }
 
-/// The write would make its app store more than its plan holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StorageLimit;
-
 /// In one of so many rounds it is read what an app stores that is far from its limit.
 const FAR_ROUNDS: u32 = (limits::STORED_READ_SECONDS / limits::METER_SECONDS) as u32;
-
-/// How far beyond its plan a write may go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// Not at all.
-    Plan,
-    /// As far as the plan again: snapshots, which allow the server to free space.
-    TwicePlan,
-}
 
 /// The meter of one node.
 #[derive(Debug)]
@@ -65,32 +50,6 @@ pub(crate) struct Meter {
     apps: RwLock<HashMap<AppId, Arc<AppMeter>>>,
     floor: Floor,
     flushing: tokio::sync::Mutex<Flushing>,
-}
-
-/// What one node knows of one app.
-#[derive(Debug, Default)]
-struct AppMeter {
-    /// Bytes that moved and are in no addition yet.
-    moved: AtomicU64,
-    /// Bytes that moved and may not be in what `standing` knows of the month.
-    moved_unseen: AtomicU64,
-    /// Bytes of writes that go on.
-    reserved: AtomicU64,
-    /// Bytes that were written since `standing` was read.
-    written_unseen: AtomicU64,
-    standing: RwLock<Option<Standing>>,
-}
-
-impl AppMeter {
-    /// What the app stores and moved, as far as this node can know. `None`: it has no plan.
-    fn standing(&self) -> Option<Standing> {
-        let mut standing = (*self.standing.read())?;
-        let written = self.written_unseen.load(Ordering::Relaxed);
-        standing.stored_bytes = standing.stored_bytes.saturating_add(written);
-        let moved = self.moved_unseen.load(Ordering::Relaxed);
-        standing.moved_bytes = standing.moved_bytes.saturating_add(moved);
-        Some(standing)
-    }
 }
 
 /// Additions on their way to the database, one after the other.
@@ -115,26 +74,6 @@ struct Reading {
     took: Duration,
 }
 
-/// Room for bytes of an app that are being written. It is given back unless the bytes are [kept](Room::keep).
-#[derive(Debug)]
-pub(crate) struct Room {
-    app: Arc<AppMeter>,
-    bytes: u64,
-}
-
-impl Room {
-    /// The bytes are stored: they count until the meter has read the sum again.
-    pub(crate) fn keep(self) {
-        self.app.written_unseen.fetch_add(self.bytes, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.app.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 impl Meter {
     /// A meter with rounds at this interval.
     pub(crate) fn new(id: [u8; 16], interval: Duration) -> Self {
@@ -147,42 +86,19 @@ impl Meter {
         }
     }
 
-    fn app(&self, app_id: AppId) -> Arc<AppMeter> {
+    /// What this node knows of an app.
+    pub(crate) fn app(&self, app_id: AppId) -> Arc<AppMeter> {
         if let Some(app) = self.apps.read().get(&app_id) {
             return Arc::clone(app);
         }
-        Arc::clone(self.apps.write().entry(app_id).or_default())
-    }
-
-    /// Takes room for a write of so many bytes.
-    pub(crate) fn room(&self, app_id: AppId, bytes: u64, reach: Reach) -> Result<Room, StorageLimit> {
-        let app = self.app(app_id);
-        // First taken, then judged: of two writes at once, neither overlooks the other.
-        let reserved = app.reserved.fetch_add(bytes, Ordering::Relaxed);
-        let room = Room { app, bytes };
-        let Some(standing) = room.app.standing() else {
-            return Ok(room);
-        };
-        let limit = match reach {
-            Reach::Plan => standing.storage_limit,
-            Reach::TwicePlan => standing.storage_limit.saturating_mul(2),
-        };
-        let sum = standing.stored_bytes.saturating_add(reserved).saturating_add(bytes);
-        if sum > limit { Err(StorageLimit) } else { Ok(room) }
-    }
-
-    /// Whether the plan of an app has room for so many bytes now. It takes none: what is only announced must not make the app
-    /// look full to others.
-    pub(crate) fn has_room(&self, app_id: AppId, bytes: u64) -> bool {
-        self.app(app_id)
-            .standing()
-            .is_none_or(|standing| standing.stored_bytes.saturating_add(bytes) <= standing.storage_limit)
+        let mut apps = self.apps.write();
+        Arc::clone(apps.entry(app_id).or_insert_with(|| Arc::new(AppMeter::new(app_id))))
     }
 
     /// Whether the bytes of a way may move now, and how many at most; the rest has to wait. Over the budget of the month each user has
     /// the floor.
-    pub(crate) fn may_move(&self, stream: StreamId, way: Way) -> Result<Pace, TransferLimit> {
-        match self.app(stream.app_id).standing() {
+    pub(crate) fn may_move(&self, app: &AppMeter, stream: StreamId, way: Way) -> Result<Pace, TransferLimit> {
+        match app.standing() {
             Some(standing) if standing.is_over_transfer() => {
                 self.floor.admit(stream, way)?;
                 Ok(Pace::Floor)
@@ -192,8 +108,7 @@ impl Meter {
     }
 
     /// Counts bytes that moved.
-    pub(crate) fn moved(&self, stream: StreamId, way: Way, bytes: u64, pace: Pace) {
-        let app = self.app(stream.app_id);
+    pub(crate) fn moved(&self, app: &AppMeter, stream: StreamId, way: Way, bytes: u64, pace: Pace) {
         app.moved.fetch_add(bytes, Ordering::Relaxed);
         app.moved_unseen.fetch_add(bytes, Ordering::Relaxed);
         self.hold(stream, way, bytes, pace);
@@ -204,12 +119,6 @@ impl Meter {
         if pace == Pace::Floor {
             self.floor.charge(stream, way, bytes);
         }
-    }
-
-    /// The header `SyncKit-Usage` of answers to an app that has used most of its plan.
-    pub(crate) fn header(&self, app_id: AppId) -> Option<HeaderValue> {
-        let app = self.apps.read().get(&app_id).map(Arc::clone)?;
-        HeaderValue::try_from(app.standing()?.told()?).ok()
     }
 
     /// One round: adds what moved, and reads anew what the apps have. Returns the rungs that apps are on now, and whose owners were last told of
@@ -228,7 +137,7 @@ impl Meter {
         // The month first, which cannot fail any more: it contains what is not unseen from here on.
         for planned in &apps {
             let app = self.app(planned.app_id);
-            if let Some(standing) = app.standing.write().as_mut() {
+            if let Some(standing) = app.read.write().as_mut() {
                 standing.moved_bytes = planned.moved_bytes;
             }
             let seen = seen.get(&planned.app_id).copied().unwrap_or_default();
@@ -254,7 +163,7 @@ impl Meter {
                 }
                 Some(stored)
             } else {
-                app.standing.read().map(|standing| standing.stored_bytes)
+                app.read.read().map(|standing| standing.stored_bytes)
             };
             let standing = plan.zip(stored).map(|(plan, stored_bytes)| Standing {
                 storage_limit: plan.storage_bytes(),
@@ -262,7 +171,7 @@ impl Meter {
                 stored_bytes,
                 moved_bytes: planned.moved_bytes,
             });
-            *app.standing.write() = standing;
+            *app.read.write() = standing;
             climbs.extend(
                 standing
                     .iter()

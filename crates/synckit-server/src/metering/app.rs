@@ -1,0 +1,119 @@
+//! What one node knows of one app.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use http::HeaderValue;
+use parking_lot::RwLock;
+use synckit_protocol::AppId;
+
+use super::standing::Standing;
+
+/// The write would make its app store more than its plan holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StorageLimit;
+
+/// How far beyond its plan a write may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Not at all.
+    Plan,
+    /// As far as the plan again: snapshots, which allow the server to free space.
+    TwicePlan,
+}
+
+/// What one node knows of one app. A request looks it up once.
+#[derive(Debug)]
+pub(crate) struct AppMeter {
+    app_id: AppId,
+    /// Bytes that moved and are in no addition yet.
+    pub(super) moved: AtomicU64,
+    /// Bytes that moved and may not be in what `standing` knows of the month.
+    pub(super) moved_unseen: AtomicU64,
+    /// Bytes of writes that go on.
+    reserved: AtomicU64,
+    /// Bytes that were written since `standing` was read.
+    pub(super) written_unseen: AtomicU64,
+    /// As it was last read. `None`: the app has no plan.
+    pub(super) read: RwLock<Option<Standing>>,
+}
+
+impl AppMeter {
+    pub(super) fn new(app_id: AppId) -> Self {
+        Self {
+            app_id,
+            moved: AtomicU64::new(0),
+            moved_unseen: AtomicU64::new(0),
+            reserved: AtomicU64::new(0),
+            written_unseen: AtomicU64::new(0),
+            read: RwLock::new(None),
+        }
+    }
+
+    pub(crate) const fn app_id(&self) -> AppId {
+        self.app_id
+    }
+
+    /// What the app stores and moved, as far as this node can know. `None`: it has no plan.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        let mut standing = (*self.read.read())?;
+        let written = self.written_unseen.load(Ordering::Relaxed);
+        standing.stored_bytes = standing.stored_bytes.saturating_add(written);
+        let moved = self.moved_unseen.load(Ordering::Relaxed);
+        standing.moved_bytes = standing.moved_bytes.saturating_add(moved);
+        Some(standing)
+    }
+
+    /// Takes room for a write of so many bytes.
+    pub(crate) fn room(self: &Arc<Self>, bytes: u64, reach: Reach) -> Result<Room, StorageLimit> {
+        // First taken, then judged: of two writes at once, neither overlooks the other.
+        let reserved = self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        let room = Room {
+            app: Arc::clone(self),
+            bytes,
+        };
+        let Some(standing) = self.standing() else {
+            return Ok(room);
+        };
+        let limit = match reach {
+            Reach::Plan => standing.storage_limit,
+            Reach::TwicePlan => standing.storage_limit.saturating_mul(2),
+        };
+        let sum = standing.stored_bytes.saturating_add(reserved).saturating_add(bytes);
+        if sum > limit { Err(StorageLimit) } else { Ok(room) }
+    }
+
+    /// Whether the plan has room for so many bytes now. It takes none: what is only announced must not make the app look full
+    /// to others.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.standing()
+            .is_none_or(|standing| standing.stored_bytes.saturating_add(bytes) <= standing.storage_limit)
+    }
+
+    /// The header `SyncKit-Usage` of answers to an app that has used most of its plan.
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.standing()?.told()?).ok()
+    }
+}
+
+/// Room for bytes of an app that are being written. It is given back unless the bytes are [kept](Room::keep).
+#[derive(Debug)]
+pub(crate) struct Room {
+    app: Arc<AppMeter>,
+    bytes: u64,
+}
+
+impl Room {
+    /// The bytes are stored: they count until the meter has read the sum again.
+    pub(crate) fn keep(self) {
+        self.app.written_unseen.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.app.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
