@@ -19,7 +19,7 @@ use synckit_protocol::{
 use synckit_store::{
     AppWrite, Append, CredentialId, DeviceRegistration, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice,
     NewEnvelope, NewSession, OpenedBy, PageRead, PageRequest, PasswordRecord, PostgresOptions, PostgresStore,
-    PostgresUrl, SqliteOptions, SqliteStore, Store, StoreFigures, StreamId,
+    PostgresUrl, SqliteOptions, SqliteStore, Store, StoreFigures, StreamId, rules::quotas::PlanRoom,
 };
 
 const NOW: UnixSeconds = 1_700_000_000;
@@ -245,7 +245,7 @@ async fn append_one(
             sealed_hash: SealedHash::of(&sealed),
         },
         sealed: Bytes::from(sealed),
-        app_is_full: false,
+        room: PlanRoom::default(),
         now: NOW,
     };
     match store.append_batch(batch).await? {

@@ -279,6 +279,9 @@ impl Error {
             Some(ProblemCode::FreshLoginRequired) => Self::FreshLoginRequired,
             Some(ProblemCode::ApiKeyInvalid) => Self::ApiKeyInvalid,
             Some(ProblemCode::DeviceRevoked) => Self::DeviceRevoked,
+            Some(ProblemCode::UserLimitReached) => Self::QuotaExceeded {
+                quota: Quota::UserStorage,
+            },
             Some(ProblemCode::StorageLimitReached) => Self::QuotaExceeded {
                 quota: Quota::AppStorage,
             },

@@ -25,7 +25,10 @@ pub enum Quota {
     /// What the app as a whole may store, by its plan: deletions by any of its users, or a larger plan, make room. No quota of
     /// the account.
     AppStorage,
-    /// What the app as a whole may move in a month, by its plan. Each user goes on with 64 KiB a minute; the next month lifts it. In
+    /// What one user may store in the app, as its developer set it: deleting files makes room. No quota of the account.
+    UserStorage,
+    /// What the app as a whole may move in a month, by its plan, or this user as a part of it. 64 KiB a minute go on; the next month
+    /// lifts it, and a user's part grows back all the time. In
     /// [`Error::RetryLater`](crate::Error::RetryLater) it is the code `transfer_limit`.
     AppTransfer,
     /// A quota that this SDK does not know.
@@ -53,7 +56,8 @@ impl fmt::Display for Quota {
             Self::PendingUploads => "unfinished uploads",
             Self::RevokedDevices => "revoked devices",
             Self::AppStorage => "the storage of the whole app",
-            Self::AppTransfer => "the transfer of the whole app for this month",
+            Self::UserStorage => "the storage that this app gives each user",
+            Self::AppTransfer => "the transfer of the whole app, or of this user in it",
             Self::Other => "a quota that this program does not know",
         })
     }

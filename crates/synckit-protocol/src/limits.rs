@@ -103,6 +103,8 @@ pub const STORED_READ_SECONDS: u64 = 30;
 pub const FLOOR_BYTES_A_MINUTE: u64 = 64 * 1024;
 /// Minutes that one call takes at most over the transfer budget: a day.
 pub const FLOOR_MINUTES_MAX: u64 = 24 * 60;
+/// In how many seconds what one user may move of an app grows back, if the app limits its users: 30 days.
+pub const USER_SHARE_SECONDS: u64 = 30 * 24 * 3600;
 
 /// An e-mail address (RFC 5321, section 4.5.3.1). Above: `invalid_value`.
 pub const EMAIL_BYTES_MAX: usize = 254;

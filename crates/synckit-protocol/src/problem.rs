@@ -176,9 +176,12 @@ problem_codes! {
     QuotaExceeded = "quota_exceeded", 403, "The account has reached a quota";
     /// The app stores as much as its plan holds. Nothing was stored; reading, deletion, export and sign-in go on.
     StorageLimitReached = "storage_limit_reached", 402, "The app stores as much as its plan holds";
-    /// The app has moved as much this month as its plan allows, and each user moves 64 KiB a minute; `Retry-After` tells when the
-    /// next call passes.
-    TransferLimit = "transfer_limit", 429, "The app has used up its transfer for this month";
+    /// The account stores as much in the app as the app's developer allows each user. Nothing was stored; reading, deletion, export
+    /// and sign-in go on.
+    UserLimitReached = "user_limit_reached", 402, "The account stores as much as the app allows each user";
+    /// The app has moved as much this month as its plan allows, or this user as much as the app allows each user. 64 KiB a minute
+    /// go on; `Retry-After` tells when the next call passes.
+    TransferLimit = "transfer_limit", 429, "The transfer of the app, or of this user in it, is used up";
     /// More requests than the limit of this session, or of this address without a token; `Retry-After` tells when to
     /// try again.
     RateLimited = "rate_limited", 429, "Too many requests";

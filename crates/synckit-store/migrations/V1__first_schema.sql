@@ -30,7 +30,10 @@ CREATE TABLE apps (
     name       TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     -- 1 if the app is deleted and streams of it remain: it has no name and no key, and its sessions have ended.
-    is_deleted INTEGER NOT NULL DEFAULT 0 CHECK (is_deleted IN (0, 1))
+    is_deleted INTEGER NOT NULL DEFAULT 0 CHECK (is_deleted IN (0, 1)),
+    -- What each user may store in the app, and how often that may move in a month; null if that is not limited.
+    user_megabytes        INTEGER CHECK (user_megabytes > 0),
+    user_burst_hundredths INTEGER CHECK (user_burst_hundredths > 0)
 ) STRICT;
 CREATE UNIQUE INDEX app_names ON apps (name) WHERE is_deleted = 0;
 CREATE INDEX apps_of_team ON apps (team_key) WHERE team_key IS NOT NULL;

@@ -2,7 +2,10 @@
 
 use synckit_protocol::{BlobId, KeyId, ObjectKey, SealedHash, UploadId, wire::UnixSeconds};
 
-use crate::{ids::StreamId, rules::quotas::Quota};
+use crate::{
+    ids::StreamId,
+    rules::quotas::{PlanRoom, Quota},
+};
 
 /// An upload to begin.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +28,8 @@ pub struct NewUpload {
     pub key_id: KeyId,
     /// Begin even if the blob exists.
     pub replace: bool,
-    /// Whether its app stores as much as its plan holds.
-    pub app_is_full: bool,
+    /// What its app leaves to it.
+    pub room: PlanRoom,
     /// When the URL stops working, or the time for the parts ends.
     pub expires_at: UnixSeconds,
 }

@@ -6,7 +6,10 @@ use synckit_protocol::{
     wire::{UnixSeconds, snapshots::SnapshotInfo},
 };
 
-use crate::{ids::StreamId, rules::quotas::Quota};
+use crate::{
+    ids::StreamId,
+    rules::quotas::{PlanRoom, Quota},
+};
 
 /// A batch to append. Its hash is computed before it is queued, so that the writer does not.
 #[derive(Debug, Clone)]
@@ -19,8 +22,8 @@ pub struct NewBatch {
     pub digest: BatchDigest,
     /// The sealed bytes, whose SHA-256 is `digest.sealed_hash`.
     pub sealed: Bytes,
-    /// Whether its app stores as much as its plan holds.
-    pub app_is_full: bool,
+    /// What its app leaves to it.
+    pub room: PlanRoom,
     /// Now.
     pub now: UnixSeconds,
 }

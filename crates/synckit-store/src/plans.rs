@@ -20,6 +20,15 @@ pub struct AppPlan {
     pub burst_hundredths: u32,
 }
 
+/// What one user may store in an app, and how often all of that may move in a month, by the word of the app's developer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UserLimit {
+    /// Megabytes of 1,000,000 bytes that may be stored.
+    pub megabytes: u32,
+    /// How often they may move in a month, in hundredths.
+    pub burst_hundredths: u32,
+}
+
 /// An app with its plan and its month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlannedApp {
@@ -27,6 +36,8 @@ pub struct PlannedApp {
     pub app_id: AppId,
     /// Its plan; an app without one has no limits.
     pub plan: Option<AppPlan>,
+    /// The limit of each of its users, if they have one.
+    pub user_limit: Option<UserLimit>,
     /// Sealed bytes that moved in the month that was asked for.
     pub moved_bytes: u64,
     /// The part of its storage that its owners were last told of, in percent; 0 if of none.
@@ -159,6 +170,12 @@ pub struct HourOfUse {
 pub trait Plans: fmt::Debug + Send + Sync + 'static {
     /// Gives an app a plan, or takes it away. `false`: there is no such app.
     async fn write_plan(&self, app_id: AppId, plan: Option<AppPlan>, now: UnixSeconds) -> Result<bool, StoreError>;
+
+    /// Limits each user of an app, or no longer. `false`: there is no such app.
+    async fn write_user_limit(&self, app_id: AppId, limit: Option<UserLimit>) -> Result<bool, StoreError>;
+
+    /// The limit of each user of an app, if it has one.
+    async fn user_limit(&self, app_id: AppId) -> Result<Option<UserLimit>, StoreError>;
 
     /// Every app with its plan, in order of creation, and what moved in a month.
     async fn planned_apps(&self, month: Month) -> Result<Vec<PlannedApp>, StoreError>;

@@ -6,7 +6,10 @@ use synckit_protocol::{
     wire::{UnixSeconds, snapshots::SnapshotInfo},
 };
 
-use crate::{ids::StreamId, rules::quotas::Quota};
+use crate::{
+    ids::StreamId,
+    rules::quotas::{PlanRoom, Quota},
+};
 
 /// A part of a snapshot that has no manifest yet.
 #[derive(Debug, Clone)]
@@ -19,8 +22,8 @@ pub struct NewSnapshotPart {
     pub part: u32,
     /// The sealed bytes.
     pub sealed: Bytes,
-    /// Whether its app stores twice what its plan holds.
-    pub app_is_full: bool,
+    /// What its app leaves to it.
+    pub room: PlanRoom,
     /// Now.
     pub now: UnixSeconds,
 }

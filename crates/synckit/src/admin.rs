@@ -31,6 +31,7 @@ pub(crate) fn run_app(command: AppCommand) -> Result<ExitCode, Failure> {
             AppCommand::Rename { app, name, data } => rename_app(&app, &name, &data).await,
             AppCommand::Delete { app, yes, data } => delete_app(&app, yes, &data).await,
             AppCommand::Plan { app, plan, data } => plans::write(&app, plan, &data).await,
+            AppCommand::UserLimit { app, limit, data } => plans::limit_users(&app, limit, &data).await,
             AppCommand::Usage { app, data } => plans::usage(&app, &data).await,
             AppCommand::Redirects { app, data } => list_redirects(&app, &data).await,
             AppCommand::AddRedirect { app, uri, data } => add_redirect(&app, &uri, &data).await,

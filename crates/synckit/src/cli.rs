@@ -4,7 +4,7 @@ use std::{ffi::OsStr, path::PathBuf};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use synckit_server::{
-    billing::{Burst, Gigabytes},
+    billing::{Burst, Gigabytes, Megabytes},
     config::Span,
 };
 
@@ -427,6 +427,20 @@ pub(crate) struct PlanArgs {
     pub(crate) none: bool,
 }
 
+/// A limit of each user, or none.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct UserLimitArgs {
+    /// Megabytes that each user may store in the app, a whole number
+    #[arg(long, value_name = "MB", required_unless_present = "none")]
+    pub(crate) mb: Option<Megabytes>,
+    /// How often all of them may move in 30 days, with at most two decimals
+    #[arg(long, value_name = "TIMES", default_value_t = Burst::SIMPLE, requires = "mb")]
+    pub(crate) burst: Burst,
+    /// Limit the users no longer
+    #[arg(long, conflicts_with_all = ["mb", "burst"])]
+    pub(crate) none: bool,
+}
+
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(crate) enum AppCommand {
@@ -467,6 +481,15 @@ pub(crate) enum AppCommand {
         app: String,
         #[command(flatten)]
         plan: PlanArgs,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Limit what each user may store and move in an app
+    UserLimit {
+        /// The id or the name of the app
+        app: String,
+        #[command(flatten)]
+        limit: UserLimitArgs,
         #[command(flatten)]
         data: DataArgs,
     },

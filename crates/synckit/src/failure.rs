@@ -223,7 +223,9 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
             AdminError::DataDir(error) => Some(of_data_dir(error)),
             AdminError::Keys(error) => Some(of_keys(error)),
             AdminError::Store(error) => of_store(error),
-            AdminError::AppName(_) | AdminError::TeamName(_) => Some(Known::code("invalid_value")),
+            AdminError::AppName(_) | AdminError::TeamName(_) | AdminError::Plan(_) => {
+                Some(Known::code("invalid_value"))
+            }
             AdminError::AppNameTaken(_) => Some(Known::new(
                 "name_taken",
                 "choose another name; `synckit app list` shows the apps and their keys",
@@ -530,6 +532,7 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
                 Quota::AppStorage | Quota::AppTransfer => {
                     "delete something, or ask the developer of the app for a larger plan"
                 }
+                Quota::UserStorage => "delete something: the developer of the app decides how much each user may store",
                 _ => "delete something, or ask the operator of the server for more room",
             },
         ),

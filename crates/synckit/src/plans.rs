@@ -3,12 +3,12 @@
 use serde_json::json;
 use synckit_server::{
     admin::{AppUsage, DayOfUse},
-    billing::Plan,
+    billing::{Plan, UserLimit},
 };
 
 use crate::{
     admin::{app_of, open},
-    cli::{DataArgs, PlanArgs},
+    cli::{DataArgs, PlanArgs, UserLimitArgs},
     failure::Failure,
     screen, units,
 };
@@ -31,6 +31,41 @@ pub(crate) async fn write(app: &str, plan: PlanArgs, data: &DataArgs) -> Result<
         None => screen::line(format_args!("{} has no limits any more", app.name)),
     }
     Ok(())
+}
+
+pub(crate) async fn limit_users(app: &str, limit: UserLimitArgs, data: &DataArgs) -> Result<(), Failure> {
+    let admin = open(data).await?;
+    let app = app_of(&admin, app).await?;
+    let burst = limit.burst;
+    let limit = limit.mb.map(|megabytes| UserLimit { megabytes, burst });
+    admin.write_user_limit(app.id, limit).await?;
+    if screen::is_for_programs() {
+        return Ok(screen::json(
+            &json!({ "app_id": app.id, "user_limit": limit.map(user_limit_json) }),
+        )?);
+    }
+    match limit {
+        Some(limit) => screen::line(format_args!("in {}, {}", app.name, of_each_user(limit))),
+        None => screen::line(format_args!("{} limits its users no longer", app.name)),
+    }
+    Ok(())
+}
+
+fn of_each_user(limit: UserLimit) -> String {
+    format!(
+        "each user may store {} and move {} in 30 days",
+        units::bytes(limit.storage_bytes()),
+        units::bytes(limit.transfer_bytes())
+    )
+}
+
+fn user_limit_json(limit: UserLimit) -> serde_json::Value {
+    json!({
+        "megabytes": limit.megabytes.number(),
+        "burst_hundredths": limit.burst.hundredths(),
+        "storage_bytes": limit.storage_bytes(),
+        "transfer_bytes": limit.transfer_bytes(),
+    })
 }
 
 pub(crate) async fn usage(app: &str, data: &DataArgs) -> Result<(), Failure> {
@@ -77,6 +112,9 @@ pub(crate) async fn usage(app: &str, data: &DataArgs) -> Result<(), Failure> {
         ));
     }
     screen::line("");
+    if let Some(limit) = usage.user_limit {
+        screen::line(of_each_user(limit));
+    }
     screen::line(format_args!("a new month begins on {}", units::date(usage.month_ends)));
     Ok(())
 }
@@ -95,6 +133,7 @@ fn usage_json(app_id: synckit_protocol::AppId, usage: &AppUsage) -> serde_json::
     json!({
         "app_id": app_id,
         "plan": usage.plan.map(plan_json),
+        "user_limit": usage.user_limit.map(user_limit_json),
         "stored_bytes": usage.stored_bytes,
         "held_bytes": usage.held_bytes,
         "moved_bytes": usage.moved_bytes,

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use synckit_client::{ChangeEntry, Cursor, Error, PushError, Quota};
-use synckit_server::{Admin, billing::Plan};
+use synckit_server::{
+    Admin,
+    billing::{Burst, Plan, UserLimit},
+};
 
 use crate::world::{World, change, changes};
 
@@ -81,4 +84,32 @@ async fn full_app_is_a_typed_limit_and_reads_on() {
     assert!(!pulled.is_empty());
     admin.write_plan(world.app_id, None).await.unwrap();
     while laptop.push(device, changes(1)).await.is_err() {}
+}
+
+#[tokio::test]
+async fn full_user_is_a_typed_limit() {
+    let world = hurrying().await;
+    let user = world.user().await;
+    let (laptop, device) = world.first_device(&user).await;
+    let admin = Admin::open(&world.data_dir()).unwrap();
+    let limit = UserLimit {
+        megabytes: "1".parse().unwrap(),
+        burst: Burst::SIMPLE,
+    };
+    admin.write_user_limit(world.app_id, Some(limit)).await.unwrap();
+    let note = ChangeEntry {
+        data: Some(json!({ "text": "x".repeat(300_000) })),
+        ..change("notes", "1")
+    };
+    let refused = loop {
+        if let Err(PushError { source, .. }) = laptop.push(device, vec![note.clone()]).await {
+            break source;
+        }
+    };
+    let Error::QuotaExceeded { quota } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(quota, Quota::UserStorage);
+    let (pulled, ..) = laptop.pull(device, Cursor::START).await.unwrap();
+    assert!(!pulled.is_empty());
 }

@@ -4,7 +4,10 @@ use synckit_protocol::{AppId, wire::UnixSeconds};
 use synckit_store::{AppPlan, Hour, HourOfUse, Month};
 
 use super::service::{Admin, AdminError};
-use crate::{billing::Plan, metering::plan_of};
+use crate::{
+    billing::{Plan, UserLimit},
+    metering::{plan_of, user_limit_of},
+};
 
 /// The days that [`Admin::usage`] looks back.
 const DAYS: u64 = 30;
@@ -15,6 +18,8 @@ const DAY_HOURS: u64 = 24;
 pub struct AppUsage {
     /// Its plan; without one it has no limits.
     pub plan: Option<Plan>,
+    /// What each of its users may have, if that is limited.
+    pub user_limit: Option<UserLimit>,
     /// Sealed bytes that count against the plan.
     pub stored_bytes: u64,
     /// Sealed bytes on the disk or in the bucket: with deleted and replaced files that wait for the sweep.
@@ -62,6 +67,23 @@ impl Admin {
         }
     }
 
+    /// Limits each user of an app, or no longer. It holds within a few seconds at every node. Who stores more keeps it, and
+    /// stores nothing more.
+    ///
+    /// # Errors
+    /// [`AdminError::NoSuchApp`] and [`AdminError::Store`].
+    pub async fn write_user_limit(&self, app_id: AppId, limit: Option<UserLimit>) -> Result<(), AdminError> {
+        let limit = limit.map(|limit| synckit_store::UserLimit {
+            megabytes: limit.megabytes.number(),
+            burst_hundredths: limit.burst.hundredths(),
+        });
+        if self.store().write_user_limit(app_id, limit).await? {
+            Ok(())
+        } else {
+            Err(AdminError::NoSuchApp(app_id))
+        }
+    }
+
     /// The plan of an app, and what it uses of it.
     ///
     /// # Errors
@@ -79,6 +101,7 @@ impl Admin {
         let hours = self.store().hours_of_use(app_id, since).await?;
         Ok(AppUsage {
             plan: planned.plan.and_then(plan_of),
+            user_limit: planned.user_limit.and_then(user_limit_of),
             stored_bytes: stored.counted_bytes,
             held_bytes: stored.held_bytes,
             moved_bytes: planned.moved_bytes,

@@ -26,6 +26,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::{Export, ExportError, teams::written};
 use crate::{
+    billing::PlanError,
     jobs::pause_after,
     oauth::{RedirectError, check_redirect},
     platform::Clock,
@@ -117,6 +118,9 @@ pub enum AdminError {
         /// Sealed bytes that count.
         stored_bytes: u64,
     },
+    /// A plan, or a limit of users, that nobody can choose.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// The app does not exist.
     #[error("there is no app {0}")]
     NoSuchApp(AppId),

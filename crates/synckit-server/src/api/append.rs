@@ -28,15 +28,15 @@ pub(super) async fn append_and_announce(
 ) -> Result<Append, ApiError> {
     let state = Arc::clone(state);
     let stream = batch.stream;
-    let of_plan = app.room(batch.sealed.len() as u64, Reach::Plan);
+    let (of_plan, room_of_plan) = app.room(batch.sealed.len() as u64, Reach::Plan);
     let batch = NewBatch {
-        app_is_full: of_plan.is_err(),
+        room: room_of_plan,
         ..batch
     };
     let appending = ToTheEnd::new(async move {
         let appended = state.store.append_batch(batch).await;
         drop(room);
-        if let (Ok(of_plan), Ok(Append::Stored { repeated: false, .. })) = (of_plan, &appended) {
+        if let (Some(of_plan), Ok(Append::Stored { repeated: false, .. })) = (of_plan, &appended) {
             of_plan.keep();
         }
         match &appended {

@@ -58,7 +58,7 @@ pub(super) async fn upload(
         key_id: body.key_id,
         replace: body.replace,
         // The bytes count when they are confirmed.
-        app_is_full: !access.app.has_room(body.size),
+        room: access.app.room_later(body.size),
         expires_at: now.saturating_add(lifetime),
     };
     let mut begun = state.store.begin_upload(new).await?;
@@ -217,7 +217,7 @@ pub(super) async fn confirm(
         .pending_uploads(access.stream, body.hash, body.size, body.upload_id)
         .await?;
     uploads.retain(|upload| !is_over(upload, state.config.clock.now()));
-    let mut has_room = access.app.has_room(body.size);
+    let mut has_room = !access.app.room_later(body.size).app_is_full;
     let pending = !uploads.is_empty();
     let mut joined = None;
     // Each look is a request to the store, if that is a bucket.
@@ -238,7 +238,7 @@ pub(super) async fn confirm(
             continue;
         }
         // Only now that the bytes are there.
-        let Ok(of_plan) = access.app.room(body.size, Reach::Plan) else {
+        let (Some(of_plan), _) = access.app.room(body.size, Reach::Plan) else {
             has_room = false;
             break;
         };

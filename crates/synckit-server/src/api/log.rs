@@ -17,7 +17,9 @@ use synckit_protocol::{
         snapshots::SnapshotInfo,
     },
 };
-use synckit_store::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch};
+use synckit_store::{
+    Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, rules::quotas::PlanRoom,
+};
 
 use super::{
     access::AppAccess,
@@ -67,7 +69,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
         parent: push.parent,
         digest,
         sealed: push.sealed,
-        app_is_full: false,
+        room: PlanRoom::default(),
         now: state.config.clock.now(),
     };
     let appended = append_and_announce(&state, &access.app, batch, room).await?;

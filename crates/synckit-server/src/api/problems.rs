@@ -23,6 +23,10 @@ pub(super) fn version_conflict(current: u64) -> ApiError {
 
 /// The problem for a write over a quota of the account.
 pub(super) fn over_quota(quota: Quota) -> ApiError {
+    if quota == Quota::UserStorage {
+        return ApiError::new(ProblemCode::UserLimitReached)
+            .with_detail("delete files; the app's developer sets how much each of its users may store");
+    }
     if quota == Quota::AppStorage {
         return ApiError::new(ProblemCode::StorageLimitReached).with_detail(
             "reading, deletion, export and sign-in go on; writing does when data is deleted or the plan grows",

@@ -297,6 +297,7 @@ fn log() -> Vec<Operation> {
                 P::KeyMismatch,
                 P::QuotaExceeded,
                 P::StorageLimitReached,
+                P::UserLimitReached,
                 P::TransferLimit,
                 P::Behind,
                 P::CursorCompacted,
@@ -387,6 +388,7 @@ fn snapshots() -> Vec<Operation> {
                 P::SnapshotStale,
                 P::QuotaExceeded,
                 P::StorageLimitReached,
+                P::UserLimitReached,
                 P::TransferLimit,
             ])
             .writes(),
@@ -411,6 +413,7 @@ fn blobs() -> Vec<Operation> {
                 P::BlobTooLarge,
                 P::QuotaExceeded,
                 P::StorageLimitReached,
+                P::UserLimitReached,
                 P::TransferLimit,
                 P::UploadNotFound,
             ])

@@ -48,20 +48,20 @@ pub(super) async fn write_part(
     check_size("sealed", &body.sealed, limits::SNAPSHOT_PART_SEALED_BYTES_MAX)?;
     let bytes = body.sealed.0.len() as u64;
     let pace = state.meter.may_move(&access.app, access.stream, Way::Push)?;
-    let of_plan = access.app.room(bytes, Reach::TwicePlan);
+    let (of_plan, room) = access.app.room(bytes, Reach::TwicePlan);
     let part = NewSnapshotPart {
         stream: access.stream,
         snapshot_id,
         part,
         sealed: body.sealed.0.into(),
-        app_is_full: of_plan.is_err(),
+        room,
         now: state.config.clock.now(),
     };
     let written = state.store.put_snapshot_part(part).await?;
     state.meter.moved(&access.app, access.stream, Way::Push, bytes, pace);
     match written {
         SnapshotPartWrite::Stored => {
-            if let Ok(of_plan) = of_plan {
+            if let Some(of_plan) = of_plan {
                 of_plan.keep();
             }
             Ok(Reply::empty())

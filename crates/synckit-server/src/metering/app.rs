@@ -8,12 +8,10 @@ use std::sync::{
 use http::HeaderValue;
 use parking_lot::RwLock;
 use synckit_protocol::AppId;
+use synckit_store::rules::quotas::PlanRoom;
 
 use super::standing::Standing;
-
-/// The write would make its app store more than its plan holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StorageLimit;
+use crate::billing::UserLimit;
 
 /// How far beyond its plan a write may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +36,8 @@ pub(crate) struct AppMeter {
     pub(super) written_unseen: AtomicU64,
     /// As it was last read. `None`: the app has no plan.
     pub(super) read: RwLock<Option<Standing>>,
+    /// What each user may have, as it was last read. `None`: as much as the app.
+    pub(super) user_limit: RwLock<Option<UserLimit>>,
 }
 
 impl AppMeter {
@@ -49,6 +49,7 @@ impl AppMeter {
             reserved: AtomicU64::new(0),
             written_unseen: AtomicU64::new(0),
             read: RwLock::new(None),
+            user_limit: RwLock::new(None),
         }
     }
 
@@ -66,30 +67,41 @@ impl AppMeter {
         Some(standing)
     }
 
-    /// Takes room for a write of so many bytes.
-    pub(crate) fn room(self: &Arc<Self>, bytes: u64, reach: Reach) -> Result<Room, StorageLimit> {
+    /// What each user may have. `None`: as much as the app.
+    pub(super) fn user_limit(&self) -> Option<UserLimit> {
+        *self.user_limit.read()
+    }
+
+    /// Takes room for a write of so many bytes, as far as there is any, and says what is left to it.
+    pub(crate) fn room(self: &Arc<Self>, bytes: u64, reach: Reach) -> (Option<Room>, PlanRoom) {
         // First taken, then judged: of two writes at once, neither overlooks the other.
         let reserved = self.reserved.fetch_add(bytes, Ordering::Relaxed);
         let room = Room {
             app: Arc::clone(self),
             bytes,
         };
-        let Some(standing) = self.standing() else {
-            return Ok(room);
-        };
-        let limit = match reach {
-            Reach::Plan => standing.storage_limit,
-            Reach::TwicePlan => standing.storage_limit.saturating_mul(2),
-        };
-        let sum = standing.stored_bytes.saturating_add(reserved).saturating_add(bytes);
-        if sum > limit { Err(StorageLimit) } else { Ok(room) }
+        let app_is_full = self.standing().is_some_and(|standing| {
+            let limit = match reach {
+                Reach::Plan => standing.storage_limit,
+                Reach::TwicePlan => standing.storage_limit.saturating_mul(2),
+            };
+            standing.stored_bytes.saturating_add(reserved).saturating_add(bytes) > limit
+        });
+        ((!app_is_full).then_some(room), self.left(app_is_full))
     }
 
-    /// Whether the plan has room for so many bytes now. It takes none: what is only announced must not make the app look full
-    /// to others.
-    pub(crate) fn has_room(&self, bytes: u64) -> bool {
-        self.standing()
-            .is_none_or(|standing| standing.stored_bytes.saturating_add(bytes) <= standing.storage_limit)
+    /// What is left to a write of so many bytes. It takes no room: what is only announced must not make the app look full to
+    /// others.
+    pub(crate) fn room_later(&self, bytes: u64) -> PlanRoom {
+        let standing = self.standing();
+        self.left(standing.is_some_and(|standing| standing.stored_bytes.saturating_add(bytes) > standing.storage_limit))
+    }
+
+    fn left(&self, app_is_full: bool) -> PlanRoom {
+        PlanRoom {
+            app_is_full,
+            user_bytes_max: self.user_limit().map(UserLimit::storage_bytes),
+        }
     }
 
     /// The header `SyncKit-Usage` of answers to an app that has used most of its plan.

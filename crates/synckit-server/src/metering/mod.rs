@@ -22,10 +22,10 @@ use synckit_protocol::{AppId, limits, wire::UnixSeconds};
 use synckit_store::{Hour, Month, Moved, PlanPart, PlannedApp, Store, StoreError, StreamId, UsageFlush};
 use tokio::time::Instant;
 
-use crate::billing::{Burst, Gigabytes, Plan};
+use crate::billing::{Burst, Gigabytes, Megabytes, Plan, UserLimit};
 
 pub(crate) use app::{AppMeter, Reach};
-use floor::Floor;
+use floor::Paces;
 pub(crate) use floor::{TransferLimit, Way};
 pub(crate) use standing::Standing;
 use standing::rung;
@@ -35,6 +35,13 @@ pub(crate) fn plan_of(stored: synckit_store::AppPlan) -> Option<Plan> {
     let gigabytes = Gigabytes::new(stored.gigabytes).ok()?;
     let burst = Burst::from_hundredths(stored.burst_hundredths).ok()?;
     Some(Plan::new(gigabytes, burst))
+}
+
+/// The limit of each user, as the database holds it. One that this version cannot read limits nothing.
+pub(crate) fn user_limit_of(stored: synckit_store::UserLimit) -> Option<UserLimit> {
+    let megabytes = Megabytes::new(stored.megabytes).ok()?;
+    let burst = Burst::from_hundredths(stored.burst_hundredths).ok()?;
+    Some(UserLimit { megabytes, burst })
 }
 
 /// In one of so many rounds it is read what an app stores that is far from its limit.
@@ -48,7 +55,7 @@ pub(crate) struct Meter {
     /// The pause between readings of what an app stores that is far from its limit.
     far_from_limits: Duration,
     apps: RwLock<HashMap<AppId, Arc<AppMeter>>>,
-    floor: Floor,
+    paces: Paces,
     flushing: tokio::sync::Mutex<Flushing>,
 }
 
@@ -81,7 +88,7 @@ impl Meter {
             id,
             far_from_limits: interval.saturating_mul(FAR_ROUNDS),
             apps: RwLock::default(),
-            floor: Floor::default(),
+            paces: Paces::default(),
             flushing: tokio::sync::Mutex::default(),
         }
     }
@@ -96,14 +103,14 @@ impl Meter {
     }
 
     /// Whether the bytes of a way may move now, and how many at most; the rest has to wait. Over the budget of the month each user has
-    /// the floor.
+    /// the floor, and so has one who used up the own share.
     pub(crate) fn may_move(&self, app: &AppMeter, stream: StreamId, way: Way) -> Result<Pace, TransferLimit> {
-        match app.standing() {
-            Some(standing) if standing.is_over_transfer() => {
-                self.floor.admit(stream, way)?;
-                Ok(Pace::Floor)
-            }
-            _ => Ok(Pace::Free),
+        let app_is_over = app.standing().is_some_and(|standing| standing.is_over_transfer());
+        if app_is_over || app.user_limit().is_some() && !self.paces.has_share(stream) {
+            self.paces.admit(stream, way)?;
+            Ok(Pace::Floor)
+        } else {
+            Ok(Pace::Free)
         }
     }
 
@@ -111,13 +118,16 @@ impl Meter {
     pub(crate) fn moved(&self, app: &AppMeter, stream: StreamId, way: Way, bytes: u64, pace: Pace) {
         app.moved.fetch_add(bytes, Ordering::Relaxed);
         app.moved_unseen.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(limit) = app.user_limit() {
+            self.paces.take_share(stream, limit, bytes);
+        }
         self.hold(stream, way, bytes, pace);
     }
 
     /// Keeps a way taken for the bytes that are going to move, if the pace is the floor.
     pub(crate) fn hold(&self, stream: StreamId, way: Way, bytes: u64, pace: Pace) {
         if pace == Pace::Floor {
-            self.floor.charge(stream, way, bytes);
+            self.paces.charge(stream, way, bytes);
         }
     }
 
@@ -149,6 +159,7 @@ impl Meter {
                 tracing::error!(app_id = %planned.app_id, "the database holds a plan that this version cannot read");
             }
             let app = self.app(planned.app_id);
+            *app.user_limit.write() = planned.user_limit.and_then(user_limit_of);
             let before = app.standing();
             let is_due = is_new_hour || plan.is_some() && flushing.is_due(planned.app_id, before, self.far_from_limits);
             let stored = if is_due {

@@ -3,7 +3,7 @@
 use crate::{
     AccountCreation, AppWrite, Append, CredentialId, Device, DeviceRegistration, EnvelopeWrite, NewAccount, NewApiKey,
     NewApp, NewBatch, NewDevice, NewEnvelope, NewPendingAccount, NewSession, NewUpload, PageRead, PageRequest,
-    PasswordRecord, SecretHash, Store, StoredBatch, StreamId, UploadBegin,
+    PasswordRecord, SecretHash, Store, StoredBatch, StreamId, UploadBegin, rules::quotas::PlanRoom,
 };
 use bytes::Bytes;
 use synckit_protocol::{
@@ -250,7 +250,7 @@ pub fn batch(stream: StreamId, parent: Position, device: u64, n: u64, count: u32
             sealed_hash: SealedHash::of(&sealed),
         },
         sealed: Bytes::from(sealed),
-        app_is_full: false,
+        room: PlanRoom::default(),
         now: NOW,
     }
 }
@@ -361,7 +361,7 @@ pub fn new_upload(stream: StreamId, n: u64, blob: u64) -> NewUpload {
         only_asks: false,
         key_id: KEY,
         replace: false,
-        app_is_full: false,
+        room: PlanRoom::default(),
         expires_at: NOW + 3600,
     }
 }

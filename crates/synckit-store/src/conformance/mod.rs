@@ -74,6 +74,8 @@ macro_rules! conformance_suite {
                 what_moved_is_added_once,
                 what_is_deleted_does_not_count,
                 a_full_app_takes_nothing_new,
+                the_limit_of_users_is_kept_with_the_app,
+                a_user_at_the_limit_stores_nothing_new,
                 a_deleted_app_leaves_no_use,
                 old_hours_of_use_are_forgotten,
             }

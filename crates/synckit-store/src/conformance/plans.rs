@@ -1,6 +1,6 @@
 //! Plans of apps, and their use.
 
-use synckit_protocol::limits::BLOB_UNDELETE_SECONDS;
+use synckit_protocol::{SnapshotId, limits::BLOB_UNDELETE_SECONDS};
 
 use super::{
     fixture::{
@@ -10,8 +10,9 @@ use super::{
     whole_account::retain,
 };
 use crate::{
-    AppPlan, AppStored, Append, Hour, HourOfUse, Month, Moved, NewBatch, NewUpload, PlanPart, Store, UploadBegin,
-    UsageFlush, rules::quotas::Quota,
+    AppPlan, AppStored, Append, Hour, HourOfUse, Month, Moved, NewBatch, NewSnapshotPart, NewUpload, PlanPart,
+    SnapshotPartWrite, Store, UploadBegin, UsageFlush, UserLimit,
+    rules::quotas::{PlanRoom, Quota},
 };
 
 const PLAN: AppPlan = AppPlan {
@@ -193,6 +194,105 @@ pub async fn old_hours_of_use_are_forgotten(store: &dyn Store) {
     assert!(store.add_usage(flush(1, 1, &[])).await.unwrap());
 }
 
+const FULL: PlanRoom = PlanRoom {
+    app_is_full: true,
+    user_bytes_max: None,
+};
+
+pub async fn the_limit_of_users_is_kept_with_the_app(store: &dyn Store) {
+    let limit = |megabytes| UserLimit {
+        megabytes,
+        burst_hundredths: 250,
+    };
+    assert!(!store.write_user_limit(app_id(1), Some(limit(1))).await.unwrap());
+    assert_eq!(store.user_limit(app_id(1)).await.unwrap(), None);
+    create_app(store, 1).await;
+    assert_eq!(store.user_limit(app_id(1)).await.unwrap(), None);
+    for limit in [Some(limit(1)), Some(limit(u32::MAX)), None, Some(limit(7))] {
+        assert!(store.write_user_limit(app_id(1), limit).await.unwrap());
+        assert_eq!(store.user_limit(app_id(1)).await.unwrap(), limit);
+        let apps = store.planned_apps(HOUR.month()).await.unwrap();
+        assert_eq!(apps.iter().map(|app| app.user_limit).collect::<Vec<_>>(), [limit]);
+    }
+}
+
+/// A user who may store 64,000 bytes in the app, of which files leave 1,000 to batches.
+pub async fn a_user_at_the_limit_stores_nothing_new(store: &dyn Store) {
+    let room = PlanRoom {
+        app_is_full: false,
+        user_bytes_max: Some(64_000),
+    };
+    let stream = ready_stream(store, 1).await;
+    let other = ready_stream(store, 2).await;
+    let begun = async |n, blob, size, replace| {
+        let upload = NewUpload {
+            room,
+            size,
+            replace,
+            ..new_upload(stream, n, blob)
+        };
+        store.begin_upload(upload).await.unwrap()
+    };
+    let over = UploadBegin::OverQuota(Quota::UserStorage);
+    assert_eq!(begun(1, 1, 63_001, false).await, over);
+    assert_eq!(begun(1, 1, 40_000, false).await, UploadBegin::Begun);
+    // What is announced counts, so that two uploads at once do not go past each other.
+    assert_eq!(begun(2, 2, 23_001, false).await, over);
+    assert_eq!(begun(2, 2, 23_000, false).await, UploadBegin::Begun);
+    for n in [1, 2] {
+        assert!(store.confirm_upload(stream, upload_id(n), HASH, NOW).await.unwrap());
+    }
+    let pushed = async |parent, n, size| {
+        let batch = NewBatch {
+            room,
+            ..batch(stream, parent, 1, n, 1, size)
+        };
+        store.append_batch(batch).await.unwrap()
+    };
+    let over_batch = Append::OverQuota(Quota::UserStorage);
+    assert_eq!(pushed(start(stream), 1, 1_001).await, over_batch);
+    let Append::Stored { position, .. } = pushed(start(stream), 1, 1_000).await else {
+        panic!("to the last byte");
+    };
+    // A retry, and what others do.
+    let again = pushed(start(stream), 1, 1_000).await;
+    assert!(matches!(again, Append::Stored { repeated: true, .. }), "{again:?}");
+    let of_other = NewBatch {
+        room,
+        ..batch(other, start(other), 2, 1, 1, 1_000)
+    };
+    let of_other = store.append_batch(of_other).await.unwrap();
+    assert!(matches!(of_other, Append::Stored { .. }), "{of_other:?}");
+    assert_eq!(pushed(position, 2, 1).await, over_batch);
+    // The same blob is there; a larger one in its place is too large; a deleted one counts no more.
+    assert_eq!(begun(3, 1, 40_000, false).await, UploadBegin::AlreadyExists);
+    assert_eq!(begun(3, 1, 40_001, true).await, over);
+    store.delete_blob(stream, blob_id(1), NOW).await.unwrap();
+    assert!(matches!(pushed(position, 2, 5_000).await, Append::Stored { .. }));
+    assert_eq!(
+        begun(3, 1, 40_000, false).await,
+        over,
+        "it was deleted, and would be brought back"
+    );
+    assert_eq!(store.blob(stream, blob_id(1)).await.unwrap(), None);
+    // Snapshots go twice as far.
+    let stored = 23_000 + 1_000 + 5_000;
+    let part = async |size| {
+        let part = NewSnapshotPart {
+            stream,
+            snapshot_id: SnapshotId::from_bytes([1; 16]),
+            part: 0,
+            sealed: vec![7; size].into(),
+            room,
+            now: NOW,
+        };
+        store.put_snapshot_part(part).await.unwrap()
+    };
+    let over_part = SnapshotPartWrite::OverQuota(Quota::UserStorage);
+    assert_eq!(part(128_001 - stored).await, over_part);
+    assert_eq!(part(128_000 - stored).await, SnapshotPartWrite::Stored);
+}
+
 pub async fn a_full_app_takes_nothing_new(store: &dyn Store) {
     let stream = ready_stream(store, 1).await;
     let first = batch(stream, start(stream), 1, 1, 1, 100);
@@ -200,7 +300,7 @@ pub async fn a_full_app_takes_nothing_new(store: &dyn Store) {
     let second = batch(stream, head, 1, 2, 1, 100);
     for batch in [&first, &second] {
         let full = NewBatch {
-            app_is_full: true,
+            room: FULL,
             ..batch.clone()
         };
         let answer = store.append_batch(full).await.unwrap();
@@ -215,7 +315,7 @@ pub async fn a_full_app_takes_nothing_new(store: &dyn Store) {
     store.delete_blob(stream, blob_id(8), NOW).await.unwrap();
     let begun = async |blob| {
         let upload = NewUpload {
-            app_is_full: true,
+            room: FULL,
             ..new_upload(stream, 3, blob)
         };
         store.begin_upload(upload).await.unwrap()

@@ -2,7 +2,7 @@
 
 use crate::{
     Append, ChainRead, EnvelopeWrite, NewBatch, NewSnapshot, NewSnapshotPart, PageRead, PageRequest, Retention,
-    SnapshotPartWrite, SnapshotWrite, Store, StreamId,
+    SnapshotPartWrite, SnapshotWrite, Store, StreamId, rules::quotas::PlanRoom,
 };
 use bytes::Bytes;
 use synckit_protocol::{Cursor, Head, KeyId, Position, SnapshotId, wire::snapshots::SnapshotInfo};
@@ -25,7 +25,7 @@ fn part(stream: StreamId, n: u64, part: u32, now: u64) -> NewSnapshotPart {
         snapshot_id: snapshot_id(n),
         part,
         sealed: sealed(n, part),
-        app_is_full: false,
+        room: PlanRoom::default(),
         now,
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     AccountCreation, CountedKey, NewAccount, NewMailCode, NewSnapshot, NewSnapshotPart, NewTeam, PasswordReset, Place,
     Retention, SnapshotPartWrite, SnapshotWrite, Store, StreamId, TeamCreation, UploadBegin, VersionedWrite,
+    rules::quotas::PlanRoom,
 };
 use bytes::Bytes;
 use synckit_protocol::{Cursor, Position, SnapshotId, TeamId};
@@ -53,7 +54,7 @@ async fn snapshot_part(store: &dyn Store, stream: StreamId, id: u64, part: u32, 
         snapshot_id: SnapshotId::from_bytes(id16(id)),
         part,
         sealed: Bytes::from(vec![0x77; 1000]),
-        app_is_full: false,
+        room: PlanRoom::default(),
         now,
     };
     assert_eq!(store.put_snapshot_part(part).await.unwrap(), SnapshotPartWrite::Stored);

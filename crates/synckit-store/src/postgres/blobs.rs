@@ -8,12 +8,11 @@ use crate::{
     Blob, NewUpload, PendingUpload, StoreError, StreamId, UploadBegin,
     records::{
         Executor, Row,
-        blobs::{bring_back, condemn_replaced, is_deleted, pending_upload},
+        blobs::{self, bring_back, condemn_replaced, pending_upload},
         params,
         streams::find_or_create,
-        usage::{replaced_bytes, usage},
     },
-    rules::quotas::{self, Quota, Quotas},
+    rules::quotas::Quotas,
 };
 
 /// Locks the row of the stream, as every writer of blobs does.
@@ -27,49 +26,7 @@ pub(super) async fn begin_upload(
         return Err(StoreError::NoSuchStream);
     }
     let existing = any_blob(db, stream_key, upload.blob_id).await?;
-    if existing.is_some() && !upload.replace {
-        if upload.app_is_full && is_deleted(db, stream_key, upload.blob_id).await? {
-            return Ok(UploadBegin::OverQuota(Quota::AppStorage));
-        }
-        bring_back(db, stream_key, upload.blob_id).await?;
-        return Ok(UploadBegin::AlreadyExists);
-    }
-    let mut usage = usage(db, upload.stream.user_id).await?;
-    if let Some(replaced) = existing {
-        // It makes room for the new one.
-        usage.blobs = usage.blobs.saturating_sub(1);
-        usage.stored_bytes = usage.stored_bytes.saturating_sub(replaced.size);
-    }
-    let exceeded = match quotas::upload(quotas, upload.app_is_full, &usage, upload.size) {
-        Some(Quota::Bytes) => {
-            let taken = usage.stored_bytes.saturating_add(usage.pending_bytes);
-            let replaced = replaced_bytes(db, upload.stream.user_id).await?;
-            quotas::beside_replaced(&quotas::for_files(quotas), taken, replaced, upload.size)
-        }
-        other => other,
-    };
-    if let Some(quota) = exceeded {
-        return Ok(UploadBegin::OverQuota(quota));
-    }
-    if upload.only_asks {
-        return Ok(UploadBegin::Needed);
-    }
-    db.execute(
-        "INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, sealed_hash, key_id, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        params![
-            stream_key,
-            &upload.upload_id,
-            &upload.object_key,
-            &upload.blob_id,
-            upload.size,
-            upload.sealed_hash.as_ref(),
-            &upload.key_id,
-            upload.expires_at
-        ],
-    )
-    .await?;
-    Ok(UploadBegin::Begun)
+    blobs::begin_upload(db, (stream_key, existing), upload, quotas).await
 }
 
 /// One statement.

@@ -30,6 +30,8 @@ pub(super) struct Found {
     first_answer: Option<Append>,
     /// Sealed bytes of the account, in every app.
     pub(super) stored_bytes: u64,
+    /// Sealed bytes that count in this stream.
+    pub(super) counted_bytes: u64,
 }
 
 impl Found {
@@ -51,7 +53,8 @@ pub(super) async fn look_up(db: &impl Executor, batch: &NewBatch) -> Result<Opti
                  device_key, revoked_at, last_seen_at, pulled_seq,
                  answer.last_seq, answer.entry_count, answer.head,
                  (SELECT CAST(coalesce(sum(batch_bytes + snapshot_bytes + blob_bytes), 0) AS bigint)
-                  FROM streams WHERE user_id = $1)
+                  FROM streams WHERE user_id = $1),
+                 batch_bytes + snapshot_bytes + blob_bytes - deleted_bytes
              FROM streams
                  LEFT JOIN devices ON devices.stream_key = streams.stream_key AND device_id = $3
                  LEFT JOIN LATERAL (
@@ -77,6 +80,7 @@ pub(super) async fn look_up(db: &impl Executor, batch: &NewBatch) -> Result<Opti
         device: devices::read(&row, 7)?,
         first_answer: first_answer(&row, 11)?,
         stored_bytes: row.get(14)?,
+        counted_bytes: row.get(15)?,
     }))
 }
 

@@ -150,7 +150,8 @@ impl PostgresStore {
                 Some(device),
             ) => {
                 let (stored_bytes, more_bytes) = (found.stored_bytes, batch.sealed.len() as u64);
-                let exceeded = match quotas::batch(&self.quotas, batch.app_is_full, stored_bytes, more_bytes) {
+                let exceeded = batch.room.exceeded(found.counted_bytes, more_bytes);
+                let exceeded = match exceeded.or_else(|| quotas::batch(&self.quotas, stored_bytes, more_bytes)) {
                     Some(Quota::Bytes) => {
                         let replaced = usage::replaced_bytes(&db, batch.stream.user_id).await?;
                         quotas::beside_replaced(&self.quotas, stored_bytes, replaced, more_bytes)

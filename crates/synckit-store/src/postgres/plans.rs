@@ -8,13 +8,22 @@ use super::{
     retry::{read, single, transaction},
 };
 use crate::{
-    AppPlan, AppStored, Hour, HourOfUse, Month, PlanPart, PlannedApp, Plans, StoreError, UsageFlush, records::plans,
+    AppPlan, AppStored, Hour, HourOfUse, Month, PlanPart, PlannedApp, Plans, StoreError, UsageFlush, UserLimit,
+    records::plans,
 };
 
 #[async_trait]
 impl Plans for PostgresStore {
     async fn write_plan(&self, app_id: AppId, plan: Option<AppPlan>, now: UnixSeconds) -> Result<bool, StoreError> {
         transaction!(self, Serializable, |db| plans::write(db, app_id, plan, now))
+    }
+
+    async fn write_user_limit(&self, app_id: AppId, limit: Option<UserLimit>) -> Result<bool, StoreError> {
+        transaction!(self, Serializable, |db| plans::write_user_limit(db, app_id, limit))
+    }
+
+    async fn user_limit(&self, app_id: AppId) -> Result<Option<UserLimit>, StoreError> {
+        single!(self, |db| plans::user_limit(db, app_id))
     }
 
     async fn planned_apps(&self, month: Month) -> Result<Vec<PlannedApp>, StoreError> {

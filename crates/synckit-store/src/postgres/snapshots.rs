@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite, StoreError, StoredSnapshot, StreamId,
-    records::{Executor, ImpossibleValue, envelopes, params, usage::stored_bytes},
+    records::{
+        Executor, ImpossibleValue, envelopes, params,
+        usage::{counted_bytes, stored_bytes},
+    },
     rules::{
         quotas::{self, Quotas},
         snapshots::{self as rules, Kept, Stage},
@@ -62,7 +65,10 @@ pub(super) async fn put_part(
         return Ok(answer);
     }
     let stored_bytes = stored_bytes(db, part.stream.user_id).await?;
-    if let Some(quota) = quotas::snapshot_part(quotas, part.app_is_full, stored_bytes, part.sealed.len() as u64) {
+    let more_bytes = part.sealed.len() as u64;
+    let user_bytes = counted_bytes(db, stream.key).await?;
+    let over_plan = part.room.for_snapshots().exceeded(user_bytes, more_bytes);
+    if let Some(quota) = over_plan.or_else(|| quotas::snapshot_part(quotas, stored_bytes, more_bytes)) {
         return Ok(SnapshotPartWrite::OverQuota(quota));
     }
     let snapshot_key = match found {

@@ -1,4 +1,4 @@
-//! Confirmed blobs after their upload, and the objects that wait for the sweep. Uploads are written for each engine.
+//! The beginning of uploads, confirmed blobs, and the objects that wait for the sweep. The rest of uploads is written for each engine.
 //!
 //! Invariant: an object is condemned in the transaction that deletes the last row that pointed at it, and no later row
 //! points at it.
@@ -12,8 +12,11 @@ use synckit_protocol::{
     wire::UnixSeconds,
 };
 
-use super::{Executor, Row, Value, params, streams};
-use crate::{Blob, PendingUpload, StoreError, StreamId};
+use super::{Executor, Row, Value, params, streams, usage};
+use crate::{
+    Blob, NewUpload, PendingUpload, StoreError, StreamId, UploadBegin,
+    rules::quotas::{self, PlanRoom, Quota, Quotas},
+};
 
 fn read(row: &Row) -> Result<Blob, StoreError> {
     Ok(Blob {
@@ -399,4 +402,87 @@ pub async fn postpone(db: &impl Executor, keys: &[ObjectKey], until: UnixSeconds
         .await?;
     }
     Ok(())
+}
+
+/// [`crate::Store::begin_upload`], in a stream that is locked, of a blob that exists or not.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn begin_upload(
+    db: &impl Executor,
+    (stream_key, existing): (i64, Option<Blob>),
+    upload: &NewUpload,
+    quotas: &Quotas,
+) -> Result<UploadBegin, StoreError> {
+    // What counts already makes room for what replaces it.
+    let counted = match existing {
+        Some(blob) if !is_deleted(db, stream_key, blob.blob_id).await? => blob.size,
+        _ => 0,
+    };
+    match existing {
+        Some(_) if !upload.replace && counted > 0 => return Ok(UploadBegin::AlreadyExists),
+        Some(deleted) if !upload.replace => {
+            if let Some(limit) = over_plan(db, stream_key, upload.room, (0, deleted.size)).await? {
+                return Ok(UploadBegin::OverQuota(limit));
+            }
+            bring_back(db, stream_key, upload.blob_id).await?;
+            return Ok(UploadBegin::AlreadyExists);
+        }
+        _ => {}
+    }
+    if let Some(limit) = over_plan(db, stream_key, upload.room, (counted, upload.size)).await? {
+        return Ok(UploadBegin::OverQuota(limit));
+    }
+    let mut usage = usage::usage(db, upload.stream.user_id).await?;
+    if let Some(replaced) = existing {
+        usage.blobs = usage.blobs.saturating_sub(1);
+        usage.stored_bytes = usage.stored_bytes.saturating_sub(replaced.size);
+    }
+    let exceeded = match quotas::upload(quotas, &usage, upload.size) {
+        Some(Quota::Bytes) => {
+            let taken = usage.stored_bytes.saturating_add(usage.pending_bytes);
+            let replaced = usage::replaced_bytes(db, upload.stream.user_id).await?;
+            quotas::beside_replaced(&quotas::for_files(quotas), taken, replaced, upload.size)
+        }
+        other => other,
+    };
+    if let Some(quota) = exceeded {
+        return Ok(UploadBegin::OverQuota(quota));
+    }
+    if upload.only_asks {
+        return Ok(UploadBegin::Needed);
+    }
+    db.execute(
+        "INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, sealed_hash, key_id, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        params![
+            stream_key,
+            &upload.upload_id,
+            &upload.object_key,
+            &upload.blob_id,
+            upload.size,
+            upload.sealed_hash.as_ref(),
+            &upload.key_id,
+            upload.expires_at
+        ],
+    )
+    .await?;
+    Ok(UploadBegin::Begun)
+}
+
+/// The limit of the app that a blob of `size` would exceed, if it takes the place of so many counted bytes. What one user has announced
+/// counts against that user alone.
+async fn over_plan(
+    db: &impl Executor,
+    stream_key: i64,
+    room: PlanRoom,
+    (replaced, size): (u64, u64),
+) -> Result<Option<Quota>, StoreError> {
+    let user_bytes = if room.user_bytes_max.is_some() {
+        let counted = usage::counted_bytes(db, stream_key).await?.saturating_sub(replaced);
+        counted.saturating_add(usage::announced_bytes(db, stream_key).await?)
+    } else {
+        0
+    };
+    Ok(room.for_files().exceeded(user_bytes, size))
 }

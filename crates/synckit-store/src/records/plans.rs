@@ -2,8 +2,8 @@
 
 use synckit_protocol::{AppId, wire::UnixSeconds};
 
-use super::{Executor, apps, params};
-use crate::{AppPlan, AppStored, Hour, HourOfUse, Month, PlanPart, PlannedApp, StoreError, UsageFlush};
+use super::{Executor, Row, apps, params};
+use crate::{AppPlan, AppStored, Hour, HourOfUse, Month, PlanPart, PlannedApp, StoreError, UsageFlush, UserLimit};
 
 /// Hours that one transaction deletes.
 const FORGET_MAX: u32 = 2_000;
@@ -41,6 +41,49 @@ pub async fn write(
     Ok(true)
 }
 
+/// [`crate::Plans::write_user_limit`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn write_user_limit(db: &impl Executor, app_id: AppId, limit: Option<UserLimit>) -> Result<bool, StoreError> {
+    let Some(app_key) = apps::find(db, app_id).await? else {
+        return Ok(false);
+    };
+    db.execute(
+        "UPDATE apps SET user_megabytes = $2, user_burst_hundredths = $3 WHERE app_key = $1",
+        params![
+            app_key,
+            limit.map(|limit| limit.megabytes),
+            limit.map(|limit| limit.burst_hundredths)
+        ],
+    )
+    .await?;
+    Ok(true)
+}
+
+/// [`crate::Plans::user_limit`].
+///
+/// # Errors
+/// Those of the engine.
+pub async fn user_limit(db: &impl Executor, app_id: AppId) -> Result<Option<UserLimit>, StoreError> {
+    let row = db
+        .query_one(
+            "SELECT user_megabytes, user_burst_hundredths FROM apps WHERE app_id = $1",
+            params![&app_id],
+        )
+        .await?;
+    row.map_or(Ok(None), |row| read_user_limit(&row, 0))
+}
+
+/// From the columns `user_megabytes, user_burst_hundredths`, from this one on.
+fn read_user_limit(row: &Row, first: usize) -> Result<Option<UserLimit>, StoreError> {
+    let (megabytes, burst): (Option<u32>, Option<u32>) = (row.get(first)?, row.get(first + 1)?);
+    Ok(megabytes.zip(burst).map(|(megabytes, burst_hundredths)| UserLimit {
+        megabytes,
+        burst_hundredths,
+    }))
+}
+
 /// [`crate::Plans::planned_apps`].
 ///
 /// # Errors
@@ -49,7 +92,7 @@ pub async fn list(db: &impl Executor, month: Month) -> Result<Vec<PlannedApp>, S
     let rows = db
         .query(
             "SELECT app_id, gigabytes, burst_hundredths, coalesce(moved_bytes, 0), coalesce(told_storage, 0),
-                 CASE WHEN told_month = $1 THEN told_transfer ELSE 0 END
+                 CASE WHEN told_month = $1 THEN told_transfer ELSE 0 END, user_megabytes, user_burst_hundredths
              FROM apps LEFT JOIN plans ON plans.app_key = apps.app_key
                  LEFT JOIN usage_months ON usage_months.app_key = apps.app_key AND month = $1
              WHERE is_deleted = 0 AND name <> '' ORDER BY apps.app_key",
@@ -64,6 +107,7 @@ pub async fn list(db: &impl Executor, month: Month) -> Result<Vec<PlannedApp>, S
                 gigabytes,
                 burst_hundredths,
             }),
+            user_limit: read_user_limit(row, 6)?,
             moved_bytes: row.get(3)?,
             told_storage: row.get(4)?,
             told_transfer: row.get(5)?,

@@ -20,6 +20,34 @@ pub async fn stored_bytes(db: &impl Executor, user_id: UserId) -> Result<u64, St
     row.map_or(Ok(0), |row| row.get(0))
 }
 
+/// Sealed bytes that count in one stream: of batches, snapshots and confirmed blobs that are not deleted.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn counted_bytes(db: &impl Executor, stream_key: i64) -> Result<u64, StoreError> {
+    let row = db
+        .query_one(
+            "SELECT batch_bytes + snapshot_bytes + blob_bytes - deleted_bytes FROM streams WHERE stream_key = $1",
+            params![stream_key],
+        )
+        .await?;
+    row.map_or(Ok(0), |row| row.get(0))
+}
+
+/// Sealed bytes that are announced in one stream and not confirmed.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn announced_bytes(db: &impl Executor, stream_key: i64) -> Result<u64, StoreError> {
+    let row = db
+        .query_one(
+            "SELECT CAST(coalesce(sum(size_bytes), 0) AS bigint) FROM uploads WHERE stream_key = $1",
+            params![stream_key],
+        )
+        .await?;
+    row.map_or(Ok(0), |row| row.get(0))
+}
+
 /// Of a log that is longer after its newest snapshot, in batches, nothing counts as replaced: every write past a quota counts them.
 pub const TAIL_BATCHES_MAX: u64 = 10_000;
 

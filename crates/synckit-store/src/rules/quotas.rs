@@ -41,6 +41,8 @@ pub enum Quota {
     RevokedDevices,
     /// The plan of the app, which is no quota of the account: all its users together reached it.
     AppStorage,
+    /// What one user may store in the app, by the word of its developer: [`PlanRoom::user_bytes_max`].
+    UserStorage,
 }
 
 impl Quota {
@@ -52,6 +54,56 @@ impl Quota {
             Self::PendingUploads => "pending_uploads",
             Self::RevokedDevices => "revoked_devices",
             Self::AppStorage => "app_storage",
+            Self::UserStorage => "user_storage",
+        }
+    }
+}
+
+/// What an app leaves to one write of a user, as its server knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PlanRoom {
+    /// The app stores as much as its plan holds.
+    pub app_is_full: bool,
+    /// Sealed bytes that one user may store in the app, if that is limited. Deleted blobs do not count.
+    pub user_bytes_max: Option<u64>,
+}
+
+impl PlanRoom {
+    /// The limit that a write of so many bytes would exceed, by a user who stores `user_bytes` in the app.
+    pub const fn exceeded(self, user_bytes: u64, more_bytes: u64) -> Option<Quota> {
+        match self {
+            Self { app_is_full: true, .. } => Some(Quota::AppStorage),
+            Self {
+                user_bytes_max: Some(max),
+                ..
+            } => over(user_bytes, more_bytes, max, Quota::UserStorage),
+            Self {
+                user_bytes_max: None, ..
+            } => None,
+        }
+    }
+
+    /// Without what files leave to batches, as of the quota of an account.
+    #[must_use]
+    pub const fn for_files(self) -> Self {
+        Self {
+            user_bytes_max: match self.user_bytes_max {
+                Some(max) => Some(max - reserve(max)),
+                None => None,
+            },
+            ..self
+        }
+    }
+
+    /// With twice the limit of the user: snapshots, which allow the server to free space.
+    #[must_use]
+    pub const fn for_snapshots(self) -> Self {
+        Self {
+            user_bytes_max: match self.user_bytes_max {
+                Some(max) => Some(max.saturating_mul(2)),
+                None => None,
+            },
+            ..self
         }
     }
 }
@@ -76,10 +128,7 @@ pub struct Usage {
 }
 
 /// The quota that a batch of so many bytes would exceed.
-pub const fn batch(quotas: &Quotas, app_is_full: bool, stored_bytes: u64, more_bytes: u64) -> Option<Quota> {
-    if app_is_full {
-        return Some(Quota::AppStorage);
-    }
+pub const fn batch(quotas: &Quotas, stored_bytes: u64, more_bytes: u64) -> Option<Quota> {
     over(stored_bytes, more_bytes, quotas.bytes, Quota::Bytes)
 }
 
@@ -98,18 +147,12 @@ pub const fn beside_replaced(quotas: &Quotas, taken: u64, replaced_bytes: u64, m
 }
 
 /// The quota that a part of a snapshot would exceed.
-pub const fn snapshot_part(quotas: &Quotas, app_is_full: bool, stored_bytes: u64, more_bytes: u64) -> Option<Quota> {
-    if app_is_full {
-        return Some(Quota::AppStorage);
-    }
+pub const fn snapshot_part(quotas: &Quotas, stored_bytes: u64, more_bytes: u64) -> Option<Quota> {
     over(stored_bytes, more_bytes, quotas.bytes.saturating_mul(2), Quota::Bytes)
 }
 
 /// The quota that an upload of so many bytes would exceed.
-pub const fn upload(quotas: &Quotas, app_is_full: bool, usage: &Usage, more_bytes: u64) -> Option<Quota> {
-    if app_is_full {
-        return Some(Quota::AppStorage);
-    }
+pub const fn upload(quotas: &Quotas, usage: &Usage, more_bytes: u64) -> Option<Quota> {
     if usage.pending_uploads >= quotas.pending_uploads {
         return Some(Quota::PendingUploads);
     }
@@ -122,15 +165,19 @@ pub const fn upload(quotas: &Quotas, app_is_full: bool, usage: &Usage, more_byte
 
 /// The quotas, without what files leave to batches.
 pub const fn for_files(quotas: &Quotas) -> Quotas {
-    let part = quotas.bytes / RESERVE_ONE_IN;
-    let reserve = if part < RESERVE_BYTES_MAX {
+    Quotas {
+        bytes: quotas.bytes - reserve(quotas.bytes),
+        ..*quotas
+    }
+}
+
+/// What files leave to batches of so many bytes.
+const fn reserve(bytes: u64) -> u64 {
+    let part = bytes / RESERVE_ONE_IN;
+    if part < RESERVE_BYTES_MAX {
         part
     } else {
         RESERVE_BYTES_MAX
-    };
-    Quotas {
-        bytes: quotas.bytes - reserve,
-        ..*quotas
     }
 }
 

@@ -12,56 +12,17 @@ use super::{
     failure::Failure,
     streams,
 };
-use crate::{
-    Blob, NewUpload, PendingUpload, StreamId, UploadBegin, records,
-    rules::quotas::{self, Quota, Quotas},
-};
+use crate::{Blob, NewUpload, PendingUpload, StreamId, UploadBegin, records, rules::quotas::Quotas};
 
 pub(super) fn begin_upload(db: &Connection, upload: &NewUpload, quotas: &Quotas) -> Result<UploadBegin, Failure> {
     let stream_key = run(records::streams::find_or_create(&Transaction(db), upload.stream))?;
     let existing = any_blob(db, stream_key, upload.blob_id)?;
-    if existing.is_some() && !upload.replace {
-        if upload.app_is_full && run(records::blobs::is_deleted(&Transaction(db), stream_key, upload.blob_id))? {
-            return Ok(UploadBegin::OverQuota(Quota::AppStorage));
-        }
-        run(records::blobs::bring_back(&Transaction(db), stream_key, upload.blob_id))?;
-        return Ok(UploadBegin::AlreadyExists);
-    }
-    let mut usage = run(records::usage::usage(&Transaction(db), upload.stream.user_id))?;
-    if let Some(replaced) = existing {
-        // It makes room for the new one.
-        usage.blobs = usage.blobs.saturating_sub(1);
-        usage.stored_bytes = usage.stored_bytes.saturating_sub(replaced.size);
-    }
-    let exceeded = match quotas::upload(quotas, upload.app_is_full, &usage, upload.size) {
-        Some(Quota::Bytes) => {
-            let taken = usage.stored_bytes.saturating_add(usage.pending_bytes);
-            let replaced = run(records::usage::replaced_bytes(&Transaction(db), upload.stream.user_id))?;
-            quotas::beside_replaced(&quotas::for_files(quotas), taken, replaced, upload.size)
-        }
-        other => other,
-    };
-    if let Some(quota) = exceeded {
-        return Ok(UploadBegin::OverQuota(quota));
-    }
-    if upload.only_asks {
-        return Ok(UploadBegin::Needed);
-    }
-    db.prepare_cached(
-        "INSERT INTO uploads (stream_key, upload_id, object_key, blob_id, size_bytes, sealed_hash, key_id, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?
-    .execute(params![
-        stream_key,
-        upload.upload_id.as_bytes(),
-        upload.object_key.as_bytes(),
-        upload.blob_id.as_bytes(),
-        Unsigned(upload.size),
-        upload.sealed_hash.as_ref().map(SealedHash::as_bytes),
-        upload.key_id.as_bytes(),
-        Unsigned(upload.expires_at)
-    ])?;
-    Ok(UploadBegin::Begun)
+    run(records::blobs::begin_upload(
+        &Transaction(db),
+        (stream_key, existing),
+        upload,
+        quotas,
+    ))
 }
 
 pub(super) fn pending_uploads(

@@ -39,7 +39,7 @@ pub(super) enum Attempt {
 }
 
 pub(super) fn append(db: &Connection, batch: &NewBatch, quotas: &Quotas) -> Result<Attempt, Failure> {
-    let Some((stream, stored_bytes)) = streams::find_with_usage(db, batch.stream)? else {
+    let Some((stream, stored_bytes, counted_bytes)) = streams::find_with_usage(db, batch.stream)? else {
         return Ok(Attempt::Answered(Append::DeviceNotFound));
     };
     let device = devices::presence(db, stream.key, batch.digest.device_id)?;
@@ -60,7 +60,8 @@ pub(super) fn append(db: &Connection, batch: &NewBatch, quotas: &Quotas) -> Resu
             Some(device),
         ) => {
             let more_bytes = batch.sealed.len() as u64;
-            let exceeded = match quotas::batch(quotas, batch.app_is_full, stored_bytes, more_bytes) {
+            let exceeded = batch.room.exceeded(counted_bytes, more_bytes);
+            let exceeded = match exceeded.or_else(|| quotas::batch(quotas, stored_bytes, more_bytes)) {
                 Some(Quota::Bytes) => {
                     let replaced = run(records::usage::replaced_bytes(&Transaction(db), batch.stream.user_id))?;
                     quotas::beside_replaced(quotas, stored_bytes, replaced, more_bytes)

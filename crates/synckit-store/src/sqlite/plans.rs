@@ -9,7 +9,8 @@ use super::{
     writer::Lane,
 };
 use crate::{
-    AppPlan, AppStored, Hour, HourOfUse, Month, PlanPart, PlannedApp, Plans, StoreError, UsageFlush, records::plans,
+    AppPlan, AppStored, Hour, HourOfUse, Month, PlanPart, PlannedApp, Plans, StoreError, UsageFlush, UserLimit,
+    records::plans,
 };
 
 #[async_trait]
@@ -19,6 +20,18 @@ impl Plans for SqliteStore {
             run(plans::write(&Transaction(db), app_id, plan, now))
         })
         .await
+    }
+
+    async fn write_user_limit(&self, app_id: AppId, limit: Option<UserLimit>) -> Result<bool, StoreError> {
+        self.write(Lane::Server, move |db| {
+            run(plans::write_user_limit(&Transaction(db), app_id, limit))
+        })
+        .await
+    }
+
+    async fn user_limit(&self, app_id: AppId) -> Result<Option<UserLimit>, StoreError> {
+        self.read(move |db| run(plans::user_limit(&Transaction(db), app_id)))
+            .await
     }
 
     async fn planned_apps(&self, month: Month) -> Result<Vec<PlannedApp>, StoreError> {

@@ -58,7 +58,10 @@ pub(super) fn put_part(db: &Connection, part: &NewSnapshotPart, quotas: &Quotas)
         return Ok(answer);
     }
     let stored_bytes = run(records::usage::stored_bytes(&Transaction(db), part.stream.user_id))?;
-    if let Some(quota) = quotas::snapshot_part(quotas, part.app_is_full, stored_bytes, part.sealed.len() as u64) {
+    let more_bytes = part.sealed.len() as u64;
+    let user_bytes = run(records::usage::counted_bytes(&Transaction(db), stream.key))?;
+    let over_plan = part.room.for_snapshots().exceeded(user_bytes, more_bytes);
+    if let Some(quota) = over_plan.or_else(|| quotas::snapshot_part(quotas, stored_bytes, more_bytes)) {
         return Ok(SnapshotPartWrite::OverQuota(quota));
     }
     let snapshot_key = match found {

@@ -31,24 +31,25 @@ pub(super) fn find(db: &Connection, stream: StreamId) -> Result<Option<Stream>, 
         .optional()?)
 }
 
-/// The stream, and the sealed bytes that its account stores in every app.
+/// The stream, the sealed bytes that its account stores in every app, and those that count in this one.
 ///
 /// Reads all streams of the account, which are few: that costs less than a second look for the sum.
-pub(super) fn find_with_usage(db: &Connection, stream: StreamId) -> Result<Option<(Stream, u64)>, Failure> {
+pub(super) fn find_with_usage(db: &Connection, stream: StreamId) -> Result<Option<(Stream, u64, u64)>, Failure> {
     let mut all = db.prepare_cached(
         "SELECT stream_key, seq, head, key_id, base_seq, base_head, snapshot_seq, app_id,
-             batch_bytes + snapshot_bytes + blob_bytes
+             batch_bytes + snapshot_bytes + blob_bytes, deleted_bytes
          FROM streams WHERE user_id = ?1",
     )?;
     let mut rows = all.query([stream.user_id.as_bytes()])?;
     let (mut found, mut stored_bytes) = (None, 0_u64);
     while let Some(row) = rows.next()? {
-        stored_bytes = stored_bytes.saturating_add(unsigned(row, 8)?);
+        let in_app = unsigned(row, 8)?;
+        stored_bytes = stored_bytes.saturating_add(in_app);
         if id(row, 7, AppId::from_bytes)? == stream.app_id {
-            found = Some(read(stream, row)?);
+            found = Some((read(stream, row)?, in_app.saturating_sub(unsigned(row, 9)?)));
         }
     }
-    Ok(found.map(|found| (found, stored_bytes)))
+    Ok(found.map(|(found, counted_bytes)| (found, stored_bytes, counted_bytes)))
 }
 
 /// Reads the first columns of a row.

@@ -11,13 +11,14 @@ use synckit_store::{
     AcceptNewSeed, AccountCreation, AddressChange, Allowance, AppPlan, AppStored, AppWrite, Blob, Charge, Counted,
     CountedKey, CredentialId, CredentialOf, DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore,
     FinishedLogin, Hour, LoginUse, MemberWrite, Month, Moved, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode,
-    NewPendingAccount, NewSession, NewTeam, PAGES_APP, PasswordReset, Place, PlanPart, RedirectWrite, RefreshUse,
-    SeedClaim, StoreError, StreamId, TeamCreation, TeamDeletion, TeamRole, UsageFlush, VaultWrite, VersionedWrite,
+    NewPendingAccount, NewSession, NewTeam, NewUpload, PAGES_APP, PasswordReset, Place, PlanPart, RedirectWrite,
+    RefreshUse, SeedClaim, StoreError, StreamId, TeamCreation, TeamDeletion, TeamRole, UploadBegin, UsageFlush,
+    UserLimit, VaultWrite, VersionedWrite,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, allowances, apps, blobs, devices, envelopes,
         export, pending_accounts, plans, sessions, streams, teams, usage,
     },
-    rules::quotas::{Quotas, Usage},
+    rules::quotas::{PlanRoom, Quota, Quotas, Usage},
     schema,
 };
 use tokio_postgres::{
@@ -579,6 +580,13 @@ async fn of_plans(db: &impl Executor, app_id: AppId) {
         assert!(!plans::note_told(db, app_id, part, 0, 80).await.unwrap());
     }
     assert!(plans::write(db, app_id, None, NOW).await.unwrap());
+    let limit = UserLimit {
+        megabytes: 500,
+        burst_hundredths: 500,
+    };
+    assert!(plans::write_user_limit(db, app_id, Some(limit)).await.unwrap());
+    assert_eq!(plans::user_limit(db, app_id).await.unwrap(), Some(limit));
+    assert!(plans::write_user_limit(db, app_id, None).await.unwrap());
     let later = Month(hour.month().0 + 14);
     assert!(
         !plans::forget(db, Hour::of(later.begins()), later.begins())
@@ -736,6 +744,33 @@ async fn of_blobs(db: &impl Executor) {
     let again = again + 1;
     assert_eq!(blobs::deleted(db, &both, again).await.unwrap(), 0);
     assert_eq!(blobs::sweepable(db, again, 10).await.unwrap(), []);
+    let new = NewUpload {
+        stream,
+        upload_id: UploadId::from_bytes([7; 16]),
+        object_key: ObjectKey::from_bytes([7; 32]),
+        blob_id: blob,
+        size: 1_000,
+        sealed_hash: None,
+        only_asks: true,
+        key_id: KeyId::from_bytes([1; 16]),
+        replace: true,
+        room: PlanRoom {
+            app_is_full: false,
+            user_bytes_max: Some(100),
+        },
+        expires_at: NOW,
+    };
+    let begin = async |new: NewUpload| blobs::begin_upload(db, (stream_key, None), &new, &Quotas::default()).await;
+    let over = UploadBegin::OverQuota(Quota::UserStorage);
+    assert_eq!(begin(new).await.unwrap(), over);
+    let room = PlanRoom::default();
+    assert_eq!(begin(NewUpload { room, ..new }).await.unwrap(), UploadBegin::Needed);
+    let begun = NewUpload {
+        room,
+        only_asks: false,
+        ..new
+    };
+    assert_eq!(begin(begun).await.unwrap(), UploadBegin::Begun);
 }
 
 async fn of_deletion(db: &impl Executor) {

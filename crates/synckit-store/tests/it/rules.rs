@@ -14,7 +14,7 @@ use synckit_store::{
         envelopes::{self, Current, Put, Restore, restored},
         log::{self, Decision, PageSize, SEQ_MAX, Source, Stored},
         positions::{Place, StreamState, is_end_of, place, place_of_cursor},
-        quotas::{self, Quota, Quotas, Usage, sessions_beside_new},
+        quotas::{self, PlanRoom, Quota, Quotas, RESERVE_BYTES_MAX, Usage, sessions_beside_new},
         retention::{Below, Candidate, Reader, STEP_BATCHES, STEP_BYTES, may_cut, step},
         sessions::{Refresh, expired, login_forgotten, oldest, refresh, replaced},
         snapshots::{self, Kept, Stage, is_complete, prune},
@@ -506,6 +506,28 @@ fn numbered_device_name_is_cut_at_a_character() {
 }
 
 #[test]
+fn limits_of_an_app_hold_to_the_byte() {
+    let room = |app_is_full, user_bytes_max| PlanRoom {
+        app_is_full,
+        user_bytes_max,
+    };
+    assert_eq!(PlanRoom::default().exceeded(u64::MAX, u64::MAX), None);
+    assert_eq!(room(true, Some(100)).exceeded(0, 1), Some(Quota::AppStorage));
+    let limited = room(false, Some(100));
+    assert_eq!(limited.exceeded(90, 10), None);
+    assert_eq!(limited.exceeded(90, 11), Some(Quota::UserStorage));
+    assert_eq!(limited.exceeded(u64::MAX, u64::MAX), Some(Quota::UserStorage));
+    // Snapshots make room; files leave one byte in 64, and at most 16 MiB.
+    assert_eq!(limited.for_snapshots().exceeded(190, 10), None);
+    assert_eq!(limited.for_snapshots().exceeded(190, 11), Some(Quota::UserStorage));
+    assert_eq!(limited.for_files().exceeded(90, 9), None);
+    assert_eq!(limited.for_files().exceeded(90, 10), Some(Quota::UserStorage));
+    let large = room(false, Some(100 << 30)).for_files();
+    assert_eq!(large.user_bytes_max, Some((100 << 30) - RESERVE_BYTES_MAX));
+    assert_eq!(room(true, None).for_files().exceeded(0, 1), Some(Quota::AppStorage));
+}
+
+#[test]
 fn quotas_hold_to_the_byte_and_to_the_piece() {
     let quotas = Quotas {
         bytes: 100,
@@ -514,17 +536,11 @@ fn quotas_hold_to_the_byte_and_to_the_piece() {
         sessions: 5,
         revoked_devices: 1,
     };
-    assert_eq!(quotas::batch(&quotas, true, 0, 1), Some(Quota::AppStorage));
-    assert_eq!(quotas::snapshot_part(&quotas, true, 0, 1), Some(Quota::AppStorage));
-    assert_eq!(
-        quotas::upload(&quotas, true, &Usage::default(), 1),
-        Some(Quota::AppStorage)
-    );
-    assert_eq!(quotas::batch(&quotas, false, 90, 10), None);
-    assert_eq!(quotas::batch(&quotas, false, 90, 11), Some(Quota::Bytes));
-    assert_eq!(quotas::batch(&quotas, false, u64::MAX, u64::MAX), Some(Quota::Bytes));
-    assert_eq!(quotas::snapshot_part(&quotas, false, 190, 10), None);
-    assert_eq!(quotas::snapshot_part(&quotas, false, 190, 11), Some(Quota::Bytes));
+    assert_eq!(quotas::batch(&quotas, 90, 10), None);
+    assert_eq!(quotas::batch(&quotas, 90, 11), Some(Quota::Bytes));
+    assert_eq!(quotas::batch(&quotas, u64::MAX, u64::MAX), Some(Quota::Bytes));
+    assert_eq!(quotas::snapshot_part(&quotas, 190, 10), None);
+    assert_eq!(quotas::snapshot_part(&quotas, 190, 11), Some(Quota::Bytes));
     let usage = |stored_bytes, pending_bytes, blobs, pending_uploads| Usage {
         stored_bytes,
         pending_bytes,
@@ -532,11 +548,8 @@ fn quotas_hold_to_the_byte_and_to_the_piece() {
         pending_uploads,
     };
     // Files leave one byte in 64, and at most 16 MiB.
-    assert_eq!(quotas::upload(&quotas, false, &usage(50, 40, 1, 1), 9), None);
-    assert_eq!(
-        quotas::upload(&quotas, false, &usage(50, 40, 1, 1), 10),
-        Some(Quota::Bytes)
-    );
+    assert_eq!(quotas::upload(&quotas, &usage(50, 40, 1, 1), 9), None);
+    assert_eq!(quotas::upload(&quotas, &usage(50, 40, 1, 1), 10), Some(Quota::Bytes));
     let large = Quotas {
         bytes: 1 << 40,
         ..quotas
@@ -547,16 +560,10 @@ fn quotas_hold_to_the_byte_and_to_the_piece() {
     assert_eq!((beside(150, 60), beside(151, 60)), (None, Some(Quota::Bytes)));
     assert_eq!((beside(190, 190), beside(191, 191)), (None, Some(Quota::Bytes)));
     assert_eq!(beside(91, u64::MAX), None);
+    assert_eq!(quotas::upload(&quotas, &usage(50, 40, 1, 1), 11), Some(Quota::Bytes));
+    assert_eq!(quotas::upload(&quotas, &usage(0, 0, 2, 1), 1), Some(Quota::Blobs));
     assert_eq!(
-        quotas::upload(&quotas, false, &usage(50, 40, 1, 1), 11),
-        Some(Quota::Bytes)
-    );
-    assert_eq!(
-        quotas::upload(&quotas, false, &usage(0, 0, 2, 1), 1),
-        Some(Quota::Blobs)
-    );
-    assert_eq!(
-        quotas::upload(&quotas, false, &usage(0, 0, 0, 2), 1),
+        quotas::upload(&quotas, &usage(0, 0, 0, 2), 1),
         Some(Quota::PendingUploads)
     );
     assert_eq!(

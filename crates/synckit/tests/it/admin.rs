@@ -73,6 +73,35 @@ fn a_plan_is_given_shown_and_taken_away() {
     }
 }
 
+#[test]
+fn users_of_an_app_are_limited_and_no_longer() {
+    let server = Server::start();
+    let data_dir = server.data_dir();
+    on_data_dir(&data_dir, &["app", "create", "Notes"]).expect_code(0);
+    let usage = |more: &[&str]| {
+        let arguments = [&["app", "usage", "Notes"], more].concat();
+        on_data_dir(&data_dir, &arguments).expect_code(0).stdout
+    };
+    let limited = on_data_dir(&data_dir, &["app", "user-limit", "Notes", "--mb", "500"]).expect_code(0);
+    let expected = "each user may store 500.0 MB and move 2.5 GB in 30 days";
+    assert!(limited.stdout.contains(expected), "{}", limited.stdout);
+    assert!(usage(&[]).contains(expected), "{}", usage(&[]));
+    let shown: Value = serde_json::from_str(&usage(&["--json"])).unwrap();
+    assert_eq!(shown["user_limit"]["transfer_bytes"], 2_500_000_000_u64);
+    on_data_dir(&data_dir, &["app", "user-limit", "Notes", "--none"]).expect_code(0);
+    assert!(!usage(&[]).contains("each user"), "{}", usage(&[]));
+    for wrong in [
+        &["--mb", "0"][..],
+        &["--mb", "1.5"],
+        &["--burst", "3"],
+        &["--mb", "5", "--none"],
+        &[],
+    ] {
+        let arguments = [&["app", "user-limit", "Notes"], wrong].concat();
+        on_data_dir(&data_dir, &arguments).expect_code(2);
+    }
+}
+
 /// Half of what one is creating looks to the other like a database that was lost, so each waits for the other.
 #[test]
 fn a_server_and_commands_start_in_one_new_place() {

@@ -67,6 +67,7 @@ fn help_names_every_command() {
       rename           Give an app another name
       delete           Delete an app and all data that its users keep in it, for good
       plan             Say what an app may store and move; without a plan it has no limits
+      user-limit       Limit what each user may store and move in an app
       usage            Show what an app stores and moves, and how much of its plan that is
       redirects        List the addresses that a browser sign-in may return to
       add-redirect     Register an address that a browser sign-in may return to

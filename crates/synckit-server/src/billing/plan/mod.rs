@@ -246,6 +246,13 @@ pub enum PlanError {
     /// The size.
     #[error("a plan holds whole gigabytes, from {} to {}: round up what you store", Gigabytes::MIN.0, Gigabytes::MAX.0)]
     Gigabytes,
+    /// The limit of each user.
+    #[error(
+        "a user may store whole megabytes, from {} to {}",
+        super::Megabytes::MIN.number(),
+        super::Megabytes::MAX.number()
+    )]
+    Megabytes,
     /// The multiplier.
     #[error(
         "the burst is a number with at most two decimals, from {} to {}",

@@ -100,6 +100,15 @@ pub(super) fn operations() -> Vec<Operation> {
             &[FORM, ("name", "The new name.")],
         )
         .does("Gives an app another name"),
+        form_of_app(
+            post("/console/apps/{app}/user-limit", settings::limit_users),
+            &[
+                FORM,
+                ("mb", "Megabytes that each user may store; empty for no limit."),
+                ("burst", "How often they may move in 30 days."),
+            ],
+        )
+        .does("Limits what each user may store and move"),
         of_app(get("/console/apps/{app}/delete", settings::ask))
             .does("Shows what a deletion of an app takes")
             .answer(PAGE),
@@ -168,6 +177,7 @@ fn done(state: &ServerState, result: Result<(), AdminError>, path: &str) -> Resu
             error @ (AdminError::AppName(_)
             | AdminError::AppNameTaken(_)
             | AdminError::TooManyApps
+            | AdminError::Plan(_)
             | AdminError::Redirect(_)
             | AdminError::TooManyRedirects
             | AdminError::NoSuchRedirect(_)),

@@ -10,6 +10,7 @@ use axum::{
 use super::{ConsoleAccess, admin, done, may_delete, not_found, view, view::RefusedForm};
 use crate::{
     admin::AdminError,
+    billing::{PlanError, UserLimit},
     http::{ApiError, Fields, Form, PathText, Site},
     oauth::Page,
     state::ServerState,
@@ -39,6 +40,7 @@ pub(super) async fn show(
     let told = match fields.as_ref().and_then(|fields| fields.get("done")) {
         Some("keys") => Some("The app has a new key. Ship it with your next release."),
         Some("redirects") => Some("The return addresses are changed."),
+        Some("users") => Some("The limit of each person is changed. It holds within seconds."),
         Some("name") => Some("The app has its new name. People see it from their next request on."),
         _ => None,
     };
@@ -131,6 +133,38 @@ pub(super) async fn rename(
     let name = fields.get("name").unwrap_or_default().trim();
     let renamed = admin(&state).rename_app(app.id, name).await;
     settle(&state, &access, &id, renamed, "name", name).await
+}
+
+/// `POST /console/apps/{app}/user-limit`.
+pub(super) async fn limit_users(
+    State(state): Server,
+    access: ConsoleAccess,
+    site: Site,
+    PathText(id): PathText,
+    Form(fields): Form,
+) -> Result<Response, ApiError> {
+    if let Some(refusal) = access.refuses(&state, site, &fields) {
+        return Ok(refusal);
+    }
+    let Some((_, app)) = access.app(&id) else {
+        return not_found(&state);
+    };
+    let typed = fields.get("mb").unwrap_or_default().trim();
+    let changed = match limit_of(typed, fields.get("burst").unwrap_or_default().trim()) {
+        Ok(limit) => admin(&state).write_user_limit(app.id, limit).await,
+        Err(error) => Err(error.into()),
+    };
+    settle(&state, &access, &id, changed, "users", typed).await
+}
+
+fn limit_of(megabytes: &str, burst: &str) -> Result<Option<UserLimit>, PlanError> {
+    if megabytes.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(UserLimit {
+        megabytes: megabytes.parse()?,
+        burst: burst.parse()?,
+    }))
 }
 
 /// `GET /console/apps/{app}/delete`.

@@ -9,7 +9,7 @@ use synckit_protocol::{
 use synckit_store::{ApiKey, App, OwnTeam};
 
 use super::{ConsoleAccess, may_delete};
-use crate::{http::ApiError, startup::config::PublicUrl, state::ServerState};
+use crate::{http::ApiError, metering::user_limit_of, startup::config::PublicUrl, state::ServerState};
 
 /// The guide, whose program and commands the quick start shows.
 const GUIDE: &str = include_str!("../../../../../docs/guide.md");
@@ -176,7 +176,24 @@ pub(super) async fn settings(
 ) -> Result<Value, ApiError> {
     let keys: Vec<KeyView> = found.1.keys.iter().map(KeyView::from).collect();
     let redirects = redirects(state, found.1.id).await?;
-    Ok(context! { keys, redirects, done, refused, is_settings => true, ..of_app(state, access, found).await? })
+    let user_limit = user_limit(state, found.1.id).await?;
+    Ok(
+        context! { user_limit, keys, redirects, done, refused, is_settings => true, ..of_app(state, access, found).await? },
+    )
+}
+
+#[derive(Debug, Serialize)]
+struct UserLimitView {
+    megabytes: u32,
+    burst: String,
+}
+
+async fn user_limit(state: &ServerState, app_id: AppId) -> Result<Option<UserLimitView>, ApiError> {
+    let limit = state.store.user_limit(app_id).await?.and_then(user_limit_of);
+    Ok(limit.map(|limit| UserLimitView {
+        megabytes: limit.megabytes.number(),
+        burst: limit.burst.to_string(),
+    }))
 }
 
 async fn redirects(state: &ServerState, app_id: AppId) -> Result<Vec<String>, ApiError> {

@@ -7,12 +7,13 @@ use synckit_protocol::{
     BlobId, Cursor, SealedHash, SnapshotId, limits,
     wire::{
         blobs::{BlobConfirm, BlobDownload, BlobUpload, BlobUploadAnswer},
+        log::Pushed,
         snapshots::PutSnapshotPart,
     },
 };
 use synckit_server::{
     Config,
-    billing::{Gigabytes, Plan},
+    billing::{Gigabytes, Megabytes, Plan, UserLimit},
 };
 use synckit_store::{Month, TeamRole};
 
@@ -139,12 +140,7 @@ async fn embedded_full_app_takes_nothing_new_and_reads_on() {
     assert_eq!(begin(&world, &bob, 3, 2_000).await.code(), "storage_limit_reached");
     assert_eq!(confirm(&world, &ada, 2, size).await.code(), "storage_limit_reached");
     // What was stored before gets its first answer.
-    assert_eq!(
-        ada.send(&world, &first)
-            .await
-            .ok::<synckit_protocol::wire::log::Pushed>(),
-        pushed
-    );
+    assert_eq!(ada.send(&world, &first).await.ok::<Pushed>(), pushed);
     confirm(&world, &ada, 1, size).await.empty();
     assert_eq!(begin(&world, &ada, 1, size).await.code(), "200");
     // Reading, export and sign-in go on, and so does folding, which makes room.
@@ -293,6 +289,86 @@ async fn app_over_its_transfer_moves_slowly() {
         0,
         "31 days later"
     );
+}
+
+/// Waits until the limit of each user is this, as the meter has read it.
+async fn limit_users(world: &World, megabytes: Option<u32>, burst: &str) {
+    let limit = megabytes.map(|megabytes| UserLimit {
+        megabytes: Megabytes::new(megabytes).unwrap(),
+        burst: burst.parse().unwrap(),
+    });
+    let admin = world.admin().await;
+    admin.write_user_limit(world.app.app_id, limit).await.unwrap();
+    assert_eq!(admin.usage(world.app.app_id).await.unwrap().user_limit, limit);
+    metered(world).await;
+}
+
+#[tokio::test]
+async fn user_at_the_limit_stores_nothing_more() {
+    let world = world().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let mut bob = world.ready_user("bob@example.com").await;
+    limit_users(&world, Some(1), "5").await;
+    let (first, pushed) = ada.push(&world, 1, 900_000).await;
+    let batch = ada.batch(1, 100_001);
+    assert_eq!(ada.send(&world, &batch).await.code(), "user_limit_reached");
+    // The retry of what is stored, and what others store.
+    let again: Pushed = ada.send(&world, &first).await.ok();
+    assert_eq!(again, pushed);
+    bob.push(&world, 1, 900_000).await;
+    // Files leave a part to batches.
+    assert_eq!(begin(&world, &ada, 1, 90_000).await.code(), "user_limit_reached");
+    put(&world, 80_000, &begin(&world, &ada, 1, 80_000).await).await;
+    confirm(&world, &ada, 1, 80_000).await.empty();
+    assert_eq!(begin(&world, &ada, 2, 10_000).await.code(), "user_limit_reached");
+    assert_eq!(snapshot_part(&world, &ada, 1_000_000).await.code(), "204");
+    assert_eq!(ada.pull(&world, Cursor::START, None).await.code(), "200");
+    assert_eq!(download(&world, &ada, 1).await.code(), "200");
+    let status = world.get("/api/sync/status").bearer(&ada.user.token).send().await;
+    assert_eq!((status.code(), status.header("synckit-usage")), ("200".into(), ""));
+    // A larger limit lifts it, and so does none.
+    limit_users(&world, Some(3), "5").await;
+    ada.push(&world, 1, 100_001).await;
+    let batch = ada.batch(1, 920_000);
+    assert_eq!(ada.send(&world, &batch).await.code(), "user_limit_reached");
+    limit_users(&world, None, "5").await;
+    ada.push(&world, 1, 920_000).await;
+}
+
+#[tokio::test]
+async fn user_over_the_share_moves_slowly() {
+    let world = world().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let mut bob = world.ready_user("bob@example.com").await;
+    // 10,000,000 bytes in 30 days.
+    limit_users(&world, Some(10), "1").await;
+    for user in [&mut ada, &mut bob] {
+        user.push(&world, 1, 1_000_000).await;
+    }
+    for _ in 0..9 {
+        assert_eq!(ada.pull(&world, Cursor::START, None).await.code(), "200");
+    }
+    // Now each way has the floor: one large call passes, and what it takes has to grow back.
+    assert_eq!(ada.pull(&world, Cursor::START, None).await.code(), "200");
+    let refused = ada.pull(&world, Cursor::START, None).await;
+    assert_eq!(refused.code(), "transfer_limit");
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((600..1000).contains(&wait), "{wait}");
+    for _ in 0..3 {
+        ada.push(&world, 1, 300).await;
+    }
+    // Also in another session, on another device.
+    let user = world.sign_in("ada@example.com", PASSWORD).await.unwrap();
+    let phone = user.register_device(&world, "phone").await;
+    let phone = Syncing::new(user, phone.id);
+    assert_eq!(phone.pull(&world, Cursor::START, None).await.code(), "transfer_limit");
+    // The share of others is theirs.
+    for _ in 0..3 {
+        assert_eq!(bob.pull(&world, Cursor::START, None).await.code(), "200");
+    }
+    limit_users(&world, None, "1").await;
+    assert_eq!(ada.pull(&world, Cursor::START, None).await.code(), "200");
+    assert_eq!(ada.pull(&world, Cursor::START, None).await.code(), "200");
 }
 
 #[tokio::test]

@@ -52,18 +52,22 @@ impl Team {
             ("/keys", vec![("days", "0")]),
             ("/redirects", vec![("change", "add"), ("uri", "com.example.eve:/x")]),
             ("/name", vec![("name", "Stolen")]),
+            ("/user-limit", vec![("mb", "1"), ("burst", "0.01")]),
             ("/delete", vec![("name", "Field Notes")]),
         ];
         let forms = forms.map(|(rest, fields)| (self.path(rest), fields));
         (pages.into(), forms.into())
     }
 
-    /// The name of the app, its keys and its return addresses.
+    /// The name of the app with the limit of its users, its keys and its return addresses.
     async fn state(&self) -> (String, Vec<String>, Vec<String>) {
         let apps = self.admin.apps().await.unwrap();
         let app = apps.into_iter().find(|app| app.id == self.app).unwrap();
         let keys = app.keys.into_iter().map(|key| key.text).collect();
-        (app.name, keys, self.admin.redirects(self.app).await.unwrap())
+        let limit = self.admin.usage(self.app).await.unwrap().user_limit;
+        let limit = limit.map(|limit| format!(" {} x {}", limit.megabytes.number(), limit.burst));
+        let name = app.name + &limit.unwrap_or_default();
+        (name, keys, self.admin.redirects(self.app).await.unwrap())
     }
 
     /// Another account in a browser.
@@ -179,14 +183,14 @@ async fn only_forms_of_the_console_change_an_app() {
     }
     assert_eq!(team.state().await, before);
     // The control: its own forms do.
-    for (path, fields) in &forms[..3] {
+    for (path, fields) in &forms[..4] {
         let answer = team.owner.send(&team.world, path, &own, fields).await;
         assert!(location(&answer).contains("/settings?done="), "{path}");
     }
     let (name, keys, redirects) = team.state().await;
     assert_eq!(
         (name.as_str(), redirects),
-        ("Stolen", vec!["com.example.eve:/x".to_owned()])
+        ("Stolen 1 x 0.01", vec!["com.example.eve:/x".to_owned()])
     );
     assert!(keys.len() == 1 && keys != before.1, "the old key has ended");
 }
