@@ -25,13 +25,10 @@ impl State {
                 self.follow(schema, key, row.clone(), reference);
             }
             // Of a row that was never sent nothing tells later that it is gone: its children follow at once.
-            let followed = orphans.iter().map(|(key, ..)| key);
-            let vanished = followed.filter(|key| !self.fold.contains_key(*key) && !self.unsent.contains_key(*key));
-            let vanished: BTreeSet<&Key> = vanished.collect();
-            orphans = match vanished.is_empty() {
-                true => Vec::new(),
-                false => self.orphans(schema, |_, parent| vanished.contains(parent)),
-            };
+            let followed: BTreeSet<Key> = orphans.into_iter().map(|(key, ..)| key).collect();
+            orphans = self.orphans(schema, |_, parent| {
+                followed.contains(parent) && self.current(parent).is_none()
+            });
         }
         !is_done
     }

@@ -780,6 +780,50 @@ fn what_is_not_sent_takes_no_place_in_a_batch() {
 }
 
 #[test]
+fn new_rows_wait_for_a_parent_that_stays_here() {
+    let mut device = Device::new(OnDelete::Cascade);
+    let notes = Table {
+        columns: [("task".into(), column(Value::Null))].into(),
+        references: vec![Reference {
+            column: "task".into(),
+            parent: "tasks".into(),
+            on_delete: OnDelete::Cascade,
+        }],
+        ..Table::default()
+    };
+    device.schema.tables.insert("notes".into(), notes);
+    device.read(vec![(key("lists", "logged"), 1, RowOp::Insert(named("logged")))]);
+    for name in ["a", "b", "logged"] {
+        device.edit(key("lists", name), 5, Some(named(&format!("new {name}"))));
+        device.edit(key("tasks", name), 5, Some(task(name, "x")));
+        let note = Row::from_iter([("task", Value::Row(RowId::new(name)))]);
+        device.edit(key("notes", name), 5, Some(note));
+    }
+    for refused in ["a", "logged"] {
+        device
+            .state
+            .unsendable
+            .insert(key("lists", refused), "too large".into());
+    }
+    let schema = device.schema.clone();
+    let batch = device.state.freeze(&schema, BatchId::from_bytes([7; 16]), 99).unwrap();
+    let sent: Vec<_> = batch
+        .changes
+        .iter()
+        .map(|change| (&*change.table, change.id.as_str()))
+        .collect();
+    // All devices have the other list that was refused.
+    let expected = [
+        ("lists", "b"),
+        ("tasks", "b"),
+        ("notes", "b"),
+        ("tasks", "logged"),
+        ("notes", "logged"),
+    ];
+    assert_eq!(sent, expected);
+}
+
+#[test]
 fn returned_batch_acknowledges_what_it_carried() {
     let mut device = Device::new(OnDelete::Cascade);
     let (a, b) = (key("lists", "a"), key("lists", "b"));
