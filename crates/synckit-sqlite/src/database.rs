@@ -4,10 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     path::Path,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, atomic::AtomicU64},
 };
 
 use synckit_client::{DeviceId, SyncKitClient};
@@ -19,6 +16,7 @@ use tokio::{
 use crate::{
     error::Error,
     folding::FOLD_AFTER,
+    folding::Folding,
     inspect::SchemaReport,
     pause::Pause,
     replica::{OnConnection, Replica},
@@ -45,8 +43,8 @@ pub(crate) struct Inner {
     /// What wakes a running sync, beside the server and other writers of the file.
     pub(crate) woken: Notify,
     pause: Mutex<Pause>,
-    /// Whether this device should fold the log.
-    pub(crate) is_fold_due: AtomicBool,
+    /// Whether this device should fold the log, and why.
+    pub(crate) folding: Mutex<Folding>,
     /// How long a log may be, in entries.
     pub(crate) fold_after: AtomicU64,
     /// The history that the file was on when this process looked last.
@@ -86,7 +84,7 @@ impl SyncedDatabase {
             status: watch::Sender::new(SyncStatus::New),
             woken: Notify::new(),
             pause: Mutex::default(),
-            is_fold_due: AtomicBool::new(false),
+            folding: Mutex::default(),
             fold_after: AtomicU64::new(FOLD_AFTER),
             history: Mutex::default(),
         })))

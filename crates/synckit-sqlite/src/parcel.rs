@@ -64,7 +64,7 @@ impl Refusal {
     fn least(&self, sent: &BTreeMap<Key, Option<&Row>>) -> u64 {
         match (&self.what, self.limit) {
             (Refused::Row(key), _) => size_of(sent.get(key).copied().flatten()),
-            (Refused::File(hash), Some(Quota::Bytes)) => {
+            (Refused::File(hash), Some(Quota::Bytes | Quota::UserStorage | Quota::AppStorage)) => {
                 let mut files = sent.values().flatten().flat_map(|row| files_of(row));
                 let refused = files.find(|file| file.hash == *hash);
                 refused.map_or(0, |file| file.size_bytes)

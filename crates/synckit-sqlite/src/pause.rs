@@ -8,6 +8,8 @@ use tokio::time::Instant;
 /// The first pause. It doubles up to [`PAUSE_MAX`], as long as something is refused.
 const PAUSE_MIN: Duration = Duration::from_secs(60);
 const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
+/// The longest pause between two folds of an account that stays full: each reads the log and sends the rows.
+const FOLD_PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the server refused or did not have, and when it is asked again.
 #[derive(Debug, Default)]
@@ -29,6 +31,16 @@ impl Pause {
         is_over
     }
 
+    /// Whether a full account is folded now: at once the first time, and then after each pause.
+    pub(crate) fn folds(&mut self, now: Instant) -> bool {
+        let folds = self.until.is_none_or(|until| now >= until);
+        if folds {
+            self.length = self.length.saturating_mul(2).clamp(PAUSE_MIN, FOLD_PAUSE_MAX);
+            self.until = Some(now + self.length);
+        }
+        folds
+    }
+
     /// A sync has ended, and something was refused, or nothing.
     pub(crate) fn note(&mut self, is_refused: bool, now: Instant) {
         if !is_refused && self.missing.is_empty() {
@@ -43,6 +55,19 @@ impl Pause {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn first_time_is_at_once_and_the_next_after_a_pause() {
+        let (mut pause, start) = (Pause::default(), Instant::now());
+        let begins = [0, 59, 60, 61, 179, 180, 419, 420].map(|second| pause.folds(start + Duration::from_secs(second)));
+        assert_eq!(begins, [true, false, true, false, false, true, false, true]);
+        let mut day = 1_000_000;
+        for _ in 0..20 {
+            assert!(pause.folds(start + Duration::from_secs(day)));
+            day += 24 * 3600;
+        }
+        assert!(!pause.folds(start + Duration::from_secs(day - 1)));
+    }
 
     #[test]
     fn pause_doubles_up_to_an_hour() {

@@ -133,7 +133,10 @@ impl SyncedDatabase {
                 continue;
             }
             match self.upload(file).await {
-                Err(Error::Client(error)) if is_final(&error) => return Ok(Pushed::Refused(error, Some(hash))),
+                // Files have a way of their own: rows do not wait for it.
+                Err(Error::Client(error)) if is_final(&error) || is_slowed(&error) => {
+                    return Ok(Pushed::Refused(error, Some(hash)));
+                }
                 Err(Error::Client(error)) => return Ok(Pushed::NotSent(error)),
                 uploaded => uploaded?,
             }
@@ -173,8 +176,14 @@ impl SyncedDatabase {
 fn limit_of(error: &ClientError) -> Option<Quota> {
     match error {
         ClientError::QuotaExceeded { quota } => Some(*quota),
+        slowed if is_slowed(slowed) => Some(Quota::AppTransfer),
         _ => None,
     }
+}
+
+/// Whether the app has moved as much as it may: what is asked for passes later.
+pub(crate) fn is_slowed(error: &ClientError) -> bool {
+    matches!(error, ClientError::RetryLater { code, .. } if code == ProblemCode::TransferLimit.as_str())
 }
 
 /// Whether the batch has to be made anew, after a pull.

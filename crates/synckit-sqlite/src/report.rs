@@ -21,3 +21,12 @@ pub struct SyncReport {
     /// Values that lost against other devices', and are kept.
     pub conflicts: usize,
 }
+
+impl SyncReport {
+    /// Adds what moved in an earlier part of the same sync. What is left is as it is now.
+    pub(crate) const fn add(&mut self, earlier: Self) {
+        self.pushed += earlier.pushed;
+        self.pulled += earlier.pulled;
+        self.unreadable += earlier.unreadable;
+    }
+}

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use synckit_client::{BatchEvidence, Error as ClientError, HistoryEvidence, Quota, RejoinEvidence, Tampering};
 use tokio::sync::watch;
 
-use crate::{error::Error, report::SyncReport};
+use crate::{error::Error, push::is_slowed, report::SyncReport};
 
 /// What the sync of a file does, or what it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +104,7 @@ impl SyncStatus {
             None => {}
         }
         match error {
+            slowed if is_slowed(slowed) => Self::OverLimit(Quota::AppTransfer),
             ClientError::Network(_) | ClientError::RetryLater { .. } | ClientError::Protocol { .. } => {
                 before.offline(now)
             }

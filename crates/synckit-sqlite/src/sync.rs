@@ -15,6 +15,8 @@ use crate::{
 const ROUNDS_MAX: usize = 100;
 /// How often one call resolves a failure by itself: another device id, a history that the user has agreed to.
 const RESOLVED_MAX: usize = 4;
+/// How often one call syncs again because there may be room now: another device had folded, and this one does.
+const FOLDS_MAX: usize = 2;
 /// Of the known rows, one in so many is taken over in one transaction during a long pull, at least [`BUNDLE_MIN`]: each
 /// transaction looks at all rows, so that their number must not grow with the log.
 const BUNDLE_ONE_IN: usize = 2;
@@ -29,6 +31,15 @@ pub(crate) struct Done {
     pub(crate) left: Option<Error>,
 }
 
+impl Done {
+    fn result(self) -> Result<SyncReport, Error> {
+        match self.left {
+            Some(error) => Err(error),
+            None => Ok(self.report),
+        }
+    }
+}
+
 impl SyncedDatabase {
     /// Sends what the app changed, and takes over what other devices changed, until nothing is left to do. What the account had no
     /// room for is tried again at once.
@@ -40,24 +51,32 @@ impl SyncedDatabase {
     /// [`Error::NothingTracked`], [`Error::OtherUser`], [`Error::KeyChanged`], [`Error::FileReplaced`], [`Error::Database`].
     pub async fn sync(&self) -> Result<SyncReport, Error> {
         self.with(Replica::ask_for_room).await?;
-        let done = self.sync_quietly().await;
-        match self.fold_if_due().await {
-            true => self.sync_quietly().await,
-            false => done,
+        let mut done = self.sync_in_turn().await;
+        for _ in 0..FOLDS_MAX {
+            if !self.fold_if_due().await {
+                break;
+            }
+            let before = done;
+            done = self.sync_in_turn().await;
+            if let (Ok(done), Ok(before)) = (&mut done, before) {
+                done.report.add(before.report);
+            }
         }
+        done?.result()
     }
 
     /// What was refused is tried again after a pause.
     pub(crate) async fn sync_quietly(&self) -> Result<SyncReport, Error> {
+        self.sync_in_turn().await?.result()
+    }
+
+    async fn sync_in_turn(&self) -> Result<Done, Error> {
         let _turn = self.0.turn.lock().await;
         let attempt = Attempt::begin(self);
         let done = self.sync_and_resolve().await;
         let status = self.status_after(&done, attempt.before()).await;
         attempt.end(status);
-        match done? {
-            Done { left: Some(error), .. } => Err(error),
-            Done { report, left: None } => Ok(report),
-        }
+        done
     }
 
     async fn sync_and_resolve(&self) -> Result<Done, Error> {

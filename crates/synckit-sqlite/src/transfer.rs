@@ -15,6 +15,7 @@ use crate::{
     capture::unnamed,
     decisions::held,
     error::Error,
+    folding::KnownSnapshot,
     merge::{Batch, Key, Rules},
     parcel::{Next, Parcel, key_of},
     replica::{Replica, Work},
@@ -63,7 +64,7 @@ pub(crate) struct Standing {
     /// The newest entry of the log that was read.
     pub(crate) newest: u64,
     /// The newest snapshot that is known of.
-    pub(crate) snapshot: u64,
+    pub(crate) snapshot: KnownSnapshot,
     /// What is due for files that no row named.
     pub(crate) unnamed_files: Vec<Due>,
 }

@@ -10,6 +10,10 @@ use std::{
 
 use synckit_client::SyncKitClient;
 use synckit_doctest::{World, run};
+use synckit_protocol::{
+    KeyId, Position, SnapshotId,
+    wire::{log::Status, snapshots::SnapshotInfo},
+};
 use synckit_sqlite::SyncStatus;
 
 use super::{
@@ -122,6 +126,87 @@ fn one_of_three_devices_folds() {
         assert_eq!(attempts, [21, 26, 31, 36, 57]);
         Ok(())
     });
+}
+
+/// A log of new rows only: its points do not move with it, and a fold that comes to nothing is not tried again with each batch.
+#[test]
+fn growing_log_has_the_same_points_for_all() {
+    run(async |world| {
+        let manifests = Arc::new(AtomicUsize::new(0));
+        let mut devices = Vec::new();
+        for name in ["laptop", "phone"] {
+            let count = Arc::clone(&manifests);
+            let gateway = Gateway::by_path(move |path, body| {
+                let is_manifest =
+                    path.starts_with("/api/sync/snapshots/") && path.len() == MANIFEST && !body.is_empty();
+                match is_manifest && count.fetch_add(1, Ordering::SeqCst) < 3 {
+                    true => Fate::Dropped,
+                    false => Fate::Delivered,
+                }
+            });
+            let device = Device::over(&world, name, SCHEMA, TABLES, gateway).await;
+            device.db.fold_after(20);
+            devices.push(device);
+        }
+        let mut attempts = Vec::new();
+        for batch in 1..=40_usize {
+            let device = &devices[batch % 2];
+            let before = manifests.load(Ordering::SeqCst);
+            device.sync().await;
+            let id = 2 * batch;
+            device.run(&format!(
+                "INSERT INTO notes VALUES ({id}, NULL, 'a', 1), ({id} + 1, NULL, 'b', 2)"
+            ));
+            assert_eq!(device.sync().await.pushed, 2);
+            if manifests.load(Ordering::SeqCst) > before {
+                attempts.push(id);
+            }
+        }
+        // Three are lost, and one is stored, of 36 rows: at least half as many entries follow before the next.
+        assert_eq!(attempts, [22, 26, 32, 36, 70]);
+        Ok(())
+    });
+}
+
+/// A server that claims a snapshot far ahead delays the next fold, and prevents none later.
+#[test]
+fn false_snapshot_delays_one_fold() {
+    run(async |world| {
+        let lies = AtomicUsize::new(0);
+        let gateway = Gateway::by_path(move |path, _| {
+            match path == "/api/sync/status" && lies.fetch_add(1, Ordering::SeqCst) == 0 {
+                true => Fate::Changed(far_ahead),
+                false => Fate::Delivered,
+            }
+        });
+        let laptop = Device::over(&world, "laptop", SCHEMA, TABLES, gateway).await;
+        laptop.db.fold_after(20);
+        laptop.run("INSERT INTO notes VALUES (1, NULL, 'a', 7)");
+        laptop.sync().await;
+        edit_often(&laptop, 20).await;
+        let status = laptop.client.status().await?;
+        assert_eq!(status.snapshot, None);
+        edit_often(&laptop, 25).await;
+        assert!(snapshot(&laptop.client).await.is_some());
+        Ok(())
+    });
+}
+
+/// The answer to a request for the status, with a snapshot at the end of all logs.
+fn far_ahead(answer: Vec<u8>) -> Vec<u8> {
+    let mut status: Status = minicbor_serde::from_slice(&answer).unwrap();
+    status.snapshot = Some(SnapshotInfo {
+        position: Position {
+            seq: u64::MAX,
+            ..status.latest
+        },
+        snapshot_id: SnapshotId::from_bytes([1; 16]),
+        key_id: KeyId::from_bytes([1; 16]),
+        parts: 1,
+        size: 1,
+        created_at: 1,
+    });
+    minicbor_serde::to_vec(&status).unwrap()
 }
 
 /// Two devices that fold at once, a fold that does not arrive, and one that is cut off: the sync is well, and a later fold follows.

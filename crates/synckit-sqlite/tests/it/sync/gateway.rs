@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{Request, Response};
 use synckit_client::transport::{BodyStream, Exchange, HttpTransport, RequestBody, Transport, TransportError};
-use synckit_protocol::wire::log::Push;
+use synckit_protocol::{MEDIA_TYPE_PROBLEM, Problem, ProblemCode, wire::log::Push};
 
 const PUSH: &str = "/api/sync/push";
 
@@ -29,6 +29,8 @@ pub(crate) enum Fate {
     Unanswered,
     /// It does not arrive.
     Dropped,
+    /// The app has moved as much as it may.
+    Slowed,
     /// The answer is another one.
     Changed(fn(Vec<u8>) -> Vec<u8>),
 }
@@ -120,6 +122,7 @@ impl Transport for Gateway {
                     Ok(page(418))
                 })
             }
+            Fate::Slowed => Box::pin(async { Ok(slowed()) }),
             Fate::Dropped => Box::pin(async { Ok(page(418)) }),
             Fate::Changed(change) => {
                 let sent = self.inner.send(request);
@@ -142,6 +145,17 @@ impl Transport for Gateway {
 fn page(status: u16) -> Response<BodyStream<TransportError>> {
     let body: BodyStream<TransportError> = Box::pin(stream::iter([Ok(Bytes::from_static(b"<html></html>"))]));
     Response::builder().status(status).body(body).unwrap()
+}
+
+fn slowed() -> Response<BodyStream<TransportError>> {
+    let problem = Problem::new(ProblemCode::TransferLimit);
+    let text = serde_json::to_vec(&problem).unwrap();
+    let body: BodyStream<TransportError> = Box::pin(stream::iter([Ok(Bytes::from(text))]));
+    let answer = Response::builder()
+        .status(problem.status)
+        .header("content-type", MEDIA_TYPE_PROBLEM)
+        .header("retry-after", "3600");
+    answer.body(body).unwrap()
 }
 
 fn garbled(body: RequestBody) -> RequestBody {

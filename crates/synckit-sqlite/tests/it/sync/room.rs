@@ -1,5 +1,10 @@
 //! An account that has no room for what is sent.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use synckit_client::Quota;
 use synckit_doctest::run;
 use synckit_sqlite::{Answer, Question, SyncStatus, SyncedDatabase};
@@ -188,6 +193,104 @@ fn full_account_folds_and_goes_on() {
     });
 }
 
+/// What fills the account are few large edits, far fewer than there are rows.
+#[test]
+fn few_large_edits_are_folded() {
+    run(async |mut world| {
+        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.run(THOUSAND);
+        for _ in 0..9 {
+            laptop.run("UPDATE notes SET a = hex(randomblob(20000)) WHERE rowid = 7");
+            laptop.sync().await;
+        }
+        let room = laptop.client.status().await?.stored_bytes + 10_000;
+        world.reconfigure(move |config| config.quotas.bytes = room).await?;
+        phone.run("INSERT INTO notes (name) VALUES ('of the phone')");
+        phone.sync().await;
+        laptop.run("UPDATE notes SET a = hex(randomblob(20000)), b = 'last' WHERE rowid = 7");
+        let report = laptop.sync().await;
+        // What came before the fold is told, too.
+        assert_eq!((report.pushed, report.pulled), (1, 1));
+        assert!(matches!(laptop.db.status().now(), SyncStatus::Idle { .. }));
+        Ok(())
+    });
+}
+
+/// A fold that comes to nothing is not tried again at each sync: it reads the whole log.
+#[test]
+fn lost_fold_of_a_full_account_waits() {
+    run(async |mut world| {
+        let folds = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&folds);
+        let gateway =
+            Gateway::by_path(
+                move |path, body| match path.starts_with("/api/sync/snapshots/") && !body.is_empty() {
+                    true => {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        Fate::Dropped
+                    }
+                    false => Fate::Delivered,
+                },
+            );
+        let laptop = Device::over(&world, "laptop", SCHEMA, ["notes"], gateway).await;
+        laptop.run("INSERT INTO notes (name) VALUES ('a')");
+        laptop.sync().await;
+        world.reconfigure(|config| config.quotas.bytes = 1).await?;
+        laptop.run("INSERT INTO notes (name) VALUES ('b')");
+        for _ in 0..5 {
+            laptop.db.sync().await.unwrap_err();
+        }
+        assert_eq!(folds.load(Ordering::SeqCst), 1);
+        // There is room, and later none again: then it is tried at once.
+        world.reconfigure(|_| {}).await?;
+        laptop.sync().await;
+        world.reconfigure(|config| config.quotas.bytes = 1).await?;
+        laptop.run("INSERT INTO notes (name) VALUES ('c')");
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(folds.load(Ordering::SeqCst), 2);
+        Ok(())
+    });
+}
+
+/// Another device made room: what waited here is sent at once.
+#[test]
+fn room_that_another_device_made_is_used() {
+    run(async |mut world| {
+        let gateway =
+            Gateway::by_path(
+                |path, body| match path.starts_with("/api/sync/snapshots/") && !body.is_empty() {
+                    true => Fate::Dropped,
+                    false => Fate::Delivered,
+                },
+            );
+        let laptop = Device::start(&world, "laptop", SCHEMA, ["notes"]).await;
+        let phone = Device::over(&world, "phone", SCHEMA, ["notes"], gateway).await;
+        laptop.run("INSERT INTO notes (name) VALUES ('a'), ('b')");
+        for _ in 0..10 {
+            laptop.run("UPDATE notes SET a = hex(randomblob(20000)) WHERE name = 'a'");
+            laptop.sync().await;
+        }
+        phone.sync().await;
+        let room = laptop.client.status().await?.stored_bytes + 10_000;
+        world.reconfigure(move |config| config.quotas.bytes = room).await?;
+        let (mut status, mut news) = (phone.db.status(), laptop.db.changes());
+        let _running = phone.db.spawn();
+        phone.run("UPDATE notes SET a = hex(randomblob(20000)), b = 'of the phone' WHERE name = 'b'");
+        soon(async { while status.next().await != Some(SyncStatus::OverLimit(Quota::Bytes)) {} }).await;
+        laptop.run("UPDATE notes SET a = hex(randomblob(20000)), b = 'of the laptop' WHERE name = 'a'");
+        laptop.sync().await;
+        let _running = laptop.db.spawn();
+        soon(async {
+            while laptop.ask("SELECT b FROM notes WHERE name = 'b'") != ["of the phone"] {
+                news.next().await;
+            }
+        })
+        .await;
+        Ok(())
+    });
+}
+
 /// A running sync folds in a full account, too, and wakes up for what waited.
 #[test]
 fn running_sync_makes_room() {
@@ -236,6 +339,33 @@ fn account_full_of_files_takes_deletions() {
         laptop.run("DELETE FROM notes WHERE name = 'a4'");
         laptop.sync().await;
         assert!(matches!(laptop.db.status().now(), SyncStatus::Idle { .. }));
+        Ok(())
+    });
+}
+
+/// Over the transfer budget files wait for a long time: rows do not wait behind them.
+#[test]
+fn rows_pass_files_that_are_slowed() {
+    run(async |world| {
+        let uploads = AtomicUsize::new(0);
+        let gateway = Gateway::on("/api/sync/blobs/upload", move |_| {
+            match uploads.fetch_add(1, Ordering::SeqCst) {
+                0 => Fate::Slowed,
+                _ => Fate::Delivered,
+            }
+        });
+        let laptop = Device::over(&world, "laptop", SCHEMA, ["notes"], gateway.clone()).await;
+        let phone = Device::start(&world, "phone", SCHEMA, ["notes"]).await;
+        laptop.run("WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 3) INSERT INTO notes (name, a) SELECT 'file ' || x, hex(randomblob(50000)) FROM c");
+        laptop.run("INSERT INTO notes (name) VALUES ('short')");
+        laptop.db.sync().await.unwrap_err();
+        assert_eq!(laptop.db.status().now(), SyncStatus::OverLimit(Quota::AppTransfer));
+        assert_eq!(gateway.uploads(), 1, "the way is closed for the others, too");
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT name FROM notes"), ["short"]);
+        laptop.sync().await;
+        phone.sync().await;
+        assert_eq!(phone.ask("SELECT count(*) FROM notes"), ["4"]);
         Ok(())
     });
 }
