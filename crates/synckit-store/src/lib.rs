@@ -60,7 +60,8 @@ pub use ids::{PAGES_APP, SecretHash, StreamId};
 pub use log::{Append, ChainPage, ChainRead, NewBatch, PageRead, PageRequest, StoredBatch, StreamStatus};
 pub use notices::{ChangedStreams, NOTICE_STREAMS_MAX, NodeId, Notice, Notices};
 pub use plans::{
-    AppPlan, AppStored, Hour, HourOfUse, Month, Moved, PlanPart, PlannedApp, Plans, USAGE_DAYS, UsageFlush, UserLimit,
+    AppPlan, AppStored, FLUSH_KEPT_SECONDS, Hour, HourOfUse, Month, Moved, PlanPart, PlannedApp, Plans, USAGE_DAYS,
+    UsageFlush, UserLimit,
 };
 pub use postgres::{PostgresInspection, PostgresOptions, PostgresStore, PostgresUrl, PostgresUrlError};
 pub use sessions::{EndSessions, FinishedLogin, LoginUse, NewSession, RefreshUse, Session};

@@ -11,6 +11,9 @@ use crate::StoreError;
 /// For how many days the hours of use are kept: 13 months.
 pub const USAGE_DAYS: u64 = 400;
 
+/// How long the last flush of a node is kept: twice as long as a node tries to send one again.
+pub const FLUSH_KEPT_SECONDS: u64 = 24 * 3600;
+
 /// What an app may store, and how often all of that may move in a month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AppPlan {

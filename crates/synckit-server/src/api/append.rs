@@ -33,9 +33,14 @@ pub(super) async fn append_and_announce(
         room: room_of_plan,
         ..batch
     };
+    let (app, sealed_bytes) = (Arc::clone(app), batch.sealed.len() as u64);
     let appending = ToTheEnd::new(async move {
         let appended = state.store.append_batch(batch).await;
         drop(room);
+        if appended.is_ok() {
+            // Here, so that nobody stores uncounted bytes by going away.
+            state.meter.moved(&app, stream, sealed_bytes);
+        }
         if let (Some(of_plan), Ok(Append::Stored { repeated: false, .. })) = (of_plan, &appended) {
             of_plan.keep();
         }

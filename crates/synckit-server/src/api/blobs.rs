@@ -17,13 +17,13 @@ use synckit_protocol::{
         },
     },
 };
-use synckit_store::{Blob, NewUpload, PendingUpload, StreamId, UploadBegin, rules::quotas::Quota};
+use synckit_store::{Blob, NewUpload, PendingUpload, StoreError, StreamId, UploadBegin, rules::quotas::Quota};
 
 use super::{access::AppAccess, problems};
 use crate::{
     http::{ApiError, PathText, Received, Reply},
-    metering::{Pace, Reach, Way},
-    platform::{random_bytes, random_id},
+    metering::{Reach, Way},
+    platform::{ToTheEnd, random_bytes, random_id},
     state::ServerState,
 };
 
@@ -36,7 +36,7 @@ pub(super) async fn upload(
     Received { value: body, reply }: Received<BlobUpload>,
 ) -> Result<Response, ApiError> {
     check_size(body.size)?;
-    let pace = state.meter.may_move(&access.app, access.stream, Way::Upload)?;
+    let pace = state.meter.may_move(&access.app, access.stream, Way::Upload, 0)?;
     let now = state.config.clock.now();
     let is_in_parts = Parts::of(body.size).is_some();
     // A whole object's URL for a bucket is signed with the hash.
@@ -244,15 +244,20 @@ pub(super) async fn confirm(
         };
         // The transaction decides: an upload that was ended or swept meanwhile is not confirmed, and its key never comes back.
         let now = state.config.clock.now();
-        if state
-            .store
-            .confirm_upload(access.stream, upload.upload_id, hash, now)
-            .await?
-        {
-            of_plan.keep();
-            state
-                .meter
-                .moved(&access.app, access.stream, Way::Upload, body.size, Pace::Free);
+        // A client that goes away has stored the bytes all the same.
+        let (at_end, app) = (Arc::clone(&state), Arc::clone(&access.app));
+        let confirmed = ToTheEnd::new(async move {
+            let confirmed = at_end
+                .store
+                .confirm_upload(access.stream, upload.upload_id, hash, now)
+                .await?;
+            if confirmed {
+                of_plan.keep();
+                at_end.meter.moved(&app, access.stream, body.size);
+            }
+            Ok::<_, StoreError>(confirmed)
+        });
+        if confirmed.await? {
             return Ok(Reply::empty());
         }
         joined = Some(upload.object_key);
@@ -294,10 +299,9 @@ pub(super) async fn download(
     if !is_whole(&state, &blob).await? {
         return Err(ProblemCode::BlobNotFound.into());
     }
-    let pace = state.meter.may_move(&access.app, access.stream, Way::Download)?;
-    state
-        .meter
-        .moved(&access.app, access.stream, Way::Download, blob.size, pace);
+    let pace = state.meter.may_move(&access.app, access.stream, Way::Download, 0)?;
+    state.meter.moved(&access.app, access.stream, blob.size);
+    state.meter.hold(access.stream, Way::Download, blob.size, pace);
     let now = state.config.clock.now();
     let user_id = access.stream.user_id;
     let presigned = state.objects.download(blob.object_key, blob.size, user_id, now);

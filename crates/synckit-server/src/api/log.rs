@@ -53,7 +53,10 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
     };
     access.require_device(&state, push.device_id).await?;
     check_batch(&push)?;
-    let pace = state.meter.may_move(&access.app, access.stream, Way::Push)?;
+    let sealed_bytes = push.sealed.len() as u64;
+    state
+        .meter
+        .may_move(&access.app, access.stream, Way::Push, sealed_bytes)?;
     // Once in the write-ahead log, and once in the database.
     let room = state.disk.reserve(2 * push.sealed.len() as u64)?;
     let digest = BatchDigest {
@@ -63,7 +66,7 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
         count: push.count,
         sealed_hash: hash(&push).await?,
     };
-    let (entries, sealed_bytes) = (u64::from(push.count), push.sealed.len() as u64);
+    let entries = u64::from(push.count);
     let batch = NewBatch {
         stream: access.stream,
         parent: push.parent,
@@ -73,9 +76,6 @@ pub(super) async fn push(State(state): Server, access: AppAccess, request: Reque
         now: state.config.clock.now(),
     };
     let appended = append_and_announce(&state, &access.app, batch, room).await?;
-    state
-        .meter
-        .moved(&access.app, access.stream, Way::Push, sealed_bytes, pace);
     match appended {
         Append::Stored {
             first_seq,
@@ -148,7 +148,7 @@ pub(super) async fn pull(
     }
     // Also because a page reports how far the device has read: nobody else may report that.
     access.require_device(&state, body.device_id).await?;
-    let pace = state.meter.may_move(&access.app, access.stream, Way::Pull)?;
+    let pace = state.meter.may_move(&access.app, access.stream, Way::Pull, 0)?;
     let max_bytes = match pace {
         Pace::Free => max_bytes,
         Pace::Floor => max_bytes.min(FLOOR_PAGE_BYTES),
@@ -175,9 +175,8 @@ pub(super) async fn pull(
             let entries = batches.iter().map(|batch| u64::from(batch.count)).sum();
             state.metrics.pulled_entries.inc_by(entries);
             state.metrics.pulled_bytes.inc_by(sealed_bytes);
-            state
-                .meter
-                .moved(&access.app, access.stream, Way::Pull, sealed_bytes, pace);
+            state.meter.moved(&access.app, access.stream, sealed_bytes);
+            state.meter.hold(access.stream, Way::Pull, sealed_bytes, pace);
             match reply.0 {
                 Format::Cbor => {
                     let page = encode_page(batches, &cursor, has_more, memory).map_err(ApiError::internal)?;

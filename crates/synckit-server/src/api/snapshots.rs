@@ -14,7 +14,7 @@ use synckit_protocol::{
     ByteString, ProblemCode, SnapshotId, limits,
     wire::snapshots::{PutSnapshot, PutSnapshotPart, SnapshotAnswer, SnapshotPartAnswer},
 };
-use synckit_store::{NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite, StreamId};
+use synckit_store::{NewSnapshot, NewSnapshotPart, SnapshotPartWrite, SnapshotWrite, StoreError, StreamId};
 
 use super::{
     access::AppAccess,
@@ -25,6 +25,7 @@ use crate::{
     http::{ApiError, PathText, Reply, content_format, decode, read_body},
     limits::{Reservation, kib},
     metering::{Reach, Way},
+    platform::ToTheEnd,
     sign_in::owner_proof,
     state::ServerState,
 };
@@ -47,7 +48,7 @@ pub(super) async fn write_part(
     let (body, _room): (PutSnapshotPart, _) = receive(&state, request).await?;
     check_size("sealed", &body.sealed, limits::SNAPSHOT_PART_SEALED_BYTES_MAX)?;
     let bytes = body.sealed.0.len() as u64;
-    let pace = state.meter.may_move(&access.app, access.stream, Way::Push)?;
+    state.meter.may_move(&access.app, access.stream, Way::Push, bytes)?;
     let (of_plan, room) = access.app.room(bytes, Reach::TwicePlan);
     let part = NewSnapshotPart {
         stream: access.stream,
@@ -57,15 +58,18 @@ pub(super) async fn write_part(
         room,
         now: state.config.clock.now(),
     };
-    let written = state.store.put_snapshot_part(part).await?;
-    state.meter.moved(&access.app, access.stream, Way::Push, bytes, pace);
-    match written {
-        SnapshotPartWrite::Stored => {
-            if let Some(of_plan) = of_plan {
-                of_plan.keep();
-            }
-            Ok(Reply::empty())
+    // A client that goes away has moved the bytes all the same.
+    let (at_end, app) = (Arc::clone(&state), Arc::clone(&access.app));
+    let written = ToTheEnd::new(async move {
+        let written = at_end.store.put_snapshot_part(part).await?;
+        at_end.meter.moved(&app, access.stream, bytes);
+        if let (Some(of_plan), SnapshotPartWrite::Stored) = (of_plan, &written) {
+            of_plan.keep();
         }
+        Ok::<_, StoreError>(written)
+    });
+    match written.await? {
+        SnapshotPartWrite::Stored => Ok(Reply::empty()),
         SnapshotPartWrite::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
         SnapshotPartWrite::Stale => Err(ProblemCode::SnapshotStale.into()),
         SnapshotPartWrite::OverQuota(quota) => Err(problems::over_quota(quota)),
@@ -147,13 +151,12 @@ pub(super) async fn read_part(
     reply: Reply,
 ) -> Result<Response, ApiError> {
     let (snapshot_id, part) = part_of(path)?;
-    let pace = state.meter.may_move(&access.app, access.stream, Way::Pull)?;
+    let pace = state.meter.may_move(&access.app, access.stream, Way::Pull, 0)?;
     let mut memory = page_memory(&state, &access, limits::SNAPSHOT_PART_SEALED_BYTES_MAX as u64).await?;
     let found = state.store.snapshot_part(access.stream, snapshot_id, part).await?;
     let sealed = found.ok_or(ProblemCode::SnapshotNotFound)?;
-    state
-        .meter
-        .moved(&access.app, access.stream, Way::Pull, sealed.len() as u64, pace);
+    state.meter.moved(&access.app, access.stream, sealed.len() as u64);
+    state.meter.hold(access.stream, Way::Pull, sealed.len() as u64, pace);
     memory.keep_only(kib(sealed.len() as u64));
     let answer = SnapshotPartAnswer {
         sealed: ByteString(sealed.into()),

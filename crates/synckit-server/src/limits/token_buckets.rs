@@ -63,6 +63,13 @@ impl<K: Eq + Hash> Allowances<K> {
         }
     }
 
+    /// Forgives what a key owes beyond so many tokens.
+    pub(crate) fn owe_at_most(&mut self, key: K, tokens: f64) {
+        if let Some(left) = self.0.get_mut(&key) {
+            left.amount = left.amount.max(-tokens);
+        }
+    }
+
     /// Drops buckets that are full again, and then the fullest tenth. A flood of fresh keys thus displaces its own
     /// entries, which are nearly full, before exhausted ones.
     fn make_room(&mut self, rule: Rule, now: Duration) {

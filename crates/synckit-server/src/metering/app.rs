@@ -8,9 +8,9 @@ use std::sync::{
 use http::HeaderValue;
 use parking_lot::RwLock;
 use synckit_protocol::AppId;
-use synckit_store::rules::quotas::PlanRoom;
+use synckit_store::{PlannedApp, rules::quotas::PlanRoom};
 
-use super::standing::Standing;
+use super::{plan_of, standing::Standing, user_limit_of};
 use crate::billing::UserLimit;
 
 /// How far beyond its plan a write may go.
@@ -32,7 +32,9 @@ pub(crate) struct AppMeter {
     pub(super) moved_unseen: AtomicU64,
     /// Bytes of writes that go on.
     reserved: AtomicU64,
-    /// Bytes that were written since `standing` was read.
+    /// What it stored when that was last read.
+    stored: AtomicU64,
+    /// Bytes that were written since then.
     pub(super) written_unseen: AtomicU64,
     /// As it was last read. `None`: the app has no plan.
     pub(super) read: RwLock<Option<Standing>>,
@@ -47,6 +49,7 @@ impl AppMeter {
             moved: AtomicU64::new(0),
             moved_unseen: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
             written_unseen: AtomicU64::new(0),
             read: RwLock::new(None),
             user_limit: RwLock::new(None),
@@ -55,6 +58,35 @@ impl AppMeter {
 
     pub(crate) const fn app_id(&self) -> AppId {
         self.app_id
+    }
+
+    /// What the database says of the app, apart from what it stores. Of the bytes of its month, so many were unseen.
+    pub(super) fn learn(&self, planned: &PlannedApp, seen: u64) {
+        let plan = planned.plan.and_then(plan_of);
+        if planned.plan.is_some() && plan.is_none() {
+            tracing::error!(app_id = %self.app_id, "the database holds a plan that this version cannot read");
+        }
+        *self.user_limit.write() = planned.user_limit.and_then(user_limit_of);
+        let mut read = self.read.write();
+        *read = plan.map(|plan| Standing {
+            storage_limit: plan.storage_bytes(),
+            transfer_limit: plan.transfer_bytes(),
+            // Known before the plan is.
+            stored_bytes: self.stored.load(Ordering::Relaxed),
+            moved_bytes: planned.moved_bytes,
+        });
+        drop(read);
+        self.moved_unseen.fetch_sub(seen, Ordering::Relaxed);
+    }
+
+    /// The app stores so many bytes, of which so many were written since the last reading.
+    pub(super) fn stores(&self, stored_bytes: u64, written: u64) {
+        // In this order: at no time are bytes in neither.
+        self.stored.store(stored_bytes, Ordering::Relaxed);
+        if let Some(standing) = self.read.write().as_mut() {
+            standing.stored_bytes = stored_bytes;
+        }
+        self.written_unseen.fetch_sub(written, Ordering::Relaxed);
     }
 
     /// What the app stores and moved, as far as this node can know. `None`: it has no plan.

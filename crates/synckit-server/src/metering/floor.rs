@@ -83,19 +83,28 @@ impl Paces {
         self.shares.lock().charge(stream, SHARE, part * WHOLE_SHARE, self.now());
     }
 
-    /// Takes a token of the floor of a way, if one is left.
-    pub(crate) fn admit(&self, stream: StreamId, way: Way) -> Result<(), TransferLimit> {
-        let taken = self.floor.lock().take((stream, way), FLOOR, self.now());
+    /// Takes bytes of the floor of a way, if a token is left; also such that have yet to grow.
+    pub(crate) fn admit(&self, stream: StreamId, way: Way, bytes: u64) -> Result<(), TransferLimit> {
+        let (mut floor, now) = (self.floor.lock(), self.now());
+        let taken = floor.take((stream, way), FLOOR, now);
         taken.map_err(|wait| TransferLimit {
             retry_after_seconds: wait.as_secs_f64().ceil().max(1.0) as u64,
-        })
+        })?;
+        charge(&mut floor, (stream, way), bytes, now);
+        Ok(())
     }
 
-    /// Takes further tokens of the floor for more bytes than one has, also such that have yet to grow: those of a day at most.
+    /// Takes bytes of a way that was admitted for none.
     pub(crate) fn charge(&self, stream: StreamId, way: Way, bytes: u64) {
-        let most = limits::FLOOR_MINUTES_MAX * A_MINUTE;
-        // Below 2^53.
-        let further = bytes.div_ceil(TOKEN_BYTES).min(most).saturating_sub(1) as f64;
-        self.floor.lock().charge((stream, way), FLOOR, further, self.now());
+        charge(&mut self.floor.lock(), (stream, way), bytes, self.now());
     }
+}
+
+/// Takes further tokens for more bytes than one has. What has to grow back takes a day at most, also after calls at once.
+fn charge(floor: &mut Allowances<(StreamId, Way)>, key: (StreamId, Way), bytes: u64, now: Duration) {
+    let most = limits::FLOOR_MINUTES_MAX * A_MINUTE;
+    // Below 2^53.
+    let further = bytes.div_ceil(TOKEN_BYTES).min(most).saturating_sub(1) as f64;
+    floor.charge(key, FLOOR, further, now);
+    floor.owe_at_most(key, most as f64);
 }

@@ -13,13 +13,17 @@ mod standing;
 
 use std::{
     collections::{HashMap, HashSet},
+    error::Error,
+    mem,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use parking_lot::RwLock;
 use synckit_protocol::{AppId, limits, wire::UnixSeconds};
-use synckit_store::{Hour, Month, Moved, PlanPart, PlannedApp, Store, StoreError, StreamId, UsageFlush};
+use synckit_store::{
+    FLUSH_KEPT_SECONDS, Hour, Month, Moved, PlanPart, PlannedApp, Store, StoreError, StreamId, UsageFlush,
+};
 use tokio::time::Instant;
 
 use crate::billing::{Burst, Gigabytes, Megabytes, Plan, UserLimit};
@@ -68,8 +72,6 @@ struct Flushing {
     unsent: Option<UsageFlush>,
     /// What was added and is in no reading of the month yet.
     added: HashMap<AppId, u64>,
-    /// The hour in which every app was last looked at.
-    noted: Option<Hour>,
     /// The last reading of the stored bytes of each app.
     readings: HashMap<AppId, Reading>,
 }
@@ -79,6 +81,21 @@ struct Flushing {
 struct Reading {
     began: Instant,
     took: Duration,
+    /// The last hour for which the database has what the app stored.
+    noted: Option<Hour>,
+}
+
+impl Reading {
+    /// Whether the app is to be read again: at every round near its limit, so that what was deleted lifts it at once, and now and then
+    /// otherwise. The readings of one app take a twentieth of the time at most.
+    fn is_over(self, standing: Standing, far: Duration) -> bool {
+        let pause = if standing.is_near_storage() {
+            self.took.saturating_mul(20)
+        } else {
+            far
+        };
+        self.began.elapsed() >= pause
+    }
 }
 
 impl Meter {
@@ -102,12 +119,18 @@ impl Meter {
         Arc::clone(apps.entry(app_id).or_insert_with(|| Arc::new(AppMeter::new(app_id))))
     }
 
-    /// Whether the bytes of a way may move now, and how many at most; the rest has to wait. Over the budget of the month each user has
-    /// the floor, and so has one who used up the own share.
-    pub(crate) fn may_move(&self, app: &AppMeter, stream: StreamId, way: Way) -> Result<Pace, TransferLimit> {
+    /// Whether the bytes of a way may move now. Over the budget of the month each user has the floor, and so has one who used up the own
+    /// share. So many bytes are taken from it at once; what is not known yet is [held](Meter::hold) later.
+    pub(crate) fn may_move(
+        &self,
+        app: &AppMeter,
+        stream: StreamId,
+        way: Way,
+        bytes: u64,
+    ) -> Result<Pace, TransferLimit> {
         let app_is_over = app.standing().is_some_and(|standing| standing.is_over_transfer());
         if app_is_over || app.user_limit().is_some() && !self.paces.has_share(stream) {
-            self.paces.admit(stream, way)?;
+            self.paces.admit(stream, way, bytes)?;
             Ok(Pace::Floor)
         } else {
             Ok(Pace::Free)
@@ -115,16 +138,16 @@ impl Meter {
     }
 
     /// Counts bytes that moved.
-    pub(crate) fn moved(&self, app: &AppMeter, stream: StreamId, way: Way, bytes: u64, pace: Pace) {
-        app.moved.fetch_add(bytes, Ordering::Relaxed);
+    pub(crate) fn moved(&self, app: &AppMeter, stream: StreamId, bytes: u64) {
+        // In this order: what is in an addition was unseen before.
         app.moved_unseen.fetch_add(bytes, Ordering::Relaxed);
+        app.moved.fetch_add(bytes, Ordering::Relaxed);
         if let Some(limit) = app.user_limit() {
             self.paces.take_share(stream, limit, bytes);
         }
-        self.hold(stream, way, bytes, pace);
     }
 
-    /// Keeps a way taken for the bytes that are going to move, if the pace is the floor.
+    /// Takes bytes of a way from the floor, if the pace is that.
     pub(crate) fn hold(&self, stream: StreamId, way: Way, bytes: u64, pace: Pace) {
         if pace == Pace::Floor {
             self.paces.charge(stream, way, bytes);
@@ -141,57 +164,68 @@ impl Meter {
         let hour = Hour::of(now);
         self.flush(&mut flushing, store, (hour, now)).await?;
         let apps = store.planned_apps(hour.month()).await?;
-        let is_new_hour = flushing.noted != Some(hour);
-        let mut climbs = Vec::new();
-        let seen = std::mem::take(&mut flushing.added);
-        // The month first, which cannot fail any more: it contains what is not unseen from here on.
+        let seen = mem::take(&mut flushing.added);
+        // What is in memory first, which cannot fail any more: the month contains what is not unseen from here on.
         for planned in &apps {
-            let app = self.app(planned.app_id);
-            if let Some(standing) = app.read.write().as_mut() {
-                standing.moved_bytes = planned.moved_bytes;
-            }
             let seen = seen.get(&planned.app_id).copied().unwrap_or_default();
-            app.moved_unseen.fetch_sub(seen, Ordering::Relaxed);
+            self.app(planned.app_id).learn(planned, seen);
         }
+        let mut climbs = Vec::new();
         for planned in &apps {
-            let plan = planned.plan.and_then(plan_of);
-            if planned.plan.is_some() && plan.is_none() {
-                tracing::error!(app_id = %planned.app_id, "the database holds a plan that this version cannot read");
-            }
             let app = self.app(planned.app_id);
-            *app.user_limit.write() = planned.user_limit.and_then(user_limit_of);
-            let before = app.standing();
-            let is_due = is_new_hour || plan.is_some() && flushing.is_due(planned.app_id, before, self.far_from_limits);
-            let stored = if is_due {
-                let began = Instant::now();
-                let written = app.written_unseen.load(Ordering::Relaxed);
-                let stored = store.app_stored(planned.app_id).await?.counted_bytes;
-                let took = began.elapsed();
-                flushing.readings.insert(planned.app_id, Reading { began, took });
-                app.written_unseen.fetch_sub(written, Ordering::Relaxed);
-                if is_new_hour {
-                    store.note_stored(planned.app_id, hour, stored).await?;
+            match self.read_stored(&mut flushing.readings, store, &app, hour).await {
+                Ok(()) => {}
+                // One that cannot be read does not lift the limits of the others.
+                Err(error) => {
+                    tracing::error!(app_id = %planned.app_id, error = &error as &dyn Error, "what an app stores cannot be read");
+                    continue;
                 }
-                Some(stored)
-            } else {
-                app.read.read().map(|standing| standing.stored_bytes)
-            };
-            let standing = plan.zip(stored).map(|(plan, stored_bytes)| Standing {
-                storage_limit: plan.storage_bytes(),
-                transfer_limit: plan.transfer_bytes(),
-                stored_bytes,
-                moved_bytes: planned.moved_bytes,
-            });
-            *app.read.write() = standing;
+            }
+            let standing = *app.read.read();
             climbs.extend(
                 standing
                     .iter()
                     .flat_map(|standing| Climb::of(planned, *standing, hour.month())),
             );
         }
-        flushing.noted = Some(hour);
         self.forget_deleted(&mut flushing, apps.iter().map(|app| app.app_id).collect());
         Ok(climbs)
+    }
+
+    /// Reads what an app stores, if that is due, and notes it once an hour.
+    async fn read_stored(
+        &self,
+        readings: &mut HashMap<AppId, Reading>,
+        store: &dyn Store,
+        app: &AppMeter,
+        hour: Hour,
+    ) -> Result<(), StoreError> {
+        let (app_id, last) = (app.app_id(), readings.get(&app.app_id()).copied());
+        let noted = last.and_then(|last| last.noted);
+        let is_due = match (*app.read.read(), last) {
+            (_, None) => true,
+            (Some(standing), Some(last)) => last.is_over(standing, self.far_from_limits),
+            (None, Some(_)) => false,
+        };
+        if !is_due && noted == Some(hour) {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let written = app.written_unseen.load(Ordering::Relaxed);
+        let stored = store.app_stored(app_id).await?.counted_bytes;
+        app.stores(stored, written);
+        let mut reading = Reading {
+            began,
+            took: began.elapsed(),
+            noted,
+        };
+        readings.insert(app_id, reading);
+        if noted != Some(hour) {
+            store.note_stored(app_id, hour, stored).await?;
+            reading.noted = Some(hour);
+            readings.insert(app_id, reading);
+        }
+        Ok(())
     }
 
     /// Adds what moved: the next reading of the month contains it.
@@ -203,6 +237,15 @@ impl Meter {
     ) -> Result<(), StoreError> {
         // What did not get through goes first, as it was: its number tells whether it did.
         for _ in 0..2 {
+            // By now the database may have forgotten whether it did. What is lost is in favour of the developer.
+            if flushing
+                .unsent
+                .as_ref()
+                .is_some_and(|unsent| now.saturating_sub(unsent.now) >= FLUSH_KEPT_SECONDS / 2)
+            {
+                tracing::error!("what apps moved half a day ago was never added, and is given up");
+                flushing.unsent = None;
+            }
             if flushing.unsent.is_none() {
                 flushing.unsent = self.next_flush(&mut flushing.number, hour, now);
             }
@@ -224,7 +267,9 @@ impl Meter {
             hour,
             bytes: app.moved.swap(0, Ordering::Relaxed),
         });
-        let moved: Vec<Moved> = moved.filter(|moved| moved.bytes > 0).collect();
+        let mut moved: Vec<Moved> = moved.filter(|moved| moved.bytes > 0).collect();
+        // In one order at every node: two that add at once wait for each other, and do not meet crosswise.
+        moved.sort_by_key(|moved| moved.app_id);
         if moved.is_empty() {
             return None;
         }
@@ -243,22 +288,6 @@ impl Meter {
         self.apps
             .write()
             .retain(|app_id, app| known.contains(app_id) || Arc::strong_count(app) > 1);
-    }
-}
-
-impl Flushing {
-    /// Whether the stored bytes of an app are to be read again: at every round near its limit, so that what was deleted lifts it at
-    /// once, and now and then otherwise. The readings of one app take a twentieth of the time at most.
-    fn is_due(&self, app_id: AppId, before: Option<Standing>, far: Duration) -> bool {
-        let (Some(before), Some(last)) = (before, self.readings.get(&app_id)) else {
-            return true;
-        };
-        let pause = if before.is_near_storage() {
-            last.took.saturating_mul(20)
-        } else {
-            far
-        };
-        last.began.elapsed() >= pause
     }
 }
 

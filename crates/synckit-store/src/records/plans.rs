@@ -3,12 +3,13 @@
 use synckit_protocol::{AppId, wire::UnixSeconds};
 
 use super::{Executor, Row, apps, params};
-use crate::{AppPlan, AppStored, Hour, HourOfUse, Month, PlanPart, PlannedApp, StoreError, UsageFlush, UserLimit};
+use crate::{
+    AppPlan, AppStored, FLUSH_KEPT_SECONDS, Hour, HourOfUse, Month, PlanPart, PlannedApp, StoreError, UsageFlush,
+    UserLimit,
+};
 
 /// Hours that one transaction deletes.
 const FORGET_MAX: u32 = 2_000;
-/// How long the last flush of a node is kept: far longer than a node tries to send one again.
-const FLUSH_KEPT_SECONDS: u64 = 24 * 3600;
 
 /// [`crate::Plans::write_plan`].
 ///
