@@ -38,6 +38,21 @@ pub struct NewAccount {
     pub created_at: UnixSeconds,
 }
 
+/// Another address for an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAddress {
+    /// The account.
+    pub user_id: UserId,
+    /// The session that changes it, which must not have ended; none if the operator does.
+    pub session_id: Option<SessionId>,
+    /// The address that it has.
+    pub from: String,
+    /// The address that it gets, which is confirmed.
+    pub to: String,
+    /// Now.
+    pub now: UnixSeconds,
+}
+
 /// The answer of [`crate::Store::change_address`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressChange {
@@ -45,7 +60,7 @@ pub enum AddressChange {
     Changed,
     /// Another account has it.
     Taken,
-    /// The account has another address than it should be changed from, or is gone.
+    /// The account has another address than it should be changed from, or is gone; or the session has ended.
     Outdated,
 }
 
@@ -172,6 +187,8 @@ pub enum VersionedWrite {
 pub struct NewMailCode {
     /// The account.
     pub user_id: UserId,
+    /// The address that it is mailed to, which the account must have.
+    pub email: String,
     /// The hash of the code.
     pub code: SecretHash,
     /// When it ends.

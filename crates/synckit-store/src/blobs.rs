@@ -28,6 +28,8 @@ pub struct NewUpload {
     pub key_id: KeyId,
     /// Begin even if the blob exists.
     pub replace: bool,
+    /// Bring a deleted blob back. Otherwise nothing changes, and the answer is [`UploadBegin::Deleted`].
+    pub brings_back: bool,
     /// What its app leaves to it.
     pub room: PlanRoom,
     /// When the URL stops working, or the time for the parts ends.
@@ -43,6 +45,8 @@ pub enum UploadBegin {
     Needed,
     /// The blob exists, or was deleted and is restored.
     AlreadyExists,
+    /// The blob is deleted, has this sealed size, and can be brought back.
+    Deleted(u64),
     /// The account would keep more than it may.
     OverQuota(Quota),
 }

@@ -45,7 +45,8 @@ mod transfer;
 
 pub use accounts::{
     Account, AccountCreation, AccountOverview, AddressChange, Credential, CredentialId, CredentialOf, NewAccount,
-    NewMailCode, NewPendingAccount, PasswordRecord, PasswordReset, ResetStart, Vault, VaultWrite, VersionedWrite,
+    NewAddress, NewMailCode, NewPendingAccount, PasswordRecord, PasswordReset, ResetStart, Vault, VaultWrite,
+    VersionedWrite,
 };
 pub use allowances::{Allowance, Charge, Counted, CountedKey, Draw, Place};
 pub use apps::{AcceptNewSeed, ApiKey, App, AppProfile, AppWrite, NewApiKey, NewApp, RedirectWrite, SeedClaim};
@@ -243,18 +244,13 @@ pub trait Store: Plans {
         at: Option<UnixSeconds>,
     ) -> Result<Option<Vec<SessionId>>, StoreError>;
 
-    /// Replaces the confirmed or unconfirmed address `from` of an account by the confirmed address `to`. The codes that were mailed to
-    /// `from` end.
-    async fn change_address(
-        &self,
-        user_id: UserId,
-        from: String,
-        to: String,
-        now: UnixSeconds,
-    ) -> Result<AddressChange, StoreError>;
+    /// Replaces the confirmed or unconfirmed address of an account by another, confirmed one, in one transaction with the look at the
+    /// session that changes it. The codes that were mailed to the old one end.
+    async fn change_address(&self, change: NewAddress) -> Result<AddressChange, StoreError>;
 
     /// Stores a mailed code beside the valid ones of the account. `false` if these are
-    /// [`RESET_CODES_MAX`](synckit_protocol::limits::RESET_CODES_MAX): they stay, and nothing is stored.
+    /// [`RESET_CODES_MAX`](synckit_protocol::limits::RESET_CODES_MAX): they stay, and nothing is stored; and if the account has
+    /// another address by now.
     async fn put_mail_code(&self, code: NewMailCode) -> Result<bool, StoreError>;
 
     /// Counts one start of a reset with a mailed code. `None` if the code is unknown, expired, or was started

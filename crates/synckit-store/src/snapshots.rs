@@ -58,6 +58,8 @@ pub struct NewSnapshot {
     pub manifest: Bytes,
     /// The owner key under which the caller verified the signature of exactly this write; `None` if it does not verify.
     pub signed_by: Option<OwnerKey>,
+    /// What its app leaves to it.
+    pub room: PlanRoom,
     /// Snapshots from before this time have settled.
     pub settled_before: UnixSeconds,
     /// Now.
@@ -69,6 +71,8 @@ pub struct NewSnapshot {
 pub enum SnapshotWrite {
     /// Stored, now or by an earlier request: it was the newest.
     Stored,
+    /// The account, or its app, would keep more than it may.
+    OverQuota(Quota),
     /// Encryption is not set up.
     NoEnvelope,
     /// The envelope's current key is another one.

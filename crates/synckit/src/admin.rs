@@ -50,6 +50,7 @@ pub(crate) fn run_account(command: AccountCommand) -> Result<ExitCode, Failure> 
             AccountCommand::Export { email, out, data } => account_data::export(&email, &out, &data).await,
             AccountCommand::Delete { email, yes, data } => account_data::delete(&email, yes, &data).await,
             AccountCommand::Keep { email, data } => keep(&email, &data).await,
+            AccountCommand::ChangeAddress { account, address, data } => change_address(&account, &address, &data).await,
             AccountCommand::SignOut { email, data } => sign_out(&email, &data).await,
             AccountCommand::Envelopes { stream, data } => list_envelopes(&stream, &data).await,
             AccountCommand::RestoreEnvelope { stream, version, data } => {
@@ -376,6 +377,26 @@ async fn keep(email: &str, data: &DataArgs) -> Result<(), Failure> {
         return Ok(screen::json(&serde_json::json!({ "user_id": user_id, "kept": true }))?);
     }
     screen::line(format_args!("the account {email} is kept"));
+    Ok(())
+}
+
+async fn change_address(account: &str, address: &str, data: &DataArgs) -> Result<(), Failure> {
+    let admin = open(data).await?;
+    let user_id = match account.parse() {
+        Ok(user_id) => user_id,
+        Err(_) => account_of(&admin, account).await?,
+    };
+    let sessions_ended = admin.change_address(user_id, address).await?;
+    if screen::is_for_programs() {
+        return Ok(screen::json(
+            &serde_json::json!({ "user_id": user_id, "address": address, "sessions_ended": sessions_ended }),
+        )?);
+    }
+    screen::line(format_args!(
+        "the account has the address {address}; {} ended",
+        units::counted(sessions_ended as u64, "session")
+    ));
+    screen::line("if somebody else knows the password, its owner now resets it by a mail");
     Ok(())
 }
 

@@ -636,6 +636,15 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Give an account another address and end its sessions, for an owner whose address somebody else changed
+    ChangeAddress {
+        /// The account: its id, or its e-mail address
+        account: String,
+        /// The address that it gets; make sure that it is the owner's
+        address: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// End every session of an account, in every app
     SignOut {
         /// The e-mail address of the account

@@ -223,12 +223,16 @@ fn known(cause: &(dyn Error + 'static)) -> Option<Known> {
             AdminError::DataDir(error) => Some(of_data_dir(error)),
             AdminError::Keys(error) => Some(of_keys(error)),
             AdminError::Store(error) => of_store(error),
-            AdminError::AppName(_) | AdminError::TeamName(_) | AdminError::Plan(_) => {
+            AdminError::AppName(_) | AdminError::TeamName(_) | AdminError::Plan(_) | AdminError::Address(_) => {
                 Some(Known::code("invalid_value"))
             }
             AdminError::AppNameTaken(_) => Some(Known::new(
                 "name_taken",
                 "choose another name; `synckit app list` shows the apps and their keys",
+            )),
+            AdminError::AddressTaken(_) => Some(Known::new(
+                "address_taken",
+                "`synckit account list` shows the accounts of this server",
             )),
             AdminError::TeamNameTaken(_) => Some(Known::new(
                 "name_taken",

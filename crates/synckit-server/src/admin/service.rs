@@ -19,8 +19,8 @@ use synckit_protocol::{
     wire::UnixSeconds,
 };
 use synckit_store::{
-    Account, App, EnvelopeRestore, NewApiKey, OpenedBy, RedirectWrite, Retention, SecretHash, SqliteOptions,
-    SqliteStore, Store, StoreError, StreamId,
+    Account, AddressChange, App, EnvelopeRestore, NewAddress, NewApiKey, OpenedBy, RedirectWrite, Retention,
+    SecretHash, SqliteOptions, SqliteStore, Store, StoreError, StreamId,
 };
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
@@ -30,7 +30,7 @@ use crate::{
     jobs::pause_after,
     oauth::{RedirectError, check_redirect},
     platform::Clock,
-    sign_in::{fresh_api_key, fresh_secret},
+    sign_in::{NormalEmail, fresh_api_key, fresh_secret},
     startup::{
         DataDir, DataDirError, KeyFileError,
         config::{Config, Database},
@@ -118,6 +118,12 @@ pub enum AdminError {
         /// Sealed bytes that count.
         stored_bytes: u64,
     },
+    /// An address that no account can have.
+    #[error("{0:?} is no e-mail address")]
+    Address(String),
+    /// Another account has the address.
+    #[error("another account has the address {0}")]
+    AddressTaken(String),
     /// A plan, or a limit of users, that nobody can choose.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -375,7 +381,7 @@ impl Admin {
     /// # Errors
     /// [`AdminError::Store`].
     pub async fn account_of(&self, email: &str) -> Result<Option<UserId>, AdminError> {
-        let Ok(email) = crate::sign_in::NormalEmail::parse(email) else {
+        let Ok(email) = NormalEmail::parse(email) else {
             return Ok(None);
         };
         let credential = self
@@ -435,6 +441,29 @@ impl Admin {
                 return Ok(ended.len());
             }
             pause_after(began).await;
+        }
+    }
+
+    /// Gives an account another address, which counts as confirmed, and ends its sessions: for an owner whose address somebody else
+    /// changed. The codes that were mailed to the old one end. Returns the number of ended sessions.
+    ///
+    /// # Errors
+    /// [`AdminError::Address`], [`AdminError::AddressTaken`], [`AdminError::NoSuchAccount`] and [`AdminError::Store`].
+    pub async fn change_address(&self, user_id: UserId, to: &str) -> Result<usize, AdminError> {
+        let to = NormalEmail::parse(to).map_err(|_| AdminError::Address(to.to_owned()))?;
+        let overview = self.store.account(user_id).await?;
+        let from = overview.ok_or(AdminError::NoSuchAccount(user_id))?.account.email;
+        let change = NewAddress {
+            user_id,
+            session_id: None,
+            from,
+            to: to.as_str().to_owned(),
+            now: self.clock.now(),
+        };
+        match self.store.change_address(change).await? {
+            AddressChange::Changed => self.end_sessions(user_id).await,
+            AddressChange::Taken => Err(AdminError::AddressTaken(to.as_str().to_owned())),
+            AddressChange::Outdated => Err(AdminError::NoSuchAccount(user_id)),
         }
     }
 

@@ -22,7 +22,7 @@ use synckit_store::{Blob, NewUpload, PendingUpload, StoreError, StreamId, Upload
 use super::{access::AppAccess, problems};
 use crate::{
     http::{ApiError, PathText, Received, Reply},
-    metering::{Reach, Way},
+    metering::{AppMeter, Reach, Way},
     platform::{ToTheEnd, random_bytes, random_id},
     state::ServerState,
 };
@@ -57,11 +57,15 @@ pub(super) async fn upload(
         only_asks: body.sealed_hash.is_none() && (!body.hash_at_confirm || needs_hash_first),
         key_id: body.key_id,
         replace: body.replace,
+        brings_back: false,
         // The bytes count when they are confirmed.
         room: access.app.room_later(body.size),
         expires_at: now.saturating_add(lifetime),
     };
     let mut begun = state.store.begin_upload(new).await?;
+    if let UploadBegin::Deleted(size) = begun {
+        begun = bring_back(&state, &access.app, new, size).await?;
+    }
     if begun == UploadBegin::AlreadyExists && !is_stored(&state, access.stream, body.hash).await? {
         // The device that has the file replaces the object that was lost.
         begun = state.store.begin_upload(NewUpload { replace: true, ..new }).await?;
@@ -73,7 +77,7 @@ pub(super) async fn upload(
     let size_and_hash = (new.size, new.sealed_hash);
     let presigned = match begun {
         UploadBegin::OverQuota(quota) => return Err(problems::over_quota(quota)),
-        UploadBegin::AlreadyExists | UploadBegin::Needed => None,
+        UploadBegin::AlreadyExists | UploadBegin::Needed | UploadBegin::Deleted(_) => None,
         UploadBegin::Begun if is_in_parts => {
             begin_parts(&state, &new).await?;
             return reply.ok(&BlobUploadAnswer {
@@ -99,6 +103,31 @@ pub(super) async fn upload(
         upload_id: begun_id,
         expires_at,
     })
+}
+
+/// Brings a deleted blob of this size back. It counts from then on, so that it takes its room first: many at once do not overlook each
+/// other.
+async fn bring_back(
+    state: &Arc<ServerState>,
+    app: &Arc<AppMeter>,
+    new: NewUpload,
+    size: u64,
+) -> Result<UploadBegin, ApiError> {
+    let (of_plan, room) = app.room(size, Reach::Plan);
+    let new = NewUpload {
+        brings_back: true,
+        room,
+        ..new
+    };
+    let state = Arc::clone(state);
+    let brought = ToTheEnd::new(async move {
+        let begun = state.store.begin_upload(new).await?;
+        if let (Some(of_plan), UploadBegin::AlreadyExists) = (of_plan, begun) {
+            of_plan.keep();
+        }
+        Ok::<_, StoreError>(begun)
+    });
+    Ok(brought.await?)
 }
 
 /// Begins the parts of an upload that the store has noted: in this order, nothing begins in a bucket that no row names.

@@ -93,6 +93,9 @@ pub(super) async fn write(
             format!("a snapshot has at most {max} parts"),
         ));
     }
+    let bytes = body.manifest.0.len() as u64;
+    state.meter.may_move(&access.app, access.stream, Way::Push, bytes)?;
+    let (of_plan, room) = access.app.room(bytes, Reach::TwicePlan);
     let StreamId { app_id, user_id } = access.stream;
     let owner = state
         .store
@@ -110,11 +113,22 @@ pub(super) async fn write(
         parts: body.parts,
         manifest: body.manifest.0.into(),
         signed_by,
+        room,
         settled_before: now.saturating_sub(state.config.retention.snapshot_settle.as_secs()),
         now,
     };
-    match state.store.put_snapshot(snapshot).await? {
+    let (at_end, app) = (Arc::clone(&state), Arc::clone(&access.app));
+    let written = ToTheEnd::new(async move {
+        let written = at_end.store.put_snapshot(snapshot).await?;
+        at_end.meter.moved(&app, access.stream, bytes);
+        if let (Some(of_plan), SnapshotWrite::Stored) = (of_plan, &written) {
+            of_plan.keep();
+        }
+        Ok::<_, StoreError>(written)
+    });
+    match written.await? {
         SnapshotWrite::Stored => Ok(Reply::empty()),
+        SnapshotWrite::OverQuota(quota) => Err(problems::over_quota(quota)),
         SnapshotWrite::NoEnvelope => Err(ProblemCode::NoEnvelope.into()),
         SnapshotWrite::KeyMismatch => Err(ProblemCode::KeyMismatch.into()),
         SnapshotWrite::NotProven => Err(ProblemCode::OwnerProofInvalid.into()),
@@ -132,9 +146,13 @@ pub(super) async fn read(
     reply: Reply,
 ) -> Result<Response, ApiError> {
     let snapshot_id = snapshot_of(&id)?;
+    let pace = state.meter.may_move(&access.app, access.stream, Way::Pull, 0)?;
     let mut memory = page_memory(&state, &access, limits::SNAPSHOT_MANIFEST_SEALED_BYTES_MAX as u64).await?;
     let found = state.store.snapshot(access.stream, snapshot_id).await?;
     let snapshot = found.ok_or(ProblemCode::SnapshotNotFound)?;
+    let bytes = snapshot.manifest.len() as u64;
+    state.meter.moved(&access.app, access.stream, bytes);
+    state.meter.hold(access.stream, Way::Pull, bytes, pace);
     memory.keep_only(kib(snapshot.manifest.len() as u64));
     let answer = SnapshotAnswer {
         snapshot: snapshot.info,

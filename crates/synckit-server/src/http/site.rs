@@ -10,6 +10,8 @@ use http::{HeaderValue, request::Parts};
 pub(crate) enum Site {
     /// This server's page, or a program that is no browser.
     Own,
+    /// No page: a typed address, a bookmark, a link in a mail.
+    Nowhere,
     /// A page of another site.
     Foreign,
 }
@@ -20,7 +22,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Site {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let site = parts.headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
         Ok(match site {
-            None | Some(b"same-origin" | b"none") => Self::Own,
+            None | Some(b"same-origin") => Self::Own,
+            Some(b"none") => Self::Nowhere,
             Some(_) => Self::Foreign,
         })
     }

@@ -59,7 +59,7 @@ pub(crate) enum MailJob {
     /// A sign-in took the deletion of an account back.
     DeletionTakenBack { email: String },
     /// An account had this address, and has another now.
-    AddressChanged { email: String, to: String },
+    AddressChanged { email: String, to: String, user_id: UserId },
     /// An account is to be deleted.
     DeletionScheduled { email: String, on: UnixSeconds },
     /// An app of which this address is an owner is on another rung of its plan.
@@ -398,12 +398,14 @@ impl MailWorker {
                 );
                 self.message(email, "Confirm your new address", text)
             }
-            MailJob::AddressChanged { email, to } => {
+            MailJob::AddressChanged { email, to, user_id } => {
                 let text = format!(
                     "Your account on {url} has another address now:\n\n    {to}\n\n\
                      You sign in with it from now on. Password, recovery code, devices and data stay as they are.\n\n\
-                     If it was not you, somebody knows your password: sign in with the new address on {url}/account at \
-                     once, change the password, and change the address back.\n",
+                     If it was not you, somebody was signed in to your account, or knows your password. Sign in with the new \
+                     address on {url}/account at once, end the other sessions, change the password, and change the address \
+                     back. If you cannot sign in any more, ask whoever runs the server to set your address back, and give \
+                     them this number of your account:\n\n    {user_id}\n",
                     url = self.public_url,
                 );
                 self.message(email, "Your account has another address", text)
@@ -439,7 +441,7 @@ impl MailWorker {
                     return Ok(None);
                 };
                 // The mailbox holds enough codes that are valid.
-                let Some(code) = self.fresh_reset_code(account.user_id).await? else {
+                let Some(code) = self.fresh_reset_code(account.user_id, email).await? else {
                     return Ok(None);
                 };
                 let text = format!(
@@ -458,10 +460,11 @@ impl MailWorker {
         }
     }
 
-    async fn fresh_reset_code(&self, user_id: UserId) -> Result<Option<SecretText>, StoreError> {
+    async fn fresh_reset_code(&self, user_id: UserId, email: &str) -> Result<Option<SecretText>, StoreError> {
         let (code, now) = (fresh_secret(), self.clock.now());
         let new = NewMailCode {
             user_id,
+            email: email.to_owned(),
             code: SecretHash::of(code.expose()),
             expires_at: now.saturating_add(RESET_CODE_SECONDS),
             now,

@@ -67,7 +67,7 @@ pub(super) async fn end_sessions(
     site: Site,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields, To::Account) {
+    if let Some(refusal) = access.refuses(&state, site, &fields, To::Account).await {
         return Ok(refusal);
     }
     let which = match fields.get("session") {
@@ -91,7 +91,7 @@ pub(super) async fn revoke_device(
     site: Site,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields, To::Account) {
+    if let Some(refusal) = access.refuses(&state, site, &fields, To::Account).await {
         return Ok(refusal);
     }
     let app_id: Option<AppId> = fields.get("app").and_then(|id| id.parse().ok());

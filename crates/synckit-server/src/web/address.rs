@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use synckit_protocol::{UserId, limits::RESET_CODE_SECONDS, wire::UnixSeconds};
-use synckit_store::{AddressChange, SecretHash};
+use synckit_protocol::{SessionId, UserId, limits::RESET_CODE_SECONDS, wire::UnixSeconds};
+use synckit_store::{AddressChange, NewAddress, SecretHash};
 
 use super::session::{PageAccess, To, lead, refused, to_sign_in};
 use crate::{
@@ -26,6 +26,8 @@ type Server = State<Arc<ServerState>>;
 /// What was asked for.
 struct Asked {
     user_id: UserId,
+    /// The session that asked. What it has begun ends with it.
+    session_id: SessionId,
     from: String,
     to: String,
     code: SecretHash,
@@ -35,6 +37,7 @@ impl Asked {
     fn sealed(&self, states: &SealedStates, now: UnixSeconds) -> String {
         let mut writer = SealedWriter::new(now);
         writer.put(self.user_id.as_bytes());
+        writer.put(self.session_id.as_bytes());
         writer.put(&self.code.0);
         writer.put_text(&self.from);
         writer.put_text(&self.to);
@@ -47,6 +50,7 @@ impl Asked {
         let mut reader = SealedReader::new(&plaintext, now, RESET_CODE_SECONDS).ok()?;
         Some(Self {
             user_id: UserId::from_bytes(reader.take().ok()?),
+            session_id: SessionId::from_bytes(reader.take().ok()?),
             code: SecretHash(reader.take().ok()?),
             from: reader.take_text().ok()?,
             to: reader.take_text().ok()?,
@@ -82,7 +86,7 @@ pub(super) async fn start(
     address: ClientAddress,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields, To::Address) {
+    if let Some(refusal) = access.refuses(&state, site, &fields, To::Address).await {
         return Ok(refusal);
     }
     let typed = fields.get("email").unwrap_or_default();
@@ -110,15 +114,20 @@ pub(super) async fn start(
     };
     match counted {
         Ok(()) => {}
-        Err(NotCounted::TooMany(_)) => {
-            let told = "Enough mails were asked for, for now. Try again in an hour.";
-            return ask(&state, &access, typed, Some(told)).await;
+        Err(NotCounted::TooMany(refused)) => {
+            let minutes = refused.retry_after.as_secs().div_ceil(60).max(1);
+            let told = match minutes {
+                1 => "Enough mails were asked for, for now. Try again in a minute.".to_owned(),
+                _ => format!("Enough mails were asked for, for now. Try again in {minutes} minutes."),
+            };
+            return ask(&state, &access, typed, Some(&told)).await;
         }
         Err(NotCounted::Store(error)) => return Err(error.into()),
     }
     let code = fresh_secret();
     let asked = Asked {
         user_id: access.user_id,
+        session_id: access.session_id,
         from,
         to: to.as_str().to_owned(),
         code: SecretHash::of(code.expose()),
@@ -153,12 +162,12 @@ pub(super) async fn confirm(
     site: Site,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses_form(&state, site, &fields) {
+    if let Some(refusal) = access.refuses_form(&state, site, &fields, To::Address).await {
         return Ok(refusal);
     }
     let now = state.config.clock.now();
     let sealed = fields.get("asked").unwrap_or_default();
-    let asked = Asked::open(&state.states, sealed, now).filter(|asked| asked.user_id == access.user_id);
+    let asked = Asked::open(&state.states, sealed, now).filter(|asked| asked.session_id == access.session_id);
     let Some(asked) = asked else {
         return refused(&state);
     };
@@ -168,14 +177,28 @@ pub(super) async fn confirm(
         return confirm_page(&state, &access, &asked, sealed, Some(told));
     }
     let place = state.mailer.reserve()?;
-    let Asked { user_id, from, to, .. } = asked;
-    let changed = state
-        .store
-        .change_address(user_id, from.clone(), to.clone(), now)
-        .await?;
+    let Asked {
+        user_id,
+        session_id,
+        from,
+        to,
+        ..
+    } = asked;
+    let change = NewAddress {
+        user_id,
+        session_id: Some(session_id),
+        from: from.clone(),
+        to: to.clone(),
+        now,
+    };
+    let changed = state.store.change_address(change).await?;
     match changed {
         AddressChange::Changed => {
-            place.fill(MailJob::AddressChanged { email: from, to });
+            place.fill(MailJob::AddressChanged {
+                email: from,
+                to,
+                user_id,
+            });
             tracing::info!("the address of an account was changed");
             Ok(lead(&state, "/account?done=address"))
         }

@@ -56,7 +56,7 @@ pub(super) async fn delete(
     site: Site,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields, To::Delete) {
+    if let Some(refusal) = access.refuses(&state, site, &fields, To::Delete).await {
         return Ok(refusal);
     }
     let typed = NormalEmail::parse(fields.get("email").unwrap_or_default()).ok();

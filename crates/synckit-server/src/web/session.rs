@@ -153,16 +153,31 @@ impl PageAccess {
         }
     }
 
-    /// Why a form changes nothing: it is not of this session's page, or the password was proven too long ago.
-    pub(super) fn refuses(&self, state: &ServerState, site: Site, fields: &Fields, to: To) -> Option<Response> {
-        let refusal = self.refuses_form(state, site, fields);
+    /// Why a form changes nothing: it is not of this session's page, the session has ended, or the password was proven too long ago.
+    pub(super) async fn refuses(&self, state: &ServerState, site: Site, fields: &Fields, to: To) -> Option<Response> {
+        let refusal = self.refuses_form(state, site, fields, to).await;
         refusal.or_else(|| (!self.is_fresh(state.config.clock.now())).then(|| to_sign_in(state, to)))
     }
 
     /// Why a form that needs no fresh proof changes nothing.
-    pub(super) fn refuses_form(&self, state: &ServerState, site: Site, fields: &Fields) -> Option<Response> {
-        let is_own = site == Site::Own && self.made(fields);
-        (!is_own).then(|| refused(state).unwrap_or_else(IntoResponse::into_response))
+    ///
+    /// The session was looked up when the head of the request arrived. The form is the body, which a client may hold back for as long as
+    /// it likes: what has ended meanwhile must not act. So it is looked up again, in the store.
+    pub(super) async fn refuses_form(
+        &self,
+        state: &ServerState,
+        site: Site,
+        fields: &Fields,
+        to: To,
+    ) -> Option<Response> {
+        if site == Site::Foreign || !self.made(fields) {
+            return Some(refused(state).unwrap_or_else(IntoResponse::into_response));
+        }
+        match state.store.session(self.session_id, state.config.clock.now()).await {
+            Ok(Some(_)) => None,
+            Ok(None) => Some(to_sign_in(state, to)),
+            Err(error) => Some(ApiError::from(error).into_response()),
+        }
     }
 
     /// Whether a form is of this session's page.

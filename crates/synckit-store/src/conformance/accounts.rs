@@ -54,6 +54,7 @@ fn vault_write(n: u64, expected_version: u64) -> VaultWrite {
 async fn mail_code(store: &dyn Store, account: u64, code: u64, expires_at: UnixSeconds) {
     let code = NewMailCode {
         user_id: user_id(account),
+        email: format!("{account}@example.org"),
         code: secret(code),
         expires_at,
         now: NOW,
@@ -352,6 +353,7 @@ pub async fn a_newer_code_ends_no_older_one(store: &dyn Store) {
     }
     let further = NewMailCode {
         user_id: user_id(1),
+        email: "1@example.org".to_owned(),
         code: secret(99),
         expires_at: NOW + 120,
         now: NOW + 59,

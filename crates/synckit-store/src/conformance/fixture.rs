@@ -361,6 +361,7 @@ pub fn new_upload(stream: StreamId, n: u64, blob: u64) -> NewUpload {
         only_asks: false,
         key_id: KEY,
         replace: false,
+        brings_back: true,
         room: PlanRoom::default(),
         expires_at: NOW + 3600,
     }

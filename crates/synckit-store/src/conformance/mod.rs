@@ -57,6 +57,7 @@ macro_rules! conformance_suite {
                 a_new_address_signs_in_and_the_old_one_does_not,
                 an_address_of_another_account_is_not_taken,
                 an_outdated_change_of_address_changes_nothing,
+                an_ended_session_changes_no_address,
             }
             teams {
                 members_find_the_apps_of_their_teams,

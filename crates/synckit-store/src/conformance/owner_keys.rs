@@ -1,7 +1,9 @@
 //! Owner keys: required to replace an envelope and to complete a snapshot; and the envelopes that an operator may
 //! restore.
 
-use crate::{EnvelopeRestore, EnvelopeWrite, NewEnvelope, NewSnapshot, SnapshotWrite, Store, StreamId};
+use crate::{
+    EnvelopeRestore, EnvelopeWrite, NewEnvelope, NewSnapshot, SnapshotWrite, Store, StreamId, rules::quotas::PlanRoom,
+};
 use bytes::Bytes;
 use synckit_protocol::{KeyId, OwnerKey, Position, SnapshotId};
 
@@ -58,6 +60,7 @@ fn manifest(stream: StreamId, n: u64, position: Position, signed_by: Option<Owne
         parts: 0,
         manifest: Bytes::from_static(b"a sealed manifest"),
         signed_by,
+        room: PlanRoom::default(),
         settled_before: 0,
         now: NOW,
     }

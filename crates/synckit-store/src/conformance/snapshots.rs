@@ -47,6 +47,7 @@ fn manifest(stream: StreamId, n: u64, position: Position, parts: u32, now: u64) 
         parts,
         manifest: Bytes::from_static(b"a sealed manifest"),
         signed_by: Some(OWNER),
+        room: PlanRoom::default(),
         settled_before: now - 14 * DAY,
         now,
     }

@@ -41,6 +41,7 @@ pub async fn retain(store: &dyn Store, now: u64) -> usize {
 async fn mail_code(store: &dyn Store, n: u64, code: u64) {
     let code = NewMailCode {
         user_id: user_id(n),
+        email: format!("{n}@example.org"),
         code: secret(code),
         expires_at: NOW + 3600,
         now: NOW,
@@ -73,6 +74,7 @@ async fn fold(store: &dyn Store, stream: StreamId, device: u64, id: u64, positio
         parts: 2,
         manifest: Bytes::from_static(b"a sealed manifest"),
         signed_by: Some(OWNER),
+        room: PlanRoom::default(),
         settled_before: NOW - 14 * DAY,
         now: NOW,
     };

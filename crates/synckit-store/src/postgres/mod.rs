@@ -31,11 +31,12 @@ use super::{
     AcceptNewSeed, Account, AccountCreation, AccountOverview, AddressChange, App, AppProfile, AppWrite, Append, Blob,
     ChainRead, Charge, CommitGroups, Counted, Credential, CredentialOf, Device, DeviceRegistration, DeviceRename,
     EndSessions, Envelope, EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin, LoginUse,
-    MemberWrite, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode, NewPendingAccount,
-    NewSession, NewSnapshot, NewSnapshotPart, NewTeam, NewUpload, Notice, Notices, OwnTeam, PageRead, PageRequest,
-    PasswordReset, PendingUpload, Place, RedirectWrite, RefreshUse, ResetStart, Retention, SchemaVersions, SecretHash,
-    SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot, StreamId,
-    StreamStatus, Team, TeamCreation, TeamDeletion, TeamRole, UploadBegin, Vault, VaultWrite, VersionedWrite,
+    MemberWrite, NewAccount, NewAddress, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode,
+    NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart, NewTeam, NewUpload, Notice, Notices, OwnTeam,
+    PageRead, PageRequest, PasswordReset, PendingUpload, Place, RedirectWrite, RefreshUse, ResetStart, Retention,
+    SchemaVersions, SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures,
+    StoredSnapshot, StreamId, StreamStatus, Team, TeamCreation, TeamDeletion, TeamRole, UploadBegin, Vault, VaultWrite,
+    VersionedWrite,
     rules::{
         log::{self as rules, Decision},
         quotas::{self, Quota, Quotas},
@@ -363,16 +364,8 @@ impl Store for PostgresStore {
         transaction!(self, Serializable, |db| accounts::schedule_deletion(db, user_id, at))
     }
 
-    async fn change_address(
-        &self,
-        user_id: UserId,
-        from: String,
-        to: String,
-        now: UnixSeconds,
-    ) -> Result<AddressChange, StoreError> {
-        transaction!(self, Serializable, |db| accounts::change_address(
-            db, user_id, &from, &to, now
-        ))
+    async fn change_address(&self, change: NewAddress) -> Result<AddressChange, StoreError> {
+        transaction!(self, Serializable, |db| accounts::change_address(db, &change))
     }
 
     async fn put_mail_code(&self, code: NewMailCode) -> Result<bool, StoreError> {
@@ -529,7 +522,7 @@ impl Store for PostgresStore {
     }
 
     async fn put_snapshot(&self, snapshot: NewSnapshot) -> Result<SnapshotWrite, StoreError> {
-        transaction!(self, Locking, |db| snapshots::put(db, &snapshot))
+        transaction!(self, Locking, |db| snapshots::put(db, &snapshot, &self.quotas))
     }
 
     async fn snapshot(&self, stream: StreamId, id: SnapshotId) -> Result<Option<StoredSnapshot>, StoreError> {

@@ -147,7 +147,11 @@ pub(super) async fn count_bytes(
     Ok(())
 }
 
-pub(super) async fn put(db: &impl Executor, snapshot: &NewSnapshot) -> Result<SnapshotWrite, StoreError> {
+pub(super) async fn put(
+    db: &impl Executor,
+    snapshot: &NewSnapshot,
+    quotas: &Quotas,
+) -> Result<SnapshotWrite, StoreError> {
     let Some(stream) = streams::lock(db, snapshot.stream).await? else {
         return Ok(SnapshotWrite::NoEnvelope);
     };
@@ -180,6 +184,13 @@ pub(super) async fn put(db: &impl Executor, snapshot: &NewSnapshot) -> Result<Sn
         .ok_or(ImpossibleValue("count without a row"))?;
     if !rules::is_complete(snapshot.parts, parts.get(0)?, parts.get(1)?) {
         return Ok(SnapshotWrite::Incomplete);
+    }
+    let stored_bytes = stored_bytes(db, snapshot.stream.user_id).await?;
+    let user_bytes = counted_bytes(db, stream.key).await?;
+    let more_bytes = snapshot.manifest.len() as u64;
+    let over_plan = snapshot.room.for_snapshots().exceeded(user_bytes, more_bytes);
+    if let Some(quota) = over_plan.or_else(|| quotas::snapshot_part(quotas, stored_bytes, more_bytes)) {
+        return Ok(SnapshotWrite::OverQuota(quota));
     }
     complete(db, &stream, key, snapshot, owner).await?;
     Ok(SnapshotWrite::Stored)

@@ -10,7 +10,8 @@ use synckit_protocol::{
 use super::{Executor, ImpossibleValue, Row, params, sessions, streams};
 use crate::{
     Account, AccountCreation, AccountOverview, AddressChange, Credential, CredentialId, CredentialOf, NewAccount,
-    NewMailCode, PasswordRecord, PasswordReset, ResetStart, SecretHash, StoreError, Vault, VaultWrite, VersionedWrite,
+    NewAddress, NewMailCode, PasswordRecord, PasswordReset, ResetStart, SecretHash, StoreError, Vault, VaultWrite,
+    VersionedWrite,
     rules::accounts::{EARLIER_VAULTS_KEPT, next_vault},
 };
 
@@ -328,6 +329,16 @@ async fn set_password(db: &impl Executor, account_key: i64, password: &PasswordR
 pub async fn put_mail_code(db: &impl Executor, code: &NewMailCode) -> Result<bool, StoreError> {
     // An account that is gone must not pass in silence: hence no INSERT ... SELECT.
     let account_key = key(db, code.user_id).await?.ok_or(StoreError::NoSuchStream)?;
+    // The address may have been changed since it was asked for: its mailbox is to have no code then.
+    let has_address = db
+        .query_one(
+            "SELECT account_key FROM accounts WHERE account_key = $1 AND email = $2",
+            params![account_key, code.email.as_str()],
+        )
+        .await?;
+    if has_address.is_none() {
+        return Ok(false);
+    }
     db.execute(
         "DELETE FROM mail_codes WHERE account_key = $1 AND expires_at <= $2",
         params![account_key, code.now],
@@ -489,17 +500,23 @@ pub async fn delete(db: &impl Executor, user_id: UserId) -> Result<Option<Vec<Se
 ///
 /// # Errors
 /// Those of the engine.
-pub async fn change_address(
-    db: &impl Executor,
-    user_id: UserId,
-    from: &str,
-    to: &str,
-    now: UnixSeconds,
-) -> Result<AddressChange, StoreError> {
+pub async fn change_address(db: &impl Executor, change: &NewAddress) -> Result<AddressChange, StoreError> {
+    let NewAddress {
+        user_id,
+        session_id,
+        from,
+        to,
+        now,
+    } = change;
+    if let Some(session_id) = session_id
+        && sessions::find(db, *session_id, *now).await?.is_none()
+    {
+        return Ok(AddressChange::Outdated);
+    }
     let found = db
         .query_one(
             "SELECT account_key FROM accounts WHERE user_id = $1 AND email = $2",
-            params![&user_id, from],
+            params![user_id, from.as_str()],
         )
         .await?;
     let Some(found) = found else {
@@ -507,7 +524,10 @@ pub async fn change_address(
     };
     let account_key: i64 = found.get(0)?;
     let other = db
-        .query_one("SELECT account_key FROM accounts WHERE email = $1", params![to])
+        .query_one(
+            "SELECT account_key FROM accounts WHERE email = $1",
+            params![to.as_str()],
+        )
         .await?;
     if other.is_some() {
         return Ok(AddressChange::Taken);
@@ -517,7 +537,7 @@ pub async fn change_address(
         .await?;
     db.execute(
         "UPDATE accounts SET email = $2, email_verified_at = $3 WHERE account_key = $1",
-        params![account_key, to, now],
+        params![account_key, to.as_str(), *now],
     )
     .await?;
     Ok(AddressChange::Changed)

@@ -421,6 +421,7 @@ pub async fn begin_upload(
     };
     match existing {
         Some(_) if !upload.replace && counted > 0 => return Ok(UploadBegin::AlreadyExists),
+        Some(deleted) if !upload.replace && !upload.brings_back => return Ok(UploadBegin::Deleted(deleted.size)),
         Some(deleted) if !upload.replace => {
             if let Some(limit) = over_plan(db, stream_key, upload.room, (0, deleted.size)).await? {
                 return Ok(UploadBegin::OverQuota(limit));

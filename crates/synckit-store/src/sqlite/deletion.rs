@@ -23,7 +23,7 @@ use super::{
     failure::Failure,
 };
 use crate::{
-    AddressChange,
+    AddressChange, NewAddress,
     records::{accounts, apps, blobs},
     rules::retention::STEP_ROWS,
 };
@@ -37,16 +37,8 @@ pub(super) fn delete(db: &Connection, user_id: UserId) -> Result<Option<Vec<Sess
 }
 
 /// Runs the record's change so that SQLite overwrites the old address.
-pub(super) fn change_address(
-    db: &Connection,
-    user_id: UserId,
-    from: &str,
-    to: &str,
-    now: UnixSeconds,
-) -> Result<AddressChange, Failure> {
-    overwriting(db, || {
-        run(accounts::change_address(&Transaction(db), user_id, from, to, now))
-    })
+pub(super) fn change_address(db: &Connection, change: &NewAddress) -> Result<AddressChange, Failure> {
+    overwriting(db, || run(accounts::change_address(&Transaction(db), change)))
 }
 
 /// Deletes an account whose time has come, as [`delete`] does; returns whether there is one.

@@ -41,7 +41,7 @@ use super::{
     AcceptNewSeed, Account, AccountCreation, AccountOverview, AddressChange, App, AppProfile, AppWrite, Append, Blob,
     ChainPage, ChainRead, Charge, CommitGroups, Counted, Credential, CredentialOf, Device, DeviceRegistration,
     DeviceRename, EndSessions, Envelope, EnvelopeRestore, EnvelopeWrite, ExportCursor, ExportPage, FinishedLogin,
-    LoginUse, MemberWrite, NewAccount, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode,
+    LoginUse, MemberWrite, NewAccount, NewAddress, NewApiKey, NewApp, NewBatch, NewDevice, NewEnvelope, NewMailCode,
     NewPendingAccount, NewSession, NewSnapshot, NewSnapshotPart, NewTeam, NewUpload, Notice, Notices, OwnTeam,
     PageRead, PageRequest, PasswordReset, PendingUpload, Place, RedirectWrite, RefreshUse, ResetStart, Retention,
     SecretHash, SeedClaim, Session, SnapshotPartWrite, SnapshotWrite, Store, StoreError, StoreFigures, StoredSnapshot,
@@ -527,17 +527,9 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn change_address(
-        &self,
-        user_id: UserId,
-        from: String,
-        to: String,
-        now: UnixSeconds,
-    ) -> Result<AddressChange, StoreError> {
-        self.write(user_id, move |db| {
-            deletion::change_address(db, user_id, &from, &to, now)
-        })
-        .await
+    async fn change_address(&self, change: NewAddress) -> Result<AddressChange, StoreError> {
+        self.write(change.user_id, move |db| deletion::change_address(db, &change))
+            .await
     }
 
     async fn put_mail_code(&self, code: NewMailCode) -> Result<bool, StoreError> {
@@ -760,10 +752,12 @@ impl Store for SqliteStore {
     }
 
     async fn put_snapshot(&self, snapshot: NewSnapshot) -> Result<SnapshotWrite, StoreError> {
-        let size = snapshot.manifest.len();
+        let (size, quotas) = (snapshot.manifest.len(), self.parts.quotas);
         self.parts
             .writer
-            .write(snapshot.stream.into(), size, move |db| snapshots::put(db, &snapshot))
+            .write(snapshot.stream.into(), size, move |db| {
+                snapshots::put(db, &snapshot, &quotas)
+            })
             .await
     }
 

@@ -130,7 +130,7 @@ pub(super) fn count_bytes(
     Ok(())
 }
 
-pub(super) fn put(db: &Connection, snapshot: &NewSnapshot) -> Result<SnapshotWrite, Failure> {
+pub(super) fn put(db: &Connection, snapshot: &NewSnapshot, quotas: &Quotas) -> Result<SnapshotWrite, Failure> {
     let Some(stream) = streams::find(db, snapshot.stream)? else {
         return Ok(SnapshotWrite::NoEnvelope);
     };
@@ -159,6 +159,13 @@ pub(super) fn put(db: &Connection, snapshot: &NewSnapshot) -> Result<SnapshotWri
         .query_row([stream.key, key], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if !rules::is_complete(snapshot.parts, count, last) {
         return Ok(SnapshotWrite::Incomplete);
+    }
+    let stored_bytes = run(records::usage::stored_bytes(&Transaction(db), snapshot.stream.user_id))?;
+    let user_bytes = run(records::usage::counted_bytes(&Transaction(db), stream.key))?;
+    let more_bytes = snapshot.manifest.len() as u64;
+    let over_plan = snapshot.room.for_snapshots().exceeded(user_bytes, more_bytes);
+    if let Some(quota) = over_plan.or_else(|| quotas::snapshot_part(quotas, stored_bytes, more_bytes)) {
+        return Ok(SnapshotWrite::OverQuota(quota));
     }
     complete(db, &stream, key, snapshot, owner)?;
     Ok(SnapshotWrite::Stored)

@@ -17,7 +17,7 @@ use synckit_protocol::{Cursor, Position, SnapshotId};
 use synckit_store::{
     AccountCreation, Allowance, Append, ChainRead, Charge, Counted, CountedKey, Draw, NewAccount, NewSession,
     NewSnapshot, PageRead, PostgresOptions, PostgresStore, Retention, SnapshotWrite, SqliteOptions, Store, StoreError,
-    StreamId, Unavailable, rules::quotas::Quotas,
+    StreamId, Unavailable, rules::quotas::PlanRoom, rules::quotas::Quotas,
 };
 
 use crate::{
@@ -63,6 +63,7 @@ async fn put_snapshot(store: &dyn Store, stream: StreamId, n: u64, position: Pos
         parts: 0,
         manifest: Bytes::from_static(b"a sealed manifest"),
         signed_by: Some(OWNER),
+        room: PlanRoom::default(),
         settled_before: NOW,
         now: NOW,
     };

@@ -10,10 +10,10 @@ use synckit_protocol::{
 use synckit_store::{
     AcceptNewSeed, AccountCreation, AddressChange, Allowance, AppPlan, AppStored, AppWrite, Blob, Charge, Counted,
     CountedKey, CredentialId, CredentialOf, DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore,
-    FinishedLogin, Hour, LoginUse, MemberWrite, Month, Moved, NewAccount, NewApp, NewDevice, NewEnvelope, NewMailCode,
-    NewPendingAccount, NewSession, NewTeam, NewUpload, PAGES_APP, PasswordReset, Place, PlanPart, RedirectWrite,
-    RefreshUse, SeedClaim, StoreError, StreamId, TeamCreation, TeamDeletion, TeamRole, UploadBegin, UsageFlush,
-    UserLimit, VaultWrite, VersionedWrite,
+    FinishedLogin, Hour, LoginUse, MemberWrite, Month, Moved, NewAccount, NewAddress, NewApp, NewDevice, NewEnvelope,
+    NewMailCode, NewPendingAccount, NewSession, NewTeam, NewUpload, PAGES_APP, PasswordReset, Place, PlanPart,
+    RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId, TeamCreation, TeamDeletion, TeamRole, UploadBegin,
+    UsageFlush, UserLimit, VaultWrite, VersionedWrite,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, allowances, apps, blobs, devices, envelopes,
         export, pending_accounts, plans, sessions, streams, teams, usage,
@@ -474,6 +474,7 @@ async fn of_vaults_and_codes(db: &impl Executor) {
     for n in 0..12 {
         let code = NewMailCode {
             user_id: user_id(1),
+            email: "1@example.org".to_owned(),
             code: secret(100 + n),
             expires_at: NOW + 10,
             now: NOW,
@@ -628,6 +629,7 @@ async fn of_export(db: &Transaction<'_>) {
     db.inner.batch_execute(WRITTEN_BY_HAND).await.unwrap();
     let code = NewMailCode {
         user_id: user_id(1),
+        email: "1@example.org".to_owned(),
         code: secret(200),
         expires_at: NOW + 10,
         now: NOW,
@@ -754,6 +756,7 @@ async fn of_blobs(db: &impl Executor) {
         only_asks: true,
         key_id: KeyId::from_bytes([1; 16]),
         replace: true,
+        brings_back: true,
         room: PlanRoom {
             app_is_full: false,
             user_bytes_max: Some(100),
@@ -783,7 +786,14 @@ async fn of_deletion(db: &impl Executor) {
         now: NOW,
     };
     sessions::open(db, session, &Quotas::default()).await.unwrap();
-    let changed = accounts::change_address(db, user_id(1), "1@example.org", "new@example.org", NOW).await;
+    let change = NewAddress {
+        user_id: user_id(1),
+        session_id: Some(session_id(8)),
+        from: "1@example.org".to_owned(),
+        to: "new@example.org".to_owned(),
+        now: NOW,
+    };
+    let changed = accounts::change_address(db, &change).await;
     assert_eq!(changed.unwrap(), AddressChange::Changed);
     assert_eq!(
         accounts::schedule_deletion(db, user_id(1), Some(NOW)).await.unwrap(),

@@ -318,6 +318,7 @@ fn manifest(seq: u64) -> NewSnapshot {
         parts: 2,
         manifest: Bytes::new(),
         signed_by: Some(OWNER),
+        room: PlanRoom::default(),
         settled_before: NOW,
         now: NOW,
     }

@@ -89,6 +89,7 @@ fn help_names_every_command() {
       export            Write all data of an account to a file, as JSON lines
       delete            Delete an account and all of its data, in every app, for good
       keep              Keep an account whose owner deleted it on its page, as long as its day has not come
+      change-address    Give an account another address and end its sessions, for an owner whose address somebody else changed
       sign-out          End every session of an account, in every app
       envelopes         List the kept key envelopes of an account in an app
       restore-envelope  Restore an older key envelope, for a user whose devices cannot open the newest

@@ -37,7 +37,7 @@ pub(super) async fn create(
     site: Site,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields) {
+    if let Some(refusal) = access.refuses(&state, site, &fields).await {
         return Ok(refusal);
     }
     let team = fields.get("team").unwrap_or_default();

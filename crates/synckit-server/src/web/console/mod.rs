@@ -21,7 +21,7 @@ use synckit_store::{App, OwnTeam, TeamRole};
 
 use super::{
     FORM, PAGE, REFUSED, page,
-    session::{PageAccess, lead},
+    session::{PageAccess, To, lead},
 };
 use crate::{
     admin::{Admin, AdminError},
@@ -137,8 +137,8 @@ impl ConsoleAccess {
     }
 
     /// Why a form changes nothing: it is not of this session's page.
-    fn refuses(&self, state: &ServerState, site: Site, fields: &Fields) -> Option<Response> {
-        self.page.refuses_form(state, site, fields)
+    async fn refuses(&self, state: &ServerState, site: Site, fields: &Fields) -> Option<Response> {
+        self.page.refuses_form(state, site, fields, To::Console).await
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) async fn rotate(
     PathText(id): PathText,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields) {
+    if let Some(refusal) = access.refuses(&state, site, &fields).await {
         return Ok(refusal);
     }
     let Some((_, app)) = access.app(&id) else {
@@ -100,7 +100,7 @@ pub(super) async fn redirect(
     PathText(id): PathText,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields) {
+    if let Some(refusal) = access.refuses(&state, site, &fields).await {
         return Ok(refusal);
     }
     let Some((_, app)) = access.app(&id) else {
@@ -124,7 +124,7 @@ pub(super) async fn rename(
     PathText(id): PathText,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields) {
+    if let Some(refusal) = access.refuses(&state, site, &fields).await {
         return Ok(refusal);
     }
     let Some((_, app)) = access.app(&id) else {
@@ -143,7 +143,7 @@ pub(super) async fn limit_users(
     PathText(id): PathText,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields) {
+    if let Some(refusal) = access.refuses(&state, site, &fields).await {
         return Ok(refusal);
     }
     let Some((_, app)) = access.app(&id) else {
@@ -195,7 +195,7 @@ pub(super) async fn delete(
     PathText(id): PathText,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.page.refuses(&state, site, &fields, To::Console) {
+    if let Some(refusal) = access.page.refuses(&state, site, &fields, To::Console).await {
         return Ok(refusal);
     }
     let Some((_, app)) = access.app(&id).filter(|(team, _)| may_delete(team)) else {

@@ -298,7 +298,8 @@ fn place_of(ada: &Syncing, push: &Push) -> Position {
 
 #[tokio::test]
 async fn embedded_push_of_a_gone_client_is_heard() {
-    let world = World::start_on(Database::Embedded, |_| {}).await;
+    let hurrying = |config: &mut Config| config.meter_interval = Duration::from_millis(10);
+    let world = World::start_on(Database::Embedded, hurrying).await;
     let mut ada = world.ready_user("ada@example.com").await;
     let mut events = Events::open(&world, &ada.user).await;
     events.until(ada.head).await;
@@ -312,6 +313,10 @@ async fn embedded_push_of_a_gone_client_is_heard() {
     writer.execute_batch("ROLLBACK").unwrap();
     let heard = events.until(place_of(&ada, &push));
     patiently(heard, "nobody hears of an append whose client is gone").await;
+    // Nor does it escape the meter.
+    let admin = world.admin().await;
+    let counted = async { while admin.usage(world.app.app_id).await.unwrap().moved_bytes != 1_000 {} };
+    patiently(counted, "what a gone client pushed is not counted").await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use synckit_protocol::{
-    BlobId, Cursor, SealedHash, SnapshotId, limits,
+    AppId, BlobId, Cursor, SealedHash, SnapshotId, limits,
     wire::{
         blobs::{BlobConfirm, BlobDownload, BlobUpload, BlobUploadAnswer},
         log::Pushed,
@@ -291,6 +291,68 @@ async fn app_over_its_transfer_moves_slowly() {
     );
 }
 
+/// Bringing a deleted file back stores it: many at once do not overlook each other.
+#[tokio::test]
+async fn embedded_files_brought_back_at_once_fit_a_plan() {
+    let world = world().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    ada.push(&world, 1, 1_000).await;
+    for n in 1..=5 {
+        put(&world, 6_000, &begin(&world, &ada, n, 6_000).await).await;
+        confirm(&world, &ada, n, 6_000).await.empty();
+        let path = format!("/api/sync/blobs/{}", BlobId::from_bytes([n; 32]));
+        let deleted = world.call(Method::DELETE, &path).bearer(&ada.user.token);
+        deleted.send().await.empty();
+    }
+    stores(&world, GB - 1_000 - 10_000);
+    give(&world, Some(plan(1, "5"))).await;
+    told(&world, &ada, "storage=99, transfer=0").await;
+    let brought = futures_util::future::join_all((1..=5).map(|n| begin(&world, &ada, n, 6_000))).await;
+    let mut codes: Vec<String> = brought.iter().map(Answer::code).collect();
+    codes.sort_unstable();
+    assert_eq!(codes[..2], ["200", "storage_limit_reached"]);
+    let usage = world.admin().await.usage(world.app.app_id).await.unwrap();
+    assert_eq!(usage.stored_bytes, GB as u64 - 10_000 + 6_000);
+}
+
+/// Of two apps, what the first stores cannot be read, and of the second it cannot be noted: both limits hold all the same.
+#[tokio::test]
+async fn embedded_unreadable_app_lifts_no_limit() {
+    let world = world().await;
+    let mut ada = world.ready_user("ada@example.com").await;
+    let admin = world.admin().await;
+    world.user("eve@example.com").await;
+    let broken = admin.create_app("Broken").await.unwrap().app_id;
+    let database = rusqlite::Connection::open(world.path().join("synckit.db")).unwrap();
+    ada.push(&world, 1, 1_000).await;
+    stores(&world, GB - 1_000 - 5_000);
+    // It is read before the other one, and its sum is no number of bytes.
+    database
+        .execute_batch(&format!(
+            "PRAGMA foreign_keys = off;
+             UPDATE apps SET app_key = -1 WHERE app_id = x'{}';
+             INSERT INTO streams (user_id, app_id, seq, head, batch_bytes)
+                 SELECT user_id, x'{}', 0, zeroblob(32), -5 FROM accounts WHERE email = 'eve@example.com';
+             CREATE TRIGGER broken BEFORE INSERT ON usage_hours WHEN new.stored_bytes IS NOT NULL BEGIN SELECT raise(ABORT, 'broken'); END;",
+            hex(broken),
+            hex(broken)
+        ))
+        .unwrap();
+    give(&world, Some(plan(1, "5"))).await;
+    admin.write_plan(broken, None).await.unwrap();
+    told(&world, &ada, "storage=99, transfer=0").await;
+    // Each is seen by readings that are not noted: none is forgotten.
+    ada.push(&world, 1, 3_000).await;
+    metered(&world).await;
+    let batch = ada.batch(1, 2_001);
+    assert_eq!(ada.send(&world, &batch).await.code(), "storage_limit_reached");
+    ada.push(&world, 1, 2_000).await;
+}
+
+fn hex(app_id: AppId) -> String {
+    app_id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Waits until the limit of each user is this, as the meter has read it.
 async fn limit_users(world: &World, megabytes: Option<u32>, burst: &str) {
     let limit = megabytes.map(|megabytes| UserLimit {
@@ -385,7 +447,7 @@ async fn plan_below_what_is_stored_is_refused() {
         (0, 1_769_904_000),
         "1 February 2026"
     );
-    let other = synckit_protocol::AppId::from_bytes([9; 16]);
+    let other = AppId::from_bytes([9; 16]);
     assert!(admin.write_plan(other, None).await.is_err() && admin.usage(other).await.is_err());
 }
 

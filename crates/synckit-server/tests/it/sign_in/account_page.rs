@@ -103,6 +103,10 @@ impl Browser {
         }
     }
 
+    pub(super) fn cookie(&self) -> &str {
+        &self.cookie
+    }
+
     pub(super) fn with(&self, call: Call) -> Call {
         call.header("cookie", &format!("theme=dark; {}; other=1", self.cookie))
     }
@@ -648,7 +652,7 @@ async fn a_clock_set_back_makes_no_proof_fresh() {
 }
 
 /// Asks for another address, and returns the page that asks for its code, and what that carries.
-async fn ask_for(world: &World, browser: &Browser, email: &str) -> (String, String) {
+pub(super) async fn ask_for(world: &World, browser: &Browser, email: &str) -> (String, String) {
     let answer = browser.post(world, "/account/address", &[("email", email)]).await;
     let page = text_of(&answer);
     let (_, after) = page.split_once("name=\"asked\" value=\"").unwrap();

@@ -4,5 +4,6 @@ mod account_page;
 mod auth;
 mod browser;
 mod console;
+mod held;
 mod oprf;
 mod tokens;
