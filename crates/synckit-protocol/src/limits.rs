@@ -130,6 +130,20 @@ pub const AUTHORIZATION_SECONDS: u64 = 3600;
 pub const CONSENT_SECONDS: u64 = 600;
 /// How long the code of a browser sign-in can be exchanged. Later: `invalid_grant`.
 pub const AUTHORIZATION_CODE_SECONDS: u64 = 60;
+/// How long a machine without a browser can wait for its sign-in. Later: `expired_token`.
+pub const DEVICE_GRANT_SECONDS: u64 = 600;
+/// Seconds that such a machine leaves between two polls.
+pub const DEVICE_POLL_SECONDS: u64 = 5;
+/// Seconds that are added to them at each poll that came too early: `slow_down`.
+pub const DEVICE_SLOW_DOWN_SECONDS: u64 = 5;
+/// Sign-ins of machines that one network address can ask for within [`DEVICE_GRANT_SECONDS`]. Server: `rate_limited`.
+pub const DEVICE_STARTS_PER_ADDRESS_MAX: u32 = 30;
+/// Sign-ins of machines that a server keeps. The oldest beyond it end.
+pub const DEVICE_GRANTS_MAX: u32 = 100_000;
+/// Wrong codes of machines that one account can type within [`DEVICE_GRANT_SECONDS`], in all of its sessions. Later: a page.
+pub const DEVICE_GUESSES_PER_ACCOUNT_MAX: u32 = 10;
+/// Wrong codes of machines that can be typed from one network address within [`DEVICE_GRANT_SECONDS`]. Later: a page.
+pub const DEVICE_GUESSES_PER_ADDRESS_MAX: u32 = 30;
 /// The time between the deletion of an account on its page and the moment from which nobody can bring it back: 14 days.
 pub const ACCOUNT_DELETION_SECONDS: u64 = 14 * 24 * 3600;
 /// How long a browser is signed in to the server's own pages. Later, the sign-in page.

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     blobs::Objects,
-    limits::{Capacity, DiskReserve, Guesses, Mails, Rates},
+    limits::{Capacity, DeviceCodes, DiskReserve, Guesses, Mails, Rates},
     live::{Outbox, Subscribers},
     mail::Mailer,
     metering::Meter,
@@ -28,6 +28,7 @@ pub(crate) struct ServerState {
     pub(crate) sessions: SessionCache,
     pub(crate) guesses: Guesses,
     pub(crate) mails: Mails,
+    pub(crate) device_codes: DeviceCodes,
     pub(crate) rates: Rates,
     pub(crate) meter: Meter,
     pub(crate) metrics: Metrics,

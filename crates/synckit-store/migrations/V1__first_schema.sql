@@ -189,6 +189,26 @@ CREATE TABLE pending_accounts (
 CREATE INDEX pending_accounts_by_email ON pending_accounts (email, pending_key);
 CREATE INDEX pending_accounts_by_expiry ON pending_accounts (expires_at);
 
+-- Sign-ins that machines without a browser wait for (RFC 8628). Codes are hashes; what was asked, and who allowed it, is sealed
+-- by the server, so that the database tells neither.
+CREATE TABLE device_grants (
+    grant_key   INTEGER PRIMARY KEY,
+    device_code BLOB NOT NULL UNIQUE CHECK (length(device_code) = 32),
+    user_code   BLOB NOT NULL UNIQUE CHECK (length(user_code) = 32),
+    app_id      BLOB NOT NULL CHECK (length(app_id) = 16),
+    asked       BLOB NOT NULL,
+    state       TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'allowed', 'denied', 'used')),
+    -- Who allowed it, until the machine has asked.
+    allowed_by  BLOB,
+    -- Seconds that the machine must leave between two polls, and when it polled last.
+    poll_seconds INTEGER NOT NULL,
+    polled_at   INTEGER,
+    expires_at  INTEGER NOT NULL,
+    -- Until then, a late poll is told that the code has expired.
+    kept_until  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX device_grants_by_end ON device_grants (kept_until);
+
 -- The codes for resetting a password. Several of an account are valid at once: a newer one ends none.
 CREATE TABLE mail_codes (
     code        BLOB PRIMARY KEY CHECK (length(code) = 32),

@@ -21,6 +21,7 @@ mod allowances;
 mod apps;
 mod blobs;
 pub mod conformance;
+mod device_grants;
 mod devices;
 mod error;
 mod export;
@@ -51,6 +52,7 @@ pub use accounts::{
 pub use allowances::{Allowance, Charge, Counted, CountedKey, Draw, Place};
 pub use apps::{AcceptNewSeed, ApiKey, App, AppProfile, AppWrite, NewApiKey, NewApp, RedirectWrite, SeedClaim};
 pub use blobs::{Blob, NewUpload, PendingUpload, UploadBegin};
+pub use device_grants::{DeviceGrants, DevicePoll, NewDeviceGrant, WaitingGrant};
 pub use devices::{
     Device, DeviceRegistration, DeviceRename, Envelope, EnvelopeRestore, EnvelopeWrite, NewDevice, NewEnvelope,
 };
@@ -96,7 +98,7 @@ pub use transfer::{TransferEnd, TransferError, Transferred, transfer_database};
 /// # }
 /// ```
 #[async_trait]
-pub trait Store: Plans {
+pub trait Store: Plans + DeviceGrants {
     // The server itself.
 
     /// Binds the database to an OPRF seed, or checks that it is bound to this one. With `accept_new`, a database of

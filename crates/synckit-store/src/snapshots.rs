@@ -108,7 +108,7 @@ pub struct Retention {
     pub active_since: UnixSeconds,
     /// Unfinished snapshots that were not touched since are swept.
     pub unfinished_before: UnixSeconds,
-    /// Accounts whose day has come are deleted, and pending accounts, allowances and familiar places that need not be kept longer.
+    /// Accounts whose day has come are deleted, and pending accounts, sign-ins of machines, allowances and familiar places that need not be kept longer.
     pub ended_until: UnixSeconds,
     /// The time: until two hours later, a URL may still write an object of a deleted account or app.
     pub now: UnixSeconds,

@@ -1,4 +1,4 @@
-//! `/oauth`: sign-in by browser (RFC 6749 with PKCE, RFC 7636). The answers to apps are those of the RFCs, always in JSON.
+//! `/oauth`: sign-in by browser (RFC 6749 with PKCE, RFC 7636), also for machines without one (RFC 8628). The answers to apps are those of the RFCs, always in JSON.
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,36 @@ pub struct PageSignedIn {
     pub account_token: SecretText,
 }
 
+/// The answer of `POST /oauth/device_authorization` (RFC 8628, section 3.2).
+///
+/// # Examples
+/// ```
+/// use synckit_protocol::wire::oauth::DeviceAuthorization;
+///
+/// let json = r#"{"device_code":"d","user_code":"BCDF-GHJK","verification_uri":"https://sync.example.com/oauth/device",
+///     "verification_uri_complete":"https://sync.example.com/oauth/device?user_code=BCDF-GHJK","expires_in":600,
+///     "interval":5}"#;
+/// let asked: DeviceAuthorization = serde_json::from_str(json)?;
+/// assert_eq!(asked.interval, 5);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DeviceAuthorization {
+    /// What the machine polls `POST /oauth/token` with.
+    pub device_code: SecretText,
+    /// What the person types: eight letters of `BCDFGHJKLMNPQRSTVWXZ`, with a hyphen in the middle.
+    pub user_code: String,
+    /// Where the person types it.
+    pub verification_uri: String,
+    /// The same with the code in it, for links and QR codes.
+    pub verification_uri_complete: String,
+    /// Seconds until both codes expire.
+    pub expires_in: u64,
+    /// Seconds between two polls.
+    pub interval: u64,
+}
+
 /// The answer of `POST /oauth/token` (RFC 6749, section 5.1).
 ///
 /// # Examples
@@ -111,13 +141,15 @@ pub struct OAuthMetadata {
     pub authorization_endpoint: String,
     /// Where a code is exchanged.
     pub token_endpoint: String,
+    /// Where a machine without a browser asks for codes (RFC 8628).
+    pub device_authorization_endpoint: String,
     /// Where a session is ended.
     pub revocation_endpoint: String,
     /// `code`.
     pub response_types_supported: Vec<String>,
     /// `query`.
     pub response_modes_supported: Vec<String>,
-    /// `authorization_code` and `refresh_token`.
+    /// `authorization_code`, `refresh_token` and `urn:ietf:params:oauth:grant-type:device_code`.
     pub grant_types_supported: Vec<String>,
     /// `S256`.
     pub code_challenge_methods_supported: Vec<String>,

@@ -22,6 +22,7 @@ mod log;
 mod log_codec;
 mod metrics;
 mod oauth;
+mod oauth_device;
 mod objects;
 mod opaque_exchange;
 mod password_change;

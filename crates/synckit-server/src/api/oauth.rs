@@ -24,6 +24,7 @@ use synckit_store::{AccountOverview, AppProfile, CredentialOf, EndSessions, Secr
 
 use super::{
     auth::{Proof, app_of_key, finish_once, open_session, refresh_session, refuse_repeated},
+    oauth_device::{DEVICE_CODE, poll},
     opaque_exchange::finish_login,
 };
 use crate::{
@@ -247,7 +248,7 @@ fn back(state: &ServerState, redirect: &str, app_state: Option<&str>, decision: 
     }
 }
 
-fn issuer(state: &ServerState) -> &str {
+pub(super) fn issuer(state: &ServerState) -> &str {
     state.config.public_url.as_ref().map_or("", PublicUrl::as_str)
 }
 
@@ -269,7 +270,7 @@ async fn app_of_client(
     Ok(profile.map(|profile| (app_id, profile)).ok_or("the app was deleted."))
 }
 
-/// `POST /oauth/token` (RFC 6749, sections 4.1.3 and 6).
+/// `POST /oauth/token` (RFC 6749, sections 4.1.3 and 6; RFC 8628, section 3.4).
 pub(super) async fn token(
     State(state): Server,
     scope: RequestScope,
@@ -279,9 +280,10 @@ pub(super) async fn token(
         Ok((app_id, fields)) => match fields.get("grant_type") {
             Some("authorization_code") => exchange(&state, &fields, app_id).await?,
             Some("refresh_token") => refresh(&state, &fields, app_id).await?,
+            Some(DEVICE_CODE) => poll(&state, &fields, app_id).await?,
             Some(_) => Err((
                 "unsupported_grant_type",
-                "grant_type must be authorization_code or refresh_token",
+                "grant_type must be authorization_code, refresh_token or urn:ietf:params:oauth:grant-type:device_code",
             )),
             None => Err(("invalid_request", "grant_type is missing")),
         },
@@ -295,7 +297,7 @@ pub(super) async fn token(
 
 /// The app that a form names by `client_id`, and its fields. What cannot be read, or names a field twice, is a refusal of RFC
 /// 6749, section 5.2.
-async fn of_app(
+pub(super) async fn of_app(
     state: &ServerState,
     scope: &RequestScope,
     form: Result<Form, ApiError>,
@@ -318,7 +320,7 @@ async fn of_app(
     })
 }
 
-type Granted = Result<OAuthTokens, Refused>;
+pub(super) type Granted = Result<OAuthTokens, Refused>;
 
 async fn exchange(state: &ServerState, fields: &Fields, app_id: AppId) -> Result<Granted, ApiError> {
     const GRANT: &str = "invalid_grant";
@@ -438,7 +440,7 @@ fn session_of(state: &ServerState, token: &str, now: u64) -> Option<SessionId> {
     }
 }
 
-fn tokens(state: &ServerState, signed_in: SignedIn) -> OAuthTokens {
+pub(super) fn tokens(state: &ServerState, signed_in: SignedIn) -> OAuthTokens {
     OAuthTokens {
         access_token: signed_in.token,
         token_type: "Bearer".to_owned(),
@@ -458,10 +460,11 @@ pub(super) async fn metadata(State(state): Server) -> Result<Response, ApiError>
         issuer: issuer.to_owned(),
         authorization_endpoint: format!("{issuer}/oauth/authorize"),
         token_endpoint: format!("{issuer}/oauth/token"),
+        device_authorization_endpoint: format!("{issuer}/oauth/device_authorization"),
         revocation_endpoint: format!("{issuer}/oauth/revoke"),
         response_types_supported: texts(&["code"]),
         response_modes_supported: texts(&["query"]),
-        grant_types_supported: texts(&["authorization_code", "refresh_token"]),
+        grant_types_supported: texts(&["authorization_code", "refresh_token", DEVICE_CODE]),
         code_challenge_methods_supported: texts(&["S256"]),
         token_endpoint_auth_methods_supported: texts(&["none"]),
         revocation_endpoint_auth_methods_supported: texts(&["none"]),
@@ -486,7 +489,7 @@ pub(super) async fn asset(State(state): Server, PathText(name): PathText) -> Res
     Ok((headers, Body::from(asset.bytes.clone())).into_response())
 }
 
-fn oauth_error((error, description): Refused) -> Result<Response, ApiError> {
+pub(super) fn oauth_error((error, description): Refused) -> Result<Response, ApiError> {
     let refusal = OAuthError {
         error: error.to_owned(),
         error_description: description.to_owned(),
@@ -494,7 +497,7 @@ fn oauth_error((error, description): Refused) -> Result<Response, ApiError> {
     json(StatusCode::BAD_REQUEST, &refusal)
 }
 
-fn json(status: StatusCode, value: &impl serde::Serialize) -> Result<Response, ApiError> {
+pub(super) fn json(status: StatusCode, value: &impl serde::Serialize) -> Result<Response, ApiError> {
     let body = serde_json::to_vec(value).map_err(ApiError::internal)?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE_JSON)),

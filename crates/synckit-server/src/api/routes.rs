@@ -25,14 +25,15 @@ use synckit_protocol::{
         devices::{Device, DeviceList, RegisterDevice, RenameDevice},
         keys::{EnvelopeAnswer, EnvelopeWritten, PutEnvelope},
         log::{Chain, Page, Pull, Push, Pushed, Status},
-        oauth::{BrowserSignIn, BrowserSignedIn, OAuthError, OAuthMetadata, OAuthTokens},
+        oauth::{BrowserSignIn, BrowserSignedIn, DeviceAuthorization, OAuthError, OAuthMetadata, OAuthTokens},
         snapshots::{PutSnapshot, PutSnapshotPart, SnapshotAnswer, SnapshotPartAnswer},
     },
 };
 
 use super::{
     account_deletion, account_export, account_overview, auth, blobs, devices, documents, envelopes, events, health,
-    log, metrics, oauth, objects, password_change, password_reset, registration, sessions, snapshots, vault,
+    log, metrics, oauth, oauth_device, objects, password_change, password_reset, registration, sessions, snapshots,
+    vault,
 };
 use crate::openapi::{Access, Answer, Content, Operation, Place, delete, get, patch, post, put};
 
@@ -640,10 +641,26 @@ fn browser() -> Vec<Operation> {
             .answer(BACK_TO_THE_APP)
             .answer(REFUSED_PAGE)
             .writes(),
-        post("/oauth/token", oauth::token)
-            .does("Exchanges a code or a refresh secret for a token (RFC 6749, sections 4.1.3 and 6)")
+        post("/oauth/device_authorization", oauth_device::begin)
+            .does("Asks for the codes of a machine without a browser (RFC 8628)")
             .takes_form(&[
-                ("grant_type", "`authorization_code` or `refresh_token`."),
+                ("client_id", "The publishable API key."),
+                ("device_name", "What the person is shown of the machine; up to 100 bytes."),
+            ])
+            .answer(json_answer(
+                "The codes.",
+                SchemaGenerator::subschema_for::<DeviceAuthorization>,
+            ))
+            .answer(REFUSED_GRANT)
+            .writes(),
+        post("/oauth/token", oauth::token)
+            .does("Exchanges a code or a refresh secret for a token (RFC 6749, sections 4.1.3 and 6; RFC 8628, section 3.4)")
+            .takes_form(&[
+                (
+                    "grant_type",
+                    "`authorization_code`, `refresh_token` or `urn:ietf:params:oauth:grant-type:device_code`.",
+                ),
+                ("device_code", "Of `/oauth/device_authorization`. Gives a session once."),
                 ("client_id", "The publishable API key."),
                 ("code", "From the redirect. Good for 60 seconds, once."),
                 ("redirect_uri", "As at `/oauth/authorize`."),

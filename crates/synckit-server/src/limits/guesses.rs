@@ -58,6 +58,10 @@ impl AddressPrefix {
             },
         })
     }
+
+    pub(super) const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
 }
 
 /// A guess that was counted, to be given back when it turns out to be right.

@@ -19,7 +19,7 @@ macro_rules! templates {
     };
 }
 
-const TEMPLATES: [(&str, &str); 27] = templates![
+const TEMPLATES: [(&str, &str); 30] = templates![
     "head.html",
     "gate.html",
     "exchange.html",
@@ -29,6 +29,9 @@ const TEMPLATES: [(&str, &str); 27] = templates![
     "recover.html",
     "sign-in.html",
     "consent.html",
+    "device-code.html",
+    "device-consent.html",
+    "device-answered.html",
     "refused.html",
     "form-refused.html",
     "page.html",
@@ -74,6 +77,28 @@ pub(crate) enum Page<'a> {
         /// The address that the answer leads to, as a policy names it.
         target: String,
     },
+    /// Asks for the code of a machine without a browser.
+    DeviceCode {
+        form: &'a str,
+        typed: &'a str,
+        told: Option<&'a str>,
+    },
+    /// Asks whether that machine may sign in.
+    DeviceConsent {
+        app: &'a str,
+        email: &'a str,
+        code: &'a str,
+        /// As the machine calls itself; perhaps empty.
+        name: &'a str,
+        /// The network address that it asks from.
+        address: &'a str,
+        form: &'a str,
+        /// Which code the page asks about, sealed.
+        asked: &'a str,
+        told: Option<&'a str>,
+    },
+    /// The machine was answered.
+    DeviceAnswered { is_allowed: bool },
     /// Asks for address and password, to sign this browser in to the account.
     AccountSignIn {
         app_id: String,
@@ -247,6 +272,21 @@ impl Pages {
                 grant,
                 target,
             } => ("consent.html", context! { app, email, known, grant, target }),
+            Page::DeviceCode { form, typed, told } => ("device-code.html", context! { form, typed, told }),
+            Page::DeviceConsent {
+                app,
+                email,
+                code,
+                name,
+                address,
+                form,
+                asked,
+                told,
+            } => (
+                "device-consent.html",
+                context! { app, email, code, name, address, form, asked, told },
+            ),
+            Page::DeviceAnswered { is_allowed } => ("device-answered.html", context! { is_allowed }),
             Page::AccountSignIn { app_id, to, email } => ("account-sign-in.html", context! { app_id, to, email }),
             Page::Account(account) => ("account.html", account.clone()),
             Page::Vault {

@@ -40,6 +40,12 @@ pub(crate) enum Purpose {
     Code,
     /// `POST /account/address/confirm`: another address for an account.
     Address,
+    /// What the database keeps of a machine without a browser, for the page.
+    DeviceAsked,
+    /// `POST /oauth/device/answer`: which code the page asks about.
+    DeviceQuestion,
+    /// What the database keeps of who allowed a machine to sign in.
+    DeviceAllowed,
     /// The cookie of a browser that is signed in to the server's own pages.
     Page,
 }
@@ -56,6 +62,9 @@ impl Purpose {
             Self::Grant => b"synckit/1 state grant",
             Self::Code => b"synckit/1 code",
             Self::Address => b"synckit/1 state address",
+            Self::DeviceAsked => b"synckit/1 device asked",
+            Self::DeviceQuestion => b"synckit/1 device question",
+            Self::DeviceAllowed => b"synckit/1 device allowed",
             Self::Page => b"synckit/1 page",
         }
     }

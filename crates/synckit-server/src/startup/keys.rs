@@ -284,6 +284,8 @@ pub(crate) struct DerivedKeys {
     pub(crate) urls: MacKey,
     /// Names what is counted in the database, so that it tells of nobody.
     pub(crate) counted: MacKey,
+    /// Hashes the codes that people type for machines: they are short.
+    pub(crate) user_codes: MacKey,
     /// Names this server where no public URL does.
     pub(crate) server_id: [u8; 16],
 }
@@ -309,6 +311,7 @@ impl DerivedKeys {
             refresh: MacKey(derive(&root, "synckit/1 refresh")),
             urls: MacKey(derive(&root, "synckit/1 url")),
             counted: MacKey(derive(&root, "synckit/1 counted")),
+            user_codes: MacKey(derive(&root, "synckit/1 user codes")),
             server_id,
         })
     }

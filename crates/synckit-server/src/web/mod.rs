@@ -10,6 +10,7 @@ mod account;
 mod address;
 mod closing;
 mod console;
+mod device;
 mod session;
 mod sign_in;
 mod view;
@@ -128,6 +129,27 @@ pub(crate) fn operations() -> Vec<Operation> {
         page(post("/account/delete", closing::delete))
             .does("Deletes the account and all of its data")
             .takes_form(&[FORM, ("email", "The address of the account, typed.")])
+            .answer(PAGE)
+            .answer(REFUSED)
+            .writes(),
+        page(get("/oauth/device", device::show))
+            .does("Shows the page that takes the code of a machine without a browser (RFC 8628)")
+            .optional_query::<String>("user_code", "The code, to be compared.")
+            .answer(PAGE),
+        page(post("/oauth/device", device::enter))
+            .does("Shows which machine asks with a code")
+            .takes_form(&[FORM, ("user_code", "The code, as it was typed.")])
+            .answer(PAGE)
+            .answer(REFUSED)
+            .writes(),
+        page(post("/oauth/device/answer", device::answer))
+            .does("Lets that machine sign in, or refuses it")
+            .takes_form(&[
+                FORM,
+                ("asked", "What the page before was asked for, sealed."),
+                ("same", "`yes` if the machine shows the code of the page."),
+                ("answer", "`yes`, or anything else."),
+            ])
             .answer(PAGE)
             .answer(REFUSED)
             .writes(),

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts};
 use synckit_protocol::{
     SessionId, UserId,
     limits::{ACCOUNT_TOKEN_SECONDS, PAGE_SESSION_SECONDS},
@@ -22,7 +22,7 @@ use crate::{
     api::{AccountAccess, live_session},
     http::{ApiError, Fields, Site, Work},
     limits::Owners,
-    oauth::{Page, common_headers},
+    oauth::{Page, UserCode, common_headers},
     sign_in::{Purpose, SealedReader, SealedStates, SealedWriter},
     state::ServerState,
 };
@@ -42,10 +42,12 @@ pub(super) enum To {
     Export,
     Delete,
     Console,
+    /// The page that lets a machine sign in, perhaps with its code.
+    Device(Option<UserCode>),
 }
 
 impl To {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Account, ""),
         (Self::Password, "password"),
         (Self::RecoveryCode, "recovery-code"),
@@ -53,6 +55,7 @@ impl To {
         (Self::Export, "export"),
         (Self::Delete, "delete"),
         (Self::Console, "console"),
+        (Self::Device(None), "device"),
     ];
 
     /// The page of a name; the account for every other text.
@@ -61,8 +64,36 @@ impl To {
         found.map_or(Self::Account, |(to, _)| *to)
     }
 
-    pub(super) fn name(self) -> &'static str {
-        let found = Self::ALL.iter().find(|(to, _)| *to == self);
+    /// The page that the query of a sign-in page names.
+    pub(super) fn of_query(fields: &Fields) -> Self {
+        match fields.get("to").map(Self::named) {
+            Some(Self::Device(_)) => Self::Device(fields.get("user_code").and_then(UserCode::parse)),
+            to => to.unwrap_or(Self::Account),
+        }
+    }
+
+    /// The page that was asked for by this address.
+    fn of_address(uri: &Uri) -> Self {
+        let path = uri.path();
+        match path.strip_prefix("/account/") {
+            Some(name) => Self::named(name),
+            None if path.starts_with("/console") => Self::Console,
+            None if path == "/oauth/device" => {
+                let fields = Fields::parse(uri.query().unwrap_or_default().as_bytes()).ok();
+                let typed = fields.as_ref().and_then(|fields| fields.get("user_code"));
+                Self::Device(typed.and_then(UserCode::parse))
+            }
+            None if path.starts_with("/oauth/device/") => Self::Device(None),
+            None => Self::Account,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        let named = match self {
+            Self::Device(_) => Self::Device(None),
+            to => to,
+        };
+        let found = Self::ALL.iter().find(|(to, _)| *to == named);
         found.map_or("", |(_, name)| name)
     }
 
@@ -73,6 +104,8 @@ impl To {
             // A download would leave the sign-in page as it is.
             Self::Export => "/account#leave".to_owned(),
             Self::Console => "/console".to_owned(),
+            Self::Device(None) => "/oauth/device".to_owned(),
+            Self::Device(Some(code)) => format!("/oauth/device?user_code={code}"),
             to => format!("/account/{}", to.name()),
         }
     }
@@ -203,9 +236,10 @@ pub(super) fn lead(state: &ServerState, path: &str) -> Response {
 
 /// Asks for a sign-in, which leads back.
 pub(super) fn to_sign_in(state: &ServerState, to: To) -> Response {
-    match to.name() {
-        "" => lead(state, "/account/sign-in"),
-        name => lead(state, &format!("/account/sign-in?to={name}")),
+    match (to.name(), to) {
+        ("", _) => lead(state, "/account/sign-in"),
+        (name, To::Device(Some(code))) => lead(state, &format!("/account/sign-in?to={name}&user_code={code}")),
+        (name, _) => lead(state, &format!("/account/sign-in?to={name}")),
     }
 }
 
@@ -213,13 +247,8 @@ impl FromRequestParts<Arc<ServerState>> for PageAccess {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<ServerState>) -> Result<Self, Response> {
-        let path = parts.uri.path();
-        let name = match path.strip_prefix("/account/") {
-            Some(name) => name,
-            None if path.starts_with("/console") => "console",
-            None => "",
-        };
-        let signed_out = || to_sign_in(state, To::named(name));
+        let to = To::of_address(&parts.uri);
+        let signed_out = || to_sign_in(state, to);
         let session = PageSession::of(&parts.headers, state).ok_or_else(signed_out)?;
         let stream = StreamId {
             app_id: PAGES_APP,

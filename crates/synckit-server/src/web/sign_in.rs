@@ -35,10 +35,7 @@ pub(super) async fn show(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let fields = Fields::parse(query.unwrap_or_default().as_bytes()).ok();
-    let to = fields
-        .as_ref()
-        .and_then(|fields| fields.get("to"))
-        .map_or(To::Account, To::named);
+    let to = fields.as_ref().map_or(To::Account, To::of_query);
     let mut email = None;
     if let Some(session) = PageSession::of(&headers, &state) {
         let now = state.config.clock.now();

@@ -18,6 +18,7 @@ pub mod allowances;
 pub mod apps;
 pub mod blobs;
 pub mod deletion;
+pub mod device_grants;
 pub mod devices;
 pub mod exports;
 pub mod fixture;
@@ -131,6 +132,16 @@ macro_rules! conformance_suite {
                 a_pending_account_ends,
                 too_many_pending_accounts_push_out_the_oldest,
                 a_pending_record_of_a_lost_seed_is_stale,
+            }
+            device_grants {
+                an_allowed_machine_is_told_once,
+                a_machine_is_answered_once,
+                a_fast_poll_slows_the_next_ones_down,
+                a_machine_waits_ten_minutes,
+                a_device_code_is_of_its_app,
+                a_taken_user_code_is_not_stored,
+                too_many_machines_push_out_the_oldest,
+                polls_at_once_give_one_session,
             }
             sessions {
                 a_replaced_password_opens_no_session,

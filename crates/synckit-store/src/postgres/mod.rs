@@ -48,6 +48,7 @@ mod address;
 mod blobs;
 mod connection;
 mod deletion;
+mod device_grants;
 mod devices;
 mod envelopes;
 mod failure;
@@ -178,6 +179,7 @@ impl PostgresStore {
             || transaction!(self, Serializable, |db| apps::sweep(db))?
             || transaction!(self, Locking, |db| retention::condemn_unfinished(db, retention))?
             || transaction!(self, Locking, |db| retention::delete_pending(db, retention))?
+            || transaction!(self, Locking, |db| retention::delete_grants(db, retention))?
             || transaction!(self, Locking, |db| retention::delete_allowances(db, retention))?
             || transaction!(self, Locking, |db| retention::delete_places(db, retention))?
         {

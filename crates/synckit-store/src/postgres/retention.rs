@@ -29,6 +29,7 @@ pub(super) async fn is_due(db: &impl Executor, retention: &Retention) -> Result<
              UNION ALL SELECT snapshot_key FROM snapshots WHERE state = 'condemned'
              UNION ALL SELECT snapshot_key FROM snapshots WHERE state = 'unfinished' AND touched_at <= $1
              UNION ALL SELECT pending_key FROM pending_accounts WHERE expires_at <= $2
+             UNION ALL SELECT grant_key FROM device_grants WHERE kept_until <= $2
              UNION ALL SELECT account_key FROM accounts WHERE delete_at <= $2
              UNION ALL SELECT 0 FROM allowances WHERE kept_until <= $2
              UNION ALL SELECT 0 FROM familiar_places WHERE used_at <= $3 LIMIT 1",
@@ -59,6 +60,18 @@ pub(super) async fn delete_pending(db: &impl Executor, retention: &Retention) ->
         .execute(
             "DELETE FROM pending_accounts WHERE pending_key IN (
                  SELECT pending_key FROM pending_accounts WHERE expires_at <= $1 LIMIT $2)",
+            params![retention.ended_until, STEP_PENDING],
+        )
+        .await?;
+    Ok(deleted > 0)
+}
+
+/// Deletes sign-ins of machines that have ended.
+pub(super) async fn delete_grants(db: &impl Executor, retention: &Retention) -> Result<bool, StoreError> {
+    let deleted = db
+        .execute(
+            "DELETE FROM device_grants WHERE grant_key IN (
+                 SELECT grant_key FROM device_grants WHERE kept_until <= $1 LIMIT $2)",
             params![retention.ended_until, STEP_PENDING],
         )
         .await?;

@@ -15,6 +15,7 @@ pub mod accounts;
 pub mod allowances;
 pub mod apps;
 pub mod blobs;
+pub mod device_grants;
 pub mod devices;
 pub mod envelopes;
 pub mod export;

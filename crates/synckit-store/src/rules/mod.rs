@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod allowances;
+pub mod device_grants;
 pub mod devices;
 pub mod envelopes;
 pub mod log;

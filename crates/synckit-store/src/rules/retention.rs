@@ -13,7 +13,7 @@ pub const STEP_BYTES: u64 = 512 * 1024;
 pub const STEP_PARTS: u32 = 1;
 /// Unfinished snapshots that one transaction condemns.
 pub const STEP_UNFINISHED: u32 = 100;
-/// Pending accounts that one transaction deletes.
+/// Pending accounts, or sign-ins of machines, that one transaction deletes.
 pub const STEP_PENDING: u32 = 200;
 /// Allowances that are whole again, in one step.
 pub const STEP_ALLOWANCES: u32 = 1_000;

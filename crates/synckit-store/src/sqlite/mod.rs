@@ -57,6 +57,7 @@ mod columns;
 mod connection;
 mod copies;
 mod deletion;
+mod device_grants;
 mod devices;
 mod envelopes;
 mod executor;

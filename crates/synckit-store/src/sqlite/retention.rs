@@ -43,6 +43,9 @@ pub(super) fn is_due(db: &Connection, retention: &Retention) -> Result<bool, Fai
             .prepare_cached("SELECT 1 FROM pending_accounts WHERE expires_at <= ?1 LIMIT 1")?
             .exists([Unsigned(retention.ended_until)])?
         || db
+            .prepare_cached("SELECT 1 FROM device_grants WHERE kept_until <= ?1 LIMIT 1")?
+            .exists([Unsigned(retention.ended_until)])?
+        || db
             .prepare_cached("SELECT 1 FROM allowances WHERE kept_until <= ?1 LIMIT 1")?
             .exists([Unsigned(retention.ended_until)])?
         || db
@@ -68,6 +71,7 @@ pub(super) fn step(db: &Connection, retention: &Retention) -> Result<Step, Failu
         || deletion::sweep(db, retention.now)?
         || condemn_unfinished(db, retention)?
         || delete_pending(db, retention)?
+        || delete_grants(db, retention)?
         || delete_allowances(db, retention)?
         || delete_places(db, retention)?
     {
@@ -97,6 +101,17 @@ fn delete_pending(db: &Connection, retention: &Retention) -> Result<bool, Failur
             .execute(params![Unsigned(retention.ended_until), STEP_PENDING])?;
         Ok(deleted > 0)
     })
+}
+
+/// Deletes sign-ins of machines that have ended.
+fn delete_grants(db: &Connection, retention: &Retention) -> Result<bool, Failure> {
+    let deleted = db
+        .prepare_cached(
+            "DELETE FROM device_grants WHERE grant_key IN (
+                 SELECT grant_key FROM device_grants WHERE kept_until <= ?1 LIMIT ?2)",
+        )?
+        .execute(params![Unsigned(retention.ended_until), STEP_PENDING])?;
+    Ok(deleted > 0)
 }
 
 /// Deletes allowances that are whole again: nothing need be known of them.

@@ -31,6 +31,8 @@ const OF_NOBODY: &[&str] = &[
     "condemned_objects",
     // Hashes and random ids, for twenty minutes.
     "finished_logins",
+    // Hashes of codes and what the server sealed, for twenty minutes.
+    "device_grants",
     // Keyed hashes, until the allowance is whole again.
     "allowances",
     // Registrations that nobody has confirmed: of no account.

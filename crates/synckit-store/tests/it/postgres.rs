@@ -9,14 +9,15 @@ use synckit_protocol::{
 };
 use synckit_store::{
     AcceptNewSeed, AccountCreation, AddressChange, Allowance, AppPlan, AppStored, AppWrite, Blob, Charge, Counted,
-    CountedKey, CredentialId, CredentialOf, DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore,
+    CountedKey, CredentialId, CredentialOf, DevicePoll, DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore,
     FinishedLogin, Hour, LoginUse, MemberWrite, Month, Moved, NewAccount, NewAddress, NewApp, NewDevice, NewEnvelope,
     NewMailCode, NewPendingAccount, NewSession, NewTeam, NewUpload, PAGES_APP, PasswordReset, Place, PlanPart,
     RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId, TeamCreation, TeamDeletion, TeamRole, UploadBegin,
     UsageFlush, UserLimit, VaultWrite, VersionedWrite,
+    conformance::device_grants::new_grant,
     records::{
-        Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, allowances, apps, blobs, devices, envelopes,
-        export, pending_accounts, plans, sessions, streams, teams, usage,
+        Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, allowances, apps, blobs, device_grants,
+        devices, envelopes, export, pending_accounts, plans, sessions, streams, teams, usage,
     },
     rules::quotas::{PlanRoom, Quota, Quotas, Usage},
     schema,
@@ -29,8 +30,8 @@ use tokio_postgres::{
 use crate::{
     database::Database,
     fixture::{
-        NOW, device_id, id16, key, new_account, new_device, new_envelope, new_key, password, secret, session_id,
-        stream_of, user_id,
+        NOW, app_id, device_id, id16, key, new_account, new_device, new_envelope, new_key, password, secret,
+        session_id, stream_of, user_id,
     },
 };
 
@@ -158,6 +159,7 @@ async fn every_record_runs_on_postgresql() {
     of_blobs(&db).await;
     of_deletion(&db).await;
     of_pending_accounts(&db).await;
+    of_device_grants(&db).await;
     drop(db);
 
     // A session of a stream whose account is gone is refused as on SQLite. The refusal ends the transaction.
@@ -340,6 +342,21 @@ async fn of_pending_accounts(db: &impl Executor) {
     assert!(!accounts::invite_is_open(db, secret(31)).await.unwrap());
     assert_eq!(put(32).await, AccountCreation::InviteInvalid);
     accounts::delete(db, user_id(31)).await.unwrap().unwrap();
+}
+
+async fn of_device_grants(db: &impl Executor) {
+    for n in 1..=2 {
+        assert!(device_grants::put(db, &new_grant(n)).await.unwrap());
+    }
+    assert!(device_grants::waiting(db, secret(1001), NOW).await.unwrap().is_some());
+    let poll = async |n| device_grants::poll(db, secret(n), app_id(1), NOW).await.unwrap();
+    assert_eq!(poll(1).await, DevicePoll::Waiting);
+    assert_eq!(poll(1).await, DevicePoll::TooFast);
+    let by = Some(b"somebody".as_slice());
+    assert!(device_grants::answer(db, secret(1001), by, NOW).await.unwrap());
+    let allowed_by = b"somebody".to_vec();
+    assert_eq!(poll(1).await, DevicePoll::Allowed { allowed_by });
+    assert_eq!(poll(1).await, DevicePoll::Unknown);
 }
 
 async fn of_sessions_and_devices(db: &impl Executor) {

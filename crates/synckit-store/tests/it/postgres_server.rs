@@ -56,6 +56,7 @@ async fn streams_share_nothing_in_the_schema() {
         "allowances",
         "api_keys",
         "apps",
+        "device_grants",
         "earlier_vaults",
         "familiar_places",
         "finished_logins",

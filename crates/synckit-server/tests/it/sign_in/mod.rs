@@ -4,6 +4,7 @@ mod account_page;
 mod auth;
 mod browser;
 mod console;
+mod device;
 mod held;
 mod oprf;
 mod tokens;

@@ -117,7 +117,7 @@ impl Begun {
     }
 }
 
-async fn change_password(world: &World, user: &User, new: &str) {
+pub(super) async fn change_password(world: &World, user: &User, new: &str) {
     let (registration, request) = ClientRegistration::start(new, &mut OsRng).unwrap();
     let start = PasswordChangeStart {
         suite: LOGIN_SUITE,
