@@ -47,6 +47,8 @@ pub(crate) fn answer(data: &[u8]) {
         answers
             .bounded(client.create_account("me@example.com", "password"))
             .await;
+        // One whose answer is JSON, and says how long to wait.
+        answers.bounded(client.login_with_device_code("machine", |_| {})).await;
     });
 }
 

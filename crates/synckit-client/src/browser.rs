@@ -175,6 +175,11 @@ impl SyncKitClient {
             Err(Error::BrowserSignIn { code, .. }) if code == "invalid_client" => return Err(Error::ApiKeyInvalid),
             answer => answer?.decode_json()?,
         };
+        self.install_tokens(tokens).await
+    }
+
+    /// Takes the tokens of an OAuth grant.
+    pub(crate) async fn install_tokens(&self, tokens: OAuthTokens) -> Result<(UserId, AppId)> {
         let signed_in = SignedIn {
             token: tokens.access_token,
             expires_at: tokens.expires_at,

@@ -125,6 +125,12 @@ pub enum Error {
         /// What was wrong.
         reason: String,
     },
+    /// The person refused the sign-in of this machine on the page.
+    #[error("the sign-in was refused on the page")]
+    DeviceSignInDenied,
+    /// Nobody allowed the sign-in of this machine in time. Begin again, for a new code.
+    #[error("nobody allowed the sign-in in time")]
+    DeviceSignInExpired,
     /// The session was signed out, revoked, or not used for 90 days.
     #[error("the session has ended: sign in again")]
     SessionEnded,

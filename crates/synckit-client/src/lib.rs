@@ -164,6 +164,7 @@ mod browser;
 mod client;
 mod config;
 mod connection;
+mod device_sign_in;
 mod devices;
 mod error;
 mod history;
@@ -195,6 +196,7 @@ pub use blobs::{
 };
 pub use client::SyncKitClient;
 pub use config::{SyncKitClientBuilder, SyncKitConfig};
+pub use device_sign_in::DeviceCode;
 pub use error::{Chain as ErrorChain, Error, PushError, Result};
 pub use plan_usage::PlanUsage;
 pub use quota::Quota;

@@ -26,7 +26,7 @@ use crate::mail_server::MailServer;
 mod mail_server;
 mod person;
 
-pub use person::allow;
+pub use person::{allow, allow_machine};
 
 /// The result of an example.
 pub type Outcome = Result<(), Box<dyn Error>>;
@@ -246,6 +246,12 @@ impl World {
             reqwest::get(back).await?;
             Ok::<_, Box<dyn Error + Send + Sync>>(())
         });
+    }
+
+    /// The person opens the address of a machine that asks to sign in, signs in, and allows it. Goes on in the background.
+    pub fn allow_machine(&self, page: &str) {
+        let (page, email, password) = (page.to_owned(), self.email, self.password);
+        tokio::spawn(async move { allow_machine(&page, email, password).await });
     }
 
     /// Waits for the first mail to this person whose subject begins like this, and returns its code.

@@ -13,6 +13,7 @@ mod connections;
 mod convergence;
 mod corpus;
 mod credential_files;
+mod device_sign_in;
 mod devices;
 mod encryption;
 mod gateways;

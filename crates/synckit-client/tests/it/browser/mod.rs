@@ -4,6 +4,7 @@ mod account;
 mod accounts;
 mod console;
 mod driver;
+mod machine;
 mod trace;
 
 use base64::{
