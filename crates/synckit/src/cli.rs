@@ -133,7 +133,12 @@ pub(crate) enum Command {
     /// Rotate the key that signs the tokens of sessions
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Check server, API key and address of a user, and store them for later commands
+    /// Sign in for later commands
+    ///
+    /// Without --email, signs this machine in as a device of an account: prints an address and a code, which somebody opens and
+    /// types in a browser, on any machine. Then the password opens the data, once. Session and keys are stored in a file that only
+    /// this user can read, and later commands need no password. With --email, checks the password, and stores server, API key
+    /// and address; later commands ask for the password.
     Login {
         /// Confirm the address of a new account with the code that was mailed to it
         #[arg(long, value_name = "CODE")]
@@ -141,7 +146,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         sign_in: SignInArgs,
     },
-    /// Remove the stored values of `login`
+    /// End what `login` began: revoke this machine, and remove the stored values
     Logout,
     /// List, rename and revoke the devices of a user
     #[command(subcommand)]
@@ -223,15 +228,21 @@ pub(crate) struct DataArgs {
     pub(crate) database_password_file: Option<String>,
 }
 
-/// The user of a command; missing values come from `synckit login`. The password is read from the terminal or from
-/// SYNCKIT_PASSWORD. It is never an argument, because every user of the machine can read those.
+/// The user of a command; missing values come from `synckit login`. Where a password is needed, it is read from the terminal or
+/// from SYNCKIT_PASSWORD. It is never an argument, because every user of the machine can read those.
 #[derive(Debug, Args)]
 pub(crate) struct SignInArgs {
     /// The server [default: that of `synckit login`]
     #[arg(long, value_name = "URL", env = "SYNCKIT_SERVER")]
     pub(crate) server: Option<String>,
     /// The API key of the app [default: that of `synckit login`]
-    #[arg(long, value_name = "KEY", env = "SYNCKIT_API_KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        visible_alias = "key",
+        value_name = "KEY",
+        env = "SYNCKIT_API_KEY",
+        hide_env_values = true
+    )]
     pub(crate) api_key: Option<String>,
     /// The e-mail address of the account [default: that of `synckit login`]
     #[arg(long, value_name = "ADDRESS", env = "SYNCKIT_EMAIL")]
@@ -329,7 +340,8 @@ pub(crate) enum ExportFormat {
 ///
 /// The export is written to DIR as changes.jsonl or export.sqlite, files to DIR/blobs under their SHA-256. They appear
 /// only when they are complete: the same command continues an interrupted export. The export registers a device of the
-/// user, and revokes it at the end. It stores nothing in the keychain of this machine.
+/// user, and revokes it at the end; on a machine that `synckit login` made a device, it is that one. It stores nothing in the keychain
+/// of this machine.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The directory of the export; created, for this user only

@@ -72,8 +72,8 @@ async fn list(sign_in: &SignInArgs) -> Result<(), Failure> {
         Ok((user.client.devices().await?, user.client.device_sessions().await?))
     })
     .await?;
-    // The session of this command ends with it.
-    sessions.retain(|session| !session.current);
+    // The session of a command that asked for the password ends with it.
+    sessions.retain(|session| !session.current || session.device_id.is_some());
     if screen::is_for_programs() {
         let sessions: Vec<ListedSession> = sessions
             .iter()
@@ -183,7 +183,7 @@ async fn rename(wanted: &str, name: &str, sign_in: &SignInArgs) -> Result<(), Fa
 
 async fn revoke(wanted: &str, rotate: bool, yes: bool, sign_in: &SignInArgs) -> Result<(), Failure> {
     let device = signed_in(sign_in, async |user| {
-        let (client, password) = (&user.client, user.password.expose());
+        let client = &user.client;
         let device = find(wanted, client).await?;
         let consequence = format!(
             "This revokes {} permanently: to sync again, it must sign in as a new device.",
@@ -193,6 +193,7 @@ async fn revoke(wanted: &str, rotate: bool, yes: bool, sign_in: &SignInArgs) -> 
         if rotate {
             // Check the password before revoking the device, because afterwards a failure would leave half the work
             // undone.
+            let password = user.password()?;
             client.setup_encryption_existing(password).await?;
             client.revoke_device_and_rotate(device.id, password).await?;
         } else {
@@ -221,7 +222,7 @@ async fn revoke(wanted: &str, rotate: bool, yes: bool, sign_in: &SignInArgs) -> 
 
 async fn safety_code(sign_in: &SignInArgs) -> Result<(), Failure> {
     let code = signed_in(sign_in, async |user| {
-        user.client.setup_encryption_existing(user.password.expose()).await?;
+        user.open_keys().await?;
         Ok(user.client.safety_code().await?)
     })
     .await?;
@@ -242,7 +243,7 @@ async fn rotate_key(yes: bool, sign_in: &SignInArgs) -> Result<(), Failure> {
         "yes",
     )?;
     signed_in(sign_in, async |user| {
-        let password = user.password.expose();
+        let password = user.password()?;
         user.client.setup_encryption_existing(password).await?;
         Ok(user.client.rotate_keys(password).await?)
     })
@@ -262,7 +263,7 @@ async fn replace_account_key(yes: bool, sign_in: &SignInArgs) -> Result<(), Fail
         "yes",
     )?;
     signed_in(sign_in, async |user| {
-        Ok(user.client.replace_account_key(user.password.expose()).await?)
+        Ok(user.client.replace_account_key(user.password()?).await?)
     })
     .await?;
     if screen::is_for_programs() {

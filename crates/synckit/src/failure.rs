@@ -82,6 +82,12 @@ impl Failure {
         }
     }
 
+    /// The same failure with another hint.
+    pub(crate) fn with_hint(mut self, hint: &str) -> Self {
+        self.hint = Some(hint.to_owned());
+        self
+    }
+
     /// The same failure under another code.
     pub(crate) fn with_code(mut self, code: &str) -> Self {
         code.clone_into(&mut self.code);
@@ -491,6 +497,10 @@ fn of_sdk(error: &synckit_client::Error) -> Known {
             "address_not_confirmed",
             "`synckit login --confirm CODE` confirms the address with the code from the mail",
         ),
+        Error::NoStoredKey => Known::code("no_login"),
+        Error::DeviceSignInDenied => Known::code("access_denied"),
+        Error::DeviceSignInExpired => Known::new("expired_token", "run the command again, for a new code"),
+        Error::BrowserSignIn { code, .. } => Known::new(code.clone(), "run the command again, for a new code"),
         Error::AccountGone => Known::code("account_gone"),
         Error::SessionEnded => Known::new("session_ended", "run the command again"),
         Error::FreshLoginRequired => Known::new("fresh_login_required", "run the command again"),

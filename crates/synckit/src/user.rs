@@ -1,34 +1,60 @@
-//! A user at the command line: signed in through the SDK, like an app, with nothing stored on this machine.
+//! A user at the command line: signed in through the SDK, like an app, either with a password, with nothing stored on this
+//! machine, or by the session that `synckit login` stored.
 //!
-//! Invariant: the password comes from the terminal, from standard input or from the environment, never from an argument,
-//! and the session ends with the command.
+//! Invariants: the password comes from the terminal, from standard input or from the environment, never from an argument; a session
+//! that a password opened ends with the command.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::{
+    cell::OnceCell,
+    io::{self, BufRead as _, IsTerminal as _},
+};
 
 use anyhow::{Context as _, anyhow};
 use console::Term;
-use synckit_client::{MemoryStore, RecoveryCode, SyncKitClient, SyncKitConfig};
-use synckit_protocol::SecretText;
+use synckit_client::{FileStore, MemoryStore, RecoveryCode, SyncKitClient, SyncKitConfig};
+use synckit_protocol::{SecretText, check_name, limits::DEVICE_NAME_BYTES_MAX};
 
 use crate::{
     cli::SignInArgs,
     failure::{Failure, WithHint as _},
-    login::Login,
+    login::{Identity, Login},
     screen,
     shown::shown,
 };
 
 /// A signed-in user.
 #[derive(Debug)]
-pub(crate) struct User {
+pub(crate) struct User<'a> {
     pub(crate) client: SyncKitClient,
-    pub(crate) password: SecretText,
+    /// Whether this machine is a device of the user, and has the keys.
+    pub(crate) is_device: bool,
+    args: &'a SignInArgs,
+    password: OnceCell<SecretText>,
 }
 
-/// Signs in, runs `work`, and always signs out again.
+impl User<'_> {
+    /// The password, asked for at the first call.
+    pub(crate) fn password(&self) -> Result<&str, Failure> {
+        if let Some(password) = self.password.get() {
+            return Ok(password.expose());
+        }
+        let password = password(self.args, "Password of the account: ")?;
+        Ok(self.password.get_or_init(|| password).expose())
+    }
+
+    /// Opens the keys, unless this machine has them.
+    pub(crate) async fn open_keys(&self) -> Result<(), Failure> {
+        if !self.is_device {
+            self.client.setup_encryption_existing(self.password()?).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Signs in, runs `work`, and signs out again what a password opened.
 pub(crate) async fn signed_in<T>(
     args: &SignInArgs,
-    work: impl AsyncFnOnce(&User) -> Result<T, Failure>,
+    work: impl AsyncFnOnce(&User<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     signed_in_with(args, None, work).await
 }
@@ -37,36 +63,67 @@ pub(crate) async fn signed_in<T>(
 pub(crate) async fn signed_in_with<T>(
     args: &SignInArgs,
     mailed_code: Option<&str>,
-    work: impl AsyncFnOnce(&User) -> Result<T, Failure>,
+    work: impl AsyncFnOnce(&User<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let login = Login::resolve(args)?;
-    let client = SyncKitClient::builder(SyncKitConfig {
+    let builder = SyncKitClient::builder(SyncKitConfig {
         server_url: login.server,
         api_key: login.api_key,
-    })
-    .credential_store(MemoryStore::default())
-    .build();
-    let user = User {
-        client,
-        password: password(args, &login.email)?,
-    };
-    let password = user.password.expose();
-    match mailed_code {
-        Some(code) => user.client.confirm_account(&login.email, password, code).await?,
-        None => user.client.authenticate(&login.email, password).await?,
-    };
-    let done = work(&user).await;
-    if let Err(error) = user.client.sign_out().await
-        && done.is_ok()
-    {
-        screen::note(format_args!(
-            "note: the session could not be ended; it expires after 90 days: {error}"
-        ));
+    });
+    match login.identity {
+        Identity::Device(session) => {
+            let client = builder.credential_store(FileStore::new(session)).build();
+            client.try_load_key_from_keychain().hint(SIGN_IN_AGAIN)?;
+            let user = User {
+                client,
+                is_device: true,
+                args,
+                password: OnceCell::new(),
+            };
+            work(&user).await.map_err(|failure| match failure.code() {
+                "session_ended" | "device_revoked" | "account_gone" => failure.with_hint(SIGN_IN_AGAIN),
+                _ => failure,
+            })
+        }
+        Identity::Email(email) => {
+            let user = User {
+                client: builder.credential_store(MemoryStore::default()).build(),
+                is_device: false,
+                args,
+                password: OnceCell::from(password(args, &format!("Password of {email}: "))?),
+            };
+            match mailed_code {
+                Some(code) => user.client.confirm_account(&email, user.password()?, code).await?,
+                None => user.client.authenticate(&email, user.password()?).await?,
+            };
+            let done = work(&user).await;
+            if let Err(error) = user.client.sign_out().await
+                && done.is_ok()
+            {
+                screen::note(format_args!(
+                    "note: the session could not be ended; it expires after 90 days: {error}"
+                ));
+            }
+            done
+        }
     }
-    done
 }
 
-fn password(args: &SignInArgs, email: &str) -> Result<SecretText, Failure> {
+/// The hint for a machine whose session is no more.
+const SIGN_IN_AGAIN: &str = "`synckit logout` forgets the session of this machine, `synckit login` signs it in again";
+
+/// Whether there is a way to ask for the password.
+pub(crate) fn can_ask_password(args: &SignInArgs) -> bool {
+    args.password_stdin || is_set("SYNCKIT_PASSWORD") || is_terminal()
+}
+
+/// Whether the password is typed, and can be typed again.
+pub(crate) fn asks_at_terminal(args: &SignInArgs) -> bool {
+    !args.password_stdin && !is_set("SYNCKIT_PASSWORD")
+}
+
+/// The password, by the way that the user chose.
+pub(crate) fn password(args: &SignInArgs, question: &str) -> Result<SecretText, Failure> {
     if args.password_stdin {
         let mut line = String::new();
         io::stdin()
@@ -84,14 +141,16 @@ fn password(args: &SignInArgs, email: &str) -> Result<SecretText, Failure> {
         }
         return Ok(password);
     }
-    let question = format!("Password of {email}: ");
-    secret("SYNCKIT_PASSWORD", &question)?.ok_or_else(|| {
-        Failure::new(
-            anyhow!("the command needs the password, and has no terminal to ask for it"),
-            "use --password-stdin, or set SYNCKIT_PASSWORD",
-        )
-        .with_code("no_password")
-    })
+    secret("SYNCKIT_PASSWORD", question)?.ok_or_else(no_password)
+}
+
+/// The failure of a command that needs the password and cannot ask for it.
+pub(crate) fn no_password() -> Failure {
+    Failure::new(
+        anyhow!("the command needs the password, and has no terminal to ask for it"),
+        "use --password-stdin, or set SYNCKIT_PASSWORD",
+    )
+    .with_code("no_password")
 }
 
 /// The recovery code, from SYNCKIT_RECOVERY_CODE or the terminal.
@@ -126,13 +185,22 @@ fn secret(variable: &str, question: &str) -> Result<Option<SecretText>, Failure>
         let text = value.into_string().map_err(|_| anyhow!("{variable} is not UTF-8"))?;
         return Ok(Some(SecretText::new(text)));
     }
-    let terminal = Term::stderr();
-    if !io::stdin().is_terminal() || !terminal.is_term() {
+    if !is_terminal() {
         return Ok(None);
     }
+    let terminal = Term::stderr();
     terminal.write_str(&shown(question))?;
     let text = SecretText::new(terminal.read_secure_line()?);
     Ok((!text.expose().is_empty()).then_some(text))
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
+
+/// Whether somebody can be asked.
+pub(crate) fn is_terminal() -> bool {
+    io::stdin().is_terminal() && Term::stderr().is_term()
 }
 
 /// The platform of this machine, in SyncKit's terms.
@@ -141,5 +209,21 @@ pub(crate) fn platform() -> &'static str {
         os @ ("macos" | "windows") => os,
         // Every other supported system is similar to Linux.
         _ => "linux",
+    }
+}
+
+/// What this machine calls itself, for the list of devices.
+pub(crate) fn machine_name() -> String {
+    let from_system = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let from_variable = || {
+        ["HOSTNAME", "COMPUTERNAME"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok())
+    };
+    let name = from_system.or_else(from_variable).unwrap_or_default();
+    let name = name.trim();
+    match check_name(name, DEVICE_NAME_BYTES_MAX) {
+        Ok(()) => name.to_owned(),
+        Err(_) => "terminal".to_owned(),
     }
 }

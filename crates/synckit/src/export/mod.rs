@@ -4,7 +4,8 @@
 //! every check of the SDK, so it needs the user's password.
 //!
 //! Invariants: a file under its final name is complete; memory does not grow with the data; the export registers a
-//! device, because pulling requires one, and revokes it at the end, so that it does not hold back the log.
+//! device, because pulling requires one, and revokes it at the end, so that it does not hold back the log. A machine that is a device
+//! of the account stays one.
 
 mod files;
 mod lines;
@@ -42,7 +43,11 @@ pub(crate) fn run(args: ExportArgs) -> Result<ExitCode, Failure> {
     let place = Place::open(&args)?;
     let recovery = args.recovery_code.then(user::recovery_code).transpose()?;
     let work = signed_in(&args.sign_in, async |user| {
-        open_keys(user, recovery.as_ref()).await?;
+        match (&recovery, user.is_device) {
+            (Some(_), true) => return Err(has_keys()),
+            (None, true) => {}
+            _ => open_keys(user, recovery.as_ref()).await?,
+        }
         as_a_device(user, &args, place, recovery.as_ref()).await
     });
     let report = runtime()?.block_on(work)?;
@@ -70,17 +75,26 @@ struct ExportReport {
     blobs: Option<files::BlobReport>,
 }
 
-async fn open_keys(user: &User, recovery: Option<&RecoveryCode>) -> Result<(), Failure> {
+/// The failure of `--recovery-code` on a machine that needs none.
+fn has_keys() -> Failure {
+    Failure::new(
+        anyhow!("this machine has the keys already: `synckit login` signed it in"),
+        "leave --recovery-code out, or name the account with --email",
+    )
+    .with_code("already_signed_in")
+}
+
+async fn open_keys(user: &User<'_>, recovery: Option<&RecoveryCode>) -> Result<(), Failure> {
     match recovery {
         Some(code) => user.client.setup_encryption_with_recovery(code).await?,
-        None => user.client.setup_encryption_existing(user.password.expose()).await?,
+        None => user.client.setup_encryption_existing(user.password()?).await?,
     }
     Ok(())
 }
 
 /// Registers a device for the duration of the export.
 async fn as_a_device(
-    user: &User,
+    user: &User<'_>,
     args: &ExportArgs,
     place: Place,
     recovery: Option<&RecoveryCode>,
@@ -91,7 +105,11 @@ async fn as_a_device(
     };
     let mut progress = place.begin(Owner { user_id, app_id })?;
     let mut sink = None;
-    let device = client.register_device(progress.device_name(), user::platform()).await?;
+    let device = if user.is_device {
+        client.register_device(&user::machine_name(), user::platform()).await?
+    } else {
+        client.register_device(progress.device_name(), user::platform()).await?
+    };
     let mut stop = StopSignal::listen()?;
     let done = tokio::select! {
         done = export(user, device.id, args, &mut progress, &mut sink, recovery) => done,
@@ -102,7 +120,9 @@ async fn as_a_device(
         // failed save.
         let _ = sink.save().and_then(|saved| progress.save(saved));
     }
-    if let Err(error) = client.revoke_device(device.id).await {
+    if !user.is_device
+        && let Err(error) = client.revoke_device(device.id).await
+    {
         screen::note(format_args!(
             "note: the device {:?} of the export is still registered, revoke it with `synckit device revoke`: {error}",
             device.device_name
@@ -116,7 +136,7 @@ async fn as_a_device(
 const GO_ON: &str = "run the same command again to continue, or with --force to start again";
 
 async fn export(
-    user: &User,
+    user: &User<'_>,
     device_id: DeviceId,
     args: &ExportArgs,
     progress: &mut Progress,
@@ -148,7 +168,7 @@ async fn export(
 }
 
 async fn pull(
-    user: &User,
+    user: &User<'_>,
     device_id: DeviceId,
     progress: &mut Progress,
     sink: &mut Sink,
@@ -200,7 +220,7 @@ async fn pull(
 ///
 /// The device of the export is revoked at its end, so the user's own devices are not affected.
 async fn leave_out(
-    user: &User,
+    user: &User<'_>,
     progress: &mut Progress,
     batch: Box<BatchEvidence>,
     cursor: Cursor,

@@ -41,8 +41,8 @@ fn help_names_every_command() {
       doctor        Check a server, with advice for each problem
 
     Use an account:
-      login         Check server, API key and address of a user, and store them for later commands
-      logout        Remove the stored values of `login`
+      login         Sign in for later commands
+      logout        End what `login` began: revoke this machine, and remove the stored values
       device        List, rename and revoke the devices of a user
       export        Export all of a user's data, decrypted: JSON lines or SQLite, and the files
 
@@ -211,7 +211,7 @@ fn help_of_what_users_do() {
           --rotate           Replace the master key too, so that the device cannot read later data
           --yes              Do not ask for confirmation
           --server <URL>     The server [default: that of `synckit login`] [env: SYNCKIT_SERVER=]
-          --api-key <KEY>    The API key of the app [default: that of `synckit login`] [env: SYNCKIT_API_KEY]
+          --api-key <KEY>    The API key of the app [default: that of `synckit login`] [env: SYNCKIT_API_KEY] [alias: --key]
           --email <ADDRESS>  The e-mail address of the account [default: that of `synckit login`] [env: SYNCKIT_EMAIL=]
           --password-stdin   Read the password from the first line of standard input
           --json             Print JSON, for programs
@@ -229,7 +229,7 @@ fn help_of_what_users_do() {
           --recovery-code    Open the data with the recovery code (from the terminal or SYNCKIT_RECOVERY_CODE) after a password reset
           --force            Replace an existing export, and restart an interrupted one
           --server <URL>     The server [default: that of `synckit login`] [env: SYNCKIT_SERVER=]
-          --api-key <KEY>    The API key of the app [default: that of `synckit login`] [env: SYNCKIT_API_KEY]
+          --api-key <KEY>    The API key of the app [default: that of `synckit login`] [env: SYNCKIT_API_KEY] [alias: --key]
           --email <ADDRESS>  The e-mail address of the account [default: that of `synckit login`] [env: SYNCKIT_EMAIL=]
           --password-stdin   Read the password from the first line of standard input
           --json             Print JSON, for programs

@@ -30,7 +30,7 @@ fn login_keeps_server_key_and_address() {
         let before = run(&mut at_home(&["device", "list"])).expect_code(1);
         insta::assert_snapshot!(before.stderr, @r"
         error: --server is missing
-        hint: `synckit login` stores server, API key and address for all commands; or give --server
+        hint: `synckit login` stores who signs in, for all commands; or give --server
         ");
 
         let login = [

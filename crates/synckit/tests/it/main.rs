@@ -19,6 +19,7 @@ mod interference;
 #[cfg(target_os = "linux")]
 mod log;
 mod login;
+mod login_as_device;
 #[path = "../../../synckit-server/tests/it/mail_server.rs"]
 mod mail_server;
 #[cfg(target_os = "linux")]
