@@ -165,10 +165,10 @@ async fn as_device(args: &SignInArgs, file: &Path, session: &Path) -> Result<(),
     let name = user::machine_name();
     client.login_with_device_code(&name, tell).await?;
     let made = async {
-        open_keys(&client, args).await?;
-        let device = client.register_device(&name, user::platform()).await?;
+        // First, so that a sign-in that is cut off here can be ended by `synckit logout`.
         write(file, &kept)?;
-        Ok::<_, Failure>(device)
+        open_keys(&client, args).await?;
+        Ok::<_, Failure>(client.register_device(&name, user::platform()).await?)
     };
     let device = match made.await {
         Ok(device) => device,
@@ -180,6 +180,7 @@ async fn as_device(args: &SignInArgs, file: &Path, session: &Path) -> Result<(),
                 ));
             }
             remove(session)?;
+            remove(file)?;
             return Err(failure);
         }
     };
@@ -248,14 +249,14 @@ fn client(kept: &Kept, session: &Path) -> SyncKitClient {
 pub(crate) fn forget() -> Result<ExitCode, Failure> {
     let file = file()?;
     let session = file.with_file_name(SESSION);
-    let mut is_revoked = false;
+    let mut is_signed_out = false;
     if session.exists() {
         let revoked = match read() {
             Ok(Some(kept)) => runtime()?.block_on(revoke(&client(&kept, &session))),
             _ => Err(Failure::new(anyhow!("its server is not stored"), "")),
         };
         match revoked {
-            Ok(()) => is_revoked = true,
+            Ok(()) => is_signed_out = true,
             // What is left here must go all the same.
             Err(failure) => screen::note(format_args!(
                 "note: the device could not be revoked, do it on the page of the account: {}",
@@ -265,10 +266,10 @@ pub(crate) fn forget() -> Result<ExitCode, Failure> {
     }
     let was_there = [remove(&session)?, remove(&file)?].contains(&true);
     if screen::is_for_programs() {
-        screen::json(&serde_json::json!({ "forgotten": was_there, "revoked": is_revoked }))?;
+        screen::json(&serde_json::json!({ "forgotten": was_there, "signed_out": is_signed_out }))?;
     } else if was_there {
-        if is_revoked {
-            screen::line("This machine is signed out, and its device is revoked.");
+        if is_signed_out {
+            screen::line("This machine is signed out, and no device of the account any more.");
         }
         screen::line(format_args!("{} is removed", file.display()));
     } else {

@@ -226,6 +226,37 @@ fn a_sign_in_that_fails_leaves_nothing() {
     });
 }
 
+/// Between the page and the password, there is a session and no key.
+#[test]
+fn a_sign_in_that_was_cut_off_can_be_ended() {
+    let server = Server::start();
+    block_on(async {
+        let person = Person::on(&server).await;
+        let home = Home::new();
+        let login = ["--server", &server.url, "--key", &person.api_key, "--password-stdin"];
+        let mut command = home.command(&["login", "--json"]);
+        let command = command.args(login).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let asked = printed(&mut BufReader::new(child.stdout.take().unwrap()));
+        let page = asked["verification_uri_complete"].as_str().unwrap();
+        allow_machine(page, EMAIL, PASSWORD).await.unwrap();
+        while !home.file("login.json").exists() {
+            assert!(child.try_wait().unwrap().is_none());
+            tokio::task::yield_now().await;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(person.client.device_sessions().await.unwrap().len(), 2);
+        let refused = home.run(&["--json", "device", "list"]).expect_code(1);
+        assert!(refused.stderr.contains("\"no_login\""), "{}", refused.stderr);
+        let ended = home.run(&["--json", "logout"]).expect_code(0);
+        let ended: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(ended, json!({ "forgotten": true, "signed_out": true }));
+        assert!(home.is_empty());
+        assert_eq!(person.client.device_sessions().await.unwrap().len(), 1);
+    });
+}
+
 #[test]
 fn a_revoked_machine_says_how_to_go_on() {
     let server = Server::start();
