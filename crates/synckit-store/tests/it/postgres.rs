@@ -9,11 +9,11 @@ use synckit_protocol::{
 };
 use synckit_store::{
     AcceptNewSeed, AccountCreation, AddressChange, Allowance, AppPlan, AppStored, AppWrite, Blob, Charge, Counted,
-    CountedKey, CredentialId, CredentialOf, DevicePoll, DeviceRegistration, DeviceRename, Draw, EndSessions, EnvelopeRestore,
-    FinishedLogin, Hour, LoginUse, MemberWrite, Month, Moved, NewAccount, NewAddress, NewApp, NewDevice, NewEnvelope,
-    NewMailCode, NewPendingAccount, NewSession, NewTeam, NewUpload, PAGES_APP, PasswordReset, Place, PlanPart,
-    RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId, TeamCreation, TeamDeletion, TeamRole, UploadBegin,
-    UsageFlush, UserLimit, VaultWrite, VersionedWrite,
+    CountedKey, CredentialId, CredentialOf, DevicePoll, DeviceRegistration, DeviceRename, Draw, EndSessions,
+    EnvelopeRestore, FinishedLogin, Hour, LoginUse, MemberWrite, Month, Moved, NewAccount, NewAddress, NewApp,
+    NewDevice, NewEnvelope, NewMailCode, NewPendingAccount, NewSession, NewTeam, NewUpload, PAGES_APP, PasswordReset,
+    Place, PlanPart, RedirectWrite, RefreshUse, SeedClaim, StoreError, StreamId, TeamCreation, TeamDeletion, TeamRole,
+    UploadBegin, UsageFlush, UserLimit, VaultWrite, VersionedWrite,
     conformance::device_grants::new_grant,
     records::{
         Column, EachRow, Executor, ImpossibleValue, Row, Value, accounts, allowances, apps, blobs, device_grants,

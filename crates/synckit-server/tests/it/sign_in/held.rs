@@ -61,7 +61,7 @@ async fn held_forms_of_ended_sessions_do_nothing() {
     let app = admin.create_app_of(Some(team), "Field Notes").await.unwrap().app_id;
     let before = names_and_keys(&admin).await;
     let of_app = |rest: &str| format!("/console/apps/{app}{rest}");
-    let forms: [(String, &[(&str, &str)]); 8] = [
+    let forms: [(String, &[(&str, &str)]); 9] = [
         (of_app("/name"), &[("name", "Stolen")]),
         (of_app("/keys"), &[("days", "0")]),
         (
@@ -73,6 +73,7 @@ async fn held_forms_of_ended_sessions_do_nothing() {
         ("/account/sessions".to_owned(), &[("session", "others")]),
         ("/account/address".to_owned(), &[("email", "eve@example.com")]),
         ("/account/delete".to_owned(), &[("email", EMAIL)]),
+        ("/oauth/device".to_owned(), &[("user_code", "BCDF-GHJK")]),
     ];
     for (path, fields) in &forms {
         let browser = Browser::sign_in(&world, EMAIL).await;
