@@ -274,6 +274,23 @@ fn half_a_transaction_waits_for_its_rest() {
 }
 
 #[test]
+fn rows_that_vanish_take_no_half_transaction_along() {
+    let mut device = Device::new(OnDelete::Cascade);
+    device.read(vec![
+        (key("lists", "a"), 1, RowOp::Insert(named("a"))),
+        (key("tasks", "half"), 1, RowOp::Insert(task("to come", "theirs"))),
+    ]);
+    device.edit(key("lists", "a"), 5, None);
+    device.edit(key("tasks", "new"), 5, Some(task("a", "mine")));
+    device.settle();
+    // The new one goes with its list, and nobody ever hears of it. The list of the other is in the next batch.
+    let lost: Vec<&Row> = device.state.conflicts.iter().map(|conflict| &conflict.lost).collect();
+    assert_eq!(lost, [&task("a", "mine")]);
+    let unsent: Vec<&Key> = device.state.unsent.keys().collect();
+    assert_eq!(unsent, [&key("lists", "a")]);
+}
+
+#[test]
 fn edit_during_a_push_is_not_acknowledged_by_it() {
     let mut device = Device::new(OnDelete::Cascade);
     device.edit(key("lists", "a"), 5, Some(named("sent")));
@@ -821,6 +838,26 @@ fn new_rows_wait_for_a_parent_that_stays_here() {
         ("notes", "logged"),
     ];
     assert_eq!(sent, expected);
+}
+
+#[test]
+fn refused_row_is_sent_again_only_as_another_row() {
+    let mut device = Device::new(OnDelete::Cascade);
+    device.read(vec![
+        (key("lists", "a"), 1, RowOp::Insert(named("a"))),
+        (key("lists", "b"), 1, RowOp::Insert(named("b"))),
+        (key("tasks", "t"), 1, RowOp::Insert(task("a", "old"))),
+        (key("tasks", "u"), 1, RowOp::Insert(task("a", "old"))),
+    ]);
+    for name in ["t", "u"] {
+        device.edit(key("tasks", name), 5, Some(task("a", "mine")));
+        device.state.unsendable.insert(key("tasks", name), "refused".into());
+    }
+    device.read(vec![(key("tasks", "u"), 9, RowOp::Update(task("b", "old")))]);
+    device.settle();
+    assert_eq!(device.visible()[&key("tasks", "u")], task("b", "mine"));
+    let refused: Vec<&Key> = device.state.unsendable.keys().collect();
+    assert_eq!(refused, [&key("tasks", "t")]);
 }
 
 #[test]
