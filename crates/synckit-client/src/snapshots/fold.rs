@@ -101,8 +101,10 @@ impl SyncKitClient {
     ///
     /// Any device may fold at any time. Several devices that fold at once do no harm, and neither does an interrupted
     /// fold. A fold reads the whole history twice, so fold rarely: for example, when the log has twice as many entries
-    /// as rows. Never fold the log of a file that `synckit-sqlite` syncs: that folds by itself, and keeps what the last entry of a row
-    /// does not have, the columns of other versions of the app and their times. Memory: about 60 bytes for each row that was ever written, and one part of at most 50,000 rows.
+    /// as rows. Memory: about 60 bytes for each row that was ever written, and one part of at most 50,000 rows.
+    ///
+    /// Never fold the log of a file that `synckit-sqlite` syncs. It folds by itself, and keeps what the last entry of a row
+    /// does not have: the columns of other versions of the app, and their times.
     ///
     /// # Errors
     /// As [`SyncKitClient::pull`]; [`Error::KeyRotated`] or [`Error::WrongKey`] if the master key changed meanwhile;

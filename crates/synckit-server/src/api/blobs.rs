@@ -77,7 +77,13 @@ pub(super) async fn upload(
     let size_and_hash = (new.size, new.sealed_hash);
     let presigned = match begun {
         UploadBegin::OverQuota(quota) => return Err(problems::over_quota(quota)),
-        UploadBegin::AlreadyExists | UploadBegin::Needed | UploadBegin::Deleted(_) => None,
+        UploadBegin::AlreadyExists | UploadBegin::Needed => None,
+        // The store was told to bring it back.
+        UploadBegin::Deleted(_) => {
+            return Err(ApiError::internal(io::Error::other(
+                "a deleted blob was not brought back",
+            )));
+        }
         UploadBegin::Begun if is_in_parts => {
             begin_parts(&state, &new).await?;
             return reply.ok(&BlobUploadAnswer {

@@ -350,7 +350,7 @@ fn snapshots() -> Vec<Operation> {
             .by_app_token()
             .path::<SnapshotId>("id", id)
             .answers::<SnapshotAnswer>("The snapshot and its sealed manifest.")
-            .refuses(&[P::SnapshotNotFound]),
+            .refuses(&[P::SnapshotNotFound, P::TransferLimit]),
         put("/api/sync/snapshots/{id}", snapshots::write)
             .does("Completes a snapshot, all of whose parts are there")
             .by_app_token()
@@ -366,6 +366,10 @@ fn snapshots() -> Vec<Operation> {
                 P::SnapshotStale,
                 P::HistoryDiverged,
                 P::SnapshotIncomplete,
+                P::QuotaExceeded,
+                P::StorageLimitReached,
+                P::UserLimitReached,
+                P::TransferLimit,
             ])
             .writes(),
         get("/api/sync/snapshots/{id}/parts/{part}", snapshots::read_part)

@@ -1,5 +1,5 @@
-//! Limits of one user, one address and the whole server: token buckets, request rates, password guesses, codes of machines, mails, concurrent
-//! work, and the reserve of free disk space.
+//! Limits of one user, one address and the whole server: token buckets, request rates, password guesses, codes of machines,
+//! mails, concurrent work, and the reserve of free disk space.
 //!
 //! Nothing here speaks HTTP. The API turns a refusal into a problem.
 //!

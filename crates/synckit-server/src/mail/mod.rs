@@ -404,7 +404,7 @@ impl MailWorker {
                      You sign in with it from now on. Password, recovery code, devices and data stay as they are.\n\n\
                      If it was not you, somebody was signed in to your account, or knows your password. Sign in with the new \
                      address on {url}/account at once, end the other sessions, change the password, and change the address \
-                     back. If you cannot sign in any more, ask whoever runs the server to set your address back, and give \
+                     back. If you cannot sign in any more, ask the operator of the server to set your address back, and give \
                      them this number of your account:\n\n    {user_id}\n",
                     url = self.public_url,
                 );

@@ -13,12 +13,12 @@ use synckit_store::{PlannedApp, rules::quotas::PlanRoom};
 use super::{plan_of, standing::Standing, user_limit_of};
 use crate::billing::UserLimit;
 
-/// How far beyond its plan a write may go.
+/// How much an app may store after a write, against its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Not at all.
+    /// As much as the plan holds.
     Plan,
-    /// As far as the plan again: snapshots, which allow the server to free space.
+    /// Twice as much: snapshots, which allow the server to free space.
     TwicePlan,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct AppMeter {
     app_id: AppId,
     /// Bytes that moved and are in no addition yet.
     pub(super) moved: AtomicU64,
-    /// Bytes that moved and may not be in what `standing` knows of the month.
+    /// Bytes that moved and may not be in the month of `read`.
     pub(super) moved_unseen: AtomicU64,
     /// Bytes of writes that go on.
     reserved: AtomicU64,

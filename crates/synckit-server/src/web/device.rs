@@ -1,8 +1,8 @@
 //! The page that lets a machine without a browser sign in (RFC 8628, section 3.3).
 //!
 //! The person proves the password, types the code that the machine shows, and sees which app asks, from where. An address that has the
-//! code in it saves the typing, not the comparison: whoever sends such an address to somebody else (section 5.4) needs him to say
-//! that his own machine shows the code.
+//! code in it saves the typing, not the comparison. Somebody can send such an address to another person (section 5.4), who is
+//! therefore asked to confirm that the own machine shows the code.
 //!
 //! Invariant: nothing tells whether a code exists before it was counted as a guess.
 

@@ -4,14 +4,14 @@ use synckit_protocol::{SnapshotId, limits::BLOB_UNDELETE_SECONDS};
 
 use super::{
     fixture::{
-        HASH, NOW, app_id, append, batch, blob_id, create_app, create_stream, new_upload, ready_stream, start, upload,
-        upload_id, user_id,
+        HASH, KEY, NOW, OWNER, app_id, append, batch, blob_id, create_app, create_stream, new_upload, ready_stream,
+        start, upload, upload_id, user_id,
     },
     whole_account::retain,
 };
 use crate::{
-    AppPlan, AppStored, Append, Hour, HourOfUse, Month, Moved, NewBatch, NewSnapshotPart, NewUpload, PlanPart,
-    SnapshotPartWrite, Store, UploadBegin, UsageFlush, UserLimit,
+    AppPlan, AppStored, Append, Hour, HourOfUse, Month, Moved, NewBatch, NewSnapshot, NewSnapshotPart, NewUpload,
+    PlanPart, SnapshotPartWrite, SnapshotWrite, Store, UploadBegin, UsageFlush, UserLimit,
     rules::quotas::{PlanRoom, Quota},
 };
 
@@ -268,7 +268,9 @@ pub async fn a_user_at_the_limit_stores_nothing_new(store: &dyn Store) {
     assert_eq!(begun(3, 1, 40_000, false).await, UploadBegin::AlreadyExists);
     assert_eq!(begun(3, 1, 40_001, true).await, over);
     store.delete_blob(stream, blob_id(1), NOW).await.unwrap();
-    assert!(matches!(pushed(position, 2, 5_000).await, Append::Stored { .. }));
+    let Append::Stored { position: head, .. } = pushed(position, 2, 5_000).await else {
+        panic!("a deleted blob counts no more");
+    };
     assert_eq!(
         begun(3, 1, 40_000, false).await,
         over,
@@ -291,6 +293,24 @@ pub async fn a_user_at_the_limit_stores_nothing_new(store: &dyn Store) {
     let over_part = SnapshotPartWrite::OverQuota(Quota::UserStorage);
     assert_eq!(part(128_001 - stored).await, over_part);
     assert_eq!(part(128_000 - stored).await, SnapshotPartWrite::Stored);
+    // And so does their manifest.
+    let whole = NewSnapshot {
+        stream,
+        snapshot_id: SnapshotId::from_bytes([1; 16]),
+        key_id: KEY,
+        position: head,
+        parts: 1,
+        manifest: vec![7].into(),
+        signed_by: Some(OWNER),
+        room,
+        settled_before: 0,
+        now: NOW,
+    };
+    let written = store.put_snapshot(whole.clone()).await.unwrap();
+    assert_eq!(written, SnapshotWrite::OverQuota(Quota::UserStorage));
+    let room = PlanRoom::default();
+    let written = store.put_snapshot(NewSnapshot { room, ..whole }).await.unwrap();
+    assert_eq!(written, SnapshotWrite::Stored);
 }
 
 pub async fn a_full_app_takes_nothing_new(store: &dyn Store) {

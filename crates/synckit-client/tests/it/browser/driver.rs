@@ -144,7 +144,7 @@ impl Browser {
             std::env::var_os("SYNCKIT_TEST_AXE").expect("run the tests through `cargo xtask test`, which installs axe");
         let axe = std::fs::read_to_string(axe).unwrap();
         let script = "
-            // Colours that are on their way are nobody's to judge.
+            // Axe would judge colours that a transition has not brought to their end.
             for (const animation of document.getAnimations()) {
                 if (animation.effect.getComputedTiming().endTime !== Infinity) animation.finish();
             }

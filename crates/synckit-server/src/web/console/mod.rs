@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::FromRequestParts,
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
 };
 use http::request::Parts;
 use synckit_protocol::{AppId, wire::console::FirstSteps};
@@ -134,6 +134,15 @@ impl ConsoleAccess {
         self.teams
             .iter()
             .find_map(|team| team.apps.iter().find(|app| app.id == id).map(|app| (team, app)))
+    }
+
+    /// The app that a form changes, or the page that says why it changes nothing.
+    async fn app_of_form(&self, state: &ServerState, site: Site, fields: &Fields, id: &str) -> Result<&App, Response> {
+        if let Some(refusal) = self.refuses(state, site, fields).await {
+            return Err(refusal);
+        }
+        let found = self.app(id).map(|(_, app)| app);
+        found.ok_or_else(|| not_found(state).unwrap_or_else(IntoResponse::into_response))
     }
 
     /// Why a form changes nothing: it is not of this session's page.

@@ -77,11 +77,9 @@ pub(super) async fn rotate(
     PathText(id): PathText,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields).await {
-        return Ok(refusal);
-    }
-    let Some((_, app)) = access.app(&id) else {
-        return not_found(&state);
+    let app = match access.app_of_form(&state, site, &fields, &id).await {
+        Ok(app) => app,
+        Err(refusal) => return Ok(refusal),
     };
     let days = fields.get("days").and_then(|days| days.parse::<u64>().ok());
     let Some(days) = days.filter(|days| OVERLAP_DAYS.contains(days)) else {
@@ -100,11 +98,9 @@ pub(super) async fn redirect(
     PathText(id): PathText,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields).await {
-        return Ok(refusal);
-    }
-    let Some((_, app)) = access.app(&id) else {
-        return not_found(&state);
+    let app = match access.app_of_form(&state, site, &fields, &id).await {
+        Ok(app) => app,
+        Err(refusal) => return Ok(refusal),
     };
     let uri = fields.get("uri").unwrap_or_default().trim();
     let admin = admin(&state);
@@ -124,11 +120,9 @@ pub(super) async fn rename(
     PathText(id): PathText,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields).await {
-        return Ok(refusal);
-    }
-    let Some((_, app)) = access.app(&id) else {
-        return not_found(&state);
+    let app = match access.app_of_form(&state, site, &fields, &id).await {
+        Ok(app) => app,
+        Err(refusal) => return Ok(refusal),
     };
     let name = fields.get("name").unwrap_or_default().trim();
     let renamed = admin(&state).rename_app(app.id, name).await;
@@ -143,11 +137,9 @@ pub(super) async fn limit_users(
     PathText(id): PathText,
     Form(fields): Form,
 ) -> Result<Response, ApiError> {
-    if let Some(refusal) = access.refuses(&state, site, &fields).await {
-        return Ok(refusal);
-    }
-    let Some((_, app)) = access.app(&id) else {
-        return not_found(&state);
+    let app = match access.app_of_form(&state, site, &fields, &id).await {
+        Ok(app) => app,
+        Err(refusal) => return Ok(refusal),
     };
     let typed = fields.get("mb").unwrap_or_default().trim();
     let changed = match limit_of(typed, fields.get("burst").unwrap_or_default().trim()) {

@@ -89,6 +89,18 @@ fn fresh_device_begins_with_a_snapshot() {
     });
 }
 
+/// Counts the manifests that are sent, and loses the first three.
+fn losing_three(manifests: &Arc<AtomicUsize>) -> Arc<Gateway> {
+    let count = Arc::clone(manifests);
+    Gateway::by_path(move |path, body| {
+        let is_manifest = path.starts_with("/api/sync/snapshots/") && path.len() == MANIFEST && !body.is_empty();
+        match is_manifest && count.fetch_add(1, Ordering::SeqCst) < 3 {
+            true => Fate::Dropped,
+            false => Fate::Delivered,
+        }
+    })
+}
+
 /// Of three devices that push, exactly one folds at each point of the log, also while no fold comes about.
 #[test]
 fn one_of_three_devices_folds() {
@@ -96,15 +108,7 @@ fn one_of_three_devices_folds() {
         let manifests = Arc::new(AtomicUsize::new(0));
         let mut devices = Vec::new();
         for name in ["laptop", "phone", "tablet"] {
-            let count = Arc::clone(&manifests);
-            let gateway = Gateway::by_path(move |path, body| {
-                let is_manifest =
-                    path.starts_with("/api/sync/snapshots/") && path.len() == MANIFEST && !body.is_empty();
-                match is_manifest && count.fetch_add(1, Ordering::SeqCst) < 3 {
-                    true => Fate::Dropped,
-                    false => Fate::Delivered,
-                }
-            });
+            let gateway = losing_three(&manifests);
             let device = Device::over(&world, name, SCHEMA, TABLES, gateway).await;
             device.db.fold_after(20);
             devices.push(device);
@@ -135,15 +139,7 @@ fn growing_log_has_the_same_points_for_all() {
         let manifests = Arc::new(AtomicUsize::new(0));
         let mut devices = Vec::new();
         for name in ["laptop", "phone"] {
-            let count = Arc::clone(&manifests);
-            let gateway = Gateway::by_path(move |path, body| {
-                let is_manifest =
-                    path.starts_with("/api/sync/snapshots/") && path.len() == MANIFEST && !body.is_empty();
-                match is_manifest && count.fetch_add(1, Ordering::SeqCst) < 3 {
-                    true => Fate::Dropped,
-                    false => Fate::Delivered,
-                }
-            });
+            let gateway = losing_three(&manifests);
             let device = Device::over(&world, name, SCHEMA, TABLES, gateway).await;
             device.db.fold_after(20);
             devices.push(device);
